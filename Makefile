@@ -1,0 +1,35 @@
+# make run    a whole small mail site, embedded, on loopback
+# make test   everything
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: run test check bench man clean
+
+run: $(VENV)/.ready
+	@$(BIN)/popular-demo
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m tests.bench
+
+man: $(VENV)/.ready
+	$(BIN)/python -m deploy.man
+
+clean:
+	rm -rf $(VENV) build dist tests/bench/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+# pip before 25.1 does not know dependency groups, so the environment brings its own pip first.
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@

@@ -1,0 +1,1 @@
+"""Watches: reads the session table, never writes it, and shows it."""
