@@ -1,0 +1,40 @@
+"""Builds reply lines: `+OK`, `-ERR`, response codes, and the 512 octets they may have."""
+
+import enum
+
+from popular.protocol.lines import LONGEST_REPLY
+
+_CRLF = 2
+
+
+class Code(enum.Enum):
+    """Response codes (RFC 2449 section 8, RFC 3206)."""
+
+    AUTH = "AUTH"
+    IN_USE = "IN-USE"
+    LOGIN_DELAY = "LOGIN-DELAY"
+    SYS_TEMP = "SYS/TEMP"
+    SYS_PERM = "SYS/PERM"
+
+
+def _line(text: str) -> bytes:
+    return text.encode("utf-8", "replace")[: LONGEST_REPLY - _CRLF] + b"\r\n"
+
+
+def ok(text: str = "") -> bytes:
+    """A positive reply line; cut at 512 octets."""
+    return _line(f"+OK {text}" if text else "+OK")
+
+
+def err(text: str, code: Code | None = None) -> bytes:
+    """A negative reply line, with a response code if there is one; cut at 512 octets."""
+    return _line(f"-ERR [{code.value}] {text}" if code else f"-ERR {text}")
+
+
+def code_of(line: bytes) -> bytes | None:
+    """The response code of a reply line, without its brackets (`b"SYS/TEMP"`), or None. Unknown codes too."""
+    status, _, rest = line.partition(b" ")
+    if status not in (b"+OK", b"-ERR") or not rest.startswith(b"["):
+        return None
+    code, bracket, _ = rest[1:].partition(b"]")
+    return code if bracket and code else None

@@ -1,0 +1,41 @@
+"""The configuration: one frozen value with a generation number, replaced whole, never edited.
+
+A deed of the control language makes a new Config out of the old one with the `with_…` methods; the master then tries it,
+hands it to all workers, and only then calls it the running one (see `change.py`). Mappings in here are never changed after
+the value was made.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that can be configured while the program runs.
+
+    `variables` holds the parsed value of every read-write variable; `things` the named things of the program by sort and id, in
+    the order in which they were made (`things["vserv"]["v1"]`); `debug` the debug options that are on.
+    """
+
+    generation: int
+    variables: Mapping[str, Any]
+    debug: frozenset[str] = frozenset()
+    things: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def with_variable(self, name: str, value: object) -> Self:
+        return replace(self, variables={**self.variables, name: value})
+
+    def with_debug(self, options: frozenset[str]) -> Self:
+        return replace(self, debug=options)
+
+    def with_thing(self, sort: str, ident: str, thing: object) -> Self:
+        """Adds a thing at the end of its sort, or replaces it where it stands."""
+        return replace(self, things={**self.things, sort: {**self.things[sort], ident: thing}})
+
+    def without_thing(self, sort: str, ident: str) -> Self:
+        rest = {key: thing for key, thing in self.things[sort].items() if key != ident}
+        return replace(self, things={**self.things, sort: rest})
+
+    def without_things(self, sort: str) -> Self:
+        return replace(self, things={**self.things, sort: {}})

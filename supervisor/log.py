@@ -1,0 +1,138 @@
+"""The log: one line an entry, in the manual's text format or as JSON, written straight to the file.
+
+Text (the manual's chapter on log files): date, time, host without domain, program, pid, session id or `-`, level, four-digit hex number, name,
+then `key=number` and `key='value'`. Whatever came from outside is escaped, and cut at 512 characters: a line stays a line.
+
+Every process has its own Log on the same file; each entry is one `write` in append mode, so lines never mix.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from supervisor.messages import DEBUG, Message
+
+_LONGEST_VALUE = 512
+
+STANDARD_ERROR = "-"
+
+
+class Log:
+    """Writes entries. `log(MESSAGE, sid="…", key=value, …)`."""
+
+    def __init__(self, program: str, path: str = STANDARD_ERROR, form: str = "text") -> None:
+        """`path`: a file, or "-" for standard error; `form`: "text" or "json". Raises OSError if it cannot be opened."""
+        self.program = program
+        self.path = path
+        self.form = form
+        self.options: frozenset[str] = frozenset()
+        self._host = socket.gethostname().partition(".")[0] or "-"
+        self._second = -1
+        self._stamp = ""
+        self._fd = _open(path)
+        self._pid = os.getpid()
+        self._entry = structlog.wrap_logger(
+            self,
+            processors=[self._text if form == "text" else self._json],
+            wrapper_class=structlog.make_filtering_bound_logger(0),
+            cache_logger_on_first_use=True,
+        ).bind()
+
+    def __call__(self, message: Message, sid: str = "-", **fields: object) -> None:
+        """Writes one entry."""
+        self._entry.info(message.name, message=message, sid=sid, fields=fields)
+
+    def debug(self, option: str, name: str, sid: str = "-", **fields: object) -> None:
+        """Writes a debug entry if its option is on (the `debug` sentence). Its name carries the option."""
+        if option in self.options:
+            self._entry.info(f"{option.lower()}_{name}", message=DEBUG, sid=sid, fields=fields)
+
+    def info(self, line: bytes) -> None:
+        """The end of structlog's chain: writes a finished line. A full disk must not stop the service."""
+        try:
+            os.write(self._fd, line)
+        except OSError:
+            pass
+
+    def reopen(self, path: str | None = None) -> None:
+        """Opens the file anew, or another one from now on. Raises OSError; the old one then stays in use."""
+        fd = _open(path or self.path)
+        old, self._fd = self._fd, fd
+        self.path = path or self.path
+        if old > 2:
+            os.close(old)
+
+    def after_fork(self) -> None:
+        """In a child: the same file, another pid."""
+        self._pid = os.getpid()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def _text(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
+        message = entry["message"]
+        parts = [
+            self._time(),
+            self._host,
+            self.program,
+            str(self._pid),
+            entry["sid"],
+            message.level,
+            f"{message.number:04x}",
+            entry["event"],
+        ]
+        for key, value in entry["fields"].items():
+            parts.append(f"{key}={value}" if type(value) in (int, float) else f"{key}='{_escape(str(value))}'")
+        return (" ".join(parts) + "\n").encode()
+
+    def _json(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
+        message = entry["message"]
+        record = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "host": self._host,
+            "program": self.program,
+            "pid": self._pid,
+            "sid": entry["sid"],
+            "level": message.level,
+            "number": f"{message.number:04x}",
+            "name": entry["event"],
+        }
+        for key, value in entry["fields"].items():
+            record[key] = value if type(value) in (int, float) else str(value)[:_LONGEST_VALUE]
+        return (json.dumps(record) + "\n").encode()
+
+    def _time(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y%m%d %H%M%S", time.localtime(second))
+        return self._stamp
+
+
+def _open(path: str) -> int:
+    if path == STANDARD_ERROR:
+        return sys.stderr.fileno()
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _escape(text: str) -> str:
+    """Control, bidirectional and other unprintable characters, quotes and backslashes become escapes."""
+    text = text[:_LONGEST_VALUE]
+    if text.isprintable() and "'" not in text and "\\" not in text:
+        return text
+    return "".join(_escape_one(character) for character in text)
+
+
+def _escape_one(character: str) -> str:
+    if character in "'\\":
+        return "\\" + character
+    if character.isprintable():
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

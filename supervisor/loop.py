@@ -1,0 +1,83 @@
+"""The master's loop: file descriptors and times, nothing else.
+
+Single-threaded; every callback returns at once. Times are seconds of the monotonic clock.
+"""
+
+import heapq
+import itertools
+import selectors
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+
+_LONGEST_WAIT_SECONDS = 60.0
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+class Timer:
+    """A call that was asked for; `cancel()` takes it back."""
+
+    __slots__ = ("call", "when")
+
+    def __init__(self, when: float, call: Callable[[], None]) -> None:
+        self.when = when
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        self.call = None
+
+
+class Loop:
+    """Waits for descriptors and times and calls back."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._ties = itertools.count()
+        self.now = time.monotonic()
+
+    def watch(self, file: int | HasFileno, events: int, call: Callable[[int], None]) -> None:
+        """Calls `call(events)` whenever `file` is ready; a second call for the same file replaces the first."""
+        try:
+            self._selector.modify(file, events, call)
+        except KeyError:
+            self._selector.register(file, events, call)
+
+    def unwatch(self, file: int | HasFileno) -> None:
+        """Forgets a file; to be called before it is closed. A file that is not watched is fine."""
+        try:
+            self._selector.unregister(file)
+        except (KeyError, ValueError):
+            pass
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        """Calls `call()` once, not before `seconds` from now."""
+        timer = Timer(time.monotonic() + seconds, call)
+        heapq.heappush(self._timers, (timer.when, next(self._ties), timer))
+        return timer
+
+    def run_once(self) -> None:
+        """Waits until something is due and does all that is due."""
+        for key, events in self._selector.select(self._wait_seconds()):
+            self.now = time.monotonic()
+            key.data(events)
+        self.now = time.monotonic()
+        while self._timers and self._timers[0][0] <= self.now:
+            timer = heapq.heappop(self._timers)[2]
+            if timer.call is not None:
+                timer.call()
+
+    def _wait_seconds(self) -> float:
+        if not self._timers:
+            return _LONGEST_WAIT_SECONDS
+        return min(_LONGEST_WAIT_SECONDS, max(0.0, self._timers[0][0] - time.monotonic()))
+
+    def close(self) -> None:
+        """Closes the selector only: a forked child must let go of the master's epoll set before it does anything else."""
+        self._selector.close()

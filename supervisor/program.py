@@ -1,0 +1,76 @@
+"""The contract between the supervisor and a program that it runs (`pproxy`, `pserv`).
+
+A program is one frozen value: its name, the rows of its tables, and two functions: which listening sockets a config wants, and
+how to make the service that answers connections under a config. The supervisor knows nothing else of it.
+"""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from supervisor.config import Config
+from supervisor.control.language import Sentence
+from supervisor.control.variables import Variable
+from supervisor.messages import Message
+from supervisor.table.layout import Column, Counter
+from supervisor.workshop import Workshop
+
+
+class Listener(NamedTuple):
+    """A listening socket that a config wants. `address` is what `bind` takes; `family` AF_INET or AF_INET6.
+
+    `dual_stack` clears IPV6_V6ONLY. Two listeners with the same name, family and address are the same socket.
+    """
+
+    name: str
+    family: int
+    address: tuple[Any, ...]
+    dual_stack: bool
+    backlog: int
+
+
+class Service(Protocol):
+    """One config, ready to serve connections in one worker."""
+
+    def serve(self, token: int, connection: socket.socket, peer: tuple[Any, ...], listener: str) -> None:
+        """Takes over an accepted, non-blocking connection and the token that it holds. Must not raise, must not block.
+
+        The session gives the token back with `Workshop.release` when it is over.
+        """
+
+    def commit(self) -> None:
+        """This service is now the one in force."""
+
+    def retire(self) -> None:
+        """Another service took over, or this one was never committed. Its sessions may still run."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the supervisor runs."""
+
+    name: str
+    version: str
+    summary: str
+    magic: bytes
+    """Eight octets that follow `POPULAR\\0` in the state file."""
+    messages: Sequence[Message]
+    columns: Sequence[Column]
+    counters: Sequence[Counter]
+    states: Sequence[str]
+    """Phrases that complete "… while ___"; a row holds the index."""
+    endings: Sequence[str]
+    debug_options: Mapping[str, str]
+    """Option → help."""
+    variables: Sequence[Variable]
+    sentences: Sequence[Sentence]
+    sorts: Sequence[str]
+    """The sorts of named things that its config holds, in the order in which an rc file must make them."""
+    rc_lines: Callable[[Config], list[str]]
+    """The sentences that make the things of a config anew, in order."""
+    listeners: Callable[[Config], list[Listener]]
+    make_service: Callable[[Workshop, Config, Service | None], Service]
+    """Runs in a thread of a worker; may block. Raises `supervisor.control.language.Refused` when the config cannot be served."""
+    limits: Mapping[str, int] = field(default_factory=dict)
+    """Start options that bound the config: how many things of a sort there may be."""

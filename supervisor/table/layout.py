@@ -1,0 +1,205 @@
+"""Where everything stands in the segment: header · blocks · rows.
+
+The header is written once and describes the rest as JSON (column names and forms, counter names, phrases), so that a reader
+needs no knowledge of the program. All numbers are little-endian; blocks hold aligned 8-byte cells; a row holds two cells that each
+begin with a serial number and a checksum.
+
+    header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
+    block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls
+    row      one session
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+MAGIC = b"POPULAR\0"
+VERSION = 2
+"""Version 1 is the one of the manual's C structs."""
+
+_HEADER = struct.Struct("<8s8sIIIIIIIIdQ")
+_PAGE = 4096
+_LINE = 64
+"""A cache line: no two writers share one."""
+
+
+class WrongFormat(ValueError):
+    """The file is not a session table, or one of another version."""
+
+
+class Column(NamedTuple):
+    """A field of a row. `form` is a struct code: "B", "H", "I", "Q", "d", or "64s" for text of at most 64 octets."""
+
+    name: str
+    form: str
+    help: str
+
+
+class Counter(NamedTuple):
+    """A number that only grows. With `labels` it is one number for each of them; `name[label]` in listings."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+BASE_COLUMNS = (
+    Column("state", "B", "index into the program's states; 0 is a free row"),
+    Column("pid", "I", "process that serves the session"),
+    Column("started", "d", "when the session was accepted, seconds since 1970"),
+    Column("since", "d", "when the state was entered, seconds since 1970"),
+)
+
+BASE_CELLS = ("pid", "slot", "generation", "heartbeat_ns", "hand")
+"""The first cells of a block: who counts here, when it last showed life, and the token in its hand (index + 1; 0 = none)."""
+
+FREE = 0
+"""The state of a row without a session."""
+
+
+def _round_up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The whole geometry, from the tables of a program and two numbers."""
+
+    program: bytes
+    columns: tuple[Column, ...]
+    counters: tuple[Counter, ...]
+    gauges: tuple[str, ...]
+    """Numbers of the master (block 0) that rise and fall."""
+    states: tuple[str, ...]
+    endings: tuple[str, ...]
+    block_count: int
+    row_count: int
+
+    @property
+    def cell_struct(self) -> struct.Struct:
+        """Serial number, then the columns. The checksum stands between; see rows.py."""
+        return struct.Struct("<" + "".join(column.form for column in self.columns))
+
+    @property
+    def cell_size(self) -> int:
+        return _round_up(12 + self.cell_struct.size, 8)
+
+    @property
+    def row_size(self) -> int:
+        return _round_up(2 * self.cell_size, _LINE)
+
+    @property
+    def counter_cells(self) -> dict[str, int]:
+        """Cell index within a block of the first number of each counter."""
+        cells, position = {}, len(BASE_CELLS)
+        for counter in self.counters:
+            cells[counter.name] = position
+            position += max(1, len(counter.labels))
+        return cells
+
+    @property
+    def gauge_cells(self) -> dict[str, int]:
+        """Cell index within block 0 of each gauge. They stand behind the counters, so that block 0 may count as well."""
+        first = len(BASE_CELLS) + sum(max(1, len(counter.labels)) for counter in self.counters)
+        return {name: first + position for position, name in enumerate(self.gauges)}
+
+    @property
+    def block_size(self) -> int:
+        cells = len(BASE_CELLS) + sum(max(1, len(counter.labels)) for counter in self.counters) + len(self.gauges)
+        return _round_up(8 * cells, _LINE)
+
+    @property
+    def description(self) -> bytes:
+        return json.dumps(
+            {
+                "columns": self.columns,
+                "counters": self.counters,
+                "gauges": self.gauges,
+                "states": self.states,
+                "endings": self.endings,
+            },
+            separators=(",", ":"),
+        ).encode()
+
+    @property
+    def header_size(self) -> int:
+        return _round_up(_HEADER.size + len(self.description), _PAGE)
+
+    def block_offset(self, block: int) -> int:
+        return self.header_size + block * self.block_size
+
+    @property
+    def rows_offset(self) -> int:
+        return _round_up(self.header_size + self.block_count * self.block_size, _PAGE)
+
+    def row_offset(self, row: int) -> int:
+        return self.rows_offset + row * self.row_size
+
+    @property
+    def size(self) -> int:
+        return _round_up(self.row_offset(self.row_count), _PAGE)
+
+    def header(self, boot_time: float, pid: int) -> bytes:
+        description = self.description
+        fixed = _HEADER.pack(
+            MAGIC,
+            self.program,
+            VERSION,
+            self.header_size,
+            self.block_size,
+            self.block_count,
+            self.row_size,
+            self.row_count,
+            self.cell_size,
+            len(description),
+            boot_time,
+            pid,
+        )
+        return fixed + description
+
+
+class Header(NamedTuple):
+    """What a reader learns from the first bytes."""
+
+    layout: Layout
+    boot_time: float
+    pid: int
+
+
+def read_header(data: Any) -> Header:
+    """Rebuilds the layout from a segment (anything that slices to bytes). Raises WrongFormat."""
+    if len(data) < _HEADER.size:
+        raise WrongFormat("too short for a state file")
+    magic, program, version, *sizes, boot_time, pid = _HEADER.unpack(bytes(data[: _HEADER.size]))
+    if magic != MAGIC:
+        raise WrongFormat("not a POPular state file")
+    if version != VERSION:
+        raise WrongFormat(f"state file of version {version}; this program reads version {VERSION}")
+    header_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
+    described = json.loads(bytes(data[_HEADER.size : _HEADER.size + length]))
+    layout = Layout(
+        program,
+        _rows(Column, described["columns"]),
+        _rows(Counter, described["counters"]),
+        tuple(described["gauges"]),
+        tuple(described["states"]),
+        tuple(described["endings"]),
+        block_count,
+        row_count,
+    )
+    if (layout.header_size, layout.block_size, layout.row_size, layout.cell_size) != (
+        header_size,
+        block_size,
+        row_size,
+        cell_size,
+    ):
+        raise WrongFormat("the state file's sizes do not agree with its description")
+    if len(data) < layout.size:
+        raise WrongFormat("the state file is cut short")
+    return Header(layout, boot_time, pid)
+
+
+def _rows(kind: type[Any], values: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    return tuple(kind(*(tuple(field) if isinstance(field, list) else field for field in value)) for value in values)

@@ -1,0 +1,102 @@
+"""One row: two cells, each with a serial number and a checksum; the reader takes the newest cell that checks.
+
+The writer always overwrites the older cell, in one slice assignment. A writer that is killed in the middle leaves one bad cell and
+one good one, so that a row is readable at any instant (measured in the design: no torn read in 1.3 million). `struct.pack_into` must never
+be used on the map: it writes zeros first.
+
+A cell: serial number (8 octets, nanoseconds of the monotonic clock, which all processes share), CRC-32 of serial number and
+columns (4 octets), columns.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from supervisor.table.layout import FREE, Layout
+
+_CHECK_AT = 8
+_COLUMNS_AT = 12
+
+
+class RowWriter:
+    """Writes rows. One process at a time owns a row: who holds its token."""
+
+    __slots__ = ("_first", "_map", "_offset_cells", "_pack", "_row_size", "_serials", "_size")
+
+    def __init__(self, layout: Layout, segment: memoryview) -> None:
+        self._map = segment
+        self._serials = segment.cast("Q")
+        self._first = layout.rows_offset
+        self._row_size = layout.row_size
+        self._size = layout.cell_size
+        self._offset_cells = layout.cell_size // 8
+        self._pack = layout.cell_struct.pack
+
+    def write(self, row: int, state: int, pid: int, started: float, since: float, *columns: object) -> None:
+        """Replaces the older of the two cells. `columns` are the program's, in order; text is cut to its width."""
+        start = self._first + row * self._row_size
+        index = start >> 3
+        if self._serials[index] > self._serials[index + self._offset_cells]:
+            start += self._size
+        self._put(start, self._pack(state, pid, started, since, *columns))
+
+    def _put(self, start: int, columns: bytes) -> None:
+        serial = time.monotonic_ns().to_bytes(8, "little")
+        cell = serial + crc32(columns, crc32(serial)).to_bytes(4, "little") + columns
+        self._map[start : start + len(cell)] = cell
+
+
+class Row(NamedTuple):
+    """A row that checked: its index, and the columns by name (text decoded)."""
+
+    index: int
+    columns: dict[str, Any]
+
+
+class RowReader:
+    """Reads rows out of a segment or a copy of one; never writes."""
+
+    def __init__(self, layout: Layout, segment: Any) -> None:
+        self._layout = layout
+        self._map = segment
+        self._struct = layout.cell_struct
+        self._names = [column.name for column in layout.columns]
+
+    def read(self, row: int) -> Row | None:
+        """The row as it was last written, or None if it is free or was never written. A row that does not check is None too."""
+        values = self._newest(row)
+        if values is None or values[0] == FREE:
+            return None
+        return Row(row, {name: _text(value) for name, value in zip(self._names, values, strict=True)})
+
+    def owner(self, row: int) -> int:
+        """The pid of the process that last wrote the row; 0 if nobody ever did."""
+        values = self._newest(row)
+        return 0 if values is None else int(values[1])
+
+    def rows(self) -> list[Row]:
+        """All rows that hold a session."""
+        found = (self.read(row) for row in range(self._layout.row_count))
+        return [row for row in found if row is not None]
+
+    def _newest(self, row: int) -> Sequence[Any] | None:
+        layout = self._layout
+        start = layout.row_offset(row)
+        copy = bytes(self._map[start : start + layout.row_size])
+        best_serial, best = 0, None
+        for cell in (0, layout.cell_size):
+            end = cell + _COLUMNS_AT + self._struct.size
+            serial = int.from_bytes(copy[cell : cell + _CHECK_AT], "little")
+            check = int.from_bytes(copy[cell + _CHECK_AT : cell + _COLUMNS_AT], "little")
+            if serial > best_serial and _checksum(copy, cell, end) == check:
+                best_serial, best = serial, self._struct.unpack(copy[cell + _COLUMNS_AT : end])
+        return best
+
+
+def _checksum(copy: bytes, cell: int, end: int) -> int:
+    return crc32(copy[cell + _COLUMNS_AT : end], crc32(copy[cell : cell + _CHECK_AT]))
+
+
+def _text(value: Any) -> Any:
+    return value.rstrip(b"\0").decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,69 @@
+"""The right to hold a row: a token is the row's number, and all free tokens lie in one pipe.
+
+A worker reads a token before it accepts and writes it back when the session is over; the kernel makes both atomic. So there are never more
+than `maxsession` sessions over all workers, each row has one owner, and workers that find the pipe empty are woken by its becoming readable. A
+token travels as four octets, index + 1. It is read straight into the cell `hand` of the worker's block, so that it is always in one of four
+places: in the pipe, in a hand, in a row, or lost with a worker that died. `lost` finds the last kind exactly.
+
+The raising of `maxsession` is the writing of more tokens; that is why it can only be raised.
+"""
+
+import fcntl
+import os
+import termios
+from collections.abc import Iterable, Mapping, Set
+
+TOKEN_SIZE = 4
+MOST_TOKENS = (1 << 20) // TOKEN_SIZE
+"""What the largest pipe holds that an ordinary user may have (/proc/sys/fs/pipe-max-size)."""
+
+
+class TokenPipe:
+    """The pipe of free tokens. Both ends are non-blocking and inherited by all workers."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: how many tokens there may ever be (sessionlimit), 1 to MOST_TOKENS. Raises OSError."""
+        self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        if most * TOKEN_SIZE > fcntl.fcntl(self.read_end, fcntl.F_GETPIPE_SZ):
+            fcntl.fcntl(self.read_end, fcntl.F_SETPIPE_SZ, most * TOKEN_SIZE)
+
+    def put(self, tokens: Iterable[int]) -> None:
+        """Puts tokens into the pipe. Whole tokens only: a write never splits one, because pipe pages are multiples of four."""
+        data = b"".join(wire(token) for token in tokens)
+        while data:
+            data = data[os.write(self.write_end, data) :]
+
+    def count(self) -> int:
+        """How many tokens lie in the pipe now."""
+        answer = bytearray(4)
+        fcntl.ioctl(self.read_end, termios.FIONREAD, answer)
+        return int.from_bytes(answer, "little") // TOKEN_SIZE
+
+    def drain(self) -> set[int]:
+        """Takes all tokens out. Nobody is admitted until they are put back."""
+        tokens: set[int] = set()
+        while True:
+            try:
+                data = os.read(self.read_end, 1 << 16)
+            except BlockingIOError:
+                return tokens
+            tokens.update(token - 1 for token in memoryview(data).cast("I"))
+
+    def close(self) -> None:
+        os.close(self.read_end)
+        os.close(self.write_end)
+
+
+def wire(token: int) -> bytes:
+    """A token as it travels."""
+    return (token + 1).to_bytes(TOKEN_SIZE, "little")
+
+
+def lost(tokens: Iterable[int], in_pipe: Set[int], in_hands: Set[int], owners: Mapping[int, int], living: Set[int]) -> list[int]:
+    """The tokens that died with a worker, out of all that were ever issued.
+
+    `in_pipe` must be taken out of the pipe first, then `in_hands` (of living workers) looked at, then `owners` (who last wrote each row): a
+    token moves pipe → hand → row → pipe, so one that is looked for in this order and not found has no living holder. A row last written by
+    a living worker is in good hands even if it says "free": that worker is about to put the token back, or has done so.
+    """
+    return [token for token in tokens if token not in in_pipe and token not in in_hands and owners[token] not in living]
