@@ -13,6 +13,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 MAGIC = b"POPULAR\0"
@@ -77,20 +78,20 @@ class Layout:
     block_count: int
     row_count: int
 
-    @property
+    @cached_property
     def cell_struct(self) -> struct.Struct:
         """Serial number, then the columns. The checksum stands between; see rows.py."""
         return struct.Struct("<" + "".join(column.form for column in self.columns))
 
-    @property
+    @cached_property
     def cell_size(self) -> int:
         return _round_up(12 + self.cell_struct.size, 8)
 
-    @property
+    @cached_property
     def row_size(self) -> int:
         return _round_up(2 * self.cell_size, _LINE)
 
-    @property
+    @cached_property
     def counter_cells(self) -> dict[str, int]:
         """Cell index within a block of the first number of each counter."""
         cells, position = {}, len(BASE_CELLS)
@@ -99,18 +100,18 @@ class Layout:
             position += max(1, len(counter.labels))
         return cells
 
-    @property
+    @cached_property
     def gauge_cells(self) -> dict[str, int]:
         """Cell index within block 0 of each gauge. They stand behind the counters, so that block 0 may count as well."""
         first = len(BASE_CELLS) + sum(max(1, len(counter.labels)) for counter in self.counters)
         return {name: first + position for position, name in enumerate(self.gauges)}
 
-    @property
+    @cached_property
     def block_size(self) -> int:
         cells = len(BASE_CELLS) + sum(max(1, len(counter.labels)) for counter in self.counters) + len(self.gauges)
         return _round_up(8 * cells, _LINE)
 
-    @property
+    @cached_property
     def description(self) -> bytes:
         return json.dumps(
             {
@@ -123,21 +124,21 @@ class Layout:
             separators=(",", ":"),
         ).encode()
 
-    @property
+    @cached_property
     def header_size(self) -> int:
         return _round_up(_HEADER.size + len(self.description), _PAGE)
 
     def block_offset(self, block: int) -> int:
         return self.header_size + block * self.block_size
 
-    @property
+    @cached_property
     def rows_offset(self) -> int:
         return _round_up(self.header_size + self.block_count * self.block_size, _PAGE)
 
     def row_offset(self, row: int) -> int:
         return self.rows_offset + row * self.row_size
 
-    @property
+    @cached_property
     def size(self) -> int:
         return _round_up(self.row_offset(self.row_count), _PAGE)
 
