@@ -20,14 +20,14 @@ from supervisor.workshop import Workshop
 class Listener(NamedTuple):
     """A listening socket that a config wants. `address` is what `bind` takes; `family` AF_INET or AF_INET6.
 
-    `dual_stack` clears IPV6_V6ONLY. Two listeners with the same name, family and address are the same socket.
+    `dual_stack` clears IPV6_V6ONLY. Two equal listeners are the same sockets: they are not opened anew. (The backlog is not part of it: a
+    changed `backlog` counts for future listen calls only.)
     """
 
     name: str
     family: int
     address: tuple[Any, ...]
     dual_stack: bool
-    backlog: int
 
 
 class Service(Protocol):

@@ -1,0 +1,65 @@
+"""Coarse deadlines for very many things: one loop timer for a whole worker, a dictionary operation for each deadline.
+
+A thing is in at most one bucket, found by its attribute `bucket`. When its time comes it is taken out and told so; it then looks at its own
+deadlines and asks again. So a deadline that moves later (an idle timer at each read) costs an attribute and nothing here.
+"""
+
+import asyncio
+import time
+from typing import Protocol
+
+TICK_SECONDS = 0.25
+"""How late a deadline may fire."""
+
+
+class Timed(Protocol):
+    """What can be put on the wheel."""
+
+    bucket: "Bucket | None"
+
+    def on_time(self, now: float) -> None:
+        """The time that was asked for has come (seconds, monotonic clock)."""
+
+
+Bucket = dict[Timed, None]
+
+
+class Wheel:
+    """Holds deadlines (seconds of the monotonic clock)."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._buckets: dict[int, Bucket] = {}
+        self._turned_to = int(time.monotonic() / TICK_SECONDS)
+        self._timer = loop.call_later(TICK_SECONDS, self._turn)
+
+    def put(self, thing: Timed, when: float) -> None:
+        """Calls `thing.on_time` at `when` or up to a tick later; an earlier wish of the same thing is forgotten."""
+        if thing.bucket is not None:
+            thing.bucket.pop(thing, None)
+        tick = max(int(when / TICK_SECONDS) + 1, self._turned_to + 1)
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            bucket = self._buckets[tick] = {}
+        bucket[thing] = None
+        thing.bucket = bucket
+
+    @staticmethod
+    def remove(thing: Timed) -> None:
+        """Forgets the thing; one that is not on the wheel is fine."""
+        if thing.bucket is not None:
+            thing.bucket.pop(thing, None)
+            thing.bucket = None
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        self._timer = self._loop.call_later(TICK_SECONDS, self._turn)
+        due = int(now / TICK_SECONDS)
+        while self._turned_to < due:
+            self._turned_to += 1
+            for thing in self._buckets.pop(self._turned_to, ()):
+                thing.bucket = None
+                thing.on_time(now)

@@ -1,0 +1,322 @@
+"""A worker: accepts connections on the sockets that its slot is lent, as long as it gets tokens, and lets the program serve them.
+
+It takes its config and orders from the lifeline. When the lifeline ends, the master is gone: the worker accepts nothing more, finishes its
+sessions and leaves. It never opens a listening socket and never writes another process's row or block.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor import lifeline, messages, rights
+from supervisor.config import Config
+from supervisor.control.language import Refused
+from supervisor.lifeline import Lifeline, LifelineLost
+from supervisor.log import Log
+from supervisor.program import Listener, Program, Service
+from supervisor.table.segment import Segment
+from supervisor.table.tokens import TokenPipe
+from supervisor.workshop import Workshop
+
+try:
+    import uvloop
+except ImportError:  # the wheel is missing on some platforms; stock asyncio serves as well, at about twice the cost
+    uvloop = None  # type: ignore[assignment]
+
+HEARTBEAT_SECONDS = 1.0
+ACCEPT_PAUSE_SECONDS = 1.0
+EXIT_FAILED_AT_BIRTH = 3
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """Exactly what a worker receives at birth, and nothing else."""
+
+    program: Program
+    config: Config
+    log: Log
+    segment: Segment
+    tokens: TokenPipe
+    block: int
+    slot: int
+    lifeline: socket.socket
+    listeners: dict[Listener, socket.socket]
+    accepting: bool
+
+
+def live(inheritance: Inheritance) -> None:
+    """The whole life of a worker process; returns when it is over."""
+    rights.renounce()
+    inheritance.log.after_fork()
+    loop = uvloop.new_event_loop() if uvloop else asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(inheritance, loop)
+    try:
+        worker.begin()
+        loop.run_forever()
+    finally:
+        worker.close()
+
+
+class Worker:
+    """The loop's end of the lifeline, and the accepting."""
+
+    def __init__(self, inheritance: Inheritance, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._program = inheritance.program
+        self._config = inheritance.config
+        self._log = inheritance.log
+        self._log.options = inheritance.config.debug
+        self._lifeline: Lifeline | None = Lifeline(inheritance.lifeline)
+        self._token_pipe = inheritance.tokens
+        self._hand_bytes = inheritance.segment.hand(inheritance.block)
+        self._hand = self._hand_bytes.cast("I")
+        self._shop = Workshop(loop, inheritance.log, inheritance.segment, inheritance.block, inheritance.tokens)
+        self._heartbeat_cell = 3
+        self._listeners = dict(inheritance.listeners)
+        self._lent: dict[Listener, socket.socket] = {}
+        self._prepared: tuple[Config, Service] | None = None
+        self._service: Service
+        self._allowed = inheritance.accepting
+        self._leaving = False
+        self._starved = False
+        self._armed = False
+
+    def begin(self) -> None:
+        """Makes the first service and starts to accept. Raises Refused if the config cannot be served."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            self._loop.add_signal_handler(number, self._end_at_once)
+        self._service = self._program.make_service(self._shop, self._config, None)
+        self._service.commit()
+        assert self._lifeline is not None
+        self._loop.add_reader(self._lifeline.socket, self._hear)
+        self._beat()
+        self._arm()
+        self._tell(lifeline.Born(self._config.generation))
+
+    def close(self) -> None:
+        """Leaves nothing of the loop behind."""
+        self._shop.wheel.stop()
+        self._shop.pool.shutdown(wait=False, cancel_futures=True)
+
+    # Accepting
+
+    def _arm(self) -> None:
+        """Listens, or not, as the load, the tokens and the master's orders say."""
+        wanted = self._allowed and not self._leaving and not self._starved
+        if wanted == self._armed:
+            return
+        self._armed = wanted
+        for listener, listening in self._listeners.items():
+            self._watch(listener, listening) if wanted else self._loop.remove_reader(listening)
+
+    def _watch(self, listener: Listener, listening: socket.socket) -> None:
+        self._loop.add_reader(listening, self._accept, listener.name, listening)
+
+    def _accept(self, name: str, listening: socket.socket) -> bool:
+        """Accepts one connection if there is a token for it. Says whether there was one."""
+        try:
+            os.readv(self._token_pipe.read_end, [self._hand_bytes])
+        except BlockingIOError:
+            self._starve()
+            return False
+        token = self._hand[0] - 1
+        try:
+            connection, peer = listening.accept()
+        except OSError as error:
+            self._give_back(token)
+            if not isinstance(error, BlockingIOError | ConnectionAbortedError):
+                self._pause(error)
+            return False
+        connection.setblocking(False)
+        self._service.serve(token, connection, peer, name)
+        self._hand[0] = 0
+        return True
+
+    def _give_back(self, token: int) -> None:
+        self._token_pipe.put([token])
+        self._hand[0] = 0
+
+    def _starve(self) -> None:
+        """No token is free: clients wait in the backlog until one is."""
+        self._starved = True
+        self._arm()
+        self._loop.add_reader(self._token_pipe.read_end, self._feed)
+
+    def _feed(self) -> None:
+        self._loop.remove_reader(self._token_pipe.read_end)
+        self._starved = False
+        self._arm()
+
+    def _pause(self, error: OSError) -> None:
+        """Out of descriptors or memory: to try again at once would only burn the processor."""
+        self._log(messages.ACCEPT_FAILED, error=error.strerror or type(error).__name__)
+        self._allowed = False
+        self._arm()
+        self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._allow, True)
+
+    def _allow(self, allowed: bool) -> None:
+        self._allowed = allowed
+        self._arm()
+
+    def _empty(self, name: str, listening: socket.socket) -> None:
+        """Accepts what waits in the queue of a socket that is about to be closed, and lets go of the socket."""
+        self._loop.remove_reader(listening)
+        while self._accept(name, listening):
+            pass
+        listening.close()
+
+    # The lifeline
+
+    def _tell(self, message: object) -> None:
+        if self._lifeline is None:
+            return
+        try:
+            self._lifeline.send(message)
+        except LifelineLost:
+            self._orphaned()
+            return
+        if self._lifeline.wants_write:
+            self._loop.add_writer(self._lifeline.socket, self._flush)
+
+    def _flush(self) -> None:
+        assert self._lifeline is not None
+        try:
+            self._lifeline.flush()
+        except LifelineLost:
+            self._orphaned()
+            return
+        if not self._lifeline.wants_write:
+            self._loop.remove_writer(self._lifeline.socket)
+
+    def _hear(self) -> None:
+        assert self._lifeline is not None
+        try:
+            heard = self._lifeline.receive()
+        except LifelineLost:
+            self._orphaned()
+            return
+        for message, fds in heard:
+            self._obey(message, fds)
+
+    def _obey(self, message: Any, fds: list[int]) -> None:
+        match message:
+            case lifeline.Prepare(config, listeners):
+                self._lent = {key: socket.socket(fileno=fd) for key, fd in zip(listeners, fds, strict=True)}
+                self._prepare(config)
+            case lifeline.Commit(generation, seed):
+                self._commit(generation, seed)
+            case lifeline.Abort():
+                self._abort()
+            case lifeline.Accept(allowed):
+                self._allow(allowed)
+            case lifeline.Reopen(path):
+                self._reopen(path)
+            case lifeline.Kill(token, sid):
+                session = self._shop.sessions.get(token)
+                if session is not None and session.sid == sid:
+                    session.end("killed")
+            case lifeline.Leave():
+                self._leave()
+
+    def _prepare(self, config: Config) -> None:
+        """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
+        made = self._loop.run_in_executor(self._shop.pool, self._program.make_service, self._shop, config, self._service)
+
+        def finished(future: "asyncio.Future[Service]") -> None:
+            error = future.exception()
+            if error is None:
+                self._prepared = (config, future.result())
+                self._tell(lifeline.Ready(config.generation))
+            else:
+                reason = str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+                self._tell(lifeline.Unable(config.generation, reason))
+
+        made.add_done_callback(finished)
+
+    def _commit(self, generation: int, seed: bytes) -> None:
+        if self._prepared is None or self._prepared[0].generation != generation:
+            return
+        old = self._service
+        self._config, self._service = self._prepared
+        self._prepared = None
+        self._service.commit()
+        old.retire()
+        if seed:
+            ssl.RAND_add(seed, float(len(seed)))
+        self._log.options = self._config.debug
+        self._exchange_listeners()
+        self._tell(lifeline.InForce(generation))
+
+    def _exchange_listeners(self) -> None:
+        wanted = self._program.listeners(self._config)
+        for listener in [listener for listener in self._listeners if listener not in wanted]:
+            self._empty(listener.name, self._listeners.pop(listener))
+        for listener, listening in self._lent.items():
+            self._listeners[listener] = listening
+            if self._armed:
+                self._watch(listener, listening)
+        self._lent = {}
+
+    def _abort(self) -> None:
+        for listening in self._lent.values():
+            listening.close()
+        self._lent = {}
+        if self._prepared is not None:
+            self._prepared[1].retire()
+            self._prepared = None
+
+    def _reopen(self, path: str) -> None:
+        try:
+            self._log.reopen(path)
+        except OSError as error:
+            self._log(messages.LOG_FAILED, file=path, error=error.strerror or "")
+
+    # Leaving
+
+    def _leave(self) -> None:
+        """Accepts nothing more, finishes the sessions, then goes."""
+        if not self._leaving:
+            self._leaving = True
+            self._close_listeners(self._empty if self._allowed else lambda _name, listening: listening.close())
+        self._tell(lifeline.Closed())
+        self._shop.on_release = self._go_if_done
+        self._go_if_done()
+
+    def _close_listeners(self, close: Callable[[str, socket.socket], None]) -> None:
+        self._armed = False
+        for listener, listening in self._listeners.items():
+            self._loop.remove_reader(listening)
+            close(listener.name, listening)
+        self._listeners = {}
+
+    def _go_if_done(self) -> None:
+        if not self._shop.sessions:
+            self._loop.call_soon(self._loop.stop)
+
+    def _orphaned(self) -> None:
+        """The master is gone: nobody lends us sockets any more."""
+        if self._lifeline is not None:
+            self._loop.remove_reader(self._lifeline.socket)
+            self._loop.remove_writer(self._lifeline.socket)
+            self._lifeline.close()
+            self._lifeline = None
+            self._leave()
+
+    def _end_at_once(self) -> None:
+        """A signal: the sessions end now, in an orderly way, and the worker goes."""
+        self._leaving = True
+        self._close_listeners(lambda _name, listening: listening.close())
+        for session in list(self._shop.sessions.values()):
+            session.end("shutdown")
+        self._loop.call_soon(self._loop.stop)
+
+    def _beat(self) -> None:
+        self._shop.counters[self._heartbeat_cell] = time.monotonic_ns()
+        self._loop.call_later(HEARTBEAT_SECONDS, self._beat)

@@ -1,0 +1,83 @@
+"""What a program has at hand in a worker: the event loop, the log, the wheel of deadlines, its counters, and its rows of the table."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from supervisor.log import Log
+from supervisor.table.layout import FREE
+from supervisor.table.segment import Segment
+from supervisor.table.tokens import TokenPipe, wire
+from supervisor.wheel import Wheel
+
+BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error")
+"""Endings that every program has; a program's own follow."""
+
+POOL_THREADS = 8
+"""Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
+
+
+class Session(Protocol):
+    """What the supervisor asks of a session."""
+
+    sid: str
+
+    def end(self, ending: str) -> None:
+        """Ends it now, for this reason."""
+
+
+class Workshop:
+    """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe) -> None:
+        self.loop = loop
+        self.log = log
+        self.wheel = Wheel(loop)
+        self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="pool")
+        self.pid = os.getpid()
+        self.counters = segment.block(block)
+        self.sessions: dict[int, Session] = {}
+        self.on_release: Callable[[], None] | None = None
+        self._cells = segment.counter_cells
+        self._labels = {counter.name: counter.labels for counter in segment.layout.counters}
+        self._tokens = tokens
+        self._write_row = segment.rows.write
+        self._blank = [b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:]]
+        self._started = self.cell("sessions_started")
+        self._endings = {ending: self.cell("sessions_ended", ending) for ending in self._labels["sessions_ended"]}
+        self._second = 0
+        self._in_second = 0
+
+    def cell(self, counter: str, label: str | None = None) -> int:
+        """Where a counter stands: `workshop.counters[cell] += 1` counts. To be looked up once, not for each event."""
+        return self._cells[counter] + (self._labels[counter].index(label) if label is not None else 0)
+
+    def admit(self, token: int, session: Session) -> None:
+        """A session has begun; its first row is to be written at once."""
+        self.sessions[token] = session
+        self.counters[self._started] += 1
+
+    def write_row(self, token: int, state: int, started: float, since: float, *columns: object) -> None:
+        """Shows the session in the table. `columns` are the program's, in order; text as octets."""
+        self._write_row(token, state, self.pid, started, since, *columns)
+
+    def release(self, token: int, ending: str) -> None:
+        """The session is over: frees its row, counts its ending, gives the token back. Exactly once for each admitted session."""
+        del self.sessions[token]
+        self._write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self.counters[self._endings[ending]] += 1
+        os.write(self._tokens.write_end, wire(token))
+        if self.on_release is not None:
+            self.on_release()
+
+    def session_id(self, prefix: str) -> str:
+        """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on. Never goes back with the clock."""
+        second = int(time.time())
+        if second > self._second:
+            self._second, self._in_second = second, 1
+            return f"{prefix}.{second}.{self.pid}"
+        self._in_second += 1
+        return f"{prefix}.{self._second}.{self.pid}-{self._in_second}"
