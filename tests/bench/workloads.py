@@ -1,0 +1,106 @@
+"""What is measured: one row per workload, with what its clients do and which figure comes of it.
+
+A measurement has a freshly started contestant for itself: it is warmed up with a tenth of the sessions, then read,
+loaded, and read again. Any error that the clients see makes the measurement void (`processes.NotReady`).
+"""
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import processes
+from .contestants import BIN, Running
+
+MICRO = 1_000_000
+KIB = 1024
+LOAD_SECONDS = 60
+SETTLE_CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of it: sessions to run, connections at once, connections to hold."""
+
+    sessions: int
+    at_once: int
+    hold: int
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One row: `measure` gives the figure in `unit` and what else is worth keeping."""
+
+    name: str
+    title: str
+    unit: str
+    measure: Callable[[Running, Size], dict[str, Any]]
+
+
+def _load(running: Running, *options: str | int) -> list[str]:
+    words = [BIN / "pop3load", "-p", running.port, "-t", LOAD_SECONDS, *options]
+    return [str(word) for word in words]
+
+
+def _run_sessions(running: Running, sessions: int, at_once: int, options: Sequence[str] = ()) -> dict[str, Any]:
+    command = _load(running, "-s", sessions, "-c", min(at_once, sessions), *options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_SECONDS + 20, check=True)
+    told: dict[str, Any] = json.loads(done.stdout)
+    if told["errors"]:
+        raise processes.NotReady(f"{told['errors']} of {sessions} sessions went wrong")
+    return told
+
+
+def _cpu(*options: str) -> Callable[[Running, Size], dict[str, Any]]:
+    def measure(running: Running, size: Size) -> dict[str, Any]:
+        _run_sessions(running, max(size.sessions // 10, 1), size.at_once, options)
+        before = processes.cpu_seconds(running.pids())
+        told = _run_sessions(running, size.sessions, size.at_once, options)
+        spent = processes.cpu_seconds(running.pids()) - before
+        return {"value": spent / size.sessions * MICRO, **told}
+
+    return measure
+
+
+def _memory(*options: str) -> Callable[[Running, Size], dict[str, Any]]:
+    def measure(running: Running, size: Size) -> dict[str, Any]:
+        _run_sessions(running, max(size.sessions // 10, 1), size.at_once)
+        before = processes.memory_bytes(running.pids())
+        command = _load(running, "-h", size.hold, "-c", SETTLE_CONNECTIONS, *options)
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
+            assert clients.stdin is not None
+            assert clients.stdout is not None
+            try:
+                told = json.loads(clients.stdout.readline())
+                after = processes.memory_bytes(running.pids())
+            finally:
+                clients.stdin.close()
+            told |= json.loads(clients.stdout.readline())
+        if told["errors"] or told["lost"]:
+            raise processes.NotReady(f"of {size.hold} idle connections {told['errors']} failed, {told['lost']} were lost")
+        growth = {kind: (after[kind] - before[kind]) / size.hold / KIB for kind in after}
+        return {"value": growth["pss"], **growth, **told}
+
+    return measure
+
+
+WORKLOADS = (
+    Workload("login", "USER PASS STAT QUIT", "µs", _cpu()),
+    Workload("mails", "the same with three mails of 20 kB", "µs", _cpu("-m")),
+    Workload("idle", "logged in, then silent", "KiB", _memory("-l")),
+    Workload("greeted", "silent before login", "KiB", _memory()),
+)
+
+
+def compile_programs(source: Path) -> None:
+    """Compiles the C programs that are missing in `BIN` or older than what they are made of. Raises CalledProcessError."""
+    BIN.mkdir(exist_ok=True)
+    header = source / "bench.h"
+    for file in sorted(source.glob("*.c")):
+        program = BIN / file.stem
+        newest = max(file.stat().st_mtime, header.stat().st_mtime)
+        if not program.exists() or program.stat().st_mtime < newest:
+            flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra"]
+            subprocess.run(["cc", *flags, "-o", str(program), str(file)], timeout=60, check=True)
