@@ -1,0 +1,176 @@
+"""Facts from outside that a deed may need: the address of a host, whether a directory exists, what a file holds.
+
+A deed is pure and runs in the master, which never blocks; so it asks `Facts`, and where the fact is not known yet
+`Wanted` is raised with the errand that finds it out. The master has the errand run in a short-lived child process
+(`run`), stores the finding and calls the deed again from the start. One `Facts` serves one sentence, so a fact is never
+stale.
+
+A fact that could not be found out raises `Unfit` with a text for people.
+"""
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+_LONGEST_HOST_NAME = 253
+
+
+class Unfit(Exception):
+    """A value does not fit where it stands; the text says why and what is allowed."""
+
+
+class Errand:
+    """Something to find out. Subclasses are frozen, hashable and picklable."""
+
+    def perform(self) -> object:
+        """Finds it out; may block. Raises OSError or Unfit."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class ResolveHost(Errand):
+    """The first address of a host name, as numeric text."""
+
+    host: str
+
+    def perform(self) -> str:
+        try:
+            found = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
+        except (socket.gaierror, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a host name"
+            raise Unfit(f'host "{self.host}" has no address ({reason})') from None
+        return str(found[0][4][0])
+
+
+@dataclass(frozen=True)
+class FindDirectory(Errand):
+    """The path of a directory that exists."""
+
+    path: str
+
+    def perform(self) -> str:
+        if not stat.S_ISDIR(os.stat(self.path).st_mode):
+            raise Unfit(f'"{self.path}" is not a directory')
+        return self.path
+
+
+@dataclass(frozen=True)
+class ReadFile(Errand):
+    """The first `most_bytes` octets of a file or a device; fewer if it ends before that."""
+
+    path: str
+    most_bytes: int
+
+    def perform(self) -> bytes:
+        content = bytearray()
+        with open(self.path, "rb", buffering=0) as file:
+            while len(content) < self.most_bytes:
+                piece = file.read(self.most_bytes - len(content))
+                if not piece:
+                    break
+                content += piece
+        return bytes(content)
+
+
+@dataclass(frozen=True)
+class FindLocalAddress(Errand):
+    """Whether a numeric address belongs to this host."""
+
+    address: str
+
+    def perform(self) -> bool:
+        family, kind, _, _, where = socket.getaddrinfo(self.address, 0, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            try:
+                probe.bind(where)
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    return False
+                raise
+        return True
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of an errand: a value, or the text of its failure.
+
+    The value stays out of the repr: it may be a random seed.
+    """
+
+    value: object = field(default=None, repr=False)
+    failure: str | None = None
+
+
+class Wanted(Exception):
+    """A fact that is not known yet; `errand` finds it out."""
+
+    def __init__(self, errand: Errand) -> None:
+        super().__init__(errand)
+        self.errand = errand
+
+
+def run(errand: Errand) -> Finding:
+    """Performs an errand in whatever process this is; blocks, never raises."""
+    try:
+        return Finding(errand.perform())
+    except Unfit as unfit:
+        return Finding(failure=str(unfit))
+    except OSError as error:
+        subject = f'"{error.filename}": ' if error.filename else ""
+        return Finding(failure=f"{subject}{error.strerror or error}")
+    except Exception as error:
+        return Finding(failure=f"{type(error).__name__}: {error}")
+
+
+class Facts:
+    """What is known so far for one sentence.
+
+    Every question raises Wanted while its fact is not known yet, and Unfit when it cannot be known.
+    """
+
+    def __init__(self, known: Mapping[Errand, Finding] | None = None) -> None:
+        self._known = dict(known or {})
+
+    def store(self, errand: Errand, finding: Finding) -> None:
+        """Remembers what came of an errand."""
+        self._known[errand] = finding
+
+    def address(self, host: str) -> str:
+        """The first address of a host, as numeric text. A literal address needs no errand."""
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            pass
+        if len(host) > _LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(host):
+            raise Unfit("not a host; allowed: an IPv4 or IPv6 address, or a host name")
+        return str(self._find(ResolveHost(host)))
+
+    def directory(self, path: str) -> str:
+        """The path itself, if it is a directory that exists."""
+        return str(self._find(FindDirectory(path)))
+
+    def read(self, path: str, most_bytes: int) -> bytes:
+        """Up to `most_bytes` octets from the beginning of a file or device."""
+        content = self._find(ReadFile(path, most_bytes))
+        assert isinstance(content, bytes)
+        return content
+
+    def local_address(self, address: str) -> bool:
+        """Whether a numeric address belongs to this host."""
+        if ipaddress.ip_address(address).is_loopback:
+            return True
+        return bool(self._find(FindLocalAddress(address)))
+
+    def _find(self, errand: Errand) -> object:
+        finding = self._known.get(errand)
+        if finding is None:
+            raise Wanted(errand)
+        if finding.failure is not None:
+            raise Unfit(finding.failure)
+        return finding.value

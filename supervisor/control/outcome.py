@@ -1,0 +1,138 @@
+"""What a deed gives back, and what it may see.
+
+A deed has the signature `deed(desk, arguments) -> Outcome`. It sees the `Desk` and touches nothing outside; the master
+puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from supervisor.config import Config
+from supervisor.control.facts import Facts
+
+if TYPE_CHECKING:
+    from supervisor.control.language import Language
+    from supervisor.program import Program
+
+
+class Status(Protocol):
+    """What the master knows about the running program."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def rundir(self) -> str: ...
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers, one JSON-able dict each."""
+
+
+class Desk(Protocol):
+    """What a deed may see."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def program(self) -> "Program": ...
+
+    @property
+    def facts(self) -> Facts: ...
+
+    @property
+    def language(self) -> "Language": ...
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """How many things of a sort there may be, and `sessionlimit`."""
+
+    @property
+    def status(self) -> Status: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a deed gives back: a text for the status line, data (JSON-able), and the lines that show it.
+
+    Lines that are not given are derived from the data.
+    """
+
+    text: str = ""
+    data: Any = None
+    lines: Sequence[str] | None = None
+
+    def data_lines(self) -> list[str]:
+        """The lines of the reply."""
+        return lines_of(self.data) if self.lines is None else list(self.lines)
+
+    def as_json(self) -> Self:
+        """The same outcome with its data as one JSON line (`null` where there is none)."""
+        return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": ")),))
+
+
+class Reply(Outcome):
+    """Nothing is changed."""
+
+
+@dataclass(frozen=True)
+class Change(Outcome):
+    """A new config to be put into force; `seed` is fed to the TLS generator of all processes."""
+
+    config: Config = field(kw_only=True)
+    seed: bytes = field(default=b"", kw_only=True, repr=False)
+
+
+class Order(Outcome):
+    """Something for the master to do."""
+
+
+@dataclass(frozen=True)
+class Shutdown(Order):
+    """`how`: parent, children, all or delayed."""
+
+    how: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Kill(Order):
+    """End the session with this id."""
+
+    sid: str = field(kw_only=True)
+
+
+Arguments = Mapping[str, Any]
+Deed = Callable[[Desk, Arguments], Outcome]
+
+
+def lines_of(data: Any) -> list[str]:
+    """Data as lines for people: list items, `name value` of a mapping, a list of mappings as columns with a heading."""
+    if data is None:
+        return []
+    if isinstance(data, Mapping):
+        return [f"{name} {_cell(value)}" for name, value in data.items()]
+    if isinstance(data, list) and data and all(isinstance(row, Mapping) for row in data):
+        return _columns(data)
+    if isinstance(data, list):
+        return [_cell(item) for item in data]
+    return [_cell(data)]
+
+
+def _columns(rows: list[Mapping[str, Any]]) -> list[str]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
+    widths = [max(len(line[column]) for line in table) for column in range(len(names))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, (list, dict)) else str(value)
