@@ -9,7 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from supervisor.control.facts import Errand, Failed, run
+from supervisor.control.facts import Errand, Finding, run
 from supervisor.loop import READ, Loop
 
 LONGEST_SECONDS = 15.0
@@ -26,8 +26,8 @@ class Errands:
         self._in_child = in_child
         self._running: set[Any] = set()
 
-    def send(self, errand: Errand, done: Callable[[Any], None]) -> None:
-        """Runs an errand; `done(outcome)` is called once, with a value or a Failed."""
+    def send(self, errand: Errand, done: Callable[[Finding], None]) -> None:
+        """Runs an errand; `done(finding)` is called once."""
         receiver, sender = _fork.Pipe(duplex=False)
         child = _fork.Process(target=self._go, args=(errand, sender), daemon=True)
         child.start()
@@ -38,11 +38,11 @@ class Errands:
         def back(_events: int) -> None:
             self._loop.unwatch(receiver)
             limit.cancel()
-            outcome = _receive(receiver)
+            finding = _receive(receiver)
             receiver.close()
             child.join()
             self._running.discard(child)
-            done(outcome)
+            done(finding)
 
         self._loop.watch(receiver, READ, back)
 
@@ -57,8 +57,9 @@ class Errands:
             child.join()
 
 
-def _receive(receiver: "Connection[Any, Any]") -> Any:
+def _receive(receiver: "Connection[Any, Any]") -> Finding:
     try:
-        return pickle.loads(receiver.recv_bytes())
+        finding: Finding = pickle.loads(receiver.recv_bytes())
     except (EOFError, OSError):
-        return Failed("no answer in time")
+        return Finding(failure=f"no answer within {LONGEST_SECONDS:.0f} s")
+    return finding

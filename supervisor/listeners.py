@@ -24,6 +24,10 @@ class Listeners:
         self._slots = slots
         self._sockets: dict[Listener, list[socket.socket]] = {}
 
+    @property
+    def slots(self) -> int:
+        return self._slots
+
     def missing(self, wanted: Sequence[Listener]) -> list[Listener]:
         return [listener for listener in wanted if listener not in self._sockets]
 

@@ -8,6 +8,7 @@ Every process has its own Log on the same file; each entry is one `write` in app
 
 import json
 import os
+import pwd
 import socket
 import sys
 import time
@@ -67,6 +68,11 @@ class Log:
         self.path = path or self.path
         if old > 2:
             os.close(old)
+
+    def give_to(self, user: pwd.struct_passwd) -> None:
+        """Makes the file the user's, so that it can be opened anew when root is given up."""
+        if self.path != STANDARD_ERROR:
+            os.fchown(self._fd, user.pw_uid, user.pw_gid)
 
     def after_fork(self) -> None:
         """In a child: the same file, another pid."""

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import pwd
 import socket
 from pathlib import Path
 
@@ -102,6 +103,11 @@ class RunDirectory:
             self._publish(f"{self.name}.ctrl", path.name)
             return control
         raise CannotStart(f"{self.path}: no free name for a control socket")
+
+    def give_to(self, user: pwd.struct_passwd) -> None:
+        """Makes the directory and the lock the user's, before root is given up."""
+        os.chown(self.path, user.pw_uid, user.pw_gid)
+        os.fchown(self.lock_fd, user.pw_uid, user.pw_gid)
 
     def publish_state(self) -> None:
         """Leads readers to the table, and writes the pid file."""

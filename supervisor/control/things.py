@@ -1,0 +1,248 @@
+"""Named things with parameters: `vserv conf v1 port 110 …`.
+
+A sort of things is one frozen dataclass, a subclass of `Thing`, whose fields are its table:
+
+    port: int = parameter(Int(1, 65535), default=…, help=…, offline_only=True)
+
+From it follow the sentences list, flush, show, conf, del, their help, completion and checks (`sentences_of`). `show` prints
+one sentence that can be pasted back; `rc_lines` prints what was said, so that what follows its default goes on to follow it.
+
+A parameter that was never set follows its default; a default that is a function gets the values of the parameters that were
+set or have a constant default. `offline_only` parameters change only while the thing is in the state `offline`, before or
+after the sentence.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache, partial
+from typing import Any, Self
+
+from supervisor.config import Config
+from supervisor.control.kinds import Id, Kind, nearest, shown
+from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase
+from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
+
+OFFLINE = "offline"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of a thing's table."""
+
+    kind: Kind
+    default: Any
+    help: str
+    offline_only: bool
+
+
+def parameter(kind: Kind, default: Any, help: str, *, offline_only: bool = False) -> Any:
+    """A field of a Thing. `default`: a value, or a function of the other parameters' values."""
+    return field(kw_only=True, metadata={"parameter": Parameter(kind, default, help, offline_only)})
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A named thing. `given`: the parameters that were set by someone; the others follow their defaults."""
+
+    id: str
+    given: frozenset[str] = field(default=frozenset(), kw_only=True)
+
+    @classmethod
+    def make(cls, ident: str, **given: Any) -> Self:
+        """A thing with these parameters, the others at their defaults."""
+        rows = parameters(cls)
+        constant = {name: row.default for name, row in rows.items() if not callable(row.default)}
+        known = constant | given
+        derived = {name: row.default(known) for name, row in rows.items() if name not in known}
+        return cls(ident, given=frozenset(given), **known, **derived)
+
+    def with_parameters(self, changes: Mapping[str, Any]) -> Self:
+        """The thing with some parameters set; those never set follow their defaults anew."""
+        kept = {name: getattr(self, name) for name in self.given}
+        return self.make(self.id, **{**kept, **changes})
+
+
+@cache
+def parameters(thing: type[Thing]) -> Mapping[str, Parameter]:
+    """The table of a sort of things, by name."""
+    return {row.name: row.metadata["parameter"] for row in fields(thing) if "parameter" in row.metadata}
+
+
+def _nothing_to_check(_desk: Desk, _config: Config, _thing: Any) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Sort:
+    """A sort of things.
+
+    `title` is what people call one. `check(desk, config, thing)` looks at a thing in the config that it would be part of: it
+    raises Refused, and may give back a note for the reply. `check_gone(desk, config, id)` does the same for a config that it
+    is gone from. `single`: there is only one, it has no name, and it is made by its first `conf`.
+    """
+
+    name: str
+    thing: type[Thing]
+    title: str
+    check: Callable[[Desk, Config, Any], str | None] = _nothing_to_check
+    check_gone: Callable[[Desk, Config, str], str | None] = _nothing_to_check
+    single: bool = False
+    source: str = ""
+
+
+def sentence_of(sort: Sort, thing: Thing, names: Iterable[str] | None = None) -> str:
+    """The `conf` sentence that makes a thing, with all its parameters or only those named."""
+    rows = parameters(sort.thing)
+    head = [sort.name, "conf"] if sort.single else [sort.name, "conf", thing.id]
+    pairs = [
+        (name, row.kind.format(getattr(thing, name))) for name, row in rows.items() if names is None or name in names
+    ]
+    return phrase([*head, *(word for pair in pairs for word in pair)])
+
+
+def rc_lines(sort: Sort, config: Config) -> list[str]:
+    """The sentences that make all things of a sort as they are."""
+    return [sentence_of(sort, thing, thing.given) for thing in config.things[sort.name].values()]
+
+
+def named(sort: str, ident: Word | str, desk: Desk) -> Any:
+    """The thing with this id. Raises Refused that lists those there are."""
+    things = desk.config.things[sort]
+    if ident in things:
+        return things[ident]
+    there = f"; there are: {', '.join(things)}" if things else "; there is none"
+    raise Refused(f"no {sort} {shown(ident)}{nearest(ident, things)}{there}", getattr(ident, "column", None))
+
+
+def ids(sort: str) -> Completer:
+    """Completes the ids of a sort."""
+    return lambda desk, _arguments: desk.config.things[sort]
+
+
+def room_for_one_more(sort: str, title: str, desk: Desk) -> None:
+    """Raises Refused if there are as many things of a sort as the limits allow."""
+    most = desk.limits.get(sort)
+    if most is not None and len(desk.config.things[sort]) >= most:
+        raise Refused(
+            f"there are {most} {title}s already, which is the limit (a start option of the program raises it)"
+        )
+
+
+def count_of(number: int, title: str) -> str:
+    return f"{number} {title}{'' if number == 1 else 's'}"
+
+
+def list_deed(sort: str, title: str, desk: Desk, _arguments: Arguments) -> Outcome:
+    """The ids of a sort, one a line."""
+    things = list(desk.config.things[sort])
+    return Reply(count_of(len(things), title), data=things)
+
+
+def _show(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
+    thing = named(sort.name, sort.name if sort.single else arguments["id"], desk)
+    data = {"id": thing.id} | {name: getattr(thing, name) for name in parameters(sort.thing)}
+    return Reply(data=data, lines=[sentence_of(sort, thing)])
+
+
+def _conf(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
+    word = sort.name if sort.single else arguments["id"]
+    ident = str(fit(Id(), word, desk.facts, sort.name))
+    old = desk.config.things[sort.name].get(ident)
+    if old is None:
+        room_for_one_more(sort.name, sort.title, desk)
+    changes = _changes(sort, desk, arguments)
+    new = (old or sort.thing.make(ident)).with_parameters(changes)
+    if old is not None:
+        _check_offline(sort, old, new)
+    config = desk.config.with_thing(sort.name, ident, new)
+    note = sort.check(desk, config, new)
+    done = f"{sort.name} {ident} {'is changed' if old else 'is made'}"
+    return Change(f"{done}; note: {note}" if note else done, config=config)
+
+
+def _changes(sort: Sort, desk: Desk, arguments: Arguments) -> dict[str, Any]:
+    rows = parameters(sort.thing)
+    changes: dict[str, Any] = {}
+    for name, word in zip(arguments["parameter"], arguments["value"], strict=True):
+        if name not in rows:
+            raise Refused(f"{shown(name)} is unknown{nearest(name, rows)}; allowed: {', '.join(rows)}", name.column)
+        if name in changes:
+            raise Refused(f"{shown(name)} is given twice", name.column)
+        changes[str(name)] = fit(rows[name].kind, word, desk.facts, name)
+    return changes
+
+
+def _check_offline(sort: Sort, old: Any, new: Any) -> None:
+    for name, row in parameters(sort.thing).items():
+        if not row.offline_only or getattr(old, name) == getattr(new, name) or OFFLINE in (old.state, new.state):
+            continue
+        whom = [sort.name, "conf"] if sort.single else [sort.name, "conf", old.id]
+        raise Refused(
+            f"{name} can only be changed while it is offline; take it offline first: {phrase(whom)} state offline"
+        )
+
+
+def _del(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
+    ident = named(sort.name, arguments["id"], desk).id
+    config = desk.config.without_thing(sort.name, ident)
+    note = sort.check_gone(desk, config, ident)
+    done = f"{sort.name} {ident} is deleted"
+    return Change(f"{done}; note: {note}" if note else done, config=config)
+
+
+def _flush(sort: Sort, desk: Desk, _arguments: Arguments) -> Outcome:
+    gone = desk.config.things[sort.name]
+    config = desk.config.without_things(sort.name)
+    notes = [note for ident in gone if (note := sort.check_gone(desk, config, ident))]
+    return Change("; note: ".join([f"{count_of(len(gone), sort.title)} deleted", *notes]), config=config)
+
+
+def _parameter_help(sort: Sort) -> str:
+    lines = [f"    {name}  {row.kind.describe()}  {row.help}" for name, row in parameters(sort.thing).items()]
+    return "\n".join(["Parameters:", *lines])
+
+
+def sentences_of(sort: Sort) -> list[Sentence]:
+    """The sentences about one sort of things."""
+    rows = parameters(sort.thing)
+    title, name = sort.title, sort.name
+    known: dict[str, Kind | Completer] = {} if sort.single else {"id": ids(name)}
+    pairs: dict[str, Kind | Completer] = {
+        "parameter": lambda _desk, said: [row for row in rows if row not in said["parameter"]],
+        "value": lambda _desk, said: (
+            rows[said["parameter"][-1]].kind.complete("") if said["parameter"][-1] in rows else []
+        ),
+    }
+    which = "" if sort.single else " <id>"
+    show = Sentence(
+        f"{name} show{which}",
+        partial(_show, sort),
+        f"Shows a {title} as the sentence that makes it.\nThe line can be pasted back. Parameters that were never set are "
+        "shown with the default that they follow.",
+        known,
+        source=sort.source,
+    )
+    conf = Sentence(
+        f"{name} conf{which} [<parameter> <value>]…",
+        partial(_conf, sort),
+        f"Makes or changes a {title}.\nParameters that are not named stay as they are, or get their default in a new one. All "
+        f"or nothing is done. New sessions see the change, old ones never do.\n{_parameter_help(sort)}",
+        {**known, **pairs},
+        changes=True,
+        source=sort.source,
+    )
+    return [show, conf] if sort.single else [*_sentences_about_many(sort), show, conf]
+
+
+def _sentences_about_many(sort: Sort) -> Sequence[Sentence]:
+    title, name = sort.title, sort.name
+    delete = f"Deletes a {title}.\nSessions that use it go on."
+    flush = f"Deletes every {title}.\nSessions that use them go on."
+    about = {"changes": True, "source": sort.source}
+    return (
+        Sentence(
+            f"{name} list", partial(list_deed, name, title), f"Lists the ids of all {title}s.", source=sort.source
+        ),
+        Sentence(f"{name} flush", partial(_flush, sort), flush, **about),
+        Sentence(f"{name} del <id>", partial(_del, sort), delete, {"id": ids(name)}, **about),
+    )

@@ -1,0 +1,104 @@
+"""The command line of a program that the supervisor runs (`pproxy`, `pserv`), and its start.
+
+Order of a start: options → run directory and lock → log → listening for sentences → rights dropped → workers → start configuration. A
+start configuration with a faulty line ends the program: exit 1, and the message names file, line and column.
+"""
+
+import argparse
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from supervisor import messages, rights
+from supervisor.config import Config
+from supervisor.control.language import Language
+from supervisor.log import STANDARD_ERROR, Log
+from supervisor.master import Master
+from supervisor.program import Program
+from supervisor.rundir import CannotStart, RunDirectory
+from supervisor.start import Daemon, StartConfiguration
+from supervisor.table.tokens import MOST_TOKENS
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+DEFAULT_RUNDIR = "/var/run/popular"
+
+
+def options(program: Program) -> argparse.ArgumentParser:
+    """The options of a program; the manual pages are made from this parser too."""
+    parser = argparse.ArgumentParser(prog=program.name, description=program.summary, allow_abbrev=False)
+    add = parser.add_argument
+    add("-r", "--rundir", metavar="DIR", default=DEFAULT_RUNDIR, help="run directory (default: %(default)s)")
+    add("-l", "--logfile", metavar="FILE", help=f"log file, - for standard error (default: /var/log/popular/{program.name})")
+    add("-c", "--config", metavar="FILE", help="sentences to carry out at the start; a faulty line ends the program")
+    add("-w", "--workers", metavar="N", type=_number(1, 1024), default=os.cpu_count() or 1, help="workers (default: CPUs)")
+    add(
+        "-n",
+        "--sessionlimit",
+        metavar="N",
+        type=_number(1, MOST_TOKENS),
+        default=10_000,
+        help="the most that maxsession can be raised to; sizes the session table (default: %(default)s)",
+    )
+    add("-u", "--user", metavar="USER", help="run as this user when started as root")
+    add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
+    add("--log-format", choices=("text", "json"), default="text", help="form of the log lines (default: %(default)s)")
+    for sort, most in program.limits.items():
+        add(f"--max-{sort}s", metavar="N", type=_number(1, 10_000), default=most, help=f"most {sort}s (default: %(default)s)")
+    add("--load-file", metavar="FILE", default="/proc/loadavg", help=argparse.SUPPRESS)
+    add("--version", action="version", version=f"%(prog)s {program.version}")
+    return parser
+
+
+def _number(lowest: int, highest: int) -> "type[int]":
+    def parse(text: str) -> int:
+        if not text.isdecimal() or not lowest <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {lowest} to {highest}")
+        return int(text)
+
+    return parse  # type: ignore[return-value]
+
+
+def main(program: Program, language: Language, first: Config, argv: Sequence[str] | None = None) -> int:
+    """Starts a program and runs it; returns the exit code of the process."""
+    chosen = options(program).parse_args(argv)
+    try:
+        return _start(program, language, first, chosen)
+    except (CannotStart, rights.UnknownUser, OSError) as error:
+        print(f"{program.name}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _start(program: Program, language: Language, first: Config, chosen: argparse.Namespace) -> int:
+    user = rights.find_user(chosen.user) if chosen.user and os.getuid() == 0 else None
+    daemon = Daemon.part() if chosen.daemon else None
+    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name)
+    path = chosen.logfile or f"/var/log/popular/{program.name}"
+    log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
+    limits = {"sessionlimit": chosen.sessionlimit}
+    limits |= {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
+    first = first.with_variable("logfile", log.path)
+    first = first.with_variable("maxsession", min(first.variables["maxsession"], chosen.sessionlimit))
+    _raise_file_limit(log, first.variables["maxsession"])
+    if user is not None:
+        rundir.give_to(user)
+        log.give_to(user)
+        rights.become(user)
+    master = Master(program, first, language, rundir, log, limits, chosen.workers, Path(chosen.load_file))
+    configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon)
+    code = master.run(configuration.apply)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not by `return`: multiprocessing would wait for the children, and after `shutdown parent` they are to live on.
+    os._exit(code)
+
+
+def _raise_file_limit(log: Log, sessions: int) -> None:
+    """A session holds two descriptors and, in a large transfer, a pipe; any worker may get them all."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    wanted = 2 * sessions + 256
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log(messages.LIMIT_LOW, limit=hard, wanted=wanted)

@@ -1,0 +1,177 @@
+"""The slots and who sits in them: births, deaths, and messages to the living.
+
+The pool fills an empty slot again unless it was told not to; when is policy.py's decision. What a message or a death means is
+the master's matter: the pool calls back.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor import messages
+from supervisor.lifeline import Born, Lifeline, LifelineLost
+from supervisor.log import Log
+from supervisor.loop import READ, WRITE, Loop
+from supervisor.policy import pause_before_birth
+from supervisor.table.layout import BASE_CELLS
+from supervisor.table.segment import Segment
+from supervisor.worker import Inheritance, live
+
+_fork = multiprocessing.get_context("fork")
+
+_PID, _SLOT, _GENERATION, _HEARTBEAT, _HAND = range(len(BASE_CELLS))
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker as the master sees it."""
+
+    slot: int
+    block: int
+    process: Any
+    lifeline: Lifeline
+    serving: bool = False
+    dismissed: bool = False
+    """It was asked to go: its death is no accident."""
+
+    @property
+    def pid(self) -> int:
+        return int(self.process.pid)
+
+
+class Pool:
+    """All workers of a master."""
+
+    def __init__(self, loop: Loop, log: Log, segment: Segment, slots: int) -> None:
+        self._loop = loop
+        self._log = log
+        self._segment = segment
+        self._generation = 0
+        self._deaths_at_birth = [0] * slots
+        self._pauses: dict[int, Any] = {}
+        self.workers: list[Worker] = []
+        self.refilling = True
+        # Set by the master before the first birth.
+        self.inherit: Callable[[int, int, socket.socket], Inheritance]
+        self.in_child: Callable[[set[int]], None]
+        self.on_born: Callable[[Worker], None]
+        self.on_message: Callable[[Worker, Any], None]
+        self.on_death: Callable[[Worker, int], None]
+
+    def fill(self) -> None:
+        """Every slot without a worker gets one."""
+        taken = {worker.slot for worker in self.workers}
+        for slot in range(len(self._deaths_at_birth)):
+            if slot not in taken and slot not in self._pauses:
+                self._give_birth(slot)
+
+    def _give_birth(self, slot: int) -> None:
+        block = self._free_block()
+        ours, theirs = socket.socketpair()
+        inheritance = self.inherit(slot, block, theirs)
+        held = _open_descriptors()
+        process = _fork.Process(target=self._be_born, args=(inheritance, held), daemon=False)
+        process.start()
+        theirs.close()
+        worker = Worker(slot, block, process, Lifeline(ours))
+        self._take_block(worker)
+        self.workers.append(worker)
+        self._loop.watch(ours, READ, lambda events: self._hear(worker, events))
+        self._loop.watch(process.sentinel, READ, lambda _events: self._bury(worker))
+        self.on_born(worker)
+
+    def _be_born(self, inheritance: Inheritance, held: set[int]) -> None:
+        """The first steps of the child: it lets go of everything that the master held and it did not inherit."""
+        own = {inheritance.lifeline.fileno(), inheritance.tokens.read_end, inheritance.tokens.write_end, inheritance.log.fileno()}
+        own |= {listening.fileno() for listening in inheritance.listeners.values()}
+        self.in_child(own | (_open_descriptors() - held))
+        live(inheritance)
+
+    def _free_block(self) -> int:
+        """A block that nobody counts in; its counters go on from where they stand. Block 0 is the master's."""
+        taken = {worker.block for worker in self.workers}
+        return next(index for index in range(1, self._segment.layout.block_count) if index not in taken)
+
+    def _take_block(self, worker: Worker) -> None:
+        self._generation += 1
+        cells = self._segment.block(worker.block)
+        cells[_SLOT] = worker.slot
+        cells[_GENERATION] = self._generation
+        cells[_PID] = worker.pid
+
+    def _hear(self, worker: Worker, events: int) -> None:
+        try:
+            if events & WRITE:
+                worker.lifeline.flush()
+            heard = worker.lifeline.receive() if events & READ else []
+        except LifelineLost:
+            # Its sentinel tells the rest; the lifeline alone says nothing about the process.
+            self._loop.unwatch(worker.lifeline.socket)
+            return
+        for message, _fds in heard:
+            if isinstance(message, Born):
+                worker.serving = True
+                self._deaths_at_birth[worker.slot] = 0
+            self.on_message(worker, message)
+        self._watch_lifeline(worker)
+
+    def _watch_lifeline(self, worker: Worker) -> None:
+        events = READ | WRITE if worker.lifeline.wants_write else READ
+        self._loop.watch(worker.lifeline.socket, events, lambda happened: self._hear(worker, happened))
+
+    def tell(self, worker: Worker, message: object, fds: Sequence[int] = ()) -> None:
+        """Sends an order. A worker that is dying is not told; its successor will know."""
+        try:
+            worker.lifeline.send(message, fds)
+        except LifelineLost:
+            return
+        if worker.lifeline.wants_write:
+            self._watch_lifeline(worker)
+
+    def tell_all(self, message: object) -> None:
+        for worker in self.workers:
+            self.tell(worker, message)
+
+    def signal_all(self, number: int = signal.SIGTERM) -> None:
+        """Ends all workers at once; their sessions end with them."""
+        for worker in self.workers:
+            worker.dismissed = True
+            os.kill(worker.pid, number)
+
+    def _bury(self, worker: Worker) -> None:
+        """A worker is dead: clears its place, tells the master, and sees to a successor."""
+        self._loop.unwatch(worker.process.sentinel)
+        self._loop.unwatch(worker.lifeline.socket)
+        worker.process.join()
+        code = worker.process.exitcode
+        worker.lifeline.close()
+        self.workers.remove(worker)
+        cells = self._segment.block(worker.block)
+        cells[_PID] = cells[_HAND] = 0
+        self.on_death(worker, code)
+        worker.process.close()
+        if self.refilling:
+            self._arrange_successor(worker)
+
+    def _arrange_successor(self, worker: Worker) -> None:
+        if worker.serving or worker.dismissed:
+            self.fill()
+            return
+        self._deaths_at_birth[worker.slot] += 1
+        pause = pause_before_birth(self._deaths_at_birth[worker.slot])
+        self._log(messages.WORKER_RETRY, slot=worker.slot, deaths=self._deaths_at_birth[worker.slot], pause=pause)
+
+        def try_again() -> None:
+            del self._pauses[worker.slot]
+            if self.refilling:
+                self.fill()
+
+        self._pauses[worker.slot] = self._loop.after(pause, try_again)
+
+
+def _open_descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}

@@ -1,0 +1,47 @@
+"""Signals become wishes: a handler notes the number and nothing else, and the master's loop looks at the notes."""
+
+import os
+import signal
+from collections.abc import Callable
+
+from supervisor.loop import READ, Loop
+
+SHUTDOWNS = {
+    signal.SIGTERM: "all",
+    signal.SIGQUIT: "parent",
+    signal.SIGINT: "children",
+    signal.SIGPWR: "delayed",
+}
+"""What each signal to the master asks for (the manual's chapter on signals)."""
+
+REOPEN = signal.SIGHUP
+
+
+class Wishes:
+    """Signals that have come and were not yet seen to."""
+
+    def __init__(self, loop: Loop, grant: Callable[[signal.Signals], None]) -> None:
+        self._loop = loop
+        self._grant = grant
+        self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        for number in (*SHUTDOWNS, REOPEN):
+            signal.signal(number, lambda _number, _frame: None)
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        loop.watch(self._read_end, READ, self._look)
+
+    def _look(self, _events: int) -> None:
+        try:
+            numbers = os.read(self._read_end, 512)
+        except BlockingIOError:
+            return
+        for number in numbers:
+            if number in SHUTDOWNS or number == REOPEN:
+                self._grant(signal.Signals(number))
+
+
+def forget_in_child() -> None:
+    """A forked child starts with the default of every signal that the master handles."""
+    signal.set_wakeup_fd(-1)
+    for number in (*SHUTDOWNS, REOPEN):
+        signal.signal(number, signal.SIG_DFL)
