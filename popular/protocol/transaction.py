@@ -1,0 +1,209 @@
+"""RFC 1939's TRANSACTION state over a maildrop: command lines in, answers out.
+
+One code for both maildrops: the proxy's simulated mailbox is `Transaction((), capabilities)`, the storage server's is a
+listed Maildir. The driver feeds one command line at a time, sends `Answer.reply`, then the content if one is named. A
+message that turns out to be gone is reported with `lost`, whose reply is sent instead. After QUIT the driver does what
+`deleted` and `retrieved` say (RFC 1939's UPDATE) and sends `quit_reply`.
+
+It never opens, deletes or moves anything, and nothing that a client sends makes it raise.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from popular.protocol.commands import VERBS, State, Verb, parse
+from popular.protocol.replies import err, ok
+
+
+class Listed(Protocol):
+    """What is known of a message: its size in octets, and its unique id (1-70 of 0x21-0x7E, RFC 1939 section 7)."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def uid(self) -> str: ...
+
+
+class Content(NamedTuple):
+    """Message `number` (from 1) is to be sent: whole, or its header and the first `lines` lines of its body."""
+
+    number: int
+    lines: int | None
+
+
+class Answer(NamedTuple):
+    """The answer to one command line.
+
+    `reply` is complete, listings with their lone dot. `content`, dot-stuffed, and its lone dot follow it. `over` says
+    that QUIT was given; an empty `reply` then means: first do the UPDATE, then send `quit_reply`.
+    """
+
+    reply: bytes
+    content: Content | None = None
+    over: bool = False
+
+
+class _Refused(Exception):
+    """Says what is wrong with a command's arguments."""
+
+
+_DELETED = 1
+_RETRIEVED = 2
+_NOT_DELETED = bytes(marks & ~_DELETED for marks in range(256))
+"""A translation table: takes the mark away, whatever the others are."""
+
+
+class Transaction:
+    """The TRANSACTION state of one session. Messages are numbered from 1 in the order given, for the whole session.
+
+    `_count` and `_octets` are always those of the messages without the mark `_DELETED`.
+    """
+
+    __slots__ = ("_capabilities", "_count", "_marks", "_messages", "_octets", "_over")
+
+    def __init__(self, messages: Sequence[Listed], capabilities: Sequence[str]) -> None:
+        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5)."""
+        self._messages = messages
+        self._capabilities = capabilities
+        self._marks = bytearray(len(messages))
+        self._over = False
+        self._count_all()
+
+    def welcome(self) -> bytes:
+        """The reply that opens the state: to PASS, or to an XPOP request."""
+        return ok(self._extent())
+
+    def command(self, line: bytes) -> Answer:
+        """Answers one command line (without its line end)."""
+        assert not self._over, "nothing is a command after QUIT"
+        command = parse(line)
+        row = _DEEDS.get(command.keyword)
+        if row is None:
+            return Answer(_not_here(command.keyword))
+        verb, deed = row
+        words = command.words
+        if not verb.fewest <= len(words) <= verb.most:
+            return Answer(err(f"{verb.keyword} takes {_arguments(verb)}, not {len(words)}"))
+        try:
+            return deed(self, words)
+        except _Refused as refusal:
+            return Answer(err(str(refusal)))
+
+    def lost(self, number: int) -> bytes:
+        """The reply to send when message `number` can no longer be opened; it then does not count as retrieved."""
+        self._marks[number - 1] &= ~_RETRIEVED
+        return err(f"message {number} is no longer there")
+
+    @property
+    def deleted(self) -> list[int]:
+        """Numbers of the messages that UPDATE must remove."""
+        return [number for number, marks in enumerate(self._marks, 1) if marks & _DELETED]
+
+    @property
+    def retrieved(self) -> list[int]:
+        """Numbers of the messages that were sent whole and stay: UPDATE marks them as read."""
+        return [number for number, marks in enumerate(self._marks, 1) if marks == _RETRIEVED]
+
+    def _count_all(self) -> None:
+        self._count = len(self._messages)
+        self._octets = sum(message.size for message in self._messages)
+
+    def _extent(self) -> str:
+        return f"{self._count} message{'' if self._count == 1 else 's'} ({self._octets} octets)"
+
+    def _number(self, word: bytes) -> int:
+        """The message number in `word`, which is that of a message not deleted. Raises _Refused."""
+        number = int(word) if word.isdigit() else 0
+        if number < 1:
+            raise _Refused("a message number is a whole number from 1")
+        if number > len(self._messages):
+            raise _Refused(f"no such message, the highest number is {len(self._messages)}")
+        if self._marks[number - 1] & _DELETED:
+            raise _Refused(f"message {number} is deleted")
+        return number
+
+    def _listing(self, show: Callable[[Listed], object], words: list[bytes]) -> Answer:
+        """One line for the message named, or a listing of all that are not deleted."""
+        if words:
+            number = self._number(words[0])
+            return Answer(ok(f"{number} {show(self._messages[number - 1])}"))
+        marked = zip(self._messages, self._marks, strict=True)
+        lines = [
+            f"{number} {show(message)}" for number, (message, marks) in enumerate(marked, 1) if not marks & _DELETED
+        ]
+        return Answer(_multi_line(ok(self._extent()), lines))
+
+    def _stat(self, _words: list[bytes]) -> Answer:
+        return Answer(b"+OK %d %d\r\n" % (self._count, self._octets))
+
+    def _list(self, words: list[bytes]) -> Answer:
+        return self._listing(lambda message: message.size, words)
+
+    def _uidl(self, words: list[bytes]) -> Answer:
+        return self._listing(lambda message: message.uid, words)
+
+    def _retr(self, words: list[bytes]) -> Answer:
+        number = self._number(words[0])
+        self._marks[number - 1] |= _RETRIEVED
+        return Answer(ok(f"{self._messages[number - 1].size} octets"), Content(number, None))
+
+    def _top(self, words: list[bytes]) -> Answer:
+        number = self._number(words[0])
+        if not words[1].isdigit():
+            raise _Refused("the number of lines is a whole number from 0")
+        return Answer(ok("top of the message follows"), Content(number, int(words[1])))
+
+    def _dele(self, words: list[bytes]) -> Answer:
+        number = self._number(words[0])
+        self._marks[number - 1] |= _DELETED
+        self._count -= 1
+        self._octets -= self._messages[number - 1].size
+        return Answer(ok(f"message {number} deleted"))
+
+    def _noop(self, _words: list[bytes]) -> Answer:
+        return Answer(ok())
+
+    def _rset(self, _words: list[bytes]) -> Answer:
+        self._marks = self._marks.translate(_NOT_DELETED)
+        self._count_all()
+        return Answer(ok(self._extent()))
+
+    def _capa(self, _words: list[bytes]) -> Answer:
+        return Answer(_multi_line(ok("capability list follows"), self._capabilities))
+
+    def _quit(self, _words: list[bytes]) -> Answer:
+        self._over = True
+        return Answer(b"" if any(self._marks) else quit_reply(0), over=True)
+
+
+def quit_reply(failed: int) -> bytes:
+    """The reply to QUIT after the UPDATE (RFC 1939 section 6); `failed`: deleted messages that could not be removed."""
+    return err(f"{failed} deleted messages could not be removed") if failed else ok("bye")
+
+
+def _multi_line(first: bytes, lines: Iterable[str]) -> bytes:
+    """A multi-line response (RFC 1939 section 3)."""
+    body = "".join([f".{line}\r\n" if line.startswith(".") else f"{line}\r\n" for line in lines])
+    return first + body.encode("ascii", "replace") + b".\r\n"
+
+
+def _arguments(verb: Verb) -> str:
+    if verb.most == 0:
+        return "no argument"
+    span = str(verb.most) if verb.fewest == verb.most else f"{verb.fewest} or {verb.most}"
+    return f"{span} argument{'' if span == '1' else 's'}"
+
+
+def _not_here(keyword: str) -> bytes:
+    if keyword in VERBS:
+        return err(f"{keyword} is not for this state: you are logged in")
+    return err(f"unknown command; known are {' '.join(_DEEDS)}")
+
+
+_DEEDS: dict[str, tuple[Verb, Callable[[Transaction, list[bytes]], Answer]]] = {
+    keyword: (verb, getattr(Transaction, f"_{keyword.lower()}"))
+    for keyword, verb in VERBS.items()
+    if State.TRANSACTION in verb.states
+}
+"""Every verb of this state with its row and its deed; a row without a deed fails at import."""

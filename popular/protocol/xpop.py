@@ -1,0 +1,107 @@
+"""XPOP: how a proxy opens a mailbox on a storage server without a password (the manual's chapter on XPOP).
+
+Right after the connect the proxy sends three lines: the mailbox, the session id, and flag letters. The server answers
+with one POP3 reply line; from then on it is plain POP3 in the TRANSACTION state. The rule for mailbox names lives here
+too, because whoever takes a name from outside (XPOP, MAILCHECK, `pdeliver`) must check it.
+"""
+
+import re
+from typing import NamedTuple
+
+from popular.protocol.lines import LineBuffer
+
+LONGEST_NAME = 255
+"""Octets of a mailbox name."""
+
+LONGEST_LINE = LONGEST_NAME + 2
+"""Octets of a request line with its CRLF: the limit of the buffer that a request is read from."""
+
+LONGEST_SID = 128
+"""Octets of a session id."""
+
+MASTER = "M"
+"""The flag of a master session: mail that is read stays new, mail that is deleted really goes."""
+
+_FORBIDDEN = re.compile(r"[^A-Za-z0-9._\-+/=%]")
+_SID = re.compile(r"[!-~]+")
+_FLAGS = re.compile(r"[A-Za-z]{0,52}")
+
+
+class BadMailboxName(ValueError):
+    """Says what is wrong with a mailbox name."""
+
+
+class BadRequest(ValueError):
+    """Says what is wrong with an XPOP request other than its mailbox name."""
+
+
+def check_mailbox_name(name: str) -> None:
+    """Raises BadMailboxName unless `name` is a path below the mail root (the manual's chapter on security).
+
+    Letters, digits and `. _ - + / = %`; no `..` anywhere, no `/` in front, at most 255 octets. Also refused are an
+    empty name, and empty or `.` path steps, which would give one mailbox several names.
+    """
+    if not name:
+        raise BadMailboxName("the mailbox name is empty")
+    if len(name) > LONGEST_NAME:
+        raise BadMailboxName(f"the mailbox name is longer than {LONGEST_NAME} characters")
+    forbidden = _FORBIDDEN.search(name)
+    if forbidden:
+        raise BadMailboxName(f"a mailbox name has only letters, digits and ._-+/=%, not {forbidden[0]!a}")
+    if name.startswith("/"):
+        raise BadMailboxName("a mailbox name does not begin with /")
+    if ".." in name:
+        raise BadMailboxName("a mailbox name does not contain ..")
+    if not all(step not in ("", ".") for step in name.split("/")):
+        raise BadMailboxName("a mailbox name has no empty and no . steps between its /")
+
+
+class Request(NamedTuple):
+    """What a proxy asks of a storage server. `sid` is `-` where it named none; unknown flags mean nothing."""
+
+    mailbox: str
+    sid: str
+    flags: str
+
+    @property
+    def is_master(self) -> bool:
+        return MASTER in self.flags
+
+
+def request(mailbox: str, sid: str, flags: str = "") -> bytes:
+    """The three lines. Raises BadMailboxName, BadRequest: nothing that could be taken for a fourth line ever leaves."""
+    check_mailbox_name(mailbox)
+    _check(sid, flags)
+    return f"{mailbox}\r\n{sid}\r\n{flags}\r\n".encode("ascii")
+
+
+def _check(sid: str, flags: str) -> None:
+    if len(sid) > LONGEST_SID or not _SID.fullmatch(sid):
+        raise BadRequest(f"a session id has 1-{LONGEST_SID} printable characters and no blank")
+    if not _FLAGS.fullmatch(flags):
+        raise BadRequest("flags are letters")
+
+
+class RequestReader:
+    """The server's side: takes the three lines out of the connection's buffer as they come."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+
+    def take(self, buffer: LineBuffer) -> Request | None:
+        """The request, once its three lines are there; until then None. What stands behind it stays in the buffer.
+
+        The buffer's limit should be LONGEST_LINE. Raises PeerFault (from the buffer), BadMailboxName, BadRequest.
+        """
+        while len(self._lines) < 3:
+            line = buffer.next_line()
+            if line is None:
+                return None
+            self._lines.append(line)
+        # Octets beyond ASCII become characters that every check below refuses.
+        mailbox, sid, flags = (line.decode("ascii", "replace") for line in self._lines)
+        check_mailbox_name(mailbox)
+        _check(sid or "-", flags)
+        return Request(mailbox, sid or "-", flags)
