@@ -4,17 +4,18 @@ A sort of things is one frozen dataclass, a subclass of `Thing`, whose fields ar
 
     port: int = parameter(Int(1, 65535), default=…, help=…, offline_only=True)
 
-From it follow the sentences list, flush, show, conf, del, their help, completion and checks (`sentences_of`). `show` prints
-one sentence that can be pasted back; `rc_lines` prints what was said, so that what follows its default goes on to follow it.
+From it follow the sentences list, flush, show, conf, del, their help, completion and checks (`sentences_of`). `show`
+prints one sentence that can be pasted back; `rc_lines` prints what was said, so that what follows its default goes on to
+follow it.
 
-A parameter that was never set follows its default; a default that is a function gets the values of the parameters that were
-set or have a constant default. `offline_only` parameters change only while the thing is in the state `offline`, before or
-after the sentence.
+A parameter that was never set follows its default; a default that is a function gets the values of the parameters that
+were set or have a constant default. `offline_only` parameters change only while the thing is in the state `offline`,
+before or after the sentence.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache, partial
+from functools import partial
 from typing import Any, Self
 
 from supervisor.config import Config
@@ -62,7 +63,6 @@ class Thing:
         return self.make(self.id, **{**kept, **changes})
 
 
-@cache
 def parameters(thing: type[Thing]) -> Mapping[str, Parameter]:
     """The table of a sort of things, by name."""
     return {row.name: row.metadata["parameter"] for row in fields(thing) if "parameter" in row.metadata}
@@ -76,9 +76,9 @@ def _nothing_to_check(_desk: Desk, _config: Config, _thing: Any) -> str | None:
 class Sort:
     """A sort of things.
 
-    `title` is what people call one. `check(desk, config, thing)` looks at a thing in the config that it would be part of: it
-    raises Refused, and may give back a note for the reply. `check_gone(desk, config, id)` does the same for a config that it
-    is gone from. `single`: there is only one, it has no name, and it is made by its first `conf`.
+    `title` is what people call one. `check(desk, config, thing)` looks at a thing in the config that it would be part of:
+    it raises Refused, and may give back a note for the reply. `check_gone(desk, config, id)` does the same for a config
+    that it is gone from. `single`: there is only one, it has no name, and it is made by its first `conf`.
     """
 
     name: str
@@ -217,16 +217,16 @@ def sentences_of(sort: Sort) -> list[Sentence]:
     show = Sentence(
         f"{name} show{which}",
         partial(_show, sort),
-        f"Shows a {title} as the sentence that makes it.\nThe line can be pasted back. Parameters that were never set are "
-        "shown with the default that they follow.",
+        f"Shows a {title} as the sentence that makes it.\nThe line can be pasted back. Parameters that were never set "
+        "are shown with the default that they follow.",
         known,
         source=sort.source,
     )
     conf = Sentence(
         f"{name} conf{which} [<parameter> <value>]…",
         partial(_conf, sort),
-        f"Makes or changes a {title}.\nParameters that are not named stay as they are, or get their default in a new one. All "
-        f"or nothing is done. New sessions see the change, old ones never do.\n{_parameter_help(sort)}",
+        f"Makes or changes a {title}.\nParameters that are not named stay as they are, or get their default in a new "
+        f"one. All or nothing is done. New sessions see the change, old ones never do.\n{_parameter_help(sort)}",
         {**known, **pairs},
         changes=True,
         source=sort.source,
@@ -238,11 +238,10 @@ def _sentences_about_many(sort: Sort) -> Sequence[Sentence]:
     title, name = sort.title, sort.name
     delete = f"Deletes a {title}.\nSessions that use it go on."
     flush = f"Deletes every {title}.\nSessions that use them go on."
-    about = {"changes": True, "source": sort.source}
     return (
         Sentence(
             f"{name} list", partial(list_deed, name, title), f"Lists the ids of all {title}s.", source=sort.source
         ),
-        Sentence(f"{name} flush", partial(_flush, sort), flush, **about),
-        Sentence(f"{name} del <id>", partial(_del, sort), delete, {"id": ids(name)}, **about),
+        Sentence(f"{name} flush", partial(_flush, sort), flush, {}, True, sort.source),
+        Sentence(f"{name} del <id>", partial(_del, sort), delete, {"id": ids(name)}, True, sort.source),
     )
