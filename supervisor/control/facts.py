@@ -2,7 +2,7 @@
 
 A deed is pure and runs in the master, which never blocks; so it asks `Facts`, and where the fact is not known yet
 `Wanted` is raised with the errand that finds it out. The master has the errand run in a short-lived child process
-(`run`), stores the outcome and calls the deed again from the start. One `Facts` serves one sentence, so a fact is never
+(`run`), stores the finding and calls the deed again from the start. One `Facts` serves one sentence, so a fact is never
 stale.
 
 A fact that could not be found out raises `Unfit` with a text for people.
@@ -15,7 +15,7 @@ import re
 import socket
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _LONGEST_HOST_NAME = 253
@@ -97,10 +97,14 @@ class FindLocalAddress(Errand):
 
 
 @dataclass(frozen=True)
-class Failed:
-    """An errand came to nothing; the text is for people."""
+class Finding:
+    """What came of an errand: a value, or the text of its failure.
 
-    text: str
+    The value stays out of the repr: it may be a random seed.
+    """
+
+    value: object = field(default=None, repr=False)
+    failure: str | None = None
 
 
 class Wanted(Exception):
@@ -111,17 +115,17 @@ class Wanted(Exception):
         self.errand = errand
 
 
-def run(errand: Errand) -> object:
-    """Performs an errand in whatever process this is, and gives back the value or a Failed. Blocks, never raises."""
+def run(errand: Errand) -> Finding:
+    """Performs an errand in whatever process this is; blocks, never raises."""
     try:
-        return errand.perform()
+        return Finding(errand.perform())
     except Unfit as unfit:
-        return Failed(str(unfit))
+        return Finding(failure=str(unfit))
     except OSError as error:
         subject = f'"{error.filename}": ' if error.filename else ""
-        return Failed(f"{subject}{error.strerror or error}")
+        return Finding(failure=f"{subject}{error.strerror or error}")
     except Exception as error:
-        return Failed(f"{type(error).__name__}: {error}")
+        return Finding(failure=f"{type(error).__name__}: {error}")
 
 
 class Facts:
@@ -130,12 +134,12 @@ class Facts:
     Every question raises Wanted while its fact is not known yet, and Unfit when it cannot be known.
     """
 
-    def __init__(self, known: Mapping[Errand, object] | None = None) -> None:
+    def __init__(self, known: Mapping[Errand, Finding] | None = None) -> None:
         self._known = dict(known or {})
 
-    def store(self, errand: Errand, outcome: object) -> None:
-        """Remembers what came of an errand: a value, or Failed."""
-        self._known[errand] = outcome
+    def store(self, errand: Errand, finding: Finding) -> None:
+        """Remembers what came of an errand."""
+        self._known[errand] = finding
 
     def address(self, host: str) -> str:
         """The first address of a host, as numeric text. A literal address needs no errand."""
@@ -164,9 +168,9 @@ class Facts:
         return bool(self._find(FindLocalAddress(address)))
 
     def _find(self, errand: Errand) -> object:
-        if errand not in self._known:
+        finding = self._known.get(errand)
+        if finding is None:
             raise Wanted(errand)
-        outcome = self._known[errand]
-        if isinstance(outcome, Failed):
-            raise Unfit(outcome.text)
-        return outcome
+        if finding.failure is not None:
+            raise Unfit(finding.failure)
+        return finding.value
