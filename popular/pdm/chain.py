@@ -1,0 +1,125 @@
+"""Asks the modules in the operator's order, and says what came of it. Pure: it calls modules, and nothing else.
+
+First round, `check`: the first module that authenticates the user ends it. The first that knows him but refuses ends it
+too, and begins the second round, `authenticate`: all modules are asked in order whether they vouch for this user (a
+master password does). So a module that takes everyone, behind one with a list, never lets a listed user in with a wrong
+password. In the second round, success means the route of the module that identified him.
+
+A module that fails is passed over; if after that nobody lets the user in, nothing is known of him: `CannotTell`, and
+never "refused" or "unknown". Exceptions of any other kind count as failure, by their type alone: their text could hold
+a password. Invariant: `ask` never raises an Exception.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The user may come in. Both ids are of modules, and the same one unless a second round was needed."""
+
+    route: Route
+    identified_by: str
+    authenticated_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedLogin:
+    """This module knows the user, and no module lets him in with this password."""
+
+    identified_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class NobodyKnows:
+    """Every module has answered, and none knows the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """A module failed, and none lets the user in. `reason` is for the log: "id: text; id: text", without secrets."""
+
+    reason: str
+
+
+Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | CannotTell
+
+
+def blocks(modules: Sequence[Module]) -> bool:
+    """Whether `ask` may take long with these modules, so that it belongs into a thread."""
+    return any(module.blocking for module in modules)
+
+
+def ask(modules: Sequence[Module], question: Question, *, hide_unknown: bool = True) -> Decision:
+    """Both rounds. `hide_unknown` spends on an unknown user what a known one would have cost.
+
+    A proxy with a fallback backend has no use for that: there the unknown user's way is a longer one anyway.
+    """
+    failures: list[str] = []
+    decoy: tuple[Module, Callable[[], None]] | None = None
+    for module in modules:
+        try:
+            answer = module.check(question)
+            if isinstance(answer, Unknown):
+                if decoy is None and answer.decoy is not None:
+                    decoy = module, answer.decoy
+                continue
+            route = _route_of(answer)
+        except Exception as error:
+            failures.append(_failure(module, error))
+            continue
+        if isinstance(answer, Authenticated):
+            return Admitted(route, module.ident, module.ident)
+        return _second_round(modules, question, module.ident, route, failures)
+    if decoy is not None and hide_unknown:
+        failures += _spend(*decoy)
+    return CannotTell("; ".join(failures)) if failures else NobodyKnows()
+
+
+def _spend(module: Module, decoy: Callable[[], None]) -> list[str]:
+    try:
+        decoy()
+    except Exception as error:
+        return [_failure(module, error)]
+    return []
+
+
+def _second_round(
+    modules: Sequence[Module], question: Question, identified_by: str, route: Route, failures: list[str]
+) -> Decision:
+    for module in modules:
+        try:
+            vouches = module.authenticate(question, route)
+            if not isinstance(vouches, bool):
+                raise _NoAnswer(vouches)
+        except Exception as error:
+            failures.append(_failure(module, error))
+            continue
+        if vouches:
+            return Admitted(_flagged(route, module.flags), identified_by, module.ident)
+    return CannotTell("; ".join(failures)) if failures else RefusedLogin(identified_by)
+
+
+def _route_of(answer: Authenticated | Refused) -> Route:
+    if isinstance(answer, Authenticated | Refused) and isinstance(answer.route, Route):
+        return answer.route
+    raise _NoAnswer(answer)
+
+
+def _flagged(route: Route, flags: str) -> Route:
+    new = "".join(flag for flag in flags if flag not in route.flags)
+    return replace(route, flags=route.flags + new) if new else route
+
+
+class _NoAnswer(ModuleFailed):
+    """A module broke the contract."""
+
+    def __init__(self, reply: object) -> None:
+        super().__init__(f"answered with something else than the contract allows ({type(reply).__name__})")
+
+
+def _failure(module: Module, error: Exception) -> str:
+    return f"{module.ident}: {error if isinstance(error, ModuleFailed) else type(error).__name__}"

@@ -1,0 +1,167 @@
+"""Brings an authentication module in: `load(directory, name, ident, arguments)`.
+
+Looks for `libpdm_NAME` in the directory, with any suffix that Python imports; where there are several, compiled code
+goes before source and source before byte code, as in Python itself. Each load imports the file anew under a name of its
+own, so that two modules from one file, or a file that was edited in between, never share state. Nothing is ever written
+into the directory. Whatever goes wrong is a `ModuleFailed` with one line that names the file and the reason.
+
+Loading a module is running its code: whoever may write into the directory is the proxy.
+"""
+
+import difflib
+import itertools
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import (
+    BYTECODE_SUFFIXES,
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    SourceFileLoader,
+    SourcelessFileLoader,
+)
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+from popular.pdm.contract import Module, ModuleFailed
+
+OWN_DIRECTORY = Path(__file__).parent
+"""Where the modules that come with the proxy are: the default of `pdmdir`."""
+
+PREFIX = "libpdm_"
+
+CONTRACT: dict[str, Callable[[object], bool]] = {
+    "ident": lambda value: isinstance(value, str),
+    "arguments": lambda value: isinstance(value, Sequence) and not isinstance(value, str),
+    "blocking": lambda value: isinstance(value, bool),
+    "flags": lambda value: isinstance(value, str),
+    "check": callable,
+    "authenticate": callable,
+    "reload": callable,
+    "close": callable,
+}
+"""What each module has, by name. One that derives from `Module` has most of it; a compiled one brings it along."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_serial = itertools.count(1)
+
+
+class _UncachedSource(SourceFileLoader):
+    """Source compiled at each load: a byte code cache would miss an edit within one second, and write into `pdmdir`."""
+
+    def path_stats(self, path: str) -> dict[str, float]:
+        raise OSError(path)
+
+
+_LOADERS = (
+    (EXTENSION_SUFFIXES, ExtensionFileLoader),
+    (SOURCE_SUFFIXES, _UncachedSource),
+    (BYTECODE_SUFFIXES, SourcelessFileLoader),
+)
+
+
+def load(directory: Path | str, name: str, ident: str, arguments: Sequence[str]) -> Module:
+    """Opens module `name` from this directory under the id `ident`. Raises ModuleFailed."""
+    path = _find(Path(directory), name)
+    opened = _open(_import(path), path, ident, arguments)
+    _hold_to_contract(opened, path)
+    return cast(Module, opened)
+
+
+def available(directory: Path | str) -> list[str]:
+    """The names of the modules in this directory, in order of the alphabet; empty if it cannot be read."""
+    suffixes = tuple(suffix for suffixes, _ in _LOADERS for suffix in suffixes)
+    try:
+        files = [entry.name for entry in Path(directory).iterdir() if entry.is_file()]
+    except OSError:
+        return []
+    names = {
+        file.removeprefix(PREFIX).partition(".")[0]
+        for file in files
+        if file.startswith(PREFIX) and file.endswith(suffixes)
+    }
+    return sorted(name for name in names if _NAME.fullmatch(name))
+
+
+def _find(directory: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise ModuleFailed(
+            f"'{name}' cannot be the name of a module: letters, digits, '_' and '-' are allowed, 64 at most"
+        )
+    for suffixes, _ in _LOADERS:
+        for suffix in suffixes:
+            path = directory / f"{PREFIX}{name}{suffix}"
+            if path.is_file():
+                return path
+    raise ModuleFailed(f"no module '{name}' in {directory}: {_what_there_is(directory, name)}")
+
+
+def _what_there_is(directory: Path, wanted: str) -> str:
+    names = available(directory)
+    if not names:
+        return f"no {PREFIX}* is there" if directory.is_dir() else "there is no such directory"
+    names.sort(key=lambda name: difflib.SequenceMatcher(None, wanted, name).ratio(), reverse=True)
+    return "there are " + ", ".join(names) if len(names) > 1 else f"there is {names[0]}"
+
+
+def _import(path: Path) -> ModuleType:
+    # The last part of the name must be the file's: compiled modules are entered at PyInit_libpdm_NAME.
+    private_name = f"popular_pdm_{next(_serial)}.{path.name.partition('.')[0]}"
+    loader = next(kind for suffixes, kind in _LOADERS if path.name.endswith(tuple(suffixes)))
+    spec = spec_from_file_location(private_name, path, loader=loader(private_name, str(path)))
+    assert spec is not None, "a loader was given"
+    assert spec.loader is not None, "a loader was given"
+    try:
+        module = module_from_spec(spec)
+        sys.modules[private_name] = module  # dataclasses and pickle look their module up by name
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(private_name, None)
+        raise ModuleFailed(f"{path} cannot be imported: {_in_one_line(error)}") from None
+    return module
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = f"{error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _open(module: ModuleType, path: Path, ident: str, arguments: Sequence[str]) -> object:
+    open_module = getattr(module, "open_module", None)
+    if not callable(open_module):
+        raise ModuleFailed(f"{path} is not a module of the proxy: it has no function open_module(ident, arguments)")
+    try:
+        return open_module(ident, tuple(arguments))
+    except ModuleFailed:
+        raise
+    except (Exception, SystemExit) as error:
+        # Arguments may hold passwords, and so may the text of an error that quotes them: the kind must do.
+        raise ModuleFailed(f"{path} could not be opened: {type(error).__name__}{_place(error, path)}") from None
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """Where in the module's own file it went wrong, as " in line 7"; empty if it cannot be told."""
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f" in line {line}" if line else ""
+
+
+def _hold_to_contract(opened: object, path: Path) -> None:
+    for name, is_met in CONTRACT.items():
+        try:
+            value = getattr(opened, name)
+        except Exception:
+            raise ModuleFailed(f"{path} does not keep the contract: what it opened has no '{name}'") from None
+        if not is_met(value):
+            raise ModuleFailed(
+                f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"
+            )
+    kind = type(opened)
+    if all(getattr(kind, question, None) is getattr(Module, question) for question in ("check", "authenticate")):
+        raise ModuleFailed(f"{path} does not keep the contract: it answers neither 'check' nor 'authenticate'")
