@@ -95,8 +95,8 @@ PROXY_VARIABLES = (
     Variable(
         "idletimeout",
         Time(10 * MINUTE, DAY),
-        "A session in which the client says nothing for this long is closed (RFC 1939 section 3: not below ten minutes). "
-        "See also proxytimeout.",
+        "A session in which the client says nothing for this long is closed (RFC 1939 section 3: not below ten "
+        "minutes). See also proxytimeout.",
         default=10 * MINUTE,
         when=_NEW_SESSIONS,
     ),
@@ -110,8 +110,8 @@ PROXY_VARIABLES = (
     Variable(
         "proxytimeout",
         Time(10 * MINUTE, DAY),
-        "A proxied session in which neither client nor backend says anything for this long is closed (RFC 1939 section 3). "
-        "See also idletimeout.",
+        "A proxied session in which neither client nor backend says anything for this long is closed (RFC 1939 "
+        "section 3). See also idletimeout.",
         default=10 * MINUTE,
         when=_NEW_SESSIONS,
     ),
@@ -133,8 +133,8 @@ PROXY_VARIABLES = (
     Variable(
         "softfail",
         Bool(),
-        "Show an empty mailbox instead of an error when a backend that is online does not answer. Mind that mail programs which "
-        "keep mail on the server may forget what they have seen.",
+        "Show an empty mailbox instead of an error when a backend that is online does not answer. Mind that mail "
+        "programs which keep mail on the server may forget what they have seen.",
         default=False,
         when=_NEW_SESSIONS,
         source="Introduction: soft failure",

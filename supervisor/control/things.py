@@ -5,8 +5,8 @@ A sort of things is one frozen dataclass, a subclass of `Thing`, whose fields ar
     port: int = parameter(Int(1, 65535), default=…, help=…, offline_only=True)
 
 From it follow the sentences list, flush, show, conf, del, their help, completion and checks (`sentences_of`). `show`
-prints one sentence that can be pasted back; `rc_lines` prints what was said, so that what follows its default goes on to
-follow it.
+prints one sentence that can be pasted back; `rc_lines` prints what was said, so that what follows its default goes on
+to follow it.
 
 A parameter that was never set follows its default; a default that is a function gets the values of the parameters that
 were set or have a constant default. `offline_only` parameters change only while the thing is in the state `offline`,
@@ -76,9 +76,9 @@ def _nothing_to_check(_desk: Desk, _config: Config, _thing: Any) -> str | None:
 class Sort:
     """A sort of things.
 
-    `title` is what people call one. `check(desk, config, thing)` looks at a thing in the config that it would be part of:
-    it raises Refused, and may give back a note for the reply. `check_gone(desk, config, id)` does the same for a config
-    that it is gone from. `single`: there is only one, it has no name, and it is made by its first `conf`.
+    `title` is what people call one. `check(desk, config, thing)` looks at a thing in the config that it would be part
+    of: it raises Refused, and may give back a note for the reply. `check_gone(desk, config, id)` does the same for a
+    config that it is gone from. `single`: there is only one, it has no name, and it is made by its first `conf`.
     """
 
     name: str
@@ -153,7 +153,7 @@ def _conf(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
     changes = _changes(sort, desk, arguments)
     new = (old or sort.thing.make(ident)).with_parameters(changes)
     if old is not None:
-        _check_offline(sort, old, new)
+        _check_offline(sort, old, new, arguments)
     config = desk.config.with_thing(sort.name, ident, new)
     note = sort.check(desk, config, new)
     done = f"{sort.name} {ident} {'is changed' if old else 'is made'}"
@@ -172,14 +172,14 @@ def _changes(sort: Sort, desk: Desk, arguments: Arguments) -> dict[str, Any]:
     return changes
 
 
-def _check_offline(sort: Sort, old: Any, new: Any) -> None:
+def _check_offline(sort: Sort, old: Any, new: Any, arguments: Arguments) -> None:
     for name, row in parameters(sort.thing).items():
         if not row.offline_only or getattr(old, name) == getattr(new, name) or OFFLINE in (old.state, new.state):
             continue
         whom = [sort.name, "conf"] if sort.single else [sort.name, "conf", old.id]
-        raise Refused(
-            f"{name} can only be changed while it is offline; take it offline first: {phrase(whom)} state offline"
-        )
+        column = next((word.column for word in arguments["parameter"] if word == name), None)
+        first = f"take it offline first: {phrase([*whom, 'state', OFFLINE])}"
+        raise Refused(f"{name} can only be changed while it is offline; {first}", column)
 
 
 def _del(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:

@@ -1,7 +1,7 @@
 """Variables: the rows of `show` and `set`.
 
-A program's variables are `common_variables(name)` and rows of its own. A row with `read` is read-only; the values of the
-others stand in `Config.variables`, and begin as `initial_values` says.
+A program's variables are `common_variables(name)` and rows of its own. A row with `read` is read-only; the values of
+the others stand in `Config.variables`, and begin as `initial_values` says.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,9 +23,9 @@ Limits = Mapping[str, int]
 class Variable:
     """One row.
 
-    `default` is a value, or a function of the limits. `when` says when a new value counts ("at once", "new sessions"). `read`
-    makes the variable read-only. `check(desk, value)` raises Refused if the value cannot be set now; it may give back a note
-    that is added to the reply.
+    `default` is a value, or a function of the limits. `when` says when a new value counts ("at once", "new sessions").
+    `read` makes the variable read-only. `check(desk, value)` raises Refused if the value cannot be set now; it may give
+    back a note that is added to the reply.
     """
 
     name: str
@@ -70,9 +70,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
     return (
         Variable("id", Id(), f'Name of the server, always "{program}".', read=lambda desk: desk.program.name),
         Variable("pid", Int(1, 2**31 - 1), "Process id of the master.", read=lambda desk: desk.status.pid),
-        Variable(
-            "rundir", Dir(), "The run directory, as the option --rundir set it.", read=lambda desk: desk.status.rundir
-        ),
+        Variable("rundir", Dir(), "The run directory (option --rundir).", read=lambda desk: desk.status.rundir),
         Variable(
             "sessionlimit",
             Int(1, LARGEST_TABLE),
@@ -97,8 +95,8 @@ def common_variables(program: str) -> tuple[Variable, ...]:
         Variable(
             "maxlocalload",
             Int(0, 9999),
-            "While the load average of the last minute is this or higher, nobody is accepted; clients wait in the backlog. "
-            "0: the load is not looked at.",
+            "While the load average of the last minute is this or higher, nobody is accepted; clients wait in the "
+            "backlog. 0: the load is not looked at.",
             default=0,
         ),
         Variable(

@@ -1,0 +1,129 @@
+"""Capability sets: lists of lines for the CAPA answer, read from files of `capadir` (`capa load NAME`).
+
+A file holds one capability a line, exactly as it stands in the answer. A set is checked when it is loaded and never
+changes afterwards; a vserv names it with its parameter `capa`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from popular.protocol.lines import LONGEST_REPLY
+from supervisor.config import Config
+from supervisor.control.kinds import LONGEST_ID, Id
+from supervisor.control.language import Refused, Sentence, fit, phrase
+from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
+from supervisor.control.things import ids, list_deed, named
+
+CHAPTER = "Runtime configuration: the capa command"
+
+MOST_OCTETS = 4096
+"""Of a whole set: the answer to CAPA is kept in memory for every vserv."""
+_LONGEST_LINE = LONGEST_REPLY - 2
+_CAPABILITY = re.compile(r"[!-\-/-~]+( [!-~]+)*")
+"""A tag without dots, and arguments (RFC 2449 section 3)."""
+
+
+@dataclass(frozen=True)
+class CapabilitySet:
+    """A set as it was loaded from `directory`."""
+
+    id: str
+    directory: str
+    lines: tuple[str, ...]
+
+
+def capability_lines(content: bytes) -> tuple[str, ...]:
+    """The capabilities of a file. Raises Refused that names the faulty line."""
+    if len(content) > MOST_OCTETS:
+        raise Refused(f"the file is too long; allowed: {MOST_OCTETS} octets")
+    lines: list[str] = []
+    tags: set[str] = set()
+    for number, octets in enumerate(content.split(b"\n"), start=1):
+        text = octets.removesuffix(b"\r").decode("latin-1")
+        if not text.strip(" \t"):
+            continue
+        if len(text) > _LONGEST_LINE or not _CAPABILITY.fullmatch(text):
+            raise Refused(
+                f"line {number} is not a capability; allowed: printable ASCII, {_LONGEST_LINE} octets, no dot in front"
+            )
+        tag = text.split(" ")[0].upper()
+        if tag in tags:
+            raise Refused(f"line {number}: {tag} is there twice")
+        tags.add(tag)
+        lines.append(text)
+    if not lines:
+        raise Refused("the file holds no capability")
+    return tuple(lines)
+
+
+def _load(desk: Desk, arguments: Arguments) -> Outcome:
+    word = arguments["name"]
+    name = str(fit(Id(), word, desk.facts, "name"))
+    if name.strip(".") == "":
+        raise Refused(f"{name} is not a file in capadir", word.column)
+    directory = desk.config.variables["capadir"]
+    content = desk.facts.read(f"{directory.rstrip('/')}/{name}", MOST_OCTETS + 1)
+    try:
+        lines = capability_lines(content)
+    except Refused as refused:
+        raise Refused(f"{name}: {refused.text}", word.column) from None
+    config = desk.config.with_thing("capa", name, CapabilitySet(name, directory, lines))
+    return Change(f"capability set {name}: {len(lines)} capabilities", config=config)
+
+
+def _del(desk: Desk, arguments: Arguments) -> Outcome:
+    word = arguments["name"]
+    ident = named("capa", word, desk).id
+    users = [vserv.id for vserv in desk.config.things["vserv"].values() if vserv.capa == ident]
+    if users:
+        raise Refused(f"capability set {ident} is in use by vserv {', '.join(users)}", word.column)
+    return Change(f"capability set {ident} is deleted", config=desk.config.without_thing("capa", ident))
+
+
+def _show(desk: Desk, arguments: Arguments) -> Outcome:
+    return Reply(data=list(named("capa", arguments["name"], desk).lines))
+
+
+def _list(desk: Desk, arguments: Arguments) -> Outcome:
+    return list_deed("capa", "capability set", desk, arguments)
+
+
+def rc_lines(config: Config) -> list[str]:
+    """Loads every set from the directory that it came from, and leaves `capadir` as it is."""
+    lines: list[str] = []
+    here = last = config.variables["capadir"]
+    for one in config.things["capa"].values():
+        if one.directory != here:
+            lines.append(phrase(["set", "capadir", one.directory]))
+            here = one.directory
+        lines.append(phrase(["capa", "load", one.id]))
+    if here != last:
+        lines.append(phrase(["set", "capadir", last]))
+    return lines
+
+
+def capa_sentences() -> Sequence[Sentence]:
+    """The rows."""
+    loaded = {"name": ids("capa")}
+    return (
+        Sentence("capa list", _list, "Lists the ids of all loaded capability sets.", source=CHAPTER),
+        Sentence(
+            "capa load <name>",
+            _load,
+            "Loads a capability set from the file of that name in capadir.\nOne capability a line, exactly as in the "
+            f"answer to CAPA. The name is the id of the set: at most {LONGEST_ID} letters, digits, _, - and dots.",
+            loaded,
+            changes=True,
+            source=CHAPTER,
+        ),
+        Sentence(
+            "capa del <name>",
+            _del,
+            "Forgets a capability set.\nRefused while a vserv uses it.",
+            loaded,
+            changes=True,
+            source=CHAPTER,
+        ),
+        Sentence("capa show <name>", _show, "Shows the capabilities of a set.", loaded, source=CHAPTER),
+    )

@@ -1,0 +1,124 @@
+"""Authentication modules as they are configured: `pdm add ID MOD ARG…`. They are asked in the order of the list."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from supervisor.config import Config
+from supervisor.control.kinds import Id, shown
+from supervisor.control.language import Refused, Sentence, fit, phrase
+from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
+from supervisor.control.things import count_of, ids, list_deed, named, room_for_one_more
+
+CHAPTER = "Runtime configuration: the pdm command"
+
+_TITLE = "authentication module"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module: file `libpdm_MOD` in `directory`, opened with `args`.
+
+    `reloads` counts `pdm reload`: a number higher than before asks for it.
+    """
+
+    id: str
+    mod: str
+    args: tuple[str, ...]
+    directory: str
+    reloads: int = 0
+
+
+def add_sentence(module: Module) -> str:
+    """The sentence that adds a module."""
+    return phrase(["pdm", "add", module.id, module.mod, *module.args])
+
+
+def _add(desk: Desk, arguments: Arguments) -> Outcome:
+    word, mod = arguments["id"], arguments["mod"]
+    ident = str(fit(Id(), word, desk.facts, "id"))
+    if ident in desk.config.things["pdm"]:
+        raise Refused(f"module {shown(ident)} is there already; `pdm del {ident}` first", word.column)
+    if not _NAME.fullmatch(mod):
+        raise Refused(f"{shown(mod)} is not a module name; allowed: letters, digits, _ and -", mod.column)
+    room_for_one_more("pdm", _TITLE, desk)
+    directory = desk.config.variables["pdmdir"]
+    module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
+    return Change(f"module {ident} is added", config=desk.config.with_thing("pdm", ident, module))
+
+
+def _reload(desk: Desk, arguments: Arguments) -> Outcome:
+    module: Module = named("pdm", arguments["id"], desk)
+    config = desk.config.with_thing("pdm", module.id, replace(module, reloads=module.reloads + 1))
+    return Change(f"module {module.id} is reloaded", config=config)
+
+
+def _del(desk: Desk, arguments: Arguments) -> Outcome:
+    ident = named("pdm", arguments["id"], desk).id
+    return Change(f"module {ident} is deleted", config=desk.config.without_thing("pdm", ident))
+
+
+def _flush(desk: Desk, _arguments: Arguments) -> Outcome:
+    gone = len(desk.config.things["pdm"])
+    return Change(f"{count_of(gone, _TITLE)} deleted", config=desk.config.without_things("pdm"))
+
+
+def _show(desk: Desk, arguments: Arguments) -> Outcome:
+    module: Module = named("pdm", arguments["id"], desk)
+    data = {"id": module.id, "mod": module.mod, "args": list(module.args), "directory": module.directory}
+    return Reply(data=data, lines=[add_sentence(module)])
+
+
+def _list(desk: Desk, arguments: Arguments) -> Outcome:
+    return list_deed("pdm", _TITLE, desk, arguments)
+
+
+def rc_lines(config: Config) -> list[str]:
+    """Adds every module from the directory that it came from, and leaves `pdmdir` as it is."""
+    lines: list[str] = []
+    here = last = config.variables["pdmdir"]
+    for module in config.things["pdm"].values():
+        if module.directory != here:
+            lines.append(phrase(["set", "pdmdir", module.directory]))
+            here = module.directory
+        lines.append(add_sentence(module))
+    if here != last:
+        lines.append(phrase(["set", "pdmdir", last]))
+    return lines
+
+
+def pdm_sentences() -> Sequence[Sentence]:
+    """The rows."""
+    known = {"id": ids("pdm")}
+    return (
+        Sentence(
+            "pdm list", _list, "Lists the ids of the modules, in the order in which they are asked.", source=CHAPTER
+        ),
+        Sentence("pdm flush", _flush, "Deletes all modules.", changes=True, source=CHAPTER),
+        Sentence(
+            "pdm add <id> <mod> [<arg>]…",
+            _add,
+            "Adds a module at the end of the list.\nThe file libpdm_MOD is looked for in pdmdir, with any suffix that "
+            "Python imports. The arguments go to the module as they are.",
+            {"id": lambda _desk, _said: (), "mod": lambda _desk, _said: (), "arg": lambda _desk, _said: ()},
+            changes=True,
+            source=CHAPTER,
+        ),
+        Sentence("pdm del <id>", _del, "Deletes a module from the list.", known, changes=True, source=CHAPTER),
+        Sentence(
+            "pdm reload <id>",
+            _reload,
+            "Reloads a module.\nMost open their files and connections anew. If that fails the module stays as it is.",
+            known,
+            changes=True,
+            source=CHAPTER,
+        ),
+        Sentence(
+            "pdm show <id>",
+            _show,
+            "Shows a module as the sentence that adds it.\nThe line can be pasted back.",
+            known,
+            source=CHAPTER,
+        ),
+    )

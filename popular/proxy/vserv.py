@@ -1,0 +1,108 @@
+"""Virtual servers: the addresses that the proxy listens on, and what clients find there."""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from popular.protocol.lines import LONGEST_REPLY
+from popular.proxy.backend import leads_back
+from popular.proxy.variables import USER_NAMESPACE
+from supervisor.config import Config
+from supervisor.control.kinds import Choice, Id, Iface, Int, String, nearest
+from supervisor.control.language import Refused
+from supervisor.control.outcome import Desk
+from supervisor.control.things import OFFLINE, Sort, Thing, parameter
+
+CHAPTER = "Runtime configuration: the vserv command"
+
+POP3, POP3S = "POP3", "POP3s"
+WELL_KNOWN_PORT = {POP3: 110, POP3S: 995}
+
+STATES = {
+    OFFLINE: "Configured, not in use: nobody listens on the port.",
+    "disabled": "Every client is greeted with bannererr and disconnected.",
+    "fake": "Name and password are asked for, not checked, and everyone sees an empty mailbox.",
+    "online": "Working.",
+}
+
+_CRLF = 2
+_APOP_CHALLENGE = re.compile(r"<[^<>@]*@[^<>@]*>")
+
+
+def _greeting(ending: str) -> Any:
+    def banner(_known: Mapping[str, Any]) -> str:
+        return f"{socket.gethostname()} POP3 server {ending}"
+
+    return banner
+
+
+@dataclass(frozen=True)
+class Vserv(Thing):
+    """A virtual server. `iface` is a numeric address or ANY; `capa` is "" for the built-in list."""
+
+    iface: str = parameter(
+        Iface(),
+        "ANY",
+        "Address or host name to listen on, or ANY: all addresses, IPv4 and IPv6. A name is resolved now, once.",
+        offline_only=True,
+    )
+    port: int = parameter(
+        Int(1, 65535),
+        lambda known: WELL_KNOWN_PORT[known["prot"]],
+        "TCP port to listen on. Default: the well-known one of prot, 110 or 995.",
+        offline_only=True,
+    )
+    prot: str = parameter(
+        Choice(POP3, POP3S), POP3, "Protocol: POP3, or POP3s (TLS from the start).", offline_only=True
+    )
+    starttls: str = parameter(
+        Choice("off", "optional", "force"), "off", "The STLS command: off, optional, or force (no login before it)."
+    )
+    capa: str = parameter(Id(optional=True), "", 'Capability set, loaded with `capa load`. "" for the built-in one.')
+    state: str = parameter(
+        Choice(*STATES), OFFLINE, "State: " + " ".join(f"{word}: {text}" for word, text in STATES.items())
+    )
+    namespace: str = parameter(
+        Id(),
+        "default",
+        f"Namespace in which users are looked up, or {USER_NAMESPACE}: taken from `USER name=namespace`.",
+    )
+    bannerok: str = parameter(
+        String(LONGEST_REPLY - len("+OK ") - _CRLF, ascii=True), _greeting("ready"), "Greeting, behind +OK."
+    )
+    bannererr: str = parameter(
+        String(LONGEST_REPLY - len("-ERR ") - _CRLF, ascii=True),
+        _greeting("currently disabled"),
+        "Greeting in the state disabled, behind -ERR.",
+    )
+
+
+def _check(desk: Desk, config: Config, vserv: Vserv) -> str | None:
+    _check_tls(vserv)
+    if _APOP_CHALLENGE.search(vserv.bannerok):
+        raise Refused("bannerok: <…@…> in a greeting invites clients to log in with APOP, which there is not")
+    sets = config.things["capa"]
+    if vserv.capa and vserv.capa not in sets:
+        raise Refused(f'capa: no capability set "{vserv.capa}" is loaded{nearest(vserv.capa, sets)}')
+    if vserv.state != OFFLINE:
+        _check_alone(config, vserv)
+    for backend in config.things["backend"].values():
+        if leads_back(desk, vserv, backend):
+            raise Refused(f"{vserv.iface} port {vserv.port} is the backend {backend.id}: the proxy would call itself")
+    return None
+
+
+def _check_tls(vserv: Vserv) -> None:
+    if vserv.prot == POP3S and vserv.starttls != "off":
+        raise Refused("starttls: a POP3s server has TLS from the start; allowed there: off")
+
+
+def _check_alone(config: Config, vserv: Vserv) -> None:
+    for other in config.things["vserv"].values():
+        if other.id != vserv.id and other.state != OFFLINE and (other.iface, other.port) == (vserv.iface, vserv.port):
+            raise Refused(f"vserv {other.id} listens on {vserv.iface} port {vserv.port} already")
+
+
+VSERV = Sort("vserv", Vserv, "virtual server", _check, source=CHAPTER)

@@ -1,0 +1,310 @@
+"""The sentences that every program has: show, set, debug, shutdown, sessions, kill, workers, help, json, complete.
+
+`common_sentences()` gives the rows; the deeds below are pure. A program adds its own rows behind them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from supervisor.control.kinds import Choice, Kind, String, nearest, shown
+from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase, quote, split
+from supervisor.control.outcome import Arguments, Change, Desk, Kill, Outcome, Reply, Shutdown
+from supervisor.control.variables import Variable
+
+SHOW_AND_SET = "Runtime configuration: the show and set commands"
+SHUTDOWN = "Runtime configuration: the shutdown command"
+DEBUG = "Runtime configuration: the debug command"
+BESIDE = "beside the manual"
+
+ALL, NONE = "ALL", "NONE"
+HOW = {
+    "parent": "The master ends; the workers finish their sessions.",
+    "children": "All sessions are ended at once; the program goes on with new workers.",
+    "all": "All sessions are ended at once, and the program.",
+    "delayed": "Nobody is accepted any more; the program ends when the last session does.",
+}
+FILTERS = ("user", "vserv", "backend", "state")
+
+
+def variable_named(word: str, desk: Desk) -> Variable:
+    """The row of a variable. Raises Refused with the nearest name."""
+    rows = {row.name: row for row in desk.program.variables}
+    if word not in rows:
+        raise Refused(f"no variable {shown(word)}{nearest(word, rows)}", getattr(word, "column", None))
+    return rows[word]
+
+
+def _show(desk: Desk, arguments: Arguments) -> Outcome:
+    word = arguments["variable"]
+    chosen = desk.program.variables if word is None else [variable_named(word, desk)]
+    rows = sorted(chosen, key=lambda row: (not row.read_only, row.name))
+    values = {row.name: row.value(desk) for row in rows}
+    return Reply(data=values, lines=[phrase([row.name, row.kind.format(values[row.name])]) for row in rows])
+
+
+def config_lines(desk: Desk) -> list[str]:
+    """The running configuration as an rc file: variables that differ from their default, things, debug options."""
+    config = desk.config
+    lines = [
+        phrase(["set", row.name, row.kind.format(config.variables[row.name])])
+        for row in desk.program.variables
+        if not row.read_only and config.variables[row.name] != row.first(desk.limits)
+    ]
+    lines += desk.program.rc_lines(config)
+    if config.debug:
+        lines.append(f"debug ={','.join(sorted(config.debug))}")
+    return lines
+
+
+def _show_config(desk: Desk, _arguments: Arguments) -> Outcome:
+    return Reply(data=config_lines(desk))
+
+
+def _set(desk: Desk, arguments: Arguments) -> Outcome:
+    word: Word = arguments["variable"]
+    row = variable_named(word, desk)
+    if row.read_only:
+        raise Refused(f"{row.name} is read-only", word.column)
+    value = fit(row.kind, arguments["content"], desk.facts, row.name)
+    try:
+        note = row.check(desk, value) if row.check is not None else None
+    except Refused as refused:
+        raise Refused(refused.text, arguments["content"].column) from None
+    done = f"{phrase([row.name, row.kind.format(value)])}; counts for: {row.when}"
+    return Change(f"{done}; note: {note}" if note else done, config=desk.config.with_variable(row.name, value))
+
+
+def _variables(read_write_only: bool, desk: Desk, _arguments: Arguments) -> Iterable[str]:
+    return [row.name for row in desk.program.variables if not (read_write_only and row.read_only)]
+
+
+def _contents(desk: Desk, arguments: Arguments) -> Iterable[str]:
+    rows = {row.name: row for row in desk.program.variables}
+    row = rows.get(arguments["variable"])
+    return row.kind.complete("") if row is not None else []
+
+
+def _debug(desk: Desk, arguments: Arguments) -> Outcome:
+    words: Sequence[Word] = arguments["options"]
+    if not words:
+        options = sorted(desk.config.debug)
+        return Reply(data=options, lines=[" ".join(options) or NONE])
+    sign = words[0][:1]
+    if sign not in ("=", "+", "-"):
+        raise Refused(
+            "options are set with =, added with + or removed with -, such as: debug +NET,POP", words[0].column
+        )
+    named = _debug_options(desk, words)
+    now = desk.config.debug
+    options_set = {"=": named, "+": now | named, "-": now - named}[sign]
+    text = " ".join(sorted(options_set)) or NONE
+    if "PASS" in options_set:
+        text += "; note: passwords are logged"
+    return Change(text, config=desk.config.with_debug(options_set))
+
+
+def _debug_options(desk: Desk, words: Sequence[Word]) -> frozenset[str]:
+    known = desk.program.debug_options
+    named: set[str] = set()
+    said = False
+    for place, word in enumerate(words):
+        for option in (word[1:] if place == 0 else word).split(","):
+            name = option.upper()
+            said = said or bool(name)
+            if name == ALL:
+                named |= known.keys()
+            elif name in known:
+                named.add(name)
+            elif name not in (NONE, ""):
+                near = nearest(name, [*known, ALL, NONE])
+                raise Refused(
+                    f"{shown(option)} is unknown{near}; allowed: {', '.join([*known, ALL, NONE])}", word.column
+                )
+    if not said:
+        raise Refused(f"no option is named; allowed: {', '.join([*known, ALL, NONE])}", words[0].column)
+    return frozenset(named)
+
+
+def _debug_words(desk: Desk, arguments: Arguments) -> Iterable[str]:
+    options = [*desk.program.debug_options, ALL, NONE]
+    return options if arguments["options"] else [sign + option for sign in "=+-" for option in options]
+
+
+def _shutdown(_desk: Desk, arguments: Arguments) -> Outcome:
+    how = arguments["how"]
+    return Shutdown(HOW[how], how=how)
+
+
+def _sessions(desk: Desk, arguments: Arguments) -> Outcome:
+    wanted: dict[str, set[str]] = {}
+    for name, value in zip(arguments["filter"], arguments["value"], strict=True):
+        wanted.setdefault(name, set()).add(value)
+    rows = [row for row in desk.status.sessions() if all(str(row.get(name)) in wanted[name] for name in wanted)]
+    return Reply(f"{len(rows)} session{'' if len(rows) == 1 else 's'}", data=rows)
+
+
+def _filter_values(desk: Desk, arguments: Arguments) -> Iterable[str]:
+    name = arguments["filter"][-1]
+    return dict.fromkeys(str(row.get(name)) for row in desk.status.sessions())
+
+
+def _session_ids(desk: Desk, _arguments: Arguments) -> Iterable[str]:
+    return [str(row["sid"]) for row in desk.status.sessions()]
+
+
+def _kill(desk: Desk, arguments: Arguments) -> Outcome:
+    word: Word = arguments["sid"]
+    if word not in _session_ids(desk, arguments):
+        raise Refused(f"no session {shown(word)}; `sessions` lists them", word.column)
+    return Kill(f"session {word} is ended", sid=str(word))
+
+
+def _workers(desk: Desk, _arguments: Arguments) -> Outcome:
+    rows = desk.status.workers()
+    return Reply(f"{len(rows)} worker{'' if len(rows) == 1 else 's'}", data=rows)
+
+
+def _help(desk: Desk, arguments: Arguments) -> Outcome:
+    words: Sequence[Word] = arguments["word"]
+    if not words:
+        lines = [f"{sentence.usage}  {sentence.summary}" for sentence in desk.language.sentences]
+        return Reply("help WORD tells more about a sentence or a variable", data=lines)
+    about = [
+        sentence
+        for sentence in desk.language.sentences
+        if sentence.shape.head[: len(words)] == tuple(words[: len(sentence.shape.head)])
+    ]
+    variables = [row for row in desk.program.variables if len(words) == 1 and row.name == words[0]]
+    if not about and not variables:
+        known = {sentence.shape.head[0] for sentence in desk.language.sentences}
+        near = nearest(words[0], [*known, *(row.name for row in desk.program.variables)])
+        raise Refused(f"no help about {shown(' '.join(words))}{near}", words[0].column)
+    if len(about) > 1 and not variables:
+        return Reply(data=[f"{sentence.usage}  {sentence.summary}" for sentence in about])
+    lines = [line for row in variables for line in variable_help(row, desk)]
+    return Reply(data=[*lines, *(line for sentence in about for line in sentence_help(sentence))])
+
+
+def sentence_help(sentence: Sentence) -> list[str]:
+    """The whole help of a sentence, line by line."""
+    kinds = [f"    <{name}>  {kind.describe()}" for name, kind in sentence.slots.items() if isinstance(kind, Kind)]
+    source = [f"Source: {sentence.source}."] if sentence.source else []
+    return [sentence.usage, *sentence.help.split("\n"), *kinds, *source]
+
+
+def variable_help(row: Variable, desk: Desk) -> list[str]:
+    """The whole help of a variable, line by line."""
+    first = (
+        [] if row.read_only else [f"Default: {quote(row.kind.format(row.first(desk.limits)))}. Counts for: {row.when}."]
+    )
+    access = "read-only" if row.read_only else "read-write"
+    return [f"{row.name}  {row.kind.describe()}, {access}", row.help, *first, f"Source: {row.source}."]
+
+
+def _help_words(desk: Desk, arguments: Arguments) -> Iterable[str]:
+    said = [str(word) for word in arguments["word"]]
+    return [*desk.language.next_words(said), *([] if said else [row.name for row in desk.program.variables])]
+
+
+def _json(desk: Desk, arguments: Arguments) -> Outcome:
+    return desk.language.answer(arguments["sentence"], desk).as_json()
+
+
+def _sentence_words(desk: Desk, arguments: Arguments) -> Iterable[str]:
+    begun = phrase(arguments["sentence"])
+    # Candidates come back written; the caller writes them again.
+    return [split(word)[0] for word in desk.language.complete(f"{begun} " if begun else "", desk)]
+
+
+def _complete(desk: Desk, arguments: Arguments) -> Outcome:
+    return Reply(data=desk.language.complete(arguments["text"], desk))
+
+
+def _by_option(words: Mapping[str, str]) -> str:
+    return "\n".join(f"    {word}  {text}" for word, text in words.items())
+
+
+def common_sentences(filters: Sequence[str] = FILTERS) -> list[Sentence]:
+    """The rows. `filters` are the columns of a session that `sessions` can be asked for."""
+    variables: Completer = partial(_variables, False)
+    writable: Completer = partial(_variables, True)
+    return [
+        Sentence(
+            "show [<variable>]",
+            _show,
+            "Shows a variable, or all of them.\nEach line is a name and a value, as `set` takes them.",
+            {"variable": variables},
+            source=SHOW_AND_SET,
+        ),
+        Sentence(
+            "show config",
+            _show_config,
+            "Shows the running configuration as an rc file that recreates it.\nVariables and parameters that were "
+            "never set are left out: they follow their defaults.",
+            source=BESIDE,
+        ),
+        Sentence(
+            "set <variable> <content>",
+            _set,
+            "Sets a variable.",
+            {"variable": writable, "content": _contents},
+            changes=True,
+            source=SHOW_AND_SET,
+        ),
+        Sentence(
+            "debug [<options>]…",
+            _debug,
+            "Shows or changes which debug messages are logged.\n`debug =NET,POP` logs these only, `debug +NET` adds "
+            "one, `debug -NET` removes one; ALL and NONE stand for all and for none. ALL includes PASS: passwords are "
+            "logged.",
+            {"options": _debug_words},
+            changes=True,
+            source=DEBUG,
+        ),
+        Sentence(
+            "shutdown <how>",
+            _shutdown,
+            f"Ends the program, or its sessions.\n{_by_option(HOW)}",
+            {"how": Choice(*HOW)},
+            changes=True,
+            source=SHUTDOWN,
+        ),
+        Sentence(
+            "sessions [<filter> <value>]…",
+            _sessions,
+            "Lists the living sessions.\nA filter keeps those with this value; the same filter twice keeps either, two "
+            "different filters keep what fits both.",
+            {"filter": Choice(*filters), "value": _filter_values},
+            source=BESIDE,
+        ),
+        Sentence(
+            "kill <sid>",
+            _kill,
+            "Ends one session, by its session id.",
+            {"sid": _session_ids},
+            changes=True,
+            source=BESIDE,
+        ),
+        Sentence("workers", _workers, "Lists the workers.", source=BESIDE),
+        Sentence(
+            "help [<word>]…",
+            _help,
+            "Lists the sentences, or explains a sentence or a variable.",
+            {"word": _help_words},
+            source=BESIDE,
+        ),
+        Sentence(
+            "json <sentence>…",
+            _json,
+            "Says a sentence and gets its data as one line of JSON.\nTimes are in seconds. Without data it is null.",
+            {"sentence": _sentence_words},
+            source=BESIDE,
+        ),
+        Sentence(
+            "complete <text>",
+            _complete,
+            "Lists the words that can end an unfinished sentence.\nThe sentence is one word, in quotes.",
+            {"text": String(8192)},
+            source=BESIDE,
+        ),
+    ]

@@ -1,0 +1,195 @@
+"""The master's end of the control socket: many clients, each served one sentence at a time, in order.
+
+Runs on the master's loop and never blocks. A client's next sentence is looked at when the reply to the one before is
+sent, so neither many sentences nor a client that does not read can fill the memory: per client there are at most one
+reply, one piece of input and the requests in it. A client that leaves early is fine; its sentence is carried out all
+the same.
+
+When there are `MOST_CLIENTS` clients, the one that has been silent longest makes room for a new one: forgotten clients
+cannot lock the operator out.
+"""
+
+import select
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from supervisor.control.framing import Malformed, RequestReader, encode_reply
+from supervisor.loop import READ, WRITE, Loop
+
+MOST_CLIENTS = 64
+
+Done = Callable[[bool, str, Sequence[str]], None]
+"""Takes the reply: whether it was done, the text of the status line, the data lines."""
+Conduct = Callable[[str, int, Done], None]
+"""Carries out a line for a user id and calls Done once, now or later."""
+
+_PIECE = 16384
+_REQUESTS_AT_A_TIME = 16
+_PAUSE_SECONDS = 1.0
+_CREDENTIALS = struct.Struct("3i")
+
+
+class ControlServer:
+    """Serves a listening unix socket, which stays the caller's."""
+
+    def __init__(self, loop: Loop, listener: socket.socket, conduct: Conduct) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._conduct = conduct
+        self._clients: set[_Client] = set()
+        self._open = True
+        listener.setblocking(False)
+        loop.watch(listener, READ, self._accept)
+
+    def flush(self, seconds: float = 1.0) -> None:
+        """Sends what is still to be sent, for `seconds` at most. For the end of the master, which has nothing else to do."""
+        deadline = time.monotonic() + seconds
+        while waiting := {client.fileno(): client for client in self._clients if client.out}:
+            poll = select.poll()
+            for number in waiting:
+                poll.register(number, select.POLLOUT)
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if not ready:
+                return
+            for number, _events in ready:
+                waiting[number].send()
+
+    def close(self) -> None:
+        """Lets go of all clients and stops accepting; the listening socket stays open."""
+        self._open = False
+        self._loop.unwatch(self._listener)
+        for client in list(self._clients):
+            client.close()
+
+    def _accept(self, _events: int) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return
+        except OSError:
+            # Out of descriptors: the socket stays readable, so trying at once would only turn in circles.
+            self._loop.unwatch(self._listener)
+            self._loop.after(_PAUSE_SECONDS, self._accept_again)
+            return
+        if len(self._clients) >= MOST_CLIENTS:
+            min(self._clients, key=lambda client: (client.busy, client.last_heard)).close()
+        connection.setblocking(False)
+        self._clients.add(_Client(connection, self._loop, self._conduct, self._clients.discard))
+
+    def _accept_again(self) -> None:
+        if self._open:
+            self._loop.watch(self._listener, READ, self._accept)
+
+
+class _Client:
+    """One connection. Either it is read from, or a sentence is under way, or a reply is being sent."""
+
+    def __init__(
+        self, connection: socket.socket, loop: Loop, conduct: Conduct, forget: Callable[["_Client"], None]
+    ) -> None:
+        self._connection = connection
+        self._loop = loop
+        self._conduct = conduct
+        self._forget = forget
+        self._uid = _peer_uid(connection)
+        self._reader = RequestReader()
+        self._requests: deque[str | Malformed] = deque()
+        self._closed = False
+        self.out = b""
+        self.busy = False
+        self.last_heard = time.monotonic()
+        loop.watch(connection, READ, self._readable)
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._loop.unwatch(self._connection)
+            self._connection.close()
+            self._forget(self)
+
+    def send(self) -> None:
+        """Sends as much of the reply as the client takes."""
+        try:
+            sent = self._connection.send(self.out)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.close()
+            return
+        self.out = self.out[sent:]
+
+    def _readable(self, _events: int) -> None:
+        if self._closed:
+            return
+        try:
+            data = self._connection.recv(_PIECE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return
+        self.last_heard = time.monotonic()
+        self._requests.extend(self._reader.feed(data))
+        self._go_on()
+
+    def _writable(self, _events: int) -> None:
+        if not self._closed:
+            self.send()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Works off requests until one is not answered at once, a reply is not taken at once, or it is others' turn."""
+        for _ in range(_REQUESTS_AT_A_TIME):
+            if not self._requests or self.busy or self.out or self._closed:
+                break
+            self._begin(self._requests.popleft())
+        self._watch()
+
+    def _begin(self, request: str | Malformed) -> None:
+        if isinstance(request, Malformed):
+            self._reply(False, request.text, ())
+            return
+        self.busy = True
+        at_once = True
+
+        def done(ok: bool, text: str, lines: Sequence[str]) -> None:
+            assert self.busy, "a sentence is answered once"
+            self.busy = False
+            self._reply(ok, text, lines)
+            if not at_once:
+                self._go_on()
+
+        self._conduct(request, self._uid, done)
+        at_once = False
+
+    def _reply(self, ok: bool, text: str, lines: Sequence[str]) -> None:
+        if not self._closed:
+            self.out = encode_reply(ok, text, lines)
+            self.send()
+
+    def _watch(self) -> None:
+        if self._closed:
+            return
+        if self.out:
+            self._loop.watch(self._connection, WRITE, self._writable)
+        elif self.busy:
+            self._loop.unwatch(self._connection)
+        elif self._requests:
+            self._loop.unwatch(self._connection)
+            self._loop.after(0.0, self._go_on)
+        else:
+            self._loop.watch(self._connection, READ, self._readable)
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _pid, uid, _gid = _CREDENTIALS.unpack(credentials)
+    return int(uid)
