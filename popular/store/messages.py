@@ -1,0 +1,50 @@
+"""The log messages of the storage side (`pserv`'s mailboxes, `pcheckd`, `pdeliver`). A number is never reused.
+
+Numbers below 0200 are the manual's and keep its meaning.
+"""
+
+from supervisor.messages import START, Message
+
+DIR_ACCESS_FAILED = Message(0x0006, "ADM", "dir_access_failed", "A mailbox, or one of its folders, cannot be used.")
+STAT_FAILED = Message(0x0009, "ADM", "stat_failed", "The size of a message cannot be found out; it is not listed.")
+NULL_BYTE_IN_INPUT = Message(0x0035, "ADM", "null_byte_in_input", "NUL from the network; it is dropped, unanswered.")
+SHUTDOWN = Message(0x0078, "INF", "shutdown", "pcheckd ends on a signal.")
+
+NOT_A_MESSAGE = Message(
+    0x0400, "ADM", "not_a_message", "Something in a mailbox is not a regular file; it is not listed."
+)
+SAME_UID = Message(0x0401, "ADM", "same_uid", "Two files of one mailbox differ only in their flags; both are listed.")
+FOLDER_MISSING = Message(0x0402, "ADM", "folder_missing", "A mailbox lacks its folder new or cur; it counts as empty.")
+MOVE_FAILED = Message(0x0403, "ADM", "move_failed", "A message that was read cannot be moved from new to cur.")
+DELETE_FAILED = Message(0x0404, "ADM", "delete_failed", "A message that the user deleted cannot be removed.")
+
+DELIVERED = Message(0x0410, "INF", "delivered", "pdeliver put a mail into a mailbox.")
+OVER_QUOTA = Message(0x0411, "ERR", "over_quota", "pdeliver refused a mail: the mailbox is full.")
+NOT_DELIVERED = Message(
+    0x0412, "ADM", "not_delivered", "pdeliver could not deliver a mail; the sender should try again."
+)
+
+BAD_PACKET = Message(0x0420, "ERR", "bad_packet", "pcheckd received a packet that is no question, or a forbidden name.")
+CHECK_FAILED = Message(0x0421, "ADM", "check_failed", "pcheckd could not look into a mailbox, or not send an answer.")
+LOAD_UNKNOWN = Message(0x0422, "ADM", "load_unknown", "pcheckd cannot read the machine's load; mailboxes are checked.")
+HELPER_DIED = Message(0x0423, "ADM", "helper_died", "A forked process of pcheckd ended unexpectedly; another follows.")
+
+STORE_MESSAGES = (
+    START,
+    DIR_ACCESS_FAILED,
+    STAT_FAILED,
+    NULL_BYTE_IN_INPUT,
+    SHUTDOWN,
+    NOT_A_MESSAGE,
+    SAME_UID,
+    FOLDER_MISSING,
+    MOVE_FAILED,
+    DELETE_FAILED,
+    DELIVERED,
+    OVER_QUOTA,
+    NOT_DELIVERED,
+    BAD_PACKET,
+    CHECK_FAILED,
+    LOAD_UNKNOWN,
+    HELPER_DIED,
+)
