@@ -123,7 +123,7 @@ class _Users:
         forms = sorted(counts.keys() - {passwords.LOCKED})
         self._decoys = [samples[form] for form in forms]
         self._up_to = list(accumulate(counts[form] for form in forms))
-        # Salts are what a stranger does not know, and each worker does: the same name has the same decoy in all of them.
+        # A stranger does not know the salts, and every worker does: a name has the same decoy in all of them.
         self._seed = blake2b("".join(self._decoys).encode()).digest()
 
     def find(self, namespace: str, name: str) -> _User | None:

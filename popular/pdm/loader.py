@@ -66,8 +66,13 @@ _LOADERS = (
 def load(directory: Path | str, name: str, ident: str, arguments: Sequence[str]) -> Module:
     """Opens module `name` from this directory under the id `ident`. Raises ModuleFailed."""
     path = _find(Path(directory), name)
-    opened = _open(_import(path), path, ident, arguments)
-    _hold_to_contract(opened, path)
+    module = _import(path)
+    try:
+        opened = _open(module, path, ident, arguments)
+        _hold_to_contract(opened, path)
+    except ModuleFailed:
+        sys.modules.pop(module.__name__, None)
+        raise
     return cast(Module, opened)
 
 
@@ -116,7 +121,7 @@ def _import(path: Path) -> ModuleType:
     assert spec.loader is not None, "a loader was given"
     try:
         module = module_from_spec(spec)
-        sys.modules[private_name] = module  # dataclasses and pickle look their module up by name
+        sys.modules[private_name] = module  # dataclasses look their module up by name
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         sys.modules.pop(private_name, None)

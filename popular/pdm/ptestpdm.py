@@ -1,0 +1,199 @@
+"""ptestpdm: tries authentication modules out, without a proxy.
+
+    ptestpdm [--help] [--version] [--debug] [-d DIR|--dir DIR] COMMAND-FILE DATA-FILE
+
+COMMAND-FILE has one module a line, in the order in which they are asked: `ID MODULE-NAME [ARG]...`, split into words
+as the control language does it. DATA-FILE has one login a line: `IP PROTOCOL NAMESPACE USER PASSWORD`, where the
+password is all that follows the blanks behind USER. Empty lines, and lines that begin with `#`, count for nothing.
+
+For each login, one line on standard output says what the proxy would do with it; --debug shows on standard error what
+each module answered, and how long it took. Passwords are never printed. Exit status: 0 all logins were answered
+(whether admitted or not), 1 a module could not be opened or could not answer, or a line is faulty, 2 usage.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+from popular.pdm import chain, loader
+from popular.pdm.contract import (
+    Answer,
+    Authenticated,
+    Module,
+    ModuleFailed,
+    Question,
+    Refused,
+    Route,
+    Secret,
+    Unknown,
+)
+from supervisor.control import language
+
+_DATA = "IP PROTOCOL NAMESPACE USER PASSWORD"
+_Reply = TypeVar("_Reply", Answer, bool)
+
+
+class _Faulty(Exception):
+    """Something that the user has to put right; the text says what."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit status; SystemExit(2) on wrong usage."""
+    options = _parser().parse_args(arguments)
+    modules: list[Module] = []
+    try:
+        for module in _opened(Path(options.commands), options.dir, sys.stderr if options.debug else None):
+            modules.append(module)
+        decisions = [_tried(modules, question, sys.stdout) for question in _questions(Path(options.data))]
+    except (_Faulty, ModuleFailed) as error:
+        print(f"ptestpdm: {error}", file=sys.stderr)
+        return 1
+    finally:
+        for module in modules:
+            module.close()
+    return 1 if any(isinstance(decision, chain.CannotTell) for decision in decisions) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ptestpdm",
+        description="Tries authentication modules out, without a proxy.",
+        epilog="Exit status: 0 all logins were answered; 1 a module failed, or a line is faulty; 2 usage.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ptestpdm {_version()}")
+    parser.add_argument("--debug", action="store_true", help="show what each module answers, and how long it takes")
+    parser.add_argument(
+        "-d", "--dir", type=Path, default=loader.OWN_DIRECTORY, help="where the modules are (default: %(default)s)"
+    )
+    parser.add_argument("commands", metavar="COMMAND-FILE", help="one module a line: ID MODULE-NAME [ARG]...")
+    parser.add_argument("data", metavar="DATA-FILE", help=f"one login a line: {_DATA}")
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("popular-pop3")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Place ("file:7") and text of each line that counts."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise _Faulty(f"{path} is not UTF-8") from None
+    except OSError as error:
+        raise _Faulty(f"{path} cannot be read: {error.strerror}") from None
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip() and not line.startswith("#"):
+            yield f"{path}:{number}", line.removesuffix("\r")
+
+
+def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Module]:
+    idents = set()
+    for place, line in _lines(path):
+        try:
+            words = language.split(line)
+        except language.Refused as error:
+            raise _Faulty(f"{place}: {error}") from None
+        if len(words) < 2:
+            raise _Faulty(f"{place}: ID MODULE-NAME [ARG]... is wanted")
+        ident, name, *arguments = words
+        if ident in idents:
+            raise _Faulty(f"{place}: there is a module '{ident}' already")
+        idents.add(ident)
+        try:
+            module = loader.load(directory, name, ident, arguments)
+        except ModuleFailed as error:
+            raise _Faulty(f"{place}: {error}") from None
+        yield module if debug is None else _Watched(module, debug)
+    if not idents:
+        raise _Faulty(f"{path} names no module")
+
+
+def _questions(path: Path) -> Iterator[Question]:
+    for place, line in _lines(path):
+        words = line.split(maxsplit=4)
+        if len(words) < 5:
+            raise _Faulty(f"{place}: {_DATA} is wanted, {len(words)} of these five are there")
+        ip, protocol, namespace, user, password = words
+        yield Question(ip, protocol, namespace, user, Secret(password.encode()), vserv="")
+
+
+def _tried(modules: Sequence[Module], question: Question, out: TextIO) -> chain.Decision:
+    decision = chain.ask(modules, question)
+    who = f"{question.client_ip} {question.protocol} {question.namespace} {question.user!r}"
+    print(f"{who}: {_told(decision)}", file=out, flush=True)
+    return decision
+
+
+def _told(decision: chain.Decision) -> str:
+    match decision:
+        case chain.Admitted(route, identified_by, authenticated_by):
+            return f"admitted {_route(route)} identified_by={identified_by} authenticated_by={authenticated_by}"
+        case chain.RefusedLogin(identified_by):
+            return f"refused identified_by={identified_by}"
+        case chain.CannotTell(reason):
+            return f"cannot tell: {reason}"
+        case _:
+            return "nobody knows this user"
+
+
+def _route(route: Route) -> str:
+    target = "own" if route.target is None else repr(route.target)
+    secret = "own" if route.secret is None else "set"
+    return f"backend={route.backend} target={target} secret={secret} flags={route.flags or '-'}"
+
+
+class _Watched(Module):
+    """A module that tells what it answers."""
+
+    def __init__(self, module: Module, out: TextIO) -> None:
+        self._module = module
+        self._out = out
+        self.ident, self.arguments = module.ident, module.arguments
+        self.blocking, self.flags = module.blocking, module.flags
+
+    def check(self, question: Question) -> Answer:
+        return self._timed("check", lambda: self._module.check(question))
+
+    def authenticate(self, question: Question, route: Route) -> bool:
+        return self._timed("authenticate", lambda: self._module.authenticate(question, route))
+
+    def reload(self) -> Module:
+        return _Watched(self._module.reload(), self._out)
+
+    def close(self) -> None:
+        self._module.close()
+
+    def _timed(self, what: str, deed: Callable[[], _Reply]) -> _Reply:
+        begin, told = time.perf_counter(), "failed"
+        try:
+            reply = deed()
+            told = _answer(reply)
+            return reply
+        finally:
+            milliseconds = (time.perf_counter() - begin) * 1000
+            print(f"{self.ident}: {what}: {told} after {milliseconds:.3f} ms", file=self._out, flush=True)
+
+
+def _answer(reply: Answer | bool) -> str:
+    match reply:
+        case Authenticated(route):
+            return f"authenticated, {_route(route)}"
+        case Refused(route):
+            return f"refused, {_route(route)}"
+        case Unknown():
+            return "unknown"
+        case _:
+            return "yes" if reply is True else "no" if reply is False else f"no answer ({type(reply).__name__})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The chain: who is asked, in which order, and what comes of it."""
+
+import itertools
+
+import pytest
+
+from popular.pdm import chain
+from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
+from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Secret, Unknown
+
+CANARY = "canary-4711"
+QUESTION = Question("127.0.0.1", "POP3", "default", "joe", Secret(CANARY.encode()), "v1")
+HERE, THERE = Route("b1", "joe"), Route("b2", "j")
+
+
+class Scripted(Module):
+    """Says what its script says. An exception in the script is raised."""
+
+    def __init__(self, ident, check=Unknown(), authenticate=False, flags="", blocking=False, asked=None):  # noqa: B008
+        self.ident, self.flags, self.blocking, self.arguments = ident, flags, blocking, ()
+        self._check, self._authenticate = check, authenticate
+        self.asked = [] if asked is None else asked
+        self.said = []
+
+    def check(self, question):
+        assert question is QUESTION
+        self.asked.append(f"{self.ident}?")
+        return self._say("check", self._check)
+
+    def authenticate(self, question, route):
+        assert question is QUESTION
+        self.asked.append(f"{self.ident}!{route.backend}")
+        return self._say("authenticate", self._authenticate)
+
+    def _say(self, word, reply):
+        self.said.append((word, reply))
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply
+
+    def reload(self):
+        return self
+
+
+YES, NO, NOT_ME, DOWN = Authenticated(HERE), Refused(HERE), Unknown(), ModuleFailed("the database is down")
+
+CASES = [
+    # what each module (a, b, c) says to check, and to authenticate → decision, and who was asked in which order
+    ([], NobodyKnows(), ""),
+    ([(NOT_ME, False)], NobodyKnows(), "a?"),
+    ([(YES, False)], Admitted(HERE, "a", "a"), "a?"),
+    ([(NOT_ME, False), (YES, False)], Admitted(HERE, "b", "b"), "a? b?"),
+    ([(YES, False), (Authenticated(THERE), False)], Admitted(HERE, "a", "a"), "a?"),
+    ([(NO, False)], RefusedLogin("a"), "a? a!b1"),
+    # one that takes everyone, behind one with a list: a wrong password stays wrong
+    ([(NO, False), (Authenticated(THERE), False)], RefusedLogin("a"), "a? a!b1 b!b1"),
+    # the second round asks all, from the front, and the route is that of the module that knows the user
+    ([(NO, False), (NOT_ME, True)], Admitted(HERE, "a", "b"), "a? a!b1 b!b1"),
+    ([(NOT_ME, True), (NO, False)], Admitted(HERE, "b", "a"), "a? b? a!b1"),
+    ([(NO, True), (NOT_ME, True)], Admitted(HERE, "a", "a"), "a? a!b1"),
+    ([(NOT_ME, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c"), "a? b? a!b1 b!b1 c!b1"),
+    # failures: a later module may still let him in, but nobody may be turned away
+    ([(DOWN, False)], CannotTell("a: the database is down"), "a?"),
+    ([(DOWN, False), (NOT_ME, False)], CannotTell("a: the database is down"), "a? b?"),
+    ([(NOT_ME, False), (DOWN, False)], CannotTell("b: the database is down"), "a? b?"),
+    ([(DOWN, False), (YES, False)], Admitted(HERE, "b", "b"), "a? b?"),
+    ([(DOWN, False), (NO, False)], CannotTell("a: the database is down"), "a? b? a!b1 b!b1"),
+    ([(DOWN, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c"), "a? b? a!b1 b!b1 c!b1"),
+    ([(NO, False), (NOT_ME, DOWN)], CannotTell("b: the database is down"), "a? a!b1 b!b1"),
+    ([(NO, DOWN), (NOT_ME, True)], Admitted(HERE, "a", "b"), "a? a!b1 b!b1"),
+    ([(DOWN, False), (DOWN, False)], CannotTell("a: the database is down; b: the database is down"), "a? b?"),
+    # what no module should do
+    ([(KeyError(CANARY), False)], CannotTell("a: KeyError"), "a?"),
+    ([(NO, ZeroDivisionError(CANARY))], CannotTell("a: ZeroDivisionError"), "a? a!b1"),
+    ([(RecursionError(), False), (YES, False)], Admitted(HERE, "b", "b"), "a? b?"),
+]
+
+
+@pytest.mark.parametrize(("replies", "decision", "asked"), CASES)
+def test_two_rounds(replies, decision, asked):
+    """Each case of the table ends as it says, with exactly these questions in this order."""
+    record = []
+    modules = [Scripted(ident, *reply, asked=record) for ident, reply in zip("abc", replies, strict=False)]
+    assert chain.ask(modules, QUESTION) == decision
+    assert " ".join(record) == asked
+    assert CANARY not in repr(decision)
+
+
+REPLIES = [YES, NO, NOT_ME, DOWN, KeyError(CANARY), None, True, "yes", Authenticated(None), Refused("b1")]
+VOUCHES = [True, False, DOWN, ValueError(CANARY), None, 1, "yes"]
+
+
+@pytest.mark.parametrize("replies", list(itertools.product(REPLIES, repeat=2)))
+def test_every_pair_of_modules_keeps_the_rules(replies):
+    """Nobody comes in without a clear yes; nobody is turned away, and nobody unknown, after an answer that was none."""
+    for vouches in itertools.product(VOUCHES, repeat=2):
+        modules = [Scripted(ident, *reply) for ident, *reply in zip("ab", replies, vouches, strict=True)]
+        decision = chain.ask(modules, QUESTION)
+        checks = [reply for module in modules for word, reply in module.said if word == "check"]
+        vouched = [reply for module in modules for word, reply in module.said if word == "authenticate"]
+        all_answered = all(reply in (YES, NO, NOT_ME) for reply in checks) and all(type(v) is bool for v in vouched)
+        if YES in checks or True in [vouch for vouch in vouched if type(vouch) is bool]:
+            assert isinstance(decision, Admitted)
+        elif not all_answered:
+            assert isinstance(decision, CannotTell)
+        else:
+            assert decision == (RefusedLogin("a" if NO == checks[0] else "b") if NO in checks else NobodyKnows())
+        assert CANARY not in repr(decision)
+
+
+def test_flags_of_the_module_that_vouches_come_along():
+    """A master's M is added to the route of the user, once, and nothing else of the route changes."""
+    master = Scripted("m", authenticate=True, flags="M")
+    decision = chain.ask([Scripted("a", Refused(Route("b1", "joe", Secret(b"x"), "Q"))), master], QUESTION)
+    assert decision == Admitted(Route("b1", "joe", Secret(b"x"), "QM"), "a", "m")
+    decision = chain.ask([Scripted("a", Refused(Route("b1", flags="M"))), master], QUESTION)
+    assert decision == Admitted(Route("b1", flags="M"), "a", "m")
+
+
+def test_flags_do_not_come_along_in_the_first_round():
+    """A module's flags are for those whom another module found."""
+    assert chain.ask([Scripted("a", YES, flags="M")], QUESTION) == Admitted(HERE, "a", "a")
+
+
+def test_an_interrupt_is_not_swallowed():
+    """KeyboardInterrupt is no failure of the module."""
+    with pytest.raises(KeyboardInterrupt):
+        chain.ask([Scripted("a", KeyboardInterrupt())], QUESTION)
+
+
+@pytest.mark.parametrize(
+    ("others", "spent"),
+    [
+        ([], 1),
+        ([NOT_ME], 1),
+        ([YES], 0),
+        ([NO], 0),
+        ([DOWN], 1),
+    ],
+)
+def test_a_decoy_is_spent_once_and_only_on_a_user_whom_nobody_knows(others, spent):
+    """Two modules offer one, the first is called, and only if no module knows the user."""
+    calls = []
+    offers = [Scripted(ident, Unknown(lambda ident=ident: calls.append(ident))) for ident in "ab"]
+    chain.ask([*offers, *(Scripted("c", reply) for reply in others)], QUESTION)
+    assert calls == ["a"] * spent
+
+
+def test_a_decoy_is_not_spent_when_there_is_nothing_to_hide():
+    """With a fallback backend, the proxy asks without."""
+    calls = []
+    assert chain.ask([Scripted("a", Unknown(lambda: calls.append(1)))], QUESTION, hide_unknown=False) == NobodyKnows()
+    assert calls == []
+
+
+def test_a_decoy_that_fails_is_a_failure_of_its_module():
+    """A hash library that gives up gives up for known and unknown users alike."""
+
+    def fail():
+        raise KeyError(CANARY)
+
+    assert chain.ask([Scripted("a", Unknown(fail))], QUESTION) == CannotTell("a: KeyError")
+
+
+def test_one_blocking_module_makes_the_chain_block():
+    """Then the whole chain is asked in a thread."""
+    assert not chain.blocks([])
+    assert not chain.blocks([Scripted("a")])
+    assert chain.blocks([Scripted("a"), Scripted("b", blocking=True)])

@@ -1,0 +1,274 @@
+"""The loader: real files, in real directories, source, byte code and compiled."""
+
+import compileall
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from importlib.machinery import EXTENSION_SUFFIXES
+
+import pytest
+
+from popular.pdm import chain
+from popular.pdm.contract import Authenticated, ModuleFailed, Question, Route, Secret
+from popular.pdm.loader import OWN_DIRECTORY, available, load
+
+CANARY = "canary-4711"
+QUESTION = Question("127.0.0.1", "POP3", "default", "joe", Secret(CANARY.encode()), "v1")
+
+SOURCE = """
+from popular.pdm.contract import *
+
+counter = []
+
+class Fixed(Module):
+    def __init__(self, ident, arguments):
+        counter.append(ident)
+        self.ident, self.arguments = ident, arguments
+
+    def check(self, question):
+        return Authenticated(Route({backend!r}, str(len(counter))))
+
+    def reload(self):
+        return Fixed(self.ident, self.arguments)
+
+def open_module(ident, arguments):
+    return Fixed(ident, arguments)
+"""
+
+COMPILED = r"""
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+/* A module that knows everyone: its object holds its id, its arguments, and the contract's types. */
+typedef struct { PyObject_HEAD PyObject *ident, *arguments, *contract; } Fixed;
+
+static PyObject *check(PyObject *self, PyObject *question)
+{
+    PyObject *contract = ((Fixed *) self)->contract, *answer = NULL;
+    PyObject *user = PyObject_GetAttrString(question, "user");
+    PyObject *route = user ? PyObject_CallMethod(contract, "Route", "sO", "compiled", user) : NULL;
+    if (route) answer = PyObject_CallMethod(contract, "Authenticated", "O", route);
+    Py_XDECREF(user); Py_XDECREF(route);
+    return answer;
+}
+static PyObject *authenticate(PyObject *self, PyObject *arguments) { Py_RETURN_FALSE; }
+static PyObject *reload(PyObject *self, PyObject *nothing) { return Py_NewRef(self); }
+static PyObject *shut(PyObject *self, PyObject *nothing) { Py_RETURN_NONE; }
+static PyObject *ident(PyObject *self, void *nothing) { return Py_NewRef(((Fixed *) self)->ident); }
+static PyObject *arguments(PyObject *self, void *nothing) { return Py_NewRef(((Fixed *) self)->arguments); }
+static PyObject *blocking(PyObject *self, void *nothing) { Py_RETURN_FALSE; }
+static PyObject *flags(PyObject *self, void *nothing) { return PyUnicode_FromString("Q"); }
+
+static void gone(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    Py_DECREF(((Fixed *) self)->ident); Py_DECREF(((Fixed *) self)->arguments); Py_DECREF(((Fixed *) self)->contract);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef methods[] = {
+    {"check", check, METH_O}, {"authenticate", authenticate, METH_VARARGS},
+    {"reload", reload, METH_NOARGS}, {"close", shut, METH_NOARGS}, {NULL}};
+static PyGetSetDef attributes[] = {
+    {"ident", ident}, {"arguments", arguments}, {"blocking", blocking}, {"flags", flags}, {NULL}};
+static PyType_Slot slots[] = {
+    {Py_tp_methods, methods}, {Py_tp_getset, attributes}, {Py_tp_dealloc, gone}, {0, NULL}};
+static PyType_Spec spec = {"libpdm_fixed.Fixed", sizeof(Fixed), 0, Py_TPFLAGS_DEFAULT, slots};
+
+static PyObject *open_module(PyObject *module, PyObject *given)
+{
+    PyObject *id, *words, *contract = PyImport_ImportModule("popular.pdm.contract");
+    if (!contract || !PyArg_ParseTuple(given, "OO", &id, &words)) return NULL;
+    PyObject *type = PyType_FromSpec(&spec);
+    Fixed *fixed = type ? PyObject_New(Fixed, (PyTypeObject *) type) : NULL;
+    Py_XDECREF(type);
+    if (!fixed) return NULL;
+    fixed->ident = Py_NewRef(id);
+    fixed->arguments = Py_NewRef(words);
+    fixed->contract = contract;
+    return (PyObject *) fixed;
+}
+
+static PyMethodDef functions[] = {{"open_module", open_module, METH_VARARGS}, {NULL}};
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "libpdm_fixed", NULL, 0, functions};
+PyMODINIT_FUNC PyInit_libpdm_fixed(void) { return PyModuleDef_Init(&definition); }
+"""
+
+
+def write(directory, name, source=SOURCE, **words):
+    path = directory / f"libpdm_{name}.py"
+    path.write_text(source.replace("{backend!r}", repr(words.get("backend", "b1"))))
+    return path
+
+
+def text_of_failure(*arguments):
+    """The one line that the operator sees."""
+    with pytest.raises(ModuleFailed) as caught:
+        load(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert CANARY not in text
+    assert caught.value.__cause__ is None
+    return text
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A directory with one module that was made by the C compiler."""
+    directory = tmp_path_factory.mktemp("compiled")
+    compiler, include = shutil.which("cc"), sysconfig.get_path("include")
+    if compiler is None or not os.path.exists(f"{include}/Python.h"):
+        assert not os.environ.get("CI"), "a C compiler and Python's headers must be there in CI"
+        pytest.skip("no C compiler, or no Python headers")
+    (directory / "fixed.c").write_text(COMPILED)
+    target = directory / "libpdm_fixed.so"
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", f"-I{include}", "-o", target, directory / "fixed.c"],
+        check=True,
+        timeout=100,
+    )
+    return directory
+
+
+def test_source_is_loaded(tmp_path):
+    """`pdm add main fixed one two` opens libpdm_fixed.py with its id and its words."""
+    write(tmp_path, "fixed")
+    module = load(tmp_path, "fixed", "main", ["one", "two"])
+    assert module.ident == "main"
+    assert tuple(module.arguments) == ("one", "two")
+    assert module.check(QUESTION) == Authenticated(Route("b1", "1"))
+
+
+def test_a_compiled_module_is_loaded_and_asked(compiled):
+    """A shared library made from C, as the manual's modules were, works in the chain."""
+    module = load(compiled, "fixed", "main", ["one"])
+    assert chain.ask([module], QUESTION) == chain.Admitted(Route("compiled", "joe"), "main", "main")
+    assert (module.ident, module.arguments, module.flags) == ("main", ("one",), "Q")
+    assert module.reload().check(QUESTION) == module.check(QUESTION)
+    assert available(compiled) == ["fixed"]
+
+
+@pytest.mark.parametrize("suffix", EXTENSION_SUFFIXES)
+def test_a_compiled_module_may_have_each_suffix_of_python(compiled, tmp_path, suffix):
+    """libpdm_fixed.cpython-….so is found as well as libpdm_fixed.so, and goes before source of the same name."""
+    shutil.copy(compiled / "libpdm_fixed.so", tmp_path / f"libpdm_fixed{suffix}")
+    write(tmp_path, "fixed")
+    assert load(tmp_path, "fixed", "main", []).check(QUESTION).route.backend == "compiled"
+
+
+def test_byte_code_alone_is_loaded(tmp_path):
+    """A site may install libpdm_fixed.pyc without its source."""
+    source = write(tmp_path, "fixed")
+    assert compileall.compile_file(source, legacy=True, quiet=2)
+    source.unlink()
+    assert load(tmp_path, "fixed", "main", []).check(QUESTION).route.backend == "b1"
+
+
+def test_two_loads_share_nothing(tmp_path):
+    """Twice from one file, and from two directories: each has its own globals."""
+    write(tmp_path, "fixed")
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other, "fixed", backend="b2")
+    modules = [load(directory, "fixed", "m", []) for directory in (tmp_path, tmp_path, other)]
+    assert [module.check(QUESTION).route for module in modules] == [
+        Route("b1", "1"),
+        Route("b1", "1"),
+        Route("b2", "1"),
+    ]
+
+
+def test_an_edit_is_seen_at_once_and_nothing_is_written_beside_it(tmp_path):
+    """Also an edit within the same second that does not change the size."""
+    path = write(tmp_path, "fixed", backend="b1")
+    stamp = path.stat()
+    load(tmp_path, "fixed", "m", [])
+    write(tmp_path, "fixed", backend="b2")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert load(tmp_path, "fixed", "m", []).check(QUESTION).route.backend == "b2"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["libpdm_fixed.py"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "a.b", "a\0b", "a b", "ä", "x" * 65])
+def test_a_name_is_no_path(tmp_path, name):
+    """Only letters, digits, '_' and '-' make a name."""
+    assert "letters, digits, '_' and '-'" in text_of_failure(tmp_path, name, "m", [])
+
+
+def test_an_unknown_name_is_answered_with_those_that_are_there(tmp_path):
+    """The nearest comes first."""
+    for name in ("ldap", "sqlite", "passwd"):
+        write(tmp_path, name)
+    (tmp_path / "libpdm_notes.txt").write_text("")
+    (tmp_path / "libpdm_folder.py").mkdir()
+    text = text_of_failure(tmp_path, "paswd", "m", [])
+    assert text.startswith(f"no module 'paswd' in {tmp_path}: there are passwd, ")
+    assert sorted(text.partition("there are ")[2].split(", ")) == ["ldap", "passwd", "sqlite"]
+
+
+def test_an_empty_or_missing_directory_is_said(tmp_path):
+    """So that a wrong pdmdir is seen for what it is."""
+    assert "no libpdm_* is there" in text_of_failure(tmp_path, "any", "m", [])
+    assert "no such directory" in text_of_failure(tmp_path / "nowhere", "any", "m", [])
+
+
+DERIVED = """
+from popular.pdm.contract import *
+class M(Module):
+    ident, arguments = 'm', ()
+    def reload(self): return self
+{more}
+def open_module(ident, arguments): return M()
+"""
+
+FAULTS = {
+    "syntax error": ("def (:\n", ["SyntaxError", "in line 1"]),
+    "raises at import": ("import nothing_of_this_name\n", ["ModuleNotFoundError", "nothing_of_this_name"]),
+    "raises many lines": ("raise ValueError('one\\ntwo')\n", ["ValueError: one two"]),
+    "leaves at import": ("raise SystemExit(3)\n", ["SystemExit"]),
+    "NUL in the source": ("\0", ["cannot be imported"]),
+    "no open_module": ("x = 1\n", ["no function open_module"]),
+    "open_module is no function": ("open_module = 1\n", ["no function open_module"]),
+    "takes no arguments": ("def open_module(): pass\n", ["could not be opened: TypeError"]),
+    "raises when opened": (
+        f"def open_module(ident, arguments):\n    raise ValueError('{CANARY}')\n",
+        ["could not be opened: ValueError in line 2"],
+    ),
+    "says what is wrong": (
+        "from popular.pdm.contract import *\ndef open_module(i, a): raise ModuleFailed('no file')\n",
+        ["no file"],
+    ),
+    "opens nothing": ("def open_module(ident, arguments): return None\n", ["does not keep the contract", "no 'ident'"]),
+    "wrong type": (DERIVED.format(more="    blocking = 1\n    def check(self, q): pass\n"), ["'blocking'", "type int"]),
+    "arguments as text": (
+        DERIVED.format(more="    arguments = 'x'\n    def check(self, q): pass\n"),
+        ["'arguments'", "type str"],
+    ),
+    "answers nothing": (DERIVED.format(more=""), ["neither 'check' nor 'authenticate'"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_module_is_one_line_for_the_operator(tmp_path, fault):
+    """File and reason, and no trace of it left behind in the interpreter."""
+    source, expected = FAULTS[fault]
+    path = write(tmp_path, "faulty", source)
+    before = set(sys.modules)
+    text = text_of_failure(tmp_path, "faulty", "m", [CANARY])
+    assert [piece for piece in expected if piece not in text] == []
+    assert str(path) in text or fault == "says what is wrong"
+    assert {name for name in set(sys.modules) - before if "libpdm_faulty" in name} == set()
+
+
+def test_a_library_that_is_none_is_said(tmp_path):
+    """A .so that the dynamic loader refuses."""
+    (tmp_path / "libpdm_broken.so").write_bytes(b"\x7fELF of a kind")
+    assert "libpdm_broken.so cannot be imported: ImportError" in text_of_failure(tmp_path, "broken", "m", [])
+
+
+def test_the_modules_that_come_with_the_proxy_are_there():
+    """The default directory has them."""
+    assert {"any", "master", "passwd"} <= set(available(OWN_DIRECTORY))
