@@ -8,12 +8,13 @@ import argparse
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from supervisor import messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Language
+from supervisor.control.variables import initial_values
 from supervisor.log import STANDARD_ERROR, Log
 from supervisor.master import Master
 from supervisor.program import Program
@@ -52,26 +53,26 @@ def options(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def _number(lowest: int, highest: int) -> "type[int]":
+def _number(lowest: int, highest: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not text.isdecimal() or not lowest <= int(text) <= highest:
             raise argparse.ArgumentTypeError(f"'{text}' is not a number from {lowest} to {highest}")
         return int(text)
 
-    return parse  # type: ignore[return-value]
+    return parse
 
 
-def main(program: Program, language: Language, first: Config, argv: Sequence[str] | None = None) -> int:
+def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Starts a program and runs it; returns the exit code of the process."""
     chosen = options(program).parse_args(argv)
     try:
-        return _start(program, language, first, chosen)
+        return _start(program, chosen)
     except (CannotStart, rights.UnknownUser, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return EXIT_FAILED
 
 
-def _start(program: Program, language: Language, first: Config, chosen: argparse.Namespace) -> int:
+def _start(program: Program, chosen: argparse.Namespace) -> int:
     user = rights.find_user(chosen.user) if chosen.user and os.getuid() == 0 else None
     daemon = Daemon.part() if chosen.daemon else None
     rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name)
@@ -79,14 +80,17 @@ def _start(program: Program, language: Language, first: Config, chosen: argparse
     log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
     limits = {"sessionlimit": chosen.sessionlimit}
     limits |= {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
-    first = first.with_variable("logfile", log.path)
-    first = first.with_variable("maxsession", min(first.variables["maxsession"], chosen.sessionlimit))
+    first = Config(
+        generation=1,
+        variables=initial_values(program.variables, limits, logfile=log.path),
+        things={sort: {} for sort in program.sorts},
+    )
     _raise_file_limit(log, first.variables["maxsession"])
     if user is not None:
         rundir.give_to(user)
         log.give_to(user)
         rights.become(user)
-    master = Master(program, first, language, rundir, log, limits, chosen.workers, Path(chosen.load_file))
+    master = Master(program, first, Language(program.sentences), rundir, log, limits, chosen.workers, Path(chosen.load_file))
     configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon)
     code = master.run(configuration.apply)
     sys.stdout.flush()

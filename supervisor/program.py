@@ -39,9 +39,6 @@ class Service(Protocol):
         The session gives the token back with `Workshop.release` when it is over.
         """
 
-    def commit(self) -> None:
-        """This service is now the one in force."""
-
     def retire(self) -> None:
         """Another service took over, or this one was never committed. Its sessions may still run."""
 

@@ -93,7 +93,6 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
             self._loop.add_signal_handler(number, self._end_at_once)
         self._service = self._program.make_service(self._shop, self._config, None)
-        self._service.commit()
         assert self._lifeline is not None
         self._loop.add_reader(self._lifeline.socket, self._hear)
         self._beat()
@@ -246,7 +245,6 @@ class Worker:
         old = self._service
         self._config, self._service = self._prepared
         self._prepared = None
-        self._service.commit()
         old.retire()
         if seed:
             ssl.RAND_add(seed, float(len(seed)))

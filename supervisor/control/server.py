@@ -45,7 +45,7 @@ class ControlServer:
         loop.watch(listener, READ, self._accept)
 
     def flush(self, seconds: float = 1.0) -> None:
-        """Sends what is still to be sent, for `seconds` at most. For the end of the master, which has nothing else to do."""
+        """Sends what is still to be sent, for `seconds` at most; blocks. For the end of the master."""
         deadline = time.monotonic() + seconds
         while waiting := {client.fileno(): client for client in self._clients if client.out}:
             poll = select.poll()

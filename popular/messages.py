@@ -1,0 +1,30 @@
+"""The log messages of POP3, one row each. Those of the supervisor stand in supervisor/messages.py; numbers are never reused."""
+
+from supervisor.messages import Message
+
+NULL_BYTE_IN_INPUT = Message(0x0035, "ADM", "null_byte_in_input", "A NUL octet came in; the connection was dropped.")
+SHUTDOWN = Message(0x0078, "INF", "shutdown", "pcheckd ends.")
+
+SESSION_END = Message(0x0300, "INF", "session_end", "A session is over: its whole story.")
+LOGIN_FAILED = Message(0x0301, "ERR", "login_failed", "A client gave a user name and password that are not right.")
+MODULE_FAILED = Message(0x0302, "ADM", "module_failed", "A module could not tell whether a user may come in.")
+BACKEND_FAILED = Message(0x0303, "ADM", "backend_failed", "A backend could not be reached, was too slow, or refused.")
+NO_BACKEND = Message(0x0304, "ADM", "no_backend", "A module or `fallback` names a backend that is not configured.")
+BAD_MAILBOX = Message(0x0305, "ERR", "bad_mailbox", "A user's mailbox name has characters that a mailbox must not have.")
+CHECK_FAILED = Message(0x0306, "ADM", "check_failed", "A mail check was not answered; the backend was connected to instead.")
+TLS_FAILED = Message(0x0307, "ERR", "tls_failed", "A TLS handshake with a client failed.")
+POOL_FULL = Message(0x0308, "ADM", "pool_full", "More logins are waiting for modules than may wait.")
+
+POPULAR_MESSAGES = (
+    NULL_BYTE_IN_INPUT,
+    SHUTDOWN,
+    SESSION_END,
+    LOGIN_FAILED,
+    MODULE_FAILED,
+    BACKEND_FAILED,
+    NO_BACKEND,
+    BAD_MAILBOX,
+    CHECK_FAILED,
+    TLS_FAILED,
+    POOL_FULL,
+)

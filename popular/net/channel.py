@@ -1,0 +1,121 @@
+"""One non-blocking connection, in clear or in TLS, with the same few calls: a driver need not know which it is.
+
+`None` always means "not now". Raises OSError (also `ssl.SSLError`, which is one) when the connection is broken.
+"""
+
+import socket
+import ssl
+from typing import Any
+
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_MOST_DISCARDED = 1 << 16
+
+
+class Channel:
+    """A connection in clear."""
+
+    __slots__ = ("fd", "socket")
+
+    tls = False
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.fd = connection.fileno()
+
+    def receive(self, most: int) -> bytes | None:
+        """What has come, b"" at the end of the stream."""
+        try:
+            return self.socket.recv(most)
+        except BlockingIOError:
+            return None
+
+    def receive_into(self, buffer: Any) -> int | None:
+        """How many octets have come into the buffer, 0 at the end of the stream."""
+        try:
+            return self.socket.recv_into(buffer)
+        except BlockingIOError:
+            return None
+
+    def send(self, data: Any) -> int:
+        """How many octets were taken; 0 if none can be now."""
+        try:
+            return self.socket.send(data)
+        except BlockingIOError:
+            return 0
+
+    @property
+    def pending(self) -> bool:
+        """Whether more can be received though the descriptor may not be readable."""
+        return False
+
+    def end_sending(self) -> None:
+        """Tells the other side that nothing more comes."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Closes. Input that nobody wants is discarded first, because the kernel would answer it with a reset, and a reset
+        makes the other side lose the last reply.
+        """
+        try:
+            self.end_sending()
+            self.socket.recv(_MOST_DISCARDED)
+        except OSError:
+            pass
+        self.socket.close()
+
+
+class TlsChannel(Channel):
+    """A connection in TLS. `handshake` first, until it says that it is done."""
+
+    __slots__ = ()
+
+    tls = True
+    socket: ssl.SSLSocket
+
+    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        """Takes the socket over: the plain one must not be used any more."""
+        wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        super().__init__(wrapped)
+
+    def handshake(self) -> str | None:
+        """Goes on with the handshake: None if it is done, else what it waits for ("read" or "write")."""
+        try:
+            self.socket.do_handshake()
+        except ssl.SSLWantReadError:
+            return "read"
+        except ssl.SSLWantWriteError:
+            return "write"
+        return None
+
+    def receive(self, most: int) -> bytes | None:
+        try:
+            return self.socket.recv(most)
+        except _NOT_NOW:
+            return None
+        except ssl.SSLEOFError:
+            return b""
+
+    def receive_into(self, buffer: Any) -> int | None:
+        try:
+            return self.socket.recv_into(buffer)
+        except _NOT_NOW:
+            return None
+        except ssl.SSLEOFError:
+            return 0
+
+    def send(self, data: Any) -> int:
+        try:
+            return self.socket.send(data)
+        except _NOT_NOW:
+            return 0
+
+    @property
+    def pending(self) -> bool:
+        return self.socket.pending() > 0
+
+    def end_sending(self) -> None:
+        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's."""
+        try:
+            self.socket.unwrap()
+        except OSError:
+            pass

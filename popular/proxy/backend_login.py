@@ -1,0 +1,123 @@
+"""The login dialogue with a backend, as a machine: what it says goes in, what to say and how it ended come out.
+
+    POP3   greeting → USER → PASS → joined       XPOP, CXPOP   three lines → one reply → joined
+
+What the backend sends behind its last reply already belongs to the client. A backend may be hostile: its lines are
+bounded, and nothing that could end a line ever goes into a name or password.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+from popular.protocol import xpop
+from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
+from popular.protocol.replies import code_of
+
+_LINE_ENDS = (b"\r", b"\n", b"\0")
+
+
+class Say(NamedTuple):
+    """Send this to the backend and go on."""
+
+    data: bytes
+
+
+class Joined(NamedTuple):
+    """Logged in: the backend's reply line (without its end), and what it sent behind it."""
+
+    reply: bytes
+    rest: bytes
+
+
+class Rejected(NamedTuple):
+    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was about the password."""
+
+    reply: bytes
+    code: bytes | None
+    step: str
+    of_login: bool
+
+
+class Broken(NamedTuple):
+    """The backend does not speak the protocol."""
+
+    reason: str
+
+
+Progress: TypeAlias = Say | Joined | Rejected | Broken | None
+
+
+class Pop3Login:
+    """USER and PASS (RFC 1939 section 7)."""
+
+    __slots__ = ("_lines", "_say", "_step")
+
+    STEPS = ("reading the greeting", "sending the user name", "sending the password")
+
+    def __init__(self, user: bytes, password: bytes) -> None:
+        """Raises ValueError if either holds CR, LF or NUL."""
+        if any(octet in user or octet in password for octet in _LINE_ENDS):
+            raise ValueError("a name or password with a line end in it")
+        self._say = (b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n")
+        self._step = 0
+        self._lines = LineBuffer(LONGEST_REPLY)
+
+    def opening(self) -> bytes:
+        """What to send at once: nothing, the backend greets."""
+        return b""
+
+    def hear(self, data: bytes) -> Progress:
+        """What the backend sent."""
+        self._lines.feed(data)
+        try:
+            line = self._lines.next_line()
+        except PeerFault:
+            return Broken(f"no proper reply while {self.STEPS[self._step]}")
+        if line is None:
+            return None
+        if not line.startswith(b"+OK"):
+            return self._refused(line)
+        if self._step == len(self._say):
+            return Joined(line, self._lines.take_rest())
+        if len(self._lines):
+            return Broken(f"more than one reply while {self.STEPS[self._step]}")
+        self._step += 1
+        return Say(self._say[self._step - 1])
+
+    def _refused(self, line: bytes) -> Progress:
+        step = self.STEPS[self._step]
+        if not line.startswith(b"-ERR"):
+            return Broken(f"no proper reply while {step}")
+        return Rejected(line, code_of(line), step, self._step > 0)
+
+
+class XpopLogin:
+    """Mailbox, session id, flags (the manual's chapter on XPOP)."""
+
+    __slots__ = ("_lines", "_opening")
+
+    def __init__(self, mailbox: str, sid: str, flags: str) -> None:
+        """Raises BadMailboxName."""
+        self._opening = xpop.request(mailbox, sid, flags)
+        self._lines = LineBuffer(LONGEST_REPLY)
+
+    def opening(self) -> bytes:
+        """The three lines, sent before the server says anything."""
+        return self._opening
+
+    def hear(self, data: bytes) -> Progress:
+        """What the storage server sent."""
+        self._lines.feed(data)
+        try:
+            line = self._lines.next_line()
+        except PeerFault:
+            return Broken("no proper reply while opening the mailbox")
+        if line is None:
+            return None
+        if line.startswith(b"+OK"):
+            return Joined(line, self._lines.take_rest())
+        if line.startswith(b"-ERR"):
+            return Rejected(line, code_of(line), "opening the mailbox", False)
+        return Broken("no proper reply while opening the mailbox")
+
+
+BackendLogin: TypeAlias = Pop3Login | XpopLogin

@@ -1,0 +1,55 @@
+"""Asks a storage server by UDP whether a mailbox has mail (the manual's chapter on the mail check).
+
+The packets carry no number, so each question has a socket of its own, connected to the server: what comes in is the
+answer to this question or nothing.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from popular.protocol.lines import NullByte
+from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, Mail, parse_mail_answer, question
+
+Answered = Callable[[Mail | None, str], None]
+"""The answer, or None and the reason why there is none."""
+
+
+class MailQuestion:
+    """One question. `answered` is called once, unless `close` comes first."""
+
+    __slots__ = ("_answered", "_loop", "_socket")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int, mailbox: str, answered: Answered) -> None:
+        """Sends the question. Raises OSError where that is not possible, and BadMailboxName."""
+        self._loop = loop
+        self._answered = answered
+        packet = question(mailbox)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            self._socket.connect((host, port))
+            self._socket.send(packet)
+        except OSError:
+            self._socket.close()
+            raise
+        loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        mail, reason = None, ""
+        try:
+            mail = parse_mail_answer(self._socket.recv(LONGEST_ANSWER))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+        except (BadPacket, CheckFailed, NullByte) as error:
+            reason = str(error) or type(error).__name__
+        self.close()
+        self._answered(mail, reason)
+
+    def close(self) -> None:
+        """Gives the question up. Twice is fine."""
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()

@@ -1,0 +1,182 @@
+"""One config, ready to serve: the rules of each virtual server, the open modules, the TLS contexts, the timeouts.
+
+A session keeps the service under which it was accepted. Modules outlive the service as long as a session or a successor uses them.
+"""
+
+import asyncio
+import functools
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from popular import messages
+from popular.net.splice import Pipes
+from popular.pdm import chain, loader
+from popular.pdm.chain import CannotTell, Decision
+from popular.pdm.contract import Module as PdmModule
+from popular.pdm.contract import ModuleFailed, Question
+from popular.protocol import capabilities, replies
+from popular.proxy.machine import Rules
+from popular.proxy.modules import Module
+from popular.proxy.session import Session
+from popular.proxy.vserv import POP3S, Vserv
+from supervisor.config import Config
+from supervisor.control.language import Refused
+from supervisor.workshop import Workshop
+
+CERTIFICATE = "default.pem"
+KEY = "default.key"
+
+MOST_WAITING = 1000
+"""Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
+
+
+class OpenModule:
+    """A module in use, with the number of services that hold it."""
+
+    def __init__(self, spec: Module, module: PdmModule) -> None:
+        self.spec = spec
+        self.module = module
+        self.holders = 0
+
+    def release(self) -> None:
+        self.holders -= 1
+        if self.holders == 0:
+            self.module.close()
+
+
+class ProxyService:
+    """Made in a thread (`__init__` may block), used on the event loop."""
+
+    def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
+        """Raises Refused with a text for people."""
+        variables = config.variables
+        self.shop = shop
+        self.authtimeout: float = variables["authtimeout"] or float("inf")
+        self.idletimeout: float = variables["idletimeout"]
+        self.proxytimeout: float = variables["proxytimeout"]
+        self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
+        self.checktimeout: float = variables["checktimeout"]
+        self.checkport: int = variables["checkport"]
+        self.sidprefix: str = variables["sidprefix"]
+        self.pipes = before.pipes if before is not None else Pipes()
+        vservs: dict[str, Vserv] = dict(config.things["vserv"])
+        self.contexts = _tls_contexts(vservs.values(), variables["tlsdir"])
+        self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
+        self._sessions = 0
+        self._retired = False
+        self._asking = 0
+        # Last, because whatever fails before needs no closing.
+        self._open = _open_modules(config, before._open if before is not None else [])
+        self.modules: Sequence[PdmModule] = [held.module for held in self._open]
+        self.modules_block = chain.blocks(self.modules)
+
+    def serve(self, token: int, connection: socket.socket, peer: tuple[Any, ...], listener: str) -> None:
+        """See supervisor.program.Service."""
+        self._sessions += 1
+        Session(self, token, connection, peer, self._rules[listener]).begin()
+
+    def ask_in_pool(self, question: Question, hide_unknown: bool, decided: Callable[[Decision], None]) -> None:
+        """Asks the modules in a thread, because one of them may block; `decided` is called on the event loop."""
+        if self._asking >= MOST_WAITING:
+            self.shop.log(messages.POOL_FULL, waiting=self._asking)
+            decided(CannotTell("too many logins are waiting"))
+            return
+        self._asking += 1
+
+        def answered(future: "asyncio.Future[Decision]") -> None:
+            self._asking -= 1
+            if not future.cancelled():
+                decided(future.result())
+
+        asked = functools.partial(chain.ask, self.modules, question, hide_unknown=hide_unknown)
+        self.shop.loop.run_in_executor(self.shop.pool, asked).add_done_callback(answered)
+
+    def retire(self) -> None:
+        self._retired = True
+        self._release_if_unused()
+
+    def session_over(self) -> None:
+        """Called by each session at its end."""
+        self._sessions -= 1
+        if self._retired:
+            self._release_if_unused()
+
+    def _release_if_unused(self) -> None:
+        if self._sessions == 0:
+            for held in self._open:
+                held.release()
+            self._open = []
+
+
+def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
+    """All of them, each held once more; or none, with Refused."""
+    had = {held.spec.id: held for held in before}
+    opened: list[OpenModule] = []
+    try:
+        for spec in config.things["pdm"].values():
+            opened.append(_open_module(spec, had.get(spec.id)))
+            opened[-1].holders += 1
+    except ModuleFailed as error:
+        for held in opened:
+            held.release()
+        raise Refused(f"module {spec.id}: {error}") from None
+    return opened
+
+
+def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
+    """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
+    if had is None or replace(had.spec, reloads=spec.reloads) != spec:
+        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))
+    if had.spec.reloads != spec.reloads:
+        return OpenModule(spec, had.module.reload())
+    return had
+
+
+def _rules(vserv: Vserv, config: Config) -> Rules:
+    chosen = config.things["capa"].get(vserv.capa)
+    lines = chosen.lines if chosen is not None else capabilities.DEFAULT
+    offers_stls = vserv.starttls != "off"
+    clear = capabilities.before_login(lines, stls=offers_stls, user=vserv.starttls != "force")
+    return Rules(
+        vserv=vserv.id,
+        state=vserv.state,
+        protocol=vserv.prot,
+        namespace=vserv.namespace,
+        defaultns=config.variables["defaultns"],
+        starttls=vserv.starttls,
+        greeting=replies.ok(vserv.bannerok),
+        refusal=replies.err(vserv.bannererr),
+        capa_clear=clear,
+        capa_tls=capabilities.before_login(lines, stls=False, user=True),
+        capa_after=capabilities.after_login(lines),
+        backends=config.things["backend"],
+        fallback=config.variables["fallback"],
+        softfail=config.variables["softfail"],
+    )
+
+
+def _tls_contexts(vservs: Any, directory: str) -> dict[str, ssl.SSLContext]:
+    """A context for each virtual server that speaks TLS."""
+    wanted = [vserv for vserv in vservs if vserv.state != "offline" and (vserv.prot == POP3S or vserv.starttls != "off")]
+    if not wanted:
+        return {}
+    context = _load_context(Path(directory))
+    return {vserv.id: context for vserv in wanted}
+
+
+def _load_context(directory: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    certificate, key = directory / CERTIFICATE, directory / KEY
+    try:
+        context.load_cert_chain(certificate, key if key.exists() else None)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(f"TLS needs a certificate in {certificate} (with {KEY} or the key inside): {error}") from None
+    return context
+
+
