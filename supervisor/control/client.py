@@ -1,8 +1,8 @@
 """`pcontrol`: says sentences to a running program over its control socket.
 
-Sentences come from `-c`, from files, from standard input, or from a prompt (`prompt.py`). Data goes to standard output,
-messages to standard error. Exit codes stand in `EXIT_CODES`; after the first sentence that is refused nothing more is said,
-unless `--ignore-errors` is given.
+Sentences come from `-c`, from files, from standard input, or from a prompt (`prompt.py`). Data goes to standard
+output, messages to standard error. Exit codes stand in `EXIT_CODES`; after the first sentence that is refused nothing
+more is said, unless `--ignore-errors` is given.
 """
 
 import argparse
@@ -65,8 +65,9 @@ class Connection:
         self._socket.close()
 
     def say(self, sentence: str) -> Answer:
-        """The reply to a sentence. Raises NoConnection or TimedOut."""
+        """The reply to a sentence. Raises NoConnection or TimedOut, after which the connection is of no use any more."""
         deadline = time.monotonic() + self._timeout_seconds
+        self._socket.settimeout(self._timeout_seconds)
         try:
             self._socket.sendall(encode_request(sentence))
             while True:
@@ -78,6 +79,8 @@ class Connection:
                 if answers:
                     return answers[0]
         except TimeoutError:
+            # The answer may still come, and would be taken for that to the next sentence.
+            self._socket.close()
             raise TimedOut(f"{self.path}: no answer within {self._timeout_seconds:g} s") from None
         except NotAReply as error:
             raise NoConnection(f"{self.path}: not a control socket: {error}") from None
@@ -144,9 +147,7 @@ class Speaker:
         for line in answer.lines:
             print(line)
         sys.stdout.flush()
-        if not answer.ok:
-            self._print(f"{place}{answer.text}")
-        elif self._verbose and answer.text:
+        if not answer.ok or (self._verbose and answer.text):
             self._print(f"{place}{answer.text}")
         return answer.ok
 

@@ -1,6 +1,6 @@
-"""Manual pages (troff, man macros), made from the tables: options, variables, sentences. Pure: text out, nothing written.
+"""Manual pages (troff, man macros), made from the tables: options, variables, sentences. Pure: text out.
 
-`page()` puts a page together out of `section`s; `options`, `variables`, `sentences` and `things` make the bodies.
+`page()` puts a page together out of sections; `synopsis`, `options`, `variables` and `sentences` make their bodies.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The prompt of `pcontrol`: history, completion, and commands of its own that begin with a slash.
 
-The history is kept under XDG's state directory, mode 0600. A line that begins with a blank, or that looks as if a secret were
-in it, is not kept.
+The history is kept under XDG's state directory, mode 0600. A line that begins with a blank, or that looks as if a
+secret were in it, is not kept.
 """
 
 import contextlib
