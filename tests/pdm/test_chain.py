@@ -104,7 +104,7 @@ def test_every_pair_of_modules_keeps_the_rules(replies):
         elif not all_answered:
             assert isinstance(decision, CannotTell)
         else:
-            assert decision == (RefusedLogin("a" if NO == checks[0] else "b") if NO in checks else NobodyKnows())
+            assert decision == (RefusedLogin("a" if checks[0] == NO else "b") if NO in checks else NobodyKnows())
         assert CANARY not in repr(decision)
 
 

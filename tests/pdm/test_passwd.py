@@ -1,0 +1,334 @@
+"""The module `passwd`: real files, real hashes."""
+
+import hashlib
+import os
+import statistics
+import threading
+import time
+import traceback
+import tracemalloc
+import zlib
+
+import pytest
+
+from popular.pdm import chain, passwords
+from popular.pdm.contract import Authenticated, ModuleFailed, Question, Refused, Route, Secret, Unknown
+from popular.pdm.loader import OWN_DIRECTORY, load
+from tests.pdm.test_passwords import UNKNOWN_FORMS, by_crypt
+
+CANARY = "canary-4711"
+
+
+def question(user, password="joe", namespace="default"):
+    return Question("127.0.0.1", "POP3", namespace, user, Secret(password.encode()), "v1")
+
+
+@pytest.fixture
+def passwd(tmp_path):
+    """Opens the module with a file of these lines."""
+
+    def opened(*lines, end="\n"):
+        path = tmp_path / "users"
+        path.write_text("".join(line + end for line in lines), encoding="utf-8", newline="")
+        return load(OWN_DIRECTORY, "passwd", "main", [str(path)])
+
+    opened.path = tmp_path / "users"
+    return opened
+
+
+def test_users_are_found_with_their_routes(passwd):
+    """Target and secret may be empty or absent: then they are the client's own."""
+    hashed = by_crypt("$y$", "joe", 1)
+    module = passwd(
+        "# users of the demo",
+        "",
+        f"default:joe:{hashed}:b1:3/2d/joe",
+        f"other:joe:{hashed}:b2:",
+        "default:ann@example.org:{PLAIN}joe:b-1.x_:ann:for:the:backend ",
+        "default:Jörg B:{PLAIN}joe:b1:jörg:",
+        "   ",
+    )
+    routes = {
+        ("default", "joe"): Route("b1", "3/2d/joe"),
+        ("other", "joe"): Route("b2"),
+        ("default", "ann@example.org"): Route("b-1.x_", "ann", Secret(b"for:the:backend ")),
+        ("default", "Jörg B"): Route("b1", "jörg"),
+    }
+    for (namespace, user), route in routes.items():
+        assert module.check(question(user, namespace=namespace)) == Authenticated(route)
+        assert module.check(question(user, "jo", namespace)) == Refused(route)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "user"),
+    [
+        ("default", "ann"),
+        ("other", "joe"),
+        ("default", "Joe"),
+        ("default", "joe "),
+        ("default", ""),
+        ("", "joe"),
+        ("default", "joe:{PLAIN}joe"),
+        ("default:joe", "{PLAIN}joe"),
+        ("default", "\udcff"),
+        ("default", "joe\0"),
+    ],
+)
+def test_others_are_unknown(passwd, namespace, user):
+    """Namespace and name must be equal in every letter; a colon in a name does not lead into the next field."""
+    module = passwd("default:joe:{PLAIN}joe:b1:joe")
+    assert isinstance(module.check(question(user, namespace=namespace)), Unknown)
+
+
+def test_names_of_one_checksum_are_told_apart(passwd):
+    """The index is by checksum; two names that share one have each their own line."""
+    seen = {}
+    for number in range(400_000):
+        two = hashlib.sha256(b"%d" % number).hexdigest()[:12]
+        one = seen.setdefault(zlib.crc32(f"default:{two}".encode()), two)
+        if one != two:
+            break
+    else:
+        pytest.fail("no two names of one checksum among these")
+    module = passwd(
+        f"default:{one}:{{PLAIN}}joe:b1:one", "default:x:{PLAIN}joe:b1:", f"default:{two}:{{PLAIN}}joe:b1:two"
+    )
+    assert module.check(question(one)) == Authenticated(Route("b1", "one"))
+    assert module.check(question(two)) == Authenticated(Route("b1", "two"))
+    with pytest.raises(ModuleFailed, match=rf":4: there is a user '{one}' of namespace 'default' already, in line 1"):
+        passwd(*(f"default:{name}:{{PLAIN}}joe:b1:" for name in (one, two, "x", one)))
+
+
+def test_a_locked_user_is_refused(passwd):
+    """He is known, and no password lets him in."""
+    module = passwd("default:joe:!:b1:joe", "default:ann:{PLAIN}ann:b1:ann")
+    assert module.check(question("joe", "!")) == Refused(Route("b1", "joe"))
+
+
+FAULTY_LINES = [
+    ("default:joe:{PLAIN}" + CANARY + ":b1", "4 of the fields NAMESPACE:USER:HASH:BACKEND:TARGET"),
+    (CANARY, "1 of the fields"),
+    ("de fault:joe:{PLAIN}x:b1:", "NAMESPACE is no id: letters"),
+    (":joe:{PLAIN}x:b1:", "NAMESPACE is empty"),
+    ("default::{PLAIN}x:b1:", "USER is empty"),
+    ("default: joe:{PLAIN}x:b1:", "USER has a blank"),
+    ("default:joe:{PLAIN}x::joe", "BACKEND is empty"),
+    ("default:joe:{PLAIN}x:b/1:joe", "BACKEND is no id"),
+    ("default:joe::b1:joe", "HASH is empty: '!' locks"),
+    (f"default:joe:{CANARY}:b1:joe", "HASH: this is no hash of a known form"),
+    (f"default:joe:{{ROT13}}{CANARY}:b1:joe", "HASH: the scheme in braces cannot be verified"),
+    (f"default:joe:{{PLAIN}}{CANARY}\t:b1:joe", "holds a control character"),
+    ("default:ann:{PLAIN}x:b1:ann", "there is a user 'ann' of namespace 'default' already, in line 2"),
+]
+
+
+@pytest.mark.parametrize(("line", "text"), FAULTY_LINES)
+def test_a_faulty_line_is_named(passwd, line, text):
+    """File, line number and what is wrong; nothing that could be a hash or a password."""
+    with pytest.raises(ModuleFailed) as caught:
+        passwd("# comment", f"default:ann:{{PLAIN}}{CANARY}:b1:ann:{CANARY}", "", line, "default:bob:{PLAIN}x:b1:bob")
+    assert str(caught.value).startswith(f"{passwd.path}:4: {text}")
+    assert CANARY not in "".join(traceback.format_exception_only(caught.value))
+
+
+@pytest.mark.parametrize("stored", [stored for stored in UNKNOWN_FORMS if ":" not in stored and "\n" not in stored])
+def test_a_hash_of_unknown_form_never_waits_for_its_user(passwd, stored):
+    """It is found when the file is read."""
+    with pytest.raises(ModuleFailed, match=":1: "):
+        passwd(f"default:joe:{stored}:b1:joe")
+
+
+def test_what_is_not_utf8_is_named(passwd):
+    """With its line."""
+    passwd.path.write_bytes(b"default:joe:{PLAIN}x:b1:\ndefault:j\xf6rg:{PLAIN}x:b1:\n")
+    with pytest.raises(ModuleFailed, match=":2: is not UTF-8"):
+        load(OWN_DIRECTORY, "passwd", "main", [str(passwd.path)])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_both_line_ends_are_read(passwd, end):
+    """A file from a desk with CRLF lines is as good, and so is one whose last line has no end."""
+    module = passwd("default:joe:{PLAIN}joe:b1:joe", "default:ann:{PLAIN}ann:b1:ann", end=end)
+    assert module.check(question("joe")) == Authenticated(Route("b1", "joe"))
+    passwd.path.write_bytes(passwd.path.read_bytes().removesuffix(end.encode()))
+    assert module.reload().check(question("ann", "ann")) == Authenticated(Route("b1", "ann"))
+
+
+def test_the_file_must_be_one(tmp_path):
+    """Missing, a directory, a named pipe, a file that everybody may write: refused at once, by name."""
+
+    def failure(path):
+        with pytest.raises(ModuleFailed) as caught:
+            load(OWN_DIRECTORY, "passwd", "main", [str(path)])
+        assert str(path) in str(caught.value)
+        return str(caught.value)
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "open").write_text("")
+    (tmp_path / "open").chmod(0o666)
+    assert "No such file" in failure(tmp_path / "missing")
+    assert "not a regular file" in failure(tmp_path / "pipe")
+    assert "cannot be read" in failure(tmp_path)
+    assert "chmod o-w" in failure(tmp_path / "open")
+
+
+@pytest.mark.parametrize("arguments", [(), ("a", "b"), ("a\0b",)])
+def test_wrong_arguments_are_refused(arguments):
+    """One file name is wanted."""
+    with pytest.raises(ModuleFailed):
+        load(OWN_DIRECTORY, "passwd", "main", arguments)
+
+
+def test_a_reload_reads_anew_and_leaves_the_old_one_alone(passwd):
+    """The successor has the new users; the old one answers as before, also if the reload fails."""
+    old = passwd("default:joe:{PLAIN}joe:b1:joe")
+    passwd.path.write_text("default:ann:{PLAIN}joe:b1:ann\n")
+    new = old.reload()
+    assert new.check(question("ann")) == Authenticated(Route("b1", "ann"))
+    assert isinstance(new.check(question("joe")), Unknown)
+    assert (new.ident, new.arguments) == (old.ident, old.arguments)
+    passwd.path.write_text("nonsense\n")
+    with pytest.raises(ModuleFailed):
+        new.reload()
+    passwd.path.unlink()
+    with pytest.raises(ModuleFailed):
+        new.reload()
+    assert old.check(question("joe")) == Authenticated(Route("b1", "joe"))
+    assert new.check(question("ann")) == Authenticated(Route("b1", "ann"))
+    old.close()
+    new.close()
+
+
+def test_a_relative_file_stays_the_same_file(passwd, monkeypatch):
+    """A daemon changes its directory; the file is that of the moment of `pdm add`."""
+    passwd("default:joe:{PLAIN}joe:b1:joe")
+    monkeypatch.chdir(passwd.path.parent)
+    module = load(OWN_DIRECTORY, "passwd", "main", ["users"])
+    monkeypatch.chdir("/")
+    assert isinstance(module.reload().check(question("joe")), Authenticated)
+    assert module.arguments == ("users",)
+
+
+def test_it_is_asked_in_a_thread(passwd):
+    """Hashes take long; several threads may ask at once."""
+    module = passwd(
+        *(f"default:user{number}:{by_crypt('$5$', f'word{number}', 1000)}:b1:{number}" for number in range(4))
+    )
+    assert module.blocking
+    wrong = []
+
+    def ask(number):
+        for _ in range(20):
+            if module.check(question(f"user{number}", f"word{number}")) != Authenticated(Route("b1", str(number))):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_it_vouches_for_nobody(passwd):
+    """Its own users it has answered for in the first round."""
+    assert passwd("default:joe:{PLAIN}joe:b1:joe").authenticate(question("joe"), Route("b2")) is False
+
+
+# --- the same time for everyone -------------------------------------------------------------------------------------
+
+
+def medians(module, users):
+    """Seconds that the chain takes for each of these users with a wrong password. In turns, so that load hits all."""
+    times = {user: [] for user in users}
+    for _ in range(15):
+        for user in users:
+            begin = time.perf_counter()
+            chain.ask([module], question(user, "wrong"))
+            times[user].append(time.perf_counter() - begin)
+    return {user: statistics.median(spent) for user, spent in times.items()}
+
+
+def test_an_unknown_user_takes_the_time_of_a_known_one(passwd):
+    """With hashes of several milliseconds, neither an unknown nor a locked user is answered sooner or later."""
+    module = passwd(f"default:joe:{by_crypt('$6$', 'joe', 20_000)}:b1:joe", "default:locked:!:b1:")
+    spent = medians(module, ["joe", "locked", "nobody", "somebody"])
+    assert spent["joe"] > 0.002, "the hash costs something"
+    assert all(1 / 3 < seconds / spent["joe"] < 3 for seconds in spent.values()), spent
+
+
+def verifications(monkeypatch):
+    """The stored passwords that are verified from now on. The real verification is done all the same."""
+    verified, real = [], passwords.verify
+
+    def counted(stored, password):
+        verified.append(stored)
+        return real(stored, password)
+
+    monkeypatch.setattr(passwords, "verify", counted)
+    return verified
+
+
+def test_everyone_costs_one_verification(passwd, monkeypatch):
+    """Known with the right or a wrong password, locked, unknown, and unknown to two modules: one each."""
+    module = passwd("default:joe:{PLAIN}joe:b1:joe", "default:locked:!:b1:")
+    verified = verifications(monkeypatch)
+    for user, word in (("joe", "joe"), ("joe", "x"), ("locked", "x"), ("nobody", "x")):
+        chain.ask([module, module], question(user, word))
+        assert verified == ["{PLAIN}joe"], user
+        verified.clear()
+
+
+def test_unknown_users_get_the_forms_of_the_known_ones(passwd, monkeypatch):
+    """In the same shares as in the file; the same name the same form, also in another worker and after a reload."""
+    module = passwd(
+        *(f"default:plain{number}:{{PLAIN}}x:b1:" for number in range(30)),
+        *(f"default:crypt{number}:{by_crypt('$1$', 'x')}:b1:" for number in range(10)),
+    )
+    verified = verifications(monkeypatch)
+
+    def forms(module):
+        verified.clear()
+        for number in range(400):
+            chain.ask([module], question(f"nobody{number}"))
+        return [passwords.form_of(stored) for stored in verified]
+
+    first = forms(module)
+    assert len(first) == 400
+    assert set(first) == {"{PLAIN}", "$1$"}
+    assert 50 < first.count("$1$") < 150  # 100 are expected; the names are fixed, the salts are not
+    assert forms(module.reload()) == first
+
+
+def test_a_file_without_users_has_nothing_to_hide(passwd):
+    """Empty, or all locked: nobody is known, and nothing is spent."""
+    assert chain.ask([passwd()], question("joe")) == chain.NobodyKnows()
+    assert chain.ask([passwd("default:joe:!:b1:")], question("joe")) == chain.RefusedLogin("main")
+
+
+def test_no_text_of_the_module_holds_a_secret(passwd):
+    """Neither of the module, nor of its answers, nor of the parts it is made of."""
+    module = passwd(f"default:joe:{{PLAIN}}{CANARY}:b1:joe:{CANARY}")
+    answers = [
+        module.check(question("joe", CANARY)),
+        module.check(question("joe")),
+        module.check(question("ann", CANARY)),
+    ]
+    decision = chain.ask([module], question("joe", CANARY))
+    parts = [repr(value) for value in vars(module).values()]
+    assert CANARY not in "".join([repr(module), repr(answers), repr(decision), *parts])
+
+
+def test_a_user_takes_little_memory(passwd):
+    """Ten thousand users take the file and some octets each, not a dictionary."""
+    filler = "x" * 86
+    users = [f"default:user{number}@example.org:$6$abcdefgh${filler}:b1:3/2d/user{number}" for number in range(10_000)]
+    passwd(users[0])
+    tracemalloc.start()
+    try:
+        module = passwd(*users)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(module.check(question("user77@example.org")), Refused)
+    assert held < passwd.path.stat().st_size + 60 * len(users)
