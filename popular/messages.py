@@ -1,4 +1,7 @@
-"""The log messages of POP3, one row each. Those of the supervisor stand in supervisor/messages.py; numbers are never reused."""
+"""The log messages of POP3, one row each.
+
+Those of the supervisor stand in supervisor/messages.py; numbers are never reused.
+"""
 
 from supervisor.messages import Message
 
@@ -10,8 +13,12 @@ LOGIN_FAILED = Message(0x0301, "ERR", "login_failed", "A client gave a user name
 MODULE_FAILED = Message(0x0302, "ADM", "module_failed", "A module could not tell whether a user may come in.")
 BACKEND_FAILED = Message(0x0303, "ADM", "backend_failed", "A backend could not be reached, was too slow, or refused.")
 NO_BACKEND = Message(0x0304, "ADM", "no_backend", "A module or `fallback` names a backend that is not configured.")
-BAD_MAILBOX = Message(0x0305, "ERR", "bad_mailbox", "A user's mailbox name has characters that a mailbox must not have.")
-CHECK_FAILED = Message(0x0306, "ADM", "check_failed", "A mail check was not answered; the backend was connected to instead.")
+BAD_MAILBOX = Message(
+    0x0305, "ERR", "bad_mailbox", "A user's mailbox name has characters that a mailbox must not have."
+)
+CHECK_FAILED = Message(
+    0x0306, "ADM", "check_failed", "A mail check was not answered; the backend was connected to instead."
+)
 TLS_FAILED = Message(0x0307, "ERR", "tls_failed", "A TLS handshake with a client failed.")
 POOL_FULL = Message(0x0308, "ADM", "pool_full", "More logins are waiting for modules than may wait.")
 

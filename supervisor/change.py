@@ -1,9 +1,11 @@
 """One change of the config at a time, in two phases: all workers try it, and only if all can, all take it.
 
-    open the new listening sockets → Prepare to every worker → all Ready → the new config is the running one → Commit → all InForce → done
+    open the new listening sockets → Prepare to every worker → all Ready → the new config is the running one → Commit
+    → all InForce → done
 
-A step that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After the commit nothing can
-fail any more; a worker that does not confirm in time is killed, because its successor starts with the new config.
+A step that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After
+the commit nothing can fail any more; a worker that does not confirm in time is killed, because its successor starts
+with the new config.
 """
 
 import os

@@ -5,7 +5,8 @@
                        → Change: put the new config in force in all workers, then answer
                        → Order: have the master do it, then answer
 
-Changes are made one after the other, each from the config that the one before left; everything else is answered meanwhile.
+Changes are made one after the other, each from the config that the one before left; everything else is answered
+meanwhile.
 """
 
 from collections import deque

@@ -1,8 +1,8 @@
 """The configuration: one frozen value with a generation number, replaced whole, never edited.
 
-A deed of the control language makes a new Config out of the old one with the `with_…` methods; the master then tries it,
-hands it to all workers, and only then calls it the running one (see `change.py`). Mappings in here are never changed after
-the value was made.
+A deed of the control language makes a new Config out of the old one with the `with_…` methods; the master then tries
+it, hands it to all workers, and only then calls it the running one (see `change.py`). Mappings in here are never
+changed after the value was made.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from typing import Any, Self
 class Config:
     """Everything that can be configured while the program runs.
 
-    `variables` holds the parsed value of every read-write variable; `things` the named things of the program by sort and id, in
-    the order in which they were made (`things["vserv"]["v1"]`); `debug` the debug options that are on.
+    `variables` holds the parsed value of every read-write variable; `things` the named things of the program by sort
+    and id, in the order in which they were made (`things["vserv"]["v1"]`); `debug` the debug options that are on.
     """
 
     generation: int

@@ -1,9 +1,11 @@
 """The lifeline: a stream socket pair between the master and one worker.
 
-Down go orders and configs, with listening sockets attached (SCM_RIGHTS); up come acknowledgements. Both sides are non-blocking and buffer what does not
-fit. If one side dies the other one reads the end of the stream: that is how a worker notices that its master is gone.
+Down go orders and configs, with listening sockets attached (SCM_RIGHTS); up come acknowledgements. Both sides are
+non-blocking and buffer what does not fit. If one side dies the other one reads the end of the stream: that is how a
+worker notices that its master is gone.
 
-A frame: length and number of descriptors (6 octets), then a pickled message. Pickle is safe here: the two ends are one program, forked.
+A frame: length and number of descriptors (6 octets), then a pickled message. Pickle is safe here: the two ends are
+one program, forked.
 """
 
 import array
@@ -126,7 +128,10 @@ class Lifeline:
         return bool(self._out)
 
     def send(self, message: object, fds: Sequence[int] = ()) -> None:
-        """Queues a message and sends what fits. The descriptors must stay open until they are sent. Raises LifelineLost."""
+        """Queues a message and sends what fits.
+
+        The descriptors must stay open until they are sent. Raises LifelineLost.
+        """
         body = pickle.dumps(message)
         frame = memoryview(_HEAD.pack(len(body), len(fds)) + body)
         # Descriptors travel with an octet of data: beyond one sendmsg's worth, with the frame's first octets, one each.
@@ -154,7 +159,10 @@ class Lifeline:
                 self._out.popleft()
 
     def receive(self) -> list[tuple[Any, list[int]]]:
-        """The whole messages that have come, each with its descriptors. Raises LifelineLost at the end of the stream."""
+        """The whole messages that have come, each with its descriptors.
+
+        Raises LifelineLost at the end of the stream.
+        """
         try:
             data, ancillary, _flags, _address = self.socket.recvmsg(
                 _READ_SIZE, socket.CMSG_SPACE(4 * _MOST_FDS), socket.MSG_CMSG_CLOEXEC

@@ -1,7 +1,8 @@
-"""The listening sockets: the master opens and owns them, one SO_REUSEPORT socket for each listener and slot, and lends them to the workers.
+"""The listening sockets: the master opens and owns them, one SO_REUSEPORT socket for each listener and slot, and
+lends them to the workers.
 
-Because the master keeps its copy, a worker's death costs no client that waits in the queue: the successor in the slot accepts from the same
-socket (measured in the design: 0 of 200 lost, against 82–106 when workers own their sockets).
+Because the master keeps its copy, a worker's death costs no client that waits in the queue: the successor in the slot
+accepts from the same socket (measured in the design: 0 of 200 lost, against 82–106 when workers own their sockets).
 """
 
 import errno
@@ -74,7 +75,9 @@ def _listen(listener: Listener, backlog: int) -> socket.socket:
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Sets what the manual asks of every TCP socket (SO_KEEPALIVE), with times that suit middle boxes, and TCP_NODELAY."""
+    """Sets what the manual asks of every TCP socket (SO_KEEPALIVE), with times that suit middle boxes, and
+    TCP_NODELAY.
+    """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)

@@ -1,6 +1,7 @@
 """The two warning machines (the manual's chapter on session and load warnings), and the system's load.
 
-OK → WARN at 90 % of the limit, → MAX at 100 %; MAX → WARN below 90 %; WARN → OK below 80 %. A limit of 0 means that nothing is checked.
+OK → WARN at 90 % of the limit, → MAX at 100 %; MAX → WARN below 90 %; WARN → OK below 80 %. A limit of 0 means that
+nothing is checked.
 """
 
 import enum

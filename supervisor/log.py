@@ -1,7 +1,8 @@
 """The log: one line an entry, in the manual's text format or as JSON, written straight to the file.
 
-Text (the manual's chapter on log files): date, time, host without domain, program, pid, session id or `-`, level, four-digit hex number, name,
-then `key=number` and `key='value'`. Whatever came from outside is escaped, and cut at 512 characters: a line stays a line.
+Text (the manual's chapter on log files): date, time, host without domain, program, pid, session id or `-`, level,
+four-digit hex number, name, then `key=number` and `key='value'`. Whatever came from outside is escaped, and cut at
+512 characters: a line stays a line.
 
 Every process has its own Log on the same file; each entry is one `write` in append mode, so lines never mix.
 """
@@ -28,7 +29,10 @@ class Log:
     """Writes entries. `log(MESSAGE, sid="…", key=value, …)`."""
 
     def __init__(self, program: str, path: str = STANDARD_ERROR, form: str = "text") -> None:
-        """`path`: a file, or "-" for standard error; `form`: "text" or "json". Raises OSError if it cannot be opened."""
+        """`path`: a file, or "-" for standard error; `form`: "text" or "json".
+
+        Raises OSError if it cannot be opened.
+        """
         self.program = program
         self.path = path
         self.form = form
@@ -38,9 +42,10 @@ class Log:
         self._stamp = ""
         self._fd = _open(path)
         self._pid = os.getpid()
+        render: Any = self._text if form == "text" else self._json
         self._entry = structlog.wrap_logger(
             self,
-            processors=[self._text if form == "text" else self._json],
+            processors=[render],
             wrapper_class=structlog.make_filtering_bound_logger(0),
             cache_logger_on_first_use=True,
         ).bind()

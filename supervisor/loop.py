@@ -79,5 +79,7 @@ class Loop:
         return min(_LONGEST_WAIT_SECONDS, max(0.0, self._timers[0][0] - time.monotonic()))
 
     def close(self) -> None:
-        """Closes the selector only: a forked child must let go of the master's epoll set before it does anything else."""
+        """Closes the selector only: a forked child must let go of the master's epoll set before it does anything
+        else.
+        """
         self._selector.close()

@@ -1,7 +1,8 @@
 """The command line of a program that the supervisor runs (`pproxy`, `pserv`), and its start.
 
-Order of a start: options → run directory and lock → log → listening for sentences → rights dropped → workers → start configuration. A
-start configuration with a faulty line ends the program: exit 1, and the message names file, line and column.
+Order of a start: options → run directory and lock → log → listening for sentences → rights dropped → workers → start
+configuration. A start configuration with a faulty line ends the program: exit 1, and the message names file, line and
+column.
 """
 
 import argparse
@@ -32,9 +33,21 @@ def options(program: Program) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program.name, description=program.summary, allow_abbrev=False)
     add = parser.add_argument
     add("-r", "--rundir", metavar="DIR", default=DEFAULT_RUNDIR, help="run directory (default: %(default)s)")
-    add("-l", "--logfile", metavar="FILE", help=f"log file, - for standard error (default: /var/log/popular/{program.name})")
+    add(
+        "-l",
+        "--logfile",
+        metavar="FILE",
+        help=f"log file, - for standard error (default: /var/log/popular/{program.name})",
+    )
     add("-c", "--config", metavar="FILE", help="sentences to carry out at the start; a faulty line ends the program")
-    add("-w", "--workers", metavar="N", type=_number(1, 1024), default=os.cpu_count() or 1, help="workers (default: CPUs)")
+    add(
+        "-w",
+        "--workers",
+        metavar="N",
+        type=_number(1, 1024),
+        default=os.cpu_count() or 1,
+        help="workers (default: CPUs)",
+    )
     add(
         "-n",
         "--sessionlimit",
@@ -47,7 +60,13 @@ def options(program: Program) -> argparse.ArgumentParser:
     add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
     add("--log-format", choices=("text", "json"), default="text", help="form of the log lines (default: %(default)s)")
     for sort, most in program.limits.items():
-        add(f"--max-{sort}s", metavar="N", type=_number(1, 10_000), default=most, help=f"most {sort}s (default: %(default)s)")
+        add(
+            f"--max-{sort}s",
+            metavar="N",
+            type=_number(1, 10_000),
+            default=most,
+            help=f"most {sort}s (default: %(default)s)",
+        )
     add("--load-file", metavar="FILE", default="/proc/loadavg", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version}")
     return parser
@@ -90,7 +109,9 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
         rundir.give_to(user)
         log.give_to(user)
         rights.become(user)
-    master = Master(program, first, Language(program.sentences), rundir, log, limits, chosen.workers, Path(chosen.load_file))
+    master = Master(
+        program, first, Language(program.sentences), rundir, log, limits, chosen.workers, Path(chosen.load_file)
+    )
     configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon)
     code = master.run(configuration.apply)
     sys.stdout.flush()

@@ -1,12 +1,13 @@
 """The master: puts the parts together and runs the loop.
 
-Single-threaded; holds no user's data; never blocks (what may block is an errand). It owns the listening sockets, the control socket, the
-table and the tokens, and it is the only one that gives birth to workers.
+Single-threaded; holds no user's data; never blocks (what may block is an errand). It owns the listening sockets, the
+control socket, the table and the tokens, and it is the only one that gives birth to workers.
 """
 
 import os
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from supervisor.control.language import Language
 from supervisor.control.outcome import Kill, Order, Shutdown
 from supervisor.control.server import ControlServer
 from supervisor.errands import Errands
-from supervisor.lifeline import Accept, Closed, Leave, Reopen
+from supervisor.lifeline import Accept, Born, Closed, Leave, Reopen
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.listeners import Listeners
 from supervisor.load import LOADAVG, Level, next_level, read_load
@@ -78,7 +79,7 @@ class Master:
         self._over = False
         self._leaving: str | None = None
         self._on_all_closed: Callable[[], None] | None = None
-        self._not_closed: set[Worker] = set()
+        self._not_closed: set[Worker | None] = set()
         self.exit_code = 0
 
         self._loop = Loop()
@@ -209,10 +210,10 @@ class Master:
         match message:
             case Closed():
                 self._on_closed(worker)
+            case Born():
+                self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
+                self._set_gauges()
             case _:
-                if message.__class__.__name__ == "Born":
-                    self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
-                    self._set_gauges()
                 self._changes.hear(worker, message)
 
     def _on_death(self, worker: Worker, code: int) -> None:
@@ -236,7 +237,7 @@ class Master:
         missing = lost(issued, in_pipe, hands, owners, pids)
         sessions = [row for row in map(reader.read, missing) if row is not None and row.columns["pid"] == dead.pid]
         for row in sessions:
-            self._segment.free_row(row.index, self.pid)
+            self._segment.free_row(row.number, self.pid)
         cell = self._segment.counter_cells["sessions_ended"] + self._segment.layout.endings.index("worker_died")
         self._segment.block(dead.block)[cell] += len(sessions)
         self._tokens.put([*in_pipe, *missing])
@@ -280,7 +281,7 @@ class Master:
                         return
         answer(False, f"there is no session {sid}; `sessions` lists them", ())
 
-    def _grant(self, number: signals.signal.Signals) -> None:
+    def _grant(self, number: signal.Signals) -> None:
         if number == signals.REOPEN:
             self.reopen_log()
             return
@@ -311,7 +312,7 @@ class Master:
             case "all":
                 self._leave_with("all")
                 self._pool.signal_all()
-                self._loop.after(PATIENCE_SECONDS, lambda: self._pool.signal_all(signals.signal.SIGKILL))
+                self._loop.after(PATIENCE_SECONDS, lambda: self._pool.signal_all(signal.SIGKILL))
                 answer(True, f"{sessions} sessions are ended", ())
             case "delayed":
                 self._drain(lambda: answer(True, f"no new sessions; {len(self._view.sessions())} are still there", ()))
@@ -324,7 +325,9 @@ class Master:
             self._loop.after(0.0, self._finish)
 
     def _drain(self, all_closed: Callable[[], None]) -> None:
-        """Every worker empties its queues and closes; then the master closes too; the process ends with the last session."""
+        """Every worker empties its queues and closes; then the master closes too; the process ends with the last
+        session.
+        """
         self._leave_with("delayed")
         self._not_closed = set(self._pool.workers)
 
@@ -340,7 +343,7 @@ class Master:
             self._on_closed(None)
 
     def _on_closed(self, worker: Worker | None) -> None:
-        self._not_closed.discard(worker)  # type: ignore[arg-type]
+        self._not_closed.discard(worker)
         if not self._not_closed and self._on_all_closed is not None:
             call, self._on_all_closed = self._on_all_closed, None
             call()
@@ -365,10 +368,5 @@ class Master:
 
 def _cause(code: int) -> str:
     if code < 0:
-        return signals.signal.Signals(-code).name
+        return signal.Signals(-code).name
     return f"exit {code}"
-
-
-def answer_to(collect: Callable[[bool, str, Sequence[str]], None]) -> Answer:
-    """Names the type of an answering function."""
-    return collect

@@ -9,7 +9,8 @@ from typing import NamedTuple
 class Message(NamedTuple):
     """One entry of the log: four hex digits, a level, one word, and what it means to whom.
 
-    Levels: DBG developer, INF normal course, ERR the user's doing, ADM the administrator should look, SOS critical, BUG ours.
+    Levels: DBG developer, INF normal course, ERR the user's doing, ADM the administrator should look, SOS critical,
+    BUG ours.
     """
 
     number: int
@@ -23,10 +24,14 @@ LEFT_MAIN_LOOP = Message(0x0004, "BUG", "left_main_loop", "The master's loop end
 SHUTDOWN_SERVER = Message(0x0005, "INF", "shutdown_server", "A shutdown begins; `how` says which of the four.")
 GOT_TERM_SIGNAL = Message(0x0133, "INF", "got_term_signal", "The master received a signal that asks for a shutdown.")
 SESSION_STATE = Message(0x0170, "ADM", "session_state", "The number of sessions crossed 80, 90 or 100 % of maxsession.")
-LOAD_STATE = Message(0x0172, "ADM", "load_state", "The load crossed 80, 90 or 100 % of maxlocalload; at MAX nobody is accepted.")
+LOAD_STATE = Message(
+    0x0172, "ADM", "load_state", "The load crossed 80, 90 or 100 % of maxlocalload; at MAX nobody is accepted."
+)
 
 WORKER_BORN = Message(0x0200, "INF", "worker_born", "A worker sits in its slot and accepts.")
-WORKER_DIED = Message(0x0201, "ADM", "worker_died", "A worker ended unexpectedly; its sessions are lost and a successor follows.")
+WORKER_DIED = Message(
+    0x0201, "ADM", "worker_died", "A worker ended unexpectedly; its sessions are lost and a successor follows."
+)
 WORKER_LEFT = Message(0x0202, "INF", "worker_left", "A worker ended because it was asked to.")
 WORKER_RETRY = Message(0x0203, "SOS", "worker_retry", "A worker died at birth; the next one waits `pause` seconds.")
 TOKENS_RECOVERED = Message(0x0204, "INF", "tokens_recovered", "Tokens and rows of a dead worker were taken back.")
@@ -35,11 +40,19 @@ SENTENCE_REFUSED = Message(0x0206, "INF", "sentence_refused", "A sentence was re
 CONFIG_IN_FORCE = Message(0x0207, "INF", "config_in_force", "All workers serve the configuration of this generation.")
 LOG_REOPENED = Message(0x0208, "INF", "log_reopened", "The log file was opened anew.")
 LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be opened; the old one stays in use.")
-ACCEPT_FAILED = Message(0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second.")
-SESSION_BUG = Message(0x020B, "BUG", "session_bug", "A session raised an error of ours; it was ended, the worker goes on.")
+ACCEPT_FAILED = Message(
+    0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
+)
+SESSION_BUG = Message(
+    0x020B, "BUG", "session_bug", "A session raised an error of ours; it was ended, the worker goes on."
+)
 FINISHED = Message(0x020C, "INF", "finished", "The master is gone after this line.")
-LIMIT_LOW = Message(0x020D, "ADM", "limit_low", "The limit of open files does not reach for maxsession sessions in one worker.")
-DEBUG = Message(0x0000, "DBG", "debug", "Debug messages all have this number; which ones appear is the `debug` sentence's matter.")
+LIMIT_LOW = Message(
+    0x020D, "ADM", "limit_low", "The limit of open files does not reach for maxsession sessions in one worker."
+)
+DEBUG = Message(
+    0x0000, "DBG", "debug", "Debug messages all have this number; which ones appear is the `debug` sentence's matter."
+)
 
 SUPERVISOR_MESSAGES = (
     START,

@@ -1,7 +1,7 @@
 """The slots and who sits in them: births, deaths, and messages to the living.
 
-The pool fills an empty slot again unless it was told not to; when is policy.py's decision. What a message or a death means is
-the master's matter: the pool calls back.
+The pool fills an empty slot again unless it was told not to; when is policy.py's decision. What a message or a death
+means is the master's matter: the pool calls back.
 """
 
 import multiprocessing
@@ -86,7 +86,12 @@ class Pool:
 
     def _be_born(self, inheritance: Inheritance, held: set[int]) -> None:
         """The first steps of the child: it lets go of everything that the master held and it did not inherit."""
-        own = {inheritance.lifeline.fileno(), inheritance.tokens.read_end, inheritance.tokens.write_end, inheritance.log.fileno()}
+        own = {
+            inheritance.lifeline.fileno(),
+            inheritance.tokens.read_end,
+            inheritance.tokens.write_end,
+            inheritance.log.fileno(),
+        }
         own |= {listening.fileno() for listening in inheritance.listeners.values()}
         self.in_child(own | (_open_descriptors() - held))
         live(inheritance)

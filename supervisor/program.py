@@ -1,7 +1,7 @@
 """The contract between the supervisor and a program that it runs (`pproxy`, `pserv`).
 
-A program is one frozen value: its name, the rows of its tables, and two functions: which listening sockets a config wants, and
-how to make the service that answers connections under a config. The supervisor knows nothing else of it.
+A program is one frozen value: its name, the rows of its tables, and two functions: which listening sockets a config
+wants, and how to make the service that answers connections under a config. The supervisor knows nothing else of it.
 """
 
 import socket
@@ -20,8 +20,8 @@ from supervisor.workshop import Workshop
 class Listener(NamedTuple):
     """A listening socket that a config wants. `address` is what `bind` takes; `family` AF_INET or AF_INET6.
 
-    `dual_stack` clears IPV6_V6ONLY. Two equal listeners are the same sockets: they are not opened anew. (The backlog is not part of it: a
-    changed `backlog` counts for future listen calls only.)
+    `dual_stack` clears IPV6_V6ONLY. Two equal listeners are the same sockets: they are not opened anew. (The backlog
+    is not part of it: a changed `backlog` counts for future listen calls only.)
     """
 
     name: str
@@ -68,6 +68,9 @@ class Program:
     """The sentences that make the things of a config anew, in order."""
     listeners: Callable[[Config], list[Listener]]
     make_service: Callable[[Workshop, Config, Service | None], Service]
-    """Runs in a thread of a worker; may block. Raises `supervisor.control.language.Refused` when the config cannot be served."""
+    """Runs in a thread of a worker; may block.
+
+    Raises `supervisor.control.language.Refused` when the config cannot be served.
+    """
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""

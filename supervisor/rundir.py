@@ -1,13 +1,12 @@
 """The run directory: lock, pid file, control socket, state file.
 
-    NAME.N.lock      held (flock) as long as the instance or any of its workers lives; N = 1, 2, … tells instances in one directory apart
-    NAME.PID.ctrl    the control socket; a second living instance with the same pid (two containers) gets NAME.PID-2.ctrl
-    NAME.ctrl        link to the newest control socket
-    NAME.pid         pid of the newest instance
-    NAME.state       link to the newest instance's session table
+    NAME.N.lock      held (flock) as long as the instance or any of its workers lives; N = 1, 2, … tells instances in
+    one directory apart NAME.PID.ctrl    the control socket; a second living instance with the same pid (two
+    containers) gets NAME.PID-2.ctrl NAME.ctrl        link to the newest control socket NAME.pid         pid of the
+    newest instance NAME.state       link to the newest instance's session table
 
-What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock that cannot be had and a socket that
-answers are alive.
+What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock
+that cannot be had and a socket that answers are alive.
 """
 
 import errno
@@ -71,7 +70,8 @@ class RunDirectory:
             except BlockingIOError:
                 os.close(fd)
                 return None
-            # Between open and flock the file may have been removed by an instance that left: then the lock is worth nothing.
+            # Between open and flock the file may have been removed by an instance that left: then the lock is worth
+            # nothing.
             if path.exists() and os.fstat(fd).st_ino == path.stat().st_ino:
                 return fd
             os.close(fd)

@@ -1,7 +1,8 @@
 """The start configuration, and going to the background.
 
-Sentences of the rc file are carried out one after the other, exactly as if they came over the control socket. In the background the
-process that was started waits until they are in force, so that its exit code tells whether the start succeeded.
+Sentences of the rc file are carried out one after the other, exactly as if they came over the control socket. In the
+background the process that was started waits until they are in force, so that its exit code tells whether the start
+succeeded.
 """
 
 import os
@@ -24,7 +25,10 @@ class Daemon:
 
     @classmethod
     def part(cls) -> "Daemon":
-        """Forks. The started process waits here and exits with what the background half reports; the other half returns."""
+        """Forks.
+
+        The started process waits here and exits with what the background half reports; the other half returns.
+        """
         read_end, write_end = os.pipe()
         if os.fork() > 0:
             os.close(write_end)

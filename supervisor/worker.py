@@ -1,7 +1,9 @@
-"""A worker: accepts connections on the sockets that its slot is lent, as long as it gets tokens, and lets the program serve them.
+"""A worker: accepts connections on the sockets that its slot is lent, as long as it gets tokens, and lets the program
+serve them.
 
-It takes its config and orders from the lifeline. When the lifeline ends, the master is gone: the worker accepts nothing more, finishes its
-sessions and leaves. It never opens a listening socket and never writes another process's row or block.
+It takes its config and orders from the lifeline. When the lifeline ends, the master is gone: the worker accepts
+nothing more, finishes its sessions and leaves. It never opens a listening socket and never writes another process's
+row or block.
 """
 
 import asyncio
@@ -226,7 +228,9 @@ class Worker:
 
     def _prepare(self, config: Config) -> None:
         """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
-        made = self._loop.run_in_executor(self._shop.pool, self._program.make_service, self._shop, config, self._service)
+        made = self._loop.run_in_executor(
+            self._shop.pool, self._program.make_service, self._shop, config, self._service
+        )
 
         def finished(future: "asyncio.Future[Service]") -> None:
             error = future.exception()

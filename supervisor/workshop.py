@@ -1,4 +1,6 @@
-"""What a program has at hand in a worker: the event loop, the log, the wheel of deadlines, its counters, and its rows of the table."""
+"""What a program has at hand in a worker: the event loop, the log, the wheel of deadlines, its counters, and its rows
+of the table.
+"""
 
 import asyncio
 import os
@@ -32,7 +34,9 @@ class Session(Protocol):
 class Workshop:
     """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe
+    ) -> None:
         self.loop = loop
         self.log = log
         self.wheel = Wheel(loop)
@@ -65,7 +69,10 @@ class Workshop:
         self._write_row(token, state, self.pid, started, since, *columns)
 
     def release(self, token: int, ending: str) -> None:
-        """The session is over: frees its row, counts its ending, gives the token back. Exactly once for each admitted session."""
+        """The session is over: frees its row, counts its ending, gives the token back.
+
+        Exactly once for each admitted session.
+        """
         del self.sessions[token]
         self._write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
         self.counters[self._endings[ending]] += 1
@@ -74,7 +81,10 @@ class Workshop:
             self.on_release()
 
     def session_id(self, prefix: str) -> str:
-        """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on. Never goes back with the clock."""
+        """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on.
+
+        Never goes back with the clock.
+        """
         second = int(time.time())
         if second > self._second:
             self._second, self._in_second = second, 1

@@ -14,32 +14,32 @@ _MOST_DISCARDED = 1 << 16
 class Channel:
     """A connection in clear."""
 
-    __slots__ = ("fd", "socket")
+    __slots__ = ("connection", "fd")
 
     tls = False
 
     def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
+        self.connection = connection
         self.fd = connection.fileno()
 
     def receive(self, most: int) -> bytes | None:
         """What has come, b"" at the end of the stream."""
         try:
-            return self.socket.recv(most)
+            return self.connection.recv(most)
         except BlockingIOError:
             return None
 
     def receive_into(self, buffer: Any) -> int | None:
         """How many octets have come into the buffer, 0 at the end of the stream."""
         try:
-            return self.socket.recv_into(buffer)
+            return self.connection.recv_into(buffer)
         except BlockingIOError:
             return None
 
     def send(self, data: Any) -> int:
         """How many octets were taken; 0 if none can be now."""
         try:
-            return self.socket.send(data)
+            return self.connection.send(data)
         except BlockingIOError:
             return 0
 
@@ -50,18 +50,20 @@ class Channel:
 
     def end_sending(self) -> None:
         """Tells the other side that nothing more comes."""
-        self.socket.shutdown(socket.SHUT_WR)
+        self.connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Closes. Input that nobody wants is discarded first, because the kernel would answer it with a reset, and a reset
-        makes the other side lose the last reply.
+        """Closes.
+
+        Input that nobody wants is discarded first, because the kernel would answer it with a reset, and a reset makes
+        the other side lose the last reply.
         """
         try:
             self.end_sending()
-            self.socket.recv(_MOST_DISCARDED)
+            self.connection.recv(_MOST_DISCARDED)
         except OSError:
             pass
-        self.socket.close()
+        self.connection.close()
 
 
 class TlsChannel(Channel):
@@ -70,7 +72,7 @@ class TlsChannel(Channel):
     __slots__ = ()
 
     tls = True
-    socket: ssl.SSLSocket
+    connection: ssl.SSLSocket
 
     def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
         """Takes the socket over: the plain one must not be used any more."""
@@ -80,7 +82,7 @@ class TlsChannel(Channel):
     def handshake(self) -> str | None:
         """Goes on with the handshake: None if it is done, else what it waits for ("read" or "write")."""
         try:
-            self.socket.do_handshake()
+            self.connection.do_handshake()
         except ssl.SSLWantReadError:
             return "read"
         except ssl.SSLWantWriteError:
@@ -89,7 +91,7 @@ class TlsChannel(Channel):
 
     def receive(self, most: int) -> bytes | None:
         try:
-            return self.socket.recv(most)
+            return self.connection.recv(most)
         except _NOT_NOW:
             return None
         except ssl.SSLEOFError:
@@ -97,7 +99,7 @@ class TlsChannel(Channel):
 
     def receive_into(self, buffer: Any) -> int | None:
         try:
-            return self.socket.recv_into(buffer)
+            return self.connection.recv_into(buffer)
         except _NOT_NOW:
             return None
         except ssl.SSLEOFError:
@@ -105,17 +107,17 @@ class TlsChannel(Channel):
 
     def send(self, data: Any) -> int:
         try:
-            return self.socket.send(data)
+            return self.connection.send(data)
         except _NOT_NOW:
             return 0
 
     @property
     def pending(self) -> bool:
-        return self.socket.pending() > 0
+        return self.connection.pending() > 0
 
     def end_sending(self) -> None:
         """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's."""
         try:
-            self.socket.unwrap()
+            self.connection.unwrap()
         except OSError:
             pass

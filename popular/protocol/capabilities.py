@@ -1,7 +1,8 @@
 """What CAPA answers (RFC 2449), before and after login.
 
-The proxy answers before login and the storage server after it, so both are configured with fixed lists (the manual's chapter on
-capabilities). What may be used before login must also be listed after it, except what only makes sense before (STLS).
+The proxy answers before login and the storage server after it, so both are configured with fixed lists (the manual's
+chapter on capabilities). What may be used before login must also be listed after it, except what only makes sense
+before (STLS).
 """
 
 from collections.abc import Sequence

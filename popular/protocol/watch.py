@@ -1,7 +1,9 @@
-"""Watches what a logged-in client sends, without holding it up: has it sent QUIT, how many deletions are not yet committed?
+"""Watches what a logged-in client sends, without holding it up: has it sent QUIT, how many deletions are not yet
+committed?
 
-In the TRANSACTION state every line is a command, so it is enough to look at the first four octets of each line. Deletions take effect
-only when QUIT is answered (RFC 1939 section 6), so nobody should be cut in between, and who has none can be cut without harm.
+In the TRANSACTION state every line is a command, so it is enough to look at the first four octets of each line.
+Deletions take effect only when QUIT is answered (RFC 1939 section 6), so nobody should be cut in between, and who has
+none can be cut without harm.
 """
 
 from popular.protocol.lines import NullByte

@@ -71,13 +71,18 @@ class Request(NamedTuple):
 def request(mailbox: str, sid: str, flags: str = "") -> bytes:
     """The three lines. Raises BadMailboxName, BadRequest: nothing that could be taken for a fourth line ever leaves."""
     check_mailbox_name(mailbox)
-    _check(sid, flags)
+    check_sid(sid)
+    _check_flags(flags)
     return f"{mailbox}\r\n{sid}\r\n{flags}\r\n".encode("ascii")
 
 
-def _check(sid: str, flags: str) -> None:
+def check_sid(sid: str) -> None:
+    """Raises BadRequest unless `sid` can stand in a log line as it is: 1 to 128 printable characters, no blank."""
     if len(sid) > LONGEST_SID or not _SID.fullmatch(sid):
         raise BadRequest(f"a session id has 1-{LONGEST_SID} printable characters and no blank")
+
+
+def _check_flags(flags: str) -> None:
     if not _FLAGS.fullmatch(flags):
         raise BadRequest("flags are letters")
 
@@ -103,5 +108,6 @@ class RequestReader:
         # Octets beyond ASCII become characters that every check below refuses.
         mailbox, sid, flags = (line.decode("ascii", "replace") for line in self._lines)
         check_mailbox_name(mailbox)
-        _check(sid or "-", flags)
+        check_sid(sid or "-")
+        _check_flags(flags)
         return Request(mailbox, sid or "-", flags)

@@ -1,4 +1,6 @@
-"""Why a session is over: each session ends once, for one of these reasons. Each is a counter's label and a word in the log line.
+"""Why a session is over: each session ends once, for one of these reasons.
+
+Each is a counter's label and a word in the log line.
 
 The supervisor's own endings (killed, shutdown, worker_died, internal_error) stand in supervisor/workshop.py.
 """

@@ -5,8 +5,8 @@
     connected, backend_says, backend_failed      how it goes with the backend
     tls_up, timed_out            the handshake is done; a deadline has passed
 
-Each returns the actions to be done, in order (actions.py). When the backend has let the user in, the last action is Relay, and
-from then on the bytes do not pass through here.
+Each returns the actions to be done, in order (actions.py). When the backend has let the user in, the last action is
+Relay, and from then on the bytes do not pass through here.
 """
 
 import enum
@@ -97,12 +97,15 @@ class Rules:
 
 
 class Machine:
-    """One session. `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them."""
+    """One session.
+
+    `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
+    """
 
     __slots__ = (
+        "_eof",
         "_errors",
         "_failures",
-        "_eof",
         "_lines",
         "_login",
         "_peer_ip",
@@ -168,7 +171,11 @@ class Machine:
             try:
                 line = self._lines.next_line()
             except NullByte:
-                return [*todo, actions.Note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase}), self._end("null_byte")]
+                return [
+                    *todo,
+                    actions.Note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase}),
+                    self._end("null_byte"),
+                ]
             except LineTooLong:
                 return [*todo, actions.Send(replies.err("the line is too long")), self._end("line_too_long")]
             if line is None:
@@ -291,7 +298,13 @@ class Machine:
         self._secret = None
         note = actions.Note(
             messages.LOGIN_FAILED,
-            {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace, "user": self.user, "why": why},
+            {
+                "client": self._peer_ip,
+                "vserv": self._rules.vserv,
+                "namespace": self.namespace,
+                "user": self.user,
+                "why": why,
+            },
         )
         todo: list[Action] = [note, actions.Count("login_failures", why)]
         todo.append(actions.Send(replies.err(_OWN_WORDS[code], code)))
@@ -301,7 +314,10 @@ class Machine:
         return todo + self._go_on()
 
     def _trouble(self, ending: str) -> list[Action]:
-        """Not the client's fault. An empty mailbox would make clients forget what they have seen, so it is shown only on demand."""
+        """Not the client's fault.
+
+        An empty mailbox would make clients forget what they have seen, so it is shown only on demand.
+        """
         if self._rules.softfail:
             return [actions.LeaveBackend(), *self._simulate()]
         return [actions.Send(replies.err(_TRY_LATER, Code.SYS_TEMP)), self._end(ending)]
@@ -313,7 +329,10 @@ class Machine:
         backend = self._rules.backends.get(route.backend)
         self.backend, self.target = route.backend, route.target or self.user
         if backend is None:
-            return [actions.Note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user}), *self._trouble("no_backend")]
+            return [
+                actions.Note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user}),
+                *self._trouble("no_backend"),
+            ]
         if backend.state == "offline":
             return [actions.Send(replies.err(_TRY_LATER, Code.SYS_TEMP)), self._end("backend_offline")]
         if backend.state == "fake":
@@ -393,10 +412,16 @@ class Machine:
         self.phase = Phase.RELAYING
         self._login = None
         self._secret = None
-        return [actions.LoggedIn(), actions.Count("logins"), actions.Relay(reply + b"\r\n" + rest, self._lines.take_rest())]
+        return [
+            actions.LoggedIn(),
+            actions.Count("logins"),
+            actions.Relay(reply + b"\r\n" + rest, self._lines.take_rest()),
+        ]
 
     def _rejected(self, rejected: Rejected) -> list[Action]:
-        """The backend's words go to the log; the client gets its response code and ours, which tell strangers nothing."""
+        """The backend's words go to the log; the client gets its response code and ours, which tell strangers
+        nothing.
+        """
         assert self._route is not None
         code = PASSED_ON.get(rejected.code or b"")
         own_password = rejected.of_login and self._route.secret is None
@@ -404,7 +429,9 @@ class Machine:
             return [actions.LeaveBackend(), *self._wrong_login("backend")]
         if rejected.of_login and code not in (None, Code.AUTH):
             return [actions.LeaveBackend(), *self._wrong_login("backend", code)]
-        note = actions.Note(messages.BACKEND_FAILED, self._about_backend(rejected.step, rejected.reply.decode("utf-8", "replace")))
+        note = actions.Note(
+            messages.BACKEND_FAILED, self._about_backend(rejected.step, rejected.reply.decode("utf-8", "replace"))
+        )
         failed: list[Action] = [note, actions.Count("backend_failures")]
         if code is None or code is Code.AUTH or self._rules.softfail:
             return failed + self._trouble("backend_failed")

@@ -16,8 +16,9 @@ from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.messages import SUPERVISOR_MESSAGES
-from supervisor.program import Listener, Program
+from supervisor.program import Listener, Program, Service
 from supervisor.table.layout import Column, Counter
+from supervisor.workshop import Workshop
 
 COLUMNS = (
     Column("sid", "96s", "session id"),
@@ -69,10 +70,15 @@ def _listener(vserv: Vserv) -> Listener:
     return Listener(vserv.id, family, (vserv.iface, vserv.port), False)
 
 
+def _make_service(shop: Workshop, config: Config, before: Service | None) -> Service:
+    assert before is None or isinstance(before, ProxyService)
+    return ProxyService(shop, config, before)
+
+
 PROGRAM = Program(
     name="pproxy",
     version=VERSION,
-    summary="POP3 proxy: authenticates users, finds their storage server, joins the two. It opens no port until it is configured.",
+    summary="POP3 proxy: authenticates users, finds their storage server and joins the two.",
     magic=b"PROXY\0\0\0",
     messages=(*SUPERVISOR_MESSAGES, *POPULAR_MESSAGES),
     columns=COLUMNS,
@@ -85,7 +91,7 @@ PROGRAM = Program(
     sorts=SORTS,
     rc_lines=rc_lines,
     listeners=listeners,
-    make_service=ProxyService,
+    make_service=_make_service,
     limits=LIMITS,
 )
 

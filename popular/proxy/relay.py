@@ -1,8 +1,9 @@
 """Joins client and backend: passes bytes both ways and holds back whoever is faster, until one side closes.
 
-Small pieces go through one buffer that all sessions of a worker share; when the backend fills it (a large mail) and both legs are
-plain, the kernel moves the bytes (splice). What a slow reader has not taken is at most one buffer or one pipe for each session, however large
-the mail. The client's stream is looked at for QUIT and DELE, and otherwise untouched.
+Small pieces go through one buffer that all sessions of a worker share; when the backend fills it (a large mail) and
+both legs are plain, the kernel moves the bytes (splice). What a slow reader has not taken is at most one buffer or
+one pipe for each session, however large the mail. The client's stream is looked at for QUIT and DELE, and otherwise
+untouched.
 """
 
 import asyncio
@@ -45,7 +46,13 @@ class Relay:
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, client: Channel, backend: Channel, pipes: Pipes, over: Over, client_done: bool
+        self,
+        loop: asyncio.AbstractEventLoop,
+        client: Channel,
+        backend: Channel,
+        pipes: Pipes,
+        over: Over,
+        client_done: bool,
     ) -> None:
         """`over(ending)` is called once, unless `close` comes first. Both channels' readers must be free."""
         self._loop = loop
@@ -151,7 +158,10 @@ class Relay:
                     self._loop.call_soon(self._from_client_again)
 
     def _end_of_client(self) -> None:
-        """The client sends nothing more; the backend hears of it, and may still answer. We never say QUIT for the client."""
+        """The client sends nothing more; the backend hears of it, and may still answer.
+
+        We never say QUIT for the client.
+        """
         try:
             self._backend.end_sending()
         except OSError:

@@ -1,6 +1,7 @@
 """One config, ready to serve: the rules of each virtual server, the open modules, the TLS contexts, the timeouts.
 
-A session keeps the service under which it was accepted. Modules outlive the service as long as a session or a successor uses them.
+A session keeps the service under which it was accepted. Modules outlive the service as long as a session or a
+successor uses them.
 """
 
 import asyncio
@@ -62,7 +63,7 @@ class ProxyService:
         self.checktimeout: float = variables["checktimeout"]
         self.checkport: int = variables["checkport"]
         self.sidprefix: str = variables["sidprefix"]
-        self.pipes = before.pipes if before is not None else Pipes()
+        self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
         self.contexts = _tls_contexts(vservs.values(), variables["tlsdir"])
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
@@ -70,7 +71,7 @@ class ProxyService:
         self._retired = False
         self._asking = 0
         # Last, because whatever fails before needs no closing.
-        self._open = _open_modules(config, before._open if before is not None else [])
+        self._open: list[OpenModule] = _open_modules(config, before._open if before is not None else [])
         self.modules: Sequence[PdmModule] = [held.module for held in self._open]
         self.modules_block = chain.blocks(self.modules)
 
@@ -161,7 +162,9 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
 
 def _tls_contexts(vservs: Any, directory: str) -> dict[str, ssl.SSLContext]:
     """A context for each virtual server that speaks TLS."""
-    wanted = [vserv for vserv in vservs if vserv.state != "offline" and (vserv.prot == POP3S or vserv.starttls != "off")]
+    wanted = [
+        vserv for vserv in vservs if vserv.state != "offline" and (vserv.prot == POP3S or vserv.starttls != "off")
+    ]
     if not wanted:
         return {}
     context = _load_context(Path(directory))
@@ -178,5 +181,3 @@ def _load_context(directory: Path) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise Refused(f"TLS needs a certificate in {certificate} (with {KEY} or the key inside): {error}") from None
     return context
-
-

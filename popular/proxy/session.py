@@ -49,8 +49,8 @@ class Session:
         "_ending",
         "_from_client",
         "_heard",
-        "_machine",
         "_last_ending",
+        "_machine",
         "_out",
         "_peer",
         "_reading",
@@ -71,7 +71,9 @@ class Session:
         "sid",
     )
 
-    def __init__(self, service: "ProxyService", token: int, connection: socket.socket, peer: tuple[Any, ...], rules: Rules) -> None:
+    def __init__(
+        self, service: "ProxyService", token: int, connection: socket.socket, peer: tuple[Any, ...], rules: Rules
+    ) -> None:
         now = time.monotonic()
         self._service = service
         self._shop = service.shop
@@ -230,7 +232,7 @@ class Session:
     def _connected(self) -> None:
         assert self._backend is not None
         self._shop.loop.remove_writer(self._backend.fd)
-        number = self._backend.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        number = self._backend.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
             self._guarded(self._backend_failed, OSError(number, os.strerror(number)))
             return
@@ -275,14 +277,14 @@ class Session:
         if self._backend is not None:
             self._shop.loop.remove_reader(self._backend.fd)
             self._shop.loop.remove_writer(self._backend.fd)
-            self._backend.socket.close()
+            self._backend.connection.close()
             self._backend = None
 
     def _start_tls(self, _action: actions.StartTls) -> None:
         loop = self._shop.loop
         self._mind_reading()
         try:
-            self._client = TlsChannel(self._client.socket, self._service.contexts[self._rules.vserv])
+            self._client = TlsChannel(self._client.connection, self._service.contexts[self._rules.vserv])
         except OSError as error:
             self._tls_failed(error)
             return

@@ -65,7 +65,7 @@ class Connection:
         self._socket.close()
 
     def say(self, sentence: str) -> Answer:
-        """The reply to a sentence. Raises NoConnection or TimedOut, after which the connection is of no use any more."""
+        """The reply to a sentence. Raises NoConnection or TimedOut; after either the connection is of no more use."""
         deadline = time.monotonic() + self._timeout_seconds
         self._socket.settimeout(self._timeout_seconds)
         try:

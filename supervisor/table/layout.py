@@ -1,8 +1,8 @@
 """Where everything stands in the segment: header · blocks · rows.
 
-The header is written once and describes the rest as JSON (column names and forms, counter names, phrases), so that a reader
-needs no knowledge of the program. All numbers are little-endian; blocks hold aligned 8-byte cells; a row holds two cells that each
-begin with a serial number and a checksum.
+The header is written once and describes the rest as JSON (column names and forms, counter names, phrases), so that a
+reader needs no knowledge of the program. All numbers are little-endian; blocks hold aligned 8-byte cells; a row holds
+two cells that each begin with a serial number and a checksum.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
     block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls
@@ -54,7 +54,9 @@ BASE_COLUMNS = (
 )
 
 BASE_CELLS = ("pid", "slot", "generation", "heartbeat_ns", "hand")
-"""The first cells of a block: who counts here, when it last showed life, and the token in its hand (index + 1; 0 = none)."""
+"""The first cells of a block: who counts here, when it last showed life, and the token in its hand (index + 1; 0 =
+none).
+"""
 
 FREE = 0
 """The state of a row without a session."""
@@ -102,7 +104,10 @@ class Layout:
 
     @cached_property
     def gauge_cells(self) -> dict[str, int]:
-        """Cell index within block 0 of each gauge. They stand behind the counters, so that block 0 may count as well."""
+        """Cell index within block 0 of each gauge.
+
+        They stand behind the counters, so that block 0 may count as well.
+        """
         first = len(BASE_CELLS) + sum(max(1, len(counter.labels)) for counter in self.counters)
         return {name: first + position for position, name in enumerate(self.gauges)}
 

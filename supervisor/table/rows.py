@@ -1,11 +1,11 @@
 """One row: two cells, each with a serial number and a checksum; the reader takes the newest cell that checks.
 
-The writer always overwrites the older cell, in one slice assignment. A writer that is killed in the middle leaves one bad cell and
-one good one, so that a row is readable at any instant (measured in the design: no torn read in 1.3 million). `struct.pack_into` must never
-be used on the map: it writes zeros first.
+The writer always overwrites the older cell, in one slice assignment. A writer that is killed in the middle leaves one
+bad cell and one good one, so that a row is readable at any instant (measured in the design: no torn read in 1.3
+million). `struct.pack_into` must never be used on the map: it writes zeros first.
 
-A cell: serial number (8 octets, nanoseconds of the monotonic clock, which all processes share), CRC-32 of serial number and
-columns (4 octets), columns.
+A cell: serial number (8 octets, nanoseconds of the monotonic clock, which all processes share), CRC-32 of serial
+number and columns (4 octets), columns.
 """
 
 import time
@@ -48,9 +48,9 @@ class RowWriter:
 
 
 class Row(NamedTuple):
-    """A row that checked: its index, and the columns by name (text decoded)."""
+    """A row that checked: its number, and the columns by name (text decoded)."""
 
-    index: int
+    number: int
     columns: dict[str, Any]
 
 
@@ -64,7 +64,10 @@ class RowReader:
         self._names = [column.name for column in layout.columns]
 
     def read(self, row: int) -> Row | None:
-        """The row as it was last written, or None if it is free or was never written. A row that does not check is None too."""
+        """The row as it was last written, or None if it is free or was never written.
+
+        A row that does not check is None too.
+        """
         values = self._newest(row)
         if values is None or values[0] == FREE:
             return None

@@ -1,7 +1,8 @@
 """Making, attaching and reading the segment.
 
-`create` makes it in POSIX shared memory (mode 0600) and reserves its pages, so that a full /dev/shm is an error at the start and not a
-SIGBUS later; forked workers inherit the map. `View` reads a living segment or a copied file, and never writes.
+`create` makes it in POSIX shared memory (mode 0600) and reserves its pages, so that a full /dev/shm is an error at
+the start and not a SIGBUS later; forked workers inherit the map. `View` reads a living segment or a copied file, and
+never writes.
 """
 
 import mmap
@@ -44,7 +45,9 @@ class Segment:
             memory = mmap.mmap(shared.fd, layout.size)
         except OSError as error:
             remove(name)
-            raise NoRoom(error.errno, f"no room for {layout.size >> 20} MiB of shared memory: {error.strerror}") from None
+            raise NoRoom(
+                error.errno, f"no room for {layout.size >> 20} MiB of shared memory: {error.strerror}"
+            ) from None
         finally:
             shared.close_fd()
         header = layout.header(time.time(), os.getpid())
@@ -106,7 +109,7 @@ class View:
 
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions: each row's columns, with its index and its state as a phrase."""
-        return [self._named(row.index, row.columns) for row in self._reader.rows()]
+        return [self._named(row.number, row.columns) for row in self._reader.rows()]
 
     def _named(self, index: int, columns: dict[str, Any]) -> dict[str, Any]:
         states = self.layout.states

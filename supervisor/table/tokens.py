@@ -1,9 +1,10 @@
 """The right to hold a row: a token is the row's number, and all free tokens lie in one pipe.
 
-A worker reads a token before it accepts and writes it back when the session is over; the kernel makes both atomic. So there are never more
-than `maxsession` sessions over all workers, each row has one owner, and workers that find the pipe empty are woken by its becoming readable. A
-token travels as four octets, index + 1. It is read straight into the cell `hand` of the worker's block, so that it is always in one of four
-places: in the pipe, in a hand, in a row, or lost with a worker that died. `lost` finds the last kind exactly.
+A worker reads a token before it accepts and writes it back when the session is over; the kernel makes both atomic. So
+there are never more than `maxsession` sessions over all workers, each row has one owner, and workers that find the
+pipe empty are woken by its becoming readable. A token travels as four octets, index + 1. It is read straight into the
+cell `hand` of the worker's block, so that it is always in one of four places: in the pipe, in a hand, in a row, or
+lost with a worker that died. `lost` finds the last kind exactly.
 
 The raising of `maxsession` is the writing of more tokens; that is why it can only be raised.
 """
@@ -28,7 +29,10 @@ class TokenPipe:
             fcntl.fcntl(self.read_end, fcntl.F_SETPIPE_SZ, most * TOKEN_SIZE)
 
     def put(self, tokens: Iterable[int]) -> None:
-        """Puts tokens into the pipe. Whole tokens only: a write never splits one, because pipe pages are multiples of four."""
+        """Puts tokens into the pipe.
+
+        Whole tokens only: a write never splits one, because pipe pages are multiples of four.
+        """
         data = b"".join(wire(token) for token in tokens)
         while data:
             data = data[os.write(self.write_end, data) :]
@@ -59,11 +63,14 @@ def wire(token: int) -> bytes:
     return (token + 1).to_bytes(TOKEN_SIZE, "little")
 
 
-def lost(tokens: Iterable[int], in_pipe: Set[int], in_hands: Set[int], owners: Mapping[int, int], living: Set[int]) -> list[int]:
+def lost(
+    tokens: Iterable[int], in_pipe: Set[int], in_hands: Set[int], owners: Mapping[int, int], living: Set[int]
+) -> list[int]:
     """The tokens that died with a worker, out of all that were ever issued.
 
-    `in_pipe` must be taken out of the pipe first, then `in_hands` (of living workers) looked at, then `owners` (who last wrote each row): a
-    token moves pipe → hand → row → pipe, so one that is looked for in this order and not found has no living holder. A row last written by
-    a living worker is in good hands even if it says "free": that worker is about to put the token back, or has done so.
+    `in_pipe` must be taken out of the pipe first, then `in_hands` (of living workers) looked at, then `owners` (who
+    last wrote each row): a token moves pipe → hand → row → pipe, so one that is looked for in this order and not
+    found has no living holder. A row last written by a living worker is in good hands even if it says "free": that
+    worker is about to put the token back, or has done so.
     """
     return [token for token in tokens if token not in in_pipe and token not in in_hands and owners[token] not in living]
