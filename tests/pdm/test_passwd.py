@@ -300,6 +300,20 @@ def test_unknown_users_get_the_forms_of_the_known_ones(passwd, monkeypatch):
     assert forms(module.reload()) == first
 
 
+def test_nobody_can_tell_which_decoy_a_name_has(passwd, monkeypatch):
+    """It hangs on salts that only the file has: two sites with the same shares give other decoys to the same names."""
+    verified = verifications(monkeypatch)
+
+    def decoys():
+        module = passwd("default:one:{PLAIN}x:b1:", f"default:two:{by_crypt('$1$', 'x')}:b1:")
+        verified.clear()
+        for number in range(64):
+            chain.ask([module], question(f"nobody{number}"))
+        return [passwords.form_of(stored) for stored in verified]
+
+    assert decoys() != decoys()
+
+
 def test_a_file_without_users_has_nothing_to_hide(passwd):
     """Empty, or all locked: nobody is known, and nothing is spent."""
     assert chain.ask([passwd()], question("joe")) == chain.NobodyKnows()
