@@ -16,6 +16,9 @@ from typing import NamedTuple
 from popular.protocol.lines import NullByte
 from popular.protocol.xpop import LONGEST_NAME, check_mailbox_name
 
+DEFAULT_PORT = 50110
+"""The UDP port of pcheckd."""
+
 LONGEST_QUESTION = LONGEST_NAME + 4
 """Octets of the longest packet that can be a question: `*M`, a name, CR LF."""
 
