@@ -1,0 +1,203 @@
+"""Words, quoting, finding sentences, the errors for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.control.facts import Facts
+from supervisor.control.kinds import Choice, Id, Int
+from supervisor.control.language import Language, Refused, Sentence, Shape, phrase, quote, split
+from supervisor.control.outcome import Desk, Outcome, Reply
+
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30)
+
+
+def _deed(_desk: Desk, arguments: Mapping[str, Any]) -> Outcome:
+    return Reply(data=dict(arguments))
+
+
+def _free(_desk: Desk, _arguments: Mapping[str, Any]) -> list[str]:
+    return ["plain", "two words"]
+
+
+LANGUAGE = Language(
+    [
+        Sentence("vserv list", _deed, "Lists."),
+        Sentence(
+            "vserv conf <id> [<parameter> <value>]…", _deed, "C.", {"id": Id(), "parameter": _free, "value": _free}
+        ),
+        Sentence("show [<variable>]", _deed, "Shows.", {"variable": _free}),
+        Sentence("show config", _deed, "Shows all."),
+        Sentence("prng <file> [<bytes>]", _deed, "Seeds.", {"file": _free, "bytes": Int(1, 9)}),
+        Sentence("shutdown <how>", _deed, "Ends.", {"how": Choice("parent", "all")}),
+        Sentence("json <sentence>…", _deed, "Says.", {"sentence": _free}),
+    ]
+)
+
+
+def read(line: str) -> tuple[str, dict[str, Any]]:
+    """The pattern that a line is, and its arguments."""
+    sentence, arguments = LANGUAGE.read(split(line), Facts())
+    return sentence.pattern, arguments
+
+
+@given(st.lists(TEXT, max_size=6))
+def test_what_is_quoted_is_split_again(words: list[str]) -> None:
+    """Any words without control characters survive quoting and splitting."""
+    assert words == [str(word) for word in split(phrase(words))]
+
+
+@given(st.text(max_size=60))
+def test_splitting_refuses_or_gives_words(line: str) -> None:
+    """Whatever comes in, splitting gives words that stand where they say, or Refused."""
+    try:
+        words = split(line)
+    except Refused:
+        return
+
+    assert all(line[word.column - 1 :].startswith((str(word)[:1], '"')) for word in words)
+
+
+def test_words_know_their_column() -> None:
+    """Blanks and tabs separate, quotes hold together, and each word knows where it begins."""
+    words = split('set\tx  "a \\"b\\" \\\\c" y')
+
+    assert [(str(word), word.column) for word in words] == [("set", 1), ("x", 5), ('a "b" \\c', 8), ("y", 22)]
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "text"),
+    [
+        ('a "b c', 3, "a quote is not closed"),
+        ('a b"c"', 4, "a quote inside a word"),
+        ('"a"b', 4, "a blank must follow"),
+        ('"a\\n"', 3, "only"),
+        ("a\x00b", 2, "control character"),
+        ("a\x7fb", 2, "control character"),
+        ("a\u2028b", 2, "control character"),
+        ('"a\tb"', 3, "control character"),
+    ],
+)
+def test_faulty_lines_name_the_column(line: str, column: int, text: str) -> None:
+    """Unbalanced quotes, quotes in the wrong place and control characters are refused where they stand."""
+    with pytest.raises(Refused, match=text) as refused:
+        split(line)
+
+    assert column == refused.value.column
+    assert str(refused.value).startswith(f"column {column}: ")
+
+
+def test_quoting_is_done_only_where_it_must_be() -> None:
+    """Plain words stay plain; blanks, quotes and the empty word are quoted."""
+    assert quote("10.0.0.1") == "10.0.0.1"
+    assert quote("a\\b") == "a\\b"
+    assert quote("") == '""'
+    assert quote('a "b" \\') == '"a \\"b\\" \\\\"'
+
+
+def test_arguments_are_bound_by_the_pattern() -> None:
+    """Optional slots are None, repeated ones lists, and kinds fit the words."""
+    assert read("vserv conf v1 port 1 prot 2") == (
+        "vserv conf <id> [<parameter> <value>]…",
+        {"id": "v1", "parameter": ["port", "prot"], "value": ["1", "2"]},
+    )
+    assert read("vserv conf v1")[1] == {"id": "v1", "parameter": [], "value": []}
+    assert read("show")[1] == {"variable": None}
+    assert read("show x")[1] == {"variable": "x"}
+    assert read("show config")[0] == "show config"
+    assert read("prng /x 7")[1] == {"file": "/x", "bytes": 7}
+    assert read("prng /x")[1] == {"file": "/x", "bytes": None}
+    assert read("json vserv list")[1] == {"sentence": ["vserv", "list"]}
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("", "nothing was said; allowed: vserv, show, prng, shutdown, json"),
+        ("vsrv list", 'column 1: "vsrv" is unknown; did you mean "vserv"?; allowed: vserv, show'),
+        ("VSERV list", 'column 1: "VSERV" is unknown; did you mean "vserv"?'),
+        ("vserv", 'a word is missing behind "vserv"; allowed: list, conf'),
+        ("vserv cnf v1", 'column 7: "cnf" is unknown; did you mean "conf"?; allowed: list, conf'),
+        ("vserv li", 'column 7: "li" is unknown'),
+        ("vserv list x", 'column 12: "x" is too much; usage: vserv list'),
+        ("vserv conf", "<id> is missing; usage: vserv conf <id> [<parameter> <value>]…"),
+        ("vserv conf v1 port", "<value> is missing; usage: vserv conf"),
+        ("vserv conf v/1", 'column 12: id: "v/1" is not an Id'),
+        ("prng /x 10", "column 9: bytes: "),
+        ("prng /x 1 2", 'column 11: "2" is too much'),
+        ("shutdown now", 'column 10: how: "now" is unknown; allowed: parent, all'),
+        ("shutdown", "<how> is missing; usage: shutdown parent|all"),
+        ("json", "<sentence> is missing"),
+    ],
+)
+def test_errors_say_what_is_wrong_and_what_is_allowed(line: str, text: str) -> None:
+    """Each wrong sentence names the word, its column, and what may stand there."""
+    with pytest.raises(Refused) as refused:
+        read(line)
+
+    assert str(refused.value).startswith(text)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["", "Show", "show <a", "show [a]", "show [<a>] <b>", "show <a> [<b>] x", "show [<a>] [<b>]"]
+)
+def test_a_pattern_that_is_none_is_found_at_once(pattern: str) -> None:
+    """A row with a faulty pattern cannot be made."""
+    with pytest.raises(AssertionError):
+        Shape.of(pattern)
+
+
+def test_slots_and_pattern_must_agree() -> None:
+    """A slot without a kind, or a kind without a slot, cannot be made."""
+    with pytest.raises(AssertionError):
+        Sentence("a <b>", _deed, "x")
+    with pytest.raises(AssertionError):
+        Sentence("a", _deed, "x", {"b": Id()})
+    with pytest.raises(AssertionError):
+        Language([Sentence("a", _deed, "x"), Sentence("a [<b>]", _deed, "x", {"b": Id()})])
+
+
+@pytest.mark.parametrize(
+    ("text", "candidates"),
+    [
+        ("", ["vserv", "show", "prng", "shutdown", "json"]),
+        ("s", ["show", "shutdown"]),
+        ("show ", ["config", "plain", '"two words"']),
+        ("show c", ["config"]),
+        ("show x ", []),
+        ("vserv ", ["list", "conf"]),
+        ("vserv conf ", []),
+        ("vserv conf v1 ", ["plain", '"two words"']),
+        ("vserv conf v1 port 1 pl", ["plain"]),
+        ("shutdown ", ["parent", "all"]),
+        ("shutdown A", ["all"]),
+        ('show "two', ['"two words"']),
+        ("zz ", []),
+        ('a"', []),
+    ],
+)
+def test_completion(text: str, candidates: list[str]) -> None:
+    """The words that may stand next are listed, as they must be written."""
+    desk: Any = None  # these completers do not look at it
+
+    assert candidates == LANGUAGE.complete(text, desk)
+
+
+@given(st.text(max_size=40))
+def test_completion_never_fails(text: str) -> None:
+    """Completion answers something for whatever is typed."""
+    desk: Any = None
+
+    assert isinstance(LANGUAGE.complete(text, desk), list)
+
+
+def test_refused_survives_a_pipe() -> None:
+    """A Refused that a worker sends to the master arrives with text and column."""
+    import pickle
+
+    copy = pickle.loads(pickle.dumps(Refused("no", 7)))
+
+    assert (copy.text, copy.column, str(copy)) == ("no", 7, "column 7: no")

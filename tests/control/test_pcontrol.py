@@ -1,0 +1,216 @@
+"""`pcontrol` as a process of its own, against a real control socket."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor.control.prompt import is_kept
+from tests.control.desk import Desk, desk
+
+PCONTROL = [sys.executable, "-m", "supervisor.control.client"]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Desk]:
+    with desk(tmp_path / "pserv.ctrl") as running:
+        yield running
+
+
+def run(here: Desk, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """pcontrol with the socket of `here`."""
+    command = [*PCONTROL, "--socket", str(here.path), *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_commands_are_said_in_order(here: Desk) -> None:
+    """Each -c is a sentence; data goes to standard output, and nothing else is printed."""
+    done = run(here, "-c", "echo one", "--command", "slow two", "-c", "echo three")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "one\ntwo\nthree\n", "")
+
+
+def test_a_refused_sentence_ends_it(here: Desk) -> None:
+    """Exit code 1, the reason on standard error, and nothing is said after it."""
+    done = run(here, "-c", "echo one", "-c", "nonsense", "-c", "echo three")
+
+    assert (done.returncode, done.stdout) == (1, "one\n")
+    assert done.stderr == "column 1: nonsense is unknown\n"
+    assert [line for line, _ in here.heard] == ["echo one", "nonsense"]
+
+
+@pytest.mark.parametrize("option", ["-i", "--ignore-errors"])
+def test_errors_can_be_ignored(here: Desk, option: str) -> None:
+    """With -i the rest is said all the same; the exit code is still 1."""
+    done = run(here, option, "-c", "nonsense", "-c", "echo three")
+
+    assert (done.returncode, done.stdout) == (1, "three\n")
+
+
+def test_files_are_said_line_by_line(here: Desk, tmp_path: Path) -> None:
+    """Comments and empty lines are left out, and an error names file and line."""
+    rc = tmp_path / "my.rc"
+    rc.write_text("# a comment\n\n  # another\necho one\r\n\necho two\nnonsense\necho never\n")
+    done = run(here, str(rc))
+
+    assert (done.returncode, done.stdout) == (1, "one\ntwo\n")
+    assert done.stderr == f"{rc}:7: column 1: nonsense is unknown\n"
+
+
+@pytest.mark.parametrize("arguments", [["-"], []])
+def test_standard_input_is_a_file_too(here: Desk, arguments: list[str]) -> None:
+    """`-` reads standard input; so does pcontrol without arguments when it is not at a terminal, without a prompt."""
+    done = run(here, *arguments, stdin="echo one\nnonsense\n")
+
+    assert (done.returncode, done.stdout) == (1, "one\n")
+    assert done.stderr == "standard input:2: column 1: nonsense is unknown\n"
+
+
+def test_quiet_and_verbose(here: Desk) -> None:
+    """-q prints no message, -v prints sentences and status texts; data stays on standard output."""
+    quiet = run(here, "-q", "-c", "echo one", "-c", "nonsense")
+    verbose = run(here, "-v", "-c", "echo one")
+
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (1, "one\n", "")
+    assert (verbose.returncode, verbose.stdout, verbose.stderr) == (0, "one\n", "> echo one\nsaid\n")
+    assert run(here, "-q", "-v", "-c", "echo one").returncode == 2
+
+
+def test_json(here: Desk) -> None:
+    """--json says `json SENTENCE`."""
+    assert run(here, "--json", "-c", "echo one").stdout == '"one"\n'
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--nonsense"], ["-p", "nonsense"], ["--timeout", "0"], ["--timeout", "x"], ["/no/such/file"]]
+)
+def test_wrong_usage(here: Desk, arguments: list[str]) -> None:
+    """Unknown options and files that cannot be read give exit code 2 and say why."""
+    done = run(here, *arguments)
+
+    assert done.returncode == 2
+    assert done.stderr
+
+
+def test_no_connection(tmp_path: Path) -> None:
+    """Exit code 3 where nobody listens, with the path."""
+    command = [*PCONTROL, "-r", str(tmp_path), "-c", "show"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    assert done.returncode == 3
+    assert str(tmp_path / "pproxy.ctrl") in done.stderr
+    assert str(tmp_path / "pserv.ctrl") in done.stderr
+
+
+def test_the_program_is_found(here: Desk) -> None:
+    """Without -s and -p, pserv is spoken to when no pproxy answers; with -p only the named one."""
+    base = [*PCONTROL, "-r", str(here.path.parent), "-c", "echo one"]
+
+    assert subprocess.run(base, capture_output=True, timeout=30, check=False).returncode == 0
+    assert subprocess.run([*base, "-p", "pserv"], capture_output=True, timeout=30, check=False).returncode == 0
+    assert subprocess.run([*base, "-p", "pproxy"], capture_output=True, timeout=30, check=False).returncode == 3
+
+
+def test_no_answer(here: Desk) -> None:
+    """Exit code 4 when the answer does not come in time."""
+    done = run(here, "--timeout", "0.2", "-c", "never")
+
+    assert done.returncode == 4
+    assert "no answer within 0.2 s" in done.stderr
+
+
+def test_a_sentence_is_one_line(here: Desk) -> None:
+    """A sentence with a line end inside, or one that is too long, is refused without being sent."""
+    assert run(here, "-c", "echo one\necho two").returncode == 1
+    assert run(here, "-c", "echo " + "x" * 10_000).returncode == 1
+    assert here.heard == []
+
+
+def test_a_reader_that_has_enough_is_no_error(here: Desk) -> None:
+    """`pcontrol … | head -1` ends quietly."""
+    command = " ".join([*PCONTROL, "-s", str(here.path), "-c", "'lines 20000'", "-c", "'lines 20000'"])
+    done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, text=True, timeout=30, check=False)
+
+    assert done.stdout.startswith("line 0 ")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version(here: Desk, option: str) -> None:
+    """--help and --version answer without a connection, and the help tells the exit codes."""
+    done = run(here, option)
+
+    assert done.returncode == 0
+    assert "pcontrol" in done.stdout
+    if option == "--help":
+        assert "4: no answer in time" in " ".join(done.stdout.split())
+
+
+class Terminal:
+    """pcontrol at a terminal of its own."""
+
+    def __init__(self, here: Desk, home: Path) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            environment = {**os.environ, "XDG_STATE_HOME": str(home), "TERM": "dumb", "INPUTRC": "/dev/null"}
+            os.execve(sys.executable, [*PCONTROL, "-s", str(here.path)], environment)
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def expect(self, pattern: str) -> None:
+        deadline = time.monotonic() + 20
+        while not re.search(pattern, self.seen):
+            assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], self.seen
+            self.seen += os.read(self.fd, 4096).decode()
+        self.seen = self.seen[re.search(pattern, self.seen).end() :]  # type: ignore[union-attr]
+
+    def end(self) -> int:
+        while True:
+            try:
+                if not os.read(self.fd, 4096):
+                    break
+            except OSError:
+                break
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_the_prompt(here: Desk, tmp_path: Path) -> None:
+    """At a terminal there is a prompt with completion and help; Ctrl-D leaves; the history is kept without secrets."""
+    terminal = Terminal(here, tmp_path)
+    terminal.expect("pserv> ")
+    terminal.type("ec\thello\n")
+    terminal.expect("hello\r?\nsaid|\r?\nhello")
+    terminal.type("/h\n")
+    terminal.expect("3: no connection")
+    terminal.type("echo my-password\n")
+    terminal.expect("\r?\nmy-password")
+    terminal.type("nonsense\n")
+    terminal.expect("column 1: nonsense is unknown")
+    terminal.expect("pserv> ")
+    terminal.type("\x04")
+    assert terminal.end() == 1
+
+    history = tmp_path / "popular" / "pcontrol_history"
+    assert history.stat().st_mode & 0o777 == 0o600
+    assert "hello" in history.read_text()
+    assert "password" not in history.read_text()
+
+
+def test_what_the_history_keeps() -> None:
+    """Lines with secrets, lines that begin with a blank and empty ones are not kept."""
+    assert is_kept("vserv list")
+    assert not is_kept(" vserv list")
+    assert not is_kept("pdm add x sql postgres://u:p@h/db")
+    assert not is_kept("pdm add x ldap secret=1")
+    assert not is_kept("")
