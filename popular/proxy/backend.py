@@ -27,7 +27,7 @@ STATES = {
 class Backend(Thing):
     """A storage server. `host` is a numeric address, or "" as long as none was given."""
 
-    host: str = parameter(Host(), "", "Host name or address of the backend; a name is resolved now, once.")
+    host: str = parameter(Host(optional=True), "", "Host name or address of the backend; a name is resolved now, once.")
     port: int = parameter(
         Int(1, 65535),
         lambda known: WELL_KNOWN_PORT[known["prot"]],

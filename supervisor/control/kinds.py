@@ -246,12 +246,16 @@ class Choice(Kind):
 
 @dataclass(frozen=True)
 class Host(Kind):
-    """A host name or address; the value is its first address, as numeric text."""
+    """A host name or address; the value is its first address, as numeric text. `optional`: "" for none yet."""
+
+    optional: bool = False
 
     def describe(self) -> str:
         return "Host"
 
     def parse(self, text: str, facts: Facts) -> str:
+        if self.optional and not text:
+            return text
         try:
             return facts.address(text)
         except Unfit as unfit:

@@ -69,7 +69,7 @@ def _set(desk: Desk, arguments: Arguments) -> Outcome:
     try:
         note = row.check(desk, value) if row.check is not None else None
     except Refused as refused:
-        raise Refused(refused.text, arguments["content"].column) from None
+        raise Refused(f"{row.name}: {refused.text}", arguments["content"].column) from None
     done = f"{phrase([row.name, row.kind.format(value)])}; counts for: {row.when}"
     return Change(f"{done}; note: {note}" if note else done, config=desk.config.with_variable(row.name, value))
 

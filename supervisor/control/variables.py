@@ -60,9 +60,9 @@ def initial_values(variables: Iterable[Variable], limits: Limits, **given: Any) 
 def _only_upwards(desk: Desk, value: int) -> None:
     now, most = desk.config.variables["maxsession"], desk.limits["sessionlimit"]
     if value < now:
-        raise Refused(f"maxsession is {now} and can only be increased; allowed: {now} to {most} (sessionlimit)")
+        raise Refused(f"it is {now} and can only be increased; allowed: {now} to {most} (sessionlimit)")
     if value > most:
-        raise Refused(f"maxsession cannot be more than sessionlimit; allowed: {now} to {most}")
+        raise Refused(f"it cannot be more than sessionlimit; allowed: {now} to {most}")
 
 
 def common_variables(program: str) -> tuple[Variable, ...]:

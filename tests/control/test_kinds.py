@@ -110,7 +110,7 @@ def test_ids_with_forbidden_letters_are_refused(text: str) -> None:
 
 
 def test_string_is_bounded() -> None:
-    """A string is refused when it is too long in octets, has control characters, or is not ASCII where that is asked."""
+    """A string is refused when it is too long in octets, has control characters, or is not ASCII where it must be."""
     assert parse(String(4), "éé") == "éé"
     with pytest.raises(Unfit, match="too long; allowed: 4 octets"):
         parse(String(4), "ééé")
@@ -156,7 +156,7 @@ def test_host_is_resolved_once() -> None:
     assert parse(Host(), "localhost") in ("127.0.0.1", "::1")
     with pytest.raises(Unfit, match="not a host"):
         parse(Host(), "a b")
-    with pytest.raises(Unfit, match='"no-such-host.invalid"'):
+    with pytest.raises(Unfit, match="no-such-host"):
         parse(Host(), "no-such-host.invalid")
 
 

@@ -1,0 +1,76 @@
+"""A desk for deeds: config, facts and status as the master would have them; one says sentences to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
+from popular.proxy.variables import VARIABLES
+from supervisor.config import Config
+from supervisor.control.facts import Errand, Facts, Finding, Wanted, run
+from supervisor.control.language import Language
+from supervisor.control.outcome import Change, Outcome
+from supervisor.control.variables import initial_values
+
+OPTIONS = {name: f"About {name}." for name in ("AUTH", "RINGD", "CTRL", "IO", "MAIN", "NET", "PASS", "POP", "TLS")}
+
+SESSIONS = [
+    {"sid": "p.1.1", "user": "joe", "vserv": "v1", "backend": "b1", "state": "relaying"},
+    {"sid": "p.1.2", "user": "ann", "vserv": "v1", "backend": "", "state": "waiting for a password"},
+    {"sid": "p.1.3", "user": "joe", "vserv": "v2", "backend": "b2", "state": "relaying"},
+]
+
+
+@dataclass
+class Status:
+    pid: int = 4711
+    rundir: str = "/run/popular"
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in SESSIONS]
+
+    def workers(self) -> list[dict[str, Any]]:
+        return [{"slot": 0, "pid": 4712}]
+
+
+@dataclass
+class ProgramTables:
+    """The rows of a program that deeds look at."""
+
+    name: str = "pproxy"
+    version: str = "2.0"
+    variables: Any = VARIABLES
+    debug_options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
+    rc_lines: Any = field(default=rc_lines)
+
+
+class Desk:
+    """What the master does with sentences, without other processes: errands are run here and now."""
+
+    def __init__(self, limits: Mapping[str, int] | None = None) -> None:
+        self.limits: Mapping[str, int] = {**LIMITS, "sessionlimit": 10_000, **(limits or {})}
+        self.config = Config(0, initial_values(VARIABLES, self.limits), things={sort: {} for sort in SORTS})
+        self.language = Language(SENTENCES)
+        self.program: Any = ProgramTables()
+        self.status = Status()
+        self.facts = Facts()
+        self.known: dict[Errand, Finding] = {}
+
+    def say(self, line: str) -> Outcome:
+        """Carries out a sentence. Raises Refused."""
+        self.facts = Facts(self.known)
+        for _ in range(20):
+            try:
+                outcome = self.language.conduct(line, self)
+                break
+            except Wanted as wanted:
+                self.facts.store(wanted.errand, run(wanted.errand))
+        else:
+            raise AssertionError(f"{line} never has enough facts")
+        if isinstance(outcome, Change):
+            self.config = outcome.config
+        return outcome
+
+    def lines(self, line: str) -> list[str]:
+        """The data lines of the reply."""
+        return self.say(line).data_lines()

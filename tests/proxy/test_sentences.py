@@ -1,0 +1,753 @@
+"""The chapter "Runtime configuration", walked through: every variable, command, parameter and state.
+
+The tables here are written by hand from the specification, not derived from the program's own: a row taken out of the
+program fails here.
+"""
+
+import dataclasses
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from popular.proxy.backend import Backend
+from popular.proxy.vserv import Vserv
+from supervisor.control.language import Refused
+from supervisor.control.outcome import Change, Kill, Shutdown
+from tests.proxy.desk import Desk
+
+HOST = socket.gethostname()
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def refused(desk: Desk, line: str) -> str:
+    """The text with which a sentence is refused; the config must not have changed."""
+    before = desk.config
+    with pytest.raises(Refused) as refusal:
+        desk.say(line)
+    assert desk.config is before
+    return str(refusal.value)
+
+
+# Variables
+
+READ_ONLY = [
+    ("id", "Id", "pproxy"),
+    ("pid", "Int", "4711"),
+    ("rundir", "Dir", "/run/popular"),
+    ("sessionlimit", "Int", "10000"),
+    ("version", "String", "2.0"),
+]
+
+# name, type as the manual writes it, default, good values, bad values
+READ_WRITE = [
+    ("allowsslv2", "Bool", "off", ["off", "0", "false", "no"], ["on", "maybe"]),
+    ("authtimeout", "Time (0s-1h)", "2m", ["0", "1h", "30s"], ["1h1s", "-1s", "x"]),
+    ("backlog", "Int (5-1024)", "512", ["5", "1024"], ["4", "1025"]),
+    ("capadir", "Dir", "/etc/popular/capa", ["/", "/tmp"], ["/no/such/dir", "tmp", "/etc/passwd"]),
+    ("checkport", "Int (1-65535)", "50110", ["1", "65535"], ["0", "65536"]),
+    ("checktimeout", "Time (1s-1m)", "3s", ["1s", "1m"], ["0", "61s"]),
+    ("defaultns", "Id", "default", ["example.org", "a_b-c.d"], ["a b", "a/b", "USER", '""']),
+    ("fallback", "Id", '""', ["b1", '""'], ["a/b"]),
+    ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
+    ("logfile", "File", "/var/log/popular/pproxy", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
+    ("maxlocalload", "Int (0-9999)", "0", ["0", "9999"], ["-1", "10000"]),
+    ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001", "x"]),
+    ("pdmdir", "Dir", None, ["/", "/tmp"], ["/no/such/dir", ""]),
+    ("proxytimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
+    ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
+    ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),
+    ("softfail", "Bool", "off", ["on", "off", "yes"], ["2"]),
+    ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir"]),
+]
+
+
+@pytest.mark.parametrize(("name", "kind", "value"), READ_ONLY)
+def test_read_only_variables(desk: Desk, name: str, kind: str, value: str) -> None:
+    """A read-only variable is shown, explained, and cannot be set."""
+    assert desk.lines(f"show {name}") == [f"{name} {value}"]
+    assert refused(desk, f"set {name} {value}") == f"column 5: {name} is read-only"
+    assert desk.lines(f"help {name}")[0].startswith(f"{name}  {kind}")
+    assert desk.lines(f"help {name}")[0].endswith("read-only")
+
+
+@pytest.mark.parametrize(("name", "kind", "default", "good", "bad"), READ_WRITE)
+def test_read_write_variables(
+    desk: Desk, name: str, kind: str, default: str | None, good: list[str], bad: list[str]
+) -> None:
+    """A read-write variable has its default and type, takes its whole range, and nothing outside."""
+    if default is not None:
+        assert desk.lines(f"show {name}") == [f"{name} {default}"]
+    assert desk.lines(f"help {name}")[0].startswith(f"{name}  {kind}")
+    assert any(line.startswith("Default: ") for line in desk.lines(f"help {name}"))
+    for value in bad:
+        assert name in refused(desk, f'set {name} "{value}"' if '"' not in value else f"set {name} {value}")
+    for value in good:
+        before = desk.config
+        desk.say(f"set {name} {value}")
+        shown = desk.lines(f"show {name}")
+        desk.config = before
+        desk.say(f"set {shown[0]}")
+        assert shown == desk.lines(f"show {name}")
+        desk.config = before
+
+
+def test_the_default_pdmdir_holds_the_modules(desk: Desk) -> None:
+    """Without any setting, modules are looked for in the package itself."""
+    directory = Path(desk.config.variables["pdmdir"])
+
+    assert list(directory.glob("libpdm_*.py"))
+
+
+def test_show_without_a_name_shows_all(desk: Desk) -> None:
+    """`show` lists every variable of the chapter, read-only ones first, and no other."""
+    names = [line.split(" ")[0] for line in desk.lines("show")]
+
+    assert names == [row[0] for row in READ_ONLY] + [row[0] for row in READ_WRITE]
+
+
+def test_unknown_variables(desk: Desk) -> None:
+    """A typo in a variable's name is refused with the nearest one."""
+    assert refused(desk, "show authtimeuot") == 'column 6: no variable "authtimeuot"; did you mean "authtimeout"?'
+    assert refused(desk, "set nonsense 5") == 'column 5: no variable "nonsense"'
+
+
+def test_maxsession_only_grows(desk: Desk) -> None:
+    """maxsession is raised up to sessionlimit and never lowered; the error says so."""
+    desk.say("set maxsession 2000")
+    assert "can only be increased; allowed: 2000 to 10000" in refused(desk, "set maxsession 1999")
+    assert "cannot be more than sessionlimit" in refused(desk, "set maxsession 10001")
+    assert Desk({"sessionlimit": 50}).config.variables["maxsession"] == 50
+
+
+def test_sslv2_is_refused_with_the_reason(desk: Desk) -> None:
+    """SSLv2 cannot be switched on, and the reply says why."""
+    assert "no TLS library speaks it" in refused(desk, "set allowsslv2 on")
+
+
+def test_fallback_may_be_named_before_it_is_made(desk: Desk) -> None:
+    """A fallback that is no backend yet is accepted, and the reply says so."""
+    assert 'no backend "b1" is configured yet' in desk.say("set fallback b1").text
+    desk.say("backend conf b1")
+    assert "configured yet" not in desk.say("set fallback b1").text
+    assert "fallback" in desk.say("backend del b1").text
+    desk.say('set fallback ""')
+    assert desk.config.variables["fallback"] == ""
+
+
+def test_set_says_when_it_counts(desk: Desk) -> None:
+    """The reply to `set` tells when the new value takes effect."""
+    assert "new sessions" in desk.say("set idletimeout 1h").text
+    assert "offline and online" in desk.say("set backlog 5").text
+    assert "reopened" in desk.say("set logfile /tmp/x").text
+
+
+# shutdown, debug
+
+
+@pytest.mark.parametrize("how", ["parent", "children", "all", "delayed"])
+def test_shutdown(desk: Desk, how: str) -> None:
+    """Each of the four variants becomes the master's order."""
+    outcome = desk.say(f"shutdown {how}")
+
+    assert isinstance(outcome, Shutdown)
+    assert outcome.how == how
+
+
+def test_other_shutdowns_are_refused(desk: Desk) -> None:
+    """Anything else names the four."""
+    assert "allowed: parent, children, all, delayed" in refused(desk, "shutdown now")
+    assert "usage: shutdown parent|children|all|delayed" in refused(desk, "shutdown")
+
+
+DEBUG_OPTIONS = ["AUTH", "CTRL", "IO", "MAIN", "NET", "PASS", "POP", "RINGD", "TLS"]
+
+
+@pytest.mark.parametrize("option", DEBUG_OPTIONS)
+def test_each_debug_option(desk: Desk, option: str) -> None:
+    """Every option is set, shown and removed by its name, in any case."""
+    desk.say(f"debug +{option.lower()}")
+    assert desk.config.debug == {option}
+    assert desk.lines("debug") == [option]
+    desk.say(f"debug -{option}")
+    assert desk.lines("debug") == ["NONE"]
+
+
+def test_debug_forms(desk: Desk) -> None:
+    """'=' sets, '+' adds, '-' removes; commas and blanks separate; ALL includes PASS; NONE is none."""
+    steps = [
+        ("debug =NET,POP", "NET POP"),
+        ("debug +AUTH IO", "AUTH IO NET POP"),
+        ("debug - NET,IO POP", "AUTH"),
+        ("debug =TLS", "TLS"),
+        ("debug +ALL", " ".join(DEBUG_OPTIONS)),
+        ("debug -PASS", " ".join(option for option in DEBUG_OPTIONS if option != "PASS")),
+        ("debug +NONE", " ".join(option for option in DEBUG_OPTIONS if option != "PASS")),
+        ("debug -ALL", "NONE"),
+        ("debug =ALL", " ".join(DEBUG_OPTIONS)),
+        ("debug =NONE", "NONE"),
+    ]
+    for line, shown in steps:
+        desk.say(line)
+        assert desk.lines("debug") == [shown], line
+    assert "passwords are logged" in desk.say("debug =ALL").text
+
+
+@pytest.mark.parametrize("line", ["debug NET", "debug =FOO", "debug +NET,FOO", "debug =", "debug + ,"])
+def test_faulty_debug(desk: Desk, line: str) -> None:
+    """No sign, an unknown option or no option at all is refused."""
+    assert refused(desk, line).startswith("column ")
+
+
+# vserv
+
+VSERV_PARAMETERS = [
+    ("iface", "ANY", ["127.0.0.1", "::1", "any", "localhost"], ["a b", "no-such-host.invalid", "1.2.3.4.5/6"]),
+    ("port", "110", ["1", "65535"], ["0", "65536", "x"]),
+    ("prot", "POP3", ["POP3", "POP3s", "pop3S"], ["IMAP"]),
+    ("starttls", "off", ["off", "optional", "force"], ["on"]),
+    ("capa", "", ["std", ""], ["nothere", "a/b"]),
+    ("state", "offline", ["offline", "disabled", "fake", "online"], ["up"]),
+    ("namespace", "default", ["example.org", "USER"], ["a b", ""]),
+    ("bannerok", f"{HOST} POP3 server ready", ["mail.example.org POP3 server ready"], ["é", "x" * 507, "hi <1.2@x>"]),
+    ("bannererr", f"{HOST} POP3 server currently disabled", ["gone until noon"], ["é", "x" * 506]),
+]
+
+
+@pytest.mark.parametrize(("name", "default", "good", "bad"), VSERV_PARAMETERS)
+def test_vserv_parameters(desk: Desk, tmp_path: Path, name: str, default: str, good: list[str], bad: list[str]) -> None:
+    """Every parameter of a vserv has its default, takes good values, and refuses bad ones with its name."""
+    (tmp_path / "std").write_text("TOP\nUIDL\n")
+    desk.say(f"set capadir {tmp_path}")
+    desk.say("capa load std")
+    desk.say("vserv conf v1")
+    assert str(getattr(vserv(desk), name)) == default
+    for value in bad:
+        assert f"{name}: " in refused(desk, f'vserv conf v1 {name} "{value}"')
+    for value in good:
+        desk.say(f'vserv conf v1 {name} "{value}"')
+        assert desk.say("vserv show v1").data[name] == getattr(vserv(desk), name)
+
+
+def vserv(desk: Desk, ident: str = "v1") -> Vserv:
+    thing = desk.config.things["vserv"][ident]
+    assert isinstance(thing, Vserv)
+    return thing
+
+
+def backend(desk: Desk, ident: str = "b1") -> Backend:
+    thing = desk.config.things["backend"][ident]
+    assert isinstance(thing, Backend)
+    return thing
+
+
+def test_vserv_is_listed_deleted_flushed(desk: Desk) -> None:
+    """list, del and flush do what the chapter says."""
+    for ident in ("v1", "v.2", "v-3_x"):
+        desk.say(f"vserv conf {ident}")
+    assert desk.lines("vserv list") == ["v1", "v.2", "v-3_x"]
+    desk.say("vserv del v.2")
+    assert desk.lines("vserv list") == ["v1", "v-3_x"]
+    desk.say("vserv flush")
+    assert desk.lines("vserv list") == []
+
+
+@pytest.mark.parametrize("sort", ["vserv", "backend"])
+def test_things_that_are_not_there(desk: Desk, sort: str) -> None:
+    """show and del of an unknown id are refused with what there is; ids are checked."""
+    desk.say(f"{sort} conf one")
+    for verb in ("show", "del"):
+        text = refused(desk, f"{sort} {verb} oen")
+        assert f'no {sort} "oen"; did you mean "one"?; there are: one' in text
+    assert "not an Id" in refused(desk, f"{sort} conf a/b")
+
+
+@pytest.mark.parametrize("sort", ["vserv", "backend"])
+def test_conf_is_all_or_nothing(desk: Desk, sort: str) -> None:
+    """One faulty pair refuses the whole sentence; unknown and repeated parameters are named."""
+    assert "port" in refused(desk, f"{sort} conf x prot POP3 port 99999")
+    assert desk.lines(f"{sort} list") == []
+    assert refused(desk, f"{sort} conf x poort 1").startswith(
+        f'column {len(sort) + 9}: "poort" is unknown; did you mean "port"?'
+    )
+    assert '"port" is given twice' in refused(desk, f"{sort} conf x port 1 port 2")
+    assert "<value> is missing" in refused(desk, f"{sort} conf x port")
+
+
+@pytest.mark.parametrize("sort", ["vserv", "backend"])
+def test_the_33rd_is_refused(desk: Desk, sort: str) -> None:
+    """There are at most 32; changing one of them still works; a start option raises the limit."""
+    for number in range(32):
+        desk.say(f"{sort} conf x{number}")
+    assert "there are 32" in refused(desk, f"{sort} conf x32")
+    desk.say(f"{sort} conf x31 state offline")
+    roomy = Desk({sort: 33})
+    for number in range(33):
+        roomy.say(f"{sort} conf x{number}")
+    assert "there are 33" in refused(roomy, f"{sort} conf x33")
+
+
+def test_the_port_follows_the_protocol_until_it_is_set(desk: Desk) -> None:
+    """A port that nobody set is the protocol's own; a port that was set stays, even if it was the same number."""
+    desk.say("vserv conf v1")
+    assert vserv(desk).port == 110
+    desk.say("vserv conf v1 prot POP3s")
+    assert vserv(desk).port == 995
+    assert " port 995 " in desk.lines("vserv show v1")[0]
+    desk.say("vserv conf v1 port 995")
+    desk.say("vserv conf v1 prot POP3")
+    assert vserv(desk).port == 995
+
+
+@pytest.mark.parametrize("change", ["iface 127.0.0.2", "port 1111", "prot POP3s"])
+@pytest.mark.parametrize("state", ["disabled", "fake", "online"])
+def test_addresses_change_only_offline(desk: Desk, change: str, state: str) -> None:
+    """iface, port and prot of a vserv that is not offline stay; in one sentence with `state offline` they change."""
+    desk.say(f"vserv conf v1 iface 127.0.0.1 port 1110 state {state}")
+    text = refused(desk, f"vserv conf v1 {change}")
+    assert text.startswith("column 15: ")
+    assert "take it offline first: vserv conf v1 state offline" in text
+    desk.say(f"vserv conf v1 state offline {change}")
+    desk.say(f"vserv conf v1 state {state}")
+    assert vserv(desk).state == state
+
+
+def test_what_does_not_change_may_be_said(desk: Desk) -> None:
+    """A vserv that is online accepts its own port again, so that an rc file can be applied twice, and all else."""
+    line = "vserv conf v1 iface 127.0.0.1 port 1110 prot POP3 state online"
+    desk.say(line)
+    desk.say(line)
+    desk.say("vserv conf v1 namespace other bannerok hello starttls optional state fake")
+    assert vserv(desk).namespace == "other"
+
+
+def test_two_vservs_cannot_listen_on_the_same_port(desk: Desk) -> None:
+    """Two vservs on one iface and port are refused, unless one of them is offline."""
+    desk.say("vserv conf v1 port 1110 state online")
+    desk.say("vserv conf v2 port 1110")
+    assert "vserv v1 listens on ANY port 1110 already" in refused(desk, "vserv conf v2 state disabled")
+    desk.say("vserv conf v3 iface 127.0.0.1 port 1110 state online")
+    desk.say("vserv conf v1 state offline")
+    desk.say("vserv conf v2 state online")
+
+
+def test_pop3s_has_no_starttls(desk: Desk) -> None:
+    """STLS inside TLS makes no sense and is refused."""
+    assert "POP3s server has TLS from the start" in refused(desk, "vserv conf v1 prot POP3s starttls force")
+
+
+# backend
+
+BACKEND_PARAMETERS = [
+    ("host", "", ["127.0.0.1", "::1", "localhost"], ["a b", "no-such-host.invalid", "ANY?"]),
+    ("port", "110", ["1", "65535"], ["0", "65536"]),
+    ("prot", "POP3", ["POP3", "XPOP", "CXPOP", "cxpop"], ["POP3s", "IMAP"]),
+    ("state", "offline", ["offline", "fake", "online"], ["disabled", "up"]),
+]
+
+
+@pytest.mark.parametrize(("name", "default", "good", "bad"), BACKEND_PARAMETERS)
+def test_backend_parameters(desk: Desk, name: str, default: str, good: list[str], bad: list[str]) -> None:
+    """Every parameter of a backend has its default, takes good values, and refuses bad ones with its name."""
+    desk.say("backend conf b1")
+    assert str(getattr(backend(desk), name)) == default
+    desk.say("backend conf b1 host 127.0.0.1")
+    for value in bad:
+        assert f"{name}: " in refused(desk, f'backend conf b1 {name} "{value}"')
+    for value in good:
+        desk.say(f'backend conf b1 {name} "{value}"')
+        assert desk.say("backend show b1").data[name] == getattr(backend(desk), name)
+
+
+def test_backend_is_listed_deleted_flushed(desk: Desk) -> None:
+    """list, del and flush do what the chapter says; a change leaves the order."""
+    for ident in ("b1", "b2", "b3"):
+        desk.say(f"backend conf {ident}")
+    desk.say("backend conf b1 port 2110")
+    assert desk.lines("backend list") == ["b1", "b2", "b3"]
+    desk.say("backend del b2")
+    assert desk.lines("backend list") == ["b1", "b3"]
+    desk.say("backend flush")
+    assert desk.lines("backend list") == []
+
+
+def test_a_backend_goes_online_with_a_host_only(desk: Desk) -> None:
+    """A backend without a host cannot be online."""
+    assert "host" in refused(desk, "backend conf b1 state online")
+    desk.say("backend conf b1 host 127.0.0.1 state online")
+
+
+@pytest.mark.parametrize(
+    ("iface", "host"),
+    [("127.0.0.1", "127.0.0.1"), ("ANY", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "::1"), ("ANY", "::1")],
+)
+def test_the_proxy_cannot_call_itself(iface: str, host: str) -> None:
+    """A backend that is one of our own vservs is refused, whichever of the two is configured last."""
+    first, last = f"vserv conf v1 iface {iface} port 1110 state online", f"backend conf b1 host {host} port 1110"
+    for one, other in ((first, last), (last, first)):
+        desk = Desk()
+        desk.say(one)
+        assert "the proxy would call itself" in refused(desk, other)
+
+
+def test_a_backend_elsewhere_is_no_loop(desk: Desk) -> None:
+    """The same port on another host, another port on this one, or a vserv that is offline: no loop."""
+    desk.say("vserv conf v1 port 1110 state online")
+    desk.say("vserv conf v2 port 1112")
+    desk.say("backend conf b1 host 192.0.2.1 port 1110")
+    desk.say("backend conf b2 host 127.0.0.1 port 1111")
+    desk.say("backend conf b3 host 127.0.0.1 port 1112")
+
+
+# pdm
+
+
+def test_pdm(desk: Desk) -> None:
+    """add, list, show, reload, del and flush; the order is kept, arguments are passed on as they are."""
+    desk.say('pdm add one any b1 "%u@x y" -z')
+    desk.say("pdm add two passwd /etc/popular/passwd")
+    assert desk.lines("pdm list") == ["one", "two"]
+    assert desk.lines("pdm show one") == ['pdm add one any b1 "%u@x y" -z']
+    assert desk.config.things["pdm"]["one"].args == ("b1", "%u@x y", "-z")
+    desk.say("pdm reload one")
+    desk.say("pdm reload one")
+    assert desk.config.things["pdm"]["one"].reloads == 2
+    assert desk.lines("pdm list") == ["one", "two"]
+    desk.say("pdm del one")
+    assert desk.lines("pdm list") == ["two"]
+    desk.say("pdm flush")
+    assert desk.lines("pdm list") == []
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("pdm add one any b1", 'module "one" is there already'),
+        ("pdm add a/b any", "not an Id"),
+        ("pdm add two ../any", 'column 13: "../any" is not a module name'),
+        ("pdm add two", "<mod> is missing; usage: pdm add <id> <mod> [<arg>]…"),
+        ("pdm del two", 'no pdm "two"; there are: one'),
+        ("pdm reload two", 'no pdm "two"'),
+        ("pdm show two", 'no pdm "two"'),
+    ],
+)
+def test_faulty_pdm(desk: Desk, line: str, text: str) -> None:
+    """An id twice, ids and names with forbidden letters, missing arguments and unknown modules are refused."""
+    desk.say("pdm add one any b1")
+
+    assert text in refused(desk, line)
+
+
+# capa
+
+
+@pytest.fixture
+def capadir(desk: Desk, tmp_path: Path) -> Path:
+    desk.say(f"set capadir {tmp_path}")
+    return tmp_path
+
+
+def test_capa(desk: Desk, capadir: Path) -> None:
+    """load, list, show, del; a vserv names a set that is loaded; a set in use is not deleted."""
+    (capadir / "std").write_text("TOP\nUIDL\r\nEXPIRE 5 USER\n\n")
+    desk.say("capa load std")
+    assert desk.lines("capa list") == ["std"]
+    assert desk.lines("capa show std") == ["TOP", "UIDL", "EXPIRE 5 USER"]
+    assert 'no capability set "sdt" is loaded; did you mean "std"?' in refused(desk, "vserv conf v1 capa sdt")
+    desk.say("vserv conf v1 capa std")
+    assert "is in use by vserv v1" in refused(desk, "capa del std")
+    desk.say('vserv conf v1 capa ""')
+    desk.say("capa del std")
+    assert desk.lines("capa list") == []
+    assert 'no capa "std"' in refused(desk, "capa show std")
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "no capability"),
+        (b"\n\n", "no capability"),
+        (b"TOP\n.\n", "line 2 is not a capability"),
+        (b"TOP\n UIDL\n", "line 2"),
+        (b"T\xe9P\n", "line 1"),
+        (b"TOP\x00\n", "line 1"),
+        (b"X " + b"y" * 509 + b"\n", "line 1"),
+        (b"TOP\ntop\n", "line 2: TOP is there twice"),
+        (b"".join(b"X%d\n" % number for number in range(1000)), "too long"),
+    ],
+)
+def test_faulty_capability_files(desk: Desk, capadir: Path, content: bytes, text: str) -> None:
+    """A file that would not make a CAPA answer is refused, with the faulty line."""
+    (capadir / "bad").write_bytes(content)
+
+    assert text in refused(desk, "capa load bad")
+
+
+@pytest.mark.parametrize("name", ["../passwd", "/etc/passwd", ".", "..", "nothere", "a b", ""])
+def test_capability_files_are_in_capadir(desk: Desk, capadir: Path, name: str) -> None:
+    """A name that leads out of capadir, or to nothing, is refused."""
+    assert refused(desk, f'capa load "{name}"')
+    assert capadir.exists()
+
+
+# prng
+
+
+def test_prng(desk: Desk, tmp_path: Path) -> None:
+    """The seed is as many octets of the file as were asked for, 1024 by default, and does not show anywhere."""
+    seed = tmp_path / "seed"
+    seed.write_bytes(bytes(range(256)) * 8)
+    outcome = desk.say(f"prng {seed}")
+    assert isinstance(outcome, Change)
+    assert outcome.seed == bytes(range(256)) * 4
+    assert "seed=" not in repr(outcome)
+    few = desk.say(f"prng {seed} 16")
+    assert isinstance(few, Change)
+    assert few.seed == bytes(range(16))
+    random = desk.say("prng /dev/urandom 32")
+    assert isinstance(random, Change)
+    assert len(random.seed) == 32
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("prng", "<filename> is missing; usage: prng <filename> [<bytes>]"),
+        ("prng seed", "absolute path"),
+        ("prng /no/such/file", "No such file"),
+        ("prng /dev/urandom 0", "allowed: a whole number from 1 to 1048576"),
+        ("prng /dev/urandom 1048577", "allowed: a whole number from 1 to 1048576"),
+        ("prng /dev/null", "holds only 0 octets; 1024 are wanted"),
+    ],
+)
+def test_faulty_prng(desk: Desk, line: str, text: str) -> None:
+    """Missing files, too few octets and numbers out of range are refused."""
+    assert text in refused(desk, line)
+
+
+# Beside the chapter
+
+
+def test_sessions(desk: Desk) -> None:
+    """`sessions` lists them; filters narrow the list."""
+    assert len(desk.say("sessions").data) == 3
+    assert [row["sid"] for row in desk.say("sessions user joe").data] == ["p.1.1", "p.1.3"]
+    assert [row["sid"] for row in desk.say("sessions user joe vserv v2").data] == ["p.1.3"]
+    assert [row["sid"] for row in desk.say("sessions backend b1 backend b2").data] == ["p.1.1", "p.1.3"]
+    assert [row["sid"] for row in desk.say('sessions state "waiting for a password"').data] == ["p.1.2"]
+    assert desk.lines("sessions user nobody") == []
+    assert desk.lines("sessions user ann") == [
+        "sid    user  vserv  backend  state",
+        "p.1.2  ann   v1     -        waiting for a password",
+    ]
+    assert "allowed: user, vserv, backend, state" in refused(desk, "sessions colour red")
+
+
+def test_kill(desk: Desk) -> None:
+    """A living session can be killed, another one is refused."""
+    outcome = desk.say("kill p.1.2")
+    assert isinstance(outcome, Kill)
+    assert outcome.sid == "p.1.2"
+    assert 'no session "p.9.9"' in refused(desk, "kill p.9.9")
+
+
+def test_workers(desk: Desk) -> None:
+    """`workers` lists them."""
+    assert desk.say("workers").data == [{"slot": 0, "pid": 4712}]
+
+
+def test_json(desk: Desk) -> None:
+    """`json SENTENCE` gives the data as one JSON line, typed, for what changes something too."""
+    desk.say("vserv conf v1 port 1110")
+    shown = json.loads(desk.lines("json vserv show v1")[0])
+    assert (shown["id"], shown["port"], shown["starttls"]) == ("v1", 1110, "off")
+    assert json.loads(desk.lines("json show authtimeout")[0]) == {"authtimeout": 120}
+    assert json.loads(desk.lines("json sessions user ann")[0])[0]["sid"] == "p.1.2"
+    assert desk.lines("json vserv conf v1 port 1111") == ["null"]
+    assert vserv(desk).port == 1111
+    assert refused(desk, "json vserv shwo v1").startswith('column 12: "shwo" is unknown')
+
+
+def test_help(desk: Desk) -> None:
+    """`help` lists every sentence of the chapter; `help WORD` explains one; a typo gets the nearest."""
+    usages = " | ".join(desk.lines("help"))
+    for usage in CHAPTER_USAGES:
+        assert usage in usages
+    assert any("bannererr" in line for line in desk.lines("help vserv conf"))
+    assert len(desk.lines("help vserv")) == 5
+    assert 'did you mean "vserv"?' in refused(desk, "help vserw")
+
+
+CHAPTER_USAGES = [
+    "show [<variable>]",
+    "show config",
+    "set <variable> <content>",
+    "shutdown parent|children|all|delayed",
+    "capa list",
+    "capa load <name>",
+    "capa del <name>",
+    "capa show <name>",
+    "debug [<options>]…",
+    "vserv list",
+    "vserv flush",
+    "vserv show <id>",
+    "vserv conf <id> [<parameter> <value>]…",
+    "vserv del <id>",
+    "backend list",
+    "backend flush",
+    "backend show <id>",
+    "backend conf <id> [<parameter> <value>]…",
+    "backend del <id>",
+    "pdm list",
+    "pdm flush",
+    "pdm add <id> <mod> [<arg>]…",
+    "pdm del <id>",
+    "pdm reload <id>",
+    "pdm show <id>",
+    "prng <filename> [<bytes>]",
+    "sessions [user|vserv|backend|state <value>]…",
+    "kill <sid>",
+    "help [<word>]…",
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "candidates"),
+    [
+        ("vs", ["vserv"]),
+        ("vserv conf v1 st", ["starttls", "state"]),
+        ("vserv conf v1 state ", ["offline", "disabled", "fake", "online"]),
+        ("vserv conf v1 state online st", ["starttls"]),
+        ("vserv del ", ["v1"]),
+        ("set soft", ["softfail"]),
+        ("set pi", []),
+        ("show pi", ["pid"]),
+        ("set softfail ", ["off", "on"]),
+        ("debug +N", ["+NET", "+NONE"]),
+        ("debug +NET P", ["PASS", "POP"]),
+        ("shutdown ", ["parent", "children", "all", "delayed"]),
+        ("sessions user ", ["joe", "ann"]),
+        ("sessions state w", ['"waiting for a password"']),
+        ("kill p", ["p.1.1", "p.1.2", "p.1.3"]),
+        ("json vserv sh", ["show"]),
+        ("help vserv f", ["flush"]),
+    ],
+)
+def test_completion(desk: Desk, text: str, candidates: list[str]) -> None:
+    """`complete` lists what can stand next, from the tables and from what is configured."""
+    desk.say("vserv conf v1")
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+
+    assert desk.lines(f'complete "{quoted}"') == candidates
+
+
+# The whole configuration
+
+EVERYTHING = """\
+set sidprefix p01
+set authtimeout 1m30s
+set softfail on
+set fallback b2
+set logfile /tmp/popular.log
+set maxsession 4000
+prng /dev/urandom 64
+set capadir {one}
+capa load std
+set capadir {two}
+capa load more
+backend conf b1 host 127.0.0.1 port 2110 prot CXPOP state online
+backend conf b2 host ::1 state fake
+backend conf b3
+pdm add main any b1 "%n of %d"
+set pdmdir {one}
+pdm add other any b2
+vserv conf v1 iface 127.0.0.1 port 1110 capa std namespace example state online bannerok "a \\"quoted\\" \\\\ banner"
+vserv conf v2 prot POP3s namespace USER
+vserv conf v3 starttls force state disabled port 1111 bannererr "gone fishing"
+debug =NET,POP
+"""
+
+
+@pytest.fixture
+def everything(desk: Desk, tmp_path: Path) -> Desk:
+    """A desk on which everything was configured that can be."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    for directory in (one, two):
+        directory.mkdir()
+    (one / "std").write_text("TOP\nUIDL\n")
+    (two / "more").write_text("USER\n")
+    for line in EVERYTHING.format(one=one, two=two).splitlines():
+        desk.say(line)
+    return desk
+
+
+def test_show_config_recreates_the_configuration(everything: Desk) -> None:
+    """What `show config` prints, said to a fresh program, makes the same configuration, and prints the same again."""
+    rc = everything.lines("show config")
+    fresh = Desk()
+    for line in rc:
+        fresh.say(line)
+
+    assert fresh.config == everything.config
+    assert fresh.lines("show config") == rc
+    assert all(thing in " ".join(rc) for thing in ("b1", "b2", "b3", "main", "other", "std", "more", "v1", "v2", "v3"))
+
+
+def test_an_rc_file_can_be_applied_again(everything: Desk) -> None:
+    """The rc file of a running program changes nothing when it is applied to it; only modules are there already."""
+    before = everything.config
+    for line in everything.lines("show config"):
+        if not line.startswith("pdm add"):
+            everything.say(line)
+
+    assert everything.config == before
+
+
+def test_a_fresh_program_has_an_empty_rc_file(desk: Desk) -> None:
+    """What follows its default is left out."""
+    assert desk.lines("show config") == []
+
+
+@pytest.mark.parametrize(
+    "what", ["vserv show v1", "vserv show v2", "vserv show v3", "backend show b1", "backend show b3"]
+)
+def test_show_can_be_pasted_back(everything: Desk, what: str) -> None:
+    """The sentence that `show` prints is accepted as it is and changes nothing that can be seen."""
+    before = everything.config
+    (line,) = everything.lines(what)
+    everything.say(line)
+
+    assert everything.lines(what) == [line]
+    plain = [{sort: {key: _without_given(one) for key, one in things.items()} for sort, things in config.things.items()}
+             for config in (before, everything.config)]  # fmt: skip
+    assert plain[0] == plain[1]
+
+
+def _without_given(thing: object) -> object:
+    if isinstance(thing, (Vserv, Backend)):
+        return dataclasses.replace(thing, given=frozenset())
+    return thing
+
+
+def test_pdm_show_can_be_pasted_back(everything: Desk) -> None:
+    """Deleted and pasted back, a module is the same, at the end of the list."""
+    (line,) = everything.lines("pdm show other")
+    module = everything.config.things["pdm"]["other"]
+    everything.say("pdm del other")
+    everything.say(line)
+
+    assert everything.config.things["pdm"]["other"] == module
+
+
+def test_sentences_know_whether_they_change_something(desk: Desk) -> None:
+    """Sentences that only show are not logged as changes, all others are."""
+    only_show = {"show", "sessions", "workers", "help", "json", "complete"}
+    for sentence in desk.language.sentences:
+        head = sentence.shape.head
+        shows = head[0] in only_show or head[-1] in ("list", "show")
+        assert sentence.changes != shows, sentence.pattern
