@@ -40,6 +40,10 @@ def _host_id(_limits: Any) -> str:
     return socket.gethostname().partition(".")[0][:64] or "localhost"
 
 
+def _package_directory(_limits: Any) -> str:
+    return os.path.dirname(os.path.abspath(popular.pdm.__file__))
+
+
 PROXY_VARIABLES = (
     Variable(
         "allowsslv2",
@@ -104,7 +108,7 @@ PROXY_VARIABLES = (
         "pdmdir",
         Dir(),
         "Directory of the authentication modules, files named libpdm_NAME.",
-        default=os.path.dirname(os.path.abspath(popular.pdm.__file__)),
+        default=_package_directory,
         when="modules added from now on",
     ),
     Variable(
