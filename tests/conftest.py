@@ -1,0 +1,52 @@
+"""For all tests: at the end of the run nothing that a test has started may be left."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor.table.segment import path_of
+from tests.system import site
+
+_MARK = "POPULAR_TEST_RUN"
+"""Environment variable that every process started by this test run inherits."""
+
+_OURS = ("pproxy", "pserv", "pcheckd", "popular-demo", "dovecot")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """No process of ours, shared memory or control socket outlives the tests."""
+    os.environ[_MARK] = str(os.getpid())
+    yield
+    site.wait_until(lambda: not _processes(), f"no process is left: {_processes()}", 3)
+    assert [str(path) for rundir in site.STARTED for path in _leftovers(rundir)] == []
+
+
+def _processes() -> list[str]:
+    """Command lines of the living processes that bear our mark."""
+    mark = f"{_MARK}={os.getpid()}".encode()
+    found: list[str] = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (entry / "environ").read_bytes().split(b"\0")
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        except OSError:
+            continue
+        if mark in environment and any(name in command for name in _OURS):
+            found.append(f"{entry.name}: {command}")
+    return found
+
+
+def _leftovers(rundir: Path) -> Iterator[Path]:
+    """Sockets that somebody serves, and shared memory, of a run directory that may be gone."""
+    for path in rundir.glob("*.ctrl"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                yield path
+    for path in rundir.glob("*.state"):
+        memory = path_of(path.readlink().name) if path.is_symlink() else None
+        if memory is not None and memory.exists():
+            yield memory
