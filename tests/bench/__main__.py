@@ -23,7 +23,7 @@ from .contestants import BENCH, BIN, CONTESTANTS, Contestant, Place, Running
 from .workloads import WORKLOADS, Size, Workload, compile_programs
 
 REFERENCE = "haproxy"
-QUICK = {"rounds": 2, "sessions": 1000, "hold": 500}
+QUICK = {"rounds": 2, "sessions": 2000, "hold": 500}
 USUAL = {"rounds": 5, "sessions": 5000, "hold": 2000}
 
 
@@ -54,7 +54,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help=f"default {USUAL['rounds']}")
     parser.add_argument("--sessions", type=int, metavar="N", help=f"per measurement; default {USUAL['sessions']}")
     parser.add_argument("--hold", type=int, metavar="N", help=f"idle connections; default {USUAL['hold']}")
-    parser.add_argument("--at-once", type=int, metavar="N", default=4, help="sessions at any moment; default 4")
+    parser.add_argument("--at-once", type=int, metavar="N", help="sessions at any moment, for all workloads")
+    parser.add_argument("--segment", type=int, metavar="N", default=0, help="largest TCP segment, such as 1448")
     parser.add_argument("--only", metavar="NAME,NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--workload", metavar="NAME,NAME", help=f"of {', '.join(row.name for row in WORKLOADS)}")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller rounds: a look, not a figure")
@@ -66,6 +67,10 @@ def arguments() -> argparse.Namespace:
             setattr(options, name, usual)
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be 1 or more")
+    if options.at_once is not None and not 1 <= options.at_once <= 1000:
+        parser.error("--at-once must be between 1 and 1000")
+    if options.segment and not 536 <= options.segment <= 32767:
+        parser.error("--segment must be 0 or between 536 and 32767")
     options.only = chosen(parser, "--only", options.only, names)
     options.workload = chosen(parser, "--workload", options.workload, [row.name for row in WORKLOADS])
     return options
@@ -86,10 +91,12 @@ def measure(contestant: Contestant, program: str, workload: Workload, size: Size
         return workload.measure(running, size)
 
 
-def run_rounds(options: argparse.Namespace, programs: dict[str, str], directory: Path, servers: dict[str, int]) -> Results:
+def run_rounds(
+    options: argparse.Namespace, programs: dict[str, str], directory: Path, servers: dict[str, int]
+) -> Results:
     """All rounds, the contestants taking turns. A contestant that fails is left out from then on."""
     results = Results()
-    size = Size(options.sessions, options.at_once, options.hold)
+    size = Size(options.sessions, options.at_once, options.hold, options.segment)
     ends = time.monotonic() + options.minutes * 60
     for number in range(1, options.rounds + 1):
         if time.monotonic() > ends:
@@ -106,7 +113,9 @@ def run_rounds(options: argparse.Namespace, programs: dict[str, str], directory:
                     continue
                 results.add(contestant.name, workload.name, number, told)
                 if sys.stderr.isatty():
-                    print(f"\r\033[Kround {number}: {name} {told['value']:.1f} {workload.unit}", end="", file=sys.stderr)
+                    print(
+                        f"\r\033[Kround {number}: {name} {told['value']:.1f} {workload.unit}", end="", file=sys.stderr
+                    )
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     return results
@@ -137,13 +146,13 @@ def show(options: argparse.Namespace, programs: dict[str, str], results: Results
         what = "CPU time per session" if row.unit == "µs" else "memory (PSS) per connection"
         print(f"{row.name:10}{row.title}: {what}")
     print(f"{'×ref':10}median of the ratios to {REFERENCE} in the same round")
-    print(f"{options.rounds} rounds, {options.sessions} sessions, {options.at_once} at once; {options.hold} idle connections")
+    print(f"{options.rounds} rounds; {options.sessions} sessions, {options.hold} idle connections in each")
     for name, why in results.failed.items():
         print(f"{name} failed at {why}", file=sys.stderr)
 
 
 def write_json(file: Path, options: argparse.Namespace, results: Results) -> None:
-    size = Size(options.sessions, options.at_once, options.hold)
+    size = Size(options.sessions, options.at_once, options.hold, options.segment)
     measured = [
         {"contestant": contestant, "workload": workload, **told}
         for (contestant, workload), entries in results.measured.items()
@@ -164,7 +173,7 @@ def main() -> int:
         directory.chmod(0o755)  # the peers' unprivileged users must reach their directories
         log = directory / "servers"
         with (
-            processes.helper([BIN / "pop3sink", *life], log) as backend,
+            processes.helper([BIN / "pop3sink", "-g", str(options.segment), *life], log) as backend,
             processes.helper([BIN / "auth_http", "-b", str(backend), *life], log) as auth,
         ):
             results = run_rounds(options, programs, directory, {"backend": backend, "auth": auth})

@@ -96,12 +96,19 @@ static inline int port_of(int fd) {
     return ntohs(address.sin_port);
 }
 
+/* The largest TCP segment of this socket, or of all that a listener will accept; 0 leaves loopback's own, 65,483. */
+static inline void limit_segment(int fd, int octets) {
+    if (octets && setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &octets, sizeof octets) < 0)
+        die("TCP_MAXSEG");
+}
+
 /* A connection under way, or -1. It need not be complete: what the peer says first, or an error, wakes epoll. */
-static inline int connect_to(int port) {
+static inline int connect_to(int port, int segment) {
     struct sockaddr_in address = loopback(port);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
+    limit_segment(fd, segment);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) {
         close(fd);
         return -1;

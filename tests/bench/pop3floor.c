@@ -62,7 +62,7 @@ static int say(int fd, const char *octets, size_t length) {
 }
 
 static int call_backend(struct session *s) {
-    int fd = connect_to(backend_port);
+    int fd = connect_to(backend_port, 0);
     if (fd < 0)
         return 0;
     s->backend.fd = fd;

@@ -1,6 +1,6 @@
 /* pop3sink: the storage server of the bench. Every mailbox holds the same three mails, and every login succeeds.
  *
- *     pop3sink [-p PORT] [-x] [-t SECONDS]
+ *     pop3sink [-p PORT] [-x] [-g SEGMENT] [-t SECONDS]
  *
  * POP3, or XPOP with -x (three lines, one reply, then TRANSACTION). Prints its port on one line when it listens. Every
  * reply is a constant, so that a session costs little but its system calls. A line that does not fit in 512 octets
@@ -148,13 +148,15 @@ static void accept_all(int listener) {
 }
 
 int main(int argc, char **argv) {
-    int option, port = 0;
+    int option, port = 0, segment = 0;
     unsigned seconds = 600;
-    while ((option = getopt(argc, argv, "p:xt:")) != -1) {
+    while ((option = getopt(argc, argv, "p:xg:t:")) != -1) {
         if (option == 'p')
             port = atoi(optarg);
         else if (option == 'x')
             xpop = 1;
+        else if (option == 'g')
+            segment = atoi(optarg);
         else if (option == 't')
             seconds = (unsigned)atoi(optarg);
         else
@@ -163,6 +165,7 @@ int main(int argc, char **argv) {
     live_at_most(seconds);
     write_replies();
     int listener = listen_on(port);
+    limit_segment(listener, segment);
     if ((epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
         die("epoll_create1");
     watch(epoll, EPOLL_CTL_ADD, listener, EPOLLIN, NULL);

@@ -6,7 +6,7 @@ loaded, and read again. Any error that the clients see makes the measurement voi
 
 import json
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,21 @@ from .contestants import BIN, Running
 MICRO = 1_000_000
 KIB = 1024
 LOAD_SECONDS = 60
-SETTLE_CONNECTIONS = 16
+SPARSE = 2  # sessions at once: the proxy sleeps between most events, as it does on an ordinary day
+CROWDED = 32  # it finds several events at each waking, as in the busiest minute
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much of it: sessions to run, connections at once, connections to hold."""
+    """How much of it: sessions to run, sessions at once (None: as the workload has it), connections to hold.
+
+    `segment` is the largest TCP segment in octets; 0 leaves loopback's own.
+    """
 
     sessions: int
-    at_once: int
+    at_once: int | None
     hold: int
+    segment: int
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def _load(running: Running, *options: str | int) -> list[str]:
     return [str(word) for word in words]
 
 
-def _run_sessions(running: Running, sessions: int, at_once: int, options: Sequence[str] = ()) -> dict[str, Any]:
+def _run_sessions(running: Running, sessions: int, at_once: int, *options: str | int) -> dict[str, Any]:
     command = _load(running, "-s", sessions, "-c", min(at_once, sessions), *options)
     done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_SECONDS + 20, check=True)
     told: dict[str, Any] = json.loads(done.stdout)
@@ -53,11 +58,18 @@ def _run_sessions(running: Running, sessions: int, at_once: int, options: Sequen
     return told
 
 
-def _cpu(*options: str) -> Callable[[Running, Size], dict[str, Any]]:
+def _warm_up(running: Running, size: Size, at_once: int, *options: str | int) -> None:
+    _run_sessions(running, max(size.sessions // 10, 1), at_once, *options)
+
+
+def _cpu(usual_at_once: int, *options: str) -> Callable[[Running, Size], dict[str, Any]]:
+    """Measures user and system time per session, in microseconds."""
+
     def measure(running: Running, size: Size) -> dict[str, Any]:
-        _run_sessions(running, max(size.sessions // 10, 1), size.at_once, options)
+        at_once = size.at_once or usual_at_once
+        _warm_up(running, size, at_once, *options, "-g", size.segment)
         before = processes.cpu_seconds(running.pids())
-        told = _run_sessions(running, size.sessions, size.at_once, options)
+        told = _run_sessions(running, size.sessions, at_once, *options, "-g", size.segment)
         spent = processes.cpu_seconds(running.pids()) - before
         return {"value": spent / size.sessions * MICRO, **told}
 
@@ -65,10 +77,12 @@ def _cpu(*options: str) -> Callable[[Running, Size], dict[str, Any]]:
 
 
 def _memory(*options: str) -> Callable[[Running, Size], dict[str, Any]]:
+    """Measures the growth of memory per connection that is held open, in KiB."""
+
     def measure(running: Running, size: Size) -> dict[str, Any]:
-        _run_sessions(running, max(size.sessions // 10, 1), size.at_once)
+        _warm_up(running, size, SPARSE)
         before = processes.memory_bytes(running.pids())
-        command = _load(running, "-h", size.hold, "-c", SETTLE_CONNECTIONS, *options)
+        command = _load(running, "-h", size.hold, "-c", CROWDED, *options)
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
             assert clients.stdin is not None
             assert clients.stdout is not None
@@ -79,7 +93,9 @@ def _memory(*options: str) -> Callable[[Running, Size], dict[str, Any]]:
                 clients.stdin.close()
             told |= json.loads(clients.stdout.readline())
         if told["errors"] or told["lost"]:
-            raise processes.NotReady(f"of {size.hold} idle connections {told['errors']} failed, {told['lost']} were lost")
+            raise processes.NotReady(
+                f"of {size.hold} idle connections {told['errors']} failed, {told['lost']} were lost"
+            )
         growth = {kind: (after[kind] - before[kind]) / size.hold / KIB for kind in after}
         return {"value": growth["pss"], **growth, **told}
 
@@ -87,15 +103,16 @@ def _memory(*options: str) -> Callable[[Running, Size], dict[str, Any]]:
 
 
 WORKLOADS = (
-    Workload("login", "USER PASS STAT QUIT", "µs", _cpu()),
-    Workload("mails", "the same with three mails of 20 kB", "µs", _cpu("-m")),
+    Workload("login", f"USER PASS STAT QUIT, {SPARSE} sessions at once", "µs", _cpu(SPARSE)),
+    Workload("mails", "the same with three mails of 20 kB", "µs", _cpu(SPARSE, "-m")),
+    Workload("busy", f"USER PASS STAT QUIT, {CROWDED} sessions at once", "µs", _cpu(CROWDED)),
     Workload("idle", "logged in, then silent", "KiB", _memory("-l")),
     Workload("greeted", "silent before login", "KiB", _memory()),
 )
 
 
 def compile_programs(source: Path) -> None:
-    """Compiles the C programs that are missing in `BIN` or older than what they are made of. Raises CalledProcessError."""
+    """Compiles the C programs that are missing or older than their source. Raises CalledProcessError."""
     BIN.mkdir(exist_ok=True)
     header = source / "bench.h"
     for file in sorted(source.glob("*.c")):
