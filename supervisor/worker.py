@@ -19,17 +19,13 @@ from typing import Any
 from supervisor import lifeline, messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Refused
+from supervisor.eventloop import READ, EventLoop
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.program import Listener, Program, Service
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.workshop import Workshop
-
-try:
-    import uvloop
-except ImportError:  # the wheel is missing on some platforms; stock asyncio serves as well, at about twice the cost
-    uvloop = None  # type: ignore[assignment]
 
 HEARTBEAT_SECONDS = 1.0
 ACCEPT_PAUSE_SECONDS = 1.0
@@ -56,7 +52,7 @@ def live(inheritance: Inheritance) -> None:
     """The whole life of a worker process; returns when it is over."""
     rights.renounce()
     inheritance.log.after_fork()
-    loop = uvloop.new_event_loop() if uvloop else asyncio.new_event_loop()
+    loop = EventLoop()
     asyncio.set_event_loop(loop)
     worker = Worker(inheritance, loop)
     try:
@@ -69,7 +65,7 @@ def live(inheritance: Inheritance) -> None:
 class Worker:
     """The loop's end of the lifeline, and the accepting."""
 
-    def __init__(self, inheritance: Inheritance, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, inheritance: Inheritance, loop: EventLoop) -> None:
         self._loop = loop
         self._program = inheritance.program
         self._config = inheritance.config
@@ -115,10 +111,17 @@ class Worker:
             return
         self._armed = wanted
         for listener, listening in self._listeners.items():
-            self._watch(listener, listening) if wanted else self._loop.remove_reader(listening)
+            if wanted:
+                self._watch(listener, listening)
+            else:
+                self._loop.unwatch(listening.fileno())
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
-        self._loop.add_reader(listening, self._accept, listener.name, listening)
+        name = listener.name
+        self._loop.watch(listening.fileno(), READ, lambda _events: self._accept_one(name, listening))
+
+    def _accept_one(self, name: str, listening: socket.socket) -> None:
+        self._accept(name, listening)
 
     def _accept(self, name: str, listening: socket.socket) -> bool:
         """Accepts one connection if there is a token for it. Says whether there was one."""
@@ -148,10 +151,10 @@ class Worker:
         """No token is free: clients wait in the backlog until one is."""
         self._starved = True
         self._arm()
-        self._loop.add_reader(self._token_pipe.read_end, self._feed)
+        self._loop.watch(self._token_pipe.read_end, READ, self._feed)
 
-    def _feed(self) -> None:
-        self._loop.remove_reader(self._token_pipe.read_end)
+    def _feed(self, _events: int) -> None:
+        self._loop.unwatch(self._token_pipe.read_end)
         self._starved = False
         self._arm()
 
@@ -168,9 +171,9 @@ class Worker:
 
     def _empty(self, name: str, listening: socket.socket) -> None:
         """Accepts what waits in the queue of a socket that is about to be closed, and lets go of the socket."""
-        self._loop.remove_reader(listening)
         while self._accept(name, listening):
             pass
+        self._loop.forget(listening.fileno())
         listening.close()
 
     # The lifeline
@@ -294,7 +297,7 @@ class Worker:
     def _close_listeners(self, close: Callable[[str, socket.socket], None]) -> None:
         self._armed = False
         for listener, listening in self._listeners.items():
-            self._loop.remove_reader(listening)
+            self._loop.forget(listening.fileno())
             close(listener.name, listening)
         self._listeners = {}
 

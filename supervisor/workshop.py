@@ -2,13 +2,13 @@
 of the table.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from supervisor.eventloop import EventLoop
 from supervisor.log import Log
 from supervisor.table.layout import FREE
 from supervisor.table.segment import Segment
@@ -34,9 +34,7 @@ class Session(Protocol):
 class Workshop:
     """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe
-    ) -> None:
+    def __init__(self, loop: EventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe) -> None:
         self.loop = loop
         self.log = log
         self.wheel = Wheel(loop)
@@ -50,6 +48,11 @@ class Workshop:
         self._tokens = tokens
         self._write_row = segment.rows.write
         self._blank = [b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:]]
+        self._places = {
+            (counter.name, label): self.cell(counter.name, label)
+            for counter in segment.layout.counters
+            for label in (counter.labels or (None,))
+        }
         self._started = self.cell("sessions_started")
         self._endings = {ending: self.cell("sessions_ended", ending) for ending in self._labels["sessions_ended"]}
         self._second = 0
@@ -58,6 +61,10 @@ class Workshop:
     def cell(self, counter: str, label: str | None = None) -> int:
         """Where a counter stands: `workshop.counters[cell] += 1` counts. To be looked up once, not for each event."""
         return self._cells[counter] + (self._labels[counter].index(label) if label is not None else 0)
+
+    def count(self, counter: str, label: str | None = None, amount: int = 1) -> None:
+        """Counts an event, or an amount."""
+        self.counters[self._places[counter, label]] += amount
 
     def admit(self, token: int, session: Session) -> None:
         """A session has begun; its first row is to be written at once."""

@@ -1,11 +1,14 @@
 """One non-blocking connection, in clear or in TLS, with the same few calls: a driver need not know which it is.
 
-`None` always means "not now". Raises OSError (also `ssl.SSLError`, which is one) when the connection is broken.
+`None` always means "not now". Reading and writing raise OSError (also `ssl.SSLError`, which is one) when the connection
+is broken. `want` says which events the watcher is to be called for; it costs a system call only when that changes.
 """
 
 import socket
 import ssl
 from typing import Any
+
+from supervisor.eventloop import EventLoop, Watcher
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST_DISCARDED = 1 << 16
@@ -14,13 +17,34 @@ _MOST_DISCARDED = 1 << 16
 class Channel:
     """A connection in clear."""
 
-    __slots__ = ("connection", "fd")
+    __slots__ = ("_events", "_loop", "_watcher", "connection", "fd")
 
     tls = False
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, loop: EventLoop, connection: socket.socket, watcher: Watcher) -> None:
+        self._loop = loop
+        self._watcher = watcher
+        self._events = 0
         self.connection = connection
         self.fd = connection.fileno()
+
+    def want(self, events: int) -> None:
+        """The watcher is called for these events (READ, WRITE, both or 0) from now on."""
+        if events == self._events:
+            return
+        if not self._events:
+            self._loop.watch(self.fd, events, self._watcher)
+        elif events:
+            self._loop.rewatch(self.fd, events)
+        else:
+            self._loop.unwatch(self.fd)
+        self._events = events
+
+    def hand_to(self, watcher: Watcher) -> None:
+        """Another watcher takes over; the events stay."""
+        self._watcher = watcher
+        if self._events:
+            self._loop.redirect(self.fd, watcher)
 
     def receive(self, most: int) -> bytes | None:
         """What has come, b"" at the end of the stream."""
@@ -53,17 +77,22 @@ class Channel:
         self.connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Closes.
+        """Closes at once."""
+        self._loop.forget(self.fd)
+        self.connection.close()
 
-        Input that nobody wants is discarded first, because the kernel would answer it with a reset, and a reset makes
-        the other side lose the last reply.
+    def close_kindly(self) -> None:
+        """Closes so that the last reply arrives.
+
+        Input that nobody has read would make the kernel send a reset, and a reset makes the other side forget what it
+        has not read yet: so it is read and thrown away.
         """
         try:
             self.end_sending()
             self.connection.recv(_MOST_DISCARDED)
         except OSError:
             pass
-        self.connection.close()
+        self.close()
 
 
 class TlsChannel(Channel):
@@ -74,10 +103,10 @@ class TlsChannel(Channel):
     tls = True
     connection: ssl.SSLSocket
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
-        """Takes the socket over: the plain one must not be used any more."""
+    def __init__(self, loop: EventLoop, connection: socket.socket, context: ssl.SSLContext, watcher: Watcher) -> None:
+        """Takes the socket over: the plain one must not be used or watched any more."""
         wrapped = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        super().__init__(wrapped)
+        super().__init__(loop, wrapped, watcher)
 
     def handshake(self) -> str | None:
         """Goes on with the handshake: None if it is done, else what it waits for ("read" or "write")."""

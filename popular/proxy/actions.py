@@ -27,9 +27,13 @@ class CheckMail(NamedTuple):
 
 
 class Connect(NamedTuple):
-    """Connect to the backend; the answer is `Machine.connected` or `Machine.backend_failed`."""
+    """Connect to the backend; the answer is `Machine.connected` or `Machine.backend_failed`.
+
+    `greets`: the backend speaks first, so that nothing needs to be done when the connection stands.
+    """
 
     backend: Backend
+    greets: bool
 
 
 class SendBackend(NamedTuple):

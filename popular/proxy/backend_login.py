@@ -51,6 +51,7 @@ class Pop3Login:
 
     __slots__ = ("_lines", "_say", "_step")
 
+    greets = True
     STEPS = ("reading the greeting", "sending the user name", "sending the password")
 
     def __init__(self, user: bytes, password: bytes) -> None:
@@ -94,6 +95,8 @@ class XpopLogin:
     """Mailbox, session id, flags (the manual's chapter on XPOP)."""
 
     __slots__ = ("_lines", "_opening")
+
+    greets = False
 
     def __init__(self, mailbox: str, sid: str, flags: str) -> None:
         """Raises BadMailboxName."""

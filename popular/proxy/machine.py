@@ -382,8 +382,9 @@ class Machine:
     # The backend
 
     def _connect(self, backend: Backend) -> list[Action]:
+        assert self._login is not None
         self.phase = Phase.CONNECTING
-        return [actions.Connect(backend)]
+        return [actions.Connect(backend, self._login.greets)]
 
     def connected(self) -> list[Action]:
         """The connection to the backend stands."""

@@ -4,12 +4,12 @@ The packets carry no number, so each question has a socket of its own, connected
 answer to this question or nothing.
 """
 
-import asyncio
 import socket
 from collections.abc import Callable
 
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, Mail, parse_mail_answer, question
+from supervisor.eventloop import READ, EventLoop
 
 Answered = Callable[[Mail | None, str], None]
 """The answer, or None and the reason why there is none."""
@@ -20,7 +20,7 @@ class MailQuestion:
 
     __slots__ = ("_answered", "_loop", "_socket")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int, mailbox: str, answered: Answered) -> None:
+    def __init__(self, loop: EventLoop, host: str, port: int, mailbox: str, answered: Answered) -> None:
         """Sends the question. Raises OSError where that is not possible, and BadMailboxName."""
         self._loop = loop
         self._answered = answered
@@ -33,9 +33,9 @@ class MailQuestion:
         except OSError:
             self._socket.close()
             raise
-        loop.add_reader(self._socket.fileno(), self._readable)
+        loop.watch(self._socket.fileno(), READ, self._readable)
 
-    def _readable(self) -> None:
+    def _readable(self, _events: int) -> None:
         mail, reason = None, ""
         try:
             mail = parse_mail_answer(self._socket.recv(LONGEST_ANSWER))
@@ -51,5 +51,5 @@ class MailQuestion:
     def close(self) -> None:
         """Gives the question up. Twice is fine."""
         if self._socket.fileno() >= 0:
-            self._loop.remove_reader(self._socket.fileno())
+            self._loop.forget(self._socket.fileno())
             self._socket.close()

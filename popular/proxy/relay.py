@@ -1,12 +1,11 @@
 """Joins client and backend: passes bytes both ways and holds back whoever is faster, until one side closes.
 
 Small pieces go through one buffer that all sessions of a worker share; when the backend fills it (a large mail) and
-both legs are plain, the kernel moves the bytes (splice). What a slow reader has not taken is at most one buffer or
-one pipe for each session, however large the mail. The client's stream is looked at for QUIT and DELE, and otherwise
+both legs are plain, the kernel moves the bytes (splice). What a slow reader has not taken is at most one buffer or one
+pipe for each session, however large the mail. The client's stream is looked at for QUIT and DELE, and is otherwise
 untouched.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ from popular.net.channel import Channel
 from popular.net.splice import Pipes, Transfer
 from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
+from supervisor.eventloop import READ, WRITE
 
 _BUFFER_SIZE = 1 << 16
 _ROUNDS = 16
@@ -32,11 +32,10 @@ class Relay:
         "_backend",
         "_client",
         "_client_done",
-        "_ending",
         "_for_backend",
         "_for_client",
-        "_loop",
         "_over",
+        "_over_already",
         "_pipes",
         "_transfer",
         "active",
@@ -45,26 +44,17 @@ class Relay:
         "watch",
     )
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        client: Channel,
-        backend: Channel,
-        pipes: Pipes,
-        over: Over,
-        client_done: bool,
-    ) -> None:
-        """`over(ending)` is called once, unless `close` comes first. Both channels' readers must be free."""
-        self._loop = loop
+    def __init__(self, client: Channel, backend: Channel, pipes: Pipes, over: Over, client_done: bool) -> None:
+        """`over(ending)` is called once, unless `close` comes first. `client_done`: the client sends nothing more."""
         self._client = client
         self._backend = backend
         self._pipes = pipes
         self._over = over
+        self._over_already = False
         self._client_done = client_done
         self._for_client = b""
         self._for_backend = b""
         self._transfer: Transfer | None = None
-        self._ending = ""
         self.active = time.monotonic()
         self.from_client = 0
         self.to_client = 0
@@ -72,61 +62,61 @@ class Relay:
 
     def begin(self, to_client: bytes, to_backend: bytes) -> None:
         """Passes on what is in hand and starts."""
-        self.to_client += len(to_client)
-        self._for_client = to_client
-        self._loop.add_reader(self._backend.fd, self._from_backend)
-        self._client_writable()
-        if self._ending:
-            return
-        self._start_reading_client()
-        if to_backend:
-            self._pass_on(memoryview(to_backend))
-        if self._client_done and not self._for_backend and not self._ending:
-            self._end_of_client()
+        self._client.hand_to(self._on_client)
+        self._backend.hand_to(self._on_backend)
+        self._give_client(to_client)
+        if to_backend and not self._over_already:
+            self._give_backend(memoryview(to_backend))
+        if self._client_done and not self._for_backend:
+            self._tell_end_of_client()
+        self._balance()
 
     def close(self) -> None:
-        """Lets go of the descriptors' callbacks and of the pipe; the channels are the session's."""
-        self._ending = self._ending or "closed"
-        for channel in (self._client, self._backend):
-            self._loop.remove_reader(channel.fd)
-            self._loop.remove_writer(channel.fd)
+        """Gives the pipe back; the channels are the session's."""
+        self._over_already = True
         if self._transfer is not None:
             self._transfer.close()
             self._transfer = None
 
     def _end(self, ending: str) -> None:
-        if not self._ending:
-            self._ending = "quit" if self.watch.quit and ending == "backend_closed" else ending
-            self._over(self._ending)
+        if not self._over_already:
+            self._over_already = True
+            self._over("quit" if self.watch.quit and ending == "backend_closed" else ending)
+
+    def _balance(self) -> None:
+        """Each side is read while nothing is held back for the other, and written to while something is for it."""
+        if self._over_already:
+            return
+        client_lags = bool(self._for_client) or self._transfer is not None
+        reads_client = not self._for_backend and not self._client_done
+        self._client.want((READ if reads_client else 0) | (WRITE if client_lags else 0))
+        self._backend.want((0 if client_lags else READ) | (WRITE if self._for_backend else 0))
 
     # Client → backend
 
-    def _start_reading_client(self) -> None:
-        if not self._client_done:
-            self._loop.add_reader(self._client.fd, self._from_client)
+    def _on_client(self, events: int) -> None:
+        if events & WRITE:
+            self._client_takes_more()
+        if events & ~WRITE and not self._over_already and not self._for_backend and not self._client_done:
+            self._read_client()
 
-    def _from_client(self) -> None:
-        try:
-            count = self._client.receive_into(_buffer)
-        except OSError:
-            self._end("client_reset")
-            return
-        if count is None:
-            return
-        if count == 0:
-            self._client_done = True
-            self._loop.remove_reader(self._client.fd)
-            self._end_of_client()
-            return
-        self._pass_on(_buffer[:count])
-        if self._client.pending and not self._for_backend and not self._ending:
-            self._loop.call_soon(self._from_client_again)
+    def _read_client(self) -> None:
+        while True:
+            try:
+                count = self._client.receive_into(_buffer)
+            except OSError:
+                self._end("client_reset")
+                return
+            if count:
+                self._give_backend(_buffer[:count])
+            elif count == 0:
+                self._client_done = True
+                self._tell_end_of_client()
+                self._balance()
+            if not count or self._for_backend or self._over_already or not self._client.pending:
+                return
 
-    def _from_client_again(self) -> None:
-        if not self._ending and not self._for_backend and not self._client_done:
-            self._from_client()
-
-    def _pass_on(self, piece: memoryview) -> None:
+    def _give_backend(self, piece: memoryview) -> None:
         self.active = time.monotonic()
         self.from_client += len(piece)
         try:
@@ -136,31 +126,34 @@ class Relay:
             self._end("null_byte")
             return
         except OSError:
-            # What the backend said before it broke is still to be read; its end follows.
-            return
+            return  # what the backend said before it broke is still to be read; then its end is seen
         if sent < len(piece):
             self._for_backend = bytes(piece[sent:])
-            self._loop.remove_reader(self._client.fd)
-            self._loop.add_writer(self._backend.fd, self._backend_writable)
+            self._balance()
 
-    def _backend_writable(self) -> None:
+    def _on_backend(self, events: int) -> None:
+        if events & WRITE:
+            self._backend_takes_more()
+        if events & ~WRITE and not self._over_already and not self._for_client and self._transfer is None:
+            self._read_backend()
+
+    def _backend_takes_more(self) -> None:
         try:
             self._for_backend = self._for_backend[self._backend.send(self._for_backend) :]
         except OSError:
             self._for_backend = b""
+        self.active = time.monotonic()
         if not self._for_backend:
-            self._loop.remove_writer(self._backend.fd)
             if self._client_done:
-                self._end_of_client()
-            else:
-                self._start_reading_client()
-                if self._client.pending:
-                    self._loop.call_soon(self._from_client_again)
+                self._tell_end_of_client()
+            elif self._client.pending:
+                self._read_client()
+            self._balance()
 
-    def _end_of_client(self) -> None:
-        """The client sends nothing more; the backend hears of it, and may still answer.
+    def _tell_end_of_client(self) -> None:
+        """The client sends nothing more; the backend hears of it and may still answer.
 
-        We never say QUIT for the client.
+        QUIT is never said for the client: deletions are the client's to commit.
         """
         try:
             self._backend.end_sending()
@@ -169,42 +162,38 @@ class Relay:
 
     # Backend → client
 
-    def _from_backend(self) -> None:
-        try:
-            count = self._backend.receive_into(_buffer)
-        except OSError:
-            count = 0
-        if count is None:
-            return
-        if count == 0:
-            self._end_of_backend()
-            return
+    def _read_backend(self) -> None:
+        while True:
+            try:
+                count = self._backend.receive_into(_buffer)
+            except OSError:
+                count = 0
+            if count:
+                self._give_client(_buffer[:count])
+            elif count == 0:
+                self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
+            if not count or self._for_client or self._over_already:
+                return
+            if count == _BUFFER_SIZE and not (self._client.tls or self._backend.tls):
+                self._splice()
+                return
+            if not self._backend.pending:
+                return
+
+    def _give_client(self, piece: memoryview | bytes) -> None:
         self.active = time.monotonic()
-        self.to_client += count
-        piece = _buffer[:count]
+        self.to_client += len(piece)
         try:
             sent = self._client.send(piece)
         except OSError:
             self._end("client_reset")
             return
-        if sent < count:
+        if sent < len(piece):
             self._for_client = bytes(piece[sent:])
-            self._hold_backend()
-        elif count == _BUFFER_SIZE and not (self._client.tls or self._backend.tls):
-            self._splice()
-        elif self._backend.pending:
-            self._loop.call_soon(self._from_backend_again)
-
-    def _from_backend_again(self) -> None:
-        if not self._ending and not self._for_client and self._transfer is None:
-            self._from_backend()
-
-    def _hold_backend(self) -> None:
-        self._loop.remove_reader(self._backend.fd)
-        self._loop.add_writer(self._client.fd, self._client_writable)
+            self._balance()
 
     def _splice(self) -> None:
-        """A large mail: lets the kernel move it, as long as there is more and the client takes it."""
+        """A large mail: the kernel moves it, as long as there is more and the client takes it."""
         try:
             if self._transfer is None:
                 self._transfer = Transfer(self._pipes)
@@ -214,7 +203,7 @@ class Relay:
                     break
                 self.to_client += count
                 if not self._transfer.empty(self._client.fd):
-                    self._hold_backend()
+                    self._balance()
                     return
         except OSError:
             self._end("client_reset")
@@ -222,25 +211,18 @@ class Relay:
         self.active = time.monotonic()
         self._transfer.close()
         self._transfer = None
+        self._balance()
 
-    def _client_writable(self) -> None:
+    def _client_takes_more(self) -> None:
         try:
             if self._for_client:
                 self._for_client = self._for_client[self._client.send(self._for_client) :]
-            if self._for_client or (self._transfer is not None and not self._transfer.empty(self._client.fd)):
-                self._hold_backend()
-                return
+            elif self._transfer is not None and self._transfer.empty(self._client.fd):
+                self._splice()
         except OSError:
             self._end("client_reset")
             return
         self.active = time.monotonic()
-        self._loop.remove_writer(self._client.fd)
-        self._loop.add_reader(self._backend.fd, self._from_backend)
-        if self._transfer is not None:
-            self._splice()
-        elif self._backend.pending:
-            self._loop.call_soon(self._from_backend_again)
-
-    def _end_of_backend(self) -> None:
-        """Nothing is held back for the client here: the backend is read only then."""
-        self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
+        if not self._for_client and self._transfer is None and not self._over_already and self._backend.pending:
+            self._read_backend()
+        self._balance()

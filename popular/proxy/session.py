@@ -1,10 +1,10 @@
 """The driver of one proxy session: does what the machine says, and tells it what came of it. It decides nothing.
 
-It holds the sockets, the deadlines and the row of the table. Whatever goes wrong in here costs this one session and is
-logged as a fault of ours; the worker goes on.
+It holds the connection to the client, the row of the table and the token; the backend's side is `backend_leg.py` and,
+once the two are joined, `relay.py`. Whatever goes wrong in here costs this one session and is logged as a fault of
+ours; the worker goes on.
 """
 
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -16,12 +16,14 @@ from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.protocol.mailcheck import Mail
 from popular.proxy import actions
+from popular.proxy.backend_leg import BackendLeg
+from popular.proxy.deadlines import Deadlines
 from popular.proxy.machine import Machine, Phase, Rules
 from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.relay import Relay
-from supervisor.listeners import keep_alive
+from popular.proxy.story import debug_dialogue, place_of, tell
+from supervisor.eventloop import READ, WRITE
 from supervisor.messages import SESSION_BUG
-from supervisor.wheel import Bucket
 
 if TYPE_CHECKING:
     from popular.proxy.service import ProxyService
@@ -35,94 +37,82 @@ BACKEND_SECONDS = 20.0
 CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
-_NEVER = float("inf")
+_EXPIRED = {"auth": "auth_timeout", "session": "session_timeout"}
+_SILENT_PHASES = frozenset({Phase.STARTING_TLS, Phase.RELAYING, Phase.ENDED})
+"""In these the client is not read here."""
 
 
-class Session:
+class Session(Deadlines):
     """One client connection from accept to close."""
 
     __slots__ = (
-        "_backend",
         "_check",
-        "_client",
-        "_client_eof",
-        "_ending",
-        "_from_client",
-        "_heard",
+        "_client_done",
         "_last_ending",
-        "_machine",
+        "_leg",
         "_out",
-        "_peer",
-        "_reading",
         "_relay",
-        "_rules",
         "_service",
         "_shop",
         "_shown",
-        "_started",
-        "_started_wall",
-        "_time_of_session",
-        "_time_of_step",
-        "_time_to_log_in",
-        "_to_client",
         "_token",
-        "_wakes",
-        "bucket",
+        "client",
+        "from_client",
+        "machine",
+        "over",
+        "peer",
+        "rules",
         "sid",
+        "started",
+        "started_wall",
+        "to_client",
     )
 
     def __init__(
         self, service: "ProxyService", token: int, connection: socket.socket, peer: tuple[Any, ...], rules: Rules
     ) -> None:
-        now = time.monotonic()
+        shop = service.shop
+        self.started = time.monotonic()
+        self.started_wall = time.time()
+        super().__init__(shop.wheel, self.started, service.authtimeout)
         self._service = service
-        self._shop = service.shop
+        self._shop = shop
         self._token = token
-        self._rules = rules
-        self._peer = peer
-        self._client = Channel(connection)
-        self._client_eof = False
-        self._backend: Channel | None = None
+        self.rules = rules
+        self.peer = peer
+        self.client = Channel(shop.loop, connection, self._client_ready)
+        self._client_done = False
+        self._leg: BackendLeg | None = None
         self._relay: Relay | None = None
         self._check: MailQuestion | None = None
         self._out = b""
-        self._reading = False
-        self._ending = ""
         self._last_ending = ""
         self._shown = 0
-        self._from_client = 0
-        self._to_client = 0
-        self._started = self._heard = now
-        self._started_wall = time.time()
-        self._time_to_log_in = now + service.authtimeout
-        self._time_of_session = _NEVER
-        self._time_of_step = _NEVER
-        self._wakes = _NEVER
-        self.bucket: Bucket | None = None
-        self.sid = self._shop.session_id(service.sidprefix)
-        self._machine = Machine(rules, peer[0], self.sid)
+        self.over = False
+        self.from_client = 0
+        self.to_client = 0
+        self.sid = shop.session_id(service.sidprefix)
+        self.machine = Machine(rules, peer[0], self.sid)
 
     def begin(self) -> None:
         """Takes the token and greets."""
         self._shop.admit(self._token, self)
-        self._guarded(self._begin)
-
-    def _begin(self) -> None:
-        self._do(self._machine.begin())
-        self._set_alarm()
-
-    def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
-        """Runs a step; an error of ours ends this session and nothing else."""
-        try:
-            step(*arguments)
-        except Exception as error:
-            self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {_place(error)}")
-            self._over("internal_error")
+        self._do(self.machine.begin)
+        if not self.over:
+            self.set_alarm()
 
     # Actions
 
-    def _do(self, todo: list[actions.Action]) -> None:
-        """Does them in order. Neighbouring replies leave in one piece."""
+    def _do(self, step: Callable[..., list[actions.Action]], *facts: Any) -> None:
+        """Lets the machine take a step and does what it says; an error of ours ends this session and nothing else."""
+        try:
+            self._do_all(step(*facts))
+        except Exception as error:
+            self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
+            self.end("internal_error")
+
+    def _do_all(self, todo: list[actions.Action]) -> None:
+        """In order; neighbouring replies leave in one piece."""
         said = b""
         for action in todo:
             if type(action) is actions.Send:
@@ -131,198 +121,107 @@ class Session:
             if said:
                 self._send(said)
                 said = b""
-            if self._ending:
+            if self.over:
                 return
             _DEEDS[type(action)](self, action)
         if said:
             self._send(said)
-        if not self._ending:
-            self._show()
-            self._mind_reading()
+        if not self.over:
+            phase = self.machine.phase
+            if phase is not self._shown:
+                self._show(phase)
+            if self._relay is None:
+                self._mind_client(phase)
 
     def _send(self, data: bytes) -> None:
-        if self._ending:
+        if self.over:
             return
         if "POP" in self._shop.log.options:
-            self._debug("server", data)
-        self._to_client += len(data)
+            debug_dialogue(self._shop.log, self.sid, "server", data)
+        self.to_client += len(data)
         if not self._out:
             try:
-                data = data[self._client.send(data) :]
+                sent = self.client.send(data)
             except OSError:
-                self._over("client_reset")
+                self.end("client_reset")
                 return
-            if data:
-                self._shop.loop.add_writer(self._client.fd, self._client_writable)
+            if sent == len(data):
+                return
+            data = data[sent:]
         self._out += data
-
-    def _client_writable(self) -> None:
-        try:
-            self._out = self._out[self._client.send(self._out) :]
-        except OSError:
-            self._over("client_reset")
-            return
-        if not self._out:
-            self._shop.loop.remove_writer(self._client.fd)
-            if self._machine.phase is Phase.ENDED:
-                self._over(self._last_ending)
-            else:
-                self._mind_reading()
 
     def _ask(self, action: actions.Ask) -> None:
         service = self._service
-        if "AUTH" in self._shop.log.options:
-            question = action.question
-            self._shop.log.debug("AUTH", "question", self.sid, user=question.user, namespace=question.namespace)
-        if not service.modules_block:
-            self._decided(chain.ask(service.modules, action.question, hide_unknown=not self._rules.fallback))
-            return
-        self._expect_within(MODULE_SECONDS)
-        service.ask_in_pool(action.question, not self._rules.fallback, self._pool_decided)
-
-    def _pool_decided(self, decision: Decision) -> None:
-        if not self._ending:
-            self._guarded(self._decided, decision)
+        hide_unknown = not self.rules.fallback
+        if service.modules_block:
+            self.expect_within(MODULE_SECONDS)
+            service.ask_in_pool(action.question, hide_unknown, self._decided)
+        else:
+            self._decided(chain.ask(service.modules, action.question, hide_unknown=hide_unknown))
 
     def _decided(self, decision: Decision) -> None:
-        self._time_of_step = _NEVER
+        if self.over:
+            return
         if "AUTH" in self._shop.log.options:
-            self._shop.log.debug("AUTH", "decision", self.sid, decision=type(decision).__name__)
-        if isinstance(decision, CannotTell):
-            self._shop.log.debug("AUTH", "failure", self.sid, reason=decision.reason)
-        self._do(self._machine.decided(decision))
+            reason = decision.reason if isinstance(decision, CannotTell) else ""
+            self._shop.log.debug("AUTH", "decision", self.sid, decision=type(decision).__name__, reason=reason)
+        self.expect_nothing()
+        self._do(self.machine.decided, decision)
 
     def _check_mail(self, action: actions.CheckMail) -> None:
-        service = self._service
-        self._expect_within(service.checktimeout)
+        service, backend = self._service, action.backend
+        self.expect_within(service.checktimeout)
         try:
-            self._check = MailQuestion(
-                self._shop.loop, action.backend.host, service.checkport, action.mailbox, self._checked
-            )
+            self._check = MailQuestion(self._shop.loop, backend.host, service.checkport, action.mailbox, self._checked)
         except OSError as error:
             self._checked(None, error.strerror or type(error).__name__)
 
     def _checked(self, mail: Mail | None, reason: str) -> None:
         self._check = None
-        self._time_of_step = _NEVER
+        self.expect_nothing()
         if mail is None:
-            self._shop.log(messages.CHECK_FAILED, self.sid, backend=self._machine.backend, reason=reason)
-        self._guarded(lambda: self._do(self._machine.checked(mail)))
+            self._shop.log(messages.CHECK_FAILED, self.sid, backend=self.machine.backend, reason=reason)
+        self._do(self.machine.checked, mail)
 
     def _connect(self, action: actions.Connect) -> None:
-        self._expect_within(BACKEND_SECONDS)
-        backend = action.backend
-        family = socket.AF_INET6 if ":" in backend.host else socket.AF_INET
+        self.expect_within(BACKEND_SECONDS)
         try:
-            connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            self._leg = BackendLeg(self._shop.loop, action.backend, action.greets, self)
         except OSError as error:
-            self._do(self._machine.backend_failed(error.strerror or type(error).__name__))
-            return
-        self._backend = Channel(connection)
-        try:
-            keep_alive(connection)
-            connection.connect((backend.host, backend.port))
-        except BlockingIOError:
-            pass
-        except OSError as error:
-            self._backend_failed(error)
-            return
-        self._shop.loop.add_writer(self._backend.fd, self._connected)
+            self.backend_broke(error.strerror or type(error).__name__)
 
-    def _connected(self) -> None:
-        assert self._backend is not None
-        self._shop.loop.remove_writer(self._backend.fd)
-        number = self._backend.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            self._guarded(self._backend_failed, OSError(number, os.strerror(number)))
-            return
-        self._expect_within(BACKEND_SECONDS)
-        self._shop.loop.add_reader(self._backend.fd, self._backend_readable)
-        self._guarded(lambda: self._do(self._machine.connected()))
+    def backend_connected(self) -> None:
+        """See backend_leg.Owner."""
+        self.expect_within(BACKEND_SECONDS)
+        self._do(self.machine.connected)
 
-    def _backend_readable(self) -> None:
-        assert self._backend is not None
-        try:
-            data = self._backend.receive(READ_SIZE)
-        except OSError as error:
-            self._guarded(self._backend_failed, error)
-            return
-        if data is None:
-            return
-        if not data:
-            self._guarded(self._backend_failed, ConnectionError("it closed the connection"))
-            return
-        if "NET" in self._shop.log.options:
-            self._shop.log.debug("NET", "backend_said", self.sid, octets=len(data))
-        self._guarded(lambda: self._do(self._machine.backend_says(data)))
+    def backend_says(self, data: bytes) -> None:
+        """See backend_leg.Owner."""
+        if not self.over:
+            self._do(self.machine.backend_says, data)
 
-    def _backend_failed(self, error: OSError) -> None:
-        self._leave_backend()
-        self._time_of_step = _NEVER
-        self._do(self._machine.backend_failed(error.strerror or str(error) or type(error).__name__))
+    def backend_broke(self, reason: str) -> None:
+        """See backend_leg.Owner."""
+        self._leg = None
+        self.expect_nothing()
+        self._do(self.machine.backend_failed, reason)
 
     def _send_backend(self, action: actions.SendBackend) -> None:
-        """The login is a few hundred octets on a connection that was just made: what does not fit at once never will."""
-        assert self._backend is not None
-        try:
-            sent = self._backend.send(action.data)
-        except OSError as error:
-            self._backend_failed(error)
-            return
-        if sent < len(action.data):
-            self._backend_failed(ConnectionError("it does not take our login"))
+        assert self._leg is not None
+        self._leg.send(action.data)
 
     def _leave_backend(self, _action: object = None) -> None:
-        self._time_of_step = _NEVER
-        if self._backend is not None:
-            self._shop.loop.remove_reader(self._backend.fd)
-            self._shop.loop.remove_writer(self._backend.fd)
-            self._backend.connection.close()
-            self._backend = None
-
-    def _start_tls(self, _action: actions.StartTls) -> None:
-        loop = self._shop.loop
-        self._mind_reading()
-        try:
-            self._client = TlsChannel(self._client.connection, self._service.contexts[self._rules.vserv])
-        except OSError as error:
-            self._tls_failed(error)
-            return
-        loop.add_reader(self._client.fd, self._shake_hands)
-
-    def _shake_hands(self) -> None:
-        assert isinstance(self._client, TlsChannel)
-        loop = self._shop.loop
-        try:
-            wanted = self._client.handshake()
-        except OSError as error:
-            self._tls_failed(error)
-            return
-        if wanted == "write":
-            loop.add_writer(self._client.fd, self._shake_hands)
-            return
-        loop.remove_writer(self._client.fd)
-        if wanted is None:
-            loop.remove_reader(self._client.fd)
-            self._guarded(lambda: self._do(self._machine.tls_up()))
-
-    def _tls_failed(self, error: OSError) -> None:
-        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        self._shop.log(messages.TLS_FAILED, self.sid, client=self._peer[0], reason=reason)
-        self._over("tls_failed")
+        self.expect_nothing()
+        if self._leg is not None:
+            self._leg.close()
+            self._leg = None
 
     def _logged_in(self, _action: actions.LoggedIn) -> None:
-        self._time_to_log_in = _NEVER
-        self._time_of_step = _NEVER
-        self._time_of_session = time.monotonic() + self._service.sessiontimeout
-        self._set_alarm()
+        self.login_done(self._service.sessiontimeout)
 
     def _start_relay(self, action: actions.Relay) -> None:
-        assert self._backend is not None
-        loop = self._shop.loop
-        self._stop_reading()
-        loop.remove_writer(self._client.fd)
-        self._relay = Relay(loop, self._client, self._backend, self._service.pipes, self._over, self._client_eof)
+        assert self._leg is not None
+        self._relay = Relay(self.client, self._leg.channel, self._service.pipes, self.end, self._client_done)
         waiting, self._out = self._out, b""
         self._relay.begin(waiting + action.to_client, action.to_backend)
 
@@ -330,197 +229,188 @@ class Session:
         self._shop.log(action.message, self.sid, **action.fields)
 
     def _count(self, action: actions.Count) -> None:
-        self._shop.counters[self._shop.cell(action.counter, action.label)] += 1
+        self._shop.count(action.counter, action.label)
 
     def _end(self, action: actions.End) -> None:
         """Now, or when the last reply has left."""
         if not self._out:
-            self._over(action.ending)
+            self.end(action.ending)
             return
         self._last_ending = action.ending
-        self._stop_reading()
-        self._expect_within(CLOSING_SECONDS)
+        self.expect_within(CLOSING_SECONDS)
+
+    # TLS
+
+    def _start_tls(self, _action: actions.StartTls) -> None:
+        self.client.want(0)
+        try:
+            context = self._service.contexts[self.rules.vserv]
+            self.client = TlsChannel(self._shop.loop, self.client.connection, context, self._shake_hands)
+        except OSError as error:
+            self._tls_failed(error)
+            return
+        self.client.want(READ)
+
+    def _shake_hands(self, _events: int) -> None:
+        assert isinstance(self.client, TlsChannel)
+        try:
+            wanted = self.client.handshake()
+        except OSError as error:
+            self._tls_failed(error)
+            return
+        if wanted is None:
+            self.client.hand_to(self._client_ready)
+            self._do(self.machine.tls_up)
+            if not self.over and self.client.pending:
+                self._read_client()
+        else:
+            self.client.want(WRITE if wanted == "write" else READ)
+
+    def _tls_failed(self, error: OSError) -> None:
+        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        self._shop.log(messages.TLS_FAILED, self.sid, client=self.peer[0], reason=reason)
+        self.end("tls_failed")
 
     # The client
 
-    def _client_readable(self) -> None:
+    def _client_ready(self, events: int) -> None:
+        if events & WRITE:
+            self._client_takes_more()
+        elif not self._client_done:
+            self._read_client()
+
+    def _read_client(self) -> None:
         while True:
             try:
-                data = self._client.receive(READ_SIZE)
+                data = self.client.receive(READ_SIZE)
             except OSError:
-                self._over("client_reset")
+                self.end("client_reset")
                 return
             if data is None:
                 return
-            self._heard = time.monotonic()
+            self.heard = time.monotonic()
             if not data:
-                self._client_eof = True
-                self._stop_reading()
-                self._guarded(lambda: self._do(self._machine.client_eof()))
+                self._client_done = True
+                self._do(self.machine.client_eof)
                 return
-            self._from_client += len(data)
+            self.from_client += len(data)
             if "POP" in self._shop.log.options:
-                self._debug("client", data)
-            self._guarded(self._hear, data)
-            if not self._reading or not self._client.pending:
+                debug_dialogue(self._shop.log, self.sid, "client", data)
+            self._do(self.machine.client_says, data)
+            if not self.client.pending or not self._reads_client:
                 return
 
-    def _hear(self, data: bytes) -> None:
-        self._do(self._machine.client_says(data))
-
-    def _mind_reading(self) -> None:
-        """Reads the client unless it is ahead of us: with answers that it does not take, or with too many questions."""
-        phase = self._machine.phase
-        wanted = not (
-            self._out
-            or self._client_eof
-            or self._machine.held > MOST_HELD
-            or phase is Phase.STARTING_TLS
-            or phase is Phase.RELAYING
-            or phase is Phase.ENDED
+    @property
+    def _reads_client(self) -> bool:
+        """Whether the client is read: not while it is ahead of us, with answers not taken or questions not answered."""
+        machine = self.machine
+        return not (
+            self.over or self._out or self._client_done or machine.phase in _SILENT_PHASES or machine.held > MOST_HELD
         )
-        if wanted and not self._reading:
-            self._reading = True
-            self._shop.loop.add_reader(self._client.fd, self._client_readable)
-        elif self._reading and not wanted:
-            self._stop_reading()
 
-    def _stop_reading(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._shop.loop.remove_reader(self._client.fd)
+    def _mind_client(self, phase: Phase) -> None:
+        if phase is not Phase.STARTING_TLS:
+            self.client.want((READ if self._reads_client else 0) | (WRITE if self._out else 0))
+
+    def _client_takes_more(self) -> None:
+        try:
+            self._out = self._out[self.client.send(self._out) :]
+        except OSError:
+            self.end("client_reset")
+            return
+        if self._out:
+            return
+        if self._last_ending:
+            self.end(self._last_ending)
+            return
+        self._mind_client(self.machine.phase)
+        if self.client.pending and self._reads_client:
+            self._read_client()
 
     # Time
 
-    def _expect_within(self, seconds: float) -> None:
-        """The next step has to happen in time."""
-        self._time_of_step = time.monotonic() + seconds
-        self._set_alarm()
+    def idle_at(self) -> float:
+        """See Deadlines."""
+        relay = self._relay
+        if relay is not None:
+            return relay.active + self._service.proxytimeout
+        return self.heard + self._service.idletimeout
 
-    def _set_alarm(self) -> None:
-        """Asks the wheel for the earliest deadline, unless it calls earlier anyway."""
-        if self._ending:
-            return
-        earliest = min(self._time_to_log_in, self._time_of_step, self._time_of_session, self._time_of_idling())
-        if earliest < self._wakes:
-            self._wakes = earliest
-            self._shop.wheel.put(self, earliest)
+    def expired(self, what: str) -> None:
+        """See Deadlines.
 
-    def _time_of_idling(self) -> float:
-        if self._relay is not None:
-            return self._relay.active + self._service.proxytimeout
-        return self._heard + self._service.idletimeout
+        A deadline closes without a word (RFC 1939 section 3); only a step has another way to go on.
+        """
+        if what == "step":
+            self._step_expired()
+        elif what == "idle":
+            self.end("idle_timeout" if self._relay is None else "proxy_timeout")
+        else:
+            self.end(_EXPIRED[what])
 
-    def on_time(self, now: float) -> None:
-        """See supervisor.wheel.Timed. A deadline closes without a word (RFC 1939 section 3)."""
-        self._wakes = _NEVER
-        if now >= self._time_of_step:
-            self._time_of_step = _NEVER
-            self._guarded(self._step_timed_out)
-        elif now >= self._time_to_log_in:
-            self._over("auth_timeout")
-        elif now >= self._time_of_session:
-            self._over("session_timeout")
-        elif now >= self._time_of_idling():
-            self._over("idle_timeout" if self._relay is None else "proxy_timeout")
-        if not self._ending:
-            self._show()
-            self._set_alarm()
-
-    def _step_timed_out(self) -> None:
-        if self._machine.phase is Phase.ENDED:
-            self._over(self._last_ending)
-            return
-        if self._check is not None:
+    def _step_expired(self) -> None:
+        if self._last_ending:
+            self.end(self._last_ending)
+        elif self._check is not None:
             self._check.close()
             self._checked(None, "no answer in time")
-            return
-        todo = self._machine.step_timed_out()
-        self._leave_backend()
-        self._do(todo)
+        elif self._leg is not None:
+            reason = self._leg.describe_silence()
+            self._leave_backend()
+            self.backend_broke(reason)
+        else:
+            self._do(self.machine.decided, CannotTell("no answer in time"))
 
-    # The table and the log
+    # The table, and the end
 
-    def _show(self) -> None:
-        """Writes the row, if something is new."""
-        phase = self._machine.phase
-        if phase == self._shown and phase is not Phase.RELAYING:
-            return
+    def refresh(self) -> None:
+        """Writes the row anew: how much has been passed on changes without a change of phase."""
+        self._show(self.machine.phase)
+
+    def _show(self, phase: Phase) -> None:
         self._shown = phase
-        machine, relay = self._machine, self._relay
+        machine, relay = self.machine, self._relay
+        received, sent, deletes = self.from_client, self.to_client, 0
+        if relay is not None:
+            received += relay.from_client
+            sent += relay.to_client
+            deletes = relay.watch.deletes
         self._shop.write_row(
             self._token,
             phase,
-            self._started_wall,
+            self.started_wall,
             time.time(),
             self.sid.encode(),
-            self._peer[0].encode(),
-            self._peer[1],
-            self._rules.vserv.encode(),
+            self.peer[0].encode(),
+            self.peer[1],
+            self.rules.vserv.encode(),
             machine.user.encode(),
             machine.backend.encode(),
             machine.target.encode(),
-            self._from_client + (relay.from_client if relay is not None else 0),
-            self._to_client + (relay.to_client if relay is not None else 0),
-            relay.watch.deletes if relay is not None else 0,
+            received,
+            sent,
+            deletes,
         )
 
-    def _debug(self, who: str, data: bytes) -> None:
-        for line in data.split(b"\r\n"):
-            if line and "PASS" not in self._shop.log.options and line[:5].upper() == b"PASS ":
-                line = b"PASS ****"
-            if line:
-                self._shop.log.debug("POP", who, self.sid, line=line.decode("utf-8", "replace"))
-
-    # The end
-
     def end(self, ending: str) -> None:
-        """See supervisor.workshop.Session."""
-        self._over(ending)
-
-    def _over(self, ending: str) -> None:
         """Once, for one reason: closes everything, frees the row, gives the token back, writes the story."""
-        if self._ending:
+        if self.over:
             return
-        self._ending = ending
-        loop = self._shop.loop
-        self._shop.wheel.remove(self)
+        self.over = True
+        self.no_alarm()
         if self._check is not None:
             self._check.close()
         relay = self._relay
         if relay is not None:
             relay.close()
-            self._from_client += relay.from_client
-            self._to_client += relay.to_client
-        else:
-            self._stop_reading()
-            loop.remove_reader(self._client.fd)
-            loop.remove_writer(self._client.fd)
-        self._leave_backend()
-        self._client.close()
-        self._tell_the_story(ending)
+            self.from_client += relay.from_client
+            self.to_client += relay.to_client
+        if self._leg is not None:
+            self._leg.close()
+        self.client.close_kindly()
+        tell(self._shop, self, ending)
         self._shop.release(self._token, ending)
         self._service.session_over()
-
-    def _tell_the_story(self, ending: str) -> None:
-        machine = self._machine
-        counters, shop = self._shop.counters, self._shop
-        counters[shop.cell("octets_from_clients")] += self._from_client
-        counters[shop.cell("octets_to_clients")] += self._to_client
-        shop.log(
-            messages.SESSION_END,
-            self.sid,
-            client=self._peer[0],
-            vserv=self._rules.vserv,
-            namespace=machine.namespace,
-            user=machine.user,
-            backend=machine.backend,
-            target=machine.target,
-            ending=ending,
-            seconds=round(time.monotonic() - self._started, 3),
-            received=self._from_client,
-            sent=self._to_client,
-        )
 
 
 _DEEDS: dict[type, Callable[[Session, Any], None]] = {
@@ -536,11 +426,3 @@ _DEEDS: dict[type, Callable[[Session, Any], None]] = {
     actions.Count: Session._count,
     actions.End: Session._end,
 }
-
-
-def _place(error: BaseException) -> str:
-    """File and line of an error: enough to find it, and no value that could be a secret."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else "?"

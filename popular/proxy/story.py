@@ -1,0 +1,49 @@
+"""What is written about a session: its one log line, and the debug lines of its dialogue."""
+
+import time
+from typing import TYPE_CHECKING
+
+from popular.messages import SESSION_END
+from supervisor.log import Log
+from supervisor.workshop import Workshop
+
+if TYPE_CHECKING:
+    from popular.proxy.session import Session
+
+
+def tell(shop: Workshop, session: "Session", ending: str) -> None:
+    """The whole story in one line, and the octets counted."""
+    shop.count("octets_from_clients", None, session.from_client)
+    shop.count("octets_to_clients", None, session.to_client)
+    machine = session.machine
+    shop.log(
+        SESSION_END,
+        session.sid,
+        client=session.peer[0],
+        vserv=session.rules.vserv,
+        namespace=machine.namespace,
+        user=machine.user,
+        backend=machine.backend,
+        target=machine.target,
+        ending=ending,
+        seconds=round(time.monotonic() - session.started, 3),
+        received=session.from_client,
+        sent=session.to_client,
+    )
+
+
+def debug_dialogue(log: Log, sid: str, who: str, data: bytes) -> None:
+    """Debug option POP: one entry a line. A password shows only with the option PASS."""
+    for line in data.split(b"\r\n"):
+        if line[:5].upper() == b"PASS " and "PASS" not in log.options:
+            line = b"PASS ****"
+        if line:
+            log.debug("POP", who, sid, line=line.decode("utf-8", "replace"))
+
+
+def place_of(error: BaseException) -> str:
+    """File and line of an error: enough to find it, and no value that could be a secret."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else "?"
