@@ -4,7 +4,6 @@ import contextlib
 import os
 import poplib
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,17 +17,11 @@ import pytest
 
 from metrics import pstatus
 from popular import demo
+from tests.system.site import free_port, need
 
 COMMAND = [sys.executable, "-m", "popular.demo"]
 START_SECONDS = 40
 END_SECONDS = 20
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Demo:
@@ -152,13 +145,13 @@ def test_joe_reads_his_mail(running: Demo) -> None:
     assert running.status("pproxy").view.counters()["logins"] == 1
 
 
+@pytest.mark.clients
 def test_the_command_that_it_prints(running: Demo) -> None:
     """The curl command in the announcement prints the first mail."""
     line = running.wait_for_line("curl pop3://joe")
-    if shutil.which("curl") is None:
-        assert not os.environ.get("CI"), "curl is missing"
-        pytest.skip("curl is missing")
-    done = subprocess.run([*line.split(), "-sS", "--max-time", "20"], capture_output=True, check=False, timeout=30)
+    done = subprocess.run(
+        [need("curl"), *line.split()[1:], "-sS", "--max-time", "20"], capture_output=True, check=False, timeout=30
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.replace(b"\r\n", b"\n") == demo.mail(*demo.MAILS[0])
 
