@@ -3,7 +3,7 @@
 Starts the storage server, then, round by round and workload by workload, each contestant that is installed, and
 prints the medians of all rounds and how they stand to HAProxy's figure of the same round. Loopback only; ends by
 itself; leaves no process and no file behind (but the compiled programs in tests/bench/bin, and --json FILE).
-Exit: 0 all measured, 1 a contestant failed (its row says so, the others go on), 2 usage.
+Exit: 0 all measured, 1 a contestant failed (the others go on), 2 usage, 130 or 143 interrupted.
 """
 
 import argparse
@@ -184,4 +184,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
