@@ -98,8 +98,11 @@ class Log:
             f"{message.number:04x}",
             entry["event"],
         ]
-        for key, value in entry["fields"].items():
-            parts.append(f"{key}={value}" if type(value) in (int, float) else f"{key}='{_escape(str(value))}'")
+        fields = entry["fields"]
+        # One look at all values together: hardly any entry has something to escape.
+        escape = str if _is_plain("".join([str(value) for value in fields.values()])) else _escape
+        for key, value in fields.items():
+            parts.append(f"{key}={value}" if type(value) in (int, float) else f"{key}='{escape(value)}'")
         return (" ".join(parts) + "\n").encode()
 
     def _json(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
@@ -132,12 +135,13 @@ def _open(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
-def _escape(text: str) -> str:
+def _is_plain(text: str) -> bool:
+    return len(text) <= _LONGEST_VALUE and text.isprintable() and "'" not in text and "\\" not in text
+
+
+def _escape(value: object) -> str:
     """Control, bidirectional and other unprintable characters, quotes and backslashes become escapes."""
-    text = text[:_LONGEST_VALUE]
-    if text.isprintable() and "'" not in text and "\\" not in text:
-        return text
-    return "".join(_escape_one(character) for character in text)
+    return "".join(_escape_one(character) for character in str(value)[:_LONGEST_VALUE])
 
 
 def _escape_one(character: str) -> str:

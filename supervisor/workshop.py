@@ -30,6 +30,9 @@ class Session(Protocol):
     def end(self, ending: str) -> None:
         """Ends it now, for this reason."""
 
+    def refresh(self) -> None:
+        """Writes its row if there is something new to show; called once in a while."""
+
 
 class Workshop:
     """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""

@@ -11,14 +11,13 @@ a password. Invariant: `ask` never raises an Exception.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """The user may come in. Both ids are of modules, and the same one unless a second round was needed."""
 
     route: Route
@@ -111,7 +110,7 @@ def _route_of(answer: Authenticated | Refused) -> Route:
 
 def _flagged(route: Route, flags: str) -> Route:
     new = "".join(flag for flag in flags if flag not in route.flags)
-    return replace(route, flags=route.flags + new) if new else route
+    return route._replace(flags=route.flags + new) if new else route
 
 
 class _NoAnswer(ModuleFailed):

@@ -18,7 +18,7 @@ asked from several threads at once, so it changes nothing in itself while it ans
 import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn, Protocol, TypeAlias
+from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
 _MASK = "****"
 
@@ -59,8 +59,7 @@ class Secret:
         raise TypeError("a secret is neither pickled nor copied")
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What is known of a client when it has sent its password.
 
     `client_ip` is text, IPv4 or IPv6; `protocol` is "POP3" or "POP3s"; `namespace` and `vserv` are ids.
@@ -74,8 +73,7 @@ class Question:
     vserv: str
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where a user's mail is.
 
     `target` is the mailbox for an XPOP or CXPOP backend, and the user name for a POP3 backend; None = the client's own

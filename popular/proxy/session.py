@@ -17,7 +17,7 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.protocol.mailcheck import Mail
 from popular.proxy import actions
 from popular.proxy.backend_leg import BackendLeg
-from popular.proxy.deadlines import Deadlines
+from popular.net.deadlines import Deadlines
 from popular.proxy.machine import Machine, Phase, Rules
 from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.relay import Relay
@@ -40,6 +40,8 @@ CLOSING_SECONDS = 5.0
 _EXPIRED = {"auth": "auth_timeout", "session": "session_timeout"}
 _SILENT_PHASES = frozenset({Phase.STARTING_TLS, Phase.RELAYING, Phase.ENDED})
 """In these the client is not read here."""
+_LASTING_PHASES = frozenset({Phase.GREETED, Phase.SIMULATING, Phase.RELAYING})
+"""The table shows these at once, the short ones in between when they last until the next `refresh`."""
 
 
 class Session(Deadlines):
@@ -47,6 +49,7 @@ class Session(Deadlines):
 
     __slots__ = (
         "_check",
+        "_identity",
         "_client_done",
         "_last_ending",
         "_leg",
@@ -55,6 +58,7 @@ class Session(Deadlines):
         "_service",
         "_shop",
         "_shown",
+        "_shown_at",
         "_token",
         "client",
         "from_client",
@@ -87,12 +91,14 @@ class Session(Deadlines):
         self._check: MailQuestion | None = None
         self._out = b""
         self._last_ending = ""
-        self._shown = 0
+        self._shown = Phase.ENDED
+        self._shown_at = 0.0
         self.over = False
         self.from_client = 0
         self.to_client = 0
         self.sid = shop.session_id(service.sidprefix)
         self.machine = Machine(rules, peer[0], self.sid)
+        self._identity = (self.sid.encode(), peer[0].encode(), peer[1], rules.vserv.encode())
 
     def begin(self) -> None:
         """Takes the token and greets."""
@@ -128,7 +134,7 @@ class Session(Deadlines):
             self._send(said)
         if not self.over:
             phase = self.machine.phase
-            if phase is not self._shown:
+            if phase in _LASTING_PHASES and phase is not self._shown:
                 self._show(phase)
             if self._relay is None:
                 self._mind_client(phase)
@@ -364,11 +370,14 @@ class Session(Deadlines):
     # The table, and the end
 
     def refresh(self) -> None:
-        """Writes the row anew: how much has been passed on changes without a change of phase."""
-        self._show(self.machine.phase)
+        """See supervisor.workshop.Session."""
+        phase = self.machine.phase
+        if phase is not self._shown or (self._relay is not None and self._relay.active > self._shown_at):
+            self._show(phase)
 
     def _show(self, phase: Phase) -> None:
         self._shown = phase
+        self._shown_at = time.monotonic()
         machine, relay = self.machine, self._relay
         received, sent, deletes = self.from_client, self.to_client, 0
         if relay is not None:
@@ -380,10 +389,7 @@ class Session(Deadlines):
             phase,
             self.started_wall,
             time.time(),
-            self.sid.encode(),
-            self.peer[0].encode(),
-            self.peer[1],
-            self.rules.vserv.encode(),
+            *self._identity,
             machine.user.encode(),
             machine.backend.encode(),
             machine.target.encode(),
@@ -407,7 +413,10 @@ class Session(Deadlines):
             self.to_client += relay.to_client
         if self._leg is not None:
             self._leg.close()
-        self.client.close_kindly()
+        if ending == "quit":
+            self.client.close()
+        else:
+            self.client.close_kindly()
         tell(self._shop, self, ending)
         self._shop.release(self._token, ending)
         self._service.session_over()

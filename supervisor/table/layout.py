@@ -184,27 +184,31 @@ def read_header(data: Any) -> Header:
     if version != VERSION:
         raise WrongFormat(f"state file of version {version}; this program reads version {VERSION}")
     header_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
-    described = json.loads(bytes(data[_HEADER.size : _HEADER.size + length]))
-    layout = Layout(
+    described = bytes(data[_HEADER.size : _HEADER.size + length])
+    try:
+        layout = _described(program, described, block_count, row_count)
+        computed = (layout.header_size, layout.block_size, layout.row_size, layout.cell_size)
+    except (ValueError, LookupError, TypeError, AttributeError, struct.error, RecursionError):
+        raise WrongFormat("the state file's description makes no sense") from None
+    if computed != (header_size, block_size, row_size, cell_size):
+        raise WrongFormat("the state file's sizes do not agree with its description")
+    if len(data) < layout.size:
+        raise WrongFormat("the state file is cut short")
+    return Header(layout, boot_time, pid)
+
+
+def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
+    described = json.loads(text)
+    return Layout(
         program,
         _rows(Column, described["columns"]),
         _rows(Counter, described["counters"]),
         tuple(described["gauges"]),
         tuple(described["states"]),
         tuple(described["endings"]),
-        block_count,
-        row_count,
+        blocks,
+        rows,
     )
-    if (layout.header_size, layout.block_size, layout.row_size, layout.cell_size) != (
-        header_size,
-        block_size,
-        row_size,
-        cell_size,
-    ):
-        raise WrongFormat("the state file's sizes do not agree with its description")
-    if len(data) < layout.size:
-        raise WrongFormat("the state file is cut short")
-    return Header(layout, boot_time, pid)
 
 
 def _rows(kind: type[Any], values: Sequence[Sequence[Any]]) -> tuple[Any, ...]:

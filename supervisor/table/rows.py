@@ -17,6 +17,8 @@ from supervisor.table.layout import FREE, Layout
 
 _CHECK_AT = 8
 _COLUMNS_AT = 12
+_MOST_LOOKS = 100
+"""A reader that is interrupted while it copies can find both cells torn by a busy writer: then it looks again."""
 
 
 class RowWriter:
@@ -84,11 +86,17 @@ class RowReader:
         return [row for row in found if row is not None]
 
     def _newest(self, row: int) -> Sequence[Any] | None:
-        layout = self._layout
-        start = layout.row_offset(row)
-        copy = bytes(self._map[start : start + layout.row_size])
+        start = self._layout.row_offset(row)
+        for _ in range(_MOST_LOOKS):
+            copy = bytes(self._map[start : start + self._layout.row_size])
+            values = self._newest_in(copy)
+            if values is not None or not any(copy):
+                return values
+        return None
+
+    def _newest_in(self, copy: bytes) -> Sequence[Any] | None:
         best_serial, best = 0, None
-        for cell in (0, layout.cell_size):
+        for cell in (0, self._layout.cell_size):
             end = cell + _COLUMNS_AT + self._struct.size
             serial = int.from_bytes(copy[cell : cell + _CHECK_AT], "little")
             check = int.from_bytes(copy[cell + _CHECK_AT : cell + _COLUMNS_AT], "little")

@@ -69,9 +69,14 @@ class Segment:
         self.block(0)[self._gauge_cells[name]] = value
 
     def free_row(self, row: int, pid: int) -> None:
-        """Marks a row as free on behalf of `pid`."""
+        """Marks a row as free on behalf of `pid`, after its last writer died.
+
+        Writes both cells: the dead may have left one of them half written, and the next writer would begin with the
+        other one.
+        """
         blank = [b"" if column.form.endswith("s") else 0 for column in self.layout.columns[4:]]
-        self.rows.write(row, FREE, pid, 0.0, 0.0, *blank)
+        for _cell in range(2):
+            self.rows.write(row, FREE, pid, 0.0, 0.0, *blank)
 
 
 def remove(name: str) -> None:

@@ -10,32 +10,34 @@ The raising of `maxsession` is the writing of more tokens; that is why it can on
 """
 
 import fcntl
+import mmap
 import os
 import termios
 from collections.abc import Iterable, Mapping, Set
 
 TOKEN_SIZE = 4
-MOST_TOKENS = (1 << 20) // TOKEN_SIZE
-"""What the largest pipe holds that an ordinary user may have (/proc/sys/fs/pipe-max-size)."""
+_PAGE = mmap.PAGESIZE
+MOST_TOKENS = ((1 << 20) - _PAGE) // TOKEN_SIZE
+"""What the largest pipe holds that an ordinary user may have (/proc/sys/fs/pipe-max-size), see TokenPipe."""
 
 
 class TokenPipe:
     """The pipe of free tokens. Both ends are non-blocking and inherited by all workers."""
 
     def __init__(self, most: int) -> None:
-        """`most`: how many tokens there may ever be (sessionlimit), 1 to MOST_TOKENS. Raises OSError."""
+        """`most`: how many tokens there may ever be (sessionlimit), 1 to MOST_TOKENS. Raises OSError.
+
+        A page more than the tokens need: what was read of the pipe's first page is not free again until all of it is.
+        """
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        if most * TOKEN_SIZE > fcntl.fcntl(self.read_end, fcntl.F_GETPIPE_SZ):
-            fcntl.fcntl(self.read_end, fcntl.F_SETPIPE_SZ, most * TOKEN_SIZE)
+        room = most * TOKEN_SIZE + _PAGE
+        if room > fcntl.fcntl(self.read_end, fcntl.F_GETPIPE_SZ):
+            fcntl.fcntl(self.read_end, fcntl.F_SETPIPE_SZ, room)
 
     def put(self, tokens: Iterable[int]) -> None:
-        """Puts tokens into the pipe.
-
-        Whole tokens only: a write never splits one, because pipe pages are multiples of four.
-        """
-        data = b"".join(wire(token) for token in tokens)
-        while data:
-            data = data[os.write(self.write_end, data) :]
+        """Puts tokens into the pipe, one by one: a longer write may leave a page partly empty, and then not all fit."""
+        for token in tokens:
+            os.write(self.write_end, wire(token))
 
     def count(self) -> int:
         """How many tokens lie in the pipe now."""

@@ -49,7 +49,7 @@ static PyObject *check(PyObject *self, PyObject *question)
     PyObject *contract = ((Fixed *) self)->contract, *answer = NULL;
     PyObject *user = PyObject_GetAttrString(question, "user");
     PyObject *route = user ? PyObject_CallMethod(contract, "Route", "sO", "compiled", user) : NULL;
-    if (route) answer = PyObject_CallMethod(contract, "Authenticated", "O", route);
+    if (route) answer = PyObject_CallMethod(contract, "Authenticated", "(O)", route);
     Py_XDECREF(user); Py_XDECREF(route);
     return answer;
 }
