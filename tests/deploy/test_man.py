@@ -1,0 +1,116 @@
+"""The manual pages: as the tables say, complete, and proper troff."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.man import __main__ as writer
+from deploy.man.pages import folded, messages, pages
+from popular.messages import POPULAR_MESSAGES
+from popular.pdm import loader
+from popular.proxy.program import PROGRAM
+from popular.store.messages import STORE_MESSAGES
+from supervisor.messages import SUPERVISOR_MESSAGES
+from tests.system.site import need
+
+HERE = Path(writer.__file__).parent
+PAGES = pages()
+
+
+def plain(name: str) -> str:
+    """A page without troff's escapes and line ends."""
+    return re.sub(r"\s+", " ", PAGES[name].replace("\\-", "-").replace("\\e", "\\").replace("\\&", ""))
+
+
+def test_committed_pages_are_what_the_tables_say() -> None:
+    """`make man` would change nothing."""
+    assert writer.stale() == [], "run `make man` and commit"
+
+
+def test_a_stale_page_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is missing, edited, or no longer made is found, and written anew or removed."""
+    monkeypatch.setattr(writer, "HERE", tmp_path)
+    monkeypatch.setattr("sys.argv", ["deploy.man"])
+    assert writer.stale() == sorted(PAGES)
+    assert writer.main() == 0
+    assert writer.stale() == []
+    (tmp_path / "pproxy.8").write_text("edited")
+    (tmp_path / "old.1").write_text("gone")
+    assert writer.stale() == ["old.1", "pproxy.8"]
+    assert writer.main() == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(PAGES)
+
+
+@pytest.mark.clients
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_mandoc_finds_no_fault(name: str) -> None:
+    """Not even one of style."""
+    done = subprocess.run(
+        [need("mandoc"), "-Tlint"], input=PAGES[name], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_every_command_has_a_page() -> None:
+    """Each entry point of the package has a page of its own."""
+    scripts = (HERE.parents[1] / "pyproject.toml").read_text().split("[project.scripts]")[1].split("\n\n")[0]
+    commands = re.findall(r"^([\w-]+) = ", scripts, flags=re.MULTILINE)
+    assert len(commands) >= 8
+    documented = {name.rpartition(".")[0] for name in PAGES}
+    assert set(commands) - documented == set()
+
+
+def test_references_lead_somewhere() -> None:
+    """Each page named under SEE ALSO, or in a text, is one that there is (or the system's)."""
+    foreign = {"crypt(3)", "listen(2)"}
+    there = {re.sub(r"(.*)\.(\d)", r"\1(\2)", name) for name in PAGES}
+    for name in PAGES:
+        named = set(re.findall(r"[a-z-]+\(\d\)", plain(name).replace("\\fB", "").replace("\\fR", "")))
+        assert named - there - foreign == set(), name
+
+
+def test_variables_and_sentences_of_pproxy() -> None:
+    """Each variable, sentence and debug option has its paragraph."""
+    text = plain("pproxy-control.7")
+    for word in [
+        *(row.name for row in PROGRAM.variables),
+        *(row.usage for row in PROGRAM.sentences),
+        *PROGRAM.debug_options,
+    ]:
+        assert f".TP \\fB{word}\\fR" in text, word
+
+
+def test_modules_of_the_package() -> None:
+    """Each module that comes with the package is explained."""
+    there = {path.stem.removeprefix("libpdm_") for path in Path(loader.__file__).parent.glob("libpdm_*.py")}
+    named = set(re.findall(r"\.TP \\fB(\w+) \[?[A-Z]+", plain("pproxy-control.7").split('"MODULES"')[1]))
+    assert named == there
+
+
+def test_every_message_is_listed() -> None:
+    """popular-log(7) has number, level, name and help of each message."""
+    text = plain("popular-log.7")
+    for message in (*SUPERVISOR_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES):
+        assert f".TP \\fB{message.number:04x} {message.level} {message.name}\\fR" in text
+        assert message.help in text
+    for ending in PROGRAM.endings:
+        assert f".TP \\fB{ending}\\fR" in text
+
+
+def test_a_number_means_one_thing() -> None:
+    """Messages of different programs that share a number share level and name too (the manual: never reused)."""
+    for number, rows in messages().items():
+        assert len({(row.level, row.name) for row in rows}) == 1, f"{number:04x}"
+
+
+def test_folding() -> None:
+    """Long text is broken, but neither examples nor tags; no piece begins with what troff would obey."""
+    long = "word " * 30 + ".dot " * 30
+    page = folded(f".TP\n{long}\n{long}\n.nf\n{long}\n.fi\n")
+    lines = page.splitlines()
+    assert lines[1] == long
+    assert lines[lines.index(".nf") + 1] == long
+    assert all(len(line) <= 81 for line in lines if line.strip() != long.strip())
+    assert not [line for line in lines if line.startswith(".dot")]
