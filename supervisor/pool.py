@@ -156,8 +156,9 @@ class Pool:
         worker.lifeline.close()
         self.workers.remove(worker)
         cells = self._segment.block(worker.block)
-        cells[_PID] = cells[_HAND] = 0
+        cells[_PID] = 0
         self.on_death(worker, code)
+        cells[_HAND] = 0  # the master has looked for a token in it
         worker.process.close()
         if self.refilling:
             self._arrange_successor(worker)

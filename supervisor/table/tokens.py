@@ -66,13 +66,25 @@ def wire(token: int) -> bytes:
 
 
 def lost(
-    tokens: Iterable[int], in_pipe: Set[int], in_hands: Set[int], owners: Mapping[int, int], living: Set[int]
+    tokens: Iterable[int],
+    in_pipe: Set[int],
+    in_hands: Set[int],
+    owners: Mapping[int, int],
+    living: Set[int],
+    dropped: int | None = None,
 ) -> list[int]:
     """The tokens that died with a worker, out of all that were ever issued.
 
     `in_pipe` must be taken out of the pipe first, then `in_hands` (of living workers) looked at, then `owners` (who
     last wrote each row): a token moves pipe → hand → row → pipe, so one that is looked for in this order and not
     found has no living holder. A row last written by a living worker is in good hands even if it says "free": that
-    worker is about to put the token back, or has done so.
+    worker is about to put the token back, or has done so. Only the token in the dead worker's hand, `dropped`, is lost
+    whoever wrote its row: the dead one had not come to write it.
+
+    This holds because a hand is emptied after its token's row was written, and before the token goes back.
     """
-    return [token for token in tokens if token not in in_pipe and token not in in_hands and owners[token] not in living]
+    return [
+        token
+        for token in tokens
+        if token == dropped or (token not in in_pipe and token not in in_hands and owners[token] not in living)
+    ]

@@ -1,0 +1,210 @@
+"""Rows: two cells, one writer, readers that never see half of anything."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from supervisor.table.layout import FREE
+from supervisor.table.rows import Row
+from supervisor.table.segment import Segment, remove
+from tests.table import sample
+
+PID = 4711
+KILLS = 120
+READS = 20_000
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    """A table of four rows, in shared memory."""
+    name = f"/popular-test-rows-{os.getpid()}"
+    yield Segment.create(name, sample.layout())
+    remove(name)
+
+
+def test_a_row_that_was_never_written_is_free(segment: Segment) -> None:
+    """A fresh table has no session and no owner."""
+    assert segment.reader.read(0) is None
+    assert segment.reader.owner(0) == 0
+    assert segment.reader.rows() == []
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(0, 3),
+    st.integers(1, 255),
+    st.integers(0, (1 << 32) - 1),
+    st.floats(0, 2e9),
+    st.binary(max_size=40),
+    st.integers(0, (1 << 64) - 1),
+    st.integers(0, 65535),
+)
+def test_a_row_is_read_as_it_was_written(
+    segment: Segment, row: int, state: int, pid: int, since: float, sid: bytes, octets: int, port: int
+) -> None:
+    """Every column comes back; text is cut to its width and is text whatever its octets were."""
+    segment.rows.write(row, state, pid, 1.0, since, sid, octets, port)
+
+    read = segment.reader.read(row)
+
+    assert read is not None
+    text = sid[:16].rstrip(b"\0").decode("utf-8", "replace")
+    expected = {"state": state, "pid": pid, "started": 1.0, "since": since, "sid": text, "octets": octets, "port": port}
+    assert read == Row(row, expected)
+    assert segment.reader.owner(row) == pid
+
+
+def test_the_last_writing_counts(segment: Segment) -> None:
+    """Ten writings of one row: the reader always has the newest; its neighbours are not touched."""
+    for count in range(10):
+        segment.rows.write(1, 1, PID, 0.0, 0.0, b"s", count, 0)
+        read = segment.reader.read(1)
+        assert read is not None
+        assert read.columns["octets"] == count
+    assert [row.number for row in segment.reader.rows()] == [1]
+
+
+def test_a_freed_row_still_tells_who_freed_it(segment: Segment) -> None:
+    """A free row is no session, but the audit of the tokens must know its last writer."""
+    segment.rows.write(2, 1, PID, 0.0, 0.0, b"s", 1, 1)
+    segment.rows.write(2, FREE, PID, 0.0, 0.0, b"", 0, 0)
+
+    assert segment.reader.read(2) is None
+    assert segment.reader.owner(2) == PID
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_torn_cell_leaves_the_other_one(segment: Segment, data: st.DataObject) -> None:
+    """A writer that is killed in the middle: whatever part of the new cell had arrived, the row is read as it was."""
+    layout = segment.layout
+    segment.rows.write(0, 1, PID, 0.0, 0.0, b"old", 1, 1)
+    before = bytes(segment.map[layout.row_offset(0) : layout.row_offset(1)])
+    segment.rows.write(0, 2, PID, 0.0, 0.0, b"new", 1 << 60, 65535)
+    after = bytes(segment.map[layout.row_offset(0) : layout.row_offset(1)])
+    arrived = data.draw(st.integers(0, layout.row_size))
+    torn = after[:arrived] + before[arrived:]
+
+    segment.map[layout.row_offset(0) : layout.row_offset(1)] = torn
+
+    read = segment.reader.read(0)
+    assert read is not None
+    assert read.columns["sid"] == ("new" if torn == after else "old")
+
+
+def test_any_damage_to_the_newest_cell_is_noticed(segment: Segment) -> None:
+    """Each single octet of the newest cell, changed in turn: the reader falls back to the cell before."""
+    layout = segment.layout
+    start = layout.row_offset(3)
+    segment.map[start : start + layout.row_size] = bytes(layout.row_size)
+    segment.rows.write(3, 1, PID, 0.0, 0.0, b"old", 1, 1)
+    segment.rows.write(3, 1, PID, 0.0, 0.0, b"new", 2, 2)
+    newest = start + layout.cell_size
+    for position in range(newest, newest + 12 + layout.cell_struct.size):
+        segment.map[position] ^= 0x55
+        read = segment.reader.read(3)
+        assert read is not None
+        assert read.columns["sid"] == "old", f"octet {position - newest}"
+        segment.map[position] ^= 0x55
+
+
+def test_freeing_a_dead_writers_row_mends_both_cells(segment: Segment) -> None:
+    """Behind a torn cell the next writer may be torn too: after the master freed the row, both cells are good."""
+    layout = segment.layout
+    segment.rows.write(0, 1, PID, 0.0, 0.0, b"old", 1, 1)
+    segment.rows.write(0, 2, PID, 0.0, 0.0, b"new", 2, 2)
+    start = layout.row_offset(0)
+    for cell in (start, start + layout.cell_size):
+        serial = bytes(segment.map[cell : cell + 8])
+        segment.map[cell + 8] ^= 1  # torn
+        segment.free_row(0, PID + 1)
+        for mended in (start, start + layout.cell_size):
+            assert bytes(segment.map[mended : mended + 8]) > bytes(8)
+            kept = segment.map[mended + 8]
+            segment.map[mended + 8] ^= 1
+            assert segment.reader.owner(0) == PID + 1
+            segment.map[mended + 8] = kept
+        assert bytes(segment.map[cell : cell + 8]) != serial
+
+
+# Real processes
+
+
+def _forked(work: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    return pid
+
+
+def _hammer(segment: Segment, first: int, step: int) -> Callable[[], None]:
+    """Writes rows without end, every column from one number, so that a mixture can be told."""
+
+    def work() -> None:
+        signal.alarm(60)
+        number = first
+        while True:
+            number += step
+            segment.rows.write(0, 1 + number % 2, number, float(number), float(number), b"%016d" % number, number, 7)
+
+    return work
+
+
+def _assert_whole(row: Row | None) -> int:
+    assert row is not None, "a row that is written all the time is never free"
+    number = int(row.columns["pid"])
+    expected = {
+        "state": 1 + number % 2,
+        "pid": number,
+        "started": float(number),
+        "since": float(number),
+        "sid": f"{number:016}",
+        "octets": number,
+        "port": 7,
+    }
+    assert row.columns == expected
+    return number
+
+
+def test_a_reader_beside_a_hammering_writer_sees_whole_rows(segment: Segment) -> None:
+    """Twenty thousand reads of a row that another process writes without a pause: each is whole, and never older."""
+    child = _forked(_hammer(segment, 0, 1))
+    try:
+        deadline = time.monotonic() + 10
+        while segment.reader.read(0) is None:
+            assert time.monotonic() < deadline
+        newest = 0
+        for _ in range(READS):
+            number = _assert_whole(segment.reader.read(0))
+            assert number >= newest
+            newest = number
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert newest > 1000, "the writer wrote beside us"
+
+
+def test_writers_killed_at_random_leave_a_whole_row(segment: Segment) -> None:
+    """120 writers are killed at random moments: the row is whole after each, and the next writer takes over from it."""
+    dice = random.Random(20011204)
+    segment.rows.write(0, 1, 0, 0.0, 0.0, b"%016d" % 0, 0, 7)
+    seen = set()
+    for kill in range(KILLS):
+        child = _forked(_hammer(segment, 1_000_000 * kill, 1))
+        time.sleep(dice.uniform(0.0, 0.006))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        number = _assert_whole(segment.reader.read(0))
+        seen.add(number // 1_000_000)
+        segment.free_row(0, 2 * number)
+        segment.rows.write(0, 1 + number % 2, number, float(number), float(number), b"%016d" % number, number, 7)
+    assert len(seen) > KILLS // 2, "most writers came to write before they were killed"
