@@ -14,7 +14,6 @@ Exit codes: 0 shown, 1 the state file cannot be read or is none, 2 bad command l
 import argparse
 import json
 import os
-import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -85,8 +84,6 @@ def take(paths: Sequence[Path], rows: Rows = ALL_ROWS) -> Snapshot:
             raise Unreadable(f"{path}: {error.strerror or error}") from None
         except WrongFormat as error:
             raise Unreadable(f"{path}: {error}") from None
-        except (ValueError, KeyError, TypeError, struct.error):
-            raise Unreadable(f"{path}: the state file's description of itself is damaged") from None
         return _snapshot(path, view, rows)
     raise Unreadable(f"no such file: {' or '.join(map(str, paths))} (is the program running?)")
 
