@@ -48,6 +48,7 @@ class Changes:
 
     def __init__(self, program: Program, first: Config, loop: Loop, pool: Pool, listeners: Listeners) -> None:
         self.running = first
+        self._last_tried = first.generation
         self._program = program
         self._loop = loop
         self._pool = pool
@@ -58,7 +59,9 @@ class Changes:
     def begin(self, config: Config, seed: bytes, done: Done) -> None:
         """Starts a change; to be called only when the one before is done."""
         assert self._change is None
-        config = replace(config, generation=self.running.generation + 1)
+        # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
+        self._last_tried += 1
+        config = replace(config, generation=self._last_tried)
         missing = self._listeners.missing(self._program.listeners(config))
         try:
             self._listeners.open(missing, config.variables["backlog"])

@@ -115,7 +115,8 @@ class Clerk:
                 self._answer(job, outcome)
             else:
                 self._refuse(job, reason)
-            if self._waiting and not self._changing:
+            # One that has become wrong meanwhile is refused at once, and it is the next one's turn.
+            while self._waiting and not self._changing:
                 self._work(self._waiting.popleft())
 
         self._changes.begin(outcome.config, outcome.seed, done)

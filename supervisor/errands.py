@@ -9,6 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+from supervisor import signals
 from supervisor.control.facts import Errand, Finding, run
 from supervisor.loop import READ, Loop
 
@@ -30,7 +31,8 @@ class Errands:
         """Runs an errand; `done(finding)` is called once."""
         receiver, sender = _fork.Pipe(duplex=False)
         child = _fork.Process(target=self._go, args=(errand, sender), daemon=True)
-        child.start()
+        with signals.held_back():
+            child.start()
         sender.close()
         self._running.add(child)
         limit = self._loop.after(LONGEST_SECONDS, child.kill)
@@ -48,6 +50,7 @@ class Errands:
 
     def _go(self, errand: Errand, sender: "Connection[Any, Any]") -> None:
         self._in_child({sender.fileno()})
+        signals.let_come()
         sender.send_bytes(pickle.dumps(run(errand)))
 
     def stop(self) -> None:

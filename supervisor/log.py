@@ -11,7 +11,6 @@ import json
 import os
 import pwd
 import socket
-import sys
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +22,7 @@ from supervisor.messages import DEBUG, Message
 _LONGEST_VALUE = 512
 
 STANDARD_ERROR = "-"
+_STANDARD_ERROR_FD = 2
 
 
 class Log:
@@ -41,7 +41,7 @@ class Log:
         self._second = -1
         self._stamp = ""
         self._fd = _open(path)
-        self._pid = os.getpid()
+        self.after_fork()
         render: Any = self._text if form == "text" else self._json
         self._entry = structlog.wrap_logger(
             self,
@@ -71,7 +71,7 @@ class Log:
         fd = _open(path or self.path)
         old, self._fd = self._fd, fd
         self.path = path or self.path
-        if old > 2:
+        if old != _STANDARD_ERROR_FD:
             os.close(old)
 
     def give_to(self, user: pwd.struct_passwd) -> None:
@@ -82,28 +82,22 @@ class Log:
     def after_fork(self) -> None:
         """In a child: the same file, another pid."""
         self._pid = os.getpid()
+        self._who = f" {self._host} {self.program} {self._pid} "
 
     def fileno(self) -> int:
         return self._fd
 
     def _text(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
-        message = entry["message"]
-        parts = [
-            self._time(),
-            self._host,
-            self.program,
-            str(self._pid),
-            entry["sid"],
-            message.level,
-            f"{message.number:04x}",
-            entry["event"],
-        ]
+        message: Message = entry["message"]
         fields = entry["fields"]
+        head = f"{self._time()}{self._who}{entry['sid']} {message.level} {message.number:04x} {entry['event']}"
         # One look at all values together: hardly any entry has something to escape.
         escape = str if _is_plain("".join([str(value) for value in fields.values()])) else _escape
-        for key, value in fields.items():
-            parts.append(f"{key}={value}" if type(value) in (int, float) else f"{key}='{escape(value)}'")
-        return (" ".join(parts) + "\n").encode()
+        said = [
+            f" {key}={value}" if type(value) in (int, float) else f" {key}='{escape(value)}'"
+            for key, value in fields.items()
+        ]
+        return f"{head}{''.join(said)}\n".encode()
 
     def _json(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
         message = entry["message"]
@@ -131,7 +125,7 @@ class Log:
 
 def _open(path: str) -> int:
     if path == STANDARD_ERROR:
-        return sys.stderr.fileno()
+        return _STANDARD_ERROR_FD
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor import messages
+from supervisor import messages, signals
 from supervisor.lifeline import Born, Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.loop import READ, WRITE, Loop
@@ -75,7 +75,9 @@ class Pool:
         inheritance = self.inherit(slot, block, theirs)
         held = _open_descriptors()
         process = _fork.Process(target=self._be_born, args=(inheritance, held), daemon=False)
-        process.start()
+        # A signal to the child before it has let go of the master's wake-up pipe would come to the master as a wish.
+        with signals.held_back():
+            process.start()
         theirs.close()
         worker = Worker(slot, block, process, Lifeline(ours))
         self._take_block(worker)
@@ -94,6 +96,7 @@ class Pool:
         }
         own |= {listening.fileno() for listening in inheritance.listeners.values()}
         self.in_child(own | (_open_descriptors() - held))
+        signals.let_come()
         live(inheritance)
 
     def _free_block(self) -> int:

@@ -15,6 +15,8 @@ import hashlib
 import os
 import pwd
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from supervisor.table import segment
@@ -36,10 +38,11 @@ class RunDirectory:
         self.control_path: Path | None = None
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.lock_fd, self.instance = self._take_lock()
+            with self._alone():
+                self.lock_fd, self.instance = self._take_lock()
+                self._remove_orphans()
         except OSError as error:
             raise CannotStart(f"run directory {path}: {error.strerror or error}") from None
-        self._remove_orphans()
 
     @property
     def segment_name(self) -> str:
@@ -50,6 +53,16 @@ class RunDirectory:
         place = self.path.stat()
         key = hashlib.sha256(f"{place.st_dev}:{place.st_ino}:{self.path.resolve()}".encode()).hexdigest()[:12]
         return f"/popular-{self.name}-{key}-{instance}"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else looks for a place in the directory meanwhile: a socket that is not served yet seems dead."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def _lock_path(self, instance: int) -> Path:
         return self.path / f"{self.name}.{instance}.lock"
@@ -91,18 +104,22 @@ class RunDirectory:
     def open_control_socket(self) -> socket.socket:
         """Binds and publishes the control socket, mode 0600. Raises CannotStart."""
         control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            with self._alone():
+                self.control_path = self._bind_first_free(control)
+                self._publish(f"{self.name}.ctrl", self.control_path.name)
+        except OSError as error:
+            control.close()
+            raise CannotStart(f"control socket in {self.path}: {error.strerror or error}") from None
+        return control
+
+    def _bind_first_free(self, control: socket.socket) -> Path:
         for suffix in ("", *(f"-{number}" for number in range(2, _MOST_INSTANCES + 2))):
             path = self.path / f"{self.name}.{os.getpid()}{suffix}.ctrl"
-            if _answers(path):
-                continue
-            try:
+            if not _answers(path):
                 _bind_private(control, path)
-            except OSError as error:
-                raise CannotStart(f"control socket {path}: {error.strerror or error}") from None
-            self.control_path = path
-            self._publish(f"{self.name}.ctrl", path.name)
-            return control
-        raise CannotStart(f"{self.path}: no free name for a control socket")
+                return path
+        raise OSError("no free name")
 
     def give_to(self, user: pwd.struct_passwd) -> None:
         """Makes the directory and the lock the user's, before root is given up."""
@@ -112,7 +129,7 @@ class RunDirectory:
     def publish_state(self) -> None:
         """Leads readers to the table, and writes the pid file."""
         self._publish(f"{self.name}.state", str(segment.path_of(self.segment_name)))
-        fresh = self.path / f".{self.name}.pid.{os.getpid()}"
+        fresh = self.path / f".{self.name}.pid.{os.getpid()}.{self.instance}"
         fresh.write_text(f"{os.getpid()}\n")
         fresh.replace(self.path / f"{self.name}.pid")
 

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from supervisor.loop import READ, Loop
 
@@ -15,6 +16,7 @@ SHUTDOWNS = {
 """What each signal to the master asks for (the manual's chapter on signals)."""
 
 REOPEN = signal.SIGHUP
+_HANDLED = (*SHUTDOWNS, REOPEN)
 
 
 class Wishes:
@@ -25,7 +27,7 @@ class Wishes:
         self._grant = grant
         self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        for number in (*SHUTDOWNS, REOPEN):
+        for number in _HANDLED:
             signal.signal(number, lambda _number, _frame: None)
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         loop.watch(self._read_end, READ, self._look)
@@ -40,8 +42,23 @@ class Wishes:
                 self._grant(signal.Signals(number))
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Around a fork: signals wait, in the child until it has forgotten the master's handlers (`let_come`)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def forget_in_child() -> None:
     """A forked child starts with the default of every signal that the master handles."""
     signal.set_wakeup_fd(-1)
-    for number in (*SHUTDOWNS, REOPEN):
+    for number in _HANDLED:
         signal.signal(number, signal.SIG_DFL)
+
+
+def let_come() -> None:
+    """In the child: what was held back comes now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)

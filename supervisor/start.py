@@ -11,10 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from supervisor.rundir import CannotStart
+
 if TYPE_CHECKING:
     from supervisor.master import Master
 
 EXIT_FAULTY = 1
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise CannotStart(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise CannotStart(f"{path}: octet {error.start + 1} is not UTF-8") from None
 
 
 class Daemon:
@@ -36,27 +47,31 @@ class Daemon:
             os._exit(report[0] if report else EXIT_FAULTY)
         os.close(read_end)
         os.setsid()
+        # The workers, too, must let go of the terminal, and they are born before the report. So only this process keeps
+        # a way to it, for messages, until then.
+        sys.stderr = os.fdopen(os.dup(2), "w")
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        os.close(null)
         return cls(write_end)
 
     def report(self, code: int) -> None:
         """Lets the started process exit, and lets go of its terminal."""
         os.write(self._write_end, bytes([code]))
         os.close(self._write_end)
-        if code == 0:
-            null = os.open(os.devnull, os.O_RDWR)
-            for standard in (0, 1, 2):
-                os.dup2(null, standard)
-            os.close(null)
+        sys.stderr.close()
+        sys.stderr = sys.__stderr__
 
 
 class StartConfiguration:
     """An rc file, applied line by line."""
 
     def __init__(self, path: Path | None, daemon: Daemon | None) -> None:
-        """Raises OSError if the file cannot be read, UnicodeDecodeError if it is not text."""
+        """Raises CannotStart if the file cannot be read or is not text."""
         self._path = path
         self._daemon = daemon
-        text = path.read_text() if path is not None else ""
+        text = _read(path) if path is not None else ""
         self._lines = [
             (number, line)
             for number, line in enumerate(text.splitlines(), start=1)
@@ -64,20 +79,28 @@ class StartConfiguration:
         ]
 
     def apply(self, master: "Master") -> None:
-        """Begins with the first line; each answer leads to the next one."""
-        if not self._lines:
-            if self._daemon is not None:
-                self._daemon.report(0)
-            return
-        number, line = self._lines.pop(0)
+        """Says one line after the other, each when the one before is answered."""
+        while self._lines:
+            number, line = self._lines.pop(0)
+            answers: list[bool] = []
+            at_once = True
 
-        def answered(done: bool, text: str, _lines: Sequence[str]) -> None:
-            if done:
-                self.apply(master)
-            else:
-                self._give_up(master, number, text)
+            def answered(
+                done: bool, text: str, _lines: Sequence[str], number: int = number, answers: list[bool] = answers
+            ) -> None:
+                answers.append(done)
+                if not done:
+                    self._lines.clear()
+                    self._give_up(master, number, text)
+                elif not at_once:
+                    self.apply(master)
 
-        master.clerk.conduct(line, os.getuid(), answered)
+            master.clerk.conduct(line, os.getuid(), answered)
+            at_once = False
+            if not answers:
+                return
+        if self._daemon is not None and master.exit_code == 0:
+            self._daemon.report(0)
 
     def _give_up(self, master: "Master", number: int, text: str) -> None:
         print(f"{self._path}:{number}: {text}", file=sys.stderr, flush=True)

@@ -45,6 +45,8 @@ class LineBuffer:
         Raises NullByte, LineTooLong.
         """
         held = self._bytes
+        if not held:
+            return None
         end = held.find(b"\n", 0, self.limit)
         if end < 0:
             if b"\0" in held[: self.limit]:

@@ -40,7 +40,7 @@ CLOSING_SECONDS = 5.0
 _EXPIRED = {"auth": "auth_timeout", "session": "session_timeout"}
 _SILENT_PHASES = frozenset({Phase.STARTING_TLS, Phase.RELAYING, Phase.ENDED})
 """In these the client is not read here."""
-_LASTING_PHASES = frozenset({Phase.GREETED, Phase.SIMULATING, Phase.RELAYING})
+_LASTING_PHASES = frozenset({Phase.GREETED, Phase.SIMULATING})
 """The table shows these at once, the short ones in between when they last until the next `refresh`."""
 
 
@@ -54,6 +54,7 @@ class Session(Deadlines):
         "_last_ending",
         "_leg",
         "_out",
+        "_phase",
         "_relay",
         "_service",
         "_shop",
@@ -91,7 +92,7 @@ class Session(Deadlines):
         self._check: MailQuestion | None = None
         self._out = b""
         self._last_ending = ""
-        self._shown = Phase.ENDED
+        self._phase = self._shown = Phase.ENDED
         self._shown_at = 0.0
         self.over = False
         self.from_client = 0
@@ -110,34 +111,41 @@ class Session(Deadlines):
     # Actions
 
     def _do(self, step: Callable[..., list[actions.Action]], *facts: Any) -> None:
-        """Lets the machine take a step and does what it says; an error of ours ends this session and nothing else."""
+        """Lets the machine take a step and does what it says, in order; neighbouring replies leave in one piece.
+
+        An error of ours ends this session and nothing else.
+        """
         try:
-            self._do_all(step(*facts))
+            said = b""
+            for action in step(*facts):
+                if type(action) is actions.Send:
+                    said += action.data
+                    continue
+                if said:
+                    self._send(said)
+                    said = b""
+                if self.over:
+                    return
+                _DEEDS[type(action)](self, action)
+            if said:
+                self._send(said)
+            self._settle()
         except Exception as error:
             self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
             self.end("internal_error")
 
-    def _do_all(self, todo: list[actions.Action]) -> None:
-        """In order; neighbouring replies leave in one piece."""
-        said = b""
-        for action in todo:
-            if type(action) is actions.Send:
-                said += action.data
-                continue
-            if said:
-                self._send(said)
-                said = b""
-            if self.over:
-                return
-            _DEEDS[type(action)](self, action)
-        if said:
-            self._send(said)
-        if not self.over:
-            phase = self.machine.phase
-            if phase in _LASTING_PHASES and phase is not self._shown:
-                self._show(phase)
-            if self._relay is None:
-                self._mind_client(phase)
+    def _settle(self) -> None:
+        """After a step: the row, and whether the client is read on."""
+        if self.over or self._relay is not None:
+            return
+        machine = self.machine
+        if machine.phase is not self._phase:
+            self._phase = machine.phase
+            if self._phase in _LASTING_PHASES:
+                self._show(self._phase)
+            self._mind_client()
+        elif self._out or self._client_done or machine.held:
+            self._mind_client()
 
     def _send(self, data: bytes) -> None:
         if self.over:
@@ -229,6 +237,7 @@ class Session(Deadlines):
         assert self._leg is not None
         self._relay = Relay(self.client, self._leg.channel, self._service.pipes, self.end, self._client_done)
         waiting, self._out = self._out, b""
+        self._show(self.machine.phase)
         self._relay.begin(waiting + action.to_client, action.to_backend)
 
     def _note(self, action: actions.Note) -> None:
@@ -314,8 +323,8 @@ class Session(Deadlines):
             self.over or self._out or self._client_done or machine.phase in _SILENT_PHASES or machine.held > MOST_HELD
         )
 
-    def _mind_client(self, phase: Phase) -> None:
-        if phase is not Phase.STARTING_TLS:
+    def _mind_client(self) -> None:
+        if self.machine.phase is not Phase.STARTING_TLS:
             self.client.want((READ if self._reads_client else 0) | (WRITE if self._out else 0))
 
     def _client_takes_more(self) -> None:
@@ -329,7 +338,7 @@ class Session(Deadlines):
         if self._last_ending:
             self.end(self._last_ending)
             return
-        self._mind_client(self.machine.phase)
+        self._mind_client()
         if self.client.pending and self._reads_client:
             self._read_client()
 

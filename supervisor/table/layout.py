@@ -2,7 +2,7 @@
 
 The header is written once and describes the rest as JSON (column names and forms, counter names, phrases), so that a
 reader needs no knowledge of the program. All numbers are little-endian; blocks hold aligned 8-byte cells; a row holds
-two cells that each begin with a serial number and a checksum.
+two cells that each begin with a checksum and a serial number.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
     block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls
@@ -82,12 +82,12 @@ class Layout:
 
     @cached_property
     def cell_struct(self) -> struct.Struct:
-        """Serial number, then the columns. The checksum stands between; see rows.py."""
-        return struct.Struct("<" + "".join(column.form for column in self.columns))
+        """Serial number, then the columns. The checksum stands in front; see rows.py."""
+        return struct.Struct("<Q" + "".join(column.form for column in self.columns))
 
     @cached_property
     def cell_size(self) -> int:
-        return _round_up(12 + self.cell_struct.size, 8)
+        return _round_up(8 + self.cell_struct.size, 8)
 
     @cached_property
     def row_size(self) -> int:

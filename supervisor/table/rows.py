@@ -4,8 +4,8 @@ The writer always overwrites the older cell, in one slice assignment. A writer t
 bad cell and one good one, so that a row is readable at any instant (measured in the design: no torn read in 1.3
 million). `struct.pack_into` must never be used on the map: it writes zeros first.
 
-A cell: serial number (8 octets, nanoseconds of the monotonic clock, which all processes share), CRC-32 of serial
-number and columns (4 octets), columns.
+A cell: CRC-32 of what follows (in 8 octets), serial number (8 octets, nanoseconds of the monotonic clock, which all
+processes share), columns.
 """
 
 import time
@@ -15,8 +15,7 @@ from zlib import crc32
 
 from supervisor.table.layout import FREE, Layout
 
-_CHECK_AT = 8
-_COLUMNS_AT = 12
+_SERIAL_AT = 8
 _MOST_LOOKS = 100
 """A reader that is interrupted while it copies can find both cells torn by a busy writer: then it looks again."""
 
@@ -38,14 +37,11 @@ class RowWriter:
     def write(self, row: int, state: int, pid: int, started: float, since: float, *columns: object) -> None:
         """Replaces the older of the two cells. `columns` are the program's, in order; text is cut to its width."""
         start = self._first + row * self._row_size
-        index = start >> 3
+        index = (start + _SERIAL_AT) >> 3
         if self._serials[index] > self._serials[index + self._offset_cells]:
             start += self._size
-        self._put(start, self._pack(state, pid, started, since, *columns))
-
-    def _put(self, start: int, columns: bytes) -> None:
-        serial = time.monotonic_ns().to_bytes(8, "little")
-        cell = serial + crc32(columns, crc32(serial)).to_bytes(4, "little") + columns
+        checked = self._pack(time.monotonic_ns(), state, pid, started, since, *columns)
+        cell = crc32(checked).to_bytes(_SERIAL_AT, "little") + checked
         self._map[start : start + len(cell)] = cell
 
 
@@ -95,18 +91,14 @@ class RowReader:
         return None
 
     def _newest_in(self, copy: bytes) -> Sequence[Any] | None:
-        best_serial, best = 0, None
+        newest: Sequence[Any] | None = None
         for cell in (0, self._layout.cell_size):
-            end = cell + _COLUMNS_AT + self._struct.size
-            serial = int.from_bytes(copy[cell : cell + _CHECK_AT], "little")
-            check = int.from_bytes(copy[cell + _CHECK_AT : cell + _COLUMNS_AT], "little")
-            if serial > best_serial and _checksum(copy, cell, end) == check:
-                best_serial, best = serial, self._struct.unpack(copy[cell + _COLUMNS_AT : end])
-        return best
-
-
-def _checksum(copy: bytes, cell: int, end: int) -> int:
-    return crc32(copy[cell + _COLUMNS_AT : end], crc32(copy[cell : cell + _CHECK_AT]))
+            checked = copy[cell + _SERIAL_AT : cell + _SERIAL_AT + self._struct.size]
+            if crc32(checked) == int.from_bytes(copy[cell : cell + _SERIAL_AT], "little"):
+                values = self._struct.unpack(checked)
+                if newest is None or values[0] > newest[0]:
+                    newest = values
+        return None if newest is None else newest[1:]
 
 
 def _text(value: Any) -> Any:

@@ -54,7 +54,7 @@ def test_nothing_overlaps_and_cells_are_aligned(layout: Layout) -> None:
     assert layout.block_offset(layout.block_count) <= layout.row_offset(0)
     assert layout.row_offset(layout.row_count) <= layout.size
     assert layout.block_offset(1) % 64 == layout.block_size % 64 == layout.row_offset(1) % 64 == 0
-    assert layout.row_size >= 2 * layout.cell_size >= 2 * (12 + layout.cell_struct.size)
+    assert layout.row_size >= 2 * layout.cell_size >= 2 * (8 + layout.cell_struct.size)
     assert layout.cell_size % 8 == 0
     cells = [*range(len(BASE_CELLS)), *layout.gauge_cells.values()]
     for counter in layout.counters:

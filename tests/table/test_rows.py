@@ -106,7 +106,7 @@ def test_any_damage_to_the_newest_cell_is_noticed(segment: Segment) -> None:
     segment.rows.write(3, 1, PID, 0.0, 0.0, b"old", 1, 1)
     segment.rows.write(3, 1, PID, 0.0, 0.0, b"new", 2, 2)
     newest = start + layout.cell_size
-    for position in range(newest, newest + 12 + layout.cell_struct.size):
+    for position in range(newest, newest + 8 + layout.cell_struct.size):
         segment.map[position] ^= 0x55
         read = segment.reader.read(3)
         assert read is not None
