@@ -84,6 +84,7 @@ class Worker:
         self._listeners = dict(inheritance.listeners)
         self._lent: dict[Listener, socket.socket] = {}
         self._prepared: tuple[Config, Service] | None = None
+        self._preparing = 0
         self._service: Service
         self._allowed = inheritance.accepting
         self._leaving = False
@@ -235,13 +236,17 @@ class Worker:
 
     def _prepare(self, config: Config) -> None:
         """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
+        self._preparing = config.generation
         made = self._loop.run_in_executor(
             self._shop.pool, self._program.make_service, self._shop, config, self._service
         )
 
         def finished(future: "asyncio.Future[Service]") -> None:
             error = future.exception()
-            if error is None:
+            if self._preparing != config.generation:
+                if error is None:
+                    future.result().retire()
+            elif error is None:
                 self._prepared = (config, future.result())
                 self._tell(lifeline.Ready(config.generation))
             else:
@@ -274,6 +279,7 @@ class Worker:
         self._lent = {}
 
     def _abort(self) -> None:
+        self._preparing = 0
         for listening in self._lent.values():
             listening.close()
         self._lent = {}

@@ -14,6 +14,10 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST_DISCARDED = 1 << 16
 
 
+def _nobody(_events: int) -> None:
+    """Watches a closed connection."""
+
+
 class Channel:
     """A connection in clear."""
 
@@ -77,8 +81,9 @@ class Channel:
         self.connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Closes at once."""
+        """Closes at once, and lets go of the watcher, so that a session that is over is free without the collector."""
         self._loop.forget(self.fd)
+        self._watcher = _nobody
         self.connection.close()
 
     def close_kindly(self) -> None:

@@ -25,6 +25,10 @@ _buffer = memoryview(bytearray(_BUFFER_SIZE))
 Over = Callable[[str], None]
 
 
+def _nobody(_ending: str) -> None:
+    """Hears of the end of a relay that is closed."""
+
+
 class Relay:
     """One pair. Invariant: a side is read only while nothing is held back for the other."""
 
@@ -72,8 +76,9 @@ class Relay:
         self._balance()
 
     def close(self) -> None:
-        """Gives the pipe back; the channels are the session's."""
+        """Gives the pipe back, and lets go of the session; the channels are the session's."""
         self._over_already = True
+        self._over = _nobody
         if self._transfer is not None:
             self._transfer.close()
             self._transfer = None

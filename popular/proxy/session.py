@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from popular import messages
 from popular.net.channel import Channel, TlsChannel
+from popular.net.deadlines import Deadlines
 from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.protocol.mailcheck import Mail
 from popular.proxy import actions
 from popular.proxy.backend_leg import BackendLeg
-from popular.net.deadlines import Deadlines
 from popular.proxy.machine import Machine, Phase, Rules
 from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.relay import Relay
@@ -49,8 +49,8 @@ class Session(Deadlines):
 
     __slots__ = (
         "_check",
-        "_identity",
         "_client_done",
+        "_identity",
         "_last_ending",
         "_leg",
         "_out",
@@ -420,8 +420,8 @@ class Session(Deadlines):
             relay.close()
             self.from_client += relay.from_client
             self.to_client += relay.to_client
-        if self._leg is not None:
-            self._leg.close()
+        self._relay = None
+        self._leave_backend()
         if ending == "quit":
             self.client.close()
         else:
