@@ -233,8 +233,9 @@ MODULES = (
     (
         "passwd FILE",
         "Users in a file, one a line: NAMESPACE:USER:HASH:BACKEND:TARGET[:SECRET]. HASH is one of crypt(3), of "
-        "argon2, or has one of Dovecot's {SCHEME} prefixes. TARGET is the mailbox (XPOP, CXPOP) or the user name on the "
-        "backend (POP3); empty for the client's own. SECRET is the password on a POP3 backend; without it, the client's own.",
+        "argon2, or has one of Dovecot's {SCHEME} prefixes. TARGET is the mailbox (XPOP, CXPOP) or the user name on "
+        "the backend (POP3); empty for the client's own. SECRET is the password on a POP3 backend; without it, the "
+        "client's own.",
     ),
     (
         "master [FILE]",

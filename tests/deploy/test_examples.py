@@ -1,0 +1,47 @@
+"""The start configurations that users copy really start a proxy."""
+
+import re
+from pathlib import Path
+
+from tests.system.site import PopClient, Proxy, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+def shifted(text: str, directory: Path, port: int) -> str:
+    """The same configuration on this test's files and port."""
+    (directory / "users").write_text("example:joe:{PLAIN}secret:legacy:joe\n")
+    (directory / "masterauth.conf").write_text("")
+    text = text.replace("/etc/popular", str(directory)).replace("iface ANY", "iface 127.0.0.1")
+    moved, count = re.subn(r"^(vserv conf .*?)port 110\b", rf"\1port {port}", text, flags=re.MULTILINE)
+    assert count == 1, "exactly one virtual server, on port 110"
+    return moved
+
+
+def started(text: str, tmp_path: Path, port: int) -> Proxy:
+    rc = tmp_path / "pproxy.rc"
+    rc.write_text(shifted(text, tmp_path, port))
+    return Proxy(tmp_path, options=("-c", str(rc)), workers=1)
+
+
+def test_example_of_pproxy(tmp_path: Path) -> None:
+    """deploy/popular/pproxy.rc is carried out whole, and a user can log in under it."""
+    text = (ROOT / "deploy/popular/pproxy.rc").read_text()
+    port = free_port()
+    with started(text, tmp_path, port) as proxy:
+        wait_until(lambda: proxy.said("vserv list").lines == ["main"], "the start configuration is in force")
+        sentences = [line for line in proxy.said("show config").lines if not line.startswith("set logfile")]
+        wanted = [line for line in text.splitlines() if line and not line.startswith("#")]
+        assert len(sentences) == len(wanted), sentences
+        with PopClient(port) as client:
+            assert client.greeted() == b"+OK POP3 server ready"
+            assert client.log_in("joe", "secret").startswith(b"+OK")
+            assert client.ask("STAT") == b"+OK 0 0", "the backend is in the state fake"
+
+
+def test_example_in_the_readme(tmp_path: Path) -> None:
+    """The first configuration in the README is one that works."""
+    (text,) = re.findall(r"^```rc\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    with started(text, tmp_path, free_port()) as proxy:
+        wait_until(lambda: proxy.said("vserv list").lines == ["main"], "the start configuration is in force")
+        assert "state online" in proxy.said("vserv show main").lines[0]
