@@ -7,6 +7,7 @@ column.
 
 import argparse
 import os
+import pwd
 import resource
 import sys
 from collections.abc import Callable, Sequence
@@ -94,7 +95,23 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
 def _start(program: Program, chosen: argparse.Namespace) -> int:
     user = rights.find_user(chosen.user) if chosen.user and os.getuid() == 0 else None
     daemon = Daemon.part() if chosen.daemon else None
+    configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon)
     rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name)
+    try:
+        master = _make_master(program, chosen, rundir, user)
+    except BaseException:
+        rundir.withdraw_all()
+        raise
+    code = master.run(configuration.apply)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not by `return`: multiprocessing would wait for the children, and after `shutdown parent` they are to live on.
+    os._exit(code)
+
+
+def _make_master(
+    program: Program, chosen: argparse.Namespace, rundir: RunDirectory, user: pwd.struct_passwd | None
+) -> Master:
     path = chosen.logfile or f"/var/log/popular/{program.name}"
     log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
     limits = {"sessionlimit": chosen.sessionlimit}
@@ -109,15 +126,9 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
         rundir.give_to(user)
         log.give_to(user)
         rights.become(user)
-    master = Master(
+    return Master(
         program, first, Language(program.sentences), rundir, log, limits, chosen.workers, Path(chosen.load_file)
     )
-    configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon)
-    code = master.run(configuration.apply)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not by `return`: multiprocessing would wait for the children, and after `shutdown parent` they are to live on.
-    os._exit(code)
 
 
 def _raise_file_limit(log: Log, sessions: int) -> None:

@@ -8,6 +8,7 @@ succeeded.
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,8 @@ class StartConfiguration:
         """Raises CannotStart if the file cannot be read or is not text."""
         self._path = path
         self._daemon = daemon
+        self._waiting = False  # for the answer to a line
+        self._saying = False
         text = _read(path) if path is not None else ""
         self._lines = [
             (number, line)
@@ -80,27 +83,22 @@ class StartConfiguration:
 
     def apply(self, master: "Master") -> None:
         """Says one line after the other, each when the one before is answered."""
-        while self._lines:
+        self._saying = True
+        while self._lines and not self._waiting:
             number, line = self._lines.pop(0)
-            answers: list[bool] = []
-            at_once = True
-
-            def answered(
-                done: bool, text: str, _lines: Sequence[str], number: int = number, answers: list[bool] = answers
-            ) -> None:
-                answers.append(done)
-                if not done:
-                    self._lines.clear()
-                    self._give_up(master, number, text)
-                elif not at_once:
-                    self.apply(master)
-
-            master.clerk.conduct(line, os.getuid(), answered)
-            at_once = False
-            if not answers:
-                return
-        if self._daemon is not None and master.exit_code == 0:
+            self._waiting = True
+            master.clerk.conduct(line, os.getuid(), partial(self._answered, master, number))
+        self._saying = False
+        if not self._waiting and self._daemon is not None and master.exit_code == 0:
             self._daemon.report(0)
+
+    def _answered(self, master: "Master", number: int, done: bool, text: str, _lines: Sequence[str]) -> None:
+        self._waiting = False
+        if not done:
+            self._lines.clear()
+            self._give_up(master, number, text)
+        elif not self._saying:
+            self.apply(master)
 
     def _give_up(self, master: "Master", number: int, text: str) -> None:
         print(f"{self._path}:{number}: {text}", file=sys.stderr, flush=True)
