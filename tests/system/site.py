@@ -102,7 +102,27 @@ _FIELD = re.compile(r" (\w+)=(?:'((?:[^'\\]|\\.)*)'|(\S+))")
 
 def log_entries(path: Path) -> list[Entry]:
     """The log, line by line. Fails on a line that is none."""
-    return [_entry(line) for line in path.read_text().splitlines()]
+    return _LogReader(path).entries()
+
+
+class _LogReader:
+    """Reads a log again and again, each line once; also one that is begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._place = (0, 0)
+        self._entries: list[Entry] = []
+
+    def entries(self) -> list[Entry]:
+        with self._path.open("rb") as file:
+            inode, offset = os.fstat(file.fileno()).st_ino, self._place[1]
+            if inode != self._place[0] or os.fstat(file.fileno()).st_size < offset:
+                self._entries, offset = [], 0
+            file.seek(offset)
+            lines, end, _half = file.read().rpartition(b"\n")
+            self._entries += [_entry(line) for line in lines.decode().split("\n") if end]
+            self._place = inode, offset + len(lines) + len(end)
+        return self._entries
 
 
 def _entry(line: str) -> Entry:
@@ -135,6 +155,7 @@ class Proxy:
         self._rc_lines = list(rc_lines)
         self._command = [program(name), "-r", str(self.rundir), "-l", str(self.logfile), "-w", str(workers), *options]
         self._segment: Path | None = None
+        self._log = _LogReader(self.logfile)
         self.pid = 0
 
     def __enter__(self) -> "Proxy":
@@ -209,7 +230,7 @@ class Proxy:
 
     def log(self, name: str | None = None, sid: str | None = None) -> list[Entry]:
         """The entries of the log: all, or those of one name, or one session."""
-        entries = log_entries(self.logfile)
+        entries = self._log.entries()
         return [entry for entry in entries if name in (None, entry.name) and sid in (None, entry.sid)]
 
     def endings(self) -> list[str]:

@@ -21,7 +21,7 @@ BEGINNING = (
     "vserv conf v1 iface 127.0.0.1 port $PORT bannerok ready bannererr disabled state online",
 )
 
-PATIENCE = 5.0
+PATIENCE = 3.0
 _BETWEEN_OCTETS = 0.0004
 
 _WORD = re.compile(r"\$([A-Z]+)")
@@ -58,6 +58,9 @@ class Stage:
             "DIR": str(directory),
             "TLS": str(certificates),
         }
+        # The defaults of these need not exist, so that they could not be set again.
+        self.proxy.said(self.filled("set capadir $DIR"))
+        self.proxy.said(self.filled("set tlsdir $TLS"))
         self._first = dict(self._variables())
 
     def close(self) -> None:

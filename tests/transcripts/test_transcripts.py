@@ -28,7 +28,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("stage")
     certificates = directory / "tls"
     certificates.mkdir()
-    with Proxy(directory, workers=2) as proxy:
+    with Proxy(directory, options=("-n", "200")) as proxy:
         stage = Stage(proxy, directory, certificates)
         try:
             yield stage
