@@ -1,0 +1,55 @@
+"""What is installed is what is in this folder."""
+
+import importlib
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from popular.version import VERSION
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_version_is_stated_once_and_the_same() -> None:
+    """The package, the project file and the installation agree."""
+    assert PROJECT["version"] == VERSION
+    assert importlib.metadata.version(PROJECT["name"]) == VERSION
+
+
+@pytest.mark.parametrize("name", ["popular", "supervisor", "metrics"])
+def test_no_other_package_shadows_ours(name: str) -> None:
+    """The import names exist elsewhere too; ours must be the ones that are found."""
+    assert Path(str(importlib.import_module(name).__file__)).parents[1] == ROOT
+
+
+@pytest.mark.parametrize("command", PROJECT["scripts"])
+def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
+    """Each is installed beside the interpreter, starts from any directory, and writes nothing."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name(command), "--version"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        cwd=tmp_path,
+        env={"PATH": os.defpath},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{command} {VERSION}\n", "")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", PROJECT["scripts"])
+def test_every_command_refuses_what_it_does_not_know(command: str) -> None:
+    """A command line that is wrong ends with a usage line and the exit code for that (3 is pcheck's, 64 pdeliver's)."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name(command), "--nonsense"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == {"pcheck": 3, "pdeliver": 64}.get(command, 2)
+    assert f"usage: {command} " in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
