@@ -102,10 +102,15 @@ class Changes:
         self._go_on()
 
     def forget(self, worker: Worker) -> None:
-        """A worker died; nobody waits for the dead."""
-        if self._change is not None:
-            self._change.waiting_for.discard(worker)
-            self._go_on()
+        """A worker died. If it died trying, its successors would too; otherwise nobody waits for the dead."""
+        change = self._change
+        if change is None:
+            return
+        if not change.committed and worker in change.waiting_for:
+            self._take_back(f"worker {worker.slot} died while it tried this; nothing was changed")
+            return
+        change.waiting_for.discard(worker)
+        self._go_on()
 
     def _go_on(self) -> None:
         change = self._change
