@@ -95,19 +95,31 @@ class RequestReader:
     def __init__(self) -> None:
         self._lines: list[bytes] = []
 
+    @property
+    def mailbox(self) -> bytes:
+        """The first line as it came; empty until then."""
+        return self._lines[0] if self._lines else b""
+
     def take(self, buffer: LineBuffer) -> Request | None:
         """The request, once its three lines are there; until then None. What stands behind it stays in the buffer.
 
-        The buffer's limit should be LONGEST_LINE. Raises PeerFault (from the buffer), BadMailboxName, BadRequest.
+        The buffer's limit should be LONGEST_LINE. Raises PeerFault (from the buffer), BadMailboxName, BadRequest, each
+        as soon as the faulty line is there.
         """
-        while len(self._lines) < 3:
+        while len(self._lines) < len(_CHECKS):
             line = buffer.next_line()
             if line is None:
                 return None
             self._lines.append(line)
-        # Octets beyond ASCII become characters that every check below refuses.
-        mailbox, sid, flags = (line.decode("ascii", "replace") for line in self._lines)
-        check_mailbox_name(mailbox)
-        check_sid(sid or "-")
-        _check_flags(flags)
+            _CHECKS[len(self._lines) - 1](_text(line))
+        mailbox, sid, flags = map(_text, self._lines)
         return Request(mailbox, sid or "-", flags)
+
+
+def _text(line: bytes) -> str:
+    """Octets beyond ASCII become characters that every check refuses."""
+    return line.decode("ascii", "replace")
+
+
+_CHECKS = (check_mailbox_name, lambda sid: check_sid(sid or "-"), _check_flags)
+"""One for each line of a request."""
