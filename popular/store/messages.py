@@ -17,6 +17,11 @@ SAME_UID = Message(0x0401, "ADM", "same_uid", "Two files of one mailbox differ o
 FOLDER_MISSING = Message(0x0402, "ADM", "folder_missing", "A mailbox lacks its folder new or cur; it counts as empty.")
 MOVE_FAILED = Message(0x0403, "ADM", "move_failed", "A message that was read cannot be moved from new to cur.")
 DELETE_FAILED = Message(0x0404, "ADM", "delete_failed", "A message that the user deleted cannot be removed.")
+BAD_REQUEST = Message(0x0405, "ADM", "bad_request", "pserv was not asked for a mailbox in the way that proxies do it.")
+READ_FAILED = Message(0x0406, "ADM", "read_failed", "A message cannot be read, though it is there.")
+UPDATE_FAILED = Message(
+    0x0407, "ADM", "update_failed", "A user said QUIT, and nothing in the mailbox could be removed or marked as read."
+)
 
 DELIVERED = Message(0x0410, "INF", "delivered", "pdeliver put a mail into a mailbox.")
 OVER_QUOTA = Message(0x0411, "ERR", "over_quota", "pdeliver refused a mail: the mailbox is full.")
@@ -40,6 +45,9 @@ STORE_MESSAGES = (
     FOLDER_MISSING,
     MOVE_FAILED,
     DELETE_FAILED,
+    BAD_REQUEST,
+    READ_FAILED,
+    UPDATE_FAILED,
     DELIVERED,
     OVER_QUOTA,
     NOT_DELIVERED,

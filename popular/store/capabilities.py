@@ -1,0 +1,85 @@
+"""The answer of `pserv` to CAPA: the built-in list, or one that was loaded from a file.
+
+There is one list and it has no name (the manual: pserv's syntax differs from pproxy's). The file looks as it does
+there: one capability a line, exactly as in the answer to CAPA. It is checked when it is loaded, and read only then.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from popular.protocol.capabilities import DEFAULT
+from popular.proxy.capabilities import MOST_OCTETS, capability_lines
+from supervisor.config import Config
+from supervisor.control.kinds import File
+from supervisor.control.language import Refused, Sentence, phrase
+from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
+
+CHAPTER = "Runtime configuration of pserv: the capa command"
+SORT = "capa"
+_ONE = "loaded"
+
+
+@dataclass(frozen=True)
+class CapabilityList:
+    """The list as it was loaded from `file`."""
+
+    file: str
+    lines: tuple[str, ...]
+
+
+def _loaded(config: Config) -> CapabilityList | None:
+    found: CapabilityList | None = config.things[SORT].get(_ONE)
+    return found
+
+
+def lines_of(config: Config) -> Sequence[str]:
+    """The list in force."""
+    loaded = _loaded(config)
+    return DEFAULT if loaded is None else loaded.lines
+
+
+def _load(desk: Desk, arguments: Arguments) -> Outcome:
+    file = arguments["file"]
+    content = desk.facts.read(file, MOST_OCTETS + 1)
+    try:
+        lines = capability_lines(content)
+    except Refused as refused:
+        raise Refused(f"{file}: {refused.text}") from None
+    config = desk.config.with_thing(SORT, _ONE, CapabilityList(file, lines))
+    return Change(f"{file}: {len(lines)} capabilities", config=config)
+
+
+def _del(desk: Desk, _arguments: Arguments) -> Outcome:
+    if _loaded(desk.config) is None:
+        raise Refused("no capability list is loaded")
+    return Change("the built-in capability list is used", config=desk.config.without_things(SORT))
+
+
+def _show(desk: Desk, _arguments: Arguments) -> Outcome:
+    loaded = _loaded(desk.config)
+    return Reply("built in" if loaded is None else f"from {loaded.file}", data=list(lines_of(desk.config)))
+
+
+def rc_lines(config: Config) -> list[str]:
+    """The sentence that loads the list anew, if one is loaded."""
+    loaded = _loaded(config)
+    return [] if loaded is None else [phrase(["capa", "load", loaded.file])]
+
+
+def capa_sentences() -> Sequence[Sentence]:
+    """The rows."""
+    return (
+        Sentence(
+            "capa load <file>",
+            _load,
+            "Loads the capability list from a file; it takes the place of the one before.\nOne capability a line, "
+            "exactly as in the answer to CAPA. It should be the list that the proxies give before login.",
+            {"file": File()},
+            changes=True,
+            source=CHAPTER,
+        ),
+        Sentence(
+            "capa del", _del, "Forgets the loaded list: the built-in one is used again.", changes=True, source=CHAPTER
+        ),
+        Sentence("capa show", _show, "Shows the capability list in force.", source=CHAPTER),
+    )

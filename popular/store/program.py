@@ -1,0 +1,109 @@
+"""`pserv`: the rows of its tables, put together as a program that the supervisor runs."""
+
+import socket
+
+from popular.messages import SESSION_END
+from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
+from popular.store import messages
+from popular.store.endings import ENDINGS
+from popular.store.machine import STATES
+from popular.store.sentences import SENTENCES, SORTS, rc_lines
+from popular.store.server import Server
+from popular.store.service import StoreService
+from popular.store.variables import STORE_VARIABLES
+from popular.version import VERSION
+from supervisor.config import Config
+from supervisor.control.kinds import ANY
+from supervisor.control.things import OFFLINE
+from supervisor.control.variables import common_variables
+from supervisor.main import main as run
+from supervisor.messages import SUPERVISOR_MESSAGES
+from supervisor.program import Listener, Program, Service
+from supervisor.table.layout import Column, Counter
+from supervisor.workshop import Workshop
+
+COLUMNS = (
+    Column("sid", f"{LONGEST_SID}s", "session id, the proxy's own from its request on"),
+    Column("client", "46s", "the proxy's address"),
+    Column("port", "H", "the proxy's port"),
+    Column("mailbox", f"{LONGEST_NAME}s", "mailbox"),
+    Column("flags", "52s", "flags of the request; M is a master session"),
+    Column("retrieved", "I", "messages sent"),
+    Column("received", "Q", "octets from the client"),
+    Column("sent", "Q", "octets to the client"),
+)
+
+COUNTERS = (
+    Counter("opened", "Mailboxes opened."),
+    Counter("retrieved", "Messages sent whole."),
+    Counter("deleted", "Messages removed."),
+    Counter("octets_from_clients", "Octets received."),
+    Counter("octets_to_clients", "Octets sent."),
+)
+
+DEBUG_OPTIONS = {
+    "CTRL": "Control requests and answers.",
+    "MAIL": "Mailboxes opened and updated, messages not found.",
+    "NET": "Connections accepted.",
+    "PASS": "Passwords, should a client send one by mistake. A security risk: not for normal use.",
+    "POP": "POP3 dialogues, without the messages.",
+}
+
+MESSAGES = (
+    *SUPERVISOR_MESSAGES,
+    SESSION_END,
+    messages.DIR_ACCESS_FAILED,
+    messages.STAT_FAILED,
+    messages.NULL_BYTE_IN_INPUT,
+    messages.NOT_A_MESSAGE,
+    messages.SAME_UID,
+    messages.FOLDER_MISSING,
+    messages.MOVE_FAILED,
+    messages.DELETE_FAILED,
+    messages.BAD_REQUEST,
+    messages.READ_FAILED,
+    messages.UPDATE_FAILED,
+)
+
+
+def listeners(config: Config) -> list[Listener]:
+    """One, if there is a server that is not offline."""
+    return [_listener(server) for server in config.things["server"].values() if server.state != OFFLINE]
+
+
+def _listener(server: Server) -> Listener:
+    if server.iface == ANY:
+        if socket.has_dualstack_ipv6():
+            return Listener(server.id, socket.AF_INET6, ("::", server.port), True)
+        return Listener(server.id, socket.AF_INET, ("0.0.0.0", server.port), False)
+    family = socket.AF_INET6 if ":" in server.iface else socket.AF_INET
+    return Listener(server.id, family, (server.iface, server.port), False)
+
+
+def _make_service(shop: Workshop, config: Config, _before: Service | None) -> Service:
+    return StoreService(shop, config)
+
+
+PROGRAM = Program(
+    name="pserv",
+    version=VERSION,
+    summary="POP3 storage server: serves mailboxes to POP3 proxies that have authenticated their users (XPOP).",
+    magic=b"SERVER\0\0",
+    messages=MESSAGES,
+    columns=COLUMNS,
+    counters=COUNTERS,
+    states=STATES,
+    endings=tuple(ENDINGS),
+    debug_options=DEBUG_OPTIONS,
+    variables=(*common_variables("pserv"), *STORE_VARIABLES),
+    sentences=SENTENCES,
+    sorts=SORTS,
+    rc_lines=rc_lines,
+    listeners=listeners,
+    make_service=_make_service,
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command `pserv`."""
+    return run(PROGRAM, argv)

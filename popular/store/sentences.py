@@ -1,0 +1,28 @@
+"""The sentences of `pserv`: those of every program, and server, capa."""
+
+from collections.abc import Sequence
+
+from popular.store import capabilities
+from popular.store.server import SERVER
+from supervisor.config import Config
+from supervisor.control import things
+from supervisor.control.language import Sentence
+from supervisor.control.sentences import common_sentences
+
+SORTS = (capabilities.SORT, SERVER.name)
+"""The sorts of things in a config, in the order in which an rc file makes them."""
+
+FILTERS = ("mailbox", "client", "state")
+"""Columns that `sessions` can be asked for."""
+
+
+def rc_lines(config: Config) -> list[str]:
+    """The sentences that make all things of a config anew, in an order that works."""
+    return [*capabilities.rc_lines(config), *things.rc_lines(SERVER, config)]
+
+
+SENTENCES: Sequence[Sentence] = (
+    *common_sentences(FILTERS),
+    *things.sentences_of(SERVER),
+    *capabilities.capa_sentences(),
+)

@@ -1,0 +1,31 @@
+"""One config of `pserv`, ready to serve. A session keeps the service under which it was accepted."""
+
+import socket
+from pathlib import Path
+from typing import Any
+
+from popular.protocol.capabilities import after_login
+from popular.store.capabilities import lines_of
+from popular.store.session import Session
+from supervisor.config import Config
+from supervisor.workshop import Workshop
+
+
+class StoreService:
+    """What sessions need to know. It holds nothing that would have to be closed."""
+
+    def __init__(self, shop: Workshop, config: Config) -> None:
+        variables = config.variables
+        self.shop = shop
+        self.mailboxdir = Path(variables["mailboxdir"])
+        self.requesttimeout: float = variables["requesttimeout"]
+        self.idletimeout: float = variables["idletimeout"]
+        self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
+        self.capabilities = after_login(lines_of(config))
+
+    def serve(self, token: int, connection: socket.socket, peer: tuple[Any, ...], _listener: str) -> None:
+        """See supervisor.program.Service."""
+        Session(self, token, connection, peer).begin()
+
+    def retire(self) -> None:
+        """See supervisor.program.Service."""

@@ -1,0 +1,401 @@
+"""The driver of one `pserv` session: does what the machine says, and tells it what came of it. It decides nothing.
+
+Whatever touches the disk runs in the worker's pool. A client that does not take what it asked for is not read, and
+nothing is fetched for it: what waits for it is one piece of a message, or one listing. A session that breaks changes
+nothing in the mailbox. Whatever goes wrong in here costs this one session; the worker goes on.
+"""
+
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from popular.net.channel import Channel
+from popular.net.deadlines import Deadlines
+from popular.proxy.story import debug_dialogue, place_of
+from popular.store.listing import Listing
+from popular.store.machine import Close, Machine, Open, Reply, SendMessage, Update
+from popular.store.maildir import MailboxError, Maildir, MessageGone, Updated
+from popular.store.messages import DIR_ACCESS_FAILED, READ_FAILED, UPDATE_FAILED
+from popular.store.outgoing import Outgoing
+from popular.store.story import tell, tell_notes
+from supervisor.eventloop import READ, WRITE
+from supervisor.messages import SESSION_BUG
+
+if TYPE_CHECKING:
+    from popular.store.service import StoreService
+
+READ_SIZE = 4096
+ENOUGH = 1 << 15
+"""Octets of replies that are put together before they are sent, and others get their turn."""
+DISK_SECONDS = 60.0
+CLOSING_SECONDS = 5.0
+"""How long a last reply may take to leave."""
+SID_PREFIX = "pserv"
+"""Of the id that a session has until its request names one."""
+
+
+class Session(Deadlines):
+    """One connection from accept to close."""
+
+    __slots__ = (
+        "_at_work",
+        "_channel",
+        "_identity",
+        "_last",
+        "_maildir",
+        "_out",
+        "_outgoing",
+        "_promised",
+        "_service",
+        "_shop",
+        "_shown",
+        "_token",
+        "_yielding",
+        "from_client",
+        "machine",
+        "over",
+        "peer",
+        "sid",
+        "started",
+        "started_wall",
+        "to_client",
+    )
+
+    def __init__(self, service: "StoreService", token: int, connection: socket.socket, peer: tuple[Any, ...]) -> None:
+        shop = service.shop
+        self.started = time.monotonic()
+        self.started_wall = time.time()
+        super().__init__(shop.wheel, self.started, service.requesttimeout)
+        self._service = service
+        self._shop = shop
+        self._token = token
+        self._channel = Channel(shop.loop, connection, self._ready)
+        self._maildir: Maildir | None = None
+        self._at_work = False
+        """A thread of the pool is busy for this session; at most one ever is."""
+        self._outgoing: Outgoing | None = None
+        self._promised = b""
+        """The reply in front of a message that is being opened."""
+        self._out: memoryview | None = None
+        """What the client has not taken yet."""
+        self._last: Close | None = None
+        self._yielding = False
+        self._shown: tuple[object, ...] = ()
+        self.peer = peer
+        self.over = False
+        self.from_client = 0
+        self.to_client = 0
+        self.sid = shop.session_id(SID_PREFIX)
+        self.machine = Machine(service.capabilities)
+        self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
+
+    def begin(self) -> None:
+        """Takes the token and waits for the request."""
+        self._shop.admit(self._token, self)
+        self._show()
+        self._shop.log.debug("NET", "accepted", self.sid, client=self.peer[0], port=self.peer[1])
+        self._channel.want(READ)
+        self.set_alarm()
+
+    def _guarded(self, deed: Callable[..., object], *facts: Any) -> None:
+        """Does something; an error of ours ends this session and nothing else."""
+        try:
+            deed(*facts)
+        except Exception as error:
+            self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
+            self.end("internal_error")
+
+    # The client
+
+    def _ready(self, _events: int) -> None:
+        self._guarded(self._turn)
+
+    def _turn(self) -> None:
+        """The client has sent something, or can take more."""
+        if self._out is not None:
+            self._flush()
+            self._go_on()
+        elif self.machine.listens and self._last is None and not self._yielding:
+            self._hear()
+        else:
+            # Asked for only when it happens: most clients wait for their answers, and this never comes.
+            self._channel.want(0)
+
+    def _hear(self) -> None:
+        try:
+            data = self._channel.receive(READ_SIZE)
+        except OSError:
+            self.end("client_reset")
+            return
+        if data is None:
+            return
+        self.heard = time.monotonic()
+        self.from_client += len(data)
+        if data:
+            self._debug("client", data)
+            self.machine.says(data)
+        else:
+            self.machine.ends()
+        self._go_on()
+
+    def _send(self, data: bytes) -> None:
+        """Sends it, behind what the client has not taken yet."""
+        if not data or self.over:
+            return
+        self.to_client += len(data)
+        self._out = memoryview(data if self._out is None else bytes(self._out) + data)
+        self._flush()
+
+    def _flush(self) -> None:
+        assert self._out is not None
+        try:
+            taken = self._channel.send(self._out)
+        except OSError:
+            self.end("client_reset")
+            return
+        if taken:
+            self.heard = time.monotonic()
+        self._out = self._out[taken:] if taken < len(self._out) else None
+
+    def _debug(self, who: str, data: bytes) -> None:
+        if "POP" in self._shop.log.options:
+            debug_dialogue(self._shop.log, self.sid, who, data)
+
+    # Steps
+
+    def _go_on(self) -> None:
+        """Goes as far as it can: until the client or the disk has to do something first."""
+        if not self.over and self._out is None:
+            if self._last is not None:
+                self.end(self._last.ending)
+            elif self._outgoing is not None:
+                self._read_on(self._outgoing)
+            else:
+                self._take_steps()
+        if not self.over:
+            self._mind_client()
+
+    def _take_steps(self) -> None:
+        """Neighbouring replies leave in one piece."""
+        said = b""
+        while type(step := self.machine.step()) is Reply:
+            self._debug("server", step.data)
+            said += step.data
+            if len(said) >= ENOUGH:
+                self._yield()
+                break
+        self._send(said)
+        if step is not None and not self.over and type(step) is not Reply:
+            _DEEDS[type(step)](self, step)
+
+    def _yield(self) -> None:
+        """Others get their turn; a client that pipelines much has its next one behind them."""
+        self._yielding = True
+        self._shop.loop.call_soon(self._guarded, self._resume)
+
+    def _resume(self) -> None:
+        self._yielding = False
+        self._go_on()
+
+    def _mind_client(self) -> None:
+        if self._out is not None:
+            self._channel.want(WRITE)
+        elif self.machine.listens and not self._yielding:
+            self._channel.want(READ)
+
+    def _close(self, step: Close) -> None:
+        """When the last reply has left, or now if there is none."""
+        self._last = step
+        self._debug("server", step.reply)
+        self.expect_within(CLOSING_SECONDS)
+        self._send(step.reply)
+        if not self.over and self._out is None:
+            self.end(step.ending)
+
+    def _reply(self, step: Reply) -> None:
+        """What the machine made of a fact."""
+        self._debug("server", step.data)
+        self._send(step.data)
+
+    # The mailbox
+
+    def _in_pool(self, work: Callable[[], object], done: Callable[[Any], None]) -> None:
+        """Has a thread do it. `done` gets what came of it, be it an OSError or MailboxError, on the event loop."""
+        assert not self._at_work
+        self._at_work = True
+        self.expect_within(DISK_SECONDS)
+        loop = self._shop.loop
+        self._shop.pool.submit(_work, work, lambda outcome: loop.call_soon_threadsafe(self._worked, done, outcome))
+
+    def _worked(self, done: Callable[[Any], None], outcome: Any) -> None:
+        self._at_work = False
+        if self.over or self._last is not None:
+            late = outcome if isinstance(outcome, Outgoing) else self._outgoing
+            if late is not None:
+                late.close()
+            return
+        self.expect_nothing()
+        self._guarded(self._conclude, done, outcome)
+
+    def _conclude(self, done: Callable[[Any], None], outcome: Any) -> None:
+        if isinstance(outcome, Exception) and not isinstance(outcome, OSError | MailboxError):
+            raise outcome
+        done(outcome)
+        self._go_on()
+
+    def _open(self, step: Open) -> None:
+        """The request is there: from now on the session has its name and its time."""
+        request = step.request
+        if request.sid != "-":
+            self.sid = request.sid
+        self._identity = (
+            self.sid.encode(),
+            *self._identity[1:3],
+            request.mailbox.encode(),
+            request.flags.encode(),
+        )
+        self.login_done(self._service.sessiontimeout)
+        self._maildir = Maildir(self._service.mailboxdir, request.mailbox)
+        self._in_pool(self._maildir.list, self._opened)
+
+    def _opened(self, listing: Listing | OSError | MailboxError) -> None:
+        assert self._maildir is not None
+        if isinstance(listing, Exception):
+            self._shop.log(DIR_ACCESS_FAILED, self.sid, mailbox=self._maildir.name, reason=str(listing))
+            self._close(self.machine.cannot_open())
+            return
+        self._shop.count("opened")
+        if listing.notes:
+            tell_notes(self._shop, self.sid, self._maildir.name, listing.notes)
+        self._shop.log.debug("MAIL", "opened", self.sid, mailbox=self._maildir.name, messages=len(listing.messages))
+        self._reply(self.machine.opened(listing.messages))
+        if not self.over:
+            self._show()
+
+    def _send_message(self, step: SendMessage) -> None:
+        assert self._maildir is not None
+        self._promised = step.reply
+        self._in_pool(partial(Outgoing, self._maildir, step.message, step.lines), self._found)
+
+    def _found(self, outgoing: Outgoing | OSError | MailboxError) -> None:
+        """The message is open and its first piece is read, or it is not to be had."""
+        if isinstance(outgoing, Exception):
+            assert self._maildir is not None
+            self._shop.log.debug("MAIL", "lost", self.sid, reason=str(outgoing))
+            if isinstance(outgoing, MessageGone):
+                self._reply(self.machine.gone())
+            else:
+                self._shop.log(READ_FAILED, self.sid, mailbox=self._maildir.name, reason=str(outgoing))
+                self._reply(self.machine.unreadable())
+            return
+        self._debug("server", self._promised)
+        self._outgoing = outgoing
+        outgoing.piece = self._promised + outgoing.piece
+        self._send_piece(outgoing)
+
+    def _read_on(self, outgoing: Outgoing) -> None:
+        if not self._at_work:
+            self._in_pool(outgoing.read_on, partial(self._read, outgoing))
+
+    def _read(self, outgoing: Outgoing, outcome: OSError | MailboxError | None) -> None:
+        if isinstance(outcome, Exception):
+            assert self._maildir is not None
+            self._outgoing = None
+            self._shop.log(READ_FAILED, self.sid, mailbox=self._maildir.name, reason=str(outcome))
+            self._close(self.machine.broke_off())
+            return
+        self._send_piece(outgoing)
+
+    def _send_piece(self, outgoing: Outgoing) -> None:
+        piece, outgoing.piece = outgoing.piece, b""
+        if outgoing.over:
+            self._outgoing = None
+            self.machine.sent()
+        self._send(piece)
+
+    def _update(self, step: Update) -> None:
+        assert self._maildir is not None
+        self._in_pool(partial(self._maildir.update, step.deleted, step.read), self._updated)
+
+    def _updated(self, done: Updated | OSError | MailboxError) -> None:
+        assert self._maildir is not None
+        if isinstance(done, Exception):
+            self._shop.log(UPDATE_FAILED, self.sid, mailbox=self._maildir.name, reason=str(done))
+            self._close(self.machine.cannot_update())
+            return
+        tell_notes(self._shop, self.sid, self._maildir.name, done.notes)
+        self._shop.log.debug("MAIL", "updated", self.sid, removed=done.removed, moved=done.moved, gone=done.vanished)
+        self._close(self.machine.updated(done.removed, done.failed))
+
+    # Time
+
+    def idle_at(self) -> float:
+        """See Deadlines. A client that takes a large message is not idle."""
+        return self.heard + self._service.idletimeout
+
+    def expired(self, what: str) -> None:
+        """See Deadlines. Without a word, where one may have been said already (RFC 1939 section 3)."""
+        if self._last is not None:
+            self.end(self._last.ending)
+        elif what in ("idle", "session"):
+            self.end(f"{what}_timeout")
+        else:
+            self._close(self.machine.too_late() if what == "auth" else self.machine.disk_is_slow())
+            if not self.over:
+                self._mind_client()
+
+    # The table, and the end
+
+    def refresh(self) -> None:
+        """See supervisor.workshop.Session."""
+        if self._shown != (self.machine.phase, self.to_client):
+            self._show()
+
+    def _show(self) -> None:
+        machine = self.machine
+        self._shown = (machine.phase, self.to_client)
+        self._shop.write_row(
+            self._token,
+            machine.phase,
+            self.started_wall,
+            time.time(),
+            *self._identity,
+            machine.retrieved,
+            self.from_client,
+            self.to_client,
+        )
+
+    def end(self, ending: str) -> None:
+        """Once, for one reason: closes everything, frees the row, gives the token back, writes the story."""
+        if self.over:
+            return
+        self.over = True
+        self.no_alarm()
+        if self._outgoing is not None and not self._at_work:
+            self._outgoing.close()
+        if ending == "quit":
+            self._channel.close()
+        else:
+            self._channel.close_kindly()
+        tell(self._shop, self, ending, self._last.reason if self._last is not None else "")
+        self._shop.release(self._token, ending)
+
+
+def _work(work: Callable[[], object], tell_loop: Callable[[object], object]) -> None:
+    """In a thread: an error is an outcome like any other."""
+    outcome: object
+    try:
+        outcome = work()
+    except Exception as error:
+        outcome = error
+    tell_loop(outcome)
+
+
+_DEEDS: dict[type, Callable[[Session, Any], None]] = {
+    Open: Session._open,
+    SendMessage: Session._send_message,
+    Update: Session._update,
+    Close: Session._close,
+}
