@@ -139,6 +139,8 @@ def list_deed(sort: str, title: str, desk: Desk, _arguments: Arguments) -> Outco
 
 
 def _show(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
+    if sort.single and not desk.config.things[sort.name]:
+        raise Refused(f"no {sort.title} is configured; make it with: {sort.name} conf")
     thing = named(sort.name, sort.name if sort.single else arguments["id"], desk)
     data = {"id": thing.id} | {name: getattr(thing, name) for name in parameters(sort.thing)}
     return Reply(data=data, lines=[sentence_of(sort, thing)])
@@ -156,7 +158,8 @@ def _conf(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
         _check_offline(sort, old, new, arguments)
     config = desk.config.with_thing(sort.name, ident, new)
     note = sort.check(desk, config, new)
-    done = f"{sort.name} {ident} {'is changed' if old else 'is made'}"
+    whom = sort.title if sort.single else f"{sort.name} {ident}"
+    done = f"{whom} {'is changed' if old else 'is made'}"
     return Change(f"{done}; note: {note}" if note else done, config=config)
 
 
