@@ -12,11 +12,14 @@ from metrics import pstatus
 from popular import demo
 from popular.messages import POPULAR_MESSAGES
 from popular.protocol.mailcheck import Mail
-from popular.proxy.endings import ENDINGS
+from popular.proxy import endings as proxy_endings
 from popular.proxy.machine import Phase
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store import deliver, mailcheckd, pcheck
+from popular.store import endings as store_endings
+from popular.store.machine import Phase as StorePhase
 from popular.store.messages import STORE_MESSAGES
+from popular.store.program import PROGRAM as PSERV
 from popular.version import VERSION
 from supervisor import main, signals
 from supervisor.control import client, manual
@@ -210,14 +213,14 @@ def log() -> list[Section]:
         ),
         ("MESSAGES", "\n".join(map(_message, messages().values()))),
         (
-            "ENDINGS",
+            "ENDINGS OF SESSIONS",
             text(
-                "Each session of pproxy ends once, and its line session_end names the reason. Besides these there are "
+                "Each session ends once, and its line session_end names the reason. Besides those below there are "
                 "killed (the sentence kill), shutdown, worker_died and internal_error."
-            )
-            + "\n"
-            + terms(ENDINGS.items()),
+            ),
         ),
+        ("ENDINGS OF PPROXY", terms(proxy_endings.ENDINGS.items())),
+        ("ENDINGS OF PSERV", terms(store_endings.ENDINGS.items())),
         see_also("pproxy(8)", "pserv(8)", "pcheckd(8)", "pdeliver(1)"),
     ]
 
@@ -271,6 +274,29 @@ def _pproxy() -> list[Section]:
     ]
 
 
+PSERV_RC = (
+    "set mailboxdir /var/spool/popular",
+    "server conf iface 10.0.0.1 port 110 state online",
+)
+
+
+def _pserv() -> list[Section]:
+    return [
+        *daemon(
+            PSERV,
+            "pserv serves mail from Maildirs to proxies. A proxy names the mailbox (XPOP), and from then on it is "
+            "POP3, already logged in. pserv asks for no password: whoever can connect can read every mailbox, so let it "
+            "listen where only the proxies reach it.",
+            "It opens no port until it is configured: see --config and pserv-control(7).",
+            "Nothing is locked. Two sessions may have one mailbox open; a message that the other one has removed is "
+            "answered with an error. Mail that was read moves from new to cur at QUIT, except in a master session.",
+        ),
+        see_also(
+            "pserv-control(7)", "pcontrol(1)", "pstatus(1)", "popular-log(7)", "pproxy(8)", "pcheckd(8)", "pdeliver(1)"
+        ),
+    ]
+
+
 def _pcontrol() -> list[Section]:
     prompt = text("At the prompt, help lists the sentences, /h explains the prompt itself, and Ctrl-D leaves.")
     return [
@@ -291,12 +317,12 @@ def _pcontrol() -> list[Section]:
                 "pcontrol --json -c sessions",
             ),
         ),
-        see_also("pproxy-control(7)", "pproxy(8)", "pserv(8)"),
+        see_also("pproxy-control(7)", "pserv-control(7)", "pproxy(8)", "pserv(8)"),
     ]
 
 
 def _pstatus() -> list[Section]:
-    states = [(phase.phrase, "") for phase in Phase]
+    states = (("STATES OF A SESSION OF PPROXY", Phase), ("STATES OF A SESSION OF PSERV", StorePhase))
     exits = [
         (pstatus.EXIT_SHOWN, "shown"),
         (pstatus.EXIT_UNREADABLE, "there is no state file, or it is none, or one of another version"),
@@ -311,7 +337,7 @@ def _pstatus() -> list[Section]:
             "To keep a moment for later, copy the state file, and name the copy with -f. Ages are then counted from "
             "the moment of the copy.",
         ),
-        ("STATES OF A SESSION OF PPROXY", "\n.br\n".join(escape(phrase) for phrase, _ in states)),
+        *((heading, "\n.br\n".join(escape(phase.phrase) for phase in phases)) for heading, phases in states),
         ("EXIT STATUS", terms(exits)),
         see_also("pproxy(8)", "pserv(8)", "pcontrol(1)"),
     ]
@@ -413,6 +439,11 @@ def pages() -> dict[str, str]:
         ("pproxy-control", 7): (
             "variables and sentences of pproxy",
             [*control(PPROXY, PPROXY_RC), ("MODULES", terms(MODULES)), see_also("pcontrol(1)", "pproxy(8)")],
+        ),
+        ("pserv", 8): ("POP3 storage server", _pserv()),
+        ("pserv-control", 7): (
+            "variables and sentences of pserv",
+            [*control(PSERV, PSERV_RC), see_also("pcontrol(1)", "pserv(8)", "pproxy-control(7)")],
         ),
         ("pcheckd", 8): ("tells by UDP whether a mailbox has mail", _pcheckd()),
         ("pcontrol", 1): ("says sentences to a running pproxy or pserv", _pcontrol()),

@@ -45,3 +45,22 @@ def test_example_in_the_readme(tmp_path: Path) -> None:
     with started(text, tmp_path, free_port()) as proxy:
         wait_until(lambda: proxy.said("vserv list").lines == ["main"], "the start configuration is in force")
         assert "state online" in proxy.said("vserv show main").lines[0]
+
+
+def test_example_of_pserv(tmp_path: Path) -> None:
+    """deploy/popular/pserv.rc is carried out whole, and opens its port."""
+    port = free_port()
+    text = (ROOT / "deploy/popular/pserv.rc").read_text()
+    (tmp_path / "mail").mkdir()
+    text = text.replace("/var/spool/popular", str(tmp_path / "mail"))
+    moved, count = re.subn(r"^(server conf .*?)port 1100\b", rf"\1port {port}", text, flags=re.MULTILINE)
+    assert count == 1, "one server, on the port that pproxy.rc names"
+    rc = tmp_path / "pserv.rc"
+    rc.write_text(moved)
+    with Proxy(tmp_path, options=("-c", str(rc)), workers=1, name="pserv") as store:
+        wait_until(lambda: "state online" in store.said("server show").lines[0], "the start configuration is in force")
+        assert store.said("show mailboxdir").lines == [f"mailboxdir {tmp_path / 'mail'}"]
+        with PopClient(port) as client:
+            client.say(b"joe\r\n-\r\n\r\nSTAT\r\n")
+            assert client.line().startswith(b"+OK")
+            assert client.line() == b"+OK 0 0"

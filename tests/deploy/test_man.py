@@ -8,11 +8,11 @@ import pytest
 
 from deploy.man import __main__ as writer
 from deploy.man.pages import folded, messages, pages
-from popular.messages import POPULAR_MESSAGES
 from popular.pdm import loader
-from popular.proxy.program import PROGRAM
+from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.messages import STORE_MESSAGES
-from supervisor.messages import SUPERVISOR_MESSAGES
+from popular.store.program import PROGRAM as PSERV
+from supervisor.program import Program
 from tests.system.site import need
 
 HERE = Path(writer.__file__).parent
@@ -71,13 +71,14 @@ def test_references_lead_somewhere() -> None:
         assert named - there - foreign == set(), name
 
 
-def test_variables_and_sentences_of_pproxy() -> None:
+@pytest.mark.parametrize("program", [PPROXY, PSERV], ids=lambda program: program.name)
+def test_variables_and_sentences(program: Program) -> None:
     """Each variable, sentence and debug option has its paragraph."""
-    text = plain("pproxy-control.7")
+    text = plain(f"{program.name}-control.7")
     for word in [
-        *(row.name for row in PROGRAM.variables),
-        *(row.usage for row in PROGRAM.sentences),
-        *PROGRAM.debug_options,
+        *(row.name for row in program.variables),
+        *(row.usage for row in program.sentences),
+        *program.debug_options,
     ]:
         assert f".TP \\fB{word}\\fR" in text, word
 
@@ -92,10 +93,10 @@ def test_modules_of_the_package() -> None:
 def test_every_message_is_listed() -> None:
     """popular-log(7) has number, level, name and help of each message."""
     text = plain("popular-log.7")
-    for message in (*SUPERVISOR_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES):
+    for message in (*PPROXY.messages, *PSERV.messages, *STORE_MESSAGES):
         assert f".TP \\fB{message.number:04x} {message.level} {message.name}\\fR" in text
         assert message.help in text
-    for ending in PROGRAM.endings:
+    for ending in (*PPROXY.endings, *PSERV.endings):
         assert f".TP \\fB{ending}\\fR" in text
 
 

@@ -111,11 +111,16 @@ def running(directory: Path) -> Iterator[Demo]:
         started.process.stdout.close()
 
 
-def log_in(running: Demo, user: str) -> poplib.POP3:
+@contextlib.contextmanager
+def log_in(running: Demo, user: str) -> Iterator[poplib.POP3]:
+    """A session of a user whose password is the name, closed at the end."""
     client = poplib.POP3("127.0.0.1", running.port, timeout=10)
-    client.user(user)
-    client.pass_(user)
-    return client
+    try:
+        client.user(user)
+        client.pass_(user)
+        yield client
+    finally:
+        client.close()
 
 
 def gone(pid: int) -> bool:
@@ -135,12 +140,12 @@ def wait_until_gone(pids: list[int]) -> None:
 
 def test_joe_reads_his_mail(running: Demo) -> None:
     """All mails that pdeliver put in come out, as they were, by RETR through proxy and storage server."""
-    client = log_in(running, "joe")
-    assert client.stat()[0] == len(demo.MAILS)
-    for number, (subject, text) in enumerate(demo.MAILS, start=1):
-        _reply, lines, _octets = client.retr(number)
-        assert b"\n".join(lines) + b"\n" == demo.mail(subject, text)
-    client.quit()
+    with log_in(running, "joe") as client:
+        assert client.stat()[0] == len(demo.MAILS)
+        for number, (subject, text) in enumerate(demo.MAILS, start=1):
+            _reply, lines, _octets = client.retr(number)
+            assert b"\n".join(lines) + b"\n" == demo.mail(subject, text)
+        client.quit()
     running.wait_for_line("ending='quit'")
     assert running.status("pproxy").view.counters()["logins"] == 1
 
@@ -158,11 +163,11 @@ def test_the_command_that_it_prints(running: Demo) -> None:
 
 def test_ann_is_answered_by_the_proxy_alone(running: Demo) -> None:
     """An empty mailbox costs one mail check and no connection to the storage server: table and log show it."""
-    client = log_in(running, "ann")
-    assert client.stat() == (0, 0)
-    (session,) = running.status("pproxy").sessions
-    assert (session["user"], session["backend"], session["state"]) == ("ann", "store", "showing an empty mailbox")
-    client.quit()
+    with log_in(running, "ann") as client:
+        assert client.stat() == (0, 0)
+        (session,) = running.status("pproxy").sessions
+        assert (session["user"], session["backend"], session["state"]) == ("ann", "store", "showing an empty mailbox")
+        client.quit()
     story = running.wait_for_line("session_end")
     assert re.search(r" demo\.\d+\.\d+ INF 0300 session_end .* user='ann' .* ending='quit' ", story)
     counters = running.status("pproxy").view.counters()
@@ -195,10 +200,9 @@ def test_it_leaves_nothing_behind(directory: Path, number: int) -> None:
         running.wait_until_ready()
         children = running.children()
         tables = running.tables()
-        client = log_in(running, "joe")
         assert len(children) >= 5, "pserv, pproxy and a worker of each, and pcheckd"
-        assert running.end(number) == 0, running.lines
-        client.close()
+        with log_in(running, "joe"):
+            assert running.end(number) == 0, running.lines
         assert running.lines[-1] == "The site has ended.\n"
     wait_until_gone(children)
     assert not directory.exists()
@@ -279,4 +283,5 @@ def test_a_second_demo_in_the_same_directory(running: Demo, capsys: pytest.Captu
     """It is told so, and the first one goes on."""
     assert demo.main(["--dir", str(running.directory), "--port", str(free_port())]) == 1
     assert "a demo is running in" in capsys.readouterr().err
-    assert log_in(running, "joe").stat()[0] == len(demo.MAILS)
+    with log_in(running, "joe") as client:
+        assert client.stat()[0] == len(demo.MAILS)
