@@ -285,8 +285,8 @@ def _pserv() -> list[Section]:
         *daemon(
             PSERV,
             "pserv serves mail from Maildirs to proxies. A proxy names the mailbox (XPOP), and from then on it is "
-            "POP3, already logged in. pserv asks for no password: whoever can connect can read every mailbox, so let it "
-            "listen where only the proxies reach it.",
+            "POP3, already logged in. pserv asks for no password: whoever can connect can read every mailbox, so let "
+            "it listen where only the proxies reach it.",
             "It opens no port until it is configured: see --config and pserv-control(7).",
             "Nothing is locked. Two sessions may have one mailbox open; a message that the other one has removed is "
             "answered with an error. Mail that was read moves from new to cur at QUIT, except in a master session.",

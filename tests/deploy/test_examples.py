@@ -58,7 +58,7 @@ def test_example_of_pserv(tmp_path: Path) -> None:
     rc = tmp_path / "pserv.rc"
     rc.write_text(moved)
     with Proxy(tmp_path, options=("-c", str(rc)), workers=1, name="pserv") as store:
-        wait_until(lambda: "state online" in store.said("server show").lines[0], "the start configuration is in force")
+        wait_until(lambda: "state online" in store.said("show config").lines[-1], "the start configuration is in force")
         assert store.said("show mailboxdir").lines == [f"mailboxdir {tmp_path / 'mail'}"]
         with PopClient(port) as client:
             client.say(b"joe\r\n-\r\n\r\nSTAT\r\n")
