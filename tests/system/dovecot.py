@@ -30,7 +30,6 @@ ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain
 auth_failure_delay = 0
-login_trusted_networks = 127.0.0.0/8
 mail_max_userip_connections = 100
 mail_location = maildir:{home}/mail/%u
 pop3_no_flag_updates = no
@@ -38,7 +37,7 @@ first_valid_uid = 1
 {rights}
 passdb {{
   driver = passwd-file
-  args = scheme=PLAIN username_format=%u {home}/users
+  args = scheme=PLAIN username_format=%u {home}/users/%u
 }}
 userdb {{
   driver = static
@@ -55,6 +54,9 @@ service pop3-login {{
 }}
 service anvil {{
   chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   chroot =
@@ -81,7 +83,7 @@ class Dovecot:
         self.home = Path(tempfile.mkdtemp(prefix="popular-dovecot-"))
         self.home.chmod(0o755)
         (self.home / "mail").mkdir()
-        (self.home / "users").touch()
+        (self.home / "users").mkdir()
         configuration = self.home / "dovecot.conf"
         configuration.write_text(self._configuration())
         os.chown(self.home / "mail", self._owner.pw_uid, self._owner.pw_gid)
@@ -126,8 +128,8 @@ class Dovecot:
 
     def add_user(self, user: str, password: str, mails: Sequence[bytes] = ()) -> None:
         """A user with a new mailbox; the mails (line ends as they are) get the numbers 1, 2, … in their order."""
-        with (self.home / "users").open("a") as users:
-            users.write(f"{user}:{{PLAIN}}{password}\n")
+        # A file for each: Dovecot reads a file again only when its time of change, in seconds, is another one.
+        (self.home / "users" / user).write_text(f"{user}:{{PLAIN}}{password}\n")
         self.fill(user, mails)
 
     def fill(self, user: str, mails: Sequence[bytes]) -> None:
