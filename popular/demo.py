@@ -48,12 +48,9 @@ _MARK = ".popular-demo"
 _PR_SET_PDEATHSIG = 1
 
 MAILS = (
-    ("Welcome", "This mail lay in a Maildir. pserv read it there, and pproxy passed it on to you.\n"),
-    ("Try the other user", "ann has no mail. The proxy asks pcheckd by UDP, and then answers her alone.\n"),
-    (
-        "Try a sentence",
-        "pcontrol changes the proxy while it runs. Say: help\n\n.A line that begins with a dot is whole.\n",
-    ),
+    ("Welcome", "This mail lay in a Maildir.\npserv read it there, and pproxy passed it on to you.\n"),
+    ("The other user", "ann has no mail.\nThe proxy asks pcheckd by UDP, and then answers her alone.\n"),
+    ("A sentence", "pcontrol changes the proxy while it runs. Say: help\n\n.This line begins with a dot.\n"),
 )
 """What joe finds: subject and text."""
 
