@@ -1,103 +1,65 @@
-"""The listening sockets: the master opens and owns them, one SO_REUSEPORT socket for each listener and slot, and
-lends them to the workers.
+"""The listening sockets: the master owns them, one SO_REUSEPORT socket for each listener and slot, and lends them to
+the workers.
 
 Because the master keeps its copy, a worker's death costs no client that waits in the queue: the successor in the slot
 accepts from the same socket (measured in the design: 0 of 200 lost, against 82–106 when workers own their sockets).
 """
 
-import errno
-import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from supervisor.control.language import Refused
 from supervisor.program import Listener
-
-KEEPALIVE_IDLE_SECONDS = 120
-USER_TIMEOUT_MS = 120_000
-"""How long sent data may stay unacknowledged (RFC 5482). Both are inherited by accepted connections."""
+from supervisor.sources import Place, Source, silence
 
 
 class Listeners:
-    """All listening sockets, by listener, one for each slot."""
+    """All listening sockets, by place."""
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
-        self._sockets: dict[Listener, list[socket.socket]] = {}
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._sockets: dict[Place, socket.socket] = {}
 
-    @property
-    def slots(self) -> int:
-        return self._slots
+    def missing(self, wanted: Sequence[Listener], slots: int) -> list[Place]:
+        """The places of a configuration that have no socket yet."""
+        places = ((listener, slot) for listener in wanted for slot in range(slots))
+        return [place for place in places if place not in self._sockets]
 
-    def missing(self, wanted: Sequence[Listener]) -> list[Listener]:
-        return [listener for listener in wanted if listener not in self._sockets]
+    def surplus(self, wanted: Sequence[Listener], slots: int) -> list[Place]:
+        """The places that have a socket and that a configuration does not want."""
+        return [place for place in self._sockets if place[0] not in wanted or place[1] >= slots]
 
-    def open(self, listeners: Sequence[Listener], backlog: int) -> None:
-        """Opens all of them or none. Raises Refused with a text for people."""
-        opened: dict[Listener, list[socket.socket]] = {}
-        try:
-            for listener in listeners:
-                opened[listener] = []
-                for _ in range(self._slots):
-                    opened[listener].append(_listen(listener, backlog))
-        except OSError as error:
-            _close(opened)
-            raise Refused(_explain(listener, error)) from None
-        self._sockets |= opened
+    def open(self, places: Sequence[Place], backlog: int, done: Callable[[str | None], None]) -> None:
+        """Opens all of them or none; `done(None)` or `done(reason)`, now or later."""
+        if not places:
+            done(None)
+            return
 
-    def of_slot(self, slot: int, listeners: Sequence[Listener] | None = None) -> dict[Listener, socket.socket]:
-        """What the worker in a slot is lent: all, or those of `listeners`."""
-        chosen = self._sockets if listeners is None else listeners
-        return {listener: self._sockets[listener][slot] for listener in chosen}
+        def opened(sockets: list[socket.socket] | None, reason: str) -> None:
+            if sockets is not None:
+                self._sockets |= dict(zip(places, sockets, strict=True))
+            done(None if sockets is not None else reason)
 
-    def keep_only(self, wanted: Sequence[Listener]) -> None:
-        """Closes the master's copies of all others."""
-        gone = {listener: sockets for listener, sockets in self._sockets.items() if listener not in wanted}
-        _close(gone)
-        self._sockets = {listener: sockets for listener, sockets in self._sockets.items() if listener in wanted}
+        self._source.open(places, backlog, opened)
 
+    def of_slot(self, slot: int, among: Iterable[Place] | None = None) -> dict[Listener, socket.socket]:
+        """What the worker in a slot is lent: everything, or what is among these places."""
+        chosen = self._sockets if among is None else among
+        return {place[0]: self._sockets[place] for place in chosen if place[1] == slot}
 
-def _listen(listener: Listener, backlog: int) -> socket.socket:
-    opened = socket.socket(listener.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if listener.family == socket.AF_INET6:
-            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if listener.dual_stack else 1)
-        # Accepted connections inherit these from the listening socket (Linux), which saves four system calls each.
-        keep_alive(opened)
-        opened.bind(listener.address)
-        opened.listen(backlog)
-    except OSError:
-        opened.close()
-        raise
-    return opened
+    def silence(self, places: Iterable[Place]) -> None:
+        """No new connection is begun on these; what has begun goes on. Sockets that others hold too are left alone."""
+        if not self._source.shared:
+            for place in places:
+                silence(self._sockets[place])
 
+    def close(self, places: Sequence[Place]) -> None:
+        """Closes the master's copies of sockets that the configuration does not want any more."""
+        for place in places:
+            self._sockets.pop(place).close()
+        self._source.give_up(places)
 
-def keep_alive(connection: socket.socket) -> None:
-    """Sets what the manual asks of every TCP socket (SO_KEEPALIVE), with times that suit middle boxes, and
-    TCP_NODELAY.
-    """
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
-
-
-def _close(sockets: dict[Listener, list[socket.socket]]) -> None:
-    for row in sockets.values():
-        for opened in row:
-            opened.close()
-
-
-def _explain(listener: Listener, error: OSError) -> str:
-    place = f"{listener.address[0]} port {listener.address[1]}"
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"{listener.name}: {place} is in use by another program"
-        case errno.EADDRNOTAVAIL:
-            return f"{listener.name}: {listener.address[0]} is not an address of this host"
-        case errno.EACCES:
-            return f"{listener.name}: {place} needs the right to bind ports below 1024"
-        case _:
-            return f"{listener.name}: cannot listen on {place}: {os.strerror(error.errno or 0)}"
+    def let_go(self) -> None:
+        """Closes the master's copies of all; whoever lent them may keep them for the next master."""
+        for listening in self._sockets.values():
+            listening.close()
+        self._sockets = {}

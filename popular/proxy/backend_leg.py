@@ -11,7 +11,7 @@ from typing import Protocol
 from popular.net.channel import Channel
 from popular.proxy.backend import Backend
 from supervisor.eventloop import READ, WRITE, EventLoop
-from supervisor.listeners import keep_alive
+from supervisor.sources import keep_alive
 
 _READ_SIZE = 4096
 

@@ -1,0 +1,124 @@
+"""Where listening sockets come from: bound by the master itself, or lent by somebody who outlives it.
+
+`silence` makes a listening socket deaf to new connections without losing one that is under way: a packet filter drops
+their first packet (SYN), and the client's kernel asks again a second later, when another socket listens or nobody
+does. What was half open completes, what is complete waits in the queue to be accepted.
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from supervisor.program import Listener
+
+KEEPALIVE_IDLE_SECONDS = 120
+USER_TIMEOUT_MS = 120_000
+"""How long sent data may stay unacknowledged (RFC 5482). Both are inherited by accepted connections."""
+
+Place = tuple[Listener, int]
+"""A listener and the slot whose worker accepts from its socket."""
+
+Opened = Callable[[list[socket.socket] | None, str], None]
+"""Called once: a socket for each place, or None and the reason for people."""
+
+
+class Source(Protocol):
+    """Opens sockets, all that are asked for or none."""
+
+    shared: bool
+    """Whether somebody else may hold, and accept from, the same sockets: then they are never silenced."""
+
+    def open(self, places: Sequence[Place], backlog: int, opened: Opened) -> None:
+        """Gets a listening socket for each place; answers now or later."""
+
+    def give_up(self, places: Sequence[Place]) -> None:
+        """The configuration does not want these any more."""
+
+
+class Binding:
+    """The master's own: bind and listen."""
+
+    shared = False
+
+    def open(self, places: Sequence[Place], backlog: int, opened: Opened) -> None:
+        """See Source; answers at once."""
+        sockets: list[socket.socket] = []
+        for listener, _slot in places:
+            try:
+                sockets.append(listen(listener, backlog))
+            except OSError as error:
+                for one in sockets:
+                    one.close()
+                opened(None, explain(listener, error))
+                return
+        opened(sockets, "")
+
+    def give_up(self, places: Sequence[Place]) -> None:
+        """See Source; closing them is all."""
+
+
+def listen(listener: Listener, backlog: int) -> socket.socket:
+    """A non-blocking listening socket of the listener's reuse-port group. Raises OSError."""
+    opened = socket.socket(listener.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if listener.family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if listener.dual_stack else 1)
+        # Accepted connections inherit these from the listening socket (Linux), which saves four system calls each.
+        keep_alive(opened)
+        opened.bind(listener.address)
+        opened.listen(backlog)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """What the manual asks of every TCP socket (SO_KEEPALIVE), with times that suit middle boxes, and TCP_NODELAY."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+def _instruction(code: int, jump_true: int, jump_false: int, value: int) -> bytes:
+    return struct.pack("HBBI", code, jump_true, jump_false, value)
+
+
+_NO_SYN = b"".join(
+    (
+        _instruction(0x30, 0, 0, 13),  # load the octet of flags of the TCP header
+        _instruction(0x54, 0, 0, 0x12),  # of it, SYN and ACK
+        _instruction(0x15, 0, 1, 0x02),  # SYN alone?
+        _instruction(0x06, 0, 0, 0),  # yes: drop the packet
+        _instruction(0x06, 0, 0, 0xFFFFFFFF),  # no: keep all of it
+    )
+)
+_SO_ATTACH_FILTER = 26
+
+
+def silence(listening: socket.socket) -> None:
+    """New connections are not begun any more on this socket, whoever holds it (classic packet filter, socket(7))."""
+    program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+    described = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(program))
+    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+
+
+def explain(listener: Listener, error: OSError) -> str:
+    """Why a listener cannot listen, for people."""
+    place = f"{listener.address[0]} port {listener.address[1]}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{listener.name}: {place} is in use by another program"
+        case errno.EADDRNOTAVAIL:
+            return f"{listener.name}: {listener.address[0]} is not an address of this host"
+        case errno.EACCES:
+            return f"{listener.name}: {place} needs the right to bind ports below 1024"
+        case _:
+            return f"{listener.name}: cannot listen on {place}: {os.strerror(error.errno or 0)}"
