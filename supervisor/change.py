@@ -1,13 +1,16 @@
 """One change of the config at a time, in two phases: all workers try it, and only if all can, all take it.
 
-    open the new listening sockets → Prepare to every worker → all Ready → the new config is the running one → Commit
-    → all InForce → done
+    OPENING      get the listening sockets that are new
+    PREPARING    every worker tries the config; all Ready → it is the running one
+    COMMITTING   every worker takes it; all InForce → from now on everybody serves the new config
+    CLOSING      sockets that are wanted no more were silenced at the commit; now they are emptied, then closed
 
 A step that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After
 the commit nothing can fail any more; a worker that does not confirm in time is killed, because its successor starts
-with the new config.
+with the new config. Who waits in the queue of a socket that is closed is served under the config that let him in.
 """
 
+import enum
 import os
 import signal
 import ssl
@@ -16,29 +19,39 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.language import Refused
-from supervisor.lifeline import Abort, Commit, Prepare, Ready, Unable
+from supervisor.lifeline import Abort, Close, Closed, Commit, ListenersClosed, Prepare, Ready, Unable
 from supervisor.lifeline import InForce as InForceNote
 from supervisor.listeners import Listeners
 from supervisor.loop import Loop, Timer
 from supervisor.pool import Pool, Worker
-from supervisor.program import Listener, Program
+from supervisor.program import Program
+from supervisor.sources import Place
 
 PREPARE_SECONDS = 60.0
 """A module may read a large file."""
 COMMIT_SECONDS = 10.0
+HALF_OPEN_SECONDS = 0.3
+"""How long a handshake that is half done may take before a silenced queue is emptied for the last time."""
 
 Done = Callable[[str | None], None]
 """Called once at the end: None, or why nothing was changed."""
+
+
+class _Phase(enum.Enum):
+    OPENING = enum.auto()
+    PREPARING = enum.auto()
+    COMMITTING = enum.auto()
+    CLOSING = enum.auto()
 
 
 @dataclass(eq=False)
 class _Change:
     config: Config
     seed: bytes
-    opened: list[Listener]
     done: Done
-    committed: bool = False
+    phase: _Phase = _Phase.OPENING
+    opened: list[Place] = field(default_factory=list)
+    surplus: list[Place] = field(default_factory=list)
     waiting_for: set[Any] = field(default_factory=set)
     limit: Timer | None = None
 
@@ -61,44 +74,52 @@ class Changes:
         assert self._change is None
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
-        config = replace(config, generation=self._last_tried)
-        missing = self._listeners.missing(self._program.listeners(config))
-        try:
-            self._listeners.open(missing, config.variables["backlog"])
-        except Refused as error:
-            done(str(error))
+        change = self._change = _Change(replace(config, generation=self._last_tried), seed, done)
+        wanted = self._program.listeners(change.config)
+        change.opened = self._listeners.missing(wanted, change.config.variables["workers"])
+        self._listeners.open(change.opened, change.config.variables["backlog"], self._opened)
+
+    def _opened(self, reason: str | None) -> None:
+        change = self._change
+        assert change is not None
+        if reason is not None:
+            self._finish(reason)
             return
-        change = self._change = _Change(config, seed, missing, done)
+        change.phase = _Phase.PREPARING
         change.limit = self._loop.after(PREPARE_SECONDS, self._too_slow_to_prepare)
-        for worker in self._pool.workers:
-            self._prepare(worker)
+        for worker in self._pool.seated:
+            self._prepare(change, worker)
         self._go_on()
 
     def include(self, worker: Worker) -> None:
         """A worker was born with the running config; if another one is being prepared, it has to try that too."""
-        if self._change is not None and not self._change.committed:
-            self._prepare(worker)
+        if self._change is not None and self._change.phase is _Phase.PREPARING:
+            self._prepare(self._change, worker)
 
-    def _prepare(self, worker: Worker) -> None:
-        assert self._change is not None
-        lent = self._listeners.of_slot(worker.slot, self._change.opened)
+    def _prepare(self, change: _Change, worker: Worker) -> None:
+        lent = self._listeners.of_slot(worker.slot, change.opened)
         fds = [listening.fileno() for listening in lent.values()]
-        self._change.waiting_for.add(worker)
-        self._pool.tell(worker, Prepare(self._change.config, tuple(lent)), fds)
+        change.waiting_for.add(worker)
+        self._pool.tell(worker, Prepare(change.config, tuple(lent)), fds)
 
     def hear(self, worker: Worker, note: object) -> None:
-        """A worker's Ready, Unable or InForce. One about another generation is old news."""
+        """A worker's Ready, Unable, InForce, ListenersClosed or Closed. One about another generation is old news."""
         change = self._change
-        if change is None or getattr(note, "generation", None) != change.config.generation:
+        if change is None:
             return
+        current = getattr(note, "generation", None) == change.config.generation
         match note:
-            case Ready() if not change.committed:
-                change.waiting_for.discard(worker)
-            case Unable(_, reason) if not change.committed:
+            case Unable(_, reason) if current and change.phase is _Phase.PREPARING:
                 self._take_back(reason)
                 return
-            case InForceNote() if change.committed:
+            case Ready() if current and change.phase is _Phase.PREPARING:
                 change.waiting_for.discard(worker)
+            case InForceNote() if current and change.phase is _Phase.COMMITTING:
+                change.waiting_for.discard(worker)
+            case ListenersClosed() | Closed() if change.phase is _Phase.CLOSING:
+                change.waiting_for.discard(worker)
+            case _:
+                return
         self._go_on()
 
     def forget(self, worker: Worker) -> None:
@@ -106,44 +127,81 @@ class Changes:
         change = self._change
         if change is None:
             return
-        if not change.committed and worker in change.waiting_for:
+        if change.phase is _Phase.PREPARING and worker in change.waiting_for:
             self._take_back(f"worker {worker.slot} died while it tried this; nothing was changed")
-            return
-        change.waiting_for.discard(worker)
-        self._go_on()
+        elif worker in change.waiting_for:
+            change.waiting_for.discard(worker)
+            self._go_on()
 
     def _go_on(self) -> None:
+        """Goes through as many phases as nobody has to be waited for."""
         change = self._change
-        if change is None or change.waiting_for:
-            return
-        if not change.committed:
-            self._commit(change)
-        if not change.waiting_for:
-            self._finish(None)
+        while change is not None and change is self._change and not change.waiting_for:
+            match change.phase:
+                case _Phase.PREPARING:
+                    self._commit(change)
+                case _Phase.COMMITTING:
+                    if self._close_surplus(change):
+                        return
+                case _:
+                    self._listeners.close(change.surplus)
+                    self._finish(None)
 
     def _commit(self, change: _Change) -> None:
         old, self.running = self.running, change.config
-        change.committed = True
-        assert change.limit is not None
-        change.limit.cancel()
-        change.limit = self._loop.after(COMMIT_SECONDS, self._too_slow_to_commit)
-        change.waiting_for = set(self._pool.workers)
+        change.phase = _Phase.COMMITTING
+        change.surplus = self._listeners.surplus(
+            self._program.listeners(self.running), self.running.variables["workers"]
+        )
+        self._listeners.silence(change.surplus)
+        self._limit(change, COMMIT_SECONDS, self._too_slow_to_commit)
+        change.waiting_for = set(self._pool.seated)
         if change.seed:
             ssl.RAND_add(change.seed, float(len(change.seed)))
-        self._pool.tell_all(Commit(change.config.generation, change.seed))
+        for worker in self._pool.seated:
+            self._pool.tell(worker, Commit(change.config.generation, change.seed))
         self.on_commit(old, change.config)
 
+    def _close_surplus(self, change: _Change) -> bool:
+        """Begins the last phase; says whether it has to wait."""
+        change.phase = _Phase.CLOSING
+        if not change.surplus:
+            return False
+        self._limit(change, HALF_OPEN_SECONDS, self._empty_surplus)
+        return True
+
+    def _empty_surplus(self) -> None:
+        change = self._change
+        assert change is not None
+        self._limit(change, COMMIT_SECONDS, self._too_slow_to_commit)
+        for worker in list(self._pool.seated):
+            mine = self._listeners.of_slot(worker.slot, change.surplus)
+            if worker.slot >= self.running.variables["workers"]:
+                change.waiting_for.add(worker)
+                self._pool.dismiss(worker)
+            elif mine:
+                change.waiting_for.add(worker)
+                self._pool.tell(worker, Close(change.config.generation, tuple(mine)))
+        self._go_on()
+
+    def _limit(self, change: _Change, seconds: float, call: Callable[[], None]) -> None:
+        if change.limit is not None:
+            change.limit.cancel()
+        change.limit = self._loop.after(seconds, call)
+
     def _take_back(self, reason: str) -> None:
-        assert self._change is not None
-        self._pool.tell_all(Abort(self._change.config.generation))
+        change = self._change
+        assert change is not None
+        for worker in self._pool.seated:
+            self._pool.tell(worker, Abort(change.config.generation))
+        self._listeners.close(change.opened)
         self._finish(reason)
 
     def _finish(self, reason: str | None) -> None:
         change, self._change = self._change, None
         assert change is not None
-        assert change.limit is not None
-        change.limit.cancel()
-        self._listeners.keep_only(self._program.listeners(self.running))
+        if change.limit is not None:
+            change.limit.cancel()
         change.done(reason)
 
     def _too_slow_to_prepare(self) -> None:

@@ -75,8 +75,23 @@ class Kill:
 
 
 @dataclass(frozen=True)
+class Close:
+    """Down: empty and close these listening sockets; who waits in them is served as before the Commit."""
+
+    generation: int
+    listeners: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
 class Leave:
-    """Down: empty and close the listening sockets, finish the sessions, then go."""
+    """Down: accept nothing more, finish the sessions, then go. `empty`: first accept who waits in the queues."""
+
+    empty: bool
+
+
+@dataclass(frozen=True)
+class EndSessions:
+    """Down: the time is up; end the sessions, the ones first that lose least by it."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +124,22 @@ class InForce:
 
 
 @dataclass(frozen=True)
+class ListenersClosed:
+    """Up: the answer to Close."""
+
+    generation: int
+
+
+@dataclass(frozen=True)
 class Closed:
     """Up: the answer to Leave: this worker accepts nothing more."""
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """Up: the error that this worker dies of."""
+
+    text: str
 
 
 class Lifeline:

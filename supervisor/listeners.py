@@ -24,6 +24,10 @@ class Listeners:
         places = ((listener, slot) for listener in wanted for slot in range(slots))
         return [place for place in places if place not in self._sockets]
 
+    def places(self) -> list[Place]:
+        """All places that have a socket."""
+        return list(self._sockets)
+
     def surplus(self, wanted: Sequence[Listener], slots: int) -> list[Place]:
         """The places that have a socket and that a configuration does not want."""
         return [place for place in self._sockets if place[0] not in wanted or place[1] >= slots]
@@ -51,6 +55,10 @@ class Listeners:
         if not self._source.shared:
             for place in places:
                 silence(self._sockets[place])
+
+    def silence_all(self) -> None:
+        """Like `silence`, for every socket."""
+        self.silence(self._sockets)
 
     def close(self, places: Sequence[Place]) -> None:
         """Closes the master's copies of sockets that the configuration does not want any more."""

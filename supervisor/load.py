@@ -5,9 +5,31 @@ nothing is checked.
 """
 
 import enum
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 LOADAVG = Path("/proc/loadavg")
+
+
+class LoadFiles(NamedTuple):
+    """Where the readings come from; tests read their own files."""
+
+    load: Path
+    pressure: Path
+
+
+def pressure_file() -> Path:
+    """Where the kernel tells the processor pressure of our control group, or, without one, of the host.
+
+    /proc/loadavg is the host's even in a container; the pressure is the container's own.
+    """
+    try:
+        group = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return Path("/proc/pressure/cpu")
+    path = Path("/sys/fs/cgroup") / group[3:].lstrip("/") / "cpu.pressure"
+    return path if path.exists() else Path("/proc/pressure/cpu")
 
 
 class Level(enum.IntEnum):
@@ -37,3 +59,12 @@ def read_load(path: Path = LOADAVG) -> float | None:
         return float(path.read_text().split(maxsplit=1)[0])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def read_pressure(path: Path) -> float | None:
+    """Per cent of the last 10 seconds in which some task of the group waited for a processor, or None."""
+    try:
+        found = re.search(r"^some avg10=([0-9.]+)", path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return float(found[1]) if found else None

@@ -17,10 +17,12 @@ from supervisor import messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values
+from supervisor.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.log import STANDARD_ERROR, Log
 from supervisor.master import Master
 from supervisor.program import Program
 from supervisor.rundir import CannotStart, RunDirectory
+from supervisor.sources import Binding
 from supervisor.start import Daemon, StartConfiguration
 from supervisor.table.tokens import MOST_TOKENS
 
@@ -68,7 +70,15 @@ def options(program: Program) -> argparse.ArgumentParser:
             default=most,
             help=f"most {sort}s (default: %(default)s)",
         )
-    add("--load-file", metavar="FILE", default="/proc/loadavg", help=argparse.SUPPRESS)
+    add(
+        "--grace",
+        metavar="SECONDS",
+        type=_number(0, 86_400),
+        default=0,
+        help="how long SIGPWR (shutdown delayed) goes on accepting first (default: %(default)s)",
+    )
+    add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
+    add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version}")
     return parser
 
@@ -118,7 +128,9 @@ def _make_master(
     limits |= {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
     first = Config(
         generation=1,
-        variables=initial_values(program.variables, limits, logfile=log.path),
+        variables=initial_values(
+            program.variables, limits, logfile=log.path, workers=chosen.workers, grace=chosen.grace
+        ),
         things={sort: {} for sort in program.sorts},
     )
     _raise_file_limit(log, first.variables["maxsession"])
@@ -126,9 +138,8 @@ def _make_master(
         rundir.give_to(user)
         log.give_to(user)
         rights.become(user)
-    return Master(
-        program, first, Language(program.sentences), rundir, log, limits, chosen.workers, Path(chosen.load_file)
-    )
+    files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
+    return Master(program, first, Language(program.sentences), rundir, log, limits, files, Binding())
 
 
 def _raise_file_limit(log: Log, sessions: int) -> None:

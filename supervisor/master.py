@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from supervisor import messages, signals
@@ -16,18 +15,21 @@ from supervisor.change import Changes
 from supervisor.clerk import Answer, Clerk
 from supervisor.config import Config
 from supervisor.control.language import Language
-from supervisor.control.outcome import Kill, Order, Shutdown
+from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
+from supervisor.departure import Departure, Means
 from supervisor.errands import Errands
-from supervisor.lifeline import Accept, Born, Closed, Leave, Reopen
+from supervisor.lifeline import Accept, Born, Closed, Reopen
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.listeners import Listeners
-from supervisor.load import LOADAVG, Level, next_level, read_load
+from supervisor.load import Level, LoadFiles, next_level, read_load, read_pressure
 from supervisor.log import Log
 from supervisor.loop import Loop
 from supervisor.pool import Pool, Worker
 from supervisor.program import Program
+from supervisor.recycling import Recycling
 from supervisor.rundir import RunDirectory
+from supervisor.sources import Place, Source
 from supervisor.table.layout import BASE_COLUMNS, Counter, Layout
 from supervisor.table.segment import Segment, View
 from supervisor.table.tokens import TokenPipe, lost
@@ -35,10 +37,16 @@ from supervisor.worker import Inheritance
 from supervisor.workshop import BASE_ENDINGS
 
 TICK_SECONDS = 1.0
-PATIENCE_SECONDS = 10.0
-"""How long workers that were told to end may take before they are killed."""
-
-GAUGES = ("maxsession", "session_state", "load_state", "load_hundredths", "generation", "draining", "workers")
+GAUGES = (
+    "maxsession",
+    "session_state",
+    "load_state",
+    "load_hundredths",
+    "pressure_hundredths",
+    "generation",
+    "draining",
+    "workers",
+)
 
 
 def table_layout(program: Program, blocks: int, rows: int) -> Layout:
@@ -64,33 +72,30 @@ class Master:
         rundir: RunDirectory,
         log: Log,
         limits: Mapping[str, int],
-        workers: int,
-        load_file: Path = LOADAVG,
+        gauges: LoadFiles,
+        source: Source,
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
         self.pid = os.getpid()
         self._program = program
         self._rundir = rundir
         self._log = log
-        self._load_file = load_file
-        self._load_level = Level.OK
+        self._load_files = gauges
+        self._load_levels = {"load": Level.OK, "pressure": Level.OK}
         self._session_level = Level.OK
         self._started_wall = time.time()
         self._over = False
-        self._leaving: str | None = None
-        self._on_all_closed: Callable[[], None] | None = None
-        self._not_closed: set[Worker | None] = set()
         self.exit_code = 0
 
         self._loop = Loop()
-        blocks = max(64, 4 * workers) + 1
+        blocks = max(64, 4 * first.variables["workers"]) + 1
         layout = table_layout(program, blocks, limits["sessionlimit"])
         self._segment = Segment.create(rundir.segment_name, layout)
         self._view = View(self._segment.map)
         self._tokens = TokenPipe(limits["sessionlimit"])
         self._tokens.put(range(first.variables["maxsession"]))
-        self._listeners = Listeners(workers)
-        self._pool = Pool(self._loop, log, self._segment, workers)
+        self._listeners = Listeners(source)
+        self._pool = Pool(self._loop, log, self._segment, first.variables["workers"])
         self._pool.inherit = self._inherit
         self._pool.in_child = self._in_child
         self._pool.on_born = self._on_born
@@ -98,6 +103,11 @@ class Master:
         self._pool.on_death = self._on_death
         self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
         self._changes.on_commit = self._on_commit
+        self._recycling = Recycling(self._pool)
+        means = Means(
+            self._loop, log, self._pool, self._listeners, self._count_sessions, self._set_gauges, self._finish
+        )
+        self._departure = Departure(means)
         self._errands = Errands(self._loop, self._in_child)
         self.clerk = Clerk(program, language, limits, self, self._changes, self._errands, log, self._perform)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.clerk.conduct)
@@ -130,7 +140,12 @@ class Master:
 
     def run(self, start: Callable[["Master"], None] = lambda _master: None) -> int:
         """Fills the slots, calls `start`, and runs until a shutdown is complete. Returns the exit code."""
-        self._log(messages.START, version=self._program.version, workers=self._listeners.slots, pid=self.pid)
+        self._log(
+            messages.START,
+            version=self._program.version,
+            workers=self._changes.running.variables["workers"],
+            pid=self.pid,
+        )
         self._pool.fill()
         self._tick()
         start(self)
@@ -143,27 +158,35 @@ class Master:
         return self.exit_code
 
     def _tick(self) -> None:
-        """Once a second: the two warning machines."""
+        """Once a second: the warning machines, and whether every worker's loop still turns."""
         self._loop.after(TICK_SECONDS, self._tick)
         self._check_load()
         self._check_sessions()
+        self._check_heartbeats()
 
     def _check_load(self) -> None:
-        limit = self._changes.running.variables["maxlocalload"]
-        load = read_load(self._load_file)
-        before = self._load_level
-        self._load_level = next_level(before, load or 0.0, limit)
-        self._segment.set_gauge("load_hundredths", int((load or 0.0) * 100))
-        if self._load_level is before:
-            return
-        self._log(messages.LOAD_STATE, state=self._load_level.name, load=load or 0.0, maxlocalload=limit)
-        self._segment.set_gauge("load_state", self._load_level)
-        if Level.MAX in (before, self._load_level):
+        """The system's load and the pressure on the processors of our group, each against its limit."""
+        variables = self._changes.running.variables
+        was_accepting = self._accepting
+        load = read_load(self._load_files.load) or 0.0
+        pressure = read_pressure(self._load_files.pressure) or 0.0
+        self._segment.set_gauge("load_hundredths", int(load * 100))
+        self._segment.set_gauge("pressure_hundredths", int(pressure * 100))
+        self._check_level("load", load, variables["maxlocalload"])
+        self._check_level("pressure", pressure, variables["maxpressure"])
+        self._segment.set_gauge("load_state", max(self._load_levels.values()))
+        if self._accepting is not was_accepting:
             self._pool.tell_all(Accept(self._accepting))
+
+    def _check_level(self, what: str, value: float, limit: int) -> None:
+        before = self._load_levels[what]
+        now = self._load_levels[what] = next_level(before, value, limit)
+        if now is not before:
+            self._log(messages.LOAD_STATE, state=now.name, what=what, value=value, limit=limit)
 
     def _check_sessions(self) -> None:
         limit = self._changes.running.variables["maxsession"]
-        sessions = limit - self._tokens.count()
+        sessions = self._count_sessions()
         before = self._session_level
         self._session_level = next_level(before, sessions, limit)
         if self._session_level is not before:
@@ -172,7 +195,22 @@ class Master:
 
     @property
     def _accepting(self) -> bool:
-        return self._load_level is not Level.MAX
+        return Level.MAX not in self._load_levels.values()
+
+    def _count_sessions(self) -> int:
+        """How many tokens are out; a count of the rows would cost more, and is a moment old as well."""
+        return int(self._changes.running.variables["maxsession"]) - self._tokens.count()
+
+    def _check_heartbeats(self) -> None:
+        """A worker whose loop has not turned for `workertimeout` is killed: its successor serves whoever waits."""
+        limit = self._changes.running.variables["workertimeout"]
+        now = time.monotonic()
+        for worker in self._pool.workers:
+            silent = now - max(worker.born, self._segment.heartbeat(worker.block))
+            if limit and silent > limit:
+                self._log(messages.WORKER_HANGS, slot=worker.slot, worker=worker.pid, seconds=round(silent, 1))
+                worker.hung = True
+                os.kill(worker.pid, signal.SIGKILL)
 
     # The workers
 
@@ -186,9 +224,15 @@ class Master:
             block,
             slot,
             lifeline,
-            self._listeners.of_slot(slot),
+            self._listeners.of_slot(slot, self._wanted_places()),
             self._accepting,
         )
+
+    def _wanted_places(self) -> list[Place]:
+        running = self._changes.running
+        places = self._listeners.places()
+        wanted = self._program.listeners(running)
+        return [place for place in places if place[0] in wanted]
 
     def _in_child(self, keep: set[int]) -> None:
         """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
@@ -203,28 +247,34 @@ class Master:
 
     def _on_born(self, worker: Worker) -> None:
         self._changes.include(worker)
-        if self._leaving == "delayed":
-            self._pool.tell(worker, Leave())
+        self._set_gauges()
 
     def _on_message(self, worker: Worker, message: Any) -> None:
-        match message:
-            case Closed():
-                self._on_closed(worker)
-            case Born():
-                self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
-                self._set_gauges()
-            case _:
-                self._changes.hear(worker, message)
+        if isinstance(message, Born):
+            self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
+            self._recycling.serving(worker)
+        if isinstance(message, Closed):
+            self._departure.closed(worker)
+        self._changes.hear(worker, message)
 
     def _on_death(self, worker: Worker, code: int) -> None:
+        """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         sessions = self._recover_tokens(worker)
-        message = messages.WORKER_LEFT if worker.dismissed and not sessions else messages.WORKER_DIED
-        self._log(message, slot=worker.slot, worker=worker.pid, cause=_cause(code), sessions=sessions)
+        expected = worker.dismissed and not sessions
+        cause = "hung" if worker.hung else _cause(code)
+        self._log(
+            messages.WORKER_LEFT if expected else messages.WORKER_DIED,
+            slot=worker.slot,
+            worker=worker.pid,
+            cause=cause,
+            sessions=sessions,
+            words=worker.last_words,
+        )
         self._set_gauges()
-        self._on_closed(worker)
+        self._recycling.dead(worker)
         self._changes.forget(worker)
-        if self._leaving and not self._pool.workers:
-            self._finish()
+        self._departure.closed(worker)
+        self._departure.look_whether_done()
 
     def _recover_tokens(self, dead: Worker) -> int:
         """Frees the dead worker's rows, counts their ending, and puts back every token that died with it."""
@@ -252,6 +302,7 @@ class Master:
         self._log.options = new.debug
         before, after = old.variables["maxsession"], new.variables["maxsession"]
         self._tokens.put(range(before, after))
+        self._pool.set_slots(new.variables["workers"])
         self._set_gauges()
         self._check_load()
 
@@ -260,14 +311,16 @@ class Master:
         self._segment.set_gauge("maxsession", running.variables["maxsession"])
         self._segment.set_gauge("generation", running.generation)
         self._segment.set_gauge("workers", len(self._pool.workers))
-        self._segment.set_gauge("draining", int(self._leaving == "delayed"))
+        self._segment.set_gauge("draining", int(self._departure.draining))
 
     # Orders and shutdowns
 
     def _perform(self, order: Order, answer: Answer) -> None:
         match order:
-            case Shutdown(how=how):
-                self.shut_down(how, answer)
+            case Shutdown():
+                self._departure.begin(order, answer)
+            case Recycle():
+                self._recycling.begin(lambda good, text: answer(good, text, ()))
             case Kill(sid=sid):
                 self._kill(sid, answer)
 
@@ -286,7 +339,7 @@ class Master:
             self.reopen_log()
             return
         self._log(messages.GOT_TERM_SIGNAL, signal=number.name)
-        self.shut_down(signals.SHUTDOWNS[number], lambda _done, _text, _lines: None)
+        self.shut_down(signals.SHUTDOWNS[number])
 
     def reopen_log(self) -> None:
         path = self._changes.running.variables["logfile"]
@@ -298,72 +351,23 @@ class Master:
         self._pool.tell_all(Reopen(path))
         self._log(messages.LOG_REOPENED, file=path)
 
-    def shut_down(self, how: str, answer: Answer) -> None:
-        """One of the manual's four shutdowns; answers when its first half is done."""
-        self._log(messages.SHUTDOWN_SERVER, how=how)
-        sessions = len(self._view.sessions())
-        match how:
-            case "children":
-                self._pool.signal_all()
-                answer(True, f"{sessions} sessions are ended; fresh workers follow", ())
-            case "parent":
-                answer(True, f"the parent is gone; its children finish {sessions} sessions", ())
-                self._loop.after(0.0, self._abdicate)
-            case "all":
-                self._leave_with("all")
-                self._pool.signal_all()
-                self._loop.after(PATIENCE_SECONDS, lambda: self._pool.signal_all(signal.SIGKILL))
-                answer(True, f"{sessions} sessions are ended", ())
-            case "delayed":
-                self._drain(lambda: answer(True, f"no new sessions; {len(self._view.sessions())} are still there", ()))
+    def shut_down(self, how: str) -> None:
+        """What the sentence `shutdown` does, for a signal or a failed start."""
+        grace = self._changes.running.variables["grace"] if how == "delayed" else 0
+        self._departure.begin(Shutdown(how=how, grace=grace), lambda _done, _text, _lines: None)
 
-    def _leave_with(self, how: str) -> None:
-        self._leaving = how
-        self._pool.refilling = False
-        self._set_gauges()
-        if not self._pool.workers:
-            self._loop.after(0.0, self._finish)
-
-    def _drain(self, all_closed: Callable[[], None]) -> None:
-        """Every worker empties its queues and closes; then the master closes too; the process ends with the last
-        session.
-        """
-        self._leave_with("delayed")
-        self._not_closed = set(self._pool.workers)
-
-        def close() -> None:
-            self._listeners.keep_only(())
-            all_closed()
-
-        self._on_all_closed = close
-        for worker in self._pool.workers:
-            worker.dismissed = True
-            self._pool.tell(worker, Leave())
-        if not self._not_closed:
-            self._on_closed(None)
-
-    def _on_closed(self, worker: Worker | None) -> None:
-        self._not_closed.discard(worker)
-        if not self._not_closed and self._on_all_closed is not None:
-            call, self._on_all_closed = self._on_all_closed, None
-            call()
-
-    def _abdicate(self) -> None:
-        """Shutdown parent: the master goes, its workers see the end of the lifeline and finish their sessions."""
-        self._server.flush()
-        self._rundir.withdraw_control()
-        self._log(messages.FINISHED, how="parent")
-        self._over = True
-
-    def _finish(self) -> None:
-        """No worker is left."""
+    def _finish(self, how: str) -> None:
+        """No worker is left, or (parent) they finish alone."""
         if self._over:
             return
+        self._over = True
         self._errands.stop()
         self._server.flush()
-        self._rundir.withdraw_all()
-        self._log(messages.FINISHED, how=self._leaving or "")
-        self._over = True
+        if how == "parent":
+            self._rundir.withdraw_control()
+        else:
+            self._rundir.withdraw_all()
+        self._log(messages.FINISHED, how=how)
 
 
 def _cause(code: int) -> str:

@@ -25,7 +25,7 @@ SHUTDOWN_SERVER = Message(0x0005, "INF", "shutdown_server", "A shutdown begins; 
 GOT_TERM_SIGNAL = Message(0x0133, "INF", "got_term_signal", "The master received a signal that asks for a shutdown.")
 SESSION_STATE = Message(0x0170, "ADM", "session_state", "The number of sessions crossed 80, 90 or 100 % of maxsession.")
 LOAD_STATE = Message(
-    0x0172, "ADM", "load_state", "The load crossed 80, 90 or 100 % of maxlocalload; at MAX nobody is accepted."
+    0x0172, "ADM", "load_state", "Load or pressure crossed 80, 90 or 100 % of its limit; at MAX nobody is accepted."
 )
 
 WORKER_BORN = Message(0x0200, "INF", "worker_born", "A worker sits in its slot and accepts.")
@@ -43,6 +43,7 @@ LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be ope
 ACCEPT_FAILED = Message(
     0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
 )
+WORKER_HANGS = Message(0x020E, "SOS", "worker_hangs", "A worker's loop does not turn any more; it is killed.")
 SESSION_BUG = Message(
     0x020B, "BUG", "session_bug", "A session raised an error of ours; it was ended, the worker goes on."
 )
@@ -72,6 +73,7 @@ SUPERVISOR_MESSAGES = (
     LOG_REOPENED,
     LOG_FAILED,
     ACCEPT_FAILED,
+    WORKER_HANGS,
     SESSION_BUG,
     FINISHED,
     LIMIT_LOW,

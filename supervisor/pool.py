@@ -8,12 +8,13 @@ import multiprocessing
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor import messages, signals
-from supervisor.lifeline import Born, Lifeline, LifelineLost
+from supervisor.lifeline import Born, LastWords, Leave, Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.loop import READ, WRITE, Loop
 from supervisor.policy import pause_before_birth
@@ -26,6 +27,10 @@ _fork = multiprocessing.get_context("fork")
 _PID, _SLOT, _GENERATION, _HEARTBEAT, _HAND = range(len(BASE_CELLS))
 
 
+class NoBlock(Exception):
+    """There are more processes than the table has blocks for."""
+
+
 @dataclass(eq=False)
 class Worker:
     """A worker as the master sees it."""
@@ -35,8 +40,13 @@ class Worker:
     process: Any
     lifeline: Lifeline
     serving: bool = False
+    leaving: bool = False
+    """It accepts nothing more; its slot may have a successor already."""
     dismissed: bool = False
     """It was asked to go: its death is no accident."""
+    hung: bool = False
+    last_words: str = ""
+    born: float = field(default_factory=time.monotonic)
 
     @property
     def pid(self) -> int:
@@ -51,7 +61,8 @@ class Pool:
         self._log = log
         self._segment = segment
         self._generation = 0
-        self._deaths_at_birth = [0] * slots
+        self._slots = slots
+        self._deaths_at_birth: dict[int, int] = {}
         self._pauses: dict[int, Any] = {}
         self.workers: list[Worker] = []
         self.refilling = True
@@ -62,14 +73,35 @@ class Pool:
         self.on_message: Callable[[Worker, Any], None]
         self.on_death: Callable[[Worker, int], None]
 
+    @property
+    def seated(self) -> list[Worker]:
+        """The workers that accept, or will; those that only finish their sessions are not among them."""
+        return [worker for worker in self.workers if not worker.leaving]
+
+    def set_slots(self, slots: int) -> None:
+        """There are so many slots from now on. Who sits in a slot too many is not sent away here."""
+        self._slots = slots
+        if self.refilling:
+            self.fill()
+
     def fill(self) -> None:
         """Every slot without a worker gets one."""
-        taken = {worker.slot for worker in self.workers}
-        for slot in range(len(self._deaths_at_birth)):
+        taken = {worker.slot for worker in self.seated}
+        for slot in range(self._slots):
             if slot not in taken and slot not in self._pauses:
-                self._give_birth(slot)
+                try:
+                    self.give_birth(slot)
+                except NoBlock:  # those that are leaving will make room
+                    self._loop.after(1.0, self.fill)
+                    return
 
-    def _give_birth(self, slot: int) -> None:
+    def dismiss(self, worker: Worker, empty: bool = True) -> None:
+        """Asks a worker to accept nothing more and to go when its sessions are over."""
+        worker.leaving = worker.dismissed = True
+        self.tell(worker, Leave(empty))
+
+    def give_birth(self, slot: int) -> Worker:
+        """Puts a worker into a slot. Raises NoBlock when too many generations are still finishing their sessions."""
         block = self._free_block()
         ours, theirs = socket.socketpair()
         inheritance = self.inherit(slot, block, theirs)
@@ -85,6 +117,7 @@ class Pool:
         self._loop.watch(ours, READ, lambda events: self._hear(worker, events))
         self._loop.watch(process.sentinel, READ, lambda _events: self._bury(worker))
         self.on_born(worker)
+        return worker
 
     def _be_born(self, inheritance: Inheritance, held: set[int]) -> None:
         """The first steps of the child: it lets go of everything that the master held and it did not inherit."""
@@ -102,13 +135,17 @@ class Pool:
     def _free_block(self) -> int:
         """A block that nobody counts in; its counters go on from where they stand. Block 0 is the master's."""
         taken = {worker.block for worker in self.workers}
-        return next(index for index in range(1, self._segment.layout.block_count) if index not in taken)
+        for index in range(1, self._segment.layout.block_count):
+            if index not in taken:
+                return index
+        raise NoBlock(f"{len(taken)} workers are still there; wait until some have finished their sessions")
 
     def _take_block(self, worker: Worker) -> None:
         self._generation += 1
         cells = self._segment.block(worker.block)
         cells[_SLOT] = worker.slot
         cells[_GENERATION] = self._generation
+        cells[_HEARTBEAT] = 0
         cells[_PID] = worker.pid
 
     def _hear(self, worker: Worker, events: int) -> None:
@@ -121,9 +158,12 @@ class Pool:
             self._loop.unwatch(worker.lifeline.socket)
             return
         for message, _fds in heard:
-            if isinstance(message, Born):
-                worker.serving = True
-                self._deaths_at_birth[worker.slot] = 0
+            match message:
+                case Born():
+                    worker.serving = True
+                    self._deaths_at_birth.pop(worker.slot, None)
+                case LastWords(text):
+                    worker.last_words = text
             self.on_message(worker, message)
         self._watch_lifeline(worker)
 
@@ -156,6 +196,7 @@ class Pool:
         self._loop.unwatch(worker.lifeline.socket)
         worker.process.join()
         code = worker.process.exitcode
+        self._hear_last_words(worker)
         worker.lifeline.close()
         self.workers.remove(worker)
         cells = self._segment.block(worker.block)
@@ -166,13 +207,22 @@ class Pool:
         if self.refilling:
             self._arrange_successor(worker)
 
+    def _hear_last_words(self, worker: Worker) -> None:
+        try:
+            for message, _fds in worker.lifeline.receive():
+                if isinstance(message, LastWords):
+                    worker.last_words = message.text
+        except LifelineLost:
+            pass
+
     def _arrange_successor(self, worker: Worker) -> None:
-        if worker.serving or worker.dismissed:
+        is_needed = worker.slot < self._slots and worker.slot not in {other.slot for other in self.seated}
+        if worker.serving or worker.dismissed or not is_needed:
             self.fill()
             return
-        self._deaths_at_birth[worker.slot] += 1
-        pause = pause_before_birth(self._deaths_at_birth[worker.slot])
-        self._log(messages.WORKER_RETRY, slot=worker.slot, deaths=self._deaths_at_birth[worker.slot], pause=pause)
+        deaths = self._deaths_at_birth[worker.slot] = self._deaths_at_birth.get(worker.slot, 0) + 1
+        pause = pause_before_birth(deaths)
+        self._log(messages.WORKER_RETRY, slot=worker.slot, deaths=deaths, pause=pause)
 
         def try_again() -> None:
             del self._pauses[worker.slot]

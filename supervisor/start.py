@@ -105,4 +105,4 @@ class StartConfiguration:
         if self._daemon is not None:
             self._daemon.report(EXIT_FAULTY)
         master.exit_code = EXIT_FAULTY
-        master.shut_down("all", lambda _done, _text, _lines: None)
+        master.shut_down("all")

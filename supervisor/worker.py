@@ -13,7 +13,8 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +27,19 @@ from supervisor.log import Log
 from supervisor.program import Listener, Program, Service
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
-from supervisor.workshop import Workshop
+from supervisor.workshop import Standing, Workshop
 
 HEARTBEAT_SECONDS = 1.0
 ACCEPT_PAUSE_SECONDS = 1.0
+ENDING_STEP_SECONDS = 0.5
+PATIENCE_SECONDS = {
+    Standing.NOT_LOGGED_IN: 0.0,
+    Standing.IDLE: 0.0,
+    Standing.IN_TRANSFER: 10.0,
+    Standing.COMMITTING: 60.0,
+}
+"""What a session may still take when the deadline of a shutdown has come, by what it would lose."""
+EXIT_BY_ERROR = 3
 GC_THRESHOLDS = (20_000, 20, 50)
 
 
@@ -62,6 +72,9 @@ def live(inheritance: Inheritance) -> None:
     try:
         worker.begin()
         loop.run_forever()
+    except Exception as error:
+        worker.say_last_words(error)
+        raise SystemExit(EXIT_BY_ERROR) from None
     finally:
         worker.close()
 
@@ -83,6 +96,8 @@ class Worker:
         self._heartbeat_cell = 3
         self._listeners = dict(inheritance.listeners)
         self._lent: dict[Listener, socket.socket] = {}
+        self._retired: dict[Listener, Service] = {}
+        """Listeners that the config wants no more, with the service for those who still wait in their queues."""
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
         self._service: Service
@@ -90,6 +105,7 @@ class Worker:
         self._leaving = False
         self._starved = False
         self._armed = False
+        self._ending_since = 0.0
 
     def begin(self) -> None:
         """Makes the first service and starts to accept. Raises Refused if the config cannot be served."""
@@ -101,6 +117,12 @@ class Worker:
         self._beat()
         self._arm()
         self._tell(lifeline.Born(self._config.generation))
+
+    def say_last_words(self, error: Exception) -> None:
+        """Tells the master what this worker dies of: the kind of error and its place, no values."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        text = str(error) if isinstance(error, Refused) else type(error).__name__
+        self._tell(lifeline.LastWords(f"{text} at {place.filename.rpartition('/')[2]}:{place.lineno}"))
 
     def close(self) -> None:
         """Leaves nothing of the loop behind."""
@@ -122,13 +144,12 @@ class Worker:
                 self._loop.unwatch(listening.fileno())
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
-        name = listener.name
-        self._loop.watch(listening.fileno(), READ, lambda _events: self._accept_one(name, listening))
+        self._loop.watch(listening.fileno(), READ, lambda _events: self._accept_one(listener, listening))
 
-    def _accept_one(self, name: str, listening: socket.socket) -> None:
-        self._accept(name, listening)
+    def _accept_one(self, listener: Listener, listening: socket.socket) -> None:
+        self._accept(listener, listening)
 
-    def _accept(self, name: str, listening: socket.socket) -> bool:
+    def _accept(self, listener: Listener, listening: socket.socket) -> bool:
         """Accepts one connection if there is a token for it. Says whether there was one."""
         try:
             os.readv(self._token_pipe.read_end, [self._hand_bytes])
@@ -144,7 +165,7 @@ class Worker:
                 self._pause(error)
             return False
         connection.setblocking(False)
-        self._service.serve(token, connection, peer, name)
+        self._retired.get(listener, self._service).serve(token, connection, peer, listener.name)
         self._hand[0] = 0
         return True
 
@@ -174,12 +195,15 @@ class Worker:
         self._allowed = allowed
         self._arm()
 
-    def _empty(self, name: str, listening: socket.socket) -> None:
-        """Accepts what waits in the queue of a socket that is about to be closed, and lets go of the socket."""
-        while self._accept(name, listening):
+    def _let_go(self, listener: Listener, empty: bool) -> None:
+        """Gives a listening socket back, after accepting who waits in its queue if that is wanted and allowed."""
+        listening = self._listeners[listener]
+        while empty and self._allowed and self._accept(listener, listening):
             pass
-        self._loop.forget(listening.fileno())
+        if self._armed:
+            self._loop.unwatch(listening.fileno())
         listening.close()
+        del self._listeners[listener]
 
     # The lifeline
 
@@ -231,8 +255,12 @@ class Worker:
                 session = self._shop.sessions.get(token)
                 if session is not None and session.sid == sid:
                     session.end("killed")
-            case lifeline.Leave():
-                self._leave()
+            case lifeline.Close(generation, listeners):
+                self._close(generation, listeners)
+            case lifeline.Leave(empty):
+                self._leave(empty)
+            case lifeline.EndSessions():
+                self._end_sessions()
 
     def _prepare(self, config: Config) -> None:
         """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
@@ -261,22 +289,33 @@ class Worker:
         old = self._service
         self._config, self._service = self._prepared
         self._prepared = None
-        old.retire()
+        self._exchange_listeners(old)
         if seed:
             ssl.RAND_add(seed, float(len(seed)))
         self._log.options = self._config.debug
-        self._exchange_listeners()
         self._tell(lifeline.InForce(generation))
 
-    def _exchange_listeners(self) -> None:
-        wanted = self._program.listeners(self._config)
-        for listener in [listener for listener in self._listeners if listener not in wanted]:
-            self._empty(listener.name, self._listeners.pop(listener))
-        for listener, listening in self._lent.items():
-            self._listeners[listener] = listening
-            if self._armed:
+    def _exchange_listeners(self, old: Service) -> None:
+        """Takes the new ones; those that are wanted no more are served on, as they were, until the master says Close."""
+        wanted = set(self._program.listeners(self._config))
+        retired = [listener for listener in self._listeners if listener not in wanted]
+        self._retired = dict.fromkeys(retired, old)
+        if not retired:
+            old.retire()
+        self._listeners |= self._lent
+        if self._armed:
+            for listener, listening in self._lent.items():
                 self._watch(listener, listening)
         self._lent = {}
+
+    def _close(self, generation: int, listeners: Iterable[Listener]) -> None:
+        for listener in listeners:
+            if listener in self._listeners:
+                self._let_go(listener, empty=True)
+        for old in set(self._retired.values()):
+            old.retire()
+        self._retired = {}
+        self._tell(lifeline.ListenersClosed(generation))
 
     def _abort(self) -> None:
         self._preparing = 0
@@ -295,21 +334,25 @@ class Worker:
 
     # Leaving
 
-    def _leave(self) -> None:
+    def _leave(self, empty: bool) -> None:
         """Accepts nothing more, finishes the sessions, then goes."""
-        if not self._leaving:
-            self._leaving = True
-            self._close_listeners(self._empty if self._allowed else lambda _name, listening: listening.close())
+        for listener in list(self._listeners):
+            self._let_go(listener, empty)
+        self._leaving = True
+        self._arm()
         self._tell(lifeline.Closed())
         self._shop.on_release = self._go_if_done
         self._go_if_done()
 
-    def _close_listeners(self, close: Callable[[str, socket.socket], None]) -> None:
-        self._armed = False
-        for listener, listening in self._listeners.items():
-            self._loop.forget(listening.fileno())
-            close(listener.name, listening)
-        self._listeners = {}
+    def _end_sessions(self) -> None:
+        """Ends who loses least at once, leaves transfers a little time, and lets a QUIT have its reply."""
+        waited = time.monotonic() - self._ending_since if self._ending_since else 0.0
+        self._ending_since = self._ending_since or time.monotonic()
+        for session in sorted(self._shop.sessions.values(), key=lambda session: session.standing()):
+            if waited >= PATIENCE_SECONDS[session.standing()]:
+                session.end("shutdown")
+        if self._shop.sessions:
+            self._loop.call_later(ENDING_STEP_SECONDS, self._end_sessions)
 
     def _go_if_done(self) -> None:
         if not self._shop.sessions:
@@ -322,12 +365,13 @@ class Worker:
             self._loop.remove_writer(self._lifeline.socket)
             self._lifeline.close()
             self._lifeline = None
-            self._leave()
+            self._leave(empty=True)
 
     def _end_at_once(self) -> None:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""
         self._leaving = True
-        self._close_listeners(lambda _name, listening: listening.close())
+        for listener in list(self._listeners):
+            self._let_go(listener, empty=False)
         for session in list(self._shop.sessions.values()):
             session.end("shutdown")
         self._loop.call_soon(self._loop.stop)

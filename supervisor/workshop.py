@@ -2,6 +2,7 @@
 of the table.
 """
 
+import enum
 import os
 import time
 from collections.abc import Callable
@@ -22,6 +23,15 @@ POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
 
 
+class Standing(enum.IntEnum):
+    """What would be lost if a session ended now; the order in which a shutdown's deadline ends them."""
+
+    NOT_LOGGED_IN = 0
+    IDLE = 1
+    IN_TRANSFER = 2
+    COMMITTING = 3
+
+
 class Session(Protocol):
     """What the supervisor asks of a session."""
 
@@ -29,6 +39,9 @@ class Session(Protocol):
 
     def end(self, ending: str) -> None:
         """Ends it now, for this reason."""
+
+    def standing(self) -> Standing:
+        """What would be lost if it ended now."""
 
     def refresh(self) -> None:
         """Writes its row if there is something new to show; called once in a while."""

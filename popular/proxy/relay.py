@@ -19,6 +19,8 @@ _BUFFER_SIZE = 1 << 16
 _ROUNDS = 16
 """Pieces of one mail that are moved before other sessions get their turn."""
 
+_MOMENT_SECONDS = 1.0
+
 _buffer = memoryview(bytearray(_BUFFER_SIZE))
 """Shared by all sessions of a process; nothing is left in it between two callbacks."""
 
@@ -74,6 +76,12 @@ class Relay:
         if self._client_done and not self._for_backend:
             self._tell_end_of_client()
         self._balance()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a mail seems to be under way: something is held back, or was passed on a moment ago."""
+        holds = bool(self._for_client or self._for_backend) or self._transfer is not None
+        return holds or time.monotonic() - self.active < _MOMENT_SECONDS
 
     def close(self) -> None:
         """Gives the pipe back, and lets go of the session; the channels are the session's."""

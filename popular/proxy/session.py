@@ -24,6 +24,7 @@ from popular.proxy.relay import Relay
 from popular.proxy.story import debug_dialogue, place_of, tell
 from supervisor.eventloop import READ, WRITE
 from supervisor.messages import SESSION_BUG
+from supervisor.workshop import Standing
 
 if TYPE_CHECKING:
     from popular.proxy.service import ProxyService
@@ -377,6 +378,15 @@ class Session(Deadlines):
             self._do(self.machine.decided, CannotTell("no answer in time"))
 
     # The table, and the end
+
+    def standing(self) -> Standing:
+        """See supervisor.workshop.Session."""
+        relay = self._relay
+        if relay is None:
+            return Standing.IDLE if self.machine.phase is Phase.SIMULATING else Standing.NOT_LOGGED_IN
+        if relay.watch.quit:
+            return Standing.COMMITTING
+        return Standing.IN_TRANSFER if relay.busy else Standing.IDLE
 
     def refresh(self) -> None:
         """See supervisor.workshop.Session."""

@@ -22,6 +22,7 @@ from popular.store.outgoing import Outgoing
 from popular.store.story import tell, tell_notes
 from supervisor.eventloop import READ, WRITE
 from supervisor.messages import SESSION_BUG
+from supervisor.workshop import Standing
 
 if TYPE_CHECKING:
     from popular.store.service import StoreService
@@ -204,6 +205,15 @@ class Session(Deadlines):
             self._channel.want(WRITE)
         elif self.machine.listens and not self._yielding:
             self._channel.want(READ)
+
+    def standing(self) -> Standing:
+        """See supervisor.workshop.Session."""
+        if self._maildir is None:
+            return Standing.NOT_LOGGED_IN
+        if self._last is not None:
+            return Standing.COMMITTING
+        at_work = self._at_work or self._outgoing is not None or self._out is not None
+        return Standing.IN_TRANSFER if at_work else Standing.IDLE
 
     def _close(self, step: Close) -> None:
         """When the last reply has left, or now if there is none."""

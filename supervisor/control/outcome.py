@@ -94,9 +94,16 @@ class Order(Outcome):
 
 @dataclass(frozen=True)
 class Shutdown(Order):
-    """`how`: parent, children, all or delayed."""
+    """`how`: parent, children, all or delayed. Of `delayed`: seconds of grace, and until the deadline (None: none)."""
 
     how: str = field(kw_only=True)
+    grace: int = field(default=0, kw_only=True)
+    deadline: int | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Recycle(Order):
+    """Renew the workers, one after the other."""
 
 
 @dataclass(frozen=True)

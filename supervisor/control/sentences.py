@@ -6,16 +6,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from supervisor.control.kinds import Choice, Kind, String, nearest, shown
+from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase, quote, split
-from supervisor.control.outcome import Arguments, Change, Desk, Kill, Outcome, Reply, Shutdown
-from supervisor.control.variables import Variable
+from supervisor.control.outcome import Arguments, Change, Desk, Kill, Outcome, Recycle, Reply, Shutdown
+from supervisor.control.variables import BESIDE, DAY, Variable
 
 SHOW_AND_SET = "Runtime configuration: the show and set commands"
 SHUTDOWN = "Runtime configuration: the shutdown command"
 DEBUG = "Runtime configuration: the debug command"
-BESIDE = "beside the manual"
-
 ALL, NONE = "ALL", "NONE"
 HOW = {
     "parent": "The master ends; the workers finish their sessions.",
@@ -130,9 +128,19 @@ def _debug_words(desk: Desk, arguments: Arguments) -> Iterable[str]:
     return options if arguments["options"] else [sign + option for sign in "=+-" for option in options]
 
 
-def _shutdown(_desk: Desk, arguments: Arguments) -> Outcome:
+def _shutdown(desk: Desk, arguments: Arguments) -> Outcome:
     how = arguments["how"]
-    return Shutdown(HOW[how], how=how)
+    options = dict(zip(arguments["option"], arguments["time"], strict=True))
+    if options and how != "delayed":
+        raise Refused("grace and deadline are options of shutdown delayed")
+    if len(options) < len(arguments["option"]):
+        raise Refused("an option is there twice")
+    grace = options.get("grace", desk.config.variables["grace"] if how == "delayed" else 0)
+    return Shutdown(HOW[how], how=how, grace=grace, deadline=options.get("deadline"))
+
+
+def _recycle(_desk: Desk, _arguments: Arguments) -> Outcome:
+    return Recycle()
 
 
 def _sessions(desk: Desk, arguments: Arguments) -> Outcome:
@@ -262,10 +270,13 @@ def common_sentences(filters: Sequence[str] = FILTERS) -> list[Sentence]:
             source=DEBUG,
         ),
         Sentence(
-            "shutdown <how>",
+            "shutdown <how> [<option> <time>]…",
             _shutdown,
-            f"Ends the program, or its sessions.\n{_by_option(HOW)}",
-            {"how": Choice(*HOW)},
+            f"Ends the program, or its sessions.\n{_by_option(HOW)}\n`shutdown delayed grace 10s` goes on accepting for "
+            "10 seconds, so that load balancers can look elsewhere. `deadline 10m` ends the sessions that are left after "
+            "10 minutes: first those that are not logged in or idle, then those in a transfer; who has said QUIT gets "
+            "the reply. Said again, it changes the deadline.",
+            {"how": Choice(*HOW), "option": Choice("grace", "deadline"), "time": Time(0, DAY)},
             changes=True,
             source=SHUTDOWN,
         ),
@@ -286,6 +297,14 @@ def common_sentences(filters: Sequence[str] = FILTERS) -> list[Sentence]:
             source=BESIDE,
         ),
         Sentence("workers", _workers, "Lists the workers.", source=BESIDE),
+        Sentence(
+            "workers recycle",
+            _recycle,
+            "Renews the workers, one slot after the other, without losing a session.\nThe new worker of a slot accepts "
+            "before the old one stops; the old one finishes its sessions and goes.",
+            changes=True,
+            source=BESIDE,
+        ),
         Sentence(
             "help [<word>]…",
             _help,

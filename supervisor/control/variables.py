@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.control.kinds import Dir, File, Id, Int, Kind, String
+from supervisor.control.kinds import Dir, File, Id, Int, Kind, String, Time
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Desk
 
 CHAPTER = "Runtime configuration: the show and set commands"
+BESIDE = "beside the manual"
+MOST_WORKERS = 1024
+HOUR = 60 * 60
+DAY = 24 * HOUR
 LARGEST_TABLE = 10_000_000
 """More sessions than one host will hold."""
 
@@ -93,6 +97,14 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             when="when the log is reopened (SIGHUP)",
         ),
         Variable(
+            "grace",
+            Time(0, DAY),
+            "How long `shutdown delayed` goes on accepting if the sentence does not say it (option --grace): load "
+            "balancers need that time to look elsewhere.",
+            default=0,
+            source=BESIDE,
+        ),
+        Variable(
             "maxlocalload",
             Int(0, 9999),
             "While the load average of the last minute is this or higher, nobody is accepted; clients wait in the "
@@ -100,10 +112,33 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             default=0,
         ),
         Variable(
+            "maxpressure",
+            Int(0, 100),
+            "While processes of our control group wait for a processor in this per cent of the last 10 seconds, or in "
+            "more, nobody is accepted (cpu.pressure, some avg10). Made for containers, where the load average is the "
+            "host's. 0: it is not looked at.",
+            default=0,
+            source=BESIDE,
+        ),
+        Variable(
             "maxsession",
             Int(1, LARGEST_TABLE),
             "How many sessions there may be at once, over all workers. It can only be increased, up to sessionlimit.",
             default=lambda limits: min(1000, limits["sessionlimit"]),
             check=_only_upwards,
+        ),
+        Variable(
+            "workers",
+            Int(1, MOST_WORKERS),
+            "How many workers there are (option --workers). Those that are too many finish their sessions first.",
+            default=1,
+            source=BESIDE,
+        ),
+        Variable(
+            "workertimeout",
+            Time(0, HOUR),
+            "A worker whose event loop has not turned for so long is killed and replaced. 0: never.",
+            default=30,
+            source=BESIDE,
         ),
     )

@@ -64,6 +64,10 @@ class Segment:
         start = self.layout.block_offset(index) + 8 * BASE_CELLS.index("hand")
         return self.map[start : start + 4]
 
+    def heartbeat(self, index: int) -> float:
+        """When the process of a block last showed life, seconds of the monotonic clock; 0.0 if it never did."""
+        return float(self.block(index)[BASE_CELLS.index("heartbeat_ns")]) / 1e9
+
     def set_gauge(self, name: str, value: int) -> None:
         """Sets one of the master's gauges."""
         self.block(0)[self._gauge_cells[name]] = value
