@@ -90,7 +90,10 @@ class RunDirectory:
             os.close(fd)
 
     def _remove_orphans(self) -> None:
-        """Removes the shared memory and lock files of instances that died without a chance to do so."""
+        """Removes the shared memory, locks and sockets of instances that died without a chance to do so."""
+        for path in self.path.glob(f"{self.name}.*.ctrl"):
+            if path.is_socket() and not _answers(path):
+                path.unlink(missing_ok=True)
         for path in self.path.glob(f"{self.name}.*.lock"):
             number = path.name.split(".")[-2]
             if not number.isdigit() or int(number) == self.instance:
@@ -157,6 +160,8 @@ class RunDirectory:
         segment.remove(self.segment_name)
         self._lock_path(self.instance).unlink(missing_ok=True)
         os.close(self.lock_fd)
+        with self._alone():
+            self._remove_orphans()
 
     def _remove_link(self, name: str, target: str) -> None:
         link = self.path / name
@@ -165,10 +170,10 @@ class RunDirectory:
 
 
 def _answers(path: Path) -> bool:
-    """Whether somebody serves the socket. One that nobody serves refuses at once."""
+    """Whether somebody may serve the socket. One that nobody serves refuses at once."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         result = probe.connect_ex(str(path))
-    return result in (0, errno.EAGAIN, errno.EINPROGRESS)
+    return result not in (errno.ECONNREFUSED, errno.ENOENT)
 
 
 def _bind_private(control: socket.socket, path: Path) -> None:

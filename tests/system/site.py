@@ -156,6 +156,7 @@ class Proxy:
         self._command = [program(name), "-r", str(self.rundir), "-l", str(self.logfile), "-w", str(workers), *options]
         self._segment: Path | None = None
         self._log = _LogReader(self.logfile)
+        self._killed = False
         self.pid = 0
 
     def __enter__(self) -> "Proxy":
@@ -251,7 +252,9 @@ class Proxy:
     # Its end
 
     def stop(self, sentence: str = "shutdown all") -> None:
-        """Ends it and asserts that it leaves nothing behind. Also right if it has ended by itself."""
+        """Ends it and asserts that it leaves nothing behind. Also right if it has ended by itself, or was killed here."""
+        if self._killed:
+            return
         pids = self.workers() if self.process.poll() is None else []
         if self.process.poll() is None:
             with contextlib.suppress(ConnectionError):
@@ -274,6 +277,7 @@ class Proxy:
 
     def _kill(self) -> None:
         """After a failure: ends all its processes, whatever they do, and removes its shared memory."""
+        self._killed = True
         pids = [self.pid]
         with contextlib.suppress(OSError, ValueError):
             pids += self.workers()

@@ -262,8 +262,8 @@ def _transaction(peer: Peer, mails: Sequence[bytes]) -> None:
             case b"STAT":
                 peer.say(b"+OK %d %d\r\n" % (len(mails), sum(map(len, mails))))
             case b"RETR":
-                stuffed = mails[int(argument) - 1].replace(b"\r\n.", b"\r\n..")
-                peer.say(b"+OK\r\n" + stuffed + b".\r\n")
+                stuffed = (b"\r\n" + mails[int(argument) - 1]).replace(b"\r\n.", b"\r\n..")
+                peer.say(b"+OK" + stuffed + b".\r\n")
             case _:
                 peer.say(b"+OK\r\n")
 

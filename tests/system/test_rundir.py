@@ -1,0 +1,213 @@
+"""The run directory: what the dead left is replaced, what the living hold is never touched."""
+
+import os
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from supervisor.rundir import CannotStart, RunDirectory
+from supervisor.table.segment import Segment, path_of
+from tests.system.site import Proxy, program, wait_until
+from tests.table import sample
+
+
+def test_modes_keep_strangers_out(tmp_path: Path) -> None:
+    """Run directory 0700; control socket, lock and table 0600; the links and the pid file lead to this instance."""
+    with Proxy(tmp_path) as proxy:
+        paths = {path.name: path for path in proxy.rundir.iterdir()}
+        control = paths[f"pproxy.{proxy.pid}.ctrl"]
+        assert stat.S_IMODE(proxy.rundir.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(path.stat().st_mode) for path in (control, paths["pproxy.1.lock"])} == {0o600}
+        assert stat.S_IMODE(paths["pproxy.state"].stat().st_mode) == 0o600
+        assert os.readlink(paths["pproxy.ctrl"]) == control.name
+        assert paths["pproxy.pid"].read_text() == f"{proxy.pid}\n"
+        assert proxy.state().header.pid == proxy.pid
+
+
+def test_two_instances_share_a_directory(tmp_path: Path) -> None:
+    """Both have a socket and a table of their own; `pproxy.ctrl` leads to the newest; the end of one leaves the other."""
+    with Proxy(tmp_path) as first:
+        old = first.rundir / f"pproxy.{first.pid}.ctrl"
+        second = subprocess.Popen(
+            [program("pproxy"), "-r", str(first.rundir), "-l", str(tmp_path / "second.log"), "-w", "1"],
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            newest = f"pproxy.{second.pid}.ctrl"
+            wait_until(lambda: os.readlink(first.rundir / "pproxy.ctrl") == newest, "the link leads to the newest")
+            wait_until(lambda: first.control("show pid").lines == [f"pid {second.pid}"], "it answers there")
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(old))
+            assert len(list(first.rundir.glob("*.lock"))) == 2
+            first.said("shutdown all")
+        finally:
+            assert second.wait(10) == 0
+        os.symlink(old.name, first.rundir / "pproxy.ctrl")
+        assert first.said("show pid").lines == [f"pid {first.pid}"]
+        # The link of the table went with the newest, too.
+        os.symlink(path_of(RunDirectoryOf(first).segment_name), first.rundir / "pproxy.state")
+
+
+class RunDirectoryOf:
+    """The name of the table of a running instance, found as a reader would who knows only the directory."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        (self.segment_name,) = (
+            f"/{path.name}"
+            for path in Path("/dev/shm").glob("popular-pproxy-*")
+            if path.stat().st_size and path == proxy._segment
+        )
+
+
+@pytest.mark.parametrize("same_pid", [1, 2, 3])
+def test_instances_with_one_pid_each_have_a_socket(tmp_path: Path, same_pid: int) -> None:
+    """Containers that share a mounted run directory all have pid 1: each gets a socket, and none takes another's."""
+    places = [RunDirectory(tmp_path / "run", "pproxy") for _ in range(same_pid)]
+    sockets = [place.open_control_socket() for place in places]
+    try:
+        names = [place.control_path.name for place in places if place.control_path is not None]
+        own = os.getpid()
+        assert names == [f"pproxy.{own}.ctrl", f"pproxy.{own}-2.ctrl", f"pproxy.{own}-3.ctrl"][:same_pid]
+        assert os.readlink(tmp_path / "run" / "pproxy.ctrl") == names[-1]
+        assert len({place.segment_name for place in places}) == same_pid
+        for place, listening in zip(places, sockets, strict=True):
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(str(place.control_path))
+                listening.accept()[0].close()
+    finally:
+        for place, listening in zip(places, sockets, strict=True):
+            listening.close()
+            place.withdraw_all()
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_what_the_dead_left_is_replaced(tmp_path: Path) -> None:
+    """A lock nobody holds, a table nobody maps, a socket nobody serves: the next start takes their place."""
+    path = tmp_path / "run"
+    dead = RunDirectory(path, "pproxy")
+    dead.open_control_socket().close()
+    segment = Segment.create(dead.segment_name, sample.layout())
+    os.close(dead.lock_fd)
+    (path / "pproxy.9.lock").touch()
+
+    alive = RunDirectory(path, "pproxy")
+    alive.open_control_socket().close()
+
+    assert alive.instance == 1
+    assert alive.segment_name == segment.name
+    assert sorted(file.name for file in path.iterdir()) == ["pproxy.1.lock", f"pproxy.{os.getpid()}.ctrl", "pproxy.ctrl"]
+    alive.withdraw_all()
+    assert list(path.iterdir()) == []
+    assert not path_of(segment.name).exists()
+
+
+def test_the_table_of_another_dead_instance_is_removed(tmp_path: Path) -> None:
+    """Of two instances the second dies without a trace of order: the next one that starts removes its table."""
+    first, second = (RunDirectory(tmp_path / "run", "pproxy") for _ in range(2))
+    segment = Segment.create(second.segment_name, sample.layout())
+    os.close(second.lock_fd)
+
+    third = RunDirectory(tmp_path / "run", "other")
+    assert path_of(segment.name).exists(), "another program's"
+    fourth = RunDirectory(tmp_path / "run", "pproxy")
+
+    assert fourth.instance == 2
+    first.withdraw_all()
+    assert not path_of(segment.name).exists() or fourth.segment_name == segment.name
+    for place in (third, fourth):
+        place.withdraw_all()
+    assert not path_of(segment.name).exists()
+
+
+def test_a_living_instance_is_never_touched(tmp_path: Path) -> None:
+    """Its lock, its table, its socket: a start and an end beside it change nothing of them."""
+    path = tmp_path / "run"
+    living = RunDirectory(path, "pproxy")
+    Segment.create(living.segment_name, sample.layout())
+    listening = living.open_control_socket()
+    before = {file.name: file.lstat().st_ino for file in path.glob("pproxy.*") if not file.is_symlink()}
+
+    beside = RunDirectory(path, "pproxy")
+    beside.open_control_socket().close()
+    beside.withdraw_all()
+
+    assert {file.name: file.lstat().st_ino for file in path.glob("pproxy.*") if not file.is_symlink()} == before
+    assert path_of(living.segment_name).exists()
+    listening.close()
+    living.withdraw_all()
+
+
+def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    """A file in its place, and a path too long for a socket, are refused with a text that names them."""
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStart, match="file"):
+        RunDirectory(tmp_path / "file", "pproxy")
+    long = RunDirectory(tmp_path / ("x" * 120), "pproxy")
+    with pytest.raises(CannotStart, match="too long"):
+        long.open_control_socket()
+    long.withdraw_all()
+
+
+def _start(*options: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [program("pproxy"), "-w", "1", *map(str, options)]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_faulty_start_configuration(tmp_path: Path, daemon: bool) -> None:
+    """Exit 1, file, line and column on standard error, nothing left behind; in the background, too."""
+    rc = tmp_path / "pproxy.rc"
+    rc.write_text("# a comment\n\nset backlog 100\n  show backlog\nset backlog 2000\nset checkport 1\n")
+
+    done = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc, *(["-d"] if daemon else []))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{rc}:5: column 13: ")
+    assert done.stderr.count("\n") == 1
+    wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "nothing is left in the run directory")
+    assert "checkport" not in (tmp_path / "log").read_text()
+
+
+def test_starts_that_fail_early_leave_nothing(tmp_path: Path) -> None:
+    """A start configuration or a log directory that is not there, text that is none, an unknown user."""
+    (tmp_path / "binary.rc").write_bytes(b"set backlog 100\n\xff\xfe\n")
+    attempts = [
+        ["-l", tmp_path / "log", "-c", tmp_path / "missing.rc"],
+        ["-l", tmp_path / "log", "-c", tmp_path / "binary.rc"],
+        ["-l", tmp_path / "nowhere" / "log"],
+        ["-l", tmp_path / "log", "-u", "no-such-user"],
+    ]
+    words = ["missing.rc", "not UTF-8", "nowhere", "no-such-user"]
+    for options, word in zip(attempts, words, strict=True):
+        done = _start("-r", tmp_path / "run", *options)
+        assert done.returncode == 1, done
+        assert word in done.stderr
+        assert done.stderr.startswith("pproxy: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert not (tmp_path / "run").exists() or list((tmp_path / "run").iterdir()) == []
+
+
+def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
+    """-d: the started process ends with 0 when its configuration is in force, and nobody holds its terminal: not even
+    the workers, which were born before.
+    """
+    rc = tmp_path / "pproxy.rc"
+    rc.write_text("".join(f"show backlog\nset checkport {port}\n" for port in range(1, 40)) + "show pid\n" * 2000)
+
+    # That this returns at all shows it: the pipes of standard output and error are closed by everybody.
+    done = _start("-d", "-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    with socket.socket(socket.AF_UNIX) as control:
+        control.settimeout(10)
+        control.connect(str(tmp_path / "run" / "pproxy.ctrl"))
+        control.sendall(b"show checkport\nshutdown all\n")
+        heard = b""
+        while piece := control.recv(4096):
+            heard += piece
+    assert heard.startswith(b"+OK")
+    assert b"checkport 39\n" in heard
+    wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "it is gone")
