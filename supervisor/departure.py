@@ -58,6 +58,7 @@ class Departure:
 
     def __init__(self, means: Means) -> None:
         self.stage = Stage.STAYING
+        self._how = "delayed"
         self._means = means
         self._not_closed: set[Worker] = set()
         self._answer_when_closed: Answer | None = None
@@ -91,6 +92,7 @@ class Departure:
 
     def _end_at_once(self) -> None:
         means = self._means
+        self._how = "all"
         self._move(Stage.ENDING)
         means.pool.refilling = False
         means.pool.signal_all()
@@ -163,4 +165,4 @@ class Departure:
     def look_whether_done(self) -> None:
         """To be called at each death of a worker: the last one ends the program."""
         if self.stage in (Stage.WAITING, Stage.ENDING) and not self._means.pool.workers:
-            self._means.loop.after(0.0, lambda: self._means.finish(self.stage.value))
+            self._means.loop.after(0.0, lambda: self._means.finish(self._how))

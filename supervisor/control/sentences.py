@@ -272,10 +272,10 @@ def common_sentences(filters: Sequence[str] = FILTERS) -> list[Sentence]:
         Sentence(
             "shutdown <how> [<option> <time>]…",
             _shutdown,
-            f"Ends the program, or its sessions.\n{_by_option(HOW)}\n`shutdown delayed grace 10s` goes on accepting for "
-            "10 seconds, so that load balancers can look elsewhere. `deadline 10m` ends the sessions that are left after "
-            "10 minutes: first those that are not logged in or idle, then those in a transfer; who has said QUIT gets "
-            "the reply. Said again, it changes the deadline.",
+            f"Ends the program, or its sessions.\n{_by_option(HOW)}\n`shutdown delayed grace 10s` goes on accepting "
+            "for 10 seconds, so that load balancers can look elsewhere. `deadline 10m` ends the sessions that are left "
+            "after 10 minutes: first those that are not logged in or idle, then those in a transfer; who has said QUIT "
+            "gets the reply. Said again, it changes the deadline.",
             {"how": Choice(*HOW), "option": Choice("grace", "deadline"), "time": Time(0, DAY)},
             changes=True,
             source=SHUTDOWN,
