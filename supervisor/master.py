@@ -30,6 +30,7 @@ from supervisor.program import Program
 from supervisor.recycling import Recycling
 from supervisor.rundir import RunDirectory
 from supervisor.sources import Place, Source
+from supervisor.systemd import Notifier
 from supervisor.table.layout import BASE_COLUMNS, Counter, Layout
 from supervisor.table.segment import Segment, View
 from supervisor.table.tokens import TokenPipe, lost
@@ -74,6 +75,7 @@ class Master:
         limits: Mapping[str, int],
         gauges: LoadFiles,
         source: Source,
+        notifier: Notifier,
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
         self.pid = os.getpid()
@@ -81,6 +83,7 @@ class Master:
         self._rundir = rundir
         self._log = log
         self._load_files = gauges
+        self._notifier = notifier
         self._load_levels = {"load": Level.OK, "pressure": Level.OK}
         self._session_level = Level.OK
         self._started_wall = time.time()
@@ -94,6 +97,7 @@ class Master:
         self._view = View(self._segment.map)
         self._tokens = TokenPipe(limits["sessionlimit"])
         self._tokens.put(range(first.variables["maxsession"]))
+        source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._segment, first.variables["workers"])
         self._pool.inherit = self._inherit
@@ -104,9 +108,7 @@ class Master:
         self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
         self._changes.on_commit = self._on_commit
         self._recycling = Recycling(self._pool)
-        means = Means(
-            self._loop, log, self._pool, self._listeners, self._count_sessions, self._set_gauges, self._finish
-        )
+        means = Means(self._loop, log, self._pool, self._listeners, self._count_sessions, self._on_stage, self._finish)
         self._departure = Departure(means)
         self._errands = Errands(self._loop, self._in_child)
         self.clerk = Clerk(program, language, limits, self, self._changes, self._errands, log, self._perform)
@@ -163,6 +165,8 @@ class Master:
         self._check_load()
         self._check_sessions()
         self._check_heartbeats()
+        self._notifier.alive()
+        self._notifier.status(f"{self._count_sessions()} sessions, {len(self._pool.workers)} workers")
 
     def _check_load(self) -> None:
         """The system's load and the pressure on the processors of our group, each against its limit."""
@@ -314,6 +318,10 @@ class Master:
         self._segment.set_gauge("draining", int(self._departure.draining))
 
     # Orders and shutdowns
+
+    def _on_stage(self) -> None:
+        self._set_gauges()
+        self._notifier.stopping()
 
     def _perform(self, order: Order, answer: Answer) -> None:
         match order:

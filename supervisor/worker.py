@@ -298,7 +298,7 @@ class Worker:
     def _exchange_listeners(self, old: Service) -> None:
         """Takes the new ones; those that are wanted no more are served on, as they were, until the master says Close."""
         wanted = set(self._program.listeners(self._config))
-        retired = [listener for listener in self._listeners if listener not in wanted]
+        retired = [listener for listener in self._listeners if listener._replace(spare=0) not in wanted]
         self._retired = dict.fromkeys(retired, old)
         if not retired:
             old.retire()
