@@ -8,7 +8,6 @@ the commit nothing can fail any more; a worker that does not confirm in time is 
 with the new config.
 """
 
-import os
 import signal
 import ssl
 from collections.abc import Callable
@@ -154,4 +153,4 @@ class Changes:
     def _too_slow_to_commit(self) -> None:
         assert self._change is not None
         for worker in list(self._change.waiting_for):
-            os.kill(worker.pid, signal.SIGKILL)
+            self._pool.signal(worker, signal.SIGKILL)
