@@ -188,6 +188,12 @@ class Pool:
         """Ends all workers at once; their sessions end with them."""
         for worker in self.workers:
             worker.dismissed = True
+            self.signal(worker, number)
+
+    @staticmethod
+    def signal(worker: Worker, number: int) -> None:
+        """Sends a signal, unless it is dead already: its pid may then be another's, even if it was not buried yet."""
+        if worker.process.exitcode is None:
             os.kill(worker.pid, number)
 
     def _bury(self, worker: Worker) -> None:

@@ -219,9 +219,11 @@ class Session(Deadlines):
         """When the last reply has left, or now if there is none."""
         self._last = step
         self._debug("server", step.reply)
-        self.expect_within(CLOSING_SECONDS)
         self._send(step.reply)
-        if not self.over and self._out is None:
+        if self._out is not None:
+            self.expect_within(CLOSING_SECONDS)
+            self._mind_client()
+        else:
             self.end(step.ending)
 
     def _reply(self, step: Reply) -> None:
@@ -280,9 +282,9 @@ class Session(Deadlines):
         if listing.notes:
             tell_notes(self._shop, self.sid, self._maildir.name, listing.notes)
         self._shop.log.debug("MAIL", "opened", self.sid, mailbox=self._maildir.name, messages=len(listing.messages))
-        self._reply(self.machine.opened(listing.messages))
-        if not self.over:
-            self._show()
+        welcome = self.machine.opened(listing.messages)
+        self._show()  # first: whoever has the reply finds the session under its own id
+        self._reply(welcome)
 
     def _send_message(self, step: SendMessage) -> None:
         assert self._maildir is not None
@@ -346,15 +348,17 @@ class Session(Deadlines):
         return self.heard + self._service.idletimeout
 
     def expired(self, what: str) -> None:
-        """See Deadlines. Without a word, where one may have been said already (RFC 1939 section 3)."""
+        """See Deadlines."""
+        self._guarded(self._expire, what)
+
+    def _expire(self, what: str) -> None:
+        """Who was idle, or was here too long, is cut without a word (RFC 1939 section 3)."""
         if self._last is not None:
             self.end(self._last.ending)
         elif what in ("idle", "session"):
             self.end(f"{what}_timeout")
         else:
             self._close(self.machine.too_late() if what == "auth" else self.machine.disk_is_slow())
-            if not self.over:
-                self._mind_client()
 
     # The table, and the end
 

@@ -143,7 +143,7 @@ def test_there_is_one_server_without_a_name(desk: Desk) -> None:
     again.say(line)
     assert again.lines("server show") == [line]
     assert refused(desk, "server list").startswith("column 8: ")
-    assert refused(desk, "server conf s1 port 5").startswith("column 13: ")
+    assert refused(desk, "server conf s1 5").startswith("column 13: ")
 
 
 def test_what_is_wrong_with_a_parameter_is_told(desk: Desk) -> None:

@@ -252,7 +252,7 @@ class Proxy:
     # Its end
 
     def stop(self, sentence: str = "shutdown all") -> None:
-        """Ends it and asserts that it leaves nothing behind. Also right if it has ended by itself, or was killed here."""
+        """Ends it and asserts that it leaves nothing behind. Also right if it has ended already."""
         if self._killed:
             return
         pids = self.workers() if self.process.poll() is None else []
