@@ -71,7 +71,7 @@ def test_two_thousand_sessions_at_once(tmp_path: Path) -> None:
 
 
 def test_the_last_token_is_given_once(tmp_path: Path) -> None:
-    """maxsession 1 over two workers: one session at a time, in any number of turns, and each waiting client is served."""
+    """maxsession 1 over two workers: one session at a time, in any number of turns, and every client is served."""
     port = free_port()
     with (
         crowd.backend(tmp_path) as sink,
