@@ -198,6 +198,8 @@ class Session(Deadlines):
         self._last = step
         self._debug("server", step.reply)
         self._send(step.reply)
+        if self.over:
+            return
         if self._out is not None:
             self.expect_within(CLOSING_SECONDS)
             self._mind_client()
