@@ -5,6 +5,7 @@ means is the master's matter: the pool calls back.
 """
 
 import multiprocessing
+import multiprocessing.popen_fork  # now, while it can still be read: who gave up root may not reach the library
 import os
 import signal
 import socket

@@ -18,8 +18,8 @@ def _greeting(port: int) -> bytes:
 
 
 def test_every_ok_is_in_force_at_once(tmp_path: Path) -> None:
-    """Two hundred changes of a virtual server's state and banner, each followed at once by connections that either worker
-    may get: the banner is always the new one.
+    """Two hundred changes of a virtual server's state and banner, each followed at once by connections that either
+    worker may get: the banner is always the new one.
     """
     port = free_port()
     with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state online"]) as proxy:
@@ -105,7 +105,7 @@ def _refusals(port_in_use: int, port: int) -> dict[str, str]:
 
 
 def test_a_refused_sentence_changes_nothing(tmp_path: Path) -> None:
-    """Whatever is wrong with it: the reply names it, `show config` is afterwards what it was, and clients are served."""
+    """Whatever is wrong with it: the reply names it, `show config` is what it was, and clients are served."""
     port = free_port()
     rc = [
         f"backend conf b host {LOOPBACK} port 4 state offline",

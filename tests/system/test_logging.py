@@ -30,8 +30,8 @@ def _everything(proxy: Proxy) -> bytes:
 
 
 def test_a_password_is_seen_nowhere(tmp_path: Path) -> None:
-    """With every debug option but PASS: logins that succeed, fail, are cut short or sent in the wrong place leave no trace
-    of the password in log, table, replies or errors.
+    """With every debug option but PASS: logins that succeed, fail, are cut short or sent in the wrong place leave no
+    trace of the password in log, table, replies or errors.
     """
     port = free_port()
     options = "AUTH CTRL IO MAIN NET POP TLS RINGD"
@@ -71,8 +71,8 @@ def test_a_password_is_seen_nowhere(tmp_path: Path) -> None:
 
 
 def test_debug_is_live_in_all_workers(tmp_path: Path) -> None:
-    """`debug +POP` shows the dialogues of the next sessions in both workers, `debug +PASS` their passwords, `debug =NONE`
-    nothing.
+    """`debug +POP` shows the dialogues of the next sessions in both workers, `debug +PASS` their passwords, `debug
+    =NONE` nothing.
     """
     port = free_port()
     with ScriptedBackend(pop3_server([])) as backend, Proxy(tmp_path, _site(port, backend.port)) as proxy:

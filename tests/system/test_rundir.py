@@ -28,7 +28,7 @@ def test_modes_keep_strangers_out(tmp_path: Path) -> None:
 
 
 def test_two_instances_share_a_directory(tmp_path: Path) -> None:
-    """Both have a socket and a table of their own; `pproxy.ctrl` leads to the newest; the end of one leaves the other."""
+    """Both have a socket and a table of their own; `pproxy.ctrl` leads to the newest; one ends, the other stays."""
     with Proxy(tmp_path) as first:
         old = first.rundir / f"pproxy.{first.pid}.ctrl"
         table = os.readlink(first.rundir / "pproxy.state")

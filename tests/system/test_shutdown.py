@@ -94,8 +94,8 @@ def test_children_again_and_again(tmp_path: Path) -> None:
 
 @_ways(signal.SIGQUIT)
 def test_parent_leaves_the_sessions_running(tmp_path: Path, number: int | None) -> None:
-    """The master goes at once; the session goes on to its QUIT; a new pproxy starts at once in the same directory, on the
-    same port, and serves the clients that come from now on.
+    """The master goes at once; the session goes on to its QUIT; a new pproxy starts at once in the same directory, on
+    the same port, and serves the clients that come from now on.
     """
     port = free_port()
     with Proxy(tmp_path, _site(port)) as first, PopClient(port) as client:

@@ -82,7 +82,7 @@ def test_workers_killed_in_the_middle_of_a_storm(tmp_path: Path) -> None:
         proxy.wait_until_quiet()
 
         ended = _ended(proxy)
-        # A worker that dies between its `accept` and its first counter takes one client with it that was no session yet.
+        # A worker that dies between `accept` and its first counter takes a client with it that was no session yet.
         assert 0 < told["errors"] <= ended["worker_died"] + 8
         assert proxy.state().counters()["sessions_started"] == sum(ended.values())
         with crowd.hold(port, most, logged_in=False):
