@@ -11,7 +11,6 @@ with the new config. Who waits in the queue of a socket that is closed is served
 """
 
 import enum
-import os
 import signal
 import ssl
 from collections.abc import Callable
@@ -212,4 +211,4 @@ class Changes:
     def _too_slow_to_commit(self) -> None:
         assert self._change is not None
         for worker in list(self._change.waiting_for):
-            os.kill(worker.pid, signal.SIGKILL)
+            self._pool.signal(worker, signal.SIGKILL)

@@ -10,6 +10,7 @@ import os
 import pwd
 import resource
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -120,10 +121,14 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
     except BaseException:
         rundir.withdraw_all()
         raise
-    code = master.run(configuration.apply)
+    try:
+        code = master.run(configuration.apply)
+    except Exception:
+        traceback.print_exc()
+        code = EXIT_FAILED
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not by `return`: multiprocessing would wait for the children, and after `shutdown parent` they are to live on.
+    # Not by `return`: multiprocessing would wait for the children, and without a master they finish by themselves.
     os._exit(code)
 
 

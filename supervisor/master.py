@@ -214,7 +214,7 @@ class Master:
             if limit and silent > limit:
                 self._log(messages.WORKER_HANGS, slot=worker.slot, worker=worker.pid, seconds=round(silent, 1))
                 worker.hung = True
-                os.kill(worker.pid, signal.SIGKILL)
+                self._pool.signal(worker, signal.SIGKILL)
 
     # The workers
 

@@ -5,6 +5,7 @@ means is the master's matter: the pool calls back.
 """
 
 import multiprocessing
+import multiprocessing.popen_fork  # now, while it can still be read: who gave up root may not reach the library
 import os
 import signal
 import socket
@@ -188,6 +189,12 @@ class Pool:
         """Ends all workers at once; their sessions end with them."""
         for worker in self.workers:
             worker.dismissed = True
+            self.signal(worker, number)
+
+    @staticmethod
+    def signal(worker: Worker, number: int) -> None:
+        """Sends a signal, unless it is dead already: its pid may then be another's, even if it was not buried yet."""
+        if worker.process.exitcode is None:
             os.kill(worker.pid, number)
 
     def _bury(self, worker: Worker) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.table.segment import path_of
 from tests.system import site
 
 _MARK = "POPULAR_TEST_RUN"
@@ -22,7 +21,8 @@ def nothing_is_left() -> Iterator[None]:
     os.environ[_MARK] = str(os.getpid())
     yield
     site.wait_until(lambda: not _processes(), f"no process is left: {_processes()}", 3)
-    assert [str(path) for rundir in site.STARTED for path in _leftovers(rundir)] == []
+    assert [str(path) for rundir in site.STARTED for path in _served_sockets(rundir)] == []
+    assert [str(path) for path in site.SEGMENTS if path.exists()] == []
 
 
 def _processes() -> list[str]:
@@ -40,13 +40,9 @@ def _processes() -> list[str]:
     return found
 
 
-def _leftovers(rundir: Path) -> Iterator[Path]:
-    """Sockets that somebody serves, and shared memory, of a run directory that may be gone."""
+def _served_sockets(rundir: Path) -> Iterator[Path]:
+    """The control sockets of a run directory (which may be gone) that somebody answers."""
     for path in rundir.glob("*.ctrl"):
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(str(path)) == 0:
                 yield path
-    for path in rundir.glob("*.state"):
-        memory = path_of(path.readlink().name) if path.is_symlink() else None
-        if memory is not None and memory.exists():
-            yield memory

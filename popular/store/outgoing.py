@@ -17,7 +17,7 @@ PIECE_OCTETS = 1 << 16
 class Outgoing:
     """One message that is being sent. `over`: everything has been given; the file is closed then."""
 
-    __slots__ = ("_file", "_stuffer", "_top", "over", "piece")
+    __slots__ = ("_file", "_piece", "_stuffer", "_top", "over")
 
     def __init__(self, maildir: Maildir, message: Message, lines: int | None) -> None:
         """Opens the message and reads the first piece. `lines`: only so many of the body (TOP), None: all.
@@ -28,8 +28,7 @@ class Outgoing:
         self._stuffer = Stuffer()
         self._top = None if lines is None else Top(lines)
         self.over = False
-        self.piece = b""
-        """What is to be sent next."""
+        self._piece = b""
         self.read_on()
 
     def read_on(self) -> None:
@@ -43,10 +42,15 @@ class Outgoing:
         if self._top is not None:
             read = self._top.feed(read)
             ended = ended or self._top.done
-        self.piece = self._stuffer.feed(read)
+        self._piece = self._stuffer.feed(read)
         if ended:
-            self.piece += self._stuffer.end()
+            self._piece += self._stuffer.end()
             self.close()
+
+    def take(self) -> bytes:
+        """What was read last, ready to be sent."""
+        piece, self._piece = self._piece, b""
+        return piece
 
     def close(self) -> None:
         self.over = True

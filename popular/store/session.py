@@ -1,6 +1,6 @@
 """The driver of one `pserv` session: does what the machine says, and tells it what came of it. It decides nothing.
 
-Whatever touches the disk runs in the worker's pool. A client that does not take what it asked for is not read, and
+Whatever touches the disk is `mailbox.py`'s. A client that does not take what it asked for is not read, and
 nothing is fetched for it: what waits for it is one piece of a message, or one listing. A session that breaks changes
 nothing in the mailbox. Whatever goes wrong in here costs this one session; the worker goes on.
 """
@@ -8,18 +8,14 @@ nothing in the mailbox. Whatever goes wrong in here costs this one session; the 
 import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from popular.net.channel import Channel
 from popular.net.deadlines import Deadlines
 from popular.proxy.story import debug_dialogue, place_of
-from popular.store.listing import Listing
-from popular.store.machine import Close, Machine, Open, Reply, SendMessage, Update
-from popular.store.maildir import MailboxError, Maildir, MessageGone, Updated
-from popular.store.messages import DIR_ACCESS_FAILED, READ_FAILED, UPDATE_FAILED
-from popular.store.outgoing import Outgoing
-from popular.store.story import tell, tell_notes
+from popular.store.machine import Close, Machine, Open, Phase, Reply, SendMessage, Update
+from popular.store.mailbox import Mailbox
+from popular.store.story import tell
 from supervisor.eventloop import READ, WRITE
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
@@ -41,14 +37,11 @@ class Session(Deadlines):
     """One connection from accept to close."""
 
     __slots__ = (
-        "_at_work",
         "_channel",
         "_identity",
         "_last",
-        "_maildir",
+        "_mailbox",
         "_out",
-        "_outgoing",
-        "_promised",
         "_service",
         "_shop",
         "_shown",
@@ -73,17 +66,12 @@ class Session(Deadlines):
         self._shop = shop
         self._token = token
         self._channel = Channel(shop.loop, connection, self._ready)
-        self._maildir: Maildir | None = None
-        self._at_work = False
-        """A thread of the pool is busy for this session; at most one ever is."""
-        self._outgoing: Outgoing | None = None
-        self._promised = b""
-        """The reply in front of a message that is being opened."""
+        self._mailbox: Mailbox | None = None
         self._out: memoryview | None = None
         """What the client has not taken yet."""
         self._last: Close | None = None
         self._yielding = False
-        self._shown: tuple[object, ...] = ()
+        self._shown: tuple[Phase, int] = (Phase.OVER, 0)
         self.peer = peer
         self.over = False
         self.from_client = 0
@@ -171,8 +159,8 @@ class Session(Deadlines):
         if not self.over and self._out is None:
             if self._last is not None:
                 self.end(self._last.ending)
-            elif self._outgoing is not None:
-                self._read_on(self._outgoing)
+            elif self._mailbox is not None and self._mailbox.sending:
+                self._mailbox.read_on()
             else:
                 self._take_steps()
         if not self.over:
@@ -219,125 +207,64 @@ class Session(Deadlines):
         """When the last reply has left, or now if there is none."""
         self._last = step
         self._debug("server", step.reply)
-        self.expect_within(CLOSING_SECONDS)
         self._send(step.reply)
-        if not self.over and self._out is None:
+        if self.over:
+            return
+        if self._out is not None:
+            self.expect_within(CLOSING_SECONDS)
+            self._mind_client()
+        else:
             self.end(step.ending)
-
-    def _reply(self, step: Reply) -> None:
-        """What the machine made of a fact."""
-        self._debug("server", step.data)
-        self._send(step.data)
 
     # The mailbox
 
-    def _in_pool(self, work: Callable[[], object], done: Callable[[Any], None]) -> None:
-        """Has a thread do it. `done` gets what came of it, be it an OSError or MailboxError, on the event loop."""
-        assert not self._at_work
-        self._at_work = True
-        self.expect_within(DISK_SECONDS)
-        loop = self._shop.loop
-        self._shop.pool.submit(_work, work, lambda outcome: loop.call_soon_threadsafe(self._worked, done, outcome))
-
-    def _worked(self, done: Callable[[Any], None], outcome: Any) -> None:
-        self._at_work = False
-        if self.over or self._last is not None:
-            late = outcome if isinstance(outcome, Outgoing) else self._outgoing
-            if late is not None:
-                late.close()
-            return
-        self.expect_nothing()
-        self._guarded(self._conclude, done, outcome)
-
-    def _conclude(self, done: Callable[[Any], None], outcome: Any) -> None:
-        if isinstance(outcome, Exception) and not isinstance(outcome, OSError | MailboxError):
-            raise outcome
-        done(outcome)
-        self._go_on()
-
     def _open(self, step: Open) -> None:
         """The request is there: from now on the session has its name and its time."""
-        request = step.request
+        service, request = self._service, step.request
         if request.sid != "-":
             self.sid = request.sid
-        self._identity = (
-            self.sid.encode(),
-            *self._identity[1:3],
-            request.mailbox.encode(),
-            request.flags.encode(),
-        )
-        self.login_done(self._service.sessiontimeout)
-        self._maildir = Maildir(self._service.mailboxdir, request.mailbox)
-        self._in_pool(self._maildir.list, self._opened)
-
-    def _opened(self, listing: Listing | OSError | MailboxError) -> None:
-        assert self._maildir is not None
-        if isinstance(listing, Exception):
-            self._shop.log(DIR_ACCESS_FAILED, self.sid, mailbox=self._maildir.name, reason=str(listing))
-            self._close(self.machine.cannot_open())
-            return
-        self._shop.count("opened")
-        if listing.notes:
-            tell_notes(self._shop, self.sid, self._maildir.name, listing.notes)
-        self._shop.log.debug("MAIL", "opened", self.sid, mailbox=self._maildir.name, messages=len(listing.messages))
-        self._reply(self.machine.opened(listing.messages))
-        if not self.over:
-            self._show()
+        names = (request.mailbox.encode(), request.flags.encode())
+        self._identity = (self.sid.encode(), *self._identity[1:3], *names)
+        self.login_done(service.sessiontimeout)
+        self._mailbox = Mailbox(self._shop, service.mailboxdir, request.mailbox, self)
+        self._mailbox.list()
 
     def _send_message(self, step: SendMessage) -> None:
-        assert self._maildir is not None
-        self._promised = step.reply
-        self._in_pool(partial(Outgoing, self._maildir, step.message, step.lines), self._found)
-
-    def _found(self, outgoing: Outgoing | OSError | MailboxError) -> None:
-        """The message is open and its first piece is read, or it is not to be had."""
-        if isinstance(outgoing, Exception):
-            assert self._maildir is not None
-            self._shop.log.debug("MAIL", "lost", self.sid, reason=str(outgoing))
-            if isinstance(outgoing, MessageGone):
-                self._reply(self.machine.gone())
-            else:
-                self._shop.log(READ_FAILED, self.sid, mailbox=self._maildir.name, reason=str(outgoing))
-                self._reply(self.machine.unreadable())
-            return
-        self._debug("server", self._promised)
-        self._outgoing = outgoing
-        outgoing.piece = self._promised + outgoing.piece
-        self._send_piece(outgoing)
-
-    def _read_on(self, outgoing: Outgoing) -> None:
-        if not self._at_work:
-            self._in_pool(outgoing.read_on, partial(self._read, outgoing))
-
-    def _read(self, outgoing: Outgoing, outcome: OSError | MailboxError | None) -> None:
-        if isinstance(outcome, Exception):
-            assert self._maildir is not None
-            self._outgoing = None
-            self._shop.log(READ_FAILED, self.sid, mailbox=self._maildir.name, reason=str(outcome))
-            self._close(self.machine.broke_off())
-            return
-        self._send_piece(outgoing)
-
-    def _send_piece(self, outgoing: Outgoing) -> None:
-        piece, outgoing.piece = outgoing.piece, b""
-        if outgoing.over:
-            self._outgoing = None
-            self.machine.sent()
-        self._send(piece)
+        assert self._mailbox is not None
+        self._debug("server", step.reply)
+        self._mailbox.send(step)
 
     def _update(self, step: Update) -> None:
-        assert self._maildir is not None
-        self._in_pool(partial(self._maildir.update, step.deleted, step.read), self._updated)
+        assert self._mailbox is not None
+        self._mailbox.update(step)
 
-    def _updated(self, done: Updated | OSError | MailboxError) -> None:
-        assert self._maildir is not None
-        if isinstance(done, Exception):
-            self._shop.log(UPDATE_FAILED, self.sid, mailbox=self._maildir.name, reason=str(done))
-            self._close(self.machine.cannot_update())
+    def disk_begins(self) -> None:
+        """See mailbox.Owner."""
+        self.expect_within(DISK_SECONDS)
+
+    def disk_is_done(self, tell: Callable[[Any], None], outcome: Any) -> None:
+        """See mailbox.Owner."""
+        if self._last is None:
+            self.expect_nothing()
+            self._guarded(self._conclude, tell, outcome)
+
+    def _conclude(self, tell: Callable[[Any], None], outcome: Any) -> None:
+        tell(outcome)
+        self._go_on()
+
+    def answer(self, step: Reply | Close) -> None:
+        """See mailbox.Owner."""
+        if isinstance(step, Close):
+            self._close(step)
             return
-        tell_notes(self._shop, self.sid, self._maildir.name, done.notes)
-        self._shop.log.debug("MAIL", "updated", self.sid, removed=done.removed, moved=done.moved, gone=done.vanished)
-        self._close(self.machine.updated(done.removed, done.failed))
+        if self._shown[0] is not Phase.SERVING:
+            self._show()  # first: whoever has the reply finds the session under its own id
+        self._debug("server", step.data)
+        self._send(step.data)
+
+    def send_piece(self, piece: bytes) -> None:
+        """See mailbox.Owner."""
+        self._send(piece)
 
     # Time
 
@@ -346,15 +273,17 @@ class Session(Deadlines):
         return self.heard + self._service.idletimeout
 
     def expired(self, what: str) -> None:
-        """See Deadlines. Without a word, where one may have been said already (RFC 1939 section 3)."""
+        """See Deadlines."""
+        self._guarded(self._expire, what)
+
+    def _expire(self, what: str) -> None:
+        """Who was idle, or was here too long, is cut without a word (RFC 1939 section 3)."""
         if self._last is not None:
             self.end(self._last.ending)
         elif what in ("idle", "session"):
             self.end(f"{what}_timeout")
         else:
             self._close(self.machine.too_late() if what == "auth" else self.machine.disk_is_slow())
-            if not self.over:
-                self._mind_client()
 
     # The table, and the end
 
@@ -383,24 +312,15 @@ class Session(Deadlines):
             return
         self.over = True
         self.no_alarm()
-        if self._outgoing is not None and not self._at_work:
-            self._outgoing.close()
+        if self._mailbox is not None:
+            self._mailbox.close()
+            self._mailbox = None
         if ending == "quit":
             self._channel.close()
         else:
             self._channel.close_kindly()
         tell(self._shop, self, ending, self._last.reason if self._last is not None else "")
         self._shop.release(self._token, ending)
-
-
-def _work(work: Callable[[], object], tell_loop: Callable[[object], object]) -> None:
-    """In a thread: an error is an outcome like any other."""
-    outcome: object
-    try:
-        outcome = work()
-    except Exception as error:
-        outcome = error
-    tell_loop(outcome)
 
 
 _DEEDS: dict[type, Callable[[Session, Any], None]] = {

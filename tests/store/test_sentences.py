@@ -63,13 +63,17 @@ READ_ONLY = [
 # name, type as the manual writes it, default, good values, bad values
 READ_WRITE = [
     ("backlog", "Int (5-1024)", "512", ["5", "1024"], ["4", "1025"]),
+    ("grace", "Time (0s-1d)", "0s", ["0s", "10s", "1d"], ["1d1s", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("logfile", "File", "/var/log/popular/pserv", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
     ("mailboxdir", "Dir", "/pop", ["/", "/tmp"], ["/no/such/dir", "tmp", "/etc/passwd"]),
     ("maxlocalload", "Int (0-9999)", "0", ["0", "9999"], ["-1", "10000"]),
+    ("maxpressure", "Int (0-100)", "0", ["0", "100"], ["-1", "101"]),
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001"]),
     ("requesttimeout", "Time (1s-1h)", "30s", ["1s", "1h"], ["0", "1h1s"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
+    ("workers", "Int (1-1024)", "1", ["1", "1024"], ["0", "1025", "x"]),
+    ("workertimeout", "Time (0s-1h)", "30s", ["0", "5s", "1h"], ["2h"]),
 ]
 
 
@@ -139,7 +143,7 @@ def test_there_is_one_server_without_a_name(desk: Desk) -> None:
     again.say(line)
     assert again.lines("server show") == [line]
     assert refused(desk, "server list").startswith("column 8: ")
-    assert refused(desk, "server conf s1 port 5").startswith("column 13: ")
+    assert refused(desk, "server conf s1 5").startswith("column 13: ")
 
 
 def test_what_is_wrong_with_a_parameter_is_told(desk: Desk) -> None:

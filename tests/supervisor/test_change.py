@@ -175,7 +175,7 @@ def test_changes_that_have_become_wrong_do_not_hold_up_those_behind_them(proxy: 
 
 
 def test_a_change_that_kills_a_worker_is_refused(proxy: Proxy, tmp_path: Path) -> None:
-    """A module that ends its process: the sentence is refused at once, and the slots are filled under the old config."""
+    """A module that ends its process: it is refused at once, and the slots are filled under the old config."""
     (tmp_path / "modules" / "deadly").mkdir()
     with proxy:
         before = proxy.said("show config").lines
@@ -189,8 +189,8 @@ def test_a_change_that_kills_a_worker_is_refused(proxy: Proxy, tmp_path: Path) -
 
 
 def test_births_that_fail_are_spaced_out(proxy: Proxy, tmp_path: Path) -> None:
-    """A module that no longer starts: the master serves all the while, waits longer before each birth, and the slots are
-    filled when the module is well again.
+    """A module that no longer starts: the master serves all the while, waits longer before each birth, and the slots
+    are filled when the module is well again.
     """
     flag = tmp_path / "modules" / "deadly"
     with proxy:

@@ -65,6 +65,9 @@ __all__ = [
 STARTED: set[Path] = set()
 """Run directories of all programs that were started, for the check at the end of the test run."""
 
+SEGMENTS: set[Path] = set()
+"""Their shared memory, as files."""
+
 
 def need(name: str) -> str:
     """The path of a program from the distribution. Where it is missing the test is skipped, or fails if CI is set."""
@@ -166,7 +169,7 @@ class Proxy:
         self.pid = self.process.pid
         try:
             wait_until(self._is_ready, f"{self.name} is ready; it said {self.stderr.read_text()!r}")
-            self._segment = (self.rundir / f"{self.name}.state").resolve()
+            self._find_segment()
             for line in self._rc_lines:
                 self.said(line)
         except BaseException:
@@ -179,6 +182,12 @@ class Proxy:
             self.stop()
         else:
             self._kill()
+
+    def _find_segment(self) -> None:
+        link = self.rundir / f"{self.name}.state"
+        if self._segment is None and link.is_symlink():
+            self._segment = link.readlink()
+            SEGMENTS.add(self._segment)
 
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, f"{self.name} ended: {self.stderr.read_text()!r}"
@@ -252,7 +261,7 @@ class Proxy:
     # Its end
 
     def stop(self, sentence: str = "shutdown all") -> None:
-        """Ends it and asserts that it leaves nothing behind. Also right if it has ended by itself, or was killed here."""
+        """Ends it and asserts that it leaves nothing behind. Also right if it has ended already."""
         if self._killed:
             return
         pids = self.workers() if self.process.poll() is None else []
@@ -278,6 +287,7 @@ class Proxy:
     def _kill(self) -> None:
         """After a failure: ends all its processes, whatever they do, and removes its shared memory."""
         self._killed = True
+        self._find_segment()
         pids = [self.pid]
         with contextlib.suppress(OSError, ValueError):
             pids += self.workers()

@@ -1,28 +1,21 @@
 """Mail programs of the distribution read and delete mail through `pproxy`, and get exactly what is on the server."""
 
-import contextlib
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import pytest
 
 from tests.system.mailclients import CLIENTS, Account
-from tests.system.site import LOOPBACK, Dovecot, Proxy, free_port
+from tests.system.site import LOOPBACK, Proxy, free_port
+from tests.system.storages import STORAGES, Storage
 
 pytestmark = pytest.mark.clients
 
 LARGE = 50_000_000
 PASSWORD = "4711-geheim"
-
-
-class Storage(Protocol):
-    """Where the mail is. A second kind of backend is one more row of STORAGES."""
-
-    def add_user(self, user: str, password: str, mails: Sequence[bytes] = ()) -> None: ...
-    def mails(self, user: str) -> list[bytes]: ...
 
 
 class Site(NamedTuple):
@@ -31,18 +24,6 @@ class Site(NamedTuple):
     proxy: Proxy
     port: int
     storage: Storage
-
-
-@contextlib.contextmanager
-def _with_dovecot(_directory: Path) -> Iterator[tuple[Storage, list[str]]]:
-    """Dovecot checks the passwords itself."""
-    with Dovecot() as dovecot:
-        yield dovecot, [f"backend conf b1 host {LOOPBACK} port {dovecot.port} state online", "pdm add all any b1"]
-
-
-Make = Callable[[Path], contextlib.AbstractContextManager[tuple[Storage, list[str]]]]
-
-STORAGES: dict[str, Make] = {"dovecot": _with_dovecot}
 
 
 @pytest.fixture(scope="module", params=STORAGES)
@@ -96,6 +77,8 @@ def _account(site: Site, request: pytest.FixtureRequest, mails: Sequence[bytes])
     """A new user with these mails."""
     user = f"user{abs(hash(request.node.name)) % 10**8}"
     site.storage.add_user(user, PASSWORD, mails)
+    for module in site.proxy.said("pdm list").lines:
+        site.proxy.said(f"pdm reload {module}")
     return Account(site.port, user, PASSWORD, len(mails))
 
 
@@ -115,17 +98,28 @@ def _assert_all_quit(site: Site, user: str) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("count", [0, 1, 500])
-def test_a_mailbox_is_read_and_then_emptied(
+def test_a_mailbox_is_read_and_emptied(
     site: Site, client: str, count: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Every mail arrives octet for octet; a client that keeps leaves them, one that deletes leaves none."""
+    """Every mail arrives octet for octet, and none is left."""
     mails = [mail(number) for number in range(count)]
     account = _account(site, request, mails)
 
-    assert _fetch(client, account, tmp_path, delete=False) == _digests(_on_the_wire(mails))
-    assert _digests(site.storage.mails(account.user)) == _digests(mails)
     assert _fetch(client, account, tmp_path, delete=True) == _digests(_on_the_wire(mails))
     assert site.storage.mails(account.user) == []
+    _assert_all_quit(site, account.user)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_mailbox_is_read_and_left(site: Site, client: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """A client that keeps mail on the server leaves all of it, and gets it again the next time."""
+    mails = [mail(number) for number in range(3)]
+    account = _account(site, request, mails)
+
+    for turn in ("first", "second"):
+        (tmp_path / turn).mkdir()
+        assert _fetch(client, account, tmp_path / turn, delete=False) == _digests(_on_the_wire(mails))
+        assert _digests(site.storage.mails(account.user)) == _digests(mails)
     _assert_all_quit(site, account.user)
 
 
@@ -151,3 +145,17 @@ def test_a_wrong_password_is_refused(site: Site, client: str, request: pytest.Fi
     with pytest.raises(Exception, match=r"AUTH|ended with|denied|wrong"):
         _fetch(client, account, tmp_path, delete=True)
     assert site.storage.mails(account.user) == mails
+
+
+def test_an_empty_mailbox_costs_no_connection(site: Site, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Where the mail check is asked first, the storage server never hears of a user who has no mail."""
+    if "prot CXPOP" not in site.proxy.said("backend show b1").lines[0]:
+        pytest.skip("this backend has no mail check")
+    before = site.proxy.state().counters()
+    account = _account(site, request, [])
+
+    assert _fetch("poplib", account, tmp_path, delete=True) == []
+    site.proxy.wait_until_quiet()
+    after = site.proxy.state().counters()
+    assert after["logins"] == before["logins"]
+    assert after["simulated"] == before["simulated"] + 1  # type: ignore[operator]

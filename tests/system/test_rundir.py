@@ -28,9 +28,10 @@ def test_modes_keep_strangers_out(tmp_path: Path) -> None:
 
 
 def test_two_instances_share_a_directory(tmp_path: Path) -> None:
-    """Both have a socket and a table of their own; `pproxy.ctrl` leads to the newest; the end of one leaves the other."""
+    """Both have a socket and a table of their own; `pproxy.ctrl` leads to the newest; one ends, the other stays."""
     with Proxy(tmp_path) as first:
         old = first.rundir / f"pproxy.{first.pid}.ctrl"
+        table = os.readlink(first.rundir / "pproxy.state")
         second = subprocess.Popen(
             [program("pproxy"), "-r", str(first.rundir), "-l", str(tmp_path / "second.log"), "-w", "1"],
             stdin=subprocess.DEVNULL,
@@ -47,19 +48,8 @@ def test_two_instances_share_a_directory(tmp_path: Path) -> None:
             assert second.wait(10) == 0
         os.symlink(old.name, first.rundir / "pproxy.ctrl")
         assert first.said("show pid").lines == [f"pid {first.pid}"]
-        # The link of the table went with the newest, too.
-        os.symlink(path_of(RunDirectoryOf(first).segment_name), first.rundir / "pproxy.state")
-
-
-class RunDirectoryOf:
-    """The name of the table of a running instance, found as a reader would who knows only the directory."""
-
-    def __init__(self, proxy: Proxy) -> None:
-        (self.segment_name,) = (
-            f"/{path.name}"
-            for path in Path("/dev/shm").glob("popular-pproxy-*")
-            if path.stat().st_size and path == proxy._segment
-        )
+        # The link to the table went with the newest, too.
+        os.symlink(table, first.rundir / "pproxy.state")
 
 
 @pytest.mark.parametrize("same_pid", [1, 2, 3])
@@ -98,7 +88,11 @@ def test_what_the_dead_left_is_replaced(tmp_path: Path) -> None:
 
     assert alive.instance == 1
     assert alive.segment_name == segment.name
-    assert sorted(file.name for file in path.iterdir()) == ["pproxy.1.lock", f"pproxy.{os.getpid()}.ctrl", "pproxy.ctrl"]
+    assert sorted(file.name for file in path.iterdir()) == [
+        "pproxy.1.lock",
+        f"pproxy.{os.getpid()}.ctrl",
+        "pproxy.ctrl",
+    ]
     alive.withdraw_all()
     assert list(path.iterdir()) == []
     assert not path_of(segment.name).exists()

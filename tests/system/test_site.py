@@ -1,5 +1,7 @@
 """The test site itself: a proxy that starts, serves and leaves nothing; a Dovecot; backends that are played."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.system.site import (
     ScriptedBackend,
     free_port,
     log_entries,
+    need,
     pop3_server,
 )
 
@@ -54,3 +57,28 @@ def test_dovecot_serves_mails_in_order() -> None:
         with PopClient(dovecot.port) as client:
             assert client.log_in("joe") == b"+OK Logged in."
             assert client.retrieve(2) == b"Subject: two\r\n\r\n2\r\n"
+
+
+def test_a_missing_program_skips_a_test_but_fails_it_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a user's machine a missing mail client is no fault; where CI is set it is."""
+    assert Path(need("sh")).name == "sh"
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no-such-program is not installed"):
+        need("no-such-program")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no-such-program must be installed"):
+        need("no-such-program")
+
+
+def test_what_is_left_is_noticed(tmp_path: Path) -> None:
+    """A proxy that was killed leaves a socket and shared memory, and that is said."""
+    proxy = Proxy(tmp_path).__enter__()
+    for pid in (proxy.pid, *proxy.workers()):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(AssertionError, match="exit code"):
+        proxy.stop()
+    with pytest.raises(AssertionError, match="left in the run directory"):
+        proxy.assert_nothing_is_left()
+
+    with Proxy(tmp_path):
+        pass

@@ -1,0 +1,132 @@
+"""The log: one entry is one line, in both forms, whatever comes from outside."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supervisor.log import Log
+from supervisor.messages import SUPERVISOR_MESSAGES, WORKER_BORN
+from tests.system.site import log_entries
+
+ANYTHING = st.text(st.characters(), max_size=600)
+FIELDS = st.dictionaries(
+    st.from_regex(r"\A[a-z]{2,8}_\Z"), st.one_of(ANYTHING, st.integers(), st.floats(allow_nan=False)), max_size=5
+)
+
+
+def _written(directory: Path, form: str, fields: dict[str, object]) -> str:
+    path = directory / "log"
+    path.unlink(missing_ok=True)
+    log = Log("probe", str(path), form)
+    log(WORKER_BORN, "p.1.2", **fields)
+    os.close(log.fileno())
+    return path.read_text()
+
+
+def _unescaped(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("unicode_escape")
+
+
+@settings(deadline=None)
+@given(fields=FIELDS)
+def test_text_stays_one_line_and_tells_all(tmp_path_factory: pytest.TempPathFactory, fields: dict[str, object]) -> None:
+    """Every field is there, printable, and can be read back; text is cut at 512 characters."""
+    directory = tmp_path_factory.getbasetemp()
+    text = _written(directory, "text", fields)
+
+    assert text.endswith("\n")
+    assert text[:-1].isprintable()
+    (entry,) = log_entries(directory / "log")
+    assert (entry.sid, entry.level, entry.number, entry.name) == ("p.1.2", "INF", "0200", "worker_born")
+    assert entry.pid == os.getpid()
+    assert entry.fields.keys() == fields.keys()
+    for name, value in fields.items():
+        if isinstance(value, str):
+            assert _unescaped(entry.fields[name]) == _unescaped(value[:512].replace("\\", "\\\\"))
+        else:
+            assert type(value)(entry.fields[name]) == value
+
+
+@settings(deadline=None)
+@given(fields=FIELDS)
+def test_json_stays_one_line_and_tells_all(tmp_path_factory: pytest.TempPathFactory, fields: dict[str, object]) -> None:
+    """The same in JSON, without any escaping of our own."""
+    text = _written(tmp_path_factory.getbasetemp(), "json", fields)
+
+    assert text.count("\n") == 1
+    assert text[:-1].isascii()
+    record = json.loads(text)
+    assert (record["sid"], record["level"], record["number"], record["name"]) == (
+        "p.1.2",
+        "INF",
+        "0200",
+        "worker_born",
+    )
+    for name, value in fields.items():
+        assert record[name] == (value[:512] if isinstance(value, str) else value)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("it's", r"it\'s"),
+        ("back\\slash", r"back\\slash"),
+        ("two\nlines\r\0", r"two\x0alines\x0d\x00"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\u202eabc\u2028", r"\u202eabc\u2028"),
+        ("\udcff", r"\udcff"),
+        ("\U000e0001", r"\U000e0001"),
+        ("zoë 木", "zoë 木"),
+    ],
+)
+def test_what_is_escaped(tmp_path: Path, value: str, shown: str) -> None:
+    """Quotes, backslashes and everything that a terminal would act on; letters of any script stay."""
+    assert _written(tmp_path, "text", {"value": value}).endswith(f" value='{shown}'\n")
+
+
+def test_reopening(tmp_path: Path) -> None:
+    """A file that was moved away is made anew; one that cannot be opened leaves the old one in use; nothing leaks."""
+    log = Log("probe", str(tmp_path / "log"))
+    before = len(os.listdir("/proc/self/fd"))
+    (tmp_path / "log").rename(tmp_path / "old")
+    log(WORKER_BORN)
+    log.reopen()
+    log(WORKER_BORN)
+    with pytest.raises(OSError):
+        log.reopen(str(tmp_path / "nowhere" / "log"))
+    log(WORKER_BORN)
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert (tmp_path / "old").read_text().count("\n") == 1
+    assert (tmp_path / "log").read_text().count("\n") == 2
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o640 & ~_umask()
+    os.close(log.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_debugging_only_what_is_on(tmp_path: Path) -> None:
+    """A debug entry appears if its option is on, with number 0000 and the option in its name."""
+    log = Log("probe", str(tmp_path / "log"))
+    log.debug("NET", "connected", port=1)
+    log.options = frozenset({"NET"})
+    log.debug("POP", "said", text="x")
+    log.debug("NET", "connected", "s.1", port=2)
+    os.close(log.fileno())
+    (entry,) = log_entries(tmp_path / "log")
+    assert (entry.sid, entry.level, entry.number, entry.name) == ("s.1", "DBG", "0000", "net_connected")
+    assert entry.fields == {"port": "2"}
+
+
+def test_numbers_are_used_once() -> None:
+    """Each message has a number, a name and a help of its own, and one of the manual's levels."""
+    assert len({message.number for message in SUPERVISOR_MESSAGES}) == len(SUPERVISOR_MESSAGES)
+    assert len({message.name for message in SUPERVISOR_MESSAGES}) == len(SUPERVISOR_MESSAGES)
+    assert {message.level for message in SUPERVISOR_MESSAGES} <= {"DBG", "INF", "ERR", "ADM", "SOS", "BUG"}

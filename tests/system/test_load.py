@@ -1,0 +1,122 @@
+"""The load guard: at maxlocalload nobody is accepted, and who waited is served when it clears."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
+
+
+class Load:
+    """The file that the proxy takes for /proc/loadavg."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.set("0.00")
+
+    def set(self, value: str) -> None:
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(f"{value} 0.00 0.00 1/100 1000\n")
+        fresh.replace(self.path)
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """A load of nothing."""
+    return Load(tmp_path / "loadavg")
+
+
+def _is_served(client: PopClient, seconds: float) -> bool:
+    client.connection.settimeout(seconds)
+    try:
+        return client.greeted().startswith(b"+OK")
+    except TimeoutError:
+        return False
+
+
+def _states(proxy: Proxy) -> list[tuple[str, str]]:
+    entries = proxy.log("load_state")
+    assert all((entry.level, entry.number, entry.fields["maxlocalload"]) == ("ADM", "0172", "5") for entry in entries)
+    return [(entry.fields["state"], entry.fields["load"]) for entry in entries]
+
+
+def test_at_the_limit_clients_wait(tmp_path: Path, load: Load) -> None:
+    """OK → WARN → MAX → WARN → OK, each change once in the log; at MAX a client waits in the backlog and is served when
+    the load falls below 90 %; sessions that were there go on.
+    """
+    port = free_port()
+    rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, options=["--load-file", str(load.path)]) as proxy, PopClient(port) as early:
+        assert _is_served(early, 5)
+        load.set("4.60")
+        wait_until(lambda: _states(proxy) == [("WARN", "4.6")], "WARN at 90 %")
+        with PopClient(port) as client:
+            assert _is_served(client, 5), "at WARN everybody is served"
+
+        load.set("5.00")
+        wait_until(lambda: _states(proxy)[-1][0] == "MAX", "MAX at 100 %")
+        assert proxy.state().gauges()["load_state"] == 2
+        with PopClient(port) as waiting, PopClient(port) as second:
+            assert not _is_served(waiting, 1.5)
+            assert not _is_served(second, 0.1)
+            assert early.log_in().startswith(b"+OK"), "who is inside is not disturbed"
+            load.set("4.70")
+            assert not _is_served(waiting, 1.5), "still above 90 %"
+            load.set("4.40")
+            assert _is_served(waiting, 5)
+            assert _is_served(second, 5)
+        load.set("3.00")
+        wait_until(lambda: len(_states(proxy)) == 4, "OK below 80 %")
+        assert _states(proxy) == [("WARN", "4.6"), ("MAX", "5.0"), ("WARN", "4.4"), ("OK", "3.0")]
+        assert proxy.state().gauges()["load_hundredths"] == 300
+
+
+def test_a_worker_that_is_born_at_the_limit_waits_too(tmp_path: Path, load: Load) -> None:
+    """Fresh workers after `shutdown children` accept nobody while the load is too high; a limit of 0 opens at once."""
+    port = free_port()
+    rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, options=["--load-file", str(load.path)]) as proxy:
+        load.set("99.00")
+        wait_until(lambda: _states(proxy) == [("MAX", "99.0")], "MAX")
+        old = proxy.workers()
+        proxy.said("shutdown children")
+        wait_until(lambda: len(proxy.log("worker_born")) == 4 and not set(old) & set(proxy.workers()), "fresh workers")
+        with PopClient(port) as client:
+            assert not _is_served(client, 0.7)
+            proxy.said("set maxlocalload 0")
+            assert _is_served(client, 1.0)
+
+
+def test_a_load_that_cannot_be_read_is_no_load(tmp_path: Path) -> None:
+    """Where there is no such file, or something else is in it, nobody is kept out."""
+    port = free_port()
+    path = tmp_path / "loadavg"
+    rc = ["set maxlocalload 1", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, options=["--load-file", str(path)]) as proxy:
+        for text in ("", "high\n", "\n"):
+            path.write_text(text)
+            with PopClient(port) as client:
+                assert _is_served(client, 5)
+        assert proxy.log("load_state") == []
+
+
+def test_the_number_of_sessions_is_warned_of(tmp_path: Path) -> None:
+    """0170 at 90 and 100 % of maxsession, and again below 90 and 80 %, with the number that it was."""
+    port = free_port()
+    rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, options=["-n", "10"]) as proxy:
+        clients = [PopClient(port) for _ in range(9)]
+
+        def states() -> list[tuple[str, str]]:
+            entries = proxy.log("session_state")
+            assert all((entry.number, entry.fields["maxsession"]) == ("0170", "10") for entry in entries)
+            return [(entry.fields["state"], entry.fields["sessions"]) for entry in entries]
+
+        wait_until(lambda: states() == [("WARN", "9")], "WARN at 90 %")
+        clients.append(PopClient(port))
+        wait_until(lambda: states()[-1] == ("MAX", "10"), "MAX at 100 %")
+        for left, state in ((8, ("WARN", "8")), (0, ("OK", "0"))):
+            while len(clients) > left:
+                clients.pop().close()
+            wait_until(lambda state=state: states()[-1] == state, f"{state}")
+        assert len(states()) == 4

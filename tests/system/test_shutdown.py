@@ -1,0 +1,205 @@
+"""The four shutdowns, each by its sentence and by its signal, with one session open; and the reopening of the log."""
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
+
+
+def _site(port: int) -> list[str]:
+    return [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+
+
+def _ask(proxy: Proxy, how: str, number: int | None) -> None:
+    if number is None:
+        proxy.said(f"shutdown {how}")
+    else:
+        os.kill(proxy.pid, number)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _refuses(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) != 0
+
+
+def _ways(number: int) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("number", [None, number], ids=["sentence", "signal"])
+
+
+@_ways(signal.SIGTERM)
+def test_all_ends_everything(tmp_path: Path, number: int | None) -> None:
+    """The session ends, with the ending `shutdown`; all processes go; nothing is left behind."""
+    port = free_port()
+    with Proxy(tmp_path, _site(port)) as proxy, PopClient(port) as client:
+        client.greeted()
+        workers = proxy.workers()
+        _ask(proxy, "all", number)
+        assert client.rest() == b""
+        assert proxy.process.wait(10) == 0
+        assert not any(map(_alive, workers))
+        proxy.assert_nothing_is_left()
+        assert proxy.endings() == ["shutdown"]
+        assert [entry.fields["how"] for entry in proxy.log("shutdown_server")] == ["all"]
+        assert [entry.fields["signal"] for entry in proxy.log("got_term_signal")] == (["SIGTERM"] if number else [])
+
+
+@_ways(signal.SIGINT)
+def test_children_ends_the_sessions_only(tmp_path: Path, number: int | None) -> None:
+    """The session ends; the master stays, fills its slots anew, and the next client is served."""
+    port = free_port()
+    with Proxy(tmp_path, _site(port)) as proxy:
+        with PopClient(port) as client:
+            client.greeted()
+            old = proxy.workers()
+            _ask(proxy, "children", number)
+            assert client.rest() == b""
+        wait_until(lambda: proxy.state().gauges()["workers"] == 2 and not set(old) & set(proxy.workers()), "fresh ones")
+        with PopClient(port) as client:
+            assert client.log_in().startswith(b"+OK")
+            assert client.ask("STAT") == b"+OK 0 0"
+            assert client.ask("QUIT").startswith(b"+OK")
+        assert proxy.wait_for_endings(2) == ["shutdown", "quit"]
+        assert proxy.said("show pid").lines == [f"pid {proxy.pid}"]
+        assert proxy.log("worker_died") == [], "they were asked to go"
+        ended = proxy.state().counters()["sessions_ended"]
+        assert isinstance(ended, dict)
+        assert (ended["shutdown"], ended["worker_died"]) == (1, 0)
+
+
+def test_children_again_and_again(tmp_path: Path) -> None:
+    """Thirty times in a row without a pause, so that signals meet workers that are just being born: the master is never
+    taken for one of its children.
+    """
+    port = free_port()
+    with Proxy(tmp_path, _site(port)) as proxy:
+        for _ in range(30):
+            proxy.said("shutdown children")
+        wait_until(lambda: proxy.state().gauges()["workers"] == 2, "the slots are full in the end")
+        assert proxy.log("got_term_signal") == []
+        with PopClient(port) as client:
+            assert client.greeted().startswith(b"+OK")
+
+
+@_ways(signal.SIGQUIT)
+def test_parent_leaves_the_sessions_running(tmp_path: Path, number: int | None) -> None:
+    """The master goes at once; the session goes on to its QUIT; a new pproxy starts at once in the same directory, on
+    the same port, and serves the clients that come from now on.
+    """
+    port = free_port()
+    with Proxy(tmp_path, _site(port)) as first, PopClient(port) as client:
+        client.greeted()
+        workers = first.workers()
+        _ask(first, "parent", number)
+        assert first.process.wait(10) == 0
+        with Proxy(tmp_path, _site(port)) as second:
+            with PopClient(port) as new:
+                new.greeted()
+                wait_until(second.sessions, "the new one serves it")
+                assert new.ask("USER x").startswith(b"+OK")
+            assert client.ask("USER joe").startswith(b"+OK")
+            assert client.ask("PASS joe").startswith(b"+OK")
+            assert client.ask("STAT") == b"+OK 0 0"
+            assert client.ask("QUIT").startswith(b"+OK")
+            wait_until(lambda: not any(map(_alive, workers)), "the old workers went with their last session")
+        assert "quit" in second.endings()
+
+
+@_ways(signal.SIGPWR)
+def test_delayed_lets_the_sessions_finish(tmp_path: Path, number: int | None) -> None:
+    """New clients are refused; the session has its time; then the master goes, too."""
+    port = free_port()
+    with Proxy(tmp_path, _site(port)) as proxy, PopClient(port) as client:
+        client.greeted()
+        _ask(proxy, "delayed", number)
+        wait_until(lambda: _refuses(port), "nobody listens any more")
+        time.sleep(0.3)
+        assert client.log_in().startswith(b"+OK")
+        assert proxy.process.poll() is None
+        if number is None:
+            assert proxy.said("show pid").lines == [f"pid {proxy.pid}"], "the control socket answers meanwhile"
+        assert proxy.state().gauges()["draining"] == 1
+        assert client.ask("QUIT").startswith(b"+OK")
+        assert proxy.process.wait(10) == 0
+        proxy.assert_nothing_is_left()
+        # The connections by which this test found the port open were sessions, too.
+        assert proxy.endings()[-1] == "quit"
+        assert set(proxy.endings()) <= {"quit", "client_closed", "client_reset"}
+
+
+def test_all_overtakes_delayed(tmp_path: Path) -> None:
+    """Who cannot wait any longer says so: the session ends at once."""
+    port = free_port()
+    with Proxy(tmp_path, _site(port)) as proxy, PopClient(port) as client:
+        client.greeted()
+        proxy.said("shutdown delayed")
+        proxy.said("shutdown delayed")
+        proxy.said("shutdown all")
+        assert client.rest() == b""
+        assert proxy.process.wait(10) == 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    """`shutdown all` with a worker that is stopped: after its time it is killed, and the program ends all the same."""
+    with Proxy(tmp_path) as proxy:
+        victim = proxy.workers()[0]
+        os.kill(victim, signal.SIGSTOP)
+        proxy.said("shutdown all")
+        assert proxy.process.wait(20) == 0
+        assert not _alive(victim)
+
+
+def test_hup_reopens_the_log(tmp_path: Path) -> None:
+    """After the file was moved away, SIGHUP makes a new one, in the master and in all workers; not a line is lost."""
+    port = free_port()
+    with Proxy(tmp_path, _site(port)) as proxy:
+        moved = tmp_path / "moved.log"
+        proxy.logfile.rename(moved)
+        with PopClient(port) as client:
+            assert client.ask("QUIT").startswith(b"+OK")
+        wait_until(lambda: "session_end" in moved.read_text(), "the old file is written until then")
+        os.kill(proxy.pid, signal.SIGHUP)
+        wait_until(proxy.logfile.exists, "the new file is there")
+        wait_until(lambda: proxy.log("log_reopened"), "and written to")
+        for _ in range(12):
+            with PopClient(port) as client:
+                assert client.ask("QUIT").startswith(b"+OK")
+        proxy.wait_for_endings(12)
+        assert {entry.pid for entry in proxy.log("session_end")} == set(proxy.workers())
+        assert moved.read_text().count(" session_end ") == 1
+
+
+def test_a_new_logfile_counts_from_the_reopening_on(tmp_path: Path) -> None:
+    """`set logfile` alone moves nothing; with the next SIGHUP everybody writes there. One that cannot be opened is
+    reported in the old one, which stays in use.
+    """
+    port, other = free_port(), tmp_path / "other.log"
+    with Proxy(tmp_path, _site(port)) as proxy:
+        proxy.said(f"set logfile {other}")
+        proxy.said("set checkport 1")
+        assert not other.exists()
+        os.kill(proxy.pid, signal.SIGHUP)
+        wait_until(lambda: other.exists() and "log_reopened" in other.read_text(), "the new name is used")
+        lines = len(proxy.log())
+        for _ in range(12):
+            with PopClient(port) as client:
+                assert client.ask("QUIT").startswith(b"+OK")
+        wait_until(lambda: other.read_text().count(" session_end ") == 12, "the workers write there")
+        assert len(proxy.log()) == lines
+        proxy.said("set logfile /nowhere/at/all.log")
+        os.kill(proxy.pid, signal.SIGHUP)
+        wait_until(
+            lambda: " ADM 0209 log_failed file='/nowhere/at/all.log'" in other.read_text(), "the failure is told"
+        )
