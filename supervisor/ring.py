@@ -19,7 +19,7 @@ from supervisor.loop import Loop, Timer
 from supervisor.program import Listener
 from supervisor.ringlink import Link
 from supervisor.ringwire import Claim, Denied, Granted, Quiet, Release, Restore, WireFault
-from supervisor.sources import Address, Opened, Place, deal, explain
+from supervisor.sources import Address, Opened, Place, copy, deal, explain
 
 ANSWER_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 0.1
@@ -53,7 +53,7 @@ class _Group:
         used = self.used()
         free = [name for name in self.sockets if name not in used]
         self.lent |= dict(zip(places, deal(free or list(self.sockets), len(places)), strict=True))
-        return {place: [self.sockets[name].dup() for name in self.lent[place]] for place in places}
+        return {place: [copy(self.sockets[name]) for name in self.lent[place]] for place in places}
 
     def drop(self, names: Iterable[int]) -> None:
         for name in names:

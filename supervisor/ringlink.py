@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from supervisor.loop import READ, WRITE, Loop
 from supervisor.ringwire import LONGEST_PACKET, MOST_FDS, Message, WireFault, decode, encode
+from supervisor.sources import copy
 
 _MOST_QUEUED = 256
 _MOST_AT_ONCE = 64
@@ -53,7 +54,7 @@ class Link:
         if self.closed:
             return
         # Copies, because the original may be closed, and its number be another file's, before the packet is sent.
-        self._out.append((encode(message, sequence), [one.dup() for one in sockets]))
+        self._out.append((encode(message, sequence), [copy(one) for one in sockets]))
         self._flush()
         if not self.closed:
             self._watch()

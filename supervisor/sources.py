@@ -1,9 +1,9 @@
 """Where listening sockets come from: bound by the master itself, or lent by somebody who outlives it (`ring.py`,
 `systemd.py`).
 
-`silence` makes a listening socket deaf to new connections without losing one that is under way: a packet filter drops
-their first packet (SYN), and the client's kernel asks again a second later, when another socket listens or nobody
-does. What was half open completes, what is complete waits in the queue to be accepted.
+`silence` makes a listening socket deaf to new connections without losing one that is under way: their first packet
+(SYN) is dropped, and the client's kernel asks again a second later, when another socket listens or nobody does. What
+was half open completes, what is complete waits in the queue to be accepted.
 """
 
 import ctypes
@@ -112,6 +112,11 @@ class Binding:
         """See Source."""
 
 
+def copy(listening: socket.socket) -> socket.socket:
+    """Another descriptor of the same socket. Not `dup`: that sets the mode of all copies, here to blocking."""
+    return socket.socket(fileno=os.dup(listening.fileno()))
+
+
 def deal(sockets: Sequence[_T], places: int) -> list[list[_T]]:
     """Spreads sockets (at least one) over places (at least one): each socket has a place, each place a socket."""
     if len(sockets) < places:
@@ -162,20 +167,46 @@ _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
 
 
+_IP_MINTTL = 21
+_IPV6_MINHOPCOUNT = 73
+_MOST_HOPS = 255
+
+
 def silence(listening: socket.socket) -> None:
-    """New connections are not begun any more on this socket, whoever holds it (classic packet filter, socket(7))."""
+    """New connections are not begun any more on this socket, whoever holds it.
+
+    By a packet filter (socket(7)). Kernels of 2026 allow one on a TCP socket to CAP_NET_ADMIN only; where it is not
+    allowed, packets have to come from no distance at all (IP_MINTTL 255, ip(7)), which those of mail programs do not.
+    """
     program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
     described = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(program))
-    listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+    except PermissionError:
+        _demand_hops(listening, _MOST_HOPS)
 
 
 def unsilence(listening: socket.socket) -> None:
     """New connections are begun again."""
+    hear_all(listening)
     try:
         listening.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
     except OSError as error:
-        if error.errno != errno.ENOENT:  # it was not silenced
+        if error.errno not in (errno.ENOENT, errno.EPERM):  # it has no filter, or could not have got one
             raise
+
+
+def hear_all(connection: socket.socket) -> None:
+    """To be called for each accepted connection: one that was half open when its listening socket was silenced has
+    inherited the deafness.
+    """
+    _demand_hops(connection, 0)
+
+
+def _demand_hops(one: socket.socket, hops: int) -> None:
+    one.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, hops)
+    if one.family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, hops)
 
 
 def explain(listener: "Listener", error: OSError) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from supervisor import messages
 from supervisor.log import Log
 from supervisor.loop import Loop
-from supervisor.sources import Address, Opened, Place, Source, deal, keep_alive, silence, unsilence
+from supervisor.sources import Address, Opened, Place, Source, copy, deal, keep_alive, silence, unsilence
 
 UNCLAIMED_SECONDS = 60.0
 """So long after the start, stored sockets that no listener wanted are closed: clients wait there in vain."""
@@ -205,7 +205,7 @@ class Activated:
             one.socket.listen(backlog)
         copies: dict[Place, list[socket.socket]] = {}
         for place, hand in zip(places, deal(passed, len(places)), strict=True):
-            copies[place] = [one.socket.dup() for one in hand]
+            copies[place] = [copy(one.socket) for one in hand]
             self._names[place] = [one.name for one in hand if one.name.startswith(OUR_PREFIX)]
         return copies
 

@@ -25,6 +25,7 @@ from supervisor.eventloop import READ, EventLoop
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.program import Listener, Program, Service
+from supervisor.sources import hear_all
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.workshop import Standing, Workshop
@@ -165,6 +166,7 @@ class Worker:
                 self._pause(error)
             return False
         connection.setblocking(False)
+        hear_all(connection)
         self._retired.get(listener, self._service).serve(token, connection, peer, listener.name)
         self._hand[0] = 0
         return True
