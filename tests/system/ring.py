@@ -140,7 +140,7 @@ class Storm:
         """Nobody of those that came since then was lost; and it was a storm of 300 a second or more."""
         rate = len(self.visits) / self.seconds
         slowest = max(visit.seconds for visit in self.visits)
-        print(f"storm: {len(self.visits)} clients, {rate:.0f}/s, {self.outcomes(since)}, slowest {slowest:.2f} s")
+        print(f"storm: {rate:.0f}/s, in all {self.outcomes()}, checked {self.outcomes(since)}, slowest {slowest:.2f} s")
         assert self.outcomes(since).keys() == {"served"}, self.outcomes(since)
         assert rate >= 300
 
