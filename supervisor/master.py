@@ -37,6 +37,8 @@ from supervisor.worker import Inheritance
 from supervisor.workshop import BASE_ENDINGS
 
 TICK_SECONDS = 1.0
+LIMITS = {"load": "maxlocalload", "pressure": "maxpressure"}
+"""What is measured, and the variable that limits it."""
 GAUGES = (
     "maxsession",
     "session_state",
@@ -172,8 +174,8 @@ class Master:
         pressure = read_pressure(self._load_files.pressure) or 0.0
         self._segment.set_gauge("load_hundredths", int(load * 100))
         self._segment.set_gauge("pressure_hundredths", int(pressure * 100))
-        self._check_level("load", load, variables["maxlocalload"])
-        self._check_level("pressure", pressure, variables["maxpressure"])
+        self._check_level("load", load, variables[LIMITS["load"]])
+        self._check_level("pressure", pressure, variables[LIMITS["pressure"]])
         self._segment.set_gauge("load_state", max(self._load_levels.values()))
         if self._accepting is not was_accepting:
             self._pool.tell_all(Accept(self._accepting))
@@ -182,7 +184,8 @@ class Master:
         before = self._load_levels[what]
         now = self._load_levels[what] = next_level(before, value, limit)
         if now is not before:
-            self._log(messages.LOAD_STATE, state=now.name, what=what, value=value, limit=limit)
+            fields: dict[str, Any] = {"state": now.name, what: value, LIMITS[what]: limit}
+            self._log(messages.LOAD_STATE, **fields)
 
     def _check_sessions(self) -> None:
         limit = self._changes.running.variables["maxsession"]
@@ -285,15 +288,26 @@ class Master:
         reader = self._segment.reader
         owners = {token: reader.owner(token) for token in issued}
         missing = lost(issued, in_pipe, hands, owners, pids)
-        sessions = [row for row in map(reader.read, missing) if row is not None and row.columns["pid"] == dead.pid]
-        for row in sessions:
-            self._segment.free_row(row.number, self.pid)
-        cell = self._segment.counter_cells["sessions_ended"] + self._segment.layout.endings.index("worker_died")
-        self._segment.block(dead.block)[cell] += len(sessions)
+        for row in map(reader.read, missing):
+            if row is not None and row.columns["pid"] == dead.pid:
+                self._segment.free_row(row.number, self.pid)
+        sessions = self._count_lost_sessions(dead.block)
         self._tokens.put([*in_pipe, *missing])
         if missing:
-            self._log(messages.TOKENS_RECOVERED, tokens=len(missing), sessions=len(sessions))
-        return len(sessions)
+            self._log(messages.TOKENS_RECOVERED, tokens=len(missing), sessions=sessions)
+        return sessions
+
+    def _count_lost_sessions(self, block: int) -> int:
+        """Ends in the counters what a dead worker had begun and not ended.
+
+        Its own counters tell that exactly: a session is counted before its row is written, and its row is freed before
+        its ending is counted, so the rows may be one behind.
+        """
+        cells, first = self._segment.block(block), self._segment.counter_cells["sessions_ended"]
+        endings = self._segment.layout.endings
+        sessions = cells[self._segment.counter_cells["sessions_started"]] - sum(cells[first : first + len(endings)])
+        cells[first + endings.index("worker_died")] += sessions
+        return sessions
 
     # Config
 
@@ -371,6 +385,9 @@ class Master:
 
 
 def _cause(code: int) -> str:
-    if code < 0:
+    if code >= 0:
+        return f"exit {code}"
+    try:
         return signal.Signals(-code).name
-    return f"exit {code}"
+    except ValueError:  # the real-time signals have no names
+        return f"signal {-code}"

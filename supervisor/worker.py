@@ -30,6 +30,8 @@ from supervisor.table.tokens import TokenPipe
 from supervisor.workshop import Standing, Workshop
 
 HEARTBEAT_SECONDS = 1.0
+MAPPED_IPV4 = "::ffff:"
+"""How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
 ACCEPT_PAUSE_SECONDS = 1.0
 ENDING_STEP_SECONDS = 0.5
 PATIENCE_SECONDS = {
@@ -60,7 +62,7 @@ class Inheritance:
 
 
 def live(inheritance: Inheritance) -> None:
-    """The whole life of a worker process; returns when it is over."""
+    """The whole life of a worker process; does not return."""
     rights.renounce()
     # Sessions let go of each other when they end, so the collector has little to find; what was inherited never goes.
     gc.freeze()
@@ -72,11 +74,12 @@ def live(inheritance: Inheritance) -> None:
     try:
         worker.begin()
         loop.run_forever()
+        code = 0
     except Exception as error:
         worker.say_last_words(error)
-        raise SystemExit(EXIT_BY_ERROR) from None
-    finally:
-        worker.close()
+        code = EXIT_BY_ERROR
+    # Not by `return`: the interpreter would wait for threads of the pool, and one may hang in a module for ever.
+    os._exit(code)
 
 
 class Worker:
@@ -124,11 +127,6 @@ class Worker:
         text = str(error) if isinstance(error, Refused) else type(error).__name__
         self._tell(lifeline.LastWords(f"{text} at {place.filename.rpartition('/')[2]}:{place.lineno}"))
 
-    def close(self) -> None:
-        """Leaves nothing of the loop behind."""
-        self._shop.wheel.stop()
-        self._shop.pool.shutdown(wait=False, cancel_futures=True)
-
     # Accepting
 
     def _arm(self) -> None:
@@ -165,6 +163,8 @@ class Worker:
                 self._pause(error)
             return False
         connection.setblocking(False)
+        if peer[0].startswith(MAPPED_IPV4):
+            peer = (peer[0].removeprefix(MAPPED_IPV4), peer[1])
         self._retired.get(listener, self._service).serve(token, connection, peer, listener.name)
         self._hand[0] = 0
         return True
@@ -175,6 +175,8 @@ class Worker:
 
     def _starve(self) -> None:
         """No token is free: clients wait in the backlog until one is."""
+        if self._starved:
+            return
         self._starved = True
         self._arm()
         self._loop.watch(self._token_pipe.read_end, READ, self._feed)
