@@ -107,6 +107,7 @@ class Worker:
         self._allowed = inheritance.accepting
         self._leaving = False
         self._starved = False
+        self._pausing = False
         self._armed = False
         self._ending_since = 0.0
 
@@ -131,7 +132,7 @@ class Worker:
 
     def _arm(self) -> None:
         """Listens, or not, as the load, the tokens and the master's orders say."""
-        wanted = self._allowed and not self._leaving and not self._starved
+        wanted = self._allowed and not self._leaving and not self._starved and not self._pausing
         if wanted == self._armed:
             return
         self._armed = wanted
@@ -158,7 +159,7 @@ class Worker:
         try:
             connection, peer = listening.accept()
         except OSError as error:
-            self._give_back(token)
+            self._shop.decline(token)
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
                 self._pause(error)
             return False
@@ -168,10 +169,6 @@ class Worker:
         self._retired.get(listener, self._service).serve(token, connection, peer, listener.name)
         self._hand[0] = 0
         return True
-
-    def _give_back(self, token: int) -> None:
-        self._token_pipe.put([token])
-        self._hand[0] = 0
 
     def _starve(self) -> None:
         """No token is free: clients wait in the backlog until one is."""
@@ -189,9 +186,13 @@ class Worker:
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: to try again at once would only burn the processor."""
         self._log(messages.ACCEPT_FAILED, error=error.strerror or type(error).__name__)
-        self._allowed = False
+        self._pausing = True
         self._arm()
-        self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._allow, True)
+        self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pausing = False
+        self._arm()
 
     def _allow(self, allowed: bool) -> None:
         self._allowed = allowed
@@ -298,7 +299,7 @@ class Worker:
         self._tell(lifeline.InForce(generation))
 
     def _exchange_listeners(self, old: Service) -> None:
-        """Takes the new ones; those that are wanted no more are served on, as they were, until the master says Close."""
+        """Takes the new ones; those that are wanted no more are served on, as they were, until the master's Close."""
         wanted = set(self._program.listeners(self._config))
         retired = [listener for listener in self._listeners if listener not in wanted]
         self._retired = dict.fromkeys(retired, old)
