@@ -201,7 +201,7 @@ class Worker:
     def _let_go(self, listener: Listener, empty: bool) -> None:
         """Gives a listening socket back, after accepting who waits in its queue if that is wanted and allowed."""
         listening = self._listeners[listener]
-        while empty and self._allowed and self._accept(listener, listening):
+        while empty and self._allowed and not self._pausing and self._accept(listener, listening):
             pass
         if self._armed:
             self._loop.unwatch(listening.fileno())
