@@ -44,6 +44,7 @@ class Errands:
             receiver.close()
             child.join()
             self._running.discard(child)
+            child.close()
             done(finding)
 
         self._loop.watch(receiver, READ, back)

@@ -140,7 +140,10 @@ def _make_master(
     notifier: Notifier,
 ) -> Master:
     path = chosen.logfile or f"/var/log/popular/{program.name}"
-    log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
+    try:
+        log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
+    except OSError as error:
+        raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None
     limits = {"sessionlimit": chosen.sessionlimit}
     limits |= {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
     first = Config(

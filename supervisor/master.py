@@ -6,11 +6,11 @@ control socket, the table and the tokens, and it is the only one that gives birt
 
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor import messages, signals
+from supervisor.accounts import Accounts, table_layout
 from supervisor.change import Changes
 from supervisor.clerk import Answer, Clerk
 from supervisor.config import Config
@@ -19,10 +19,11 @@ from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
 from supervisor.departure import Departure, Means
 from supervisor.errands import Errands
+from supervisor.guard import TICK_SECONDS, Guard
 from supervisor.lifeline import Accept, Born, Closed, Reopen
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.listeners import Listeners
-from supervisor.load import Level, LoadFiles, next_level, read_load, read_pressure
+from supervisor.load import LoadFiles
 from supervisor.log import Log
 from supervisor.loop import Loop
 from supervisor.pool import Pool, Worker
@@ -31,35 +32,7 @@ from supervisor.recycling import Recycling
 from supervisor.rundir import RunDirectory
 from supervisor.sources import Place, Source
 from supervisor.systemd import Notifier
-from supervisor.table.layout import BASE_COLUMNS, Counter, Layout
-from supervisor.table.segment import Segment, View
-from supervisor.table.tokens import TokenPipe, lost
 from supervisor.worker import Inheritance
-from supervisor.workshop import BASE_ENDINGS
-
-TICK_SECONDS = 1.0
-GAUGES = (
-    "maxsession",
-    "session_state",
-    "load_state",
-    "load_hundredths",
-    "pressure_hundredths",
-    "generation",
-    "draining",
-    "workers",
-)
-
-
-def table_layout(program: Program, blocks: int, rows: int) -> Layout:
-    """The table of a program: what the supervisor keeps of every session, and then the program's own."""
-    endings = (*BASE_ENDINGS, *program.endings)
-    counters = (
-        Counter("sessions_started", "Sessions accepted."),
-        Counter("sessions_ended", "Sessions over, by ending.", endings),
-        *program.counters,
-    )
-    columns = (*BASE_COLUMNS, *program.columns)
-    return Layout(program.magic, columns, counters, GAUGES, tuple(program.states), endings, blocks, rows)
 
 
 class Master:
@@ -73,7 +46,7 @@ class Master:
         rundir: RunDirectory,
         log: Log,
         limits: Mapping[str, int],
-        gauges: LoadFiles,
+        load_files: LoadFiles,
         source: Source,
         notifier: Notifier,
     ) -> None:
@@ -82,33 +55,36 @@ class Master:
         self._program = program
         self._rundir = rundir
         self._log = log
-        self._load_files = gauges
         self._notifier = notifier
-        self._load_levels = {"load": Level.OK, "pressure": Level.OK}
-        self._session_level = Level.OK
-        self._started_wall = time.time()
         self._over = False
         self.exit_code = 0
 
         self._loop = Loop()
-        blocks = max(64, 4 * first.variables["workers"]) + 1
-        layout = table_layout(program, blocks, limits["sessionlimit"])
-        self._segment = Segment.create(rundir.segment_name, layout)
-        self._view = View(self._segment.map)
-        self._tokens = TokenPipe(limits["sessionlimit"])
-        self._tokens.put(range(first.variables["maxsession"]))
+        slots, maxsession = first.variables["workers"], first.variables["maxsession"]
+        layout = table_layout(program, _blocks(slots), limits["sessionlimit"])
+        self._accounts = Accounts(rundir.segment_name, layout, maxsession, log)
         source.attach(self._loop)
         self._listeners = Listeners(source)
-        self._pool = Pool(self._loop, log, self._segment, first.variables["workers"])
+        self._pool = Pool(self._loop, log, self._accounts.segment, slots)
         self._pool.inherit = self._inherit
         self._pool.in_child = self._in_child
         self._pool.on_born = self._on_born
         self._pool.on_message = self._on_message
         self._pool.on_death = self._on_death
+        self._guard = Guard(load_files, self._accounts, self._pool, log)
+        self._guard.on_accepting = lambda: self._pool.tell_all(Accept(self._guard.accepting))
         self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
         self._changes.on_commit = self._on_commit
         self._recycling = Recycling(self._pool)
-        means = Means(self._loop, log, self._pool, self._listeners, self._count_sessions, self._on_stage, self._finish)
+        means = Means(
+            self._loop,
+            log,
+            self._pool,
+            self._listeners,
+            self._accounts.count_sessions,
+            self._on_stage,
+            self._finish,
+        )
         self._departure = Departure(means)
         self._errands = Errands(self._loop, self._in_child)
         self.clerk = Clerk(program, language, limits, self, self._changes, self._errands, log, self._perform)
@@ -124,19 +100,10 @@ class Master:
         return str(self._rundir.path)
 
     def sessions(self) -> list[dict[str, Any]]:
-        return self._view.sessions()
+        return self._accounts.sessions()
 
     def workers(self) -> list[dict[str, Any]]:
-        now = time.monotonic_ns()
-        return [
-            {
-                "slot": row["slot"],
-                "pid": row["pid"],
-                "generation": row["generation"],
-                "heartbeat_seconds": round((now - row["heartbeat_ns"]) / 1e9, 1) if row["heartbeat_ns"] else None,
-            }
-            for row in self._view.workers()
-        ]
+        return self._accounts.workers()
 
     # The loop
 
@@ -160,61 +127,10 @@ class Master:
         return self.exit_code
 
     def _tick(self) -> None:
-        """Once a second: the warning machines, and whether every worker's loop still turns."""
         self._loop.after(TICK_SECONDS, self._tick)
-        self._check_load()
-        self._check_sessions()
-        self._check_heartbeats()
+        self._guard.look(self._changes.running)
         self._notifier.alive()
-        self._notifier.status(f"{self._count_sessions()} sessions, {len(self._pool.workers)} workers")
-
-    def _check_load(self) -> None:
-        """The system's load and the pressure on the processors of our group, each against its limit."""
-        variables = self._changes.running.variables
-        was_accepting = self._accepting
-        load = read_load(self._load_files.load) or 0.0
-        pressure = read_pressure(self._load_files.pressure) or 0.0
-        self._segment.set_gauge("load_hundredths", int(load * 100))
-        self._segment.set_gauge("pressure_hundredths", int(pressure * 100))
-        self._check_level("load", load, variables["maxlocalload"])
-        self._check_level("pressure", pressure, variables["maxpressure"])
-        self._segment.set_gauge("load_state", max(self._load_levels.values()))
-        if self._accepting is not was_accepting:
-            self._pool.tell_all(Accept(self._accepting))
-
-    def _check_level(self, what: str, value: float, limit: int) -> None:
-        before = self._load_levels[what]
-        now = self._load_levels[what] = next_level(before, value, limit)
-        if now is not before:
-            self._log(messages.LOAD_STATE, state=now.name, what=what, value=value, limit=limit)
-
-    def _check_sessions(self) -> None:
-        limit = self._changes.running.variables["maxsession"]
-        sessions = self._count_sessions()
-        before = self._session_level
-        self._session_level = next_level(before, sessions, limit)
-        if self._session_level is not before:
-            self._log(messages.SESSION_STATE, state=self._session_level.name, sessions=sessions, maxsession=limit)
-            self._segment.set_gauge("session_state", self._session_level)
-
-    @property
-    def _accepting(self) -> bool:
-        return Level.MAX not in self._load_levels.values()
-
-    def _count_sessions(self) -> int:
-        """How many tokens are out; a count of the rows would cost more, and is a moment old as well."""
-        return int(self._changes.running.variables["maxsession"]) - self._tokens.count()
-
-    def _check_heartbeats(self) -> None:
-        """A worker whose loop has not turned for `workertimeout` is killed: its successor serves whoever waits."""
-        limit = self._changes.running.variables["workertimeout"]
-        now = time.monotonic()
-        for worker in self._pool.workers:
-            silent = now - max(worker.born, self._segment.heartbeat(worker.block))
-            if limit and silent > limit:
-                self._log(messages.WORKER_HANGS, slot=worker.slot, worker=worker.pid, seconds=round(silent, 1))
-                worker.hung = True
-                self._pool.signal(worker, signal.SIGKILL)
+        self._notifier.status(f"{self._accounts.count_sessions()} sessions, {len(self._pool.workers)} workers")
 
     # The workers
 
@@ -223,13 +139,13 @@ class Master:
             self._program,
             self._changes.running,
             self._log,
-            self._segment,
-            self._tokens,
+            self._accounts.segment,
+            self._accounts.tokens,
             block,
             slot,
             lifeline,
             self._listeners.of_slot(slot, self._wanted_places()),
-            self._accepting,
+            self._guard.accepting,
         )
 
     def _wanted_places(self) -> list[Place]:
@@ -263,7 +179,7 @@ class Master:
 
     def _on_death(self, worker: Worker, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
-        sessions = self._recover_tokens(worker)
+        sessions = self._accounts.recover(worker, self._pool.workers)
         expected = worker.dismissed and not sessions
         cause = "hung" if worker.hung else _cause(code)
         self._log(
@@ -280,42 +196,24 @@ class Master:
         self._departure.closed(worker)
         self._departure.look_whether_done()
 
-    def _recover_tokens(self, dead: Worker) -> int:
-        """Frees the dead worker's rows, counts their ending, and puts back every token that died with it."""
-        pids = {worker.pid for worker in self._pool.workers}
-        issued = range(self._changes.running.variables["maxsession"])
-        in_pipe = self._tokens.drain()
-        hands = {row["hand"] - 1 for row in self._view.workers() if row["pid"] in pids}
-        reader = self._segment.reader
-        owners = {token: reader.owner(token) for token in issued}
-        missing = lost(issued, in_pipe, hands, owners, pids)
-        sessions = [row for row in map(reader.read, missing) if row is not None and row.columns["pid"] == dead.pid]
-        for row in sessions:
-            self._segment.free_row(row.number, self.pid)
-        cell = self._segment.counter_cells["sessions_ended"] + self._segment.layout.endings.index("worker_died")
-        self._segment.block(dead.block)[cell] += len(sessions)
-        self._tokens.put([*in_pipe, *missing])
-        if missing:
-            self._log(messages.TOKENS_RECOVERED, tokens=len(missing), sessions=len(sessions))
-        return len(sessions)
-
     # Config
 
-    def _on_commit(self, old: Config, new: Config) -> None:
+    def _on_commit(self, _old: Config, new: Config) -> None:
         """What the master itself takes from a new config."""
         self._log.options = new.debug
-        before, after = old.variables["maxsession"], new.variables["maxsession"]
-        self._tokens.put(range(before, after))
+        self._accounts.issue(new.variables["maxsession"])
         self._pool.set_slots(new.variables["workers"])
         self._set_gauges()
-        self._check_load()
+        self._guard.check_load(new)
 
     def _set_gauges(self) -> None:
         running = self._changes.running
-        self._segment.set_gauge("maxsession", running.variables["maxsession"])
-        self._segment.set_gauge("generation", running.generation)
-        self._segment.set_gauge("workers", len(self._pool.workers))
-        self._segment.set_gauge("draining", int(self._departure.draining))
+        self._accounts.set_gauges(
+            maxsession=running.variables["maxsession"],
+            generation=running.generation,
+            workers=len(self._pool.workers),
+            draining=int(self._departure.draining),
+        )
 
     # Orders and shutdowns
 
@@ -333,7 +231,7 @@ class Master:
                 self._kill(sid, answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:
-        for session in self._view.sessions():
+        for session in self._accounts.sessions():
             if session.get("sid") == sid:
                 for worker in self._pool.workers:
                     if worker.pid == session["pid"]:
@@ -379,6 +277,14 @@ class Master:
 
 
 def _cause(code: int) -> str:
-    if code < 0:
+    if code >= 0:
+        return f"exit {code}"
+    try:
         return signal.Signals(-code).name
-    return f"exit {code}"
+    except ValueError:  # the real-time signals have no names
+        return f"signal {-code}"
+
+
+def _blocks(slots: int) -> int:
+    """How many processes can count at once: the master, and for each slot a worker and some that are leaving."""
+    return max(64, 4 * slots) + 1

@@ -40,7 +40,7 @@ def become(user: pwd.struct_passwd) -> None:
 
 
 def renounce() -> None:
-    """A worker, at birth: no capability is left (unless it runs as root on purpose), and none can be gained any more."""
+    """A worker, at birth: no capability is left (unless it runs as root on purpose), and none can be gained."""
     if os.getuid() != 0:
         _set_capabilities(0)
     _call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

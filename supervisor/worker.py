@@ -31,6 +31,8 @@ from supervisor.table.tokens import TokenPipe
 from supervisor.workshop import Standing, Workshop
 
 HEARTBEAT_SECONDS = 1.0
+MAPPED_IPV4 = "::ffff:"
+"""How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
 ACCEPT_PAUSE_SECONDS = 1.0
 ENDING_STEP_SECONDS = 0.5
 PATIENCE_SECONDS = {
@@ -61,7 +63,7 @@ class Inheritance:
 
 
 def live(inheritance: Inheritance) -> None:
-    """The whole life of a worker process; returns when it is over."""
+    """The whole life of a worker process; does not return."""
     rights.renounce()
     # Sessions let go of each other when they end, so the collector has little to find; what was inherited never goes.
     gc.freeze()
@@ -73,11 +75,12 @@ def live(inheritance: Inheritance) -> None:
     try:
         worker.begin()
         loop.run_forever()
+        code = 0
     except Exception as error:
         worker.say_last_words(error)
-        raise SystemExit(EXIT_BY_ERROR) from None
-    finally:
-        worker.close()
+        code = EXIT_BY_ERROR
+    # Not by `return`: the interpreter would wait for threads of the pool, and one may hang in a module for ever.
+    os._exit(code)
 
 
 class Worker:
@@ -105,6 +108,7 @@ class Worker:
         self._allowed = inheritance.accepting
         self._leaving = False
         self._starved = False
+        self._pausing = False
         self._armed = False
         self._ending_since = 0.0
 
@@ -125,16 +129,11 @@ class Worker:
         text = str(error) if isinstance(error, Refused) else type(error).__name__
         self._tell(lifeline.LastWords(f"{text} at {place.filename.rpartition('/')[2]}:{place.lineno}"))
 
-    def close(self) -> None:
-        """Leaves nothing of the loop behind."""
-        self._shop.wheel.stop()
-        self._shop.pool.shutdown(wait=False, cancel_futures=True)
-
     # Accepting
 
     def _arm(self) -> None:
         """Listens, or not, as the load, the tokens and the master's orders say."""
-        wanted = self._allowed and not self._leaving and not self._starved
+        wanted = self._allowed and not self._leaving and not self._starved and not self._pausing
         if wanted == self._armed:
             return
         self._armed = wanted
@@ -161,22 +160,22 @@ class Worker:
         try:
             connection, peer = listening.accept()
         except OSError as error:
-            self._give_back(token)
+            self._shop.decline(token)
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
                 self._pause(error)
             return False
         connection.setblocking(False)
         hear_all(connection)
+        if peer[0].startswith(MAPPED_IPV4):
+            peer = (peer[0].removeprefix(MAPPED_IPV4), peer[1])
         self._retired.get(listener, self._service).serve(token, connection, peer, listener.name)
         self._hand[0] = 0
         return True
 
-    def _give_back(self, token: int) -> None:
-        self._token_pipe.put([token])
-        self._hand[0] = 0
-
     def _starve(self) -> None:
         """No token is free: clients wait in the backlog until one is."""
+        if self._starved:
+            return
         self._starved = True
         self._arm()
         self._loop.watch(self._token_pipe.read_end, READ, self._feed)
@@ -189,9 +188,13 @@ class Worker:
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: to try again at once would only burn the processor."""
         self._log(messages.ACCEPT_FAILED, error=error.strerror or type(error).__name__)
-        self._allowed = False
+        self._pausing = True
         self._arm()
-        self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._allow, True)
+        self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pausing = False
+        self._arm()
 
     def _allow(self, allowed: bool) -> None:
         self._allowed = allowed
@@ -200,7 +203,7 @@ class Worker:
     def _let_go(self, listener: Listener, empty: bool) -> None:
         """Gives a listening socket back, after accepting who waits in its queue if that is wanted and allowed."""
         listening = self._listeners[listener]
-        while empty and self._allowed and self._accept(listener, listening):
+        while empty and self._allowed and not self._pausing and self._accept(listener, listening):
             pass
         if self._armed:
             self._loop.unwatch(listening.fileno())
@@ -298,7 +301,7 @@ class Worker:
         self._tell(lifeline.InForce(generation))
 
     def _exchange_listeners(self, old: Service) -> None:
-        """Takes the new ones; those that are wanted no more are served on, as they were, until the master says Close."""
+        """Takes the new ones; those that are wanted no more are served on, as they were, until the master's Close."""
         wanted = set(self._program.listeners(self._config))
         retired = [listener for listener in self._listeners if listener._replace(spare=0) not in wanted]
         self._retired = dict.fromkeys(retired, old)

@@ -11,13 +11,15 @@ from typing import Protocol
 
 from supervisor.eventloop import EventLoop
 from supervisor.log import Log
-from supervisor.table.layout import FREE
+from supervisor.table.layout import BASE_CELLS, FREE
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe, wire
 from supervisor.wheel import Wheel
 
 BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error")
 """Endings that every program has; a program's own follow."""
+
+_HAND = BASE_CELLS.index("hand")
 
 POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
@@ -99,9 +101,20 @@ class Workshop:
         del self.sessions[token]
         self._write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
         self.counters[self._endings[ending]] += 1
-        os.write(self._tokens.write_end, wire(token))
+        self._put_back(token)
         if self.on_release is not None:
             self.on_release()
+
+    def decline(self, token: int) -> None:
+        """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
+        self._write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self._put_back(token)
+
+    def _put_back(self, token: int) -> None:
+        """The hand is emptied first: what is in a dead worker's hand counts as lost with it."""
+        if self.counters[_HAND] == token + 1:
+            self.counters[_HAND] = 0
+        os.write(self._tokens.write_end, wire(token))
 
     def session_id(self, prefix: str) -> str:
         """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on.

@@ -56,6 +56,11 @@ class Mailbox:
     def sending(self) -> bool:
         return self._outgoing is not None
 
+    @property
+    def at_work(self) -> bool:
+        """Whether the disk is busy for this session, or a message is being sent."""
+        return self._job is not None or self._outgoing is not None
+
     def list(self) -> None:
         """Lists the messages."""
         self._in_pool(self._maildir.list, self._listed)

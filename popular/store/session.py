@@ -196,12 +196,11 @@ class Session(Deadlines):
 
     def standing(self) -> Standing:
         """See supervisor.workshop.Session."""
-        if self._maildir is None:
+        if self._mailbox is None:
             return Standing.NOT_LOGGED_IN
         if self._last is not None:
             return Standing.COMMITTING
-        at_work = self._at_work or self._outgoing is not None or self._out is not None
-        return Standing.IN_TRANSFER if at_work else Standing.IDLE
+        return Standing.IN_TRANSFER if self._mailbox.at_work or self._out is not None else Standing.IDLE
 
     def _close(self, step: Close) -> None:
         """When the last reply has left, or now if there is none."""

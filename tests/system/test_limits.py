@@ -221,5 +221,6 @@ def test_a_thousand_sentences_leave_nothing(tmp_path: Path) -> None:
         before = descriptors()
         for _ in range(20):
             change()
-        wait_until(lambda: descriptors() == before, f"{before}, not {descriptors()}")
+        # The master may not have noticed yet, here or above, that a client of the control socket left.
+        wait_until(lambda: all(now <= then for now, then in zip(descriptors(), before, strict=True)), f"{before} again")
         assert proxy.workers() == pids[1:]
