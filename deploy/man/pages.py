@@ -21,10 +21,10 @@ from popular.store.machine import Phase as StorePhase
 from popular.store.messages import STORE_MESSAGES
 from popular.store.program import PROGRAM as PSERV
 from popular.version import VERSION
-from supervisor import main, signals
+from supervisor import main, ringd, signals
 from supervisor.control import client, manual
 from supervisor.control.manual import escape
-from supervisor.messages import DEBUG, SUPERVISOR_MESSAGES, Message
+from supervisor.messages import DEBUG, RINGD_MESSAGES, SUPERVISOR_MESSAGES, Message
 from supervisor.program import Program
 
 Section = tuple[str, str]
@@ -166,7 +166,7 @@ def control(program: Program, rc: Sequence[str]) -> list[Section]:
 def messages() -> dict[int, list[Message]]:
     """All messages by number. A number means the same everywhere; each program may say it in its own words."""
     rows: dict[int, list[Message]] = {}
-    for message in (DEBUG, *SUPERVISOR_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES):
+    for message in (DEBUG, *SUPERVISOR_MESSAGES, *RINGD_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES):
         known = rows.setdefault(message.number, [])
         if message not in known:
             known.append(message)
@@ -185,7 +185,7 @@ def log() -> list[Section]:
         ("date", "year, month, day: 20260131"),
         ("time", "hour, minute, second: 235959, in the time zone of the host"),
         ("host", "without its domain"),
-        ("program", "pproxy, pserv, pcheckd, pdeliver"),
+        ("program", "pproxy, pserv, pcheckd, pdeliver, ringd"),
         ("pid", "process that wrote the line"),
         ("session id", "or - ; the same one in the lines of pproxy and of pserv about one session"),
         ("level", "see LEVELS"),
@@ -221,7 +221,7 @@ def log() -> list[Section]:
         ),
         ("ENDINGS OF PPROXY", terms(proxy_endings.ENDINGS.items())),
         ("ENDINGS OF PSERV", terms(store_endings.ENDINGS.items())),
-        see_also("pproxy(8)", "pserv(8)", "pcheckd(8)", "pdeliver(1)"),
+        see_also("pproxy(8)", "pserv(8)", "pcheckd(8)", "ringd(8)", "pdeliver(1)"),
     ]
 
 
@@ -269,8 +269,13 @@ def _pproxy() -> list[Section]:
             "serve the sessions. A worker that dies is replaced, and only its own sessions are lost.",
             "Started as root with --user, the master keeps the right to bind ports below 1024 and nothing else, and "
             "the workers keep nothing.",
+            "With ringd(8) its listening sockets outlive it: one pproxy can be replaced by another one while clients "
+            "come in, and none is refused. Under systemd the store of descriptors (FileDescriptorStoreMax=) does the "
+            "same, and sockets that a socket unit passes are used for the virtual servers with their address.",
         ),
-        see_also("pproxy-control(7)", "pcontrol(1)", "pstatus(1)", "popular-log(7)", "pserv(8)", "pcheckd(8)"),
+        see_also(
+            "pproxy-control(7)", "pcontrol(1)", "pstatus(1)", "popular-log(7)", "pserv(8)", "pcheckd(8)", "ringd(8)"
+        ),
     ]
 
 
@@ -373,6 +378,54 @@ def _pcheckd() -> list[Section]:
 MAIL_CODES = ("no mail", "only mail that was read already", "new mail", "the load is too high to look")
 
 
+def _ringd() -> list[Section]:
+    exits = [
+        (0, "ended by a signal"),
+        (ringd.EXIT_FAILED, "it could not start"),
+        (ringd.EXIT_USAGE, "bad command line"),
+    ]
+    return [
+        *command(
+            ringd.options(),
+            "ringd opens listening sockets for pproxy(8) and pserv(8), also for ports below 1024, and keeps a copy of "
+            "each. It gives the same sockets to the next program of that user which asks for the address. So a program "
+            "can end, in whatever way, and another version of it start: clients that come in between wait, and none "
+            "is refused.",
+            "Start ringd first. A program uses it when RUNDIR/ringd.ctrl is there, or when it is told so by --ringd.",
+            "Two programs may hold the same sockets, and both accept from them: start the new one, then end the old one "
+            "with shutdown delayed. It does not matter whether the new one has as many workers.",
+            "Sockets that the configuration does not want any more (vserv del, state offline, set workers) are "
+            "emptied and closed. Those of a program that has ended are kept for the time of --keep; who still waits in them "
+            "then is cut off.",
+            "Only root and USER may connect. Started as root, ringd becomes USER and keeps the right to bind ports "
+            "below 1024, and nothing else. It accepts no connection of a client.",
+            "ringd itself can be ended and started again while the programs run: they give the new one their sockets. "
+            "What they have open goes on meanwhile; nothing new can be opened.",
+        ),
+        (
+            "SIGNALS",
+            terms([(signals.REOPEN.name, "opens the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")]),
+        ),
+        (
+            "FILES",
+            terms([(ringd.DEFAULT_SOCKET, "its socket, for USER only; the directory must be writable for USER")]),
+        ),
+        ("EXIT STATUS", terms(exits)),
+        (
+            "EXAMPLES",
+            text("Ports 110 and 995 for pproxy, which never runs as root; then another version of it:")
+            + "\n"
+            + example(
+                "ringd -d -u popular -p 110,995",
+                "su popular -s /bin/sh -c 'pproxy -d -c /etc/popular/pproxy.rc'",
+                "kill -s PWR `cat /var/run/popular/pproxy.pid`",
+                "su popular -s /bin/sh -c 'pproxy -d -c /etc/popular/pproxy.rc'",
+            ),
+        ),
+        see_also("pproxy(8)", "pserv(8)", "pcontrol(1)", "popular-log(7)"),
+    ]
+
+
 def _pcheck() -> list[Section]:
     exits = [
         (pcheck.EXIT_OK, "the server answered; with -m: there is no mail"),
@@ -446,6 +499,7 @@ def pages() -> dict[str, str]:
             [*control(PSERV, PSERV_RC), see_also("pcontrol(1)", "pserv(8)", "pproxy-control(7)")],
         ),
         ("pcheckd", 8): ("tells by UDP whether a mailbox has mail", _pcheckd()),
+        ("ringd", 8): ("keeps listening sockets for programs that come and go", _ringd()),
         ("pcontrol", 1): ("says sentences to a running pproxy or pserv", _pcontrol()),
         ("pstatus", 1): ("prints the session table and the counters", _pstatus()),
         ("pcheck", 1): ("asks a pcheckd", _pcheck()),

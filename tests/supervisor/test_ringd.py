@@ -12,15 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor import ringkeeper, ringwire
-from supervisor.log import Log
 from supervisor.loop import Loop
 from supervisor.ringd import ports
-from supervisor.ringkeeper import Keeper, name_of
-from supervisor.ringlink import Link
+from supervisor.ringkeeper import name_of
 from supervisor.ringwire import Claim, Denied, Granted, Message, Quiet, Release, Restore, WireFault, decode, encode
 from supervisor.sources import Address, listen
+from tests.supervisor.ringdesk import Desk, is_open, loopback
 from tests.supervisor.turning import closed_loop, turn_until
-from tests.system.site import LOOPBACK, free_port, log_entries
+from tests.system.site import LOOPBACK, free_port
 
 V4 = st.builds(
     lambda host, port: Address(int(socket.AF_INET), (str(host), port), False),
@@ -94,87 +93,6 @@ def test_ports_in_words() -> None:
             ports(faulty)
 
 
-class Desk:
-    """A keeper at a socket of its own, and peers that talk to it."""
-
-    def __init__(self, loop: Loop, directory: Path, allowed: str = "1-65535", keep: float = 0.0) -> None:
-        self.loop = loop
-        self.path = directory / "ringd.ctrl"
-        self.logfile = directory / "ringd.log"
-        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-        self._control.bind(str(self.path))
-        self._control.listen()
-        log = Log("ringd", str(self.logfile))
-        self.keeper = Keeper(loop, log, self._control, os.getuid(), ports(allowed), keep)
-        self.peers: list[Peer] = []
-
-    def peer(self) -> "Peer":
-        """One more program."""
-        peer = Peer(self)
-        self.peers.append(peer)
-        return peer
-
-    def close(self) -> None:
-        for peer in self.peers:
-            peer.close()
-        self.keeper.close()
-        self._control.close()
-
-    def log(self, name: str) -> list[dict[str, str]]:
-        return [entry.fields for entry in log_entries(self.logfile) if entry.name == name]
-
-
-class Peer:
-    """A program that holds sockets."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._loop = desk.loop
-        self.end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.end.connect(str(desk.path))
-        self.lost: str | None = None
-        self.heard: list[tuple[Message, int]] = []
-        self.sockets: list[socket.socket] = []
-        self.link = Link(desk.loop, self.end, self._hear, self._lose)
-
-    def _hear(self, message: Message, sequence: int, sockets: list[socket.socket]) -> None:
-        self.heard.append((message, sequence))
-        self.sockets += sockets
-
-    def _lose(self, fault: str) -> None:
-        self.lost = fault
-
-    def claim(self, port: int, wanted: int = 1, backlog: int = 8) -> list[int]:
-        """The names of the sockets of a port on loopback, or none if they are denied."""
-        before, count = len(self.heard), len(self.sockets)
-        self.link.send(Claim(loopback(port), wanted, backlog), 7)
-        turn_until(self._loop, lambda: len(self.heard) > before and _is_last(self.heard[-1][0]))
-        return [name_of(one) for one in self.sockets[count:]]
-
-    def wait_for_loss(self) -> None:
-        turn_until(self._loop, lambda: self.lost is not None)
-
-    def close(self) -> None:
-        if not self.link.closed:
-            self.link.close()
-        for one in self.sockets:
-            one.close()
-        self.sockets = []
-
-
-def _is_last(message: Message) -> bool:
-    return isinstance(message, Denied) or message == Granted(0)
-
-
-def loopback(port: int) -> Address:
-    return Address(int(socket.AF_INET), (LOOPBACK, port), False)
-
-
-def is_open(port: int) -> bool:
-    """Whether somebody listens."""
-    with socket.socket() as probe:
-        return probe.connect_ex((LOOPBACK, port)) == 0
-
-
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     with closed_loop() as loop:
@@ -239,11 +157,13 @@ def test_what_is_given_up_is_closed_by_the_last(desk: Desk) -> None:
     one, other = desk.peer(), desk.peer()
     names = one.claim(port)
     other.claim(port)
-    for peer in (one, other):
-        assert is_open(port)
-        peer.link.send(Release(tuple(names)))
-        peer.close()
-        turn_until(desk.loop, lambda peer=peer: peer is one or bool(desk.log("ring_closed")))  # type: ignore[misc]
+    one.link.send(Release(tuple(names)))
+    one.close()
+    other.claim(free_port())  # an answer: what was said before has been heard
+    assert is_open(port)
+    other.link.send(Release(tuple(names)))
+    other.close()
+    turn_until(desk.loop, lambda: desk.log("ring_closed"))
     assert not is_open(port)
 
 
@@ -345,8 +265,8 @@ def test_another_backlog(desk: Desk) -> None:
 
 
 def test_restored_sockets(loop: Loop, tmp_path: Path) -> None:
-    """Two holders come back to a new ringd with copies of the same sockets; a third one, which claims before them, waits
-    for them, and gets the same.
+    """Two holders come back to a new ringd with copies of the same sockets; a third one, which claims before them,
+    waits for them, and gets the same.
     """
     port = free_port()
     sockets = [listen(loopback(port), 8) for _ in range(2)]
@@ -371,19 +291,22 @@ def test_bad_descriptors(desk: Desk, fault: str) -> None:
     desk.peer().claim(port)
     before = len(os.listdir("/proc/self/fd"))
     peer = desk.peer()
-    with socket.socket() as deaf, listen(loopback(free_port()), 1) as elsewhere:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram:
-            kinds = {"deaf": [deaf], "elsewhere": [elsewhere], "datagram": [datagram], "nothing": []}
-            if fault == "pipe":
-                read_end, write_end = os.pipe()
-                socket.send_fds(peer.end, [encode(Restore(loopback(port), 1))], [read_end])
-                os.close(read_end)
-                os.close(write_end)
-            elif fault == "claimed":
-                peer.link.send(Claim(loopback(port), 1, 1), 1, [elsewhere])
-            else:
-                peer.link.send(Restore(loopback(port), 1), 1, kinds[fault])
-            peer.wait_for_loss()
+    with (
+        socket.socket() as deaf,
+        listen(loopback(free_port()), 1) as elsewhere,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagram,
+    ):
+        kinds = {"deaf": [deaf], "elsewhere": [elsewhere], "datagram": [datagram], "nothing": []}
+        if fault == "pipe":
+            read_end, write_end = os.pipe()
+            socket.send_fds(peer.end, [encode(Restore(loopback(port), 1))], [read_end])
+            os.close(read_end)
+            os.close(write_end)
+        elif fault == "claimed":
+            peer.link.send(Claim(loopback(port), 1, 1), 1, [elsewhere])
+        else:
+            peer.link.send(Restore(loopback(port), 1), 1, kinds[fault])
+        peer.wait_for_loss()
     assert desk.log("ring_peer_fault")
     peer.close()
     assert len(os.listdir("/proc/self/fd")) == before
