@@ -392,8 +392,8 @@ def _ringd() -> list[Section]:
             "can end, in whatever way, and another version of it start: clients that come in between wait, and none "
             "is refused.",
             "Start ringd first. A program uses it when RUNDIR/ringd.ctrl is there, or when it is told so by --ringd.",
-            "Two programs may hold the same sockets, and both accept from them: start the new one, then end the old one "
-            "with shutdown delayed. It does not matter whether the new one has as many workers.",
+            "Two programs may hold the same sockets, and both accept from them: start the new one, then end the old "
+            "one with shutdown delayed. It does not matter whether the new one has as many workers.",
             "Sockets that the configuration does not want any more (vserv del, state offline, set workers) are "
             "emptied and closed. Those of a program that has ended are kept for the time of --keep; who still waits in them "
             "then is cut off.",
