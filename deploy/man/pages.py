@@ -395,8 +395,8 @@ def _ringd() -> list[Section]:
             "Two programs may hold the same sockets, and both accept from them: start the new one, then end the old "
             "one with shutdown delayed. It does not matter whether the new one has as many workers.",
             "Sockets that the configuration does not want any more (vserv del, state offline, set workers) are "
-            "emptied and closed. Those of a program that has ended are kept for the time of --keep; who still waits in them "
-            "then is cut off.",
+            "emptied and closed. Those of a program that has ended are kept for the time of --keep; who still "
+            "waits in them then is cut off.",
             "Only root and USER may connect. Started as root, ringd becomes USER and keeps the right to bind ports "
             "below 1024, and nothing else. It accepts no connection of a client.",
             "ringd itself can be ended and started again while the programs run: they give the new one their sockets. "
