@@ -163,20 +163,13 @@ def control(program: Program, rc: Sequence[str]) -> list[Section]:
 # --- the log ----------------------------------------------------------------------------------------------------------
 
 
-def messages() -> dict[int, list[Message]]:
-    """All messages by number. A number means the same everywhere; each program may say it in its own words."""
-    rows: dict[int, list[Message]] = {}
-    for message in (DEBUG, *SUPERVISOR_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES):
-        known = rows.setdefault(message.number, [])
-        if message not in known:
-            known.append(message)
-    return dict(sorted(rows.items()))
+def messages() -> list[Message]:
+    """All messages of all programs, by number; one that several programs have is there once."""
+    return sorted({DEBUG, *SUPERVISOR_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES})
 
 
-def _message(rows: Sequence[Message]) -> str:
-    first = rows[0]
-    told = "\n.br\n".join(escape(row.help) for row in rows)
-    return f".TP\n\\fB{first.number:04x} {first.level} {escape(first.name)}\\fR\n{told}"
+def _message(row: Message) -> tuple[str, str]:
+    return f"{row.number:04x} {row.level} {row.name}", row.help
 
 
 def log() -> list[Section]:
@@ -211,7 +204,7 @@ def log() -> list[Section]:
                 "pid, sid, level, number, name, and the values under their own names."
             ),
         ),
-        ("MESSAGES", "\n".join(map(_message, messages().values()))),
+        ("MESSAGES", terms(map(_message, messages()))),
         (
             "ENDINGS OF SESSIONS",
             text(
