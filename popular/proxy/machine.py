@@ -26,6 +26,7 @@ from popular.proxy import actions
 from popular.proxy.actions import Action
 from popular.proxy.backend import Backend
 from popular.proxy.backend_login import BackendLogin, Broken, Joined, Pop3Login, Progress, Rejected, Say, XpopLogin
+from popular.proxy.vserv import POP3S
 
 MOST_FAILED_LOGINS = 3
 MOST_ERRORS = 10
@@ -145,6 +146,9 @@ class Machine:
 
     def begin(self) -> list[Action]:
         """The connection is there (and TLS, if it comes first)."""
+        if self._rules.protocol == POP3S and not self._tls:
+            self.phase = Phase.STARTING_TLS
+            return [actions.StartTls()]
         if self._rules.state == "disabled":
             return [actions.Send(self._rules.refusal), self._end("vserv_disabled")]
         return [actions.Send(self._rules.greeting)]
@@ -253,7 +257,7 @@ class Machine:
         self._secret = Secret(argument)
         self.phase = Phase.ASKING
         rules = self._rules
-        protocol = "POP3s" if self._tls and rules.protocol == "POP3s" else "POP3"
+        protocol = rules.protocol
         return [actions.Ask(Question(self._peer_ip, protocol, self.namespace, self.user, self._secret, rules.vserv))]
 
     def _stls(self) -> list[Action]:
@@ -274,7 +278,7 @@ class Machine:
         self._tls = True
         self.user = self.namespace = ""
         self.phase = Phase.GREETED
-        return []
+        return self.begin() if self._rules.protocol == POP3S else []
 
     # The modules
 
