@@ -1,9 +1,10 @@
 """The run directory: lock, pid file, control socket, state file.
 
-    NAME.N.lock      held (flock) as long as the instance or any of its workers lives; N = 1, 2, … tells instances in
-    one directory apart NAME.PID.ctrl    the control socket; a second living instance with the same pid (two
-    containers) gets NAME.PID-2.ctrl NAME.ctrl        link to the newest control socket NAME.pid         pid of the
-    newest instance NAME.state       link to the newest instance's session table
+    NAME.N.lock      held (flock) as long as the instance or any of its workers lives; N tells instances apart
+    NAME.PID.ctrl    the control socket; a second living instance with that pid (containers) gets NAME.PID-2.ctrl
+    NAME.ctrl        link to the newest control socket
+    NAME.pid         pid of the newest instance
+    NAME.state       link to the newest instance's session table
 
 What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock
 that cannot be had and a socket that answers are alive.
