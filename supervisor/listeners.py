@@ -74,7 +74,7 @@ def _listen(listener: Listener, backlog: int) -> socket.socket:
     return opened
 
 
-def keep_alive(connection: socket.socket) -> None:
+def keep_alive(connection: socket.SocketType) -> None:
     """Sets what the manual asks of every TCP socket (SO_KEEPALIVE), with times that suit middle boxes, and
     TCP_NODELAY.
     """
