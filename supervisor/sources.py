@@ -142,7 +142,7 @@ def listen(place: Address, backlog: int) -> socket.socket:
     return opened
 
 
-def keep_alive(connection: socket.socket) -> None:
+def keep_alive(connection: socket.SocketType) -> None:
     """What the manual asks of every TCP socket (SO_KEEPALIVE), with times that suit middle boxes, and TCP_NODELAY."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -196,14 +196,14 @@ def unsilence(listening: socket.socket) -> None:
             raise
 
 
-def hear_all(connection: socket.socket) -> None:
+def hear_all(connection: socket.SocketType) -> None:
     """To be called for each accepted connection: one that was half open when its listening socket was silenced has
     inherited the deafness.
     """
     _demand_hops(connection, 0)
 
 
-def _demand_hops(one: socket.socket, hops: int) -> None:
+def _demand_hops(one: socket.SocketType, hops: int) -> None:
     one.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, hops)
     if one.family == socket.AF_INET6:
         one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, hops)

@@ -7,6 +7,7 @@ row or block.
 """
 
 import asyncio
+import functools
 import gc
 import os
 import signal
@@ -44,6 +45,7 @@ PATIENCE_SECONDS = {
 """What a session may still take when the deadline of a shutdown has come, by what it would lose."""
 EXIT_BY_ERROR = 3
 GC_THRESHOLDS = (20_000, 20, 50)
+_STREAM = int(socket.SOCK_STREAM)
 
 
 @dataclass(frozen=True)
@@ -144,13 +146,14 @@ class Worker:
                 self._loop.unwatch(listening.fileno())
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
-        self._loop.watch(listening.fileno(), READ, lambda _events: self._accept_one(listener, listening))
+        family = int(listening.family)
+        self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening, family))
 
-    def _accept_one(self, listener: Listener, listening: socket.socket) -> None:
-        self._accept(listener, listening)
+    def _accept(self, listener: Listener, listening: socket.socket, family: int, _events: int = READ) -> bool:
+        """Accepts one connection if there is a token for it. Says whether there was one.
 
-    def _accept(self, listener: Listener, listening: socket.socket) -> bool:
-        """Accepts one connection if there is a token for it. Says whether there was one."""
+        Beneath the socket's own `accept`, which looks up two enums each time (1.3 of 4.6 µs).
+        """
         try:
             os.readv(self._token_pipe.read_end, [self._hand_bytes])
         except BlockingIOError:
@@ -158,12 +161,13 @@ class Worker:
             return False
         token = self._hand[0] - 1
         try:
-            connection, peer = listening.accept()
+            fd, peer = listening._accept()  # type: ignore[attr-defined]
         except OSError as error:
             self._shop.decline(token)
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
                 self._pause(error)
             return False
+        connection = socket.socket(family, _STREAM, 0, fd)
         connection.setblocking(False)
         hear_all(connection)
         if peer[0].startswith(MAPPED_IPV4):
@@ -203,7 +207,8 @@ class Worker:
     def _let_go(self, listener: Listener, empty: bool) -> None:
         """Gives a listening socket back, after accepting who waits in its queue if that is wanted and allowed."""
         listening = self._listeners[listener]
-        while empty and self._allowed and not self._pausing and self._accept(listener, listening):
+        family = int(listening.family)
+        while empty and self._allowed and not self._pausing and self._accept(listener, listening, family):
             pass
         if self._armed:
             self._loop.unwatch(listening.fileno())
