@@ -19,7 +19,8 @@ from typing import Any
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
-_MOST_EVENTS = 512
+_MOST_EVENTS = 64
+"""At a time; more would have the kernel's answer allocated the slow way, at each wait."""
 _LONGEST_WAIT = 3600.0
 """Seconds; asyncio does not mind being told of nothing."""
 

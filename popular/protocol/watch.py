@@ -24,7 +24,7 @@ class CommandWatch:
 
     def see(self, data: bytes) -> None:
         """Looks at the next piece. Raises NullByte (the manual's chapter on security)."""
-        if b"\0" in data:
+        if 0 in data:
             raise NullByte
         if not self._line and data.find(b"\n") == len(data) - 1:
             # Nearly always: one command, whole.

@@ -12,14 +12,9 @@ from typing import NamedTuple, TypeAlias
 from popular.protocol import xpop
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
 from popular.protocol.replies import code_of, is_ok
+from popular.proxy.actions import SendBackend
 
 _LINE_ENDS = re.compile(b"[\r\n\0]")
-
-
-class Say(NamedTuple):
-    """Send this to the backend and go on."""
-
-    data: bytes
 
 
 class Joined(NamedTuple):
@@ -44,7 +39,7 @@ class Broken(NamedTuple):
     reason: str
 
 
-Progress: TypeAlias = Say | Joined | Rejected | Broken | None
+Progress: TypeAlias = SendBackend | Joined | Rejected | Broken | None
 
 
 class Pop3Login:
@@ -59,7 +54,7 @@ class Pop3Login:
         """Raises ValueError if either holds CR, LF or NUL."""
         if _LINE_ENDS.search(user) or _LINE_ENDS.search(password):
             raise ValueError("a name or password with a line end in it")
-        self._say = (b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n")
+        self._say = (SendBackend(b"USER " + user + b"\r\n"), SendBackend(b"PASS " + password + b"\r\n"))
         self._step = 0
         self._lines = LineBuffer(LONGEST_REPLY)
 
@@ -84,7 +79,7 @@ class Pop3Login:
         if self._lines.held:
             return Broken(f"more than one reply while {self.STEPS[step]}")
         self._step = step + 1
-        return Say(self._say[step])
+        return self._say[step]
 
     def _refused(self, line: bytes) -> Progress:
         step = self.STEPS[self._step]

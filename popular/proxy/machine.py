@@ -3,7 +3,7 @@
     client_says, client_eof      what the client sent, or that it will send nothing more
     decided, checked             what the modules, and the mail check, have answered
     connected, backend_says, backend_failed      how it goes with the backend
-    tls_up, timed_out            the handshake is done; a deadline has passed
+    tls_up                       the handshake is done
 
 Each returns the actions to be done, in order (actions.py). When the backend has let the user in, the last action is
 Relay, and from then on the bytes do not pass through here.
@@ -26,7 +26,7 @@ from popular.protocol.transaction import Transaction
 from popular.proxy import actions
 from popular.proxy.actions import Action
 from popular.proxy.backend import Backend
-from popular.proxy.backend_login import BackendLogin, Broken, Joined, Pop3Login, Progress, Rejected, Say, XpopLogin
+from popular.proxy.backend_login import BackendLogin, Broken, Joined, Pop3Login, Progress, Rejected, XpopLogin
 from popular.proxy.vserv import POP3S
 
 MOST_FAILED_LOGINS = 3
@@ -71,10 +71,13 @@ class Phase(enum.IntEnum):
     ENDED = 10, "ending"
 
 
+GREETED, NAMED, STARTING_TLS, ASKING, CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING, ENDED = Phase
+# Names of the module, because a member of an enum is ten times as far away, and a session asks for two dozen.
+
 STATES = ("free", *(phase.phrase for phase in Phase))
 """For the table: index 0 is a row without a session."""
 
-_LISTENING = (Phase.GREETED, Phase.NAMED, Phase.SIMULATING)
+_LISTENING = (GREETED, NAMED, SIMULATING)
 """Phases in which a line of the client is answered at once; in all others it waits.
 
 A tuple: to look into a set costs a call, because enums compute their hash in Python.
@@ -147,7 +150,7 @@ class Machine:
         self._route: Route | None = None
         self._login: BackendLogin | None = None
         self._transaction: Transaction | None = None
-        self.phase = Phase.GREETED
+        self.phase = GREETED
         self.user = ""
         self.namespace = ""
         self.backend = ""
@@ -158,7 +161,7 @@ class Machine:
     def begin(self) -> list[Action]:
         """The connection is there (and TLS, if it comes first)."""
         if self._rules.protocol == POP3S and not self._tls:
-            self.phase = Phase.STARTING_TLS
+            self.phase = STARTING_TLS
             return [actions.StartTls()]
         if self._rules.state == "disabled":
             return [actions.Send(self._rules.refusal), self._end("vserv_disabled")]
@@ -252,7 +255,7 @@ class Machine:
         if not name.isprintable():
             return self._error("the user name has control characters")
         self.user, self.namespace = self._split_namespace(name)
-        self.phase = Phase.NAMED
+        self.phase = NAMED
         return [_SEND_PASS]
 
     def _split_namespace(self, name: str) -> tuple[str, str]:
@@ -265,12 +268,12 @@ class Machine:
     def _password(self, argument: bytes) -> list[Action]:
         if self._needs_tls():
             return self._error("say STLS first, a password must not travel in clear")
-        if self.phase is not Phase.NAMED:
+        if self.phase is not NAMED:
             return self._error("say USER first")
         if self._rules.state == "fake":
             return self._simulate()
         self._secret = Secret(argument)
-        self.phase = Phase.ASKING
+        self.phase = ASKING
         rules = self._rules
         protocol = rules.protocol
         return [actions.Ask(Question(self._peer_ip, protocol, self.namespace, self.user, self._secret, rules.vserv))]
@@ -283,7 +286,7 @@ class Machine:
         if len(self._lines):
             # Typed in clear, but to be believed as if it came inside TLS: the classic injection (RFC 2595 section 4).
             return [self._end("plaintext_after_stls")]
-        self.phase = Phase.STARTING_TLS
+        self.phase = STARTING_TLS
         return [actions.Send(replies.ok("begin TLS")), actions.StartTls()]
 
     def tls_up(self) -> list[Action]:
@@ -292,14 +295,14 @@ class Machine:
             return [self._end("plaintext_after_stls")]
         self._tls = True
         self.user = self.namespace = ""
-        self.phase = Phase.GREETED
+        self.phase = GREETED
         return self.begin() if self._rules.protocol == POP3S else []
 
     # The modules
 
     def decided(self, decision: Decision) -> list[Action]:
         """What the modules made of the user name and the password."""
-        if self.phase is not Phase.ASKING:
+        if self.phase is not ASKING:
             return []
         if isinstance(decision, Admitted):
             return self._follow(decision.route)
@@ -328,7 +331,7 @@ class Machine:
         todo.append(actions.Send(replies.err(_OWN_WORDS[code], code)))
         if self._failures >= MOST_FAILED_LOGINS:
             return [*todo, self._end("too_many_failures")]
-        self.phase = Phase.GREETED
+        self.phase = GREETED
         return _in_one_piece(todo + self._go_on())
 
     def _trouble(self, ending: str) -> list[Action]:
@@ -376,13 +379,13 @@ class Machine:
             note = actions.Note(messages.BAD_MAILBOX, {"user": self.user, "mailbox": self.target, "reason": str(error)})
             return [note, *self._wrong_login("unknown")]
         if backend.prot == "CXPOP":
-            self.phase = Phase.CHECKING
+            self.phase = CHECKING
             return [actions.CheckMail(backend, self.target)]
         return self._connect(backend)
 
     def checked(self, mail: Mail | None) -> list[Action]:
         """What the mail check found; None if it was not answered properly or in time."""
-        if self.phase is not Phase.CHECKING:
+        if self.phase is not CHECKING:
             return []
         if mail in (Mail.NONE, Mail.LOAD_TOO_HIGH):
             return [actions.Count("mail_checks", "empty" if mail is Mail.NONE else "load"), *self._simulate()]
@@ -393,7 +396,7 @@ class Machine:
         """The client goes on with us, in a mailbox without mail."""
         self._transaction = Transaction((), self._rules.capa_after)
         self._secret = None
-        self.phase = Phase.SIMULATING
+        self.phase = SIMULATING
         reply = actions.Send(self._transaction.welcome())
         return [_LOGGED_IN, actions.Count("simulated"), *_in_one_piece([reply, *self._go_on()])]
 
@@ -401,22 +404,22 @@ class Machine:
 
     def _connect(self, backend: Backend) -> list[Action]:
         assert self._login is not None
-        self.phase = Phase.CONNECTING
+        self.phase = CONNECTING
         return [actions.Connect(backend, self._login.greets)]
 
     def connected(self) -> list[Action]:
         """The connection to a backend that does not greet stands."""
         assert self._login is not None
-        self.phase = Phase.LOGGING_IN
+        self.phase = LOGGING_IN
         return [actions.SendBackend(self._login.opening())]
 
     def backend_says(self, data: bytes) -> list[Action]:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
         assert self._login is not None
-        self.phase = Phase.LOGGING_IN
+        self.phase = LOGGING_IN
         progress: Progress = self._login.hear(data)
-        if isinstance(progress, Say):
-            return [actions.SendBackend(progress.data)]
+        if isinstance(progress, actions.SendBackend):
+            return [progress]
         if isinstance(progress, Joined):
             return self._join(progress.reply, progress.rest)
         if isinstance(progress, Rejected):
@@ -427,7 +430,7 @@ class Machine:
 
     def _join(self, reply: bytes, rest: bytes) -> list[Action]:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
-        self.phase = Phase.RELAYING
+        self.phase = RELAYING
         self._login = None
         self._secret = None
         return [_LOGGED_IN, _COUNT_LOGIN, actions.Relay(reply + b"\r\n" + rest, self._lines.take_rest())]
@@ -459,21 +462,8 @@ class Machine:
     def _about_backend(self, step: str, reason: str) -> dict[str, object]:
         return {"backend": self.backend, "user": self.user, "step": step, "reason": reason}
 
-    # Time
-
-    def step_timed_out(self) -> list[Action]:
-        """What the session waits for has taken too long."""
-        match self.phase:
-            case Phase.ASKING:
-                return self.decided(CannotTell("no answer in time"))
-            case Phase.CHECKING:
-                return self.checked(None)
-            case Phase.CONNECTING | Phase.LOGGING_IN:
-                return self.backend_failed("no answer in time")
-        return []
-
     def _end(self, ending: str) -> Action:
-        self.phase = Phase.ENDED
+        self.phase = ENDED
         return actions.End(ending)
 
 

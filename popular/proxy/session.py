@@ -18,7 +18,7 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy import actions
 from popular.proxy.backend_leg import BackendLeg
 from popular.proxy.client_leg import ClientLeg
-from popular.proxy.machine import Machine, Phase, Rules
+from popular.proxy.machine import ENDED, RELAYING, STARTING_TLS, Machine, Phase, Rules
 from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.relay import Relay
 from popular.proxy.story import place_of, tell
@@ -37,7 +37,7 @@ CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
 _EXPIRED = {"auth": "auth_timeout", "session": "session_timeout"}
-_SILENT_PHASES = (Phase.STARTING_TLS, Phase.RELAYING, Phase.ENDED)
+_SILENT_PHASES = (STARTING_TLS, RELAYING, ENDED)
 """In these the client is not read here. (A tuple, not a set: the hash of an enum is computed in Python.)"""
 
 
@@ -81,7 +81,7 @@ class Session(Deadlines):
         self._backend: BackendLeg | None = None
         self._relay: Relay | None = None
         self._check: MailQuestion | None = None
-        self._shown = Phase.ENDED
+        self._shown = ENDED
         self._shown_at = 0.0
         self.over = False
 
