@@ -139,7 +139,7 @@ def test_a_server_that_is_disabled(site: Site) -> None:
             storm.blow(proxy, 0.5)
         fared = _told(clients.fared, "vserv disabled, online")
         assert fared.refused == fared.lost() == 0
-        assert 0.3 * storm.RATE < fared.denied
+        assert fared.denied > 0.3 * storm.RATE
         assert fared.served + fared.denied == fared.connects
         assert storm.ended(proxy, "vserv_disabled") == fared.denied
         _is_whole(proxy)
@@ -156,7 +156,7 @@ def test_a_server_that_is_offline(site: Site) -> None:
             storm.blow(proxy)
         fared = _told(clients.fared, "vserv offline, online")
         assert fared.denied == fared.lost() == 0
-        assert 0 < fared.refused
+        assert fared.refused > 0
         assert fared.served + fared.refused == fared.connects
         _is_whole(proxy)
 
