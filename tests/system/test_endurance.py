@@ -1,4 +1,4 @@
-"""A worker killed a thousand times, and workers recycled a hundred times: the table stays readable, and nothing grows."""
+"""A worker killed a thousand times, and workers recycled a hundred times: the table is whole, and nothing grows."""
 
 import mmap
 import os
