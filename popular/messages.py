@@ -5,8 +5,10 @@ Those of the supervisor stand in supervisor/messages.py; numbers are never reuse
 
 from supervisor.messages import Message
 
-NULL_BYTE_IN_INPUT = Message(0x0035, "ADM", "null_byte_in_input", "A NUL octet came in; the connection was dropped.")
-SHUTDOWN = Message(0x0078, "INF", "shutdown", "pcheckd ends.")
+NULL_BYTE_IN_INPUT = Message(
+    0x0035, "ADM", "null_byte_in_input", "A NUL octet came in; the connection, or the packet, was dropped unanswered."
+)
+SHUTDOWN = Message(0x0078, "INF", "shutdown", "pcheckd ends on a signal.")
 
 SESSION_END = Message(0x0300, "INF", "session_end", "A session is over: its whole story.")
 LOGIN_FAILED = Message(0x0301, "ERR", "login_failed", "A client gave a user name and password that are not right.")

@@ -75,7 +75,7 @@ class Departure:
         match order.how:
             case "children":
                 sessions = self._means.sessions()
-                self._means.pool.signal_all()
+                self._end_workers()
                 answer(True, f"{sessions} sessions are ended; fresh workers follow", ())
             case "parent":
                 answer(True, f"the parent goes; its children finish {self._means.sessions()} sessions", ())
@@ -95,9 +95,20 @@ class Departure:
         self._how = "all"
         self._move(Stage.ENDING)
         means.pool.refilling = False
-        means.pool.signal_all()
-        means.loop.after(PATIENCE_SECONDS, lambda: means.pool.signal_all(signal.SIGKILL))
+        self._end_workers()
         self.look_whether_done()
+
+    def _end_workers(self) -> None:
+        """Ends the workers that are there now; those that do not obey are killed after a while."""
+        pool, ended = self._means.pool, list(self._means.pool.workers)
+        pool.signal_all()
+
+        def insist() -> None:
+            for worker in ended:
+                if worker in pool.workers:
+                    pool.signal(worker, signal.SIGKILL)
+
+        self._means.loop.after(PATIENCE_SECONDS, insist)
 
     def _delay(self, order: Shutdown, answer: Answer) -> None:
         self._set_deadline(order.deadline)

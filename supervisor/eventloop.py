@@ -9,6 +9,7 @@ A descriptor is either watched here or known to asyncio, never both. It must be 
 """
 
 import asyncio
+import functools
 import select
 import selectors
 import time
@@ -19,29 +20,52 @@ READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
 
 _MOST_EVENTS = 512
+_LONGEST_WAIT = 3600.0
+"""Seconds; asyncio does not mind being told of nothing."""
 
-Watcher = Callable[[int], None]
+Watcher = Callable[[int], object]
 """Is given the events that have come: READ, WRITE, and whatever else epoll reports of a broken connection."""
 
 
+class Clock:
+    """What a session needs to know of the time: when the loop last woke. Reading it costs no call."""
+
+    __slots__ = ("now",)
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+        """Seconds of the monotonic clock; behind it by as much as the watchers of this waking took, up to now."""
+
+
 class _Selector(selectors.BaseSelector):
-    """asyncio's view of the one epoll set; it never sees the watched descriptors."""
+    """asyncio's view of the one epoll set. Its own descriptors have a watcher too: the one that tells it."""
 
     def __init__(self) -> None:
         self.epoll = select.epoll()
+        self.clock = Clock()
         self.watchers: dict[int, Watcher] = {}
         self.interrupted = False
         """asyncio was given something to do: its own timing must be asked again."""
         self._keys: dict[int, selectors.SelectorKey] = {}
+        self._for_asyncio: list[tuple[selectors.SelectorKey, int]] = []
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, _number(fileobj), events, data)
         self.epoll.register(key.fd, _mask(events))
-        self._keys[key.fd] = key
+        self._keep(key)
         return key
+
+    def _keep(self, key: selectors.SelectorKey) -> None:
+        self._keys[key.fd] = key
+        self.watchers[key.fd] = functools.partial(self._tell_asyncio, key)
+
+    def _tell_asyncio(self, key: selectors.SelectorKey, events: int) -> None:
+        self._for_asyncio.append((key, _for_asyncio(events)))
+        self.interrupted = True
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:
         key = self._keys.pop(_number(fileobj))
+        del self.watchers[key.fd]
         try:
             self.epoll.unregister(key.fd)
         except OSError:  # closed before: the kernel has forgotten it already
@@ -51,7 +75,7 @@ class _Selector(selectors.BaseSelector):
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         key = selectors.SelectorKey(fileobj, _number(fileobj), events, data)
         self.epoll.modify(key.fd, _mask(events))
-        self._keys[key.fd] = key
+        self._keep(key)
         return key
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
@@ -65,23 +89,20 @@ class _Selector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Calls watchers until there is something for asyncio to do, or its time has come."""
-        watchers, keys, poll = self.watchers, self._keys, self.epoll.poll
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for_asyncio: list[tuple[selectors.SelectorKey, int]] = []
+        watcher_of, poll, clock, monotonic = self.watchers.get, self.epoll.poll, self.clock, time.monotonic
+        if timeout is None:
+            timeout = _LONGEST_WAIT
+        deadline = monotonic() + timeout
+        self._for_asyncio = []
         self.interrupted = False
         while True:
-            for fd, events in poll(timeout, _MOST_EVENTS):
-                watcher = watchers.get(fd)
-                if watcher is not None:
-                    watcher(events)
-                elif fd in keys:
-                    for_asyncio.append((keys[fd], _for_asyncio(events)))
-            if for_asyncio or self.interrupted:
-                return for_asyncio
-            if deadline is not None:
-                timeout = deadline - time.monotonic()
-                if timeout <= 0:
-                    return for_asyncio
+            happened = poll(timeout, _MOST_EVENTS)
+            clock.now = now = monotonic()
+            for fd, events in happened:
+                watcher_of(fd, _nobody)(events)
+            timeout = deadline - now
+            if self.interrupted or timeout <= 0:
+                return self._for_asyncio
 
 
 class EventLoop(asyncio.SelectorEventLoop):
@@ -90,6 +111,7 @@ class EventLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         selector = _Selector()
         self._session_selector = selector
+        self.clock = selector.clock
         self._watchers = selector.watchers
         self._epoll = selector.epoll
         super().__init__(selector)
@@ -131,6 +153,10 @@ class EventLoop(asyncio.SelectorEventLoop):
     def stop(self) -> None:
         self._session_selector.interrupted = True
         super().stop()
+
+
+def _nobody(_events: int) -> None:
+    """Watches what an earlier watcher of the same waking has closed."""
 
 
 def _number(fileobj: Any) -> int:

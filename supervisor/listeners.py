@@ -9,27 +9,27 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 
 from supervisor.program import Listener
-from supervisor.sources import Place, Source, silence
+from supervisor.sources import Place, Source
 
 
 class Listeners:
-    """All listening sockets, by place."""
+    """All listening sockets, by place: one each, and the spares that a forerunner with more slots has left."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._sockets: dict[Place, socket.socket] = {}
+        self._sockets: dict[Place, list[socket.socket]] = {}
 
     def missing(self, wanted: Sequence[Listener], slots: int) -> list[Place]:
-        """The places of a configuration that have no socket yet."""
+        """The places of a configuration that have no sockets yet."""
         places = ((listener, slot) for listener in wanted for slot in range(slots))
         return [place for place in places if place not in self._sockets]
 
     def places(self) -> list[Place]:
-        """All places that have a socket."""
+        """All places that have sockets."""
         return list(self._sockets)
 
     def surplus(self, wanted: Sequence[Listener], slots: int) -> list[Place]:
-        """The places that have a socket and that a configuration does not want."""
+        """The places that have sockets and that a configuration does not want."""
         return [place for place in self._sockets if place[0] not in wanted or place[1] >= slots]
 
     def open(self, places: Sequence[Place], backlog: int, done: Callable[[str | None], None]) -> None:
@@ -38,7 +38,7 @@ class Listeners:
             done(None)
             return
 
-        def opened(sockets: list[socket.socket] | None, reason: str) -> None:
+        def opened(sockets: list[list[socket.socket]] | None, reason: str) -> None:
             if sockets is not None:
                 self._sockets |= dict(zip(places, sockets, strict=True))
             done(None if sockets is not None else reason)
@@ -48,26 +48,36 @@ class Listeners:
     def of_slot(self, slot: int, among: Iterable[Place] | None = None) -> dict[Listener, socket.socket]:
         """What the worker in a slot is lent: everything, or what is among these places."""
         chosen = self._sockets if among is None else among
-        return {place[0]: self._sockets[place] for place in chosen if place[1] == slot}
+        return {
+            listener._replace(spare=spare): one
+            for listener, its_slot in chosen
+            if its_slot == slot
+            for spare, one in enumerate(self._sockets[listener, its_slot])
+        }
 
-    def silence(self, places: Iterable[Place]) -> None:
+    def silence(self, places: Sequence[Place]) -> None:
         """No new connection is begun on these; what has begun goes on. Sockets that others hold too are left alone."""
-        if not self._source.shared:
-            for place in places:
-                silence(self._sockets[place])
+        self._source.silence(places, self._of(places))
 
     def silence_all(self) -> None:
-        """Like `silence`, for every socket."""
-        self.silence(self._sockets)
+        """The program ends: like `silence`, for every socket, unless they outlive it."""
+        if not self._source.shared:
+            self.silence(self.places())
 
     def close(self, places: Sequence[Place]) -> None:
         """Closes the master's copies of sockets that the configuration does not want any more."""
+        for one in self._of(places):
+            one.close()
         for place in places:
-            self._sockets.pop(place).close()
+            del self._sockets[place]
         self._source.give_up(places)
 
     def let_go(self) -> None:
         """Closes the master's copies of all; whoever lent them may keep them for the next master."""
-        for listening in self._sockets.values():
-            listening.close()
+        for one in self._of(self._sockets):
+            one.close()
         self._sockets = {}
+        self._source.let_go()
+
+    def _of(self, places: Iterable[Place]) -> list[socket.socket]:
+        return [one for place in places for one in self._sockets[place]]

@@ -20,6 +20,7 @@ import structlog
 from supervisor.messages import DEBUG, Message
 
 _LONGEST_VALUE = 512
+_NUMBERS = (int, float)
 
 STANDARD_ERROR = "-"
 _STANDARD_ERROR_FD = 2
@@ -40,6 +41,7 @@ class Log:
         self._host = socket.gethostname().partition(".")[0] or "-"
         self._second = -1
         self._stamp = ""
+        self._shapes: dict[tuple[object, ...], tuple[str, int]] = {}
         self._fd = _open(path)
         self.after_fork()
         render: Any = self._text if form == "text" else self._json
@@ -91,13 +93,28 @@ class Log:
         message: Message = entry["message"]
         fields = entry["fields"]
         head = f"{self._time()}{self._who}{entry['sid']} {message.level} {message.number:04x} {entry['event']}"
-        # One look at all values together: hardly any entry has something to escape.
-        escape = str if _is_plain("".join([str(value) for value in fields.values()])) else _escape
-        said = [
-            f" {key}={value}" if type(value) in (int, float) else f" {key}='{escape(value)}'"
-            for key, value in fields.items()
-        ]
-        return f"{head}{''.join(said)}\n".encode()
+        # All fields at once, then one look at the outcome, because hardly any entry has something to escape: a third of
+        # the steps that it takes field by field.
+        template, quotes = self._shape(fields)
+        values = tuple(fields.values())
+        said = template % values
+        if len(said) > _LONGEST_VALUE or said.count("'") != quotes or "\\" in said or not said.isprintable():
+            said = template % tuple([value if type(value) in _NUMBERS else _escape(value) for value in values])
+        return f"{head}{said}\n".encode()
+
+    def _shape(self, fields: dict[str, Any]) -> tuple[str, int]:
+        """The template for fields of these names and types, and how many quotes are in it.
+
+        There are as many as there are kinds of entries in the program: a few dozen.
+        """
+        names_and_types = (*fields, *map(type, fields.values()))
+        shape = self._shapes.get(names_and_types)
+        if shape is None:
+            template = "".join(
+                f" {key}=%s" if type(value) in _NUMBERS else f" {key}='%s'" for key, value in fields.items()
+            )
+            shape = self._shapes[names_and_types] = template, template.count("'")
+        return shape
 
     def _json(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
         message = entry["message"]
@@ -112,7 +129,7 @@ class Log:
             "name": entry["event"],
         }
         for key, value in entry["fields"].items():
-            record[key] = value if type(value) in (int, float) else str(value)[:_LONGEST_VALUE]
+            record[key] = value if type(value) in _NUMBERS else str(value)[:_LONGEST_VALUE]
         return (json.dumps(record) + "\n").encode()
 
     def _time(self) -> str:
@@ -127,10 +144,6 @@ def _open(path: str) -> int:
     if path == STANDARD_ERROR:
         return _STANDARD_ERROR_FD
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
-
-
-def _is_plain(text: str) -> bool:
-    return len(text) <= _LONGEST_VALUE and text.isprintable() and "'" not in text and "\\" not in text
 
 
 def _escape(value: object) -> str:

@@ -22,9 +22,11 @@ from supervisor.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.log import STANDARD_ERROR, Log
 from supervisor.master import Master
 from supervisor.program import Program
+from supervisor.ring import Ring
 from supervisor.rundir import CannotStart, RunDirectory
-from supervisor.sources import Binding
+from supervisor.sources import Binding, Source
 from supervisor.start import Daemon, StartConfiguration
+from supervisor.systemd import Activated, Notifier, inherited
 from supervisor.table.tokens import MOST_TOKENS
 
 EXIT_FAILED = 1
@@ -78,6 +80,11 @@ def options(program: Program) -> argparse.ArgumentParser:
         default=0,
         help="how long SIGPWR (shutdown delayed) goes on accepting first (default: %(default)s)",
     )
+    add(
+        "--ringd",
+        metavar="SOCKET",
+        help="socket of the ringd that lends the listening sockets, or off (default: RUNDIR/ringd.ctrl if it is there)",
+    )
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version}")
@@ -106,10 +113,11 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
 def _start(program: Program, chosen: argparse.Namespace) -> int:
     user = rights.find_user(chosen.user) if chosen.user and os.getuid() == 0 else None
     daemon = Daemon.part() if chosen.daemon else None
-    configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon)
+    notifier = Notifier(os.environ)
+    configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon, notifier.ready)
     rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name)
     try:
-        master = _make_master(program, chosen, rundir, user)
+        master = _make_master(program, chosen, rundir, user, notifier)
     except BaseException:
         rundir.withdraw_all()
         raise
@@ -125,10 +133,17 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
 
 
 def _make_master(
-    program: Program, chosen: argparse.Namespace, rundir: RunDirectory, user: pwd.struct_passwd | None
+    program: Program,
+    chosen: argparse.Namespace,
+    rundir: RunDirectory,
+    user: pwd.struct_passwd | None,
+    notifier: Notifier,
 ) -> Master:
     path = chosen.logfile or f"/var/log/popular/{program.name}"
-    log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
+    try:
+        log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
+    except OSError as error:
+        raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None
     limits = {"sessionlimit": chosen.sessionlimit}
     limits |= {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
     first = Config(
@@ -144,7 +159,26 @@ def _make_master(
         log.give_to(user)
         rights.become(user)
     files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
-    return Master(program, first, Language(program.sentences), rundir, log, limits, files, Binding())
+    return Master(
+        program,
+        first,
+        Language(program.sentences),
+        rundir,
+        log,
+        limits,
+        files,
+        _source(chosen, log, notifier),
+        notifier,
+    )
+
+
+def _source(chosen: argparse.Namespace, log: Log, notifier: Notifier) -> Source:
+    """Where listening sockets come from: systemd, ringd, or we bind them ourselves."""
+    path = Path(chosen.ringd or Path(chosen.rundir, "ringd.ctrl")).absolute()
+    wanted = chosen.ringd != "off" and (chosen.ringd is not None or path.is_socket())
+    source: Source = Ring(path, log) if wanted else Binding()
+    passed = inherited(os.environ)
+    return Activated(passed, source, notifier, log) if passed or notifier.stores else source
 
 
 def _raise_file_limit(log: Log, sessions: int) -> None:

@@ -31,6 +31,7 @@ from supervisor.program import Program
 from supervisor.recycling import Recycling
 from supervisor.rundir import RunDirectory
 from supervisor.sources import Place, Source
+from supervisor.systemd import Notifier
 from supervisor.worker import Inheritance
 
 
@@ -47,12 +48,14 @@ class Master:
         limits: Mapping[str, int],
         load_files: LoadFiles,
         source: Source,
+        notifier: Notifier,
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
         self.pid = os.getpid()
         self._program = program
         self._rundir = rundir
         self._log = log
+        self._notifier = notifier
         self._over = False
         self.exit_code = 0
 
@@ -60,6 +63,7 @@ class Master:
         slots, maxsession = first.variables["workers"], first.variables["maxsession"]
         layout = table_layout(program, _blocks(slots), limits["sessionlimit"])
         self._accounts = Accounts(rundir.segment_name, layout, maxsession, log)
+        source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounts.segment, slots)
         self._pool.inherit = self._inherit
@@ -78,7 +82,7 @@ class Master:
             self._pool,
             self._listeners,
             self._accounts.count_sessions,
-            self._set_gauges,
+            self._on_stage,
             self._finish,
         )
         self._departure = Departure(means)
@@ -125,6 +129,8 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._guard.look(self._changes.running)
+        self._notifier.alive()
+        self._notifier.status(f"{self._accounts.count_sessions()} sessions, {len(self._pool.workers)} workers")
 
     # The workers
 
@@ -210,6 +216,10 @@ class Master:
         )
 
     # Orders and shutdowns
+
+    def _on_stage(self) -> None:
+        self._set_gauges()
+        self._notifier.stopping()
 
     def _perform(self, order: Order, answer: Answer) -> None:
         match order:

@@ -51,6 +51,29 @@ FINISHED = Message(0x020C, "INF", "finished", "The master is gone after this lin
 LIMIT_LOW = Message(
     0x020D, "ADM", "limit_low", "The limit of open files does not reach for maxsession sessions in one worker."
 )
+RING_OPENED = Message(0x0240, "INF", "ring_opened", "ringd opened listening sockets; `sockets` so many of the address.")
+RING_LENT = Message(0x0241, "INF", "ring_lent", "ringd gave a program the sockets of an address.")
+RING_RESTORED = Message(0x0242, "INF", "ring_restored", "ringd was restarted; a program gave it the sockets back.")
+RING_DENIED = Message(0x0243, "ADM", "ring_denied", "ringd refused an address to a program, and why.")
+RING_CLOSED = Message(0x0244, "INF", "ring_closed", "ringd closed sockets that were given up.")
+RING_UNCLAIMED = Message(
+    0x0245,
+    "INF",
+    "ring_unclaimed",
+    "Nobody holds an address any more; clients wait for the next program, `keep` seconds.",
+)
+RING_EXPIRED = Message(
+    0x0246, "ADM", "ring_expired", "Nobody claimed an address in time; it is closed, whoever waits there is cut off."
+)
+RING_PEER_FAULT = Message(0x0247, "ADM", "ring_peer_fault", "A program spoke nonsense to ringd and was cut off.")
+RING_STRANGER = Message(0x0248, "ADM", "ring_stranger", "Another user than the permitted one connected to ringd.")
+RINGD_LOST = Message(
+    0x0250, "ADM", "ringd_lost", "ringd does not answer; what is open goes on, nothing new can be opened meanwhile."
+)
+RINGD_BACK = Message(0x0251, "INF", "ringd_back", "ringd answers again and has been given the sockets back.")
+SYSTEMD_UNCLAIMED = Message(
+    0x0252, "ADM", "systemd_unclaimed", "systemd passed sockets that no listener wants; they are closed."
+)
 DEBUG = Message(
     0x0000, "DBG", "debug", "Debug messages all have this number; which ones appear is the `debug` sentence's matter."
 )
@@ -77,4 +100,23 @@ SUPERVISOR_MESSAGES = (
     SESSION_BUG,
     FINISHED,
     LIMIT_LOW,
+    RINGD_LOST,
+    RINGD_BACK,
+    SYSTEMD_UNCLAIMED,
+)
+RINGD_MESSAGES = (
+    START,
+    GOT_TERM_SIGNAL,
+    LOG_REOPENED,
+    LOG_FAILED,
+    FINISHED,
+    RING_OPENED,
+    RING_LENT,
+    RING_RESTORED,
+    RING_DENIED,
+    RING_CLOSED,
+    RING_UNCLAIMED,
+    RING_EXPIRED,
+    RING_PEER_FAULT,
+    RING_STRANGER,
 )

@@ -22,12 +22,15 @@ class Listener(NamedTuple):
 
     `dual_stack` clears IPV6_V6ONLY. Two equal listeners are the same sockets: they are not opened anew. (The backlog
     is not part of it: a changed `backlog` counts for future listen calls only.)
+
+    `spare` is 0 in a config; a worker that is lent several sockets of one listener tells them apart by it.
     """
 
     name: str
     family: int
     address: tuple[Any, ...]
     dual_stack: bool
+    spare: int = 0
 
 
 class Service(Protocol):

@@ -1,9 +1,10 @@
 """The run directory: lock, pid file, control socket, state file.
 
-    NAME.N.lock      held (flock) as long as the instance or any of its workers lives; N = 1, 2, … tells instances in
-    one directory apart NAME.PID.ctrl    the control socket; a second living instance with the same pid (two
-    containers) gets NAME.PID-2.ctrl NAME.ctrl        link to the newest control socket NAME.pid         pid of the
-    newest instance NAME.state       link to the newest instance's session table
+    NAME.N.lock      held (flock) as long as the instance or any of its workers lives; N tells instances apart
+    NAME.PID.ctrl    the control socket; a second living instance with that pid (containers) gets NAME.PID-2.ctrl
+    NAME.ctrl        link to the newest control socket
+    NAME.pid         pid of the newest instance
+    NAME.state       link to the newest instance's session table
 
 What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock
 that cannot be had and a socket that answers are alive.
@@ -144,10 +145,10 @@ class RunDirectory:
         fresh.replace(self.path / name)
 
     def withdraw_control(self) -> None:
-        """Removes the control socket, and the link and pid file if they still are this instance's."""
+        """Removes the control socket; the link leads to another living instance, if there is one."""
         if self.control_path is not None:
             self.control_path.unlink(missing_ok=True)
-            self._remove_link(f"{self.name}.ctrl", self.control_path.name)
+            self._hand_on(f"{self.name}.ctrl", self.control_path.name, self._living_sockets())
             self.control_path = None
         pid_file = self.path / f"{self.name}.pid"
         if pid_file.exists() and pid_file.read_text().strip() == str(os.getpid()):
@@ -156,17 +157,27 @@ class RunDirectory:
     def withdraw_all(self) -> None:
         """No process of this instance is left: removes the table and the lock too."""
         self.withdraw_control()
-        self._remove_link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
+        self._hand_on(f"{self.name}.state", str(segment.path_of(self.segment_name)), [])
         segment.remove(self.segment_name)
         self._lock_path(self.instance).unlink(missing_ok=True)
         os.close(self.lock_fd)
         with self._alone():
             self._remove_orphans()
 
-    def _remove_link(self, name: str, target: str) -> None:
+    def _hand_on(self, name: str, own_target: str, others: list[str]) -> None:
+        """A link of this instance leads to another living one from now on, or goes; another instance's link stays."""
         link = self.path / name
-        if link.is_symlink() and os.readlink(link) == target:
+        if not link.is_symlink() or os.readlink(link) != own_target:
+            return
+        if others:
+            self._publish(name, others[-1])
+        else:
             link.unlink(missing_ok=True)
+
+    def _living_sockets(self) -> list[str]:
+        """Control sockets of other living instances, the newest last."""
+        sockets = [path for path in self.path.glob(f"{self.name}.*.ctrl") if path.is_socket() and _answers(path)]
+        return [path.name for path in sorted(sockets, key=lambda path: path.stat().st_mtime)]
 
 
 def _answers(path: Path) -> bool:

@@ -7,7 +7,7 @@ succeeded.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,10 +68,11 @@ class Daemon:
 class StartConfiguration:
     """An rc file, applied line by line."""
 
-    def __init__(self, path: Path | None, daemon: Daemon | None) -> None:
-        """Raises CannotStart if the file cannot be read or is not text."""
+    def __init__(self, path: Path | None, daemon: Daemon | None, in_force: Callable[[], object] = lambda: None) -> None:
+        """`in_force` is called when all lines are. Raises CannotStart if the file cannot be read or is not text."""
         self._path = path
         self._daemon = daemon
+        self._in_force = in_force
         self._waiting = False  # for the answer to a line
         self._saying = False
         text = _read(path) if path is not None else ""
@@ -89,8 +90,10 @@ class StartConfiguration:
             self._waiting = True
             master.clerk.conduct(line, os.getuid(), partial(self._answered, master, number))
         self._saying = False
-        if not self._waiting and self._daemon is not None and master.exit_code == 0:
-            self._daemon.report(0)
+        if not self._waiting and master.exit_code == 0:
+            self._in_force()
+            if self._daemon is not None:
+                self._daemon.report(0)
 
     def _answered(self, master: "Master", number: int, done: bool, text: str, _lines: Sequence[str]) -> None:
         self._waiting = False

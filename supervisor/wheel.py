@@ -38,7 +38,9 @@ class Wheel:
         """Calls `thing.on_time` at `when` or up to a tick later; an earlier wish of the same thing is forgotten."""
         if thing.bucket is not None:
             thing.bucket.pop(thing, None)
-        tick = max(int(when / TICK_SECONDS) + 1, self._turned_to + 1)
+        tick = int(when / TICK_SECONDS) + 1
+        if tick <= self._turned_to:
+            tick = self._turned_to + 1
         bucket = self._buckets.get(tick)
         if bucket is None:
             bucket = self._buckets[tick] = {}
@@ -61,6 +63,8 @@ class Wheel:
         due = int(now / TICK_SECONDS)
         while self._turned_to < due:
             self._turned_to += 1
-            for thing in self._buckets.pop(self._turned_to, ()):
+            bucket = self._buckets.pop(self._turned_to, {})
+            while bucket:  # one that is told may take others out
+                thing, _ = bucket.popitem()
                 thing.bucket = None
                 thing.on_time(now)

@@ -7,6 +7,7 @@ row or block.
 """
 
 import asyncio
+import functools
 import gc
 import os
 import signal
@@ -25,6 +26,7 @@ from supervisor.eventloop import READ, EventLoop
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.program import Listener, Program, Service
+from supervisor.sources import hear_all
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.workshop import Standing, Workshop
@@ -43,6 +45,7 @@ PATIENCE_SECONDS = {
 """What a session may still take when the deadline of a shutdown has come, by what it would lose."""
 EXIT_BY_ERROR = 3
 GC_THRESHOLDS = (20_000, 20, 50)
+_STREAM = int(socket.SOCK_STREAM)
 
 
 @dataclass(frozen=True)
@@ -143,13 +146,14 @@ class Worker:
                 self._loop.unwatch(listening.fileno())
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
-        self._loop.watch(listening.fileno(), READ, lambda _events: self._accept_one(listener, listening))
+        family = int(listening.family)
+        self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening, family))
 
-    def _accept_one(self, listener: Listener, listening: socket.socket) -> None:
-        self._accept(listener, listening)
+    def _accept(self, listener: Listener, listening: socket.socket, family: int, _events: int = READ) -> bool:
+        """Accepts one connection if there is a token for it. Says whether there was one.
 
-    def _accept(self, listener: Listener, listening: socket.socket) -> bool:
-        """Accepts one connection if there is a token for it. Says whether there was one."""
+        Beneath the socket's own `accept`, which looks up two enums each time (1.3 of 4.6 µs).
+        """
         try:
             os.readv(self._token_pipe.read_end, [self._hand_bytes])
         except BlockingIOError:
@@ -157,13 +161,15 @@ class Worker:
             return False
         token = self._hand[0] - 1
         try:
-            connection, peer = listening.accept()
+            fd, peer = listening._accept()  # type: ignore[attr-defined]
         except OSError as error:
             self._shop.decline(token)
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
                 self._pause(error)
             return False
+        connection = socket.socket(family, _STREAM, 0, fd)
         connection.setblocking(False)
+        hear_all(connection)
         if peer[0].startswith(MAPPED_IPV4):
             peer = (peer[0].removeprefix(MAPPED_IPV4), peer[1])
         self._retired.get(listener, self._service).serve(token, connection, peer, listener.name)
@@ -201,7 +207,8 @@ class Worker:
     def _let_go(self, listener: Listener, empty: bool) -> None:
         """Gives a listening socket back, after accepting who waits in its queue if that is wanted and allowed."""
         listening = self._listeners[listener]
-        while empty and self._allowed and self._accept(listener, listening):
+        family = int(listening.family)
+        while empty and self._allowed and not self._pausing and self._accept(listener, listening, family):
             pass
         if self._armed:
             self._loop.unwatch(listening.fileno())
@@ -301,7 +308,7 @@ class Worker:
     def _exchange_listeners(self, old: Service) -> None:
         """Takes the new ones; those that are wanted no more are served on, as they were, until the master's Close."""
         wanted = set(self._program.listeners(self._config))
-        retired = [listener for listener in self._listeners if listener not in wanted]
+        retired = [listener for listener in self._listeners if listener._replace(spare=0) not in wanted]
         self._retired = dict.fromkeys(retired, old)
         if not retired:
             old.retire()

@@ -54,6 +54,7 @@ class Workshop:
 
     def __init__(self, loop: EventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe) -> None:
         self.loop = loop
+        self.clock = loop.clock
         self.log = log
         self.wheel = Wheel(loop)
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="pool")

@@ -12,7 +12,7 @@ from tests.system import site
 _MARK = "POPULAR_TEST_RUN"
 """Environment variable that every process started by this test run inherits."""
 
-_OURS = ("pproxy", "pserv", "pcheckd", "popular-demo", "dovecot")
+_OURS = ("pproxy", "pserv", "pcheckd", "ringd", "popular-demo", "dovecot")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,6 +33,10 @@ from popular.pdm.contract import (
 )
 from supervisor.control import language
 
+EXIT_ANSWERED = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
 _DATA = "IP PROTOCOL NAMESPACE USER PASSWORD"
 _Reply = TypeVar("_Reply", Answer, bool)
 
@@ -43,22 +47,23 @@ class _Faulty(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status; SystemExit(2) on wrong usage."""
-    options = _parser().parse_args(arguments)
+    chosen = options().parse_args(arguments)
     modules: list[Module] = []
     try:
-        for module in _opened(Path(options.commands), options.dir, sys.stderr if options.debug else None):
+        for module in _opened(Path(chosen.commands), chosen.dir, sys.stderr if chosen.debug else None):
             modules.append(module)
-        decisions = [_tried(modules, question, sys.stdout) for question in _questions(Path(options.data))]
+        decisions = [_tried(modules, question, sys.stdout) for question in _questions(Path(chosen.data))]
     except (_Faulty, ModuleFailed) as error:
         print(f"ptestpdm: {error}", file=sys.stderr)
-        return 1
+        return EXIT_FAILED
     finally:
         for module in modules:
             module.close()
-    return 1 if any(isinstance(decision, chain.CannotTell) for decision in decisions) else 0
+    return EXIT_FAILED if any(isinstance(decision, chain.CannotTell) for decision in decisions) else EXIT_ANSWERED
 
 
-def _parser() -> argparse.ArgumentParser:
+def options() -> argparse.ArgumentParser:
+    """The command line; the manual page is made from it."""
     parser = argparse.ArgumentParser(
         prog="ptestpdm",
         description="Tries authentication modules out, without a proxy.",

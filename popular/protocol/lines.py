@@ -26,41 +26,36 @@ class LineTooLong(PeerFault):
 class LineBuffer:
     """Holds what came in and was not yet a whole line. Never holds a NUL."""
 
-    __slots__ = ("_bytes", "limit")
+    __slots__ = ("held", "limit")
 
     def __init__(self, limit: int = LONGEST_COMMAND) -> None:
         self.limit = limit
-        self._bytes = b""
+        self.held = b""
+        """What has come and was not yet taken."""
 
     def __len__(self) -> int:
-        return len(self._bytes)
+        return len(self.held)
 
     def feed(self, data: bytes) -> None:
         """Adds what was read. A NUL and all that follows it are kept back until the lines before it are taken."""
-        self._bytes += data
+        self.held += data
 
     def next_line(self) -> bytes | None:
         """The next line without its end, or None if there is no whole one yet.
 
         Raises NullByte, LineTooLong.
         """
-        held = self._bytes
-        if not held:
-            return None
-        end = held.find(b"\n", 0, self.limit)
-        if end < 0:
-            if b"\0" in held[: self.limit]:
-                raise NullByte
-            if len(held) >= self.limit:
-                raise LineTooLong
-            return None
-        line = held[:end]
-        if b"\0" in line:
+        line, end, rest = self.held.partition(b"\n")
+        if b"\0" in line[: self.limit]:
             raise NullByte
-        self._bytes = held[end + 1 :]
-        return line[:-1] if line.endswith(b"\r") else line
+        if len(line) >= self.limit:
+            raise LineTooLong
+        if not end:
+            return None
+        self.held = rest
+        return line.removesuffix(b"\r")
 
     def take_rest(self) -> bytes:
         """Everything not yet cut into lines, byte for byte; the buffer is empty afterwards."""
-        rest, self._bytes = self._bytes, b""
+        rest, self.held = self.held, b""
         return rest

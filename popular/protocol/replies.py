@@ -31,6 +31,11 @@ def err(text: str, code: Code | None = None) -> bytes:
     return _line(f"-ERR [{code.value}] {text}" if code else f"-ERR {text}")
 
 
+def is_ok(line: bytes) -> bool:
+    """Whether a reply line is positive: `+OK` and nothing, or a blank, behind it."""
+    return line[:4].rstrip() == b"+OK"
+
+
 def code_of(line: bytes) -> bytes | None:
     """The response code of a reply line, without its brackets (`b"SYS/TEMP"`), or None. Unknown codes too."""
     status, _, rest = line.partition(b" ")

@@ -26,6 +26,10 @@ class CommandWatch:
         """Looks at the next piece. Raises NullByte (the manual's chapter on security)."""
         if b"\0" in data:
             raise NullByte
+        if not self._line and data.find(b"\n") == len(data) - 1:
+            # Nearly always: one command, whole.
+            self._command(data[:_LOOK].upper())
+            return
         lines = data.split(b"\n")
         lines[0] = self._line + lines[0][:_LOOK]
         self._line = lines.pop()[:_LOOK]
@@ -33,9 +37,9 @@ class CommandWatch:
             self._command(line[:_LOOK].upper())
 
     def _command(self, verb: bytes) -> None:
-        if verb == b"DELE":
+        if verb == b"QUIT":
+            self.quit = True
+        elif verb == b"DELE":
             self.deletes += 1
         elif verb == b"RSET":
             self.deletes = 0
-        elif verb == b"QUIT":
-            self.quit = True

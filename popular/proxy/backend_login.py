@@ -6,13 +6,14 @@ What the backend sends behind its last reply already belongs to the client. A ba
 bounded, and nothing that could end a line ever goes into a name or password.
 """
 
+import re
 from typing import NamedTuple, TypeAlias
 
 from popular.protocol import xpop
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
-from popular.protocol.replies import code_of
+from popular.protocol.replies import code_of, is_ok
 
-_LINE_ENDS = (b"\r", b"\n", b"\0")
+_LINE_ENDS = re.compile(b"[\r\n\0]")
 
 
 class Say(NamedTuple):
@@ -56,7 +57,7 @@ class Pop3Login:
 
     def __init__(self, user: bytes, password: bytes) -> None:
         """Raises ValueError if either holds CR, LF or NUL."""
-        if any(octet in user or octet in password for octet in _LINE_ENDS):
+        if _LINE_ENDS.search(user) or _LINE_ENDS.search(password):
             raise ValueError("a name or password with a line end in it")
         self._say = (b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n")
         self._step = 0
@@ -75,14 +76,15 @@ class Pop3Login:
             return Broken(f"no proper reply while {self.STEPS[self._step]}")
         if line is None:
             return None
-        if not line.startswith(b"+OK"):
+        if not is_ok(line):
             return self._refused(line)
-        if self._step == len(self._say):
+        step = self._step
+        if step == len(self._say):
             return Joined(line, self._lines.take_rest())
-        if len(self._lines):
-            return Broken(f"more than one reply while {self.STEPS[self._step]}")
-        self._step += 1
-        return Say(self._say[self._step - 1])
+        if self._lines.held:
+            return Broken(f"more than one reply while {self.STEPS[step]}")
+        self._step = step + 1
+        return Say(self._say[step])
 
     def _refused(self, line: bytes) -> Progress:
         step = self.STEPS[self._step]
@@ -116,7 +118,7 @@ class XpopLogin:
             return Broken("no proper reply while opening the mailbox")
         if line is None:
             return None
-        if line.startswith(b"+OK"):
+        if is_ok(line):
             return Joined(line, self._lines.take_rest())
         if line.startswith(b"-ERR"):
             return Rejected(line, code_of(line), "opening the mailbox", False)

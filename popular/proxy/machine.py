@@ -10,6 +10,7 @@ Relay, and from then on the bytes do not pass through here.
 """
 
 import enum
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from popular.proxy import actions
 from popular.proxy.actions import Action
 from popular.proxy.backend import Backend
 from popular.proxy.backend_login import BackendLogin, Broken, Joined, Pop3Login, Progress, Rejected, Say, XpopLogin
+from popular.proxy.vserv import POP3S
 
 MOST_FAILED_LOGINS = 3
 MOST_ERRORS = 10
@@ -72,8 +74,18 @@ class Phase(enum.IntEnum):
 STATES = ("free", *(phase.phrase for phase in Phase))
 """For the table: index 0 is a row without a session."""
 
-_LISTENING = frozenset({Phase.GREETED, Phase.NAMED, Phase.SIMULATING})
-"""Phases in which a line of the client is answered at once; in all others it waits."""
+_LISTENING = (Phase.GREETED, Phase.NAMED, Phase.SIMULATING)
+"""Phases in which a line of the client is answered at once; in all others it waits.
+
+A tuple: to look into a set costs a call, because enums compute their hash in Python.
+"""
+
+_COMMANDS = {verb.keyword.encode(): verb for verb in VERBS.values() if State.AUTHORIZATION in verb.states}
+
+_SEND_PASS = actions.Send(replies.ok("send PASS"))
+_LOGGED_IN = actions.LoggedIn()
+_COUNT_LOGIN = actions.Count("logins")
+_LEAVE_BACKEND = actions.LeaveBackend()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +157,9 @@ class Machine:
 
     def begin(self) -> list[Action]:
         """The connection is there (and TLS, if it comes first)."""
+        if self._rules.protocol == POP3S and not self._tls:
+            self.phase = Phase.STARTING_TLS
+            return [actions.StartTls()]
         if self._rules.state == "disabled":
             return [actions.Send(self._rules.refusal), self._end("vserv_disabled")]
         return [actions.Send(self._rules.greeting)]
@@ -162,28 +177,31 @@ class Machine:
     @property
     def held(self) -> int:
         """Octets of the client that wait for an answer to something before them."""
-        return len(self._lines)
+        return len(self._lines.held)
 
     def _go_on(self) -> list[Action]:
         """Answers the lines that are there, as far as the phase allows."""
         todo: list[Action] = []
-        while self.phase in _LISTENING:
+        lines = self._lines
+        while lines.held and self.phase in _LISTENING:
             try:
-                line = self._lines.next_line()
+                line = lines.next_line()
             except NullByte:
-                return [
-                    *todo,
-                    actions.Note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase}),
-                    self._end("null_byte"),
-                ]
+                todo += (self.null_byte(), self._end("null_byte"))
+                break
             except LineTooLong:
-                return [*todo, actions.Send(replies.err("the line is too long")), self._end("line_too_long")]
+                todo += (actions.Send(replies.err("the line is too long")), self._end("line_too_long"))
+                break
             if line is None:
-                if self._eof:
-                    todo.append(self._end("client_closed"))
                 break
             todo += self._simulated(line) if self._transaction is not None else self._command(line)
-        return todo
+        if self._eof and self.phase in _LISTENING:
+            todo.append(self._end("client_closed"))
+        return todo if len(todo) < 2 else _in_one_piece(todo)
+
+    def null_byte(self) -> actions.Note:
+        """What the log says of a NUL octet, also of one that the relay found."""
+        return actions.Note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
 
     def _simulated(self, line: bytes) -> list[Action]:
         assert self._transaction is not None
@@ -194,25 +212,26 @@ class Machine:
 
     def _command(self, line: bytes) -> list[Action]:
         """A command in the AUTHORIZATION state."""
-        command = parse(line)
-        verb = VERBS.get(command.keyword)
+        keyword, _, argument = line.partition(b" ")
+        verb = _COMMANDS.get(keyword.upper())
         if verb is None:
-            return self._error("unknown command")
-        if State.AUTHORIZATION not in verb.states:
-            return self._error(f"{verb.keyword} is for after the login")
-        if bool(command.argument.strip()) != bool(verb.fewest):
+            return self._not_here(parse(line).keyword)
+        if bool(argument.strip()) != bool(verb.fewest):
             return self._error(f"{verb.keyword} takes {'an' if verb.fewest else 'no'} argument")
         match verb.keyword:
             case "USER":
-                return self._name(command.argument)
+                return self._name(argument)
             case "PASS":
-                return self._password(command.argument)
+                return self._password(argument)
             case "CAPA":
                 return [actions.Send(self._rules.capa_tls if self._tls else self._rules.capa_clear)]
             case "STLS":
                 return self._stls()
             case _:
                 return [actions.Send(replies.ok("bye")), self._end("quit")]
+
+    def _not_here(self, keyword: str) -> list[Action]:
+        return self._error(f"{keyword} is for after the login" if keyword in VERBS else "unknown command")
 
     def _error(self, text: str) -> list[Action]:
         self._errors += 1
@@ -234,14 +253,14 @@ class Machine:
             return self._error("the user name has control characters")
         self.user, self.namespace = self._split_namespace(name)
         self.phase = Phase.NAMED
-        return [actions.Send(replies.ok("send PASS"))]
+        return [_SEND_PASS]
 
     def _split_namespace(self, name: str) -> tuple[str, str]:
         """`name=namespace` only under the namespace USER; otherwise the client has no say in it."""
         if self._rules.namespace != "USER":
             return name, self._rules.namespace
         user, equals, namespace = name.rpartition("=")
-        return (user, namespace) if equals else (name, self._rules.defaultns)
+        return (user, namespace or self._rules.defaultns) if equals else (name, self._rules.defaultns)
 
     def _password(self, argument: bytes) -> list[Action]:
         if self._needs_tls():
@@ -253,7 +272,7 @@ class Machine:
         self._secret = Secret(argument)
         self.phase = Phase.ASKING
         rules = self._rules
-        protocol = "POP3s" if self._tls and rules.protocol == "POP3s" else "POP3"
+        protocol = rules.protocol
         return [actions.Ask(Question(self._peer_ip, protocol, self.namespace, self.user, self._secret, rules.vserv))]
 
     def _stls(self) -> list[Action]:
@@ -274,7 +293,7 @@ class Machine:
         self._tls = True
         self.user = self.namespace = ""
         self.phase = Phase.GREETED
-        return []
+        return self.begin() if self._rules.protocol == POP3S else []
 
     # The modules
 
@@ -282,14 +301,13 @@ class Machine:
         """What the modules made of the user name and the password."""
         if self.phase is not Phase.ASKING:
             return []
-        match decision:
-            case Admitted(route):
-                return self._follow(route)
-            case NobodyKnows() if self._rules.fallback:
-                return self._follow(Route(self._rules.fallback), fallback=True)
-            case CannotTell(reason):
-                note = actions.Note(messages.MODULE_FAILED, {"user": self.user, "reason": reason})
-                return [note, actions.Count("login_failures", "module"), *self._trouble("module_failed")]
+        if isinstance(decision, Admitted):
+            return self._follow(decision.route)
+        if isinstance(decision, NobodyKnows) and self._rules.fallback:
+            return self._follow(Route(self._rules.fallback), fallback=True)
+        if isinstance(decision, CannotTell):
+            note = actions.Note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
+            return [note, actions.Count("login_failures", "module"), *self._trouble("module_failed")]
         return self._wrong_login("unknown" if isinstance(decision, NobodyKnows) else "password")
 
     def _wrong_login(self, why: str, code: Code = Code.AUTH) -> list[Action]:
@@ -311,7 +329,7 @@ class Machine:
         if self._failures >= MOST_FAILED_LOGINS:
             return [*todo, self._end("too_many_failures")]
         self.phase = Phase.GREETED
-        return todo + self._go_on()
+        return _in_one_piece(todo + self._go_on())
 
     def _trouble(self, ending: str) -> list[Action]:
         """Not the client's fault.
@@ -319,7 +337,7 @@ class Machine:
         An empty mailbox would make clients forget what they have seen, so it is shown only on demand.
         """
         if self._rules.softfail:
-            return [actions.LeaveBackend(), *self._simulate()]
+            return [_LEAVE_BACKEND, *self._simulate()]
         return [actions.Send(replies.err(_TRY_LATER, Code.SYS_TEMP)), self._end(ending)]
 
     # The mailbox
@@ -377,7 +395,7 @@ class Machine:
         self._secret = None
         self.phase = Phase.SIMULATING
         reply = actions.Send(self._transaction.welcome())
-        return [actions.LoggedIn(), actions.Count("simulated"), reply, *self._go_on()]
+        return [_LOGGED_IN, actions.Count("simulated"), *_in_one_piece([reply, *self._go_on()])]
 
     # The backend
 
@@ -387,25 +405,24 @@ class Machine:
         return [actions.Connect(backend, self._login.greets)]
 
     def connected(self) -> list[Action]:
-        """The connection to the backend stands."""
+        """The connection to a backend that does not greet stands."""
         assert self._login is not None
         self.phase = Phase.LOGGING_IN
-        opening = self._login.opening()
-        return [actions.SendBackend(opening)] if opening else []
+        return [actions.SendBackend(self._login.opening())]
 
     def backend_says(self, data: bytes) -> list[Action]:
-        """The backend sent this, before the two are joined."""
+        """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
         assert self._login is not None
+        self.phase = Phase.LOGGING_IN
         progress: Progress = self._login.hear(data)
-        match progress:
-            case Say(words):
-                return [actions.SendBackend(words)]
-            case Joined(reply, rest):
-                return self._join(reply, rest)
-            case Rejected():
-                return self._rejected(progress)
-            case Broken(reason):
-                return self.backend_failed(reason)
+        if isinstance(progress, Say):
+            return [actions.SendBackend(progress.data)]
+        if isinstance(progress, Joined):
+            return self._join(progress.reply, progress.rest)
+        if isinstance(progress, Rejected):
+            return self._rejected(progress)
+        if isinstance(progress, Broken):
+            return self.backend_failed(progress.reason)
         return []
 
     def _join(self, reply: bytes, rest: bytes) -> list[Action]:
@@ -413,11 +430,7 @@ class Machine:
         self.phase = Phase.RELAYING
         self._login = None
         self._secret = None
-        return [
-            actions.LoggedIn(),
-            actions.Count("logins"),
-            actions.Relay(reply + b"\r\n" + rest, self._lines.take_rest()),
-        ]
+        return [_LOGGED_IN, _COUNT_LOGIN, actions.Relay(reply + b"\r\n" + rest, self._lines.take_rest())]
 
     def _rejected(self, rejected: Rejected) -> list[Action]:
         """The backend's words go to the log; the client gets its response code and ours, which tell strangers
@@ -427,9 +440,9 @@ class Machine:
         code = PASSED_ON.get(rejected.code or b"")
         own_password = rejected.of_login and self._route.secret is None
         if own_password and code in (None, Code.AUTH):
-            return [actions.LeaveBackend(), *self._wrong_login("backend")]
+            return [_LEAVE_BACKEND, *self._wrong_login("backend")]
         if rejected.of_login and code not in (None, Code.AUTH):
-            return [actions.LeaveBackend(), *self._wrong_login("backend", code)]
+            return [_LEAVE_BACKEND, *self._wrong_login("backend", code)]
         note = actions.Note(
             messages.BACKEND_FAILED, self._about_backend(rejected.step, rejected.reply.decode("utf-8", "replace"))
         )
@@ -462,3 +475,14 @@ class Machine:
     def _end(self, ending: str) -> Action:
         self.phase = Phase.ENDED
         return actions.End(ending)
+
+
+def _in_one_piece(todo: list[Action]) -> list[Action]:
+    """The same, but neighbouring replies are one: a client that pipelines gets its answers in one packet."""
+    joined: list[Action] = []
+    for kind, group in itertools.groupby(todo, type):
+        if kind is actions.Send:
+            joined.append(actions.Send(b"".join([action.data for action in group if isinstance(action, actions.Send)])))
+        else:
+            joined += group
+    return joined

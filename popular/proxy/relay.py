@@ -1,28 +1,23 @@
 """Joins client and backend: passes bytes both ways and holds back whoever is faster, until one side closes.
 
-Small pieces go through one buffer that all sessions of a worker share; when the backend fills it (a large mail) and
-both legs are plain, the kernel moves the bytes (splice). What a slow reader has not taken is at most one buffer or one
-pipe for each session, however large the mail. The client's stream is looked at for QUIT and DELE, and is otherwise
-untouched.
+What a slow reader has not taken is at most one piece or one pipe for each session, however large the mail. When a
+piece is as large as it can be (a large mail) and both legs are plain, the kernel moves the rest (splice). The client's
+stream is looked at for QUIT and DELE, and is otherwise untouched.
 """
 
-import time
 from collections.abc import Callable
 
 from popular.net.channel import Channel
 from popular.net.splice import Pipes, Transfer
 from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
-from supervisor.eventloop import READ, WRITE
+from supervisor.eventloop import READ, WRITE, Clock
 
-_BUFFER_SIZE = 1 << 16
+_PIECE = 1 << 16
 _ROUNDS = 16
 """Pieces of one mail that are moved before other sessions get their turn."""
 
 _MOMENT_SECONDS = 1.0
-
-_buffer = memoryview(bytearray(_BUFFER_SIZE))
-"""Shared by all sessions of a process; nothing is left in it between two callbacks."""
 
 Over = Callable[[str], None]
 
@@ -38,11 +33,14 @@ class Relay:
         "_backend",
         "_client",
         "_client_done",
+        "_clock",
         "_for_backend",
         "_for_client",
         "_over",
         "_over_already",
         "_pipes",
+        "_reads_backend",
+        "_reads_client",
         "_transfer",
         "active",
         "from_client",
@@ -50,18 +48,23 @@ class Relay:
         "watch",
     )
 
-    def __init__(self, client: Channel, backend: Channel, pipes: Pipes, over: Over, client_done: bool) -> None:
+    def __init__(
+        self, client: Channel, backend: Channel, pipes: Pipes, clock: Clock, over: Over, client_done: bool
+    ) -> None:
         """`over(ending)` is called once, unless `close` comes first. `client_done`: the client sends nothing more."""
         self._client = client
         self._backend = backend
         self._pipes = pipes
+        self._clock = clock
         self._over = over
         self._over_already = False
         self._client_done = client_done
         self._for_client = b""
         self._for_backend = b""
         self._transfer: Transfer | None = None
-        self.active = time.monotonic()
+        self._reads_client = not client_done
+        self._reads_backend = True
+        self.active = clock.now
         self.from_client = 0
         self.to_client = 0
         self.watch = CommandWatch()
@@ -72,20 +75,22 @@ class Relay:
         self._backend.hand_to(self._on_backend)
         self._give_client(to_client)
         if to_backend and not self._over_already:
-            self._give_backend(memoryview(to_backend))
+            self._give_backend(to_backend)
         if self._client_done and not self._for_backend:
             self._tell_end_of_client()
         self._balance()
+        self._read_pending_client()
 
     @property
     def busy(self) -> bool:
         """Whether a mail seems to be under way: something is held back, or was passed on a moment ago."""
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
-        return holds or time.monotonic() - self.active < _MOMENT_SECONDS
+        return holds or self._clock.now - self.active < _MOMENT_SECONDS
 
     def close(self) -> None:
         """Gives the pipe back, and lets go of the session; the channels are the session's."""
         self._over_already = True
+        self._reads_client = self._reads_backend = False
         self._over = _nobody
         if self._transfer is not None:
             self._transfer.close()
@@ -94,6 +99,7 @@ class Relay:
     def _end(self, ending: str) -> None:
         if not self._over_already:
             self._over_already = True
+            self._reads_client = self._reads_backend = False
             self._over("quit" if self.watch.quit and ending == "backend_closed" else ending)
 
     def _balance(self) -> None:
@@ -101,39 +107,47 @@ class Relay:
         if self._over_already:
             return
         client_lags = bool(self._for_client) or self._transfer is not None
-        reads_client = not self._for_backend and not self._client_done
-        self._client.want((READ if reads_client else 0) | (WRITE if client_lags else 0))
-        self._backend.want((0 if client_lags else READ) | (WRITE if self._for_backend else 0))
+        self._reads_backend = not client_lags
+        self._reads_client = not self._for_backend and not self._client_done
+        self._client.want((READ if self._reads_client else 0) | (WRITE if client_lags else 0))
+        self._backend.want((READ if self._reads_backend else 0) | (WRITE if self._for_backend else 0))
 
     # Client → backend
 
     def _on_client(self, events: int) -> None:
-        if events & WRITE:
-            self._client_takes_more()
-        if events & ~WRITE and not self._over_already and not self._for_backend and not self._client_done:
+        if events != READ:
+            if events & WRITE:
+                self._client_takes_more()
+            if not events & ~WRITE:
+                return
+        if self._reads_client:
+            self._read_client()
+            if self._client.tls:
+                self._read_pending_client()
+
+    def _read_pending_client(self) -> None:
+        """What TLS has in hand makes no event."""
+        while self._reads_client and self._client.pending:
             self._read_client()
 
     def _read_client(self) -> None:
-        while True:
-            try:
-                count = self._client.receive_into(_buffer)
-            except OSError:
-                self._end("client_reset")
-                return
-            if count:
-                self._give_backend(_buffer[:count])
-            elif count == 0:
-                self._client_done = True
-                self._tell_end_of_client()
-                self._balance()
-            if not count or self._for_backend or self._over_already or not self._client.pending:
-                return
+        try:
+            piece = self._client.receive(_PIECE)
+        except OSError:
+            self._end("client_reset")
+            return
+        if piece:
+            self._give_backend(piece)
+        elif piece is not None:
+            self._client_done = True
+            self._tell_end_of_client()
+            self._balance()
 
-    def _give_backend(self, piece: memoryview) -> None:
-        self.active = time.monotonic()
+    def _give_backend(self, piece: bytes) -> None:
+        self.active = self._clock.now
         self.from_client += len(piece)
         try:
-            self.watch.see(bytes(piece))
+            self.watch.see(piece)
             sent = self._backend.send(piece)
         except NullByte:
             self._end("null_byte")
@@ -141,27 +155,20 @@ class Relay:
         except OSError:
             return  # what the backend said before it broke is still to be read; then its end is seen
         if sent < len(piece):
-            self._for_backend = bytes(piece[sent:])
+            self._for_backend = piece[sent:]
             self._balance()
-
-    def _on_backend(self, events: int) -> None:
-        if events & WRITE:
-            self._backend_takes_more()
-        if events & ~WRITE and not self._over_already and not self._for_client and self._transfer is None:
-            self._read_backend()
 
     def _backend_takes_more(self) -> None:
         try:
             self._for_backend = self._for_backend[self._backend.send(self._for_backend) :]
         except OSError:
             self._for_backend = b""
-        self.active = time.monotonic()
+        self.active = self._clock.now
         if not self._for_backend:
             if self._client_done:
                 self._tell_end_of_client()
-            elif self._client.pending:
-                self._read_client()
             self._balance()
+            self._read_pending_client()
 
     def _tell_end_of_client(self) -> None:
         """The client sends nothing more; the backend hears of it and may still answer.
@@ -175,26 +182,38 @@ class Relay:
 
     # Backend → client
 
-    def _read_backend(self) -> None:
-        while True:
-            try:
-                count = self._backend.receive_into(_buffer)
-            except OSError:
-                count = 0
-            if count:
-                self._give_client(_buffer[:count])
-            elif count == 0:
-                self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
-            if not count or self._for_client or self._over_already:
+    def _on_backend(self, events: int) -> None:
+        if events != READ:
+            if events & WRITE:
+                self._backend_takes_more()
+            if not events & ~WRITE:
                 return
-            if count == _BUFFER_SIZE and not (self._client.tls or self._backend.tls):
-                self._splice()
-                return
-            if not self._backend.pending:
-                return
+        if self._reads_backend:
+            self._read_backend()
+            if self.watch.quit and self._reads_backend:
+                # It closes behind its answer to QUIT; to see that at once saves being woken for it.
+                self._read_backend()
+            if self._backend.tls:
+                self._read_pending_backend()
 
-    def _give_client(self, piece: memoryview | bytes) -> None:
-        self.active = time.monotonic()
+    def _read_pending_backend(self) -> None:
+        while self._reads_backend and self._backend.pending:
+            self._read_backend()
+
+    def _read_backend(self) -> None:
+        try:
+            piece = self._backend.receive(_PIECE)
+        except OSError:
+            piece = b""
+        if piece:
+            self._give_client(piece)
+            if len(piece) == _PIECE and self._reads_backend and not (self._client.tls or self._backend.tls):
+                self._splice()
+        elif piece is not None:
+            self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
+
+    def _give_client(self, piece: bytes) -> None:
+        self.active = self._clock.now
         self.to_client += len(piece)
         try:
             sent = self._client.send(piece)
@@ -202,7 +221,7 @@ class Relay:
             self._end("client_reset")
             return
         if sent < len(piece):
-            self._for_client = bytes(piece[sent:])
+            self._for_client = piece[sent:]
             self._balance()
 
     def _splice(self) -> None:
@@ -221,7 +240,7 @@ class Relay:
         except OSError:
             self._end("client_reset")
             return
-        self.active = time.monotonic()
+        self.active = self._clock.now
         self._transfer.close()
         self._transfer = None
         self._balance()
@@ -235,7 +254,6 @@ class Relay:
         except OSError:
             self._end("client_reset")
             return
-        self.active = time.monotonic()
-        if not self._for_client and self._transfer is None and not self._over_already and self._backend.pending:
-            self._read_backend()
+        self.active = self._clock.now
         self._balance()
+        self._read_pending_backend()

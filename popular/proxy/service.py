@@ -22,7 +22,7 @@ from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
 from popular.proxy.machine import Rules
 from popular.proxy.modules import Module
-from popular.proxy.session import Session
+from popular.proxy.session import BACKEND_SECONDS, Session
 from popular.proxy.vserv import POP3S, Vserv
 from supervisor.config import Config
 from supervisor.control.language import Refused
@@ -58,6 +58,8 @@ class ProxyService:
         self.shop = shop
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]
+        self.first_look = min(BACKEND_SECONDS, self.authtimeout, self.idletimeout)
+        """Seconds after which a new session looks at its deadlines for the first time."""
         self.proxytimeout: float = variables["proxytimeout"]
         self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
         self.checktimeout: float = variables["checktimeout"]

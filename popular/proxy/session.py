@@ -1,7 +1,7 @@
 """The driver of one proxy session: does what the machine says, and tells it what came of it. It decides nothing.
 
-It holds the connection to the client, the row of the table and the token; the backend's side is `backend_leg.py` and,
-once the two are joined, `relay.py`. Whatever goes wrong in here costs this one session and is logged as a fault of
+It holds the row of the table and the token; the two connections are `client_leg.py` and `backend_leg.py`, and, once
+they are joined, `relay.py` works both. Whatever goes wrong in here costs this one session and is logged as a fault of
 ours; the worker goes on.
 """
 
@@ -11,59 +11,49 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from popular import messages
-from popular.net.channel import Channel, TlsChannel
 from popular.net.deadlines import Deadlines
 from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.protocol.mailcheck import Mail
 from popular.proxy import actions
 from popular.proxy.backend_leg import BackendLeg
+from popular.proxy.client_leg import ClientLeg
 from popular.proxy.machine import Machine, Phase, Rules
 from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.relay import Relay
-from popular.proxy.story import debug_dialogue, place_of, tell
-from supervisor.eventloop import READ, WRITE
+from popular.proxy.story import place_of, tell
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
 
 if TYPE_CHECKING:
     from popular.proxy.service import ProxyService
 
-READ_SIZE = 4096
 MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
 MODULE_SECONDS = 30.0
 BACKEND_SECONDS = 20.0
-"""For the connect, and again for the login."""
+"""For the connect and the login together; a backend that does not greet has them for each."""
 CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
 _EXPIRED = {"auth": "auth_timeout", "session": "session_timeout"}
-_SILENT_PHASES = frozenset({Phase.STARTING_TLS, Phase.RELAYING, Phase.ENDED})
-"""In these the client is not read here."""
-_LASTING_PHASES = frozenset({Phase.GREETED, Phase.SIMULATING})
-"""The table shows these at once, the short ones in between when they last until the next `refresh`."""
+_SILENT_PHASES = (Phase.STARTING_TLS, Phase.RELAYING, Phase.ENDED)
+"""In these the client is not read here. (A tuple, not a set: the hash of an enum is computed in Python.)"""
 
 
 class Session(Deadlines):
     """One client connection from accept to close."""
 
     __slots__ = (
+        "_backend",
         "_check",
-        "_client_done",
-        "_identity",
-        "_last_ending",
-        "_leg",
-        "_out",
-        "_phase",
+        "_client",
         "_relay",
         "_service",
         "_shop",
         "_shown",
         "_shown_at",
         "_token",
-        "client",
-        "from_client",
         "machine",
         "over",
         "peer",
@@ -71,99 +61,64 @@ class Session(Deadlines):
         "sid",
         "started",
         "started_wall",
-        "to_client",
     )
 
     def __init__(
         self, service: "ProxyService", token: int, connection: socket.socket, peer: tuple[Any, ...], rules: Rules
     ) -> None:
         shop = service.shop
-        self.started = time.monotonic()
+        self.started = now = time.monotonic()
         self.started_wall = time.time()
-        super().__init__(shop.wheel, self.started, service.authtimeout)
+        super().__init__(shop.wheel, now, service.authtimeout)
         self._service = service
         self._shop = shop
         self._token = token
         self.rules = rules
         self.peer = peer
-        self.client = Channel(shop.loop, connection, self._client_ready)
-        self._client_done = False
-        self._leg: BackendLeg | None = None
-        self._relay: Relay | None = None
-        self._check: MailQuestion | None = None
-        self._out = b""
-        self._last_ending = ""
-        self._phase = self._shown = Phase.ENDED
-        self._shown_at = 0.0
-        self.over = False
-        self.from_client = 0
-        self.to_client = 0
         self.sid = shop.session_id(service.sidprefix)
         self.machine = Machine(rules, peer[0], self.sid)
-        self._identity = (self.sid.encode(), peer[0].encode(), peer[1], rules.vserv.encode())
+        self._client = ClientLeg(shop, connection, self)
+        self._backend: BackendLeg | None = None
+        self._relay: Relay | None = None
+        self._check: MailQuestion | None = None
+        self._shown = Phase.ENDED
+        self._shown_at = 0.0
+        self.over = False
 
     def begin(self) -> None:
         """Takes the token and greets."""
         self._shop.admit(self._token, self)
+        self._show(self.machine.phase)
+        self.look_at(self.started + self._service.first_look)
         self._do(self.machine.begin)
-        if not self.over:
-            self.set_alarm()
+        if not self.over and self.machine.phase is Phase.GREETED:  # not while TLS is being set up
+            self._client.mind()
 
     # Actions
 
     def _do(self, step: Callable[..., list[actions.Action]], *facts: Any) -> None:
-        """Lets the machine take a step and does what it says, in order; neighbouring replies leave in one piece.
+        """Lets the machine take a step and does what it says, in order.
 
         An error of ours ends this session and nothing else.
         """
         try:
-            said = b""
             for action in step(*facts):
-                if type(action) is actions.Send:
-                    said += action.data
-                    continue
-                if said:
-                    self._send(said)
-                    said = b""
                 if self.over:
                     return
                 _DEEDS[type(action)](self, action)
-            if said:
-                self._send(said)
-            self._settle()
+            if not self.over and self._client.paused:
+                self._client.resume()
         except Exception as error:
-            self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
-            self.end("internal_error")
+            self._bug(error)
 
-    def _settle(self) -> None:
-        """After a step: the row, and whether the client is read on."""
-        if self.over or self._relay is not None:
-            return
-        machine = self.machine
-        if machine.phase is not self._phase:
-            self._phase = machine.phase
-            if self._phase in _LASTING_PHASES:
-                self._show(self._phase)
-            self._mind_client()
-        elif self._out or self._client_done or machine.held:
-            self._mind_client()
+    def _bug(self, error: Exception) -> None:
+        self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
+        self.end("internal_error")
 
-    def _send(self, data: bytes) -> None:
-        if self.over:
-            return
-        if "POP" in self._shop.log.options:
-            debug_dialogue(self._shop.log, self.sid, "server", data)
-        self.to_client += len(data)
-        if not self._out:
-            try:
-                sent = self.client.send(data)
-            except OSError:
-                self.end("client_reset")
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
-        self._out += data
+    def _send(self, action: actions.Send) -> None:
+        self._client.send(action.data)
+
+    # The modules, and the mail check
 
     def _ask(self, action: actions.Ask) -> None:
         service = self._service
@@ -198,10 +153,12 @@ class Session(Deadlines):
             self._shop.log(messages.CHECK_FAILED, self.sid, backend=self.machine.backend, reason=reason)
         self._do(self.machine.checked, mail)
 
+    # The backend
+
     def _connect(self, action: actions.Connect) -> None:
         self.expect_within(BACKEND_SECONDS)
         try:
-            self._leg = BackendLeg(self._shop.loop, action.backend, action.greets, self)
+            self._backend = BackendLeg(self._shop.loop, action.backend, action.greets, self)
         except OSError as error:
             self.backend_broke(error.strerror or type(error).__name__)
 
@@ -217,29 +174,38 @@ class Session(Deadlines):
 
     def backend_broke(self, reason: str) -> None:
         """See backend_leg.Owner."""
-        self._leg = None
+        self._backend = None
         self.expect_nothing()
         self._do(self.machine.backend_failed, reason)
 
     def _send_backend(self, action: actions.SendBackend) -> None:
-        assert self._leg is not None
-        self._leg.send(action.data)
+        assert self._backend is not None
+        self._backend.send(action.data)
 
     def _leave_backend(self, _action: object = None) -> None:
         self.expect_nothing()
-        if self._leg is not None:
-            self._leg.close()
-            self._leg = None
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
 
     def _logged_in(self, _action: actions.LoggedIn) -> None:
         self.login_done(self._service.sessiontimeout)
+        self._show(self.machine.phase)
 
     def _start_relay(self, action: actions.Relay) -> None:
-        assert self._leg is not None
-        self._relay = Relay(self.client, self._leg.channel, self._service.pipes, self.end, self._client_done)
-        waiting, self._out = self._out, b""
-        self._show(self.machine.phase)
-        self._relay.begin(waiting + action.to_client, action.to_backend)
+        client, backend = self._client, self._backend
+        assert backend is not None
+        self._relay = Relay(
+            client.channel, backend.channel, self._service.pipes, self._shop.clock, self._relay_over, client.done
+        )
+        self._relay.begin(client.hand_over() + action.to_client, action.to_backend)
+
+    def _relay_over(self, ending: str) -> None:
+        if ending == "null_byte":
+            self._note(self.machine.null_byte())
+        self.end(ending)
+
+    # Log, counters, end
 
     def _note(self, action: actions.Note) -> None:
         self._shop.log(action.message, self.sid, **action.fields)
@@ -249,99 +215,42 @@ class Session(Deadlines):
 
     def _end(self, action: actions.End) -> None:
         """Now, or when the last reply has left."""
-        if not self._out:
+        if self._client.finish(action.ending):
             self.end(action.ending)
-            return
-        self._last_ending = action.ending
-        self.expect_within(CLOSING_SECONDS)
-
-    # TLS
-
-    def _start_tls(self, _action: actions.StartTls) -> None:
-        self.client.want(0)
-        try:
-            context = self._service.contexts[self.rules.vserv]
-            self.client = TlsChannel(self._shop.loop, self.client.connection, context, self._shake_hands)
-        except OSError as error:
-            self._tls_failed(error)
-            return
-        self.client.want(READ)
-
-    def _shake_hands(self, _events: int) -> None:
-        assert isinstance(self.client, TlsChannel)
-        try:
-            wanted = self.client.handshake()
-        except OSError as error:
-            self._tls_failed(error)
-            return
-        if wanted is None:
-            self.client.hand_to(self._client_ready)
-            self._do(self.machine.tls_up)
-            if not self.over and self.client.pending:
-                self._read_client()
         else:
-            self.client.want(WRITE if wanted == "write" else READ)
-
-    def _tls_failed(self, error: OSError) -> None:
-        reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
-        self._shop.log(messages.TLS_FAILED, self.sid, client=self.peer[0], reason=reason)
-        self.end("tls_failed")
+            self.expect_within(CLOSING_SECONDS)
 
     # The client
 
-    def _client_ready(self, events: int) -> None:
-        if events & WRITE:
-            self._client_takes_more()
-        elif not self._client_done:
-            self._read_client()
+    def client_says(self, data: bytes) -> None:
+        """See client_leg.Owner."""
+        self._do(self.machine.client_says, data)
+        if self.machine.held > MOST_HELD and not self.over:
+            self._client.mind()
 
-    def _read_client(self) -> None:
-        while True:
-            try:
-                data = self.client.receive(READ_SIZE)
-            except OSError:
-                self.end("client_reset")
-                return
-            if data is None:
-                return
-            self.heard = time.monotonic()
-            if not data:
-                self._client_done = True
-                self._do(self.machine.client_eof)
-                return
-            self.from_client += len(data)
-            if "POP" in self._shop.log.options:
-                debug_dialogue(self._shop.log, self.sid, "client", data)
-            self._do(self.machine.client_says, data)
-            if not self.client.pending or not self._reads_client:
-                return
+    def client_ended(self) -> None:
+        """See client_leg.Owner."""
+        self._do(self.machine.client_eof)
+        if not self.over and self._relay is None:
+            self._client.mind()
 
-    @property
-    def _reads_client(self) -> bool:
-        """Whether the client is read: not while it is ahead of us, with answers not taken or questions not answered."""
+    def listens(self) -> bool:
+        """See client_leg.Owner."""
         machine = self.machine
-        return not (
-            self.over or self._out or self._client_done or machine.phase in _SILENT_PHASES or machine.held > MOST_HELD
-        )
+        return machine.phase not in _SILENT_PHASES and machine.held <= MOST_HELD
 
-    def _mind_client(self) -> None:
-        if self.machine.phase is not Phase.STARTING_TLS:
-            self.client.want((READ if self._reads_client else 0) | (WRITE if self._out else 0))
+    def _start_tls(self, _action: actions.StartTls) -> None:
+        self._client.start_tls(self._service.contexts[self.rules.vserv])
 
-    def _client_takes_more(self) -> None:
-        try:
-            self._out = self._out[self.client.send(self._out) :]
-        except OSError:
-            self.end("client_reset")
-            return
-        if self._out:
-            return
-        if self._last_ending:
-            self.end(self._last_ending)
-            return
-        self._mind_client()
-        if self.client.pending and self._reads_client:
-            self._read_client()
+    def tls_up(self) -> None:
+        """See client_leg.Owner."""
+        self._do(self.machine.tls_up)
+
+    def tls_failed(self, error: OSError) -> None:
+        """See client_leg.Owner."""
+        reason = getattr(error, "reason", None) or error.strerror or str(error) or type(error).__name__
+        self._shop.log(messages.TLS_FAILED, self.sid, client=self.peer[0], reason=reason)
+        self.end("tls_failed")
 
     # Time
 
@@ -350,7 +259,7 @@ class Session(Deadlines):
         relay = self._relay
         if relay is not None:
             return relay.active + self._service.proxytimeout
-        return self.heard + self._service.idletimeout
+        return self._client.heard + self._service.idletimeout
 
     def expired(self, what: str) -> None:
         """See Deadlines.
@@ -365,13 +274,13 @@ class Session(Deadlines):
             self.end(_EXPIRED[what])
 
     def _step_expired(self) -> None:
-        if self._last_ending:
-            self.end(self._last_ending)
+        if self._client.last_ending:
+            self.end(self._client.last_ending)
         elif self._check is not None:
             self._check.close()
             self._checked(None, "no answer in time")
-        elif self._leg is not None:
-            reason = self._leg.describe_silence()
+        elif self._backend is not None:
+            reason = self._backend.describe_silence()
             self._leave_backend()
             self.backend_broke(reason)
         else:
@@ -396,9 +305,9 @@ class Session(Deadlines):
 
     def _show(self, phase: Phase) -> None:
         self._shown = phase
-        self._shown_at = time.monotonic()
-        machine, relay = self.machine, self._relay
-        received, sent, deletes = self.from_client, self.to_client, 0
+        self._shown_at = self._shop.clock.now
+        machine, client, relay = self.machine, self._client, self._relay
+        received, sent, deletes = client.received, client.sent, 0
         if relay is not None:
             received += relay.from_client
             sent += relay.to_client
@@ -408,7 +317,10 @@ class Session(Deadlines):
             phase,
             self.started_wall,
             time.time(),
-            *self._identity,
+            self.sid.encode(),
+            self.peer[0].encode(),
+            self.peer[1],
+            self.rules.vserv.encode(),
             machine.user.encode(),
             machine.backend.encode(),
             machine.target.encode(),
@@ -425,23 +337,22 @@ class Session(Deadlines):
         self.no_alarm()
         if self._check is not None:
             self._check.close()
-        relay = self._relay
+        client, relay = self._client, self._relay
+        received, sent = client.received, client.sent
         if relay is not None:
             relay.close()
-            self.from_client += relay.from_client
-            self.to_client += relay.to_client
-        self._relay = None
+            received += relay.from_client
+            sent += relay.to_client
+            self._relay = None
         self._leave_backend()
-        if ending == "quit":
-            self.client.close()
-        else:
-            self.client.close_kindly()
-        tell(self._shop, self, ending)
+        client.close(ending)
+        tell(self._shop, self, ending, received, sent)
         self._shop.release(self._token, ending)
         self._service.session_over()
 
 
 _DEEDS: dict[type, Callable[[Session, Any], None]] = {
+    actions.Send: Session._send,
     actions.Ask: Session._ask,
     actions.CheckMail: Session._check_mail,
     actions.Connect: Session._connect,

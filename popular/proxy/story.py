@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from popular.proxy.session import Session
 
 
-def tell(shop: Workshop, session: "Session", ending: str) -> None:
+def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: int) -> None:
     """The whole story in one line, and the octets counted."""
-    shop.count("octets_from_clients", None, session.from_client)
-    shop.count("octets_to_clients", None, session.to_client)
+    shop.count("octets_from_clients", None, received)
+    shop.count("octets_to_clients", None, sent)
     machine = session.machine
     shop.log(
         SESSION_END,
@@ -27,8 +27,8 @@ def tell(shop: Workshop, session: "Session", ending: str) -> None:
         target=machine.target,
         ending=ending,
         seconds=round(time.monotonic() - session.started, 3),
-        received=session.from_client,
-        sent=session.to_client,
+        received=received,
+        sent=sent,
     )
 
 

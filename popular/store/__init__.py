@@ -1,0 +1,1 @@
+"""The storage side: `pserv`, `pcheckd` with `pcheck`, `pdeliver`, and the extended Maildir that they share."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from popular.messages import NULL_BYTE_IN_INPUT, SHUTDOWN
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import (
     DEFAULT_PORT,
@@ -31,13 +32,7 @@ from popular.protocol.xpop import BadMailboxName
 from popular.store.commandline import Parser, positive, whole
 from popular.store.datagrams import Server, bind
 from popular.store.maildir import MailboxError, Maildir
-from popular.store.messages import (
-    BAD_PACKET,
-    DIR_ACCESS_FAILED,
-    LOAD_UNKNOWN,
-    NULL_BYTE_IN_INPUT,
-    SHUTDOWN,
-)
+from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN
 from supervisor.load import LOADAVG, read_load
 from supervisor.log import Log
 from supervisor.messages import START, Message

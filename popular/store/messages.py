@@ -1,14 +1,13 @@
 """The log messages of the storage side (`pserv`'s mailboxes, `pcheckd`, `pdeliver`). A number is never reused.
 
-Numbers below 0200 are the manual's and keep its meaning.
+Numbers below 0200 are the manual's and keep its meaning. What the proxy says too stands in popular/messages.py.
 """
 
+from popular.messages import NULL_BYTE_IN_INPUT, SHUTDOWN
 from supervisor.messages import START, Message
 
 DIR_ACCESS_FAILED = Message(0x0006, "ADM", "dir_access_failed", "A mailbox, or one of its folders, cannot be used.")
 STAT_FAILED = Message(0x0009, "ADM", "stat_failed", "The size of a message cannot be found out; it is not listed.")
-NULL_BYTE_IN_INPUT = Message(0x0035, "ADM", "null_byte_in_input", "NUL from the network; it is dropped, unanswered.")
-SHUTDOWN = Message(0x0078, "INF", "shutdown", "pcheckd ends on a signal.")
 
 NOT_A_MESSAGE = Message(
     0x0400, "ADM", "not_a_message", "Something in a mailbox is not a regular file; it is not listed."

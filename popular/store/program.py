@@ -2,7 +2,7 @@
 
 import socket
 
-from popular.messages import SESSION_END
+from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
 from popular.store import messages
 from popular.store.endings import ENDINGS
@@ -52,9 +52,9 @@ DEBUG_OPTIONS = {
 MESSAGES = (
     *SUPERVISOR_MESSAGES,
     SESSION_END,
+    NULL_BYTE_IN_INPUT,
     messages.DIR_ACCESS_FAILED,
     messages.STAT_FAILED,
-    messages.NULL_BYTE_IN_INPUT,
     messages.NOT_A_MESSAGE,
     messages.SAME_UID,
     messages.FOLDER_MISSING,

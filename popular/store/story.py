@@ -4,9 +4,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from popular.messages import SESSION_END
+from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.store.listing import Note
-from popular.store.messages import BAD_REQUEST, NULL_BYTE_IN_INPUT
+from popular.store.messages import BAD_REQUEST
 from supervisor.workshop import Workshop
 
 if TYPE_CHECKING:

@@ -11,14 +11,13 @@ from typing import Any
 from supervisor.control.kinds import Dir, File, Id, Int, Kind, String, Time
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Desk
+from supervisor.table.tokens import MOST_TOKENS
 
 CHAPTER = "Runtime configuration: the show and set commands"
 BESIDE = "beside the manual"
 MOST_WORKERS = 1024
 HOUR = 60 * 60
 DAY = 24 * HOUR
-LARGEST_TABLE = 10_000_000
-"""More sessions than one host will hold."""
 
 Limits = Mapping[str, int]
 
@@ -77,7 +76,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
         Variable("rundir", Dir(), "The run directory (option --rundir).", read=lambda desk: desk.status.rundir),
         Variable(
             "sessionlimit",
-            Int(1, LARGEST_TABLE),
+            Int(1, MOST_TOKENS),
             "The highest value that maxsession may have (option --sessionlimit).",
             read=lambda desk: desk.limits["sessionlimit"],
         ),
@@ -122,7 +121,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
         ),
         Variable(
             "maxsession",
-            Int(1, LARGEST_TABLE),
+            Int(1, MOST_TOKENS),
             "How many sessions there may be at once, over all workers. It can only be increased, up to sessionlimit.",
             default=lambda limits: min(1000, limits["sessionlimit"]),
             check=_only_upwards,

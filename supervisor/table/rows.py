@@ -8,8 +8,8 @@ A cell: CRC-32 of what follows (in 8 octets), serial number (8 octets, nanosecon
 processes share), columns.
 """
 
-import time
 from collections.abc import Sequence
+from time import monotonic_ns
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -23,7 +23,7 @@ _MOST_LOOKS = 100
 class RowWriter:
     """Writes rows. One process at a time owns a row: who holds its token."""
 
-    __slots__ = ("_first", "_map", "_offset_cells", "_pack", "_row_size", "_serials", "_size")
+    __slots__ = ("_first", "_length", "_map", "_offset_cells", "_pack", "_row_size", "_serials", "_size")
 
     def __init__(self, layout: Layout, segment: memoryview) -> None:
         self._map = segment
@@ -33,16 +33,16 @@ class RowWriter:
         self._size = layout.cell_size
         self._offset_cells = layout.cell_size // 8
         self._pack = layout.cell_struct.pack
+        self._length = _SERIAL_AT + layout.cell_struct.size
 
     def write(self, row: int, state: int, pid: int, started: float, since: float, *columns: object) -> None:
         """Replaces the older of the two cells. `columns` are the program's, in order; text is cut to its width."""
         start = self._first + row * self._row_size
-        index = (start + _SERIAL_AT) >> 3
-        if self._serials[index] > self._serials[index + self._offset_cells]:
+        serials, index = self._serials, (start + _SERIAL_AT) >> 3
+        if serials[index] > serials[index + self._offset_cells]:
             start += self._size
-        checked = self._pack(time.monotonic_ns(), state, pid, started, since, *columns)
-        cell = crc32(checked).to_bytes(_SERIAL_AT, "little") + checked
-        self._map[start : start + len(cell)] = cell
+        checked = self._pack(monotonic_ns(), state, pid, started, since, *columns)
+        self._map[start : start + self._length] = crc32(checked).to_bytes(_SERIAL_AT, "little") + checked
 
 
 class Row(NamedTuple):

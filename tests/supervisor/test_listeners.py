@@ -1,12 +1,14 @@
-"""Listening sockets: one for each slot, all or none, and refusals that people understand."""
+"""Listening sockets: one for each place, all or none, refusals that people understand, and an end that loses nobody."""
 
+import errno
 import socket
+import threading
 
 import pytest
 
-from supervisor.control.language import Refused
-from supervisor.listeners import KEEPALIVE_IDLE_SECONDS, Listeners
+from supervisor.listeners import Listeners
 from supervisor.program import Listener
+from supervisor.sources import KEEPALIVE_IDLE_SECONDS, Binding
 from tests.system.site import LOOPBACK, free_port
 
 
@@ -15,71 +17,118 @@ def _listener(port: int, name: str = "v", address: str = LOOPBACK) -> Listener:
     return Listener(name, family, (address, port), False)
 
 
+def _open(listeners: Listeners, wanted: list[Listener], slots: int) -> str | None:
+    """Opens what is missing; the reason if it is refused."""
+    answers: list[str | None] = []
+    listeners.open(listeners.missing(wanted, slots), 50, answers.append)
+    (answer,) = answers
+    return answer
+
+
 def _refuses(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((LOOPBACK, port)) != 0
 
 
+def _accept_all(listening: socket.socket) -> list[socket.socket]:
+    accepted: list[socket.socket] = []
+    while True:
+        try:
+            accepted.append(listening.accept()[0])
+        except BlockingIOError:
+            return accepted
+
+
 def test_each_slot_has_its_own_queue() -> None:
     """Two slots, one port: clients wait in either; the queue of one slot is accepted from that slot's socket only."""
-    listeners, listener = Listeners(2), _listener(free_port())
-    listeners.open([listener], 50)
+    listeners, listener = Listeners(Binding()), _listener(free_port())
+    assert _open(listeners, [listener], 2) is None
     clients = [socket.create_connection(listener.address) for _ in range(40)]
     try:
-        accepted = []
-        for slot in range(2):
-            listening = listeners.of_slot(slot)[listener]
-            mine: list[socket.socket] = []
-            while True:
-                try:
-                    mine.append(listening.accept()[0])
-                except BlockingIOError:
-                    break
-            accepted.append(mine)
+        accepted = [_accept_all(listeners.of_slot(slot)[listener]) for slot in range(2)]
         assert sum(map(len, accepted)) == 40
         assert all(accepted)
         connection = accepted[0][0]
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == KEEPALIVE_IDLE_SECONDS
-        for mine in accepted:
-            for connection in mine:
-                connection.close()
+        for connection in [*accepted[0], *accepted[1]]:
+            connection.close()
     finally:
         for client in clients:
             client.close()
-        listeners.keep_only(())
+        listeners.let_go()
     assert _refuses(listener.address[1])
 
 
 def test_all_or_none() -> None:
     """One of three ports is taken: none is opened, those from before stay, and the text names what it is about."""
-    listeners, before = Listeners(2), _listener(free_port(), "before")
-    listeners.open([before], 5)
+    listeners, before = Listeners(Binding()), _listener(free_port(), "before")
+    assert _open(listeners, [before], 2) is None
     with socket.create_server((LOOPBACK, 0)) as taken:
-        wanted = [_listener(free_port(), "a"), _listener(taken.getsockname()[1], "b"), _listener(free_port(), "c")]
-        with pytest.raises(Refused, match=f"b: {LOOPBACK} port {taken.getsockname()[1]} is in use by another program"):
-            listeners.open(wanted, 5)
-    assert listeners.missing([before, *wanted]) == wanted
+        port = taken.getsockname()[1]
+        wanted = [_listener(free_port(), "a"), _listener(port, "b"), _listener(free_port(), "c")]
+        assert _open(listeners, wanted, 2) == f"b: {LOOPBACK} port {port} is in use by another program"
+    assert {place[0] for place in listeners.missing([before, *wanted], 2)} == set(wanted)
     assert all(_refuses(listener.address[1]) for listener in wanted)
     assert not _refuses(before.address[1])
-    listeners.keep_only([])
+    listeners.let_go()
 
 
 def test_an_address_that_is_not_ours_is_refused() -> None:
     """The text says that the address is another host's (192.0.2.1 is for documentation, RFC 5737)."""
-    with pytest.raises(Refused, match=r"192\.0\.2\.1 is not an address of this host"):
-        Listeners(1).open([_listener(free_port(), address="192.0.2.1")], 5)
+    reason = _open(Listeners(Binding()), [_listener(free_port(), address="192.0.2.1")], 1)
+    assert reason == "v: 192.0.2.1 is not an address of this host"
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this host has no IPv6")
-def test_any_is_both_families() -> None:
+@pytest.mark.parametrize("dual_stack", [True, False])
+def test_any_is_both_families(dual_stack: bool) -> None:
     """A dual-stack socket serves IPv4 and IPv6 clients on one port; one for IPv6 alone refuses IPv4."""
-    for dual_stack in (True, False):
-        listeners, port = Listeners(1), free_port()
-        listeners.open([Listener("v", socket.AF_INET6, ("::", port), dual_stack)], 5)
-        try:
-            socket.create_connection(("::1", port)).close()
-            assert _refuses(port) != dual_stack
-        finally:
-            listeners.keep_only([])
+    listeners, port = Listeners(Binding()), free_port()
+    assert _open(listeners, [Listener("v", socket.AF_INET6, ("::", port), dual_stack)], 1) is None
+    try:
+        socket.create_connection(("::1", port)).close()
+        assert _refuses(port) != dual_stack
+    finally:
+        listeners.let_go()
+
+
+def test_surplus_is_what_a_config_does_not_want() -> None:
+    """Listeners that are gone, and slots that are too many; what is wanted stays open."""
+    listeners, kept, gone = Listeners(Binding()), _listener(free_port(), "kept"), _listener(free_port(), "gone")
+    assert _open(listeners, [kept, gone], 3) is None
+
+    surplus = listeners.surplus([kept], 2)
+    listeners.close(surplus)
+
+    assert set(surplus) == {(kept, 2), (gone, 0), (gone, 1), (gone, 2)}
+    assert listeners.missing([kept], 2) == []
+    assert _refuses(gone.address[1])
+    assert not _refuses(kept.address[1])
+    listeners.let_go()
+
+
+def test_a_silenced_socket_begins_nothing_and_loses_nobody() -> None:
+    """Who is in the queue stays and can talk; who comes now gets no answer, and is refused when the socket is closed:
+    he tries again by himself, a second later at most.
+    """
+    listeners, listener = Listeners(Binding()), _listener(free_port())
+    assert _open(listeners, [listener], 1) is None
+    early = socket.create_connection(listener.address)
+    listeners.silence_all()
+
+    results: list[int] = []
+    with socket.socket() as late:
+        thread = threading.Thread(target=lambda: results.append(late.connect_ex(listener.address)))
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        (accepted,) = _accept_all(listeners.of_slot(0)[listener])
+        early.sendall(b"hello")
+        assert accepted.recv(10) == b"hello"
+        listeners.let_go()
+        thread.join(5)
+    assert results == [errno.ECONNREFUSED]
+    accepted.close()
+    early.close()

@@ -28,7 +28,7 @@ def test_modes_keep_strangers_out(tmp_path: Path) -> None:
 
 
 def test_two_instances_share_a_directory(tmp_path: Path) -> None:
-    """Both have a socket and a table of their own; `pproxy.ctrl` leads to the newest; one ends, the other stays."""
+    """Both have a socket and a table of their own; `pproxy.ctrl` leads to the newest, and back when it ends."""
     with Proxy(tmp_path) as first:
         old = first.rundir / f"pproxy.{first.pid}.ctrl"
         table = os.readlink(first.rundir / "pproxy.state")
@@ -46,7 +46,7 @@ def test_two_instances_share_a_directory(tmp_path: Path) -> None:
             first.said("shutdown all")
         finally:
             assert second.wait(10) == 0
-        os.symlink(old.name, first.rundir / "pproxy.ctrl")
+        assert os.readlink(first.rundir / "pproxy.ctrl") == old.name
         assert first.said("show pid").lines == [f"pid {first.pid}"]
         # The link to the table went with the newest, too.
         os.symlink(table, first.rundir / "pproxy.state")

@@ -1,0 +1,208 @@
+"""The pages of the commands that the supervisor does not run: their options and exit codes, and a few words."""
+
+from deploy.man.parts import Section, command, example, see_also, terms, text
+from metrics import pstatus
+from popular import demo
+from popular.pdm import ptestpdm
+from popular.protocol.mailcheck import Mail
+from popular.proxy.machine import Phase
+from popular.store import deliver, mailcheckd, pcheck
+from popular.store.machine import Phase as StorePhase
+from supervisor import ringd, signals
+from supervisor.control import client
+from supervisor.control.manual import escape
+
+
+def pcontrol_page() -> list[Section]:
+    prompt = text("At the prompt, help lists the sentences, /h explains the prompt itself, and Ctrl-D leaves.")
+    return [
+        *command(
+            client.options_parser(),
+            "pcontrol says sentences to a running pproxy or pserv: those of -c first, then those of the files. Data "
+            "goes to standard output, messages to standard error. After the first sentence that is refused it stops.",
+            "Without -c and FILE there is a prompt, with history and completion; if standard input is no terminal, "
+            "sentences are read from it.",
+        ),
+        ("PROMPT", prompt),
+        ("EXIT STATUS", terms(client.EXIT_CODES.items())),
+        (
+            "EXAMPLES",
+            example(
+                "pcontrol /etc/popular/pproxy.rc",
+                "pcontrol -c 'backend conf store1 state fake'",
+                "pcontrol --json -c sessions",
+            ),
+        ),
+        see_also("pproxy-control(7)", "pserv-control(7)", "pproxy(8)", "pserv(8)"),
+    ]
+
+
+def pstatus_page() -> list[Section]:
+    states = (("STATES OF A SESSION OF PPROXY", Phase), ("STATES OF A SESSION OF PSERV", StorePhase))
+    exits = [
+        (pstatus.EXIT_SHOWN, "shown"),
+        (pstatus.EXIT_UNREADABLE, "there is no state file, or it is none, or one of another version"),
+        (pstatus.EXIT_USAGE, "bad command line"),
+    ]
+    return [
+        *command(
+            pstatus.options(),
+            "pstatus prints what a running program writes into its state file: how many sessions there may be, the "
+            "workers and when they last showed life, the counters, and the table of living sessions. Free rows are "
+            "counted, not printed. It only reads; the program does not notice.",
+            "To keep a moment for later, copy the state file, and name the copy with -f. Ages are then counted from "
+            "the moment of the copy.",
+        ),
+        *((heading, "\n.br\n".join(escape(phase.phrase) for phase in phases)) for heading, phases in states),
+        ("EXIT STATUS", terms(exits)),
+        see_also("pproxy(8)", "pserv(8)", "pcontrol(1)"),
+    ]
+
+
+def pcheckd_page() -> list[Section]:
+    codes = [(mail.value, word) for mail, word in zip(Mail, MAIL_CODES, strict=True)]
+    exits = [
+        (0, "ended by a signal"),
+        (mailcheckd.EXIT_FAILED, "it could not start"),
+        (mailcheckd.EXIT_USAGE, "bad command line"),
+    ]
+    return [
+        *command(
+            mailcheckd.options(),
+            "pcheckd answers proxies by UDP whether a mailbox has mail, so that they need no connection for an empty "
+            "one. One packet is a question, one packet its answer.",
+            "It reads directories and nothing else. It answers whoever reaches its port: keep it for the proxies.",
+        ),
+        (
+            "PROTOCOL",
+            text("*M and a mailbox asks for mail, *L for the load. An answer is +OK and a text, or -ERR and a text.")
+            + "\n"
+            + terms(codes),
+        ),
+        ("SIGNALS", terms([("SIGHUP", "opens the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")])),
+        ("FILES", terms([("RUNDIR/pcheckd.pid", "process id of the first process")])),
+        ("EXIT STATUS", terms(exits)),
+        see_also("pcheck(1)", "pserv(8)", "pproxy(8)"),
+    ]
+
+
+MAIL_CODES = ("no mail", "only mail that was read already", "new mail", "the load is too high to look")
+
+
+def ringd_page() -> list[Section]:
+    exits = [
+        (0, "ended by a signal"),
+        (ringd.EXIT_FAILED, "it could not start"),
+        (ringd.EXIT_USAGE, "bad command line"),
+    ]
+    return [
+        *command(
+            ringd.options(),
+            "ringd opens listening sockets for pproxy(8) and pserv(8), also for ports below 1024, and keeps a copy of "
+            "each. It gives the same sockets to the next program of that user which asks for the address. So a program "
+            "can end, in whatever way, and another version of it start: clients that come in between wait, and none "
+            "is refused.",
+            "Start ringd first. A program uses it when RUNDIR/ringd.ctrl is there, or when it is told so by --ringd.",
+            "Two programs may hold the same sockets, and both accept from them: start the new one, then end the old "
+            "one with shutdown delayed. It does not matter whether the new one has as many workers.",
+            "Sockets that the configuration does not want any more (vserv del, state offline, set workers) are "
+            "emptied and closed. Those of a program that has ended are kept for the time of --keep; who still "
+            "waits in them then is cut off.",
+            "Only root and USER may connect. Started as root, ringd becomes USER and keeps the right to bind ports "
+            "below 1024, and nothing else. It accepts no connection of a client.",
+            "ringd itself can be ended and started again while the programs run: they give the new one their sockets. "
+            "What they have open goes on meanwhile; nothing new can be opened.",
+        ),
+        (
+            "SIGNALS",
+            terms([(signals.REOPEN.name, "opens the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")]),
+        ),
+        (
+            "FILES",
+            terms([(ringd.DEFAULT_SOCKET, "its socket, for USER only; the directory must be writable for USER")]),
+        ),
+        ("EXIT STATUS", terms(exits)),
+        (
+            "EXAMPLES",
+            text("Ports 110 and 995 for pproxy, which never runs as root; then another version of it:")
+            + "\n"
+            + example(
+                "ringd -d -u popular -p 110,995",
+                "su popular -s /bin/sh -c 'pproxy -d -c /etc/popular/pproxy.rc'",
+                "kill -s PWR `cat /var/run/popular/pproxy.pid`",
+                "su popular -s /bin/sh -c 'pproxy -d -c /etc/popular/pproxy.rc'",
+            ),
+        ),
+        see_also("pproxy(8)", "pserv(8)", "pcontrol(1)", "popular-log(7)"),
+    ]
+
+
+def pcheck_page() -> list[Section]:
+    exits = [
+        (pcheck.EXIT_OK, "the server answered; with -m: there is no mail"),
+        (pcheck.EXIT_MAIL, "with -m: there is mail"),
+        (pcheck.EXIT_FAILED, "no answer, a system error, or -ERR"),
+        (pcheck.EXIT_USAGE, "bad command line"),
+    ]
+    return [
+        *command(pcheck.options(), "pcheck asks a pcheckd(8) one question and prints the answer."),
+        ("EXIT STATUS", terms(exits)),
+        see_also("pcheckd(8)"),
+    ]
+
+
+def pdeliver_page() -> list[Section]:
+    exits = [
+        (deliver.EXIT_DELIVERED, "delivered: the mail is on the disk"),
+        (deliver.EXIT_OVER_QUOTA, "the mailbox is full"),
+        (deliver.EXIT_USAGE, "bad command line, or a mailbox name with forbidden characters"),
+        (deliver.EXIT_NO_MAIL, "no mail on standard input"),
+        (deliver.EXIT_TRY_AGAIN, "something is wrong here: the mail server should try again later"),
+    ]
+    return [
+        *command(
+            deliver.options(),
+            "pdeliver puts the mail on standard input into a mailbox, a directory below the mail root, and makes the "
+            "mailbox if it does not exist. A mail server calls it once for each mail and recipient.",
+            "The quota is checked before the delivery, without a lock: deliveries at the same time can overshoot.",
+        ),
+        ("EXIT STATUS", terms(exits)),
+        ("EXAMPLE", example("pdeliver -m /var/spool/popular -q 100 3/2d/joe.doe < mail")),
+        see_also("pserv(8)", "popular-log(7)"),
+    ]
+
+
+def ptestpdm_page() -> list[Section]:
+    exits = [
+        (ptestpdm.EXIT_ANSWERED, "all logins were answered, whether admitted or not"),
+        (ptestpdm.EXIT_FAILED, "a module could not be opened or could not answer, or a line is faulty"),
+        (ptestpdm.EXIT_USAGE, "bad command line"),
+    ]
+    return [
+        *command(
+            ptestpdm.options(),
+            "ptestpdm asks authentication modules what they make of logins, as pproxy(8) would, without a proxy. "
+            "Passwords are never printed.",
+        ),
+        ("EXIT STATUS", terms(exits)),
+        see_also("pproxy(8)", "pproxy-control(7)"),
+    ]
+
+
+def demo_page() -> list[Section]:
+    exits = [
+        (demo.EXIT_ENDED, "ended by a signal"),
+        (demo.EXIT_FAILED, "it could not start, or one of its programs ended unexpectedly"),
+        (2, "bad command line"),
+    ]
+    return [
+        *command(
+            demo.options(),
+            "popular-demo runs a storage server, its mail check and a proxy on 127.0.0.1, with two users: joe "
+            "(password joe) has mail, ann (password ann) has none. It prints what runs where and what to try.",
+            "Ctrl-C ends everything and removes what was made. A directory with files in it is refused.",
+        ),
+        ("EXIT STATUS", terms(exits)),
+        ("EXAMPLE", example("curl pop3://joe:joe@127.0.0.1:1110/1")),
+        see_also("pproxy(8)", "pcontrol(1)", "pstatus(1)"),
+    ]

@@ -1,0 +1,196 @@
+"""The connection to the client until it is joined with a backend: what it says goes to the owner, replies go to it.
+
+Replies that the client does not take wait here, and while one does, the client is not read: so what a session holds
+stays bounded, however much the client sends. TLS begins here too.
+"""
+
+import socket
+import ssl
+from typing import Protocol
+
+from popular.net.channel import Channel, TlsChannel
+from popular.proxy.story import debug_dialogue
+from supervisor.eventloop import READ, WRITE
+from supervisor.workshop import Workshop
+
+_READ_SIZE = 4096
+
+
+class Owner(Protocol):
+    """Who wants to know how it goes."""
+
+    sid: str
+
+    def client_says(self, data: bytes) -> None: ...
+
+    def client_ended(self) -> None:
+        """It will send nothing more, but may still read."""
+
+    def listens(self) -> bool:
+        """Whether the client is to be read at the moment."""
+
+    def tls_up(self) -> None: ...
+
+    def tls_failed(self, error: OSError) -> None: ...
+
+    def end(self, ending: str) -> None: ...
+
+
+class ClientLeg:
+    """One connection. `received` and `sent` count octets, `heard` is when the client last said something."""
+
+    __slots__ = (
+        "_owner",
+        "_shop",
+        "_waiting",
+        "channel",
+        "done",
+        "heard",
+        "last_ending",
+        "paused",
+        "received",
+        "sent",
+    )
+
+    def __init__(self, shop: Workshop, connection: socket.socket, owner: Owner) -> None:
+        self._shop = shop
+        self._owner = owner
+        self.channel = Channel(shop.loop, connection, self._ready)
+        self._waiting = b""
+        self.last_ending = ""
+        """Why the session ends as soon as the last reply has left."""
+        self.done = False
+        """The client sends nothing more."""
+        self.paused = False
+        """The client is not read: `mind` looks whether that has changed."""
+        self.heard = shop.clock.now
+        self.received = 0
+        self.sent = 0
+
+    def send(self, data: bytes) -> None:
+        """Sends a reply, or keeps what the client does not take now."""
+        if self._shop.log.options:
+            self._debug("server", data)
+        self.sent += len(data)
+        if self._waiting:
+            self._waiting += data
+            return
+        try:
+            taken = self.channel.send(data)
+        except OSError:
+            self._owner.end("client_reset")
+            return
+        if taken < len(data):
+            self._waiting = data[taken:]
+            self.mind()
+
+    def finish(self, ending: str) -> bool:
+        """Whether the session can end now; else it ends, for this reason, when the last reply has left."""
+        self.last_ending = ending
+        return not self._waiting
+
+    def mind(self) -> None:
+        """The client is read unless it is ahead of us: with replies not taken, or questions not answered."""
+        reads = not self._waiting and not self.done and self._owner.listens()
+        self.paused = not reads
+        self.channel.want((READ if reads else 0) | (WRITE if self._waiting else 0))
+
+    def resume(self) -> None:
+        """Reads the client again, if it may be read now."""
+        self.mind()
+        self._read_pending()
+
+    def hand_over(self) -> bytes:
+        """Leaves the channel to the relay, which reads it from now on; returns the replies that still wait."""
+        waiting, self._waiting = self._waiting, b""
+        self.paused = False
+        return waiting
+
+    def close(self, ending: str) -> None:
+        """Closes and lets go of the owner, so that a session that is over is free without the collector.
+
+        After QUIT nothing can be on the way from the client that would harm the last reply.
+        """
+        del self._owner
+        if ending == "quit":
+            self.channel.close()
+        else:
+            self.channel.close_kindly()
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE:
+            self._takes_more()
+        elif not self.done:
+            self._read()
+            if self.channel.tls:
+                self._read_pending()
+
+    def _read(self) -> None:
+        try:
+            data = self.channel.receive(_READ_SIZE)
+        except OSError:
+            self._owner.end("client_reset")
+            return
+        if data:
+            self.heard = self._shop.clock.now
+            self.received += len(data)
+            if self._shop.log.options:
+                self._debug("client", data)
+            self._owner.client_says(data)
+        elif data is not None:
+            self.done = True
+            self._owner.client_ended()
+
+    def _read_pending(self) -> None:
+        """What TLS has in hand makes no event."""
+        while self.channel.tls and self.channel.fd >= 0 and not self.paused and self._owner.listens():
+            if not self.channel.pending:
+                return
+            self._read()
+
+    def _takes_more(self) -> None:
+        try:
+            self._waiting = self._waiting[self.channel.send(self._waiting) :]
+        except OSError:
+            self._owner.end("client_reset")
+            return
+        if self._waiting:
+            return
+        if self.last_ending:
+            self._owner.end(self.last_ending)
+            return
+        self.resume()
+
+    def _debug(self, who: str, data: bytes) -> None:
+        if "POP" in self._shop.log.options:
+            debug_dialogue(self._shop.log, self._owner.sid, who, data)
+
+    # TLS
+
+    def start_tls(self, context: ssl.SSLContext) -> None:
+        """Begins the handshake; the answer is `tls_up` or `tls_failed`."""
+        self.channel.want(0)
+        self.paused = False
+        try:
+            if self._waiting:
+                raise OSError("the client did not take the reply to STLS")
+            self.channel = TlsChannel(self._shop.loop, self.channel.connection, context, self._shake_hands)
+        except OSError as error:
+            self._owner.tls_failed(error)
+            return
+        self.channel.want(READ)
+
+    def _shake_hands(self, _events: int) -> None:
+        assert isinstance(self.channel, TlsChannel)
+        try:
+            wanted = self.channel.handshake()
+        except OSError as error:
+            self._owner.tls_failed(error)
+            return
+        if wanted is not None:
+            self.channel.want(WRITE if wanted == "write" else READ)
+            return
+        self.channel.hand_to(self._ready)
+        self.channel.want(READ)
+        self._owner.tls_up()
+        self._read_pending()

@@ -1,0 +1,66 @@
+"""What the documents at the root say about the project is true."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from popular.proxy.program import PROGRAM
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+TREES = ("supervisor", "metrics", "popular", "deploy", "tests", ".ci")
+SUFFIXES = {".py", ".txt", ".md", ".toml", ".rc", ".c", ".1", ".7", ".8"}
+MADE_LATER = ("/", ".venv/", "popular-demo/")
+"""Beginnings of paths that are not the project's: the host's, and what `make` makes."""
+
+FILES = [path.relative_to(ROOT).as_posix() for tree in TREES for path in (ROOT / tree).rglob("*")]
+FILES += [path.name for path in ROOT.iterdir()]
+
+
+def paths(document: str) -> Iterator[str]:
+    """What stands in backticks, or as the target of a link, and looks like a path of ours; `{a,b}.py` is two."""
+    text = re.sub(r"^```.*?^```$", "", (ROOT / document).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`]+)`", text)
+    links = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    for word in [*links, *(word for span in spans for word in span.split())]:
+        is_path = "/" in word or Path(word).suffix in SUFFIXES
+        if is_path and re.fullmatch(r"[\w.*{},/-]+", word) and not word.startswith(MADE_LATER):
+            yield from braced(word.rstrip("/"))
+
+
+def braced(word: str) -> list[str]:
+    """Like the shell."""
+    head, brace, rest = word.partition("{")
+    choice, _, tail = rest.partition("}")
+    return [f"{head}{one}{tail}" for one in choice.split(",")] if brace else [word]
+
+
+def is_there(word: str) -> bool:
+    """From the root, or from the folder that the text is about: `control/facts.py`. A star is as in the shell."""
+    pattern = re.compile(r"(?:.*/)?" + re.escape(word).replace(r"\*", "[^/]*"))
+    return any(pattern.fullmatch(file) for file in FILES)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_is_named_exists(document: str) -> None:
+    """Paths in backticks and links."""
+    named = list(paths(document))
+    assert len(named) >= 5
+    assert [word for word in named if not is_there(word)] == []
+
+
+def test_what_is_not_there_is_noticed() -> None:
+    """A file that was moved, one of two in braces, and a folder that is gone."""
+    assert [word for word in braced("popular/proxy/{session,sessions}.py") if not is_there(word)] == [
+        "popular/proxy/sessions.py"
+    ]
+    assert not is_there("aster.py")
+    assert not is_there("tests/nowhere")
+
+
+def test_every_variable_is_on_the_page() -> None:
+    """The page that is in the repository explains each variable of pproxy."""
+    page = (ROOT / "deploy/man/pproxy-control.7").read_text("utf-8").replace("\\-", "-")
+    assert [row.name for row in PROGRAM.variables if f".TP\n\\fB{row.name}\\fR " not in page] == []

@@ -1,0 +1,96 @@
+"""ringd's keeper in the process of the test, and peers that talk to it, all on one loop."""
+
+import os
+import socket
+from pathlib import Path
+
+from supervisor.log import Log
+from supervisor.loop import Loop
+from supervisor.ringd import ports
+from supervisor.ringkeeper import Keeper, name_of
+from supervisor.ringlink import Link
+from supervisor.ringwire import Claim, Denied, Granted, Message
+from supervisor.sources import Address
+from tests.supervisor.turning import turn_until
+from tests.system.site import LOOPBACK, log_entries
+
+
+class Desk:
+    """A keeper at a socket of its own, and peers that talk to it."""
+
+    def __init__(self, loop: Loop, directory: Path, allowed: str = "1-65535", keep: float = 0.0) -> None:
+        self.loop = loop
+        self.path = directory / "ringd.ctrl"
+        self.logfile = directory / "ringd.log"
+        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+        self._control.bind(str(self.path))
+        self._control.listen()
+        log = Log("ringd", str(self.logfile))
+        self.keeper = Keeper(loop, log, self._control, os.getuid(), ports(allowed), keep)
+        self.peers: list[Peer] = []
+
+    def peer(self) -> "Peer":
+        """One more program."""
+        peer = Peer(self)
+        self.peers.append(peer)
+        return peer
+
+    def close(self) -> None:
+        for peer in self.peers:
+            peer.close()
+        self.keeper.close()
+        self._control.close()
+
+    def log(self, name: str) -> list[dict[str, str]]:
+        return [entry.fields for entry in log_entries(self.logfile) if entry.name == name]
+
+
+class Peer:
+    """A program that holds sockets."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._loop = desk.loop
+        self.end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.end.connect(str(desk.path))
+        self.lost: str | None = None
+        self.heard: list[tuple[Message, int]] = []
+        self.sockets: list[socket.socket] = []
+        self.link = Link(desk.loop, self.end, self._hear, self._lose)
+
+    def _hear(self, message: Message, sequence: int, sockets: list[socket.socket]) -> None:
+        self.heard.append((message, sequence))
+        self.sockets += sockets
+
+    def _lose(self, fault: str) -> None:
+        self.lost = fault
+
+    def claim(self, port: int, wanted: int = 1, backlog: int = 8) -> list[int]:
+        """The names of the sockets of a port on loopback, or none if they are denied."""
+        before, count = len(self.heard), len(self.sockets)
+        self.link.send(Claim(loopback(port), wanted, backlog), 7)
+        turn_until(self._loop, lambda: len(self.heard) > before and _is_last(self.heard[-1][0]))
+        return [name_of(one) for one in self.sockets[count:]]
+
+    def wait_for_loss(self) -> None:
+        turn_until(self._loop, lambda: self.lost is not None)
+
+    def close(self) -> None:
+        if not self.link.closed:
+            self.link.close()
+        for one in self.sockets:
+            one.close()
+        self.sockets = []
+
+
+def _is_last(message: Message) -> bool:
+    return isinstance(message, Denied) or message == Granted(0)
+
+
+def loopback(port: int) -> Address:
+    return Address(int(socket.AF_INET), (LOOPBACK, port), False)
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens."""
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0

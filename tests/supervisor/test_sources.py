@@ -1,0 +1,103 @@
+"""Sockets that are made deaf and hear again, with rights and without; and how they are dealt."""
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.sources import Address, copy, deal, hear_all, listen, silence, unsilence
+from tests.system.site import LOOPBACK
+
+_IP_MINTTL = 21
+FAMILIES = [
+    (Address(int(socket.AF_INET), (LOOPBACK, 0), False), LOOPBACK),
+    (Address(int(socket.AF_INET6), ("::", 0), True), LOOPBACK),
+    (Address(int(socket.AF_INET6), ("::", 0), True), "::1"),
+]
+
+
+def _connects(port: int, host: str) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as client:
+        client.settimeout(0.2)
+        try:
+            client.connect((host, port))
+        except TimeoutError:
+            return False
+    return True
+
+
+def _deaf_and_not_deaf(place: Address, host: str) -> None:
+    with listen(place, 10) as listening:
+        port = listening.getsockname()[1]
+        with socket.create_connection((host, port)) as early:
+            silence(listening)
+            assert not _connects(port, host)
+            accepted, _peer = listening.accept()
+            early.sendall(b"here")
+            accepted.settimeout(1)
+            assert accepted.recv(10) == b"here"
+            accepted.close()
+            unsilence(listening)
+            assert _connects(port, host)
+            unsilence(listening)
+
+
+def _run_as_nobody(call: Callable[[Address, str], None], place: Address, host: str) -> None:
+    os.setresuid(65534, 65534, 65534)
+    call(place, host)
+
+
+@pytest.mark.parametrize(("place", "host"), FAMILIES)
+def test_silence(place: Address, host: str) -> None:
+    """No new connection; who is in the queue is served; afterwards all is as before."""
+    _deaf_and_not_deaf(place, host)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(("place", "host"), FAMILIES)
+def test_silence_without_rights(place: Address, host: str) -> None:
+    """The same for a process with no capability at all, which may attach no filter on newer kernels."""
+    child = multiprocessing.get_context("fork").Process(
+        target=_run_as_nobody, args=(_deaf_and_not_deaf, place, host), daemon=True
+    )
+    child.start()
+    child.join(10)
+    assert child.exitcode == 0
+    child.close()
+
+
+def test_who_was_half_open_hears() -> None:
+    """What a connection inherits from a deaf socket is taken from it when it is accepted."""
+    with listen(FAMILIES[0][0], 10) as listening:
+        listening.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 60)
+        with socket.create_connection(listening.getsockname()):
+            accepted, _peer = listening.accept()
+            assert accepted.getsockopt(socket.IPPROTO_IP, _IP_MINTTL) == 60
+            hear_all(accepted)
+            assert accepted.getsockopt(socket.IPPROTO_IP, _IP_MINTTL) == 0
+            accepted.close()
+
+
+def test_copies_do_not_block() -> None:
+    """A copy leaves the mode of the socket alone, which all copies share."""
+    with listen(FAMILIES[0][0], 10) as listening, copy(listening) as other:
+        for one in (listening, other):
+            assert not os.get_blocking(one.fileno())
+            with pytest.raises(BlockingIOError):
+                one.accept()
+        assert os.fstat(one.fileno()).st_ino == os.fstat(listening.fileno()).st_ino
+        assert not other.get_inheritable()
+
+
+@given(st.lists(st.integers(), min_size=1, max_size=40, unique=True), st.integers(1, 40))
+def test_dealing(sockets: list[int], places: int) -> None:
+    """Each place has a socket, each socket a place, and no place has two more than another."""
+    hands = deal(sockets, places)
+    assert len(hands) == places
+    assert {one for hand in hands for one in hand} == set(sockets)
+    assert max(map(len, hands)) - min(map(len, hands)) <= 1
+    assert sum(map(len, hands)) == max(len(sockets), places)
