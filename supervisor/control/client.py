@@ -2,10 +2,11 @@
 
 Sentences come from `-c`, from files, from standard input, or from a prompt (`prompt.py`). Data goes to standard
 output, messages to standard error. Exit codes stand in `EXIT_CODES`; after the first sentence that is refused nothing
-more is said, unless `--ignore-errors` is given.
+more is said, unless `--ignore-errors` is given. `--wait` stays until the program is gone.
 """
 
 import argparse
+import json
 import os
 import socket
 import sys
@@ -30,11 +31,13 @@ EXIT_CODES = {
     EXIT_REFUSED: "a sentence was refused",
     EXIT_USAGE: "wrong options, or a file that cannot be read",
     EXIT_NO_CONNECTION: "no connection to the program, or it was lost",
-    EXIT_TIMED_OUT: "no answer in time",
+    EXIT_TIMED_OUT: "no answer in time, or, with --wait, not gone in time",
 }
 
 _DEFAULT_TIMEOUT_SECONDS = 90.0
 _PIECE = 65536
+_LOOK_SECONDS = 0.25
+"""How often --wait looks how many sessions are left."""
 
 
 class NoConnection(Exception):
@@ -167,6 +170,26 @@ def run(speaker: Speaker, sentences: Iterable[Said], ignore_errors: bool) -> int
     return code
 
 
+def wait_for_end(connection: Connection, timeout_seconds: float, quiet: bool) -> int:
+    """Prints how many sessions are left whenever that changes, until the program is gone; returns the exit code.
+
+    The program keeps its connections as long as it lives, so the loss of ours tells its end, whoever follows it.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    shown = None
+    try:
+        while time.monotonic() < deadline:
+            answer = connection.say("json sessions")
+            left = len(json.loads(answer.lines[0]))
+            if left != shown and not quiet:
+                print(f"{left} sessions left", flush=True)
+            shown = left
+            time.sleep(_LOOK_SECONDS)
+    except NoConnection:
+        return EXIT_DONE
+    raise TimedOut(f"{connection.path}: the program is still there after {timeout_seconds:g} s")
+
+
 def options_parser() -> argparse.ArgumentParser:
     """The options; the manual page is made from this parser."""
     codes = "; ".join(f"{code}: {text}" for code, text in EXIT_CODES.items())
@@ -187,8 +210,10 @@ def options_parser() -> argparse.ArgumentParser:
     add("-v", "--verbose", action="store_true", help="print each sentence and its status text too")
     add("-i", "--ignore-errors", action="store_true", help="go on after a sentence that is refused")
     add("--json", action="store_true", help="data as JSON, one line a sentence")
+    add("-w", "--wait", action="store_true",
+        help="then wait until the program is gone, and print how many sessions are left")  # fmt: skip
     add("--timeout", metavar="SECONDS", type=_seconds, default=_DEFAULT_TIMEOUT_SECONDS,
-        help="longest wait for an answer (default: %(default)g)")  # fmt: skip
+        help="longest wait for an answer, and of --wait (default: %(default)g)")  # fmt: skip
     add("--version", action="version", version=f"%(prog)s {version('popular-pop3')}")
     add("files", metavar="FILE", nargs="*", help="file of sentences, - for standard input; # begins a comment line")
     return parser
@@ -222,7 +247,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 from supervisor.control.prompt import converse
 
                 return converse(connection, speaker)
-            return run(speaker, _all_sentences(options), options.ignore_errors)
+            code = run(speaker, _all_sentences(options), options.ignore_errors)
+            if options.wait and code == EXIT_DONE:
+                code = wait_for_end(connection, options.timeout, options.quiet)
+            return code
         finally:
             connection.close()
     except (NoConnection, TimedOut) as error:

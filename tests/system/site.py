@@ -26,6 +26,7 @@ import pytest
 
 from supervisor.control.framing import Answer, ReplyReader, encode_request
 from supervisor.table.segment import View
+from tests.bench import processes
 from tests.system.dovecot import Dovecot
 from tests.system.wire import (
     LOOPBACK,
@@ -160,6 +161,7 @@ class Proxy:
         self._segment: Path | None = None
         self._log = _LogReader(self.logfile)
         self._killed = False
+        self._orphans: list[int] = []
         self.pid = 0
 
     def __enter__(self) -> "Proxy":
@@ -192,7 +194,8 @@ class Proxy:
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, f"{self.name} ended: {self.stderr.read_text()!r}"
         try:
-            return self.control("workers").ok and bool(self.workers())
+            # Another one may have the link of this run directory still.
+            return self.said("show pid").lines == [f"pid {self.pid}"] and bool(self.workers())
         except (OSError, ValueError):
             return False
 
@@ -277,6 +280,14 @@ class Proxy:
         wait_until(lambda: not any(map(_lives, pids)), f"no worker is left of {pids}")
         self.assert_nothing_is_left()
 
+    def kill_master(self) -> list[int]:
+        """kill -9 of the master alone. Gives its workers, which are left to go by themselves."""
+        self._orphans = processes.tree(self.pid)[1:]
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        self._killed = True
+        return self._orphans
+
     def assert_nothing_is_left(self) -> None:
         """No socket, lock, pid file, state link or shared memory; and no line of level BUG in the log."""
         left = sorted(path.name for path in self.rundir.iterdir())
@@ -288,9 +299,9 @@ class Proxy:
         """After a failure: ends all its processes, whatever they do, and removes its shared memory."""
         self._killed = True
         self._find_segment()
-        pids = [self.pid]
+        pids = [self.pid, *self._orphans]
         with contextlib.suppress(OSError, ValueError):
-            pids += self.workers()
+            pids += [] if self._orphans else self.workers()
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

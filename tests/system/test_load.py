@@ -1,4 +1,4 @@
-"""The load guard: at maxlocalload nobody is accepted, and who waited is served when it clears."""
+"""The load guard: at maxlocalload or maxpressure nobody is accepted, and who waited is served when it clears."""
 
 from pathlib import Path
 
@@ -98,6 +98,60 @@ def test_a_load_that_cannot_be_read_is_no_load(tmp_path: Path) -> None:
             with PopClient(port) as client:
                 assert _is_served(client, 5)
         assert proxy.log("load_state") == []
+
+
+class Pressure(Load):
+    """The file that the proxy takes for cpu.pressure: ten seconds' average and two longer ones, which do not count."""
+
+    def set(self, value: str) -> None:
+        fresh = self.path.with_suffix(".new")
+        lines = [f"{kind} avg10={now} avg60=99.00 avg300=99.00 total=1" for kind, now in (("some", value), ("full", 0))]
+        fresh.write_text("\n".join(lines) + "\n")
+        fresh.replace(self.path)
+
+
+def test_at_the_limit_of_pressure_clients_wait(tmp_path: Path, load: Load) -> None:
+    """The same machine for maxpressure, in per cent: OK → WARN → MAX → WARN → OK. While one of the two is at its limit
+    nobody is accepted; a limit of 0 opens at once.
+    """
+    port = free_port()
+    pressure = Pressure(tmp_path / "cpu.pressure")
+    rc = ["set maxlocalload 5", "set maxpressure 50", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    options = ["--load-file", str(load.path), "--pressure-file", str(pressure.path)]
+    with Proxy(tmp_path, rc, options=options) as proxy:
+
+        def told() -> list[tuple[str, str]]:
+            entries = [entry for entry in proxy.log("load_state") if "pressure" in entry.fields]
+            assert all((entry.number, entry.fields["maxpressure"]) == ("0172", "50") for entry in entries)
+            return [(entry.fields["state"], entry.fields["pressure"]) for entry in entries]
+
+        pressure.set("45.00")
+        wait_until(lambda: told() == [("WARN", "45.0")], "WARN at 90 %")
+        with PopClient(port) as client:
+            assert _is_served(client, 5), "at WARN everybody is served"
+        pressure.set("50.00")
+        wait_until(lambda: told()[-1] == ("MAX", "50.0"), "MAX at 100 %")
+        gauges = proxy.state().gauges()
+        assert (gauges["load_state"], gauges["pressure_hundredths"]) == (2, 5000)
+        load.set("7.00")
+        wait_until(lambda: len(proxy.log("load_state")) == 3, "the load is at its limit, too")
+        with PopClient(port) as waiting:
+            pressure.set("41.00")
+            wait_until(lambda: told()[-1] == ("WARN", "41.0"), "WARN below 90 %")
+            assert proxy.state().gauges()["load_state"] == 2
+            assert not _is_served(waiting, 0.7), "the load is still too high"
+            load.set("0.00")
+            assert _is_served(waiting, 5)
+        pressure.set("88.00")
+        wait_until(lambda: told()[-1] == ("MAX", "88.0"), "MAX again")
+        with PopClient(port) as waiting:
+            assert not _is_served(waiting, 0.7)
+            proxy.said("set maxpressure 0")
+            assert _is_served(waiting, 1.0)
+        pressure.path.unlink()
+        proxy.said("set maxpressure 50")
+        with PopClient(port) as client:
+            assert _is_served(client, 5), "what cannot be read is no pressure"
 
 
 def test_the_number_of_sessions_is_warned_of(tmp_path: Path) -> None:

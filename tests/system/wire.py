@@ -253,7 +253,7 @@ def _serve_pop3(peer: Peer, mails: Sequence[bytes], password: bytes | None) -> N
 
 
 def _transaction(peer: Peer, mails: Sequence[bytes]) -> None:
-    for line in _commands(peer):
+    for line in commands(peer):
         verb, _, argument = line.partition(b" ")
         match verb.upper():
             case b"QUIT":
@@ -268,7 +268,7 @@ def _transaction(peer: Peer, mails: Sequence[bytes]) -> None:
                 peer.say(b"+OK\r\n")
 
 
-def _commands(peer: Peer) -> Iterator[bytes]:
+def commands(peer: Peer) -> Iterator[bytes]:
     """The client's lines until it closes."""
     while b"\n" in peer.heard or peer._more():
         while b"\n" in peer.heard:
