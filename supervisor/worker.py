@@ -102,8 +102,10 @@ class Worker:
         self._heartbeat_cell = 3
         self._listeners = dict(inheritance.listeners)
         self._lent: dict[Listener, socket.socket] = {}
-        self._retired: dict[Listener, Service] = {}
-        """Listeners that the config wants no more, with the service for those who still wait in their queues."""
+        self._retired: dict[socket.socket, Service] = {}
+        """Sockets that the config wants no more, with the service for those who still wait in their queues."""
+        self._emptying: list[tuple[Listener, socket.socket]] = []
+        """Sockets that are given back, and closed when nobody waits in their queues."""
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
         self._service: Service
@@ -172,7 +174,7 @@ class Worker:
         hear_all(connection)
         if peer[0].startswith(MAPPED_IPV4):
             peer = (peer[0].removeprefix(MAPPED_IPV4), peer[1])
-        self._retired.get(listener, self._service).serve(token, connection, peer, listener.name)
+        self._retired.get(listening, self._service).serve(token, connection, peer, listener.name)
         self._hand[0] = 0
         return True
 
@@ -187,7 +189,7 @@ class Worker:
     def _feed(self, _events: int) -> None:
         self._loop.unwatch(self._token_pipe.read_end)
         self._starved = False
-        self._arm()
+        self._resume()
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors or memory: to try again at once would only burn the processor."""
@@ -198,22 +200,47 @@ class Worker:
 
     def _go_on(self) -> None:
         self._pausing = False
-        self._arm()
+        self._resume()
 
     def _allow(self, allowed: bool) -> None:
         self._allowed = allowed
+        self._resume()
+
+    def _resume(self) -> None:
         self._arm()
+        self._empty_queues()
 
     def _let_go(self, listener: Listener, empty: bool) -> None:
-        """Gives a listening socket back, after accepting who waits in its queue if that is wanted and allowed."""
-        listening = self._listeners[listener]
-        family = int(listening.family)
-        while empty and self._allowed and not self._pausing and self._accept(listener, listening, family):
-            pass
+        """Gives a listening socket back; `empty`: but first accept who waits in its queue (`_empty_queues`)."""
+        listening = self._listeners.pop(listener)
         if self._armed:
             self._loop.unwatch(listening.fileno())
+        if empty:
+            self._emptying.append((listener, listening))
+        else:
+            self._shut(listening)
+
+    def _empty_queues(self) -> None:
+        """Accepts who waits at the sockets that are given back, then closes them.
+
+        Without a token, or at too high a load, that has to wait; our copy keeps the queue, whatever the master closes.
+        """
+        for listener, listening in list(self._emptying):
+            family = int(listening.family)
+            while self._allowed and not self._pausing and self._accept(listener, listening, family):
+                pass
+            if self._starved or self._pausing or not self._allowed:
+                return
+            self._emptying.remove((listener, listening))
+            self._shut(listening)
+        if self._leaving:
+            self._go_if_done()
+
+    def _shut(self, listening: socket.socket) -> None:
         listening.close()
-        del self._listeners[listener]
+        old = self._retired.pop(listening, None)
+        if old is not None and old not in self._retired.values():
+            old.retire()
 
     # The lifeline
 
@@ -309,7 +336,7 @@ class Worker:
         """Takes the new ones; those that are wanted no more are served on, as they were, until the master's Close."""
         wanted = set(self._program.listeners(self._config))
         retired = [listener for listener in self._listeners if listener._replace(spare=0) not in wanted]
-        self._retired = dict.fromkeys(retired, old)
+        self._retired |= {self._listeners[listener]: old for listener in retired}
         if not retired:
             old.retire()
         self._listeners |= self._lent
@@ -322,9 +349,7 @@ class Worker:
         for listener in listeners:
             if listener in self._listeners:
                 self._let_go(listener, empty=True)
-        for old in set(self._retired.values()):
-            old.retire()
-        self._retired = {}
+        self._empty_queues()
         self._tell(lifeline.ListenersClosed(generation))
 
     def _abort(self) -> None:
@@ -345,9 +370,10 @@ class Worker:
     # Leaving
 
     def _leave(self, empty: bool) -> None:
-        """Accepts nothing more, finishes the sessions, then goes."""
+        """Accepts nobody but who waits, finishes the sessions, then goes."""
         for listener in list(self._listeners):
             self._let_go(listener, empty)
+        self._empty_queues()
         self._leaving = True
         self._arm()
         self._tell(lifeline.Closed())
@@ -358,14 +384,19 @@ class Worker:
         """Ends who loses least at once, leaves transfers a little time, and lets a QUIT have its reply."""
         waited = time.monotonic() - self._ending_since if self._ending_since else 0.0
         self._ending_since = self._ending_since or time.monotonic()
+        for _listener, listening in self._emptying:
+            self._shut(listening)
+        self._emptying = []
         for session in sorted(self._shop.sessions.values(), key=lambda session: session.standing()):
             if waited >= PATIENCE_SECONDS[session.standing()]:
                 session.end("shutdown")
         if self._shop.sessions:
             self._loop.call_later(ENDING_STEP_SECONDS, self._end_sessions)
+        elif self._leaving:
+            self._go_if_done()
 
     def _go_if_done(self) -> None:
-        if not self._shop.sessions:
+        if not self._shop.sessions and not self._emptying:
             self._loop.call_soon(self._loop.stop)
 
     def _orphaned(self) -> None:
@@ -375,6 +406,7 @@ class Worker:
             self._loop.remove_writer(self._lifeline.socket)
             self._lifeline.close()
             self._lifeline = None
+            self._allowed = True  # nobody would tell us that the load has gone down
             self._leave(empty=True)
 
     def _end_at_once(self) -> None:

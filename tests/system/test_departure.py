@@ -205,3 +205,21 @@ def test_pcontrol_does_not_wait_for_ever(tmp_path: Path) -> None:
         assert quiet.returncode == 4
         assert client.ask("QUIT").startswith(b"+OK")
         assert proxy.process.wait(5) == 0
+
+
+def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
+    """At maxsession, who waits in the queues is let in as others leave; at the deadline all of them go too."""
+    port = free_port()
+    rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, options=["-n", "2"]) as proxy, contextlib.ExitStack() as clients:
+        inside = [clients.enter_context(PopClient(port)) for _ in range(2)]
+        for client in inside:
+            client.greeted()
+        waiting = [clients.enter_context(PopClient(port)) for _ in range(10)]
+        proxy.said("shutdown delayed deadline 2s")
+        assert inside[0].ask("QUIT").startswith(b"+OK")
+        began = time.monotonic()
+        heard = [client.rest() for client in waiting]
+        assert time.monotonic() - began < 3
+        assert sum(greeting.startswith(b"+OK") for greeting in heard) == 1, "there was room for one"
+        assert proxy.process.wait(2) == 0

@@ -123,20 +123,23 @@ def test_raising_maxsession_lets_in_who_waits(tmp_path: Path) -> None:
 
 def test_a_full_proxy_is_reconfigured_like_any_other(tmp_path: Path) -> None:
     """With all tokens taken and clients waiting: a virtual server is taken offline, another is made, and no worker is
-    lost over it, nor any session.
+    lost over it, nor any session, nor who waits.
     """
     port, other = free_port(), free_port()
     rc = [f"vserv conf v iface 127.0.0.1 port {port} state online", f"vserv conf w iface 127.0.0.1 port {other}"]
     with Proxy(tmp_path, rc, options=["-n", "4"]) as proxy, contextlib.ExitStack() as clients:
         inside = [clients.enter_context(PopClient(port)) for _ in range(4)]
         assert all(client.greeted().startswith(b"+OK") for client in inside)
-        assert _is_waiting(clients.enter_context(PopClient(port)))
+        waiting = clients.enter_context(PopClient(port))
+        assert _is_waiting(waiting)
         workers = proxy.workers()
         proxy.said("vserv conf w state online")
         proxy.said("vserv conf v state offline")
         assert proxy.workers() == workers
         assert all(client.ask("NOOP").startswith((b"+OK", b"-ERR")) for client in inside)
         inside[0].close()
+        assert waiting.line().startswith(b"+OK")
+        waiting.close()
         with PopClient(other) as client:
             assert client.line().startswith(b"+OK")
 

@@ -87,6 +87,23 @@ def test_a_worker_that_is_born_at_the_limit_waits_too(tmp_path: Path, load: Load
             assert _is_served(client, 1.0)
 
 
+def test_who_waits_at_a_worker_too_many(tmp_path: Path, load: Load) -> None:
+    """A worker that is taken away while the load is too high: its clients wait on, and are served when that is over."""
+    port = free_port()
+    rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, workers=4, options=["--load-file", str(load.path)]) as proxy:
+        load.set("99.00")
+        wait_until(lambda: _states(proxy) == [("MAX", "99.0")], "MAX")
+        clients = [PopClient(port) for _ in range(20)]
+        proxy.said("set workers 1")
+        assert not any(_is_served(client, 0.01) for client in clients)
+        load.set("1.00")
+        assert all(_is_served(client, 5) for client in clients)
+        for client in clients:
+            client.close()
+        wait_until(lambda: len(proxy.workers()) == 1, "they leave with their last session")
+
+
 def test_a_load_that_cannot_be_read_is_no_load(tmp_path: Path) -> None:
     """Where there is no such file, or something else is in it, nobody is kept out."""
     port = free_port()

@@ -4,18 +4,20 @@ Planned changes: nobody is refused, reset or cut, and every octet is right. Acci
 process was serving are lost, and as many as it says. Each test prints how its clients fared.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.bench import processes
 from tests.system import storm
-from tests.system.site import PopClient, Proxy, free_port, program, wait_until
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 
 class Site:
@@ -231,3 +233,36 @@ def test_a_killed_master(site: Site) -> None:
             wait_until(lambda: not _lives(keeper), "the last one leaves")
             assert _told(clients.fared, "kill -9 of the master, with a successor").spotless()
             _is_whole(second)
+
+
+def _greeting(client: PopClient) -> bytes:
+    """What the client heard, or nothing if it was lost. It leaves at once, so that there is room for the next."""
+    try:
+        with client:
+            return client.line()
+    except (OSError, AssertionError):
+        return b""
+
+
+@pytest.mark.parametrize(
+    "sentence", ["set workers 1", "workers recycle", "shutdown delayed", "vserv conf v state offline"]
+)
+def test_who_waits_at_a_full_proxy(tmp_path: Path, sentence: str) -> None:
+    """maxsession is reached and clients wait in the queues of all workers when workers go: each of them is served, once
+    there is room.
+    """
+    port = free_port()
+    rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc, workers=4, options=["-n", "8"]) as proxy, contextlib.ExitStack() as clients:
+        inside = [clients.enter_context(PopClient(port)) for _ in range(8)]
+        for client in inside:
+            client.greeted()
+        waiting = [clients.enter_context(PopClient(port)) for _ in range(40)]
+        proxy.said(sentence)
+        for client in inside:
+            client.close()
+        with ThreadPoolExecutor(len(waiting)) as threads:
+            greetings = list(threads.map(_greeting, waiting))
+        assert [greeting[:3] for greeting in greetings] == [b"+OK"] * len(waiting)
+        if sentence == "shutdown delayed":
+            assert proxy.process.wait(5) == 0
