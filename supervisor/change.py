@@ -24,13 +24,11 @@ from supervisor.listeners import Listeners
 from supervisor.loop import Loop, Timer
 from supervisor.pool import Pool, Worker
 from supervisor.program import Program
-from supervisor.sources import Place
+from supervisor.sources import HALF_OPEN_SECONDS, Place
 
 PREPARE_SECONDS = 60.0
 """A module may read a large file."""
 COMMIT_SECONDS = 10.0
-HALF_OPEN_SECONDS = 0.3
-"""How long a handshake that is half done may take before a silenced queue is emptied for the last time."""
 
 Done = Callable[[str | None], None]
 """Called once at the end: None, or why nothing was changed."""

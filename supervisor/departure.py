@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from supervisor import messages
-from supervisor.change import HALF_OPEN_SECONDS
 from supervisor.clerk import Answer
 from supervisor.control.outcome import Shutdown
 from supervisor.lifeline import EndSessions
@@ -22,6 +21,7 @@ from supervisor.listeners import Listeners
 from supervisor.log import Log
 from supervisor.loop import Loop, Timer
 from supervisor.pool import Pool, Worker
+from supervisor.sources import HALF_OPEN_SECONDS
 
 PATIENCE_SECONDS = 10.0
 """How long workers that were told to end at once may take before they are killed."""

@@ -19,6 +19,11 @@ class Listeners:
         self._source = source
         self._sockets: dict[Place, list[socket.socket]] = {}
 
+    @property
+    def shared(self) -> bool:
+        """Whether somebody else may hold, and accept from, the same sockets."""
+        return self._source.shared
+
     def missing(self, wanted: Sequence[Listener], slots: int) -> list[Place]:
         """The places of a configuration that have no sockets yet."""
         places = ((listener, slot) for listener in wanted for slot in range(slots))

@@ -145,6 +145,7 @@ class Master:
             slot,
             lifeline,
             self._listeners.of_slot(slot, self._wanted_places()),
+            self._listeners.shared,
             self._guard.accepting,
         )
 

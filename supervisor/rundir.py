@@ -37,6 +37,7 @@ class RunDirectory:
         self.path = path
         self.name = name
         self.control_path: Path | None = None
+        self._pid_file_inode = 0
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._alone():
@@ -135,6 +136,7 @@ class RunDirectory:
         self._publish(f"{self.name}.state", str(segment.path_of(self.segment_name)))
         fresh = self.path / f".{self.name}.pid.{os.getpid()}.{self.instance}"
         fresh.write_text(f"{os.getpid()}\n")
+        self._pid_file_inode = fresh.stat().st_ino
         fresh.replace(self.path / f"{self.name}.pid")
 
     def _publish(self, name: str, target: str) -> None:
@@ -150,8 +152,9 @@ class RunDirectory:
             self.control_path.unlink(missing_ok=True)
             self._hand_on(f"{self.name}.ctrl", self.control_path.name, self._living_sockets())
             self.control_path = None
+        # By its inode, not by what it says: in containers every master's pid is 1.
         pid_file = self.path / f"{self.name}.pid"
-        if pid_file.exists() and pid_file.read_text().strip() == str(os.getpid()):
+        if pid_file.exists() and pid_file.stat().st_ino == self._pid_file_inode:
             pid_file.unlink(missing_ok=True)
 
     def withdraw_all(self) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # ringd imports this file, and is to load as little as possib
     from supervisor.program import Listener
 
 KEEPALIVE_IDLE_SECONDS = 120
+HALF_OPEN_SECONDS = 0.3
+"""How long a handshake that is half done may take before a silenced queue is emptied for the last time."""
 USER_TIMEOUT_MS = 120_000
 """How long sent data may stay unacknowledged (RFC 5482). Both are inherited by accepted connections."""
 

@@ -26,7 +26,7 @@ from supervisor.eventloop import READ, EventLoop
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.program import Listener, Program, Service
-from supervisor.sources import hear_all
+from supervisor.sources import HALF_OPEN_SECONDS, hear_all, silence
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.workshop import Standing, Workshop
@@ -61,6 +61,8 @@ class Inheritance:
     slot: int
     lifeline: socket.socket
     listeners: dict[Listener, socket.socket]
+    shared: bool
+    """Whether the sockets outlive this program, so that it must not silence them."""
     accepting: bool
 
 
@@ -109,6 +111,7 @@ class Worker:
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
         self._service: Service
+        self._shared = inheritance.shared
         self._allowed = inheritance.accepting
         self._leaving = False
         self._starved = False
@@ -407,7 +410,12 @@ class Worker:
             self._lifeline.close()
             self._lifeline = None
             self._allowed = True  # nobody would tell us that the load has gone down
-            self._leave(empty=True)
+            if self._shared:
+                self._leave(empty=False)  # who waits is the next program's client
+                return
+            for listening in self._listeners.values():
+                silence(listening)
+            self._loop.call_later(HALF_OPEN_SECONDS, self._leave, True)
 
     def _end_at_once(self) -> None:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""

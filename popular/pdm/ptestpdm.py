@@ -73,7 +73,11 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"ptestpdm {_version()}")
     parser.add_argument("--debug", action="store_true", help="show what each module answers, and how long it takes")
     parser.add_argument(
-        "-d", "--dir", type=Path, default=loader.OWN_DIRECTORY, help="where the modules are (default: %(default)s)"
+        "-d",
+        "--dir",
+        type=Path,
+        default=loader.OWN_DIRECTORY,
+        help="where the modules are (default: those that come with the proxy)",
     )
     parser.add_argument("commands", metavar="COMMAND-FILE", help="one module a line: ID MODULE-NAME [ARG]...")
     parser.add_argument("data", metavar="DATA-FILE", help=f"one login a line: {_DATA}")
