@@ -248,6 +248,11 @@ class Master:
         self._log(messages.GOT_TERM_SIGNAL, signal=number.name)
         self.shut_down(signals.SHUTDOWNS[number])
 
+    def take_up_logfile(self) -> None:
+        """At the end of the start: a `set logfile` of the rc file counts from here on, not only at the next SIGHUP."""
+        if self._changes.running.variables["logfile"] != self._log.path:
+            self.reopen_log()
+
     def reopen_log(self) -> None:
         path = self._changes.running.variables["logfile"]
         try:

@@ -1,10 +1,13 @@
 """The run directory: lock, pid file, control socket, state file.
 
-    NAME.N.lock      held (flock) as long as the instance or any of its workers lives; N tells instances apart
+    NAME.N.lock      the master's pid; held (flock) as long as the instance or any of its workers lives; N tells
+                     instances apart
     NAME.PID.ctrl    the control socket; a second living instance with that pid (containers) gets NAME.PID-2.ctrl
     NAME.ctrl        link to the newest control socket
-    NAME.pid         pid of the newest instance
+    NAME.pid         link to the newest instance's lock
     NAME.state       link to the newest instance's session table
+
+When the newest instance ends, the three links lead to the next one that lives.
 
 What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock
 that cannot be had and a socket that answers are alive.
@@ -19,6 +22,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from supervisor.table import segment
 
@@ -37,11 +41,12 @@ class RunDirectory:
         self.path = path
         self.name = name
         self.control_path: Path | None = None
-        self._pid_file_inode = 0
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._alone():
                 self.lock_fd, self.instance = self._take_lock()
+                os.ftruncate(self.lock_fd, 0)
+                os.write(self.lock_fd, f"{os.getpid()}\n".encode())
                 self._remove_orphans()
         except OSError as error:
             raise CannotStart(f"run directory {path}: {error.strerror or error}") from None
@@ -127,17 +132,19 @@ class RunDirectory:
         raise OSError("no free name")
 
     def give_to(self, user: pwd.struct_passwd) -> None:
-        """Makes the directory and the lock the user's, before root is given up."""
+        """Makes the directory and the lock the user's, before root is given up. Raises CannotStart.
+
+        Not while another user's instance lives in it: that one could not use its own directory any more.
+        """
+        if self.path.stat().st_uid != user.pw_uid and self._neighbours():
+            raise CannotStart(f"run directory {self.path} is in use by an instance of another user than {user.pw_name}")
         os.chown(self.path, user.pw_uid, user.pw_gid)
         os.fchown(self.lock_fd, user.pw_uid, user.pw_gid)
 
     def publish_state(self) -> None:
-        """Leads readers to the table, and writes the pid file."""
+        """Leads readers to the table and to the pid."""
         self._publish(f"{self.name}.state", str(segment.path_of(self.segment_name)))
-        fresh = self.path / f".{self.name}.pid.{os.getpid()}.{self.instance}"
-        fresh.write_text(f"{os.getpid()}\n")
-        self._pid_file_inode = fresh.stat().st_ino
-        fresh.replace(self.path / f"{self.name}.pid")
+        self._publish(f"{self.name}.pid", self._lock_path(self.instance).name)
 
     def _publish(self, name: str, target: str) -> None:
         """Points a link somewhere else, at one stroke."""
@@ -147,40 +154,76 @@ class RunDirectory:
         fresh.replace(self.path / name)
 
     def withdraw_control(self) -> None:
-        """Removes the control socket; the link leads to another living instance, if there is one."""
+        """Removes the control socket; the links lead to another living instance, if there is one."""
+        heir = self._heir()
         if self.control_path is not None:
             self.control_path.unlink(missing_ok=True)
-            self._hand_on(f"{self.name}.ctrl", self.control_path.name, self._living_sockets())
+            self._hand_on(f"{self.name}.ctrl", self.control_path.name, heir.control if heir else None)
             self.control_path = None
-        # By its inode, not by what it says: in containers every master's pid is 1.
-        pid_file = self.path / f"{self.name}.pid"
-        if pid_file.exists() and pid_file.stat().st_ino == self._pid_file_inode:
-            pid_file.unlink(missing_ok=True)
+        self._hand_on(f"{self.name}.pid", self._lock_path(self.instance).name, heir.lock if heir else None)
 
     def withdraw_all(self) -> None:
         """No process of this instance is left: removes the table and the lock too."""
+        heir = self._heir()
         self.withdraw_control()
-        self._hand_on(f"{self.name}.state", str(segment.path_of(self.segment_name)), [])
+        self._hand_on(
+            f"{self.name}.state", str(segment.path_of(self.segment_name)), str(heir.table) if heir is not None else None
+        )
         segment.remove(self.segment_name)
         self._lock_path(self.instance).unlink(missing_ok=True)
         os.close(self.lock_fd)
         with self._alone():
             self._remove_orphans()
 
-    def _hand_on(self, name: str, own_target: str, others: list[str]) -> None:
-        """A link of this instance leads to another living one from now on, or goes; another instance's link stays."""
+    def _hand_on(self, name: str, own_target: str, target: str | None) -> None:
+        """A link of this instance leads to the heir from now on, or goes; another instance's link stays."""
         link = self.path / name
         if not link.is_symlink() or os.readlink(link) != own_target:
             return
-        if others:
-            self._publish(name, others[-1])
+        if target is not None:
+            self._publish(name, target)
         else:
             link.unlink(missing_ok=True)
 
-    def _living_sockets(self) -> list[str]:
-        """Control sockets of other living instances, the newest last."""
-        sockets = [path for path in self.path.glob(f"{self.name}.*.ctrl") if path.is_socket() and _answers(path)]
-        return [path.name for path in sorted(sockets, key=lambda path: path.stat().st_mtime)]
+    def _heir(self) -> "_Neighbour | None":
+        """The newest of the other living instances whose master can be asked."""
+        served = [one for one in self._neighbours() if one.control is not None]
+        return max(served, key=lambda one: one.started, default=None)
+
+    def _neighbours(self) -> list["_Neighbour"]:
+        """The other living instances: their locks cannot be had. One whose master is gone has no control socket."""
+        found = []
+        for path in self.path.glob(f"{self.name}.*.lock"):
+            number = path.name.split(".")[-2]
+            if not number.isdigit() or int(number) == self.instance or not _is_held(path):
+                continue
+            pid = path.read_text().strip()
+            sockets = sorted(self.path.glob(f"{self.name}.{pid}.ctrl")) + sorted(
+                self.path.glob(f"{self.name}.{pid}-*.ctrl")
+            )
+            control = next((one.name for one in sockets if one != self.control_path and _answers(one)), None)
+            table = segment.path_of(self._segment_of(int(number)))
+            found.append(_Neighbour(path.name, control, table, path.stat().st_mtime))
+        return found
+
+
+class _Neighbour(NamedTuple):
+    """Another instance in the directory."""
+
+    lock: str
+    control: str | None
+    table: Path
+    started: float
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process holds the lock."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _answers(path: Path) -> bool:

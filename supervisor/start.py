@@ -91,6 +91,7 @@ class StartConfiguration:
             master.clerk.conduct(line, os.getuid(), partial(self._answered, master, number))
         self._saying = False
         if not self._waiting and master.exit_code == 0:
+            master.take_up_logfile()
             self._in_force()
             if self._daemon is not None:
                 self._daemon.report(0)
@@ -105,7 +106,6 @@ class StartConfiguration:
 
     def _give_up(self, master: "Master", number: int, text: str) -> None:
         print(f"{self._path}:{number}: {text}", file=sys.stderr, flush=True)
-        if self._daemon is not None:
-            self._daemon.report(EXIT_FAULTY)
+        # In the background nothing is reported: the process that was started sees the end, when all is cleared away.
         master.exit_code = EXIT_FAULTY
         master.shut_down("all")

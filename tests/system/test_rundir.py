@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.rundir import CannotStart, RunDirectory
-from supervisor.table.segment import Segment, path_of
+from supervisor.table.segment import Segment, View, path_of
 from tests.system.site import Proxy, program, wait_until
 from tests.table import sample
 
@@ -48,8 +48,7 @@ def test_two_instances_share_a_directory(tmp_path: Path) -> None:
             assert second.wait(10) == 0
         assert os.readlink(first.rundir / "pproxy.ctrl") == old.name
         assert first.said("show pid").lines == [f"pid {first.pid}"]
-        # The link to the table went with the newest, too.
-        os.symlink(table, first.rundir / "pproxy.state")
+        assert os.readlink(first.rundir / "pproxy.state") == table
 
 
 @pytest.mark.parametrize("same_pid", [1, 2, 3])
@@ -205,3 +204,54 @@ def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
     assert heard.startswith(b"+OK")
     assert b"checkport 39\n" in heard
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "it is gone")
+
+
+def _beside(first: Proxy, tmp_path: Path, rc: str, *options: str) -> "subprocess.Popen[str]":
+    """Another pproxy in the run directory of the first one."""
+    file = tmp_path / "second.rc"
+    file.write_text(rc)
+    command = [program("pproxy"), "-r", str(first.rundir), "-l", str(tmp_path / "second.log"), "-w", "1"]
+    return subprocess.Popen(
+        [*command, "-c", str(file), *options], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_start_that_fails_takes_nothing_from_the_living(tmp_path: Path) -> None:
+    """A second pproxy with a faulty rc file ends; control link, pid file and state file lead to the first one again."""
+    with Proxy(tmp_path) as first:
+        second = _beside(first, tmp_path, "vserv conf v port many\n")
+        _out, errors = second.communicate(timeout=20)
+
+        assert second.returncode == 1
+        assert "second.rc:1: column" in errors
+        assert (first.rundir / "pproxy.pid").read_text() == f"{first.pid}\n"
+        assert first.said("show pid").lines == [f"pid {first.pid}"]
+        assert View.open(first.rundir / "pproxy.state").header.pid == first.pid
+
+
+def test_a_newcomer_that_is_sent_away_leaves_the_old_one_in_place(tmp_path: Path) -> None:
+    """A roll-back: the newer of two instances drains and ends; everything leads to the older one again."""
+    with Proxy(tmp_path) as first:
+        second = _beside(first, tmp_path, "")
+        wait_until(lambda: first.control("show pid").lines == [f"pid {second.pid}"], "the newcomer answers")
+        first.said("shutdown delayed")
+        assert second.wait(10) == 0
+        assert second.stderr is not None
+        second.stderr.close()
+
+        assert (first.rundir / "pproxy.pid").read_text() == f"{first.pid}\n"
+        assert first.said("show pid").lines == [f"pid {first.pid}"]
+        assert View.open(first.rundir / "pproxy.state").header.pid == first.pid
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_another_users_directory_is_not_taken(tmp_path: Path) -> None:
+    """A second pproxy as another user is refused while the first one lives; the directory stays the first one's."""
+    with Proxy(tmp_path) as first:
+        second = _beside(first, tmp_path, "", "-u", "nobody")
+        _out, errors = second.communicate(timeout=20)
+
+        assert second.returncode == 1
+        assert "in use by an instance of another user" in errors
+        assert first.rundir.stat().st_uid == os.getuid()
+        assert first.said("show pid").lines == [f"pid {first.pid}"]
