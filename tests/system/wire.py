@@ -18,16 +18,23 @@ PATIENCE = 10.0
 _POLL = 0.01
 
 
+_GIVEN: set[int] = set()
+"""Ports that were given out: not twice, because whoever asked may not have bound it yet."""
+
+
 def free_port() -> int:
     """A port that nobody has on loopback, neither TCP nor UDP, and from which nobody is given outgoing connections."""
     for _ in range(1000):
         port = random.randrange(12_000, 32_000)
+        if port in _GIVEN:
+            continue
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             try:
                 tcp.bind((LOOPBACK, port))
                 udp.bind((LOOPBACK, port))
             except OSError:
                 continue
+        _GIVEN.add(port)
         return port
     raise AssertionError("no free port in a thousand tries")
 
