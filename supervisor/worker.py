@@ -172,7 +172,7 @@ class Worker:
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
                 self._pause(error)
             return False
-        connection = socket.socket(family, _STREAM, 0, fd)
+        connection = socket.SocketType(family, _STREAM, 0, fd)
         connection.setblocking(False)
         hear_all(connection)
         if peer[0].startswith(MAPPED_IPV4):

@@ -52,7 +52,7 @@ class ClientLeg:
         "sent",
     )
 
-    def __init__(self, shop: Workshop, connection: socket.socket, owner: Owner) -> None:
+    def __init__(self, shop: Workshop, connection: socket.SocketType, owner: Owner) -> None:
         self._shop = shop
         self._owner = owner
         self.channel = Channel(shop.loop, connection, self._ready)

@@ -121,7 +121,6 @@ class Machine:
         "_eof",
         "_errors",
         "_failures",
-        "_lines",
         "_login",
         "_peer_ip",
         "_route",
@@ -131,6 +130,7 @@ class Machine:
         "_tls",
         "_transaction",
         "backend",
+        "lines",
         "namespace",
         "phase",
         "target",
@@ -142,7 +142,8 @@ class Machine:
         self._peer_ip = peer_ip
         self._sid = sid
         self._tls = tls
-        self._lines = LineBuffer()
+        self.lines = LineBuffer()
+        """What the client has sent and was not yet answered."""
         self._failures = 0
         self._errors = 0
         self._eof = False
@@ -169,7 +170,7 @@ class Machine:
 
     def client_says(self, data: bytes) -> list[Action]:
         """The client sent this."""
-        self._lines.feed(data)
+        self.lines.feed(data)
         return self._go_on()
 
     def client_eof(self) -> list[Action]:
@@ -177,15 +178,10 @@ class Machine:
         self._eof = True
         return self._go_on()
 
-    @property
-    def held(self) -> int:
-        """Octets of the client that wait for an answer to something before them."""
-        return len(self._lines.held)
-
     def _go_on(self) -> list[Action]:
         """Answers the lines that are there, as far as the phase allows."""
         todo: list[Action] = []
-        lines = self._lines
+        lines = self.lines
         while lines.held and self.phase in _LISTENING:
             try:
                 line = lines.next_line()
@@ -197,7 +193,8 @@ class Machine:
                 break
             if line is None:
                 break
-            todo += self._simulated(line) if self._transaction is not None else self._command(line)
+            said = self._command(line) if self._transaction is None else self._simulated(line)
+            todo = todo + said if todo else said
         if self._eof and self.phase in _LISTENING:
             todo.append(self._end("client_closed"))
         return todo if len(todo) < 2 else _in_one_piece(todo)
@@ -283,7 +280,7 @@ class Machine:
             return self._error("TLS is already there")
         if self._rules.starttls == "off":
             return self._error("STLS is not offered here")
-        if len(self._lines):
+        if len(self.lines):
             # Typed in clear, but to be believed as if it came inside TLS: the classic injection (RFC 2595 section 4).
             return [self._end("plaintext_after_stls")]
         self.phase = STARTING_TLS
@@ -291,7 +288,7 @@ class Machine:
 
     def tls_up(self) -> list[Action]:
         """TLS stands. All that was learned before is forgotten (RFC 2595 section 4)."""
-        if len(self._lines):
+        if len(self.lines):
             return [self._end("plaintext_after_stls")]
         self._tls = True
         self.user = self.namespace = ""
@@ -433,7 +430,7 @@ class Machine:
         self.phase = RELAYING
         self._login = None
         self._secret = None
-        return [_LOGGED_IN, _COUNT_LOGIN, actions.Relay(reply + b"\r\n" + rest, self._lines.take_rest())]
+        return [_LOGGED_IN, _COUNT_LOGIN, actions.Relay(reply + b"\r\n" + rest, self.lines.take_rest())]
 
     def _rejected(self, rejected: Rejected) -> list[Action]:
         """The backend's words go to the log; the client gets its response code and ours, which tell strangers

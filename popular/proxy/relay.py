@@ -41,6 +41,7 @@ class Relay:
         "_over",
         "_over_already",
         "_pipes",
+        "_plain",
         "_reads_backend",
         "_reads_client",
         "_transfer",
@@ -56,6 +57,7 @@ class Relay:
         """`over(ending)` is called once, unless `close` comes first. `client_done`: the client sends nothing more."""
         self._client = client
         self._backend = backend
+        self._plain = not (client.tls or backend.tls)
         self._pipes = pipes
         self._clock = clock
         self._over = over
@@ -124,7 +126,7 @@ class Relay:
                 return
         if self._reads_client:
             self._read_client()
-            if self._client.tls:
+            if not self._plain:
                 self._read_pending_client()
 
     def _read_pending_client(self) -> None:
@@ -195,7 +197,7 @@ class Relay:
             if self.watch.quit and self._reads_backend:
                 # It closes behind its answer to QUIT; to see that at once saves being woken for it.
                 self._read_backend()
-            if self._backend.tls:
+            if not self._plain:
                 self._read_pending_backend()
 
     def _read_pending_backend(self) -> None:
@@ -209,7 +211,7 @@ class Relay:
             piece = b""
         if piece:
             self._give_client(piece)
-            if len(piece) == _PIECE and self._reads_backend and not (self._client.tls or self._backend.tls):
+            if len(piece) == _PIECE and self._plain and self._reads_backend:
                 self._splice()
         elif piece is not None:
             self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")

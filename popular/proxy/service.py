@@ -77,7 +77,7 @@ class ProxyService:
         self.modules: Sequence[PdmModule] = [held.module for held in self._open]
         self.modules_block = chain.blocks(self.modules)
 
-    def serve(self, token: int, connection: socket.socket, peer: tuple[Any, ...], listener: str) -> None:
+    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], listener: str) -> None:
         """See supervisor.program.Service."""
         self._sessions += 1
         Session(self, token, connection, peer, self._rules[listener]).begin()

@@ -64,7 +64,7 @@ class Session(Deadlines):
     )
 
     def __init__(
-        self, service: "ProxyService", token: int, connection: socket.socket, peer: tuple[Any, ...], rules: Rules
+        self, service: "ProxyService", token: int, connection: socket.SocketType, peer: tuple[Any, ...], rules: Rules
     ) -> None:
         shop = service.shop
         self.started = now = time.monotonic()
@@ -102,7 +102,8 @@ class Session(Deadlines):
         An error of ours ends this session and nothing else.
         """
         try:
-            for action in step(*facts):
+            # (`step(*facts)` would leave the interpreter's loop and enter it anew, at each step.)
+            for action in step(facts[0]) if facts else step():
                 if self.over:
                     return
                 _DEEDS[type(action)](self, action)
@@ -225,7 +226,7 @@ class Session(Deadlines):
     def client_says(self, data: bytes) -> None:
         """See client_leg.Owner."""
         self._do(self.machine.client_says, data)
-        if self.machine.held > MOST_HELD and not self.over:
+        if len(self.machine.lines.held) > MOST_HELD and not self.over:
             self._client.mind()
 
     def client_ended(self) -> None:
@@ -237,7 +238,7 @@ class Session(Deadlines):
     def listens(self) -> bool:
         """See client_leg.Owner."""
         machine = self.machine
-        return machine.phase not in _SILENT_PHASES and machine.held <= MOST_HELD
+        return machine.phase not in _SILENT_PHASES and len(machine.lines.held) <= MOST_HELD
 
     def _start_tls(self, _action: actions.StartTls) -> None:
         self._client.start_tls(self._service.contexts[self.rules.vserv])

@@ -26,7 +26,7 @@ def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: i
         backend=machine.backend,
         target=machine.target,
         ending=ending,
-        seconds=round(time.monotonic() - session.started, 3),
+        seconds=round(1000 * (time.monotonic() - session.started)) / 1000,
         received=received,
         sent=sent,
     )

@@ -23,7 +23,7 @@ class StoreService:
         self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
         self.capabilities = after_login(lines_of(config))
 
-    def serve(self, token: int, connection: socket.socket, peer: tuple[Any, ...], _listener: str) -> None:
+    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], _listener: str) -> None:
         """See supervisor.program.Service."""
         Session(self, token, connection, peer).begin()
 

@@ -57,7 +57,9 @@ class Session(Deadlines):
         "to_client",
     )
 
-    def __init__(self, service: "StoreService", token: int, connection: socket.socket, peer: tuple[Any, ...]) -> None:
+    def __init__(
+        self, service: "StoreService", token: int, connection: socket.SocketType, peer: tuple[Any, ...]
+    ) -> None:
         shop = service.shop
         self.started = time.monotonic()
         self.started_wall = time.time()
