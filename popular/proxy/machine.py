@@ -9,7 +9,6 @@ Each returns the actions to be done, in order (actions.py). When the backend has
 Relay, and from then on the bytes do not pass through here.
 """
 
-import enum
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from popular import messages
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows
 from popular.pdm.contract import Question, Route, Secret
+from popular.phrased import Phrased
 from popular.protocol import replies, xpop
 from popular.protocol.commands import VERBS, State, parse
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
@@ -48,16 +48,8 @@ _OWN_WORDS = {
 }
 
 
-class Phase(enum.IntEnum):
+class Phase(Phrased):
     """What a session is doing. The number stands in its row, the phrase completes "… while ___"."""
-
-    phrase: str
-
-    def __new__(cls, number: int, phrase: str) -> "Phase":
-        member = int.__new__(cls, number)
-        member._value_ = number
-        member.phrase = phrase
-        return member
 
     GREETED = 1, "waiting for a user name"
     NAMED = 2, "waiting for a password"

@@ -9,10 +9,10 @@ After any of them the driver asks for `step` until there is none: so a client th
 no faster than it takes the answers.
 """
 
-import enum
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
+from popular.phrased import Phrased
 from popular.protocol.commands import VERBS, parse
 from popular.protocol.lines import LONGEST_COMMAND, LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code, err
@@ -29,16 +29,8 @@ _TOO_LONG = "the line is too long"
 _WORDS_OF_POP3 = frozenset({*VERBS, "APOP", "AUTH"})
 
 
-class Phase(enum.IntEnum):
+class Phase(Phrased):
     """What a session is doing. The number stands in its row, the phrase completes "… while ___"."""
-
-    phrase: str
-
-    def __new__(cls, number: int, phrase: str) -> "Phase":
-        member = int.__new__(cls, number)
-        member._value_ = number
-        member.phrase = phrase
-        return member
 
     ASKED_NOTHING = 1, "waiting for a request"
     OPENING = 2, "opening the mailbox"
