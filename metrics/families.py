@@ -83,10 +83,10 @@ FAMILIES = (
         source=MASTER,
     ),
     Family(
-        "popular_load_state", GAUGE, "Load and pressure against their limits: 0 OK, 1 WARN, 2 MAX (accepts nobody)."
+        "popular_load_state", GAUGE, "Load and pressure against their limits: 0 OK, 1 WARN, 2 MAX (nobody is accepted)."
     ),
     # Sessions
-    Family("popular_session_state", GAUGE, "Sessions against their limit: 0 OK, 1 WARN, 2 MAX (accepts nobody)."),
+    Family("popular_session_state", GAUGE, "Sessions against their limit: 0 OK, 1 WARN, 2 MAX (nobody is accepted)."),
     Family("popular_session_limit", GAUGE, "The most sessions that there may be at once (maxsession)."),
     Family("popular_session_table_size", GAUGE, "The most that maxsession can be raised to (sessionlimit)."),
     Family(
