@@ -1,4 +1,4 @@
-"""`python -m tests.bench.tlshold PORT CA COUNT [-l]`: many idle POP3 clients in TLS, as `pop3load -h` makes them in clear.
+"""`python -m tests.bench.tlshold PORT CA COUNT [-l]`: many idle clients in TLS, as `pop3load -h` makes them in clear.
 
 Opens COUNT connections one after the other, reads the greeting (with -l: logs in), prints a JSON line, keeps them until
 standard input ends, counts those that did not stay silent and open, and prints a second line. The handshakes are whole
