@@ -126,14 +126,13 @@ def _stamp(directory: str) -> str:
 def _read(directory: str, name: str) -> Certificate:
     Id().parse(name, Facts())
     pem, about_pem = _content(directory, name + _CHAIN)
+    if b"PRIVATE KEY-----" in pem:
+        _check_private(name + _CHAIN, about_pem)
     try:
         key, about_key = _content(directory, name + _KEY)
     except FileNotFoundError:
-        _check_private(name + _CHAIN, about_pem)
         return read_certificate(name, pem, None)
     _check_private(name + _KEY, about_key)
-    if b"PRIVATE KEY-----" in pem:
-        _check_private(name + _CHAIN, about_pem)
     return read_certificate(name, pem, key)
 
 
@@ -141,11 +140,14 @@ def _content(directory: str, file: str) -> tuple[bytes, os.stat_result]:
     """What is in a file, and whose it is; both of the file that was opened, whatever stands there by now."""
     # Nobody waits for the other end of what may be a pipe.
     opened = os.open(os.path.join(directory, file), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with open(opened, "rb") as stream:
+    try:
         about = os.fstat(opened)
         if not stat.S_ISREG(about.st_mode):
             raise Unfit(f"{file} is not a file")
-        content = stream.read(MOST_OCTETS + 1)
+        with open(opened, "rb", closefd=False) as stream:
+            content = stream.read(MOST_OCTETS + 1)
+    finally:
+        os.close(opened)
     if len(content) > MOST_OCTETS:
         raise Unfit(f"{file} is too large; allowed: {MOST_OCTETS} octets")
     return content, about
