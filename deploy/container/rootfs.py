@@ -20,8 +20,11 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-LEFT_OUT = ("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "site-packages")
-"""Parts of the standard library that no program of ours imports."""
+LEFT_OUT = (
+    *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "site-packages"),
+    *("__pycache__", "config-*", "fetch_macholib*"),
+)
+"""Parts of the standard library that no program of ours imports or reads."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 LOADED_BY_NAME = ("crypt",)
 """Libraries that are opened while running (popular.pdm.passwords), so that no file names them."""
@@ -52,8 +55,7 @@ def copy_interpreter(root: Path) -> None:
     for name in ("python", "python3", f"python{version}"):
         shutil.copy2(binaries / name, within(root, binaries / name), follow_symlinks=False)
     library = Path(sysconfig.get_path("stdlib", vars={"base": sys.base_prefix}))
-    ignored = shutil.ignore_patterns(*LEFT_OUT, "__pycache__", "config-*")
-    shutil.copytree(library, within(root, library), symlinks=True, ignore=ignored)
+    shutil.copytree(library, within(root, library), symlinks=True, ignore=shutil.ignore_patterns(*LEFT_OUT))
 
 
 def loadable(root: Path) -> Iterator[Path]:
@@ -80,7 +82,9 @@ def opened_by_name() -> set[Path]:
     """The libraries of LOADED_BY_NAME."""
     cache = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
     names = {name: ctypes.util.find_library(name) for name in LOADED_BY_NAME}
-    return {Path(re.findall(rf"^\s+{re.escape(str(one))} .*=> (\S+)$", cache, re.MULTILINE)[0]) for one in names.values()}
+    return {
+        Path(re.findall(rf"^\s+{re.escape(str(one))} .*=> (\S+)$", cache, re.MULTILINE)[0]) for one in names.values()
+    }
 
 
 def copy_files(root: Path, paths: Iterable[Path]) -> None:
@@ -103,7 +107,7 @@ def gather(environment: Path, root: Path, uid: int) -> None:
         within(root, name).write_text(text.format(uid=uid))
     for name, (mode, owned) in DIRECTORIES.items():
         directory = within(root, name)
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(mode)
         if owned:
             os.chown(directory, uid, uid)

@@ -183,8 +183,8 @@ def _syscall_set(name: str) -> set[str]:
 
 
 def test_system_calls_are_allowed(tmp_path: Path) -> None:
-    """A pproxy that starts, checks a password, relays a mail, renews its workers and drains makes no call that the units
-    filter out.
+    """A pproxy that starts, checks a password, relays a mail, renews its workers and drains makes no call that the
+    units filter out.
     """
     include, exclude = settings("pproxy")["SystemCallFilter"]
     allowed = _syscall_set(include).difference(*map(_syscall_set, exclude.removeprefix("~").split()))
