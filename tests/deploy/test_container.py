@@ -16,7 +16,19 @@ from packaging.requirements import Requirement
 
 from popular.version import VERSION
 from supervisor.signals import SHUTDOWNS
-from tests.deploy.image import CONTAINER, HOME, PROJECT, PYTHON, ROOT, Image, instruction, instructions, pinned, words
+from tests.deploy.image import (
+    CONTAINER,
+    HOME,
+    PROJECT,
+    PYTHON,
+    ROOT,
+    Image,
+    instruction,
+    instructions,
+    pinned,
+    serves,
+    words,
+)
 from tests.system.site import STARTED, PopClient, free_port, wait_until
 
 YESCRYPT = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$"
@@ -119,6 +131,7 @@ def test_the_image_serves(image: Image, tmp_path: Path) -> None:
     assert image.run(words("HEALTHCHECK"), mounts).returncode != 0
     with image.running(command, mounts, tmp_path / "out") as container:
         wait_until(lambda: image.run(words("HEALTHCHECK"), mounts).returncode == 0, "it is healthy", 30)
+        wait_until(lambda: serves(port), "the start configuration is in force")
         with PopClient(port) as client:
             assert client.log_in("ann", "ann").startswith(b"+OK")
             assert client.ask("QUIT").startswith(b"+OK")
