@@ -92,10 +92,11 @@ class Image:
             (self.root / name).mkdir()
 
     def run(
-        self, command: Sequence[str], mounts: Mapping[str, Path], seconds: float = 60
+        self, command: Sequence[str], mounts: Mapping[str, Path], given: str = ""
     ) -> "subprocess.CompletedProcess[str]":
         """Runs a command to its end. `mounts`: what stands where; writable are the run directory and the spool."""
-        return subprocess.run(self._wrapped(command, mounts), capture_output=True, text=True, timeout=seconds)
+        wrapped = self._wrapped(command, mounts)
+        return subprocess.run(wrapped, capture_output=True, text=True, timeout=60, input=given)
 
     @contextmanager
     def running(self, command: Sequence[str], mounts: Mapping[str, Path], output: Path) -> Iterator["Container"]:
