@@ -129,7 +129,8 @@ def store(image: Image, manifests: list[Resource], tmp_path: Path) -> Iterator[P
 
 
 @pytest.mark.slow
-def test_the_pods_serve_change_and_go(image: Image, manifests: list[Resource], store: Pod, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("store")
+def test_the_pods_serve_change_and_go(image: Image, manifests: list[Resource], tmp_path: Path) -> None:
     """A mail is read through both pods, over TLS. A changed ConfigMap counts soon after, a faulty one changes nothing.
     Before it stops, the proxy says that it is not ready, still takes clients for its grace, and then waits for them.
     """
