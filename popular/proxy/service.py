@@ -7,6 +7,7 @@ successor uses them.
 import asyncio
 import functools
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
 from popular.proxy.vserv import Vserv
 from popular.tls import choice
-from popular.tls.contexts import ASKING, VERSIONS, Contexts, Terms
+from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, Terms
 from popular.tls.directory import DEFAULT, Material
 from supervisor.config import Config
 from supervisor.control.language import Refused
@@ -183,12 +184,12 @@ def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: M
     now = time.time()
     certificates = material.certificates
     asks = ASKING[vserv.clientcert]
-    authorities = vserv.clientca.pem if asks != ASKING["off"] else ""
+    clients = Clients(asks, vserv.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
     if vserv.tls:
-        otherwise, named = contexts.get((certificates[vserv.tls],), authorities), {}
+        otherwise, named = contexts.get((certificates[vserv.tls],), clients), {}
     else:
         answer = choice.beside(certificates[DEFAULT], certificates.values(), now)
-        otherwise = contexts.get(answer, authorities)
+        otherwise = contexts.get(answer, clients)
         table = choice.by_name(certificates.values(), now)
-        named = {name: contexts.get(answer, authorities) for name, answer in table.items()}
+        named = {name: contexts.get(answer, clients) for name, answer in table.items()}
     return Terms(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)
