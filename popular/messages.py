@@ -23,6 +23,9 @@ CHECK_FAILED = Message(
 )
 TLS_FAILED = Message(0x0307, "ERR", "tls_failed", "A TLS handshake with a client failed.")
 POOL_FULL = Message(0x0308, "ADM", "pool_full", "More logins are waiting for modules than may wait.")
+BAD_HEADER = Message(
+    0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
+)
 
 POPULAR_MESSAGES = (
     NULL_BYTE_IN_INPUT,
@@ -36,4 +39,5 @@ POPULAR_MESSAGES = (
     CHECK_FAILED,
     TLS_FAILED,
     POOL_FULL,
+    BAD_HEADER,
 )

@@ -75,8 +75,12 @@ class Channel:
         return False
 
     def end_sending(self) -> None:
-        """Tells the other side that nothing more comes."""
+        """Tells the other side that nothing more comes, and can be read on."""
         self.connection.shutdown(socket.SHUT_WR)
+
+    def say_goodbye(self) -> None:
+        """Tells the other side that nothing more comes, and that nothing more is read."""
+        self.end_sending()
 
     def close(self) -> None:
         """Closes at once, and lets go of the watcher, so that a session that is over is free without the collector."""
@@ -92,7 +96,7 @@ class Channel:
         has not read yet: so it is read and thrown away.
         """
         try:
-            self.end_sending()
+            self.say_goodbye()
             self.receive(_MOST_DISCARDED)
         except OSError:
             pass
@@ -108,10 +112,23 @@ class TlsChannel(Channel):
     connection: ssl.SSLSocket
 
     def __init__(
-        self, loop: EventLoop, connection: socket.SocketType, context: ssl.SSLContext, watcher: Watcher
+        self,
+        loop: EventLoop,
+        connection: socket.SocketType,
+        context: ssl.SSLContext,
+        watcher: Watcher,
+        server_name: str | None = None,
     ) -> None:
-        """Takes the socket over: the plain one must not be used or watched any more."""
-        wrapped = context.wrap_socket(cast(socket.socket, connection), server_side=True, do_handshake_on_connect=False)
+        """Takes the socket over: the plain one must not be used or watched any more.
+
+        Which side this is, the context says; `server_name`, on the client's side: whom it wants to speak with.
+        """
+        wrapped = context.wrap_socket(
+            cast(socket.socket, connection),
+            server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER,
+            do_handshake_on_connect=False,
+            server_hostname=server_name,
+        )
         super().__init__(loop, wrapped, watcher)
 
     def handshake(self) -> str | None:
@@ -143,6 +160,12 @@ class TlsChannel(Channel):
         return self.connection.pending() > 0
 
     def end_sending(self) -> None:
+        """The other side sees the end of the stream, without close_notify: to send one, Python's `unwrap` would also
+        read, and what the other side still says would be lost.
+        """
+        socket.socket.shutdown(self.connection, socket.SHUT_WR)
+
+    def say_goodbye(self) -> None:
         """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's."""
         try:
             self.connection.unwrap()

@@ -20,6 +20,7 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
+from popular.proxy.backend_tls import Contexts, backends_in_tls
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
@@ -52,6 +53,8 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
+    _backend_contexts: Contexts
+
     def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
         """Raises Refused with a text for people."""
         variables = config.variables
@@ -68,6 +71,8 @@ class ProxyService:
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
         self.contexts = _tls_contexts(vservs.values(), variables["tlsdir"])
+        contexts: Contexts = before._backend_contexts if before is not None else {}
+        self.backend_tls, self._backend_contexts = backends_in_tls(config, contexts)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
         self._retired = False
@@ -159,6 +164,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],
+        trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
     )
 
 

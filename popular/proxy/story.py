@@ -10,6 +10,8 @@ from supervisor.workshop import Workshop
 if TYPE_CHECKING:
     from popular.proxy.session import Session
 
+_NOTHING: dict[str, str] = {}
+
 
 def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: int) -> None:
     """The whole story in one line, and the octets counted."""
@@ -29,6 +31,7 @@ def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: i
         seconds=round(1000 * (time.monotonic() - session.started)) / 1000,
         received=received,
         sent=sent,
+        **({"via": session.via} if session.via else _NOTHING),
     )
 
 

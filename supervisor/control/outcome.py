@@ -73,7 +73,7 @@ class Outcome:
 
     def as_json(self) -> Self:
         """The same outcome with its data as one JSON line (`null` where there is none)."""
-        return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": ")),))
+        return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": "), default=str),))
 
 
 class Reply(Outcome):
