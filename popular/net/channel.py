@@ -74,13 +74,9 @@ class Channel:
         """Whether more can be received though the descriptor may not be readable."""
         return False
 
-    def end_sending(self) -> None:
-        """Tells the other side that nothing more comes, and can be read on."""
-        self.connection.shutdown(socket.SHUT_WR)
-
     def say_goodbye(self) -> None:
-        """Tells the other side that nothing more comes, and that nothing more is read."""
-        self.end_sending()
+        """Tells the other side that nothing more comes; it can be read on."""
+        self.connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """Closes at once, and lets go of the watcher, so that a session that is over is free without the collector."""
@@ -159,15 +155,14 @@ class TlsChannel(Channel):
     def pending(self) -> bool:
         return self.connection.pending() > 0
 
-    def end_sending(self) -> None:
-        """The other side sees the end of the stream, without close_notify: to send one, Python's `unwrap` would also
-        read, and what the other side still says would be lost.
-        """
-        socket.socket.shutdown(self.connection, socket.SHUT_WR)
-
     def say_goodbye(self) -> None:
-        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's."""
+        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's.
+
+        Python's `unwrap` also reads once. What the other side says at this very moment would be lost, so this is for
+        the end, or when it is quiet; after that it can be read on, until its own end.
+        """
         try:
             self.connection.unwrap()
-        except OSError:
+            self._over = True
+        except (OSError, ValueError):
             pass

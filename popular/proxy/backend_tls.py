@@ -58,7 +58,7 @@ class BackendTls(NamedTuple):
             return ""
         certificate = channel.connection.getpeercert(binary_form=True)
         found = hashlib.sha256(certificate or b"").hexdigest()
-        return "" if found == self.pin else f"its certificate's fingerprint is {found}, expected {self.pin}"
+        return "" if found == self.pin else f"the fingerprint of its certificate is {found}, expected {self.pin}"
 
 
 def backends_in_tls(config: Config, before: Contexts) -> tuple[dict[str, BackendTls], Contexts]:

@@ -135,7 +135,7 @@ class NetworkList(Kind):
     """Networks or addresses, with commas and no blanks between them; "" for none."""
 
     def describe(self) -> str:
-        return "NET,NET…"
+        return "Networks"
 
     def parse(self, text: str, facts: Facts) -> Networks:
         words = String().parse(text, facts).split(",") if text else []
