@@ -74,8 +74,8 @@ class Channel:
         """Whether more can be received though the descriptor may not be readable."""
         return False
 
-    def end_sending(self) -> None:
-        """Tells the other side that nothing more comes."""
+    def say_goodbye(self) -> None:
+        """Tells the other side that nothing more comes; it can be read on."""
         self.connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class Channel:
         has not read yet: so it is read and thrown away.
         """
         try:
-            self.end_sending()
+            self.say_goodbye()
             os.read(self.fd, _MOST_DISCARDED)
         except OSError:
             pass
@@ -108,10 +108,23 @@ class TlsChannel(Channel):
     connection: ssl.SSLSocket
 
     def __init__(
-        self, loop: EventLoop, connection: socket.SocketType, context: ssl.SSLContext, watcher: Watcher
+        self,
+        loop: EventLoop,
+        connection: socket.SocketType,
+        context: ssl.SSLContext,
+        watcher: Watcher,
+        server_name: str | None = None,
     ) -> None:
-        """Takes the socket over: the plain one must not be used or watched any more."""
-        wrapped = context.wrap_socket(cast(socket.socket, connection), server_side=True, do_handshake_on_connect=False)
+        """Takes the socket over: the plain one must not be used or watched any more.
+
+        Which side this is, the context says; `server_name`, on the client's side: whom it wants to speak with.
+        """
+        wrapped = context.wrap_socket(
+            cast(socket.socket, connection),
+            server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER,
+            do_handshake_on_connect=False,
+            server_hostname=server_name,
+        )
         super().__init__(loop, wrapped, watcher)
 
     def handshake(self) -> str | None:
@@ -142,9 +155,14 @@ class TlsChannel(Channel):
     def pending(self) -> bool:
         return self.connection.pending() > 0
 
-    def end_sending(self) -> None:
-        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's."""
+    def say_goodbye(self) -> None:
+        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's.
+
+        Python's `unwrap` also reads once. What the other side says at this very moment would be lost, so this is for
+        the end, or when it is quiet; after that it can be read on, until its own end.
+        """
         try:
             self.connection.unwrap()
-        except OSError:
+            self._over = True
+        except (OSError, ValueError):
             pass

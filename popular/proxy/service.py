@@ -20,6 +20,7 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
+from popular.proxy import backend_tls
 from popular.proxy.certificates import material_of, users
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
@@ -53,6 +54,8 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
+    _backend_contexts: Contexts
+
     def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
         """Raises Refused with a text for people."""
         variables = config.variables
@@ -71,6 +74,8 @@ class ProxyService:
         contexts = Contexts(variables["tlsciphers"], before.contexts if before is not None else None)
         self.contexts: Contexts = contexts
         self.tls = _terms(config, contexts)
+        own = before.backend_contexts if before is not None else {}
+        self.backend_tls, self.backend_contexts = backend_tls.backends_in_tls(config, own)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
         self._retired = False
@@ -162,6 +167,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],
+        trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
     )
 
 
