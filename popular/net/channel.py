@@ -74,7 +74,7 @@ class Channel:
         """Whether more can be received though the descriptor may not be readable."""
         return False
 
-    def say_goodbye(self) -> None:
+    def end_sending(self) -> None:
         """Tells the other side that nothing more comes; it can be read on."""
         self.connection.shutdown(socket.SHUT_WR)
 
@@ -92,7 +92,7 @@ class Channel:
         has not read yet: so it is read and thrown away.
         """
         try:
-            self.say_goodbye()
+            self.end_sending()
             os.read(self.fd, _MOST_DISCARDED)
         except OSError:
             pass
@@ -155,14 +155,12 @@ class TlsChannel(Channel):
     def pending(self) -> bool:
         return self.connection.pending() > 0
 
-    def say_goodbye(self) -> None:
+    def end_sending(self) -> None:
         """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's.
 
-        Python's `unwrap` also reads once. What the other side says at this very moment would be lost, so this is for
-        the end, or when it is quiet; after that it can be read on, until its own end.
+        For the end only: Python's `unwrap` also reads once, and what the other side says at that moment is lost.
         """
         try:
             self.connection.unwrap()
-            self._over = True
         except (OSError, ValueError):
             pass

@@ -82,7 +82,7 @@ class BackendLeg:
     def close(self) -> None:
         """Lets go, without a word to the backend (but TLS is ended properly)."""
         if self.channel.tls and not self._shaking_hands:
-            self.channel.say_goodbye()
+            self.channel.end_sending()
         self.channel.close()
 
     def describe_silence(self) -> str:

@@ -20,6 +20,8 @@ _ROUNDS = 16
 """Pieces of one mail that are moved before other sessions get their turn."""
 
 _MOMENT_SECONDS = 1.0
+LINGER_SECONDS = 5.0
+"""A backend in TLS that has said nothing for so long has no more answers for a client that has gone."""
 
 Over = Callable[[str], None]
 Fault = Callable[[Exception], None]
@@ -192,14 +194,25 @@ class Relay:
             self._read_pending_client()
 
     def _tell_end_of_client(self) -> None:
-        """The client sends nothing more; the backend hears of it and may still answer.
+        """The client sends nothing more; the backend hears of it and may still answer, unless it `lingers`.
 
         QUIT is never said for the client: deletions are the client's to commit.
         """
+        if self._backend.tls:
+            return
         try:
             self._backend.end_sending()
         except OSError:
             pass
+
+    @property
+    def lingers(self) -> bool:
+        """The client sends nothing more, and the backend goes on in TLS until it has been quiet for LINGER_SECONDS.
+
+        TLS has no half that could be closed alone (Python's `unwrap` would lose what comes at that moment), so such a
+        backend is not told. Behind QUIT it closes by itself, and takes the time it wants.
+        """
+        return self._client_done and self._backend.tls and not self.watch.quit
 
     # Backend → client
 

@@ -25,7 +25,7 @@ from popular.proxy.header_reader import HeaderReader, introduction, local_end
 from popular.proxy.machine import Machine
 from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.phases import AWAITING_HEADER, ENDED, GREETED, RELAYING, STARTING_TLS, Phase
-from popular.proxy.relay import Relay
+from popular.proxy.relay import LINGER_SECONDS, Relay
 from popular.proxy.rules import Rules
 from popular.proxy.story import place_of, tell, tell_handshake, tell_tls_failure
 from supervisor.messages import SESSION_BUG
@@ -332,7 +332,7 @@ class Session(Deadlines):
         """See Deadlines."""
         relay = self._relay
         if relay is not None:
-            return relay.active + self._service.proxytimeout
+            return relay.active + (LINGER_SECONDS if relay.lingers else self._service.proxytimeout)
         return self._client.heard + self._service.idletimeout
 
     def expired(self, what: str) -> None:
@@ -343,9 +343,15 @@ class Session(Deadlines):
         if what == "step":
             self._step_expired()
         elif what == "idle":
-            self.end("idle_timeout" if self._relay is None else "proxy_timeout")
+            self._idle_for_too_long()
         else:
             self.end(_EXPIRED[what])
+
+    def _idle_for_too_long(self) -> None:
+        if self._relay is None:
+            self.end("idle_timeout")
+        else:
+            self.end("client_closed" if self._relay.lingers else "proxy_timeout")
 
     def _step_expired(self) -> None:
         if self._client.last_ending:
@@ -378,6 +384,8 @@ class Session(Deadlines):
 
     def refresh(self) -> None:
         """See supervisor.workshop.Session."""
+        if self._relay is not None and self._relay.lingers:
+            self.set_alarm()
         phase = self.machine.phase
         if phase is not self._shown or (self._relay is not None and self._relay.active > self._shown_at):
             self._show(phase)
