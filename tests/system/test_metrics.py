@@ -1,4 +1,6 @@
-"""The exporter of a real program: exact numbers whatever happens to workers, probes in every state, and its own life."""
+"""The exporter of a real program: exact numbers whatever happens to workers, probes in every state, and its own
+life.
+"""
 
 import os
 import random
@@ -16,7 +18,7 @@ from tests.bench import processes
 from tests.system import crowd, storm
 from tests.system.scrape import Scrape, address, get, scrape
 from tests.system.site import LOOPBACK, Proxy, free_port, program, wait_until
-from tests.system.wire import Backend, PopClient, pop3_server
+from tests.system.wire import PopClient, ScriptedBackend, pop3_server
 
 ANY_PORT = f"{LOOPBACK}:0"
 FAKE = "vserv conf v iface 127.0.0.1 port {} state fake"
@@ -105,7 +107,7 @@ def test_three_killed_workers_cost_no_number(tmp_path: Path) -> None:
 def test_failures_are_counted_by_their_reasons(tmp_path: Path) -> None:
     """A wrong password, a backend that is not there, one that says no: each under its own word."""
     port, closed = free_port(), free_port()
-    with Backend(pop3_server([], password=b"right")) as server:
+    with ScriptedBackend(pop3_server([], password=b"right")) as server:
         lines = [
             f"backend conf near host {LOOPBACK} port {server.port} state online",
             f"backend conf gone host {LOOPBACK} port {closed} state online",
@@ -133,11 +135,7 @@ def test_failures_are_counted_by_their_reasons(tmp_path: Path) -> None:
 
 def _log_in(port: int, password: str) -> None:
     with PopClient(port) as client:
-        client.line()
-        client.say("USER ann")
-        client.line()
-        client.say(f"PASS {password}")
-        client.line()
+        client.log_in(password=password)
 
 
 def test_the_master_counts_its_sentences_and_changes(tmp_path: Path) -> None:
@@ -164,17 +162,17 @@ def test_who_waits_to_be_accepted_is_seen(tmp_path: Path) -> None:
     port = free_port()
     lines = ["set backlog 50", FAKE.format(port)]
     options = ["-n", "1"]
-    with Proxy(tmp_path, lines, workers=2, options=options, metrics=ANY_PORT) as proxy:
-        with PopClient(port) as first:
-            first.line()
-            waiting = [socket.create_connection((LOOPBACK, port)) for _ in range(5)]
-            wait_until(lambda: scrape(proxy).sum("popular_accept_queue_length", vserv="v") == 5, "five wait")
-            seen = scrape(proxy)
-            assert {seen.value("popular_accept_queue_limit", vserv="v", slot=slot) for slot in "01"} == {50}
-            assert seen.value("popular_session_state") == Level.MAX
-            assert seen.sum("popular_accept_pauses_total", reason="sessions") >= 1
-            for one in waiting:
-                one.close()
+    with Proxy(tmp_path, lines, workers=2, options=options, metrics=ANY_PORT) as proxy, PopClient(port) as first:
+        first.line()
+        waiting = [socket.create_connection((LOOPBACK, port)) for _ in range(5)]
+        wait_until(lambda: 'queue_length{slot="1"' in scrape(proxy).text, "the master has told of its queues")
+        wait_until(lambda: scrape(proxy).sum("popular_accept_queue_length", vserv="v") == 5, "five wait")
+        seen = scrape(proxy)
+        assert {seen.value("popular_accept_queue_limit", vserv="v", slot=slot) for slot in "01"} == {50}
+        assert seen.value("popular_session_state") == Level.MAX
+        assert seen.sum("popular_accept_pauses_total", reason="sessions") >= 1
+        for one in waiting:
+            one.close()
 
 
 # --- probes -----------------------------------------------------------------------------------------------------------
@@ -206,7 +204,7 @@ def test_readiness_in_every_state(tmp_path: Path) -> None:
         proxy.said("set maxlocalload 0")
         wait_until(lambda: probe(proxy, "/readyz") == (200, "ok"), "it is ready again")
         with PopClient(port) as client:
-            client.line()
+            client.greeted()
             proxy.said("shutdown delayed")
             wait_until(lambda: probe(proxy, "/readyz") == (503, "draining"), "it drains")
             assert probe(proxy, "/livez") == (200, "ok")
@@ -257,18 +255,16 @@ def test_an_ipv6_address(tmp_path: Path) -> None:
 def test_a_killed_exporter_is_replaced_at_the_same_address(tmp_path: Path) -> None:
     """It keeps its port if it has one, the numbers go on, and workers do not notice."""
     port, metrics = free_port(), free_port()
-    with Proxy(tmp_path, [FAKE.format(port)], metrics=f"{LOOPBACK}:{metrics}") as proxy:
-        with PopClient(port) as client:
-            client.line()
-            before, workers = scrape(proxy), proxy.workers()
-            os.kill(exporter_pid(proxy), signal.SIGKILL)
-            wait_until(lambda: len(proxy.log("exporter_listens")) == 2, "another one listens", 20)
-            assert before.falls(scrape(proxy)) == []
-            assert address(proxy) == (LOOPBACK, metrics)
-            assert len(proxy.log("exporter_died")) == 1
-            assert proxy.workers() == workers
-            client.say("QUIT")
-            assert client.line().startswith(b"+OK")
+    with Proxy(tmp_path, [FAKE.format(port)], metrics=f"{LOOPBACK}:{metrics}") as proxy, PopClient(port) as client:
+        client.greeted()
+        before, workers = scrape(proxy), proxy.workers()
+        os.kill(exporter_pid(proxy), signal.SIGKILL)
+        wait_until(lambda: len(proxy.log("exporter_listens")) == 2, "another one listens", 20)
+        assert before.falls(scrape(proxy)) == []
+        assert address(proxy) == (LOOPBACK, metrics)
+        assert len(proxy.log("exporter_died")) == 1
+        assert proxy.workers() == workers
+        assert client.ask("QUIT").startswith(b"+OK")
 
 
 def test_an_address_in_use_is_taken_when_it_is_free(tmp_path: Path) -> None:
