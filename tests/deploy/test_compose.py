@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -161,6 +162,14 @@ class Site:
         health = [self.moved(name, word) for word in health] + more
         wait_until(lambda: self.image.run(health, mounts).returncode == 0, f"{name} is healthy", 30)
 
+    def is_ready(self, name: str) -> bool:
+        """What HAProxy asks a proxy."""
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.ports[name]['9110']}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def start_haproxy(self) -> None:
         """The real one, with the site's file."""
         text = (COMPOSE / "haproxy/haproxy.cfg").read_text().replace(" resolvers docker init-addr libc,none", "")
@@ -170,7 +179,7 @@ class Site:
                 text = text.replace(f"{name}:{port}", there)
         for port, ours in (("1110", self.front), ("1995", self.front_tls)):
             text = text.replace(f"bind :{port}", f"bind {LOOPBACK}:{ours}")
-        text = text.replace("127.0.0.1:8404", f"{LOOPBACK}:{free_port()}")
+        text = text.replace("127.0.0.1:8404", f"{LOOPBACK}:{free_port()}").replace("maxconn 10000", "maxconn 100")
         file = self.directory / "haproxy.cfg"
         file.write_text(text)
         process = subprocess.Popen([need("haproxy"), "-q", "-f", file], stdout=subprocess.DEVNULL)
@@ -188,6 +197,7 @@ def site(image: Image, tmp_path: Path) -> Iterator[Site]:
         assert image.run(deliver, site.mounts("pserv"), "Subject: hello\n\nHello.\n").returncode == 0
         for name in ("pserv", "pcheckd", "pproxy1", "pproxy2"):
             site.start(name)
+        wait_until(lambda: site.is_ready("pproxy1") and site.is_ready("pproxy2"), "both are ready", 30)
         site.start_haproxy()
         yield site
 
