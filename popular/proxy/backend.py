@@ -135,7 +135,8 @@ def reread_authorities(desk: Desk, config: Config) -> Config:
                 read = CaFile().parse(backend.tlsca.path, desk.facts)
             except Unfit as unfit:
                 raise Refused(f"backend {backend.id}: tlsca: {unfit}") from None
-            config = config.with_thing("backend", backend.id, replace(backend, tlsca=read))
+            if read != backend.tlsca:
+                config = config.with_thing("backend", backend.id, replace(backend, tlsca=read))
     return config
 
 

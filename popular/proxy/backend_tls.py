@@ -13,14 +13,10 @@ from typing import Any, NamedTuple
 
 from popular.net.channel import TlsChannel
 from popular.proxy.backend import OFF, POP3, Backend
+from popular.tls.contexts import ALPN, VERSIONS
 from supervisor.config import Config
 from supervisor.control.language import Refused
 from supervisor.eventloop import EventLoop, Watcher
-
-_ALPN = {POP3: "pop3"}
-"""The protocol that is offered (RFC 7301; "pop3" is registered with IANA). XPOP has no name there."""
-
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class Belief(NamedTuple):
@@ -35,7 +31,7 @@ class Belief(NamedTuple):
     alpn: str
 
 
-Contexts = Mapping[Belief, ssl.SSLContext]
+BeliefContexts = Mapping[Belief, ssl.SSLContext]
 
 
 class BackendTls(NamedTuple):
@@ -61,7 +57,7 @@ class BackendTls(NamedTuple):
         return "" if found == self.pin else f"the fingerprint of its certificate is {found}, expected {self.pin}"
 
 
-def backends_in_tls(config: Config, before: Contexts) -> tuple[dict[str, BackendTls], Contexts]:
+def backends_in_tls(config: Config, before: BeliefContexts) -> tuple[dict[str, BackendTls], BeliefContexts]:
     """What each backend in TLS needs, and the contexts in use; `before`: those that need not be made again.
 
     Raises Refused where a file of authorities is no good.
@@ -70,7 +66,7 @@ def backends_in_tls(config: Config, before: Contexts) -> tuple[dict[str, Backend
     found: dict[str, BackendTls] = {}
     for backend in config.things["backend"].values():
         if backend.tls != OFF:
-            belief = _belief(backend, config.variables.get("tlsminversion", "1.2"))
+            belief = _belief(backend, config.variables["tlsminversion"])
             context = contexts.get(belief) or before.get(belief) or _context(backend, belief)
             contexts[belief] = context
             found[backend.id] = BackendTls(context, backend.certified_name.rstrip("."), backend.pin)
@@ -78,7 +74,7 @@ def backends_in_tls(config: Config, before: Contexts) -> tuple[dict[str, Backend
 
 
 def _belief(backend: Backend, least_version: str) -> Belief:
-    alpn = _ALPN.get(backend.prot, "")
+    alpn = ALPN if backend.prot == POP3 else ""  # XPOP has no name with IANA
     if not backend.verify:
         return Belief(False, "", (), least_version, alpn)
     return Belief(True, backend.tlsca.pem, () if backend.tlsca.pem else _system_stamp(), least_version, alpn)
@@ -91,7 +87,7 @@ def _system_stamp() -> tuple[int, ...]:
 
 def _context(backend: Backend, belief: Belief) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = _VERSIONS[belief.least_version]
+    context.minimum_version = VERSIONS[belief.least_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     if belief.alpn:
         context.set_alpn_protocols([belief.alpn])

@@ -352,7 +352,7 @@ def test_dovecot_learns_address_and_session_by_xclient(tmp_path: Path, source: t
 
 
 def test_a_dovecot_that_does_not_trust_us(tmp_path: Path) -> None:
-    """It refuses XCLIENT: no login with our own address instead, and the log says what to look at.
+    """It would ignore XCLIENT: no login with our own address instead, and the log says what to look at.
 
     At its second address, because Dovecot trusts whoever has the address that he connects to.
     """
