@@ -190,8 +190,8 @@ def tls_sentences() -> Sequence[Sentence]:
             "tls reload",
             _reload,
             "Reads tlsdir anew, and every clientca and tlsca file.\nNew sessions see what is new, sessions that are "
-            "there go on. A file that is faulty is reported, and what was read of it before stays in use; so does one that is gone "
-            "but needed.",
+            "there go on. A file that is faulty is reported, and what was read of it before stays in use; so does one "
+            "that is gone but needed.",
             changes=True,
             source=BESIDE,
         ),

@@ -389,6 +389,21 @@ def test_a_file_of_authorities_is_read_when_it_is_said(
         assert site.log_in().startswith(b"+OK")
 
 
+def test_tls_reload_reads_the_authorities_anew(site: Site, leaf: Leaf, authority: Authority, tmp_path: Path) -> None:
+    """What is in the file now counts for new sessions; a broken file changes nothing."""
+    path = Authority("not yet").write(tmp_path, "believed.pem")
+    with ScriptedBackend(by_stls(server_context(leaf, tmp_path), transaction)) as backend:
+        site.backend(backend.port, f"tls starttls tlsname {NAME} tlsca {path}")
+        assert site.log_in().startswith(TRY_LATER)
+        authority.write(tmp_path, "believed.pem")
+        assert site.log_in().startswith(TRY_LATER)
+        site.proxy.said("tls reload")
+        assert site.log_in().startswith(b"+OK")
+        path.write_text("broken")
+        assert "backend b: tlsca" in site.proxy.control("tls reload").text
+        assert site.log_in().startswith(b"+OK")
+
+
 # The relay
 
 
