@@ -19,7 +19,7 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
-from popular.proxy.backend_tls import BeliefContexts, backends_in_tls
+from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.certificates import material_of, users
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
@@ -53,8 +53,6 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
-    _backend_contexts: BeliefContexts
-
     def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
         """Raises Refused with a text for people."""
         variables = config.variables
@@ -70,8 +68,7 @@ class ProxyService:
         self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
-        beliefs: BeliefContexts = before._backend_contexts if before is not None else {}
-        self.backend_tls, self._backend_contexts = backends_in_tls(config, beliefs)
+        self.backend_tls: BackendsInTls = BackendsInTls(config, before.backend_tls if before is not None else None)
         contexts = Contexts(variables["tlsciphers"], before.contexts if before is not None else None)
         self.contexts: Contexts = contexts
         self.tls = _terms(config, contexts)
