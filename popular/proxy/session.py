@@ -358,11 +358,11 @@ class Session(Deadlines):
     def _step_expired(self) -> None:
         if self._client.last_ending:
             self.end(self._client.last_ending)
+        elif self.machine.phase is STARTING_TLS:
+            self.tls_failed(Failure("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s"))
         elif self._header_reader is not None:
             self._header_reader.close()
             self.header_failed(f"no header within {HEADER_SECONDS:g} s")
-        elif self.machine.phase is STARTING_TLS:
-            self.tls_failed(Failure("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s"))
         elif self._check is not None:
             self._check.close()
             self._checked(None, "no answer in time")

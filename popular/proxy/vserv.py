@@ -78,17 +78,6 @@ class Vserv(Thing):
         _greeting("currently disabled"),
         "Greeting in the state disabled, behind -ERR.",
     )
-    proxyprotocol: str = parameter(
-        Choice("off", "require"),
-        "off",
-        "The PROXY protocol, version 1 or 2, in front of everything else: off, or require (a client that does not "
-        "begin with it, or is not in trusted, is closed without a word).",
-    )
-    trusted: Networks = parameter(
-        NetworkList(),
-        Networks(),
-        "Networks and addresses of the load balancers whose PROXY header is believed. It changes nothing about TLS.",
-    )
     tls: str = parameter(
         Id(optional=True),
         "",
@@ -103,6 +92,18 @@ class Vserv(Thing):
     )
     clientca: Authorities = parameter(
         CaFile(), Authorities(), "File of the CA certificates, PEM, from which client certificates must come; read now."
+    )
+
+    proxyprotocol: str = parameter(
+        Choice("off", "require"),
+        "off",
+        "The PROXY protocol, version 1 or 2, in front of everything else: off, or require (a client that does not "
+        "begin with it, or is not in trusted, is closed without a word).",
+    )
+    trusted: Networks = parameter(
+        NetworkList(),
+        Networks(),
+        "Networks and addresses of the load balancers whose PROXY header is believed. It changes nothing about TLS.",
     )
 
     @property

@@ -226,6 +226,9 @@ VSERV_PARAMETERS = [
     ("namespace", "default", ["example.org", "USER"], ["a b", ""]),
     ("bannerok", f"{HOST} POP3 server ready", ["mail.example.org POP3 server ready"], ["é", "x" * 507, "hi <1.2@x>"]),
     ("bannererr", f"{HOST} POP3 server currently disabled", ["gone until noon"], ["é", "x" * 506]),
+    ("tls", "", ["shop", "mail.example.org", ""], ["a/b", "a b"]),
+    ("clientcert", "off", ["off"], ["optional", "require", "on"]),
+    ("clientca", "", [""], ["ca.pem", "/no/such/file", "/etc/passwd"]),
     ("proxyprotocol", "off", ["off"], ["on", "optional", "require"]),
     (
         "trusted",
@@ -233,9 +236,6 @@ VSERV_PARAMETERS = [
         ["10.0.0.0/8,::1", "192.0.2.7", "0.0.0.0/0", ""],
         ["10.0.0.1/8", "lb1", "10.0.0.0/8, ::1", ",", "::/129"],
     ),
-    ("tls", "", ["shop", "mail.example.org", ""], ["a/b", "a b"]),
-    ("clientcert", "off", ["off"], ["optional", "require", "on"]),
-    ("clientca", "", [""], ["ca.pem", "/no/such/file", "/etc/passwd"]),
 ]
 
 
