@@ -20,8 +20,8 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
-from popular.proxy.machine import Rules
 from popular.proxy.modules import Module
+from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
 from popular.proxy.vserv import POP3S, Vserv
 from supervisor.config import Config
