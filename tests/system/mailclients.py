@@ -11,6 +11,7 @@ Each gives the mails with CRLF line ends, in no order, as the client has them af
 headers of its own. An exit code that tells of anything but success is an AssertionError.
 """
 
+import contextlib
 import os
 import poplib
 import socket
@@ -95,7 +96,8 @@ def _poplib_connection(account: Account) -> poplib.POP3:
     try:
         connection.stls(context)
     except BaseException:
-        connection.close()
+        with contextlib.suppress(OSError):
+            connection.close()  # finds that a failed handshake has closed the socket already
         raise
     return connection
 
@@ -238,7 +240,7 @@ def _with_openssl(account: Account, directory: Path, delete: bool) -> list[bytes
         with Conversation(ours, _SECONDS, greeting) as client:
             mails = _by_hand(client, account, delete)
         process.wait(_SECONDS)
-    except AssertionError as error:
+    except (AssertionError, ConnectionError) as error:
         raise AssertionError(f"{error}; openssl ended with {process.wait(_SECONDS)}: {errors.read_text()}") from None
     finally:
         process.kill()
