@@ -29,6 +29,7 @@ from supervisor.loop import Loop
 from supervisor.pool import Pool, Worker
 from supervisor.program import Program
 from supervisor.recycling import Recycling
+from supervisor.routines import Routines
 from supervisor.rundir import RunDirectory
 from supervisor.sources import Place, Source
 from supervisor.systemd import Notifier
@@ -88,6 +89,7 @@ class Master:
         self._departure = Departure(means)
         self._errands = Errands(self._loop, self._in_child)
         self.clerk = Clerk(program, language, limits, self, self._changes, self._errands, log, self._perform)
+        self._routines = Routines(program.routines, self.clerk, log)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.clerk.conduct)
         self._wishes = signals.Wishes(self._loop, self._grant)
         rundir.publish_state()
@@ -129,6 +131,7 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._guard.look(self._changes.running)
+        self._routines.look(self._changes.running)
         self._notifier.alive()
         self._notifier.status(f"{self._accounts.count_sessions()} sessions, {len(self._pool.workers)} workers")
 
