@@ -276,7 +276,7 @@ def test_a_thousand_hellos_and_nothing_else(make_site: MakeSite) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_five_hundred_half_open_handshakes(make_site: MakeSite, way: str) -> None:
-    """Others come in promptly beside them, and at authtimeout all are gone; a second wave finds the memory of the first."""
+    """Others come in promptly beside them, and at authtimeout they are gone; a second wave takes little more."""
     site = make_site("set authtimeout 3")
     for growth in WAVES_MIB:
         with unharmed(site, {"auth_timeout", "tls_failed"}, growth):
