@@ -116,13 +116,7 @@ def test_no_password_is_on_the_line(
     place.assert_all_quit(account.user)
 
 
-PIPELINES = "mpop sends PASS behind USER at once where CAPA offers PIPELINING"
-
-
-@pytest.mark.parametrize(
-    "client",
-    [pytest.param(one, marks=pytest.mark.xfail(reason=PIPELINES)) if one == "mpop" else one for one in CLIENTS],
-)
+@pytest.mark.parametrize("client", CLIENTS)
 def test_force_takes_no_password_in_clear(
     site: tuple[Site, Doors], client: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
