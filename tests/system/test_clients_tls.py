@@ -1,6 +1,7 @@
-"""Mail programs of the distribution use `pproxy` in TLS: POP3S and STLS, verified, every mail octet for octet.
+"""Mail programs of the distribution use `pproxy` in TLS: POP3S and STLS, verified, every mail octet for octet; and so
+does the proxy with its backends.
 
-The largest ones go one way each. In each refusal it is looked at what went over the wire, and what the proxy learned.
+The largest mails go one way each. In each refusal it is looked at what went over the wire, and what the proxy learned.
 """
 
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ import pytest
 from tests.system.certificates import EC, RSA, Authority
 from tests.system.mailclients import CLIENTS, KNOW_NO_STLS, NAME, TLS_CLIENTS, Account, Tls
 from tests.system.mailsite import LARGE, PASSWORD, Site, as_sent, digests, fetched, mail
-from tests.system.site import LOOPBACK, Proxy, free_port
-from tests.system.storages import STORAGES
+from tests.system.site import LOOPBACK, Dovecot, Proxy, free_port
+from tests.system.storages import BACKEND_NAME, STORAGES, STORAGES_IN_TLS
 from tests.system.tap import Tap
 
 pytestmark = pytest.mark.clients
@@ -46,14 +47,18 @@ def _vservs(doors: Doors, directory: Path, state: str) -> list[str]:
     return [f"set tlsdir {directory}", *(f"{line} state {state}" for line in lines)]
 
 
-@pytest.fixture(scope="module", params=STORAGES)
+BEHIND = {"pserv": STORAGES["pserv"], **STORAGES_IN_TLS}
+"""A storage that is spoken to in clear, and one for each way into TLS."""
+
+
+@pytest.fixture(scope="module", params=BEHIND)
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Doors]]:
     """A storage, and a proxy before it with a virtual server for each way into TLS."""
     directory, tlsdir, authority = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("tls"), Authority()
     authority.issue(NAME, key=EC if request.param == "pserv" else RSA).write(tlsdir, "default")
     doors = _doors(directory, authority)
     with (
-        STORAGES[request.param](directory) as (storage, rc),
+        BEHIND[request.param](directory) as (storage, rc),
         Proxy(directory, [*rc, *_vservs(doors, tlsdir, "online")], options=("-n", "200")) as proxy,
     ):
         yield Site(proxy, 0, storage), doors
@@ -172,3 +177,38 @@ def test_a_wrong_certificate_is_not_believed(liar: Liar, client: str, way: str, 
     assert ended
     assert {entry.fields["user"] for entry in ended} == {""}
     assert {entry.fields["ending"] for entry in ended} <= {"tls_failed", "client_closed", "client_reset", "quit"}
+
+
+# A backend that the proxy must not believe
+
+
+@pytest.mark.parametrize("way", ["starttls", "implicit"])
+@pytest.mark.parametrize("wrong", ["authority", "name"])
+def test_a_backend_with_a_wrong_certificate(tmp_path: Path, way: str, wrong: str) -> None:
+    """Each client hears of a failure that is not about its password; Dovecot hears of no user, the log says why."""
+    believed, authority = Authority("believed"), Authority()
+    leaf = Authority("other").issue(BACKEND_NAME) if wrong == "authority" else believed.issue("mail.example.net")
+    authority.issue(NAME).write(tmp_path, "default")
+    doors = _doors(tmp_path, authority)
+    ca = believed.write(tmp_path, "believed.pem")
+    with Dovecot(leaf) as dovecot:
+        port = dovecot.tls_port if way == "implicit" else dovecot.port
+        tls = f"tls {way} tlsname {BACKEND_NAME} tlsca {ca}"
+        rc = [f"backend conf b1 host {LOOPBACK} port {port} {tls} state online", "pdm add all any b1"]
+        dovecot.add_user("ann", PASSWORD, [mail(1)])
+        with Proxy(tmp_path, [*rc, *_vservs(doors, tmp_path, "online")]) as proxy, Tap(doors.ports["optional"]) as tap:
+            for client in TLS_CLIENTS:
+                account = Account(doors.ports["POP3S"], "ann", PASSWORD, 1, doors.tls("POP3S"))
+                (tmp_path / client).mkdir()
+                with pytest.raises(Exception, match=r"EOF|ended with|denied|SYS/TEMP"):
+                    fetched(client, account, tmp_path / client, delete=True)
+            (tmp_path / "clear").mkdir()
+            with pytest.raises(Exception, match="EOF"):  # to its QUIT: the session is over
+                fetched("poplib", Account(tap.port, "ann", PASSWORD, 1), tmp_path / "clear", delete=True)
+            proxy.wait_until_quiet()
+            reasons = {entry.fields["reason"] for entry in proxy.log("backend_failed")}
+        assert b"-ERR [SYS/TEMP]" in tap.answered
+        assert len(dovecot.mails("ann")) == 1
+        assert "ann" not in dovecot.log()
+    assert len(reasons) == 1
+    assert ("certificate verify failed" if wrong == "authority" else "name mismatch") in reasons.pop()
