@@ -12,6 +12,7 @@ verified again (CVE-2025-23419). Each of their connections has a front for itsel
 import ssl
 from collections.abc import Mapping
 
+from popular.tls import groups
 from popular.tls.certificate import load_chain
 from popular.tls.choice import Answer, wildcard
 
@@ -34,6 +35,7 @@ def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
     return front
 
 
+groups.restrict()
 FRONT = _front()
 
 
