@@ -150,7 +150,7 @@ def failure_of(error: OSError) -> Failure:
     """OpenSSL's error in our words."""
     reason = str(getattr(error, "reason", None) or "")
     if isinstance(error, ssl.SSLCertVerificationError):
-        return Failure("certificate", f"the client's certificate: {error.verify_message}")
+        return Failure("certificate", f"certificate of the client: {error.verify_message}")
     text = reason.lower().replace("_", " ") or error.strerror or type(error).__name__
     if reason in _VERSION_REASONS:
         return Failure("version", text)

@@ -7,6 +7,7 @@ successor uses them.
 import asyncio
 import functools
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -19,13 +20,14 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
+from popular.proxy import backend_tls
 from popular.proxy.certificates import material_of, users
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
 from popular.proxy.vserv import Vserv
 from popular.tls import choice
-from popular.tls.contexts import ASKING, VERSIONS, Contexts, Terms
+from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, Terms
 from popular.tls.directory import DEFAULT, Material
 from supervisor.config import Config
 from supervisor.control.language import Refused
@@ -52,6 +54,8 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
+    _backend_contexts: Contexts
+
     def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
         """Raises Refused with a text for people."""
         variables = config.variables
@@ -70,6 +74,8 @@ class ProxyService:
         contexts = Contexts(variables["tlsciphers"], before.contexts if before is not None else None)
         self.contexts: Contexts = contexts
         self.tls = _terms(config, contexts)
+        own = before.backend_contexts if before is not None else {}
+        self.backend_tls, self.backend_contexts = backend_tls.backends_in_tls(config, own)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
         self._retired = False
@@ -161,6 +167,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],
+        trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
     )
 
 
@@ -183,12 +190,12 @@ def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: M
     now = time.time()
     certificates = material.certificates
     asks = ASKING[vserv.clientcert]
-    authorities = vserv.clientca.pem if asks != ASKING["off"] else ""
+    clients = Clients(asks, vserv.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
     if vserv.tls:
-        otherwise, named = contexts.get((certificates[vserv.tls],), authorities), {}
+        otherwise, named = contexts.get((certificates[vserv.tls],), clients), {}
     else:
         answer = choice.beside(certificates[DEFAULT], certificates.values(), now)
-        otherwise = contexts.get(answer, authorities)
+        otherwise = contexts.get(answer, clients)
         table = choice.by_name(certificates.values(), now)
-        named = {name: contexts.get(answer, authorities) for name, answer in table.items()}
+        named = {name: contexts.get(answer, clients) for name, answer in table.items()}
     return Terms(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)
