@@ -113,8 +113,9 @@ def _with_poplib(account: Account, _directory: Path, delete: bool) -> list[bytes
             mails.append(b"".join(line + b"\r\n" for line in connection.retr(number)[1]))
             if delete:
                 connection.dele(number)
-    finally:
         connection.quit()
+    finally:
+        connection.close()
     return mails
 
 
