@@ -1,12 +1,11 @@
 """Backends: the storage servers that the proxy connects to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from popular.proxy.kinds import Authorities, CaFile, Fingerprint, HostName, Server, ServerHost
 from supervisor.config import Config
-from supervisor.control.facts import Unfit
 from supervisor.control.kinds import ANY, Bool, Choice, Int
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Desk
@@ -125,18 +124,6 @@ def _check_prot(backend: Backend) -> None:
         raise Refused(f"tls: {backend.prot} has no command that starts TLS; allowed there: {OFF}, {IMPLICIT}")
     if backend.xclient:
         raise Refused(f"xclient: {backend.prot} has no XCLIENT, its request holds the session id already")
-
-
-def reread_authorities(desk: Desk, config: Config) -> Config:
-    """The config with the content of every tlsca file read anew. Raises Wanted, and Refused where a file is no good."""
-    for backend in config.things["backend"].values():
-        if backend.tlsca.path:
-            try:
-                read = CaFile().parse(backend.tlsca.path, desk.facts)
-            except Unfit as unfit:
-                raise Refused(f"backend {backend.id}: tlsca: {unfit}") from None
-            config = config.with_thing("backend", backend.id, replace(backend, tlsca=read))
-    return config
 
 
 def _check_gone(_desk: Desk, config: Config, ident: str) -> str | None:

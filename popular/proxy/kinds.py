@@ -5,6 +5,7 @@ Their values are more than the word that was typed, and `str` of a value is that
 
 import ipaddress
 import re
+import ssl
 from dataclasses import dataclass, field
 
 from supervisor.control.facts import Facts, Unfit
@@ -90,6 +91,10 @@ class CaFile(Kind):
             raise Unfit(f"{shown(text)} is too large; allowed: {MOST_CA_OCTETS} octets")
         if b"-----BEGIN CERTIFICATE-----" not in content or not content.isascii():
             raise Unfit(f"{shown(text)} holds no certificate in PEM form")
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=content.decode())
+        except ssl.SSLError as error:
+            raise Unfit(f"{shown(text)} cannot be used: {error.reason or error}") from None
         return Authorities(text, content.decode())
 
 

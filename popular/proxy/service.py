@@ -71,11 +71,10 @@ class ProxyService:
         self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
-        contexts = Contexts(variables["tlsciphers"], before.contexts if before is not None else None)
-        self.contexts: Contexts = contexts
-        self.tls = _terms(config, contexts)
-        own = before.backend_contexts if before is not None else {}
-        self.backend_tls, self.backend_contexts = backend_tls.backends_in_tls(config, own)
+        self.contexts: Contexts = Contexts(variables["tlsciphers"], before and before.contexts)
+        self.tls = _terms(config, self.contexts)
+        had: backend_tls.Contexts = before.backend_contexts if before is not None else {}
+        self.backend_tls, self.backend_contexts = backend_tls.backends_in_tls(config, had)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
         self._retired = False
