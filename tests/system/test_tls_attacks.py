@@ -52,10 +52,11 @@ ALERT = b"\x15\x03\x03\x00\x02"
 class Site:
     """A proxy of one worker with one virtual server for each way into TLS."""
 
-    def __init__(self, proxy: Proxy, ports: dict[str, int], trusting: ssl.SSLContext) -> None:
+    def __init__(self, proxy: Proxy, ports: dict[str, int], authority: Authority) -> None:
         self.proxy = proxy
         self.ports = ports
-        self.trusting = trusting
+        self.authority = authority
+        self.trusting = authority.trusting()
 
     def connect(self, way: str = "POP3S") -> Peer:
         """A connection in which the next octet is the ClientHello's."""
@@ -97,6 +98,7 @@ def make_site(tmp_path: Path) -> Iterator[MakeSite]:
             authority, tlsdir = Authority(), tmp_path / "tls"
             tlsdir.mkdir()
             authority.issue(NAME).write(tlsdir, "default")
+            authority.write(tmp_path)
             ports = {way: free_port() for way in WAYS}
             backend = stack.enter_context(ScriptedBackend(pop3_server(MAILS)))
             rc = [
@@ -108,7 +110,7 @@ def make_site(tmp_path: Path) -> Iterator[MakeSite]:
                 f"vserv conf v2 iface {LOOPBACK} port {ports['STLS']} starttls force state online",
             ]
             proxy = stack.enter_context(Proxy(tmp_path, rc, workers=1, options=("-n", str(most))))
-            return Site(proxy, ports, authority.trusting())
+            return Site(proxy, ports, authority)
 
         yield make
 
@@ -379,6 +381,35 @@ def test_alerts_in_the_handshake(make_site: MakeSite, alert: bytes) -> None:
                     peer.say(before + (ALERT + alert) * 2000)
                     peer.half_close()
                     peer.rest()
+
+
+NAMES = {
+    "not UTF-8": b"\x82\x04\xff\xfeAB",
+    "a NUL within": b"\x82\x0aann\0foe.de",
+    "an empty one": b"\x82\x00",
+    "an address of three octets": b"\x87\x03\x01\x02\x03",
+}
+"""subjectAltNames, without their outer frame, as only an authority that is careless would sign them."""
+
+
+@pytest.mark.xfail(reason="an exception in popular/net/handshake.py ends the worker")
+@pytest.mark.parametrize("asked", ["optional", "require"])
+def test_a_client_certificate_that_cannot_be_read(make_site: MakeSite, tmp_path: Path, asked: str) -> None:
+    """Its names make no sense, though the authority is believed: at most that session ends."""
+    site = make_site()
+    port = free_port()
+    extra = f"prot POP3s clientcert {asked} clientca {tmp_path}/ca.pem state online"
+    site.proxy.said(f"vserv conf v3 iface {LOOPBACK} port {port} {extra}")
+    with unharmed(site):
+        for number, names in enumerate(NAMES.values()):
+            leaf = site.authority.issue(client=True, alternatives=b"\x30" + bytes([len(names)]) + names)
+            context = site.authority.trusting()
+            context.load_cert_chain(leaf.write_in_one(tmp_path, f"client{number}"))
+            with PopClient(port) as peer, contextlib.suppress(OSError):
+                raw = peer.connection.dup()
+                raw.settimeout(PATIENCE)
+                with context.wrap_socket(raw, server_hostname=NAME) as client:
+                    client.recv(1 << 10)
 
 
 # Within a session
