@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from supervisor.config import Config
 from supervisor.control.kinds import Id, shown
@@ -20,14 +20,14 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Module:
     """A module: file `libpdm_MOD` in `directory`, opened with `args`.
 
-    `reloads` counts `pdm reload`: a number higher than before asks for it.
+    `reloads` counts `pdm reload`: another number than before asks for it. It says nothing about what the module is.
     """
 
     id: str
     mod: str
     args: tuple[str, ...]
     directory: str
-    reloads: int = 0
+    reloads: int = field(default=0, compare=False)
 
 
 def add_sentence(module: Module) -> str:
@@ -113,6 +113,7 @@ def pdm_sentences() -> Sequence[Sentence]:
             known,
             changes=True,
             source=CHAPTER,
+            order=True,
         ),
         Sentence(
             "pdm show <id>",

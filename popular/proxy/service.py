@@ -9,7 +9,6 @@ import functools
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
 
 def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
-    if had is None or replace(had.spec, reloads=spec.reloads) != spec:
+    if had is None or had.spec != spec:
         return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))
     if had.spec.reloads != spec.reloads:
         return OpenModule(spec, had.module.reload())

@@ -177,7 +177,8 @@ class Sentence:
     """One sentence of the language.
 
     `help`: the first line is the one-liner, paragraphs follow. `slots`: a Kind fits the word before the deed gets it; a
-    Completer leaves the word to the deed. `changes`: it may change something. `source`: the chapter that it comes from.
+    Completer leaves the word to the deed. `changes`: it may change something. `order`: it is done once, and is no part
+    of a configuration. `source`: the chapter that it comes from.
     """
 
     pattern: str
@@ -186,6 +187,7 @@ class Sentence:
     slots: Mapping[str, Kind | Completer] = field(default_factory=dict)
     changes: bool = False
     source: str = ""
+    order: bool = False
     shape: Shape = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
