@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from supervisor.config import Config
-from supervisor.control.kinds import Id, shown
+from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import Refused, Sentence, fit, phrase
 from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
 from supervisor.control.things import count_of, ids, list_deed, named, room_for_one_more
@@ -45,7 +45,18 @@ def _add(desk: Desk, arguments: Arguments) -> Outcome:
     room_for_one_more("pdm", _TITLE, desk)
     directory = desk.config.variables["pdmdir"]
     module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
-    return Change(f"module {ident} is added", config=desk.config.with_thing("pdm", ident, module))
+    done = f"module {ident} is added"
+    note = _backend_note(module, desk)
+    return Change(f"{done}; note: {note}" if note else done, config=desk.config.with_thing("pdm", ident, module))
+
+
+def _backend_note(module: Module, desk: Desk) -> str | None:
+    """The argument of `any` is a backend; those of the other modules are their own affair."""
+    named = module.args[0] if module.mod == "any" and module.args else None
+    backends = desk.config.things["backend"]
+    if named is None or named in backends:
+        return None
+    return f'no backend "{named}" is configured yet{nearest(named, backends)}'
 
 
 def _reload(desk: Desk, arguments: Arguments) -> Outcome:

@@ -141,7 +141,9 @@ def _sessions(desk: Desk, arguments: Arguments) -> Outcome:
     for name, value in zip(arguments["filter"], arguments["value"], strict=True):
         wanted.setdefault(name, set()).add(value)
     rows = [row for row in desk.status.sessions() if all(str(row.get(name)) in wanted[name] for name in wanted)]
-    return Reply(f"{len(rows)} session{'' if len(rows) == 1 else 's'}", data=rows)
+    return Reply(
+        f"{len(rows)} session{'' if len(rows) == 1 else 's'}", data=rows, lines=None if rows else ["no session"]
+    )
 
 
 def _filter_values(desk: Desk, arguments: Arguments) -> Iterable[str]:
