@@ -17,6 +17,7 @@ from supervisor.control.outcome import Desk, desk_with
 
 GOES, COMES = "- ", "+ "
 """What a line of a difference begins with."""
+_MOST_NAMES = 20
 
 
 def config_lines(desk: Desk) -> list[str]:
@@ -56,10 +57,15 @@ class Difference:
 
     def text_lines(self) -> list[str]:
         """For people: the lines, and behind them as comments what they mean."""
-        return [*self.lines, *(f"# {word}: {', '.join(names)}" for word, names in self._names().items() if names)]
+        return [*self.lines, *(f"# {word}: {_listed(names)}" for word, names in self._names().items() if names)]
 
     def _names(self) -> dict[str, Sequence[str]]:
         return {"new": self.new, "gone": self.gone, "changed": self.changed}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def difference(desk: Desk, config: Config) -> Difference:
