@@ -4,7 +4,7 @@ import socket
 
 from popular.messages import POPULAR_MESSAGES
 from popular.proxy.endings import ENDINGS
-from popular.proxy.machine import STATES
+from popular.proxy.phases import STATES
 from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
 from popular.proxy.service import ProxyService
 from popular.proxy.variables import PROXY_VARIABLES

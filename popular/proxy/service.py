@@ -19,8 +19,8 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
-from popular.proxy.machine import Rules
 from popular.proxy.modules import Module
+from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
 from popular.proxy.vserv import POP3S, Vserv
 from supervisor.config import Config
@@ -142,7 +142,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
     offers_stls = vserv.starttls != "off"
-    clear = capabilities.before_login(lines, stls=offers_stls, user=vserv.starttls != "force")
+    clear = capabilities.before_login(lines, stls=offers_stls, login=vserv.starttls != "force")
     return Rules(
         vserv=vserv.id,
         state=vserv.state,
@@ -153,7 +153,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
         greeting=replies.ok(vserv.bannerok),
         refusal=replies.err(vserv.bannererr),
         capa_clear=clear,
-        capa_tls=capabilities.before_login(lines, stls=False, user=True),
+        capa_tls=capabilities.before_login(lines, stls=False, login=True),
         capa_after=capabilities.after_login(lines),
         backends=config.things["backend"],
         fallback=config.variables["fallback"],

@@ -18,9 +18,11 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy import actions
 from popular.proxy.backend_leg import BackendLeg
 from popular.proxy.client_leg import ClientLeg
-from popular.proxy.machine import ENDED, RELAYING, STARTING_TLS, Machine, Phase, Rules
+from popular.proxy.machine import Machine
 from popular.proxy.mailcheck import MailQuestion
+from popular.proxy.phases import ENDED, RELAYING, STARTING_TLS, Phase
 from popular.proxy.relay import Relay
+from popular.proxy.rules import Rules
 from popular.proxy.story import place_of, tell
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
