@@ -21,8 +21,15 @@ BAD_MAILBOX = Message(
 CHECK_FAILED = Message(
     0x0306, "ADM", "check_failed", "A mail check was not answered; the backend was connected to instead."
 )
-TLS_FAILED = Message(0x0307, "ERR", "tls_failed", "A TLS handshake with a client failed.")
+TLS_FAILED = Message(
+    0x0307, "ERR", "tls_failed", "A TLS handshake with a client failed; `why` is the word of the counter tls_failures."
+)
 POOL_FULL = Message(0x0308, "ADM", "pool_full", "More logins are waiting for modules than may wait.")
+CERTIFICATE_TAKEN = Message(0x0310, "INF", "certificate_taken", "A certificate is in use from now on.")
+CERTIFICATE_GONE = Message(0x0311, "INF", "certificate_gone", "The file of a certificate is gone, and so is it.")
+CERTIFICATE_FAULT = Message(
+    0x0312, "ADM", "certificate_fault", "A file in tlsdir is not usable; what was read of it before stays in use."
+)
 
 POPULAR_MESSAGES = (
     NULL_BYTE_IN_INPUT,
@@ -36,4 +43,7 @@ POPULAR_MESSAGES = (
     CHECK_FAILED,
     TLS_FAILED,
     POOL_FULL,
+    CERTIFICATE_TAKEN,
+    CERTIFICATE_GONE,
+    CERTIFICATE_FAULT,
 )

@@ -55,10 +55,11 @@ _LONGEST_NAMES = 2000
 
 @dataclass(eq=False)
 class _Speaker:
-    """A control connection, or (own) the program itself. `facts` are those of its draft."""
+    """A control connection, or (own) the program itself; `quiet`: by a routine. `facts` are those of its draft."""
 
     uid: int
     own: bool
+    quiet: bool = False
     draft: Draft | None = None
     facts: Facts = field(default_factory=Facts)
 
@@ -103,6 +104,10 @@ class Clerk:
         """Carries out one sentence of the program's own and answers, now or later."""
         self._hear(_Speaker(uid, own=True), line, answer)
 
+    def conduct_by_routine(self, line: str, answer: Answer) -> None:
+        """The same for a sentence that nobody said. A refusal is not logged here: it may come every few seconds."""
+        self._work(_Job(line, _Speaker(os.getuid(), own=True, quiet=True), answer, Facts()))
+
     def converse(self, uid: int) -> Callable[[str, Answer], None]:
         """For a new control connection: what carries out its sentences, one at a time. Its draft goes with it."""
         return partial(self._hear, _Speaker(uid, own=False))
@@ -120,7 +125,7 @@ class Clerk:
 
     def _work(self, job: _Job) -> None:
         try:
-            outcome = self._language.conduct(job.line, self._desk(job, self._changes.running))
+            outcome = self._outcome(job, self._changes.running)
         except Wanted as wanted:
             self._find_out(job, wanted)
         except Refused as refused:
@@ -128,9 +133,10 @@ class Clerk:
         else:
             self._bring_about(job, outcome)
 
-    def _desk(self, job: _Job, config: Config) -> View:
-        return View(
-            config,
+    def _outcome(self, job: _Job, running: Config) -> Outcome:
+        """What comes of it if this is the running config. Raises Refused, Wanted."""
+        desk = View(
+            running,
             self._changes.first,
             self._program,
             job.facts,
@@ -140,6 +146,8 @@ class Clerk:
             job.speaker.draft,
             self._way_back.past,
         )
+        outcome = self._language.conduct(job.line, desk)
+        return self._program.complete(desk, outcome) if isinstance(outcome, Change) else outcome
 
     def _bring_about(self, job: _Job, outcome: Outcome) -> None:
         match outcome:
@@ -190,6 +198,8 @@ class Clerk:
             else:
                 if isinstance(outcome, Change):
                     self._log_done(job)
+                    for message, fields in outcome.entries:
+                        self._log(message, **fields)
                     self._look_back(job, outcome, before)
                 self._answer(job, outcome)
             self._go_on()
@@ -226,7 +236,7 @@ class Clerk:
         if past is None:
             return
         try:
-            outcome = self._language.conduct(job.line, self._desk(job, past.config))
+            outcome = self._outcome(job, past.config)
         except (Refused, Wanted):  # it has no meaning there
             return
         if isinstance(outcome, Change):
@@ -262,7 +272,8 @@ class Clerk:
         job.answer(True, outcome.text, outcome.data_lines())
 
     def _refuse(self, job: _Job, reason: str) -> None:
-        self._log(messages.SENTENCE_REFUSED, uid=job.speaker.uid, line=job.line, reason=reason)
+        if not job.speaker.quiet:
+            self._log(messages.SENTENCE_REFUSED, uid=job.speaker.uid, line=job.line, reason=reason)
         job.answer(False, reason, ())
 
 

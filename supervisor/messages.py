@@ -82,6 +82,9 @@ RINGD_BACK = Message(0x0251, "INF", "ringd_back", "ringd answers again and has b
 SYSTEMD_UNCLAIMED = Message(
     0x0252, "ADM", "systemd_unclaimed", "systemd passed sockets that no listener wants; they are closed."
 )
+ROUTINE_FAILED = Message(
+    0x0210, "ADM", "routine_failed", "What the master does by itself from time to time failed; logged once a reason."
+)
 DEBUG = Message(
     0x0000, "DBG", "debug", "Debug messages all have this number; which ones appear is the `debug` sentence's matter."
 )
@@ -103,7 +106,6 @@ SUPERVISOR_MESSAGES = (
     CONFIG_IN_FORCE,
     LOG_REOPENED,
     LOG_FAILED,
-    CONFIG_IN_FORCE,
     NOT_CONFIRMED,
     CANNOT_GO_BACK,
     ACCEPT_FAILED,
@@ -114,6 +116,7 @@ SUPERVISOR_MESSAGES = (
     RINGD_LOST,
     RINGD_BACK,
     SYSTEMD_UNCLAIMED,
+    ROUTINE_FAILED,
 )
 RINGD_MESSAGES = (
     START,

@@ -30,6 +30,7 @@ class ClientSide:
     """One session, as far as its client goes."""
 
     __slots__ = (
+        "_certificate_name",
         "_eof",
         "_errors",
         "_peer_ip",
@@ -49,6 +50,7 @@ class ClientSide:
         self._peer_ip = peer_ip
         self._sid = sid
         self._tls = tls
+        self._certificate_name = ""
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
         self._errors = 0
@@ -173,7 +175,10 @@ class ClientSide:
         self.phase = ASKING
         rules = self._rules
         protocol = rules.protocol
-        return [actions.Ask(Question(self._peer_ip, protocol, self.namespace, self.user, self._secret, rules.vserv))]
+        question = Question(
+            self._peer_ip, protocol, self.namespace, self.user, self._secret, rules.vserv, self._certificate_name
+        )
+        return [actions.Ask(question)]
 
     def _stls(self) -> list[Action]:
         if self._tls:
@@ -186,11 +191,15 @@ class ClientSide:
         self.phase = STARTING_TLS
         return [actions.Send(replies.ok("begin TLS")), actions.StartTls()]
 
-    def tls_up(self) -> list[Action]:
-        """TLS stands. All that was learned before is forgotten (RFC 2595 section 4)."""
+    def tls_up(self, certificate_name: str = "") -> list[Action]:
+        """TLS stands. All that was learned before is forgotten (RFC 2595 section 4).
+
+        `certificate_name` belongs to the connection, and is known from now on: a login is wanted all the same.
+        """
         if len(self.lines):
             return [self._end("plaintext_after_stls")]
         self._tls = True
+        self._certificate_name = certificate_name
         self.user = self.namespace = ""
         self.phase = GREETED
         return self.begin() if self._rules.protocol == POP3S else []

@@ -3,6 +3,8 @@
 import socket
 
 from popular.messages import POPULAR_MESSAGES
+from popular.net.handshake import FAILURES
+from popular.proxy import certificates
 from popular.proxy.endings import ENDINGS
 from popular.proxy.phases import STATES
 from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
@@ -39,6 +41,9 @@ COUNTERS = (
     Counter("simulated", "Sessions that were shown an empty mailbox."),
     Counter("mail_checks", "Mail checks, by answer.", ("empty", "mail", "load", "unanswered")),
     Counter("backend_failures", "Backends not reachable, too slow, or refusing."),
+    Counter("tls_handshakes", "TLS handshakes with clients, by version.", ("TLSv1.2", "TLSv1.3")),
+    Counter("tls_resumptions", "Those of them that resumed an earlier TLS session."),
+    Counter("tls_failures", "TLS handshakes with clients that failed, by reason.", FAILURES),
     Counter("octets_from_clients", "Octets received from clients."),
     Counter("octets_to_clients", "Octets sent to clients."),
 )
@@ -92,6 +97,8 @@ PROGRAM = Program(
     rc_lines=rc_lines,
     listeners=listeners,
     make_service=_make_service,
+    complete=certificates.complete,
+    routines=(certificates.ROUTINE,),
     limits=LIMITS,
 )
 

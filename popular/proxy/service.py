@@ -7,9 +7,8 @@ successor uses them.
 import asyncio
 import functools
 import socket
-import ssl
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from popular import messages
@@ -19,16 +18,17 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
+from popular.proxy.certificates import material_of, users
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
-from popular.proxy.vserv import POP3S, Vserv
+from popular.proxy.vserv import Vserv
+from popular.tls import choice
+from popular.tls.contexts import ASKING, VERSIONS, Contexts, Terms
+from popular.tls.directory import DEFAULT, Material
 from supervisor.config import Config
 from supervisor.control.language import Refused
 from supervisor.workshop import Workshop
-
-CERTIFICATE = "default.pem"
-KEY = "default.key"
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
@@ -66,7 +66,9 @@ class ProxyService:
         self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
-        self.contexts = _tls_contexts(vservs.values(), variables["tlsdir"])
+        contexts = Contexts(variables["tlsciphers"], before.contexts if before is not None else None)
+        self.contexts: Contexts = contexts
+        self.tls = _terms(config, contexts)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
         self._retired = False
@@ -161,24 +163,31 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
     )
 
 
-def _tls_contexts(vservs: Any, directory: str) -> dict[str, ssl.SSLContext]:
-    """A context for each virtual server that speaks TLS."""
-    wanted = [
-        vserv for vserv in vservs if vserv.state != "offline" and (vserv.prot == POP3S or vserv.starttls != "off")
-    ]
-    if not wanted:
+def _terms(config: Config, contexts: Contexts) -> dict[str, Terms]:
+    """For each virtual server that needs TLS. Raises Refused if OpenSSL cannot be brought to it."""
+    vservs = users(config)
+    if not vservs:
         return {}
-    context = _load_context(Path(directory))
-    return {vserv.id: context for vserv in wanted}
-
-
-def _load_context(directory: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    certificate, key = directory / CERTIFICATE, directory / KEY
+    material = material_of(config)
+    assert material is not None, "Program.complete sees to it"
     try:
-        context.load_cert_chain(certificate, key if key.exists() else None)
-    except (OSError, ssl.SSLError) as error:
-        raise Refused(f"TLS needs a certificate in {certificate} (with {KEY} or the key inside): {error}") from None
-    return context
+        return {vserv.id: _terms_of(vserv, material, contexts, config.variables) for vserv in vservs}
+    except OSError as error:
+        raise Refused(f"TLS: {error.strerror or error}") from None
+    finally:
+        contexts.complete()
+
+
+def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: Mapping[str, Any]) -> Terms:
+    now = time.time()
+    certificates = material.certificates
+    asks = ASKING[vserv.clientcert]
+    authorities = vserv.clientca.pem if asks != ASKING["off"] else ""
+    if vserv.tls:
+        otherwise, named = contexts.get((certificates[vserv.tls],), authorities), {}
+    else:
+        answer = choice.beside(certificates[DEFAULT], certificates.values(), now)
+        otherwise = contexts.get(answer, authorities)
+        table = choice.by_name(certificates.values(), now)
+        named = {name: contexts.get(answer, authorities) for name, answer in table.items()}
+    return Terms(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from popular import messages
 from popular.net.deadlines import Deadlines
+from popular.net.handshake import Agreed, Failure
 from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.protocol.mailcheck import Mail
@@ -23,7 +24,7 @@ from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.phases import ENDED, RELAYING, STARTING_TLS, Phase
 from popular.proxy.relay import Relay
 from popular.proxy.rules import Rules
-from popular.proxy.story import place_of, tell
+from popular.proxy.story import place_of, tell, tell_handshake, tell_tls_failure
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
 MODULE_SECONDS = 30.0
+HANDSHAKE_SECONDS = 30.0
 BACKEND_SECONDS = 20.0
 """For the connect and the login together; a backend that does not greet has them for each."""
 CLOSING_SECONDS = 5.0
@@ -63,6 +65,7 @@ class Session(Deadlines):
         "sid",
         "started",
         "started_wall",
+        "tls",
     )
 
     def __init__(
@@ -85,6 +88,7 @@ class Session(Deadlines):
         self._check: MailQuestion | None = None
         self._shown = ENDED
         self._shown_at = 0.0
+        self.tls: Agreed | None = None
         self.over = False
 
     def begin(self) -> None:
@@ -243,16 +247,19 @@ class Session(Deadlines):
         return machine.phase not in _SILENT_PHASES and len(machine.lines.held) <= MOST_HELD
 
     def _start_tls(self, _action: actions.StartTls) -> None:
-        self._client.start_tls(self._service.contexts[self.rules.vserv])
+        self.expect_within(HANDSHAKE_SECONDS)
+        self._client.start_tls(self._service.tls[self.rules.vserv])
 
-    def tls_up(self) -> None:
+    def tls_up(self, agreed: Agreed) -> None:
         """See client_leg.Owner."""
-        self._do(self.machine.tls_up)
+        self.expect_nothing()
+        self.tls = agreed
+        tell_handshake(self._shop, self.sid, agreed)
+        self._do(self.machine.tls_up, agreed.certificate_name)
 
-    def tls_failed(self, error: OSError) -> None:
+    def tls_failed(self, failure: Failure) -> None:
         """See client_leg.Owner."""
-        reason = getattr(error, "reason", None) or error.strerror or str(error) or type(error).__name__
-        self._shop.log(messages.TLS_FAILED, self.sid, client=self.peer[0], reason=reason)
+        tell_tls_failure(self._shop, self, failure)
         self.end("tls_failed")
 
     # Time
@@ -279,6 +286,8 @@ class Session(Deadlines):
     def _step_expired(self) -> None:
         if self._client.last_ending:
             self.end(self._client.last_ending)
+        elif self.machine.phase is STARTING_TLS:
+            self.tls_failed(Failure("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s"))
         elif self._check is not None:
             self._check.close()
             self._checked(None, "no answer in time")

@@ -76,32 +76,44 @@ def _drop(desk: Desk, _arguments: Arguments) -> Outcome:
 
 
 def _show(desk: Desk, _arguments: Arguments) -> Outcome:
-    found = difference(desk, _as_running(_draft(desk).config, desk.config))
+    found = difference(desk, _completed(desk).config)
     return Reply(found.summary(), data=found.data(), lines=found.text_lines())
 
 
 def _check(desk: Desk, _arguments: Arguments) -> Outcome:
-    config, found = _applicable(desk)
-    return Trial(f"good, {found.summary()}; nothing was changed", config=config)
+    change, found = _applicable(desk)
+    return Trial(f"good, {found.summary()}; nothing was changed{change.text}", config=change.config)
 
 
 def _apply(desk: Desk, arguments: Arguments) -> Outcome:
-    config, found = _applicable(desk)
+    change, found = _applicable(desk)
     if not found:
         text = f"nothing differs; generation {desk.config.generation} stays in force"
         return Drafted(text, found.data(), (), draft=None)
     seconds = arguments["time"]
     more = f"; say `confirm` within {seconds} s, or the configuration before comes back" if seconds else ""
-    text = f"in force: {found.summary()}{more}"
-    return Replacement(text, found.data(), (), config=config, seed=_draft(desk).seed, confirm_seconds=seconds)
+    return Replacement(
+        f"in force: {found.summary()}{more}{change.text}",
+        found.data(),
+        (),
+        config=change.config,
+        seed=_draft(desk).seed,
+        entries=change.entries,
+        confirm_seconds=seconds,
+    )
 
 
-def _applicable(desk: Desk) -> tuple[Config, Difference]:
-    """The draft as it would run, and what differs. Raises Refused where a variable cannot be set so now."""
-    config = _as_running(_draft(desk).config, desk.config)
-    for name, why in _not_now(desk, config).items():
+def _completed(desk: Desk) -> Change:
+    """The draft as it would run, with what it needs from outside; the text holds notes about that. Raises Wanted."""
+    return desk.program.complete(desk, Change(config=_as_running(_draft(desk).config, desk.config)))
+
+
+def _applicable(desk: Desk) -> tuple[Change, Difference]:
+    """The same, and what differs. Raises Refused where a variable cannot be set so now."""
+    change = _completed(desk)
+    for name, why in _not_now(desk, change.config).items():
         raise Refused(f"{name}: {why}")
-    return config, difference(desk, config)
+    return change, difference(desk, change.config)
 
 
 def _as_running(config: Config, running: Config) -> Config:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from popular.proxy.certificates import complete
 from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
 from popular.proxy.variables import VARIABLES
 from supervisor.config import Config
@@ -42,6 +43,7 @@ class ProgramTables:
     variables: Any = VARIABLES
     debug_options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
     rc_lines: Any = field(default=rc_lines)
+    complete: Any = field(default=complete)
 
 
 class Desk:
@@ -65,6 +67,8 @@ class Desk:
         for _ in range(20):
             try:
                 outcome = self.language.conduct(line, self)
+                if isinstance(outcome, Change):
+                    outcome = self.program.complete(self, outcome)
                 break
             except Wanted as wanted:
                 self.facts.store(wanted.errand, run(wanted.errand))

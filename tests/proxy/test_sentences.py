@@ -16,6 +16,7 @@ from popular.proxy.vserv import Vserv
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Change, Kill, Shutdown
 from tests.proxy.desk import Desk
+from tests.system.certificates import Authority
 
 HOST = socket.gethostname()
 
@@ -65,7 +66,10 @@ READ_WRITE = [
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
     ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),
     ("softfail", "Bool", "off", ["on", "off", "yes"], ["2"]),
+    ("tlsciphers", "String", "ECDHE+AESGCM:ECDHE+CHACHA20", ["ECDHE+AESGCM", "HIGH:!aNULL"], ["", "no such", "RC4"]),
     ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir"]),
+    ("tlsminversion", "1.2|1.3", "1.2", ["1.3", "1.2"], ["1.1", "1.0", "3"]),
+    ("tlswatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("workers", "Int (1-1024)", "1", ["1", "1024"], ["0", "1025", "x"]),
     ("workertimeout", "Time (0s-1h)", "30s", ["0", "5s", "1h"], ["2h"]),
 ]
@@ -220,6 +224,9 @@ VSERV_PARAMETERS = [
     ("namespace", "default", ["example.org", "USER"], ["a b", ""]),
     ("bannerok", f"{HOST} POP3 server ready", ["mail.example.org POP3 server ready"], ["é", "x" * 507, "hi <1.2@x>"]),
     ("bannererr", f"{HOST} POP3 server currently disabled", ["gone until noon"], ["é", "x" * 506]),
+    ("tls", "", ["shop", "mail.example.org", ""], ["a/b", "a b"]),
+    ("clientcert", "off", ["off"], ["optional", "require", "on"]),
+    ("clientca", "", [""], ["ca.pem", "/no/such/file", "/etc/passwd"]),
 ]
 
 
@@ -310,8 +317,10 @@ def test_the_port_follows_the_protocol_until_it_is_set(desk: Desk) -> None:
 
 @pytest.mark.parametrize("change", ["iface 127.0.0.2", "port 1111", "prot POP3s"])
 @pytest.mark.parametrize("state", ["disabled", "fake", "online"])
-def test_addresses_change_only_offline(desk: Desk, change: str, state: str) -> None:
+def test_addresses_change_only_offline(desk: Desk, tmp_path: Path, change: str, state: str) -> None:
     """iface, port and prot of a vserv that is not offline stay; in one sentence with `state offline` they change."""
+    Authority().issue("localhost").write(tmp_path, "default")
+    desk.say(f"set tlsdir {tmp_path}")
     desk.say(f"vserv conf v1 iface 127.0.0.1 port 1110 state {state}")
     text = refused(desk, f"vserv conf v1 {change}")
     assert text.startswith("column 15: ")
@@ -321,8 +330,10 @@ def test_addresses_change_only_offline(desk: Desk, change: str, state: str) -> N
     assert vserv(desk).state == state
 
 
-def test_what_does_not_change_may_be_said(desk: Desk) -> None:
+def test_what_does_not_change_may_be_said(desk: Desk, tmp_path: Path) -> None:
     """A vserv that is online accepts its own port again, so that an rc file can be applied twice, and all else."""
+    Authority().issue("localhost").write(tmp_path, "default")
+    desk.say(f"set tlsdir {tmp_path}")
     line = "vserv conf v1 iface 127.0.0.1 port 1110 prot POP3 state online"
     desk.say(line)
     desk.say(line)
@@ -614,6 +625,9 @@ CHAPTER_USAGES = [
     "pdm del <id>",
     "pdm reload <id>",
     "pdm show <id>",
+    "tls list",
+    "tls reload",
+    "tls check",
     "prng <filename> [<bytes>]",
     "sessions [user|vserv|backend|state <value>]…",
     "kill <sid>",
@@ -669,6 +683,7 @@ set fallback b2
 set logfile /tmp/popular.log
 set maxsession 4000
 prng /dev/urandom 64
+set tlsdir {two}
 set capadir {one}
 capa load std
 set capadir {two}
@@ -694,6 +709,7 @@ def everything(desk: Desk, tmp_path: Path) -> Desk:
         directory.mkdir()
     (one / "std").write_text("TOP\nUIDL\n")
     (two / "more").write_text("USER\n")
+    Authority().issue("localhost").write(two, "default")
     for line in EVERYTHING.format(one=one, two=two).splitlines():
         desk.say(line)
     return desk
