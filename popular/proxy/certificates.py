@@ -194,7 +194,8 @@ def tls_sentences() -> Sequence[Sentence]:
         Sentence(
             "tls reload",
             _reload,
-            "Reads tlsdir anew, and every file of CA certificates (clientca, tlsca).\nNew sessions see what is new, sessions that are there go on. "
+            "Reads tlsdir anew, and every file of CA certificates (clientca, tlsca).\n"
+            "New sessions see what is new, sessions that are there go on. "
             "A file that is faulty is reported, and what was read of it before stays in use; so does one that is gone "
             "but needed.",
             changes=True,

@@ -54,7 +54,8 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
-    _backend_contexts: Contexts
+    contexts: Contexts
+    backend_contexts: backend_tls.Contexts
 
     def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
         """Raises Refused with a text for people."""
@@ -71,9 +72,9 @@ class ProxyService:
         self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
-        self.contexts: Contexts = Contexts(variables["tlsciphers"], before and before.contexts)
+        self.contexts = Contexts(variables["tlsciphers"], before.contexts if before is not None else None)
         self.tls = _terms(config, self.contexts)
-        had: backend_tls.Contexts = before.backend_contexts if before is not None else {}
+        had = before.backend_contexts if before is not None else {}
         self.backend_tls, self.backend_contexts = backend_tls.backends_in_tls(config, had)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
