@@ -17,7 +17,7 @@ from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.departure import Departure, Means
+from supervisor.departure import PATIENCE_SECONDS, Departure, Means
 from supervisor.errands import Errands
 from supervisor.guard import TICK_SECONDS, Guard
 from supervisor.lifeline import Accept, Born, Closed, Reopen
@@ -132,8 +132,16 @@ class Master:
         self._loop.after(TICK_SECONDS, self._tick)
         self._guard.look(self._changes.running)
         self._routines.look(self._changes.running)
+        self._tell_manager()
+
+    def _tell_manager(self) -> None:
+        """Each second: that the loop turns, what `systemctl status` shows, and that a drain may take its time."""
         self._notifier.alive()
-        self._notifier.status(f"{self._accounts.count_sessions()} sessions, {len(self._pool.workers)} workers")
+        status = f"{self._accounts.count_sessions()} sessions, {len(self._pool.workers)} workers"
+        if self._departure.draining:
+            self._notifier.patience(PATIENCE_SECONDS)
+            status = f"{self._departure.stage.value}; {status}"
+        self._notifier.status(status)
 
     # The workers
 

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from popular.tls import groups
 from popular.tls.certificate import load_chain
 from popular.tls.choice import Answer, wildcard
 
@@ -35,6 +36,7 @@ def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
     return front
 
 
+groups.restrict()
 FRONT = _front()
 
 
