@@ -10,7 +10,7 @@ any time.
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from popular.net.channel import Channel, TlsChannel
@@ -62,10 +62,11 @@ class Leg(Protocol):
 class Handshake:
     """One handshake. Nothing holds it but the watch on the connection."""
 
-    __slots__ = ("_leg", "_loop", "_seen", "_terms")
+    __slots__ = ("_fault", "_leg", "_loop", "_seen", "_terms")
 
-    def __init__(self, loop: EventLoop, leg: Leg, terms: Terms) -> None:
-        """Takes over the leg's channel, and begins."""
+    def __init__(self, loop: EventLoop, leg: Leg, terms: Terms, fault: Callable[[Exception], None]) -> None:
+        """Takes over the leg's channel, and begins. `fault`: for an error of ours, which must not reach the loop."""
+        self._fault = fault
         self._loop = loop
         self._leg = leg
         self._terms = terms
@@ -76,6 +77,12 @@ class Handshake:
     # The ClientHello
 
     def _look(self, _events: int) -> None:
+        try:
+            self._look_at_hello()
+        except Exception as error:
+            self._fault(error)
+
+    def _look_at_hello(self) -> None:
         connection = self._leg.channel.connection
         try:
             data = connection.recv(clienthello.MOST_OCTETS, socket.MSG_PEEK)
@@ -123,9 +130,15 @@ class Handshake:
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.hands_refused(Failure("other", "the connection broke"))
             return
-        self._shake_hands(READ)
+        self._go_on()
 
     def _shake_hands(self, _events: int) -> None:
+        try:
+            self._go_on()
+        except Exception as error:
+            self._fault(error)
+
+    def _go_on(self) -> None:
         channel = self._leg.channel
         assert isinstance(channel, TlsChannel)
         try:

@@ -181,7 +181,7 @@ class ClientLeg:
         if self._waiting:
             self._owner.tls_failed(Failure("other", "the client did not take the reply to STLS"))
             return
-        Handshake(self._shop.loop, self, terms)
+        Handshake(self._shop.loop, self, terms, self._owner.fault)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         """See handshake.Leg."""

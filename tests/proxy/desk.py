@@ -43,6 +43,7 @@ class ProgramTables:
     variables: Any = VARIABLES
     debug_options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
     rc_lines: Any = field(default=rc_lines)
+    complete: Any = field(default=complete)
 
 
 class Desk:
@@ -64,7 +65,7 @@ class Desk:
             try:
                 outcome = self.language.conduct(line, self)
                 if isinstance(outcome, Change):
-                    outcome = complete(self, outcome)
+                    outcome = self.program.complete(self, outcome)
                 break
             except Wanted as wanted:
                 self.facts.store(wanted.errand, run(wanted.errand))
