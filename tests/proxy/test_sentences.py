@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from popular.proxy.backend import Backend, reread_authorities
-from popular.proxy.kinds import MOST_CA_OCTETS
+from popular.proxy.backend import Backend
 from popular.proxy.vserv import Vserv
-from supervisor.control.facts import Facts, ReadFile, run
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Change, Kill, Shutdown
 from tests.proxy.desk import Desk
@@ -460,7 +458,9 @@ def test_a_fingerprint_is_kept_in_one_form(desk: Desk) -> None:
 
 
 def test_the_content_of_tlsca_is_part_of_the_config(desk: Desk, tmp_path: Path) -> None:
-    """It is read when it is said, and again by `reread_authorities` only; the reply to `show` has the path."""
+    """It is read when it is said, and again by `tls reload` only; the reply to `show` has the path."""
+    (tmp_path / "certificates").mkdir()
+    desk.say(f"set tlsdir {tmp_path}/certificates")
     path = Authority("one").write(tmp_path)
     first = path.read_text()
     desk.say(f"backend conf b1 tlsca {path}")
@@ -470,16 +470,11 @@ def test_the_content_of_tlsca_is_part_of_the_config(desk: Desk, tmp_path: Path) 
     desk.say("backend conf b1 verify off")
     assert backend(desk).tlsca.pem == first != second
     assert "BEGIN" not in repr(backend(desk))
-    desk.facts = Facts({read(path): run(read(path))})
-    assert reread_authorities(desk, desk.config).things["backend"]["b1"].tlsca.pem == second
+    desk.say("tls reload")
+    assert backend(desk).tlsca.pem == second
     path.write_text("no certificate")
-    desk.facts = Facts({read(path): run(read(path))})
-    with pytest.raises(Refused, match=r"backend b1: tlsca: .* holds no certificate in PEM form"):
-        reread_authorities(desk, desk.config)
-
-
-def read(path: Path) -> ReadFile:
-    return ReadFile(str(path), MOST_CA_OCTETS + 1)
+    assert "b1: tlsca stays as it was" in desk.say("tls reload").text
+    assert backend(desk).tlsca.pem == second
 
 
 def test_proxyprotocol_needs_trusted_networks(desk: Desk) -> None:
