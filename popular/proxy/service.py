@@ -10,7 +10,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from popular import messages
@@ -136,7 +135,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
 
 def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
-    if had is None or replace(had.spec, reloads=spec.reloads) != spec:
+    if had is None or had.spec != spec:
         return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))
     if had.spec.reloads != spec.reloads:
         return OpenModule(spec, had.module.reload())
