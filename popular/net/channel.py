@@ -75,7 +75,7 @@ class Channel:
         return False
 
     def end_sending(self) -> None:
-        """Tells the other side that nothing more comes."""
+        """Tells the other side that nothing more comes; it can be read on."""
         self.connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -108,10 +108,26 @@ class TlsChannel(Channel):
     connection: ssl.SSLSocket
 
     def __init__(
-        self, loop: EventLoop, connection: socket.SocketType, context: ssl.SSLContext, watcher: Watcher
+        self,
+        loop: EventLoop,
+        connection: socket.SocketType,
+        context: ssl.SSLContext,
+        watcher: Watcher,
+        server_name: str | None = None,
+        session: ssl.SSLSession | None = None,
     ) -> None:
-        """Takes the socket over: the plain one must not be used or watched any more."""
-        wrapped = context.wrap_socket(cast(socket.socket, connection), server_side=True, do_handshake_on_connect=False)
+        """Takes the socket over: the plain one must not be used or watched any more.
+
+        Which side this is, the context says. On the client's side, `server_name` is whom it wants to speak with, and
+        `session` one of before that may be resumed.
+        """
+        wrapped = context.wrap_socket(
+            cast(socket.socket, connection),
+            server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER,
+            do_handshake_on_connect=False,
+            server_hostname=server_name,
+            session=session,
+        )
         super().__init__(loop, wrapped, watcher)
 
     def handshake(self) -> str | None:
@@ -143,8 +159,11 @@ class TlsChannel(Channel):
         return self.connection.pending() > 0
 
     def end_sending(self) -> None:
-        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's."""
+        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's.
+
+        For the end only: Python's `unwrap` also reads once, and what the other side says at that moment is lost.
+        """
         try:
             self.connection.unwrap()
-        except OSError:
+        except (OSError, ValueError):
             pass

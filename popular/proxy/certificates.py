@@ -27,6 +27,8 @@ SORT = "tls"
 CHECK = "tls check"
 ROUTINE = Routine(CHECK, "tlswatch")
 
+_AUTHORITIES = {"vserv": "clientca", "backend": "tlsca"}
+"""Sorts of things, and their parameter that names a file of CA certificates."""
 _DAY = 86_400
 _MOST_NOTES = 3
 
@@ -81,8 +83,8 @@ def _check_users(config: Config) -> None:
         raise Refused(f"vserv {vserv.id}: TLS needs the certificate {name}.pem in {material.directory}: {reason}")
 
 
-def _with_notes(text: str, material: Material) -> str:
-    faults = [f"{name}.pem: {reason}" for name, reason in material.faults.items()]
+def _with_notes(text: str, material: Material, others: Sequence[str] = ()) -> str:
+    faults = [*others, *(f"{name}.pem: {reason}" for name, reason in material.faults.items())]
     more = [f"{len(faults) - _MOST_NOTES} more (tls list)"] if len(faults) > _MOST_NOTES else []
     return "; note: ".join([text, *faults[:_MOST_NOTES], *more])
 
@@ -103,31 +105,35 @@ def _news(before: Material | None, after: Material) -> Iterator[Entry]:
 
 
 def _reload(desk: Desk, _arguments: Arguments) -> Outcome:
-    config = _with_authorities(desk, desk.config)
+    config, distrusted = _with_authorities(desk, desk.config)
     before = material_of(config)
     found = desk.facts.find(ReadAll(config.variables["tlsdir"]))
     if before is not None and found.read_at < before.read_at:  # another sentence was faster
         found = before
     after = renewed(before, found, _needed(config))
-    text = _with_notes(count_of(len(after.certificates), "certificate"), after)
+    text = _with_notes(count_of(len(after.certificates), "certificate"), after, list(distrusted.values()))
     if after == before and config is desk.config:
         return Reply(f"{text}; nothing has changed")
     news = list(_news(before, after))
+    news += [(messages.CERTIFICATE_FAULT, {"file": path, "reason": why}) for path, why in distrusted.items()]
     lines = [" ".join([message.name, *map(str, fields.values())]) for message, fields in news]
     return Change(text, lines=lines, data=lines, config=_with_material(config, after), entries=news)
 
 
-def _with_authorities(desk: Desk, config: Config) -> Config:
-    """The same with the content of every `clientca` read anew."""
-    for vserv in config.things["vserv"].values():
-        if vserv.clientca.path:
+def _with_authorities(desk: Desk, config: Config) -> tuple[Config, dict[str, str]]:
+    """The same with the content of every file of CA certificates read anew; and why one stays as it was, by path."""
+    faults: dict[str, str] = {}
+    for sort, parameter in _AUTHORITIES.items():
+        for thing in config.things[sort].values():
+            old = getattr(thing, parameter)
             try:
-                read = CaFile().parse(vserv.clientca.path, desk.facts)
+                read = CaFile().parse(old.path, desk.facts)
             except Unfit as unfit:
-                raise Refused(f"vserv {vserv.id}: clientca: {unfit}") from None
-            if read != vserv.clientca:
-                config = config.with_thing("vserv", vserv.id, replace(vserv, clientca=read))
-    return config
+                faults[old.path] = f"{thing.id}: {parameter} stays as it was: {unfit}"
+                continue
+            if read != old:
+                config = config.with_thing(sort, thing.id, replace(thing, **{parameter: read}))
+    return config, faults
 
 
 def _check(desk: Desk, arguments: Arguments) -> Outcome:
@@ -191,9 +197,9 @@ def tls_sentences() -> Sequence[Sentence]:
         Sentence(
             "tls reload",
             _reload,
-            "Reads tlsdir anew, and every clientca file.\nNew sessions see what is new, sessions that are there go on. "
-            "A file that is faulty is reported, and what was read of it before stays in use; so does one that is gone "
-            "but needed.",
+            "Reads tlsdir anew, and every file of CA certificates (clientca, tlsca).\nNew sessions see what is new, "
+            "sessions that are there go on. A file that is faulty is reported, and what was read of it before stays in "
+            "use; so does one that is gone but needed.",
             changes=True,
             source=BESIDE,
             order=True,

@@ -36,6 +36,9 @@ class Owner(Protocol):
 
     def end(self, ending: str) -> None: ...
 
+    def fault(self, error: Exception) -> None:
+        """An error of ours, which must not reach the event loop."""
+
 
 class ClientLeg:
     """One connection. `received` and `sent` count octets, `heard` is when the client last said something."""
@@ -119,12 +122,16 @@ class ClientLeg:
             self.channel.close_kindly()
 
     def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self._takes_more()
-        elif not self.done:
-            self._read()
-            if self.channel.tls:
-                self._read_pending()
+        owner = self._owner
+        try:
+            if events & WRITE:
+                self._takes_more()
+            elif not self.done:
+                self._read()
+                if self.channel.tls:
+                    self._read_pending()
+        except Exception as error:
+            owner.fault(error)
 
     def _read(self) -> None:
         try:
@@ -182,6 +189,10 @@ class ClientLeg:
         self.channel.want(READ)
         self._owner.tls_up(agreed)
         self._read_pending()
+
+    def fault(self, error: Exception) -> None:
+        """See handshake.Leg."""
+        self._owner.fault(error)
 
     def hands_refused(self, failure: Failure) -> None:
         """See handshake.Leg."""

@@ -7,6 +7,7 @@ successor uses them.
 import asyncio
 import functools
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,13 +19,14 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
+from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.certificates import material_of, users
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
 from popular.proxy.vserv import Vserv
 from popular.tls import choice
-from popular.tls.contexts import ASKING, VERSIONS, Contexts, Terms
+from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, Terms
 from popular.tls.directory import DEFAULT, Material
 from supervisor.config import Config
 from supervisor.control.language import Refused
@@ -66,9 +68,9 @@ class ProxyService:
         self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
-        contexts = Contexts(variables["tlsciphers"], before.contexts if before is not None else None)
-        self.contexts: Contexts = contexts
-        self.tls = _terms(config, contexts)
+        self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
+        self.tls = _terms(config, self.contexts)
+        self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
         self._retired = False
@@ -160,6 +162,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],
+        trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
     )
 
 
@@ -182,12 +185,12 @@ def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: M
     now = time.time()
     certificates = material.certificates
     asks = ASKING[vserv.clientcert]
-    authorities = vserv.clientca.pem if asks != ASKING["off"] else ""
+    clients = Clients(asks, vserv.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
     if vserv.tls:
-        otherwise, named = contexts.get((certificates[vserv.tls],), authorities), {}
+        otherwise, named = contexts.get((certificates[vserv.tls],), clients), {}
     else:
         answer = choice.beside(certificates[DEFAULT], certificates.values(), now)
-        otherwise = contexts.get(answer, authorities)
+        otherwise = contexts.get(answer, clients)
         table = choice.by_name(certificates.values(), now)
-        named = {name: contexts.get(answer, authorities) for name, answer in table.items()}
+        named = {name: contexts.get(answer, clients) for name, answer in table.items()}
     return Terms(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)

@@ -11,6 +11,8 @@ from supervisor.workshop import Workshop
 if TYPE_CHECKING:
     from popular.proxy.session import Session
 
+_NOTHING: dict[str, str] = {}
+
 
 def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: int) -> None:
     """The whole story in one line, and the octets counted."""
@@ -32,6 +34,7 @@ def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: i
         sent=sent,
         tls=session.tls.version if session.tls is not None else "",
         cipher=session.tls.cipher if session.tls is not None else "",
+        **({"via": session.via} if session.via else _NOTHING),
     )
 
 

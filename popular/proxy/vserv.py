@@ -8,7 +8,7 @@ from typing import Any
 
 from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.backend import leads_back
-from popular.proxy.kinds import Authorities, CaFile
+from popular.proxy.kinds import Authorities, CaFile, NetworkList, Networks
 from popular.proxy.variables import USER_NAMESPACE
 from supervisor.config import Config
 from supervisor.control.kinds import Choice, Id, Iface, Int, String, nearest
@@ -94,6 +94,18 @@ class Vserv(Thing):
         CaFile(), Authorities(), "File of the CA certificates, PEM, from which client certificates must come; read now."
     )
 
+    proxyprotocol: str = parameter(
+        Choice("off", "require"),
+        "off",
+        "The PROXY protocol, version 1 or 2, in front of everything else: off, or require (a client that does not "
+        "begin with it, or is not in trusted, is closed without a word).",
+    )
+    trusted: Networks = parameter(
+        NetworkList(),
+        Networks(),
+        "Networks and addresses of the load balancers whose PROXY header is believed. It changes nothing about TLS.",
+    )
+
     @property
     def needs_tls(self) -> bool:
         """Whether it is in use and clients may speak TLS with it."""
@@ -102,6 +114,11 @@ class Vserv(Thing):
 
 def _check(desk: Desk, config: Config, vserv: Vserv) -> str | None:
     _check_tls(vserv)
+    if vserv.proxyprotocol != "off" and not vserv.trusted:
+        raise Refused(
+            "proxyprotocol: without `trusted NET,NET…` anybody could claim any address; say which networks the "
+            "load balancers are in"
+        )
     if _APOP_CHALLENGE.search(vserv.bannerok):
         raise Refused("bannerok: <…@…> in a greeting invites clients to log in with APOP, which there is not")
     sets = config.things["capa"]

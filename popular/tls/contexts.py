@@ -11,6 +11,7 @@ verified again (CVE-2025-23419). Each of their connections has a front for itsel
 
 import ssl
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from popular.tls import groups
 from popular.tls.certificate import load_chain
@@ -25,7 +26,8 @@ ASKING = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require": ssl.CE
 
 def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
     front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    front.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # A client that ends its stream without close_notify is still answered: a command that was cut off is none.
+    front.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_IGNORE_UNEXPECTED_EOF
     front.minimum_version = ssl.TLSVersion.TLSv1_2
     front.verify_mode = asks
     # One is enough for a client that comes back once in a while, and each costs the server a record.
@@ -39,6 +41,16 @@ groups.restrict()
 FRONT = _front()
 
 
+class Clients(NamedTuple):
+    """What clients must show, and the authorities that are believed, as PEM text."""
+
+    asks: ssl.VerifyMode = ssl.CERT_NONE
+    authorities: str = ""
+
+
+NOTHING_ASKED = Clients()
+
+
 class Contexts:
     """The contexts of one config; those that stay the same are taken over from the config before."""
 
@@ -46,23 +58,24 @@ class Contexts:
         """`ciphers`: OpenSSL's cipher list, for TLS 1.2."""
         self._ciphers = ciphers
         self._before = before._made if before is not None else {}
-        self._made: dict[tuple[Answer, str, str], ssl.SSLContext] = {}
+        self._made: dict[tuple[Answer, Clients, str], ssl.SSLContext] = {}
 
-    def get(self, certificates: Answer, authorities: str = "") -> ssl.SSLContext:
-        """One that serves these certificates, and believes clients of these authorities. Raises ssl.SSLError."""
-        key = (certificates, self._ciphers, authorities)
+    def get(self, certificates: Answer, clients: Clients) -> ssl.SSLContext:
+        """One that serves these certificates to these clients. Raises ssl.SSLError."""
+        key = (certificates, clients, self._ciphers)
         if key not in self._made:
-            self._made[key] = self._before.get(key) or self._make(certificates, authorities)
+            self._made[key] = self._before.get(key) or self._make(certificates, clients)
         return self._made[key]
 
-    def _make(self, certificates: Answer, authorities: str) -> ssl.SSLContext:
+    def _make(self, certificates: Answer, clients: Clients) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.set_ciphers(self._ciphers)
         context.set_alpn_protocols([ALPN])
         for certificate in certificates:
             load_chain(context, certificate.chain, certificate.key)
-        if authorities:
-            context.load_verify_locations(cadata=authorities)
+        if clients.asks != ssl.CERT_NONE:
+            context.verify_mode = clients.asks
+            context.load_verify_locations(cadata=clients.authorities)
         return context
 
     def complete(self) -> None:

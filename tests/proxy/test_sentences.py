@@ -227,6 +227,13 @@ VSERV_PARAMETERS = [
     ("tls", "", ["shop", "mail.example.org", ""], ["a/b", "a b"]),
     ("clientcert", "off", ["off"], ["optional", "require", "on"]),
     ("clientca", "", [""], ["ca.pem", "/no/such/file", "/etc/passwd"]),
+    ("proxyprotocol", "off", ["off"], ["on", "optional", "require"]),
+    (
+        "trusted",
+        "",
+        ["10.0.0.0/8,::1", "192.0.2.7", "0.0.0.0/0", ""],
+        ["10.0.0.1/8", "lb1", "10.0.0.0/8, ::1", ",", "::/129"],
+    ),
 ]
 
 
@@ -358,11 +365,20 @@ def test_pop3s_has_no_starttls(desk: Desk) -> None:
 
 # backend
 
+COLONS = ":".join(["AB"] * 32)
+
 BACKEND_PARAMETERS = [
     ("host", "", ["127.0.0.1", "::1", "localhost"], ["a b", "no-such-host.invalid", "ANY?"]),
     ("port", "110", ["1", "65535"], ["0", "65536"]),
     ("prot", "POP3", ["POP3", "XPOP", "CXPOP", "cxpop"], ["POP3s", "IMAP"]),
     ("state", "offline", ["offline", "fake", "online"], ["disabled", "up"]),
+    ("tls", "off", ["off", "starttls", "implicit"], ["on", "stls", "force"]),
+    ("verify", "True", ["on", "off"], ["maybe"]),
+    ("tlsname", "", ["mail.example.org", "192.0.2.1", "::1", ""], ["a b", "a..b", "*.example.org"]),
+    ("tlsca", "", [""], ["ca.pem", "/no/such/ca.pem", "/etc/passwd", "/tmp"]),
+    ("pin", "", ["ab" * 32, COLONS, f"sha256 Fingerprint={COLONS}", ""], ["ab", "xy" * 32, "=", "ab:" * 33]),
+    ("sendproxy", "off", ["off", "v1", "v2"], ["on", "v3"]),
+    ("xclient", "False", ["on", "off"], ["force"]),
 ]
 
 
@@ -395,6 +411,82 @@ def test_a_backend_goes_online_with_a_host_only(desk: Desk) -> None:
     """A backend without a host cannot be online."""
     assert "host" in refused(desk, "backend conf b1 state online")
     desk.say("backend conf b1 host 127.0.0.1 state online")
+
+
+def test_a_backend_remembers_its_host_as_it_was_typed(desk: Desk) -> None:
+    """`show` prints the name, so that it can be pasted back, and not the address it had then."""
+    desk.say("backend conf b1 host localhost")
+    assert backend(desk).address in ("127.0.0.1", "::1")
+    assert "host localhost " in desk.lines("backend show b1")[0]
+    assert json.loads(desk.lines("json backend show b1")[0])["host"] == "localhost"
+    assert backend(desk).certified_name == "localhost"
+    desk.say("backend conf b1 tlsname mail.example.org")
+    assert backend(desk).certified_name == "mail.example.org"
+
+
+@pytest.mark.parametrize(
+    ("said", "port"),
+    [
+        ("prot POP3", 110),
+        ("prot POP3 tls starttls", 110),
+        ("prot POP3 tls implicit", 995),
+        ("prot XPOP tls implicit", 110),
+        ("tls implicit port 110", 110),
+    ],
+)
+def test_the_port_of_a_backend_follows_prot_and_tls(desk: Desk, said: str, port: int) -> None:
+    """POP3 in TLS from the start has a port of its own; a port that was set stays."""
+    desk.say(f"backend conf b1 {said}")
+    assert backend(desk).port == port
+
+
+@pytest.mark.parametrize("prot", ["XPOP", "CXPOP"])
+def test_what_only_pop3_has(desk: Desk, prot: str) -> None:
+    """XPOP has neither STLS nor XCLIENT; TLS from the start is a matter of the connection."""
+    assert "has no command that starts TLS; allowed there: off, implicit" in refused(
+        desk, f"backend conf b1 prot {prot} tls starttls"
+    )
+    assert "has no XCLIENT" in refused(desk, f"backend conf b1 prot {prot} xclient on")
+    desk.say(f"backend conf b1 prot {prot} tls implicit sendproxy v2")
+
+
+def test_a_fingerprint_is_kept_in_one_form(desk: Desk) -> None:
+    """As openssl prints it, with or without colons: it is shown in lower case without them."""
+    desk.say(f'backend conf b1 pin "sha256 Fingerprint={COLONS}"')
+    assert backend(desk).pin == "ab" * 32
+    assert f"pin {'ab' * 32} " in desk.lines("backend show b1")[0]
+
+
+def test_the_content_of_tlsca_is_part_of_the_config(desk: Desk, tmp_path: Path) -> None:
+    """It is read when it is said, and again by `tls reload` only; the reply to `show` has the path."""
+    path = Authority("one").write(tmp_path)
+    first = path.read_text()
+    desk.say(f"set tlsdir {tmp_path}")
+    desk.say(f"backend conf b1 tlsca {path}")
+    assert desk.lines("backend show b1")[0].count(str(path)) == 1
+    assert json.loads(desk.lines("json backend show b1")[0])["tlsca"] == str(path)
+    second = Authority("two").write(tmp_path).read_text()
+    desk.say("backend conf b1 verify off")
+    assert backend(desk).tlsca.pem == first != second
+    assert "BEGIN" not in repr(backend(desk))
+    desk.say("tls reload")
+    assert backend(desk).tlsca.pem == second
+    path.write_text("no certificate")
+    assert "b1: tlsca stays as it was: " in desk.say("tls reload").text
+    assert backend(desk).tlsca.pem == second
+
+
+def test_proxyprotocol_needs_trusted_networks(desk: Desk) -> None:
+    """A header from anybody would let anybody claim any address: `require` alone is refused with that reason."""
+    assert "anybody could claim any address" in refused(desk, "vserv conf v1 proxyprotocol require")
+    desk.say("vserv conf v1 proxyprotocol require trusted 10.0.0.0/8,2001:db8::/32,192.0.2.7")
+    assert vserv(desk).trusted.typed == "10.0.0.0/8,2001:db8::/32,192.0.2.7"
+    for address in ("10.255.0.1", "2001:db8::1", "192.0.2.7"):
+        assert address in vserv(desk).trusted
+    for address in ("11.0.0.1", "2001:db9::1", "192.0.2.8", "::ffff:10.0.0.1", "fe80::1%eth0"):
+        assert address not in vserv(desk).trusted
+    assert "anybody could claim" in refused(desk, 'vserv conf v1 trusted ""')
+    assert 'did you mean "10.0.0.0/8"?' in refused(desk, "vserv conf v1 trusted 10.1.2.3/8")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def client_context(**attributes: Any) -> ssl.SSLContext:
 
 
 class TlsClient:
-    """A client behind its handshake, and behind the greeting. `greeting` is "" if it was not waited for."""
+    """A client behind its handshake, and behind the greeting."""
 
     def __init__(
         self,
@@ -69,12 +69,19 @@ class TlsClient:
             plain.close()
             raise
         self._file = self.socket.makefile("rb")
-        self.greeting = self._file.readline()
+        try:
+            self.greeting = self._file.readline()
+        except BaseException:  # where a client of TLS 1.3 hears that its certificate is not believed
+            self.close()
+            raise
 
     def __enter__(self) -> "TlsClient":
         return self
 
     def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._file.close()
         self.socket.close()
 
