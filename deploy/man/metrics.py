@@ -12,8 +12,8 @@ PATHS = (
     ("/livez", "200 while the master gives signs of life; else 503 and the reason"),
     (
         "/readyz",
-        "200 if clients should be sent here; 503 and the reason while the program is draining, while the load is at its "
-        "limit, and while no virtual server is online or no worker serves",
+        "200 if clients should be sent here; 503 and the reason while the program is draining, while the load is at "
+        "its limit, and while no virtual server is online or no worker serves",
     ),
 )
 
