@@ -42,9 +42,8 @@ def count_moved(ledger: Ledger, client: "ClientLeg", relay: "Relay | None", befo
 
 
 def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: int) -> None:
-    """The whole story in one line."""
+    """The whole story in one line, and how long it was."""
     seconds = time.monotonic() - session.started
-    shop.ledger.observe("session_duration", seconds)
     machine = session.machine
     shop.log(
         SESSION_END,
@@ -63,6 +62,7 @@ def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: i
         cipher=session.tls.cipher if session.tls is not None else "",
         **({"via": session.via} if session.via else _NOTHING),
     )
+    shop.ledger.observe("session_duration", seconds)
 
 
 def tell_handshake(shop: Workshop, sid: str, agreed: Agreed) -> None:

@@ -306,6 +306,10 @@ class _Player:
                     rest = peer.heard
                 surplus += _lines(sign, rest)
         surplus += self._surprises()
+        # The log line follows the end of the connection by a moment.
+        deadline = time.monotonic() + 0.1
+        while len(self._proxy.endings()) == self._over and time.monotonic() < deadline:
+            time.sleep(0.005)
         over = len(self._proxy.endings())
         return [*surplus, *(f"E: {ending}" for ending in self._proxy.endings()[self._over : over])]
 
