@@ -106,10 +106,16 @@ class _Process:
                         self._known.facts = described
                     case Pulse():
                         self._known.hear(message)
-                        for task in EACH_SECOND:
-                            task(self._known)
+                        self._do_each_second()
         except LifelineLost:
             self._over.set()
+
+    def _do_each_second(self) -> None:
+        for task in EACH_SECOND:
+            try:
+                task(self._known)
+            except Exception as error:
+                self._tell_fault(error)
 
     def _tell(self, message: object) -> None:
         """The few words that go up always fit."""
