@@ -125,7 +125,7 @@ class Session(Deadlines):
         """
         try:
             # (`step(*facts)` would leave the interpreter's loop and enter it anew, at each step.)
-            for action in step(*facts) if len(facts) > 1 else step(facts[0]) if facts else step():
+            for action in step(facts[0]) if facts else step():
                 if self.over:
                     return
                 _DEEDS[type(action)](self, action)
@@ -156,7 +156,7 @@ class Session(Deadlines):
         self.via = self.peer[0]
         if header.source is not None:
             self.peer = header.source
-        self._do(self.machine.introduced, self.peer[0], self.peer[1])
+        self._do(self.machine.introduced, self.peer)
         if not self.over:
             self._show(self.machine.phase)
         self._mind_if_greeted()
