@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
+from popular.version import VERSION
 from tests.deploy.image import HOME, Container, Image, serves, words
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, STARTED, PopClient, free_port, need, wait_until
@@ -56,6 +57,7 @@ def test_services_are_hardened(name: str) -> None:
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
     assert "healthcheck" in service or name.startswith("pproxy"), "the image has one for pproxy"
     assert re.fullmatch(r"[\w./-]+:v?\d[\w.-]*", service["image"])
+    assert name not in OURS or service["image"] == f"popular:{VERSION}"
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
@@ -81,6 +83,15 @@ def test_addresses_agree() -> None:
     assert re.findall(r"iface (\S+)", store) == [place["ipv4_address"]] == [option("pcheckd", "--host")]
     assert re.findall(r"backend conf \w+ host (\S+)", proxy) == place["aliases"]
     assert SITE["networks"]["store"]["internal"] is True
+
+
+def test_haproxy_takes_its_file() -> None:
+    """HAProxy finds nothing wrong with it but that the proxies' names are those of another network."""
+    check = [need("haproxy"), "-c", "-f", COMPOSE / "haproxy/haproxy.cfg"]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    warned = [line for line in done.stderr.splitlines() if "[WARNING]" in line]
+    assert all("could not resolve address 'pproxy" in line for line in warned)
 
 
 def test_prometheus_scrapes_what_there_is(tmp_path: Path) -> None:

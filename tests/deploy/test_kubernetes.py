@@ -10,6 +10,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from popular.version import VERSION
 from tests.deploy.kustomize import Resource, containers, find, pod, render
 from tests.system.site import Proxy
 
@@ -84,6 +85,24 @@ def test_the_monitor_finds_the_pods(production: list[Resource]) -> None:
     for value in rule["values"]:
         (target,) = selected(production, {rule["key"]: value})
         assert {one["port"] for one in monitor["spec"]["podMetricsEndpoints"]} <= port_names(target)
+
+
+def test_the_renderer_refuses(tmp_path: Path) -> None:
+    """What kustomize would do with a field that the renderer does not know, it does not guess."""
+    text = (MANIFESTS / "monitoring/kustomization.yaml").read_text().replace("Component", "Kustomization")
+    (tmp_path / "podmonitor.yaml").write_text("")
+    (tmp_path / "kustomization.yaml").write_text(f"{text}namePrefix: a-\n")
+    with pytest.raises(KeyError, match="namePrefix"):
+        render(tmp_path)
+
+
+def test_versions_and_configurations_agree(production: list[Resource]) -> None:
+    """Every image is of the project's version; the overlay's proxies differ from the base's in size and namespace."""
+    for resources in (production, render(MANIFESTS / "pproxy")):
+        images = [one["image"] for resource in resources for one in containers(resource)]
+        assert {image.rpartition(":")[2] for image in images} == {VERSION}
+    base, ours = ((MANIFESTS / where / "pproxy.rc").read_text() for where in ("pproxy", "overlays/production"))
+    assert ours == base.replace("maxsession 5000", "maxsession 10000").replace("namespace example", "namespace mail")
 
 
 def test_pods_are_restricted(resources: list[Resource]) -> None:
