@@ -148,7 +148,12 @@ class Handshake:
         if wanted is not None:
             channel.want(WRITE if wanted == "write" else READ)
             return
-        self._leg.hands_shaken(self._agreed(channel.connection))
+        try:
+            agreed = self._agreed(channel.connection)
+        except (OSError, ValueError):  # signed by an authority that we believe, and yet Python cannot decode it
+            self._leg.hands_refused(Failure("certificate", "the names in the client's certificate cannot be read"))
+            return
+        self._leg.hands_shaken(agreed)
 
     def _agreed(self, connection: ssl.SSLSocket) -> Agreed:
         cipher = connection.cipher()
