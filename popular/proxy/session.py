@@ -209,7 +209,8 @@ class Session(Deadlines):
         self.expect_within(BACKEND_SECONDS)
         backend = action.backend
         first = b"" if backend.sendproxy == OFF else introduction(backend.sendproxy, self.peer, self._local())
-        tls = self._service.backend_tls.get(backend.id)
+        # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
+        tls = None if backend.tls == OFF else self._service.backend_tls[backend.id]
         try:
             self._backend = BackendLeg(self._shop.loop, backend, action.greets, self, tls, first)
         except OSError as error:
