@@ -73,13 +73,18 @@ class Changes:
         self._listeners = listeners
         self._change: _Change | None = None
         self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
+        self.settle: Callable[[Config], Config] = lambda config: config
+        """Gives the things of a config their places in the table: before it is tried, and again when it was taken back.
+        """
+        self.on_taken_back: Callable[[], None] = lambda: None
 
     def begin(self, config: Config, seed: bytes, done: Done, trial: bool = False) -> None:
         """Starts a change, or a trial that changes nothing; to be called only when the one before is done."""
         assert self._change is None
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
-        change = self._change = _Change(replace(config, generation=self._last_tried), seed, done, trial)
+        numbered = replace(config, generation=self._last_tried)
+        change = self._change = _Change(self.settle(numbered), seed, done, trial)
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
@@ -238,6 +243,10 @@ class Changes:
         assert change is not None
         if change.limit is not None:
             change.limit.cancel()
+        if reason is not None or change.trial:
+            self.settle(self.running)
+        if reason is not None and not change.trial:
+            self.on_taken_back()
         change.done(reason)
 
     def _too_slow_to_prepare(self) -> None:

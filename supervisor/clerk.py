@@ -86,7 +86,9 @@ class Clerk:
         errands: Errands,
         log: Log,
         perform: PerformOrder,
+        count: Callable[[str], None],
     ) -> None:
+        """`count` counts control_sentences and control_refusals."""
         self._program = program
         self._language = language
         self._limits = limits
@@ -95,6 +97,7 @@ class Clerk:
         self._errands = errands
         self._log = log
         self._perform = perform
+        self._count = count
         self._way_back = WayBack(loop, self._go_back)
         self._starting = True
         self._changing = False
@@ -119,6 +122,7 @@ class Clerk:
 
     def _hear(self, speaker: _Speaker, line: str, answer: Answer) -> None:
         self._log.debug("CTRL", "request", line=line, uid=speaker.uid)
+        self._count("control_sentences")
         # A fact that one sentence of a draft has found out holds for the whole draft, and no longer.
         drafting = speaker.draft is not None and line.lstrip().startswith("draft ")
         self._work(_Job(line, speaker, answer, speaker.facts if drafting else Facts()))
@@ -273,6 +277,7 @@ class Clerk:
 
     def _refuse(self, job: _Job, reason: str) -> None:
         if not job.speaker.quiet:
+            self._count("control_refusals")
             self._log(messages.SENTENCE_REFUSED, uid=job.speaker.uid, line=job.line, reason=reason)
         job.answer(False, reason, ())
 

@@ -13,8 +13,9 @@ from supervisor.config import Config
 from supervisor.control.language import Sentence
 from supervisor.control.outcome import Change, Desk
 from supervisor.control.variables import Variable
+from supervisor.exporter import ExporterInheritance
 from supervisor.messages import Message
-from supervisor.table.layout import Column, Counter
+from supervisor.table.layout import Column, Counter, Histogram
 from supervisor.workshop import Workshop
 
 
@@ -83,6 +84,15 @@ class Program:
 
     Raises `supervisor.control.language.Refused` when the config cannot be served.
     """
+    front: str
+    """The sort whose ids are the names of the listeners: by it sessions are counted."""
+    describe: Callable[[Config], dict[str, Any]]
+    """What a watcher may know of a config: JSON-able, and never a secret."""
+    exporter: Callable[[ExporterInheritance], None]
+    """Runs in a process of its own, until the lifeline ends (supervisor/exporter.py)."""
+    exporter_address: str
+    """Where it listens if the options do not say it."""
+    histograms: Sequence[Histogram] = ()
     complete: Callable[[Desk, Change], Change] = lambda _desk, change: change
     """Gives the config of a change what it needs from outside, whatever sentence made it. Raises Refused, Wanted."""
     routines: Sequence[Routine] = ()

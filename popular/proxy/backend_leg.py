@@ -31,8 +31,8 @@ class Owner(Protocol):
 
     def backend_says(self, data: bytes) -> None: ...
 
-    def backend_broke(self, reason: str) -> None:
-        """The connection is closed already."""
+    def backend_broke(self, reason: str, word: str = "") -> None:
+        """The connection is closed already. `word` is for the counter, if it is known (backend_login.FAILURES)."""
 
     def fault(self, error: Exception) -> None:
         """An error of ours, which must not reach the event loop."""
@@ -105,9 +105,9 @@ class BackendLeg:
             return "no connection in time"
         return "no TLS handshake in time" if self._shaking_hands else "no answer in time"
 
-    def _break(self, reason: str) -> None:
+    def _break(self, reason: str, word: str = "") -> None:
         self.close()
-        self._owner.backend_broke(reason)
+        self._owner.backend_broke(reason, word)
 
     def _ready(self, events: int) -> None:
         try:
@@ -125,12 +125,14 @@ class BackendLeg:
             self._break(_words(error))
             return
         if data:
+            self._introduction = b""
             if self._fresh:
                 self._fresh = False
                 self._remember_session()
             self._owner.backend_says(data)
         elif data is not None:
-            self._break("it closed the connection")
+            # Behind a PROXY header, without a word: that is how one is refused.
+            self._break("it closed the connection", "proxy_header" if self._introduction else "")
 
     def _opened(self) -> None:
         """The backend that waits for us to speak first is connected, or is not to be had."""
@@ -163,7 +165,7 @@ class BackendLeg:
         try:
             self.channel = self._tls.begin(self._loop, self.channel.connection, self._shake_hands)
         except OSError as error:
-            self._break(_words(error))
+            self._break(_words(error), "tls")
             return
         self._shaking_hands = True
         self._shake_hands()
@@ -180,7 +182,7 @@ class BackendLeg:
         try:
             wanted = self.channel.handshake()
         except OSError as error:
-            self._break(words_of(error, self._tls.name))
+            self._break(words_of(error, self._tls.name), "tls")
             return
         if wanted is not None:
             self.channel.want(WRITE if wanted == "write" else READ)
@@ -189,7 +191,7 @@ class BackendLeg:
         self._fresh = True
         objection = self._tls.objection(self.channel)
         if objection:
-            self._break(objection)
+            self._break(objection, "tls")
             return
         self.channel.hand_to(self._ready)
         self.channel.want(READ)

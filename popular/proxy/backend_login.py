@@ -26,19 +26,39 @@ class Joined(NamedTuple):
     rest: bytes
 
 
+FAILURES = (
+    "connect",
+    "timeout",
+    "proxy_header",
+    "tls",
+    "greeting",
+    "xclient",
+    "user",
+    "password",
+    "mailbox",
+    "closed",
+)
+"""How an attempt at a backend can fail, for the counter: the step at which it ended, `timeout` or `closed` at any."""
+
+
 class Rejected(NamedTuple):
-    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was about the password."""
+    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was about the password.
+
+    `word` is the step's word of FAILURES.
+    """
 
     reply: bytes
     code: bytes | None
     step: str
     of_login: bool
+    word: str
 
 
 class Broken(NamedTuple):
-    """The backend does not speak the protocol."""
+    """The backend does not speak the protocol. `word` is the step's word of FAILURES."""
 
     reason: str
+    word: str
 
 
 Progress: TypeAlias = SendBackend | StartBackendTls | Joined | Rejected | Broken | None
@@ -48,6 +68,14 @@ FIRST_TTL = 7
 
 _STLS = SendBackend(b"STLS\r\n")
 _GREETING, _XCLIENT = "reading the greeting", "telling the client's address"
+WORDS = {
+    _GREETING: "greeting",
+    STARTING_TLS: "tls",
+    _XCLIENT: "xclient",
+    "sending the user name": "user",
+    "sending the password": "password",
+}
+"""The steps of a POP3 login in the words of FAILURES."""
 _OFFER = b"[XCLIENT]"
 """In the greeting for those whose XCLIENT counts; from others Dovecot takes it with +OK, and ignores it.
 
@@ -109,7 +137,7 @@ class Pop3Login:
         try:
             line = self._lines.next_line()
         except PeerFault:
-            return Broken(f"no proper reply while {self._steps[self._step]}")
+            return Broken(f"no proper reply while {self._steps[self._step]}", WORDS[self._steps[self._step]])
         if line is None:
             return None
         if not is_ok(line):
@@ -120,7 +148,7 @@ class Pop3Login:
         if step == len(self._say):
             return Joined(line, self._lines.take_rest())
         if self._lines.held:
-            return Broken(f"more than one reply while {self._steps[step]}")
+            return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
         return StartBackendTls() if self._steps[step] is STARTING_TLS else self._say_next()
 
     def tls_up(self) -> SendBackend:
@@ -137,16 +165,16 @@ class Pop3Login:
     def _refused(self, line: bytes) -> Progress:
         step = self._steps[self._step]
         if not line.startswith(b"-ERR"):
-            return Broken(f"no proper reply while {step}")
+            return Broken(f"no proper reply while {step}", WORDS[step])
         if step is STARTING_TLS:
-            return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}")
+            return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}", WORDS[step])
         if step is _XCLIENT:
             return self._refused_xclient(line)
-        return Rejected(line, code_of(line), step, self._step > self._first)
+        return Rejected(line, code_of(line), step, self._step > self._first, WORDS[step])
 
     def _refused_xclient(self, line: bytes) -> Broken:
         said = line.decode("utf-8", "replace")
-        return Broken(f"it takes no XCLIENT (is the proxy in its login_trusted_networks?): {said}")
+        return Broken(f"it takes no XCLIENT (is the proxy in its login_trusted_networks?): {said}", "xclient")
 
 
 class XpopLogin:
@@ -171,14 +199,14 @@ class XpopLogin:
         try:
             line = self._lines.next_line()
         except PeerFault:
-            return Broken("no proper reply while opening the mailbox")
+            return Broken("no proper reply while opening the mailbox", "mailbox")
         if line is None:
             return None
         if is_ok(line):
             return Joined(line, self._lines.take_rest())
         if line.startswith(b"-ERR"):
-            return Rejected(line, code_of(line), "opening the mailbox", False)
-        return Broken("no proper reply while opening the mailbox")
+            return Rejected(line, code_of(line), "opening the mailbox", False, "mailbox")
+        return Broken("no proper reply while opening the mailbox", "mailbox")
 
 
 BackendLogin: TypeAlias = Pop3Login | XpopLogin

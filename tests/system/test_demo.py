@@ -33,7 +33,7 @@ class Demo:
         self.lines: list[str] = []
         self.ready = threading.Event()
         self.process = subprocess.Popen(
-            [*COMMAND, "--dir", str(directory), "--port", str(self.port)],
+            [*COMMAND, "--dir", str(directory), "--port", str(self.port), "--metrics", "off"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -172,7 +172,8 @@ def test_ann_is_answered_by_the_proxy_alone(running: Demo) -> None:
     assert re.search(r" demo\.\d+\.\d+ INF 0300 session_end .* user='ann' .* ending='quit' ", story)
     counters = running.status("pproxy").view.counters()
     assert counters["simulated"] == 1
-    assert counters["logins"] == 0
+    assert counters["logins"] == 1
+    assert counters["backend_logins"] == 0
     checks = counters["mail_checks"]
     assert isinstance(checks, dict)
     assert checks == {"empty": 1, "mail": 0, "load": 0, "unanswered": 0}
