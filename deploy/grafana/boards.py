@@ -4,58 +4,25 @@ A board is rows of panels, a panel is expressions over the metric families (quer
 is written here by hand, the rest of a description is the families' own help.
 """
 
-from typing import Any
+from deploy.grafana.classic import Board, Line
+from deploy.grafana.panels import (
+    BAD_IS_ONE,
+    GOOD_IS_ONE,
+    LEVEL_WORDS,
+    LEVELS,
+    NEAR_LIMIT,
+    TIME_LEFT,
+    failing,
+    graph,
+    limit,
+    now,
+    of_limit,
+    quantiles,
+)
+from deploy.grafana.queries import buckets, gauge, quantile, rate, share, since, until
 
-from deploy.grafana.classic import Board, Line, Panel, Step
-from deploy.grafana.queries import Expression, buckets, gauge, quantile, rate, share, since, until
-from supervisor.load import Level
-
-_DAY = 86400
-NEAR_LIMIT: tuple[Step, ...] = ((None, "green"), (0.8, "yellow"), (0.9, "orange"), (1.0, "red"))
-"""Shares of a limit at which supervisor/load.py changes its state."""
-LEVELS: tuple[Step, ...] = ((None, "green"), (Level.WARN, "orange"), (Level.MAX, "red"))
-LEVEL_WORDS = tuple(level.name for level in Level)
-GOOD_IS_ONE: tuple[Step, ...] = ((None, "red"), (1, "green"))
-BAD_IS_ONE: tuple[Step, ...] = ((None, "green"), (1, "orange"))
-TIME_LEFT: tuple[Step, ...] = ((None, "red"), (2 * _DAY, "orange"), (14 * _DAY, "green"))
-"""Orange where deploy/prometheus/alerts.yml says PopularCertificateExpiresSoon."""
 NO_LIMIT = "A limit of 0 is none."
 OF_PSERV = "Of pserv only."
-
-
-def now(title: str, *lines: Expression | Line, **options: Any) -> Panel:
-    """A number as it is now. Options are the fields of a Panel."""
-    return Panel(title, tuple(map(_line, lines)), **({"shape": "stat", "width": 3} | options))
-
-
-def graph(title: str, *lines: Expression | Line, **options: Any) -> Panel:
-    """How it went."""
-    return Panel(title, tuple(map(_line, lines)), **options)
-
-
-def _line(it: Expression | Line) -> Line:
-    return it if isinstance(it, Line) else Line(it)
-
-
-def limit(expression: Expression, legend: str = "limit") -> Line:
-    """What the other lines of the graph must not reach."""
-    return Line(expression, legend, limit=True)
-
-
-def quantiles(name: str) -> list[Line]:
-    """Of all instances together: what half, and nearly all, of the observations do not exceed."""
-    return [Line(quantile(part, name), f"{part:.0%}") for part in (0.5, 0.95, 0.99)]
-
-
-def failing(failures: str, successes: str, *by: str) -> Expression:
-    """The failures as a share of all attempts."""
-    return share(rate(failures, *by), rate(successes, *by), rate(failures, *by))
-
-
-def of_limit(value: str, most: str, *by: str, how: str = "max") -> Expression:
-    """A gauge as a share of its limit."""
-    return share(gauge(value, *by, how=how), gauge(most, *by, how="max"))
-
 
 SESSIONS_OF_LIMIT = of_limit("sessions", "session_limit", "instance", how="sum")
 DRAINING = now("Draining", gauge("draining", "instance", how="max"), steps=BAD_IS_ONE, words=("no", "yes"))
