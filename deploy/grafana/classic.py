@@ -16,7 +16,7 @@ SCHEMA = 39
 TAG = "popular"
 """All our dashboards have it; each links to those that have it."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-HEIGHTS = {"stat": 4, "timeseries": 8, "heatmap": 8, "state-timeline": 7, "bargauge": 7}
+HEIGHTS = {"stat": 4, "timeseries": 8, "heatmap": 8, "state-timeline": 8, "bargauge": 8}
 
 Step = tuple[float | None, str]
 """From this value on (None: from the lowest), this colour."""
@@ -239,7 +239,14 @@ def _boundary(line: Line) -> Json:
 
 
 def _options(panel: Panel) -> Json:
-    legend = {"showLegend": True, "displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"]}
+    legend = {
+        "showLegend": True,
+        "displayMode": "table",
+        "placement": "bottom",
+        "calcs": ["lastNotNull", "max"],
+        "sortBy": "Last *",
+        "sortDesc": True,
+    }
     latest = {"calcs": ["lastNotNull"], "fields": "", "values": False}
     options: dict[str, Json] = {
         "timeseries": {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}},
