@@ -38,10 +38,14 @@ class Family(NamedTuple):
     unit: str = ""
     source: str = TABLE
     programs: tuple[str, ...] = BOTH
+    row: str = ""
+    """Its counter in the session table, if that has another name than the metric."""
 
     @property
     def stem(self) -> str:
-        """Without prefix and suffix: the name of its counter or histogram in the session table, if it has one there."""
+        """Without prefix and suffix; or the name of its counter or histogram in the session table."""
+        if self.row:
+            return self.row
         stem = self.name.removeprefix(PREFIX)
         return stem.removesuffix("_total") if self.kind == COUNTER else stem.removesuffix("_seconds")
 
@@ -160,6 +164,7 @@ FAMILIES = (
         COUNTER,
         "Sessions that were shown an empty mailbox without asking a backend for it.",
         programs=PROXY,
+        row="simulated",
     ),
     # Modules
     Family("popular_module_lookups_total", COUNTER, "Questions put to a module.", ("module",), programs=PROXY),
@@ -243,6 +248,7 @@ FAMILIES = (
         "TLS handshakes with clients that failed, by reason.",
         ("reason",),
         programs=PROXY,
+        row="tls_failures",
     ),
     Family("popular_tls_resumptions_total", COUNTER, "TLS handshakes that resumed a session.", programs=PROXY),
     Family(
@@ -262,9 +268,9 @@ FAMILIES = (
         programs=PROXY,
     ),
     # The storage server
-    Family("popular_mailboxes_opened_total", COUNTER, "Mailboxes opened.", programs=STORE),
-    Family("popular_messages_retrieved_total", COUNTER, "Messages sent whole.", programs=STORE),
-    Family("popular_messages_deleted_total", COUNTER, "Messages removed.", programs=STORE),
+    Family("popular_mailboxes_opened_total", COUNTER, "Mailboxes opened.", programs=STORE, row="opened"),
+    Family("popular_messages_retrieved_total", COUNTER, "Messages sent whole.", programs=STORE, row="retrieved"),
+    Family("popular_messages_deleted_total", COUNTER, "Messages removed.", programs=STORE, row="deleted"),
     # Workers. The label `worker` is the slot; a worker that finishes its sessions counts with its successor.
     Family("popular_workers", GAUGE, "Worker processes, with those that only finish their sessions."),
     Family("popular_workers_configured", GAUGE, "Workers that there shall be (workers)."),

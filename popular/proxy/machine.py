@@ -38,7 +38,6 @@ _OWN_WORDS = {
     Code.SYS_PERM: "the mailbox cannot be opened, please ask your postmaster",
 }
 
-_COUNT_LOGIN = actions.Count("logins")
 _LEAVE_BACKEND = actions.LeaveBackend()
 
 
@@ -70,7 +69,7 @@ class Machine(ClientSide):
             return self._follow(Route(self._rules.fallback), fallback=True)
         if isinstance(decision, CannotTell):
             note = actions.Note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
-            return [note, actions.Count("login_failures", "module"), *self._trouble("module_failed")]
+            return [note, *self._trouble("module_failed", "module")]
         return self._wrong_login("unknown" if isinstance(decision, NobodyKnows) else "password")
 
     def _wrong_login(self, why: str, code: Code = Code.AUTH) -> list[Action]:
@@ -87,21 +86,22 @@ class Machine(ClientSide):
                 "why": why,
             },
         )
-        todo: list[Action] = [note, actions.Count("login_failures", why)]
+        todo: list[Action] = [note, actions.Count("login_failures", why, self._rules.vserv)]
         todo.append(actions.Send(replies.err(_OWN_WORDS[code], code)))
         if self._failures >= MOST_FAILED_LOGINS:
             return [*todo, self._end("too_many_failures")]
         self.phase = GREETED
         return in_one_piece(todo + self._go_on())
 
-    def _trouble(self, ending: str) -> list[Action]:
-        """Not the client's fault.
+    def _trouble(self, ending: str, why: str = "unavailable") -> list[Action]:
+        """Not the client's fault: `why` says for the counter whose it is.
 
         An empty mailbox would make clients forget what they have seen, so it is shown only on demand.
         """
         if self._rules.softfail:
             return [_LEAVE_BACKEND, *self._simulate()]
-        return [actions.Send(replies.err(_TRY_LATER, Code.SYS_TEMP)), self._end(ending)]
+        counted = actions.Count("login_failures", why, self._rules.vserv)
+        return [counted, actions.Send(replies.err(_TRY_LATER, Code.SYS_TEMP)), self._end(ending)]
 
     # The mailbox
 
@@ -115,7 +115,8 @@ class Machine(ClientSide):
                 *self._trouble("no_backend"),
             ]
         if backend.state == "offline":
-            return [actions.Send(replies.err(_TRY_LATER, Code.SYS_TEMP)), self._end("backend_offline")]
+            counted = actions.Count("login_failures", "unavailable", self._rules.vserv)
+            return [counted, actions.Send(replies.err(_TRY_LATER, Code.SYS_TEMP)), self._end("backend_offline")]
         if backend.state == "fake":
             return self._simulate()
         self._route = route
@@ -177,7 +178,7 @@ class Machine(ClientSide):
         if isinstance(progress, Rejected):
             return self._rejected(progress)
         if isinstance(progress, Broken):
-            return self.backend_failed(progress.reason)
+            return self.backend_failed(progress.reason, progress.word)
         return []
 
     def _join(self, reply: bytes, rest: bytes) -> list[Action]:
@@ -185,7 +186,7 @@ class Machine(ClientSide):
         self.phase = RELAYING
         self._login = None
         self._secret = None
-        return [LOGGED_IN, _COUNT_LOGIN, actions.Relay(reply + b"\r\n" + rest, self.lines.take_rest())]
+        return [LOGGED_IN, actions.Relay(reply + b"\r\n" + rest, self.lines.take_rest())]
 
     def _rejected(self, rejected: Rejected) -> list[Action]:
         """The backend's words go to the log; the client gets its response code and ours, which tell strangers
@@ -201,15 +202,20 @@ class Machine(ClientSide):
         note = actions.Note(
             messages.BACKEND_FAILED, self._about_backend(rejected.step, rejected.reply.decode("utf-8", "replace"))
         )
-        failed: list[Action] = [note, actions.Count("backend_failures")]
+        failed: list[Action] = [note, actions.Count("backend_failures", rejected.word, self.backend)]
         if code is None or code is Code.AUTH or self._rules.softfail:
             return failed + self._trouble("backend_failed")
-        return [*failed, actions.Send(replies.err(_OWN_WORDS[code], code)), self._end("backend_failed")]
+        refused = actions.Count("login_failures", "unavailable", self._rules.vserv)
+        return [*failed, refused, actions.Send(replies.err(_OWN_WORDS[code], code)), self._end("backend_failed")]
 
-    def backend_failed(self, reason: str) -> list[Action]:
-        """The backend is not reachable, went away, or talks nonsense, before the two were joined."""
+    def backend_failed(self, reason: str, word: str = "") -> list[Action]:
+        """The backend is not reachable, went away, or talks nonsense, before the two were joined.
+
+        `word` is for the counter (backend_login.FAILURES), if it is known better than the phase tells it.
+        """
+        word = word or ("connect" if self.phase is CONNECTING else "closed")
         note = actions.Note(messages.BACKEND_FAILED, self._about_backend(self.phase.phrase, reason))
-        return [note, actions.Count("backend_failures"), *self._trouble("backend_failed")]
+        return [note, actions.Count("backend_failures", word, self.backend), *self._trouble("backend_failed")]
 
     def _about_backend(self, step: str, reason: str) -> dict[str, object]:
         return {"backend": self.backend, "user": self.user, "step": step, "reason": reason}
