@@ -157,7 +157,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
     offers_stls = vserv.starttls != "off"
-    clear = capabilities.before_login(lines, stls=offers_stls, user=vserv.starttls != "force")
+    clear = capabilities.before_login(lines, stls=offers_stls, login=vserv.starttls != "force")
     return Rules(
         vserv=vserv.id,
         state=vserv.state,
@@ -168,7 +168,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
         greeting=replies.ok(vserv.bannerok),
         refusal=replies.err(vserv.bannererr),
         capa_clear=clear,
-        capa_tls=capabilities.before_login(lines, stls=False, user=True),
+        capa_tls=capabilities.before_login(lines, stls=False, login=True),
         capa_after=capabilities.after_login(lines),
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
