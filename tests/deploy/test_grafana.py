@@ -105,7 +105,12 @@ def test_a_board_can_be_provisioned(board: dict[str, Any]) -> None:
     assert board["description"]
     assert board["schemaVersion"] >= 36
     (link,) = board["links"]
-    assert (link["type"], link["tags"], link["includeVars"], link["keepTime"]) == ("dashboards", ["popular"], True, True)
+    assert (link["type"], link["tags"], link["includeVars"], link["keepTime"]) == (
+        "dashboards",
+        ["popular"],
+        True,
+        True,
+    )
 
 
 def test_uids_and_titles_are_unique() -> None:
@@ -183,7 +188,11 @@ def test_layout(board: dict[str, Any]) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in board["panels"]:
         place = panel["gridPos"]
-        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not cells & taken, panel["title"]
         assert max(x for x, _ in cells) < 24
         taken |= cells
@@ -228,7 +237,7 @@ def test_boards_show_what_their_programs_have() -> None:
 
 def test_the_checks_notice_faults() -> None:
     """A misspelt metric, a label that is not there, a counter without rate, a gauge under rate."""
-    assert COUNTING == {"rate", "increase"}
+    assert {"rate", "increase"} == COUNTING
     faulty = (
         "popular_login_total",
         "sum(rate(popular_login_total[5m]))",

@@ -33,9 +33,7 @@ every_alert = pytest.mark.parametrize("name", ALERTS)
 
 def promtool(*words: str) -> str:
     """What it says, if it finds no fault."""
-    done = subprocess.run(
-        [need("promtool"), *words], cwd=HERE, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([need("promtool"), *words], cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -61,7 +59,12 @@ def test_the_alerts_fire_when_they_should() -> None:
 @every_alert
 def test_each_alert_has_both_cases(name: str) -> None:
     """One in which it fires, and one in which it does not."""
-    fires = {bool(it.get("exp_alerts")) for case in CASES for it in case.get("alert_rule_test", ()) if it["alertname"] == name}
+    fires = {
+        bool(it.get("exp_alerts"))
+        for case in CASES
+        for it in case.get("alert_rule_test", ())
+        if it["alertname"] == name
+    }
     assert fires == {True, False}
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from popular.store.maildir import Maildir
 from tests.deploy.promql import selections, tokens
 from tests.deploy.test_grafana import BOARDS, EXPRESSIONS
@@ -84,7 +85,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     )
     (directory / "users").chmod(0o600)
     Maildir(directory / "pop", "x/joe").deliver([b"Subject: one\r\n\r\nhello\r\n"])
-    store_rc = [f"set mailboxdir {directory / 'pop'}", f"server conf iface {LOOPBACK} port {ports['store']} state online"]
+    store_rc = [
+        f"set mailboxdir {directory / 'pop'}",
+        f"server conf iface {LOOPBACK} port {ports['store']} state online",
+    ]
     options = {name: ("--metrics", f"{LOOPBACK}:{ports[name]}") for name in ("pproxy", "pserv")}
     with (
         pcheckd(directory, directory / "pop", ports["check"]),
@@ -266,7 +270,12 @@ def test_no_rule_fails(site: Site) -> None:
 def test_the_right_alerts_are_up(site: Site) -> None:
     """They wait for their time to pass, or fire: those that this crowd deserves, and no others."""
     up = {alert["labels"]["alertname"] for alert in site.prometheus.get("alerts")["alerts"]}
-    assert up == {"PopularBackendUnavailable", "PopularLoginsBroken", "PopularCertificateExpiresSoon", "PopularAuthAttack"}
+    assert up == {
+        "PopularBackendUnavailable",
+        "PopularLoginsBroken",
+        "PopularCertificateExpiresSoon",
+        "PopularAuthAttack",
+    }
 
 
 def test_sentences_of_the_runbook_work(site: Site) -> None:
