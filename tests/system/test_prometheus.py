@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from popular.store.maildir import Maildir
-from tests.deploy.promql import selections, tokens
+from tests.deploy.promql import Selection, selections, tokens
 from tests.deploy.test_grafana import BOARDS, EXPRESSIONS
 from tests.deploy.test_prometheus_rules import ALERTS, RECORDS, sentences
 from tests.system.certificates import Authority
@@ -110,11 +110,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def mail_is_read(site: Site, trust: ssl.SSLContext) -> None:
-    """joe reads his mail in TLS, and resumes the session of TLS the second time."""
-    with closing(poplib.POP3_SSL(LOOPBACK, site.ports["tls"], context=trust, timeout=20)) as client:
-        log_in(client, "joe")
-        client.retr(1)
-        client.quit()
+    """By joe, in TLS and in clear."""
+    secure = poplib.POP3_SSL("localhost", site.ports["tls"], context=trust, timeout=20)
+    for client in (secure, poplib.POP3(LOOPBACK, site.ports["clear"], timeout=20)):
+        with closing(client):
+            log_in(client, "joe")
+            client.retr(1)
+            client.quit()
 
 
 def mailboxes_are_empty(site: Site, _trust: ssl.SSLContext) -> None:
@@ -207,15 +209,9 @@ def has_numbers(site: Site, expression: str) -> bool:
     return any(not math.isnan(value) for _labels, value in site.prometheus.ask(expression))
 
 
-def measured(condition: str) -> str:
-    """An alert's condition without what it is compared with: the left side of the first comparison."""
-    depth, kept = 0, []
-    for token in tokens(condition):
-        depth += (token.text == "(") - (token.text == ")")
-        if depth == 0 and token.text in COMPARISONS:
-            break
-        kept.append(token)
-    return " ".join(token.text for token in kept)
+def judged(condition: str) -> str:
+    """A condition that tells 0 or 1 instead of keeping what is true: it has a value whenever its two sides have."""
+    return " ".join(f"{token.text} bool" if token.text in COMPARISONS else token.text for token in tokens(condition))
 
 
 @pytest.mark.parametrize("where", EXPRESSIONS)
@@ -224,7 +220,7 @@ def test_dashboards_have_data(site: Site, where: str) -> None:
     expression = filled(EXPRESSIONS[where])
     assert "$" not in expression
     if "changes(" in expression:
-        expression = measured(expression)
+        expression = judged(expression)
     assert has_numbers(site, expression), expression
 
 
@@ -241,16 +237,20 @@ def test_variables_have_values(site: Site, board: str) -> None:
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_alerts_have_data(site: Site, name: str) -> None:
-    """Each metric of its condition is there, with these labels, and what it measures is a number."""
+    """Each metric of its condition is there, with these labels, and the condition can be judged, whether true or not."""
     condition = ALERTS[name]["expr"]
     for selection in selections(condition):
-        matchers = ", ".join(
-            f"{label}{re.match('[=!~]+', it)[0]}{it.lstrip('=!~')!r}"  # type: ignore[index]
-            for label, it in selection.matchers.items()
-        )
-        assert has_numbers(site, f"{selection.metric}{{{matchers}}}"), selection
-    if not condition.startswith("absent("):
-        assert has_numbers(site, condition) or has_numbers(site, measured(condition))
+        assert has_numbers(site, selector(selection)), selection
+    assert has_numbers(site, judged(condition)) != condition.startswith("absent(")
+
+
+def selector(selection: Selection) -> str:
+    """As it stood in the expression, without a span."""
+    matchers = []
+    for label, matcher in selection.matchers.items():
+        value = matcher.lstrip("=!~")
+        matchers.append(f'{label}{matcher.removesuffix(value)}"{value}"')
+    return f"{selection.metric}{{{', '.join(matchers)}}}"
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -268,28 +268,26 @@ def test_no_rule_fails(site: Site) -> None:
 
 
 def test_the_right_alerts_are_up(site: Site) -> None:
-    """They wait for their time to pass, or fire: those that this crowd deserves, and no others."""
-    up = {alert["labels"]["alertname"] for alert in site.prometheus.get("alerts")["alerts"]}
-    assert up == {
-        "PopularBackendUnavailable",
-        "PopularLoginsBroken",
-        "PopularCertificateExpiresSoon",
-        "PopularAuthAttack",
-    }
+    """They wait for their time to pass, or fire: those that this crowd deserves, and none that it does not."""
+    deserved = {"PopularBackendUnavailable", "PopularLoginsBroken", "PopularCertificateExpiresSoon"}
+    possible = {"PopularLoginFailureRatioHigh", "PopularAuthAttack", "PopularEventLoopLag"}
+    wait_until(lambda: alerts(site) >= deserved, "the alerts that are deserved", 60)
+    assert alerts(site) <= deserved | possible
+
+
+def alerts(site: Site) -> set[str]:
+    """Those that are pending or firing."""
+    return {alert["labels"]["alertname"] for alert in site.prometheus.get("alerts")["alerts"]}
 
 
 def test_sentences_of_the_runbook_work(site: Site) -> None:
     """What an alert or the runbook tells an operator to say is carried out by a proxy, but for those that end it."""
     words = {"ID": "faked", "N": "1000", "NAME": "joe"}
     said = [
-        re.sub(r"\b(ID|N|NAME)\b", lambda match: words[match[0]], it.replace("{{ $labels.backend }}", "faked"))
+        re.sub(r"\b(ID|N|NAME)\b", lambda match: words[match[0]], it.replace("pdm reload ID", "pdm reload users"))
         for it in sorted(sentences())
         if not it.startswith(("shutdown", "kill"))
     ]
     assert len(said) >= 15
-    refused = {
-        sentence: answer.text
-        for sentence in (it.replace("pdm reload faked", "pdm reload users") for it in said)
-        if not (answer := site.proxy.control(sentence.replace("{{ $labels.module }}", "users"))).ok
-    }
-    assert refused == {}
+    answers = {sentence: site.proxy.control(sentence) for sentence in said}
+    assert {sentence: answer.text for sentence, answer in answers.items() if not answer.ok} == {}
