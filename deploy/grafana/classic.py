@@ -89,7 +89,16 @@ def dashboard(board: Board) -> Json:
 
 
 def _variables(program: str) -> Iterator[Json]:
-    yield {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus", "hide": 0}
+    source = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"}
+    yield source | {
+        "current": {},
+        "hide": 0,
+        "includeAll": False,
+        "multi": False,
+        "options": [],
+        "refresh": 1,
+        "regex": "",
+    }
     yield _variable("job", f'label_values(popular_build_info{{program=~"{program}"}}, job)')
     yield _variable("instance", f'label_values(popular_build_info{{program=~"{program}", job=~"$job"}}, instance)')
 
@@ -109,6 +118,8 @@ def _variable(label: str, query: str) -> Json:
         "allValue": ".+",
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "hide": 0,
+        "options": [],
+        "regex": "",
     }
 
 
