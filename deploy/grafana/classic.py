@@ -115,7 +115,7 @@ def _variable(label: str, query: str) -> Json:
         "sort": 1,
         "multi": True,
         "includeAll": True,
-        "allValue": ".+",
+        # No allValue: "all" means those that the query has found, which are of this board's programs.
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
         "hide": 0,
         "options": [],

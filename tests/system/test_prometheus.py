@@ -29,7 +29,7 @@ USERS = {"joe": "store", "ann": "store", "eve": "dead", "kim": "faked"}
 """Everybody's password is `secret`. joe has mail; ann has none; eve's backend does not exist."""
 COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
 """What makes an alert out of a measurement."""
-VARIABLES = {"$job": ".+", "$instance": ".+", "$__rate_interval": "1m"}
+VARIABLES = {"$job": "pproxy|pserv", "$instance": ".+", "$__rate_interval": "1m"}
 
 
 class Site:
