@@ -210,11 +210,12 @@ def has_numbers(site: Site, expression: str) -> bool:
 
 
 def judged(condition: str) -> str:
-    """A condition that tells 0 or 1 instead of keeping what is true: it has a value whenever its two sides have."""
+    """A condition that tells 0 or 1 instead of keeping what is true: it has a value whenever all its sides have."""
     words, in_braces = [], False
     for token in tokens(condition):
         in_braces = token.text == "{" or (in_braces and token.text != "}")
-        words.append(f"{token.text} bool" if token.text in COMPARISONS and not in_braces else token.text)
+        is_comparison = token.text in COMPARISONS and not in_braces
+        words.append(f"{token.text} bool" if is_comparison else "and" if token.text == "unless" else token.text)
     return " ".join(words)
 
 
