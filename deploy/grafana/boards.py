@@ -43,7 +43,7 @@ OVERVIEW = Board(
             "Now",
             (
                 now("Sessions", gauge("sessions")),
-                now("Sessions of the limit", SESSIONS_OF_LIMIT, steps=NEAR_LIMIT, note="At 100 % clients must wait."),
+                now("Session limit used", SESSIONS_OF_LIMIT, steps=NEAR_LIMIT, note="At 100 % clients must wait."),
                 now("Logins", rate("logins_total")),
                 now("Logins that fail", failing("login_failures_total", "logins_total")),
                 now("Login, 95 %", quantile(0.95, "login_duration_seconds")),
@@ -235,7 +235,7 @@ WORKERS = Board(
                 graph("Memory", gauge("worker_resident_memory_bytes", "instance", "worker", how="max")),
                 graph("Open descriptors", gauge("worker_open_fds", "instance", "worker", how="max")),
                 graph("Sessions by worker", gauge("worker_sessions", "instance", "worker"), stacked=True),
-                graph("Sessions of the limit", SESSIONS_OF_LIMIT, steps=NEAR_LIMIT, whole=True),
+                graph("Session limit used", SESSIONS_OF_LIMIT, steps=NEAR_LIMIT, whole=True),
                 graph(
                     "Sessions and their limits",
                     gauge("sessions", "instance"),
@@ -253,7 +253,7 @@ WORKERS = Board(
                 graph("Accepting paused", rate("accept_pauses_total", "instance", "reason")),
                 graph("Waiting to be accepted", gauge("accept_queue_length", "instance", "vserv")),
                 graph(
-                    "Accept queues of their limit",
+                    "Accept queues filled",
                     of_limit("accept_queue_length", "accept_queue_limit", "instance", "vserv", "slot"),
                     steps=NEAR_LIMIT,
                     whole=True,

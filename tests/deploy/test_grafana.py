@@ -166,6 +166,17 @@ def test_a_title_is_given_once(board: dict[str, Any]) -> None:
     assert sorted(titles) == sorted(set(titles))
 
 
+def test_the_runbook_speaks_of_what_is_there() -> None:
+    """Each dashboard and panel that it sends an operator to exists under that title."""
+    text = " ".join((HERE.parent / "prometheus/RUNBOOK.md").read_text().split())
+    boards = set(re.findall(r'dashboard "([^"]+)"', text))
+    titles = set(re.findall(r'panel "([^"]+)"', text))
+    assert boards
+    assert boards <= {board["title"].removeprefix("POPular / ") for board in BOARDS.values()}
+    assert titles
+    assert titles <= {panel["title"] for board in BOARDS.values() for panel in panels(board)}
+
+
 @every_board
 def test_legends_name_labels_that_are_there(board: dict[str, Any]) -> None:
     """And all of them: two series of one panel are never called the same."""
