@@ -26,6 +26,7 @@ SESSIONS = [
 class Status:
     pid: int = 4711
     rundir: str = "/run/popular"
+    metrics: str = "127.0.0.1:9110"
 
     def sessions(self) -> list[dict[str, Any]]:
         return [dict(row) for row in SESSIONS]

@@ -41,6 +41,7 @@ def refused(desk: Desk, line: str) -> str:
 
 READ_ONLY = [
     ("id", "Id", "pproxy"),
+    ("metrics", "String", "127.0.0.1:9110"),
     ("pid", "Int", "4711"),
     ("rundir", "Dir", "/run/popular"),
     ("sessionlimit", "Int", "10000"),
