@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from supervisor.load import Level
 
-GOOD, BUSY, CLOSED = "good", "busy", "closed"
-"""Tones: all is well; look at it; nobody new is served."""
+GOOD, BUSY, CLOSED, QUIET = "good", "busy", "closed", "quiet"
+"""Tones: all is well; look at it; nobody new is served; nothing to say. They decide about colours."""
 
 _BACK_BELOW = 0.9
 """Part of a limit below which the program accepts again (see supervisor.load.next_level)."""

@@ -4,15 +4,28 @@ Pure: rows as `View.sessions` gives them go in and come out. A filter and an ord
 that nobody can ask a masked name letter by letter.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from metrics.headline import BUSY, GOOD, QUIET
 from supervisor.table.layout import BASE_COLUMNS, Layout
 
 Session = dict[str, Any]
 
 MASKED = "*"
 """Stands for what a mask has taken away."""
+
+TONES = {
+    "asking the modules": BUSY,
+    "checking the mailbox": BUSY,
+    "connecting to the backend": BUSY,
+    "logging in to the backend": BUSY,
+    "opening the mailbox": BUSY,
+    "passing mail on": GOOD,
+    "sending a message": GOOD,
+    "updating the mailbox": BUSY,
+}
+"""States of a session that stand out: mail flows, or somebody waits for us."""
 
 _OCTETS_SHOWN = 3
 _GROUPS_SHOWN = 3
@@ -23,7 +36,10 @@ class UnknownColumn(ValueError):
 
 
 class Filter(NamedTuple):
-    """A text that must occur, in one column or (column "") in any column of texts. Upper and lower case are the same."""
+    """A text that must occur, in one column or (column "") in any that holds texts.
+
+    Upper and lower case are the same.
+    """
 
     column: str
     text: str
@@ -80,6 +96,11 @@ def _rank(value: Any) -> Any:
     return value.casefold() if isinstance(value, str) else value
 
 
+def tone(state: str) -> str:
+    """How a state of a session is coloured."""
+    return TONES.get(state, QUIET)
+
+
 # --- masks ------------------------------------------------------------------------------------------------------------
 
 
@@ -100,11 +121,16 @@ def mask_address(address: str) -> str:
     return ".".join([*address.split(".")[:_OCTETS_SHOWN], MASKED]) if address else ""
 
 
-_MASKS = {
+def mask_port(_port: int) -> int:
+    """Nothing is left of it: with an address it would tell one client behind a router from another."""
+    return 0
+
+
+_MASKS: dict[str, Callable[[Any], Any]] = {
     "user": mask_name,
     "target": mask_name,
     "mailbox": mask_name,
     "client": mask_address,
-    "port": lambda _port: 0,
+    "port": mask_port,
 }
 """Columns that tell about a person, whatever the program."""

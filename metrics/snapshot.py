@@ -226,6 +226,7 @@ def _sessions(watch: Watch, sessions: Sequence[Session], wish: Wish) -> dict[str
     return {
         "columns": [{"name": name, "kind": _kind(name, layout), "help": helps.get(name, "")} for name in names],
         "rows": [[session[name] for name in names] for session in found[: wish.rows]],
+        "tones": {state: selection.tone(state) for state in layout.states},
         "found": len(found),
         "all": len(sessions),
         "masked": not wish.users,

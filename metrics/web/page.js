@@ -35,7 +35,6 @@ const TITLES = { started: "age", since: "in state", sid: "session", vserv: "serv
 const title = (name) => TITLES[name] ?? name;
 
 const TONES = { online: "good", offline: "quiet", disabled: "busy", fake: "busy" };
-const SLOW = ["connecting to the backend", "logging in to the backend", "asking the modules", "checking the mailbox"];
 
 // --- the document --------------------------------------------------------------------------------------------------
 
@@ -228,7 +227,7 @@ function showThings(told) {
 
 function showSessions(told) {
   const listed = told.sessions;
-  const columns = listed.columns.map((column, place) => sessionColumn(column, place, told.taken));
+  const columns = listed.columns.map((column, place) => sessionColumn(column, place, told));
   const none = listed.all ? "No session matches the filter." : "Nobody is connected.";
   fill(find("sessions").querySelector("table"), columns, listed.rows, none, true);
   for (const cell of find("sessions").querySelectorAll("thead th")) {
@@ -241,14 +240,14 @@ function showSessions(told) {
   find("unmask").hidden = !listed.may_unmask;
 }
 
-function sessionColumn(column, place, taken) {
+function sessionColumn(column, place, told) {
   const made = { name: column.name, title: title(column.name), kind: column.kind, help: column.help };
   const value = (row) => row[place];
-  if (column.kind === "time") made.text = (row) => age(taken - value(row));
+  if (column.kind === "time") made.text = (row) => age(told.taken - value(row));
   else if (column.kind === "octets") Object.assign(made, { text: (row) => octets(value(row)), hint: (row) => `${number(value(row))} octets` });
   else if (column.kind === "number") made.text = (row) => number(value(row));
   else Object.assign(made, { text: (row) => String(value(row)), long: true });
-  if (column.name === "state") made.tone = (row) => value(row) === "passing mail on" ? "good" : SLOW.includes(value(row)) ? "busy" : "quiet";
+  if (column.name === "state") made.tone = (row) => told.sessions.tones[value(row)] ?? "quiet";
   return made;
 }
 

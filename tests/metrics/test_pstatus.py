@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from metrics import pstatus
+from metrics import listing, pstatus
 from supervisor.table import segment
 from supervisor.table.layout import BASE_COLUMNS, MAGIC, Column, Counter, Layout
 from supervisor.table.segment import Segment, path_of
@@ -318,4 +318,4 @@ def test_a_reader_that_goes_away_is_no_error(rundir: Path) -> None:
 )
 def test_ages(seconds: float, text: str) -> None:
     """Intervals are told in their two largest units."""
-    assert pstatus.age(seconds) == text
+    assert listing.age(seconds) == text
