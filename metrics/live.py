@@ -37,7 +37,23 @@ _FOOT_LINES = 1
 _GAP = "  "
 _WIDEST = 28
 """Characters that one column may have."""
-_DROPPED_FIRST = ("port", "row", "target", "since", "deletes", "flags", "pid", "sid", "received", "retrieved", "vserv")
+_DROPPED_FIRST = (
+    "port",
+    "row",
+    "target",
+    "since",
+    "deletes",
+    "flags",
+    "pid",
+    "sid",
+    "received",
+    "retrieved",
+    "vserv",
+    "sent",
+    "client",
+    "backend",
+    "started",
+)
 """Columns that a narrow screen does without, in this order."""
 
 Rates = Mapping[tuple[str, ...], float]
@@ -199,18 +215,24 @@ def _title(picture: Picture) -> Line:
     view = picture.view
     gauges = view.gauges()
     facts = f"pid {view.header.pid}  up {age(picture.now - view.header.boot_time)}"
-    setup = f"configuration {gauges['generation']}  workers {gauges['workers']}"
+    setup = f"configuration {gauges.get('generation', 0)}  workers {gauges.get('workers', 0)}"
     return [Span(program(view).lower(), BOLD), Span(f"  {facts}  {setup}", QUIET)]
 
 
 def _state(picture: Picture, rates: Rates) -> Line:
     gauges = picture.view.gauges()
     said = headline(gauges, len(picture.living), {})
-    line = [Span(said.text, said.tone), Span(f" of {gauges['maxsession']}" if said.tone in (GOOD, BUSY) else "")]
-    for title, path in (("logins", "logins"), ("opened", "opened"), ("failures", "login_failures")):
+    line = [Span(said.text, said.tone), Span(f" of {gauges.get('maxsession', 0)}" if said.tone in (GOOD, BUSY) else "")]
+    for title, path in (
+        ("logins", "logins"),
+        ("opened", "mailboxes_opened"),
+        ("opened", "opened"),
+        ("failures", "login_failures"),
+    ):
         if (path,) in rates:
-            line.append(Span(f"   {title} {rates[(path,)]:.1f}/s", CLOSED if path == "login_failures" else PLAIN))
-    return [*line, Span(f"   load {gauges['load_hundredths'] / 100:.2f}")]
+            rate = rates[(path,)]
+            line.append(Span(f"   {title} {rate:.1f}/s", CLOSED if title == "failures" and rate else PLAIN))
+    return [*line, Span(f"   load {gauges.get('load_hundredths', 0) / 100:.2f}")]
 
 
 def _sessions(picture: Picture, viewing: Viewing, width: int) -> tuple[str, list[Line]]:
