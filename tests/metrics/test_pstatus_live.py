@@ -189,15 +189,15 @@ def test_scrolls(rundir: Path, living: Segment) -> None:
     with Tty("--rundir", rundir, size=(80, 15)) as tty:
         tty.shows("101 sessions")
         tty.type("\x1b[F")
-        assert column(tty.shows("  188  "))[-1] == "188"
+        assert column(tty.shows("  150  "))[-1] == "150"
         tty.type("\x1b[A")
-        assert column(tty.shows("   90  "))[0] == "90"
+        assert column(tty.shows("   90   4000"))[0] == "90"
         tty.type("\x1b[6~\x1b[6~")
-        tty.shows("  188  ")
+        tty.shows("  150  ")
         tty.type("\x1b[5~")
-        assert column(tty.shows("   81  "))[0] == "81"
+        assert column(tty.shows("   81   4000"))[0] == "81"
         tty.type("\x1b[H")
-        assert column(tty.shows("    0  "))[0] == "0"
+        assert column(tty.shows("    0   4000"))[0] == "0"
 
 
 def test_the_window_changes_its_size(tty: Tty) -> None:
