@@ -6,16 +6,19 @@ counter never falls.
 
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from supervisor import messages
+from supervisor.ledger import Ledger
 from supervisor.log import Log
 from supervisor.pool import Worker
 from supervisor.program import Program
-from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Layout
+from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, Layout, Places, microseconds
+from supervisor.table.places import PlaceBook
 from supervisor.table.segment import Segment, View
 from supervisor.table.tokens import TokenPipe, lost
-from supervisor.workshop import BASE_ENDINGS
+from supervisor.workshop import BASE_ENDINGS, PAUSES
 
 GAUGES = (
     "maxsession",
@@ -26,19 +29,56 @@ GAUGES = (
     "generation",
     "draining",
     "workers",
+    "workers_configured",
 )
 
+COUNTERS = (
+    Counter("accept_pauses", "Times that a worker stopped to accept, by reason.", PAUSES),
+    Counter("worker_restarts", "Workers that ended, by cause.", ("exit", "signal", "hung", "asked")),
+    Counter("config_changes", "Changes of the configuration that were put in force."),
+    Counter("config_change_failures", "Changes of the configuration that were taken back."),
+    Counter("control_sentences", "Sentences that were asked for."),
+    Counter("control_refusals", "Sentences that were refused."),
+)
+"""What every program counts, beside its sessions."""
 
-def table_layout(program: Program, blocks: int, rows: int) -> Layout:
-    """The table of a program: what the supervisor keeps of every session, and then the program's own."""
+DURATION = Histogram(
+    "session_duration",
+    "From accept to the end.",
+    microseconds(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800),
+)
+
+MOST_TOLD_APART = 32
+"""Things of a sort for which no option sets a limit; what is beyond counts without its name."""
+
+
+def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> Layout:
+    """The table of a program: what the supervisor keeps of every session, and then the program's own.
+
+    Of each sort there are twice as many places as things, so that one that is removed keeps its numbers for a while.
+    """
     endings = (*BASE_ENDINGS, *program.endings)
     counters = (
-        Counter("sessions_started", "Sessions accepted."),
+        Counter("sessions_started", "Sessions accepted.", by=program.front),
         Counter("sessions_ended", "Sessions over, by ending.", endings),
+        *COUNTERS,
         *program.counters,
     )
-    columns = (*BASE_COLUMNS, *program.columns)
-    return Layout(program.magic, columns, counters, GAUGES, tuple(program.states), endings, blocks, rows)
+    histograms = (DURATION, *program.histograms)
+    rows: tuple[Counter | Histogram, ...] = (*counters, *histograms)
+    sorts = dict.fromkeys(row.by for row in rows if row.by)
+    return Layout(
+        program.magic,
+        (*BASE_COLUMNS, *program.columns),
+        counters,
+        histograms,
+        tuple(Places(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
+        GAUGES,
+        tuple(program.states),
+        endings,
+        blocks,
+        limits["sessionlimit"],
+    )
 
 
 class Accounts:
@@ -48,7 +88,10 @@ class Accounts:
         """Makes the segment and issues the first tokens. Raises OSError."""
         self.segment = Segment.create(name, layout)
         self.tokens = TokenPipe(layout.row_count)
+        self.places = PlaceBook(self.segment)
         self._view = View(self.segment.map)
+        self.count = Ledger(layout, self.segment.block(0), {}).count
+        """Counts something that the master does."""
         self._log = log
         self._issued = 0
         self.issue(maxsession)
@@ -108,8 +151,9 @@ class Accounts:
         Its own counters tell that exactly: a session is counted before its row is written, and its row is freed before
         its ending is counted, so the rows may be one behind.
         """
-        cells, first = self.segment.block(block), self.segment.counter_cells["sessions_ended"]
-        endings = self.segment.layout.endings
-        sessions = cells[self.segment.counter_cells["sessions_started"]] - sum(cells[first : first + len(endings)])
-        cells[first + endings.index("worker_died")] += sessions
+        layout, cells = self.segment.layout, self.segment.block(block)
+        first, started = layout.counter_cells["sessions_ended"], layout.counter_cells["sessions_started"]
+        begun = sum(cells[started : started + layout.place_counts[layout.counters[0].by]])
+        sessions = begun - sum(cells[first : first + len(layout.endings)])
+        cells[first + layout.endings.index("worker_died")] += sessions
         return sessions

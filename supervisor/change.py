@@ -65,13 +65,18 @@ class Changes:
         self._listeners = listeners
         self._change: _Change | None = None
         self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
+        self.settle: Callable[[Config], Config] = lambda config: config
+        """Gives the things of a config their places in the table: before it is tried, and again when it was taken back.
+        """
+        self.on_taken_back: Callable[[], None] = lambda: None
 
     def begin(self, config: Config, seed: bytes, done: Done) -> None:
         """Starts a change; to be called only when the one before is done."""
         assert self._change is None
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
-        change = self._change = _Change(replace(config, generation=self._last_tried), seed, done)
+        numbered = replace(config, generation=self._last_tried)
+        change = self._change = _Change(self.settle(numbered), seed, done)
         wanted = self._program.listeners(change.config)
         change.opened = self._listeners.missing(wanted, change.config.variables["workers"])
         self._listeners.open(change.opened, change.config.variables["backlog"], self._opened)
@@ -199,6 +204,9 @@ class Changes:
         assert change is not None
         if change.limit is not None:
             change.limit.cancel()
+        if reason is not None:
+            self.settle(self.running)
+            self.on_taken_back()
         change.done(reason)
 
     def _too_slow_to_prepare(self) -> None:

@@ -61,7 +61,9 @@ class Clerk:
         errands: Errands,
         log: Log,
         perform: PerformOrder,
+        count: Callable[[str], None],
     ) -> None:
+        """`count` counts control_sentences and control_refusals."""
         self._program = program
         self._language = language
         self._limits = limits
@@ -70,12 +72,14 @@ class Clerk:
         self._errands = errands
         self._log = log
         self._perform = perform
+        self._count = count
         self._changing = False
         self._waiting: deque[_Job] = deque()
 
     def conduct(self, line: str, uid: int, answer: Answer) -> None:
         """Carries out one sentence and answers, now or later."""
         self._log.debug("CTRL", "request", line=line, uid=uid)
+        self._count("control_sentences")
         self._work(_Job(line, uid, answer))
 
     def _work(self, job: _Job) -> None:
@@ -133,5 +137,6 @@ class Clerk:
         job.answer(True, outcome.text, outcome.data_lines())
 
     def _refuse(self, job: _Job, reason: str) -> None:
+        self._count("control_refusals")
         self._log(messages.SENTENCE_REFUSED, uid=job.uid, line=job.line, reason=reason)
         job.answer(False, reason, ())

@@ -22,6 +22,8 @@ class Config:
     variables: Mapping[str, Any]
     debug: frozenset[str] = frozenset()
     things: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    places: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
+    """Where in the table each thing counts, by sort and id; the master fills it in (table/places.py)."""
 
     def with_variable(self, name: str, value: object) -> Self:
         return replace(self, variables={**self.variables, name: value})

@@ -6,10 +6,15 @@ accepts from the same socket (measured in the design: 0 of 200 lost, against 82â
 """
 
 import socket
+import struct
 from collections.abc import Callable, Iterable, Sequence
 
+from supervisor.exporter import Queue
 from supervisor.program import Listener
 from supervisor.sources import Place, Source
+
+_TCP_INFO = struct.Struct("=24xII")
+"""tcpi_unacked and tcpi_sacked: of a listening socket, who waits and how many can."""
 
 
 class Listeners:
@@ -83,6 +88,15 @@ class Listeners:
             one.close()
         self._sockets = {}
         self._source.let_go()
+
+    def queues(self) -> tuple[Queue, ...]:
+        """Who waits where (tcp(7): of a listening socket, TCP_INFO tells length and limit of its queue)."""
+        found = []
+        for (listener, slot), sockets in self._sockets.items():
+            told = [_TCP_INFO.unpack(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)) for one in sockets]
+            length, limit = (sum(numbers) for numbers in zip(*told, strict=True))
+            found.append(Queue(listener.name, slot, length, limit))
+        return tuple(found)
 
     def _of(self, places: Iterable[Place]) -> list[socket.socket]:
         return [one for place in places for one in self._sockets[place]]

@@ -18,6 +18,7 @@ from supervisor import messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values
+from supervisor.exporter import Address, parse_address
 from supervisor.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.log import STANDARD_ERROR, Log
 from supervisor.master import Master
@@ -85,6 +86,14 @@ def options(program: Program) -> argparse.ArgumentParser:
         metavar="SOCKET",
         help="socket of the ringd that lends the listening sockets, or off (default: RUNDIR/ringd.ctrl if it is there)",
     )
+    add(
+        "--metrics",
+        metavar="ADDR:PORT",
+        type=_address,
+        default=program.exporter_address,
+        help="where the exporter answers (/metrics, /livez, /readyz); off for none, port 0 for any (default: "
+        "%(default)s)",
+    )
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version}")
@@ -98,6 +107,13 @@ def _number(lowest: int, highest: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
@@ -169,6 +185,7 @@ def _make_master(
         files,
         _source(chosen, log, notifier),
         notifier,
+        chosen.metrics,
     )
 
 

@@ -7,6 +7,7 @@ control socket, the table and the tokens, and it is the only one that gives birt
 import os
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from supervisor import messages, signals
@@ -19,6 +20,7 @@ from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
 from supervisor.departure import Departure, Means
 from supervisor.errands import Errands
+from supervisor.exporter import Address, Exporter, ExporterInheritance, Pulse
 from supervisor.guard import TICK_SECONDS, Guard
 from supervisor.lifeline import Accept, Born, Closed, Reopen
 from supervisor.lifeline import Kill as KillOrder
@@ -32,6 +34,7 @@ from supervisor.recycling import Recycling
 from supervisor.rundir import RunDirectory
 from supervisor.sources import Place, Source
 from supervisor.systemd import Notifier
+from supervisor.table.segment import path_of
 from supervisor.worker import Inheritance
 
 
@@ -49,6 +52,7 @@ class Master:
         load_files: LoadFiles,
         source: Source,
         notifier: Notifier,
+        metrics: Address | None,
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
         self.pid = os.getpid()
@@ -61,7 +65,7 @@ class Master:
 
         self._loop = Loop()
         slots, maxsession = first.variables["workers"], first.variables["maxsession"]
-        layout = table_layout(program, _blocks(slots), limits["sessionlimit"])
+        layout = table_layout(program, _blocks(slots), limits)
         self._accounts = Accounts(rundir.segment_name, layout, maxsession, log)
         source.attach(self._loop)
         self._listeners = Listeners(source)
@@ -75,6 +79,8 @@ class Master:
         self._guard.on_accepting = lambda: self._pool.tell_all(Accept(self._guard.accepting))
         self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
         self._changes.on_commit = self._on_commit
+        self._changes.settle = self._settle
+        self._changes.on_taken_back = lambda: self._accounts.count("config_change_failures")
         self._recycling = Recycling(self._pool)
         means = Means(
             self._loop,
@@ -87,7 +93,11 @@ class Master:
         )
         self._departure = Departure(means)
         self._errands = Errands(self._loop, self._in_child)
-        self.clerk = Clerk(program, language, limits, self, self._changes, self._errands, log, self._perform)
+        self._exporter = Exporter(self._loop, log, self._in_child, program.exporter, self._exporter_heritage(metrics))
+        self._exporter.describe(program.describe(first))
+        self.clerk = Clerk(
+            program, language, limits, self, self._changes, self._errands, log, self._perform, self._accounts.count
+        )
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.clerk.conduct)
         self._wishes = signals.Wishes(self._loop, self._grant)
         rundir.publish_state()
@@ -98,6 +108,10 @@ class Master:
     @property
     def rundir(self) -> str:
         return str(self._rundir.path)
+
+    @property
+    def metrics(self) -> str:
+        return self._exporter.shown_address
 
     def sessions(self) -> list[dict[str, Any]]:
         return self._accounts.sessions()
@@ -116,6 +130,7 @@ class Master:
             pid=self.pid,
         )
         self._pool.fill()
+        self._exporter.start()
         self._tick()
         start(self)
         try:
@@ -129,8 +144,19 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._guard.look(self._changes.running)
+        self._exporter.pulse(self._pulse())
         self._notifier.alive()
         self._notifier.status(f"{self._accounts.count_sessions()} sessions, {len(self._pool.workers)} workers")
+
+    def _pulse(self) -> Pulse:
+        serving = sum(worker.serving for worker in self._pool.seated)
+        return Pulse(self._departure.draining, serving, self._listeners.queues())
+
+    def _exporter_heritage(self, address: Address | None) -> Callable[[Any], ExporterInheritance] | None:
+        if address is None:
+            return None
+        program, table = self._program, path_of(self._accounts.segment.name)
+        return lambda lifeline: ExporterInheritance(program.name, program.version, self.pid, table, address, lifeline)
 
     # The workers
 
@@ -183,6 +209,7 @@ class Master:
         sessions = self._accounts.recover(worker, self._pool.workers)
         expected = worker.dismissed and not sessions
         cause = "hung" if worker.hung else _cause(code)
+        self._accounts.count("worker_restarts", _kind_of_death(worker, code))
         self._log(
             messages.WORKER_LEFT if expected else messages.WORKER_DIED,
             slot=worker.slot,
@@ -199,8 +226,13 @@ class Master:
 
     # Config
 
+    def _settle(self, config: Config) -> Config:
+        return replace(config, places=self._accounts.places.settle(config.things))
+
     def _on_commit(self, _old: Config, new: Config) -> None:
         """What the master itself takes from a new config."""
+        self._accounts.count("config_changes")
+        self._exporter.describe(self._program.describe(new))
         self._log.options = new.debug
         self._accounts.issue(new.variables["maxsession"])
         self._pool.set_slots(new.variables["workers"])
@@ -213,6 +245,7 @@ class Master:
             maxsession=running.variables["maxsession"],
             generation=running.generation,
             workers=len(self._pool.workers),
+            workers_configured=running.variables["workers"],
             draining=int(self._departure.draining),
         )
 
@@ -274,12 +307,22 @@ class Master:
             return
         self._over = True
         self._errands.stop()
+        self._exporter.stop()
         self._server.flush()
         if how == "parent":
             self._rundir.withdraw_control()
         else:
             self._rundir.withdraw_all()
         self._log(messages.FINISHED, how=how)
+
+
+def _kind_of_death(worker: Worker, code: int) -> str:
+    """For the counter: few words, where the log tells more."""
+    if worker.hung:
+        return "hung"
+    if worker.dismissed:
+        return "asked"
+    return "exit" if code >= 0 else "signal"
 
 
 def _cause(code: int) -> str:

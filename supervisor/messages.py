@@ -74,6 +74,12 @@ RINGD_BACK = Message(0x0251, "INF", "ringd_back", "ringd answers again and has b
 SYSTEMD_UNCLAIMED = Message(
     0x0252, "ADM", "systemd_unclaimed", "systemd passed sockets that no listener wants; they are closed."
 )
+EXPORTER_LISTENS = Message(0x0260, "INF", "exporter_listens", "The exporter answers at this address.")
+EXPORTER_WAITS = Message(
+    0x0261, "ADM", "exporter_waits", "The exporter cannot have its address yet; it tries again every second."
+)
+EXPORTER_DIED = Message(0x0262, "ADM", "exporter_died", "The exporter ended; the next one waits `pause` seconds.")
+EXPORTER_BUG = Message(0x0263, "BUG", "exporter_bug", "The exporter met an error of ours; it goes on.")
 DEBUG = Message(
     0x0000, "DBG", "debug", "Debug messages all have this number; which ones appear is the `debug` sentence's matter."
 )
@@ -103,6 +109,10 @@ SUPERVISOR_MESSAGES = (
     RINGD_LOST,
     RINGD_BACK,
     SYSTEMD_UNCLAIMED,
+    EXPORTER_LISTENS,
+    EXPORTER_WAITS,
+    EXPORTER_DIED,
+    EXPORTER_BUG,
 )
 RINGD_MESSAGES = (
     START,

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol
 from supervisor.config import Config
 from supervisor.control.language import Sentence
 from supervisor.control.variables import Variable
+from supervisor.exporter import ExporterInheritance
 from supervisor.messages import Message
-from supervisor.table.layout import Column, Counter
+from supervisor.table.layout import Column, Counter, Histogram
 from supervisor.workshop import Workshop
 
 
@@ -75,5 +76,14 @@ class Program:
 
     Raises `supervisor.control.language.Refused` when the config cannot be served.
     """
+    front: str
+    """The sort whose ids are the names of the listeners: by it sessions are counted."""
+    describe: Callable[[Config], dict[str, Any]]
+    """What a watcher may know of a config: JSON-able, and never a secret."""
+    exporter: Callable[[ExporterInheritance], None]
+    """Runs in a process of its own, until the lifeline ends (supervisor/exporter.py)."""
+    exporter_address: str
+    """Where it listens if the options do not say it."""
+    histograms: Sequence[Histogram] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""

@@ -23,6 +23,7 @@ from supervisor import lifeline, messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Refused
 from supervisor.eventloop import READ, EventLoop
+from supervisor.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.program import Listener, Program, Service
@@ -31,7 +32,6 @@ from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.workshop import Standing, Workshop
 
-HEARTBEAT_SECONDS = 1.0
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
 ACCEPT_PAUSE_SECONDS = 1.0
@@ -101,7 +101,7 @@ class Worker:
         self._hand_bytes = inheritance.segment.hand(inheritance.block)
         self._hand = self._hand_bytes.cast("I")
         self._shop = Workshop(loop, inheritance.log, inheritance.segment, inheritance.block, inheritance.tokens)
-        self._heartbeat_cell = 3
+        self._beats = Heartbeat(self._shop.counters)
         self._listeners = dict(inheritance.listeners)
         self._lent: dict[Listener, socket.socket] = {}
         self._retired: dict[socket.socket, Service] = {}
@@ -186,6 +186,7 @@ class Worker:
         if self._starved:
             return
         self._starved = True
+        self._shop.ledger.count("accept_pauses", "sessions")
         self._arm()
         self._loop.watch(self._token_pipe.read_end, READ, self._feed)
 
@@ -198,6 +199,7 @@ class Worker:
         """Out of descriptors or memory: to try again at once would only burn the processor."""
         self._log(messages.ACCEPT_FAILED, error=error.strerror or type(error).__name__)
         self._pausing = True
+        self._shop.ledger.count("accept_pauses", "descriptors")
         self._arm()
         self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._go_on)
 
@@ -206,6 +208,8 @@ class Worker:
         self._resume()
 
     def _allow(self, allowed: bool) -> None:
+        if self._allowed and not allowed:
+            self._shop.ledger.count("accept_pauses", "load")
         self._allowed = allowed
         self._resume()
 
@@ -428,7 +432,7 @@ class Worker:
 
     def _beat(self) -> None:
         """Shows that the loop turns, and how far the sessions have come."""
-        self._shop.counters[self._heartbeat_cell] = time.monotonic_ns()
+        self._beats.beat()
         for session in self._shop.sessions.values():
             session.refresh()
         self._loop.call_later(HEARTBEAT_SECONDS, self._beat)

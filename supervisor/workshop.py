@@ -5,11 +5,12 @@ of the table.
 import enum
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from supervisor.eventloop import EventLoop
+from supervisor.ledger import Ledger
 from supervisor.log import Log
 from supervisor.table.layout import BASE_CELLS, FREE
 from supervisor.table.segment import Segment
@@ -18,6 +19,9 @@ from supervisor.wheel import Wheel
 
 BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error")
 """Endings that every program has; a program's own follow."""
+
+PAUSES = ("sessions", "load", "descriptors")
+"""Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
 
 _HAND = BASE_CELLS.index("hand")
 
@@ -62,33 +66,25 @@ class Workshop:
         self.counters = segment.block(block)
         self.sessions: dict[int, Session] = {}
         self.on_release: Callable[[], None] | None = None
-        self._cells = segment.counter_cells
-        self._labels = {counter.name: counter.labels for counter in segment.layout.counters}
+        self._layout = segment.layout
+        self.ledger = self.open_ledger({})
+        """For what does not belong to a configured thing."""
+        self.count = self.ledger.count
         self._tokens = tokens
         self._write_row = segment.rows.write
         self._blank = [b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:]]
-        self._places = {
-            (counter.name, label): self.cell(counter.name, label)
-            for counter in segment.layout.counters
-            for label in (counter.labels or (None,))
-        }
-        self._started = self.cell("sessions_started")
-        self._endings = {ending: self.cell("sessions_ended", ending) for ending in self._labels["sessions_ended"]}
+        self._endings = {ending: self.ledger.cell("sessions_ended", ending) for ending in segment.layout.endings}
         self._second = 0
         self._in_second = 0
 
-    def cell(self, counter: str, label: str | None = None) -> int:
-        """Where a counter stands: `workshop.counters[cell] += 1` counts. To be looked up once, not for each event."""
-        return self._cells[counter] + (self._labels[counter].index(label) if label is not None else 0)
+    def open_ledger(self, places: Mapping[str, Mapping[str, int]]) -> Ledger:
+        """Where to count under a config that has these places."""
+        return Ledger(self._layout, self.counters, places)
 
-    def count(self, counter: str, label: str | None = None, amount: int = 1) -> None:
-        """Counts an event, or an amount."""
-        self.counters[self._places[counter, label]] += amount
-
-    def admit(self, token: int, session: Session) -> None:
-        """A session has begun; its first row is to be written at once."""
+    def admit(self, token: int, session: Session, started: int) -> None:
+        """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""
         self.sessions[token] = session
-        self.counters[self._started] += 1
+        self.counters[started] += 1
 
     def write_row(self, token: int, state: int, started: float, since: float, *columns: object) -> None:
         """Shows the session in the table. `columns` are the program's, in order; text as octets."""

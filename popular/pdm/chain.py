@@ -11,8 +11,9 @@ a password. Invariant: `ask` never raises an Exception.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, NamedTuple, TypeAlias
 
 from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Unknown
 
@@ -47,21 +48,41 @@ class CannotTell:
 Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | CannotTell
 
 
+@dataclass(slots=True)
+class Record:
+    """Which modules were asked, each with the seconds that it took, and which could not answer: for the counters."""
+
+    asked: list[tuple[str, float]] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def time(self, module: Module, ask: Callable[..., Any], *question: Any) -> Any:
+        """Asks a module. Raises what it raises."""
+        began = monotonic()
+        try:
+            return ask(*question)
+        finally:
+            self.asked.append((module.ident, monotonic() - began))
+
+
 def blocks(modules: Sequence[Module]) -> bool:
     """Whether `ask` may take long with these modules, so that it belongs into a thread."""
     return any(module.blocking for module in modules)
 
 
-def ask(modules: Sequence[Module], question: Question, *, hide_unknown: bool = True) -> Decision:
+def ask(
+    modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
+) -> Decision:
     """Both rounds. `hide_unknown` spends on an unknown user what a known one would have cost.
 
-    A proxy with a fallback backend has no use for that: there the unknown user's way is a longer one anyway.
+    A proxy with a fallback backend has no use for that: there the unknown user's way is a longer one anyway. `record`
+    is filled in, also by what is passed over.
     """
+    record = record if record is not None else Record()
     failures: list[str] = []
     decoy: tuple[Module, Callable[[], None]] | None = None
     for module in modules:
         try:
-            answer = module.check(question)
+            answer = record.time(module, module.check, question)
             if isinstance(answer, Unknown):
                 if decoy is None and answer.decoy is not None:
                     decoy = module, answer.decoy
@@ -69,10 +90,11 @@ def ask(modules: Sequence[Module], question: Question, *, hide_unknown: bool = T
             route = _route_of(answer)
         except Exception as error:
             failures.append(_failure(module, error))
+            record.failed.append(module.ident)
             continue
         if isinstance(answer, Authenticated):
             return Admitted(route, module.ident, module.ident)
-        return _second_round(modules, question, module.ident, route, failures)
+        return _second_round(modules, question, module.ident, route, failures, record)
     if decoy is not None and hide_unknown:
         failures += _spend(*decoy)
     return CannotTell("; ".join(failures)) if failures else NobodyKnows()
@@ -87,15 +109,21 @@ def _spend(module: Module, decoy: Callable[[], None]) -> list[str]:
 
 
 def _second_round(
-    modules: Sequence[Module], question: Question, identified_by: str, route: Route, failures: list[str]
+    modules: Sequence[Module],
+    question: Question,
+    identified_by: str,
+    route: Route,
+    failures: list[str],
+    record: Record,
 ) -> Decision:
     for module in modules:
         try:
-            vouches = module.authenticate(question, route)
+            vouches = record.time(module, module.authenticate, question, route)
             if not isinstance(vouches, bool):
                 raise _NoAnswer(vouches)
         except Exception as error:
             failures.append(_failure(module, error))
+            record.failed.append(module.ident)
             continue
         if vouches:
             return Admitted(_flagged(route, module.flags), identified_by, module.ident)

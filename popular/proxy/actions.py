@@ -69,10 +69,11 @@ class Note(NamedTuple):
 
 
 class Count(NamedTuple):
-    """Count an event."""
+    """Count an event; `ident` is the thing that it belongs to, for a counter that is kept by one."""
 
     counter: str
     label: str | None = None
+    ident: str = ""
 
 
 class End(NamedTuple):

@@ -24,19 +24,39 @@ class Joined(NamedTuple):
     rest: bytes
 
 
+FAILURES = (
+    "connect",
+    "timeout",
+    "proxy_header",
+    "tls",
+    "greeting",
+    "xclient",
+    "user",
+    "password",
+    "mailbox",
+    "closed",
+)
+"""How an attempt at a backend can fail, for the counter: the step at which it ended, `timeout` or `closed` at any."""
+
+
 class Rejected(NamedTuple):
-    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was about the password."""
+    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was about the password.
+
+    `word` is the step's word of FAILURES.
+    """
 
     reply: bytes
     code: bytes | None
     step: str
     of_login: bool
+    word: str
 
 
 class Broken(NamedTuple):
-    """The backend does not speak the protocol."""
+    """The backend does not speak the protocol. `word` is the step's word of FAILURES."""
 
     reason: str
+    word: str
 
 
 Progress: TypeAlias = SendBackend | Joined | Rejected | Broken | None
@@ -49,6 +69,7 @@ class Pop3Login:
 
     greets = True
     STEPS = ("reading the greeting", "sending the user name", "sending the password")
+    WORDS = ("greeting", "user", "password")
 
     def __init__(self, user: bytes, password: bytes) -> None:
         """Raises ValueError if either holds CR, LF or NUL."""
@@ -68,7 +89,7 @@ class Pop3Login:
         try:
             line = self._lines.next_line()
         except PeerFault:
-            return Broken(f"no proper reply while {self.STEPS[self._step]}")
+            return Broken(f"no proper reply while {self.STEPS[self._step]}", self.WORDS[self._step])
         if line is None:
             return None
         if not is_ok(line):
@@ -77,15 +98,15 @@ class Pop3Login:
         if step == len(self._say):
             return Joined(line, self._lines.take_rest())
         if self._lines.held:
-            return Broken(f"more than one reply while {self.STEPS[step]}")
+            return Broken(f"more than one reply while {self.STEPS[step]}", self.WORDS[step])
         self._step = step + 1
         return self._say[step]
 
     def _refused(self, line: bytes) -> Progress:
-        step = self.STEPS[self._step]
+        step, word = self.STEPS[self._step], self.WORDS[self._step]
         if not line.startswith(b"-ERR"):
-            return Broken(f"no proper reply while {step}")
-        return Rejected(line, code_of(line), step, self._step > 0)
+            return Broken(f"no proper reply while {step}", word)
+        return Rejected(line, code_of(line), step, self._step > 0, word)
 
 
 class XpopLogin:
@@ -110,14 +131,14 @@ class XpopLogin:
         try:
             line = self._lines.next_line()
         except PeerFault:
-            return Broken("no proper reply while opening the mailbox")
+            return Broken("no proper reply while opening the mailbox", "mailbox")
         if line is None:
             return None
         if is_ok(line):
             return Joined(line, self._lines.take_rest())
         if line.startswith(b"-ERR"):
-            return Rejected(line, code_of(line), "opening the mailbox", False)
-        return Broken("no proper reply while opening the mailbox")
+            return Rejected(line, code_of(line), "opening the mailbox", False, "mailbox")
+        return Broken("no proper reply while opening the mailbox", "mailbox")
 
 
 BackendLogin: TypeAlias = Pop3Login | XpopLogin

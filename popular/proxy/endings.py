@@ -26,3 +26,8 @@ ENDINGS: dict[str, str] = {
     "proxy_timeout": "Nothing came from client or backend for proxytimeout.",
     "session_timeout": "The session was longer than sessiontimeout.",
 }
+
+LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable")
+"""Why a login failed, for the counter: wrong password, nobody knows the user, the backend refused him, no module could
+tell, or his backend is not to be had.
+"""

@@ -2,9 +2,12 @@
 
 import socket
 
+from metrics.exporter import export
 from popular.messages import POPULAR_MESSAGES
-from popular.proxy.endings import ENDINGS
-from popular.proxy.machine import STATES
+from popular.proxy.backend_login import FAILURES as BACKEND_FAILURES
+from popular.proxy.description import describe
+from popular.proxy.endings import ENDINGS, LOGIN_FAILURES
+from popular.proxy.phases import STATES
 from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
 from popular.proxy.service import ProxyService
 from popular.proxy.variables import PROXY_VARIABLES
@@ -17,7 +20,7 @@ from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.messages import SUPERVISOR_MESSAGES
 from supervisor.program import Listener, Program, Service
-from supervisor.table.layout import Column, Counter
+from supervisor.table.layout import Column, Counter, Histogram, microseconds
 from supervisor.workshop import Workshop
 
 COLUMNS = (
@@ -33,14 +36,31 @@ COLUMNS = (
     Column("deletes", "I", "deletions that are not yet committed"),
 )
 
+LEGS = ("client", "backend")
+
 COUNTERS = (
-    Counter("logins", "Logins that a backend accepted."),
-    Counter("login_failures", "Logins refused.", ("password", "unknown", "backend", "module")),
+    Counter("logins", "Logins that succeeded, with a backend's mailbox or an empty one.", by="vserv"),
+    Counter("login_failures", "Logins that failed, by reason.", LOGIN_FAILURES, by="vserv"),
     Counter("simulated", "Sessions that were shown an empty mailbox."),
     Counter("mail_checks", "Mail checks, by answer.", ("empty", "mail", "load", "unanswered")),
-    Counter("backend_failures", "Backends not reachable, too slow, or refusing."),
-    Counter("octets_from_clients", "Octets received from clients."),
-    Counter("octets_to_clients", "Octets sent to clients."),
+    Counter("module_lookups", "Questions put to a module.", by="pdm"),
+    Counter("module_failures", "Questions that a module could not answer.", by="pdm"),
+    Counter("backend_logins", "Logins that a backend accepted.", by="backend"),
+    Counter("backend_failures", "Attempts at a backend that failed, by step.", BACKEND_FAILURES, by="backend"),
+    Counter("received_bytes", "Octets received, by leg.", LEGS),
+    Counter("sent_bytes", "Octets sent, by leg.", LEGS),
+)
+
+LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+NETWORK = microseconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+HISTOGRAMS = (
+    Histogram("tls_handshake_duration", "TLS handshakes with clients.", NETWORK),
+    Histogram("module_duration", "Answers of a module.", LOCAL, by="pdm"),
+    Histogram("mail_check_duration", "Answers of pcheckd.", NETWORK),
+    Histogram("backend_connect_duration", "Until a backend was there.", NETWORK, by="backend"),
+    Histogram("backend_login_duration", "From there to its positive answer.", NETWORK, by="backend"),
+    Histogram("login_duration", "From accept to the positive answer.", NETWORK, by="vserv"),
 )
 
 DEBUG_OPTIONS = {
@@ -92,6 +112,11 @@ PROGRAM = Program(
     rc_lines=rc_lines,
     listeners=listeners,
     make_service=_make_service,
+    front="vserv",
+    describe=describe,
+    exporter=export,
+    exporter_address="127.0.0.1:9110",
+    histograms=HISTOGRAMS,
     limits=LIMITS,
 )
 

@@ -20,8 +20,8 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
-from popular.proxy.machine import Rules
 from popular.proxy.modules import Module
+from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
 from popular.proxy.vserv import POP3S, Vserv
 from supervisor.config import Config
@@ -67,6 +67,9 @@ class ProxyService:
         self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
+        self.ledger = shop.open_ledger(config.places)
+        self.started = {ident: self.ledger.cell("sessions_started", None, ident) for ident in vservs}
+        """The cells that count the sessions of each virtual server."""
         self.contexts = _tls_contexts(vservs.values(), variables["tlsdir"])
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
@@ -90,13 +93,24 @@ class ProxyService:
             return
         self._asking += 1
 
+        record = chain.Record()
+
         def answered(future: "asyncio.Future[Decision]") -> None:
             self._asking -= 1
+            self.count_lookups(record)
             if not future.cancelled():
                 decided(future.result())
 
-        asked = functools.partial(chain.ask, self.modules, question, hide_unknown=hide_unknown)
+        asked = functools.partial(chain.ask, self.modules, question, hide_unknown=hide_unknown, record=record)
         self.shop.loop.run_in_executor(self.shop.pool, asked).add_done_callback(answered)
+
+    def count_lookups(self, record: chain.Record) -> None:
+        """Counts what the modules were asked."""
+        for ident, seconds in record.asked:
+            self.ledger.count("module_lookups", None, ident)
+            self.ledger.observe("module_duration", seconds, ident)
+        for ident in record.failed:
+            self.ledger.count("module_failures", None, ident)
 
     def retire(self) -> None:
         self._retired = True

@@ -5,6 +5,7 @@ they are joined, `relay.py` works both. Whatever goes wrong in here costs this o
 ours; the worker goes on.
 """
 
+import functools
 import socket
 import time
 from collections.abc import Callable
@@ -18,10 +19,12 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy import actions
 from popular.proxy.backend_leg import BackendLeg
 from popular.proxy.client_leg import ClientLeg
-from popular.proxy.machine import ENDED, RELAYING, STARTING_TLS, Machine, Phase, Rules
+from popular.proxy.machine import Machine
 from popular.proxy.mailcheck import MailQuestion
+from popular.proxy.phases import ENDED, RELAYING, STARTING_TLS, Phase
 from popular.proxy.relay import Relay
-from popular.proxy.story import place_of, tell
+from popular.proxy.rules import Rules
+from popular.proxy.story import NOTHING_MOVED, count_moved, place_of, tell
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
 
@@ -46,8 +49,11 @@ class Session(Deadlines):
 
     __slots__ = (
         "_backend",
+        "_began",
         "_check",
         "_client",
+        "_connecting",
+        "_counted",
         "_relay",
         "_service",
         "_shop",
@@ -81,13 +87,17 @@ class Session(Deadlines):
         self._backend: BackendLeg | None = None
         self._relay: Relay | None = None
         self._check: MailQuestion | None = None
+        self._began = now
+        """When the step began whose time is taken: TLS, mail check, connect, or backend login."""
+        self._connecting = False
+        self._counted = NOTHING_MOVED
         self._shown = ENDED
         self._shown_at = 0.0
         self.over = False
 
     def begin(self) -> None:
         """Takes the token and greets."""
-        self._shop.admit(self._token, self)
+        self._shop.admit(self._token, self, self._service.started[self.rules.vserv])
         self._show(self.machine.phase)
         self.look_at(self.started + self._service.first_look)
         self._do(self.machine.begin)
@@ -128,7 +138,10 @@ class Session(Deadlines):
             self.expect_within(MODULE_SECONDS)
             service.ask_in_pool(action.question, hide_unknown, self._decided)
         else:
-            self._decided(chain.ask(service.modules, action.question, hide_unknown=hide_unknown))
+            record = chain.Record()
+            decision = chain.ask(service.modules, action.question, hide_unknown=hide_unknown, record=record)
+            service.count_lookups(record)
+            self._decided(decision)
 
     def _decided(self, decision: Decision) -> None:
         if self.over:
@@ -142,6 +155,7 @@ class Session(Deadlines):
     def _check_mail(self, action: actions.CheckMail) -> None:
         service, backend = self._service, action.backend
         self.expect_within(service.checktimeout)
+        self._began = time.monotonic()
         try:
             self._check = MailQuestion(self._shop.loop, backend.host, service.checkport, action.mailbox, self._checked)
         except OSError as error:
@@ -150,6 +164,7 @@ class Session(Deadlines):
     def _checked(self, mail: Mail | None, reason: str) -> None:
         self._check = None
         self.expect_nothing()
+        self._service.ledger.observe("mail_check_duration", time.monotonic() - self._began)
         if mail is None:
             self._shop.log(messages.CHECK_FAILED, self.sid, backend=self.machine.backend, reason=reason)
         self._do(self.machine.checked, mail)
@@ -158,6 +173,8 @@ class Session(Deadlines):
 
     def _connect(self, action: actions.Connect) -> None:
         self.expect_within(BACKEND_SECONDS)
+        self._began = time.monotonic()
+        self._connecting = True
         try:
             self._backend = BackendLeg(self._shop.loop, action.backend, action.greets, self)
         except OSError as error:
@@ -166,18 +183,27 @@ class Session(Deadlines):
     def backend_connected(self) -> None:
         """See backend_leg.Owner."""
         self.expect_within(BACKEND_SECONDS)
+        self._connection_stands()
         self._do(self.machine.connected)
 
     def backend_says(self, data: bytes) -> None:
         """See backend_leg.Owner."""
         if not self.over:
+            if self._connecting:
+                self._connection_stands()
             self._do(self.machine.backend_says, data)
 
-    def backend_broke(self, reason: str) -> None:
-        """See backend_leg.Owner."""
+    def _connection_stands(self) -> None:
+        """The backend is there; from here on the login is timed."""
+        began, self._began = self._began, time.monotonic()
+        self._connecting = False
+        self._service.ledger.observe("backend_connect_duration", self._began - began, self.machine.backend)
+
+    def backend_broke(self, reason: str, word: str = "") -> None:
+        """See backend_leg.Owner. `word` is for the counter, see Machine.backend_failed."""
         self._backend = None
         self.expect_nothing()
-        self._do(self.machine.backend_failed, reason)
+        self._do(functools.partial(self.machine.backend_failed, reason, word))
 
     def _send_backend(self, action: actions.SendBackend) -> None:
         assert self._backend is not None
@@ -190,12 +216,17 @@ class Session(Deadlines):
             self._backend = None
 
     def _logged_in(self, _action: actions.LoggedIn) -> None:
-        self.login_done(self._service.sessiontimeout)
+        service, vserv = self._service, self.rules.vserv
+        self.login_done(service.sessiontimeout)
+        service.ledger.count("logins", None, vserv)
+        service.ledger.observe("login_duration", time.monotonic() - self.started, vserv)
         self._show(self.machine.phase)
 
     def _start_relay(self, action: actions.Relay) -> None:
-        client, backend = self._client, self._backend
+        client, backend, ledger, ident = self._client, self._backend, self._service.ledger, self.machine.backend
         assert backend is not None
+        ledger.count("backend_logins", None, ident)
+        ledger.observe("backend_login_duration", time.monotonic() - self._began, ident)
         self._relay = Relay(
             client.channel, backend.channel, self._service.pipes, self._shop.clock, self._relay_over, client.done
         )
@@ -212,7 +243,7 @@ class Session(Deadlines):
         self._shop.log(action.message, self.sid, **action.fields)
 
     def _count(self, action: actions.Count) -> None:
-        self._shop.count(action.counter, action.label)
+        self._service.ledger.count(action.counter, action.label, action.ident)
 
     def _end(self, action: actions.End) -> None:
         """Now, or when the last reply has left."""
@@ -241,10 +272,12 @@ class Session(Deadlines):
         return machine.phase not in _SILENT_PHASES and len(machine.lines.held) <= MOST_HELD
 
     def _start_tls(self, _action: actions.StartTls) -> None:
+        self._began = time.monotonic()
         self._client.start_tls(self._service.contexts[self.rules.vserv])
 
     def tls_up(self) -> None:
         """See client_leg.Owner."""
+        self._service.ledger.observe("tls_handshake_duration", time.monotonic() - self._began)
         self._do(self.machine.tls_up)
 
     def tls_failed(self, error: OSError) -> None:
@@ -283,7 +316,7 @@ class Session(Deadlines):
         elif self._backend is not None:
             reason = self._backend.describe_silence()
             self._leave_backend()
-            self.backend_broke(reason)
+            self.backend_broke(reason, "timeout")
         else:
             self._do(self.machine.decided, CannotTell("no answer in time"))
 
@@ -303,6 +336,7 @@ class Session(Deadlines):
         phase = self.machine.phase
         if phase is not self._shown or (self._relay is not None and self._relay.active > self._shown_at):
             self._show(phase)
+            self._counted = count_moved(self._service.ledger, self._client, self._relay, self._counted)
 
     def _show(self, phase: Phase) -> None:
         self._shown = phase
@@ -339,6 +373,7 @@ class Session(Deadlines):
         if self._check is not None:
             self._check.close()
         client, relay = self._client, self._relay
+        count_moved(self._service.ledger, client, relay, self._counted)
         received, sent = client.received, client.sent
         if relay is not None:
             relay.close()

@@ -1,20 +1,47 @@
 """What is written about a session: its one log line, and the debug lines of its dialogue."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from popular.messages import SESSION_END
+from supervisor.ledger import Ledger
 from supervisor.log import Log
 from supervisor.workshop import Workshop
 
 if TYPE_CHECKING:
+    from popular.proxy.client_leg import ClientLeg
+    from popular.proxy.relay import Relay
     from popular.proxy.session import Session
 
 
+class Moved(NamedTuple):
+    """Octets so far. With the client: all; with the backend: those that were passed on."""
+
+    from_client: int
+    to_client: int
+    from_backend: int
+    to_backend: int
+
+
+NOTHING_MOVED = Moved(0, 0, 0, 0)
+
+
+def count_moved(ledger: Ledger, client: "ClientLeg", relay: "Relay | None", before: Moved) -> Moved:
+    """Counts what was moved since it was counted last, so that a long session is seen before it is over."""
+    to_backend, from_backend = (relay.from_client, relay.to_client) if relay is not None else (0, 0)
+    now = Moved(client.received + to_backend, client.sent + from_backend, from_backend, to_backend)
+    ledger.count("received_bytes", "client", "", now.from_client - before.from_client)
+    ledger.count("sent_bytes", "client", "", now.to_client - before.to_client)
+    if relay is not None:
+        ledger.count("received_bytes", "backend", "", from_backend - before.from_backend)
+        ledger.count("sent_bytes", "backend", "", to_backend - before.to_backend)
+    return now
+
+
 def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: int) -> None:
-    """The whole story in one line, and the octets counted."""
-    shop.count("octets_from_clients", None, received)
-    shop.count("octets_to_clients", None, sent)
+    """The whole story in one line."""
+    seconds = time.monotonic() - session.started
+    shop.ledger.observe("session_duration", seconds)
     machine = session.machine
     shop.log(
         SESSION_END,
@@ -26,7 +53,7 @@ def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: i
         backend=machine.backend,
         target=machine.target,
         ending=ending,
-        seconds=round(1000 * (time.monotonic() - session.started)) / 1000,
+        seconds=round(1000 * seconds) / 1000,
         received=received,
         sent=sent,
     )

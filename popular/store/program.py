@@ -1,7 +1,9 @@
 """`pserv`: the rows of its tables, put together as a program that the supervisor runs."""
 
 import socket
+from typing import Any
 
+from metrics.exporter import export
 from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
 from popular.store import messages
@@ -37,8 +39,8 @@ COUNTERS = (
     Counter("opened", "Mailboxes opened."),
     Counter("retrieved", "Messages sent whole."),
     Counter("deleted", "Messages removed."),
-    Counter("octets_from_clients", "Octets received."),
-    Counter("octets_to_clients", "Octets sent."),
+    Counter("received_bytes", "Octets received, by leg.", ("client",)),
+    Counter("sent_bytes", "Octets sent, by leg.", ("client",)),
 )
 
 DEBUG_OPTIONS = {
@@ -80,6 +82,23 @@ def _listener(server: Server) -> Listener:
     return Listener(server.id, family, (server.iface, server.port), False)
 
 
+def describe(config: Config) -> dict[str, Any]:
+    """See supervisor.program.Program: what a watcher may know."""
+    return {
+        "generation": config.generation,
+        "variables": {
+            name: config.variables[name] for name in ("maxsession", "maxlocalload", "maxpressure", "workers")
+        },
+        "vservs": [
+            {"id": one.id, "state": one.state, "iface": one.iface, "port": one.port, "prot": "XPOP", "starttls": "off"}
+            for one in config.things["server"].values()
+        ],
+        "backends": [],
+        "modules": [],
+        "certificates": [],
+    }
+
+
 def _make_service(shop: Workshop, config: Config, _before: Service | None) -> Service:
     return StoreService(shop, config)
 
@@ -101,6 +120,10 @@ PROGRAM = Program(
     rc_lines=rc_lines,
     listeners=listeners,
     make_service=_make_service,
+    front="server",
+    describe=describe,
+    exporter=export,
+    exporter_address="127.0.0.1:9111",
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from popular.protocol.capabilities import after_login
 from popular.store.capabilities import lines_of
+from popular.store.server import SERVER
 from popular.store.session import Session
 from supervisor.config import Config
 from supervisor.workshop import Workshop
@@ -21,6 +22,9 @@ class StoreService:
         self.requesttimeout: float = variables["requesttimeout"]
         self.idletimeout: float = variables["idletimeout"]
         self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
+        ledger = shop.open_ledger(config.places)
+        self.started = ledger.cell("sessions_started", None, SERVER.name)
+        """The cell that counts its sessions."""
         self.capabilities = after_login(lines_of(config))
 
     def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], _listener: str) -> None:

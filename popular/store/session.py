@@ -84,7 +84,7 @@ class Session(Deadlines):
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
-        self._shop.admit(self._token, self)
+        self._shop.admit(self._token, self, self._service.started)
         self._show()
         self._shop.log.debug("NET", "accepted", self.sid, client=self.peer[0], port=self.peer[1])
         self._channel.want(READ)

@@ -33,10 +33,12 @@ def tell(shop: Workshop, session: "Session", ending: str, reason: str) -> None:
     machine, request = session.machine, session.machine.request
     if ending in _OWN_LINES:
         shop.log(_OWN_LINES[ending], session.sid, client=session.peer[0], reason=reason)
-    shop.count("retrieved", None, machine.retrieved)
-    shop.count("deleted", None, machine.deleted)
-    shop.count("octets_from_clients", None, session.from_client)
-    shop.count("octets_to_clients", None, session.to_client)
+    seconds = time.monotonic() - session.started
+    shop.ledger.observe("session_duration", seconds)
+    shop.count("retrieved", None, "", machine.retrieved)
+    shop.count("deleted", None, "", machine.deleted)
+    shop.count("received_bytes", "client", "", session.from_client)
+    shop.count("sent_bytes", "client", "", session.to_client)
     shop.log(
         SESSION_END,
         session.sid,
@@ -44,7 +46,7 @@ def tell(shop: Workshop, session: "Session", ending: str, reason: str) -> None:
         mailbox=request.mailbox if request else "",
         flags=request.flags if request else "",
         ending=ending,
-        seconds=round(time.monotonic() - session.started, 3),
+        seconds=round(seconds, 3),
         retrieved=machine.retrieved,
         deleted=machine.deleted,
         received=session.from_client,

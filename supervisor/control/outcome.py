@@ -26,6 +26,10 @@ class Status(Protocol):
     @property
     def rundir(self) -> str: ...
 
+    @property
+    def metrics(self) -> str:
+        """Where the exporter listens; "off" if there is none, "" if it does not listen yet."""
+
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
 

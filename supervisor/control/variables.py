@@ -72,6 +72,14 @@ def common_variables(program: str) -> tuple[Variable, ...]:
     """The variables that every program has."""
     return (
         Variable("id", Id(), f'Name of the server, always "{program}".', read=lambda desk: desk.program.name),
+        Variable(
+            "metrics",
+            String(),
+            'Where the exporter answers (option --metrics): "off" if there is none, "" as long as it does not yet have '
+            "its address.",
+            read=lambda desk: desk.status.metrics,
+            source=BESIDE,
+        ),
         Variable("pid", Int(1, 2**31 - 1), "Process id of the master.", read=lambda desk: desk.status.pid),
         Variable("rundir", Dir(), "The run directory (option --rundir).", read=lambda desk: desk.status.rundir),
         Variable(

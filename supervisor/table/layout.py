@@ -1,11 +1,13 @@
-"""Where everything stands in the segment: header · blocks · rows.
+"""Where everything stands in the segment: header · names · blocks · rows.
 
 The header is written once and describes the rest as JSON (column names and forms, counter names, phrases), so that a
 reader needs no knowledge of the program. All numbers are little-endian; blocks hold aligned 8-byte cells; a row holds
-two cells that each begin with a checksum and a serial number.
+two cells that each begin with a checksum and a serial number, and so does a name.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
-    block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls
+    names    which configured thing each place of a sort belongs to (places.py)
+    block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls;
+             the last one holds the baselines of places that had another owner before
     row      one session
 """
 
@@ -17,10 +19,10 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 MAGIC = b"POPULAR\0"
-VERSION = 2
-"""Version 1 is the one of the manual's C structs."""
+VERSION = 3
+"""Version 1 is the one of the manual's C structs; version 2 had no names and no histograms."""
 
-_HEADER = struct.Struct("<8s8sIIIIIIIIdQ")
+_HEADER = struct.Struct("<8s8sIIIIIIIIIdQ")
 _PAGE = 4096
 _LINE = 64
 """A cache line: no two writers share one."""
@@ -39,11 +41,50 @@ class Column(NamedTuple):
 
 
 class Counter(NamedTuple):
-    """A number that only grows. With `labels` it is one number for each of them; `name[label]` in listings."""
+    """A number that only grows. With `labels` it is one number for each of them; `name[label]` in listings.
+
+    With `by` it is kept for each configured thing of that sort.
+    """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
+    by: str = ""
+
+    @property
+    def width(self) -> int:
+        """Cells of one place."""
+        return max(1, len(self.labels))
+
+
+class Histogram(NamedTuple):
+    """Durations, counted in buckets. `bounds` are their upper ends in microseconds, rising; one without end follows.
+
+    Behind the buckets stands the sum of what was observed, in microseconds. How many there were is the sum of the
+    buckets, so that the two can never disagree.
+    """
+
+    name: str
+    help: str
+    bounds: tuple[int, ...]
+    by: str = ""
+
+    @property
+    def width(self) -> int:
+        """Cells of one place."""
+        return len(self.bounds) + 2
+
+
+def microseconds(*seconds: float) -> tuple[int, ...]:
+    """Bounds of a histogram."""
+    return tuple(round(second * 1_000_000) for second in seconds)
+
+
+class Places(NamedTuple):
+    """How many things of a sort can be told apart at once."""
+
+    sort: str
+    size: int
 
 
 BASE_COLUMNS = (
@@ -53,10 +94,16 @@ BASE_COLUMNS = (
     Column("since", "d", "when the state was entered, seconds since 1970"),
 )
 
-BASE_CELLS = ("pid", "slot", "generation", "heartbeat_ns", "hand")
-"""The first cells of a block: who counts here, when it last showed life, and the token in its hand (index + 1; 0 =
-none).
+BASE_CELLS = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
+"""The first cells of a block: who counts here, when it last showed life, the token in its hand (index + 1; 0 = none),
+and how late its event loop was of late, at worst.
 """
+
+LONGEST_NAME = 64
+"""Octets of the id of a configured thing."""
+
+NAME_STRUCT = struct.Struct(f"<QQ{LONGEST_NAME}s")
+"""One of the two cells of a name: checksum, serial number, id."""
 
 FREE = 0
 """The state of a row without a session."""
@@ -73,6 +120,8 @@ class Layout:
     program: bytes
     columns: tuple[Column, ...]
     counters: tuple[Counter, ...]
+    histograms: tuple[Histogram, ...]
+    places: tuple[Places, ...]
     gauges: tuple[str, ...]
     """Numbers of the master (block 0) that rise and fall."""
     states: tuple[str, ...]
@@ -94,13 +143,31 @@ class Layout:
         return _round_up(2 * self.cell_size, _LINE)
 
     @cached_property
+    def place_counts(self) -> dict[str, int]:
+        """Places of each sort; what is not kept by a sort has one."""
+        return {"": 1} | {places.sort: places.size for places in self.places}
+
+    @cached_property
+    def counted(self) -> tuple[Counter | Histogram, ...]:
+        """Whatever a block counts."""
+        return (*self.counters, *self.histograms)
+
+    @cached_property
     def counter_cells(self) -> dict[str, int]:
-        """Cell index within a block of the first number of each counter."""
+        """Cell index within a block of the first number of each counter and histogram.
+
+        The numbers of place n begin n × width behind it.
+        """
         cells, position = {}, len(BASE_CELLS)
-        for counter in self.counters:
-            cells[counter.name] = position
-            position += max(1, len(counter.labels))
+        for row in self.counted:
+            cells[row.name] = position
+            position += self.place_counts[row.by] * row.width
         return cells
+
+    @cached_property
+    def _counter_end(self) -> int:
+        """Cells of a block up to the last counter."""
+        return len(BASE_CELLS) + sum(self.place_counts[row.by] * row.width for row in self.counted)
 
     @cached_property
     def gauge_cells(self) -> dict[str, int]:
@@ -108,13 +175,11 @@ class Layout:
 
         They stand behind the counters, so that block 0 may count as well.
         """
-        first = len(BASE_CELLS) + sum(max(1, len(counter.labels)) for counter in self.counters)
-        return {name: first + position for position, name in enumerate(self.gauges)}
+        return {name: self._counter_end + position for position, name in enumerate(self.gauges)}
 
     @cached_property
     def block_size(self) -> int:
-        cells = len(BASE_CELLS) + sum(max(1, len(counter.labels)) for counter in self.counters) + len(self.gauges)
-        return _round_up(8 * cells, _LINE)
+        return _round_up(8 * (self._counter_end + len(self.gauges)), _LINE)
 
     @cached_property
     def description(self) -> bytes:
@@ -122,6 +187,8 @@ class Layout:
             {
                 "columns": self.columns,
                 "counters": self.counters,
+                "histograms": self.histograms,
+                "places": self.places,
                 "gauges": self.gauges,
                 "states": self.states,
                 "endings": self.endings,
@@ -133,12 +200,30 @@ class Layout:
     def header_size(self) -> int:
         return _round_up(_HEADER.size + len(self.description), _PAGE)
 
+    @cached_property
+    def name_offsets(self) -> dict[str, int]:
+        """Where the names of each sort begin."""
+        offsets, position = {}, self.header_size
+        for places in self.places:
+            offsets[places.sort] = position
+            position += 2 * NAME_STRUCT.size * places.size
+        return offsets
+
+    @cached_property
+    def names_size(self) -> int:
+        return _round_up(2 * NAME_STRUCT.size * sum(places.size for places in self.places), _PAGE)
+
     def block_offset(self, block: int) -> int:
-        return self.header_size + block * self.block_size
+        return self.header_size + self.names_size + block * self.block_size
+
+    @property
+    def baseline(self) -> int:
+        """The number of the block that holds what is to be taken off the sums."""
+        return self.block_count
 
     @cached_property
     def rows_offset(self) -> int:
-        return _round_up(self.header_size + self.block_count * self.block_size, _PAGE)
+        return _round_up(self.block_offset(self.block_count + 1), _PAGE)
 
     def row_offset(self, row: int) -> int:
         return self.rows_offset + row * self.row_size
@@ -154,6 +239,7 @@ class Layout:
             self.program,
             VERSION,
             self.header_size,
+            self.names_size,
             self.block_size,
             self.block_count,
             self.row_size,
@@ -183,14 +269,14 @@ def read_header(data: Any) -> Header:
         raise WrongFormat("not a POPular state file")
     if version != VERSION:
         raise WrongFormat(f"state file of version {version}; this program reads version {VERSION}")
-    header_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
+    header_size, names_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
     described = bytes(data[_HEADER.size : _HEADER.size + length])
     try:
         layout = _described(program, described, block_count, row_count)
-        computed = (layout.header_size, layout.block_size, layout.row_size, layout.cell_size)
+        computed = (layout.header_size, layout.names_size, layout.block_size, layout.row_size, layout.cell_size)
     except (ValueError, LookupError, TypeError, AttributeError, struct.error, RecursionError):
         raise WrongFormat("the state file's description makes no sense") from None
-    if computed != (header_size, block_size, row_size, cell_size):
+    if computed != (header_size, names_size, block_size, row_size, cell_size):
         raise WrongFormat("the state file's sizes do not agree with its description")
     if len(data) < layout.size:
         raise WrongFormat("the state file is cut short")
@@ -203,6 +289,8 @@ def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
         program,
         _rows(Column, described["columns"]),
         _rows(Counter, described["counters"]),
+        _rows(Histogram, described["histograms"]),
+        _rows(Places, described["places"]),
         tuple(described["gauges"]),
         tuple(described["states"]),
         tuple(described["endings"]),

@@ -8,7 +8,9 @@ A cell: CRC-32 of what follows (in 8 octets), serial number (8 octets, nanosecon
 processes share), columns.
 """
 
-from collections.abc import Sequence
+import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from time import monotonic_ns
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -16,6 +18,7 @@ from zlib import crc32
 from supervisor.table.layout import FREE, Layout
 
 _SERIAL_AT = 8
+_COLUMNS_AT = 16
 _MOST_LOOKS = 100
 """A reader that is interrupted while it copies can find both cells torn by a busy writer: then it looks again."""
 
@@ -60,6 +63,8 @@ class RowReader:
         self._map = segment
         self._struct = layout.cell_struct
         self._names = [column.name for column in layout.columns]
+        self._other = layout.cell_size
+        self._length = _SERIAL_AT + self._struct.size
 
     def read(self, row: int) -> Row | None:
         """The row as it was last written, or None if it is free or was never written.
@@ -80,6 +85,44 @@ class RowReader:
         """All rows that hold a session."""
         found = (self.read(row) for row in range(self._layout.row_count))
         return [row for row in found if row is not None]
+
+    def tally(self, names: Sequence[str]) -> "Counter[tuple[Any, ...]]":
+        """How many rows hold a session, by the values of these columns.
+
+        A row that seems free is passed over at a glance, the others are checked as ever; only the wanted columns are
+        unpacked. So a full table takes a fraction of the time of `rows`.
+        """
+        columns = [self._names.index(name) for name in names]
+        forms = (
+            form if number in (0, *columns) else f"{struct.calcsize(form)}x"
+            for number, (_name, form, _help) in enumerate(self._layout.columns)
+        )
+        wanted = struct.Struct(f"<{_COLUMNS_AT}x" + "".join(forms)).unpack
+        found = Counter[tuple[Any, ...]]()
+        for row, cell in self._seemingly_taken():
+            copy = bytes(self._map[cell : cell + self._length])
+            if crc32(copy[_SERIAL_AT:]) == int.from_bytes(copy[:_SERIAL_AT], "little"):
+                found[wanted(copy)] += 1
+            elif (values := self._newest(row)) is not None:
+                found[tuple(values[number] for number in sorted({0, *columns}))] += 1
+        places = {number: place for place, number in enumerate(sorted({0, *columns}))}
+        tally = Counter[tuple[Any, ...]]()
+        for values, count in found.items():
+            if values[0] != FREE:
+                tally[tuple(_text(values[places[number]]) for number in columns)] += count
+        return tally
+
+    def _seemingly_taken(self) -> Iterator[tuple[int, int]]:
+        """Rows whose newer cell is not free, as far as a glance can tell, and where that cell begins."""
+        layout = self._layout
+        start, end, step, other = layout.rows_offset, layout.row_offset(layout.row_count), layout.row_size, self._other
+        octets = memoryview(self._map)[: layout.size]
+        words = octets.cast("Q")
+        serials = [words[(cell + _SERIAL_AT) // 8 : end // 8 : step // 8].tolist() for cell in (start, start + other)]
+        states = [octets[cell + _COLUMNS_AT : end : step].tolist() for cell in (start, start + other)]
+        for row, (one, two, state_one, state_two) in enumerate(zip(*serials, *states, strict=True)):
+            if (state_two if two > one else state_one) != FREE:
+                yield row, start + row * step + (other if two > one else 0)
 
     def _newest(self, row: int) -> Sequence[Any] | None:
         start = self._layout.row_offset(row)

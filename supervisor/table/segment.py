@@ -9,13 +9,19 @@ import mmap
 import os
 import stat
 import time
+from collections import Counter as Tally
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import posix_ipc
 
-from supervisor.table.layout import BASE_CELLS, FREE, Layout, read_header
+from supervisor.table.layout import BASE_CELLS, FREE, Counter, Histogram, Layout, read_header
+from supervisor.table.names import Name, read_names
 from supervisor.table.rows import RowReader, RowWriter
+
+_GENERATION = BASE_CELLS.index("generation")
+_MOST_LOOKS = 10
 
 
 class NoRoom(OSError):
@@ -68,6 +74,13 @@ class Segment:
         """When the process of a block last showed life, seconds of the monotonic clock; 0.0 if it never did."""
         return float(self.block(index)[BASE_CELLS.index("heartbeat_ns")]) / 1e9
 
+    def sum(self, cell: int) -> int:
+        """One counter's cell, over all processes that ever counted."""
+        return sum(self.block(index)[cell] for index in range(self.layout.block_count) if self._has_counted(index))
+
+    def _has_counted(self, index: int) -> bool:
+        return index == 0 or self.block(index)[_GENERATION] != 0
+
     def set_gauge(self, name: str, value: int) -> None:
         """Sets one of the master's gauges."""
         self.block(0)[self._gauge_cells[name]] = value
@@ -94,6 +107,13 @@ def remove(name: str) -> None:
 def path_of(name: str) -> Path:
     """Where the segment can be opened as a file (Linux)."""
     return Path("/dev/shm") / name.lstrip("/")
+
+
+class Reading(NamedTuple):
+    """What stands in the cells of one place: `ident` is its id, "" for what is not kept by a sort."""
+
+    ident: str
+    numbers: Sequence[int]
 
 
 class View:
@@ -125,17 +145,63 @@ class View:
         state = columns["state"]
         return {"row": index} | columns | {"state": states[state] if state < len(states) else f"state {state}"}
 
+    def tally(self, names: Sequence[str]) -> "Tally[tuple[Any, ...]]":
+        """How many living sessions there are of each combination of values in these columns; the state as a phrase."""
+        states = self.layout.states
+        where = names.index("state") if "state" in names else None
+        tally: Tally[tuple[Any, ...]] = Tally()
+        for values, count in self._reader.tally(names).items():
+            if where is not None:
+                state = values[where]
+                phrase = states[state] if state < len(states) else f"state {state}"
+                values = (*values[:where], phrase, *values[where + 1 :])
+            tally[values] += count
+        return tally
+
     def counters(self) -> dict[str, int | dict[str, int]]:
-        """All counters, summed over the blocks; one with labels is a mapping from label to number."""
+        """All counters, summed over blocks and places; one with labels is a mapping from label to number.
+
+        What is gone from the configuration is counted too: these sums never fall.
+        """
         cells = self._summed()
         sums: dict[str, int | dict[str, int]] = {}
         for counter in self.layout.counters:
-            first = self.layout.counter_cells[counter.name]
-            if counter.labels:
-                sums[counter.name] = dict(zip(counter.labels, cells[first : first + len(counter.labels)], strict=True))
-            else:
-                sums[counter.name] = cells[first]
+            totals = [sum(column) for column in zip(*self._places(cells, counter), strict=True)]
+            sums[counter.name] = dict(zip(counter.labels, totals, strict=True)) if counter.labels else totals[0]
         return sums
+
+    def readings(self) -> dict[str, list[Reading]]:
+        """The cells of every counter and histogram, for each id that has a place; numbers begin at 0 with the id."""
+        names = self.names()
+        for _ in range(_MOST_LOOKS):
+            cells, baseline = self._summed(), self._block(self.layout.baseline)
+            before, names = names, self.names()
+            if before == names:
+                break
+        counted = [number - taken for number, taken in zip(cells, baseline, strict=True)]
+        steady = {
+            sort: [new.ident if new == old else "" for new, old in zip(names[sort], before[sort], strict=True)]
+            for sort in names
+        }
+        return {
+            row.name: [
+                Reading(ident, numbers)
+                for ident, numbers in zip(steady.get(row.by, [""]), self._places(counted, row), strict=True)
+                if ident or not row.by
+            ]
+            for row in self.layout.counted
+        }
+
+    def names(self) -> dict[str, list[Name]]:
+        """Who has which place, by sort."""
+        return read_names(self.layout, self._data)
+
+    def _places(self, cells: Sequence[int], row: Counter | Histogram) -> Iterator[Sequence[int]]:
+        """The cells of one counter or histogram, place by place."""
+        first = self.layout.counter_cells[row.name]
+        for place in range(self.layout.place_counts[row.by]):
+            start = first + place * row.width
+            yield cells[start : start + row.width]
 
     def gauges(self) -> dict[str, int]:
         """The master's gauges."""
@@ -143,12 +209,15 @@ class View:
         return {name: block[cell] for name, cell in self.layout.gauge_cells.items()}
 
     def workers(self) -> list[dict[str, int]]:
-        """The processes that own a block now: pid, slot, generation, heartbeat, hand."""
+        """The processes that own a block now: their BASE_CELLS."""
         blocks = (self._block(index) for index in range(1, self.layout.block_count))
         return [dict(zip(BASE_CELLS, block, strict=False)) for block in blocks if block[0]]
 
     def _summed(self) -> list[int]:
-        return [sum(column) for column in zip(*map(self._block, range(self.layout.block_count)), strict=True)]
+        """Each cell, over the blocks in which somebody has ever counted."""
+        blocks = (self._block(index) for index in range(self.layout.block_count))
+        used = [block for index, block in enumerate(blocks) if index == 0 or block[_GENERATION]]
+        return [sum(column) for column in zip(*used, strict=True)]
 
     def _block(self, index: int) -> list[int]:
         start = self.layout.block_offset(index)

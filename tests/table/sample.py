@@ -1,6 +1,6 @@
-"""A small table for the tests: three columns, two counters, two gauges."""
+"""A small table for the tests: three columns, four counters, two histograms, two gauges, three places of one sort."""
 
-from supervisor.table.layout import BASE_COLUMNS, Column, Counter, Layout
+from supervisor.table.layout import BASE_COLUMNS, Column, Counter, Histogram, Layout, Places
 
 STATES = ("free", "waiting", "working")
 ENDINGS = ("quit", "worker_died")
@@ -11,7 +11,14 @@ def layout(rows: int = 4, blocks: int = 3) -> Layout:
     return Layout(
         b"SAMPLE\0\0",
         (*BASE_COLUMNS, Column("sid", "16s", "id"), Column("octets", "Q", "moved"), Column("port", "H", "port")),
-        (Counter("begun", "Begun."), Counter("ended", "Ended, by ending.", ENDINGS)),
+        (
+            Counter("begun", "Begun."),
+            Counter("ended", "Ended, by ending.", ENDINGS),
+            Counter("calls", "Calls, by shop.", by="shop"),
+            Counter("faults", "Faults, by shop and kind.", ("late", "wrong"), "shop"),
+        ),
+        (Histogram("wait", "Waits.", (1000, 1_000_000)), Histogram("work", "Work, by shop.", (1000, 2000), "shop")),
+        (Places("shop", 3),),
         ("limit", "load"),
         STATES,
         ENDINGS,

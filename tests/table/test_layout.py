@@ -6,20 +6,48 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, MAGIC, Column, Counter, Layout, WrongFormat, read_header
+from supervisor.table.layout import (
+    BASE_CELLS,
+    BASE_COLUMNS,
+    MAGIC,
+    NAME_STRUCT,
+    Column,
+    Counter,
+    Histogram,
+    Layout,
+    Places,
+    WrongFormat,
+    read_header,
+)
 from tests.table import sample
 
 WORDS = st.text(string.ascii_lowercase + "_é", min_size=1, max_size=12)
 FORMS = st.one_of(st.sampled_from("BHIQd"), st.integers(1, 200).map(lambda width: f"{width}s"))
 COLUMNS = st.lists(st.builds(Column, WORDS, FORMS, WORDS), max_size=8)
+SORTS = ("", "shop", "street")
 COUNTERS = st.lists(
-    st.builds(Counter, WORDS, WORDS, st.lists(WORDS, max_size=5).map(tuple)), max_size=6, unique_by=lambda c: c.name
+    st.builds(Counter, WORDS, WORDS, st.lists(WORDS, max_size=5).map(tuple), st.sampled_from(SORTS)),
+    max_size=6,
+    unique_by=lambda c: c.name,
+)
+HISTOGRAMS = st.lists(
+    st.builds(
+        Histogram,
+        WORDS.map(lambda name: f"{name} seconds"),
+        WORDS,
+        st.lists(st.integers(1, 10**9), max_size=5, unique=True).map(sorted).map(tuple),
+        st.sampled_from(SORTS),
+    ),
+    max_size=3,
+    unique_by=lambda c: c.name,
 )
 LAYOUTS = st.builds(
-    lambda columns, counters, gauges, states, blocks, rows: Layout(
+    lambda columns, counters, histograms, shops, gauges, states, blocks, rows: Layout(
         b"SAMPLE\0\0",
         (*BASE_COLUMNS, *columns),
         tuple(counters),
+        tuple(histograms),
+        (Places("shop", shops), Places("street", 1)),
         tuple(gauges),
         tuple(states),
         ("quit",),
@@ -28,6 +56,8 @@ LAYOUTS = st.builds(
     ),
     COLUMNS,
     COUNTERS,
+    HISTOGRAMS,
+    st.integers(1, 5),
     st.lists(WORDS, max_size=4, unique=True),
     st.lists(WORDS, max_size=4),
     st.integers(1, 9),
@@ -47,19 +77,22 @@ def test_a_header_tells_the_whole_layout(layout: Layout, boot_time: float, pid: 
 @settings(deadline=None)
 @given(LAYOUTS)
 def test_nothing_overlaps_and_cells_are_aligned(layout: Layout) -> None:
-    """Header, blocks and rows follow each other; no two writers share a cache line; numbers stand where a cast finds
+    """Header, names, blocks and rows follow each other; no two writers share a cache line; numbers stand where a cast finds
     them.
     """
     assert len(layout.header(0.0, 1)) <= layout.block_offset(0)
-    assert layout.block_offset(layout.block_count) <= layout.row_offset(0)
+    assert layout.header_size + 2 * NAME_STRUCT.size * sum(sort.count for sort in layout.places) <= layout.block_offset(
+        0
+    )
+    assert layout.block_offset(layout.baseline + 1) <= layout.row_offset(0)
     assert layout.row_offset(layout.row_count) <= layout.size
     assert layout.block_offset(1) % 64 == layout.block_size % 64 == layout.row_offset(1) % 64 == 0
     assert layout.row_size >= 2 * layout.cell_size >= 2 * (8 + layout.cell_struct.size)
     assert layout.cell_size % 8 == 0
     cells = [*range(len(BASE_CELLS)), *layout.gauge_cells.values()]
-    for counter in layout.counters:
+    for counter in (*layout.counters, *layout.histograms):
         first = layout.counter_cells[counter.name]
-        cells += range(first, first + max(1, len(counter.labels)))
+        cells += range(first, first + counter.width * layout.place_counts[counter.by])
     assert len(set(cells)) == len(cells)
     assert 8 * (max(cells) + 1) <= layout.block_size
 
@@ -73,12 +106,13 @@ def _file() -> bytearray:
     ("position", "octets", "text"),
     [
         (0, b"HAPPY!!\0", "not a POPular state file"),
-        (16, (1).to_bytes(4, "little"), "version 1; this program reads version 2"),
-        (16, (3).to_bytes(4, "little"), "version 3; this program reads version 2"),
+        (16, (1).to_bytes(4, "little"), "version 1; this program reads version 3"),
+        (16, (2).to_bytes(4, "little"), "version 2; this program reads version 3"),
         (24, (64 * 1024).to_bytes(4, "little"), "sizes do not agree"),
-        (32, (1 << 20).to_bytes(4, "little"), "sizes do not agree"),
-        (36, (1 << 30).to_bytes(4, "little"), "cut short"),
-        (44, (1 << 30).to_bytes(4, "little"), "makes no sense"),
+        (28, (64 * 1024).to_bytes(4, "little"), "sizes do not agree"),
+        (36, (1 << 20).to_bytes(4, "little"), "sizes do not agree"),
+        (40, (1 << 30).to_bytes(4, "little"), "cut short"),
+        (48, (1 << 30).to_bytes(4, "little"), "makes no sense"),
     ],
 )
 def test_a_strange_header_is_refused(position: int, octets: bytes, text: str) -> None:

@@ -12,6 +12,7 @@ from supervisor.table.layout import BASE_CELLS, WrongFormat
 from supervisor.table.segment import NoRoom, Segment, View, path_of, remove
 from tests.table import sample
 
+GENERATION = BASE_CELLS.index("generation")
 NAME = f"/popular-test-segment-{os.getpid()}"
 
 
@@ -50,9 +51,9 @@ def test_a_reader_sees_what_the_writers_wrote(segment: Segment) -> None:
         segment.block(block)[cells["begun"]] += amount
         segment.block(block)[cells["ended"] + 1] += 2 * amount
     segment.set_gauge("load", 250)
-    segment.block(1)[:5] = memoryview(bytes(40)).cast("Q")
-    for cell, value in zip(range(5), (77, 0, 3, 9, 4), strict=True):
+    for cell, value in enumerate((77, 0, 3, 9, 4, 5)):
         segment.block(1)[cell] = value
+    segment.block(2)[GENERATION] = 2
 
     view = View.open(path_of(NAME))
 
@@ -60,9 +61,14 @@ def test_a_reader_sees_what_the_writers_wrote(segment: Segment) -> None:
         (2, "a.1.77", "waiting"),
         (3, "a.2.77", "state 200"),
     ]
-    assert view.counters() == {"begun": 111, "ended": {"quit": 0, "worker_died": 222}}
+    assert view.counters() == {
+        "begun": 111,
+        "ended": {"quit": 0, "worker_died": 222},
+        "calls": 0,
+        "faults": {"late": 0, "wrong": 0},
+    }
     assert view.gauges() == {"limit": 0, "load": 250}
-    assert view.workers() == [dict(zip(BASE_CELLS, (77, 0, 3, 9, 4), strict=True))]
+    assert view.workers() == [dict(zip(BASE_CELLS, (77, 0, 3, 9, 4, 5), strict=True))]
     assert view.header.pid == os.getpid()
 
 

@@ -1,0 +1,127 @@
+"""The exporter process: answers HTTP with what the table, the config and the master tell. The child's side.
+
+    /metrics   for Prometheus (text, or OpenMetrics for who asks for it)
+    /livez     200 while the master gives signs of life, else 503 and the reason
+    /readyz    200 if clients should be sent here; 503 and the reason while draining, at too high a load, or with no
+               virtual server online
+
+It runs as a child of the master until the lifeline ends (supervisor/exporter.py), reads the table and never writes it.
+What may only happen in this process, because it starts threads or is heavy, is imported here and not by the master.
+"""
+
+import asyncio
+import gc
+import traceback
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+
+from metrics.http import Request, Response, Server, text
+from metrics.known import Known
+from supervisor.exporter import Address, ExporterInheritance, Facts, Fault, Listening, Pulse, Waiting
+from supervisor.lifeline import Lifeline, LifelineLost
+from supervisor.table.segment import View
+
+AGAIN_SECONDS = 1.0
+"""How long to wait for an address that somebody else has."""
+
+
+def metrics(known: Known, request: Request) -> Response:
+    """One scrape."""
+    from prometheus_client.exposition import choose_encoder
+
+    from metrics.collector import Collector
+
+    encode, content_type = choose_encoder(request.fields.get("accept", ""))
+    return Response(HTTPStatus.OK, content_type, encode(Collector(known)))
+
+
+def livez(known: Known, _request: Request) -> Response:
+    """Should it be restarted?"""
+    return _probe(known.why_not_alive())
+
+
+def readyz(known: Known, _request: Request) -> Response:
+    """Should clients be sent here?"""
+    return _probe(known.why_not_ready())
+
+
+def _probe(trouble: str) -> Response:
+    return text(HTTPStatus.SERVICE_UNAVAILABLE, trouble) if trouble else text(HTTPStatus.OK, "ok")
+
+
+ROUTES: dict[str, Callable[[Known, Request], Response]] = {
+    "/metrics": metrics,
+    "/livez": livez,
+    "/readyz": readyz,
+}
+"""What is answered where."""
+
+EACH_SECOND: tuple[Callable[[Known], None], ...] = ()
+"""Called with each pulse of the master."""
+
+
+def export(inheritance: ExporterInheritance) -> None:
+    """The whole life of the process; see supervisor.program.Program."""
+    gc.freeze()
+    lifeline = Lifeline(inheritance.lifeline)
+    view = View.open(inheritance.table)
+    known = Known(inheritance.program, inheritance.version, inheritance.master, inheritance.table, view)
+    asyncio.run(_Process(known, lifeline).live(inheritance.address))
+
+
+class _Process:
+    """Joins the lifeline and the server."""
+
+    def __init__(self, known: Known, lifeline: Lifeline) -> None:
+        self._known = known
+        self._lifeline = lifeline
+        self._over = asyncio.Event()
+        self._faults: set[str] = set()
+
+    async def live(self, address: Address) -> None:
+        asyncio.get_running_loop().add_reader(self._lifeline.socket, self._hear)
+        routes = {path: partial(answer, self._known) for path, answer in ROUTES.items()}
+        opening = asyncio.create_task(self._open(Server(routes, self._tell_fault), address))
+        await self._over.wait()
+        opening.cancel()
+
+    async def _open(self, server: Server, address: Address) -> None:
+        """Takes the address, or waits for it: another instance may still be finishing its sessions there."""
+        while True:
+            try:
+                host, port = await server.listen(address.host, address.port)
+            except OSError as error:
+                self._tell(Waiting(f"{address}: {error.strerror or error}"))
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                self._tell(Listening(Address(host, port)))
+                return
+
+    def _hear(self) -> None:
+        try:
+            for message, _fds in self._lifeline.receive():
+                match message:
+                    case Facts(described):
+                        self._known.facts = described
+                    case Pulse():
+                        self._known.hear(message)
+                        for task in EACH_SECOND:
+                            task(self._known)
+        except LifelineLost:
+            self._over.set()
+
+    def _tell(self, message: object) -> None:
+        """The few words that go up always fit."""
+        try:
+            self._lifeline.send(message)
+        except LifelineLost:
+            self._over.set()
+
+    def _tell_fault(self, error: Exception) -> None:
+        """Each fault once: the kind of error and its place, no values."""
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        fault = f"{type(error).__name__} at {place.filename.rpartition('/')[2]}:{place.lineno}"
+        if fault not in self._faults:
+            self._faults.add(fault)
+            self._tell(Fault(fault))

@@ -1,0 +1,64 @@
+"""What the exporter knows at a moment: the table, the facts of the config, and the master's last pulse.
+
+All that is shown is made from it, and it answers the two questions that probes ask: does the master live, and should
+clients be sent here?
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metrics.processes import ProcessorTime
+from supervisor.exporter import Pulse
+from supervisor.load import Level
+from supervisor.table.segment import View
+
+FRESH_SECONDS = 10.0
+"""The master gives a sign each second; after so many without one it counts as dead or stuck."""
+
+_SERVING = ("online", "fake")
+
+
+@dataclass
+class Known:
+    """One for the exporter's life; `facts` and `pulse` are replaced whole."""
+
+    program: str
+    version: str
+    master: int
+    table: Path
+    view: View
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What `Program.describe` told of the running config; empty until it comes."""
+    pulse: Pulse | None = None
+    pulse_at: float = 0.0
+    """Seconds of the monotonic clock."""
+    processor: ProcessorTime = field(default_factory=ProcessorTime)
+
+    def hear(self, pulse: Pulse) -> None:
+        """The master gave a sign of life."""
+        self.pulse = pulse
+        self.pulse_at = time.monotonic()
+
+    def why_not_alive(self) -> str:
+        """Nothing if all is well."""
+        if self.pulse is None:
+            return "nothing was heard of the master yet"
+        silent = time.monotonic() - self.pulse_at
+        return f"the master has been silent for {silent:.0f} s" if silent > FRESH_SECONDS else ""
+
+    def why_not_ready(self) -> str:
+        """Why no client should be sent here; nothing if some should."""
+        reason = self.why_not_alive()
+        if reason or self.pulse is None:
+            return reason
+        if self.pulse.draining:
+            return "draining"
+        if self.view.gauges()["load_state"] == Level.MAX:
+            return "the load is too high: nobody is accepted"
+        if not any(vserv["state"] in _SERVING for vserv in self.facts.get("vservs", ())):
+            return "no virtual server is online"
+        if not self.pulse.serving:
+            return "no worker serves"
+        return ""

@@ -1,0 +1,35 @@
+"""What a watcher may know of a config of `pproxy`: the facts that the exporter and the status page show. No secrets."""
+
+from typing import Any
+
+from supervisor.config import Config
+
+_VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """See supervisor.program.Program."""
+    things = config.things
+    return {
+        "generation": config.generation,
+        "variables": {name: config.variables[name] for name in _VARIABLES},
+        "vservs": [
+            _chosen(vserv, "id", "state", "iface", "port", "prot", "starttls") for vserv in things["vserv"].values()
+        ],
+        "backends": [_chosen(backend, "id", "state", "host", "port", "prot") for backend in things["backend"].values()],
+        "modules": [_chosen(module, "id", "mod") for module in things["pdm"].values()],
+        "certificates": [_certificate(one) for one in things.get("tls", {}).values()],
+    }
+
+
+def _chosen(thing: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
+
+
+def _certificate(certificate: Any) -> dict[str, Any]:
+    return {
+        "name": certificate.name,
+        "names": list(certificate.names),
+        "key_type": certificate.key_type,
+        "not_after": certificate.not_after,
+    }

@@ -1,0 +1,55 @@
+"""The names of the places: written like rows, into the older of two cells, each with a checksum and a serial number.
+
+So a reader never sees half a name. Only the master writes them (places.py).
+"""
+
+from time import monotonic_ns
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from supervisor.table.layout import NAME_STRUCT, Layout
+
+_CHECKED = slice(8, NAME_STRUCT.size)
+
+
+class Name(NamedTuple):
+    """Who has a place: the id, "" for nobody, and since which writing."""
+
+    serial: int
+    ident: str
+
+
+NOBODY = Name(0, "")
+
+
+def read_names(layout: Layout, data: Any) -> dict[str, list[Name]]:
+    """All names of all sorts, by place."""
+    return {
+        places.sort: [_newest(data, _cells(layout, places.sort, place)) for place in range(places.size)]
+        for places in layout.places
+    }
+
+
+def _cells(layout: Layout, sort: str, place: int) -> tuple[int, int]:
+    start = layout.name_offsets[sort] + 2 * NAME_STRUCT.size * place
+    return start, start + NAME_STRUCT.size
+
+
+def _newest(data: Any, cells: tuple[int, int]) -> Name:
+    """The newest cell that checks; NOBODY for a place that was never given."""
+    newest = NOBODY
+    for cell in cells:
+        copy = bytes(data[cell : cell + NAME_STRUCT.size])
+        checksum, serial, ident = NAME_STRUCT.unpack(copy)
+        if serial > newest.serial and checksum == crc32(copy[_CHECKED]):
+            newest = Name(serial, ident.rstrip(b"\0").decode("utf-8", "replace"))
+    return newest
+
+
+def write_name(layout: Layout, data: memoryview, sort: str, place: int, ident: str) -> None:
+    """Replaces the older cell, in one assignment."""
+    cells = _cells(layout, sort, place)
+    serials = [int.from_bytes(data[cell + 8 : cell + 16], "little") for cell in cells]
+    older = cells[serials[0] > serials[1]]
+    fresh = NAME_STRUCT.pack(0, max(monotonic_ns(), *(serial + 1 for serial in serials)), ident.encode())
+    data[older : older + NAME_STRUCT.size] = crc32(fresh[_CHECKED]).to_bytes(8, "little") + fresh[_CHECKED]
