@@ -12,6 +12,9 @@ from supervisor.load import Level
 GOOD, BUSY, CLOSED, QUIET = "good", "busy", "closed", "quiet"
 """Tones: all is well; look at it; nobody new is served; nothing to say. They decide about colours."""
 
+SERVING = ("online", "fake")
+"""States of a virtual server in which clients are let in."""
+
 _BACK_BELOW = 0.9
 """Part of a limit below which the program accepts again (see supervisor.load.next_level)."""
 
@@ -40,7 +43,7 @@ def headline(gauges: Mapping[str, int], sessions: int, facts: Mapping[str, Any])
         return Headline(CLOSED, "Not accepting: no worker lives", "A successor is on its way; clients wait.")
     if gauges.get("load_state") == Level.MAX:
         return _overloaded(readings(gauges, facts))
-    if "vservs" in facts and not any(vserv["state"] == "online" for vserv in facts["vservs"]):
+    if "vservs" in facts and not any(vserv["state"] in SERVING for vserv in facts["vservs"]):
         return Headline(CLOSED, "Not serving: no virtual server is online", _instead(facts["vservs"]))
     return _serving(gauges, sessions, readings(gauges, facts))
 

@@ -1,7 +1,7 @@
 """The status page: `/`, one HTML page without outside resources, and `/status.json`, which it asks every two seconds.
 
-    page()                                 the page, with a policy that lets nothing run but its own script
-    status(watch, facts, request)          the document of snapshot.py, as the query wishes
+    page()                       the page, with a policy that lets nothing run but its own script
+    status(known, request)       the document of snapshot.py, as the query wishes
 
 The query of /status.json: filter, sort, desc (1: the largest first), rows (1 to 1000), span (2m or 1h), users (1: names
 and addresses in full). A query that makes no sense is answered with 400 and a sentence.
@@ -18,41 +18,26 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from importlib import resources
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
+from typing import Any
 
 from metrics.history import SPANS
+from metrics.http import Request, Response, text
+from metrics.known import Known
 from metrics.selection import UnknownColumn
-from metrics.snapshot import MOST_ROWS, Moment, Watch, Wish, document
+from metrics.snapshot import MOST_ROWS, Wish, document
+from metrics.watch import Moment
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json; charset=utf-8"
-TEXT = "text/plain; charset=utf-8"
+
+_FIELDS = (("Referrer-Policy", "no-referrer"), ("Cross-Origin-Resource-Policy", "same-origin"))
 
 _MOST_FILTER = 100
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 """Headers by which a proxy tells that it asks for somebody else."""
 _SWITCHES = {"0": False, "1": True}
-
-
-class Request(NamedTuple):
-    """What an HTTP server knows of a request."""
-
-    query: str
-    """What stands behind the question mark."""
-    peer: str
-    """Numeric address of who asks."""
-    headers: Mapping[str, str]
-    """Names in lower case."""
-
-
-class Response(NamedTuple):
-    """What the HTTP server shall answer."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
 
 
 class BadQuery(ValueError):
@@ -69,7 +54,8 @@ def page() -> Response:
     html, style, script = (parts.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
     html = html.replace("<style></style>", f"<style>{style}</style>")
     html = html.replace("<script></script>", f"<script>{script}</script>")
-    return Response(200, _headers(HTML) | {"Content-Security-Policy": _policy(style, script)}, html.encode())
+    policy = ("Content-Security-Policy", _policy(style, script))
+    return Response(HTTPStatus.OK, HTML, html.encode(), (policy, *_FIELDS))
 
 
 def _policy(style: str, script: str) -> str:
@@ -91,36 +77,22 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _headers(kind: str) -> dict[str, str]:
-    return {
-        "Content-Type": kind,
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        "Referrer-Policy": "no-referrer",
-        "Cross-Origin-Resource-Policy": "same-origin",
-    }
-
-
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
-def status(watch: Watch, facts: Mapping[str, Any], request: Request) -> Response:
+def status(known: Known, request: Request) -> Response:
     """/status.json."""
     private = is_private(request)
     try:
-        told = document(watch, facts, wish_of(request.query, private), Moment.present())
+        told = document(known, wish_of(request.parameters, private), Moment.present())
     except (BadQuery, UnknownColumn) as error:
-        return Response(400, _headers(TEXT), f"{error}\n".encode())
+        return text(HTTPStatus.BAD_REQUEST, str(error))
     told["sessions"]["may_unmask"] = private
-    return Response(200, _headers(JSON), json.dumps(told, separators=(",", ":")).encode())
+    return Response(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), _FIELDS)
 
 
-def wish_of(query: str, private: bool) -> Wish:
+def wish_of(given: Mapping[str, str], private: bool) -> Wish:
     """What a query asks for. Raises BadQuery."""
-    try:
-        given = dict(parse_qsl(query, max_num_fields=len(Wish._fields) + 2))
-    except ValueError:
-        raise BadQuery("too many parameters") from None
     plain = Wish()
     return Wish(
         filter=given.get("filter", plain.filter)[:_MOST_FILTER],
@@ -148,9 +120,9 @@ def _rows(text: str) -> int:
 
 def is_private(request: Request) -> bool:
     """Whether who asks sits at the machine itself, as far as one can tell."""
-    if any(name in request.headers for name in _FORWARDED):
+    if any(name in request.fields for name in _FORWARDED):
         return False
-    return _is_loopback(request.peer) and _is_local_name(request.headers.get("host", ""))
+    return _is_loopback(request.peer) and _is_local_name(request.fields.get("host", ""))
 
 
 def _is_local_name(host: str) -> bool:

@@ -1,51 +1,31 @@
 """What the status page shows at one moment, as one value that JSON can hold.
 
-    watch = Watch(view)                              over a living table
-    watch.sample(moment)                             once a second, for the graphs
-    document(watch, facts, wish, moment)             the whole page
+    document(known, wish, Moment.present())
 
-Reads the table and never writes it. A table of 10,000 sessions takes a tenth of a second to read, so that it is read
-at most once a second, whoever asks, and at most `MOST_ROWS` sessions are in a document. Names and addresses are masked
-unless the wish says otherwise; whether it may is for page.py to decide.
+Reads and never writes. At most `MOST_ROWS` sessions are in a document; names and addresses in them are masked unless
+the wish says otherwise, and whether it may is for page.py to decide.
 """
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metrics import selection
+from metrics import processes, selection
 from metrics.headline import headline, readings
-from metrics.history import SHORTEST, History, Sample
+from metrics.history import SHORTEST
+from metrics.known import Known
 from metrics.selection import Filter, Order, Session
+from metrics.watch import FAILURES, LOGINS, Moment, first_of, total
 from supervisor.load import Level
-from supervisor.table.segment import View
+from supervisor.table.layout import Layout
 
 MOST_ROWS = 1000
 USUAL_ROWS = 100
-FRESH_SECONDS = 1.0
 
 _NOT_SHOWN = frozenset({"row", "pid", "port"})
 """Columns of the table that say nothing to somebody who looks at a page."""
 _TIMES = ("started", "since")
 _OCTETS = ("received", "sent")
-
-LOGINS = ("logins", "mailboxes_opened", "opened")
-"""The counter of what goes well: the first that the program has."""
-FAILURES = ("login_failures",)
-
-
-class Moment(NamedTuple):
-    """One instant on the two clocks that are in use."""
-
-    now: float
-    """Seconds since 1970."""
-    ns: int
-    """Nanoseconds of the monotonic clock."""
-
-    @classmethod
-    def present(cls) -> "Moment":
-        return cls(time.time(), time.monotonic_ns())
 
 
 class Wish(NamedTuple):
@@ -60,95 +40,37 @@ class Wish(NamedTuple):
     span: str = SHORTEST
 
 
-class Watch:
-    """A table under observation: its rows, read not too often, and its recent history."""
-
-    def __init__(self, view: View) -> None:
-        self.view = view
-        self.history = History()
-        self._sessions: list[Session] = []
-        self._masked: list[Session] | None = None
-        self._read_ns = -1
-
-    def sample(self, moment: Moment) -> None:
-        """Adds a point to the history."""
-        counters, gauges = self.view.counters(), self.view.gauges()
-        self.history.add(
-            Sample(
-                moment.ns / 1e9,
-                living(counters),
-                first_of(counters, LOGINS) or 0,
-                first_of(counters, FAILURES) or 0,
-                gauges["load_hundredths"] / 100,
-            )
-        )
-
-    def sessions(self, moment: Moment, users: bool) -> list[Session]:
-        """The living sessions, masked unless `users`. Not to be changed."""
-        if self._read_ns < 0 or moment.ns - self._read_ns > FRESH_SECONDS * 1e9:
-            self._sessions, self._masked, self._read_ns = self.view.sessions(), None, moment.ns
-        if users:
-            return self._sessions
-        if self._masked is None:
-            self._masked = [selection.masked(session) for session in self._sessions]
-        return self._masked
-
-
-def document(watch: Watch, facts: Mapping[str, Any], wish: Wish, moment: Moment) -> dict[str, Any]:
+def document(known: Known, wish: Wish, moment: Moment) -> dict[str, Any]:
     """The page at one moment. Raises UnknownColumn when the wish sorts by a column that is none."""
-    view = watch.view
+    view, facts = known.view, known.facts
     selection.check_columns([wish.sort], view.layout)
-    sessions = watch.sessions(moment, wish.users)
+    sessions = known.watch.sessions(moment, wish.users)
     gauges, counters = view.gauges(), view.counters()
     return {
-        "program": facts.get("program") or view.layout.program.rstrip(b"\0").decode("ascii", "replace").lower(),
-        "version": facts.get("version", ""),
+        "program": known.program,
+        "version": known.version,
         "taken": round(moment.now, 3),
         "started": view.header.boot_time,
         "headline": headline(gauges, len(sessions), facts)._asdict(),
-        "totals": _totals(watch, gauges, counters, facts, len(sessions)),
-        "history": _history(watch, counters, wish.span),
-        "vservs": [_place(vserv, "iface", sessions, "vserv") for vserv in facts.get("vservs", ())],
-        "backends": [_place(backend, "host", sessions, "backend") for backend in facts.get("backends", ())],
-        "modules": list(facts.get("modules", ())),
+        "totals": _totals(known, gauges, counters, len(sessions)),
+        "history": _history(known, counters, wish.span),
+        "vservs": _vservs(known, sessions),
+        "backends": _backends(known, sessions),
+        "workers": _workers(known, sessions, moment.ns),
         "certificates": [_certificate(one, moment.now) for one in facts.get("certificates", ())],
-        "workers": _workers(view, sessions, moment.ns),
-        "sessions": _sessions(watch, sessions, wish),
+        "sessions": _sessions(view.layout, sessions, wish),
     }
 
 
-# --- counters ---------------------------------------------------------------------------------------------------------
-
-
-def total(value: Any) -> int:
-    """The sum of a counter over all its labels."""
-    return sum(map(total, value.values())) if isinstance(value, Mapping) else int(value)
-
-
-def living(counters: Mapping[str, Any]) -> int:
-    """Sessions begun and not ended; the two are not read at one instant, hence never negative."""
-    return max(0, total(counters["sessions_started"]) - total(counters["sessions_ended"]))
-
-
-def first_of(counters: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    """The sum of the first of these counters that there is."""
-    return next((total(counters[name]) for name in names if name in counters), None)
-
-
-# --- the parts of the page --------------------------------------------------------------------------------------------
-
-
-def _totals(
-    watch: Watch, gauges: Mapping[str, int], counters: Mapping[str, Any], facts: Mapping[str, Any], sessions: int
-) -> dict[str, Any]:
-    logins_a_second, failures_a_second = watch.history.rates()
+def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any], sessions: int) -> dict[str, Any]:
+    logins_a_second, failures_a_second = known.watch.history.rates()
     return {
         "sessions": sessions,
         "maxsession": gauges["maxsession"],
-        "sessionlimit": watch.view.layout.row_count,
+        "sessionlimit": known.view.layout.row_count,
         "session_state": Level(gauges["session_state"]).name,
         "load_state": Level(gauges["load_state"]).name,
-        "readings": [one._asdict() for one in readings(gauges, facts)],
+        "readings": [one._asdict() for one in readings(gauges, known.facts)],
         "logins": first_of(counters, LOGINS),
         "failures": first_of(counters, FAILURES),
         "logins_a_second": round(logins_a_second, 1),
@@ -160,9 +82,9 @@ def _totals(
     }
 
 
-def _history(watch: Watch, counters: Mapping[str, Any], span: str) -> dict[str, Any]:
+def _history(known: Known, counters: Mapping[str, Any], span: str) -> dict[str, Any]:
     """The graphs, and how they are called; a program that does not count something has no graph of it."""
-    drawn = watch.history.series(span)
+    drawn = known.watch.history.series(span)
     titles = {"sessions": "Sessions", "logins": "Logins", "failures": "Failed logins", "load": "Load"}
     if "logins" not in counters:
         titles["logins"] = "Mailboxes opened"
@@ -175,51 +97,92 @@ def _history(watch: Watch, counters: Mapping[str, Any], span: str) -> dict[str, 
     return {"span": drawn["span"], "step": drawn["step"], "points": drawn["points"], "graphs": graphs}
 
 
-def _place(thing: Mapping[str, Any], host: str, sessions: Sequence[Session], column: str) -> dict[str, Any]:
-    """A virtual server or a backend: where it is, and how many sessions it has."""
-    protocol = thing["prot"]
-    if thing.get("starttls", "off") != "off":
-        protocol += f", STLS {thing['starttls']}"
+# --- servers, backends, workers, certificates -------------------------------------------------------------------------
+
+
+def _vservs(known: Known, sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    """`waiting`: connections that nobody has accepted yet."""
+    vservs = known.facts.get("vservs", ())
+    waiting: Counter[str] = Counter()
+    for queue in known.pulse.queues if known.pulse is not None else ():
+        waiting[queue.listener] += queue.length
+    # A program whose sessions do not tell their server has only one.
+    only = vservs[0]["id"] if vservs else ""
+    held = Counter(session.get("vserv", only) for session in sessions)
+    counted = _counted(known, {"logins": "logins", "failures": "login_failures"})
+    return [
+        _place(vserv, "iface")
+        | {"sessions": held[vserv["id"]], "waiting": waiting[vserv["id"]]}
+        | {name: numbers.get(vserv["id"], 0) for name, numbers in counted.items()}
+        for vserv in vservs
+    ]
+
+
+def _backends(known: Known, sessions: Sequence[Session]) -> list[dict[str, Any]]:
+    held = Counter(session.get("backend", "") for session in sessions)
+    counted = _counted(known, {"logins": "backend_logins", "failures": "backend_failures"})
+    return [
+        _place(backend, "host")
+        | {"sessions": held[backend["id"]]}
+        | {name: numbers.get(backend["id"], 0) for name, numbers in counted.items()}
+        for backend in known.facts.get("backends", ())
+    ]
+
+
+def _counted(known: Known, names: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Those of the counters that the program has: name → id → number."""
+    found = known.view.readings()
     return {
-        "id": thing["id"],
-        "state": thing["state"],
-        "address": _address(thing[host], thing["port"]),
-        "protocol": protocol,
-        "sessions": sum(session.get(column) == thing["id"] for session in sessions),
+        name: {reading.ident: sum(reading.numbers) for reading in found[counter]}
+        for name, counter in names.items()
+        if counter in found
     }
 
 
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _place(thing: Mapping[str, Any], host: str) -> dict[str, Any]:
+    protocol = thing["prot"]
+    if thing.get("starttls", "off") != "off":
+        protocol += f", STLS {thing['starttls']}"
+    address = f"[{thing[host]}]" if ":" in thing[host] else thing[host]
+    return {
+        "id": thing["id"],
+        "state": thing["state"],
+        "address": f"{address}:{thing['port']}",
+        "protocol": protocol,
+    }
 
 
-def _certificate(certificate: Mapping[str, Any], now: float) -> dict[str, Any]:
-    return {**certificate, "days_left": int((certificate["not_after"] - now) // 86400)}
-
-
-def _workers(view: View, sessions: Sequence[Session], now_ns: int) -> list[dict[str, Any]]:
+def _workers(known: Known, sessions: Sequence[Session], now_ns: int) -> list[dict[str, Any]]:
     held = Counter(session["pid"] for session in sessions)
     return [
         {
             "slot": worker["slot"],
             "pid": worker["pid"],
             "generation": worker["generation"],
-            "silent_seconds": silent_seconds(worker, now_ns),
+            "silent_seconds": _silent_seconds(worker, now_ns),
+            "lag_seconds": round(worker["lag_ns"] / 1e9, 4),
+            "resident_bytes": processes.resident_bytes(worker["pid"]),
             "sessions": held[worker["pid"]],
         }
-        for worker in sorted(view.workers(), key=lambda worker: (worker["slot"], worker["generation"]))
+        for worker in sorted(known.view.workers(), key=lambda worker: (worker["slot"], worker["generation"]))
     ]
 
 
-def silent_seconds(worker: Mapping[str, int], now_ns: int) -> float | None:
+def _silent_seconds(worker: Mapping[str, int], now_ns: int) -> float | None:
     """How long its loop has not turned; it beats once a second. None if it never did."""
     beat = worker["heartbeat_ns"]
     return round(max(0, now_ns - beat) / 1e9, 1) if beat else None
 
 
-def _sessions(watch: Watch, sessions: Sequence[Session], wish: Wish) -> dict[str, Any]:
-    layout = watch.view.layout
-    names = _shown_columns(selection.columns(layout), selection.numeric_columns(layout))
+def _certificate(certificate: Mapping[str, Any], now: float) -> dict[str, Any]:
+    return {**certificate, "days_left": int((certificate["not_after"] - now) // 86400)}
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+def _sessions(layout: Layout, sessions: Sequence[Session], wish: Wish) -> dict[str, Any]:
+    names = _shown_columns(layout)
     filters = [Filter("", wish.filter.casefold())] if wish.filter else []
     found = selection.select(sessions, filters, Order(wish.sort, wish.reverse))
     helps = {column.name: column.help for column in layout.columns}
@@ -233,15 +196,16 @@ def _sessions(watch: Watch, sessions: Sequence[Session], wish: Wish) -> dict[str
     }
 
 
-def _shown_columns(names: Sequence[str], numeric: set[str]) -> list[str]:
+def _shown_columns(layout: Layout) -> list[str]:
     """Texts, then the state, times, and other numbers: as one reads about a session."""
-    shown = [name for name in names if name not in _NOT_SHOWN]
+    numeric = selection.numeric_columns(layout)
+    shown = [name for name in selection.columns(layout) if name not in _NOT_SHOWN]
     texts = [name for name in shown if name not in numeric and name != "state"]
     numbers = [name for name in shown if name in numeric and name not in _TIMES]
     return [*texts, "state", *_TIMES, *numbers]
 
 
-def _kind(name: str, layout: Any) -> str:
+def _kind(name: str, layout: Layout) -> str:
     if name in _TIMES:
         return "time"
     if name in _OCTETS:

@@ -199,21 +199,24 @@ const count = (name, heading, more = {}) => ({ name, title: heading, kind: "numb
 const state = { ...text("state", "state"), tone: (row) => TONES[row.state] ?? "quiet" };
 
 const PLACE = [text("id", "id"), state, text("address", "address", { label: "" }), text("protocol", "protocol", { label: "" }), count("sessions", "sessions")];
+const LOGINS = [count("logins", "logins"), count("failures", "failed")];
 const THINGS = {
-  vservs: PLACE,
-  backends: PLACE,
+  vservs: [...PLACE, count("waiting", "waiting", { help: "connections that nobody has accepted yet" }), ...LOGINS],
+  backends: [...PLACE, ...LOGINS],
   workers: [
     text("slot", "slot"),
     count("pid", "process", { text: (row) => String(row.pid) }),
     count("generation", "configuration"),
     count("sessions", "sessions"),
-    { name: "silent", title: "last sign of life", kind: "number", text: (row) => row.silent_seconds === null ? "none yet" : `${row.silent_seconds.toFixed(1)}s` },
+    { name: "resident_bytes", title: "memory", kind: "number", text: (row) => row.resident_bytes === null ? "" : octets(row.resident_bytes) },
+    { name: "lag_seconds", title: "lag", kind: "number", help: "how late its loop was at worst in the last half minute", text: (row) => `${oneDigit(row.lag_seconds * 1000)} ms` },
+    { name: "silent_seconds", title: "silent", help: "since its last sign of life; there is one a second", kind: "number", text: (row) => row.silent_seconds === null ? "none yet" : `${row.silent_seconds.toFixed(1)}s` },
   ],
   certificates: [
     text("name", "name"),
     { name: "names", title: "for", kind: "text", label: "", long: true, text: (row) => [].concat(row.names ?? []).join(", ") },
     text("key_type", "key", { label: "" }),
-    { name: "days", title: "expires in", kind: "number", text: (row) => row.days_left < 0 ? "expired" : `${row.days_left} d`, tone: (row) => row.days_left < 7 ? "closed" : row.days_left < 21 ? "busy" : "good" },
+    { name: "days_left", title: "expires in", kind: "number", text: (row) => row.days_left < 0 ? "expired" : `${row.days_left} d`, tone: (row) => row.days_left < 7 ? "closed" : row.days_left < 21 ? "busy" : "good" },
   ],
 };
 
@@ -221,7 +224,9 @@ function showThings(told) {
   for (const [name, columns] of Object.entries(THINGS)) {
     const section = find(name);
     section.hidden = !told[name].length;
-    if (told[name].length) fill(section.querySelector("table"), columns, told[name], "");
+    if (!told[name].length) continue;
+    const counted = columns.filter((column) => column.name in told[name][0]); // what the program does not count has no column
+    fill(section.querySelector("table"), counted, told[name], "");
   }
 }
 
