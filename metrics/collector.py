@@ -16,7 +16,6 @@ from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
-from prometheus_client.utils import floatToGoString
 
 from metrics import processes
 from metrics.families import COUNTER, INFO, PREFIX, Family, families_of
@@ -117,7 +116,7 @@ def _counted(row: CounterRow, readings: Iterable[Reading]) -> Iterator[Value]:
 
 
 def _histogram_samples(family: Family, row: HistogramRow, readings: Iterable[Reading]) -> Iterator[Sample]:
-    ends = [*(floatToGoString(bound / 1e6) for bound in row.bounds), "+Inf"]
+    ends = [*(str(bound / 1e6) for bound in row.bounds), "+Inf"]
     bucket, total, count = f"{family.name}_bucket", f"{family.name}_sum", f"{family.name}_count"
     for ident, numbers in readings:
         labels = {family.labels[0]: ident} if row.by else {}

@@ -71,13 +71,13 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         program.magic,
         (*BASE_COLUMNS, *program.columns),
         counters,
-        histograms,
-        tuple(Places(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
         GAUGES,
         tuple(program.states),
         endings,
         blocks,
         limits["sessionlimit"],
+        histograms,
+        tuple(Places(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from supervisor import messages, rights, signals
+from supervisor.descriptors import open_descriptors
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.loop import READ, WRITE, Loop, Timer
@@ -155,7 +156,8 @@ class Exporter:
         if self._inherit is None:
             return
         ours, theirs = socket.socketpair()
-        process = _fork.Process(target=self._be_born, args=(self._inherit(theirs),), daemon=True)
+        held = open_descriptors()
+        process = _fork.Process(target=self._be_born, args=(self._inherit(theirs), held), daemon=True)
         with signals.held_back():
             process.start()
         theirs.close()
@@ -166,9 +168,10 @@ class Exporter:
         self._loop.watch(process.sentinel, READ, lambda _events: self._bury())
         self._tell_facts()
 
-    def _be_born(self, inheritance: ExporterInheritance) -> None:
+    def _be_born(self, inheritance: ExporterInheritance, held: set[int]) -> None:
         """In the child. Signals to the group are the master's matter: the child goes when its lifeline ends."""
-        self._in_child({inheritance.lifeline.fileno()})
+        # What was opened since, the library needs: by its end the master sees that the child is dead.
+        self._in_child({inheritance.lifeline.fileno()} | (open_descriptors() - held))
         for number in (*signals.SHUTDOWNS, signals.REOPEN):
             signal.signal(number, signal.SIG_IGN)
         signals.let_come()

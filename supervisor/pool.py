@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor import messages, signals
+from supervisor.descriptors import open_descriptors
 from supervisor.lifeline import Born, LastWords, Leave, Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.loop import READ, WRITE, Loop
@@ -25,7 +26,7 @@ from supervisor.worker import Inheritance, live
 
 _fork = multiprocessing.get_context("fork")
 
-_PID, _SLOT, _GENERATION, _HEARTBEAT, _HAND = range(len(BASE_CELLS))
+_PID, _SLOT, _GENERATION, _HEARTBEAT, _HAND, _LAG = range(len(BASE_CELLS))
 
 
 class NoBlock(Exception):
@@ -106,7 +107,7 @@ class Pool:
         block = self._free_block()
         ours, theirs = socket.socketpair()
         inheritance = self.inherit(slot, block, theirs)
-        held = _open_descriptors()
+        held = open_descriptors()
         process = _fork.Process(target=self._be_born, args=(inheritance, held), daemon=False)
         # A signal to the child before it has let go of the master's wake-up pipe would come to the master as a wish.
         with signals.held_back():
@@ -129,7 +130,7 @@ class Pool:
             inheritance.log.fileno(),
         }
         own |= {listening.fileno() for listening in inheritance.listeners.values()}
-        self.in_child(own | (_open_descriptors() - held))
+        self.in_child(own | (open_descriptors() - held))
         signals.let_come()
         live(inheritance)
 
@@ -146,7 +147,7 @@ class Pool:
         cells = self._segment.block(worker.block)
         cells[_SLOT] = worker.slot
         cells[_GENERATION] = self._generation
-        cells[_HEARTBEAT] = 0
+        cells[_HEARTBEAT] = cells[_LAG] = 0
         cells[_PID] = worker.pid
 
     def _hear(self, worker: Worker, events: int) -> None:
@@ -237,7 +238,3 @@ class Pool:
                 self.fill()
 
         self._pauses[worker.slot] = self._loop.after(pause, try_again)
-
-
-def _open_descriptors() -> set[int]:
-    return {int(name) for name in os.listdir("/proc/self/fd")}

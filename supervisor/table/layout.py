@@ -120,14 +120,14 @@ class Layout:
     program: bytes
     columns: tuple[Column, ...]
     counters: tuple[Counter, ...]
-    histograms: tuple[Histogram, ...]
-    places: tuple[Places, ...]
     gauges: tuple[str, ...]
     """Numbers of the master (block 0) that rise and fall."""
     states: tuple[str, ...]
     endings: tuple[str, ...]
     block_count: int
     row_count: int
+    histograms: tuple[Histogram, ...] = ()
+    places: tuple[Places, ...] = ()
 
     @cached_property
     def cell_struct(self) -> struct.Struct:
@@ -289,13 +289,13 @@ def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
         program,
         _rows(Column, described["columns"]),
         _rows(Counter, described["counters"]),
-        _rows(Histogram, described["histograms"]),
-        _rows(Places, described["places"]),
         tuple(described["gauges"]),
         tuple(described["states"]),
         tuple(described["endings"]),
         blocks,
         rows,
+        _rows(Histogram, described["histograms"]),
+        _rows(Places, described["places"]),
     )
 
 

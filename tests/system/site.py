@@ -150,14 +150,19 @@ class Proxy:
         workers: int = 2,
         options: Sequence[str] = (),
         name: str = "pproxy",
+        metrics: str = "off",
     ) -> None:
-        """`options` go to the command line; `rc_lines` are said when the control socket answers, and must be +OK."""
+        """`options` go to the command line; `rc_lines` are said when the control socket answers, and must be +OK.
+
+        `metrics` is the address of the exporter; `127.0.0.1:0` for one that nobody else has.
+        """
         self.name = name
         self.rundir = directory / "run"
         self.logfile = directory / f"{name}.log"
         self.stderr = directory / f"{name}.stderr"
         self._rc_lines = list(rc_lines)
-        self._command = [program(name), "-r", str(self.rundir), "-l", str(self.logfile), "-w", str(workers), *options]
+        self._command = [program(name), "-r", str(self.rundir), "-l", str(self.logfile), "-w", str(workers)]
+        self._command += ["--metrics", metrics, *options]
         self._segment: Path | None = None
         self._log = _LogReader(self.logfile)
         self._killed = False

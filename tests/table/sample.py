@@ -17,11 +17,11 @@ def layout(rows: int = 4, blocks: int = 3) -> Layout:
             Counter("calls", "Calls, by shop.", by="shop"),
             Counter("faults", "Faults, by shop and kind.", ("late", "wrong"), "shop"),
         ),
-        (Histogram("wait", "Waits.", (1000, 1_000_000)), Histogram("work", "Work, by shop.", (1000, 2000), "shop")),
-        (Places("shop", 3),),
         ("limit", "load"),
         STATES,
         ENDINGS,
         blocks,
         rows,
+        (Histogram("wait", "Waits.", (1000, 1_000_000)), Histogram("work", "Work, by shop.", (1000, 2000), "shop")),
+        (Places("shop", 3),),
     )

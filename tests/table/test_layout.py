@@ -46,13 +46,13 @@ LAYOUTS = st.builds(
         b"SAMPLE\0\0",
         (*BASE_COLUMNS, *columns),
         tuple(counters),
-        tuple(histograms),
-        (Places("shop", shops), Places("street", 1)),
         tuple(gauges),
         tuple(states),
         ("quit",),
         blocks,
         rows,
+        tuple(histograms),
+        (Places("shop", shops), Places("street", 1)),
     ),
     COLUMNS,
     COUNTERS,
@@ -77,20 +77,19 @@ def test_a_header_tells_the_whole_layout(layout: Layout, boot_time: float, pid: 
 @settings(deadline=None)
 @given(LAYOUTS)
 def test_nothing_overlaps_and_cells_are_aligned(layout: Layout) -> None:
-    """Header, names, blocks and rows follow each other; no two writers share a cache line; numbers stand where a cast finds
-    them.
+    """Header, names, blocks and rows follow each other; no two writers share a cache line; numbers stand where a cast
+    finds them.
     """
     assert len(layout.header(0.0, 1)) <= layout.block_offset(0)
-    assert layout.header_size + 2 * NAME_STRUCT.size * sum(sort.count for sort in layout.places) <= layout.block_offset(
-        0
-    )
+    names = sum(layout.place_counts[sort] for sort in ("shop", "street"))
+    assert layout.header_size + 2 * NAME_STRUCT.size * names <= layout.block_offset(0)
     assert layout.block_offset(layout.baseline + 1) <= layout.row_offset(0)
     assert layout.row_offset(layout.row_count) <= layout.size
     assert layout.block_offset(1) % 64 == layout.block_size % 64 == layout.row_offset(1) % 64 == 0
     assert layout.row_size >= 2 * layout.cell_size >= 2 * (8 + layout.cell_struct.size)
     assert layout.cell_size % 8 == 0
     cells = [*range(len(BASE_CELLS)), *layout.gauge_cells.values()]
-    for counter in (*layout.counters, *layout.histograms):
+    for counter in layout.counted:
         first = layout.counter_cells[counter.name]
         cells += range(first, first + counter.width * layout.place_counts[counter.by])
     assert len(set(cells)) == len(cells)
