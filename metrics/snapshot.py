@@ -26,6 +26,12 @@ _NOT_SHOWN = frozenset({"row", "pid", "port"})
 """Columns of the table that say nothing to somebody who looks at a page."""
 _TIMES = ("started", "since")
 _OCTETS = ("received", "sent")
+_HELP = {
+    "state": "what is done for the client",
+    "started": "time since the client was accepted",
+    "since": "time since that began",
+}
+"""For the columns that every program has; shown are ages and phrases, not what stands in the table."""
 
 
 class Wish(NamedTuple):
@@ -158,7 +164,6 @@ def _workers(known: Known, sessions: Sequence[Session], now_ns: int) -> list[dic
         {
             "slot": worker["slot"],
             "pid": worker["pid"],
-            "generation": worker["generation"],
             "silent_seconds": _silent_seconds(worker, now_ns),
             "lag_seconds": round(worker["lag_ns"] / 1e9, 4),
             "resident_bytes": processes.resident_bytes(worker["pid"]),
@@ -185,7 +190,7 @@ def _sessions(layout: Layout, sessions: Sequence[Session], wish: Wish) -> dict[s
     names = _shown_columns(layout)
     filters = [Filter("", wish.filter.casefold())] if wish.filter else []
     found = selection.select(sessions, filters, Order(wish.sort, wish.reverse))
-    helps = {column.name: column.help for column in layout.columns}
+    helps = {column.name: column.help for column in layout.columns} | _HELP
     return {
         "columns": [{"name": name, "kind": _kind(name, layout), "help": helps.get(name, "")} for name in names],
         "rows": [[session[name] for name in names] for session in found[: wish.rows]],

@@ -206,7 +206,6 @@ const THINGS = {
   workers: [
     text("slot", "slot"),
     count("pid", "process", { text: (row) => String(row.pid) }),
-    count("generation", "configuration"),
     count("sessions", "sessions"),
     { name: "resident_bytes", title: "memory", kind: "number", text: (row) => row.resident_bytes === null ? "" : octets(row.resident_bytes) },
     { name: "lag_seconds", title: "lag", kind: "number", help: "how late its loop was at worst in the last half minute", text: (row) => `${oneDigit(row.lag_seconds * 1000)} ms` },

@@ -57,8 +57,9 @@ def test_details() -> None:
 
 def test_no_virtual_server_is_online() -> None:
     """Nobody can come in; what there is instead is told. Before the facts are known, nothing is claimed."""
-    fake = FACTS | {"vservs": [{"id": "v", "state": "fake"}, {"id": "w", "state": "offline"}]}
-    assert headline(WELL, 0, fake).text == "Not serving: no virtual server is online"
-    assert headline(WELL, 0, fake).detail == "Configured are: fake, offline."
+    away = FACTS | {"vservs": [{"id": "v", "state": "disabled"}, {"id": "w", "state": "offline"}]}
+    assert headline(WELL, 0, away).text == "Not serving: no virtual server is online"
+    assert headline(WELL, 0, away).detail == "Configured are: disabled, offline."
     assert headline(WELL, 0, FACTS | {"vservs": []}).detail == "None is configured."
+    assert headline(WELL, 0, FACTS | {"vservs": [{"id": "v", "state": "fake"}]}).tone == GOOD
     assert headline(WELL, 0, {}).tone == GOOD
