@@ -21,8 +21,18 @@ BAD_MAILBOX = Message(
 CHECK_FAILED = Message(
     0x0306, "ADM", "check_failed", "A mail check was not answered; the backend was connected to instead."
 )
-TLS_FAILED = Message(0x0307, "ERR", "tls_failed", "A TLS handshake with a client failed.")
+TLS_FAILED = Message(
+    0x0307, "ERR", "tls_failed", "A TLS handshake with a client failed; `why` is the word of the counter tls_failures."
+)
 POOL_FULL = Message(0x0308, "ADM", "pool_full", "More logins are waiting for modules than may wait.")
+CERTIFICATE_TAKEN = Message(0x0320, "INF", "certificate_taken", "A certificate is in use from now on.")
+CERTIFICATE_GONE = Message(0x0321, "INF", "certificate_gone", "The file of a certificate is gone, and so is it.")
+CERTIFICATE_FAULT = Message(
+    0x0322, "ADM", "certificate_fault", "A file in tlsdir is not usable; what was read of it before stays in use."
+)
+BAD_HEADER = Message(
+    0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
+)
 
 POPULAR_MESSAGES = (
     NULL_BYTE_IN_INPUT,
@@ -36,4 +46,8 @@ POPULAR_MESSAGES = (
     CHECK_FAILED,
     TLS_FAILED,
     POOL_FULL,
+    CERTIFICATE_TAKEN,
+    CERTIFICATE_GONE,
+    CERTIFICATE_FAULT,
+    BAD_HEADER,
 )

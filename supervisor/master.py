@@ -18,7 +18,7 @@ from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.departure import Departure, Means
+from supervisor.departure import PATIENCE_SECONDS, Departure, Means
 from supervisor.errands import Errands
 from supervisor.exporter import Address, Exporter, ExporterInheritance, Pulse
 from supervisor.guard import TICK_SECONDS, Guard
@@ -31,6 +31,7 @@ from supervisor.loop import Loop
 from supervisor.pool import Pool, Worker
 from supervisor.program import Program
 from supervisor.recycling import Recycling
+from supervisor.routines import Routines
 from supervisor.rundir import RunDirectory
 from supervisor.sources import Place, Source
 from supervisor.systemd import Notifier
@@ -98,6 +99,7 @@ class Master:
         self.clerk = Clerk(
             program, language, limits, self, self._changes, self._errands, log, self._perform, self._accounts.count
         )
+        self._routines = Routines(program.routines, self.clerk, log)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.clerk.conduct)
         self._wishes = signals.Wishes(self._loop, self._grant)
         rundir.publish_state()
@@ -145,8 +147,17 @@ class Master:
         self._loop.after(TICK_SECONDS, self._tick)
         self._guard.look(self._changes.running)
         self._exporter.pulse(self._pulse())
+        self._routines.look(self._changes.running)
+        self._tell_manager()
+
+    def _tell_manager(self) -> None:
+        """Each second: that the loop turns, what `systemctl status` shows, and that a drain may take its time."""
         self._notifier.alive()
-        self._notifier.status(f"{self._accounts.count_sessions()} sessions, {len(self._pool.workers)} workers")
+        status = f"{self._accounts.count_sessions()} sessions, {len(self._pool.workers)} workers"
+        if self._departure.draining:
+            self._notifier.patience(PATIENCE_SECONDS)
+            status = f"{self._departure.stage.value}; {status}"
+        self._notifier.status(status)
 
     def _pulse(self) -> Pulse:
         serving = sum(worker.serving for worker in self._pool.seated)

@@ -80,6 +80,9 @@ EXPORTER_WAITS = Message(
 )
 EXPORTER_DIED = Message(0x0262, "ADM", "exporter_died", "The exporter ended; the next one waits `pause` seconds.")
 EXPORTER_BUG = Message(0x0263, "BUG", "exporter_bug", "The exporter met an error of ours; it goes on.")
+ROUTINE_FAILED = Message(
+    0x0210, "ADM", "routine_failed", "What the master does by itself from time to time failed; logged once a reason."
+)
 DEBUG = Message(
     0x0000, "DBG", "debug", "Debug messages all have this number; which ones appear is the `debug` sentence's matter."
 )
@@ -113,6 +116,7 @@ SUPERVISOR_MESSAGES = (
     EXPORTER_WAITS,
     EXPORTER_DIED,
     EXPORTER_BUG,
+    ROUTINE_FAILED,
 )
 RINGD_MESSAGES = (
     START,

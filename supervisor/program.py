@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from supervisor.config import Config
 from supervisor.control.language import Sentence
+from supervisor.control.outcome import Change, Desk
 from supervisor.control.variables import Variable
 from supervisor.exporter import ExporterInheritance
 from supervisor.messages import Message
@@ -32,6 +33,13 @@ class Listener(NamedTuple):
     address: tuple[Any, ...]
     dual_stack: bool
     spare: int = 0
+
+
+class Routine(NamedTuple):
+    """A sentence that the master says by itself, every so many seconds: the variable `every` tells them, 0 is never."""
+
+    sentence: str
+    every: str
 
 
 class Service(Protocol):
@@ -85,5 +93,8 @@ class Program:
     exporter_address: str
     """Where it listens if the options do not say it."""
     histograms: Sequence[Histogram] = ()
+    complete: Callable[[Desk, Change], Change] = lambda _desk, change: change
+    """Gives the config of a change what it needs from outside, whatever sentence made it. Raises Refused, Wanted."""
+    routines: Sequence[Routine] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""

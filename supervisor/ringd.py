@@ -32,11 +32,14 @@ from supervisor.loop import Loop
 from supervisor.ringkeeper import Keeper, Ports
 from supervisor.rundir import CannotStart
 from supervisor.start import Daemon
+from supervisor.systemd import Notifier
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 DEFAULT_SOCKET = "/var/run/popular/ringd.ctrl"
 DEFAULT_KEEP_SECONDS = 3600
+_ALIVE_SECONDS = 1.0
+"""How often a service manager that watches is told that the loop turns."""
 
 
 def options() -> argparse.ArgumentParser:
@@ -200,12 +203,22 @@ def _serve(control: socket.socket, log: Log, uid: int, chosen: argparse.Namespac
     log(messages.START, version=version("popular-pop3"), pid=os.getpid(), socket=chosen.socket, uid=uid)
     if daemon is not None:
         daemon.report(0)
+    notifier = Notifier(os.environ)
+    notifier.ready()
+    if notifier.watched:
+        _tell_alive(loop, notifier)
     while not ending:
         loop.run_once()
+    notifier.stopping()
     log(messages.GOT_TERM_SIGNAL, signal=ending[0].name)
     keeper.close()
     log(messages.FINISHED, how="signal")
     del wishes
+
+
+def _tell_alive(loop: Loop, notifier: Notifier) -> None:
+    notifier.alive()
+    loop.after(_ALIVE_SECONDS, lambda: _tell_alive(loop, notifier))
 
 
 def _reopen(log: Log) -> None:

@@ -11,7 +11,6 @@ import array
 import errno
 import os
 import socket
-import time
 from collections.abc import Iterable, MutableMapping, Sequence
 from typing import NamedTuple
 
@@ -37,7 +36,8 @@ class Notifier:
         self.stores = _number(environment, "FDSTORE") > 0
         """Whether there is a store of descriptors ($FDSTORE, systemd 254)."""
         for_us = _number(environment, "WATCHDOG_PID") in (0, os.getpid())
-        self._watched = for_us and _number(environment, "WATCHDOG_USEC") > 0
+        self.watched = for_us and _number(environment, "WATCHDOG_USEC") > 0
+        """Whether `alive` is waited for ($WATCHDOG_USEC)."""
 
     def notify(self, *assignments: str, sockets: Sequence[socket.socket] = ()) -> bool:
         """Sends assignments such as `READY=1` in one datagram."""
@@ -55,12 +55,8 @@ class Notifier:
         return True
 
     def ready(self) -> bool:
-        """The start configuration is in force, or a reload is over."""
+        """The start configuration is in force."""
         return self.notify("READY=1", f"MAINPID={os.getpid()}")
-
-    def reloading(self) -> bool:
-        """A reload begins; `ready` ends it. Both assignments have to be in one datagram."""
-        return self.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> bool:
         """A shutdown has begun."""
@@ -71,12 +67,12 @@ class Notifier:
         return self.notify(f"STATUS={text}")
 
     def patience(self, seconds: float) -> bool:
-        """A shutdown takes so much longer than the unit file says."""
+        """The shutdown goes on, and within so many seconds this is said again: TimeoutStopSec= waits so long."""
         return self.notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def alive(self) -> bool:
         """The master's loop turns; to be called about once a second (WatchdogSec= of three seconds or more)."""
-        return self._watched and self.notify("WATCHDOG=1")
+        return self.watched and self.notify("WATCHDOG=1")
 
     def store(self, name: str, sockets: Sequence[socket.socket]) -> bool:
         """Puts sockets into the store; they come back under this name."""

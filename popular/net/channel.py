@@ -75,7 +75,7 @@ class Channel:
         return False
 
     def end_sending(self) -> None:
-        """Tells the other side that nothing more comes."""
+        """Tells the other side that nothing more comes; it can be read on."""
         self.connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Channel:
         """
         try:
             self.end_sending()
-            self.receive(_MOST_DISCARDED)
+            os.read(self.fd, _MOST_DISCARDED)
         except OSError:
             pass
         self.close()
@@ -108,10 +108,23 @@ class TlsChannel(Channel):
     connection: ssl.SSLSocket
 
     def __init__(
-        self, loop: EventLoop, connection: socket.SocketType, context: ssl.SSLContext, watcher: Watcher
+        self,
+        loop: EventLoop,
+        connection: socket.SocketType,
+        context: ssl.SSLContext,
+        watcher: Watcher,
+        server_name: str | None = None,
     ) -> None:
-        """Takes the socket over: the plain one must not be used or watched any more."""
-        wrapped = context.wrap_socket(cast(socket.socket, connection), server_side=True, do_handshake_on_connect=False)
+        """Takes the socket over: the plain one must not be used or watched any more.
+
+        Which side this is, the context says; `server_name`, on the client's side: whom it wants to speak with.
+        """
+        wrapped = context.wrap_socket(
+            cast(socket.socket, connection),
+            server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER,
+            do_handshake_on_connect=False,
+            server_hostname=server_name,
+        )
         super().__init__(loop, wrapped, watcher)
 
     def handshake(self) -> str | None:
@@ -143,8 +156,11 @@ class TlsChannel(Channel):
         return self.connection.pending() > 0
 
     def end_sending(self) -> None:
-        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's."""
+        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's.
+
+        For the end only: Python's `unwrap` also reads once, and what the other side says at that moment is lost.
+        """
         try:
             self.connection.unwrap()
-        except OSError:
+        except (OSError, ValueError):
             pass

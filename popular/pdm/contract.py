@@ -63,6 +63,8 @@ class Question(NamedTuple):
     """What is known of a client when it has sent its password.
 
     `client_ip` is text, IPv4 or IPv6; `protocol` is "POP3" or "POP3s"; `namespace` and `vserv` are ids.
+    `certificate_name` is from the client's verified certificate, "" if it showed none: its first e-mail address or host
+    name (subjectAltName), else its common name. It vouches for nothing unless the module says so.
     """
 
     client_ip: str
@@ -71,6 +73,7 @@ class Question(NamedTuple):
     user: str
     password: Secret
     vserv: str
+    certificate_name: str = ""
 
 
 class Route(NamedTuple):

@@ -12,6 +12,9 @@ DEFAULT = ("TOP", "USER", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", 
 
 STLS = "STLS"
 _ONLY_BEFORE_LOGIN = frozenset({STLS})
+_ONLY_WITH_LOGIN = frozenset({"USER", "PIPELINING"})
+"""Not offered where STLS has to come first: a client that pipelines would send its password behind its name, in clear,
+before it hears that it must not; and nothing may be pipelined behind STLS anyway (RFC 2595 section 4)."""
 
 
 def answer(lines: Sequence[str]) -> bytes:
@@ -19,9 +22,10 @@ def answer(lines: Sequence[str]) -> bytes:
     return "\r\n".join(("+OK capability list follows", *lines, ".", "")).encode("ascii")
 
 
-def before_login(lines: Sequence[str], *, stls: bool, user: bool) -> bytes:
-    """The list in the AUTHORIZATION state: with STLS if it may be used now, and USER only if it may."""
-    kept = [line for line in lines if line not in _ONLY_BEFORE_LOGIN and (user or line != "USER")]
+def before_login(lines: Sequence[str], *, stls: bool, login: bool) -> bytes:
+    """The list in the AUTHORIZATION state, with STLS if it may be used. `login`: whether a client may log in now."""
+    left_out = _ONLY_BEFORE_LOGIN if login else _ONLY_BEFORE_LOGIN | _ONLY_WITH_LOGIN
+    kept = [line for line in lines if line not in left_out]
     return answer([*kept, STLS] if stls else kept)
 
 

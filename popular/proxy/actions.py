@@ -42,8 +42,16 @@ class SendBackend(NamedTuple):
     data: bytes
 
 
+class StartBackendTls(NamedTuple):
+    """Begin TLS with the backend; the answer is `Machine.backend_tls_up` or `Machine.backend_failed`."""
+
+
 class LeaveBackend(NamedTuple):
     """Close the connection to the backend, without a word."""
+
+
+class AwaitHeader(NamedTuple):
+    """Read the PROXY header; the answer is `Machine.introduced` or `Machine.header_failed`."""
 
 
 class StartTls(NamedTuple):
@@ -83,12 +91,26 @@ class End(NamedTuple):
 
 
 Action: TypeAlias = (
-    Send | Ask | CheckMail | Connect | SendBackend | LeaveBackend | StartTls | LoggedIn | Relay | Note | Count | End
+    Send
+    | AwaitHeader
+    | Ask
+    | CheckMail
+    | Connect
+    | SendBackend
+    | StartBackendTls
+    | LeaveBackend
+    | StartTls
+    | LoggedIn
+    | Relay
+    | Note
+    | Count
+    | End
 )
 
 __all__ = [
     "Action",
     "Ask",
+    "AwaitHeader",
     "CheckMail",
     "Connect",
     "Count",
@@ -101,5 +123,6 @@ __all__ = [
     "Route",
     "Send",
     "SendBackend",
+    "StartBackendTls",
     "StartTls",
 ]

@@ -1,9 +1,12 @@
 """Backends: the storage servers that the proxy connects to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from popular.proxy.kinds import Authorities, CaFile, Fingerprint, HostName, Server, ServerHost
 from supervisor.config import Config
-from supervisor.control.kinds import ANY, Choice, Host, Int
+from supervisor.control.kinds import ANY, Bool, Choice, Int
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Desk
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
@@ -11,8 +14,12 @@ from supervisor.control.things import OFFLINE, Sort, Thing, parameter
 CHAPTER = "Runtime configuration: the backend command"
 
 POP3, XPOP, CXPOP = "POP3", "XPOP", "CXPOP"
-WELL_KNOWN_PORT = {POP3: 110, XPOP: 110, CXPOP: 110}
+WELL_KNOWN_PORT = 110
 """XPOP has no port of its own with IANA: `pserv` stands where a POP3 server would stand."""
+POP3S_PORT = 995
+
+OFF, STARTTLS, IMPLICIT = "off", "starttls", "implicit"
+PROXY_VERSIONS = ("v1", "v2")
 
 _EVERY_ADDRESS = (ANY, "0.0.0.0", "::")
 
@@ -23,15 +30,19 @@ STATES = {
 }
 
 
+def _default_port(known: Mapping[str, Any]) -> int:
+    return POP3S_PORT if (known["prot"], known["tls"]) == (POP3, IMPLICIT) else WELL_KNOWN_PORT
+
+
 @dataclass(frozen=True)
 class Backend(Thing):
-    """A storage server. `host` is a numeric address, or "" as long as none was given."""
+    """A storage server."""
 
-    host: str = parameter(Host(optional=True), "", "Host name or address of the backend; a name is resolved now, once.")
+    host: Server = parameter(
+        ServerHost(), Server(), "Host name or address of the backend; a name is resolved now, once."
+    )
     port: int = parameter(
-        Int(1, 65535),
-        lambda known: WELL_KNOWN_PORT[known["prot"]],
-        "TCP port. Default: the well-known one of prot, 110.",
+        Int(1, 65535), _default_port, "TCP port. Default: the well-known one, 110, or 995 for POP3 with tls implicit."
     )
     prot: str = parameter(
         Choice(POP3, XPOP, CXPOP), POP3, "Protocol: POP3, XPOP (pserv), or CXPOP (pserv, asked by pcheckd's UDP first)."
@@ -39,6 +50,48 @@ class Backend(Thing):
     state: str = parameter(
         Choice(*STATES), OFFLINE, "State: " + " ".join(f"{word}: {text}" for word, text in STATES.items())
     )
+    tls: str = parameter(
+        Choice(OFF, STARTTLS, IMPLICIT),
+        OFF,
+        "TLS towards the backend: off, starttls (POP3 only: the command STLS before the login), or implicit (from the "
+        "start). If it is not off, nothing of a login is ever sent in clear.",
+    )
+    verify: bool = parameter(
+        Bool(), True, "Whether the backend's certificate must come from a known CA and be for tlsname."
+    )
+    tlsname: str = parameter(
+        HostName(), "", "The name that the backend's certificate must have. Default: the host, as it was typed."
+    )
+    tlsca: Authorities = parameter(
+        CaFile(), Authorities(), 'File of the CA certificates to believe, PEM; read now. "": those of the system.'
+    )
+    pin: str = parameter(
+        Fingerprint(),
+        "",
+        "SHA-256 of the only certificate that the backend may have, beside what verify asks for, or instead of it.",
+    )
+    sendproxy: str = parameter(
+        Choice(OFF, *PROXY_VERSIONS),
+        OFF,
+        "Tell the backend the client's address by the PROXY protocol, version 1 or 2, before anything else. The "
+        "backend must expect it.",
+    )
+    xclient: bool = parameter(
+        Bool(),
+        False,
+        "Tell a Dovecot backend the client's address and the session id by XCLIENT, before the login (POP3 only). The "
+        "proxy must be in its login_trusted_networks.",
+    )
+
+    @property
+    def address(self) -> str:
+        """Numeric text, or "" as long as no host was given."""
+        return self.host.address
+
+    @property
+    def certified_name(self) -> str:
+        """The name, or address, that its certificate must have."""
+        return self.tlsname or self.host.name
 
 
 def leads_back(desk: Desk, vserv: "Thing", backend: Backend) -> bool:
@@ -47,20 +100,30 @@ def leads_back(desk: Desk, vserv: "Thing", backend: Backend) -> bool:
     Raises Wanted where it must be known whether an address is one of this host's.
     """
     iface, port, state = vserv.iface, vserv.port, vserv.state  # type: ignore[attr-defined]
-    if state == OFFLINE or port != backend.port or not backend.host:
+    if state == OFFLINE or port != backend.port or not backend.address:
         return False
-    return iface == backend.host or (iface in _EVERY_ADDRESS and desk.facts.local_address(backend.host))
+    return iface == backend.address or (iface in _EVERY_ADDRESS and desk.facts.local_address(backend.address))
 
 
 def _check(desk: Desk, config: Config, backend: Backend) -> str | None:
-    if backend.state == "online" and not backend.host:
+    _check_prot(backend)
+    if backend.state == "online" and not backend.address:
         raise Refused("it cannot go online without a host: say `host HOST` too")
     for vserv in config.things["vserv"].values():
         if leads_back(desk, vserv, backend):
             raise Refused(
-                f"{backend.host} port {backend.port} is our own vserv {vserv.id}: the proxy would call itself"
+                f"{backend.address} port {backend.port} is our own vserv {vserv.id}: the proxy would call itself"
             )
     return None
+
+
+def _check_prot(backend: Backend) -> None:
+    if backend.prot == POP3:
+        return
+    if backend.tls == STARTTLS:
+        raise Refused(f"tls: {backend.prot} has no command that starts TLS; allowed there: {OFF}, {IMPLICIT}")
+    if backend.xclient:
+        raise Refused(f"xclient: {backend.prot} has no XCLIENT, its request holds the session id already")
 
 
 def _check_gone(_desk: Desk, config: Config, ident: str) -> str | None:

@@ -1,7 +1,8 @@
-"""The connection to a backend until it is joined with the client: connect, and the login dialogue as the machine
-wants it.
+"""The connection to a backend until it is joined with the client: connect, PROXY header, TLS, and the login dialogue as
+the machine wants it.
 
-A backend that greets is waited for by its greeting alone: connecting needs no event of its own.
+A backend that greets, and is spoken to in clear, is waited for by its greeting alone: connecting needs no event of its
+own.
 """
 
 import errno
@@ -9,8 +10,9 @@ import os
 import socket
 from typing import Protocol
 
-from popular.net.channel import Channel
-from popular.proxy.backend import Backend
+from popular.net.channel import Channel, TlsChannel
+from popular.proxy.backend import IMPLICIT, Backend
+from popular.proxy.backend_tls import BackendTls, words_of
 from supervisor.eventloop import READ, WRITE, EventLoop
 from supervisor.sources import keep_alive
 
@@ -22,36 +24,52 @@ class Owner(Protocol):
     """Who wants to know how it goes."""
 
     def backend_connected(self) -> None:
-        """Called only if the backend does not greet."""
+        """Called only if the backend does not greet. TLS stands, if it comes first."""
+
+    def backend_tls_up(self) -> None:
+        """The answer to `start_tls`."""
 
     def backend_says(self, data: bytes) -> None: ...
 
-    def backend_broke(self, reason: str) -> None:
-        """The connection is closed already."""
+    def backend_broke(self, reason: str, word: str = "") -> None:
+        """The connection is closed already. `word` is for the counter, if it is known (backend_login.FAILURES)."""
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours, which must not reach the event loop."""
 
 
 class BackendLeg:
     """One connection. After `close` it is silent."""
 
-    __slots__ = ("_owner", "channel")
+    __slots__ = ("_greets", "_implicit", "_introduction", "_loop", "_owner", "_shaking_hands", "_tls", "channel")
 
-    def __init__(self, loop: EventLoop, backend: Backend, greets: bool, owner: Owner) -> None:
-        """Begins to connect; `greets`: the backend speaks first. Raises OSError if that fails at once."""
-        family = socket.AF_INET6 if ":" in backend.host else socket.AF_INET
+    def __init__(
+        self, loop: EventLoop, backend: Backend, greets: bool, owner: Owner, tls: BackendTls | None, introduction: bytes
+    ) -> None:
+        """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
+        `introduction`: what to send first of all, in clear (a PROXY header). Raises OSError if that fails at once.
+        """
+        family = socket.AF_INET6 if ":" in backend.address else socket.AF_INET
         # The plain type below socket.socket, without makefile and enums, saves 0.4 µs; to get the number of the error
         # that always comes (in progress) without its exception, as much again.
         connection = socket.SocketType(family, _KIND)
         try:
             keep_alive(connection)
-            number = connection.connect_ex((backend.host, backend.port))
+            number = connection.connect_ex((backend.address, backend.port))
             if number not in (0, errno.EINPROGRESS):
                 raise OSError(number, os.strerror(number))
         except OSError:
             connection.close()
             raise
+        self._loop = loop
         self._owner = owner
-        self.channel = Channel(loop, connection, self._ready)
-        self.channel.want(READ if greets else WRITE)
+        self._greets = greets
+        self._tls = tls
+        self._implicit = tls is not None and backend.tls == IMPLICIT
+        self._introduction = introduction
+        self._shaking_hands = False
+        self.channel: Channel = Channel(loop, connection, self._ready)
+        self.channel.want(READ if greets and not self._implicit and not introduction else WRITE)
 
     def send(self, data: bytes) -> None:
         """Sends a line of the login. On a connection that was just made, what does not fit at once never will."""
@@ -62,7 +80,9 @@ class BackendLeg:
             self._break(_words(error))
 
     def close(self) -> None:
-        """Lets go, without a word to the backend."""
+        """Lets go, without a word to the backend (but TLS is ended properly)."""
+        if self.channel.tls and not self._shaking_hands:
+            self.channel.end_sending()
         self.channel.close()
 
     def describe_silence(self) -> str:
@@ -71,25 +91,33 @@ class BackendLeg:
             self.channel.connection.getpeername()
         except OSError:
             return "no connection in time"
-        return "no answer in time"
+        return "no TLS handshake in time" if self._shaking_hands else "no answer in time"
 
-    def _break(self, reason: str) -> None:
+    def _break(self, reason: str, word: str = "") -> None:
         self.close()
-        self._owner.backend_broke(reason)
+        self._owner.backend_broke(reason, word)
 
     def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self._opened()
-            return
+        try:
+            if events & WRITE:
+                self._opened()
+            else:
+                self._read()
+        except Exception as error:
+            self._owner.fault(error)
+
+    def _read(self) -> None:
         try:
             data = self.channel.receive(_READ_SIZE)
         except OSError as error:
             self._break(_words(error))
             return
         if data:
+            self._introduction = b""
             self._owner.backend_says(data)
         elif data is not None:
-            self._break("it closed the connection")
+            # Behind a PROXY header, without a word: that is how one is refused.
+            self._break("it closed the connection", "proxy_header" if self._introduction else "")
 
     def _opened(self) -> None:
         """The backend that waits for us to speak first is connected, or is not to be had."""
@@ -102,7 +130,59 @@ class BackendLeg:
         except OSError:
             return  # an event of the connection that had this descriptor before, in the same waking
         self.channel.want(READ)
-        self._owner.backend_connected()
+        if self._introduction:
+            self.send(self._introduction)
+        if self.channel.fd < 0:
+            return
+        if self._implicit:
+            self.start_tls()
+        elif not self._greets:
+            self._owner.backend_connected()
+
+    # TLS
+
+    def start_tls(self) -> None:
+        """Begins the handshake; the answer is `backend_tls_up` (or what it would have been without TLS) or
+        `backend_broke`.
+        """
+        assert self._tls is not None
+        self.channel.want(0)
+        try:
+            self.channel = self._tls.begin(self._loop, self.channel.connection, self._shake_hands)
+        except OSError as error:
+            self._break(_words(error), "tls")
+            return
+        self._shaking_hands = True
+        self._shake_hands()
+
+    def _shake_hands(self, _events: int = 0) -> None:
+        try:
+            self._go_on_shaking_hands()
+        except Exception as error:
+            self._owner.fault(error)
+
+    def _go_on_shaking_hands(self) -> None:
+        assert isinstance(self.channel, TlsChannel)
+        assert self._tls is not None
+        try:
+            wanted = self.channel.handshake()
+        except OSError as error:
+            self._break(words_of(error, self._tls.name), "tls")
+            return
+        if wanted is not None:
+            self.channel.want(WRITE if wanted == "write" else READ)
+            return
+        self._shaking_hands = False
+        objection = self._tls.objection(self.channel)
+        if objection:
+            self._break(objection, "tls")
+            return
+        self.channel.hand_to(self._ready)
+        self.channel.want(READ)
+        if not self._implicit:
+            self._owner.backend_tls_up()
+        elif not self._greets:
+            self._owner.backend_connected()
 
 
 def _words(error: OSError) -> str:

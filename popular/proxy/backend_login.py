@@ -1,6 +1,7 @@
 """The login dialogue with a backend, as a machine: what it says goes in, what to say and how it ended come out.
 
-    POP3   greeting → USER → PASS → joined       XPOP, CXPOP   three lines → one reply → joined
+    POP3          greeting → (STLS → TLS →) (XCLIENT →) USER → PASS → joined
+    XPOP, CXPOP   three lines → one reply → joined
 
 What the backend sends behind its last reply already belongs to the client. A backend may be hostile: its lines are
 bounded, and nothing that could end a line ever goes into a name or password.
@@ -12,8 +13,9 @@ from typing import NamedTuple, TypeAlias
 from popular.protocol import xpop
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
 from popular.protocol.replies import code_of, is_ok
-from popular.proxy.actions import SendBackend
+from popular.proxy.actions import SendBackend, StartBackendTls
 
+STARTING_TLS = "starting TLS"
 _LINE_ENDS = re.compile(b"[\r\n\0]")
 
 
@@ -59,25 +61,65 @@ class Broken(NamedTuple):
     word: str
 
 
-Progress: TypeAlias = SendBackend | Joined | Rejected | Broken | None
+Progress: TypeAlias = SendBackend | StartBackendTls | Joined | Rejected | Broken | None
+
+FIRST_TTL = 7
+"""Proxies that a session may pass through, ourselves not counted; the next one refuses it at 0 (Dovecot)."""
+
+_STLS = SendBackend(b"STLS\r\n")
+_GREETING, _XCLIENT = "reading the greeting", "telling the client's address"
+WORDS = {
+    _GREETING: "greeting",
+    STARTING_TLS: "tls",
+    _XCLIENT: "xclient",
+    "sending the user name": "user",
+    "sending the password": "password",
+}
+"""The steps of a POP3 login in the words of FAILURES."""
+_UNFIT = re.compile(r"[^!-~]")
+
+
+def xclient(address: str, port: int, sid: str) -> bytes:
+    """The line by which Dovecot's pop3-login learns whose session this is. Its values know no quoting.
+
+    What could end a value or the line becomes an underscore.
+    """
+    values = {"ADDR": address, "PORT": str(port), "SESSION": sid, "TTL": str(FIRST_TTL)}
+    return " ".join(["XCLIENT", *(f"{name}={_UNFIT.sub('_', value)}" for name, value in values.items())]).encode()
 
 
 class Pop3Login:
-    """USER and PASS (RFC 1939 section 7)."""
+    """USER and PASS (RFC 1939 section 7), behind STLS (RFC 2595 section 4) and XCLIENT where they are wanted."""
 
-    __slots__ = ("_lines", "_say", "_step")
+    __slots__ = ("_first", "_lines", "_say", "_step", "_steps")
 
     greets = True
-    STEPS = ("reading the greeting", "sending the user name", "sending the password")
-    WORDS = ("greeting", "user", "password")
+    STEPS = (_GREETING, "sending the user name", "sending the password")
 
-    def __init__(self, user: bytes, password: bytes) -> None:
-        """Raises ValueError if either holds CR, LF or NUL."""
+    def __init__(self, user: bytes, password: bytes, stls: bool = False, xclient: bytes = b"") -> None:
+        """`stls`: say STLS first; `xclient`: then this line. Raises ValueError if a name or password holds CR, LF or
+        NUL.
+        """
         if _LINE_ENDS.search(user) or _LINE_ENDS.search(password):
             raise ValueError("a name or password with a line end in it")
-        self._say = (SendBackend(b"USER " + user + b"\r\n"), SendBackend(b"PASS " + password + b"\r\n"))
+        self._say: tuple[SendBackend, ...] = (
+            SendBackend(b"USER " + user + b"\r\n"),
+            SendBackend(b"PASS " + password + b"\r\n"),
+        )
+        self._steps: tuple[str, ...] = self.STEPS
         self._step = 0
+        self._first = 0
+        """The step at which it says USER."""
         self._lines = LineBuffer(LONGEST_REPLY)
+        if xclient:
+            self._begin_with(SendBackend(xclient + b"\r\n"), _XCLIENT)
+        if stls:
+            self._begin_with(_STLS, STARTING_TLS)
+
+    def _begin_with(self, say: SendBackend, step: str) -> None:
+        self._say = (say, *self._say)
+        self._steps = (_GREETING, step, *self._steps[1:])
+        self._first += 1
 
     def opening(self) -> bytes:
         """What to send at once: nothing, the backend greets."""
@@ -89,7 +131,7 @@ class Pop3Login:
         try:
             line = self._lines.next_line()
         except PeerFault:
-            return Broken(f"no proper reply while {self.STEPS[self._step]}", self.WORDS[self._step])
+            return Broken(f"no proper reply while {self._steps[self._step]}", WORDS[self._steps[self._step]])
         if line is None:
             return None
         if not is_ok(line):
@@ -98,15 +140,33 @@ class Pop3Login:
         if step == len(self._say):
             return Joined(line, self._lines.take_rest())
         if self._lines.held:
-            return Broken(f"more than one reply while {self.STEPS[step]}", self.WORDS[step])
+            return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
+        return StartBackendTls() if self._steps[step] is STARTING_TLS else self._say_next()
+
+    def tls_up(self) -> SendBackend:
+        """TLS, asked for by StartBackendTls, stands. Nothing that the backend said before is remembered."""
+        assert self._steps[self._step] is STARTING_TLS
+        assert not self._lines.held
+        return self._say_next()
+
+    def _say_next(self) -> SendBackend:
+        step = self._step
         self._step = step + 1
         return self._say[step]
 
     def _refused(self, line: bytes) -> Progress:
-        step, word = self.STEPS[self._step], self.WORDS[self._step]
+        step = self._steps[self._step]
         if not line.startswith(b"-ERR"):
-            return Broken(f"no proper reply while {step}", word)
-        return Rejected(line, code_of(line), step, self._step > 0, word)
+            return Broken(f"no proper reply while {step}", WORDS[step])
+        if step in _REFUSALS:
+            return Broken(f"{_REFUSALS[step]}: {line.decode('utf-8', 'replace')}", WORDS[step])
+        return Rejected(line, code_of(line), step, self._step > self._first, WORDS[step])
+
+
+_REFUSALS = {
+    STARTING_TLS: "it offers no STLS",
+    _XCLIENT: "it takes no XCLIENT (is the proxy in its login_trusted_networks?)",
+}
 
 
 class XpopLogin:

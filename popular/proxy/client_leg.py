@@ -5,11 +5,12 @@ stays bounded, however much the client sends. TLS begins here too.
 """
 
 import socket
-import ssl
 from typing import Protocol
 
-from popular.net.channel import Channel, TlsChannel
+from popular.net.channel import Channel
+from popular.net.handshake import Agreed, Failure, Handshake
 from popular.proxy.story import debug_dialogue
+from popular.tls.contexts import Terms
 from supervisor.eventloop import READ, WRITE
 from supervisor.workshop import Workshop
 
@@ -29,11 +30,14 @@ class Owner(Protocol):
     def listens(self) -> bool:
         """Whether the client is to be read at the moment."""
 
-    def tls_up(self) -> None: ...
+    def tls_up(self, agreed: Agreed) -> None: ...
 
-    def tls_failed(self, error: OSError) -> None: ...
+    def tls_failed(self, failure: Failure) -> None: ...
 
     def end(self, ending: str) -> None: ...
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours, which must not reach the event loop."""
 
 
 class ClientLeg:
@@ -109,21 +113,25 @@ class ClientLeg:
     def close(self, ending: str) -> None:
         """Closes and lets go of the owner, so that a session that is over is free without the collector.
 
-        After QUIT nothing can be on the way from the client that would harm the last reply.
+        After QUIT nothing can be on the way from the client that would harm the last reply; but TLS says goodbye.
         """
         del self._owner
-        if ending == "quit":
+        if ending == "quit" and not self.channel.tls:
             self.channel.close()
         else:
             self.channel.close_kindly()
 
     def _ready(self, events: int) -> None:
-        if events & WRITE:
-            self._takes_more()
-        elif not self.done:
-            self._read()
-            if self.channel.tls:
-                self._read_pending()
+        owner = self._owner
+        try:
+            if events & WRITE:
+                self._takes_more()
+            elif not self.done:
+                self._read()
+                if self.channel.tls:
+                    self._read_pending()
+        except Exception as error:
+            owner.fault(error)
 
     def _read(self) -> None:
         try:
@@ -167,30 +175,21 @@ class ClientLeg:
 
     # TLS
 
-    def start_tls(self, context: ssl.SSLContext) -> None:
+    def start_tls(self, terms: Terms) -> None:
         """Begins the handshake; the answer is `tls_up` or `tls_failed`."""
-        self.channel.want(0)
         self.paused = False
-        try:
-            if self._waiting:
-                raise OSError("the client did not take the reply to STLS")
-            self.channel = TlsChannel(self._shop.loop, self.channel.connection, context, self._shake_hands)
-        except OSError as error:
-            self._owner.tls_failed(error)
+        if self._waiting:
+            self._owner.tls_failed(Failure("other", "the client did not take the reply to STLS"))
             return
-        self.channel.want(READ)
+        Handshake(self._shop.loop, self, terms)
 
-    def _shake_hands(self, _events: int) -> None:
-        assert isinstance(self.channel, TlsChannel)
-        try:
-            wanted = self.channel.handshake()
-        except OSError as error:
-            self._owner.tls_failed(error)
-            return
-        if wanted is not None:
-            self.channel.want(WRITE if wanted == "write" else READ)
-            return
+    def hands_shaken(self, agreed: Agreed) -> None:
+        """See handshake.Leg."""
         self.channel.hand_to(self._ready)
         self.channel.want(READ)
-        self._owner.tls_up()
+        self._owner.tls_up(agreed)
         self._read_pending()
+
+    def hands_refused(self, failure: Failure) -> None:
+        """See handshake.Leg."""
+        self._owner.tls_failed(failure)

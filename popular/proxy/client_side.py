@@ -13,7 +13,17 @@ from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.transaction import Transaction
 from popular.proxy import actions
 from popular.proxy.actions import Action
-from popular.proxy.phases import ASKING, ENDED, GREETED, LISTENING, NAMED, SIMULATING, STARTING_TLS, Phase
+from popular.proxy.phases import (
+    ASKING,
+    AWAITING_HEADER,
+    ENDED,
+    GREETED,
+    LISTENING,
+    NAMED,
+    SIMULATING,
+    STARTING_TLS,
+    Phase,
+)
 from popular.proxy.rules import Rules
 from popular.proxy.vserv import POP3S
 
@@ -30,9 +40,11 @@ class ClientSide:
     """One session, as far as its client goes."""
 
     __slots__ = (
+        "_certificate_name",
         "_eof",
         "_errors",
         "_peer_ip",
+        "_peer_port",
         "_rules",
         "_secret",
         "_sid",
@@ -44,11 +56,13 @@ class ClientSide:
         "user",
     )
 
-    def __init__(self, rules: Rules, peer_ip: str, sid: str, tls: bool) -> None:
+    def __init__(self, rules: Rules, peer_ip: str, peer_port: int, sid: str, tls: bool) -> None:
         self._rules = rules
         self._peer_ip = peer_ip
+        self._peer_port = peer_port
         self._sid = sid
         self._tls = tls
+        self._certificate_name = ""
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
         self._errors = 0
@@ -61,6 +75,27 @@ class ClientSide:
 
     def begin(self) -> list[Action]:
         """The connection is there (and TLS, if it comes first)."""
+        trusted = self._rules.trusted
+        if trusted is None:
+            return self._greet()
+        self.phase = AWAITING_HEADER
+        if self._peer_ip not in trusted:
+            return self.header_failed("it is not in trusted")
+        return [actions.AwaitHeader()]
+
+    def introduced(self, peer_ip: str, peer_port: int) -> list[Action]:
+        """The PROXY header has come: this is who the client is."""
+        self._peer_ip = peer_ip
+        self._peer_port = peer_port
+        self.phase = GREETED
+        return self._greet()
+
+    def header_failed(self, reason: str) -> list[Action]:
+        """Whoever is there must not be, or says no proper PROXY header: not a word to him."""
+        note = actions.Note(messages.BAD_HEADER, {"peer": self._peer_ip, "vserv": self._rules.vserv, "reason": reason})
+        return [note, self._end("proxy_header")]
+
+    def _greet(self) -> list[Action]:
         if self._rules.protocol == POP3S and not self._tls:
             self.phase = STARTING_TLS
             return [actions.StartTls()]
@@ -173,7 +208,10 @@ class ClientSide:
         self.phase = ASKING
         rules = self._rules
         protocol = rules.protocol
-        return [actions.Ask(Question(self._peer_ip, protocol, self.namespace, self.user, self._secret, rules.vserv))]
+        question = Question(
+            self._peer_ip, protocol, self.namespace, self.user, self._secret, rules.vserv, self._certificate_name
+        )
+        return [actions.Ask(question)]
 
     def _stls(self) -> list[Action]:
         if self._tls:
@@ -186,14 +224,18 @@ class ClientSide:
         self.phase = STARTING_TLS
         return [actions.Send(replies.ok("begin TLS")), actions.StartTls()]
 
-    def tls_up(self) -> list[Action]:
-        """TLS stands. All that was learned before is forgotten (RFC 2595 section 4)."""
+    def tls_up(self, certificate_name: str = "") -> list[Action]:
+        """TLS stands. All that was learned before is forgotten (RFC 2595 section 4).
+
+        `certificate_name` belongs to the connection, and is known from now on: a login is wanted all the same.
+        """
         if len(self.lines):
             return [self._end("plaintext_after_stls")]
         self._tls = True
+        self._certificate_name = certificate_name
         self.user = self.namespace = ""
         self.phase = GREETED
-        return self.begin() if self._rules.protocol == POP3S else []
+        return self._greet() if self._rules.protocol == POP3S else []
 
     def _simulate(self) -> list[Action]:
         """The client goes on with us, in a mailbox without mail."""

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from popular.proxy.certificates import material_of
+from popular.tls.certificate import Certificate
 from supervisor.config import Config
 
 _VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
@@ -9,7 +11,7 @@ _VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
 
 def describe(config: Config) -> dict[str, Any]:
     """See supervisor.program.Program."""
-    things = config.things
+    things, material = config.things, material_of(config)
     return {
         "generation": config.generation,
         "variables": {name: config.variables[name] for name in _VARIABLES},
@@ -18,7 +20,7 @@ def describe(config: Config) -> dict[str, Any]:
         ],
         "backends": [_chosen(backend, "id", "state", "host", "port", "prot") for backend in things["backend"].values()],
         "modules": [_chosen(module, "id", "mod") for module in things["pdm"].values()],
-        "certificates": [_certificate(one) for one in things.get("tls", {}).values()],
+        "certificates": [_certificate(name, one) for name, one in material.certificates.items()] if material else [],
     }
 
 
@@ -26,9 +28,9 @@ def _chosen(thing: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in names}
 
 
-def _certificate(certificate: Any) -> dict[str, Any]:
+def _certificate(name: str, certificate: Certificate) -> dict[str, Any]:
     return {
-        "name": certificate.name,
+        "name": name,
         "names": list(certificate.names),
         "key_type": certificate.key_type,
         "not_after": certificate.not_after,

@@ -17,8 +17,8 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
 from popular.proxy import actions
 from popular.proxy.actions import Action
-from popular.proxy.backend import Backend
-from popular.proxy.backend_login import BackendLogin, Broken, Joined, Pop3Login, Progress, Rejected, XpopLogin
+from popular.proxy.backend import POP3, STARTTLS, Backend
+from popular.proxy.backend_login import BackendLogin, Broken, Joined, Pop3Login, Progress, Rejected, XpopLogin, xclient
 from popular.proxy.client_side import LOGGED_IN, ClientSide, in_one_piece
 from popular.proxy.phases import ASKING, CHECKING, CONNECTING, GREETED, LOGGING_IN, RELAYING
 from popular.proxy.rules import Rules
@@ -49,8 +49,8 @@ class Machine(ClientSide):
 
     __slots__ = ("_failures", "_login", "_route", "backend", "target")
 
-    def __init__(self, rules: Rules, peer_ip: str, sid: str, tls: bool = False) -> None:
-        super().__init__(rules, peer_ip, sid, tls)
+    def __init__(self, rules: Rules, peer_ip: str, peer_port: int, sid: str, tls: bool = False) -> None:
+        super().__init__(rules, peer_ip, peer_port, sid, tls)
         self._failures = 0
         self._route: Route | None = None
         self._login: BackendLogin | None = None
@@ -120,7 +120,7 @@ class Machine(ClientSide):
         if backend.state == "fake":
             return self._simulate()
         self._route = route
-        if backend.prot == "POP3" or fallback:
+        if backend.prot == POP3 or fallback:
             return self._log_in(route, backend)
         return self._open_mailbox(route, backend)
 
@@ -128,7 +128,12 @@ class Machine(ClientSide):
         assert self._secret is not None
         secret = route.secret or self._secret
         try:
-            self._login = Pop3Login(self.target.encode(), secret.reveal())
+            self._login = Pop3Login(
+                self.target.encode(),
+                secret.reveal(),
+                stls=backend.tls == STARTTLS,
+                xclient=xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b"",
+            )
         except ValueError:
             return self._wrong_login("password")
         return self._connect(backend)
@@ -179,7 +184,12 @@ class Machine(ClientSide):
             return self._rejected(progress)
         if isinstance(progress, Broken):
             return self.backend_failed(progress.reason, progress.word)
-        return []
+        return [] if progress is None else [progress]
+
+    def backend_tls_up(self) -> list[Action]:
+        """TLS with the backend stands, after StartBackendTls."""
+        assert isinstance(self._login, Pop3Login)
+        return [self._login.tls_up()]
 
     def _join(self, reply: bytes, rest: bytes) -> list[Action]:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""

@@ -16,9 +16,11 @@ class Phase(Phrased):
     SIMULATING = 8, "showing an empty mailbox"
     RELAYING = 9, "passing mail on"
     ENDED = 10, "ending"
+    AWAITING_HEADER = 11, "waiting for the PROXY header"
 
 
-GREETED, NAMED, STARTING_TLS, ASKING, CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING, ENDED = Phase
+GREETED, NAMED, STARTING_TLS, ASKING, CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING, ENDED, *_ = Phase
+AWAITING_HEADER = Phase.AWAITING_HEADER
 # Names of the module, because a member of an enum is ten times as far away, and a session asks for two dozen.
 
 STATES = ("free", *(phase.phrase for phase in Phase))

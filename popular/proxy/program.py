@@ -4,6 +4,8 @@ import socket
 
 from metrics.exporter import export
 from popular.messages import POPULAR_MESSAGES
+from popular.net.handshake import FAILURES as TLS_FAILURES
+from popular.proxy import certificates
 from popular.proxy.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.description import describe
 from popular.proxy.endings import ENDINGS, LOGIN_FAILURES
@@ -47,6 +49,9 @@ COUNTERS = (
     Counter("module_failures", "Questions that a module could not answer.", by="pdm"),
     Counter("backend_logins", "Logins that a backend accepted.", by="backend"),
     Counter("backend_failures", "Attempts at a backend that failed, by step.", BACKEND_FAILURES, by="backend"),
+    Counter("tls_handshakes", "TLS handshakes with clients, by version.", ("TLSv1.2", "TLSv1.3")),
+    Counter("tls_resumptions", "Those of them that resumed an earlier TLS session."),
+    Counter("tls_failures", "TLS handshakes with clients that failed, by reason.", TLS_FAILURES),
     Counter("received_bytes", "Octets received, by leg.", LEGS),
     Counter("sent_bytes", "Octets sent, by leg.", LEGS),
 )
@@ -117,6 +122,8 @@ PROGRAM = Program(
     exporter=export,
     exporter_address="127.0.0.1:9110",
     histograms=HISTOGRAMS,
+    complete=certificates.complete,
+    routines=(certificates.ROUTINE,),
     limits=LIMITS,
 )
 

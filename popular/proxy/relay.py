@@ -20,11 +20,14 @@ _ROUNDS = 16
 """Pieces of one mail that are moved before other sessions get their turn."""
 
 _MOMENT_SECONDS = 1.0
+LINGER_SECONDS = 5.0
+"""A backend in TLS that has said nothing for so long has no more answers for a client that has gone."""
 
 Over = Callable[[str], None]
+Fault = Callable[[Exception], None]
 
 
-def _nobody(_ending: str) -> None:
+def _nobody(_ending: object) -> None:
     """Hears of the end of a relay that is closed."""
 
 
@@ -36,6 +39,7 @@ class Relay:
         "_client",
         "_client_done",
         "_clock",
+        "_fault",
         "_for_backend",
         "_for_client",
         "_over",
@@ -52,15 +56,25 @@ class Relay:
     )
 
     def __init__(
-        self, client: Channel, backend: Channel, pipes: Pipes, clock: Clock, over: Over, client_done: bool
+        self,
+        client: Channel,
+        backend: Channel,
+        pipes: Pipes,
+        clock: Clock,
+        over: Over,
+        fault: Fault,
+        client_done: bool,
     ) -> None:
-        """`over(ending)` is called once, unless `close` comes first. `client_done`: the client sends nothing more."""
+        """`over(ending)` is called once, unless `close` comes first; `fault(error)` for an error of ours, which must
+        not reach the event loop. `client_done`: the client sends nothing more.
+        """
         self._client = client
         self._backend = backend
         self._plain = not (client.tls or backend.tls)
         self._pipes = pipes
         self._clock = clock
         self._over = over
+        self._fault = fault
         self._over_already = False
         self._client_done = client_done
         self._for_client = b""
@@ -84,6 +98,7 @@ class Relay:
             self._tell_end_of_client()
         self._balance()
         self._read_pending_client()
+        self._read_pending_backend()
 
     @property
     def busy(self) -> bool:
@@ -95,7 +110,7 @@ class Relay:
         """Gives the pipe back, and lets go of the session; the channels are the session's."""
         self._over_already = True
         self._reads_client = self._reads_backend = False
-        self._over = _nobody
+        self._over = self._fault = _nobody
         if self._transfer is not None:
             self._transfer.close()
             self._transfer = None
@@ -119,15 +134,19 @@ class Relay:
     # Client → backend
 
     def _on_client(self, events: int) -> None:
-        if events != READ:
-            if events & WRITE:
-                self._client_takes_more()
-            if not events & ~WRITE:
-                return
-        if self._reads_client:
-            self._read_client()
-            if not self._plain:
-                self._read_pending_client()
+        fault = self._fault
+        try:
+            if events != READ:
+                if events & WRITE:
+                    self._client_takes_more()
+                if not events & ~WRITE:
+                    return
+            if self._reads_client:
+                self._read_client()
+                if not self._plain:
+                    self._read_pending_client()
+        except Exception as error:
+            fault(error)
 
     def _read_pending_client(self) -> None:
         """What TLS has in hand makes no event."""
@@ -175,30 +194,45 @@ class Relay:
             self._read_pending_client()
 
     def _tell_end_of_client(self) -> None:
-        """The client sends nothing more; the backend hears of it and may still answer.
+        """The client sends nothing more; the backend hears of it and may still answer, unless it `lingers`.
 
         QUIT is never said for the client: deletions are the client's to commit.
         """
+        if self._backend.tls:
+            return
         try:
             self._backend.end_sending()
         except OSError:
             pass
 
+    @property
+    def lingers(self) -> bool:
+        """The client sends nothing more, and the backend goes on in TLS until it has been quiet for LINGER_SECONDS.
+
+        TLS has no half that could be closed alone (Python's `unwrap` would lose what comes at that moment), so such a
+        backend is not told. Behind QUIT it closes by itself, and takes the time it wants.
+        """
+        return self._client_done and self._backend.tls and not self.watch.quit
+
     # Backend → client
 
     def _on_backend(self, events: int) -> None:
-        if events != READ:
-            if events & WRITE:
-                self._backend_takes_more()
-            if not events & ~WRITE:
-                return
-        if self._reads_backend:
-            self._read_backend()
-            if self.watch.quit and self._reads_backend:
-                # It closes behind its answer to QUIT; to see that at once saves being woken for it.
+        fault = self._fault
+        try:
+            if events != READ:
+                if events & WRITE:
+                    self._backend_takes_more()
+                if not events & ~WRITE:
+                    return
+            if self._reads_backend:
                 self._read_backend()
-            if not self._plain:
-                self._read_pending_backend()
+                if self.watch.quit and self._reads_backend:
+                    # It closes behind its answer to QUIT; to see that at once saves being woken for it.
+                    self._read_backend()
+                if not self._plain:
+                    self._read_pending_backend()
+        except Exception as error:
+            fault(error)
 
     def _read_pending_backend(self) -> None:
         while self._reads_backend and self._backend.pending:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from popular.proxy.backend import Backend
+from popular.proxy.kinds import Networks
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +25,5 @@ class Rules:
     backends: Mapping[str, Backend]
     fallback: str
     softfail: bool
+    trusted: Networks | None
+    """Whose PROXY header is believed; None where none is expected."""

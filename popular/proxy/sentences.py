@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from popular.proxy import capabilities, modules
+from popular.proxy import capabilities, certificates, modules
 from popular.proxy.backend import BACKEND
 from popular.proxy.vserv import VSERV
 from supervisor.config import Config
@@ -15,7 +15,7 @@ from supervisor.control.sentences import common_sentences
 
 PRNG_CHAPTER = "Runtime configuration: the prng command"
 
-SORTS = ("prng", "capa", "backend", "pdm", "vserv")
+SORTS = ("prng", "capa", "backend", "pdm", "vserv", certificates.SORT)
 """The sorts of things in a config, in the order in which an rc file makes them."""
 
 LIMITS = {"vserv": 32, "backend": 32}
@@ -71,5 +71,6 @@ SENTENCES: Sequence[Sentence] = (
     *things.sentences_of(BACKEND),
     *modules.pdm_sentences(),
     *capabilities.capa_sentences(),
+    *certificates.tls_sentences(),
     prng_sentence(),
 )

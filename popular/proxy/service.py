@@ -8,9 +8,9 @@ import asyncio
 import functools
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from popular import messages
@@ -20,16 +20,18 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
+from popular.proxy import backend_tls
+from popular.proxy.certificates import material_of, users
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
 from popular.proxy.session import BACKEND_SECONDS, Session
-from popular.proxy.vserv import POP3S, Vserv
+from popular.proxy.vserv import Vserv
+from popular.tls import choice
+from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, Terms
+from popular.tls.directory import DEFAULT, Material
 from supervisor.config import Config
 from supervisor.control.language import Refused
 from supervisor.workshop import Workshop
-
-CERTIFICATE = "default.pem"
-KEY = "default.key"
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
@@ -52,6 +54,8 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
+    _backend_contexts: Contexts
+
     def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
         """Raises Refused with a text for people."""
         variables = config.variables
@@ -70,7 +74,10 @@ class ProxyService:
         self.ledger = shop.open_ledger(config.places)
         self.started = {ident: self.ledger.cell("sessions_started", None, ident) for ident in vservs}
         """The cells that count the sessions of each virtual server."""
-        self.contexts = _tls_contexts(vservs.values(), variables["tlsdir"])
+        self.contexts: Contexts = Contexts(variables["tlsciphers"], before and before.contexts)
+        self.tls = _terms(config, self.contexts)
+        had: backend_tls.Contexts = before.backend_contexts if before is not None else {}
+        self.backend_tls, self.backend_contexts = backend_tls.backends_in_tls(config, had)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
         self._retired = False
@@ -157,7 +164,7 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
     offers_stls = vserv.starttls != "off"
-    clear = capabilities.before_login(lines, stls=offers_stls, user=vserv.starttls != "force")
+    clear = capabilities.before_login(lines, stls=offers_stls, login=vserv.starttls != "force")
     return Rules(
         vserv=vserv.id,
         state=vserv.state,
@@ -168,32 +175,40 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
         greeting=replies.ok(vserv.bannerok),
         refusal=replies.err(vserv.bannererr),
         capa_clear=clear,
-        capa_tls=capabilities.before_login(lines, stls=False, user=True),
+        capa_tls=capabilities.before_login(lines, stls=False, login=True),
         capa_after=capabilities.after_login(lines),
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],
+        trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
     )
 
 
-def _tls_contexts(vservs: Any, directory: str) -> dict[str, ssl.SSLContext]:
-    """A context for each virtual server that speaks TLS."""
-    wanted = [
-        vserv for vserv in vservs if vserv.state != "offline" and (vserv.prot == POP3S or vserv.starttls != "off")
-    ]
-    if not wanted:
+def _terms(config: Config, contexts: Contexts) -> dict[str, Terms]:
+    """For each virtual server that needs TLS. Raises Refused if OpenSSL cannot be brought to it."""
+    vservs = users(config)
+    if not vservs:
         return {}
-    context = _load_context(Path(directory))
-    return {vserv.id: context for vserv in wanted}
-
-
-def _load_context(directory: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    certificate, key = directory / CERTIFICATE, directory / KEY
+    material = material_of(config)
+    assert material is not None, "Program.complete sees to it"
     try:
-        context.load_cert_chain(certificate, key if key.exists() else None)
-    except (OSError, ssl.SSLError) as error:
-        raise Refused(f"TLS needs a certificate in {certificate} (with {KEY} or the key inside): {error}") from None
-    return context
+        return {vserv.id: _terms_of(vserv, material, contexts, config.variables) for vserv in vservs}
+    except OSError as error:
+        raise Refused(f"TLS: {error.strerror or error}") from None
+    finally:
+        contexts.complete()
+
+
+def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: Mapping[str, Any]) -> Terms:
+    now = time.time()
+    certificates = material.certificates
+    asks = ASKING[vserv.clientcert]
+    clients = Clients(asks, vserv.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
+    if vserv.tls:
+        otherwise, named = contexts.get((certificates[vserv.tls],), clients), {}
+    else:
+        answer = choice.beside(certificates[DEFAULT], certificates.values(), now)
+        otherwise = contexts.get(answer, clients)
+        table = choice.by_name(certificates.values(), now)
+        named = {name: contexts.get(answer, clients) for name, answer in table.items()}
+    return Terms(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)

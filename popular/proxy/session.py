@@ -5,7 +5,6 @@ they are joined, `relay.py` works both. Whatever goes wrong in here costs this o
 ours; the worker goes on.
 """
 
-import functools
 import socket
 import time
 from collections.abc import Callable
@@ -13,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from popular import messages
 from popular.net.deadlines import Deadlines
+from popular.net.handshake import Agreed, Failure
 from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.protocol.mailcheck import Mail
+from popular.protocol.proxyheader import Endpoint, Header
 from popular.proxy import actions
+from popular.proxy.backend import OFF
 from popular.proxy.backend_leg import BackendLeg
 from popular.proxy.client_leg import ClientLeg
+from popular.proxy.header_reader import HeaderReader, introduction, local_end
 from popular.proxy.machine import Machine
 from popular.proxy.mailcheck import MailQuestion
-from popular.proxy.phases import ENDED, RELAYING, STARTING_TLS, Phase
-from popular.proxy.relay import Relay
+from popular.proxy.phases import AWAITING_HEADER, ENDED, GREETED, RELAYING, STARTING_TLS, Phase
+from popular.proxy.relay import LINGER_SECONDS, Relay
 from popular.proxy.rules import Rules
-from popular.proxy.story import NOTHING_MOVED, count_moved, place_of, tell
+from popular.proxy.story import NOTHING_MOVED, count_moved, place_of, tell, tell_handshake, tell_tls_failure
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
 
@@ -34,13 +37,16 @@ if TYPE_CHECKING:
 MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
 MODULE_SECONDS = 30.0
+HANDSHAKE_SECONDS = 30.0
 BACKEND_SECONDS = 20.0
-"""For the connect and the login together; a backend that does not greet has them for each."""
+"""For the connect, TLS and the login together; a backend that does not greet has them for the login once more."""
+HEADER_SECONDS = 5.0
+"""For the PROXY header: it is sent with the connection, by a machine that is near."""
 CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
 _EXPIRED = {"auth": "auth_timeout", "session": "session_timeout"}
-_SILENT_PHASES = (STARTING_TLS, RELAYING, ENDED)
+_SILENT_PHASES = (STARTING_TLS, RELAYING, ENDED, AWAITING_HEADER)
 """In these the client is not read here. (A tuple, not a set: the hash of an enum is computed in Python.)"""
 
 
@@ -54,6 +60,8 @@ class Session(Deadlines):
         "_client",
         "_connecting",
         "_counted",
+        "_header",
+        "_header_reader",
         "_relay",
         "_service",
         "_shop",
@@ -67,6 +75,8 @@ class Session(Deadlines):
         "sid",
         "started",
         "started_wall",
+        "tls",
+        "via",
     )
 
     def __init__(
@@ -81,8 +91,11 @@ class Session(Deadlines):
         self._token = token
         self.rules = rules
         self.peer = peer
+        """Who the client is: by the PROXY header, if there is one."""
+        self.via = ""
+        """Who brought the PROXY header."""
         self.sid = shop.session_id(service.sidprefix)
-        self.machine = Machine(rules, peer[0], self.sid)
+        self.machine = Machine(rules, peer[0], peer[1], self.sid)
         self._client = ClientLeg(shop, connection, self)
         self._backend: BackendLeg | None = None
         self._relay: Relay | None = None
@@ -91,8 +104,11 @@ class Session(Deadlines):
         """When the step began whose time is taken: TLS, mail check, connect, or backend login."""
         self._connecting = False
         self._counted = NOTHING_MOVED
+        self._header_reader: HeaderReader | None = None
+        self._header: Header | None = None
         self._shown = ENDED
         self._shown_at = 0.0
+        self.tls: Agreed | None = None
         self.over = False
 
     def begin(self) -> None:
@@ -101,7 +117,10 @@ class Session(Deadlines):
         self._show(self.machine.phase)
         self.look_at(self.started + self._service.first_look)
         self._do(self.machine.begin)
-        if not self.over and self.machine.phase is Phase.GREETED:  # not while TLS is being set up
+        self._mind_if_greeted()
+
+    def _mind_if_greeted(self) -> None:
+        if not self.over and self.machine.phase is GREETED:  # not while TLS is being set up
             self._client.mind()
 
     # Actions
@@ -113,21 +132,44 @@ class Session(Deadlines):
         """
         try:
             # (`step(*facts)` would leave the interpreter's loop and enter it anew, at each step.)
-            for action in step(facts[0]) if facts else step():
+            for action in step(*facts) if len(facts) > 1 else step(facts[0]) if facts else step():
                 if self.over:
                     return
                 _DEEDS[type(action)](self, action)
             if not self.over and self._client.paused:
                 self._client.resume()
         except Exception as error:
-            self._bug(error)
+            self.fault(error)
 
-    def _bug(self, error: Exception) -> None:
+    def fault(self, error: Exception) -> None:
+        """An error of ours, in the session or in one of its connections. See client_leg.Owner, backend_leg.Owner."""
         self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
         self.end("internal_error")
 
     def _send(self, action: actions.Send) -> None:
         self._client.send(action.data)
+
+    # The PROXY header
+
+    def _await_header(self, _action: actions.AwaitHeader) -> None:
+        self.expect_within(HEADER_SECONDS)
+        self._header_reader = HeaderReader(self._shop.loop, self._client.channel.connection, self)
+
+    def introduced(self, header: Header) -> None:
+        """See header_reader.Owner."""
+        self._header_reader = None
+        self.expect_nothing()
+        self._header = header
+        self.via = self.peer[0]
+        if header.source is not None:
+            self.peer = header.source
+        self._do(self.machine.introduced, self.peer[0], self.peer[1])
+        self._mind_if_greeted()
+
+    def header_failed(self, reason: str) -> None:
+        """See header_reader.Owner."""
+        self._header_reader = None
+        self._do(self.machine.header_failed, reason)
 
     # The modules, and the mail check
 
@@ -157,7 +199,9 @@ class Session(Deadlines):
         self.expect_within(service.checktimeout)
         self._began = time.monotonic()
         try:
-            self._check = MailQuestion(self._shop.loop, backend.host, service.checkport, action.mailbox, self._checked)
+            self._check = MailQuestion(
+                self._shop.loop, backend.address, service.checkport, action.mailbox, self._checked
+            )
         except OSError as error:
             self._checked(None, error.strerror or type(error).__name__)
 
@@ -175,10 +219,19 @@ class Session(Deadlines):
         self.expect_within(BACKEND_SECONDS)
         self._began = time.monotonic()
         self._connecting = True
+        backend = action.backend
+        first = b"" if backend.sendproxy == OFF else introduction(backend.sendproxy, self.peer, self._local())
+        tls = self._service.backend_tls.get(backend.id)
         try:
-            self._backend = BackendLeg(self._shop.loop, action.backend, action.greets, self)
+            self._backend = BackendLeg(self._shop.loop, backend, action.greets, self, tls, first)
         except OSError as error:
             self.backend_broke(error.strerror or type(error).__name__)
+
+    def _local(self) -> Endpoint | None:
+        """Where the client was accepted: by us, or by whoever brought its PROXY header."""
+        if self._header is not None and self._header.destination is not None:
+            return self._header.destination
+        return local_end(self._client.channel.connection)
 
     def backend_connected(self) -> None:
         """See backend_leg.Owner."""
@@ -203,11 +256,19 @@ class Session(Deadlines):
         """See backend_leg.Owner. `word` is for the counter, see Machine.backend_failed."""
         self._backend = None
         self.expect_nothing()
-        self._do(functools.partial(self.machine.backend_failed, reason, word))
+        self._do(self.machine.backend_failed, reason, word)
 
     def _send_backend(self, action: actions.SendBackend) -> None:
         assert self._backend is not None
         self._backend.send(action.data)
+
+    def _start_backend_tls(self, _action: actions.StartBackendTls) -> None:
+        assert self._backend is not None
+        self._backend.start_tls()
+
+    def backend_tls_up(self) -> None:
+        """See backend_leg.Owner."""
+        self._do(self.machine.backend_tls_up)
 
     def _leave_backend(self, _action: object = None) -> None:
         self.expect_nothing()
@@ -228,7 +289,13 @@ class Session(Deadlines):
         ledger.count("backend_logins", None, ident)
         ledger.observe("backend_login_duration", time.monotonic() - self._began, ident)
         self._relay = Relay(
-            client.channel, backend.channel, self._service.pipes, self._shop.clock, self._relay_over, client.done
+            client.channel,
+            backend.channel,
+            self._service.pipes,
+            self._shop.clock,
+            self._relay_over,
+            self.fault,
+            client.done,
         )
         self._relay.begin(client.hand_over() + action.to_client, action.to_backend)
 
@@ -272,18 +339,21 @@ class Session(Deadlines):
         return machine.phase not in _SILENT_PHASES and len(machine.lines.held) <= MOST_HELD
 
     def _start_tls(self, _action: actions.StartTls) -> None:
+        self.expect_within(HANDSHAKE_SECONDS)
         self._began = time.monotonic()
-        self._client.start_tls(self._service.contexts[self.rules.vserv])
+        self._client.start_tls(self._service.tls[self.rules.vserv])
 
-    def tls_up(self) -> None:
+    def tls_up(self, agreed: Agreed) -> None:
         """See client_leg.Owner."""
+        self.expect_nothing()
+        self.tls = agreed
         self._service.ledger.observe("tls_handshake_duration", time.monotonic() - self._began)
-        self._do(self.machine.tls_up)
+        tell_handshake(self._shop, self.sid, agreed)
+        self._do(self.machine.tls_up, agreed.certificate_name)
 
-    def tls_failed(self, error: OSError) -> None:
+    def tls_failed(self, failure: Failure) -> None:
         """See client_leg.Owner."""
-        reason = getattr(error, "reason", None) or error.strerror or str(error) or type(error).__name__
-        self._shop.log(messages.TLS_FAILED, self.sid, client=self.peer[0], reason=reason)
+        tell_tls_failure(self._shop, self, failure)
         self.end("tls_failed")
 
     # Time
@@ -292,7 +362,7 @@ class Session(Deadlines):
         """See Deadlines."""
         relay = self._relay
         if relay is not None:
-            return relay.active + self._service.proxytimeout
+            return relay.active + (LINGER_SECONDS if relay.lingers else self._service.proxytimeout)
         return self._client.heard + self._service.idletimeout
 
     def expired(self, what: str) -> None:
@@ -303,13 +373,24 @@ class Session(Deadlines):
         if what == "step":
             self._step_expired()
         elif what == "idle":
-            self.end("idle_timeout" if self._relay is None else "proxy_timeout")
+            self._idle_for_too_long()
         else:
             self.end(_EXPIRED[what])
+
+    def _idle_for_too_long(self) -> None:
+        if self._relay is None:
+            self.end("idle_timeout")
+        else:
+            self.end("client_closed" if self._relay.lingers else "proxy_timeout")
 
     def _step_expired(self) -> None:
         if self._client.last_ending:
             self.end(self._client.last_ending)
+        elif self.machine.phase is STARTING_TLS:
+            self.tls_failed(Failure("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s"))
+        elif self._header_reader is not None:
+            self._header_reader.close()
+            self.header_failed(f"no header within {HEADER_SECONDS:g} s")
         elif self._check is not None:
             self._check.close()
             self._checked(None, "no answer in time")
@@ -333,6 +414,8 @@ class Session(Deadlines):
 
     def refresh(self) -> None:
         """See supervisor.workshop.Session."""
+        if self._relay is not None and self._relay.lingers:
+            self.set_alarm()
         phase = self.machine.phase
         if phase is not self._shown or (self._relay is not None and self._relay.active > self._shown_at):
             self._show(phase)
@@ -372,6 +455,8 @@ class Session(Deadlines):
         self.no_alarm()
         if self._check is not None:
             self._check.close()
+        if self._header_reader is not None:
+            self._header_reader.close()
         client, relay = self._client, self._relay
         count_moved(self._service.ledger, client, relay, self._counted)
         received, sent = client.received, client.sent
@@ -389,10 +474,12 @@ class Session(Deadlines):
 
 _DEEDS: dict[type, Callable[[Session, Any], None]] = {
     actions.Send: Session._send,
+    actions.AwaitHeader: Session._await_header,
     actions.Ask: Session._ask,
     actions.CheckMail: Session._check_mail,
     actions.Connect: Session._connect,
     actions.SendBackend: Session._send_backend,
+    actions.StartBackendTls: Session._start_backend_tls,
     actions.LeaveBackend: Session._leave_backend,
     actions.StartTls: Session._start_tls,
     actions.LoggedIn: Session._logged_in,

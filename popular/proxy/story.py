@@ -3,7 +3,8 @@
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from popular.messages import SESSION_END
+from popular.messages import SESSION_END, TLS_FAILED
+from popular.net.handshake import Agreed, Failure
 from supervisor.ledger import Ledger
 from supervisor.log import Log
 from supervisor.workshop import Workshop
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from popular.proxy.client_leg import ClientLeg
     from popular.proxy.relay import Relay
     from popular.proxy.session import Session
+
+_NOTHING: dict[str, str] = {}
 
 
 class Moved(NamedTuple):
@@ -56,7 +59,26 @@ def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: i
         seconds=round(1000 * seconds) / 1000,
         received=received,
         sent=sent,
+        tls=session.tls.version if session.tls is not None else "",
+        cipher=session.tls.cipher if session.tls is not None else "",
+        **({"via": session.via} if session.via else _NOTHING),
     )
+
+
+def tell_handshake(shop: Workshop, sid: str, agreed: Agreed) -> None:
+    """A handshake is done: counted, and with the debug option TLS told."""
+    shop.count("tls_handshakes", agreed.version)
+    if agreed.resumed:
+        shop.count("tls_resumptions")
+    if shop.log.options:
+        shop.log.debug("TLS", "handshake", sid, **agreed._asdict())
+
+
+def tell_tls_failure(shop: Workshop, session: "Session", failure: Failure) -> None:
+    """A handshake failed: counted and told."""
+    shop.count("tls_failures", failure.why)
+    rules = session.rules
+    shop.log(TLS_FAILED, session.sid, client=session.peer[0], vserv=rules.vserv, why=failure.why, reason=failure.reason)
 
 
 def debug_dialogue(log: Log, sid: str, who: str, data: bytes) -> None:

@@ -2,13 +2,15 @@
 
 import os
 import socket
+import ssl
 from typing import Any
 
 import popular.pdm
-from supervisor.control.kinds import Bool, Dir, Id, Int, Time
+from popular.tls.contexts import VERSIONS
+from supervisor.control.kinds import Bool, Choice, Dir, Id, Int, String, Time, shown
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Desk
-from supervisor.control.variables import Variable, common_variables
+from supervisor.control.variables import BESIDE, Variable, common_variables
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -28,6 +30,13 @@ def _no_sslv2(_desk: Desk, value: bool) -> None:
 def _is_a_namespace(_desk: Desk, value: str) -> None:
     if value == USER_NAMESPACE:
         raise Refused(f"{USER_NAMESPACE} is not a namespace but the request to take it from the client")
+
+
+def _are_ciphers(_desk: Desk, value: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(value)
+    except ssl.SSLError:
+        raise Refused(f"no cipher is in {shown(value)}; allowed: what `openssl ciphers -tls1_2 LIST` lists") from None
 
 
 def _fallback_note(desk: Desk, value: str) -> str | None:
@@ -148,7 +157,31 @@ PROXY_VARIABLES = (
         Dir(),
         "Directory of keys and certificates for TLS.",
         default="/etc/popular/tls",
-        when="servers configured from now on",
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "tlsciphers",
+        String(),
+        "Cipher suites of TLS 1.2, in the words of `openssl ciphers`. Those of TLS 1.3 are all good.",
+        default="ECDHE+AESGCM:ECDHE+CHACHA20",
+        when=_NEW_SESSIONS,
+        check=_are_ciphers,
+        source=BESIDE,
+    ),
+    Variable(
+        "tlsminversion",
+        Choice(*VERSIONS),
+        "The oldest version of TLS that clients may speak.",
+        default="1.2",
+        when=_NEW_SESSIONS,
+        source=BESIDE,
+    ),
+    Variable(
+        "tlswatch",
+        Time(0, HOUR),
+        "How often the files in tlsdir are looked at; changed certificates are taken up (`tls check`). 0: never.",
+        default=10,
+        source=BESIDE,
     ),
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.backend import leads_back
+from popular.proxy.kinds import Authorities, CaFile, NetworkList, Networks
 from popular.proxy.variables import USER_NAMESPACE
 from supervisor.config import Config
 from supervisor.control.kinds import Choice, Id, Iface, Int, String, nearest
@@ -77,10 +78,47 @@ class Vserv(Thing):
         _greeting("currently disabled"),
         "Greeting in the state disabled, behind -ERR.",
     )
+    tls: str = parameter(
+        Id(optional=True),
+        "",
+        'The certificate to show, NAME.pem in tlsdir, whatever the client asks for. "": by the host name that it asks '
+        "for, and default.pem to all others.",
+    )
+    clientcert: str = parameter(
+        Choice("off", "optional", "require"),
+        "off",
+        "Client certificates: off, optional (one that is shown must be good), or require. The name in it is handed to "
+        "the modules; user name and password are asked for all the same.",
+    )
+    clientca: Authorities = parameter(
+        CaFile(), Authorities(), "File of the CA certificates, PEM, from which client certificates must come; read now."
+    )
+
+    proxyprotocol: str = parameter(
+        Choice("off", "require"),
+        "off",
+        "The PROXY protocol, version 1 or 2, in front of everything else: off, or require (a client that does not "
+        "begin with it, or is not in trusted, is closed without a word).",
+    )
+    trusted: Networks = parameter(
+        NetworkList(),
+        Networks(),
+        "Networks and addresses of the load balancers whose PROXY header is believed. It changes nothing about TLS.",
+    )
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it is in use and clients may speak TLS with it."""
+        return self.state != OFFLINE and (self.prot == POP3S or self.starttls != "off")
 
 
 def _check(desk: Desk, config: Config, vserv: Vserv) -> str | None:
     _check_tls(vserv)
+    if vserv.proxyprotocol != "off" and not vserv.trusted:
+        raise Refused(
+            "proxyprotocol: without `trusted NET,NET…` anybody could claim any address; say which networks the "
+            "load balancers are in"
+        )
     if _APOP_CHALLENGE.search(vserv.bannerok):
         raise Refused("bannerok: <…@…> in a greeting invites clients to log in with APOP, which there is not")
     sets = config.things["capa"]
@@ -97,6 +135,8 @@ def _check(desk: Desk, config: Config, vserv: Vserv) -> str | None:
 def _check_tls(vserv: Vserv) -> None:
     if vserv.prot == POP3S and vserv.starttls != "off":
         raise Refused("starttls: a POP3s server has TLS from the start; allowed there: off")
+    if vserv.clientcert != "off" and not vserv.clientca.path:
+        raise Refused(f"clientcert: {vserv.clientcert} needs to know whom to believe: say `clientca FILE` too")
 
 
 def _check_alone(config: Config, vserv: Vserv) -> None:

@@ -66,9 +66,13 @@ class Server:
         self._ended_by: signal.Signals | None = None
         self._lifeline, self._held = os.pipe()
 
-    def run(self) -> signal.Signals:
-        """Serves; gives back the signal that ended it, after the last helper has left."""
+    def run(self, caught: Callable[[], object]) -> signal.Signals:
+        """Serves; gives back the signal that ended it, after the last helper has left.
+
+        `caught` is called as soon as a signal ends it in order.
+        """
         wishes = _catch((*ENDS, signal.SIGHUP, signal.SIGCHLD))
+        caught()
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._socket, selectors.EVENT_READ, self._answer_some)

@@ -37,6 +37,7 @@ from supervisor.load import LOADAVG, read_load
 from supervisor.log import Log
 from supervisor.messages import START, Message
 from supervisor.start import Daemon
+from supervisor.systemd import Notifier
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -177,7 +178,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     server = Server(bound, checker.answer, LONGEST_QUESTION, chosen.fork, log)
     if daemon is not None:
         daemon.report(0)
-    ended_by = server.run()
+    notifier = Notifier(os.environ)
+    ended_by = server.run(notifier.ready)
+    notifier.stopping()
     log(SHUTDOWN, signal=ended_by.name)
     pid_file.remove()
     return 0

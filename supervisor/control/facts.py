@@ -16,6 +16,7 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _LONGEST_HOST_NAME = 253
@@ -149,15 +150,15 @@ class Facts:
             pass
         if len(host) > _LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(host):
             raise Unfit("not a host; allowed: an IPv4 or IPv6 address, or a host name")
-        return str(self._find(ResolveHost(host)))
+        return str(self.find(ResolveHost(host)))
 
     def directory(self, path: str) -> str:
         """The path itself, if it is a directory that exists."""
-        return str(self._find(FindDirectory(path)))
+        return str(self.find(FindDirectory(path)))
 
     def read(self, path: str, most_bytes: int) -> bytes:
         """Up to `most_bytes` octets from the beginning of a file or device."""
-        content = self._find(ReadFile(path, most_bytes))
+        content = self.find(ReadFile(path, most_bytes))
         assert isinstance(content, bytes)
         return content
 
@@ -165,9 +166,10 @@ class Facts:
         """Whether a numeric address belongs to this host."""
         if ipaddress.ip_address(address).is_loopback:
             return True
-        return bool(self._find(FindLocalAddress(address)))
+        return bool(self.find(FindLocalAddress(address)))
 
-    def _find(self, errand: Errand) -> object:
+    def find(self, errand: Errand) -> Any:
+        """What an errand brings; for those that are a program's own."""
         finding = self._known.get(errand)
         if finding is None:
             raise Wanted(errand)

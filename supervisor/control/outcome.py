@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from supervisor.config import Config
 from supervisor.control.facts import Facts
+from supervisor.messages import Message
 
 if TYPE_CHECKING:
     from supervisor.control.language import Language
@@ -60,6 +61,10 @@ class Desk(Protocol):
     def status(self) -> Status: ...
 
 
+Entry = tuple[Message, Mapping[str, Any]]
+"""An entry of the log: the message and its fields."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a deed gives back: a text for the status line, data (JSON-able), and the lines that show it.
@@ -77,7 +82,7 @@ class Outcome:
 
     def as_json(self) -> Self:
         """The same outcome with its data as one JSON line (`null` where there is none)."""
-        return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": ")),))
+        return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": "), default=str),))
 
 
 class Reply(Outcome):
@@ -86,10 +91,14 @@ class Reply(Outcome):
 
 @dataclass(frozen=True)
 class Change(Outcome):
-    """A new config to be put into force; `seed` is fed to the TLS generator of all processes."""
+    """A new config to be put into force.
+
+    `seed` is fed to the TLS generator of all processes; `entries` go to the log when the config is in force.
+    """
 
     config: Config = field(kw_only=True)
     seed: bytes = field(default=b"", kw_only=True, repr=False)
+    entries: Sequence[Entry] = field(default=(), kw_only=True)
 
 
 class Order(Outcome):

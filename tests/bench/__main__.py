@@ -103,9 +103,11 @@ def run_rounds(
             print(f"out of time after {number - 1} rounds", file=sys.stderr)
             break
         for workload in (row for row in WORKLOADS if row.name in options.workload):
-            for contestant in (row for row in CONTESTANTS if row.name in programs and row.name not in results.failed):
+            able = (row for row in CONTESTANTS if row.speaks_tls or not workload.in_tls)
+            for contestant in (row for row in able if row.name in programs and row.name not in results.failed):
                 name = f"{contestant.name}-{workload.name}-{number}"
-                place = Place(directory / name, processes.free_port(), **servers)
+                ports = processes.free_port(), processes.free_port()
+                place = Place(directory / name, *ports, directory / "key.pem", **servers)
                 try:
                     told = measure(contestant, programs[contestant.name], workload, size, place)
                 except (processes.NotReady, OSError, ValueError, subprocess.SubprocessError) as error:
@@ -151,6 +153,14 @@ def show(options: argparse.Namespace, programs: dict[str, str], results: Results
         print(f"{name} failed at {why}", file=sys.stderr)
 
 
+def make_certificate(pem: Path) -> None:
+    """A key and its self-signed certificate for localhost, for all contestants (RSA 2048, valid for two days)."""
+    words = "req -x509 -newkey rsa:2048 -noenc -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    made = ["openssl", *words.split(), "-keyout", "-"]
+    pem.write_bytes(subprocess.run(made, capture_output=True, timeout=60, check=True).stdout)
+    pem.chmod(0o600)
+
+
 def write_json(file: Path, options: argparse.Namespace, results: Results) -> None:
     size = Size(options.sessions, options.at_once, options.hold, options.segment)
     measured = [
@@ -171,6 +181,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as text:
         directory = Path(text)
         directory.chmod(0o755)  # the peers' unprivileged users must reach their directories
+        make_certificate(directory / "key.pem")
         log = directory / "servers"
         with (
             processes.helper([BIN / "pop3sink", "-g", str(options.segment), *life], log) as backend,

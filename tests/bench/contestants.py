@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import processes
@@ -36,6 +36,7 @@ defaults
     timeout server 10m
 listen pop3
     bind 127.0.0.1:{port}
+    bind 127.0.0.1:{tls} ssl crt {pem}
     server b1 127.0.0.1:{backend}
 """
 
@@ -53,6 +54,13 @@ mail {{
     timeout 10m;
     proxy_timeout 10m;
     server {{ listen 127.0.0.1:{port} so_keepalive=on; protocol pop3; pop3_auth plain; }}
+    server {{
+        listen 127.0.0.1:{tls} ssl so_keepalive=on;
+        ssl_certificate {pem};
+        ssl_certificate_key {pem};
+        protocol pop3;
+        pop3_auth plain;
+    }}
 }}
 """
 
@@ -65,7 +73,9 @@ default_internal_group = {internal_group}
 default_login_user = {login_user}
 default_client_limit = {connections}
 protocols = pop3
-ssl = no
+ssl = yes
+ssl_cert = <{pem}
+ssl_key = <{pem}
 disable_plaintext_auth = no
 listen = 127.0.0.1
 passdb {{
@@ -88,16 +98,18 @@ service pop3-login {{
         port = {port}
     }}
     inet_listener pop3s {{
-        port = 0
+        port = {tls}
     }}
 }}
 """
 
 PPROXY = """
 set maxsession {sessions}
+set tlsdir {directory}/tls
 backend conf b1 host 127.0.0.1 port {backend} prot POP3 state online
 pdm add a any b1
 vserv conf v1 iface 127.0.0.1 port {port} namespace bench state online
+vserv conf v2 iface 127.0.0.1 port {tls} prot POP3s namespace bench state online
 """
 
 
@@ -107,17 +119,23 @@ class Place:
 
     directory: Path
     port: int
+    tls: int
+    pem: Path
     backend: int
     auth: int
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """One row: `program` finds the executable (None: not installed), `command` writes the configuration."""
+    """One row: `program` finds the executable (None: not installed), `command` writes the configuration.
+
+    `speaks_tls`: it takes part in the workloads in TLS.
+    """
 
     name: str
     program: Callable[[], str | None]
     command: Callable[[str, Place], Sequence[str | Path]]
+    speaks_tls: bool = True
 
 
 def _which(name: str) -> Callable[[], str | None]:
@@ -127,8 +145,8 @@ def _which(name: str) -> Callable[[], str | None]:
 def _file(place: Place, name: str, template: str, **words: object) -> Path:
     """Writes a configuration into the contestant's directory."""
     path = place.directory / name
-    known = {"workers": WORKERS, "connections": CONNECTIONS, "directory": place.directory}
-    text = template.format(**known, port=place.port, backend=place.backend, auth=place.auth, **words)
+    known = {"workers": WORKERS, "connections": CONNECTIONS}
+    text = template.format(**known, **{**asdict(place), **words})
     path.write_text(text.lstrip())
     return path
 
@@ -188,12 +206,15 @@ def _pproxy(program: str, place: Place) -> list[str | Path]:
     rc = _file(place, "pproxy.rc", PPROXY, sessions=10000)
     run = place.directory / "run"
     run.mkdir(mode=0o700)
+    tls = place.directory / "tls"
+    tls.mkdir()
+    shutil.copy(place.pem, tls / "default.pem")
     log = place.directory / "pproxy.log"
     return [program, "-r", run, "-l", log, "-c", rc, "-w", str(WORKERS), "-n", "12000"]
 
 
 CONTESTANTS = (
-    Contestant("floor", lambda: str(BIN / "pop3floor"), _floor),
+    Contestant("floor", lambda: str(BIN / "pop3floor"), _floor, speaks_tls=False),
     Contestant("haproxy", _which("haproxy"), _haproxy),
     Contestant("nginx", _nginx_with_mail, _nginx),
     Contestant("dovecot", _dovecot_with_pop3, _dovecot),
@@ -206,6 +227,8 @@ class Running:
 
     def __init__(self, contestant: Contestant, program: str, place: Place) -> None:
         self.port = place.port
+        self.tls = place.tls
+        self.pem = place.pem
         place.directory.mkdir(mode=0o755)
         self._log = place.directory / "output"
         self._process = processes.start(contestant.command(program, place), self._log, cwd=place.directory)

@@ -6,13 +6,14 @@ loaded, and read again. Any error that the clients see makes the measurement voi
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import processes
-from .contestants import BIN, Running
+from .contestants import BIN, PROJECT, Running
 
 MICRO = 1_000_000
 KIB = 1024
@@ -42,6 +43,7 @@ class Workload:
     title: str
     unit: str
     measure: Callable[[Running, Size], dict[str, Any]]
+    in_tls: bool = False
 
 
 def _load(running: Running, *options: str | int) -> list[str]:
@@ -76,14 +78,25 @@ def _cpu(usual_at_once: int, *options: str) -> Callable[[Running, Size], dict[st
     return measure
 
 
-def _memory(*options: str) -> Callable[[Running, Size], dict[str, Any]]:
-    """Measures the growth of memory per connection that is held open, in KiB."""
+def _in_clear(*options: str) -> Callable[[Running, int], list[str]]:
+    return lambda running, hold: _load(running, "-h", hold, "-c", CROWDED, *options)
+
+
+def _in_tls(*options: str) -> Callable[[Running, int], list[str]]:
+    words = [sys.executable, "-m", "tests.bench.tlshold"]
+    return lambda running, hold: [*words, str(running.tls), str(running.pem), str(hold), *options]
+
+
+def _memory(holding: Callable[[Running, int], list[str]]) -> Callable[[Running, Size], dict[str, Any]]:
+    """Measures the growth of memory per connection that is held open, in KiB. `holding`: the command of the clients."""
 
     def measure(running: Running, size: Size) -> dict[str, Any]:
         _warm_up(running, size, SPARSE)
         before = processes.memory_bytes(running.pids())
-        command = _load(running, "-h", size.hold, "-c", CROWDED, *options)
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
+        command = holding(running, size.hold)
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT
+        ) as clients:
             assert clients.stdin is not None
             assert clients.stdout is not None
             try:
@@ -106,8 +119,9 @@ WORKLOADS = (
     Workload("login", f"USER PASS STAT QUIT, {SPARSE} sessions at once", "µs", _cpu(SPARSE)),
     Workload("mails", "the same with three mails of 20 kB", "µs", _cpu(SPARSE, "-m")),
     Workload("busy", f"USER PASS STAT QUIT, {CROWDED} sessions at once", "µs", _cpu(CROWDED)),
-    Workload("idle", "logged in, then silent", "KiB", _memory("-l")),
-    Workload("greeted", "silent before login", "KiB", _memory()),
+    Workload("idle", "logged in, then silent", "KiB", _memory(_in_clear("-l"))),
+    Workload("greeted", "silent before login", "KiB", _memory(_in_clear())),
+    Workload("idle-tls", "logged in inside TLS, then silent", "KiB", _memory(_in_tls("-l")), in_tls=True),
 )
 
 

@@ -211,7 +211,7 @@ def test_nothing_is_running(run: Run, tmp_path: Path) -> None:
         (lambda data: data[:40], "too short"),
         (lambda data: data[: len(data) // 2], "cut short"),
         (lambda data: b"#!/bin/sh\n" + data, "not a POPular state file"),
-        (lambda data: data[:16] + b"\1\0\0\0" + data[20:], "version 1; this program reads version 2"),
+        (lambda data: data[:16] + b"\1\0\0\0" + data[20:], "version 1; this program reads version 3"),
         (lambda data: data.replace(b'"columns"', b'"c' + b"\xff" * 5 + b's"'), "makes no sense"),
         (lambda data: data.replace(b'"columns"', b'"colonel"'), "makes no sense"),
         (lambda data: data.replace(b'["sid","32s"', b'["sid","zzz"'), "makes no sense"),

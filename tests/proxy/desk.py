@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from popular.proxy.certificates import complete
 from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
 from popular.proxy.variables import VARIABLES
 from supervisor.config import Config
@@ -25,6 +26,7 @@ SESSIONS = [
 class Status:
     pid: int = 4711
     rundir: str = "/run/popular"
+    metrics: str = "127.0.0.1:9110"
 
     def sessions(self) -> list[dict[str, Any]]:
         return [dict(row) for row in SESSIONS]
@@ -62,6 +64,8 @@ class Desk:
         for _ in range(20):
             try:
                 outcome = self.language.conduct(line, self)
+                if isinstance(outcome, Change):
+                    outcome = complete(self, outcome)
                 break
             except Wanted as wanted:
                 self.facts.store(wanted.errand, run(wanted.errand))

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from popular.proxy.backend import Backend
+from popular.proxy.backend import Backend, reread_authorities
+from popular.proxy.kinds import MOST_CA_OCTETS
 from popular.proxy.vserv import Vserv
+from supervisor.control.facts import Facts, ReadFile, run
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Change, Kill, Shutdown
 from tests.proxy.desk import Desk
+from tests.system.certificates import Authority
 
 HOST = socket.gethostname()
 
@@ -38,6 +41,7 @@ def refused(desk: Desk, line: str) -> str:
 
 READ_ONLY = [
     ("id", "Id", "pproxy"),
+    ("metrics", "String", "127.0.0.1:9110"),
     ("pid", "Int", "4711"),
     ("rundir", "Dir", "/run/popular"),
     ("sessionlimit", "Int", "10000"),
@@ -65,7 +69,10 @@ READ_WRITE = [
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
     ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),
     ("softfail", "Bool", "off", ["on", "off", "yes"], ["2"]),
+    ("tlsciphers", "String", "ECDHE+AESGCM:ECDHE+CHACHA20", ["ECDHE+AESGCM", "HIGH:!aNULL"], ["", "no such", "RC4"]),
     ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir"]),
+    ("tlsminversion", "1.2|1.3", "1.2", ["1.3", "1.2"], ["1.1", "1.0", "3"]),
+    ("tlswatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("workers", "Int (1-1024)", "1", ["1", "1024"], ["0", "1025", "x"]),
     ("workertimeout", "Time (0s-1h)", "30s", ["0", "5s", "1h"], ["2h"]),
 ]
@@ -220,6 +227,16 @@ VSERV_PARAMETERS = [
     ("namespace", "default", ["example.org", "USER"], ["a b", ""]),
     ("bannerok", f"{HOST} POP3 server ready", ["mail.example.org POP3 server ready"], ["é", "x" * 507, "hi <1.2@x>"]),
     ("bannererr", f"{HOST} POP3 server currently disabled", ["gone until noon"], ["é", "x" * 506]),
+    ("tls", "", ["shop", "mail.example.org", ""], ["a/b", "a b"]),
+    ("clientcert", "off", ["off"], ["optional", "require", "on"]),
+    ("clientca", "", [""], ["ca.pem", "/no/such/file", "/etc/passwd"]),
+    ("proxyprotocol", "off", ["off"], ["on", "optional", "require"]),
+    (
+        "trusted",
+        "",
+        ["10.0.0.0/8,::1", "192.0.2.7", "0.0.0.0/0", ""],
+        ["10.0.0.1/8", "lb1", "10.0.0.0/8, ::1", ",", "::/129"],
+    ),
 ]
 
 
@@ -310,8 +327,10 @@ def test_the_port_follows_the_protocol_until_it_is_set(desk: Desk) -> None:
 
 @pytest.mark.parametrize("change", ["iface 127.0.0.2", "port 1111", "prot POP3s"])
 @pytest.mark.parametrize("state", ["disabled", "fake", "online"])
-def test_addresses_change_only_offline(desk: Desk, change: str, state: str) -> None:
+def test_addresses_change_only_offline(desk: Desk, tmp_path: Path, change: str, state: str) -> None:
     """iface, port and prot of a vserv that is not offline stay; in one sentence with `state offline` they change."""
+    Authority().issue("localhost").write(tmp_path, "default")
+    desk.say(f"set tlsdir {tmp_path}")
     desk.say(f"vserv conf v1 iface 127.0.0.1 port 1110 state {state}")
     text = refused(desk, f"vserv conf v1 {change}")
     assert text.startswith("column 15: ")
@@ -321,8 +340,10 @@ def test_addresses_change_only_offline(desk: Desk, change: str, state: str) -> N
     assert vserv(desk).state == state
 
 
-def test_what_does_not_change_may_be_said(desk: Desk) -> None:
+def test_what_does_not_change_may_be_said(desk: Desk, tmp_path: Path) -> None:
     """A vserv that is online accepts its own port again, so that an rc file can be applied twice, and all else."""
+    Authority().issue("localhost").write(tmp_path, "default")
+    desk.say(f"set tlsdir {tmp_path}")
     line = "vserv conf v1 iface 127.0.0.1 port 1110 prot POP3 state online"
     desk.say(line)
     desk.say(line)
@@ -347,11 +368,20 @@ def test_pop3s_has_no_starttls(desk: Desk) -> None:
 
 # backend
 
+COLONS = ":".join(["AB"] * 32)
+
 BACKEND_PARAMETERS = [
     ("host", "", ["127.0.0.1", "::1", "localhost"], ["a b", "no-such-host.invalid", "ANY?"]),
     ("port", "110", ["1", "65535"], ["0", "65536"]),
     ("prot", "POP3", ["POP3", "XPOP", "CXPOP", "cxpop"], ["POP3s", "IMAP"]),
     ("state", "offline", ["offline", "fake", "online"], ["disabled", "up"]),
+    ("tls", "off", ["off", "starttls", "implicit"], ["on", "stls", "force"]),
+    ("verify", "True", ["on", "off"], ["maybe"]),
+    ("tlsname", "", ["mail.example.org", "192.0.2.1", "::1", ""], ["a b", "a..b", "*.example.org"]),
+    ("tlsca", "", [""], ["ca.pem", "/no/such/ca.pem", "/etc/passwd", "/tmp"]),
+    ("pin", "", ["ab" * 32, COLONS, f"sha256 Fingerprint={COLONS}", ""], ["ab", "xy" * 32, "=", "ab:" * 33]),
+    ("sendproxy", "off", ["off", "v1", "v2"], ["on", "v3"]),
+    ("xclient", "False", ["on", "off"], ["force"]),
 ]
 
 
@@ -384,6 +414,86 @@ def test_a_backend_goes_online_with_a_host_only(desk: Desk) -> None:
     """A backend without a host cannot be online."""
     assert "host" in refused(desk, "backend conf b1 state online")
     desk.say("backend conf b1 host 127.0.0.1 state online")
+
+
+def test_a_backend_remembers_its_host_as_it_was_typed(desk: Desk) -> None:
+    """`show` prints the name, so that it can be pasted back, and not the address it had then."""
+    desk.say("backend conf b1 host localhost")
+    assert backend(desk).address in ("127.0.0.1", "::1")
+    assert "host localhost " in desk.lines("backend show b1")[0]
+    assert json.loads(desk.lines("json backend show b1")[0])["host"] == "localhost"
+    assert backend(desk).certified_name == "localhost"
+    desk.say("backend conf b1 tlsname mail.example.org")
+    assert backend(desk).certified_name == "mail.example.org"
+
+
+@pytest.mark.parametrize(
+    ("said", "port"),
+    [
+        ("prot POP3", 110),
+        ("prot POP3 tls starttls", 110),
+        ("prot POP3 tls implicit", 995),
+        ("prot XPOP tls implicit", 110),
+        ("tls implicit port 110", 110),
+    ],
+)
+def test_the_port_of_a_backend_follows_prot_and_tls(desk: Desk, said: str, port: int) -> None:
+    """POP3 in TLS from the start has a port of its own; a port that was set stays."""
+    desk.say(f"backend conf b1 {said}")
+    assert backend(desk).port == port
+
+
+@pytest.mark.parametrize("prot", ["XPOP", "CXPOP"])
+def test_what_only_pop3_has(desk: Desk, prot: str) -> None:
+    """XPOP has neither STLS nor XCLIENT; TLS from the start is a matter of the connection."""
+    assert "has no command that starts TLS; allowed there: off, implicit" in refused(
+        desk, f"backend conf b1 prot {prot} tls starttls"
+    )
+    assert "has no XCLIENT" in refused(desk, f"backend conf b1 prot {prot} xclient on")
+    desk.say(f"backend conf b1 prot {prot} tls implicit sendproxy v2")
+
+
+def test_a_fingerprint_is_kept_in_one_form(desk: Desk) -> None:
+    """As openssl prints it, with or without colons: it is shown in lower case without them."""
+    desk.say(f'backend conf b1 pin "sha256 Fingerprint={COLONS}"')
+    assert backend(desk).pin == "ab" * 32
+    assert f"pin {'ab' * 32} " in desk.lines("backend show b1")[0]
+
+
+def test_the_content_of_tlsca_is_part_of_the_config(desk: Desk, tmp_path: Path) -> None:
+    """It is read when it is said, and again by `reread_authorities` only; the reply to `show` has the path."""
+    path = Authority("one").write(tmp_path)
+    first = path.read_text()
+    desk.say(f"backend conf b1 tlsca {path}")
+    assert desk.lines("backend show b1")[0].count(str(path)) == 1
+    assert json.loads(desk.lines("json backend show b1")[0])["tlsca"] == str(path)
+    second = Authority("two").write(tmp_path).read_text()
+    desk.say("backend conf b1 verify off")
+    assert backend(desk).tlsca.pem == first != second
+    assert "BEGIN" not in repr(backend(desk))
+    desk.facts = Facts({read(path): run(read(path))})
+    assert reread_authorities(desk, desk.config).things["backend"]["b1"].tlsca.pem == second
+    path.write_text("no certificate")
+    desk.facts = Facts({read(path): run(read(path))})
+    with pytest.raises(Refused, match=r"backend b1: tlsca: .* holds no certificate in PEM form"):
+        reread_authorities(desk, desk.config)
+
+
+def read(path: Path) -> ReadFile:
+    return ReadFile(str(path), MOST_CA_OCTETS + 1)
+
+
+def test_proxyprotocol_needs_trusted_networks(desk: Desk) -> None:
+    """A header from anybody would let anybody claim any address: `require` alone is refused with that reason."""
+    assert "anybody could claim any address" in refused(desk, "vserv conf v1 proxyprotocol require")
+    desk.say("vserv conf v1 proxyprotocol require trusted 10.0.0.0/8,2001:db8::/32,192.0.2.7")
+    assert vserv(desk).trusted.typed == "10.0.0.0/8,2001:db8::/32,192.0.2.7"
+    for address in ("10.255.0.1", "2001:db8::1", "192.0.2.7"):
+        assert address in vserv(desk).trusted
+    for address in ("11.0.0.1", "2001:db9::1", "192.0.2.8", "::ffff:10.0.0.1", "fe80::1%eth0"):
+        assert address not in vserv(desk).trusted
+    assert "anybody could claim" in refused(desk, 'vserv conf v1 trusted ""')
+    assert 'did you mean "10.0.0.0/8"?' in refused(desk, "vserv conf v1 trusted 10.1.2.3/8")
 
 
 @pytest.mark.parametrize(
@@ -613,6 +723,9 @@ CHAPTER_USAGES = [
     "pdm del <id>",
     "pdm reload <id>",
     "pdm show <id>",
+    "tls list",
+    "tls reload",
+    "tls check",
     "prng <filename> [<bytes>]",
     "sessions [user|vserv|backend|state <value>]…",
     "kill <sid>",
@@ -660,6 +773,7 @@ set fallback b2
 set logfile /tmp/popular.log
 set maxsession 4000
 prng /dev/urandom 64
+set tlsdir {two}
 set capadir {one}
 capa load std
 set capadir {two}
@@ -685,6 +799,7 @@ def everything(desk: Desk, tmp_path: Path) -> Desk:
         directory.mkdir()
     (one / "std").write_text("TOP\nUIDL\n")
     (two / "more").write_text("USER\n")
+    Authority().issue("localhost").write(two, "default")
     for line in EVERYTHING.format(one=one, two=two).splitlines():
         desk.say(line)
     return desk

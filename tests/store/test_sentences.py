@@ -54,6 +54,7 @@ def refused(desk: Desk, line: str) -> str:
 
 READ_ONLY = [
     ("id", "Id", "pserv"),
+    ("metrics", "String", "127.0.0.1:9111"),
     ("pid", "Int", "4711"),
     ("rundir", "Dir", "/run/popular"),
     ("sessionlimit", "Int", "10000"),
@@ -250,7 +251,7 @@ def test_sessions_by_mailbox(desk: Desk) -> None:
     """Sessions are found by mailbox, client and state, and ended by their id."""
 
     class Status:
-        pid, rundir = 4711, "/run/popular"
+        pid, rundir, metrics = 4711, "/run/popular", "127.0.0.1:9111"
         sessions = staticmethod(lambda: SESSIONS)
         workers = staticmethod(list)
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.system import site
+from tests.system.certificates import Leaf
 from tests.system.wire import LOOPBACK, PATIENCE, free_port, wait_until
 
 _CONFIGURATION = """\
@@ -26,7 +27,8 @@ state_dir = {home}/run
 log_path = {home}/log
 protocols = pop3
 listen = 127.0.0.1
-ssl = no
+{tls}
+{trust}
 disable_plaintext_auth = no
 auth_mechanisms = plain
 auth_failure_delay = 0
@@ -49,7 +51,11 @@ service pop3-login {{
     port = {port}
   }}
   inet_listener pop3s {{
-    port = 0
+    port = {tls_port}
+  }}
+  inet_listener pop3_haproxy {{
+    port = {haproxy_port}
+    haproxy = yes
   }}
 }}
 service anvil {{
@@ -63,6 +69,17 @@ service stats {{
 }}
 """
 
+_TLS = """\
+ssl = yes
+ssl_cert = <{home}/tls/dovecot.pem
+ssl_key = <{home}/tls/dovecot.key
+"""
+
+_TRUST = """\
+login_trusted_networks = 127.0.0.0/8
+haproxy_trusted_networks = 127.0.0.0/8
+"""
+
 _AS_ORDINARY_USER = """\
 default_internal_user = {user}
 default_login_user = {user}
@@ -71,12 +88,20 @@ default_internal_group = {group}
 
 
 class Dovecot:
-    """Use it in a `with` block. `add_user` may be called at any time; `port` is there from the beginning."""
+    """Use it in a `with` block. `add_user` may be called at any time; the ports are there from the beginning.
 
-    def __init__(self) -> None:
-        """Skips the test, or fails it, where Dovecot is missing (see `site.need`)."""
+    `port` speaks POP3, with STLS if there is a certificate; `tls_port` POP3 in TLS; `haproxy_port` POP3 behind a PROXY
+    header.
+    """
+
+    def __init__(self, certificate: Leaf | None = None, trusting: bool = True) -> None:
+        """`trusting`: believes XCLIENT and the PROXY header of everybody on loopback. Skips the test, or fails it,
+        where Dovecot is missing (see `site.need`).
+        """
         self._binary = site.need("dovecot")
-        self.port = free_port()
+        self._certificate = certificate
+        self._trusting = trusting
+        self.port, self.tls_port, self.haproxy_port = free_port(), free_port(), free_port()
         self._owner = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
 
     def __enter__(self) -> "Dovecot":
@@ -84,6 +109,9 @@ class Dovecot:
         self.home.chmod(0o755)
         (self.home / "mail").mkdir()
         (self.home / "users").mkdir()
+        if self._certificate is not None:
+            (self.home / "tls").mkdir()
+            self._certificate.write(self.home / "tls", "dovecot")
         configuration = self.home / "dovecot.conf"
         configuration.write_text(self._configuration())
         os.chown(self.home / "mail", self._owner.pw_uid, self._owner.pw_gid)
@@ -101,15 +129,26 @@ class Dovecot:
         if os.getuid() != 0:
             rights = _AS_ORDINARY_USER.format(user=getpass.getuser(), group=grp.getgrgid(os.getgid()).gr_name)
         owner = self._owner
-        return _CONFIGURATION.format(home=self.home, rights=rights, uid=owner.pw_uid, gid=owner.pw_gid, port=self.port)
+        return _CONFIGURATION.format(
+            home=self.home,
+            rights=rights,
+            uid=owner.pw_uid,
+            gid=owner.pw_gid,
+            port=self.port,
+            tls_port=self.tls_port if self._certificate else 0,
+            haproxy_port=self.haproxy_port,
+            tls=_TLS.format(home=self.home) if self._certificate else "ssl = no",
+            trust=_TRUST if self._trusting else "",
+        )
 
     def _greets(self) -> bool:
-        assert self.process.poll() is None, f"Dovecot ended: {self.process.communicate()[1]!r} {self._log()}"
+        assert self.process.poll() is None, f"Dovecot ended: {self.process.communicate()[1]!r} {self.log()}"
         with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), PATIENCE) as probe:
             return probe.recv(512).startswith(b"+OK")
         return False
 
-    def _log(self) -> str:
+    def log(self) -> str:
+        """What it has logged."""
         path = self.home / "log"
         return path.read_text() if path.exists() else ""
 

@@ -1,0 +1,171 @@
+"""The server's side of a TLS handshake, on a connection that is in clear until now.
+
+The ClientHello is looked at in the kernel's buffer, without being taken: it says which certificate is meant, and a
+client that offers only other protocols by ALPN is refused, which Python's ssl cannot do. Until it is whole the kernel
+does not wake us (SO_RCVLOWAT), however slowly it comes. Then OpenSSL does everything, from the first octet on.
+
+It ends with one call, `hands_shaken` or `hands_refused`. The deadline is the caller's, who may close the channel at
+any time.
+"""
+
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from popular.net.channel import Channel, TlsChannel
+from popular.protocol import clienthello
+from popular.protocol.clienthello import NOTHING_SAID, BadHello, NotTls
+from popular.tls.contexts import ALPN, Terms
+from supervisor.eventloop import READ, WRITE, EventLoop
+
+FAILURES = ("alpn", "version", "certificate", "timeout", "other")
+"""Why a handshake failed, in one word: labels of a counter."""
+
+_OFFERED = ALPN.encode()
+_VERSION_REASONS = {
+    "UNSUPPORTED_PROTOCOL",
+    "UNKNOWN_PROTOCOL",
+    "VERSION_TOO_LOW",
+    "WRONG_SSL_VERSION",
+    "WRONG_VERSION_NUMBER",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+}
+
+
+class Failure(NamedTuple):
+    """One of FAILURES, and a text for people."""
+
+    why: str
+    reason: str
+
+
+class Agreed(NamedTuple):
+    """What a handshake came to. `certificate_name`: of the client's verified certificate, or ""."""
+
+    version: str
+    cipher: str
+    resumed: bool
+    certificate_name: str
+
+
+class Leg(Protocol):
+    """Whose connection it is. Its `channel` is exchanged for one in TLS."""
+
+    channel: Channel
+
+    def hands_shaken(self, agreed: Agreed) -> None: ...
+
+    def hands_refused(self, failure: Failure) -> None: ...
+
+
+class Handshake:
+    """One handshake. Nothing holds it but the watch on the connection."""
+
+    __slots__ = ("_leg", "_loop", "_seen", "_terms")
+
+    def __init__(self, loop: EventLoop, leg: Leg, terms: Terms) -> None:
+        """Takes over the leg's channel, and begins."""
+        self._loop = loop
+        self._leg = leg
+        self._terms = terms
+        self._seen = 0
+        leg.channel.hand_to(self._look)
+        leg.channel.want(READ)
+
+    # The ClientHello
+
+    def _look(self, _events: int) -> None:
+        connection = self._leg.channel.connection
+        try:
+            data = connection.recv(clienthello.MOST_OCTETS, socket.MSG_PEEK)
+            if len(data) <= self._seen:  # we were woken all the same: nothing more will come
+                raise ConnectionError("the client closed before its ClientHello was whole")
+            hello = clienthello.read_hello(data)
+            if isinstance(hello, int):
+                self._seen = len(data)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, hello)
+                return
+            if self._seen:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        except BlockingIOError:
+            return
+        except BadHello:  # OpenSSL knows the right alert
+            hello = NOTHING_SAID
+        except NotTls as error:
+            self._leg.hands_refused(Failure("other", str(error)))
+            return
+        except OSError as error:
+            self._leg.hands_refused(Failure("other", error.strerror or str(error)))
+            return
+        if hello.alpn is not None and _OFFERED not in hello.alpn:
+            self._refuse_protocols(hello.alpn)
+        else:
+            self._begin(hello.server_name)
+
+    def _refuse_protocols(self, offered: tuple[bytes, ...]) -> None:
+        try:
+            self._leg.channel.send(clienthello.NO_APPLICATION_PROTOCOL)
+        except OSError:
+            pass
+        names = ", ".join(name.decode("ascii", "replace") for name in offered)
+        self._leg.hands_refused(Failure("alpn", f"the client wants to speak {names}"))
+
+    # OpenSSL
+
+    def _begin(self, server_name: str) -> None:
+        leg = self._leg
+        leg.channel.want(0)
+        try:
+            channel = TlsChannel(self._loop, leg.channel.connection, self._terms.front(), self._shake_hands)
+            leg.channel = channel
+            channel.connection.context = self._terms.context(server_name)
+        except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
+            self._leg.hands_refused(Failure("other", "the connection broke"))
+            return
+        self._shake_hands(READ)
+
+    def _shake_hands(self, _events: int) -> None:
+        channel = self._leg.channel
+        assert isinstance(channel, TlsChannel)
+        try:
+            wanted = channel.handshake()
+        except OSError as error:
+            self._leg.hands_refused(failure_of(error))
+            return
+        if wanted is not None:
+            channel.want(WRITE if wanted == "write" else READ)
+            return
+        self._leg.hands_shaken(self._agreed(channel.connection))
+
+    def _agreed(self, connection: ssl.SSLSocket) -> Agreed:
+        cipher = connection.cipher()
+        assert cipher is not None
+        asks = self._terms.asks != ssl.CERT_NONE
+        name = name_in(connection.getpeercert() or {}) if asks else ""
+        return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, name)
+
+
+def failure_of(error: OSError) -> Failure:
+    """OpenSSL's error in our words."""
+    reason = str(getattr(error, "reason", None) or "")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Failure("certificate", f"certificate of the client: {error.verify_message}")
+    text = reason.lower().replace("_", " ") or error.strerror or type(error).__name__
+    if reason in _VERSION_REASONS:
+        return Failure("version", text)
+    if "CERTIFICATE" in reason or reason == "TLSV1_ALERT_UNKNOWN_CA":
+        return Failure("certificate", text)
+    return Failure("other", text)
+
+
+def name_in(certificate: Mapping[str, Any]) -> str:
+    """Whose certificate it is: the first e-mail address or host name in it, else the common name."""
+    for kind, name in certificate.get("subjectAltName", ()):
+        if kind in ("email", "DNS"):
+            return str(name)
+    for part in certificate.get("subject", ()):
+        for kind, name in part:
+            if kind == "commonName":
+                return str(name)
+    return ""

@@ -1,0 +1,211 @@
+"""The certificates of virtual servers: the sentences about them, and what a new config needs of `tlsdir`.
+
+The config holds what was read, under `things["tls"]` by directory, once a virtual server needed it; there is never more
+than the one of `tlsdir`. Nothing is read, and no process is started for it, while nobody needs TLS.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from popular import messages
+from popular.proxy.kinds import CaFile
+from popular.proxy.vserv import Vserv
+from popular.tls.certificate import Certificate
+from popular.tls.directory import DEFAULT, LookAt, Material, ReadAll, renewed
+from supervisor.config import Config
+from supervisor.control.facts import Unfit
+from supervisor.control.language import Refused, Sentence
+from supervisor.control.outcome import Arguments, Change, Desk, Entry, Outcome, Reply, lines_of
+from supervisor.control.things import count_of
+from supervisor.control.variables import BESIDE
+from supervisor.program import Routine
+
+SORT = "tls"
+CHECK = "tls check"
+ROUTINE = Routine(CHECK, "tlswatch")
+
+_AUTHORITIES = {"vserv": "clientca", "backend": "tlsca"}
+"""Sorts of things, and their parameter that names a file of CA certificates."""
+_DAY = 86_400
+_MOST_NOTES = 3
+
+
+def users(config: Config) -> list[Vserv]:
+    """The virtual servers that need a certificate."""
+    return [vserv for vserv in config.things["vserv"].values() if vserv.needs_tls]
+
+
+def material_of(config: Config) -> Material | None:
+    """What was read of `tlsdir`, if it was."""
+    found: Material | None = config.things[SORT].get(config.variables["tlsdir"])
+    return found
+
+
+def complete(desk: Desk, change: Change) -> Change:
+    """Reads `tlsdir` for a config whose virtual servers need more of it than was read. See Program.complete."""
+    config = change.config
+    if config.things[SORT].keys() - {config.variables["tlsdir"]}:
+        config = config.without_things(SORT)
+    before, needed = material_of(config), _needed(config)
+    if needed and (before is None or not needed <= before.certificates.keys()):
+        try:
+            after = renewed(before, desk.facts.find(ReadAll(config.variables["tlsdir"])), needed)
+        except Unfit as unfit:
+            raise Refused(f"TLS needs a certificate, tlsdir: {unfit}") from None
+        config = _with_material(config, after)
+        change = replace(change, text=_with_notes(change.text, after), entries=[*change.entries, *_news(before, after)])
+    _check_users(config)
+    return replace(change, config=config)
+
+
+def _needed(config: Config) -> set[str]:
+    return {vserv.tls or DEFAULT for vserv in users(config)}
+
+
+def _with_material(config: Config, material: Material) -> Config:
+    return config.without_things(SORT).with_thing(SORT, material.directory, material)
+
+
+def _check_users(config: Config) -> None:
+    """Raises Refused if a virtual server would have no certificate to show."""
+    material = material_of(config)
+    for vserv in users(config):
+        name = vserv.tls or DEFAULT
+        if material is None or name in material.certificates:
+            continue
+        reason = material.faults.get(name, f"{name}.pem is not there")
+        raise Refused(f"vserv {vserv.id}: TLS needs the certificate {name}.pem in {material.directory}: {reason}")
+
+
+def _with_notes(text: str, material: Material, others: Sequence[str] = ()) -> str:
+    faults = [*others, *(f"{name}.pem: {reason}" for name, reason in material.faults.items())]
+    more = [f"{len(faults) - _MOST_NOTES} more (tls list)"] if len(faults) > _MOST_NOTES else []
+    return "; note: ".join([text, *faults[:_MOST_NOTES], *more])
+
+
+def _news(before: Material | None, after: Material) -> Iterator[Entry]:
+    """What is new, for the log."""
+    had = before.certificates if before is not None else {}
+    complained = before.faults if before is not None else {}
+    for name, one in after.certificates.items():
+        if name not in had or had[name].fingerprint != one.fingerprint:
+            fields = {"certificate": name, "names": " ".join(one.names), "key": one.key_type, "until": _date(one)}
+            yield messages.CERTIFICATE_TAKEN, {**fields, "serial": f"{one.serial:x}"}
+    for name in had.keys() - after.certificates.keys():
+        yield messages.CERTIFICATE_GONE, {"certificate": name}
+    for name, reason in after.faults.items():
+        if complained.get(name) != reason:
+            yield messages.CERTIFICATE_FAULT, {"file": f"{after.directory}/{name}.pem", "reason": reason}
+
+
+def _reload(desk: Desk, _arguments: Arguments) -> Outcome:
+    config, distrusted = _with_authorities(desk, desk.config)
+    before = material_of(config)
+    found = desk.facts.find(ReadAll(config.variables["tlsdir"]))
+    if before is not None and found.read_at < before.read_at:  # another sentence was faster
+        found = before
+    after = renewed(before, found, _needed(config))
+    text = _with_notes(count_of(len(after.certificates), "certificate"), after, list(distrusted.values()))
+    if after == before and config is desk.config:
+        return Reply(f"{text}; nothing has changed")
+    news = list(_news(before, after))
+    news += [(messages.CERTIFICATE_FAULT, {"file": path, "reason": why}) for path, why in distrusted.items()]
+    lines = [" ".join([message.name, *map(str, fields.values())]) for message, fields in news]
+    return Change(text, lines=lines, data=lines, config=_with_material(config, after), entries=news)
+
+
+def _with_authorities(desk: Desk, config: Config) -> tuple[Config, dict[str, str]]:
+    """The same with the content of every file of CA certificates read anew; and why one stays as it was, by path."""
+    faults: dict[str, str] = {}
+    for sort, parameter in _AUTHORITIES.items():
+        for thing in config.things[sort].values():
+            old = getattr(thing, parameter)
+            try:
+                read = CaFile().parse(old.path, desk.facts)
+            except Unfit as unfit:
+                faults[old.path] = f"{thing.id}: {parameter} stays as it was: {unfit}"
+                continue
+            if read != old:
+                config = config.with_thing(sort, thing.id, replace(thing, **{parameter: read}))
+    return config, faults
+
+
+def _check(desk: Desk, arguments: Arguments) -> Outcome:
+    if not users(desk.config):
+        return Reply("no virtual server uses TLS")
+    look = desk.facts.find(LookAt(desk.config.variables["tlsdir"]))
+    material = material_of(desk.config)
+    if material is not None and not material.is_outdated(look):
+        return Reply("nothing has changed")
+    return _reload(desk, arguments)
+
+
+def _list(desk: Desk, _arguments: Arguments) -> Outcome:
+    material = material_of(desk.config)
+    if material is None:
+        return Reply("nothing was read of tlsdir: no virtual server uses TLS; `tls reload` reads it", data=[])
+    known = [_row(desk.config, material, one) for one in material.certificates.values()]
+    faulty = [
+        {"name": name, "file": _file(material, name), "trouble": reason}
+        for name, reason in material.faults.items()
+        if name not in material.certificates
+    ]
+    rows = [*known, *faulty]
+    lines = lines_of([{**row, "names": " ".join(row.get("names", ()))} for row in rows])
+    return Reply(count_of(len(known), "certificate"), data=rows, lines=lines)
+
+
+def _row(config: Config, material: Material, one: Certificate) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "names": list(one.names),
+        "key": one.key_type,
+        "days": int((one.not_after - time.time()) // _DAY),
+        "until": _date(one),
+        "file": _file(material, one.name),
+        "vservs": [vserv.id for vserv in users(config) if vserv.tls in ("", one.name)],
+        "serial": f"{one.serial:x}",
+        "trouble": material.faults.get(one.name, ""),
+    }
+
+
+def _file(material: Material, name: str) -> str:
+    return f"{material.directory.rstrip('/')}/{name}.pem"
+
+
+def _date(certificate: Certificate) -> str:
+    return datetime.fromtimestamp(certificate.not_after, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def tls_sentences() -> Sequence[Sentence]:
+    """The rows."""
+    return (
+        Sentence(
+            "tls list",
+            _list,
+            "Lists the certificates that were read of tlsdir.\nFor each: the host names in it, the kind of key, the "
+            "days that it is still valid, the virtual servers that may show it, and what is wrong with its file now, "
+            "if anything is.",
+            source=BESIDE,
+        ),
+        Sentence(
+            "tls reload",
+            _reload,
+            "Reads tlsdir anew, and every file of CA certificates (clientca, tlsca).\nNew sessions see what is new, sessions that are there go on. "
+            "A file that is faulty is reported, and what was read of it before stays in use; so does one that is gone "
+            "but needed.",
+            changes=True,
+            source=BESIDE,
+        ),
+        Sentence(
+            CHECK,
+            _check,
+            "Does what `tls reload` does if a file in tlsdir has changed.\nThe program says this to itself every "
+            "tlswatch.",
+            changes=True,
+            source=BESIDE,
+        ),
+    )

@@ -1,0 +1,113 @@
+"""OpenSSL's contexts for virtual servers, and how each connection comes to the right ones.
+
+A connection begins with a *front*, which owns the session tickets, and changes to the context with the certificate
+before its first octet is read (OpenSSL decrypts tickets with the keys of the context that it began with). FRONT is made
+when this module is imported, in the process that forks all workers: so a session can be resumed whichever worker
+answers, and after `workers recycle`; its ticket keys live as long as that process.
+
+Virtual servers that ask for client certificates have no part in it: a session resumed from elsewhere would not be
+verified again (CVE-2025-23419). Each of their connections has a front for itself, without tickets: nothing is resumed.
+"""
+
+import ssl
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from popular.tls import groups
+from popular.tls.certificate import load_chain
+from popular.tls.choice import Answer, wildcard
+
+ALPN = "pop3"
+"""RFC 7301's registry."""
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+ASKING = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require": ssl.CERT_REQUIRED}
+"""`clientcert` of a virtual server → OpenSSL's word for it."""
+
+
+def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
+    front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    front.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    front.minimum_version = ssl.TLSVersion.TLSv1_2
+    front.verify_mode = asks
+    # One is enough for a client that comes back once in a while, and each costs the server a record.
+    front.num_tickets = 1 if asks == ssl.CERT_NONE else 0
+    if asks != ssl.CERT_NONE:
+        front.options |= ssl.OP_NO_TICKET
+    return front
+
+
+groups.restrict()
+FRONT = _front()
+
+
+class Clients(NamedTuple):
+    """What clients must show, and the authorities that are believed, as PEM text."""
+
+    asks: ssl.VerifyMode = ssl.CERT_NONE
+    authorities: str = ""
+
+
+NOTHING_ASKED = Clients()
+
+
+class Contexts:
+    """The contexts of one config; those that stay the same are taken over from the config before."""
+
+    def __init__(self, ciphers: str, before: "Contexts | None") -> None:
+        """`ciphers`: OpenSSL's cipher list, for TLS 1.2."""
+        self._ciphers = ciphers
+        self._before = before._made if before is not None else {}
+        self._made: dict[tuple[Answer, Clients, str], ssl.SSLContext] = {}
+
+    def get(self, certificates: Answer, clients: Clients) -> ssl.SSLContext:
+        """One that serves these certificates to these clients. Raises ssl.SSLError."""
+        key = (certificates, clients, self._ciphers)
+        if key not in self._made:
+            self._made[key] = self._before.get(key) or self._make(certificates, clients)
+        return self._made[key]
+
+    def _make(self, certificates: Answer, clients: Clients) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers(self._ciphers)
+        context.set_alpn_protocols([ALPN])
+        for certificate in certificates:
+            load_chain(context, certificate.chain, certificate.key)
+        if clients.asks != ssl.CERT_NONE:
+            context.verify_mode = clients.asks
+            context.load_verify_locations(cadata=clients.authorities)
+        return context
+
+    def complete(self) -> None:
+        """Nothing more is asked for: lets go of those that were not taken over."""
+        self._before = {}
+
+
+class Terms:
+    """How one virtual server speaks TLS."""
+
+    def __init__(
+        self,
+        by_name: Mapping[str, ssl.SSLContext],
+        otherwise: ssl.SSLContext,
+        minimum: ssl.TLSVersion,
+        asks: ssl.VerifyMode,
+    ) -> None:
+        """`otherwise` is for clients that name none of these."""
+        self._by_name = by_name
+        self._otherwise = otherwise
+        self._minimum = minimum
+        self.asks = asks
+
+    def front(self) -> ssl.SSLContext:
+        """The context with which the next connection begins."""
+        front = FRONT if self.asks == ssl.CERT_NONE else _front(self.asks)
+        if front.minimum_version != self._minimum:
+            front.minimum_version = self._minimum
+        return front
+
+    def context(self, server_name: str) -> ssl.SSLContext:
+        """The context to change to. Nothing is kept of the name: strangers can send any number of them."""
+        if not self._by_name:
+            return self._otherwise
+        found = self._by_name.get(server_name) or self._by_name.get(wildcard(server_name))
+        return found or self._otherwise

@@ -1,0 +1,184 @@
+"""The manifests: rendered, checked against Kubernetes' own schemas, and consistent among themselves.
+
+No cluster takes part, and no kustomize: `kustomize.py` renders what we use of it. What a pod does is in `test_pod.py`.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from popular.proxy.program import PROGRAM as PPROXY
+from popular.store.program import PROGRAM as PSERV
+from supervisor.accounts import table_layout
+from supervisor.main import options
+from tests.deploy.kustomize import Resource, containers, find, pod, render
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "deploy/kubernetes"
+BUILT = ("pproxy", "pserv", "overlays/production")
+MADE_BY_HAND = {"Secret": {"popular-users", "popular-tls"}}
+"""What the README says is to be made before."""
+PROGRAMS = {"pproxy": PPROXY, "pserv": PSERV}
+
+
+@pytest.fixture(scope="module", params=BUILT)
+def resources(request: pytest.FixtureRequest) -> list[Resource]:
+    return render(MANIFESTS / request.param)
+
+
+@pytest.fixture(scope="module")
+def production() -> list[Resource]:
+    return render(MANIFESTS / "overlays/production")
+
+
+def quantity(text: str) -> int:
+    """Octets of `64Mi`, seconds of `10m`."""
+    number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()  # type: ignore[union-attr]
+    return int(number) * {"Mi": 2**20, "Gi": 2**30, "s": 1, "m": 60}[unit]
+
+
+def of_kind(resources: list[Resource], kind: str) -> list[Resource]:
+    return [one for one in resources if one["kind"] == kind]
+
+
+def selected(resources: list[Resource], selector: dict[str, str]) -> list[Resource]:
+    """The resources whose pods carry these labels; a StatefulSet's pods carry their names, too."""
+    found = []
+    for one in resources:
+        template = pod(one)
+        if template is not None:
+            labels = template["metadata"]["labels"]
+            if one["kind"] == "StatefulSet":
+                labels = labels | {"statefulset.kubernetes.io/pod-name": f"{one['metadata']['name']}-0"}
+            if selector.items() <= labels.items():
+                found.append(one)
+    return found
+
+
+def port_names(resource: Resource) -> set[str]:
+    return {port["name"] for one in containers(resource) for port in one.get("ports", [])}
+
+
+def test_schemas(resources: list[Resource]) -> None:
+    """Everything but the operator's kind is valid for Kubernetes, and has no field that it does not know."""
+    checked = [one for one in resources if one["kind"] != "PodMonitor"]
+    for one in checked:
+        kubernetes_validate.validate(one, kubernetes_validate.latest_version(), strict=True)
+    assert len(checked) >= 5
+
+
+def test_schemas_refuse() -> None:
+    """The check would find a field in the wrong place."""
+    broken = find(render(MANIFESTS / "pproxy"), "Deployment", "pproxy")
+    broken["spec"]["template"]["spec"]["readOnlyRootFilesystem"] = True
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_monitor_finds_the_pods(production: list[Resource]) -> None:
+    """It selects both programs by labels they have, and scrapes a port they have, under jobs that the alerts know."""
+    (monitor,) = of_kind(production, "PodMonitor")
+    assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+    assert set(monitor["spec"]) == {"selector", "jobLabel", "podMetricsEndpoints"}
+    (rule,) = monitor["spec"]["selector"]["matchExpressions"]
+    assert (rule["key"], rule["operator"]) == (monitor["spec"]["jobLabel"], "In")
+    for value in rule["values"]:
+        (target,) = selected(production, {rule["key"]: value})
+        assert {one["port"] for one in monitor["spec"]["podMetricsEndpoints"]} <= port_names(target)
+
+
+def test_pods_are_restricted(resources: list[Resource]) -> None:
+    """Each pod passes the restricted level of the pod security standards, and its root file system is read-only."""
+    seen = 0
+    for one in resources:
+        template = pod(one)
+        if template is None:
+            continue
+        spec = template["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+        assert spec["automountServiceAccountToken"] is False
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"]
+        assert context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        kinds = {"configMap", "secret", "emptyDir", "persistentVolumeClaim", "projected", "downwardAPI"}
+        assert all(set(volume) - {"name"} <= kinds for volume in spec["volumes"])
+        for container in spec["containers"]:
+            seen += 1
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert {"requests", "limits"} <= set(container["resources"])
+    assert seen >= 2
+
+
+def test_every_name_leads_somewhere(resources: list[Resource]) -> None:
+    """Volumes, mounts, ports of probes, services, policies and budgets name what is there; nothing is by subPath."""
+    maps = {one["metadata"]["name"]: set(one["data"]) for one in of_kind(resources, "ConfigMap")}
+    for one in resources:
+        template = pod(one)
+        if template is not None:
+            assert one["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+            volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+            claimed = {claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", [])}
+            mounts = [mount for container in containers(one) for mount in container["volumeMounts"]]
+            assert {mount["name"] for mount in mounts} == set(volumes) | claimed
+            assert not any("subPath" in mount for mount in mounts)
+            for volume in volumes.values():
+                assert volume.get("configMap", {}).get("name") in {None, *maps}
+                assert volume.get("secret", {}).get("secretName") in {None, *MADE_BY_HAND["Secret"]}
+            for container in containers(one):
+                probes = [container[name] for name in container if name.endswith("Probe")]
+                own = {port["name"] for port in container.get("ports", [])}
+                assert {probe["httpGet"]["port"] for probe in probes if "httpGet" in probe} <= own
+        elif one["kind"] == "Service":
+            (target,) = selected(resources, one["spec"]["selector"])
+            assert {port["targetPort"] for port in one["spec"]["ports"]} <= port_names(target)
+        elif one["kind"] in ("NetworkPolicy", "PodDisruptionBudget"):
+            spec = one["spec"]
+            (target,) = selected(resources, (spec.get("podSelector") or spec["selector"])["matchLabels"])
+            named = {port["port"] for rule in spec.get("ingress", []) for port in rule["ports"]}
+            assert named <= port_names(target)
+    readme = (MANIFESTS / "README.md").read_text()
+    assert all(name in readme for name in MADE_BY_HAND["Secret"])
+
+
+def test_nobody_is_lost_in_a_rollout(production: list[Resource]) -> None:
+    """A pod goes when another is ready; Kubernetes waits longer than pcontrol, and pcontrol longer than the drain."""
+    proxy = find(production, "Deployment", "pproxy")
+    assert proxy["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert find(production, "Service", "pproxy")["spec"]["externalTrafficPolicy"] == "Local"
+    assert find(production, "PodDisruptionBudget", "pproxy")["spec"]["maxUnavailable"] < proxy["spec"]["replicas"]
+    for one in (proxy, find(production, "StatefulSet", "pserv")):
+        main = containers(one)[0]
+        text = " ".join(main["lifecycle"]["preStop"]["exec"]["command"])
+        (deadline,), (timeout,) = re.findall(r"deadline (\d+m)", text), re.findall(r"--timeout=(\d+)", text)
+        assert quantity(deadline) + 30 <= int(timeout) < pod(one)["spec"]["terminationGracePeriodSeconds"]  # type: ignore[index]
+
+
+def test_the_table_fits(production: list[Resource]) -> None:
+    """/dev/shm has room for the session table twice, and the memory limit for /dev/shm."""
+    for kind, name in (("Deployment", "pproxy"), ("StatefulSet", "pserv")):
+        one = find(production, kind, name)
+        main = containers(one)[0]
+        chosen = options(PROGRAMS[name]).parse_args(main["args"])
+        (shm,) = [_room(volume) for volume in pod(one)["spec"]["volumes"] if volume["name"] == "shm"]  # type: ignore[index]
+        assert 2 * table_layout(PROGRAMS[name], 65, chosen.sessionlimit).size < shm
+        assert 4 * shm <= quantity(main["resources"]["limits"]["memory"])
+
+
+def _room(volume: dict[str, Any]) -> int:
+    assert volume["emptyDir"]["medium"] == "Memory"
+    return quantity(volume["emptyDir"]["sizeLimit"])
+
+
+def test_the_proxy_is_where_the_store_expects_it(production: list[Resource]) -> None:
+    """Only pods with the proxies' label may speak to the storage server."""
+    policy = find(production, "NetworkPolicy", "pserv")["spec"]["ingress"][0]
+    (peer,) = policy["from"]
+    assert selected(production, peer["podSelector"]["matchLabels"]) == [find(production, "Deployment", "pproxy")]

@@ -1,0 +1,80 @@
+"""The login dialogue with a POP3 backend as a machine, with STLS and XCLIENT in front of it."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from popular.proxy.actions import SendBackend, StartBackendTls
+from popular.proxy.backend_login import Broken, Joined, Pop3Login, Progress, Rejected, xclient
+
+XCLIENT = b"XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=p01.1.2 TTL=7"
+
+
+def heard(login: Pop3Login, *lines: bytes) -> Progress:
+    """What comes of the last of these lines; TLS stands as soon as it is asked for."""
+    progress: Progress = None
+    for line in lines:
+        progress = login.hear(line + b"\r\n")
+        if isinstance(progress, StartBackendTls):
+            progress = login.tls_up()
+    return progress
+
+
+@pytest.mark.parametrize(
+    ("stls", "client", "said"),
+    [
+        (False, b"", [b"USER ann", b"PASS secret"]),
+        (True, b"", [b"STLS", b"USER ann", b"PASS secret"]),
+        (False, XCLIENT, [XCLIENT, b"USER ann", b"PASS secret"]),
+        (True, XCLIENT, [b"STLS", XCLIENT, b"USER ann", b"PASS secret"]),
+    ],
+)
+def test_what_is_said_in_which_order(stls: bool, client: bytes, said: Sequence[bytes]) -> None:
+    """STLS first, then XCLIENT, then the login; what comes behind the last reply is the client's."""
+    login = Pop3Login(b"ann", b"secret", stls=stls, xclient=client)
+    assert [heard(login, b"+OK") for _ in said] == [SendBackend(line + b"\r\n") for line in said]
+    assert login.hear(b"+OK 3 messages\r\n+OK more") == Joined(b"+OK 3 messages", b"+OK more")
+
+
+@pytest.mark.parametrize("replies", [[b"+OK hi\r\n+OK STLS\r\n"], [b"+OK hi\r\n", b"+OK go\r\n+OK user\r\n"]])
+def test_nothing_may_stand_behind_a_reply_before_tls(replies: Sequence[bytes]) -> None:
+    """What is injected behind the greeting or behind +OK to STLS ends the attempt, whole line or not."""
+    for injected in (b"", b"+", b"+OK"):
+        login = Pop3Login(b"ann", b"secret", stls=True)
+        progress = [login.hear(reply if reply != replies[-1] else reply + injected) for reply in replies][-1]
+        assert isinstance(progress, Broken)
+        assert progress.reason.startswith("more than one reply while ")
+
+
+def test_the_login_waits_for_tls() -> None:
+    """Behind +OK to STLS nothing is said but the handshake."""
+    login = Pop3Login(b"ann", b"secret", stls=True)
+    assert login.hear(b"+OK\r\n") == SendBackend(b"STLS\r\n")
+    assert login.hear(b"+OK\r\n") == StartBackendTls()
+    assert login.tls_up() == SendBackend(b"USER ann\r\n")
+
+
+def test_refusals_name_what_was_refused() -> None:
+    """No STLS and no XCLIENT are faults of the backend, not of the user; a wrong password is the user's."""
+    refusal = b"-ERR [AUTH] unknown command"
+    assert heard(Pop3Login(b"ann", b"x", stls=True), b"+OK", refusal) == Broken(
+        "it offers no STLS: -ERR [AUTH] unknown command"
+    )
+    progress = heard(Pop3Login(b"ann", b"x", stls=True, xclient=XCLIENT), b"+OK", b"+OK", refusal)
+    assert isinstance(progress, Broken)
+    assert progress.reason.endswith("login_trusted_networks?): -ERR [AUTH] unknown command")
+    for before in (0, 1, 2):
+        login = Pop3Login(b"ann", b"x", stls=before > 0, xclient=XCLIENT if before > 1 else b"")
+        oks = [b"+OK"] * (before + 1)
+        assert heard(login, *oks, refusal) == Rejected(refusal, b"AUTH", "sending the user name", True)
+    assert heard(Pop3Login(b"ann", b"x", stls=True), refusal) == Rejected(
+        refusal, b"AUTH", "reading the greeting", False
+    )
+
+
+def test_xclient_holds_nothing_that_could_end_it() -> None:
+    """Blanks, line ends and everything else beyond printable ASCII become underscores; addresses stay."""
+    assert xclient("192.0.2.1", 4711, "p01.1.2") == XCLIENT
+    assert (
+        xclient("2001:db8::1", 1, "a b\r\nUSER x\0é") == b"XCLIENT ADDR=2001:db8::1 PORT=1 SESSION=a_b__USER_x__ TTL=7"
+    )
