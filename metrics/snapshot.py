@@ -148,7 +148,7 @@ def _counted(known: Known, names: Mapping[str, str]) -> dict[str, dict[str, int]
 def _place(thing: Mapping[str, Any], host: str) -> dict[str, Any]:
     protocol = thing["prot"]
     if thing.get("starttls", "off") != "off":
-        protocol += f", STLS {thing['starttls']}"
+        protocol += f"+STLS{' forced' if thing['starttls'] == 'force' else ''}"
     address = f"[{thing[host]}]" if ":" in thing[host] else thing[host]
     return {
         "id": thing["id"],

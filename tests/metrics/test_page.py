@@ -212,7 +212,7 @@ def test_the_document(known: Known, table: Segment) -> None:
     told = document(known, Wish(), at(0))
     assert told["headline"]["text"] == "Serving 3 sessions"
     (vserv,), (backend,), (worker,) = told["vservs"], told["backends"], told["workers"]
-    assert (vserv["address"], vserv["protocol"]) == ("[::]:110", "POP3, STLS optional")
+    assert (vserv["address"], vserv["protocol"]) == ("[::]:110", "POP3+STLS")
     assert (vserv["sessions"], vserv["waiting"], vserv["logins"]) == (2, 5, 0)
     assert (backend["address"], backend["sessions"]) == ("192.0.2.1:110", 3)
     assert (worker["pid"], worker["sessions"], worker["silent_seconds"]) == (4000, 3, 1.5)

@@ -108,8 +108,11 @@ def test_shows_what_is_so(site: Site, page: Browser) -> None:
         assert len(page.column("sid")) == 2
         assert page.texts("#graphs .title") == ["Sessions", "Logins", "Failed logins", "Load"]
         page.until(lambda: all(page.run(_CURVES)), "every graph has a curve")
+        assert page.run(_CUT) == [], "on a desk every table is seen whole"
 
 
+_CUT = """return [...document.querySelectorAll('.sheet')].filter((one) => one.scrollWidth > one.clientWidth)
+    .map((one) => one.parentElement.id)"""
 _CURVES = "return [...document.querySelectorAll('#graphs path.stroke')].map((one) => one.getAttribute('d'))"
 
 
