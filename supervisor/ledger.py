@@ -49,7 +49,7 @@ class Ledger:
             first, bounds, sum_cell = self._buckets[histogram, ident]
         except KeyError:
             first, bounds, sum_cell = self._buckets[histogram, ident] = self._find_buckets(histogram, ident)
-        microseconds = int(seconds * 1e6)
+        microseconds = int(seconds * 1e6 + 0.5)
         numbers = self._numbers
         numbers[first + bisect_left(bounds, microseconds)] += 1
         numbers[sum_cell] += microseconds

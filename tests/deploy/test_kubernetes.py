@@ -168,7 +168,7 @@ def test_the_table_fits(production: list[Resource]) -> None:
         main = containers(one)[0]
         chosen = options(PROGRAMS[name]).parse_args(main["args"])
         (shm,) = [_room(volume) for volume in pod(one)["spec"]["volumes"] if volume["name"] == "shm"]  # type: ignore[index]
-        assert 2 * table_layout(PROGRAMS[name], 65, chosen.sessionlimit).size < shm
+        assert 2 * table_layout(PROGRAMS[name], 65, {"sessionlimit": chosen.sessionlimit}).size < shm
         assert 4 * shm <= quantity(main["resources"]["limits"]["memory"])
 
 

@@ -58,7 +58,7 @@ def test_refusals_name_what_was_refused() -> None:
     """No STLS and no XCLIENT are faults of the backend, not of the user; a wrong password is the user's."""
     refusal = b"-ERR [AUTH] unknown command"
     assert heard(Pop3Login(b"ann", b"x", stls=True), b"+OK", refusal) == Broken(
-        "it offers no STLS: -ERR [AUTH] unknown command"
+        "it offers no STLS: -ERR [AUTH] unknown command", "tls"
     )
     progress = heard(Pop3Login(b"ann", b"x", stls=True, xclient=XCLIENT), b"+OK", b"+OK", refusal)
     assert isinstance(progress, Broken)
@@ -66,9 +66,9 @@ def test_refusals_name_what_was_refused() -> None:
     for before in (0, 1, 2):
         login = Pop3Login(b"ann", b"x", stls=before > 0, xclient=XCLIENT if before > 1 else b"")
         oks = [b"+OK"] * (before + 1)
-        assert heard(login, *oks, refusal) == Rejected(refusal, b"AUTH", "sending the user name", True)
+        assert heard(login, *oks, refusal) == Rejected(refusal, b"AUTH", "sending the user name", True, "user")
     assert heard(Pop3Login(b"ann", b"x", stls=True), refusal) == Rejected(
-        refusal, b"AUTH", "reading the greeting", False
+        refusal, b"AUTH", "reading the greeting", False, "greeting"
     )
 
 

@@ -1,0 +1,100 @@
+"""The table of metrics, compared with what real programs export: nothing more, nothing less, and clean."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from metrics.families import COUNTER, FAMILIES, GAUGE, HISTOGRAM, INFO, PREFIX, Family, families_of
+from popular.proxy.program import PROGRAM as PPROXY
+from popular.store.program import PROGRAM as PSERV
+from supervisor.accounts import table_layout
+from supervisor.program import Program
+from tests.system import certificates
+from tests.system.scrape import Scrape, address, get, scrape
+from tests.system.site import LOOPBACK, Proxy, free_port, need, wait_until
+
+SUFFIXES = {COUNTER: ("_total",), GAUGE: ("",), INFO: ("_info",), HISTOGRAM: ("_bucket", "_sum", "_count")}
+UNITS = {"s": "_seconds", "bytes": "_bytes", "ratio": "_ratio", "timestamp": "_seconds", "": ""}
+
+
+def lines(name: str, directory: Path) -> list[str]:
+    """A configuration in which every family has a sample."""
+    if name == "pserv":
+        return [f"server conf iface {LOOPBACK} port {free_port()} state online"]
+    tls = directory / "tls"
+    tls.mkdir()
+    certificates.Authority().issue("localhost").write(tls, "default")
+    return [
+        f"set tlsdir {tls}",
+        f"backend conf b host {LOOPBACK} port {free_port()} state online",
+        "pdm add m any b",
+        f"vserv conf v iface {LOOPBACK} port {free_port()} starttls optional state online",
+    ]
+
+
+def full(proxy: Proxy) -> Scrape:
+    """A scrape in which the facts, the master's pulse and the workers' first heartbeats are."""
+    wait_until(lambda: "accept_queue_length{" in get(address(proxy), "/metrics").body.decode(), "the master has told")
+    return scrape(proxy)
+
+
+@pytest.mark.parametrize("name", ["pproxy", "pserv"])
+def test_a_real_scrape_has_exactly_these_families(name: str, tmp_path: Path) -> None:
+    """Each with its kind, its help text and its labels; promtool has nothing to say against any."""
+    with Proxy(tmp_path, lines(name, tmp_path), name=name, metrics=f"{LOOPBACK}:0") as proxy:
+        seen = full(proxy)
+    expected = {family.name: family for family in families_of(name)}
+    assert len(expected) == len(families_of(name))
+    stems = {_parsed(family): family for family in expected.values()}
+    assert seen.kinds.keys() == stems.keys()
+    for stem, family in stems.items():
+        assert seen.kinds[stem] == {INFO: GAUGE}.get(family.kind, family.kind), stem
+        assert seen.helps[stem] == family.help
+    sampled: dict[str, set[frozenset[str]]] = {}
+    for sample, labels in seen.samples:
+        sampled.setdefault(sample, set()).add(frozenset(key for key, _value in labels))
+    for family in expected.values():
+        samples = [family.name + suffix for suffix in (SUFFIXES[HISTOGRAM] if family.kind == HISTOGRAM else ("",))]
+        for sample in samples:
+            wanted = {*family.labels, *(("le",) if sample.endswith("_bucket") else ())}
+            assert sampled.pop(sample) == {frozenset(wanted)}, sample
+    assert sampled == {}, "samples of no family"
+    checked = subprocess.run(
+        [need("promtool"), "check", "metrics"], input=seen.text, text=True, capture_output=True, timeout=30
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def _parsed(family: Family) -> str:
+    """The name under which the parser of the text format has a family."""
+    return family.name.removesuffix("_total") if family.kind == COUNTER else family.name
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_names_follow_the_conventions(family: Family) -> None:
+    """Prefix, suffix of the kind, base unit in the name, a sentence of help, and no label that could name a user."""
+    assert family.name.startswith(PREFIX)
+    assert family.kind == HISTOGRAM or family.name.endswith(SUFFIXES[family.kind])
+    assert (family.kind == COUNTER) == family.name.endswith("_total")
+    bare = family.name.removesuffix("_total")
+    assert bare.endswith(UNITS[family.unit])
+    assert family.help.endswith(".")
+    assert "\n" not in family.help
+    assert not {"user", "client", "address", "mailbox", "sid"} & set(family.labels)
+    assert family.programs
+
+
+@pytest.mark.parametrize("program", [PPROXY, PSERV], ids=lambda program: program.name)
+def test_whatever_is_counted_is_shown(program: Program) -> None:
+    """Each counter and histogram of the table has its family, with as many labels as it has dimensions."""
+    stems = {family.stem: family for family in families_of(program.name)}
+    for row in table_layout(program, 3, {"sessionlimit": 10}).counted:
+        family = stems[row.name]
+        labels = bool(row.by) + bool(getattr(row, "labels", ()))
+        assert len(family.labels) == labels, row.name
+
+
+def test_no_family_is_named_twice() -> None:
+    """The name is the key."""
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
