@@ -6,6 +6,7 @@ made in one go.
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
@@ -16,6 +17,9 @@ LONGEST_REQUEST = 8192
 """Octets of the request line and all header fields."""
 REQUEST_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
+
+EVERY_ADDRESS = "::"
+_MAPPED_IPV4 = "::ffff:"
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -98,10 +102,14 @@ class Server:
         self._connections = 0
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Begins to answer; gives address and port. Raises OSError."""
-        server = await asyncio.start_server(self._converse, host, port, limit=LONGEST_REQUEST, reuse_address=True)
-        await server.start_serving()
-        address = server.sockets[0].getsockname()
+        """Begins to answer; gives address and port. `::` is every address, of IPv4 too. Raises OSError."""
+        every = host == EVERY_ADDRESS
+        if every and not socket.has_dualstack_ipv6():
+            host = "0.0.0.0"
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, dualstack_ipv6=every and ":" in host)
+        await asyncio.start_server(self._converse, sock=listening, limit=LONGEST_REQUEST)
+        address = listening.getsockname()
         return address[0], address[1]
 
     def answer(self, request: Request) -> Response:
@@ -139,7 +147,8 @@ class Server:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
-            request = parse(head, writer.get_extra_info("peername")[0])
+            peer = writer.get_extra_info("peername")[0].removeprefix(_MAPPED_IPV4)
+            request = parse(head, peer)
         except TimeoutError:
             return encode(text(HTTPStatus.REQUEST_TIMEOUT), with_body=True)
         except asyncio.LimitOverrunError:

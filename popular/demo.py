@@ -30,8 +30,9 @@ import argon2
 
 from popular.messages import LOGIN_FAILED, SESSION_END
 from popular.version import VERSION
-from supervisor.control.client import Connection, NoConnection, TimedOut
+from supervisor.control.connection import Connection, NoConnection, TimedOut
 from supervisor.control.language import phrase
+from supervisor.exporter import OFF, parse_address
 from supervisor.table import segment
 
 EXIT_ENDED = 0
@@ -40,6 +41,7 @@ EXIT_FAILED = 1
 HOST = "127.0.0.1"
 DEFAULT_DIRECTORY = "popular-demo"
 DEFAULT_PORT = 1110
+DEFAULT_METRICS = f"{HOST}:9110"
 NAMESPACE = "demo"
 START_SECONDS = 30.0
 END_SECONDS = 15.0
@@ -107,8 +109,9 @@ def mail(subject: str, text: str) -> bytes:
     return bytes(made)
 
 
-def announcement(directory: Path, ports: Ports) -> str:
-    """What runs where, and what to try."""
+def announcement(directory: Path, ports: Ports, metrics: str = OFF) -> str:
+    """What runs where, and what to try. `metrics` is the address of pproxy's exporter."""
+    shown = "" if metrics == OFF else f"  metrics   for Prometheus             http://{metrics}/metrics\n"
     here = _program("")
     run = directory / "run"
     return f"""\
@@ -117,7 +120,7 @@ A small mail site is running in {directory}. Ctrl-C ends it and removes everythi
   pproxy    the proxy              {HOST} port {ports.pop3}
   pserv     the storage server     {HOST} port {ports.store}
   pcheckd   "is there mail?"       {HOST} port {ports.check} (UDP)
-
+{shown}
   user joe, password joe           {len(MAILS)} mails
   user ann, password ann           no mail: answered by the proxy alone
 
@@ -332,21 +335,21 @@ def follow(log: Path, site: Site) -> None:
             part = ""
 
 
-def run(directory: Path, port: int) -> None:
+def run(directory: Path, port: int, metrics: str = OFF) -> None:
     """The demo, from start to end. Raises CannotRun."""
     ports = choose_ports(port)
     with own_directory(directory):
         site = Site(directory)
         try:
-            _set_up(site, directory, ports)
+            _set_up(site, directory, ports, metrics)
             if site.wanted:
-                print(announcement(directory, ports), flush=True)
+                print(announcement(directory, ports, metrics), flush=True)
                 follow(directory / "log" / "pproxy", site)
         finally:
             site.end()
 
 
-def _set_up(site: Site, directory: Path, ports: Ports) -> None:
+def _set_up(site: Site, directory: Path, ports: Ports, metrics: str) -> None:
     passwd = directory / "passwd"
     passwd.touch(mode=0o600)
     passwd.write_text(users())
@@ -354,8 +357,8 @@ def _set_up(site: Site, directory: Path, ports: Ports) -> None:
         site.deliver("joe", mail(subject, text))
     small = ("-w", 1, "-n", 200)
     site.start("pcheckd", "--nodaemon", "-h", HOST, "-p", ports.check, "-m", directory / "mail")
-    site.start_configured("pserv", storage_sentences(directory, ports), *small)
-    site.start_configured("pproxy", proxy_sentences(directory, ports), *small)
+    site.start_configured("pserv", storage_sentences(directory, ports), *small, "--metrics", OFF)
+    site.start_configured("pproxy", proxy_sentences(directory, ports), *small, "--metrics", metrics)
 
 
 def options() -> argparse.ArgumentParser:
@@ -366,8 +369,18 @@ def options() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dir", metavar="DIR", default=DEFAULT_DIRECTORY, help="empty or new directory (default: ./%(default)s)")
     add("--port", metavar="N", type=_port, default=DEFAULT_PORT, help="port of the proxy (default: %(default)s)")
+    add("--metrics", metavar="ADDR:PORT", type=_metrics, default=DEFAULT_METRICS,
+        help="where pproxy's exporter answers; off for none (default: %(default)s)")  # fmt: skip
     add("--version", action="version", version=f"%(prog)s {VERSION}")
     return parser
+
+
+def _metrics(text: str) -> str:
+    try:
+        parse_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _port(text: str) -> int:
@@ -380,7 +393,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     chosen = options().parse_args(argv)
     try:
-        run(Path(chosen.dir).absolute(), chosen.port)
+        run(Path(chosen.dir).absolute(), chosen.port, chosen.metrics)
     except CannotRun as error:
         print(f"popular-demo: {error}", file=sys.stderr)
         return EXIT_FAILED

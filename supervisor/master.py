@@ -96,11 +96,12 @@ class Master:
         self._errands = Errands(self._loop, self._in_child)
         self._exporter = Exporter(self._loop, log, self._in_child, program.exporter, self._exporter_heritage(metrics))
         self._exporter.describe(program.describe(first))
+        count = self._accounts.count
         self.clerk = Clerk(
-            program, language, limits, self, self._changes, self._errands, log, self._perform, self._accounts.count
+            program, language, limits, self, self._changes, self._loop, self._errands, log, self._perform, count
         )
         self._routines = Routines(program.routines, self.clerk, log)
-        self._server = ControlServer(self._loop, rundir.open_control_socket(), self.clerk.conduct)
+        self._server = ControlServer(self._loop, rundir.open_control_socket(), self.clerk.converse)
         self._wishes = signals.Wishes(self._loop, self._grant)
         rundir.publish_state()
         self._set_gauges()

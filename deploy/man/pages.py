@@ -5,6 +5,7 @@ written here.
 """
 
 from deploy.man import commands
+from deploy.man.metrics import metrics_page
 from deploy.man.parts import Section, control, daemon, folded, log, see_also, terms
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.program import PROGRAM as PSERV
@@ -115,6 +116,7 @@ def pages() -> dict[str, str]:
         ("pdeliver", 1): ("puts a mail into a mailbox", commands.pdeliver_page()),
         ("ptestpdm", 1): ("tries authentication modules out", commands.ptestpdm_page()),
         ("popular-demo", 1): ("a whole small mail site in the foreground", commands.demo_page()),
+        ("popular-metrics", 7): ("the metrics of pproxy and pserv", metrics_page()),
         ("popular-log", 7): ("the log files and their messages", log()),
     }
     return {

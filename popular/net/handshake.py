@@ -58,6 +58,9 @@ class Leg(Protocol):
 
     def hands_refused(self, failure: Failure) -> None: ...
 
+    def fault(self, error: Exception) -> None:
+        """An error of ours, which must not reach the event loop."""
+
 
 class Handshake:
     """One handshake. Nothing holds it but the watch on the connection."""
@@ -70,12 +73,21 @@ class Handshake:
         self._leg = leg
         self._terms = terms
         self._seen = 0
-        leg.channel.hand_to(self._look)
+        leg.channel.hand_to(self._ready)
         leg.channel.want(READ)
+
+    def _ready(self, _events: int) -> None:
+        try:
+            if self._leg.channel.tls:
+                self._shake_hands()
+            else:
+                self._look()
+        except Exception as error:
+            self._leg.fault(error)
 
     # The ClientHello
 
-    def _look(self, _events: int) -> None:
+    def _look(self) -> None:
         connection = self._leg.channel.connection
         try:
             data = connection.recv(clienthello.MOST_OCTETS, socket.MSG_PEEK)
@@ -117,15 +129,15 @@ class Handshake:
         leg = self._leg
         leg.channel.want(0)
         try:
-            channel = TlsChannel(self._loop, leg.channel.connection, self._terms.front(), self._shake_hands)
+            channel = TlsChannel(self._loop, leg.channel.connection, self._terms.front(), self._ready)
             leg.channel = channel
             channel.connection.context = self._terms.context(server_name)
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.hands_refused(Failure("other", "the connection broke"))
             return
-        self._shake_hands(READ)
+        self._shake_hands()
 
-    def _shake_hands(self, _events: int) -> None:
+    def _shake_hands(self) -> None:
         channel = self._leg.channel
         assert isinstance(channel, TlsChannel)
         try:

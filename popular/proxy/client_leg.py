@@ -190,6 +190,10 @@ class ClientLeg:
         self._owner.tls_up(agreed)
         self._read_pending()
 
+    def fault(self, error: Exception) -> None:
+        """See handshake.Leg."""
+        self._owner.fault(error)
+
     def hands_refused(self, failure: Failure) -> None:
         """See handshake.Leg."""
         self._owner.tls_failed(failure)

@@ -4,7 +4,9 @@
     directory     tlsdir: what is in it, what of it is usable, and what changes when it is read again
     choice        which certificates answer which server name
     contexts      OpenSSL's contexts, made in the workers; and the one front that all workers have in common
-    sentences     `tls list`, `tls reload`, `tls check`
+    groups        which key exchanges there are, for all contexts of the process
+
+The sentences about them are in `popular/proxy/certificates.py`, the handshake in `popular/net/handshake.py`.
 
 The directory is read by an errand of the master only. What it found travels to the workers inside the config, so that
 all of them have exactly what was tried, also a worker that is born after a file broke.

@@ -108,8 +108,8 @@ set maxsession {sessions}
 set tlsdir {directory}/tls
 backend conf b1 host 127.0.0.1 port {backend} prot POP3 state online
 pdm add a any b1
-vserv conf v1 iface 127.0.0.1 port {port} namespace bench state online
 vserv conf v2 iface 127.0.0.1 port {tls} prot POP3s namespace bench state online
+vserv conf v1 iface 127.0.0.1 port {port} namespace bench state online
 """
 
 

@@ -194,7 +194,7 @@ def test_system_calls_are_allowed(tmp_path: Path) -> None:
         pytest.skip("tracing is forbidden here")
     rundir = tmp_path / "run"
     STARTED.add(rundir)
-    ours = [program("pproxy"), "-r", str(rundir), "-l", str(tmp_path / "log"), "-w", "2"]
+    ours = [program("pproxy"), "-r", str(rundir), "-l", str(tmp_path / "log"), "-w", "2", "--metrics", "off"]
     control = [program("pcontrol"), "-r", str(rundir), "-c"]
     users = tmp_path / "users"
     users.write_text(f"n:joe:{argon2.PasswordHasher(time_cost=1).hash('joe')}:b:joe\n")

@@ -317,7 +317,15 @@ class Unit:
         fds = [fd for group in passed.values() for fd in group]
         names = ":".join(name for name, group in passed.items() for _ in group)
         high = [_above(fd) for fd in fds]
-        command = [program("pproxy"), "-r", str(self.directory / "run"), "-l", str(self.directory / "pproxy.log")]
+        command = [
+            program("pproxy"),
+            "-r",
+            str(self.directory / "run"),
+            "-l",
+            str(self.directory / "pproxy.log"),
+            "--metrics",
+            "off",
+        ]
         command += ["-w", "2", "-c", str(self._rc)]
         STARTED.add(self.directory / "run")
         process = subprocess.Popen(

@@ -29,7 +29,17 @@ def _container(rundir: Path, name: str) -> Iterator["subprocess.Popen[bytes]"]:
     """A pproxy that is pid 1 of a pid namespace of its own."""
     site.STARTED.add(rundir)
     command = [need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc"]
-    command += [program("pproxy"), "-r", str(rundir), "-l", str(rundir.with_name(f"{name}.log")), "-w", "2"]
+    command += [
+        program("pproxy"),
+        "-r",
+        str(rundir),
+        "-l",
+        str(rundir.with_name(f"{name}.log")),
+        "-w",
+        "2",
+        "--metrics",
+        "off",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         try:
             yield process

@@ -33,7 +33,7 @@ class Demo:
         self.lines: list[str] = []
         self.ready = threading.Event()
         self.process = subprocess.Popen(
-            [*COMMAND, "--dir", str(directory), "--port", str(self.port)],
+            [*COMMAND, "--dir", str(directory), "--port", str(self.port), "--metrics", "off"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -128,7 +128,19 @@ def test_clients_cannot_write_lines_of_their_own(tmp_path: Path) -> None:
 def test_json_says_the_same(tmp_path: Path) -> None:
     """--log-format json: each line is an object with the numbers and names of the text form."""
     port, log = free_port(), tmp_path / "log"
-    command = [program("pproxy"), "-r", str(tmp_path / "run"), "-l", str(log), "-w", "1", "--log-format", "json"]
+    command = [
+        program("pproxy"),
+        "-r",
+        str(tmp_path / "run"),
+        "-l",
+        str(log),
+        "-w",
+        "1",
+        "--log-format",
+        "json",
+        "--metrics",
+        "off",
+    ]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
         path = tmp_path / "run" / "pproxy.ctrl"

@@ -33,7 +33,17 @@ def test_two_instances_share_a_directory(tmp_path: Path) -> None:
         old = first.rundir / f"pproxy.{first.pid}.ctrl"
         table = os.readlink(first.rundir / "pproxy.state")
         second = subprocess.Popen(
-            [program("pproxy"), "-r", str(first.rundir), "-l", str(tmp_path / "second.log"), "-w", "1"],
+            [
+                program("pproxy"),
+                "-r",
+                str(first.rundir),
+                "-l",
+                str(tmp_path / "second.log"),
+                "-w",
+                "1",
+                "--metrics",
+                "off",
+            ],
             stdin=subprocess.DEVNULL,
         )
         try:
@@ -145,7 +155,7 @@ def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 
 
 def _start(*options: str | Path) -> "subprocess.CompletedProcess[str]":
-    command = [program("pproxy"), "-w", "1", *map(str, options)]
+    command = [program("pproxy"), "-w", "1", "--metrics", "off", *map(str, options)]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
 
 
@@ -210,7 +220,17 @@ def _beside(first: Proxy, tmp_path: Path, rc: str, *options: str) -> "subprocess
     """Another pproxy in the run directory of the first one."""
     file = tmp_path / "second.rc"
     file.write_text(rc)
-    command = [program("pproxy"), "-r", str(first.rundir), "-l", str(tmp_path / "second.log"), "-w", "1"]
+    command = [
+        program("pproxy"),
+        "-r",
+        str(first.rundir),
+        "-l",
+        str(tmp_path / "second.log"),
+        "-w",
+        "1",
+        "--metrics",
+        "off",
+    ]
     return subprocess.Popen(
         [*command, "-c", str(file), *options], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
