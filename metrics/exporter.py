@@ -1,5 +1,6 @@
 """The exporter process: answers HTTP with what the table, the config and the master tell. The child's side.
 
+    /          the status page, and /status.json, its numbers (page.py)
     /metrics   for Prometheus (text, or OpenMetrics for who asks for it)
     /livez     200 while the master gives signs of life, else 503 and the reason
     /readyz    200 if clients should be sent here; 503 and the reason while draining, at too high a load, or with no
@@ -18,6 +19,7 @@ from http import HTTPStatus
 
 from metrics.http import Request, Response, Server, text
 from metrics.known import Known
+from metrics.watch import Moment
 from supervisor.exporter import Address, ExporterInheritance, Facts, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.table.segment import View
@@ -36,6 +38,20 @@ def metrics(known: Known, request: Request) -> Response:
     return Response(HTTPStatus.OK, content_type, encode(Collector(known)))
 
 
+def page(_known: Known, _request: Request) -> Response:
+    """The status page."""
+    from metrics import page
+
+    return page.page()
+
+
+def status(known: Known, request: Request) -> Response:
+    """What the status page asks for, again and again."""
+    from metrics import page
+
+    return page.status(known, request)
+
+
 def livez(known: Known, _request: Request) -> Response:
     """Should it be restarted?"""
     return _probe(known.why_not_alive())
@@ -51,13 +67,15 @@ def _probe(trouble: str) -> Response:
 
 
 ROUTES: dict[str, Callable[[Known, Request], Response]] = {
+    "/": page,
+    "/status.json": status,
     "/metrics": metrics,
     "/livez": livez,
     "/readyz": readyz,
 }
 """What is answered where."""
 
-EACH_SECOND: tuple[Callable[[Known], None], ...] = ()
+EACH_SECOND: tuple[Callable[[Known], None], ...] = (lambda known: known.watch.sample(Moment.present()),)
 """Called with each pulse of the master."""
 
 

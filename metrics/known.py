@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from metrics.headline import SERVING
 from metrics.processes import ProcessorTime
+from metrics.watch import Watch
 from supervisor.exporter import Pulse
 from supervisor.load import Level
 from supervisor.table.segment import View
 
 FRESH_SECONDS = 10.0
 """The master gives a sign each second; after so many without one it counts as dead or stuck."""
-
-_SERVING = ("online", "fake")
 
 
 @dataclass
@@ -35,6 +35,12 @@ class Known:
     pulse_at: float = 0.0
     """Seconds of the monotonic clock."""
     processor: ProcessorTime = field(default_factory=ProcessorTime)
+
+    watch: Watch = field(init=False)
+    """Sessions and history, for the status page."""
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.view)
 
     def hear(self, pulse: Pulse) -> None:
         """The master gave a sign of life."""
@@ -57,7 +63,7 @@ class Known:
             return "draining"
         if self.view.gauges()["load_state"] == Level.MAX:
             return "the load is too high: nobody is accepted"
-        if not any(vserv["state"] in _SERVING for vserv in self.facts.get("vservs", ())):
+        if not any(vserv["state"] in SERVING for vserv in self.facts.get("vservs", ())):
             return "no virtual server is online"
         if not self.pulse.serving:
             return "no worker serves"

@@ -91,8 +91,8 @@ def options(program: Program) -> argparse.ArgumentParser:
         metavar="ADDR:PORT",
         type=_address,
         default=program.exporter_address,
-        help="where the exporter answers (/metrics, /livez, /readyz); off for none, port 0 for any (default: "
-        "%(default)s)",
+        help="where the exporter answers (/ is the status page, /metrics, /livez, /readyz); off for none, port 0 for "
+        "any (default: %(default)s)",
     )
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)

@@ -1,7 +1,7 @@
 """The pages of the commands that the supervisor does not run: their options and exit codes, and a few words."""
 
 from deploy.man.parts import Section, command, example, see_also, terms, text
-from metrics import pstatus
+from metrics import live, pstatus
 from popular import demo
 from popular.pdm import ptestpdm
 from popular.protocol.mailcheck import Mail
@@ -60,21 +60,42 @@ def pstatus_page() -> list[Section]:
     exits = [
         (pstatus.EXIT_SHOWN, "shown"),
         (pstatus.EXIT_UNREADABLE, "there is no state file, or it is none, or one of another version"),
-        (pstatus.EXIT_USAGE, "bad command line"),
+        (pstatus.EXIT_USAGE, "bad command line, or no such column"),
     ]
     return [
         *command(
             pstatus.options(),
-            "pstatus prints what a running program writes into its state file: how many sessions there may be, the "
+            "pstatus shows what a running program writes into its state file: how many sessions there may be, the "
             "workers and when they last showed life, the counters, and the table of living sessions. Free rows are "
             "counted, not printed. It only reads; the program does not notice.",
             "To keep a moment for later, copy the state file, and name the copy with -f. Ages are then counted from "
             "the moment of the copy.",
+            "With -l on a terminal there is a live table, with rates a second, sorted and filtered by keys. Columns "
+            "that do not fit into the window are left out. Anywhere else -l prints plain text again and again.",
+            "The same and more stands on the status page of the program (option --metrics), for a browser.",
         ),
+        ("KEYS OF THE LIVE TABLE", terms((_key(key), meaning) for key, meaning in live.KEYS.items())),
         *((heading, "\n.br\n".join(escape(phase.phrase) for phase in phases)) for heading, phases in states),
+        ("ENVIRONMENT", terms([("NO_COLOR", "if it is set, the live table has no colours")])),
         ("EXIT STATUS", terms(exits)),
+        (
+            "EXAMPLES",
+            example(
+                "pstatus -l",
+                "pstatus -a --filter backend=store1 --sort sent --reverse",
+                "pstatus --json --filter user=ann | jq '.sessions[].client'",
+            ),
+        ),
         see_also("pproxy(8)", "pserv(8)", "pcontrol(1)"),
     ]
+
+
+_ARROWS = {"←": "left", "→": "right", "↑": "up", "↓": "down"}
+
+
+def _key(key: str) -> str:
+    """A key in plain letters: not every terminal that shows manual pages has arrows."""
+    return ", ".join(_ARROWS.get(word, word) for word in key.split())
 
 
 def pcheckd_page() -> list[Section]:

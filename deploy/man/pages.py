@@ -111,7 +111,7 @@ def pages() -> dict[str, str]:
         ("pcheckd", 8): ("tells by UDP whether a mailbox has mail", commands.pcheckd_page()),
         ("ringd", 8): ("keeps listening sockets for programs that come and go", commands.ringd_page()),
         ("pcontrol", 1): ("says sentences to a running pproxy or pserv", commands.pcontrol_page()),
-        ("pstatus", 1): ("prints the session table and the counters", commands.pstatus_page()),
+        ("pstatus", 1): ("shows the session table and the counters", commands.pstatus_page()),
         ("pcheck", 1): ("asks a pcheckd", commands.pcheck_page()),
         ("pdeliver", 1): ("puts a mail into a mailbox", commands.pdeliver_page()),
         ("ptestpdm", 1): ("tries authentication modules out", commands.ptestpdm_page()),

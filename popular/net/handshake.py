@@ -148,7 +148,12 @@ class Handshake:
         if wanted is not None:
             channel.want(WRITE if wanted == "write" else READ)
             return
-        self._leg.hands_shaken(self._agreed(channel.connection))
+        try:
+            agreed = self._agreed(channel.connection)
+        except (OSError, ValueError):  # signed by an authority that we believe, and yet Python cannot decode it
+            self._leg.hands_refused(Failure("certificate", "the names in the client's certificate cannot be read"))
+            return
+        self._leg.hands_shaken(agreed)
 
     def _agreed(self, connection: ssl.SSLSocket) -> Agreed:
         cipher = connection.cipher()
@@ -172,12 +177,10 @@ def failure_of(error: OSError) -> Failure:
 
 
 def name_in(certificate: Mapping[str, Any]) -> str:
-    """Whose certificate it is: the first e-mail address or host name in it, else the common name."""
-    for kind, name in certificate.get("subjectAltName", ()):
-        if kind in ("email", "DNS"):
-            return str(name)
-    for part in certificate.get("subject", ()):
-        for kind, name in part:
-            if kind == "commonName":
-                return str(name)
-    return ""
+    """Whose certificate it is: the first e-mail address or host name in it, else the common name.
+
+    One that cannot be printed is none: it goes to modules, and from there into queries.
+    """
+    names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in ("email", "DNS")]
+    names += [name for part in certificate.get("subject", ()) for kind, name in part if kind == "commonName"]
+    return next((str(name) for name in names if name.isprintable()), "")

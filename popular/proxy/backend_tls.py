@@ -1,6 +1,6 @@
 """TLS towards backends: whom to believe, what the certificate must be, and why it is not.
 
-`BackendsInTls` is made once for each config (it may block: the system's CA certificates are read); of what it `get`s
+`BackendsInTls` is made once for each config (it may block: the system's CA certificates are read); of what it has
 for a backend, `begin` starts TLS on a connection, and `objection` says after the handshake whether the certificate is
 the pinned one.
 Contexts are shared: backends that believe the same authorities have the same one, also over changes of the config.
@@ -88,12 +88,12 @@ class BackendsInTls:
                 context = self._contexts.get(belief) or had.get(belief) or _context(backend, belief)
                 self._contexts[belief] = context
                 new = BackendTls(context, backend.certified_name.rstrip("."), backend.pin)
-                old = before.get(backend.id) if before is not None else None
+                old = before._by_id.get(backend.id) if before is not None else None
                 self._by_id[backend.id] = old if old is not None and old.is_like(new) else new
 
-    def get(self, ident: str) -> BackendTls | None:
-        """What this backend needs; None if it is spoken to in clear."""
-        return self._by_id.get(ident)
+    def __getitem__(self, ident: str) -> BackendTls:
+        """What this backend needs. Raises KeyError if its `tls` is off."""
+        return self._by_id[ident]
 
 
 def _belief(backend: Backend, least_version: str) -> Belief:

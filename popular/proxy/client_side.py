@@ -4,6 +4,7 @@ The lower half of the machine (`machine.py`), which adds what modules and backen
 """
 
 import itertools
+from typing import Any
 
 from popular import messages
 from popular.pdm.contract import Question, Secret
@@ -83,10 +84,9 @@ class ClientSide:
             return self.header_failed("it is not in trusted")
         return [actions.AwaitHeader()]
 
-    def introduced(self, peer_ip: str, peer_port: int) -> list[Action]:
-        """The PROXY header has come: this is who the client is."""
-        self._peer_ip = peer_ip
-        self._peer_port = peer_port
+    def introduced(self, peer: tuple[Any, ...]) -> list[Action]:
+        """The PROXY header has come: this is who the client is (address, port)."""
+        self._peer_ip, self._peer_port = peer[:2]
         self.phase = GREETED
         return self._greet()
 

@@ -18,7 +18,10 @@ def describe(config: Config) -> dict[str, Any]:
         "vservs": [
             _chosen(vserv, "id", "state", "iface", "port", "prot", "starttls") for vserv in things["vserv"].values()
         ],
-        "backends": [_chosen(backend, "id", "state", "host", "port", "prot") for backend in things["backend"].values()],
+        "backends": [
+            _chosen(backend, "id", "state", "port", "prot") | {"host": backend.address}
+            for backend in things["backend"].values()
+        ],
         "modules": [_chosen(module, "id", "mod") for module in things["pdm"].values()],
         "certificates": [_certificate(name, one) for name, one in material.certificates.items()] if material else [],
     }

@@ -14,7 +14,8 @@ from supervisor.control.kinds import File, Host, Kind, String, shown
 MOST_CA_OCTETS = 1 << 20
 MOST_NETWORKS = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+"""Labels and length as RFC 1035 section 2.3.4 has them; Python's ssl takes no longer ones either."""
 _LONGEST_HOST_NAME = 253
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

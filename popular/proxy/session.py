@@ -132,7 +132,7 @@ class Session(Deadlines):
         """
         try:
             # (`step(*facts)` would leave the interpreter's loop and enter it anew, at each step.)
-            for action in step(*facts) if len(facts) > 1 else step(facts[0]) if facts else step():
+            for action in step(facts[0]) if facts else step():
                 if self.over:
                     return
                 _DEEDS[type(action)](self, action)
@@ -163,7 +163,7 @@ class Session(Deadlines):
         self.via = self.peer[0]
         if header.source is not None:
             self.peer = header.source
-        self._do(self.machine.introduced, self.peer[0], self.peer[1])
+        self._do(self.machine.introduced, self.peer)
         if not self.over:
             self._show(self.machine.phase)
         self._mind_if_greeted()
@@ -223,7 +223,8 @@ class Session(Deadlines):
         self._connecting = True
         backend = action.backend
         first = b"" if backend.sendproxy == OFF else introduction(backend.sendproxy, self.peer, self._local())
-        tls = self._service.backend_tls.get(backend.id)
+        # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
+        tls = None if backend.tls == OFF else self._service.backend_tls[backend.id]
         try:
             self._backend = BackendLeg(self._shop.loop, backend, action.greets, self, tls, first)
         except OSError as error:

@@ -1,15 +1,17 @@
 """OpenSSL's contexts for virtual servers, and how each connection comes to the right ones.
 
 A connection begins with a *front*, which owns the session tickets, and changes to the context with the certificate
-before its first octet is read (OpenSSL decrypts tickets with the keys of the context that it began with). FRONT is made
-when this module is imported, in the process that forks all workers: so a session can be resumed whichever worker
-answers, and after `workers recycle`; its ticket keys live as long as that process.
+before its first octet is read (OpenSSL decrypts tickets with the keys of the context that it began with). FRONTS are
+made when this module is imported, in the process that forks all workers: so a session can be resumed whichever worker
+answers, and after `workers recycle`. Each serves for a week.
 
 Virtual servers that ask for client certificates have no part in it: a session resumed from elsewhere would not be
 verified again (CVE-2025-23419). Each of their connections has a front for itself, without tickets: nothing is resumed.
 """
 
 import ssl
+import time
+from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -22,6 +24,9 @@ ALPN = "pop3"
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 ASKING = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require": ssl.CERT_REQUIRED}
 """`clientcert` of a virtual server → OpenSSL's word for it."""
+WEEK_SECONDS = 7 * 24 * 3600
+WEEKS = 104
+"""Longer than any process should run without an upgrade; each costs 14 KiB, shared by all processes."""
 
 
 def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
@@ -37,8 +42,29 @@ def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
     return front
 
 
+class Fronts:
+    """A front for each week: all are made now, and each is dropped, and its ticket keys with it, when its week is over.
+
+    So all processes forked later change at the same moment, and what was recorded of a session in one week cannot be
+    deciphered with what memory holds in the next (RFC 9325 section 3.4). The last one stays.
+    """
+
+    def __init__(self, weeks: int, made: float) -> None:
+        """`made`: the monotonic clock's time at which the first week begins."""
+        self._later = deque(_front() for _ in range(weeks - 1))
+        self._current = _front()
+        self._until = made + WEEK_SECONDS
+
+    def at(self, now: float) -> ssl.SSLContext:
+        """The front of this moment (monotonic clock)."""
+        while now >= self._until and self._later:
+            self._current = self._later.popleft()
+            self._until += WEEK_SECONDS
+        return self._current
+
+
 groups.restrict()
-FRONT = _front()
+FRONTS = Fronts(WEEKS, time.monotonic())
 
 
 class Clients(NamedTuple):
@@ -101,7 +127,7 @@ class Terms:
 
     def front(self) -> ssl.SSLContext:
         """The context with which the next connection begins."""
-        front = FRONT if self.asks == ssl.CERT_NONE else _front(self.asks)
+        front = FRONTS.at(time.monotonic()) if self.asks == ssl.CERT_NONE else _front(self.asks)
         if front.minimum_version != self._minimum:
             front.minimum_version = self._minimum
         return front

@@ -7,62 +7,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from metrics import pstatus
-from supervisor.table import segment
-from supervisor.table.layout import BASE_COLUMNS, MAGIC, Column, Counter, Layout
-from supervisor.table.segment import Segment, path_of
-
-ROWS = 200
-COLUMNS = (*BASE_COLUMNS, Column("sid", "32s", ""), Column("user", "16s", ""), Column("sent", "Q", ""))
-LAYOUT = Layout(
-    program=b"PROXY\0\0\0",
-    columns=COLUMNS,
-    counters=(Counter("started", ""), Counter("ended", "", ("quit", "lost")), Counter("octets", "")),
-    gauges=("maxsession", "session_state"),
-    states=("free", "waiting for a password", "passing mail on"),
-    endings=("quit", "lost"),
-    block_count=4,
-    row_count=ROWS,
-)
-WAITING, PASSING = 1, 2
+from metrics import listing, pstatus
+from supervisor.table.layout import MAGIC
+from supervisor.table.segment import Segment
+from tests.metrics.sample import PASSING, ROWS, WAITING
 
 Run = Callable[..., tuple[int, list[str], str]]
-
-
-@pytest.fixture
-def living() -> Iterator[Segment]:
-    """A table with two workers and three sessions."""
-    made = Segment.create(f"/popular-test-{os.getpid()}", LAYOUT)
-    try:
-        made.set_gauge("maxsession", 150)
-        made.set_gauge("session_state", 1)
-        for slot in (0, 1):
-            cells = made.block(slot + 1)
-            cells[0], cells[1], cells[2], cells[3] = 4000 + slot, slot, slot + 1, time.monotonic_ns()
-            cells[made.counter_cells["started"]] = 10
-            cells[made.counter_cells["ended"] + 1] = 7
-        now = time.time()
-        made.rows.write(0, PASSING, 4000, now - 200, now - 5, b"p.1.1", b"joe", 123456)
-        made.rows.write(7, WAITING, 4001, now, now, b"p.2.2", "müller".encode(), 41)
-        made.rows.write(150, WAITING, 4001, now, now, b"p.3.3", b"", 0)
-        made.rows.write(9, WAITING, 4001, now, now, b"p.9.9", b"gone", 0)
-        made.free_row(9, 4001)
-        yield made
-    finally:
-        segment.remove(made.name)
-
-
-@pytest.fixture
-def rundir(tmp_path: Path, living: Segment) -> Path:
-    """A run directory whose pproxy.state leads to the table."""
-    (tmp_path / "pproxy.state").symlink_to(path_of(living.name))
-    return tmp_path
 
 
 @pytest.fixture
@@ -164,13 +120,52 @@ def test_bad_command_line(argv: tuple[str, ...], capsys: pytest.CaptureFixture[s
     assert "pstatus: error:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("argv", "rows"),
+    [
+        (("--sort", "user"), ["150", "0", "7"]),
+        (("--sort", "sent", "--reverse"), ["0", "7", "150"]),
+        (("--sort", "started"), ["0", "7", "150"]),
+        (("--filter", "JOE"), ["0"]),
+        (("--filter", "state=waiting"), ["7", "150"]),
+        (("--filter", "state=waiting", "--filter", "user=Ü"), ["7"]),
+        (("--filter", "sent=41"), ["7"]),
+        (("--filter", "41"), []),
+        (("--filter", "waiting", "-r", "0-9"), ["7"]),
+    ],
+)
+def test_sorted_and_filtered(run: Run, rundir: Path, argv: tuple[str, ...], rows: list[str]) -> None:
+    """--sort, --reverse and --filter choose rows and their order, alike as text and as JSON.
+
+    A filter without a column looks at texts only.
+    """
+    _code, lines, _err = run("--rundir", rundir, "-a", *argv)
+    assert [line.split()[0] for line in lines[1:]] == rows
+    _code, lines, _err = run("--rundir", rundir, "--json", *argv)
+    assert [str(row["row"]) for row in json.loads(lines[0])["sessions"]] == rows
+
+
+def test_a_filtered_listing_says_so(run: Run, rundir: Path) -> None:
+    """The last line tells how many sessions the filter hides; they are not counted as free rows."""
+    _code, lines, _err = run("--rundir", rundir, "--filter", "joe")
+    assert lines[-1] == "1 of 3 sessions, 197 free rows"
+
+
+@pytest.mark.parametrize("argv", [("--sort", "colour"), ("--filter", "colour=red")])
+def test_no_such_column(run: Run, rundir: Path, argv: tuple[str, ...]) -> None:
+    """A column that the table does not have: exit 2, and the columns that there are."""
+    code, lines, err = run("--rundir", rundir, *argv)
+    assert (code, lines) == (2, [])
+    assert err == 'pstatus: there is no column "colour"; there are: row pid started since sid user sent state\n'
+
+
 def test_json_is_one_document(run: Run, rundir: Path) -> None:
     """--json has the same facts, unrounded, as one document on one line."""
     code, lines, _err = run("--rundir", rundir, "--json", "-r", "0-10")
     (line,) = lines
     told = json.loads(line)
     assert code == 0
-    assert told["gauges"] == {"maxsession": 150, "session_state": 1}
+    assert told["gauges"] == {"maxsession": 150, "session_state": 1, "workers": 2, "load_hundredths": 142}
     assert told["counters"] == {"started": 20, "ended": {"quit": 0, "lost": 14}, "octets": 0}
     assert [worker["pid"] for worker in told["workers"]] == [4000, 4001]
     assert [(row["row"], row["user"], row["state"]) for row in told["sessions"]] == [
@@ -318,4 +313,4 @@ def test_a_reader_that_goes_away_is_no_error(rundir: Path) -> None:
 )
 def test_ages(seconds: float, text: str) -> None:
     """Intervals are told in their two largest units."""
-    assert pstatus.age(seconds) == text
+    assert listing.age(seconds) == text

@@ -392,7 +392,6 @@ NAMES = {
 """subjectAltNames, without their outer frame, as only an authority that is careless would sign them."""
 
 
-@pytest.mark.xfail(reason="an exception in popular/net/handshake.py ends the worker")
 @pytest.mark.parametrize("asked", ["optional", "require"])
 def test_a_client_certificate_that_cannot_be_read(make_site: MakeSite, tmp_path: Path, asked: str) -> None:
     """Its names make no sense, though the authority is believed: at most that session ends."""

@@ -1,0 +1,85 @@
+"""The state of a running program in one line, as one would say it to a colleague: "Serving 412 sessions".
+
+Pure: gauges of the table and the facts about the configuration go in. The status page shows it; what it says is ordered
+by what an operator must know first.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from supervisor.load import Level
+
+GOOD, BUSY, CLOSED, QUIET = "good", "busy", "closed", "quiet"
+"""Tones: all is well; look at it; nobody new is served; nothing to say. They decide about colours."""
+
+SERVING = ("online", "fake")
+"""States of a virtual server in which clients are let in."""
+
+_BACK_BELOW = 0.9
+"""Part of a limit below which the program accepts again (see supervisor.load.next_level)."""
+
+
+class Headline(NamedTuple):
+    """`text` says what is so, `detail` why, or what comes next ("" if there is nothing to say)."""
+
+    tone: str
+    text: str
+    detail: str = ""
+
+
+class Reading(NamedTuple):
+    """Something that is measured against a limit (0: not checked)."""
+
+    what: str
+    value: float
+    limit: float
+
+
+def headline(gauges: Mapping[str, int], sessions: int, facts: Mapping[str, Any]) -> Headline:
+    """What is most important now. `facts` is what the master tells of the configuration (Program.describe)."""
+    if gauges.get("draining"):
+        return Headline(CLOSED, f"Draining, {sessions or 'nobody'} left", "New clients are served elsewhere.")
+    if not gauges.get("workers"):
+        return Headline(CLOSED, "Not accepting: no worker lives", "A successor is on its way; clients wait.")
+    if gauges.get("load_state") == Level.MAX:
+        return _overloaded(readings(gauges, facts))
+    if "vservs" in facts and not any(vserv["state"] in SERVING for vserv in facts["vservs"]):
+        return Headline(CLOSED, "Not serving: no virtual server is online", _instead(facts["vservs"]))
+    return _serving(gauges, sessions, readings(gauges, facts))
+
+
+def readings(gauges: Mapping[str, int], facts: Mapping[str, Any]) -> list[Reading]:
+    """Load and pressure with their limits."""
+    limits = facts.get("variables", {})
+    return [
+        Reading("load", gauges.get("load_hundredths", 0) / 100, limits.get("maxlocalload", 0)),
+        Reading("pressure", gauges.get("pressure_hundredths", 0) / 100, limits.get("maxpressure", 0)),
+    ]
+
+
+def _overloaded(measured: list[Reading]) -> Headline:
+    over = [one for one in measured if one.limit and one.value >= _BACK_BELOW * one.limit]
+    if not over:
+        return Headline(CLOSED, "Not accepting: the load is too high", "Clients wait until it falls.")
+    worst = max(over, key=lambda one: one.value / one.limit)
+    sign = "≥" if worst.value >= worst.limit else "near"
+    back = f"Clients wait until it is below {_BACK_BELOW * worst.limit:.3g}."
+    return Headline(CLOSED, f"Not accepting: {worst.what} {worst.value:.3g} {sign} {worst.limit:g}", back)
+
+
+def _instead(vservs: list[Mapping[str, Any]]) -> str:
+    states = sorted({vserv["state"] for vserv in vservs})
+    return f"Configured are: {', '.join(states)}." if states else "None is configured."
+
+
+def _serving(gauges: Mapping[str, int], sessions: int, measured: list[Reading]) -> Headline:
+    most = gauges.get("maxsession", 0)
+    if sessions >= most > 0:
+        return Headline(CLOSED, f"Full: {sessions:,} of {most:,} sessions", "Newcomers wait until somebody leaves.")
+    text = f"Serving {sessions:,} session{'' if sessions == 1 else 's'}" if sessions else "Ready, nobody is connected"
+    if gauges.get("session_state", 0) >= Level.WARN:
+        return Headline(BUSY, text, f"Near the limit of {most:,}.")
+    if gauges.get("load_state") == Level.WARN:
+        high = max(measured, key=lambda one: one.value / one.limit if one.limit else 0.0)
+        return Headline(BUSY, text, f"The {high.what} is {high.value:.3g}; at {high.limit:g} nobody is accepted.")
+    return Headline(GOOD, text)

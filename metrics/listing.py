@@ -1,0 +1,188 @@
+"""A picture of a state file as text: aligned blocks for people, or one value for JSON.
+
+Pure. The table describes itself, so that nothing here knows what a column means but the four that every program has.
+Times are shown as ages. What comes from strangers is stripped of everything that could steer a terminal.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from metrics import selection
+from metrics.picture import ALL_ROWS, Picture, Rows
+from supervisor.load import Level
+from supervisor.table.segment import View
+
+TIMES = frozenset({"started", "since"})
+
+_GAP = "  "
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def document(picture: Picture) -> dict[str, Any]:
+    """Everything as one value for JSON; times are seconds since 1970, ages seconds."""
+    view = picture.view
+    return {
+        "file": str(picture.path),
+        "program": program(view),
+        "pid": view.header.pid,
+        "started": view.header.boot_time,
+        "taken": picture.now,
+        "rows": view.layout.row_count,
+        "gauges": view.gauges(),
+        "workers": [_worker(worker, picture.now_ns) for worker in view.workers()],
+        "counters": view.counters(),
+        "sessions": picture.sessions,
+    }
+
+
+def report(picture: Picture, rows: Rows, active: bool) -> list[str]:
+    """The same for people: aligned lines, blocks with an empty line between them. `active`: only the sessions."""
+    view = picture.view
+    if active:
+        return _sessions(picture)
+    head = [
+        f"{program(view)}, pid {view.header.pid}, started {_date(view.header.boot_time)}, "
+        f"up {age(picture.now - view.header.boot_time)}"
+    ]
+    counters = table(("counter", "value"), [(line.text, line.value) for line in counter_lines(view)], numeric={1})
+    blocks = [head, _gauges(view), _workers(picture), counters, [*_sessions(picture), _free(picture, rows)]]
+    return [line for block in blocks for line in ("", *block)][1:]
+
+
+def program(view: View) -> str:
+    """The name in the file's head."""
+    return view.layout.program.rstrip(b"\0").decode("ascii", "replace")
+
+
+# --- the blocks -------------------------------------------------------------------------------------------------------
+
+
+def _worker(worker: dict[str, int], now_ns: int) -> dict[str, Any]:
+    silent = max(0, now_ns - worker["heartbeat_ns"]) / 1e9 if worker["heartbeat_ns"] else None
+    return {
+        "slot": worker["slot"],
+        "pid": worker["pid"],
+        "generation": worker["generation"],
+        "heartbeat_seconds": silent if silent is None else round(silent, 1),
+    }
+
+
+def _gauges(view: View) -> list[str]:
+    lines = [(name, _GAUGES.get(name, str)(value)) for name, value in view.gauges().items()]
+    return table(("gauge", "value"), lines, numeric={1})
+
+
+def _level(value: int) -> str:
+    return Level(value).name if value in list(Level) else str(value)
+
+
+_GAUGES: dict[str, Callable[[int], str]] = {
+    "session_state": _level,
+    "load_state": _level,
+}
+"""Gauges whose number is the state of a warning machine."""
+
+
+def _workers(picture: Picture) -> list[str]:
+    """`heartbeat`: how long the worker's loop has been silent; it beats once a second."""
+    workers = [_worker(worker, picture.now_ns) for worker in picture.view.workers()]
+    workers.sort(key=lambda worker: worker["slot"])
+    lines = [(w["slot"], w["pid"], w["generation"], _heartbeat(w["heartbeat_seconds"])) for w in workers]
+    return table(("slot", "pid", "generation", "heartbeat"), lines, numeric={0, 1, 2, 3})
+
+
+def _heartbeat(seconds: float | None) -> str:
+    return "none yet" if seconds is None else f"{seconds:.1f}s"
+
+
+class CounterLine(NamedTuple):
+    """A counter, or one label of it: `path` is its name and then the labels."""
+
+    path: tuple[str, ...]
+    value: int
+
+    @property
+    def text(self) -> str:
+        """How it is listed: labels are indented below their counter."""
+        return "  " * (len(self.path) - 1) + self.path[-1]
+
+
+def counter_lines(view: View) -> list[CounterLine]:
+    """Of a counter with labels: the sum, and then the labels that have counted anything."""
+    return [line for name, value in view.counters().items() for line in _counter_lines((name,), value)]
+
+
+def _counter_lines(path: tuple[str, ...], value: Any) -> list[CounterLine]:
+    if isinstance(value, int):
+        return [CounterLine(path, value)]
+    below = [line for label, part in value.items() for line in _counter_lines((*path, label), part)]
+    total = sum(line.value for line in below if len(line.path) == len(path) + 1)
+    return [CounterLine(path, total), *(line for line in below if line.value)]
+
+
+def _sessions(picture: Picture) -> list[str]:
+    layout = picture.view.layout
+    names = selection.columns(layout)
+    numeric = {place for place, name in enumerate(names) if name in selection.numeric_columns(layout)}
+    lines = [[cell(name, session[name], picture.now) for name in names] for session in picture.sessions]
+    return table(names, lines, numeric)
+
+
+def cell(column: str, value: Any, now: float) -> str:
+    """What is shown of a value of a session."""
+    return age(now - value) if column in TIMES else printable(str(value)) or "-"
+
+
+def _free(picture: Picture, rows: Rows) -> str:
+    count = picture.view.layout.row_count
+    last = count - 1 if rows.last is None else min(rows.last, count - 1)
+    chosen = max(0, last - rows.first + 1)
+    where = "" if rows == ALL_ROWS else f" in rows {rows.first}-{last}"
+    return f"{sessions_of(picture)}, {chosen - len(picture.living)} free rows{where}"
+
+
+def sessions_of(picture: Picture) -> str:
+    """How many sessions there are, and how many of them passed the filters."""
+    living, shown = len(picture.living), len(picture.sessions)
+    return f"{f'{shown} of ' if shown < living else ''}{living} session{'' if living == 1 else 's'}"
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def table(heads: Sequence[str], lines: Iterable[Sequence[Any]], numeric: set[int]) -> list[str]:
+    """Aligned columns; those in `numeric` to the right. An empty text becomes "-"."""
+    rows = [list(heads), *([printable(str(value)) or "-" for value in line] for line in lines)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        _GAP.join(
+            word.rjust(width) if place in numeric else word.ljust(width)
+            for place, (word, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def printable(text: str) -> str:
+    """What may go to a terminal: names come from strangers, and could steer it."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def age(seconds: float) -> str:
+    """A time interval, in its two largest units: 7s, 3m07s, 2h03m, 4d02h. Never negative."""
+    whole = max(0, int(seconds))
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m{whole % _MINUTE:02}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02}m"
+    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02}h"
+
+
+def _date(moment: float) -> str:
+    try:
+        return datetime.fromtimestamp(moment).isoformat(sep=" ", timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return "at an unknown time"

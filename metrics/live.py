@@ -1,0 +1,307 @@
+"""The live table of `pstatus -l`: what stands on the screen, and what the keys do.
+
+    viewing = press(viewing, key, columns, rows)       a key was pressed
+    frame(picture, rates, viewing, width, height)      the screen, as lines of coloured spans
+
+Pure: no terminal, no clock. terminal.py has the hands, pstatus.py the loop.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from metrics import selection
+from metrics.headline import BUSY, CLOSED, GOOD, QUIET, headline
+from metrics.listing import TIMES, age, cell, counter_lines, printable, program, sessions_of
+from metrics.picture import Choice, Picture
+from metrics.selection import Filter, Order
+from supervisor.table.segment import View
+
+PLAIN, BOLD, BAR = "plain", "bold", "bar"
+"""Inks besides the tones: normal text, stressed text, and the bar that heads a table."""
+
+KEYS = {
+    "q": "quit (so does Ctrl-C)",
+    "h": "this help (any key leaves it)",
+    "← →": "sort by the column to the left or right (also < and >)",
+    "r": "reverse the order",
+    "/": "filter: TEXT, or COLUMN=TEXT; return keeps it, escape drops it",
+    "p": "pause, go on (also space)",
+    "tab": "sessions, counters",
+    "↑ ↓": "scroll (also page up, page down, home, end)",
+}
+
+_HEAD_LINES = 4
+"""Title, state, an empty line, the bar."""
+_FOOT_LINES = 1
+_GAP = "  "
+_WIDEST = 28
+"""Characters that one column may have."""
+_DROPPED_FIRST = (
+    "port",
+    "row",
+    "target",
+    "since",
+    "deletes",
+    "flags",
+    "pid",
+    "sid",
+    "received",
+    "retrieved",
+    "vserv",
+    "sent",
+    "client",
+    "backend",
+    "started",
+)
+"""Columns that a narrow screen does without, in this order."""
+
+Rates = Mapping[tuple[str, ...], float]
+
+
+class Span(NamedTuple):
+    """A piece of a line in one ink."""
+
+    text: str
+    ink: str = PLAIN
+
+
+Line = list[Span]
+
+
+@dataclass(frozen=True)
+class Viewing:
+    """What somebody is looking at."""
+
+    choice: Choice
+    counters: bool = False
+    top: int = 0
+    """How many lines are scrolled away."""
+    typed: str | None = None
+    """A filter that is being typed."""
+    paused: bool = False
+    help: bool = False
+    over: bool = False
+    complaint: str = ""
+    """Why the last key did nothing."""
+    away: str = ""
+    """Why there is nothing new to see."""
+
+
+@dataclass
+class Meter:
+    """Counters a second, from one picture to the next."""
+
+    _started: float = 0.0
+    _moment: float = 0.0
+    _values: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    def rates(self, picture: Picture) -> Rates:
+        """Nothing at the first picture, and after the program was started anew."""
+        values = {line.path: line.value for line in counter_lines(picture.view)}
+        started, seconds = picture.view.header.boot_time, picture.now - self._moment
+        known = self._values if started == self._started and seconds > 0 else {}
+        self._started, self._moment = started, picture.now
+        before, self._values = known, values
+        # A label is listed from its first event on: until then it stood at 0.
+        return {path: (value - before.get(path, 0)) / seconds for path, value in values.items()} if before else {}
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def press(viewing: Viewing, key: str, columns: Sequence[str], page: int) -> Viewing:
+    """What becomes of it when a key is pressed. `page`: how many lines the screen has for the table."""
+    if viewing.typed is not None:
+        return _type(viewing, key, columns)
+    if viewing.help:
+        return replace(viewing, help=False)
+    viewing = replace(viewing, complaint="")
+    if key in _SCROLLS:
+        return replace(viewing, top=max(0, viewing.top + _SCROLLS[key] * (page if "page" in key else 1)))
+    order = viewing.choice.order
+    match key:
+        case "q":
+            return replace(viewing, over=True)
+        case "h" | "?":
+            return replace(viewing, help=True)
+        case "p" | " ":
+            return replace(viewing, paused=not viewing.paused)
+        case "tab":
+            return replace(viewing, counters=not viewing.counters, top=0)
+        case "/":
+            return replace(viewing, typed="", counters=False)
+        case "escape":
+            return _filtered(viewing, ())
+        case "r":
+            return _ordered(viewing, order._replace(reverse=not order.reverse))
+        case "left" | "<" | "right" | ">":
+            step = 1 if key in ("right", ">") else -1
+            place = (columns.index(order.column) + step) % len(columns)
+            return _ordered(viewing, Order(columns[place], False))
+        case "home":
+            return replace(viewing, top=0)
+        case "end":
+            return replace(viewing, top=_FAR)
+    return viewing
+
+
+_FAR = 1 << 30
+_SCROLLS = {"up": -1, "down": 1, "page up": -1, "page down": 1}
+
+
+def _type(viewing: Viewing, key: str, columns: Sequence[str]) -> Viewing:
+    """A key while a filter is being typed."""
+    assert viewing.typed is not None
+    if key == "escape":
+        return replace(viewing, typed=None)
+    if key == "backspace":
+        return replace(viewing, typed=viewing.typed[:-1])
+    if key != "return":
+        return replace(viewing, typed=viewing.typed + key) if len(key) == 1 and key.isprintable() else viewing
+    new = Filter.of(viewing.typed)
+    if new.column and new.column not in columns:
+        return replace(viewing, typed=None, complaint=f'no column "{new.column}"; there are: {" ".join(columns)}')
+    return _filtered(replace(viewing, typed=None), (new,) if new.text else ())
+
+
+def _filtered(viewing: Viewing, filters: tuple[Filter, ...]) -> Viewing:
+    return replace(viewing, choice=viewing.choice._replace(filters=filters), top=0)
+
+
+def _ordered(viewing: Viewing, order: Order) -> Viewing:
+    return replace(viewing, choice=viewing.choice._replace(order=order))
+
+
+# --- the screen -------------------------------------------------------------------------------------------------------
+
+
+def room(height: int) -> int:
+    """Lines of the screen that the table has for itself."""
+    return max(1, height - _HEAD_LINES - _FOOT_LINES)
+
+
+def scrolled(picture: Picture, viewing: Viewing, height: int) -> Viewing:
+    """The same, but not scrolled beyond the last line."""
+    lines = len(counter_lines(picture.view)) if viewing.counters else len(picture.sessions)
+    return replace(viewing, top=max(0, min(viewing.top, lines - room(height))))
+
+
+def frame(picture: Picture, rates: Rates, viewing: Viewing, width: int, height: int) -> list[Line]:
+    """The screen: at most `height` lines, none longer than `width`."""
+    if viewing.help:
+        body = _help()
+    else:
+        bar, lines = _counters(picture.view, rates) if viewing.counters else _sessions(picture, viewing, width)
+        body = [[Span(bar.ljust(width), BAR)], *lines[viewing.top : viewing.top + room(height)]]
+    head = [_title(picture), _state(picture, rates), []]
+    body += [[] for _ in range(height - _FOOT_LINES - len(head) - len(body))]
+    whole = [*head, *body][: max(0, height - _FOOT_LINES)]
+    return [cut(line, width) for line in [*whole, _foot(picture, viewing)]]
+
+
+def cut(line: Line, width: int) -> Line:
+    """The line, not longer than `width`."""
+    fitting: Line = []
+    for text, ink in line:
+        if width <= 0:
+            break
+        fitting.append(Span(text[:width], ink))
+        width -= len(text)
+    return fitting
+
+
+def _title(picture: Picture) -> Line:
+    view = picture.view
+    gauges = view.gauges()
+    facts = f"pid {view.header.pid}  up {age(picture.now - view.header.boot_time)}"
+    setup = f"configuration {gauges.get('generation', 0)}  workers {gauges.get('workers', 0)}"
+    return [Span(program(view).lower(), BOLD), Span(f"  {facts}  {setup}", QUIET)]
+
+
+def _state(picture: Picture, rates: Rates) -> Line:
+    gauges = picture.view.gauges()
+    said = headline(gauges, len(picture.living), {})
+    line = [Span(said.text, said.tone), Span(f" of {gauges.get('maxsession', 0)}" if said.tone in (GOOD, BUSY) else "")]
+    for title, path in (
+        ("logins", "logins"),
+        ("opened", "mailboxes_opened"),
+        ("opened", "opened"),
+        ("failures", "login_failures"),
+    ):
+        if (path,) in rates:
+            rate = rates[(path,)]
+            line.append(Span(f"   {title} {rate:.1f}/s", CLOSED if title == "failures" and rate else PLAIN))
+    return [*line, Span(f"   load {gauges.get('load_hundredths', 0) / 100:.2f}")]
+
+
+def _sessions(picture: Picture, viewing: Viewing, width: int) -> tuple[str, list[Line]]:
+    """The bar above the table, and its lines."""
+    numeric = selection.numeric_columns(picture.view.layout)
+    order = viewing.choice.order
+    names = selection.columns(picture.view.layout)
+    cells = [{name: cell(name, session[name], picture.now) for name in names} for session in picture.sessions]
+    widths = {name: min(_WIDEST, max([len(name) + 2, *(len(row[name]) for row in cells)])) for name in names}
+    shown = _fitting(names, widths, order.column, width)
+    bar = _GAP.join(_placed(_head(name, order), widths[name], name in numeric) for name in shown)
+    return bar, [_line(row, shown, widths, numeric) for row in cells]
+
+
+def _fitting(names: Sequence[str], widths: Mapping[str, int], kept: str, width: int) -> list[str]:
+    """The columns that fit beside each other; the one that is sorted by is always among them."""
+    shown = list(names)
+    for name in _DROPPED_FIRST:
+        if sum(widths[name] for name in shown) + len(_GAP) * (len(shown) - 1) <= width:
+            break
+        if name in shown and name != kept:
+            shown.remove(name)
+    return shown
+
+
+def _head(name: str, order: Order) -> str:
+    if name != order.column:
+        return name
+    # An age grows as the moment of the start falls.
+    falling = order.reverse != (name in TIMES)
+    return f"{name} {'↓' if falling else '↑'}"
+
+
+def _placed(text: str, width: int, to_the_right: bool) -> str:
+    text = text if len(text) <= width else text[: width - 1] + "…"
+    return text.rjust(width) if to_the_right else text.ljust(width)
+
+
+def _line(row: Mapping[str, str], shown: Sequence[str], widths: Mapping[str, int], numeric: set[str]) -> Line:
+    *others, state = shown
+    text = _GAP.join(_placed(row[name], widths[name], name in numeric) for name in others)
+    tone = selection.tone(row[state])
+    return [Span(text + _GAP), Span(row[state], PLAIN if tone == QUIET else tone)]
+
+
+def _counters(view: View, rates: Rates) -> tuple[str, list[Line]]:
+    lines: list[Line] = []
+    for line in counter_lines(view):
+        rate = rates.get(line.path)
+        text = f"{line.text:<{_WIDEST}}{line.value:>16}{'' if rate is None else f'{rate:.1f}':>12}"
+        lines.append([Span(text, BOLD if len(line.path) == 1 and rate else PLAIN)])
+    return f"{'counter':<{_WIDEST}}{'value':>16}{'a second':>12}", lines
+
+
+def _help() -> list[Line]:
+    return [[Span(f"{key:>6}", BOLD), Span(f"   {meaning}")] for key, meaning in KEYS.items()]
+
+
+def _foot(picture: Picture, viewing: Viewing) -> Line:
+    if viewing.typed is not None:
+        return [Span("filter: ", BOLD), Span(printable(viewing.typed) + "_")]
+    if viewing.complaint or viewing.away:
+        return [Span(printable(viewing.complaint or viewing.away), CLOSED)]
+    parts = [sessions_of(picture)]
+    parts += [f"filter {printable(_words(one))}" for one in viewing.choice.filters]
+    keys = "h help  q quit"
+    paused = [Span("paused", BUSY), Span("  ")] if viewing.paused else []
+    return [*paused, Span("  ".join(parts) + "  "), Span(keys, QUIET)]
+
+
+def _words(one: Filter) -> str:
+    return f"{one.column}={one.text}" if one.column else one.text

@@ -1,0 +1,139 @@
+"""The status page: `/`, one HTML page without outside resources, and `/status.json`, which it asks every two seconds.
+
+    page()                       the page, with a policy that lets nothing run but its own script
+    status(known, request)       the document of snapshot.py, as the query wishes
+
+The query of /status.json: filter, sort, desc (1: the largest first), rows (1 to 1000), span (2m or 1h), users (1: names
+and addresses in full). A query that makes no sense is answered with 400 and a sentence.
+
+Names in full are only for a browser on the machine itself: asked from a loopback address, by a loopback name (another
+site whose name was bent to 127.0.0.1 has its own), and not through a proxy. For everybody else `users` counts for
+nothing. Names are masked before they are filtered and sorted, so that nothing can be learned by asking often.
+"""
+
+import base64
+import functools
+import hashlib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from importlib import resources
+from typing import Any
+
+from metrics.history import SPANS
+from metrics.http import Request, Response, text
+from metrics.known import Known
+from metrics.selection import UnknownColumn
+from metrics.snapshot import MOST_ROWS, Wish, document
+from metrics.watch import Moment
+
+HTML = "text/html; charset=utf-8"
+JSON = "application/json; charset=utf-8"
+
+_FIELDS = (("Referrer-Policy", "no-referrer"), ("Cross-Origin-Resource-Policy", "same-origin"))
+
+_MOST_FILTER = 100
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
+"""Headers by which a proxy tells that it asks for somebody else."""
+_SWITCHES = {"0": False, "1": True}
+
+
+class BadQuery(ValueError):
+    """The query makes no sense; the text says which part."""
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def page() -> Response:
+    """The HTML page, put together once."""
+    parts = resources.files("metrics") / "web"
+    html, style, script = (parts.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    html = html.replace("<style></style>", f"<style>{style}</style>")
+    html = html.replace("<script></script>", f"<script>{script}</script>")
+    policy = ("Content-Security-Policy", _policy(style, script))
+    return Response(HTTPStatus.OK, HTML, html.encode(), (policy, *_FIELDS))
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing but this very style and script, and questions to where the page came from."""
+    allowed = {
+        "default-src": "'none'",
+        "script-src": _hash(script),
+        "style-src": _hash(style),
+        "connect-src": "'self'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in allowed.items())
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+# --- the document -----------------------------------------------------------------------------------------------------
+
+
+def status(known: Known, request: Request) -> Response:
+    """/status.json."""
+    private = is_private(request)
+    try:
+        told = document(known, wish_of(request.parameters, private), Moment.present())
+    except (BadQuery, UnknownColumn) as error:
+        return text(HTTPStatus.BAD_REQUEST, str(error))
+    told["sessions"]["may_unmask"] = private
+    return Response(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), _FIELDS)
+
+
+def wish_of(given: Mapping[str, str], private: bool) -> Wish:
+    """What a query asks for. Raises BadQuery."""
+    plain = Wish()
+    return Wish(
+        filter=given.get("filter", plain.filter)[:_MOST_FILTER],
+        sort=given.get("sort", plain.sort),
+        reverse=_one_of(given, "desc", _SWITCHES, plain.reverse),
+        rows=_rows(given.get("rows", str(plain.rows))),
+        users=_one_of(given, "users", _SWITCHES, plain.users) and private,
+        span=_one_of(given, "span", {span: span for span in SPANS}, plain.span),
+    )
+
+
+def _one_of(given: Mapping[str, str], name: str, allowed: Mapping[str, Any], usual: Any) -> Any:
+    if name not in given:
+        return usual
+    if given[name] not in allowed:
+        raise BadQuery(f"{name}: allowed are {', '.join(allowed)}")
+    return allowed[given[name]]
+
+
+def _rows(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_ROWS:
+        raise BadQuery(f"rows: allowed are 1 to {MOST_ROWS}")
+    return int(text)
+
+
+def is_private(request: Request) -> bool:
+    """Whether who asks sits at the machine itself, as far as one can tell."""
+    if any(name in request.fields for name in _FORWARDED):
+        return False
+    return _is_loopback(request.peer) and _is_local_name(request.fields.get("host", ""))
+
+
+def _is_local_name(host: str) -> bool:
+    name = re.sub(r":[0-9]{1,5}$", "", host).removeprefix("[").removesuffix("]")
+    return name.lower() == "localhost" or _is_loopback(name)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback

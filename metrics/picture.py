@@ -1,0 +1,92 @@
+"""What `pstatus` reads: one state file at one moment, and of its sessions those that were asked for.
+
+It reads and never writes, and takes no lock: a row or counter is what it was at the moment of reading. In a copied
+file the moment is that of the copy (its modification time).
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from metrics import selection
+from metrics.selection import Filter, Order, Session
+from supervisor.control.connection import PROGRAMS
+from supervisor.table.layout import WrongFormat
+from supervisor.table.segment import View, path_of
+
+
+class Unreadable(Exception):
+    """There is no state file, or it is none; the text is for people."""
+
+
+class Rows(NamedTuple):
+    """A range of rows, both ends included."""
+
+    first: int
+    last: int | None
+
+
+ALL_ROWS = Rows(0, None)
+
+
+class Choice(NamedTuple):
+    """Which sessions are wanted, and in which order."""
+
+    rows: Rows = ALL_ROWS
+    filters: tuple[Filter, ...] = ()
+    order: Order = Order()
+
+
+class Picture(NamedTuple):
+    """What was read, at one moment, from one file."""
+
+    path: Path
+    view: View
+    now: float
+    """The moment it shows, seconds since 1970."""
+    now_ns: int
+    """The same moment on the clock of the heartbeats."""
+    living: list[Session]
+    """All sessions in the chosen rows."""
+    sessions: list[Session]
+    """Those of them that pass the filters, in order."""
+
+    def chosen(self, choice: Choice) -> "Picture":
+        """The same moment, other filters or another order."""
+        return self._replace(sessions=selection.select(self.living, choice.filters, choice.order))
+
+
+def candidates(file: str | None, program: str | None, rundir: str) -> list[Path]:
+    """The state files to try, in order."""
+    if file is not None:
+        return [Path(file)]
+    return [Path(rundir) / f"{name}.state" for name in ((program,) if program is not None else PROGRAMS)]
+
+
+def take(paths: Sequence[Path], choice: Choice) -> Picture:
+    """Reads the first of the files that exists. Raises Unreadable, and UnknownColumn for a choice that names one."""
+    for path in paths:
+        try:
+            view = View.open(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Unreadable(f"{path}: {error.strerror or error}") from None
+        except WrongFormat as error:
+            raise Unreadable(f"{path}: {error}") from None
+        return _picture(path, view, choice)
+    raise Unreadable(f"no such file: {' or '.join(map(str, paths))} (is the program running?)")
+
+
+def _picture(path: Path, view: View, choice: Choice) -> Picture:
+    selection.check_columns([choice.order.column, *(one.column for one in choice.filters)], view.layout)
+    sessions = view.sessions()
+    if path.resolve().parent == path_of("").resolve():
+        now, now_ns = time.time(), time.monotonic_ns()
+    else:
+        now = max([path.stat().st_mtime, *(session["since"] for session in sessions)])
+        now_ns = max((worker["heartbeat_ns"] for worker in view.workers()), default=0)
+    last = view.layout.row_count - 1 if choice.rows.last is None else choice.rows.last
+    chosen = [session for session in sessions if choice.rows.first <= session["row"] <= last]
+    return Picture(path, view, now, now_ns, chosen, []).chosen(choice)

@@ -1,0 +1,76 @@
+"""A table under observation: its sessions, read not too often, and its recent history, for the status page.
+
+Reads the table and never writes it. To read 10,000 sessions takes a tenth of a second, so that they are read at most
+once a second, whoever asks.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from metrics import selection
+from metrics.history import History, Sample
+from metrics.selection import Session
+from supervisor.table.segment import View
+
+FRESH_SECONDS = 1.0
+
+LOGINS = ("logins", "mailboxes_opened", "opened")
+"""The counter of what goes well: the first that the program has."""
+FAILURES = ("login_failures",)
+
+
+class Moment(NamedTuple):
+    """One instant on the two clocks that are in use."""
+
+    now: float
+    """Seconds since 1970."""
+    ns: int
+    """Nanoseconds of the monotonic clock."""
+
+    @classmethod
+    def present(cls) -> "Moment":
+        return cls(time.time(), time.monotonic_ns())
+
+
+class Watch:
+    """What is kept from one look to the next."""
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self.history = History()
+        self._sessions: list[Session] = []
+        self._masked: list[Session] | None = None
+        self._read_ns = -1
+
+    def sample(self, moment: Moment) -> None:
+        """Adds a point to the history; to be called once a second."""
+        counters = self._view.counters()
+        load = self._view.gauges().get("load_hundredths", 0) / 100
+        good, bad = first_of(counters, LOGINS) or 0, first_of(counters, FAILURES) or 0
+        self.history.add(Sample(moment.ns / 1e9, _living(counters), good, bad, load))
+
+    def sessions(self, moment: Moment, users: bool) -> list[Session]:
+        """The living sessions, masked unless `users`. Not to be changed."""
+        if self._read_ns < 0 or moment.ns - self._read_ns > FRESH_SECONDS * 1e9:
+            self._sessions, self._masked, self._read_ns = self._view.sessions(), None, moment.ns
+        if users:
+            return self._sessions
+        if self._masked is None:
+            self._masked = [selection.masked(session) for session in self._sessions]
+        return self._masked
+
+
+def total(value: Any) -> int:
+    """The sum of a counter over all its labels."""
+    return sum(map(total, value.values())) if isinstance(value, Mapping) else int(value)
+
+
+def first_of(counters: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    """The sum of the first of these counters that there is."""
+    return next((total(counters[name]) for name in names if name in counters), None)
+
+
+def _living(counters: Mapping[str, Any]) -> int:
+    """Sessions begun and not ended; the two are not read at one instant, hence never negative."""
+    return max(0, total(counters["sessions_started"]) - total(counters["sessions_ended"]))

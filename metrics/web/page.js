@@ -1,0 +1,368 @@
+"use strict";
+// Asks for status.json every two seconds and shows it. Whatever comes from there is shown as text (textContent), never
+// as HTML: user names come from strangers.
+
+const EVERY = 2000; // ms between two questions
+const PATIENCE = 5000; // ms for an answer
+const MOST_ROWS = 1000;
+
+const find = (id) => document.getElementById(id);
+const wish = { filter: "", sort: "started", desc: "1", span: "2m", rows: 100, users: "0" };
+
+// --- words ---------------------------------------------------------------------------------------------------------
+
+const number = new Intl.NumberFormat("en").format;
+const oneDigit = new Intl.NumberFormat("en", { maximumFractionDigits: 1 }).format;
+const clock = (seconds) => new Date(seconds * 1000).toLocaleTimeString("en-GB");
+const two = (value) => String(value).padStart(2, "0");
+
+function age(seconds) {
+  const s = Math.max(0, Math.floor(seconds));
+  if (s < 60) return `${s}s`;
+  if (s < 3600) return `${Math.floor(s / 60)}m${two(s % 60)}s`;
+  if (s < 86400) return `${Math.floor(s / 3600)}h${two(Math.floor((s % 3600) / 60))}m`;
+  return `${Math.floor(s / 86400)}d${two(Math.floor((s % 86400) / 3600))}h`;
+}
+
+function octets(value) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) { value /= 1000; unit += 1; }
+  return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
+}
+
+const TITLES = { started: "age", since: "in state", sid: "session", vserv: "server" };
+const title = (name) => TITLES[name] ?? name;
+
+const TONES = { online: "good", offline: "quiet", disabled: "busy", fake: "busy" };
+
+// --- the document --------------------------------------------------------------------------------------------------
+
+const say = (element, text) => { if (element.textContent !== text) element.textContent = text; };
+const mark = (element, name, value) => { if (element.getAttribute(name) !== value) element.setAttribute(name, value); };
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// As many children as there are items, made only when one is missing, so that focus and selection stay.
+function match(parent, count, birth) {
+  while (parent.children.length > count) parent.lastElementChild.remove();
+  while (parent.children.length < count) parent.append(birth(parent.children.length));
+}
+
+// A table: columns are {name, title, text(row), kind, tone?(row), hint?(row)}. The first one is the head of the line.
+function fill(table, columns, rows, none, sortable) {
+  const names = columns.map((column) => column.name).join();
+  if (table.dataset.columns !== names) {
+    table.replaceChildren(head(columns, sortable), make("tbody", { role: "rowgroup" }));
+    table.dataset.columns = names;
+    mark(table, "role", "table"); // said aloud, because on a phone the lines are no table's to the browser
+  }
+  const body = table.tBodies[0];
+  if (!rows.length) {
+    body.replaceChildren(make("tr", { role: "row" }, make("td", { class: "none", role: "cell", colspan: columns.length }, none)));
+    return;
+  }
+  if (body.querySelector(".none")) body.replaceChildren();
+  match(body, rows.length, () => line(columns));
+  rows.forEach((row, index) => {
+    const cells = body.children[index].children;
+    columns.forEach((column, place) => show(cells[place], column, row));
+  });
+}
+
+function head(columns, sortable) {
+  const cells = columns.map((column) => {
+    const cell = make("th", { scope: "col", role: "columnheader", class: column.kind === "text" ? "" : "number" });
+    if (column.help) cell.title = column.help;
+    if (sortable) {
+      const button = make("button", { type: "button" }, column.title);
+      button.addEventListener("click", () => sortBy(column.name));
+      cell.dataset.column = column.name;
+      cell.append(button);
+    } else {
+      cell.append(column.title);
+    }
+    return cell;
+  });
+  return make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, ...cells));
+}
+
+function line(columns) {
+  const cells = columns.map((column, place) => {
+    if (place === 0) return make("th", { scope: "row", role: "rowheader" });
+    const cell = make("td", { role: "cell" });
+    if (column.label !== "") cell.dataset.label = column.label ?? column.title;
+    return cell;
+  });
+  return make("tr", { role: "row" }, ...cells);
+}
+
+function show(cell, column, row) {
+  const text = column.text(row);
+  say(cell, text === "" ? "–" : text);
+  const kinds = [column.kind === "text" ? "" : "number", text === "" ? "empty" : "", column.tone ? "state" : "", column.long ? "long" : ""];
+  const classes = kinds.filter(Boolean).join(" ");
+  if (cell.className !== classes) cell.className = classes;
+  if (column.tone) mark(cell, "data-tone", column.tone(row));
+  const hint = column.hint ? column.hint(row) : column.long ? text : "";
+  if (cell.title !== hint) cell.title = hint;
+}
+
+// --- parts ---------------------------------------------------------------------------------------------------------
+
+function showHead(told) {
+  say(find("program"), told.program);
+  say(find("headline"), told.headline.text);
+  mark(find("headline"), "data-tone", told.headline.tone);
+  say(find("detail"), told.headline.detail);
+  const totals = told.totals;
+  const facts = [
+    `up ${age(told.taken - told.started)}`,
+    `${totals.workers} worker${totals.workers === 1 ? "" : "s"}`,
+    `configuration ${totals.generation}`,
+    `${number(totals.started)} sessions since the start`,
+    told.version ? `version ${told.version}` : "",
+  ];
+  say(find("facts"), facts.filter(Boolean).join(" · "));
+  document.title = `${told.headline.text} · ${told.program}`;
+}
+
+const WIDTH = 240;
+const HEIGHT = 56;
+
+function showGraphs(told) {
+  const graphs = told.history.graphs;
+  match(find("graphs"), graphs.length, birthOfGraph);
+  graphs.forEach((graph, index) => showGraph(find("graphs").children[index], graph, told));
+}
+
+function birthOfGraph() {
+  const picture = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  for (const [name, value] of Object.entries({ viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" })) picture.setAttribute(name, value);
+  for (const kind of ["area", "stroke"]) {
+    const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    path.setAttribute("class", kind);
+    picture.append(path);
+  }
+  const words = [make("span", { class: "title" }), make("span", { class: "peak" }), make("span", { class: "value" }, make("span"), make("span", { class: "unit" }))];
+  return make("figure", { class: "graph" }, make("figcaption", {}, ...words), picture);
+}
+
+function showGraph(figure, graph, told) {
+  const { span, points } = told.history;
+  const [name, peak, value] = figure.querySelector("figcaption").children;
+  const highest = Math.max(0, ...graph.values);
+  const now = current(graph, told);
+  mark(figure, "data-name", graph.name);
+  say(name, graph.title);
+  say(peak, graph.values.length > 1 ? `peak ${oneDigit(highest)}` : "");
+  say(value.children[0], oneDigit(now));
+  say(value.children[1], unit(graph, told));
+  const picture = figure.querySelector("svg");
+  const time = span === "2m" ? "two minutes" : "hour";
+  mark(picture, "aria-label", `${graph.title}, the last ${time}: now ${oneDigit(now)}, highest ${oneDigit(highest)}`);
+  const [area, stroke] = curve(graph.values, points, Math.max(highest * 1.15, graph.rate ? 3 : graph.name === "load" ? 1 : 4));
+  mark(picture.children[0], "d", area);
+  mark(picture.children[1], "d", stroke);
+}
+
+function current(graph, told) {
+  if (graph.name === "sessions") return told.totals.sessions;
+  if (graph.name === "logins") return told.totals.logins_a_second;
+  if (graph.name === "failures") return told.totals.failures_a_second;
+  return told.totals.readings[0].value;
+}
+
+function unit(graph, told) {
+  if (graph.rate) return "a second";
+  const limit = graph.name === "sessions" ? told.totals.maxsession : told.totals.readings[0].limit;
+  return limit ? `of ${number(limit)}` : "";
+}
+
+// The newest value stands at the right edge; what is not yet known stays empty.
+function curve(values, points, top) {
+  if (values.length < 2) return ["", ""];
+  const step = WIDTH / (points - 1);
+  const first = WIDTH - (values.length - 1) * step;
+  const dots = values.map((value, index) => `${(first + index * step).toFixed(1)} ${(HEIGHT - 2 - (value / top) * (HEIGHT - 6)).toFixed(1)}`);
+  const stroke = `M${dots.join("L")}`;
+  return [`${stroke}L${WIDTH} ${HEIGHT}L${first.toFixed(1)} ${HEIGHT}Z`, stroke];
+}
+
+const text = (name, heading, more = {}) => ({ name, title: heading, kind: "text", text: (row) => String(row[name] ?? ""), ...more });
+const count = (name, heading, more = {}) => ({ name, title: heading, kind: "number", text: (row) => number(row[name] ?? 0), ...more });
+const state = { ...text("state", "state"), tone: (row) => TONES[row.state] ?? "quiet" };
+
+const PLACE = [text("id", "id"), state, text("address", "address", { label: "" }), text("protocol", "protocol", { label: "" }), count("sessions", "sessions")];
+const LOGINS = [count("logins", "logins"), count("failures", "failed")];
+const THINGS = {
+  vservs: [...PLACE, count("waiting", "waiting", { help: "connections that nobody has accepted yet" }), ...LOGINS],
+  backends: [...PLACE, ...LOGINS],
+  workers: [
+    text("slot", "slot"),
+    count("pid", "process", { text: (row) => String(row.pid) }),
+    count("sessions", "sessions"),
+    { name: "resident_bytes", title: "memory", kind: "number", text: (row) => row.resident_bytes === null ? "" : octets(row.resident_bytes) },
+    { name: "lag_seconds", title: "lag", kind: "number", help: "how late its loop was at worst in the last half minute", text: (row) => `${oneDigit(row.lag_seconds * 1000)} ms` },
+    { name: "silent_seconds", title: "silent", help: "since its last sign of life; there is one a second", kind: "number", text: (row) => row.silent_seconds === null ? "none yet" : `${row.silent_seconds.toFixed(1)}s` },
+  ],
+  certificates: [
+    text("name", "name"),
+    { name: "names", title: "for", kind: "text", label: "", long: true, text: (row) => [].concat(row.names ?? []).join(", ") },
+    text("key_type", "key", { label: "" }),
+    { name: "days_left", title: "expires in", kind: "number", text: (row) => row.days_left < 0 ? "expired" : `${row.days_left} d`, tone: (row) => row.days_left < 7 ? "closed" : row.days_left < 21 ? "busy" : "good" },
+  ],
+};
+
+function showThings(told) {
+  for (const [name, columns] of Object.entries(THINGS)) {
+    const section = find(name);
+    section.hidden = !told[name].length;
+    if (!told[name].length) continue;
+    const counted = columns.filter((column) => column.name in told[name][0]); // what the program does not count has no column
+    fill(section.querySelector("table"), counted, told[name], "");
+  }
+}
+
+function showSessions(told) {
+  const listed = told.sessions;
+  const columns = listed.columns.map((column, place) => sessionColumn(column, place, told));
+  const none = listed.all ? "No session matches the filter." : "Nobody is connected.";
+  fill(find("sessions").querySelector("table"), columns, listed.rows, none, true);
+  for (const cell of find("sessions").querySelectorAll("thead th")) {
+    if (cell.dataset.column === wish.sort) mark(cell, "aria-sort", ascends() ? "ascending" : "descending");
+    else cell.removeAttribute("aria-sort");
+  }
+  showChoices(columns);
+  say(find("count"), counted(listed));
+  find("more").hidden = listed.rows.length >= Math.min(listed.found, MOST_ROWS);
+  find("unmask").hidden = !listed.may_unmask;
+}
+
+function sessionColumn(column, place, told) {
+  const made = { name: column.name, title: title(column.name), kind: column.kind, help: column.help };
+  const value = (row) => row[place];
+  if (column.kind === "time") made.text = (row) => age(told.taken - value(row));
+  else if (column.kind === "octets") Object.assign(made, { text: (row) => octets(value(row)), hint: (row) => `${number(value(row))} octets` });
+  else if (column.kind === "number") made.text = (row) => number(value(row));
+  else Object.assign(made, { text: (row) => String(value(row)), long: true });
+  if (column.name === "state") made.tone = (row) => told.sessions.tones[value(row)] ?? "quiet";
+  return made;
+}
+
+function showChoices(columns) {
+  const choice = find("sort");
+  if (choice.options.length !== columns.length) {
+    choice.replaceChildren(...columns.map((column) => make("option", { value: column.name }, column.title)));
+  }
+  choice.value = wish.sort;
+}
+
+function counted({ rows, found, all }) {
+  const of = found < all ? `${number(found)} of ${number(all)} match` : `${number(all)} session${all === 1 ? "" : "s"}`;
+  if (rows.length >= found) return of;
+  return `${of}; the first ${number(rows.length)} are shown${rows.length >= MOST_ROWS ? ", filter to see others" : ""}`;
+}
+
+// Ages grow as the moment of the start falls: what looks ascending is the other way round for the server.
+const TIMES = ["started", "since"];
+const ascends = () => (wish.desc === "1") === TIMES.includes(wish.sort);
+
+function sortBy(name) {
+  if (wish.sort === name) wish.desc = wish.desc === "1" ? "0" : "1";
+  else Object.assign(wish, { sort: name, desc: TIMES.includes(name) ? "1" : "0" });
+  ask();
+}
+
+// --- the dialogue with the server ----------------------------------------------------------------------------------
+
+let timer = 0;
+let question = null;
+let heard = null; // when the last answer came, seconds since 1970
+
+async function ask() {
+  clearTimeout(timer);
+  question?.abort();
+  const mine = question = new AbortController();
+  const patience = setTimeout(() => mine.abort(), PATIENCE);
+  try {
+    const answer = await fetch(`status.json?${new URLSearchParams(wish)}`, { signal: mine.signal, cache: "no-store" });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    const told = await answer.json();
+    if (mine === question) draw(told);
+  } catch {
+    if (mine === question) miss();
+  } finally {
+    clearTimeout(patience);
+  }
+  if (mine === question && !document.hidden) timer = setTimeout(ask, EVERY);
+}
+
+function draw(told) {
+  heard = told.taken;
+  delete document.body.dataset.stale;
+  find("alarm").hidden = true;
+  showHead(told);
+  showGraphs(told);
+  showThings(told);
+  showSessions(told);
+  const masks = told.sessions.masked ? "Names and addresses are shortened" : "Names and addresses are shown in full";
+  const why = told.sessions.may_unmask ? "" : "; in full only for who asks from the machine itself";
+  say(find("footer"), `As of ${clock(told.taken)}, renewed every two seconds. ${masks}${why}.`);
+}
+
+function miss() {
+  document.body.dataset.stale = "";
+  const alarm = find("alarm");
+  say(alarm, heard ? `No answer. What you see is of ${clock(heard)}. Trying again …` : "No answer. Trying again …");
+  alarm.hidden = false;
+  mark(find("headline"), "data-tone", "wait");
+  document.title = "No answer · POPular";
+}
+
+// --- controls ------------------------------------------------------------------------------------------------------
+
+function press(group, chosen) {
+  for (const button of group) mark(button, "aria-pressed", String(button === chosen));
+}
+
+function remembered(name) {
+  try { return localStorage.getItem(name); } catch { return null; }
+}
+
+function remember(name, value) {
+  try { localStorage.setItem(name, value); } catch { /* a browser that keeps nothing */ }
+}
+
+function dress(theme) {
+  if (theme === "auto") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = theme;
+  const group = [...document.querySelectorAll("[data-theme]")].filter((element) => element.tagName === "BUTTON");
+  press(group, group.find((button) => button.dataset.theme === theme));
+}
+
+for (const button of document.querySelectorAll("button[data-theme]")) {
+  button.addEventListener("click", () => { remember("theme", button.dataset.theme); dress(button.dataset.theme); });
+}
+for (const button of document.querySelectorAll("button[data-span]")) {
+  button.addEventListener("click", () => {
+    wish.span = button.dataset.span;
+    press(document.querySelectorAll("button[data-span]"), button);
+    ask();
+  });
+}
+find("filter").addEventListener("input", (event) => { wish.filter = event.target.value.trim(); wish.rows = 100; ask(); });
+find("users").addEventListener("change", (event) => { wish.users = event.target.checked ? "1" : "0"; ask(); });
+find("sort").addEventListener("change", (event) => sortBy(event.target.value));
+find("turn").addEventListener("click", () => sortBy(wish.sort));
+find("more").addEventListener("click", () => { wish.rows = MOST_ROWS; ask(); });
+document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(timer); else ask(); });
+
+const theme = remembered("theme");
+dress(["light", "dark"].includes(theme) ? theme : "auto");
+ask();

@@ -1,0 +1,278 @@
+"""The status page without a browser: who may see names, what a query may ask for, and what it costs."""
+
+import base64
+import hashlib
+import http.client
+import itertools
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metrics import page
+from metrics.http import Request
+from metrics.known import Known
+from metrics.page import BadQuery
+from metrics.snapshot import MOST_ROWS, Wish, document
+from metrics.watch import Moment
+from popular.proxy.phases import Phase
+from popular.proxy.program import PROGRAM
+from supervisor.accounts import table_layout
+from supervisor.exporter import Pulse, Queue
+from supervisor.table import segment
+from supervisor.table.segment import Segment, View, path_of
+from tests.system.site import Proxy, free_port, wait_until
+
+SESSIONS = 10_000
+NOW = 1_800_000_000.0
+FACTS: dict[str, Any] = {
+    "variables": {"maxlocalload": 32, "maxpressure": 0},
+    "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "prot": "POP3", "starttls": "optional"}],
+    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "prot": "XPOP"}],
+    "certificates": [{"name": "c", "names": ["x"], "key_type": "EC", "not_after": NOW + 3.5 * 86400}],
+}
+
+
+@pytest.fixture
+def table() -> Iterator[Segment]:
+    made = Segment.create(f"/popular-test-page-{os.getpid()}", table_layout(PROGRAM, 9, {"sessionlimit": SESSIONS}))
+    try:
+        made.set_gauge("maxsession", SESSIONS + 1)
+        made.set_gauge("workers", 1)
+        yield made
+    finally:
+        segment.remove(made.name)
+
+
+@pytest.fixture
+def known(table: Segment) -> Known:
+    made = Known("pproxy", "2.0", os.getpid(), path_of(table.name), View(table.map), facts=FACTS)
+    made.hear(Pulse(False, 1, (Queue("v", 0, 2, 128), Queue("v", 1, 3, 128))))
+    return made
+
+
+def write(table: Segment, row: int, user: str = "joe", **other: Any) -> None:
+    """A session in a row."""
+    client, vserv, started = other.get("client", "192.0.2.7"), other.get("vserv", "v"), other.get("started", NOW - row)
+    texts = [word.encode() for word in (f"sid-{row}", client)], [word.encode() for word in (vserv, user, "store", user)]
+    table.rows.write(row, Phase.RELAYING, 4000, started, NOW, *texts[0], 1234, *texts[1], 10, 20 * row, 0)
+
+
+def at(seconds: float) -> Moment:
+    return Moment(NOW + seconds, int(1e9 * (1000 + seconds)))
+
+
+def ask(known: Known, query: dict[str, str] | None = None, peer: str = "127.0.0.1", **fields: str) -> Any:
+    """The body of /status.json, which must be there."""
+    answer = page.status(known, Request("GET", "/status.json", query or {}, {"host": "127.0.0.1:9110"} | fields, peer))
+    assert answer.status == HTTPStatus.OK, answer.body
+    return json.loads(answer.body)
+
+
+def users(told: Any) -> list[str]:
+    names = [column["name"] for column in told["sessions"]["columns"]]
+    return [row[names.index("user")] for row in told["sessions"]["rows"]]
+
+
+@pytest.mark.parametrize(
+    ("peer", "fields", "private"),
+    [
+        ("127.0.0.1", {"host": "127.0.0.1:9110"}, True),
+        ("127.0.0.1", {"host": "localhost:9110"}, True),
+        ("127.0.0.1", {"host": "LocalHost"}, True),
+        ("::1", {"host": "[::1]:9110"}, True),
+        ("::ffff:127.0.0.1", {"host": "localhost"}, True),
+        ("192.0.2.7", {"host": "localhost:9110"}, False),
+        ("127.0.0.1", {"host": "evil.example:9110"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1.evil.example"}, False),
+        ("127.0.0.1", {}, False),
+        ("127.0.0.1", {"host": "localhost", "x-forwarded-for": "192.0.2.7"}, False),
+        ("127.0.0.1", {"host": "localhost", "forwarded": "for=192.0.2.7"}, False),
+        ("127.0.0.1", {"host": "localhost", "via": "1.1 proxy"}, False),
+    ],
+)
+def test_names_in_full_are_for_the_machine_itself(
+    known: Known, table: Segment, peer: str, fields: dict[str, str], private: bool
+) -> None:
+    """Asked from loopback, by a loopback name, and by no proxy; for everybody else the wish counts for nothing."""
+    write(table, 1, "joe.bloggs")
+    answer = page.status(known, Request("GET", "/status.json", {"users": "1"}, fields, peer))
+    told = json.loads(answer.body)
+    assert users(told) == (["joe.bloggs"] if private else ["j*"])
+    assert (told["sessions"]["may_unmask"], told["sessions"]["masked"]) == (private, not private)
+    assert (b"bloggs" in answer.body) is private
+
+
+def test_a_masked_name_cannot_be_guessed(known: Known, table: Segment) -> None:
+    """Neither the filter nor the order tells more than what is shown."""
+    for row, user in enumerate(["joe", "jack", "jim"]):
+        write(table, row, user, client=f"192.0.2.{9 - row}")
+    assert ask(known, {"filter": "joe"})["sessions"]["found"] == 0
+    assert ask(known, {"filter": "192.0.2.9"})["sessions"]["found"] == 0
+    for column in ("user", "client"):
+        told = ask(known, {"sort": column, "desc": "0"})
+        assert [row[0] for row in told["sessions"]["rows"]] == ["sid-0", "sid-1", "sid-2"], "as if all were equal"
+
+
+@pytest.mark.parametrize(
+    ("query", "wish"),
+    [
+        ({}, Wish()),
+        ({"filter": "x", "sort": "user", "desc": "0", "rows": "7"}, Wish("x", "user", False, 7)),
+        ({"span": "1h", "unknown": "1"}, Wish(span="1h")),
+        ({"filter": "x" * 1000}, Wish("x" * 100)),
+        ({"rows": str(MOST_ROWS)}, Wish(rows=MOST_ROWS)),
+    ],
+)
+def test_queries(query: dict[str, str], wish: Wish) -> None:
+    """Every parameter has a default, and a limit."""
+    assert page.wish_of(query, private=False) == wish
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"rows": "0"}, "rows: allowed are 1 to 1000"),
+        ({"rows": "1001"}, "rows:"),
+        ({"rows": "-1"}, "rows:"),
+        ({"rows": "१"}, "rows:"),
+        ({"desc": "yes"}, "desc: allowed are 0, 1"),
+        ({"users": "2"}, "users:"),
+        ({"span": "1d"}, "span: allowed are 2m, 1h"),
+    ],
+)
+def test_bad_queries(known: Known, query: dict[str, str], words: str) -> None:
+    """Which word is wrong, and what is allowed; the status says that it was the client's fault."""
+    with pytest.raises(BadQuery, match=re.escape(words)):
+        page.wish_of(query, private=True)
+    answer = page.status(known, Request("GET", "/status.json", query, {}, "127.0.0.1"))
+    assert answer.status == HTTPStatus.BAD_REQUEST
+    assert words in answer.body.decode()
+
+
+def test_sorting_by_nothing(known: Known) -> None:
+    """A column that is none is named, with those that there are."""
+    answer = page.status(known, Request("GET", "/status.json", {"sort": "colour"}, {}, "127.0.0.1"))
+    assert answer.status == HTTPStatus.BAD_REQUEST
+    assert b'no column "colour"; there are: row pid' in answer.body
+
+
+def test_the_policy_allows_this_script_and_no_other() -> None:
+    """The hashes are those of what the page really holds; nothing is loaded, framed or sent elsewhere."""
+    answer = page.page()
+    html = answer.body.decode()
+    policy = dict(answer.fields)["Content-Security-Policy"]
+    for tag in ("script", "style"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        assert len(inside) > 1000
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"""\son\w+=|style=|src=["']http|innerHTML|insertAdjacentHTML|document\.write|eval\(""", html)
+
+
+def test_colours_can_be_read() -> None:
+    """Texts have a contrast of 4.5 to 1 or more to what they stand on, in light and in dark (WCAG 2.2, 1.4.3)."""
+    css = (Path(page.__file__).parent / "web" / "page.css").read_text()
+    found = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", css)
+    colours = {name: (light, dark) for name, light, dark in found}
+    inks, grounds = ("text", "quiet", "accent", "closed"), ("ground", "sheet")
+    for ink, ground, scheme in itertools.product(inks, grounds, (0, 1)):
+        assert contrast(colours[ink][scheme], colours[ground][scheme]) >= 4.5, (ink, ground, scheme)
+    for scheme in (0, 1):
+        assert contrast(colours["closed"][scheme], colours["alarm"][scheme]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two colours."""
+    lights = sorted(_light(colour) for colour in (one, other))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def _light(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_document(known: Known, table: Segment) -> None:
+    """Servers with their queues, backends, workers and certificates, each with what belongs to it."""
+    cells = table.block(1)
+    cells[0], cells[1], cells[2], cells[3] = 4000, 0, 1, int(1e9 * 998.5)
+    cells[table.counter_cells["sessions_started"]] = 3
+    for row in range(3):
+        write(table, row, vserv="v" if row else "gone")
+    told = document(known, Wish(), at(0))
+    assert told["headline"]["text"] == "Serving 3 sessions"
+    (vserv,), (backend,), (worker,) = told["vservs"], told["backends"], told["workers"]
+    assert (vserv["address"], vserv["protocol"]) == ("[::]:110", "POP3+STLS")
+    assert (vserv["sessions"], vserv["waiting"], vserv["logins"]) == (2, 5, 0)
+    assert (backend["address"], backend["sessions"]) == ("192.0.2.1:110", 3)
+    assert (worker["pid"], worker["sessions"], worker["silent_seconds"]) == (4000, 3, 1.5)
+    assert told["certificates"][0]["days_left"] == 3
+    assert [row[0] for row in told["sessions"]["rows"]] == ["sid-0", "sid-1", "sid-2"], "the newest first"
+    assert [graph["title"] for graph in told["history"]["graphs"]] == ["Sessions", "Logins", "Failed logins", "Load"]
+
+
+def test_rates_come_from_the_samples(known: Known, table: Segment) -> None:
+    """A sample a second; sessions from the counters, which cost less than the rows."""
+    for second in range(4):
+        cells = table.block(1)
+        cells[2] = 1
+        cells[table.counter_cells["sessions_started"]] = 10 + second
+        cells[table.counter_cells["logins"]] = 100 * second
+        known.watch.sample(at(second))
+    told = document(known, Wish(), at(4))
+    assert told["totals"]["logins_a_second"] == 100.0
+    assert told["history"]["graphs"][0]["values"] == [11, 12, 13]
+
+
+def test_ten_thousand_sessions(known: Known, table: Segment) -> None:
+    """They are read once a second, whoever asks; an answer has at most a thousand of them."""
+    for row in range(SESSIONS):
+        write(table, row, f"user{row}")
+    document(known, Wish(), at(0))
+    seconds = []
+    for number in range(5):
+        began = time.perf_counter()
+        told = document(known, Wish(filter="sid-99", sort="sent", rows=MOST_ROWS), at(2 * number))
+        seconds.append(time.perf_counter() - began)
+    assert (told["sessions"]["all"], told["sessions"]["found"]) == (SESSIONS, 111)
+    assert min(seconds) < 1.0
+    table.free_row(0, 4000)
+    assert document(known, Wish(), at(8.9))["sessions"]["all"] == SESSIONS, "not read again within a second"
+    assert document(known, Wish(), at(9.1))["sessions"]["all"] == SESSIONS - 1
+    answer = page.status(known, Request("GET", "/status.json", {"rows": str(MOST_ROWS)}, {}, "192.0.2.7"))
+    assert len(json.loads(answer.body)["sessions"]["rows"]) == MOST_ROWS
+    assert len(answer.body) < 300_000
+    print(f"{SESSIONS} sessions: {min(seconds) * 1000:.0f} ms, {len(answer.body) >> 10} KiB")
+
+
+def test_pserv_has_one_too(tmp_path: Path) -> None:
+    """The storage server's page: its server, mailboxes opened instead of logins, no backends."""
+    rc = [f"server conf iface 127.0.0.1 port {free_port()} state online"]
+    with Proxy(tmp_path, rc, name="pserv", metrics="127.0.0.1:0") as server:
+        address = wait_until(lambda: server.said("show metrics").lines[0].split()[-1].strip('"'), "it has its address")
+        host, port = address.split(":")
+        told = wait_until(lambda: _served(host, int(port)), "the facts have come")
+    assert told["program"] == "pserv"
+    assert told["headline"]["text"] == "Ready, nobody is connected"
+    assert [graph["title"] for graph in told["history"]["graphs"]] == ["Sessions", "Mailboxes opened", "Load"]
+    assert told["backends"] == []
+
+
+def _served(host: str, port: int) -> Any:
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    try:
+        connection.request("GET", "/status.json")
+        told = json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+    return told if told["vservs"] else None
