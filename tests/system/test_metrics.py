@@ -95,9 +95,10 @@ def test_three_killed_workers_cost_no_number(tmp_path: Path) -> None:
         assert before.falls(seen) == []
         ended, died = seen.value("popular_sessions_ended_total", ending="quit"), told["errors"]
         lost = seen.value("popular_sessions_ended_total", ending="worker_died")
-        # The generator's errors are sessions of the dead, and clients that a dying worker had not begun to count.
+        # A worker that dies between a deed and its counting makes one client's view differ, either way: a connection
+        # that was no session yet, or a session that was served to the end and had not been counted as such.
         assert seen.sum("popular_sessions_started_total") == ended + lost
-        assert 6000 - died <= ended <= 6000
+        assert 6000 - died - 3 <= ended <= 6000
         assert died - 3 <= lost
         assert ended <= seen.sum("popular_logins_total") <= ended + lost
         assert seen.value("popular_worker_restarts_total", cause="signal") == 3
