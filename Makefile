@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test check bench man clean
+.PHONY: run test check bench man dashboards clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
@@ -23,6 +23,9 @@ bench: $(VENV)/.ready
 
 man: $(VENV)/.ready
 	$(BIN)/python -m deploy.man
+
+dashboards: $(VENV)/.ready
+	$(BIN)/python -m deploy.grafana
 
 clean:
 	rm -rf $(VENV) build dist tests/bench/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -55,7 +55,7 @@ def refused(desk: Desk, line: str) -> str:
 
 READ_ONLY = [
     ("id", "Id", "pserv"),
-    ("metrics", "String", "127.0.0.1:9111"),
+    ("metrics", "String", "127.0.0.1:9110"),
     ("pid", "Int", "4711"),
     ("rundir", "Dir", "/run/popular"),
     ("sessionlimit", "Int", "10000"),

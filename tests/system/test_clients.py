@@ -84,5 +84,5 @@ def test_an_empty_mailbox_costs_no_connection(site: Site, request: pytest.Fixtur
     assert fetched("poplib", account, tmp_path, delete=True) == []
     site.proxy.wait_until_quiet()
     after = site.proxy.state().counters()
-    assert after["logins"] == before["logins"]
+    assert after["backend_logins"] == before["backend_logins"]
     assert after["simulated"] == before["simulated"] + 1  # type: ignore[operator]

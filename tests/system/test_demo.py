@@ -172,7 +172,8 @@ def test_ann_is_answered_by_the_proxy_alone(running: Demo) -> None:
     assert re.search(r" demo\.\d+\.\d+ INF 0300 session_end .* user='ann' .* ending='quit' ", story)
     counters = running.status("pproxy").view.counters()
     assert counters["simulated"] == 1
-    assert counters["logins"] == 0
+    assert counters["logins"] == 1
+    assert counters["backend_logins"] == 0
     checks = counters["mail_checks"]
     assert isinstance(checks, dict)
     assert checks == {"empty": 1, "mail": 0, "load": 0, "unanswered": 0}

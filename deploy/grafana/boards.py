@@ -1,0 +1,296 @@
+"""What the three dashboards show: rates, errors and durations; backends and logins; workers and resources.
+
+A board is rows of panels, a panel is expressions over the metric families (queries.py); titles and notes are all that
+is written here by hand, the rest of a description is the families' own help.
+"""
+
+from deploy.grafana.classic import Board, Line
+from deploy.grafana.panels import (
+    BAD_IS_ONE,
+    GOOD_IS_ONE,
+    LEVEL_WORDS,
+    LEVELS,
+    NEAR_LIMIT,
+    TIME_LEFT,
+    failing,
+    graph,
+    limit,
+    now,
+    of_limit,
+    quantiles,
+)
+from deploy.grafana.queries import buckets, gauge, quantile, rate, share, since, until
+
+NO_LIMIT = "A limit of 0 is none."
+OF_PSERV = "Of pserv only."
+
+SESSIONS_OF_LIMIT = of_limit("sessions", "session_limit", "instance", how="sum")
+DRAINING = now("Draining", gauge("draining", "instance", how="max"), steps=BAD_IS_ONE, words=("no", "yes"))
+PRESSURE = graph(
+    "Processor pressure",
+    gauge("pressure_ratio", "instance", how="max"),
+    limit(gauge("pressure_limit_ratio", how="max")),
+    note=NO_LIMIT,
+)
+
+OVERVIEW = Board(
+    "popular-overview",
+    "POPular / Overview",
+    "Whether users are served: sessions and logins, failures, durations, limits.",
+    "pproxy",
+    (
+        (
+            "Now",
+            (
+                now("Sessions", gauge("sessions")),
+                now("Session limit used", SESSIONS_OF_LIMIT, steps=NEAR_LIMIT, note="At 100 % clients must wait."),
+                now("Logins", rate("logins_total")),
+                now("Logins that fail", failing("login_failures_total", "logins_total")),
+                now("Login, 95 %", quantile(0.95, "login_duration_seconds")),
+                now("Session state", gauge("session_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
+                now("Load state", gauge("load_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
+                DRAINING,
+            ),
+        ),
+        (
+            "Rates",
+            (
+                graph("Sessions accepted", rate("sessions_started_total", "vserv")),
+                graph("Logins by virtual server", rate("logins_total", "vserv")),
+                graph("Sessions ended", rate("sessions_ended_total", "ending"), stacked=True),
+            ),
+        ),
+        (
+            "Errors",
+            (
+                graph("Login failures by reason", rate("login_failures_total", "reason"), stacked=True),
+                graph("Share that fails", failing("login_failures_total", "logins_total", "vserv"), whole=True),
+                graph(
+                    "Refused, and accepting paused",
+                    Line(rate("sessions_refused_total", "reason"), "refused"),
+                    Line(rate("accept_pauses_total", "reason"), "paused"),
+                ),
+            ),
+        ),
+        (
+            "Durations",
+            (
+                graph("Login", *quantiles("login_duration_seconds"), width=12),
+                graph(
+                    "Steps of a login, 95 %",
+                    Line(quantile(0.95, "tls_handshake_duration_seconds"), "TLS handshake"),
+                    Line(quantile(0.95, "module_duration_seconds"), "module"),
+                    Line(quantile(0.95, "mail_check_duration_seconds"), "mail check"),
+                    Line(quantile(0.95, "backend_connect_duration_seconds"), "connect"),
+                    Line(quantile(0.95, "backend_login_duration_seconds"), "backend login"),
+                    width=12,
+                ),
+                graph("Logins by their duration", buckets("login_duration_seconds"), shape="heatmap", width=12),
+                graph("Sessions by their duration", buckets("session_duration_seconds"), shape="heatmap", width=12),
+            ),
+        ),
+        (
+            "Limits and traffic",
+            (
+                graph(
+                    "Sessions by state",
+                    gauge("sessions", "state"),
+                    limit(gauge("session_limit")),
+                    stacked=True,
+                    width=12,
+                ),
+                graph(
+                    "Octets",
+                    Line(rate("received_bytes_total", "leg"), "received"),
+                    Line(rate("sent_bytes_total", "leg"), "sent"),
+                    width=12,
+                ),
+                graph(
+                    "Load",
+                    gauge("load1", "instance", how="max"),
+                    limit(gauge("load_limit", how="max")),
+                    note=NO_LIMIT,
+                    width=12,
+                ),
+                PRESSURE._replace(width=12),
+            ),
+        ),
+    ),
+)
+
+BACKENDS = Board(
+    "popular-backends",
+    "POPular / Backends and logins",
+    "Who lets users in, or does not: backends, modules, mail checks, TLS.",
+    "pproxy",
+    (
+        (
+            "Backends",
+            (
+                graph(
+                    "Online",
+                    gauge("backend_up", "backend", how="min"),
+                    shape="state-timeline",
+                    steps=GOOD_IS_ONE,
+                    words=("off", "online"),
+                    note="Off if it is so at any instance.",
+                ),
+                graph("Sessions by backend", gauge("backend_sessions", "backend"), stacked=True),
+                graph("Logins by backend", rate("backend_logins_total", "backend")),
+                graph("Failures by reason", rate("backend_failures_total", "reason"), stacked=True),
+                graph("Failures by backend", rate("backend_failures_total", "backend")),
+                graph(
+                    "Share of attempts that fail",
+                    failing("backend_failures_total", "backend_logins_total", "backend"),
+                    whole=True,
+                ),
+                graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend"), width=12),
+                graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend"), width=12),
+            ),
+        ),
+        (
+            "Logins",
+            (
+                graph("Logins by virtual server", rate("logins_total", "vserv")),
+                graph("Login failures by virtual server", rate("login_failures_total", "vserv")),
+                graph("Login failures by reason", rate("login_failures_total", "reason"), stacked=True),
+                graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=12),
+                graph(
+                    "Mailboxes shown empty",
+                    Line(rate("simulated_mailboxes_total"), "shown empty"),
+                    Line(rate("logins_total"), "all logins"),
+                    width=12,
+                ),
+            ),
+        ),
+        (
+            "Modules and mail checks",
+            (
+                graph("Questions to modules", rate("module_lookups_total", "module")),
+                graph(
+                    "Share of questions without an answer",
+                    share(rate("module_failures_total", "module"), rate("module_lookups_total", "module")),
+                    whole=True,
+                ),
+                graph("Answer of a module, 95 %", quantile(0.95, "module_duration_seconds", "module")),
+                graph("Mail checks by answer", rate("mail_checks_total", "answer"), width=12, stacked=True),
+                graph("Mail check", *quantiles("mail_check_duration_seconds"), width=12),
+            ),
+        ),
+        (
+            "TLS with clients",
+            (
+                graph("Handshakes by version", rate("tls_handshakes_total", "version"), width=6, stacked=True),
+                graph(
+                    "Failed handshakes by reason",
+                    rate("tls_handshake_failures_total", "reason"),
+                    width=6,
+                    stacked=True,
+                ),
+                graph(
+                    "Shares of handshakes",
+                    Line(share(rate("tls_resumptions_total"), rate("tls_handshakes_total")), "resumed"),
+                    Line(failing("tls_handshake_failures_total", "tls_handshakes_total"), "failed"),
+                    note="Resumed: of those that succeed. Failed: of all.",
+                    width=6,
+                    whole=True,
+                ),
+                graph("Handshake", *quantiles("tls_handshake_duration_seconds"), width=6),
+                now(
+                    "Certificates: time left",
+                    until("tls_certificate_not_after_timestamp_seconds", "certificate"),
+                    shape="bargauge",
+                    width=24,
+                    steps=TIME_LEFT,
+                ),
+            ),
+        ),
+    ),
+)
+
+WORKERS = Board(
+    "popular-workers",
+    "POPular / Workers and resources",
+    "What it takes: processes, processor, memory, descriptors, queues; and the control of it.",
+    "pproxy|pserv",
+    (
+        (
+            "Now",
+            (
+                now("Up for", since("start_time_seconds", "instance"), width=6),
+                now(
+                    "Workers",
+                    Line(gauge("workers"), "living"),
+                    Line(gauge("workers_configured"), "configured"),
+                    width=6,
+                ),
+                now("Configuration", gauge("config_generation", "instance", how="max"), width=6),
+                DRAINING._replace(width=6),
+            ),
+        ),
+        (
+            "Utilisation",
+            (
+                graph("Processor time", rate("cpu_seconds_total", "instance"), note="100 % is one processor."),
+                graph("Memory", gauge("worker_resident_memory_bytes", "instance", "worker", how="max")),
+                graph("Open descriptors", gauge("worker_open_fds", "instance", "worker", how="max")),
+                graph("Sessions by worker", gauge("worker_sessions", "instance", "worker"), stacked=True),
+                graph("Session limit used", SESSIONS_OF_LIMIT, steps=NEAR_LIMIT, whole=True),
+                graph(
+                    "Sessions and their limits",
+                    gauge("sessions", "instance"),
+                    limit(gauge("session_limit", how="max"), "maxsession"),
+                    limit(gauge("session_table_size", how="max"), "sessionlimit"),
+                    note="Limits of the instance that may have most: maxsession, and how far it can be raised.",
+                ),
+            ),
+        ),
+        (
+            "Saturation",
+            (
+                graph("Event loop lag", gauge("event_loop_lag_seconds", "instance", "worker", how="max")),
+                graph("Silence of workers", gauge("worker_heartbeat_age_seconds", "instance", "worker", how="max")),
+                graph("Accepting paused", rate("accept_pauses_total", "instance", "reason")),
+                graph("Waiting to be accepted", gauge("accept_queue_length", "instance", "vserv")),
+                graph(
+                    "Accept queues filled",
+                    of_limit("accept_queue_length", "accept_queue_limit", "instance", "vserv", "slot"),
+                    steps=NEAR_LIMIT,
+                    whole=True,
+                ),
+                PRESSURE,
+            ),
+        ),
+        (
+            "Errors and control",
+            (
+                graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause")),
+                graph(
+                    "Sentences",
+                    Line(rate("control_sentences_total"), "asked"),
+                    Line(rate("control_refusals_total"), "refused"),
+                ),
+                graph(
+                    "Changes of the configuration",
+                    Line(rate("config_changes_total"), "in force"),
+                    Line(rate("config_change_failures_total"), "taken back"),
+                ),
+            ),
+        ),
+        (
+            "Storage server",
+            (
+                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=12),
+                graph(
+                    "Messages",
+                    Line(rate("messages_retrieved_total"), "retrieved"),
+                    Line(rate("messages_deleted_total"), "deleted"),
+                    note=OF_PSERV,
+                    width=12,
+                ),
+            ),
+        ),
+    ),
+)
+
+BOARDS = (OVERVIEW, BACKENDS, WORKERS)
