@@ -23,9 +23,9 @@ from typing import Any
 from metrics.headline import BUSY, CLOSED, GOOD, QUIET
 from metrics.live import BAR, BOLD, PLAIN, Line
 
-_ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
+ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 """Alternate screen, no cursor, no wrapping of long lines."""
-_LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
+LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME, _END_OF_LINE, _END_OF_SCREEN, _NORMAL = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[0m"
 # What a terminal shows between the two of them it shows at once (where it does not know them, nothing is lost).
 _BEGIN, _DONE = "\x1b[?2026h", "\x1b[?2026l"
@@ -96,11 +96,11 @@ class Terminal:
 
     def _occupy(self) -> None:
         tty.setcbreak(self._input)
-        self._write(_ENTER)
+        self._write(ENTER)
 
     def _give_back(self) -> None:
         try:
-            self._write(_LEAVE)
+            self._write(LEAVE)
             termios.tcsetattr(self._input, termios.TCSADRAIN, self._before)
         except (OSError, termios.error):  # the terminal has gone
             pass

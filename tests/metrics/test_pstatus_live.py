@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from metrics.terminal import _ENTER, _LEAVE
+from metrics.terminal import ENTER, LEAVE
 from supervisor.table.segment import Segment
 from tests.metrics.sample import PASSING, WAITING
 from tests.system.site import wait_until
@@ -94,8 +94,8 @@ class Tty:
 
     def assert_given_back(self) -> None:
         """The usual screen, a cursor, wrapping of lines, and the modes that were there before."""
-        assert self.output.count(_ENTER) == self.output.count(_LEAVE) > 0
-        assert not _STEERING.search(self.output.rpartition(_LEAVE)[2])
+        assert self.output.count(ENTER) == self.output.count(LEAVE) > 0
+        assert not _STEERING.search(self.output.rpartition(LEAVE)[2])
         assert self.settings() == self.before
 
 
@@ -236,7 +236,7 @@ def test_is_stopped_and_goes_on(tty: Tty) -> None:
     tty.output = ""
     tty.process.send_signal(signal.SIGCONT)
     tty.shows("3 sessions")
-    assert tty.output.startswith(_ENTER)
+    assert tty.output.startswith(ENTER)
     tty.type("q")
     assert tty.end() == 0
     tty.assert_given_back()
