@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from supervisor.control.client import DEFAULT_RUNDIR, PROGRAMS
+from supervisor.control.connection import DEFAULT_RUNDIR, PROGRAMS
 from supervisor.load import Level
 from supervisor.table.layout import BASE_COLUMNS, WrongFormat
 from supervisor.table.segment import View, path_of

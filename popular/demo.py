@@ -30,7 +30,7 @@ import argon2
 
 from popular.messages import LOGIN_FAILED, SESSION_END
 from popular.version import VERSION
-from supervisor.control.client import Connection, NoConnection, TimedOut
+from supervisor.control.connection import Connection, NoConnection, TimedOut
 from supervisor.control.language import phrase
 from supervisor.table import segment
 

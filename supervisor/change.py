@@ -1,13 +1,17 @@
 """One change of the config at a time, in two phases: all workers try it, and only if all can, all take it.
 
-    OPENING      get the listening sockets that are new
-    PREPARING    every worker tries the config; all Ready → it is the running one
+    OPENING      get the listening sockets at ports that are new
+    PREPARING    every worker tries the config; all Ready → it can be the running one
+    JOINING      get more listening sockets at ports in use: from here on clients may wait in them
     COMMITTING   every worker takes it; all InForce → from now on everybody serves the new config
     CLOSING      sockets that are wanted no more were silenced at the commit; now they are emptied, then closed
 
 A step that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After
 the commit nothing can fail any more; a worker that does not confirm in time is killed, because its successor starts
 with the new config. Who waits in the queue of a socket that is closed is served under the config that let him in.
+
+A trial goes as far as PREPARING and is taken back then. What joins a port in use comes that late because a client that
+the kernel has put into its queue would be lost if it were taken back.
 """
 
 import enum
@@ -37,6 +41,7 @@ Done = Callable[[str | None], None]
 class _Phase(enum.Enum):
     OPENING = enum.auto()
     PREPARING = enum.auto()
+    JOINING = enum.auto()
     COMMITTING = enum.auto()
     CLOSING = enum.auto()
 
@@ -46,18 +51,21 @@ class _Change:
     config: Config
     seed: bytes
     done: Done
+    trial: bool
     phase: _Phase = _Phase.OPENING
     opened: list[Place] = field(default_factory=list)
+    joining: list[Place] = field(default_factory=list)
+    told: set[Worker] = field(default_factory=set)
     surplus: list[Place] = field(default_factory=list)
     waiting_for: set[Any] = field(default_factory=set)
     limit: Timer | None = None
 
 
 class Changes:
-    """Holds the running config and the one change that may be under way."""
+    """Holds the running config and the one change that may be under way. `first`: the config of the start options."""
 
     def __init__(self, program: Program, first: Config, loop: Loop, pool: Pool, listeners: Listeners) -> None:
-        self.running = first
+        self.first = self.running = first
         self._last_tried = first.generation
         self._program = program
         self._loop = loop
@@ -66,14 +74,17 @@ class Changes:
         self._change: _Change | None = None
         self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
 
-    def begin(self, config: Config, seed: bytes, done: Done) -> None:
-        """Starts a change; to be called only when the one before is done."""
+    def begin(self, config: Config, seed: bytes, done: Done, trial: bool = False) -> None:
+        """Starts a change, or a trial that changes nothing; to be called only when the one before is done."""
         assert self._change is None
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
-        change = self._change = _Change(replace(config, generation=self._last_tried), seed, done)
+        change = self._change = _Change(replace(config, generation=self._last_tried), seed, done, trial)
         wanted = self._program.listeners(change.config)
-        change.opened = self._listeners.missing(wanted, change.config.variables["workers"])
+        missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
+        ports = self._listeners.ports()
+        change.joining = [place for place in missing if place[0].address[1] in ports]
+        change.opened = [place for place in missing if place[0].address[1] not in ports]
         self._listeners.open(change.opened, change.config.variables["backlog"], self._opened)
 
     def _opened(self, reason: str | None) -> None:
@@ -82,10 +93,16 @@ class Changes:
         if reason is not None:
             self._finish(reason)
             return
+        if change.trial:
+            self._listeners.silence(change.opened)
+        self._prepare_all(change)
+
+    def _prepare_all(self, change: _Change) -> None:
         change.phase = _Phase.PREPARING
-        change.limit = self._loop.after(PREPARE_SECONDS, self._too_slow_to_prepare)
+        self._limit(change, PREPARE_SECONDS, self._too_slow_to_prepare)
         for worker in self._pool.seated:
-            self._prepare(change, worker)
+            if worker not in change.told:
+                self._prepare(change, worker)
         self._go_on()
 
     def include(self, worker: Worker) -> None:
@@ -94,10 +111,9 @@ class Changes:
             self._prepare(self._change, worker)
 
     def _prepare(self, change: _Change, worker: Worker) -> None:
-        lent = self._listeners.of_slot(worker.slot, change.opened)
-        fds = [listening.fileno() for listening in lent.values()]
+        change.told.add(worker)
         change.waiting_for.add(worker)
-        self._pool.tell(worker, Prepare(change.config, tuple(lent)), fds)
+        self._pool.tell(worker, Prepare(change.config))
 
     def hear(self, worker: Worker, note: object) -> None:
         """A worker's Ready, Unable, InForce, ListenersClosed or Closed. One about another generation is old news."""
@@ -135,14 +151,35 @@ class Changes:
         change = self._change
         while change is not None and change is self._change and not change.waiting_for:
             match change.phase:
+                case _Phase.PREPARING if change.trial:
+                    self._take_back(None)
+                case _Phase.PREPARING if change.joining:
+                    self._join(change)
                 case _Phase.PREPARING:
                     self._commit(change)
+                case _Phase.JOINING:
+                    return
                 case _Phase.COMMITTING:
                     if self._close_surplus(change):
                         return
                 case _:
                     self._listeners.close(change.surplus)
                     self._finish(None)
+
+    def _join(self, change: _Change) -> None:
+        change.phase = _Phase.JOINING
+        assert change.limit is not None
+        change.limit.cancel()
+        places, change.joining = change.joining, []
+
+        def joined(reason: str | None) -> None:
+            if reason is not None:
+                self._take_back(reason)
+                return
+            change.opened += places
+            self._prepare_all(change)  # those who were born meanwhile
+
+        self._listeners.open(places, change.config.variables["backlog"], joined)
 
     def _commit(self, change: _Change) -> None:
         old, self.running = self.running, change.config
@@ -156,7 +193,9 @@ class Changes:
         if change.seed:
             ssl.RAND_add(change.seed, float(len(change.seed)))
         for worker in self._pool.seated:
-            self._pool.tell(worker, Commit(change.config.generation, change.seed))
+            lent = self._listeners.of_slot(worker.slot, change.opened)
+            fds = [listening.fileno() for listening in lent.values()]
+            self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
         self.on_commit(old, change.config)
 
     def _close_surplus(self, change: _Change) -> bool:
@@ -186,7 +225,7 @@ class Changes:
             change.limit.cancel()
         change.limit = self._loop.after(seconds, call)
 
-    def _take_back(self, reason: str) -> None:
+    def _take_back(self, reason: str | None) -> None:
         change = self._change
         assert change is not None
         for worker in self._pool.seated:

@@ -2,28 +2,46 @@
 
     line → deed (pure) → a fact is wanted? send an errand, do the deed again
                        → Reply: answer
-                       → Change: put the new config in force in all workers, then answer
+                       → Drafted: keep the draft with the connection, then answer
+                       → Change, Trial: put the config in force in all workers, or only try it, then answer
                        → Order: have the master do it, then answer
 
 Changes are made one after the other, each from the config that the one before left; everything else is answered
-meanwhile.
+meanwhile. Who speaks is a control connection or the program itself: its start configuration, its routines, and the way
+back. Connections have to wait with changes until the start configuration is in force, and may make none while a
+confirmation is awaited.
 """
 
 import os
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from supervisor import messages
 from supervisor.change import Changes
 from supervisor.config import Config
+from supervisor.control.draft import ROLLBACK
 from supervisor.control.facts import Facts, Finding, Wanted
 from supervisor.control.language import Language, Refused
-from supervisor.control.outcome import Change, Order, Outcome, Status
+from supervisor.control.outcome import (
+    Change,
+    Confirm,
+    Draft,
+    Drafted,
+    Order,
+    Outcome,
+    Replacement,
+    Rollback,
+    Status,
+    Trial,
+    View,
+)
 from supervisor.errands import Errands
 from supervisor.log import Log
+from supervisor.loop import Loop
 from supervisor.program import Program
+from supervisor.wayback import WayBack
 
 Answer = Callable[[bool, str, Sequence[str]], None]
 """Called once: whether it was done, the text of the status line, the data lines."""
@@ -31,23 +49,27 @@ Answer = Callable[[bool, str, Sequence[str]], None]
 PerformOrder = Callable[[Order, Answer], None]
 
 
-@dataclass(frozen=True)
-class _Desk:
-    config: Config
-    program: Program
-    facts: Facts
-    language: Language
-    limits: Mapping[str, int]
-    status: Status
+_AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then nothing else can be changed"
+_LONGEST_NAMES = 2000
+
+
+@dataclass(eq=False)
+class _Speaker:
+    """A control connection, or (own) the program itself; `quiet`: by a routine. `facts` are those of its draft."""
+
+    uid: int
+    own: bool
+    quiet: bool = False
+    draft: Draft | None = None
+    facts: Facts = field(default_factory=Facts)
 
 
 @dataclass(eq=False)
 class _Job:
     line: str
-    uid: int
+    speaker: _Speaker
     answer: Answer
-    by_routine: bool = False
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts
 
 
 class Clerk:
@@ -60,6 +82,7 @@ class Clerk:
         limits: Mapping[str, int],
         status: Status,
         changes: Changes,
+        loop: Loop,
         errands: Errands,
         log: Log,
         perform: PerformOrder,
@@ -72,36 +95,75 @@ class Clerk:
         self._errands = errands
         self._log = log
         self._perform = perform
+        self._way_back = WayBack(loop, self._go_back)
+        self._starting = True
         self._changing = False
         self._waiting: deque[_Job] = deque()
 
     def conduct(self, line: str, uid: int, answer: Answer) -> None:
-        """Carries out one sentence and answers, now or later."""
-        self._log.debug("CTRL", "request", line=line, uid=uid)
-        self._work(_Job(line, uid, answer))
+        """Carries out one sentence of the program's own and answers, now or later."""
+        self._hear(_Speaker(uid, own=True), line, answer)
 
     def conduct_by_routine(self, line: str, answer: Answer) -> None:
         """The same for a sentence that nobody said. A refusal is not logged here: it may come every few seconds."""
-        self._work(_Job(line, os.getuid(), answer, by_routine=True))
+        self._work(_Job(line, _Speaker(os.getuid(), own=True, quiet=True), answer, Facts()))
+
+    def converse(self, uid: int) -> Callable[[str, Answer], None]:
+        """For a new control connection: what carries out its sentences, one at a time. Its draft goes with it."""
+        return partial(self._hear, _Speaker(uid, own=False))
+
+    def started(self) -> None:
+        """The start configuration is in force: control connections may change it now."""
+        self._starting = False
+        self._go_on()
+
+    def _hear(self, speaker: _Speaker, line: str, answer: Answer) -> None:
+        self._log.debug("CTRL", "request", line=line, uid=speaker.uid)
+        # A fact that one sentence of a draft has found out holds for the whole draft, and no longer.
+        drafting = speaker.draft is not None and line.lstrip().startswith("draft ")
+        self._work(_Job(line, speaker, answer, speaker.facts if drafting else Facts()))
 
     def _work(self, job: _Job) -> None:
-        desk = _Desk(self._changes.running, self._program, job.facts, self._language, self._limits, self._status)
         try:
-            outcome: Any = self._language.conduct(job.line, desk)
-            if isinstance(outcome, Change):
-                outcome = self._program.complete(desk, outcome)
+            outcome = self._outcome(job, self._changes.running)
         except Wanted as wanted:
             self._find_out(job, wanted)
         except Refused as refused:
             self._refuse(job, str(refused))
         else:
-            match outcome:
-                case Change():
-                    self._begin_change(job, outcome)
-                case Order():
-                    self._perform(outcome, lambda done, text, lines: self._ordered(job, outcome, done, text, lines))
-                case _:
-                    self._answer(job, outcome)
+            self._bring_about(job, outcome)
+
+    def _outcome(self, job: _Job, running: Config) -> Outcome:
+        """What comes of it if this is the running config. Raises Refused, Wanted."""
+        desk = View(
+            running,
+            self._changes.first,
+            self._program,
+            job.facts,
+            self._language,
+            self._limits,
+            self._status,
+            job.speaker.draft,
+            self._way_back.past,
+        )
+        outcome = self._language.conduct(job.line, desk)
+        return self._program.complete(desk, outcome) if isinstance(outcome, Change) else outcome
+
+    def _bring_about(self, job: _Job, outcome: Outcome) -> None:
+        match outcome:
+            case Change() if self._way_back.awaited and not job.speaker.own and not isinstance(outcome, Rollback):
+                self._refuse(job, _AWAITED)
+            case Change() | Trial():
+                self._in_turn(job, lambda: self._begin_change(job, outcome))
+            case Confirm():
+                self._in_turn(job, lambda: self._confirm(job, outcome))
+            case Drafted():
+                self._keep_draft(job.speaker, outcome.draft)
+                self._answer(job, outcome)
+            case Order():
+                self._perform(outcome, lambda done, text, lines: self._ordered(job, outcome, done, text, lines))
+            case _:
+                self._answer(job, outcome)
 
     def _find_out(self, job: _Job, wanted: Wanted) -> None:
         def found(finding: Finding) -> None:
@@ -110,32 +172,99 @@ class Clerk:
 
         self._errands.send(wanted.errand, found)
 
-    def _begin_change(self, job: _Job, outcome: Change) -> None:
-        if self._changing:
+    # Changes, one after the other
+
+    def _in_turn(self, job: _Job, begin: Callable[[], None]) -> None:
+        if self._changing or (self._starting and not job.speaker.own):
             self._waiting.append(job)
-            return
+        else:
+            begin()
+
+    def _go_on(self) -> None:
+        """One that has become wrong meanwhile is refused at once, and it is the next one's turn."""
+        for _ in range(len(self._waiting)):
+            if self._changing or not self._waiting:
+                return
+            self._work(self._waiting.popleft())
+
+    def _begin_change(self, job: _Job, outcome: Change | Trial) -> None:
         self._changing = True
+        before = self._changes.running
 
         def done(reason: str | None) -> None:
             self._changing = False
-            if reason is None:
-                self._log(messages.SENTENCE, uid=job.uid, line=job.line, generation=self._changes.running.generation)
-                for message, fields in outcome.entries:
-                    self._log(message, **fields)
-                self._answer(job, outcome)
-            else:
+            if reason is not None:
                 self._refuse(job, reason)
-            # One that has become wrong meanwhile is refused at once, and it is the next one's turn.
-            while self._waiting and not self._changing:
-                self._work(self._waiting.popleft())
+            else:
+                if isinstance(outcome, Change):
+                    self._log_done(job)
+                    for message, fields in outcome.entries:
+                        self._log(message, **fields)
+                    self._look_back(job, outcome, before)
+                self._answer(job, outcome)
+            self._go_on()
 
-        self._changes.begin(outcome.config, outcome.seed, done)
+        seed = outcome.seed if isinstance(outcome, Change) else b""
+        self._changes.begin(outcome.config, seed, done, trial=isinstance(outcome, Trial))
+
+    def _log_done(self, job: _Job) -> None:
+        generation = self._changes.running.generation
+        self._log(messages.SENTENCE, uid=job.speaker.uid, line=job.line, generation=generation)
+
+    # Drafts, and the way back
+
+    def _keep_draft(self, speaker: _Speaker, draft: Draft | None) -> None:
+        if speaker.draft is None or draft is None:
+            speaker.facts = Facts()
+        speaker.draft = draft
+
+    def _look_back(self, job: _Job, outcome: Change, before: Config) -> None:
+        """A change is in force: what does it mean for the config to go back to?"""
+        match outcome:
+            case Replacement():
+                self._log(messages.CONFIG_IN_FORCE, generation=self._changes.running.generation, **_named(outcome))
+                self._keep_draft(job.speaker, None)
+                self._way_back.keep(before, outcome.confirm_seconds)
+            case Rollback():
+                self._way_back.forget()
+            case _ if job.speaker.own:
+                self._change_past_too(job)
+
+    def _change_past_too(self, job: _Job) -> None:
+        """What the program has changed by itself, a certificate that was renewed, must not be undone by going back."""
+        past = self._way_back.past
+        if past is None:
+            return
+        try:
+            outcome = self._outcome(job, past.config)
+        except (Refused, Wanted):  # it has no meaning there
+            return
+        if isinstance(outcome, Change):
+            self._way_back.replace(outcome.config)
+
+    def _confirm(self, job: _Job, outcome: Confirm) -> None:
+        self._way_back.stay()
+        self._log_done(job)
+        self._answer(job, outcome)
+
+    def _go_back(self) -> None:
+        """Nobody has confirmed in time."""
+        self._log(messages.NOT_CONFIRMED, generation=self._changes.running.generation)
+
+        def answered(done: bool, text: str, _lines: Sequence[str]) -> None:
+            if not done and self._way_back.awaited:
+                self._log(messages.CANNOT_GO_BACK, reason=text)
+                self._way_back.later()
+
+        self.conduct(ROLLBACK, os.getuid(), answered)
+
+    # Answers
 
     def _ordered(self, job: _Job, order: Order, done: bool, text: str, lines: Sequence[str]) -> None:
         if not done:
             self._refuse(job, text)
             return
-        self._log(messages.SENTENCE, uid=job.uid, line=job.line, generation=self._changes.running.generation)
+        self._log_done(job)
         job.answer(True, text or order.text, lines)
 
     def _answer(self, job: _Job, outcome: Outcome) -> None:
@@ -143,6 +272,11 @@ class Clerk:
         job.answer(True, outcome.text, outcome.data_lines())
 
     def _refuse(self, job: _Job, reason: str) -> None:
-        if not job.by_routine:
-            self._log(messages.SENTENCE_REFUSED, uid=job.uid, line=job.line, reason=reason)
+        if not job.speaker.quiet:
+            self._log(messages.SENTENCE_REFUSED, uid=job.speaker.uid, line=job.line, reason=reason)
         job.answer(False, reason, ())
+
+
+def _named(outcome: Replacement) -> dict[str, str]:
+    """What is new, gone and changed, for the log."""
+    return {word: ", ".join(names)[:_LONGEST_NAMES] for word, names in outcome.data.items() if word != "lines"}

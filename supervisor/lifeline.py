@@ -31,17 +31,19 @@ class LifelineLost(ConnectionError):
 
 @dataclass(frozen=True)
 class Prepare:
-    """Down: try this config. The descriptors belong to `listeners`, in order."""
+    """Down: try this config."""
 
     config: Config
-    listeners: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Commit:
-    """Down: the prepared config is in force from now on. `seed` feeds the TLS generator."""
+    """Down: the prepared config is in force from now on. The descriptors are the listening sockets that are new, and
+    belong to `listeners`, in order. `seed` feeds the TLS generator.
+    """
 
     generation: int
+    listeners: tuple[Any, ...] = ()
     seed: bytes = b""
 
 

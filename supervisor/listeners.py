@@ -29,6 +29,10 @@ class Listeners:
         places = ((listener, slot) for listener in wanted for slot in range(slots))
         return [place for place in places if place not in self._sockets]
 
+    def ports(self) -> set[int]:
+        """The ports at which somebody may be waiting in a queue of ours."""
+        return {listener.address[1] for listener, _slot in self._sockets}
+
     def places(self) -> list[Place]:
         """All places that have sockets."""
         return list(self._sockets)

@@ -88,9 +88,11 @@ class Master:
         )
         self._departure = Departure(means)
         self._errands = Errands(self._loop, self._in_child)
-        self.clerk = Clerk(program, language, limits, self, self._changes, self._errands, log, self._perform)
+        self.clerk = Clerk(
+            program, language, limits, self, self._changes, self._loop, self._errands, log, self._perform
+        )
         self._routines = Routines(program.routines, self.clerk, log)
-        self._server = ControlServer(self._loop, rundir.open_control_socket(), self.clerk.conduct)
+        self._server = ControlServer(self._loop, rundir.open_control_socket(), self.clerk.converse)
         self._wishes = signals.Wishes(self._loop, self._grant)
         rundir.publish_state()
         self._set_gauges()

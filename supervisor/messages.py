@@ -37,9 +37,17 @@ WORKER_RETRY = Message(0x0203, "SOS", "worker_retry", "A worker died at birth; t
 TOKENS_RECOVERED = Message(0x0204, "INF", "tokens_recovered", "Tokens and rows of a dead worker were taken back.")
 SENTENCE = Message(0x0205, "INF", "sentence", "A sentence that changes something was carried out; `uid` is the peer's.")
 SENTENCE_REFUSED = Message(0x0206, "INF", "sentence_refused", "A sentence was refused; nothing has changed.")
-CONFIG_IN_FORCE = Message(0x0207, "INF", "config_in_force", "All workers serve the configuration of this generation.")
+CONFIG_IN_FORCE = Message(
+    0x0207, "INF", "config_in_force", "A whole configuration was applied; what is new, gone and changed."
+)
 LOG_REOPENED = Message(0x0208, "INF", "log_reopened", "The log file was opened anew.")
 LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be opened; the old one stays in use.")
+NOT_CONFIRMED = Message(
+    0x0260, "ADM", "not_confirmed", "Nobody has confirmed `draft apply` in time; the configuration before comes back."
+)
+CANNOT_GO_BACK = Message(
+    0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` could not come back; it is tried again."
+)
 ACCEPT_FAILED = Message(
     0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
 )
@@ -98,6 +106,8 @@ SUPERVISOR_MESSAGES = (
     CONFIG_IN_FORCE,
     LOG_REOPENED,
     LOG_FAILED,
+    NOT_CONFIRMED,
+    CANNOT_GO_BACK,
     ACCEPT_FAILED,
     WORKER_HANGS,
     SESSION_BUG,

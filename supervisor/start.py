@@ -92,6 +92,7 @@ class StartConfiguration:
         self._saying = False
         if not self._waiting and master.exit_code == 0:
             master.take_up_logfile()
+            master.clerk.started()
             self._in_force()
             if self._daemon is not None:
                 self._daemon.report(0)

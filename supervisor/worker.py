@@ -103,7 +103,6 @@ class Worker:
         self._shop = Workshop(loop, inheritance.log, inheritance.segment, inheritance.block, inheritance.tokens)
         self._heartbeat_cell = 3
         self._listeners = dict(inheritance.listeners)
-        self._lent: dict[Listener, socket.socket] = {}
         self._retired: dict[socket.socket, Service] = {}
         """Sockets that the config wants no more, with the service for those who still wait in their queues."""
         self._emptying: list[tuple[Listener, socket.socket]] = []
@@ -280,11 +279,11 @@ class Worker:
 
     def _obey(self, message: Any, fds: list[int]) -> None:
         match message:
-            case lifeline.Prepare(config, listeners):
-                self._lent = {key: socket.socket(fileno=fd) for key, fd in zip(listeners, fds, strict=True)}
+            case lifeline.Prepare(config):
                 self._prepare(config)
-            case lifeline.Commit(generation, seed):
-                self._commit(generation, seed)
+            case lifeline.Commit(generation, listeners, seed):
+                lent = {key: socket.socket(fileno=fd) for key, fd in zip(listeners, fds, strict=True)}
+                self._commit(generation, lent, seed)
             case lifeline.Abort():
                 self._abort()
             case lifeline.Accept(allowed):
@@ -323,30 +322,29 @@ class Worker:
 
         made.add_done_callback(finished)
 
-    def _commit(self, generation: int, seed: bytes) -> None:
+    def _commit(self, generation: int, lent: dict[Listener, socket.socket], seed: bytes) -> None:
         if self._prepared is None or self._prepared[0].generation != generation:
             return
         old = self._service
         self._config, self._service = self._prepared
         self._prepared = None
-        self._exchange_listeners(old)
+        self._exchange_listeners(old, lent)
         if seed:
             ssl.RAND_add(seed, float(len(seed)))
         self._log.options = self._config.debug
         self._tell(lifeline.InForce(generation))
 
-    def _exchange_listeners(self, old: Service) -> None:
+    def _exchange_listeners(self, old: Service, lent: dict[Listener, socket.socket]) -> None:
         """Takes the new ones; those that are wanted no more are served on, as they were, until the master's Close."""
         wanted = set(self._program.listeners(self._config))
         retired = [listener for listener in self._listeners if listener._replace(spare=0) not in wanted]
         self._retired |= {self._listeners[listener]: old for listener in retired}
         if not retired:
             old.retire()
-        self._listeners |= self._lent
+        self._listeners |= lent
         if self._armed:
-            for listener, listening in self._lent.items():
+            for listener, listening in lent.items():
                 self._watch(listener, listening)
-        self._lent = {}
 
     def _close(self, generation: int, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
@@ -357,9 +355,6 @@ class Worker:
 
     def _abort(self) -> None:
         self._preparing = 0
-        for listening in self._lent.values():
-            listening.close()
-        self._lent = {}
         if self._prepared is not None:
             self._prepared[1].retire()
             self._prepared = None

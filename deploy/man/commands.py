@@ -9,12 +9,26 @@ from popular.proxy.phases import Phase
 from popular.store import deliver, mailcheckd, pcheck
 from popular.store.machine import Phase as StorePhase
 from supervisor import ringd, signals
-from supervisor.control import client
+from supervisor.control import client, connection
 from supervisor.control.manual import escape
 
 
 def pcontrol_page() -> list[Section]:
-    prompt = text("At the prompt, help lists the sentences, /h explains the prompt itself, and Ctrl-D leaves.")
+    prompt = text("At the prompt, help lists the sentences, /h explains the prompt itself; exit and Ctrl-D leave.")
+    whole = (
+        text(
+            "The first word can be one of these. A file that has such a name is meant by ./check. FILE is then the "
+            "whole configuration: what it does not say is as the program's start options and defaults have it."
+        )
+        + "\n"
+        + terms((f"pcontrol {word}", help) for word, help in client.SUBCOMMANDS.items())
+        + "\n"
+        + text(
+            "Lines that go are printed with -, lines that come with +, in colours on a terminal unless NO_COLOR is "
+            "set. An error names FILE:LINE:COLUMN, and then nothing has changed. A file that is watched and refused is "
+            "tried again every 30 seconds; a watch ends with exit code 0 on SIGTERM or SIGINT."
+        )
+    )
     return [
         *command(
             client.options_parser(),
@@ -23,14 +37,18 @@ def pcontrol_page() -> list[Section]:
             "Without -c and FILE there is a prompt, with history and completion; if standard input is no terminal, "
             "sentences are read from it.",
         ),
+        ("WHOLE CONFIGURATIONS", whole),
         ("PROMPT", prompt),
-        ("EXIT STATUS", terms(client.EXIT_CODES.items())),
+        ("EXIT STATUS", terms(connection.EXIT_CODES.items())),
         (
             "EXAMPLES",
             example(
                 "pcontrol /etc/popular/pproxy.rc",
                 "pcontrol -c 'backend conf store1 state fake'",
                 "pcontrol --json -c sessions",
+                "pcontrol check /etc/popular/pproxy.rc",
+                "pcontrol apply /etc/popular/pproxy.rc --confirm 5m",
+                "pcontrol apply --watch /etc/popular/pproxy.rc",
             ),
         ),
         see_also("pproxy-control(7)", "pserv-control(7)", "pproxy(8)", "pserv(8)"),

@@ -114,16 +114,19 @@ class TlsChannel(Channel):
         context: ssl.SSLContext,
         watcher: Watcher,
         server_name: str | None = None,
+        session: ssl.SSLSession | None = None,
     ) -> None:
         """Takes the socket over: the plain one must not be used or watched any more.
 
-        Which side this is, the context says; `server_name`, on the client's side: whom it wants to speak with.
+        Which side this is, the context says. On the client's side, `server_name` is whom it wants to speak with, and
+        `session` one of before that may be resumed.
         """
         wrapped = context.wrap_socket(
             cast(socket.socket, connection),
             server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER,
             do_handshake_on_connect=False,
             server_hostname=server_name,
+            session=session,
         )
         super().__init__(loop, wrapped, watcher)
 

@@ -10,7 +10,7 @@ any time.
 
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from popular.net.channel import Channel, TlsChannel
@@ -58,31 +58,36 @@ class Leg(Protocol):
 
     def hands_refused(self, failure: Failure) -> None: ...
 
+    def fault(self, error: Exception) -> None:
+        """An error of ours, which must not reach the event loop."""
+
 
 class Handshake:
     """One handshake. Nothing holds it but the watch on the connection."""
 
-    __slots__ = ("_fault", "_leg", "_loop", "_seen", "_terms")
+    __slots__ = ("_leg", "_loop", "_seen", "_terms")
 
-    def __init__(self, loop: EventLoop, leg: Leg, terms: Terms, fault: Callable[[Exception], None]) -> None:
-        """Takes over the leg's channel, and begins. `fault`: for an error of ours, which must not reach the loop."""
-        self._fault = fault
+    def __init__(self, loop: EventLoop, leg: Leg, terms: Terms) -> None:
+        """Takes over the leg's channel, and begins."""
         self._loop = loop
         self._leg = leg
         self._terms = terms
         self._seen = 0
-        leg.channel.hand_to(self._look)
+        leg.channel.hand_to(self._ready)
         leg.channel.want(READ)
+
+    def _ready(self, _events: int) -> None:
+        try:
+            if self._leg.channel.tls:
+                self._shake_hands()
+            else:
+                self._look()
+        except Exception as error:
+            self._leg.fault(error)
 
     # The ClientHello
 
-    def _look(self, _events: int) -> None:
-        try:
-            self._look_at_hello()
-        except Exception as error:
-            self._fault(error)
-
-    def _look_at_hello(self) -> None:
+    def _look(self) -> None:
         connection = self._leg.channel.connection
         try:
             data = connection.recv(clienthello.MOST_OCTETS, socket.MSG_PEEK)
@@ -124,21 +129,15 @@ class Handshake:
         leg = self._leg
         leg.channel.want(0)
         try:
-            channel = TlsChannel(self._loop, leg.channel.connection, self._terms.front(), self._shake_hands)
+            channel = TlsChannel(self._loop, leg.channel.connection, self._terms.front(), self._ready)
             leg.channel = channel
             channel.connection.context = self._terms.context(server_name)
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.hands_refused(Failure("other", "the connection broke"))
             return
-        self._go_on()
+        self._shake_hands()
 
-    def _shake_hands(self, _events: int) -> None:
-        try:
-            self._go_on()
-        except Exception as error:
-            self._fault(error)
-
-    def _go_on(self) -> None:
+    def _shake_hands(self) -> None:
         channel = self._leg.channel
         assert isinstance(channel, TlsChannel)
         try:

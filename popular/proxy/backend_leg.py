@@ -41,7 +41,17 @@ class Owner(Protocol):
 class BackendLeg:
     """One connection. After `close` it is silent."""
 
-    __slots__ = ("_greets", "_implicit", "_introduction", "_loop", "_owner", "_shaking_hands", "_tls", "channel")
+    __slots__ = (
+        "_fresh",
+        "_greets",
+        "_implicit",
+        "_introduction",
+        "_loop",
+        "_owner",
+        "_shaking_hands",
+        "_tls",
+        "channel",
+    )
 
     def __init__(
         self, loop: EventLoop, backend: Backend, greets: bool, owner: Owner, tls: BackendTls | None, introduction: bytes
@@ -68,6 +78,8 @@ class BackendLeg:
         self._implicit = tls is not None and backend.tls == IMPLICIT
         self._introduction = introduction
         self._shaking_hands = False
+        self._fresh = False
+        """TLS stands, and nothing was heard in it."""
         self.channel: Channel = Channel(loop, connection, self._ready)
         self.channel.want(READ if greets and not self._implicit and not introduction else WRITE)
 
@@ -113,6 +125,9 @@ class BackendLeg:
             self._break(_words(error))
             return
         if data:
+            if self._fresh:
+                self._fresh = False
+                self._remember_session()
             self._owner.backend_says(data)
         elif data is not None:
             self._break("it closed the connection")
@@ -171,6 +186,7 @@ class BackendLeg:
             self.channel.want(WRITE if wanted == "write" else READ)
             return
         self._shaking_hands = False
+        self._fresh = True
         objection = self._tls.objection(self.channel)
         if objection:
             self._break(objection)
@@ -181,6 +197,11 @@ class BackendLeg:
             self._owner.backend_tls_up()
         elif not self._greets:
             self._owner.backend_connected()
+
+    def _remember_session(self) -> None:
+        assert isinstance(self.channel, TlsChannel)
+        assert self._tls is not None
+        self._tls.remember(self.channel)
 
 
 def _words(error: OSError) -> str:

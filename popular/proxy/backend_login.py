@@ -48,6 +48,11 @@ FIRST_TTL = 7
 
 _STLS = SendBackend(b"STLS\r\n")
 _GREETING, _XCLIENT = "reading the greeting", "telling the client's address"
+_OFFER = b"[XCLIENT]"
+"""In the greeting for those whose XCLIENT counts; from others Dovecot takes it with +OK, and ignores it.
+
+Before STLS anybody could have written the greeting: nothing is made of it but to give up.
+"""
 _UNFIT = re.compile(r"[^!-~]")
 
 
@@ -63,7 +68,7 @@ def xclient(address: str, port: int, sid: str) -> bytes:
 class Pop3Login:
     """USER and PASS (RFC 1939 section 7), behind STLS (RFC 2595 section 4) and XCLIENT where they are wanted."""
 
-    __slots__ = ("_first", "_lines", "_say", "_step", "_steps")
+    __slots__ = ("_first", "_lines", "_needs_offer", "_say", "_step", "_steps")
 
     greets = True
     STEPS = (_GREETING, "sending the user name", "sending the password")
@@ -83,6 +88,7 @@ class Pop3Login:
         self._first = 0
         """The step at which it says USER."""
         self._lines = LineBuffer(LONGEST_REPLY)
+        self._needs_offer = bool(xclient)
         if xclient:
             self._begin_with(SendBackend(xclient + b"\r\n"), _XCLIENT)
         if stls:
@@ -109,6 +115,8 @@ class Pop3Login:
         if not is_ok(line):
             return self._refused(line)
         step = self._step
+        if step == 0 and self._needs_offer and _OFFER not in line:
+            return self._refused_xclient(line)
         if step == len(self._say):
             return Joined(line, self._lines.take_rest())
         if self._lines.held:
@@ -130,15 +138,15 @@ class Pop3Login:
         step = self._steps[self._step]
         if not line.startswith(b"-ERR"):
             return Broken(f"no proper reply while {step}")
-        if step in _REFUSALS:
-            return Broken(f"{_REFUSALS[step]}: {line.decode('utf-8', 'replace')}")
+        if step is STARTING_TLS:
+            return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}")
+        if step is _XCLIENT:
+            return self._refused_xclient(line)
         return Rejected(line, code_of(line), step, self._step > self._first)
 
-
-_REFUSALS = {
-    STARTING_TLS: "it offers no STLS",
-    _XCLIENT: "it takes no XCLIENT (is the proxy in its login_trusted_networks?)",
-}
+    def _refused_xclient(self, line: bytes) -> Broken:
+        said = line.decode("utf-8", "replace")
+        return Broken(f"it takes no XCLIENT (is the proxy in its login_trusted_networks?): {said}")
 
 
 class XpopLogin:

@@ -1,26 +1,23 @@
 """TLS towards backends: whom to believe, what the certificate must be, and why it is not.
 
-`BackendTls.of(backend, …)` is made once for each config (it may block: the system's CA certificates are read); then
-`begin` starts TLS on a connection, and `objection` says after the handshake whether the certificate is the pinned one.
+`BackendsInTls` is made once for each config (it may block: the system's CA certificates are read); of what it `get`s
+for a backend, `begin` starts TLS on a connection, and `objection` says after the handshake whether the certificate is
+the pinned one.
 Contexts are shared: backends that believe the same authorities have the same one, also over changes of the config.
 """
 
 import hashlib
 import os
+import socket
 import ssl
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from popular.net.channel import TlsChannel
 from popular.proxy.backend import OFF, POP3, Backend
+from popular.tls.contexts import ALPN, VERSIONS
 from supervisor.config import Config
 from supervisor.control.language import Refused
 from supervisor.eventloop import EventLoop, Watcher
-
-_ALPN = {POP3: "pop3"}
-"""The protocol that is offered (RFC 7301; "pop3" is registered with IANA). XPOP has no name there."""
-
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class Belief(NamedTuple):
@@ -35,22 +32,31 @@ class Belief(NamedTuple):
     alpn: str
 
 
-Contexts = Mapping[Belief, ssl.SSLContext]
+class BackendTls:
+    """How TLS with one backend is begun and judged.
 
-
-class BackendTls(NamedTuple):
-    """How TLS with one backend is begun and judged."""
-
-    context: ssl.SSLContext
-    name: str
-    """The name that the certificate must have. It is also the one asked for by SNI, unless it is an address, which
-    OpenSSL knows to compare but not to send (RFC 6066 section 3).
+    A session of before is resumed, which saves a worker 250 of the 400 µs of a handshake. It is never offered under
+    another context, name or fingerprint than it was made with, because it stands for that verification.
     """
-    pin: str
 
-    def begin(self, loop: EventLoop, connection: Any, watcher: Watcher) -> TlsChannel:
+    __slots__ = ("_session", "context", "name", "pin")
+
+    def __init__(self, context: ssl.SSLContext, name: str, pin: str) -> None:
+        self.context = context
+        self.name = name
+        """The name that the certificate must have. It is also the one asked for by SNI, unless it is an address, which
+        OpenSSL knows to compare but not to send (RFC 6066 section 3).
+        """
+        self.pin = pin
+        self._session: ssl.SSLSession | None = None
+
+    def is_like(self, other: "BackendTls") -> bool:
+        """Whether what one has verified holds for the other."""
+        return (self.context, self.name, self.pin) == (other.context, other.name, other.pin)
+
+    def begin(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher) -> TlsChannel:
         """TLS on this connection, its handshake yet to be done. Takes the connection over."""
-        return TlsChannel(loop, connection, self.context, watcher, server_name=self.name)
+        return TlsChannel(loop, connection, self.context, watcher, server_name=self.name, session=self._session)
 
     def objection(self, channel: TlsChannel) -> str:
         """What is wrong with the certificate after a handshake that went well: "" if nothing."""
@@ -60,25 +66,38 @@ class BackendTls(NamedTuple):
         found = hashlib.sha256(certificate or b"").hexdigest()
         return "" if found == self.pin else f"the fingerprint of its certificate is {found}, expected {self.pin}"
 
+    def remember(self, channel: TlsChannel) -> None:
+        """To be called when the backend has said something in TLS: its tickets come before that (TLS 1.3)."""
+        connection = channel.connection
+        if not connection.session_reused:
+            session = connection.session
+            self._session = session if session is not None and session.has_ticket else None
 
-def backends_in_tls(config: Config, before: Contexts) -> tuple[dict[str, BackendTls], Contexts]:
-    """What each backend in TLS needs, and the contexts in use; `before`: those that need not be made again.
 
-    Raises Refused where a file of authorities is no good.
-    """
-    contexts: dict[Belief, ssl.SSLContext] = {}
-    found: dict[str, BackendTls] = {}
-    for backend in config.things["backend"].values():
-        if backend.tls != OFF:
-            belief = _belief(backend, config.variables.get("tlsminversion", "1.2"))
-            context = contexts.get(belief) or before.get(belief) or _context(backend, belief)
-            contexts[belief] = context
-            found[backend.id] = BackendTls(context, backend.certified_name.rstrip("."), backend.pin)
-    return found, contexts
+class BackendsInTls:
+    """What each backend in TLS needs, by id. What stays the same is taken over from the config before."""
+
+    def __init__(self, config: Config, before: "BackendsInTls | None") -> None:
+        """Raises Refused where a file of authorities is no good."""
+        had = before._contexts if before is not None else {}
+        self._contexts: dict[Belief, ssl.SSLContext] = {}
+        self._by_id: dict[str, BackendTls] = {}
+        for backend in config.things["backend"].values():
+            if backend.tls != OFF:
+                belief = _belief(backend, config.variables["tlsminversion"])
+                context = self._contexts.get(belief) or had.get(belief) or _context(backend, belief)
+                self._contexts[belief] = context
+                new = BackendTls(context, backend.certified_name.rstrip("."), backend.pin)
+                old = before.get(backend.id) if before is not None else None
+                self._by_id[backend.id] = old if old is not None and old.is_like(new) else new
+
+    def get(self, ident: str) -> BackendTls | None:
+        """What this backend needs; None if it is spoken to in clear."""
+        return self._by_id.get(ident)
 
 
 def _belief(backend: Backend, least_version: str) -> Belief:
-    alpn = _ALPN.get(backend.prot, "")
+    alpn = ALPN if backend.prot == POP3 else ""  # XPOP has no name with IANA
     if not backend.verify:
         return Belief(False, "", (), least_version, alpn)
     return Belief(True, backend.tlsca.pem, () if backend.tlsca.pem else _system_stamp(), least_version, alpn)
@@ -91,7 +110,7 @@ def _system_stamp() -> tuple[int, ...]:
 
 def _context(backend: Backend, belief: Belief) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = _VERSIONS[belief.least_version]
+    context.minimum_version = VERSIONS[belief.least_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     if belief.alpn:
         context.set_alpn_protocols([belief.alpn])

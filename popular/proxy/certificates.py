@@ -49,6 +49,9 @@ def complete(desk: Desk, change: Change) -> Change:
     config = change.config
     if config.things[SORT].keys() - {config.variables["tlsdir"]}:
         config = config.without_things(SORT)
+    known = desk.config.things[SORT].get(config.variables["tlsdir"])
+    if known is not None and material_of(config) is None:  # a whole config, which begins without
+        config = _with_material(config, known)
     before, needed = material_of(config), _needed(config)
     if needed and (before is None or not needed <= before.certificates.keys()):
         try:
@@ -194,12 +197,12 @@ def tls_sentences() -> Sequence[Sentence]:
         Sentence(
             "tls reload",
             _reload,
-            "Reads tlsdir anew, and every file of CA certificates (clientca, tlsca).\n"
-            "New sessions see what is new, sessions that are there go on. "
-            "A file that is faulty is reported, and what was read of it before stays in use; so does one that is gone "
-            "but needed.",
+            "Reads tlsdir anew, and every file of CA certificates (clientca, tlsca).\nNew sessions see what is new, "
+            "sessions that are there go on. A file that is faulty is reported, and what was read of it before stays in "
+            "use; so does one that is gone but needed.",
             changes=True,
             source=BESIDE,
+            order=True,
         ),
         Sentence(
             CHECK,
@@ -208,5 +211,6 @@ def tls_sentences() -> Sequence[Sentence]:
             "tlswatch.",
             changes=True,
             source=BESIDE,
+            order=True,
         ),
     )

@@ -181,7 +181,7 @@ class ClientLeg:
         if self._waiting:
             self._owner.tls_failed(Failure("other", "the client did not take the reply to STLS"))
             return
-        Handshake(self._shop.loop, self, terms, self._owner.fault)
+        Handshake(self._shop.loop, self, terms)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         """See handshake.Leg."""
@@ -189,6 +189,10 @@ class ClientLeg:
         self.channel.want(READ)
         self._owner.tls_up(agreed)
         self._read_pending()
+
+    def fault(self, error: Exception) -> None:
+        """See handshake.Leg."""
+        self._owner.fault(error)
 
     def hands_refused(self, failure: Failure) -> None:
         """See handshake.Leg."""

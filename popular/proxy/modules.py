@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from supervisor.config import Config
-from supervisor.control.kinds import Id, shown
+from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import Refused, Sentence, fit, phrase
 from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
 from supervisor.control.things import count_of, ids, list_deed, named, room_for_one_more
@@ -20,14 +20,14 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class Module:
     """A module: file `libpdm_MOD` in `directory`, opened with `args`.
 
-    `reloads` counts `pdm reload`: a number higher than before asks for it.
+    `reloads` counts `pdm reload`: another number than before asks for it. It says nothing about what the module is.
     """
 
     id: str
     mod: str
     args: tuple[str, ...]
     directory: str
-    reloads: int = 0
+    reloads: int = field(default=0, compare=False)
 
 
 def add_sentence(module: Module) -> str:
@@ -45,7 +45,18 @@ def _add(desk: Desk, arguments: Arguments) -> Outcome:
     room_for_one_more("pdm", _TITLE, desk)
     directory = desk.config.variables["pdmdir"]
     module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
-    return Change(f"module {ident} is added", config=desk.config.with_thing("pdm", ident, module))
+    done = f"module {ident} is added"
+    note = _backend_note(module, desk)
+    return Change(f"{done}; note: {note}" if note else done, config=desk.config.with_thing("pdm", ident, module))
+
+
+def _backend_note(module: Module, desk: Desk) -> str | None:
+    """The argument of `any` is a backend; those of the other modules are their own affair."""
+    named = module.args[0] if module.mod == "any" and module.args else None
+    backends = desk.config.things["backend"]
+    if named is None or named in backends:
+        return None
+    return f'no backend "{named}" is configured yet{nearest(named, backends)}'
 
 
 def _reload(desk: Desk, arguments: Arguments) -> Outcome:
@@ -113,6 +124,7 @@ def pdm_sentences() -> Sequence[Sentence]:
             known,
             changes=True,
             source=CHAPTER,
+            order=True,
         ),
         Sentence(
             "pdm show <id>",

@@ -10,7 +10,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from popular import messages
@@ -20,7 +19,7 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
-from popular.proxy import backend_tls
+from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.certificates import material_of, users
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
@@ -54,9 +53,6 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
-    contexts: Contexts
-    backend_contexts: backend_tls.Contexts
-
     def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
         """Raises Refused with a text for people."""
         variables = config.variables
@@ -72,10 +68,9 @@ class ProxyService:
         self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
-        self.contexts = Contexts(variables["tlsciphers"], before.contexts if before is not None else None)
+        self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
         self.tls = _terms(config, self.contexts)
-        had = before.backend_contexts if before is not None else {}
-        self.backend_tls, self.backend_contexts = backend_tls.backends_in_tls(config, had)
+        self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
         self._sessions = 0
         self._retired = False
@@ -140,7 +135,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
 
 def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
-    if had is None or replace(had.spec, reloads=spec.reloads) != spec:
+    if had is None or had.spec != spec:
         return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))
     if had.spec.reloads != spec.reloads:
         return OpenModule(spec, had.module.reload())

@@ -157,6 +157,8 @@ class Session(Deadlines):
         if header.source is not None:
             self.peer = header.source
         self._do(self.machine.introduced, self.peer[0], self.peer[1])
+        if not self.over:
+            self._show(self.machine.phase)
         self._mind_if_greeted()
 
     def header_failed(self, reason: str) -> None:

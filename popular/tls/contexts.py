@@ -26,7 +26,8 @@ ASKING = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require": ssl.CE
 
 def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
     front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    front.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    # A client that ends its stream without close_notify is still answered: a command that was cut off is none.
+    front.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_IGNORE_UNEXPECTED_EOF
     front.minimum_version = ssl.TLSVersion.TLSv1_2
     front.verify_mode = asks
     # One is enough for a client that comes back once in a while, and each costs the server a record.

@@ -1,122 +1,54 @@
 """`pcontrol`: says sentences to a running program over its control socket.
 
 Sentences come from `-c`, from files, from standard input, or from a prompt (`prompt.py`). Data goes to standard
-output, messages to standard error. Exit codes stand in `EXIT_CODES`; after the first sentence that is refused nothing
+output, messages to standard error. Where the first word is one of SUBCOMMANDS, a file is a whole configuration
+(`applying.py`). Exit codes stand in `EXIT_CODES`; after the first sentence that is refused nothing
 more is said, unless `--ignore-errors` is given. `--wait` stays until the program is gone.
 """
 
 import argparse
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
-from supervisor.control.framing import LONGEST_REQUEST, Answer, NotAReply, ReplyReader, encode_request
+from supervisor.control.connection import (
+    DEFAULT_RUNDIR,
+    EXIT_CODES,
+    EXIT_DONE,
+    EXIT_NO_CONNECTION,
+    EXIT_REFUSED,
+    EXIT_TIMED_OUT,
+    EXIT_USAGE,
+    PROGRAMS,
+    Connection,
+    NoConnection,
+    Said,
+    TimedOut,
+    connect,
+    fits,
+    sentences_in,
+)
+from supervisor.control.facts import Facts, Unfit
+from supervisor.control.framing import LONGEST_REQUEST
+from supervisor.control.kinds import Time
 
-DEFAULT_RUNDIR = "/var/run/popular"
-PROGRAMS = ("pproxy", "pserv")
-
-EXIT_DONE = 0
-EXIT_REFUSED = 1
-EXIT_USAGE = 2
-EXIT_NO_CONNECTION = 3
-EXIT_TIMED_OUT = 4
-EXIT_CODES = {
-    EXIT_DONE: "all sentences were carried out",
-    EXIT_REFUSED: "a sentence was refused",
-    EXIT_USAGE: "wrong options, or a file that cannot be read",
-    EXIT_NO_CONNECTION: "no connection to the program, or it was lost",
-    EXIT_TIMED_OUT: "no answer in time, or, with --wait, not gone in time",
+SUBCOMMANDS = {
+    "check": "tries the configuration in FILE in full, shows what would change, and changes nothing",
+    "apply": "makes the running configuration what FILE says, as one generation in all workers, or changes nothing",
+    "confirm": "keeps what was applied with --confirm",
+    "rollback": "goes back to the configuration before the last apply",
 }
+"""What the first word of the command line may be; a file of that name is meant by ./NAME."""
+_WITH_FILE = ("check", "apply")
+_DEFAULT_WATCH_SECONDS = 2.0
 
 _DEFAULT_TIMEOUT_SECONDS = 90.0
-_PIECE = 65536
 _LOOK_SECONDS = 0.25
 """How often --wait looks how many sessions are left."""
-
-
-class NoConnection(Exception):
-    """The program cannot be reached, or is gone."""
-
-
-class TimedOut(Exception):
-    """No answer in time."""
-
-
-class Connection:
-    """A connection to a control socket. Sentences are said one after the other."""
-
-    def __init__(self, path: Path, timeout_seconds: float) -> None:
-        """Raises NoConnection."""
-        self.path = path
-        self._timeout_seconds = timeout_seconds
-        self._reader = ReplyReader()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(timeout_seconds)
-        try:
-            self._socket.connect(str(path))
-        except OSError as error:
-            self._socket.close()
-            raise NoConnection(f"{path}: {error.strerror or error}") from None
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def say(self, sentence: str) -> Answer:
-        """The reply to a sentence. Raises NoConnection or TimedOut; after either the connection is of no more use."""
-        deadline = time.monotonic() + self._timeout_seconds
-        self._socket.settimeout(self._timeout_seconds)
-        try:
-            self._socket.sendall(encode_request(sentence))
-            while True:
-                self._socket.settimeout(max(0.001, deadline - time.monotonic()))
-                data = self._socket.recv(_PIECE)
-                if not data:
-                    raise NoConnection(f"{self.path}: the connection was closed before the answer")
-                answers = self._reader.feed(data)
-                if answers:
-                    return answers[0]
-        except TimeoutError:
-            # The answer may still come, and would be taken for that to the next sentence.
-            self._socket.close()
-            raise TimedOut(f"{self.path}: no answer within {self._timeout_seconds:g} s") from None
-        except NotAReply as error:
-            raise NoConnection(f"{self.path}: not a control socket: {error}") from None
-        except OSError as error:
-            raise NoConnection(f"{self.path}: {error.strerror or error}") from None
-
-
-def connect(socket_path: str | None, rundir: str, program: str | None, timeout_seconds: float) -> Connection:
-    """Connects to the named socket, or to that of the named program, or to the first program that answers."""
-    if socket_path is not None:
-        return Connection(Path(socket_path), timeout_seconds)
-    failures = []
-    for name in (program,) if program is not None else PROGRAMS:
-        try:
-            return Connection(Path(rundir) / f"{name}.ctrl", timeout_seconds)
-        except NoConnection as failure:
-            failures.append(str(failure))
-    raise NoConnection("; ".join(failures))
-
-
-class Said(NamedTuple):
-    """A sentence, and where it stands."""
-
-    place: str
-    sentence: str
-
-
-def sentences_in(lines: Iterable[str], name: str) -> Iterator[Said]:
-    """The sentences of an rc file: all lines but empty ones and those that begin with #."""
-    for number, line in enumerate(lines, start=1):
-        sentence = line.rstrip("\r\n")
-        if sentence.strip() and not sentence.lstrip().startswith("#"):
-            yield Said(f"{name}:{number}", sentence)
 
 
 def _all_sentences(options: argparse.Namespace) -> Iterator[Said]:
@@ -141,7 +73,7 @@ class Speaker:
     def say(self, said: Said) -> bool:
         """Whether the sentence was carried out. Raises NoConnection or TimedOut."""
         place = f"{said.place}: " if said.place else ""
-        if any(end in said.sentence for end in "\r\n") or len(said.sentence.encode(errors="replace")) > LONGEST_REQUEST:
+        if not fits(said.sentence):
             self._print(f"{place}a sentence is one line of at most {LONGEST_REQUEST} octets")
             return False
         if self._verbose:
@@ -215,8 +147,25 @@ def options_parser() -> argparse.ArgumentParser:
     add("--timeout", metavar="SECONDS", type=_seconds, default=_DEFAULT_TIMEOUT_SECONDS,
         help="longest wait for an answer, and of --wait (default: %(default)g)")  # fmt: skip
     add("--version", action="version", version=f"%(prog)s {version('popular-pop3')}")
-    add("files", metavar="FILE", nargs="*", help="file of sentences, - for standard input; # begins a comment line")
+    whole = parser.add_argument_group("whole configurations: pcontrol check|apply FILE, pcontrol confirm|rollback")
+    add = whole.add_argument
+    add("--dry-run", action="store_true", help="apply: only show what would change; nothing is tried")
+    add("--confirm", metavar="TIME", type=_time,
+        help="apply: the configuration before comes back unless pcontrol confirm is said within this time")  # fmt: skip
+    add("--watch", metavar="SECONDS", nargs="?", const=str(_DEFAULT_WATCH_SECONDS),
+        help="apply: stay, and look so often whether FILE has changed or the program was started anew; then apply it "
+        f"again (default: {_DEFAULT_WATCH_SECONDS:g})")  # fmt: skip
+    parser.add_argument(
+        "files", metavar="FILE", nargs="*", help="file of sentences, - for standard input; # begins a comment line"
+    )
     return parser
+
+
+def _time(text: str) -> int:
+    try:
+        return Time(1, 86400).parse(text, Facts())
+    except Unfit as unfit:
+        raise argparse.ArgumentTypeError(str(unfit)) from None
 
 
 def _seconds(text: str) -> float:
@@ -232,27 +181,13 @@ def _seconds(text: str) -> float:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     parser = options_parser()
-    options = parser.parse_args(argv)
-    if options.quiet and options.verbose:
-        parser.error("--quiet and --verbose exclude each other")
-    asked = bool(options.command or options.files)
-    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if not asked and not at_terminal:
-        options.files = ["-"]
+    options = parser.parse_intermixed_args(argv)
+    _take_subcommand(options)
+    wrong = _what_does_not_go_together(options)
+    if wrong:
+        parser.error(wrong)
     try:
-        connection = connect(options.socket, options.rundir, options.program, options.timeout)
-        try:
-            speaker = Speaker(connection, options)
-            if not asked and at_terminal:
-                from supervisor.control.prompt import converse
-
-                return converse(connection, speaker)
-            code = run(speaker, _all_sentences(options), options.ignore_errors)
-            if options.wait and code == EXIT_DONE:
-                code = wait_for_end(connection, options.timeout, options.quiet)
-            return code
-        finally:
-            connection.close()
+        return _serve(options)
     except (NoConnection, TimedOut) as error:
         _complain(error, options.quiet, sys.stderr)
         return EXIT_TIMED_OUT if isinstance(error, TimedOut) else EXIT_NO_CONNECTION
@@ -263,6 +198,65 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, UnicodeDecodeError) as error:
         _complain(error, options.quiet, sys.stderr)
         return EXIT_USAGE
+
+
+def _take_subcommand(options: argparse.Namespace) -> None:
+    """Sets `subcommand` and `file`, None where there is none, and the time of `watch`."""
+    if options.watch is not None:
+        try:
+            options.watch = _seconds(options.watch)
+        except argparse.ArgumentTypeError:  # --watch FILE
+            options.files.append(options.watch)
+            options.watch = _DEFAULT_WATCH_SECONDS
+    named = bool(options.files) and options.files[0] in SUBCOMMANDS
+    options.subcommand = options.files[0] if named else None
+    options.file = options.files[1] if named and len(options.files) > 1 else None
+
+
+def _what_does_not_go_together(options: argparse.Namespace) -> str | None:
+    name, watch = options.subcommand, options.watch is not None
+    is_file_wanted = name in _WITH_FILE
+    pairs = {
+        "--quiet and --verbose exclude each other": options.quiet and options.verbose,
+        "--dry-run, --confirm and --watch belong to: pcontrol apply FILE": name != "apply"
+        and (options.dry_run or options.confirm is not None or watch),
+        "of --dry-run, --confirm and --watch only one can be": options.dry_run + (options.confirm is not None) + watch
+        > 1,
+        f"pcontrol {name} takes {'one FILE' if is_file_wanted else 'no FILE'}; for a file of that name say ./{name}": (
+            name is not None and len(options.files) != 1 + is_file_wanted
+        ),
+        f"--command, --ignore-errors and --wait do not go with pcontrol {name}": name is not None
+        and bool(options.command or options.ignore_errors or options.wait),
+        "standard input cannot be watched": watch and options.file == "-",
+    }
+    return next((text for text, wrong in pairs.items() if wrong), None)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    def connected() -> Connection:
+        return connect(options.socket, options.rundir, options.program, options.timeout)
+
+    if options.subcommand is not None:
+        from supervisor.control import applying
+
+        return applying.run(connected, options)
+    asked = bool(options.command or options.files)
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if not asked and not at_terminal:
+        options.files = ["-"]
+    connection = connected()
+    try:
+        speaker = Speaker(connection, options)
+        if not asked and at_terminal:
+            from supervisor.control.prompt import converse
+
+            return converse(connection, speaker)
+        code = run(speaker, _all_sentences(options), options.ignore_errors)
+        if options.wait and code == EXIT_DONE:
+            code = wait_for_end(connection, options.timeout, options.quiet)
+        return code
+    finally:
+        connection.close()
 
 
 def _complain(error: Exception, quiet: bool, stream: TextIO) -> None:

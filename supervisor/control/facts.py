@@ -45,7 +45,7 @@ class ResolveHost(Errand):
             found = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
         except (socket.gaierror, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a host name"
-            raise Unfit(f'host "{self.host}" has no address ({reason})') from None
+            raise Unfit(f"the host has no address ({reason})") from None
         return str(found[0][4][0])
 
 
@@ -58,6 +58,24 @@ class FindDirectory(Errand):
     def perform(self) -> str:
         if not stat.S_ISDIR(os.stat(self.path).st_mode):
             raise Unfit(f'"{self.path}" is not a directory')
+        return self.path
+
+
+@dataclass(frozen=True)
+class FindWritable(Errand):
+    """That a file can be appended to, or, where there is none, that it can be made. Nothing is made or written."""
+
+    path: str
+
+    def perform(self) -> str:
+        try:
+            os.close(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK))
+        except FileNotFoundError:
+            directory = os.path.dirname(self.path)
+            if not os.path.isdir(directory):
+                raise Unfit(f'"{directory}" is not a directory') from None
+            if not os.access(directory, os.W_OK | os.X_OK):
+                raise Unfit(f'"{directory}": no file can be made there ({os.strerror(errno.EACCES)})') from None
         return self.path
 
 
@@ -155,6 +173,10 @@ class Facts:
     def directory(self, path: str) -> str:
         """The path itself, if it is a directory that exists."""
         return str(self.find(FindDirectory(path)))
+
+    def writable(self, path: str) -> str:
+        """The path itself, if it is a file that can be written to, or made; - is standard error."""
+        return path if path == "-" else str(self.find(FindWritable(path)))
 
     def read(self, path: str, most_bytes: int) -> bytes:
         """Up to `most_bytes` octets from the beginning of a file or device."""

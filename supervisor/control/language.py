@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from supervisor.control.outcome import Deed, Desk, Outcome
 
 _BLANKS = " \t"
+_QUOTE_HINT = "; a value with blanks stands in quotes"
 
 
 class Refused(Exception):
@@ -177,7 +178,8 @@ class Sentence:
     """One sentence of the language.
 
     `help`: the first line is the one-liner, paragraphs follow. `slots`: a Kind fits the word before the deed gets it; a
-    Completer leaves the word to the deed. `changes`: it may change something. `source`: the chapter that it comes from.
+    Completer leaves the word to the deed. `changes`: it may change something. `order`: it is done once, and is no part
+    of a configuration. `source`: the chapter that it comes from.
     """
 
     pattern: str
@@ -186,6 +188,7 @@ class Sentence:
     slots: Mapping[str, Kind | Completer] = field(default_factory=dict)
     changes: bool = False
     source: str = ""
+    order: bool = False
     shape: Shape = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -231,10 +234,13 @@ class Language:
         arguments = words[len(sentence.shape.head) :]
         for position, word in enumerate(arguments):
             if sentence.shape.slot(position) is None:
-                raise Refused(f"{shown(word)} is too much; usage: {sentence.usage}", word.column)
+                near = nearest(word, self.next_words(words[: len(sentence.shape.head) + position]))
+                hint = near or (_QUOTE_HINT if position else "")
+                raise Refused(f"{shown(word)} is too much{hint}; usage: {sentence.usage}", word.column)
         missing = sentence.shape.missing(len(arguments))
         if missing is not None:
-            raise Refused(f"<{missing}> is missing; usage: {sentence.usage}")
+            hint = _QUOTE_HINT if len(arguments) > len(sentence.shape.tail) > 1 else ""
+            raise Refused(f"<{missing}> is missing{hint}; usage: {sentence.usage}")
         return sentence, sentence.shape.bind(arguments)
 
     def read(self, words: Sequence[Word], facts: Facts) -> tuple[Sentence, dict[str, Any]]:

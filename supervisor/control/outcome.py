@@ -34,11 +34,40 @@ class Status(Protocol):
         """The workers, one JSON-able dict each."""
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A whole configuration that is being said on one control connection, and is in force nowhere."""
+
+    config: Config
+    seed: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class Past:
+    """The config before the last `draft apply`. `seconds_left`: until it comes back by itself, or None: never."""
+
+    config: Config
+    seconds_left: int | None = None
+
+
 class Desk(Protocol):
     """What a deed may see."""
 
     @property
-    def config(self) -> Config: ...
+    def config(self) -> Config:
+        """The running one."""
+
+    @property
+    def first(self) -> Config:
+        """The one that the start options made, before any sentence."""
+
+    @property
+    def draft(self) -> Draft | None:
+        """That of the control connection that speaks."""
+
+    @property
+    def past(self) -> Past | None:
+        """What `rollback` goes back to."""
 
     @property
     def program(self) -> "Program": ...
@@ -59,6 +88,26 @@ class Desk(Protocol):
 
 Entry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A desk as a value."""
+
+    config: Config
+    first: Config
+    program: "Program"
+    facts: Facts
+    language: "Language"
+    limits: Mapping[str, int]
+    status: Status
+    draft: Draft | None = None
+    past: Past | None = None
+
+
+def desk_with(desk: Desk, config: Config) -> Desk:
+    """The desk as it would be if this config were running."""
+    return View(config, desk.first, desk.program, desk.facts, desk.language, desk.limits, desk.status)
 
 
 @dataclass(frozen=True)
@@ -97,6 +146,33 @@ class Change(Outcome):
     entries: Sequence[Entry] = field(default=(), kw_only=True)
 
 
+@dataclass(frozen=True)
+class Replacement(Change):
+    """A whole new config. The one before is kept; it comes back by itself unless `confirm` is said within so many
+    seconds (None: it does not).
+    """
+
+    confirm_seconds: int | None = field(default=None, kw_only=True)
+
+
+class Rollback(Change):
+    """Back to the config that was kept."""
+
+
+@dataclass(frozen=True)
+class Trial(Outcome):
+    """A config to be tried in full, and taken back."""
+
+    config: Config = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Drafted(Outcome):
+    """The draft of this control connection is this one from now on; None: there is none."""
+
+    draft: Draft | None = field(kw_only=True)
+
+
 class Order(Outcome):
     """Something for the master to do."""
 
@@ -113,6 +189,10 @@ class Shutdown(Order):
 @dataclass(frozen=True)
 class Recycle(Order):
     """Renew the workers, one after the other."""
+
+
+class Confirm(Order):
+    """The running config stays."""
 
 
 @dataclass(frozen=True)

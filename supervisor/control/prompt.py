@@ -10,19 +10,20 @@ import re
 import readline
 from pathlib import Path
 
-from supervisor.control.client import (
+from supervisor.control.client import Speaker
+from supervisor.control.connection import (
     EXIT_CODES,
     EXIT_DONE,
     EXIT_REFUSED,
     Connection,
     NoConnection,
     Said,
-    Speaker,
     TimedOut,
 )
 from supervisor.control.language import quote
 
 _MOST_LINES = 1000
+_LEAVE = ("/q", "/quit", "exit", "quit")
 _SECRET = re.compile(r"pass|secret|token|://", re.IGNORECASE)
 
 _OWN_HELP = f"""\
@@ -30,7 +31,7 @@ Type a sentence and press return. `help` lists the sentences, `help WORD` explai
 Values with blanks stand in quotes: "…", with \\" and \\\\ inside.
 
     /h    this help
-    /q    leave; so does Ctrl-D
+    /q    leave; so do exit, quit and Ctrl-D
 
 Options: pcontrol --help. Exit codes: {"; ".join(f"{code}: {text}" for code, text in EXIT_CODES.items())}.
 A line that begins with a blank is not kept in the history."""
@@ -51,7 +52,7 @@ def converse(connection: Connection, speaker: Speaker) -> int:
             except KeyboardInterrupt:
                 print()
                 continue
-            if line.strip() in ("/q", "/quit"):
+            if line.strip() in _LEAVE:
                 return code
             if is_kept(line):
                 readline.add_history(line)

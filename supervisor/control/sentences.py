@@ -1,4 +1,5 @@
-"""The sentences that every program has: show, set, debug, shutdown, sessions, kill, workers, help, json, complete.
+"""The sentences that every program has: show, set, debug, shutdown, sessions, kill, workers, help, json, complete,
+and those about whole configurations (`draft.py`).
 
 `common_sentences()` gives the rows; the deeds below are pure. A program adds its own rows behind them.
 """
@@ -6,6 +7,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
+from supervisor.control.difference import config_lines
+from supervisor.control.draft import draft_sentences
 from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase, quote, split
 from supervisor.control.outcome import Arguments, Change, Desk, Kill, Outcome, Recycle, Reply, Shutdown
@@ -40,22 +43,12 @@ def _show(desk: Desk, arguments: Arguments) -> Outcome:
     return Reply(data=values, lines=[phrase([row.name, row.kind.format(values[row.name])]) for row in rows])
 
 
-def config_lines(desk: Desk) -> list[str]:
-    """The running configuration as an rc file: variables that differ from their default, things, debug options."""
-    config = desk.config
-    lines = [
-        phrase(["set", row.name, row.kind.format(config.variables[row.name])])
-        for row in desk.program.variables
-        if not row.read_only and config.variables[row.name] != row.first(desk.limits)
-    ]
-    lines += desk.program.rc_lines(config)
-    if config.debug:
-        lines.append(f"debug ={','.join(sorted(config.debug))}")
-    return lines
-
-
 def _show_config(desk: Desk, _arguments: Arguments) -> Outcome:
-    return Reply(data=config_lines(desk))
+    lines = config_lines(desk)
+    if desk.past is None or desk.past.seconds_left is None:
+        return Reply(data=lines)
+    left = f"awaits `confirm`: {desk.past.seconds_left} s left, then the configuration before comes back"
+    return Reply(left, data=lines, lines=[f"# {left}", *lines])
 
 
 def _set(desk: Desk, arguments: Arguments) -> Outcome:
@@ -148,7 +141,9 @@ def _sessions(desk: Desk, arguments: Arguments) -> Outcome:
     for name, value in zip(arguments["filter"], arguments["value"], strict=True):
         wanted.setdefault(name, set()).add(value)
     rows = [row for row in desk.status.sessions() if all(str(row.get(name)) in wanted[name] for name in wanted)]
-    return Reply(f"{len(rows)} session{'' if len(rows) == 1 else 's'}", data=rows)
+    return Reply(
+        f"{len(rows)} session{'' if len(rows) == 1 else 's'}", data=rows, lines=None if rows else ["no session"]
+    )
 
 
 def _filter_values(desk: Desk, arguments: Arguments) -> Iterable[str]:
@@ -248,7 +243,7 @@ def common_sentences(filters: Sequence[str] = FILTERS) -> list[Sentence]:
             "show config",
             _show_config,
             "Shows the running configuration as an rc file that recreates it.\nVariables and parameters that were "
-            "never set are left out: they follow their defaults.",
+            "never set are left out: they follow their defaults. A comment in front tells that `confirm` is awaited.",
             source=BESIDE,
         ),
         Sentence(
@@ -279,6 +274,7 @@ def common_sentences(filters: Sequence[str] = FILTERS) -> list[Sentence]:
             {"how": Choice(*HOW), "option": Choice("grace", "deadline"), "time": Time(0, DAY)},
             changes=True,
             source=SHUTDOWN,
+            order=True,
         ),
         Sentence(
             "sessions [<filter> <value>]…",
@@ -295,6 +291,7 @@ def common_sentences(filters: Sequence[str] = FILTERS) -> list[Sentence]:
             {"sid": _session_ids},
             changes=True,
             source=BESIDE,
+            order=True,
         ),
         Sentence("workers", _workers, "Lists the workers.", source=BESIDE),
         Sentence(
@@ -304,7 +301,9 @@ def common_sentences(filters: Sequence[str] = FILTERS) -> list[Sentence]:
             "before the old one stops; the old one finishes its sessions and goes.",
             changes=True,
             source=BESIDE,
+            order=True,
         ),
+        *draft_sentences(),
         Sentence(
             "help [<word>]…",
             _help,

@@ -23,8 +23,10 @@ MOST_CLIENTS = 64
 
 Done = Callable[[bool, str, Sequence[str]], None]
 """Takes the reply: whether it was done, the text of the status line, the data lines."""
-Conduct = Callable[[str, int, Done], None]
-"""Carries out a line for a user id and calls Done once, now or later."""
+Conduct = Callable[[str, Done], None]
+"""Carries out a line and calls Done once, now or later."""
+Converse = Callable[[int], Conduct]
+"""Called for each connection, with the user id of its client."""
 
 _PIECE = 16384
 _REQUESTS_AT_A_TIME = 16
@@ -35,10 +37,10 @@ _CREDENTIALS = struct.Struct("3i")
 class ControlServer:
     """Serves a listening unix socket, which stays the caller's."""
 
-    def __init__(self, loop: Loop, listener: socket.socket, conduct: Conduct) -> None:
+    def __init__(self, loop: Loop, listener: socket.socket, converse: Converse) -> None:
         self._loop = loop
         self._listener = listener
-        self._conduct = conduct
+        self._converse = converse
         self._clients: set[_Client] = set()
         self._open = True
         listener.setblocking(False)
@@ -77,7 +79,7 @@ class ControlServer:
         if len(self._clients) >= MOST_CLIENTS:
             min(self._clients, key=lambda client: (client.busy, client.last_heard)).close()
         connection.setblocking(False)
-        self._clients.add(_Client(connection, self._loop, self._conduct, self._clients.discard))
+        self._clients.add(_Client(connection, self._loop, self._converse, self._clients.discard))
 
     def _accept_again(self) -> None:
         if self._open:
@@ -88,13 +90,12 @@ class _Client:
     """One connection. Either it is read from, or a sentence is under way, or a reply is being sent."""
 
     def __init__(
-        self, connection: socket.socket, loop: Loop, conduct: Conduct, forget: Callable[["_Client"], None]
+        self, connection: socket.socket, loop: Loop, converse: Converse, forget: Callable[["_Client"], None]
     ) -> None:
         self._connection = connection
         self._loop = loop
-        self._conduct = conduct
+        self._conduct = converse(_peer_uid(connection))
         self._forget = forget
-        self._uid = _peer_uid(connection)
         self._reader = RequestReader()
         self._requests: deque[str | Malformed] = deque()
         self._closed = False
@@ -167,7 +168,7 @@ class _Client:
             if not at_once:
                 self._go_on()
 
-        self._conduct(request, self._uid, done)
+        self._conduct(request, done)
         at_once = False
 
     def _reply(self, ok: bool, text: str, lines: Sequence[str]) -> None:

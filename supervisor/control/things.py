@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Self
 
 from supervisor.config import Config
-from supervisor.control.kinds import Id, Kind, nearest, shown
+from supervisor.control.kinds import Id, Kind, String, nearest, shown
 from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase
 from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
 
@@ -168,11 +168,19 @@ def _changes(sort: Sort, desk: Desk, arguments: Arguments) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for name, word in zip(arguments["parameter"], arguments["value"], strict=True):
         if name not in rows:
-            raise Refused(f"{shown(name)} is unknown{nearest(name, rows)}; allowed: {', '.join(rows)}", name.column)
+            hint = nearest(name, rows) or _quote_hint(rows, list(changes))
+            raise Refused(f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column)
         if name in changes:
             raise Refused(f"{shown(name)} is given twice", name.column)
         changes[str(name)] = fit(rows[name].kind, word, desk.facts, name)
     return changes
+
+
+def _quote_hint(rows: Mapping[str, Parameter], said: Sequence[str]) -> str:
+    """Behind a text without quotes its second word is taken for a parameter."""
+    if not said or not isinstance(rows[said[-1]].kind, String):
+        return ""
+    return f"; if it belongs to {said[-1]}, put quotes around all of that"
 
 
 def _check_offline(sort: Sort, old: Any, new: Any, arguments: Arguments) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from supervisor.control.facts import Unfit
 from supervisor.control.kinds import Dir, File, Id, Int, Kind, String, Time
 from supervisor.control.language import Refused
 from supervisor.control.outcome import Desk
@@ -62,10 +63,21 @@ def initial_values(variables: Iterable[Variable], limits: Limits, **given: Any) 
 
 def _only_upwards(desk: Desk, value: int) -> None:
     now, most = desk.config.variables["maxsession"], desk.limits["sessionlimit"]
+    if value == now:
+        return
+    if now == most:
+        raise Refused(f"it is {now}, as many as sessionlimit allows, and cannot be changed any more")
     if value < now:
         raise Refused(f"it is {now} and can only be increased; allowed: {now} to {most} (sessionlimit)")
     if value > most:
         raise Refused(f"it cannot be more than sessionlimit; allowed: {now} to {most}")
+
+
+def _can_be_written(desk: Desk, value: str) -> None:
+    try:
+        desk.facts.writable(value)
+    except Unfit as unfit:
+        raise Refused(str(unfit)) from None
 
 
 def common_variables(program: str) -> tuple[Variable, ...]:
@@ -94,6 +106,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             "Name of the log file; - is standard error.",
             default=f"/var/log/popular/{program}",
             when="when the log is reopened (SIGHUP)",
+            check=_can_be_written,
         ),
         Variable(
             "grace",

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from supervisor.control.server import ControlServer, Done
@@ -20,7 +21,7 @@ class Desk:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(64)
-        self.server = ControlServer(self.loop, self._listener, self._conduct)
+        self.server = ControlServer(self.loop, self._listener, lambda uid: partial(self._conduct, uid))
         self._over = False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -33,7 +34,7 @@ class Desk:
     def _tick(self) -> None:
         self.loop.after(0.02, self._tick)
 
-    def _conduct(self, line: str, uid: int, done: Done) -> None:
+    def _conduct(self, uid: int, line: str, done: Done) -> None:
         self.heard.append((line, uid))
         verb, _, rest = line.partition(" ")
         if verb == "json":

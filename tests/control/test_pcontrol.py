@@ -214,3 +214,52 @@ def test_what_the_history_keeps() -> None:
     assert not is_kept("pdm add x sql postgres://u:p@h/db")
     assert not is_kept("pdm add x ldap secret=1")
     assert not is_kept("")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["check"], "takes one FILE"),
+        (["apply"], "./apply"),
+        (["apply", "a", "b"], "takes one FILE"),
+        (["confirm", "a"], "takes no FILE"),
+        (["rollback", "a"], "./rollback"),
+        (["check", "--dry-run", "a"], "belong to: pcontrol apply"),
+        (["--watch", "5", "a"], "belong to: pcontrol apply"),
+        (["apply", "a", "--dry-run", "--confirm", "5"], "only one"),
+        (["apply", "a", "--watch", "--confirm", "5"], "only one"),
+        (["apply", "a", "--confirm", "0"], "does not fit"),
+        (["apply", "a", "--confirm", "soon"], "is not a time"),
+        (["apply", "-", "--watch"], "cannot be watched"),
+        (["apply", "a", "-c", "echo"], "do not go with pcontrol apply"),
+        (["confirm", "--wait"], "do not go with pcontrol confirm"),
+        (["apply", "/no/such/file"], "No such file"),
+    ],
+)
+def test_wrong_usage_of_a_subcommand(here: Desk, arguments: list[str], text: str) -> None:
+    """What does not go together gives exit code 2, says why, and nothing is said to the program."""
+    done = run(here, *arguments)
+
+    assert done.returncode == 2
+    assert text in done.stderr
+    assert here.heard == []
+
+
+def test_a_file_that_is_called_like_a_subcommand(here: Desk, tmp_path: Path) -> None:
+    """`./check` is a file of sentences, `check` the subcommand."""
+    (tmp_path / "check").write_text("echo one\n")
+    command = [*PCONTROL, "-s", str(here.path), "./check"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "one\n")
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("word", ["exit", "quit", "/q"])
+def test_leaving_the_prompt(here: Desk, tmp_path: Path, word: str) -> None:
+    """`exit` and `quit` end the prompt, as at other prompts."""
+    terminal = Terminal(here, tmp_path)
+    terminal.expect("pserv> ")
+    terminal.type(f"{word}\n")
+    assert terminal.end() == 0
+    assert here.heard == []

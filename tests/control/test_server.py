@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.client import Connection
+from supervisor.control.connection import Connection
 from supervisor.control.framing import Answer, ReplyReader
 from supervisor.control.server import MOST_CLIENTS
 from tests.control.desk import Desk, desk

@@ -116,6 +116,7 @@ class Image:
         for name, value in environment().items():
             wrap += ["--setenv", name, value]
         for place, path in mounts.items():
+            (self.root / place.lstrip("/")).mkdir(parents=True, exist_ok=True)  # so does an engine
             writable = place.startswith("/var/")
             wrap += ["--bind" if writable else "--ro-bind", str(path), place]
         return [*wrap, "--", *command]

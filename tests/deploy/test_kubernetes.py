@@ -10,18 +10,14 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.program import PROGRAM as PSERV
-from supervisor.accounts import table_layout
-from supervisor.main import options
 from tests.deploy.kustomize import Resource, containers, find, pod, render
+from tests.system.site import Proxy
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "deploy/kubernetes"
 BUILT = ("pproxy", "pserv", "overlays/production")
 MADE_BY_HAND = {"Secret": {"popular-users", "popular-tls"}}
 """What the README says is to be made before."""
-PROGRAMS = {"pproxy": PPROXY, "pserv": PSERV}
 
 
 @pytest.fixture(scope="module", params=BUILT)
@@ -161,15 +157,17 @@ def test_nobody_is_lost_in_a_rollout(production: list[Resource]) -> None:
         assert quantity(deadline) + 30 <= int(timeout) < pod(one)["spec"]["terminationGracePeriodSeconds"]  # type: ignore[index]
 
 
-def test_the_table_fits(production: list[Resource]) -> None:
-    """/dev/shm has room for the session table twice, and the memory limit for /dev/shm."""
-    for kind, name in (("Deployment", "pproxy"), ("StatefulSet", "pserv")):
-        one = find(production, kind, name)
-        main = containers(one)[0]
-        chosen = options(PROGRAMS[name]).parse_args(main["args"])
-        (shm,) = [_room(volume) for volume in pod(one)["spec"]["volumes"] if volume["name"] == "shm"]  # type: ignore[index]
-        assert 2 * table_layout(PROGRAMS[name], 65, chosen.sessionlimit).size < shm
-        assert 4 * shm <= quantity(main["resources"]["limits"]["memory"])
+@pytest.mark.parametrize(("kind", "name"), [("Deployment", "pproxy"), ("StatefulSet", "pserv")])
+def test_the_table_fits(production: list[Resource], tmp_path: Path, kind: str, name: str) -> None:
+    """/dev/shm has room for the session table that the program makes, twice, and the memory limit for /dev/shm."""
+    one = find(production, kind, name)
+    main = containers(one)[0]
+    chosen = [word for word in main["args"] if word.startswith(("--sessionlimit", "--workers"))]
+    with Proxy(tmp_path, options=chosen, name=name) as running:
+        size = (running.rundir / f"{name}.state").stat().st_size
+    (shm,) = [_room(volume) for volume in pod(one)["spec"]["volumes"] if volume["name"] == "shm"]  # type: ignore[index]
+    assert 2**20 < 2 * size < shm
+    assert 4 * shm <= quantity(main["resources"]["limits"]["memory"])
 
 
 def _room(volume: dict[str, Any]) -> int:

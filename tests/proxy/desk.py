@@ -10,7 +10,7 @@ from popular.proxy.variables import VARIABLES
 from supervisor.config import Config
 from supervisor.control.facts import Errand, Facts, Finding, Wanted, run
 from supervisor.control.language import Language
-from supervisor.control.outcome import Change, Outcome
+from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.variables import initial_values
 
 OPTIONS = {name: f"About {name}." for name in ("AUTH", "RINGD", "CTRL", "IO", "MAIN", "NET", "PASS", "POP", "TLS")}
@@ -52,6 +52,9 @@ class Desk:
     def __init__(self, limits: Mapping[str, int] | None = None) -> None:
         self.limits: Mapping[str, int] = {**LIMITS, "sessionlimit": 10_000, **(limits or {})}
         self.config = Config(0, initial_values(VARIABLES, self.limits), things={sort: {} for sort in SORTS})
+        self.first = self.config
+        self.draft: Draft | None = None
+        self.past: Past | None = None
         self.language = Language(SENTENCES)
         self.program: Any = ProgramTables()
         self.status = Status()
@@ -71,8 +74,15 @@ class Desk:
                 self.facts.store(wanted.errand, run(wanted.errand))
         else:
             raise AssertionError(f"{line} never has enough facts")
-        if isinstance(outcome, Change):
-            self.config = outcome.config
+        match outcome:
+            case Rollback():
+                self.config, self.past = outcome.config, None
+            case Replacement():
+                self.past, self.config, self.draft = Past(self.config), outcome.config, None
+            case Change():
+                self.config = outcome.config
+            case Drafted():
+                self.draft = outcome.draft
         return outcome
 
     def lines(self, line: str) -> list[str]:

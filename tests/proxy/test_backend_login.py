@@ -32,7 +32,7 @@ def heard(login: Pop3Login, *lines: bytes) -> Progress:
 def test_what_is_said_in_which_order(stls: bool, client: bytes, said: Sequence[bytes]) -> None:
     """STLS first, then XCLIENT, then the login; what comes behind the last reply is the client's."""
     login = Pop3Login(b"ann", b"secret", stls=stls, xclient=client)
-    assert [heard(login, b"+OK") for _ in said] == [SendBackend(line + b"\r\n") for line in said]
+    assert [heard(login, b"+OK [XCLIENT]") for _ in said] == [SendBackend(line + b"\r\n") for line in said]
     assert login.hear(b"+OK 3 messages\r\n+OK more") == Joined(b"+OK 3 messages", b"+OK more")
 
 
@@ -60,12 +60,16 @@ def test_refusals_name_what_was_refused() -> None:
     assert heard(Pop3Login(b"ann", b"x", stls=True), b"+OK", refusal) == Broken(
         "it offers no STLS: -ERR [AUTH] unknown command"
     )
-    progress = heard(Pop3Login(b"ann", b"x", stls=True, xclient=XCLIENT), b"+OK", b"+OK", refusal)
+    progress = heard(Pop3Login(b"ann", b"x", stls=True, xclient=XCLIENT), b"+OK [XCLIENT]", b"+OK", refusal)
     assert isinstance(progress, Broken)
     assert progress.reason.endswith("login_trusted_networks?): -ERR [AUTH] unknown command")
+    for stls in (False, True):
+        progress = heard(Pop3Login(b"ann", b"x", stls=stls, xclient=XCLIENT), b"+OK not for you")
+        assert isinstance(progress, Broken)
+        assert progress.reason.endswith("login_trusted_networks?): +OK not for you")
     for before in (0, 1, 2):
         login = Pop3Login(b"ann", b"x", stls=before > 0, xclient=XCLIENT if before > 1 else b"")
-        oks = [b"+OK"] * (before + 1)
+        oks = [b"+OK [XCLIENT]"] * (before + 1)
         assert heard(login, *oks, refusal) == Rejected(refusal, b"AUTH", "sending the user name", True)
     assert heard(Pop3Login(b"ann", b"x", stls=True), refusal) == Rejected(
         refusal, b"AUTH", "reading the greeting", False

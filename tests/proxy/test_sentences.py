@@ -152,7 +152,7 @@ def test_set_says_when_it_counts(desk: Desk) -> None:
     """The reply to `set` tells when the new value takes effect."""
     assert "new sessions" in desk.say("set idletimeout 1h").text
     assert "offline and online" in desk.say("set backlog 5").text
-    assert "reopened" in desk.say("set logfile /tmp/x").text
+    assert "reopened" in desk.say("set logfile -").text
 
 
 # shutdown, debug
@@ -647,7 +647,8 @@ def test_sessions(desk: Desk) -> None:
     assert [row["sid"] for row in desk.say("sessions user joe vserv v2").data] == ["p.1.3"]
     assert [row["sid"] for row in desk.say("sessions backend b1 backend b2").data] == ["p.1.1", "p.1.3"]
     assert [row["sid"] for row in desk.say('sessions state "waiting for a password"').data] == ["p.1.2"]
-    assert desk.lines("sessions user nobody") == []
+    assert desk.lines("sessions user nobody") == ["no session"]
+    assert desk.say("sessions user nobody").data == []
     assert desk.lines("sessions user ann") == [
         "sid    user  vserv  backend  state",
         "p.1.2  ann   v1     -        waiting for a password",
@@ -722,6 +723,14 @@ CHAPTER_USAGES = [
     "prng <filename> [<bytes>]",
     "sessions [user|vserv|backend|state <value>]…",
     "kill <sid>",
+    "draft begin",
+    "draft say <sentence>…",
+    "draft show",
+    "draft check",
+    "draft apply [confirm <time>]",
+    "draft drop",
+    "confirm",
+    "rollback",
     "help [<word>]…",
 ]
 
@@ -862,4 +871,44 @@ def test_sentences_know_whether_they_change_something(desk: Desk) -> None:
     for sentence in desk.language.sentences:
         head = sentence.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")
+        shows = shows or (head[0] == "draft" and head[1] != "apply")
         assert sentence.changes != shows, sentence.pattern
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("workers recyle", 'did you mean "recycle"?'),
+        ("vserv conf v bannerok My POP server", "if it belongs to bannerok, put quotes around all of that"),
+        ("vserv conf v bannerok My server", "a value with blanks stands in quotes"),
+        ("set sidprefix a b", "a value with blanks stands in quotes"),
+        ("set logfile /no/such/dir/x", 'logfile: "/no/such/dir" is not a directory'),
+        ("set logfile /", "names a directory"),
+    ],
+)
+def test_hints(desk: Desk, line: str, hint: str) -> None:
+    """What is probably meant is said."""
+    assert hint in refused(desk, line)
+
+
+def test_a_host_that_is_unknown_is_named_once(desk: Desk) -> None:
+    """The name, and why it has no address."""
+    text = refused(desk, "backend conf b host no-such-host.invalid")
+    assert text.count("no-such-host.invalid") == 1
+    assert "has no address" in text
+
+
+def test_maxsession_at_its_end(desk: Desk) -> None:
+    """Where it can go nowhere, no range is named."""
+    desk.say("set maxsession 10000")
+    assert "cannot be changed any more" in refused(desk, "set maxsession 9999")
+    assert "cannot be changed any more" in refused(desk, "set maxsession 10001")
+    desk.say("set maxsession 10000")
+
+
+def test_a_module_for_a_backend_that_is_not_there_yet(desk: Desk) -> None:
+    """It is allowed, with a note."""
+    desk.say("backend conf store")
+    assert "note" not in desk.say("pdm add m any store").text
+    text = desk.say("pdm add n any sotre").text
+    assert 'note: no backend "sotre" is configured yet; did you mean "store"?' in text

@@ -11,9 +11,9 @@ import pytest
 from popular.protocol.capabilities import DEFAULT
 from popular.store.program import PROGRAM, listeners
 from supervisor.config import Config
+from supervisor.control.difference import config_lines
 from supervisor.control.language import Language, Refused
 from supervisor.control.outcome import Change, Kill
-from supervisor.control.sentences import config_lines
 from supervisor.control.variables import initial_values
 from tests.proxy.desk import Desk
 
@@ -32,6 +32,7 @@ class StoreDesk(Desk):
         self.config = Config(
             0, initial_values(PROGRAM.variables, self.limits), things={sort: {} for sort in PROGRAM.sorts}
         )
+        self.first = self.config
         self.language = Language(PROGRAM.sentences)
         self.program = PROGRAM
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 KeyKind = Callable[[], PrivateKey]
@@ -115,11 +115,13 @@ class Authority:
         common_name: str = "",
         email: str = "",
         client: bool = False,
+        alternatives: bytes = b"",
     ) -> Leaf:
         """A leaf with these DNS names, valid from `begins` to `days` days from now (negative: in the past).
 
         `common_name` is the first name if it is not given; `email` goes into subjectAltName too; `client` makes it a
-        client's certificate. Without names and email it has no subjectAltName.
+        client's certificate. Without names and email it has no subjectAltName. `alternatives` is the DER of one that no
+        library would make.
         """
         private = key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or (names[0] if names else "nobody"))])
@@ -131,10 +133,13 @@ class Authority:
             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
             .add_extension(issuer_key, critical=False)
         )
-        alternatives: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
-        alternatives += [x509.RFC822Name(email)] if email else []
+        found: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
+        found += [x509.RFC822Name(email)] if email else []
         if alternatives:
-            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+            odd = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, alternatives)
+            builder = builder.add_extension(odd, critical=False)
+        elif found:
+            builder = builder.add_extension(x509.SubjectAlternativeName(found), critical=False)
         return Leaf(builder.sign(self._key, hashes.SHA256()), private)
 
     def write(self, directory: Path, name: str = "ca.pem") -> Path:

@@ -26,7 +26,7 @@ base_dir = {home}/run
 state_dir = {home}/run
 log_path = {home}/log
 protocols = pop3
-listen = 127.0.0.1
+listen = 127.0.0.1, 127.0.0.2
 {tls}
 {trust}
 disable_plaintext_auth = no

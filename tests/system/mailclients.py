@@ -1,23 +1,40 @@
-"""Mail programs of the distribution, each run once to read a whole mailbox: curl, fetchmail, mpop, getmail, poplib.
+"""Mail programs of the distribution, each run once to read a whole mailbox: curl, fetchmail, mpop, getmail, poplib,
+and in TLS openssl s_client too.
 
     fetch = CLIENTS["mpop"]
-    mails = fetch(Account(port, user, password), directory, delete=True)
+    mails = fetch(Account(port, user, password, count), directory, delete=True)
+    mails = fetch(Account(port, user, password, count, Tls(implicit=False, authority=ca_pem)), directory, delete=True)
+
+In TLS each is told to insist on it, and to verify the certificate: this authority, and the name `NAME`.
 
 Each gives the mails with CRLF line ends, in no order, as the client has them after its options have kept it from adding
 headers of its own. An exit code that tells of anything but success is an AssertionError.
 """
 
+import contextlib
 import os
 import poplib
+import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.system.site import LOOPBACK, need
+from tests.system.site import LOOPBACK, Conversation, need
+
+NAME = "localhost"
+"""What a server's certificate must be for."""
 
 _SECONDS = 60
 _FETCHMAIL_HAD_NO_MAIL = 1
+
+
+class Tls(NamedTuple):
+    """TLS from the first octet (POP3S), or by STLS; and whom the client believes: a file of certificates."""
+
+    implicit: bool
+    authority: Path
 
 
 class Account(NamedTuple):
@@ -27,6 +44,11 @@ class Account(NamedTuple):
     user: str
     password: str
     mails: int
+    tls: Tls | None = None
+
+    @property
+    def host(self) -> str:
+        return NAME if self.tls else LOOPBACK
 
 
 Fetch = Callable[[Account, Path, bool], list[bytes]]
@@ -64,8 +86,24 @@ def _new_maildir(path: Path) -> Path:
     return path
 
 
+def _poplib_connection(account: Account) -> poplib.POP3:
+    if account.tls is None:
+        return poplib.POP3(account.host, account.port, timeout=_SECONDS)
+    context = ssl.create_default_context(cafile=str(account.tls.authority))
+    if account.tls.implicit:
+        return poplib.POP3_SSL(account.host, account.port, timeout=_SECONDS, context=context)
+    connection = poplib.POP3(account.host, account.port, timeout=_SECONDS)
+    try:
+        connection.stls(context)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            connection.close()  # finds that a failed handshake has closed the socket already
+        raise
+    return connection
+
+
 def _with_poplib(account: Account, _directory: Path, delete: bool) -> list[bytes]:
-    connection = poplib.POP3(LOOPBACK, account.port, timeout=_SECONDS)
+    connection = _poplib_connection(account)
     try:
         connection.user(account.user)
         connection.pass_(account.password)
@@ -75,15 +113,19 @@ def _with_poplib(account: Account, _directory: Path, delete: bool) -> list[bytes
             mails.append(b"".join(line + b"\r\n" for line in connection.retr(number)[1]))
             if delete:
                 connection.dele(number)
-    finally:
         connection.quit()
+    finally:
+        connection.close()
     return mails
 
 
 def _with_curl(account: Account, directory: Path, delete: bool) -> list[bytes]:
     """curl takes mails by number; an empty mailbox is listed instead, and must be empty."""
-    curl, url = need("curl"), f"pop3://{LOOPBACK}:{account.port}/"
+    curl, scheme = need("curl"), "pop3s" if account.tls and account.tls.implicit else "pop3"
+    url = f"{scheme}://{account.host}:{account.port}/"
     login = ["-q", "-sS", "--fail-early", "-u", f"{account.user}:{account.password}"]
+    if account.tls:
+        login += ["--ssl-reqd", "--cacert", str(account.tls.authority)]
     if account.mails == 0:
         _run(directory, curl, *login, "-o", directory / "list", url)
         # Some curls (7.88) show a lone line end for a listing without a line.
@@ -101,13 +143,17 @@ def _with_fetchmail(account: Account, directory: Path, delete: bool) -> list[byt
     """`invisible` and `no rewrite` keep fetchmail from adding and changing headers."""
     fetchmail, mails = need("fetchmail"), directory / "mails"
     mails.mkdir()
+    security = 'sslproto ""'
+    if account.tls:
+        way = "ssl" if account.tls.implicit else ""
+        security = f'{way} sslproto "tls1.2+" sslcertck sslcertfile "{account.tls.authority}"'
     rc = _private(
         directory / "fetchmailrc",
         f"""
         set invisible
         set no bouncemail
-        poll "{LOOPBACK}" protocol pop3 port {account.port}
-            user "{account.user}" password "{account.password}" sslproto ""
+        poll "{account.host}" protocol pop3 port {account.port}
+            user "{account.user}" password "{account.password}" {security}
             fetchall {"no keep" if delete else "keep"} no rewrite
             mda "cat > {mails}/$$"
         """,
@@ -119,13 +165,17 @@ def _with_fetchmail(account: Account, directory: Path, delete: bool) -> list[byt
 
 def _with_mpop(account: Account, directory: Path, delete: bool) -> list[bytes]:
     mpop, maildir = need("mpop"), _new_maildir(directory / "maildir")
+    security = "tls off"
+    if account.tls:
+        starttls = "off" if account.tls.implicit else "on"
+        security = f"tls on\n        tls_starttls {starttls}\n        tls_trust_file {account.tls.authority}"
     rc = _private(
         directory / "mpoprc",
         f"""
         account default
-        host {LOOPBACK}
+        host {account.host}
         port {account.port}
-        tls off
+        {security}
         auth user
         user {account.user}
         password {account.password}
@@ -143,12 +193,17 @@ def _with_getmail(account: Account, directory: Path, delete: bool) -> list[bytes
     """Through a command, because as root getmail delivers no mail itself; then it puts one line in front of each."""
     getmail, mails = need("getmail"), directory / "mails"
     mails.mkdir()
+    kind, trust = "SimplePOP3Retriever", ""
+    if account.tls:
+        assert account.tls.implicit, "getmail does not know STLS"
+        kind, trust = "SimplePOP3SSLRetriever", f"ca_certs = {account.tls.authority}"
     rc = _private(
         directory / "getmailrc",
         f"""
 [retriever]
-type = SimplePOP3Retriever
-server = {LOOPBACK}
+type = {kind}
+server = {account.host}
+{trust}
 port = {account.port}
 username = {account.user}
 password = {account.password}
@@ -170,6 +225,39 @@ verbose = 0
     return [_with_crlf(path).removeprefix(added) for path in mails.iterdir()]
 
 
+def _with_openssl(account: Account, directory: Path, delete: bool) -> list[bytes]:
+    """A script over `openssl s_client`, which says STLS itself and then keeps the greeting."""
+    assert account.tls is not None
+    command = [need("openssl"), "s_client", "-quiet", "-verify_return_error", "-verify_hostname", account.host]
+    command += ["-CAfile", str(account.tls.authority), "-servername", account.host]
+    command += ["-connect", f"{account.host}:{account.port}"]
+    command += [] if account.tls.implicit else ["-starttls", "pop3"]
+    ours, theirs = socket.socketpair()
+    errors = directory / "errors"
+    with errors.open("wb") as stderr, theirs:
+        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=stderr, cwd=directory)
+    try:
+        greeting = b"" if account.tls.implicit else b"kept by s_client"
+        with Conversation(ours, _SECONDS, greeting) as client:
+            mails = _by_hand(client, account, delete)
+        process.wait(_SECONDS)
+    except (AssertionError, ConnectionError) as error:
+        raise AssertionError(f"{error}; openssl ended with {process.wait(_SECONDS)}: {errors.read_text()}") from None
+    finally:
+        process.kill()
+        process.wait()
+    return mails
+
+
+def _by_hand(client: Conversation, account: Account, delete: bool) -> list[bytes]:
+    assert client.log_in(account.user, account.password).startswith(b"+OK"), "login denied"
+    mails = [client.retrieve(number) for number in range(1, account.mails + 1)]
+    for number in range(1, account.mails + 1) if delete else ():
+        assert client.ask(f"DELE {number}").startswith(b"+OK")
+    assert client.ask("QUIT").startswith(b"+OK")
+    return mails
+
+
 CLIENTS: dict[str, Fetch] = {
     "poplib": _with_poplib,
     "curl": _with_curl,
@@ -177,3 +265,9 @@ CLIENTS: dict[str, Fetch] = {
     "mpop": _with_mpop,
     "getmail": _with_getmail,
 }
+
+TLS_CLIENTS: dict[str, Fetch] = {**CLIENTS, "openssl": _with_openssl}
+"""Those that can be used in TLS."""
+
+KNOW_NO_STLS = ("getmail",)
+"""Those of them that know POP3S only."""

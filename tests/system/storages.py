@@ -4,6 +4,7 @@ Each is a context manager that starts the servers, and gives the storage and the
 """
 
 import contextlib
+import functools
 import shutil
 import signal
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, PATIENCE, Dovecot, Proxy, free_port, program, wait_until
 
 
@@ -38,6 +40,17 @@ def with_dovecot(_directory: Path) -> Iterator[tuple[Storage, list[str]]]:
 
 
 @contextlib.contextmanager
+def with_dovecot_in_tls(directory: Path, way: str) -> Iterator[tuple[Storage, list[str]]]:
+    """A POP3 backend in TLS that is verified; `way` is starttls or implicit."""
+    authority = Authority("The backends' authority")
+    ca = authority.write(directory, "backends.pem")
+    with Dovecot(authority.issue(BACKEND_NAME)) as dovecot:
+        port = dovecot.tls_port if way == "implicit" else dovecot.port
+        tls = f"tls {way} tlsname {BACKEND_NAME} tlsca {ca}"
+        yield dovecot, [f"backend conf b1 host {LOOPBACK} port {port} {tls} state online", "pdm add all any b1"]
+
+
+@contextlib.contextmanager
 def with_pserv(directory: Path) -> Iterator[tuple[Storage, list[str]]]:
     """A CXPOP backend: `pserv` and `pcheckd`, with the passwords in a file of the proxy."""
     place, port = directory / "store", free_port()
@@ -55,6 +68,14 @@ def with_pserv(directory: Path) -> Iterator[tuple[Storage, list[str]]]:
 
 
 STORAGES: dict[str, Start] = {"dovecot": with_dovecot, "pserv": with_pserv}
+
+STORAGES_IN_TLS: dict[str, Start] = {
+    "dovecot by STLS": functools.partial(with_dovecot_in_tls, way="starttls"),
+    "dovecot by POP3S": functools.partial(with_dovecot_in_tls, way="implicit"),
+}
+
+BACKEND_NAME = "store.example.org"
+"""What a backend's certificate must be for."""
 
 
 class _Files:

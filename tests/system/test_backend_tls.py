@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import socket
 import ssl
 import subprocess
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from tests.system.certificates import RSA, Authority, Leaf
 from tests.system.site import LOOPBACK, Dovecot, Peer, Play, PopClient, Proxy, ScriptedBackend, free_port, need
-from tests.system.wire import pop3_server, wait_until, xpop_server
+from tests.system.wire import commands, pop3_server, wait_until, xpop_server
 
 NAME = "store1.example.org"
 MAILS = [b"Subject: one\r\n\r\nhello\r\n", b"Subject: two\r\n\r\n" + b"0123456789abcdef\r\n" * 10_000]
@@ -194,14 +195,11 @@ def by_stls(context: ssl.SSLContext, play: Play) -> Play:
 
 
 def transaction(peer: Peer) -> None:
-    """USER, PASS, then a mailbox."""
-    rest = iter([b"USER ", b"PASS "])
-    for start in rest:
-        assert peer.line().startswith(start)
-        peer.say(b"+OK\r\n")
-    while (line := peer.line()) != b"QUIT":
-        peer.say(b"+OK " + line + b"\r\n")
-    peer.say(b"+OK bye\r\n")
+    """Says +OK to everything until QUIT, or until the proxy has gone."""
+    for line in commands(peer):
+        peer.say(b"+OK " + line.partition(b" ")[0] + b"\r\n")
+        if line == b"QUIT":
+            return
 
 
 @pytest.mark.parametrize("segments", [1, 2])
@@ -389,6 +387,55 @@ def test_a_file_of_authorities_is_read_when_it_is_said(
         assert site.log_in().startswith(b"+OK")
 
 
+def test_tls_reload_reads_the_authorities_anew(site: Site, leaf: Leaf, authority: Authority, tmp_path: Path) -> None:
+    """What is in the file now counts for new sessions; a broken file changes nothing."""
+    path = Authority("not yet").write(tmp_path, "believed.pem")
+    with ScriptedBackend(by_stls(server_context(leaf, tmp_path), transaction)) as backend:
+        site.backend(backend.port, f"tls starttls tlsname {NAME} tlsca {path}")
+        assert site.log_in().startswith(TRY_LATER)
+        authority.write(tmp_path, "believed.pem")
+        assert site.log_in().startswith(TRY_LATER)
+        site.proxy.said("tls reload")
+        assert site.log_in().startswith(b"+OK")
+        path.write_text("broken")
+        assert "b: tlsca stays as it was" in site.proxy.said("tls reload").text
+        assert site.log_in().startswith(b"+OK")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_sessions_are_resumed(site: Site, leaf: Leaf, ca: Path, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """From the second connection on, also over a change of something else; never under other demands."""
+    context = server_context(leaf, tmp_path)
+    context.maximum_version = version
+    resumed: list[bool | None] = []
+
+    def play(peer: Peer) -> None:
+        assert isinstance(peer.connection, ssl.SSLSocket)
+        resumed.append(peer.connection.session_reused)
+        transaction(peer)
+
+    with ScriptedBackend(by_stls(context, play)) as backend:
+        site.backend(backend.port, f"tls starttls tlsname {NAME} tlsca {ca}")
+        for sentence in (
+            "",
+            "",
+            "set softfail on",
+            f"backend conf b pin {leaf.fingerprint}",
+            "",
+            "backend conf b verify off",
+        ):
+            if sentence:
+                site.proxy.said(sentence)
+            assert site.log_in().startswith(b"+OK")
+        assert resumed == [False, True, True, False, True, False]
+        site.proxy.said("set softfail off")
+        site.proxy.said(f"backend conf b verify on tlsname other.example.org pin {leaf.fingerprint}")
+        assert site.log_in().startswith(TRY_LATER)
+        site.proxy.said(f"backend conf b tlsname {NAME} pin {'0' * 64}")
+        assert site.log_in().startswith(TRY_LATER)
+        assert "fingerprint" in site.reason()
+
+
 # The relay
 
 
@@ -440,15 +487,16 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_a_client_that_only_listens_on(site: Site, leaf: Leaf, ca: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("front", [False, True])
+def test_a_client_that_only_listens_on(site: Site, leaf: Leaf, ca: Path, tmp_path: Path, front: bool) -> None:
     """Commands in one piece, then the end of its stream: every answer of a backend in TLS still arrives."""
     mail = b"Subject: x\r\n\r\n" + b"0123456789abcdef\r\n" * 100_000
     with ScriptedBackend(in_tls(server_context(leaf, tmp_path), pop3_server([mail]))) as backend:
         site.backend(backend.port, f"tls implicit tlsname {NAME} tlsca {ca}")
-        with PopClient(site.port) as client:
+        with client_of(site, front) as client:
             client.log_in()
             client.say(b"RETR 1\r\nRETR 1\r\nQUIT\r\n")
-            client.half_close()
+            socket.socket.shutdown(client.connection, socket.SHUT_WR)  # in TLS too: without close_notify
             said = client.rest()
     assert said == (b"+OK\r\n" + mail + b".\r\n") * 2 + b"+OK bye\r\n"
     assert site.proxy.wait_for_endings(1) == ["quit"]

@@ -55,7 +55,8 @@ class Peer:
 
     def __init__(self, connection: socket.socket, patience: float = PATIENCE) -> None:
         connection.settimeout(patience)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if connection.family != socket.AF_UNIX:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection = connection
         self.heard = b""
         """What came in and was not yet taken."""
@@ -117,26 +118,13 @@ class Peer:
         self.connection.close()
 
 
-class PopClient(Peer):
-    """A client that has connected. `greeting` is read by the first `ask` or `log_in`, or by hand with `line`."""
+class Conversation(Peer):
+    """A client's end of a connection that is there already. `greeting` is read by the first `ask` or `log_in`."""
 
-    def __init__(self, port: int, host: str = LOOPBACK, patience: float = PATIENCE, receive_buffer: int = 0) -> None:
-        """`receive_buffer`: octets that the kernel takes for a slow reader; 0 for its default."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        connection = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            if receive_buffer:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            connection.settimeout(patience)
-            connection.connect((host, port))
-        except OSError:
-            connection.close()
-            raise
+    def __init__(self, connection: socket.socket, patience: float = PATIENCE, greeting: bytes = b"") -> None:
+        """`greeting`: what was read of it before, if it was."""
         super().__init__(connection, patience)
-        self.greeting = b""
-
-    def __enter__(self) -> "PopClient":
-        return self
+        self.greeting = greeting
 
     def greeted(self) -> bytes:
         """The greeting, read if it was not yet."""
@@ -161,6 +149,27 @@ class PopClient(Peer):
         answer = self.ask(f"RETR {number}")
         assert answer.startswith(b"+OK"), answer
         return b"".join(line + b"\r\n" for line in self.block())
+
+
+class PopClient(Conversation):
+    """A client that has connected. `greeting` is read by the first `ask` or `log_in`, or by hand with `line`."""
+
+    def __init__(self, port: int, host: str = LOOPBACK, patience: float = PATIENCE, receive_buffer: int = 0) -> None:
+        """`receive_buffer`: octets that the kernel takes for a slow reader; 0 for its default."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            if receive_buffer:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            connection.settimeout(patience)
+            connection.connect((host, port))
+        except OSError:
+            connection.close()
+            raise
+        super().__init__(connection, patience)
+
+    def __enter__(self) -> "PopClient":
+        return self
 
 
 Play = Callable[[Peer], None]

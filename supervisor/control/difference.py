@@ -1,0 +1,134 @@
+"""The configuration as an rc file, and what differs between two of them.
+
+`config_lines` is what `show config` prints. `difference` compares the running config with another one: as lines that go
+and come, in their order, and as the names of what is new, gone or changed. Pure, and quick for long files: a line is
+looked at a few times, not once for every other line.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor.config import Config
+from supervisor.control.language import phrase
+from supervisor.control.outcome import Desk, desk_with
+
+GOES, COMES = "- ", "+ "
+"""What a line of a difference begins with."""
+_MOST_NAMES = 20
+
+
+def config_lines(desk: Desk) -> list[str]:
+    """The running configuration as an rc file: variables that differ from their default, things, debug options."""
+    config = desk.config
+    lines = [
+        phrase(["set", row.name, row.kind.format(config.variables[row.name])])
+        for row in desk.program.variables
+        if not row.read_only and config.variables[row.name] != row.first(desk.limits)
+    ]
+    lines += desk.program.rc_lines(config)
+    if config.debug:
+        lines.append(f"debug ={','.join(sorted(config.debug))}")
+    return lines
+
+
+@dataclass(frozen=True)
+class Difference:
+    """`lines` begin with GOES or COMES; the others are names: `vserv v1`, `variable grace`, `order of pdm`."""
+
+    lines: Sequence[str] = ()
+    new: Sequence[str] = ()
+    gone: Sequence[str] = ()
+    changed: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.lines or self.new or self.gone or self.changed)
+
+    def summary(self) -> str:
+        """For people: `2 new, 1 changed`."""
+        counts = {word: len(names) for word, names in self._names().items()}
+        return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing differs"
+
+    def data(self) -> dict[str, list[str]]:
+        """For JSON."""
+        return {"lines": list(self.lines), **{word: list(names) for word, names in self._names().items()}}
+
+    def text_lines(self) -> list[str]:
+        """For people: the lines, and behind them as comments what they mean."""
+        return [*self.lines, *(f"# {word}: {_listed(names)}" for word, names in self._names().items() if names)]
+
+    def _names(self) -> dict[str, Sequence[str]]:
+        return {"new": self.new, "gone": self.gone, "changed": self.changed}
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
+
+
+def difference(desk: Desk, config: Config) -> Difference:
+    """What would be different if this config were the running one."""
+    running = desk.config
+    new: list[str] = []
+    gone: list[str] = []
+    changed = [f"variable {name}" for name, value in running.variables.items() if config.variables[name] != value]
+    for sort, old in running.things.items():
+        wanted = config.things[sort]
+        new += [f"{sort} {ident}" for ident in wanted if ident not in old]
+        gone += [f"{sort} {ident}" for ident in old if ident not in wanted]
+        changed += [f"{sort} {ident}" for ident, thing in wanted.items() if ident in old and old[ident] != thing]
+        if _order(old, wanted) != _order(wanted, old):
+            changed.append(f"order of {sort}")
+    if running.debug != config.debug:
+        changed.append("debug options")
+    lines = compare(config_lines(desk), config_lines(desk_with(desk, config)))
+    return Difference(tuple(lines), tuple(new), tuple(gone), tuple(changed))
+
+
+def _order(things: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:
+    return [ident for ident in things if ident in others]
+
+
+def compare(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    """The fewest lines that have to go and come to make `new` of `old`, where they stand."""
+    positions = _positions(old, new)
+    stays = _longest_rise(positions)
+    here = 0
+    coming: list[str] = []
+    for line, position in zip(new, positions, strict=True):
+        if position not in stays:
+            coming.append(COMES + line)
+            continue
+        yield from (GOES + gone for gone in old[here:position])
+        yield from coming
+        coming, here = [], position + 1
+    yield from (GOES + gone for gone in old[here:])
+    yield from coming
+
+
+def _positions(old: Sequence[str], new: Sequence[str]) -> list[int]:
+    """Where each line of `new` stands in `old`, each place once; -1 for a line that is not there."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for position in reversed(range(len(old))):
+        places[old[position]].append(position)
+    return [places[line].pop() if places.get(line) else -1 for line in new]
+
+
+def _longest_rise(numbers: Sequence[int]) -> set[int]:
+    """The longest choice of numbers, none negative, that rise from left to right (patience sorting)."""
+    ends: list[int] = []
+    before: dict[int, int] = {}
+    for number in numbers:
+        if number < 0:
+            continue
+        pile = bisect_left(ends, number)
+        before[number] = ends[pile - 1] if pile else -1
+        ends[pile : pile + 1] = [number]
+    chosen = set()
+    number = ends[-1] if ends else -1
+    while number >= 0:
+        chosen.add(number)
+        number = before[number]
+    return chosen

@@ -1,0 +1,92 @@
+"""What differs between two configurations: lines that go and come, and what they mean."""
+
+import time
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.control.difference import COMES, GOES, compare, difference
+from tests.proxy.desk import Desk
+
+LINES = st.lists(st.sampled_from("abcdef"), max_size=9)
+
+
+def applied(old: Sequence[str], changes: Sequence[str]) -> bool:
+    """Whether going through both at once works: each line of `old` stays or goes, in order."""
+    gone = [line.removeprefix(GOES) for line in changes if line.startswith(GOES)]
+    here = iter(old)
+    return all(line in here for line in gone)
+
+
+@given(LINES, LINES)
+def test_what_goes_is_there_and_what_comes_is_wanted(old: list[str], new: list[str]) -> None:
+    """Taking the lines that go out of the old ones leaves what the new ones are without those that come."""
+    changes = list(compare(old, new))
+    goes = sorted(line.removeprefix(GOES) for line in changes if line.startswith(GOES))
+    comes = sorted(line.removeprefix(COMES) for line in changes if line.startswith(COMES))
+    assert applied(old, changes)
+    assert sorted([*old, *comes]) == sorted([*new, *goes])
+    assert bool(changes) == (old != new)
+
+
+def test_a_changed_line_goes_before_it_comes() -> None:
+    """At its place; what stays is not printed; a line that has moved goes and comes."""
+    assert list(compare(["a", "b", "c"], ["a", "x", "c"])) == ["- b", "+ x"]
+    assert list(compare(["a", "b", "c"], ["b", "c", "a"])) == ["- a", "+ a"]
+    assert list(compare(["a", "a"], ["a"])) == ["- a"]
+    assert list(compare([], ["a"])) == ["+ a"]
+
+
+def test_long_files_are_compared_quickly() -> None:
+    """20,000 lines of which every second one is another one, and 20,000 in reverse: well under a second."""
+    old = [f"line {number}" for number in range(20_000)]
+    new = [line if number % 2 else f"other {number}" for number, line in enumerate(old)]
+    began = time.process_time()
+    assert len(list(compare(old, new))) == 20_000
+    assert len(list(compare(old, old[::-1]))) == 2 * 19_999
+    assert time.process_time() - began < 1.0
+
+
+def test_names_tell_what_it_means() -> None:
+    """New, gone, changed; variables, things, debug options, and an order that matters."""
+    desk = Desk()
+    for line in ("set grace 5s", "backend conf a", "backend conf b", "pdm add m any a", "pdm add n any b"):
+        desk.say(line)
+    before = desk.config
+    for line in ("set grace 6s", "backend del a", "backend conf b port 111", "backend conf c", "debug +NET"):
+        desk.say(line)
+    desk.say("pdm del m")
+    desk.say("pdm add m any a")
+    after, desk.config = desk.config, before
+
+    found = difference(desk, after)
+    assert found.lines == (
+        "- set grace 5s",
+        "- backend conf a",
+        "- backend conf b",
+        "+ set grace 6s",
+        "+ backend conf b port 111",
+        "+ backend conf c",
+        "+ pdm add n any b",
+        "- pdm add n any b",
+        "+ debug =NET",
+    )
+    assert found.new == ("backend c",)
+    assert found.gone == ("backend a",)
+    assert found.changed == ("variable grace", "backend b", "order of pdm", "debug options")
+    assert found.summary() == "1 new, 1 gone, 4 changed"
+    assert found.text_lines()[-3:] == [
+        "# new: backend c",
+        "# gone: backend a",
+        "# changed: variable grace, backend b, order of pdm, debug options",
+    ]
+
+
+def test_a_config_does_not_differ_from_itself() -> None:
+    """Nothing is printed, and it counts as no difference."""
+    desk = Desk()
+    desk.say("backend conf a")
+    found = difference(desk, desk.config)
+    assert not found
+    assert (found.summary(), found.text_lines()) == ("nothing differs", [])
