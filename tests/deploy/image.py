@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import venv
 from collections.abc import Iterator, Mapping, Sequence
@@ -139,8 +140,10 @@ class Container:
 
 
 def _install(name: str, packages: Path, only: str = "") -> None:
-    """Copies a distribution that the tests run with."""
-    for file in importlib.metadata.distribution(name).files or []:
+    """Copies a distribution that the tests run with, as it is installed (a build leaves notes in the project, too)."""
+    places = sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
+    (installed, *_) = importlib.metadata.distributions(name=name, path=list(places))
+    for file in installed.files or []:
         if ".." not in file.parts and "__pycache__" not in file.parts and only in str(file):
             target = packages / file
             target.parent.mkdir(parents=True, exist_ok=True)
