@@ -14,7 +14,6 @@ import signal
 import socket
 import ssl
 import time
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from supervisor import lifeline, messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Refused
 from supervisor.eventloop import READ, EventLoop
+from supervisor.fault import place_of
 from supervisor.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
@@ -131,9 +131,8 @@ class Worker:
 
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
         text = str(error) if isinstance(error, Refused) else type(error).__name__
-        self._tell(lifeline.LastWords(f"{text} at {place.filename.rpartition('/')[2]}:{place.lineno}"))
+        self._tell(lifeline.LastWords(f"{text} at {place_of(error)}"))
 
     # Accepting
 
