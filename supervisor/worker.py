@@ -191,6 +191,8 @@ class Worker:
     def _feed(self, _events: int) -> None:
         self._loop.unwatch(self._token_pipe.read_end)
         self._starved = False
+        if self._leaving and self._lifeline is not None:
+            self._hear()  # the token may be of a session that another worker has ended because the time is up
         self._resume()
 
     def _pause(self, error: OSError) -> None:
@@ -301,6 +303,8 @@ class Worker:
                 self._close(generation, listeners)
             case lifeline.Leave(empty):
                 self._leave(empty)
+            case lifeline.CloseQueues():
+                self._close_queues()
             case lifeline.EndSessions():
                 self._end_sessions()
 
@@ -381,13 +385,16 @@ class Worker:
         self._shop.on_release = self._go_if_done
         self._go_if_done()
 
+    def _close_queues(self) -> None:
+        """Who waits is cut off."""
+        for _listener, listening in self._emptying:
+            self._shut(listening)
+        self._emptying = []
+
     def _end_sessions(self) -> None:
         """Ends who loses least at once, leaves transfers a little time, and lets a QUIT have its reply."""
         waited = time.monotonic() - self._ending_since if self._ending_since else 0.0
         self._ending_since = self._ending_since or time.monotonic()
-        for _listener, listening in self._emptying:
-            self._shut(listening)
-        self._emptying = []
         for session in sorted(self._shop.sessions.values(), key=lambda session: session.standing()):
             if waited >= PATIENCE_SECONDS[session.standing()]:
                 session.end("shutdown")
