@@ -224,7 +224,7 @@ def ptestpdm_page() -> list[Section]:
             "Passwords are never printed.",
         ),
         ("EXIT STATUS", terms(exits)),
-        see_also("pproxy(8)", "pproxy-control(7)"),
+        see_also("pproxy(8)", "pproxy-control(7)", "popular-pdm(7)"),
     ]
 
 

@@ -71,7 +71,7 @@ def _run(directory: Path, *command: str | Path, exit_codes: Sequence[int] = (0,)
 
 
 def _private(path: Path, text: str) -> Path:
-    """A configuration file with a password in it: the clients insist on its rights."""
+    """A file for its owner only: where a password is in it, the clients insist on that."""
     path.write_text(text)
     path.chmod(0o600)
     return path
@@ -190,9 +190,18 @@ def _with_getmail(account: Account, directory: Path, delete: bool) -> list[bytes
     """Through a command, because as root getmail delivers no mail itself; then it puts one line in front of each.
 
     It forces three temporary files out to the disk for each mail: these lie in shared memory, where that takes no time.
+    And it never hears of a delivery that has ended before it began to wait for that (getmail 6.18: it then waits for a
+    minute, and gives up): so each delivery ends only when getmail is asleep.
     """
     getmail, mails = need("getmail"), directory / "mails"
     mails.mkdir()
+    deliver = _private(
+        directory / "deliver",
+        f"""
+        cat > {mails}/$$
+        until read -r stat < /proc/$PPID/stat; case "$stat" in *") S "*) true ;; *) false ;; esac; do :; done
+        """,
+    )
     kind, trust = "SimplePOP3Retriever", ""
     if account.tls:
         assert account.tls.implicit, "getmail does not know STLS"
@@ -210,7 +219,7 @@ password = {account.password}
 [destination]
 type = MDA_external
 path = /bin/sh
-arguments = ("-c", "cat > {mails}/$$")
+arguments = ("{deliver}",)
 allow_root_commands = true
 [options]
 read_all = true
