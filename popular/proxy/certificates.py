@@ -57,7 +57,7 @@ def complete(desk: Desk, change: Change) -> Change:
         try:
             after = renewed(before, desk.facts.find(ReadAll(config.variables["tlsdir"])), needed)
         except Unfit as unfit:
-            raise Refused(f"TLS needs a certificate, tlsdir: {unfit}") from None
+            raise Refused(f"TLS needs a certificate, and tlsdir cannot be read: {unfit}") from None
         config = _with_material(config, after)
         change = replace(change, text=_with_notes(change.text, after), entries=[*change.entries, *_news(before, after)])
     _check_users(config)
@@ -149,7 +149,8 @@ def _check(desk: Desk, arguments: Arguments) -> Outcome:
 def _list(desk: Desk, _arguments: Arguments) -> Outcome:
     material = material_of(desk.config)
     if material is None:
-        return Reply("nothing was read of tlsdir: no virtual server uses TLS; `tls reload` reads it", data=[])
+        text = "nothing was read of tlsdir: no virtual server uses TLS; `tls reload` reads it"
+        return Reply(text, data=[], lines=[text])
     known = [_row(desk.config, material, one) for one in material.certificates.values()]
     faulty = [
         {"name": name, "file": _file(material, name), "trouble": reason}
@@ -157,7 +158,7 @@ def _list(desk: Desk, _arguments: Arguments) -> Outcome:
         if name not in material.certificates
     ]
     rows = [*known, *faulty]
-    lines = lines_of([{**row, "names": " ".join(row.get("names", ()))} for row in rows])
+    lines = lines_of([{**row, **{key: " ".join(row.get(key, ())) for key in ("names", "vservs")}} for row in rows])
     return Reply(count_of(len(known), "certificate"), data=rows, lines=lines)
 
 

@@ -34,7 +34,7 @@ from supervisor.control.connection import (
 )
 from supervisor.control.facts import Facts, Unfit
 from supervisor.control.framing import LONGEST_REQUEST
-from supervisor.control.kinds import Time
+from supervisor.control.kinds import Time, nearest
 
 SUBCOMMANDS = {
     "check": "tries the configuration in FILE in full, shows what would change, and changes nothing",
@@ -260,8 +260,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _complain(error: Exception, quiet: bool, stream: TextIO) -> None:
+    text = str(error)
+    if isinstance(error, OSError) and error.filename:
+        near = nearest(error.filename, SUBCOMMANDS) if isinstance(error, FileNotFoundError) else ""
+        text = f"{error.filename}: {error.strerror}{near}"
     if not quiet:
-        print(f"pcontrol: {error}", file=stream)
+        print(f"pcontrol: {text}", file=stream)
 
 
 if __name__ == "__main__":

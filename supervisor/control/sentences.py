@@ -27,17 +27,17 @@ HOW = {
 FILTERS = ("user", "vserv", "backend", "state")
 
 
-def variable_named(word: str, desk: Desk) -> Variable:
-    """The row of a variable. Raises Refused with the nearest name."""
+def variable_named(word: str, desk: Desk, others: Sequence[str] = ()) -> Variable:
+    """The row of a variable. Raises Refused with the nearest name, which may be one of the others."""
     rows = {row.name: row for row in desk.program.variables}
     if word not in rows:
-        raise Refused(f"no variable {shown(word)}{nearest(word, rows)}", getattr(word, "column", None))
+        raise Refused(f"no variable {shown(word)}{nearest(word, [*rows, *others])}", getattr(word, "column", None))
     return rows[word]
 
 
 def _show(desk: Desk, arguments: Arguments) -> Outcome:
     word = arguments["variable"]
-    chosen = desk.program.variables if word is None else [variable_named(word, desk)]
+    chosen = desk.program.variables if word is None else [variable_named(word, desk, ["config"])]
     rows = sorted(chosen, key=lambda row: (not row.read_only, row.name))
     values = {row.name: row.value(desk) for row in rows}
     return Reply(data=values, lines=[phrase([row.name, row.kind.format(values[row.name])]) for row in rows])
@@ -179,6 +179,9 @@ def _help(desk: Desk, arguments: Arguments) -> Outcome:
     ]
     variables = [row for row in desk.program.variables if len(words) == 1 and row.name == words[0]]
     if not about and not variables:
+        explained = _parameter_help(words, desk)
+        if explained:
+            return Reply(data=explained)
         known = {sentence.shape.head[0] for sentence in desk.language.sentences}
         near = nearest(words[0], [*known, *(row.name for row in desk.program.variables)])
         raise Refused(f"no help about {shown(' '.join(words))}{near}", words[0].column)
@@ -186,6 +189,22 @@ def _help(desk: Desk, arguments: Arguments) -> Outcome:
         return Reply(data=[f"{sentence.usage}  {sentence.summary}" for sentence in about])
     lines = [line for row in variables for line in variable_help(row, desk)]
     return Reply(data=[*lines, *(line for sentence in about for line in sentence_help(sentence))])
+
+
+def _parameter_help(words: Sequence[str], desk: Desk) -> list[str]:
+    """The lines about a parameter, the last word, from the help of each sentence that begins with the others."""
+    *head, parameter = words
+    return [
+        line
+        for sentence in desk.language.sentences
+        if sentence.shape.head[: len(head)] == tuple(head)
+        for line in _lines_about(parameter, sentence)
+    ]
+
+
+def _lines_about(parameter: str, sentence: Sentence) -> list[str]:
+    found = [line for line in sentence.help.split("\n") if line.startswith(f"    {parameter}  ")]
+    return [sentence.usage, *found] if found else []
 
 
 def sentence_help(sentence: Sentence) -> list[str]:
