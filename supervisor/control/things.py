@@ -209,8 +209,14 @@ def _flush(sort: Sort, desk: Desk, _arguments: Arguments) -> Outcome:
 
 
 def _parameter_help(sort: Sort) -> str:
-    lines = [f"    {name}  {row.kind.describe()}  {row.help}" for name, row in parameters(sort.thing).items()]
+    lines = [f"    {name}  {row.kind.describe()}  {_help(row)}" for name, row in parameters(sort.thing).items()]
     return "\n".join(["Parameters:", *lines])
+
+
+def _help(row: Parameter) -> str:
+    """What a parameter is, and its default; where that is nothing, or follows others, the table's own words tell it."""
+    default = "" if callable(row.default) else row.kind.format(row.default)
+    return f"{row.help} Default: {default}." if default else row.help
 
 
 def sentences_of(sort: Sort) -> list[Sentence]:
