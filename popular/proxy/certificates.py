@@ -18,7 +18,7 @@ from popular.tls.directory import DEFAULT, LookAt, Material, ReadAll, renewed
 from supervisor.config import Config
 from supervisor.control.facts import Unfit
 from supervisor.control.language import Refused, Sentence
-from supervisor.control.outcome import Arguments, Change, Desk, Entry, Outcome, Reply, lines_of
+from supervisor.control.outcome import Arguments, Change, Desk, Entry, Outcome, Reply, lines_of, noted
 from supervisor.control.things import count_of
 from supervisor.control.variables import BESIDE
 from supervisor.program import Routine
@@ -86,7 +86,7 @@ def _check_users(config: Config) -> None:
 def _with_notes(text: str, material: Material, others: Sequence[str] = ()) -> str:
     faults = [*others, *(f"{name}.pem: {reason}" for name, reason in material.faults.items())]
     more = [f"{len(faults) - _MOST_NOTES} more (tls list)"] if len(faults) > _MOST_NOTES else []
-    return "; note: ".join([text, *faults[:_MOST_NOTES], *more])
+    return noted(text, *faults[:_MOST_NOTES], *more)
 
 
 def _news(before: Material | None, after: Material) -> Iterator[Entry]:

@@ -11,7 +11,7 @@ from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_sentences
 from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase, quote, split
-from supervisor.control.outcome import Arguments, Change, Desk, Kill, Outcome, Recycle, Reply, Shutdown
+from supervisor.control.outcome import Arguments, Change, Desk, Kill, Outcome, Recycle, Reply, Shutdown, noted
 from supervisor.control.variables import BESIDE, DAY, Variable
 
 SHOW_AND_SET = "Runtime configuration: the show and set commands"
@@ -62,7 +62,7 @@ def _set(desk: Desk, arguments: Arguments) -> Outcome:
     except Refused as refused:
         raise Refused(f"{row.name}: {refused.text}", arguments["content"].column) from None
     done = f"{phrase([row.name, row.kind.format(value)])}; counts for: {row.when}"
-    return Change(f"{done}; note: {note}" if note else done, config=desk.config.with_variable(row.name, value))
+    return Change(noted(done, note), config=desk.config.with_variable(row.name, value))
 
 
 def _variables(read_write_only: bool, desk: Desk, _arguments: Arguments) -> Iterable[str]:
@@ -89,8 +89,7 @@ def _debug(desk: Desk, arguments: Arguments) -> Outcome:
     now = desk.config.debug
     options_set = {"=": named, "+": now | named, "-": now - named}[sign]
     text = " ".join(sorted(options_set)) or NONE
-    if "PASS" in options_set:
-        text += "; note: passwords are logged"
+    text = noted(text, "passwords are logged" if "PASS" in options_set else None)
     return Change(text, config=desk.config.with_debug(options_set))
 
 
