@@ -239,10 +239,9 @@ def test_every_command_that_it_prints(running: Demo) -> None:
     assert running.shell(tls) == mail(1)
     assert running.shell(stls) in ("", "\n"), "some curls show a lone line end for an empty list"
     assert running.shell(re.sub(r"--cacert \S+", "", tls), code=CURL_DOES_NOT_TRUST) == ""
-    versions = [running.wait_for_line(f"tls='{version}'") for version in ("", "TLSv1.3")]
-    assert "vserv='pop3'" in versions[0]
-    assert "vserv='pop3s'" in versions[1]
-    assert re.search(r"vserv='pop3' .* user='ann' .* tls='TLSv1\.[23]'", "".join(running.lines))
+    assert "vserv='pop3'" in running.wait_for_line("tls=''")
+    assert "tls='TLSv1.3'" in running.wait_for_line("vserv='pop3s' namespace='demo' user='joe'")
+    assert re.search(r"vserv='pop3' .* tls='TLSv1\.[23]'", running.wait_for_line("user='ann'"))
     with Terminal(table) as terminal:
         terminal.wait_for("0 sessions")
         assert terminal.press("q") == 0
