@@ -90,17 +90,30 @@ class Changes:
         ports = self._listeners.ports()
         change.joining = [place for place in missing if place[0].address[1] in ports]
         change.opened = [place for place in missing if place[0].address[1] not in ports]
-        self._listeners.open(change.opened, change.config.variables["backlog"], self._opened)
+        places, change.opened = change.opened, []
+        self._open(change, places)
 
-    def _opened(self, reason: str | None) -> None:
-        change = self._change
-        assert change is not None
-        if reason is not None:
-            self._finish(reason)
-            return
-        if change.trial:
-            self._listeners.silence(change.opened)
-        self._prepare_all(change)
+    def _open(self, change: _Change, places: list[Place]) -> None:
+        """Gets listening sockets, and goes on, or takes the change back. One that was abandoned gives them back."""
+
+        def opened(reason: str | None) -> None:
+            if change is not self._change:
+                self._listeners.close(places if reason is None else [])
+                return
+            if reason is not None:
+                self._take_back(reason)
+                return
+            change.opened += places
+            if change.trial:
+                self._listeners.silence(places)
+            self._prepare_all(change)
+
+        self._listeners.open(places, change.config.variables["backlog"], opened)
+
+    def abandon(self, reason: str) -> None:
+        """The program ends: what is not in force yet will not be."""
+        if self._change is not None and self._change.phase in (_Phase.OPENING, _Phase.PREPARING, _Phase.JOINING):
+            self._take_back(reason)
 
     def _prepare_all(self, change: _Change) -> None:
         change.phase = _Phase.PREPARING
@@ -134,10 +147,10 @@ class Changes:
                 change.waiting_for.discard(worker)
             case InForceNote() if current and change.phase is _Phase.COMMITTING:
                 change.waiting_for.discard(worker)
-            case ListenersClosed() | Closed() if change.phase is _Phase.CLOSING:
+            case ListenersClosed() | Closed() if change.phase is _Phase.CLOSING and worker in change.waiting_for:
                 change.waiting_for.discard(worker)
             case _:
-                return
+                return  # such as the Closed of a worker that is recycled: queues that are not emptied yet stay open
         self._go_on()
 
     def forget(self, worker: Worker) -> None:
@@ -176,15 +189,7 @@ class Changes:
         assert change.limit is not None
         change.limit.cancel()
         places, change.joining = change.joining, []
-
-        def joined(reason: str | None) -> None:
-            if reason is not None:
-                self._take_back(reason)
-                return
-            change.opened += places
-            self._prepare_all(change)  # those who were born meanwhile
-
-        self._listeners.open(places, change.config.variables["backlog"], joined)
+        self._open(change, places)  # and then those who were born meanwhile have to try it
 
     def _commit(self, change: _Change) -> None:
         old, self.running = self.running, change.config
@@ -234,7 +239,8 @@ class Changes:
         change = self._change
         assert change is not None
         for worker in self._pool.seated:
-            self._pool.tell(worker, Abort(change.config.generation))
+            if worker in change.told:
+                self._pool.tell(worker, Abort(change.config.generation))
         self._listeners.close(change.opened)
         self._finish(reason)
 
