@@ -74,7 +74,8 @@ class Changes:
         self._change: _Change | None = None
         self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
         self.settle: Callable[[Config], Config] = lambda config: config
-        """Gives the things of a config their places in the table: before it is tried, and again when it was taken back.
+        """Gives the things of a config their places in the table, beside those of the running one; and, of the running
+        one, takes away all others.
         """
         self.on_taken_back: Callable[[], None] = lambda: None
 
@@ -84,7 +85,7 @@ class Changes:
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
         numbered = replace(config, generation=self._last_tried)
-        change = self._change = _Change(self.settle(numbered), seed, done, trial)
+        change = self._change = _Change(numbered if trial else self.settle(numbered), seed, done, trial)
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
@@ -249,10 +250,10 @@ class Changes:
         assert change is not None
         if change.limit is not None:
             change.limit.cancel()
-        if reason is not None or change.trial:
+        if not change.trial:
             self.settle(self.running)
-        if reason is not None and not change.trial:
-            self.on_taken_back()
+            if reason is not None:
+                self.on_taken_back()
         change.done(reason)
 
     def _too_slow_to_prepare(self) -> None:

@@ -24,8 +24,10 @@ from supervisor.loop import READ, WRITE, Loop, Timer
 from supervisor.policy import pause_before_birth
 
 OFF = "off"
-LONGEST_SILENCE_PULSES = 30
+LONGEST_SILENCE_PULSES = 15
 """So many pulses that it does not take, and it counts as hung."""
+_UNREAD_OCTETS = 4096
+"""What may lie in the lifeline: a few pulses, so that it is soon seen that nobody takes them."""
 
 _fork = multiprocessing.get_context("fork")
 
@@ -172,6 +174,7 @@ class Exporter:
     def _fork(self, inherit: Callable[[socket.socket], ExporterInheritance]) -> tuple[Any, socket.socket]:
         """The process, and our end of its lifeline. Raises OSError."""
         ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_OCTETS)
         with theirs:
             try:
                 process = _fork.Process(target=self._be_born, args=(inherit(theirs), open_descriptors()), daemon=True)

@@ -240,7 +240,7 @@ class Master:
     # Config
 
     def _settle(self, config: Config) -> Config:
-        return replace(config, places=self._accounts.places.settle(config.things))
+        return replace(config, places=self._accounts.places.settle(config.things, self._changes.running.things))
 
     def _on_commit(self, _old: Config, new: Config) -> None:
         """What the master itself takes from a new config."""

@@ -139,6 +139,22 @@ def _log_in(port: int, password: str) -> None:
         client.log_in(password=password)
 
 
+def test_a_trial_moves_nobodys_numbers(tmp_path: Path) -> None:
+    """A file without the servers that run, and with others, is tried and taken back: each still counts for itself."""
+    ports = {name: free_port() for name in "ab"}
+    servers = [f"vserv conf {name} iface {LOOPBACK} port {port} state fake" for name, port in ports.items()]
+    tried = tmp_path / "tried.rc"
+    tried.write_text(f"vserv conf c iface {LOOPBACK} port {free_port()} state fake\n")
+    with Proxy(tmp_path, [servers[1], servers[0], "vserv del b", servers[1]], metrics=ANY_PORT) as proxy:
+        check = [program("pcontrol"), "-q", "-r", str(proxy.rundir), "check", str(tried)]
+        subprocess.run(check, check=True, timeout=20)
+        with PopClient(ports["a"]) as client:
+            client.greeted()
+            seen = scrape(proxy)
+        assert seen.value("popular_sessions_started_total", vserv="a") == 1
+        assert seen.value("popular_sessions_started_total", vserv="b") == 0
+
+
 def test_the_master_counts_its_sentences_and_changes(tmp_path: Path) -> None:
     """Sentences, refusals, changes that were put in force and changes that were taken back."""
     with Proxy(tmp_path, metrics=ANY_PORT) as proxy:
@@ -266,6 +282,16 @@ def test_a_killed_exporter_is_replaced_at_the_same_address(tmp_path: Path) -> No
         assert len(proxy.log("exporter_died")) == 1
         assert proxy.workers() == workers
         assert client.ask("QUIT").startswith(b"+OK")
+
+
+def test_an_exporter_that_hangs_is_replaced(tmp_path: Path) -> None:
+    """It takes no pulse any more; in less than half a minute it is killed, and another one answers."""
+    with Proxy(tmp_path, metrics=ANY_PORT) as proxy:
+        address(proxy)
+        os.kill(exporter_pid(proxy), signal.SIGSTOP)
+        wait_until(lambda: len(proxy.log("exporter_listens")) == 2, "another one listens", 30)
+        assert [entry.fields["code"] for entry in proxy.log("exporter_died")] == ["-9"]
+        assert scrape(proxy).value("popular_workers") == 2
 
 
 def test_an_address_in_use_is_taken_when_it_is_free(tmp_path: Path) -> None:
