@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
 from supervisor.control.connection import (
@@ -39,7 +39,13 @@ _COLOURS = {GOES: _RED, COMES: _GREEN, "# ": _GREY}
 
 
 class NotTaken(Exception):
-    """The program refused the file, or it is no configuration; nothing has changed. The text is for people."""
+    """The program refused the file, or it is no configuration; nothing has changed. The text is for people, `lines` is
+    the difference if it is known and was asked for.
+    """
+
+    def __init__(self, text: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.lines = lines
 
 
 def read(name: str) -> list[Said]:
@@ -70,10 +76,10 @@ def _placed(place: str, text: str) -> str:
     return f"{place}:{max(1, int(match[1]) - len(SAY) - 1)}: {text[match.end() :]}"
 
 
-def _asked(connection: Connection, sentence: str) -> Answer:
+def _asked(connection: Connection, sentence: str, lines: Sequence[str] = ()) -> Answer:
     answer = connection.say(sentence)
     if not answer.ok:
-        raise NotTaken(answer.text)
+        raise NotTaken(answer.text, lines)
     return answer
 
 
@@ -91,7 +97,7 @@ def bring(connection: Connection, sentences: list[Said], options: Namespace) -> 
     if options.dry_run:
         return Told(shown.lines, f"{shown.text}; nothing was changed, and nothing tried")
     if options.subcommand == "check":
-        return Told(shown.lines, _asked(connection, "draft check").text)
+        return Told(shown.lines, _asked(connection, "draft check", shown.lines).text)
     confirm = f" confirm {options.confirm}" if options.confirm is not None else ""
     return Told(shown.lines, _asked(connection, f"draft apply{confirm}").text)
 
@@ -108,6 +114,7 @@ def run(connect: Connect, options: Namespace) -> int:
         else:
             told = Told([], _asked(connection, ROLLBACK if options.subcommand == "rollback" else "confirm").text)
     except NotTaken as error:
+        show(error.lines)
         tell(str(error), options.quiet)
         return EXIT_REFUSED
     finally:

@@ -221,6 +221,7 @@ def test_what_a_worker_cannot_serve_is_refused_whole(site: Site) -> None:
     (site.modules / "one only").mkdir()
     site.write("pdm add m noted")
     assert "only one may have it" in site.refused("check", site.rc)
+    assert "+ pdm add m noted" in site.pcontrol("check", site.rc).stdout.splitlines(), "what was tried is shown"
     assert site.greeting() == b"+OK old"
 
 
