@@ -21,8 +21,9 @@ from supervisor.control.connection import (
     NoConnection,
     Said,
     TimedOut,
+    Unreadable,
     fits,
-    sentences_in,
+    sentences_of,
 )
 from supervisor.control.difference import COMES, GOES
 from supervisor.control.draft import ROLLBACK, SAY
@@ -46,14 +47,6 @@ class NotTaken(Exception):
     def __init__(self, text: str, lines: Sequence[str] = ()) -> None:
         super().__init__(text)
         self.lines = lines
-
-
-def read(name: str) -> list[Said]:
-    """The sentences of a file, `-` for standard input. Raises OSError, UnicodeDecodeError."""
-    if name == "-":
-        return list(sentences_in(sys.stdin, "standard input"))
-    with open(name, encoding="utf-8") as file:
-        return list(sentences_in(file, name))
 
 
 def draft(connection: Connection, sentences: list[Said]) -> None:
@@ -103,10 +96,10 @@ def bring(connection: Connection, sentences: list[Said], options: Namespace) -> 
 
 
 def run(connect: Connect, options: Namespace) -> int:
-    """A subcommand; returns the exit code. Raises OSError, UnicodeDecodeError, NoConnection, TimedOut."""
+    """A subcommand; returns the exit code. Raises Unreadable, NoConnection, TimedOut."""
     if options.watch is not None:
         return Watch(connect, options).run()
-    sentences = read(options.file) if options.file is not None else []
+    sentences = list(sentences_of(options.file)) if options.file is not None else []
     connection = connect()
     try:
         if options.file is not None:
@@ -183,11 +176,13 @@ class Watch:
             stamp = _Stamp(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
             rests, self._stamp = stamp == self._stamp, stamp
             if rests and stamp != self._stamp_read:
-                self._sentences, self._stamp_read = read(self._options.file), stamp
+                self._sentences, self._stamp_read = list(sentences_of(self._options.file)), stamp
             elif at_once:
-                self._sentences = read(self._options.file)
-        except (OSError, UnicodeDecodeError) as error:
-            self._tell_once(f"{self._options.file}: {getattr(error, 'strerror', None) or error}")
+                self._sentences = list(sentences_of(self._options.file))
+        except OSError as error:
+            self._tell_once(f"{self._options.file}: {error.strerror}")
+        except Unreadable as error:
+            self._tell_once(str(error))
 
     def _apply_if_wanted(self) -> None:
         try:
