@@ -241,3 +241,27 @@ def test_a_confirmation_in_time_counts_although_it_had_to_wait(proxy: Proxy, tmp
             assert trial.wait(20) == 0
         time.sleep(0.3)
         assert proxy.said("show checkport").lines == ["checkport 1234"]
+
+
+def test_a_port_is_closed_although_a_recycled_worker_says_goodbye_meanwhile(tmp_path: Path) -> None:
+    """An old worker, held up so far, tells that it accepts nothing more just while the queues of a removed virtual
+    server rest before they are emptied. Those who sit in the slots now have to empty and close them all the same.
+    """
+    port = free_port()
+    with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state online"]) as proxy:
+        old = proxy.workers()[0]
+        os.kill(old, signal.SIGSTOP)
+        proxy.said("workers recycle")
+        removing = threading.Thread(target=proxy.said, args=("vserv del v",))
+        removing.start()
+        time.sleep(0.12)
+        os.kill(old, signal.SIGCONT)
+        removing.join()
+        wait_until(lambda: old not in proxy.workers(), "the old worker is gone")
+        assert not _is_listening(port)
+
+
+def _is_listening(port: int) -> bool:
+    """Whether any process still has a listening socket there, be it a deaf one (proc_net_tcp(5): state 0A)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return any(line[1].endswith(f":{port:04X}") and line[3] == "0A" for line in lines)
