@@ -62,6 +62,12 @@ FINISHED = Message(0x020C, "INF", "finished", "The master is gone after this lin
 LIMIT_LOW = Message(
     0x020D, "ADM", "limit_low", "The limit of open files does not reach for maxsession sessions in one worker."
 )
+CODE_UNREADABLE = Message(
+    0x0211,
+    "ADM",
+    "code_unreadable",
+    "`--user` may not read Python's own files: whatever is loaded later (modules, certificates) will fail.",
+)
 RING_OPENED = Message(0x0240, "INF", "ring_opened", "ringd opened listening sockets; `sockets` so many of the address.")
 RING_LENT = Message(0x0241, "INF", "ring_lent", "ringd gave a program the sockets of an address.")
 RING_RESTORED = Message(0x0242, "INF", "ring_restored", "ringd was restarted; a program gave it the sockets back.")
@@ -123,6 +129,7 @@ SUPERVISOR_MESSAGES = (
     SESSION_BUG,
     FINISHED,
     LIMIT_LOW,
+    CODE_UNREADABLE,
     RINGD_LOST,
     RINGD_BACK,
     SYSTEMD_UNCLAIMED,

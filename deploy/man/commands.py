@@ -22,7 +22,7 @@ def pcontrol_page() -> list[Section]:
         )
         + "\n"
         + terms((f"pcontrol {word}", help) for word, help in client.SUBCOMMANDS.items())
-        + "\n"
+        + "\n.PP\n"
         + text(
             "Lines that go are printed with -, lines that come with +, in colours on a terminal unless NO_COLOR is "
             "set. An error names FILE:LINE:COLUMN, and then nothing has changed. A file that is watched and refused is "

@@ -18,7 +18,7 @@ from popular.tls.directory import DEFAULT, Digests, LookAt, Material, ReadAll, d
 from supervisor.config import Config
 from supervisor.control.facts import Unfit
 from supervisor.control.language import Refused, Sentence
-from supervisor.control.outcome import Arguments, Change, Desk, Entry, Outcome, Reply, lines_of
+from supervisor.control.outcome import Arguments, Change, Desk, Entry, Outcome, Reply, lines_of, noted
 from supervisor.control.things import count_of
 from supervisor.control.variables import BESIDE
 from supervisor.program import Routine
@@ -57,7 +57,7 @@ def complete(desk: Desk, change: Change) -> Change:
         try:
             after = renewed(before, desk.facts.find(ReadAll(config.variables["tlsdir"])), needed)
         except Unfit as unfit:
-            raise Refused(f"TLS needs a certificate, tlsdir: {unfit}") from None
+            raise Refused(f"TLS needs a certificate, and tlsdir cannot be read: {unfit}") from None
         config = _with_material(config, after)
         change = replace(change, text=_with_notes(change.text, after), entries=[*change.entries, *_news(before, after)])
     _check_users(config)
@@ -86,7 +86,7 @@ def _check_users(config: Config) -> None:
 def _with_notes(text: str, material: Material, others: Sequence[str] = ()) -> str:
     faults = [*others, *(f"{name}.pem: {reason}" for name, reason in material.faults.items())]
     more = [f"{len(faults) - _MOST_NOTES} more (tls list)"] if len(faults) > _MOST_NOTES else []
-    return "; note: ".join([text, *faults[:_MOST_NOTES], *more])
+    return noted(text, *faults[:_MOST_NOTES], *more)
 
 
 def _news(before: Material | None, after: Material) -> Iterator[Entry]:
@@ -174,7 +174,8 @@ def _check(desk: Desk, arguments: Arguments) -> Outcome:
 def _list(desk: Desk, _arguments: Arguments) -> Outcome:
     material = material_of(desk.config)
     if material is None:
-        return Reply("nothing was read of tlsdir: no virtual server uses TLS; `tls reload` reads it", data=[])
+        text = "nothing was read of tlsdir: no virtual server uses TLS; `tls reload` reads it"
+        return Reply(text, data=[], lines=[text])
     known = [_row(desk.config, material, one) for one in material.certificates.values()]
     faulty = [
         {"name": name, "file": _file(material, name), "trouble": reason}
@@ -182,7 +183,7 @@ def _list(desk: Desk, _arguments: Arguments) -> Outcome:
         if name not in material.certificates
     ]
     rows = [*known, *faulty]
-    lines = lines_of([{**row, "names": " ".join(row.get("names", ()))} for row in rows])
+    lines = lines_of([{**row, **{key: " ".join(row.get(key, ())) for key in ("names", "vservs")}} for row in rows])
     return Reply(count_of(len(known), "certificate"), data=rows, lines=lines)
 
 

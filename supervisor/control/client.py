@@ -35,7 +35,8 @@ from supervisor.control.connection import (
 )
 from supervisor.control.facts import Facts, Unfit
 from supervisor.control.framing import LONGEST_REQUEST
-from supervisor.control.kinds import Time
+from supervisor.control.kinds import Time, nearest
+from supervisor.control.outcome import NOTE
 
 SUBCOMMANDS = {
     "check": "tries the configuration in FILE in full, shows what would change, and changes nothing",
@@ -79,13 +80,20 @@ class Speaker:
         for line in answer.lines:
             print(line)
         sys.stdout.flush()
-        if not answer.ok or (self._verbose and answer.text):
-            self._print(f"{place}{answer.text}")
+        # That it was done the exit code tells; a note must be seen all the same.
+        text = answer.text if self._verbose or not answer.ok else _notes(answer.text)
+        if text:
+            self._print(f"{place}{text}")
         return answer.ok
 
     def _print(self, message: str) -> None:
         if not self._quiet:
             print(message, file=sys.stderr, flush=True)
+
+
+def _notes(text: str) -> str:
+    _done, mark, notes = text.partition(NOTE)
+    return f"note: {notes}" if mark else ""
 
 
 def run(speaker: Speaker, sentences: Iterable[Said], ignore_errors: bool) -> int:
@@ -257,8 +265,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _complain(error: Exception, quiet: bool, stream: TextIO) -> None:
+    text = str(error)
+    if isinstance(error, OSError) and error.filename:
+        near = nearest(error.filename, SUBCOMMANDS) if isinstance(error, FileNotFoundError) else ""
+        text = f"{error.filename}: {error.strerror}{near}"
     if not quiet:
-        print(f"pcontrol: {error}", file=stream)
+        print(f"pcontrol: {text}", file=stream)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from metrics import pstatus
+from metrics import picture
+from metrics.picture import Choice, Picture
 from popular import demo
 from tests.system.site import free_port, need
 
@@ -89,8 +90,8 @@ class Demo:
         self.reader.join(5)
         return code
 
-    def status(self, program: str) -> pstatus.Snapshot:
-        return pstatus.take(pstatus.candidates(None, program, str(self.directory / "run")))
+    def status(self, program: str) -> Picture:
+        return picture.take(picture.candidates(None, program, str(self.directory / "run")), Choice())
 
 
 @pytest.fixture
