@@ -100,7 +100,7 @@ class Clerk:
         self._perform = perform
         self._count = count
         self._way_back = WayBack(loop, self._go_back)
-        self._time_up = _Speaker(os.getuid(), own=True)
+        self._time_up = _Speaker(os.getuid(), own=True, quiet=True)
         self._starting = True
         self._ending = False
         self._changing = False
@@ -267,12 +267,14 @@ class Clerk:
 
     def _go_back(self) -> None:
         """Nobody has confirmed in time."""
-        self._log(messages.NOT_CONFIRMED, generation=self._changes.running.generation)
+        if not self._way_back.trouble:
+            self._log(messages.NOT_CONFIRMED, generation=self._changes.running.generation)
 
         def answered(done: bool, text: str, _lines: Sequence[str]) -> None:
             if not done and self._way_back.awaited:
-                self._log(messages.CANNOT_GO_BACK, reason=text)
-                self._way_back.later()
+                if text != self._way_back.trouble:
+                    self._log(messages.CANNOT_GO_BACK, reason=text)
+                self._way_back.later(text)
 
         self._hear(self._time_up, ROLLBACK, answered)
 

@@ -335,6 +335,8 @@ def test_a_way_back_that_is_blocked(site: Site) -> None:
     assert "broken just now" in site.proxy.log("cannot_go_back")[0].fields["reason"]
     assert site.greeting() == b"+OK new"
     assert "awaits `confirm`" in site.proxy.control("set grace 1s").text
+    time.sleep(4.5)  # two more attempts
+    assert len(site.proxy.log("cannot_go_back")) == len(site.proxy.log("not_confirmed")) == 1, "each is told once"
     (site.modules / "broken").rmdir()
     wait_until(lambda: site.greeting() == b"+OK old", "it is back")
     assert site.proxy.said("pdm list").lines == ["m"]
