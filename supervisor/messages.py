@@ -49,7 +49,7 @@ NOT_CONFIRMED = Message(
     0x0260, "ADM", "not_confirmed", "Nobody has confirmed `draft apply` in time; the configuration before comes back."
 )
 CANNOT_GO_BACK = Message(
-    0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` cannot come back; it is tried again and again."
+    0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` cannot come back yet; it is tried again."
 )
 ACCEPT_FAILED = Message(
     0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
