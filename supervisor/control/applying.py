@@ -145,7 +145,8 @@ class Watch:
     """Applies a file at the start, whenever its content changes, and whenever the program is another one.
 
     A file is read when it has looked the same twice, so that one which is being written is left alone. A file that is
-    refused changes nothing, and is tried again after a while. Ends with SystemExit(0) on SIGTERM or SIGINT.
+    refused changes nothing, and is tried again after a while. One without a sentence, which would switch everything off,
+    is taken for an accident and left alone. Ends with SystemExit(0) on SIGTERM or SIGINT.
     """
 
     def __init__(self, connect: Connect, options: Namespace) -> None:
@@ -176,19 +177,25 @@ class Watch:
             stamp = _Stamp(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
             rests, self._stamp = stamp == self._stamp, stamp
             if rests and stamp != self._stamp_read:
-                self._sentences, self._stamp_read = list(sentences_of(self._options.file)), stamp
+                self._read()
+                self._stamp_read = stamp
             elif at_once:
-                self._sentences = list(sentences_of(self._options.file))
+                self._read()
         except OSError as error:
             self._tell_once(f"{self._options.file}: {error.strerror}")
         except Unreadable as error:
             self._tell_once(str(error))
 
+    def _read(self) -> None:
+        self._sentences = list(sentences_of(self._options.file))
+        if not self._sentences:
+            self._tell_once(f"{self._options.file}: it holds no sentence; nothing is changed")
+
     def _apply_if_wanted(self) -> None:
         try:
             if self._connection is None or not self._connection.lives():
                 self._reconnect()
-            if self._sentences is not None and (self._sentences != self._done or self._is_time_again()):
+            if self._sentences and (self._sentences != self._done or self._is_time_again()):
                 self._apply(self._sentences)
         except (NoConnection, TimedOut) as error:
             self._let_go()
