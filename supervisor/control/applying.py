@@ -145,8 +145,8 @@ class Watch:
     """Applies a file at the start, whenever its content changes, and whenever the program is another one.
 
     A file is read when it has looked the same twice, so that one which is being written is left alone. A file that is
-    refused changes nothing, and is tried again after a while. One without a sentence, which would switch everything off,
-    is taken for an accident and left alone. Ends with SystemExit(0) on SIGTERM or SIGINT.
+    refused changes nothing, and is tried again after a while. One without a sentence, which would switch everything
+    off, is taken for an accident and left alone. Ends with SystemExit(0) on SIGTERM or SIGINT.
     """
 
     def __init__(self, connect: Connect, options: Namespace) -> None:
