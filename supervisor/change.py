@@ -90,9 +90,7 @@ class Changes:
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
         change.joining = [place for place in missing if place[0].address[1] in ports]
-        change.opened = [place for place in missing if place[0].address[1] not in ports]
-        places, change.opened = change.opened, []
-        self._open(change, places)
+        self._open(change, [place for place in missing if place[0].address[1] not in ports])
 
     def _open(self, change: _Change, places: list[Place]) -> None:
         """Gets listening sockets, and goes on, or takes the change back. One that was abandoned gives them back."""
