@@ -26,6 +26,7 @@ from supervisor.table.segment import View
 
 AGAIN_SECONDS = 1.0
 """How long to wait for an address that somebody else has."""
+_OPEN_METRICS = "application/openmetrics-text"
 
 
 def metrics(known: Known, request: Request) -> Response:
@@ -34,7 +35,9 @@ def metrics(known: Known, request: Request) -> Response:
 
     from metrics.collector import Collector
 
-    encode, content_type = choose_encoder(request.fields.get("accept", ""))
+    # What else stands in the field is a client's, and the library takes it at its word.
+    open_metrics = _OPEN_METRICS in request.fields.get("accept", "")
+    encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else "")
     return Response(HTTPStatus.OK, content_type, encode(Collector(known)))
 
 

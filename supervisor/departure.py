@@ -69,6 +69,11 @@ class Departure:
         """Whether a load balancer should send clients elsewhere."""
         return self.stage is not Stage.STAYING
 
+    @property
+    def final(self) -> bool:
+        """Whether listening sockets go: from here on no configuration can come into force."""
+        return self.stage not in (Stage.STAYING, Stage.GRACE)
+
     def begin(self, order: Shutdown, answer: Answer) -> None:
         """Carries out one of the four sentences; answers when its first half is done."""
         self._means.log(messages.SHUTDOWN_SERVER, how=order.how)

@@ -28,9 +28,10 @@ from supervisor.control.connection import (
     NoConnection,
     Said,
     TimedOut,
+    Unreadable,
     connect,
     fits,
-    sentences_in,
+    sentences_of,
 )
 from supervisor.control.facts import Facts, Unfit
 from supervisor.control.framing import LONGEST_REQUEST
@@ -55,11 +56,7 @@ _LOOK_SECONDS = 0.25
 def _all_sentences(options: argparse.Namespace) -> Iterator[Said]:
     yield from (Said("", command) for command in options.command)
     for name in options.files:
-        if name == "-":
-            yield from sentences_in(sys.stdin, "standard input")
-        else:
-            with open(name, encoding="utf-8") as file:
-                yield from sentences_in(file, name)
+        yield from sentences_of(name)
 
 
 class Speaker:
@@ -203,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our data has enough; the interpreter must not find that out again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, Unreadable) as error:
         _complain(error, options.quiet, sys.stderr)
         return EXIT_USAGE
 

@@ -223,3 +223,27 @@ def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
         assert time.monotonic() - began < 8, "long before any other time is up"
         assert sum(greeting.startswith(b"+OK") for greeting in heard) == 1, "there was room for one"
         assert proxy.process.wait(5) == 0
+
+
+def test_nothing_is_changed_at_the_end(tmp_path: Path) -> None:
+    """While the last session is waited for, changes and trials are refused, by sentence and by file, and nobody listens
+    anew: another program may have the port by then. What only tells something is answered.
+    """
+    port = free_port()
+    file = tmp_path / "site.rc"
+    file.write_text(f"vserv conf v iface {LOOPBACK} port {port} bannererr other state online\n")
+    with ScriptedBackend(pop3_server([])) as backend, Proxy(tmp_path, _site(port, backend.port)) as proxy:
+        with PopClient(port) as client:
+            client.log_in()
+            proxy.said("shutdown delayed")
+            for command in (["-c", "vserv conf v bannererr other"], ["apply", str(file)], ["check", str(file)]):
+                told = subprocess.run(
+                    [program("pcontrol"), "-r", str(proxy.rundir), *command], capture_output=True, text=True, timeout=20
+                )
+                assert told.returncode == 1
+                assert "the program is ending" in told.stderr
+                assert "nothing was changed" in told.stderr
+                assert _is_refused(port)
+            assert len(proxy.sessions()) == 1
+            assert client.ask("QUIT") == b"+OK bye"
+        assert proxy.process.wait(5) == 0
