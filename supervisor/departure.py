@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from supervisor import messages
 from supervisor.clerk import Answer
 from supervisor.control.outcome import Shutdown
-from supervisor.lifeline import EndSessions
+from supervisor.lifeline import CloseQueues, EndSessions
 from supervisor.listeners import Listeners
 from supervisor.log import Log
 from supervisor.loop import Loop, Timer
@@ -142,6 +142,8 @@ class Departure:
             if self.stage is Stage.GRACE:
                 self._close()
             return
+        # All have the first order before any can obey the second: what one ends makes no room for who waits at another.
+        self._means.pool.tell_all(CloseQueues())
         self._means.pool.tell_all(EndSessions())
 
     def _close(self) -> None:

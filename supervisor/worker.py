@@ -14,7 +14,6 @@ import signal
 import socket
 import ssl
 import time
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from supervisor import lifeline, messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Refused
 from supervisor.eventloop import READ, EventLoop
+from supervisor.fault import place_of
 from supervisor.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
@@ -131,9 +131,8 @@ class Worker:
 
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
         text = str(error) if isinstance(error, Refused) else type(error).__name__
-        self._tell(lifeline.LastWords(f"{text} at {place.filename.rpartition('/')[2]}:{place.lineno}"))
+        self._tell(lifeline.LastWords(f"{text} at {place_of(error)}"))
 
     # Accepting
 
@@ -192,6 +191,8 @@ class Worker:
     def _feed(self, _events: int) -> None:
         self._loop.unwatch(self._token_pipe.read_end)
         self._starved = False
+        if self._leaving and self._lifeline is not None:
+            self._hear()  # the token may be of a session that another worker has ended because the time is up
         self._resume()
 
     def _pause(self, error: OSError) -> None:
@@ -302,6 +303,8 @@ class Worker:
                 self._close(generation, listeners)
             case lifeline.Leave(empty):
                 self._leave(empty)
+            case lifeline.CloseQueues():
+                self._close_queues()
             case lifeline.EndSessions():
                 self._end_sessions()
 
@@ -382,13 +385,16 @@ class Worker:
         self._shop.on_release = self._go_if_done
         self._go_if_done()
 
+    def _close_queues(self) -> None:
+        """Who waits is cut off."""
+        for _listener, listening in self._emptying:
+            self._shut(listening)
+        self._emptying = []
+
     def _end_sessions(self) -> None:
         """Ends who loses least at once, leaves transfers a little time, and lets a QUIT have its reply."""
         waited = time.monotonic() - self._ending_since if self._ending_since else 0.0
         self._ending_since = self._ending_since or time.monotonic()
-        for _listener, listening in self._emptying:
-            self._shut(listening)
-        self._emptying = []
         for session in sorted(self._shop.sessions.values(), key=lambda session: session.standing()):
             if waited >= PATIENCE_SECONDS[session.standing()]:
                 session.end("shutdown")

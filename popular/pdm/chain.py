@@ -131,7 +131,7 @@ def _second_round(
 
 
 def _route_of(answer: Authenticated | Refused) -> Route:
-    if isinstance(answer, Authenticated | Refused) and isinstance(answer.route, Route):
+    if isinstance(answer, (Authenticated, Refused)) and isinstance(answer.route, Route):
         return answer.route
     raise _NoAnswer(answer)
 

@@ -27,7 +27,8 @@ from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.phases import AWAITING_HEADER, ENDED, GREETED, RELAYING, STARTING_TLS, Phase
 from popular.proxy.relay import LINGER_SECONDS, Relay
 from popular.proxy.rules import Rules
-from popular.proxy.story import NOTHING_MOVED, count_moved, place_of, tell, tell_handshake, tell_tls_failure
+from popular.proxy.story import NOTHING_MOVED, count_moved, tell, tell_handshake, tell_tls_failure
+from supervisor.fault import kind_and_place_of
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
 
@@ -143,7 +144,7 @@ class Session(Deadlines):
 
     def fault(self, error: Exception) -> None:
         """An error of ours, in the session or in one of its connections. See client_leg.Owner, backend_leg.Owner."""
-        self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
+        self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
         self.end("internal_error")
 
     def _send(self, action: actions.Send) -> None:
