@@ -143,7 +143,7 @@ def sentences_in(lines: Iterable[str], name: str) -> Iterator[Said]:
 
 
 def sentences_of(name: str) -> Iterator[Said]:
-    """The sentences of an rc file by its name, `-` for standard input, one by one as they come. Raises OSError, Unreadable."""
+    """The sentences of an rc file by its name, `-` for standard input, one by one. Raises OSError, Unreadable."""
     try:
         if name == "-":
             yield from sentences_in(sys.stdin, "standard input")
