@@ -2,6 +2,7 @@
 life.
 """
 
+import contextlib
 import os
 import random
 import signal
