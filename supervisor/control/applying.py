@@ -96,7 +96,7 @@ def bring(connection: Connection, sentences: list[Said], options: Namespace) -> 
 
 
 def run(connect: Connect, options: Namespace) -> int:
-    """A subcommand; returns the exit code. Raises Unreadable, NoConnection, TimedOut."""
+    """A subcommand; returns the exit code. Raises OSError, Unreadable, NoConnection, TimedOut."""
     if options.watch is not None:
         return Watch(connect, options).run()
     sentences = list(sentences_of(options.file)) if options.file is not None else []

@@ -35,7 +35,7 @@ class NoConnection(Exception):
 
 
 class Unreadable(Exception):
-    """A file of sentences that cannot be read; the text names it."""
+    """A file of sentences that is no text; its name stands in ours."""
 
 
 class TimedOut(Exception):
@@ -143,15 +143,13 @@ def sentences_in(lines: Iterable[str], name: str) -> Iterator[Said]:
 
 
 def sentences_of(name: str) -> Iterator[Said]:
-    """The sentences of an rc file by its name, `-` for standard input, one by one as they come. Raises Unreadable."""
+    """The sentences of an rc file by its name, `-` for standard input, one by one. Raises OSError, Unreadable."""
     try:
         if name == "-":
             yield from sentences_in(sys.stdin, "standard input")
         else:
             with open(name, encoding="utf-8") as file:
                 yield from sentences_in(file, name)
-    except OSError as error:
-        raise Unreadable(f"{name}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise Unreadable(f"{name}: it is not UTF-8 text") from None
 
