@@ -150,6 +150,10 @@ class Master:
         self._exporter.pulse(self._pulse())
         if not self._departure.final:
             self._routines.look(self._changes.running)
+        elif self._exporter.address is not None and self._rundir.has_successor():
+            # Who asks there wants to know of the one that serves: its /readyz decides where clients are sent.
+            self._exporter.stop()
+            self._log(messages.EXPORTER_YIELDED)
         self._tell_manager()
 
     def _tell_manager(self) -> None:

@@ -96,6 +96,12 @@ EXPORTER_WAITS = Message(
     0x0271, "ADM", "exporter_waits", "The exporter cannot have its address yet; it tries again every second."
 )
 EXPORTER_DIED = Message(0x0272, "ADM", "exporter_died", "The exporter ended; the next one waits `pause` seconds.")
+EXPORTER_YIELDED = Message(
+    0x0274,
+    "INF",
+    "exporter_yielded",
+    "A newer instance serves, this one only drains: it leaves the exporter's address.",
+)
 EXPORTER_BUG = Message(0x0273, "BUG", "exporter_bug", "The exporter met an error of ours; it goes on.")
 ROUTINE_FAILED = Message(
     0x0210, "ADM", "routine_failed", "What the master does by itself from time to time failed; logged once a reason."
@@ -136,6 +142,7 @@ SUPERVISOR_MESSAGES = (
     EXPORTER_LISTENS,
     EXPORTER_WAITS,
     EXPORTER_DIED,
+    EXPORTER_YIELDED,
     EXPORTER_BUG,
     ROUTINE_FAILED,
 )

@@ -146,6 +146,13 @@ class RunDirectory:
         self._publish(f"{self.name}.state", str(segment.path_of(self.segment_name)))
         self._publish(f"{self.name}.pid", self._lock_path(self.instance).name)
 
+    def has_successor(self) -> bool:
+        """Whether the links lead to a newer instance."""
+        try:
+            return os.readlink(self.path / f"{self.name}.pid") != self._lock_path(self.instance).name
+        except OSError:
+            return False
+
     def _publish(self, name: str, target: str) -> None:
         """Points a link somewhere else, at one stroke."""
         fresh = self.path / f".{name}.{os.getpid()}.{self.instance}"

@@ -308,6 +308,31 @@ def test_an_address_in_use_is_taken_when_it_is_free(tmp_path: Path) -> None:
         assert scrape(proxy).value("popular_draining") == 0
 
 
+def test_who_drains_leaves_the_address_to_its_successor(tmp_path: Path) -> None:
+    """In a rolling upgrade on one host the new one's probes and metrics are seen as soon as it alone serves, however
+    long the old one waits for its last session; and it goes on waiting.
+    """
+    port, doors = free_port(), free_port()
+    lines = [f"vserv conf v iface {LOOPBACK} port {doors} state fake"]
+    there = (LOOPBACK, port)
+
+    def told(by: Proxy, name: str) -> bool:
+        return any(entry.pid == by.pid for entry in by.log(name))
+
+    with Proxy(tmp_path, lines, metrics=f"{LOOPBACK}:{port}") as old, PopClient(doors) as client:
+        client.log_in()
+        wait_until(lambda: get(there, "/readyz").status == 200, "the old one is ready")
+        with Proxy(tmp_path, lines, metrics=f"{LOOPBACK}:{port}") as new:
+            wait_until(lambda: told(new, "exporter_waits"), "the new one waits")
+            os.kill(old.pid, signal.SIGPWR)  # the control socket leads to the new one
+            wait_until(lambda: told(new, "exporter_listens"), "the new one has the address", 10)
+            assert get(there, "/readyz").status == 200
+            assert told(old, "exporter_yielded")
+            assert client.ask("NOOP").startswith(b"+OK")
+            assert client.ask("QUIT").startswith(b"+OK")
+            assert old.process.wait(10) == 0
+
+
 def test_the_exporter_goes_with_its_master(tmp_path: Path) -> None:
     """Even if the master is killed: the end of the lifeline is its end."""
     with Proxy(tmp_path, metrics=ANY_PORT) as proxy:
