@@ -105,7 +105,7 @@ class Pop3Login:
         """`stls`: say STLS first; `xclient`: then this line. Raises ValueError if a name or password holds CR, LF or
         NUL.
         """
-        if _LINE_ENDS.search(user) or _LINE_ENDS.search(password):
+        if _LINE_ENDS.search(user + password):
             raise ValueError("a name or password with a line end in it")
         self._say: tuple[SendBackend, ...] = (
             SendBackend(b"USER " + user + b"\r\n"),
