@@ -64,13 +64,14 @@ class BackendLeg:
         """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
         `introduction`: what to send first of all, in clear (a PROXY header). Raises OSError if that fails at once.
         """
-        family = socket.AF_INET6 if ":" in backend.address else socket.AF_INET
+        address = backend.address
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         # The plain type below socket.socket, without makefile and enums, saves 0.4 µs; to get the number of the error
         # that always comes (in progress) without its exception, as much again.
         connection = socket.SocketType(family, _KIND)
         try:
             keep_alive(connection)
-            number = connection.connect_ex((backend.address, backend.port))
+            number = connection.connect_ex((address, backend.port))
             if number not in (0, errno.EINPROGRESS):
                 raise OSError(number, os.strerror(number))
         except OSError:

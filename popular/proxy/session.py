@@ -259,9 +259,13 @@ class Session(LoginDriver):
     def _count_moved(self, moved: Moved) -> None:
         """Counts what was moved since it was counted last, so that a long session is seen before it is over."""
         numbers = self._shop.counters
-        for cell, after, before in zip(self._service.moved, moved, self._counted, strict=True):
-            numbers[cell] += after - before
-        self._counted = moved
+        from_client, to_client, from_backend, to_backend = self._service.moved
+        before, self._counted = self._counted, moved
+        numbers[from_client] += moved[0] - before[0]
+        numbers[to_client] += moved[1] - before[1]
+        if self._relay is not None:
+            numbers[from_backend] += moved[2] - before[2]
+            numbers[to_backend] += moved[3] - before[3]
 
     def _show(self, since: float) -> None:
         machine, relay, shop = self.machine, self._relay, self._shop

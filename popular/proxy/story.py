@@ -10,9 +10,6 @@ from supervisor.workshop import Workshop
 if TYPE_CHECKING:
     from popular.proxy.session import Session
 
-_NOTHING: dict[str, str] = {}
-
-
 Moved: TypeAlias = tuple[int, int, int, int]
 """Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those
 that were passed on. A plain tuple, because one with names takes ten times as long to make.
@@ -39,7 +36,7 @@ def tell(shop: Workshop, session: "Session", ending: str, seconds: float, moved:
         sent=moved[1],
         tls=tls.version if tls is not None else "",
         cipher=tls.cipher if tls is not None else "",
-        **({"via": session.via} if session.via else _NOTHING),
+        via=session.via,
     )
 
 
