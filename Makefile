@@ -10,7 +10,8 @@ run: $(VENV)/.ready
 	@$(BIN)/popular-demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m 'not alone' --durations 10
+	$(BIN)/python -m pytest -m alone --durations 10
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -12,7 +12,6 @@ What may only happen in this process, because it starts threads or is heavy, is 
 
 import asyncio
 import gc
-import traceback
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -21,11 +20,13 @@ from metrics.http import Request, Response, Server, text
 from metrics.known import Known
 from metrics.watch import Moment
 from supervisor.exporter import Address, ExporterInheritance, Facts, Fault, Listening, Pulse, Waiting
+from supervisor.fault import kind_and_place_of
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.table.segment import View
 
 AGAIN_SECONDS = 1.0
 """How long to wait for an address that somebody else has."""
+_OPEN_METRICS = "application/openmetrics-text"
 
 
 def metrics(known: Known, request: Request) -> Response:
@@ -34,7 +35,9 @@ def metrics(known: Known, request: Request) -> Response:
 
     from metrics.collector import Collector
 
-    encode, content_type = choose_encoder(request.fields.get("accept", ""))
+    # What else stands in the field is a client's, and the library takes it at its word.
+    open_metrics = _OPEN_METRICS in request.fields.get("accept", "")
+    encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else "")
     return Response(HTTPStatus.OK, content_type, encode(Collector(known)))
 
 
@@ -144,8 +147,7 @@ class _Process:
 
     def _tell_fault(self, error: Exception) -> None:
         """Each fault once: the kind of error and its place, no values."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        fault = f"{type(error).__name__} at {place.filename.rpartition('/')[2]}:{place.lineno}"
+        fault = kind_and_place_of(error)
         if fault not in self._faults:
             self._faults.add(fault)
             self._tell(Fault(fault))

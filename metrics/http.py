@@ -1,11 +1,13 @@
 """A small HTTP server: GET and HEAD of a few paths, each answered by a function. No files, so no way out of them.
 
 One request for each connection, and everything is bounded: connections, the length of a request, the time for it and
-for its answer. Who is slow or says nonsense loses his own connection. It runs on asyncio, in one thread: an answer is
-made in one go.
+for its answer. Who is slow or says nonsense loses his own connection, and when there are as many as may be, the one
+that has been there longest makes room: nobody can keep a probe out by saying nothing. It runs on asyncio, in one
+thread: an answer is made in one go.
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -20,6 +22,7 @@ ANSWER_SECONDS = 10.0
 
 EVERY_ADDRESS = "::"
 _MAPPED_IPV4 = "::ffff:"
+_CONTROLS = re.compile(r"[\0\r\n]")
 
 TEXT = "text/plain; charset=utf-8"
 
@@ -59,6 +62,8 @@ def text(status: HTTPStatus, words: str = "") -> Response:
 def parse(head: bytes, peer: str) -> Request:
     """The request line and the header fields, with the empty line at the end. Raises BadRequest."""
     lines = head.decode("latin-1").split("\r\n")
+    if any(map(_CONTROLS.search, lines)):
+        raise BadRequest("a line holds a control character")
     words = lines[0].split(" ")
     if len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
         raise BadRequest("the first line is no HTTP/1 request")
@@ -99,7 +104,8 @@ class Server:
         """`on_fault` is told of an error of ours; the client learns only that there was one."""
         self._routes = routes
         self._on_fault = on_fault
-        self._connections = 0
+        self._connections: dict[asyncio.StreamWriter, None] = {}
+        """The one that has been there longest in front."""
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Begins to answer; gives address and port. `::` is every address, of IPv4 too. Raises OSError."""
@@ -127,9 +133,13 @@ class Server:
             return text(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._connections += 1
+        if len(self._connections) >= MOST_CONNECTIONS:
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.transport.abort()
+        self._connections[writer] = None
         try:
-            said = await self._hear(reader, writer) if self._connections <= MOST_CONNECTIONS else _TOO_MANY
+            said = await self._hear(reader, writer)
             if said:
                 writer.write(said)
                 async with asyncio.timeout(ANSWER_SECONDS):
@@ -139,7 +149,7 @@ class Server:
         except (OSError, TimeoutError):
             pass
         finally:
-            self._connections -= 1
+            self._connections.pop(writer, None)
             writer.transport.abort()
 
     async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
@@ -147,8 +157,8 @@ class Server:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
-            peer = writer.get_extra_info("peername")[0].removeprefix(_MAPPED_IPV4)
-            request = parse(head, peer)
+            peer = writer.get_extra_info("peername") or [""]  # of one that is gone already nothing is known
+            request = parse(head, peer[0].removeprefix(_MAPPED_IPV4))
         except TimeoutError:
             return encode(text(HTTPStatus.REQUEST_TIMEOUT), with_body=True)
         except asyncio.LimitOverrunError:
@@ -158,6 +168,3 @@ class Server:
         except BadRequest as error:
             return encode(text(HTTPStatus.BAD_REQUEST, str(error)), with_body=True)
         return encode(self.answer(request), with_body=request.method != "HEAD")
-
-
-_TOO_MANY = encode(text(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections."), with_body=True)

@@ -28,7 +28,10 @@ POOL_FULL = Message(0x0308, "ADM", "pool_full", "More logins are waiting for mod
 CERTIFICATE_TAKEN = Message(0x0320, "INF", "certificate_taken", "A certificate is in use from now on.")
 CERTIFICATE_GONE = Message(0x0321, "INF", "certificate_gone", "The file of a certificate is gone, and so is it.")
 CERTIFICATE_FAULT = Message(
-    0x0322, "ADM", "certificate_fault", "A file in tlsdir is not usable; what was read of it before stays in use."
+    0x0322, "ADM", "certificate_fault", "A file of certificates is not usable; what was read of it before stays in use."
+)
+AUTHORITIES_TAKEN = Message(
+    0x0323, "INF", "authorities_taken", "CA certificates of clientca or tlsca count from now on as the file has them."
 )
 BAD_HEADER = Message(
     0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
@@ -49,5 +52,6 @@ POPULAR_MESSAGES = (
     CERTIFICATE_TAKEN,
     CERTIFICATE_GONE,
     CERTIFICATE_FAULT,
+    AUTHORITIES_TAKEN,
     BAD_HEADER,
 )

@@ -32,11 +32,13 @@ class Acceptor:
         hand: memoryview,
         listeners: Mapping[Listener, socket.socket],
         allowed: bool,
+        fed: Callable[[], None],
         emptied: Callable[[], None],
     ) -> None:
         """`tokens`: the descriptor they are read from; `hand`: the four octets of our block into which they are read.
 
-        `emptied` is called whenever no queue is left to be emptied.
+        `fed` is called when there are tokens again, before one is taken; `emptied` whenever no queue is left to be
+        emptied.
         """
         self._shop = shop
         self._loop = shop.loop
@@ -48,6 +50,7 @@ class Acceptor:
         """Sockets that the config wants no more, with the service for those who still wait in their queues."""
         self._emptying: list[tuple[Listener, socket.socket]] = []
         """Sockets that are given back, and closed when nobody waits in their queues."""
+        self._fed = fed
         self._emptied = emptied
         self._service: Service
         self._allowed = allowed
@@ -172,6 +175,7 @@ class Acceptor:
     def _feed(self, _events: int) -> None:
         self._loop.unwatch(self._tokens)
         self._starved = False
+        self._fed()
         self._resume()
 
     def _pause(self, error: OSError) -> None:

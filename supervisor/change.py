@@ -74,7 +74,8 @@ class Changes:
         self._change: _Change | None = None
         self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
         self.settle: Callable[[Config], Config] = lambda config: config
-        """Gives the things of a config their places in the table: before it is tried, and again when it was taken back.
+        """Gives the things of a config their places in the table, beside those of the running one; and, of the running
+        one, takes away all others.
         """
         self.on_taken_back: Callable[[], None] = lambda: None
 
@@ -84,23 +85,34 @@ class Changes:
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
         numbered = replace(config, generation=self._last_tried)
-        change = self._change = _Change(self.settle(numbered), seed, done, trial)
+        change = self._change = _Change(numbered if trial else self.settle(numbered), seed, done, trial)
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
         change.joining = [place for place in missing if place[0].address[1] in ports]
-        change.opened = [place for place in missing if place[0].address[1] not in ports]
-        self._listeners.open(change.opened, change.config.variables["backlog"], self._opened)
+        self._open(change, [place for place in missing if place[0].address[1] not in ports])
 
-    def _opened(self, reason: str | None) -> None:
-        change = self._change
-        assert change is not None
-        if reason is not None:
-            self._finish(reason)
-            return
-        if change.trial:
-            self._listeners.silence(change.opened)
-        self._prepare_all(change)
+    def _open(self, change: _Change, places: list[Place]) -> None:
+        """Gets listening sockets, and goes on, or takes the change back. One that was abandoned gives them back."""
+
+        def opened(reason: str | None) -> None:
+            if change is not self._change:
+                self._listeners.close(places if reason is None else [])
+                return
+            if reason is not None:
+                self._take_back(reason)
+                return
+            change.opened += places
+            if change.trial:
+                self._listeners.silence(places)
+            self._prepare_all(change)
+
+        self._listeners.open(places, change.config.variables["backlog"], opened)
+
+    def abandon(self, reason: str) -> None:
+        """The program ends: what is not in force yet will not be."""
+        if self._change is not None and self._change.phase in (_Phase.OPENING, _Phase.PREPARING, _Phase.JOINING):
+            self._take_back(reason)
 
     def _prepare_all(self, change: _Change) -> None:
         change.phase = _Phase.PREPARING
@@ -134,10 +146,10 @@ class Changes:
                 change.waiting_for.discard(worker)
             case InForceNote() if current and change.phase is _Phase.COMMITTING:
                 change.waiting_for.discard(worker)
-            case ListenersClosed() | Closed() if change.phase is _Phase.CLOSING:
+            case ListenersClosed() | Closed() if change.phase is _Phase.CLOSING and worker in change.waiting_for:
                 change.waiting_for.discard(worker)
             case _:
-                return
+                return  # such as the Closed of a worker that is recycled: queues that are not emptied yet stay open
         self._go_on()
 
     def forget(self, worker: Worker) -> None:
@@ -176,15 +188,7 @@ class Changes:
         assert change.limit is not None
         change.limit.cancel()
         places, change.joining = change.joining, []
-
-        def joined(reason: str | None) -> None:
-            if reason is not None:
-                self._take_back(reason)
-                return
-            change.opened += places
-            self._prepare_all(change)  # those who were born meanwhile
-
-        self._listeners.open(places, change.config.variables["backlog"], joined)
+        self._open(change, places)  # and then those who were born meanwhile have to try it
 
     def _commit(self, change: _Change) -> None:
         old, self.running = self.running, change.config
@@ -234,7 +238,8 @@ class Changes:
         change = self._change
         assert change is not None
         for worker in self._pool.seated:
-            self._pool.tell(worker, Abort(change.config.generation))
+            if worker in change.told:
+                self._pool.tell(worker, Abort(change.config.generation))
         self._listeners.close(change.opened)
         self._finish(reason)
 
@@ -243,10 +248,10 @@ class Changes:
         assert change is not None
         if change.limit is not None:
             change.limit.cancel()
-        if reason is not None or change.trial:
+        if not change.trial:
             self.settle(self.running)
-        if reason is not None and not change.trial:
-            self.on_taken_back()
+            if reason is not None:
+                self.on_taken_back()
         change.done(reason)
 
     def _too_slow_to_prepare(self) -> None:

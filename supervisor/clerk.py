@@ -50,6 +50,7 @@ PerformOrder = Callable[[Order, Answer], None]
 
 
 _AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then nothing else can be changed"
+_ENDING = "the program is ending, and cannot change its configuration any more; nothing was changed"
 _LONGEST_NAMES = 2000
 
 
@@ -99,7 +100,9 @@ class Clerk:
         self._perform = perform
         self._count = count
         self._way_back = WayBack(loop, self._go_back)
+        self._time_up = _Speaker(os.getuid(), own=True, quiet=True)
         self._starting = True
+        self._ending = False
         self._changing = False
         self._waiting: deque[_Job] = deque()
 
@@ -118,6 +121,13 @@ class Clerk:
     def started(self) -> None:
         """The start configuration is in force: control connections may change it now."""
         self._starting = False
+        self._go_on()
+
+    def end(self) -> None:
+        """The listening sockets are given up: whatever would change the configuration is refused from here on."""
+        self._ending = True
+        self._way_back.forget()
+        self._changes.abandon(_ENDING)
         self._go_on()
 
     def _hear(self, speaker: _Speaker, line: str, answer: Answer) -> None:
@@ -155,6 +165,10 @@ class Clerk:
 
     def _bring_about(self, job: _Job, outcome: Outcome) -> None:
         match outcome:
+            case Change() | Trial() if self._ending:
+                self._refuse(job, _ENDING)
+            case Rollback() if job.speaker is self._time_up and not self._way_back.awaited:
+                job.answer(False, "confirmed while it waited for its turn", ())
             case Change() if self._way_back.awaited and not job.speaker.own and not isinstance(outcome, Rollback):
                 self._refuse(job, _AWAITED)
             case Change() | Trial():
@@ -179,7 +193,7 @@ class Clerk:
     # Changes, one after the other
 
     def _in_turn(self, job: _Job, begin: Callable[[], None]) -> None:
-        if self._changing or (self._starting and not job.speaker.own):
+        if self._changing or (self._starting and not self._ending and not job.speaker.own):
             self._waiting.append(job)
         else:
             begin()
@@ -253,14 +267,16 @@ class Clerk:
 
     def _go_back(self) -> None:
         """Nobody has confirmed in time."""
-        self._log(messages.NOT_CONFIRMED, generation=self._changes.running.generation)
+        if not self._way_back.trouble:
+            self._log(messages.NOT_CONFIRMED, generation=self._changes.running.generation)
 
         def answered(done: bool, text: str, _lines: Sequence[str]) -> None:
             if not done and self._way_back.awaited:
-                self._log(messages.CANNOT_GO_BACK, reason=text)
-                self._way_back.later()
+                if text != self._way_back.trouble:
+                    self._log(messages.CANNOT_GO_BACK, reason=text)
+                self._way_back.later(text)
 
-        self.conduct(ROLLBACK, os.getuid(), answered)
+        self._hear(self._time_up, ROLLBACK, answered)
 
     # Answers
 

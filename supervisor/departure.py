@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from supervisor import messages
 from supervisor.clerk import Answer
 from supervisor.control.outcome import Shutdown
-from supervisor.lifeline import EndSessions
+from supervisor.lifeline import CloseQueues, EndSessions
 from supervisor.listeners import Listeners
 from supervisor.log import Log
 from supervisor.loop import Loop, Timer
@@ -68,6 +68,11 @@ class Departure:
     def draining(self) -> bool:
         """Whether a load balancer should send clients elsewhere."""
         return self.stage is not Stage.STAYING
+
+    @property
+    def final(self) -> bool:
+        """Whether listening sockets go: from here on no configuration can come into force."""
+        return self.stage not in (Stage.STAYING, Stage.GRACE)
 
     def begin(self, order: Shutdown, answer: Answer) -> None:
         """Carries out one of the four sentences; answers when its first half is done."""
@@ -137,6 +142,8 @@ class Departure:
             if self.stage is Stage.GRACE:
                 self._close()
             return
+        # All have the first order before any can obey the second: what one ends makes no room for who waits at another.
+        self._means.pool.tell_all(CloseQueues())
         self._means.pool.tell_all(EndSessions())
 
     def _close(self) -> None:

@@ -1,8 +1,18 @@
 """The descriptors of this process: a forked child must know which to let go of."""
 
+import fcntl
 import os
 
 
 def open_descriptors() -> set[int]:
-    """All that are open now (one of them, that of this very listing, no longer is)."""
-    return {int(name) for name in os.listdir("/proc/self/fd")}
+    """All that are open now. Raises OSError if there is none left to look with."""
+    return {number for number in map(int, os.listdir("/proc/self/fd")) if _is_open(number)}
+
+
+def _is_open(number: int) -> bool:
+    """Not so the one of the listing, when that is done."""
+    try:
+        fcntl.fcntl(number, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True

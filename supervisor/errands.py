@@ -9,7 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from supervisor import signals
+from supervisor import birth, signals
 from supervisor.control.facts import Errand, Finding, run
 from supervisor.loop import READ, Loop
 
@@ -28,12 +28,12 @@ class Errands:
         self._running: set[Any] = set()
 
     def send(self, errand: Errand, done: Callable[[Finding], None]) -> None:
-        """Runs an errand; `done(finding)` is called once."""
-        receiver, sender = _fork.Pipe(duplex=False)
-        child = _fork.Process(target=self._go, args=(errand, sender), daemon=True)
-        with signals.held_back():
-            child.start()
-        sender.close()
+        """Runs an errand; `done(finding)` is called once, at once if no child can be sent out."""
+        try:
+            child, receiver = self._fork(errand)
+        except OSError as error:
+            done(Finding(failure=f"cannot be found out now: {error.strerror}"))
+            return
         self._running.add(child)
         limit = self._loop.after(LONGEST_SECONDS, child.kill)
 
@@ -48,6 +48,18 @@ class Errands:
             done(finding)
 
         self._loop.watch(receiver, READ, back)
+
+    def _fork(self, errand: Errand) -> tuple[Any, "Connection[Any, Any]"]:
+        """The child, and where its answer comes. Raises OSError."""
+        receiver, sender = _fork.Pipe(duplex=False)
+        with sender:
+            child = _fork.Process(target=self._go, args=(errand, sender), daemon=True)
+            try:
+                birth.start(child)
+            except OSError:
+                receiver.close()
+                raise
+        return child, receiver
 
     def _go(self, errand: Errand, sender: "Connection[Any, Any]") -> None:
         self._in_child({sender.fileno()})

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from supervisor import messages, rights, signals
+from supervisor import birth, messages, rights, signals
 from supervisor.descriptors import open_descriptors
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
@@ -24,8 +24,10 @@ from supervisor.loop import READ, WRITE, Loop, Timer
 from supervisor.policy import pause_before_birth
 
 OFF = "off"
-LONGEST_SILENCE_PULSES = 30
+LONGEST_SILENCE_PULSES = 15
 """So many pulses that it does not take, and it counts as hung."""
+_UNREAD_OCTETS = 4096
+"""What may lie in the lifeline: a few pulses, so that it is soon seen that nobody takes them."""
 
 _fork = multiprocessing.get_context("fork")
 
@@ -155,18 +157,32 @@ class Exporter:
         self._pause = None
         if self._inherit is None:
             return
-        ours, theirs = socket.socketpair()
-        held = open_descriptors()
-        process = _fork.Process(target=self._be_born, args=(self._inherit(theirs), held), daemon=True)
-        with signals.held_back():
-            process.start()
-        theirs.close()
+        try:
+            process, ours = self._fork(self._inherit)
+        except OSError as error:
+            self._deaths += 1
+            self._heed(Waiting(f"no process: {error.strerror}"))
+            self._pause = self._loop.after(pause_before_birth(self._deaths), self.start)
+            return
         self._process = process
         self._lifeline = Lifeline(ours)
         self._missed, self._told_facts = 0, False
         self._loop.watch(ours, READ, self._hear)
         self._loop.watch(process.sentinel, READ, lambda _events: self._bury())
         self._tell_facts()
+
+    def _fork(self, inherit: Callable[[socket.socket], ExporterInheritance]) -> tuple[Any, socket.socket]:
+        """The process, and our end of its lifeline. Raises OSError."""
+        ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_OCTETS)
+        with theirs:
+            try:
+                process = _fork.Process(target=self._be_born, args=(inherit(theirs), open_descriptors()), daemon=True)
+                birth.start(process)
+            except OSError:
+                ours.close()
+                raise
+        return process, ours
 
     def _be_born(self, inheritance: ExporterInheritance, held: set[int]) -> None:
         """In the child. Signals to the group are the master's matter: the child goes when its lifeline ends."""
@@ -252,6 +268,7 @@ class Exporter:
 
     def _bury(self) -> None:
         self._hear(READ)
+        self._process.join()
         code = self._process.exitcode
         self._clear()
         self._deaths += 1

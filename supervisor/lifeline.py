@@ -92,6 +92,11 @@ class Leave:
 
 
 @dataclass(frozen=True)
+class CloseQueues:
+    """Down, before EndSessions: the time is up for those too who wait in queues that are still to be emptied."""
+
+
+@dataclass(frozen=True)
 class EndSessions:
     """Down: the time is up; end the sessions, the ones first that lose least by it."""
 

@@ -79,12 +79,15 @@ class Listeners:
             self.silence(self.places())
 
     def close(self, places: Sequence[Place]) -> None:
-        """Closes the master's copies of sockets that the configuration does not want any more."""
-        for one in self._of(places):
-            one.close()
-        for place in places:
-            del self._sockets[place]
-        self._source.give_up(places)
+        """Closes the master's copies of sockets that the configuration does not want any more.
+
+        At the end of the program some may be let go of already.
+        """
+        held = [place for place in places if place in self._sockets]
+        for place in held:
+            for one in self._sockets.pop(place):
+                one.close()
+        self._source.give_up(held)
 
     def let_go(self) -> None:
         """Closes the master's copies of all; whoever lent them may keep them for the next master."""

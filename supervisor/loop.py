@@ -14,6 +14,7 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
 _LONGEST_WAIT_SECONDS = 60.0
+_FEW_TIMERS = 64
 
 
 class HasFileno(Protocol):
@@ -40,6 +41,7 @@ class Loop:
         self._selector = selectors.DefaultSelector()
         self._timers: list[tuple[float, int, Timer]] = []
         self._ties = itertools.count()
+        self._sweep_at = _FEW_TIMERS
         self.now = time.monotonic()
 
     def watch(self, file: int | HasFileno, events: int, call: Callable[[int], None]) -> None:
@@ -59,8 +61,16 @@ class Loop:
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         """Calls `call()` once, not before `seconds` from now."""
         timer = Timer(time.monotonic() + seconds, call)
+        if len(self._timers) >= self._sweep_at:
+            self._sweep()
         heapq.heappush(self._timers, (timer.when, next(self._ties), timer))
         return timer
+
+    def _sweep(self) -> None:
+        """Forgets what was cancelled: a time may be a day away, and be cancelled a second later, again and again."""
+        self._timers = [entry for entry in self._timers if entry[2].call is not None]
+        heapq.heapify(self._timers)
+        self._sweep_at = max(_FEW_TIMERS, 2 * len(self._timers))
 
     def run_once(self) -> None:
         """Waits until something is due and does all that is due."""

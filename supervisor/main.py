@@ -174,6 +174,8 @@ def _make_master(
         rundir.give_to(user)
         log.give_to(user)
         rights.become(user)
+        if not os.access(os.__file__, os.R_OK):
+            log(messages.CODE_UNREADABLE, user=user.pw_name, file=os.__file__)
     files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
     return Master(
         program,

@@ -148,7 +148,8 @@ class Master:
         self._loop.after(TICK_SECONDS, self._tick)
         self._guard.look(self._changes.running)
         self._exporter.pulse(self._pulse())
-        self._routines.look(self._changes.running)
+        if not self._departure.final:
+            self._routines.look(self._changes.running)
         self._tell_manager()
 
     def _tell_manager(self) -> None:
@@ -239,7 +240,7 @@ class Master:
     # Config
 
     def _settle(self, config: Config) -> Config:
-        return replace(config, places=self._accounts.places.settle(config.things))
+        return replace(config, places=self._accounts.places.settle(config.things, self._changes.running.things))
 
     def _on_commit(self, _old: Config, new: Config) -> None:
         """What the master itself takes from a new config."""
@@ -264,6 +265,8 @@ class Master:
     # Orders and shutdowns
 
     def _on_stage(self) -> None:
+        if self._departure.final:
+            self.clerk.end()
         self._set_gauges()
         self._notifier.stopping()
 

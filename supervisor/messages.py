@@ -34,6 +34,9 @@ WORKER_DIED = Message(
 )
 WORKER_LEFT = Message(0x0202, "INF", "worker_left", "A worker ended because it was asked to.")
 WORKER_RETRY = Message(0x0203, "SOS", "worker_retry", "A worker died at birth; the next one waits `pause` seconds.")
+NO_BIRTH = Message(
+    0x0214, "SOS", "no_birth", "No worker can be born now (out of descriptors or processes?); it is tried every second."
+)
 TOKENS_RECOVERED = Message(0x0204, "INF", "tokens_recovered", "Tokens and rows of a dead worker were taken back.")
 SENTENCE = Message(0x0205, "INF", "sentence", "A sentence that changes something was carried out; `uid` is the peer's.")
 SENTENCE_REFUSED = Message(0x0206, "INF", "sentence_refused", "A sentence was refused; nothing has changed.")
@@ -46,7 +49,7 @@ NOT_CONFIRMED = Message(
     0x0260, "ADM", "not_confirmed", "Nobody has confirmed `draft apply` in time; the configuration before comes back."
 )
 CANNOT_GO_BACK = Message(
-    0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` could not come back; it is tried again."
+    0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` cannot come back yet; it is tried again."
 )
 ACCEPT_FAILED = Message(
     0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
@@ -58,6 +61,12 @@ SESSION_BUG = Message(
 FINISHED = Message(0x020C, "INF", "finished", "The master is gone after this line.")
 LIMIT_LOW = Message(
     0x020D, "ADM", "limit_low", "The limit of open files does not reach for maxsession sessions in one worker."
+)
+CODE_UNREADABLE = Message(
+    0x0211,
+    "ADM",
+    "code_unreadable",
+    "`--user` may not read Python's own files: whatever is loaded later (modules, certificates) will fail.",
 )
 RING_OPENED = Message(0x0240, "INF", "ring_opened", "ringd opened listening sockets; `sockets` so many of the address.")
 RING_LENT = Message(0x0241, "INF", "ring_lent", "ringd gave a program the sockets of an address.")
@@ -106,6 +115,7 @@ SUPERVISOR_MESSAGES = (
     WORKER_DIED,
     WORKER_LEFT,
     WORKER_RETRY,
+    NO_BIRTH,
     TOKENS_RECOVERED,
     SENTENCE,
     SENTENCE_REFUSED,
@@ -119,6 +129,7 @@ SUPERVISOR_MESSAGES = (
     SESSION_BUG,
     FINISHED,
     LIMIT_LOW,
+    CODE_UNREADABLE,
     RINGD_LOST,
     RINGD_BACK,
     SYSTEMD_UNCLAIMED,

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from supervisor import messages, signals
+from supervisor import birth, messages, signals
 from supervisor.descriptors import open_descriptors
 from supervisor.lifeline import Born, LastWords, Leave, Lifeline, LifelineLost
 from supervisor.log import Log
-from supervisor.loop import READ, WRITE, Loop
+from supervisor.loop import READ, WRITE, Loop, Timer
 from supervisor.policy import pause_before_birth
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment
@@ -29,8 +29,12 @@ _fork = multiprocessing.get_context("fork")
 _PID, _SLOT, _GENERATION, _HEARTBEAT, _HAND, _LAG = range(len(BASE_CELLS))
 
 
-class NoBlock(Exception):
-    """There are more processes than the table has blocks for."""
+AGAIN_SECONDS = 1.0
+"""When a birth is tried again that was not possible."""
+
+
+class NoBirth(Exception):
+    """No worker can be born now: no block is left in the table, no descriptor or no process."""
 
 
 @dataclass(eq=False)
@@ -66,6 +70,8 @@ class Pool:
         self._slots = slots
         self._deaths_at_birth: dict[int, int] = {}
         self._pauses: dict[int, Any] = {}
+        self._again: Timer | None = None
+        self._no_birth = ""
         self.workers: list[Worker] = []
         self.refilling = True
         # Set by the master before the first birth.
@@ -87,15 +93,28 @@ class Pool:
             self.fill()
 
     def fill(self) -> None:
-        """Every slot without a worker gets one."""
+        """Every slot without a worker gets one, now or as soon as that is possible."""
         taken = {worker.slot for worker in self.seated}
-        for slot in range(self._slots):
-            if slot not in taken and slot not in self._pauses:
-                try:
+        reason = ""
+        try:
+            for slot in range(self._slots):
+                if slot not in taken and slot not in self._pauses:
                     self.give_birth(slot)
-                except NoBlock:  # those that are leaving will make room
-                    self._loop.after(1.0, self.fill)
-                    return
+        except NoBirth as error:
+            reason = str(error)
+            self._fill_later()
+        if reason and reason != self._no_birth:
+            self._log(messages.NO_BIRTH, reason=reason)
+        self._no_birth = reason
+
+    def _fill_later(self) -> None:
+        if self._again is None:
+            self._again = self._loop.after(AGAIN_SECONDS, self._fill_again)
+
+    def _fill_again(self) -> None:
+        self._again = None
+        if self.refilling:
+            self.fill()
 
     def dismiss(self, worker: Worker, empty: bool = True) -> None:
         """Asks a worker to accept nothing more and to go when its sessions are over."""
@@ -103,16 +122,9 @@ class Pool:
         self.tell(worker, Leave(empty))
 
     def give_birth(self, slot: int) -> Worker:
-        """Puts a worker into a slot. Raises NoBlock when too many generations are still finishing their sessions."""
+        """Puts a worker into a slot. Raises NoBirth."""
         block = self._free_block()
-        ours, theirs = socket.socketpair()
-        inheritance = self.inherit(slot, block, theirs)
-        held = open_descriptors()
-        process = _fork.Process(target=self._be_born, args=(inheritance, held), daemon=False)
-        # A signal to the child before it has let go of the master's wake-up pipe would come to the master as a wish.
-        with signals.held_back():
-            process.start()
-        theirs.close()
+        process, ours = self._fork(slot, block)
         worker = Worker(slot, block, process, Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
@@ -120,6 +132,22 @@ class Pool:
         self._loop.watch(process.sentinel, READ, lambda _events: self._bury(worker))
         self.on_born(worker)
         return worker
+
+    def _fork(self, slot: int, block: int) -> tuple[Any, socket.socket]:
+        """The process, and our end of its lifeline."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise NoBirth(os.strerror(error.errno or 0)) from None
+        with theirs:
+            try:
+                inheritance = self.inherit(slot, block, theirs)
+                process = _fork.Process(target=self._be_born, args=(inheritance, open_descriptors()), daemon=False)
+                birth.start(process)
+            except OSError as error:
+                ours.close()
+                raise NoBirth(os.strerror(error.errno or 0)) from None
+        return process, ours
 
     def _be_born(self, inheritance: Inheritance, held: set[int]) -> None:
         """The first steps of the child: it lets go of everything that the master held and it did not inherit."""
@@ -140,7 +168,7 @@ class Pool:
         for index in range(1, self._segment.layout.block_count):
             if index not in taken:
                 return index
-        raise NoBlock(f"{len(taken)} workers are still there; wait until some have finished their sessions")
+        raise NoBirth(f"{len(taken)} workers are still there; wait until some have finished their sessions")
 
     def _take_block(self, worker: Worker) -> None:
         self._generation += 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from supervisor.config import Config
+from supervisor.control.kinds import ANY
 from supervisor.control.language import Sentence
 from supervisor.control.outcome import Change, Desk
 from supervisor.control.variables import Variable
@@ -33,6 +34,15 @@ class Listener(NamedTuple):
     address: tuple[Any, ...]
     dual_stack: bool
     spare: int = 0
+
+    @classmethod
+    def at(cls, name: str, iface: str, port: int) -> "Listener":
+        """On a numeric address; or on ANY: all addresses, of IPv6 and IPv4 by one socket where the host has both."""
+        if iface == ANY:
+            if socket.has_dualstack_ipv6():
+                return cls(name, socket.AF_INET6, ("::", port), True)
+            return cls(name, socket.AF_INET, ("0.0.0.0", port), False)
+        return cls(name, socket.AF_INET6 if ":" in iface else socket.AF_INET, (iface, port), False)
 
 
 class Routine(NamedTuple):

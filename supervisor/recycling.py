@@ -8,7 +8,7 @@ ends the recycling; the old worker of its slot stays.
 
 from collections.abc import Callable
 
-from supervisor.pool import NoBlock, Pool, Worker
+from supervisor.pool import NoBirth, Pool, Worker
 
 Done = Callable[[bool, str], None]
 
@@ -40,7 +40,7 @@ class Recycling:
             return
         try:
             self._successor = self._pool.give_birth(self._waiting[0].slot)
-        except NoBlock as error:
+        except NoBirth as error:
             self._end(False, f"{error}; {self._renewed} workers are renewed")
 
     def serving(self, worker: Worker) -> None:

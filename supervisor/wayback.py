@@ -26,11 +26,13 @@ class WayBack:
         self._config: Config | None = None
         self._timer: Timer | None = None
         self._until = 0.0
+        self.trouble = ""
+        """Why it could not come back the last time."""
 
     def keep(self, config: Config, seconds: float | None) -> None:
         """This is the config to go back to, by itself after so many seconds (None: not by itself)."""
         self.stay()
-        self._config = config
+        self._config, self.trouble = config, ""
         if seconds is not None:
             self._until = time.monotonic() + seconds
             self._timer = self._loop.after(seconds, self._time_up)
@@ -50,8 +52,9 @@ class WayBack:
         self.stay()
         self._config = None
 
-    def later(self) -> None:
+    def later(self, reason: str) -> None:
         """It could not come back just now: it is tried again."""
+        self.trouble = reason
         if self._timer is not None:
             self._timer = self._loop.after(AGAIN_SECONDS, self._time_up)
 

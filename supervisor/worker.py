@@ -12,7 +12,6 @@ import signal
 import socket
 import ssl
 import time
-import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +20,7 @@ from supervisor.acceptor import Acceptor
 from supervisor.config import Config
 from supervisor.control.language import Refused
 from supervisor.eventloop import EventLoop
+from supervisor.fault import place_of
 from supervisor.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
@@ -99,6 +99,7 @@ class Worker:
             inheritance.segment.hand(inheritance.block),
             inheritance.listeners,
             inheritance.accepting,
+            self._fed,
             self._emptied,
         )
         self._prepared: tuple[Config, Service] | None = None
@@ -121,9 +122,8 @@ class Worker:
 
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""
-        place = traceback.extract_tb(error.__traceback__)[-1]
         text = str(error) if isinstance(error, Refused) else type(error).__name__
-        self._tell(lifeline.LastWords(f"{text} at {place.filename.rpartition('/')[2]}:{place.lineno}"))
+        self._tell(lifeline.LastWords(f"{text} at {place_of(error)}"))
 
     # The lifeline
 
@@ -180,6 +180,8 @@ class Worker:
                 self._tell(lifeline.ListenersClosed(generation))
             case lifeline.Leave(empty):
                 self._leave(empty)
+            case lifeline.CloseQueues():
+                self._acceptor.give_up_queues()
             case lifeline.EndSessions():
                 self._end_sessions()
 
@@ -241,7 +243,6 @@ class Worker:
         """Ends who loses least at once, leaves transfers a little time, and lets a QUIT have its reply."""
         waited = time.monotonic() - self._ending_since if self._ending_since else 0.0
         self._ending_since = self._ending_since or time.monotonic()
-        self._acceptor.give_up_queues()
         for session in sorted(self._shop.sessions.values(), key=lambda session: session.standing()):
             if waited >= PATIENCE_SECONDS[session.standing()]:
                 session.end("shutdown")
@@ -249,6 +250,11 @@ class Worker:
             self._loop.call_later(ENDING_STEP_SECONDS, self._end_sessions)
         elif self._leaving:
             self._go_if_done()
+
+    def _fed(self) -> None:
+        """The token may be of a session that another worker has ended because the time is up."""
+        if self._leaving and self._lifeline is not None:
+            self._hear()
 
     def _emptied(self) -> None:
         if self._leaving:

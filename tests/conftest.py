@@ -12,7 +12,29 @@ from tests.system import site
 _MARK = "POPULAR_TEST_RUN"
 """Environment variable that every process started by this test run inherits."""
 
+_ALONE = (
+    "bench",
+    "metrics/test_scrape_speed.py",
+    "system/test_apply_storm.py",
+    "system/test_departure.py",
+    "system/test_endurance.py",
+    "system/test_limits.py",
+    "system/test_ringd.py",
+    "system/test_storm.py",
+    "system/test_supervision.py",
+    "system/test_tls_attacks.py",
+)
+"""Tests that load the machine or measure time: `make test` runs them one after the other, all others side by side."""
+
 _OURS = ("pproxy", "pserv", "pcheckd", "ringd", "popular-demo", "dovecot")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks them."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(_ALONE):
+            item.add_marker("alone")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,9 +22,9 @@ from pathlib import Path
 
 LEFT_OUT = (
     *("test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3", "pydoc_data", "site-packages"),
-    *("__pycache__", "config-*", "fetch_macholib*"),
+    *("_tkinter*", "__pycache__", "config-*", "fetch_macholib*"),
 )
-"""Parts of the standard library that no program of ours imports or reads."""
+"""Parts of the standard library that no program of ours imports or reads. The slim base has _tkinter without its Tk."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 LOADED_BY_NAME = ("crypt",)
 """Libraries that are opened while running (popular.pdm.passwords), so that no file names them."""

@@ -2,7 +2,7 @@
 
 from deploy.man.parts import Section, command, example, see_also, terms, text
 from metrics import live, pstatus
-from popular import demo
+from popular.demo import command as demo
 from popular.pdm import ptestpdm
 from popular.protocol.mailcheck import Mail
 from popular.proxy.phases import Phase
@@ -22,7 +22,7 @@ def pcontrol_page() -> list[Section]:
         )
         + "\n"
         + terms((f"pcontrol {word}", help) for word, help in client.SUBCOMMANDS.items())
-        + "\n"
+        + "\n.PP\n"
         + text(
             "Lines that go are printed with -, lines that come with +, in colours on a terminal unless NO_COLOR is "
             "set. An error names FILE:LINE:COLUMN, and then nothing has changed. A file that is watched and refused is "
@@ -224,7 +224,7 @@ def ptestpdm_page() -> list[Section]:
             "Passwords are never printed.",
         ),
         ("EXIT STATUS", terms(exits)),
-        see_also("pproxy(8)", "pproxy-control(7)"),
+        see_also("pproxy(8)", "pproxy-control(7)", "popular-pdm(7)"),
     ]
 
 
@@ -238,10 +238,17 @@ def demo_page() -> list[Section]:
         *command(
             demo.options(),
             "popular-demo runs a storage server, its mail check and a proxy on 127.0.0.1, with two users: joe "
-            "(password joe) has mail, ann (password ann) has none. It prints what runs where and what to try.",
+            "(password joe) has mail, ann (password ann) has none. The proxy speaks TLS with a certificate that is "
+            "made at the start; DIR/ca.pem is what clients have to trust. It prints what runs where and what to try.",
             "Ctrl-C ends everything and removes what was made. A directory with files in it is refused.",
         ),
         ("EXIT STATUS", terms(exits)),
-        ("EXAMPLE", example("curl pop3://joe:joe@127.0.0.1:1110/1")),
+        (
+            "EXAMPLES",
+            example(
+                "curl pop3://joe:joe@127.0.0.1:1110/1",
+                "curl --cacert popular-demo/ca.pem pop3s://joe:joe@127.0.0.1:1995/1",
+            ),
+        ),
         see_also("pproxy(8)", "pcontrol(1)", "pstatus(1)"),
     ]

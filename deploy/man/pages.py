@@ -6,6 +6,7 @@ written here.
 
 from deploy.man import commands
 from deploy.man.metrics import metrics_page
+from deploy.man.modules import modules_page
 from deploy.man.parts import Section, control, daemon, folded, log, see_also, terms
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.program import PROGRAM as PSERV
@@ -80,6 +81,10 @@ def _pserv() -> list[Section]:
             "pserv serves mail from Maildirs to proxies. A proxy names the mailbox (XPOP), and from then on it is "
             "POP3, already logged in. pserv asks for no password: whoever can connect can read every mailbox, so let "
             "it listen where only the proxies reach it.",
+            "pserv speaks no TLS. Where the network between is not to be trusted, put a TLS proxy in front of it, on "
+            "the same host (stunnel, HAProxy, nginx stream), let pserv listen on 127.0.0.1, and let that proxy demand "
+            "a client certificate or admit the addresses of the POP3 proxies only. In pproxy the backend then has prot "
+            "XPOP or CXPOP, tls implicit, tlsname and tlsca; pcheckd is asked by UDP as before, without TLS.",
             "It opens no port until it is configured: see --config and pserv-control(7).",
             "Nothing is locked. Two sessions may have one mailbox open; a message that the other one has removed is "
             "answered with an error. Mail that was read moves from new to cur at QUIT, except in a master session.",
@@ -101,7 +106,11 @@ def pages() -> dict[str, str]:
         ("pproxy", 8): ("POP3 proxy", _pproxy()),
         ("pproxy-control", 7): (
             "variables and sentences of pproxy",
-            [*control(PPROXY, PPROXY_RC), ("MODULES", terms(MODULES)), see_also("pcontrol(1)", "pproxy(8)")],
+            [
+                *control(PPROXY, PPROXY_RC),
+                ("MODULES", terms(MODULES)),
+                see_also("pcontrol(1)", "pproxy(8)", "popular-pdm(7)"),
+            ],
         ),
         ("pserv", 8): ("POP3 storage server", _pserv()),
         ("pserv-control", 7): (
@@ -116,6 +125,7 @@ def pages() -> dict[str, str]:
         ("pdeliver", 1): ("puts a mail into a mailbox", commands.pdeliver_page()),
         ("ptestpdm", 1): ("tries authentication modules out", commands.ptestpdm_page()),
         ("popular-demo", 1): ("a whole small mail site in the foreground", commands.demo_page()),
+        ("popular-pdm", 7): ("how to write an authentication module", modules_page()),
         ("popular-metrics", 7): ("the metrics of pproxy and pserv", metrics_page()),
         ("popular-log", 7): ("the log files and their messages", log()),
     }

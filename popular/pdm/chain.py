@@ -130,11 +130,8 @@ def _second_round(
     return CannotTell("; ".join(failures)) if failures else RefusedLogin(identified_by)
 
 
-_WITH_ROUTE = (Authenticated, Refused)
-
-
 def _route_of(answer: Authenticated | Refused) -> Route:
-    if isinstance(answer, _WITH_ROUTE) and isinstance(answer.route, Route):
+    if isinstance(answer, (Authenticated, Refused)) and isinstance(answer.route, Route):
         return answer.route
     raise _NoAnswer(answer)
 

@@ -1,10 +1,12 @@
 """ptestpdm: tries authentication modules out, without a proxy.
 
-    ptestpdm [--help] [--version] [--debug] [-d DIR|--dir DIR] COMMAND-FILE DATA-FILE
+    ptestpdm [--help] [--version] [--debug] [-d DIR|--dir DIR] [--certificate-name NAME] COMMAND-FILE DATA-FILE
 
 COMMAND-FILE has one module a line, in the order in which they are asked: `ID MODULE-NAME [ARG]...`, split into words
 as the control language does it. DATA-FILE has one login a line: `IP PROTOCOL NAMESPACE USER PASSWORD`, where the
 password is all that follows the blanks behind USER. Empty lines, and lines that begin with `#`, count for nothing.
+
+--certificate-name is for all logins: the clients have shown a verified certificate with this name.
 
 For each login, one line on standard output says what the proxy would do with it; --debug shows on standard error what
 each module answered, and how long it took. Passwords are never printed. Exit status: 0 all logins were answered
@@ -52,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for module in _opened(Path(chosen.commands), chosen.dir, sys.stderr if chosen.debug else None):
             modules.append(module)
-        decisions = [_tried(modules, question, sys.stdout) for question in _questions(Path(chosen.data))]
+        decisions = [
+            _tried(modules, question, sys.stdout) for question in _questions(Path(chosen.data), chosen.certificate_name)
+        ]
     except (_Faulty, ModuleFailed) as error:
         print(f"ptestpdm: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -78,6 +82,12 @@ def options() -> argparse.ArgumentParser:
         type=Path,
         default=loader.OWN_DIRECTORY,
         help="where the modules are (default: those that come with the proxy)",
+    )
+    parser.add_argument(
+        "--certificate-name",
+        metavar="NAME",
+        default="",
+        help="the name in the clients' verified certificate (default: they have shown none)",
     )
     parser.add_argument("commands", metavar="COMMAND-FILE", help="one module a line: ID MODULE-NAME [ARG]...")
     parser.add_argument("data", metavar="DATA-FILE", help=f"one login a line: {_DATA}")
@@ -126,13 +136,13 @@ def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Modul
         raise _Faulty(f"{path} names no module")
 
 
-def _questions(path: Path) -> Iterator[Question]:
+def _questions(path: Path, certificate_name: str) -> Iterator[Question]:
     for place, line in _lines(path):
         words = line.split(maxsplit=4)
         if len(words) < 5:
             raise _Faulty(f"{place}: {_DATA} is wanted, {len(words)} of these five are there")
         ip, protocol, namespace, user, password = words
-        yield Question(ip, protocol, namespace, user, Secret(password.encode()), vserv="")
+        yield Question(ip, protocol, namespace, user, Secret(password.encode()), "", certificate_name)
 
 
 def _tried(modules: Sequence[Module], question: Question, out: TextIO) -> chain.Decision:

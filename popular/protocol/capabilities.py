@@ -5,7 +5,10 @@ chapter on capabilities). What may be used before login must also be listed afte
 before (STLS).
 """
 
+import re
 from collections.abc import Sequence
+
+from popular.protocol.lines import LONGEST_REPLY
 
 DEFAULT = ("TOP", "USER", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "IMPLEMENTATION POPular")
 """For a virtual server without a capability set of its own."""
@@ -15,6 +18,40 @@ _ONLY_BEFORE_LOGIN = frozenset({STLS})
 _ONLY_WITH_LOGIN = frozenset({"USER", "PIPELINING"})
 """Not offered where STLS has to come first: a client that pipelines would send its password behind its name, in clear,
 before it hears that it must not; and nothing may be pipelined behind STLS anyway (RFC 2595 section 4)."""
+
+MOST_OCTETS = 4096
+"""Of a whole set: the answer to CAPA is kept in memory for every vserv."""
+_LONGEST_LINE = LONGEST_REPLY - 2
+_CAPABILITY = re.compile(r"[!-\-/-~]+( [!-~]+)*")
+"""A tag without dots, and arguments (RFC 2449 section 3)."""
+
+
+class BadCapabilities(Exception):
+    """A file is no list of capabilities; the text says which line, and what is allowed."""
+
+
+def read_lines(content: bytes) -> tuple[str, ...]:
+    """The capabilities of a file, one a line. Raises BadCapabilities."""
+    if len(content) > MOST_OCTETS:
+        raise BadCapabilities(f"the file is too long; allowed: {MOST_OCTETS} octets")
+    lines: list[str] = []
+    tags: set[str] = set()
+    for number, octets in enumerate(content.split(b"\n"), start=1):
+        text = octets.removesuffix(b"\r").decode("latin-1")
+        if not text.strip(" \t"):
+            continue
+        if len(text) > _LONGEST_LINE or not _CAPABILITY.fullmatch(text):
+            raise BadCapabilities(
+                f"line {number} is not a capability; allowed: printable ASCII, {_LONGEST_LINE} octets, no dot in front"
+            )
+        tag = text.split(" ")[0].upper()
+        if tag in tags:
+            raise BadCapabilities(f"line {number}: {tag} is there twice")
+        tags.add(tag)
+        lines.append(text)
+    if not lines:
+        raise BadCapabilities("the file holds no capability")
+    return tuple(lines)
 
 
 def answer(lines: Sequence[str]) -> bytes:

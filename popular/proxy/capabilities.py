@@ -4,11 +4,10 @@ A file holds one capability a line, exactly as it stands in the answer. A set is
 changes afterwards; a vserv names it with its parameter `capa`.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from popular.protocol.lines import LONGEST_REPLY
+from popular.protocol.capabilities import MOST_OCTETS, BadCapabilities, read_lines
 from supervisor.config import Config
 from supervisor.control.kinds import LONGEST_ID, Id
 from supervisor.control.language import Refused, Sentence, fit, phrase
@@ -16,12 +15,6 @@ from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
 from supervisor.control.things import ids, list_deed, named
 
 CHAPTER = "Runtime configuration: the capa command"
-
-MOST_OCTETS = 4096
-"""Of a whole set: the answer to CAPA is kept in memory for every vserv."""
-_LONGEST_LINE = LONGEST_REPLY - 2
-_CAPABILITY = re.compile(r"[!-\-/-~]+( [!-~]+)*")
-"""A tag without dots, and arguments (RFC 2449 section 3)."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +26,6 @@ class CapabilitySet:
     lines: tuple[str, ...]
 
 
-def capability_lines(content: bytes) -> tuple[str, ...]:
-    """The capabilities of a file. Raises Refused that names the faulty line."""
-    if len(content) > MOST_OCTETS:
-        raise Refused(f"the file is too long; allowed: {MOST_OCTETS} octets")
-    lines: list[str] = []
-    tags: set[str] = set()
-    for number, octets in enumerate(content.split(b"\n"), start=1):
-        text = octets.removesuffix(b"\r").decode("latin-1")
-        if not text.strip(" \t"):
-            continue
-        if len(text) > _LONGEST_LINE or not _CAPABILITY.fullmatch(text):
-            raise Refused(
-                f"line {number} is not a capability; allowed: printable ASCII, {_LONGEST_LINE} octets, no dot in front"
-            )
-        tag = text.split(" ")[0].upper()
-        if tag in tags:
-            raise Refused(f"line {number}: {tag} is there twice")
-        tags.add(tag)
-        lines.append(text)
-    if not lines:
-        raise Refused("the file holds no capability")
-    return tuple(lines)
-
-
 def _load(desk: Desk, arguments: Arguments) -> Outcome:
     word = arguments["name"]
     name = str(fit(Id(), word, desk.facts, "name"))
@@ -65,9 +34,9 @@ def _load(desk: Desk, arguments: Arguments) -> Outcome:
     directory = desk.config.variables["capadir"]
     content = desk.facts.read(f"{directory.rstrip('/')}/{name}", MOST_OCTETS + 1)
     try:
-        lines = capability_lines(content)
-    except Refused as refused:
-        raise Refused(f"{name}: {refused.text}", word.column) from None
+        lines = read_lines(content)
+    except BadCapabilities as error:
+        raise Refused(f"{name}: {error}", word.column) from None
     config = desk.config.with_thing("capa", name, CapabilitySet(name, directory, lines))
     return Change(f"capability set {name}: {len(lines)} capabilities", config=config)
 

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from popular import messages
-from popular.proxy.kinds import CaFile
+from popular.proxy.kinds import MOST_CA_OCTETS, Authorities, CaFile
 from popular.proxy.vserv import Vserv
 from popular.tls.certificate import Certificate
-from popular.tls.directory import DEFAULT, LookAt, Material, ReadAll, renewed
+from popular.tls.directory import DEFAULT, Digests, LookAt, Material, ReadAll, digest, renewed
 from supervisor.config import Config
 from supervisor.control.facts import Unfit
 from supervisor.control.language import Refused, Sentence
-from supervisor.control.outcome import Arguments, Change, Desk, Entry, Outcome, Reply, lines_of
+from supervisor.control.outcome import Arguments, Change, Desk, Entry, Outcome, Reply, lines_of, noted
 from supervisor.control.things import count_of
 from supervisor.control.variables import BESIDE
 from supervisor.program import Routine
@@ -57,7 +57,7 @@ def complete(desk: Desk, change: Change) -> Change:
         try:
             after = renewed(before, desk.facts.find(ReadAll(config.variables["tlsdir"])), needed)
         except Unfit as unfit:
-            raise Refused(f"TLS needs a certificate, tlsdir: {unfit}") from None
+            raise Refused(f"TLS needs a certificate, and tlsdir cannot be read: {unfit}") from None
         config = _with_material(config, after)
         change = replace(change, text=_with_notes(change.text, after), entries=[*change.entries, *_news(before, after)])
     _check_users(config)
@@ -86,7 +86,7 @@ def _check_users(config: Config) -> None:
 def _with_notes(text: str, material: Material, others: Sequence[str] = ()) -> str:
     faults = [*others, *(f"{name}.pem: {reason}" for name, reason in material.faults.items())]
     more = [f"{len(faults) - _MOST_NOTES} more (tls list)"] if len(faults) > _MOST_NOTES else []
-    return "; note: ".join([text, *faults[:_MOST_NOTES], *more])
+    return noted(text, *faults[:_MOST_NOTES], *more)
 
 
 def _news(before: Material | None, after: Material) -> Iterator[Entry]:
@@ -105,7 +105,7 @@ def _news(before: Material | None, after: Material) -> Iterator[Entry]:
 
 
 def _reload(desk: Desk, _arguments: Arguments) -> Outcome:
-    config, distrusted = _with_authorities(desk, desk.config)
+    config, distrusted, news = _with_authorities(desk, desk.config)
     before = material_of(config)
     found = desk.facts.find(ReadAll(config.variables["tlsdir"]))
     if before is not None and found.read_at < before.read_at:  # another sentence was faster
@@ -114,42 +114,68 @@ def _reload(desk: Desk, _arguments: Arguments) -> Outcome:
     text = _with_notes(count_of(len(after.certificates), "certificate"), after, list(distrusted.values()))
     if after == before and config is desk.config:
         return Reply(f"{text}; nothing has changed")
-    news = list(_news(before, after))
-    news += [(messages.CERTIFICATE_FAULT, {"file": path, "reason": why}) for path, why in distrusted.items()]
+    return _taken_up(text, _with_material(config, after), [*_news(before, after), *news])
+
+
+def _taken_up(text: str, config: Config, news: Sequence[Entry]) -> Change:
     lines = [" ".join([message.name, *map(str, fields.values())]) for message, fields in news]
-    return Change(text, lines=lines, data=lines, config=_with_material(config, after), entries=news)
+    return Change(text, lines=lines, data=lines, config=config, entries=news)
 
 
-def _with_authorities(desk: Desk, config: Config) -> tuple[Config, dict[str, str]]:
-    """The same with the content of every file of CA certificates read anew; and why one stays as it was, by path."""
-    faults: dict[str, str] = {}
+def _authorities_in(config: Config) -> Iterator[tuple[str, str, Any, Authorities]]:
+    """Every use of a file of CA certificates: sort, parameter, thing, and what was read."""
     for sort, parameter in _AUTHORITIES.items():
         for thing in config.things[sort].values():
-            old = getattr(thing, parameter)
-            try:
-                read = CaFile().parse(old.path, desk.facts)
-            except Unfit as unfit:
-                faults[old.path] = f"{thing.id}: {parameter} stays as it was: {unfit}"
-                continue
-            if read != old:
-                config = config.with_thing(sort, thing.id, replace(thing, **{parameter: read}))
-    return config, faults
+            if getattr(thing, parameter).path:
+                yield sort, parameter, thing, getattr(thing, parameter)
+
+
+def _with_authorities(desk: Desk, config: Config) -> tuple[Config, dict[str, str], list[Entry]]:
+    """The same with every file of CA certificates read anew; why one stays as it was, by path; both for the log."""
+    faults: dict[str, str] = {}
+    taken: dict[str, None] = {}
+    for sort, parameter, thing, old in _authorities_in(config):
+        try:
+            read = CaFile().parse(old.path, desk.facts)
+        except Unfit as unfit:
+            faults[old.path] = f"{thing.id}: {parameter} stays as it was: {unfit}"
+            continue
+        if read != old:
+            config = config.with_thing(sort, thing.id, replace(thing, **{parameter: read}))
+            taken[old.path] = None
+    news: list[Entry] = [(messages.AUTHORITIES_TAKEN, {"file": path}) for path in taken]
+    news += [(messages.CERTIFICATE_FAULT, {"file": path, "reason": why}) for path, why in faults.items()]
+    return config, faults, news
+
+
+def _have_authorities_changed(desk: Desk) -> bool:
+    """Whether a file of CA certificates holds something else than what was read of it."""
+    had = {known.path: known.pem for *_, known in _authorities_in(desk.config)}
+    if not had:
+        return False
+    found = desk.facts.find(Digests(tuple(had), MOST_CA_OCTETS + 1))
+    return any(found[path] != digest(pem.encode()) for path, pem in had.items())
 
 
 def _check(desk: Desk, arguments: Arguments) -> Outcome:
-    if not users(desk.config):
-        return Reply("no virtual server uses TLS")
-    look = desk.facts.find(LookAt(desk.config.variables["tlsdir"]))
     material = material_of(desk.config)
-    if material is not None and not material.is_outdated(look):
+    if users(desk.config):
+        look = desk.facts.find(LookAt(desk.config.variables["tlsdir"]))
+        if material is None or material.is_outdated(look):
+            return _reload(desk, arguments)
+    if not _have_authorities_changed(desk):
         return Reply("nothing has changed")
-    return _reload(desk, arguments)
+    config, distrusted, news = _with_authorities(desk, desk.config)
+    if config is desk.config:
+        raise Refused("; ".join(distrusted.values()))
+    return _taken_up("; note: ".join(["CA certificates are read anew", *distrusted.values()]), config, news)
 
 
 def _list(desk: Desk, _arguments: Arguments) -> Outcome:
     material = material_of(desk.config)
     if material is None:
-        return Reply("nothing was read of tlsdir: no virtual server uses TLS; `tls reload` reads it", data=[])
+        text = "nothing was read of tlsdir: no virtual server uses TLS; `tls reload` reads it"
+        return Reply(text, data=[], lines=[text])
     known = [_row(desk.config, material, one) for one in material.certificates.values()]
     faulty = [
         {"name": name, "file": _file(material, name), "trouble": reason}
@@ -157,7 +183,7 @@ def _list(desk: Desk, _arguments: Arguments) -> Outcome:
         if name not in material.certificates
     ]
     rows = [*known, *faulty]
-    lines = lines_of([{**row, "names": " ".join(row.get("names", ()))} for row in rows])
+    lines = lines_of([{**row, **{key: " ".join(row.get(key, ())) for key in ("names", "vservs")}} for row in rows])
     return Reply(count_of(len(known), "certificate"), data=rows, lines=lines)
 
 
@@ -207,8 +233,8 @@ def tls_sentences() -> Sequence[Sentence]:
         Sentence(
             CHECK,
             _check,
-            "Does what `tls reload` does if a file in tlsdir has changed.\nThe program says this to itself every "
-            "tlswatch.",
+            "Does what `tls reload` does if a file in tlsdir, or one of CA certificates, has changed.\nThe program "
+            "says this to itself every tlswatch.",
             changes=True,
             source=BESIDE,
             order=True,

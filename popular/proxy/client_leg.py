@@ -7,9 +7,9 @@ stays bounded, however much the client sends. TLS begins here too.
 import socket
 from typing import Protocol
 
+from popular.dialogue import debug_dialogue
 from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
-from popular.proxy.story import debug_dialogue
 from popular.tls.contexts import Terms
 from supervisor.eventloop import READ, WRITE
 from supervisor.workshop import Workshop

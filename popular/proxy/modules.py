@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from supervisor.config import Config
 from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import Refused, Sentence, fit, phrase
-from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
+from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply, noted
 from supervisor.control.things import count_of, ids, list_deed, named, room_for_one_more
 
 CHAPTER = "Runtime configuration: the pdm command"
@@ -47,7 +47,7 @@ def _add(desk: Desk, arguments: Arguments) -> Outcome:
     module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
     done = f"module {ident} is added"
     note = _backend_note(module, desk)
-    return Change(f"{done}; note: {note}" if note else done, config=desk.config.with_thing("pdm", ident, module))
+    return Change(noted(done, note), config=desk.config.with_thing("pdm", ident, module))
 
 
 def _backend_note(module: Module, desk: Desk) -> str | None:

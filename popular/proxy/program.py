@@ -1,7 +1,5 @@
 """`pproxy`: the rows of its tables, put together as a program that the supervisor runs."""
 
-import socket
-
 from metrics.exporter import export
 from popular.messages import POPULAR_MESSAGES
 from popular.net.handshake import FAILURES as TLS_FAILURES
@@ -13,10 +11,8 @@ from popular.proxy.phases import STATES
 from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
 from popular.proxy.service import ProxyService
 from popular.proxy.variables import PROXY_VARIABLES
-from popular.proxy.vserv import Vserv
 from popular.version import VERSION
 from supervisor.config import Config
-from supervisor.control.kinds import ANY
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
@@ -83,16 +79,7 @@ DEBUG_OPTIONS = {
 
 def listeners(config: Config) -> list[Listener]:
     """One for each virtual server that is not offline."""
-    return [_listener(vserv) for vserv in config.things["vserv"].values() if vserv.state != OFFLINE]
-
-
-def _listener(vserv: Vserv) -> Listener:
-    if vserv.iface == ANY:
-        if socket.has_dualstack_ipv6():
-            return Listener(vserv.id, socket.AF_INET6, ("::", vserv.port), True)
-        return Listener(vserv.id, socket.AF_INET, ("0.0.0.0", vserv.port), False)
-    family = socket.AF_INET6 if ":" in vserv.iface else socket.AF_INET
-    return Listener(vserv.id, family, (vserv.iface, vserv.port), False)
+    return [Listener.at(one.id, one.iface, one.port) for one in config.things["vserv"].values() if one.state != OFFLINE]
 
 
 def _make_service(shop: Workshop, config: Config, before: Service | None) -> Service:

@@ -22,7 +22,8 @@ from popular.proxy.login_driver import LoginDriver
 from popular.proxy.machine import Machine
 from popular.proxy.phases import AWAITING_HEADER, CHECKING, ENDED, GREETED, RELAYING, STARTING_TLS, Phase
 from popular.proxy.relay import LINGER_SECONDS
-from popular.proxy.story import NOTHING_MOVED, Moved, place_of, tell, tell_handshake, tell_tls_failure
+from popular.proxy.story import NOTHING_MOVED, Moved, tell, tell_handshake, tell_tls_failure
+from supervisor.fault import kind_and_place_of
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
 
@@ -98,7 +99,7 @@ class Session(LoginDriver):
 
     def fault(self, error: Exception) -> None:
         """See LoginDriver. It ends this session and nothing else."""
-        self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
+        self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
         self.end("internal_error")
 
     def _send(self, action: actions.Send) -> None:

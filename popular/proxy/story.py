@@ -1,10 +1,9 @@
-"""What is written about a session: its one log line, and the debug lines of its dialogue."""
+"""What is written about a session: its one log line, and what came of a TLS handshake."""
 
 from typing import TYPE_CHECKING, TypeAlias
 
 from popular.messages import SESSION_END, TLS_FAILED
 from popular.net.handshake import Agreed, Failure
-from supervisor.log import Log
 from supervisor.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -54,20 +53,3 @@ def tell_tls_failure(shop: Workshop, session: "Session", failure: Failure) -> No
     shop.count("tls_failures", failure.why)
     rules = session.rules
     shop.log(TLS_FAILED, session.sid, client=session.peer[0], vserv=rules.vserv, why=failure.why, reason=failure.reason)
-
-
-def debug_dialogue(log: Log, sid: str, who: str, data: bytes) -> None:
-    """Debug option POP: one entry a line. A password shows only with the option PASS."""
-    for line in data.split(b"\r\n"):
-        if line[:5].upper() == b"PASS " and "PASS" not in log.options:
-            line = b"PASS ****"
-        if line:
-            log.debug("POP", who, sid, line=line.decode("utf-8", "replace"))
-
-
-def place_of(error: BaseException) -> str:
-    """File and line of an error: enough to find it, and no value that could be a secret."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else "?"

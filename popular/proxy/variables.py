@@ -179,7 +179,8 @@ PROXY_VARIABLES = (
     Variable(
         "tlswatch",
         Time(0, HOUR),
-        "How often the files in tlsdir are looked at; changed certificates are taken up (`tls check`). 0: never.",
+        "How often the files in tlsdir, and those of clientca and tlsca, are looked at; what has changed is taken up "
+        "(`tls check`). 0: never.",
         default=10,
         source=BESIDE,
     ),

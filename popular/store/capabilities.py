@@ -7,8 +7,7 @@ there: one capability a line, exactly as in the answer to CAPA. It is checked wh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from popular.protocol.capabilities import DEFAULT
-from popular.proxy.capabilities import MOST_OCTETS, capability_lines
+from popular.protocol.capabilities import DEFAULT, MOST_OCTETS, BadCapabilities, read_lines
 from supervisor.config import Config
 from supervisor.control.kinds import File
 from supervisor.control.language import Refused, Sentence, phrase
@@ -42,9 +41,9 @@ def _load(desk: Desk, arguments: Arguments) -> Outcome:
     file = arguments["file"]
     content = desk.facts.read(file, MOST_OCTETS + 1)
     try:
-        lines = capability_lines(content)
-    except Refused as refused:
-        raise Refused(f"{file}: {refused.text}") from None
+        lines = read_lines(content)
+    except BadCapabilities as error:
+        raise Refused(f"{file}: {error}") from None
     config = desk.config.with_thing(SORT, _ONE, CapabilityList(file, lines))
     return Change(f"{file}: {len(lines)} capabilities", config=config)
 

@@ -1,6 +1,5 @@
 """`pserv`: the rows of its tables, put together as a program that the supervisor runs."""
 
-import socket
 from typing import Any
 
 from metrics.exporter import export
@@ -10,12 +9,10 @@ from popular.store import messages
 from popular.store.endings import ENDINGS
 from popular.store.machine import STATES
 from popular.store.sentences import SENTENCES, SORTS, rc_lines
-from popular.store.server import Server
 from popular.store.service import StoreService
 from popular.store.variables import STORE_VARIABLES
 from popular.version import VERSION
 from supervisor.config import Config
-from supervisor.control.kinds import ANY
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
@@ -70,16 +67,9 @@ MESSAGES = (
 
 def listeners(config: Config) -> list[Listener]:
     """One, if there is a server that is not offline."""
-    return [_listener(server) for server in config.things["server"].values() if server.state != OFFLINE]
-
-
-def _listener(server: Server) -> Listener:
-    if server.iface == ANY:
-        if socket.has_dualstack_ipv6():
-            return Listener(server.id, socket.AF_INET6, ("::", server.port), True)
-        return Listener(server.id, socket.AF_INET, ("0.0.0.0", server.port), False)
-    family = socket.AF_INET6 if ":" in server.iface else socket.AF_INET
-    return Listener(server.id, family, (server.iface, server.port), False)
+    return [
+        Listener.at(one.id, one.iface, one.port) for one in config.things["server"].values() if one.state != OFFLINE
+    ]
 
 
 def describe(config: Config) -> dict[str, Any]:

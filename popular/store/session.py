@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from popular.dialogue import debug_dialogue
 from popular.net.channel import Channel
 from popular.net.deadlines import Deadlines
-from popular.proxy.story import debug_dialogue, place_of
 from popular.store.machine import Close, Machine, Open, Phase, Reply, SendMessage, Update
 from popular.store.mailbox import Mailbox
 from popular.store.story import tell
 from supervisor.eventloop import READ, WRITE
+from supervisor.fault import kind_and_place_of
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
 
@@ -95,7 +96,7 @@ class Session(Deadlines):
         try:
             deed(*facts)
         except Exception as error:
-            self._shop.log(SESSION_BUG, self.sid, error=f"{type(error).__name__} at {place_of(error)}")
+            self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
             self.end("internal_error")
 
     # The client

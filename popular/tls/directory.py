@@ -2,7 +2,8 @@
 
 Two errands look at it: LookAt only asks the file system whether anything is different (links are followed, so that a
 renewal by exchanging a link shows), ReadAll reads every file and tries it. `renewed` says what is in use afterwards:
-one faulty file never takes anything else with it.
+one faulty file never takes anything else with it. A third, Digests, tells of single files elsewhere whether they hold
+something else.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from popular.tls.certificate import Certificate, read_certificate
-from supervisor.control.facts import Errand, Facts, Unfit
+from supervisor.control.facts import Errand, Facts, ReadFile, Unfit
 from supervisor.control.kinds import Id
 
 DEFAULT = "default"
@@ -85,6 +86,28 @@ class ReadAll(Errand):
             except OSError as error:
                 faults[name] = f"{os.path.basename(error.filename or '')}: {error.strerror}"
         return Material(self.directory, stamp, certificates, faults, time.time())
+
+
+@dataclass(frozen=True)
+class Digests(Errand):
+    """What files hold: of each path the `digest` of its first octets, "" for one that cannot be read."""
+
+    paths: tuple[str, ...]
+    most_octets: int
+
+    def perform(self) -> dict[str, str]:
+        return {path: self._digest(path) for path in self.paths}
+
+    def _digest(self, path: str) -> str:
+        try:
+            return digest(ReadFile(path, self.most_octets).perform())
+        except OSError:
+            return ""
+
+
+def digest(content: bytes) -> str:
+    """By which content is compared."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def renewed(before: Material | None, found: Material, needed: Collection[str]) -> Material:

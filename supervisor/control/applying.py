@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
 from supervisor.control.connection import (
@@ -21,8 +21,9 @@ from supervisor.control.connection import (
     NoConnection,
     Said,
     TimedOut,
+    Unreadable,
     fits,
-    sentences_in,
+    sentences_of,
 )
 from supervisor.control.difference import COMES, GOES
 from supervisor.control.draft import ROLLBACK, SAY
@@ -39,15 +40,13 @@ _COLOURS = {GOES: _RED, COMES: _GREEN, "# ": _GREY}
 
 
 class NotTaken(Exception):
-    """The program refused the file, or it is no configuration; nothing has changed. The text is for people."""
+    """The program refused the file, or it is no configuration; nothing has changed. The text is for people, `lines` is
+    the difference if it is known and was asked for.
+    """
 
-
-def read(name: str) -> list[Said]:
-    """The sentences of a file, `-` for standard input. Raises OSError, UnicodeDecodeError."""
-    if name == "-":
-        return list(sentences_in(sys.stdin, "standard input"))
-    with open(name, encoding="utf-8") as file:
-        return list(sentences_in(file, name))
+    def __init__(self, text: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.lines = lines
 
 
 def draft(connection: Connection, sentences: list[Said]) -> None:
@@ -70,10 +69,10 @@ def _placed(place: str, text: str) -> str:
     return f"{place}:{max(1, int(match[1]) - len(SAY) - 1)}: {text[match.end() :]}"
 
 
-def _asked(connection: Connection, sentence: str) -> Answer:
+def _asked(connection: Connection, sentence: str, lines: Sequence[str] = ()) -> Answer:
     answer = connection.say(sentence)
     if not answer.ok:
-        raise NotTaken(answer.text)
+        raise NotTaken(answer.text, lines)
     return answer
 
 
@@ -91,16 +90,16 @@ def bring(connection: Connection, sentences: list[Said], options: Namespace) -> 
     if options.dry_run:
         return Told(shown.lines, f"{shown.text}; nothing was changed, and nothing tried")
     if options.subcommand == "check":
-        return Told(shown.lines, _asked(connection, "draft check").text)
+        return Told(shown.lines, _asked(connection, "draft check", shown.lines).text)
     confirm = f" confirm {options.confirm}" if options.confirm is not None else ""
     return Told(shown.lines, _asked(connection, f"draft apply{confirm}").text)
 
 
 def run(connect: Connect, options: Namespace) -> int:
-    """A subcommand; returns the exit code. Raises OSError, UnicodeDecodeError, NoConnection, TimedOut."""
+    """A subcommand; returns the exit code. Raises OSError, Unreadable, NoConnection, TimedOut."""
     if options.watch is not None:
         return Watch(connect, options).run()
-    sentences = read(options.file) if options.file is not None else []
+    sentences = list(sentences_of(options.file)) if options.file is not None else []
     connection = connect()
     try:
         if options.file is not None:
@@ -108,6 +107,7 @@ def run(connect: Connect, options: Namespace) -> int:
         else:
             told = Told([], _asked(connection, ROLLBACK if options.subcommand == "rollback" else "confirm").text)
     except NotTaken as error:
+        show(error.lines)
         tell(str(error), options.quiet)
         return EXIT_REFUSED
     finally:
@@ -145,7 +145,8 @@ class Watch:
     """Applies a file at the start, whenever its content changes, and whenever the program is another one.
 
     A file is read when it has looked the same twice, so that one which is being written is left alone. A file that is
-    refused changes nothing, and is tried again after a while. Ends with SystemExit(0) on SIGTERM or SIGINT.
+    refused changes nothing, and is tried again after a while. One without a sentence, which would switch everything
+    off, is taken for an accident and left alone. Ends with SystemExit(0) on SIGTERM or SIGINT.
     """
 
     def __init__(self, connect: Connect, options: Namespace) -> None:
@@ -176,17 +177,25 @@ class Watch:
             stamp = _Stamp(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
             rests, self._stamp = stamp == self._stamp, stamp
             if rests and stamp != self._stamp_read:
-                self._sentences, self._stamp_read = read(self._options.file), stamp
+                self._read()
+                self._stamp_read = stamp
             elif at_once:
-                self._sentences = read(self._options.file)
-        except (OSError, UnicodeDecodeError) as error:
-            self._tell_once(f"{self._options.file}: {getattr(error, 'strerror', None) or error}")
+                self._read()
+        except OSError as error:
+            self._tell_once(f"{self._options.file}: {error.strerror}")
+        except Unreadable as error:
+            self._tell_once(str(error))
+
+    def _read(self) -> None:
+        self._sentences = list(sentences_of(self._options.file))
+        if not self._sentences:
+            self._tell_once(f"{self._options.file}: it holds no sentence; nothing is changed")
 
     def _apply_if_wanted(self) -> None:
         try:
             if self._connection is None or not self._connection.lives():
                 self._reconnect()
-            if self._sentences is not None and (self._sentences != self._done or self._is_time_again()):
+            if self._sentences and (self._sentences != self._done or self._is_time_again()):
                 self._apply(self._sentences)
         except (NoConnection, TimedOut) as error:
             self._let_go()

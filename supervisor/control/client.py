@@ -28,13 +28,15 @@ from supervisor.control.connection import (
     NoConnection,
     Said,
     TimedOut,
+    Unreadable,
     connect,
     fits,
-    sentences_in,
+    sentences_of,
 )
 from supervisor.control.facts import Facts, Unfit
 from supervisor.control.framing import LONGEST_REQUEST
-from supervisor.control.kinds import Time
+from supervisor.control.kinds import Time, nearest
+from supervisor.control.outcome import NOTE
 
 SUBCOMMANDS = {
     "check": "tries the configuration in FILE in full, shows what would change, and changes nothing",
@@ -54,11 +56,7 @@ _LOOK_SECONDS = 0.25
 def _all_sentences(options: argparse.Namespace) -> Iterator[Said]:
     yield from (Said("", command) for command in options.command)
     for name in options.files:
-        if name == "-":
-            yield from sentences_in(sys.stdin, "standard input")
-        else:
-            with open(name, encoding="utf-8") as file:
-                yield from sentences_in(file, name)
+        yield from sentences_of(name)
 
 
 class Speaker:
@@ -82,13 +80,20 @@ class Speaker:
         for line in answer.lines:
             print(line)
         sys.stdout.flush()
-        if not answer.ok or (self._verbose and answer.text):
-            self._print(f"{place}{answer.text}")
+        # That it was done the exit code tells; a note must be seen all the same.
+        text = answer.text if self._verbose or not answer.ok else _notes(answer.text)
+        if text:
+            self._print(f"{place}{text}")
         return answer.ok
 
     def _print(self, message: str) -> None:
         if not self._quiet:
             print(message, file=sys.stderr, flush=True)
+
+
+def _notes(text: str) -> str:
+    _done, mark, notes = text.partition(NOTE)
+    return f"note: {notes}" if mark else ""
 
 
 def run(speaker: Speaker, sentences: Iterable[Said], ignore_errors: bool) -> int:
@@ -195,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our data has enough; the interpreter must not find that out again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, Unreadable) as error:
         _complain(error, options.quiet, sys.stderr)
         return EXIT_USAGE
 
@@ -260,8 +265,12 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _complain(error: Exception, quiet: bool, stream: TextIO) -> None:
+    text = str(error)
+    if isinstance(error, OSError) and error.filename:
+        near = nearest(error.filename, SUBCOMMANDS) if isinstance(error, FileNotFoundError) else ""
+        text = f"{error.filename}: {error.strerror}{near}"
     if not quiet:
-        print(f"pcontrol: {error}", file=stream)
+        print(f"pcontrol: {text}", file=stream)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A client's connection to a control socket, and the sentences of a file to say over it. Used by `pcontrol`."""
 
 import socket
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,10 @@ _ON_THEIR_WAY = 32
 
 class NoConnection(Exception):
     """The program cannot be reached, or is gone."""
+
+
+class Unreadable(Exception):
+    """A file of sentences that is no text; its name stands in ours."""
 
 
 class TimedOut(Exception):
@@ -135,6 +140,18 @@ def sentences_in(lines: Iterable[str], name: str) -> Iterator[Said]:
         sentence = line.rstrip("\r\n")
         if sentence.strip() and not sentence.lstrip().startswith("#"):
             yield Said(f"{name}:{number}", sentence)
+
+
+def sentences_of(name: str) -> Iterator[Said]:
+    """The sentences of an rc file by its name, `-` for standard input, one by one. Raises OSError, Unreadable."""
+    try:
+        if name == "-":
+            yield from sentences_in(sys.stdin, "standard input")
+        else:
+            with open(name, encoding="utf-8") as file:
+                yield from sentences_in(file, name)
+    except UnicodeDecodeError:
+        raise Unreadable(f"{name}: it is not UTF-8 text") from None
 
 
 def fits(sentence: str) -> bool:

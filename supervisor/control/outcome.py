@@ -206,6 +206,15 @@ class Kill(Order):
     sid: str = field(kw_only=True)
 
 
+NOTE = "; note: "
+"""In the text of a status line: what was done, and behind this what the operator should know though it was done."""
+
+
+def noted(text: str, *notes: str | None) -> str:
+    """The text with the notes that there are."""
+    return NOTE.join([text, *(note for note in notes if note)])
+
+
 Arguments = Mapping[str, Any]
 Deed = Callable[[Desk, Arguments], Outcome]
 

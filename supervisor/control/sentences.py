@@ -11,7 +11,7 @@ from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_sentences
 from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase, quote, split
-from supervisor.control.outcome import Arguments, Change, Desk, Kill, Outcome, Recycle, Reply, Shutdown
+from supervisor.control.outcome import Arguments, Change, Desk, Kill, Outcome, Recycle, Reply, Shutdown, noted
 from supervisor.control.variables import BESIDE, DAY, Variable
 
 SHOW_AND_SET = "Runtime configuration: the show and set commands"
@@ -27,17 +27,17 @@ HOW = {
 FILTERS = ("user", "vserv", "backend", "state")
 
 
-def variable_named(word: str, desk: Desk) -> Variable:
-    """The row of a variable. Raises Refused with the nearest name."""
+def variable_named(word: str, desk: Desk, others: Sequence[str] = ()) -> Variable:
+    """The row of a variable. Raises Refused with the nearest name, which may be one of the others."""
     rows = {row.name: row for row in desk.program.variables}
     if word not in rows:
-        raise Refused(f"no variable {shown(word)}{nearest(word, rows)}", getattr(word, "column", None))
+        raise Refused(f"no variable {shown(word)}{nearest(word, [*rows, *others])}", getattr(word, "column", None))
     return rows[word]
 
 
 def _show(desk: Desk, arguments: Arguments) -> Outcome:
     word = arguments["variable"]
-    chosen = desk.program.variables if word is None else [variable_named(word, desk)]
+    chosen = desk.program.variables if word is None else [variable_named(word, desk, ["config"])]
     rows = sorted(chosen, key=lambda row: (not row.read_only, row.name))
     values = {row.name: row.value(desk) for row in rows}
     return Reply(data=values, lines=[phrase([row.name, row.kind.format(values[row.name])]) for row in rows])
@@ -62,7 +62,7 @@ def _set(desk: Desk, arguments: Arguments) -> Outcome:
     except Refused as refused:
         raise Refused(f"{row.name}: {refused.text}", arguments["content"].column) from None
     done = f"{phrase([row.name, row.kind.format(value)])}; counts for: {row.when}"
-    return Change(f"{done}; note: {note}" if note else done, config=desk.config.with_variable(row.name, value))
+    return Change(noted(done, note), config=desk.config.with_variable(row.name, value))
 
 
 def _variables(read_write_only: bool, desk: Desk, _arguments: Arguments) -> Iterable[str]:
@@ -89,8 +89,7 @@ def _debug(desk: Desk, arguments: Arguments) -> Outcome:
     now = desk.config.debug
     options_set = {"=": named, "+": now | named, "-": now - named}[sign]
     text = " ".join(sorted(options_set)) or NONE
-    if "PASS" in options_set:
-        text += "; note: passwords are logged"
+    text = noted(text, "passwords are logged" if "PASS" in options_set else None)
     return Change(text, config=desk.config.with_debug(options_set))
 
 
@@ -179,6 +178,9 @@ def _help(desk: Desk, arguments: Arguments) -> Outcome:
     ]
     variables = [row for row in desk.program.variables if len(words) == 1 and row.name == words[0]]
     if not about and not variables:
+        explained = _parameter_help(words, desk)
+        if explained:
+            return Reply(data=explained)
         known = {sentence.shape.head[0] for sentence in desk.language.sentences}
         near = nearest(words[0], [*known, *(row.name for row in desk.program.variables)])
         raise Refused(f"no help about {shown(' '.join(words))}{near}", words[0].column)
@@ -186,6 +188,22 @@ def _help(desk: Desk, arguments: Arguments) -> Outcome:
         return Reply(data=[f"{sentence.usage}  {sentence.summary}" for sentence in about])
     lines = [line for row in variables for line in variable_help(row, desk)]
     return Reply(data=[*lines, *(line for sentence in about for line in sentence_help(sentence))])
+
+
+def _parameter_help(words: Sequence[str], desk: Desk) -> list[str]:
+    """The lines about a parameter, the last word, from the help of each sentence that begins with the others."""
+    *head, parameter = words
+    return [
+        line
+        for sentence in desk.language.sentences
+        if sentence.shape.head[: len(head)] == tuple(head)
+        for line in _lines_about(parameter, sentence)
+    ]
+
+
+def _lines_about(parameter: str, sentence: Sentence) -> list[str]:
+    found = [line for line in sentence.help.split("\n") if line.startswith(f"    {parameter}  ")]
+    return [sentence.usage, *found] if found else []
 
 
 def sentence_help(sentence: Sentence) -> list[str]:

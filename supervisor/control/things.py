@@ -21,7 +21,7 @@ from typing import Any, Self
 from supervisor.config import Config
 from supervisor.control.kinds import Id, Kind, String, nearest, shown
 from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase
-from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
+from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply, noted
 
 OFFLINE = "offline"
 
@@ -160,7 +160,7 @@ def _conf(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
     note = sort.check(desk, config, new)
     whom = sort.title if sort.single else f"{sort.name} {ident}"
     done = f"{whom} {'is changed' if old else 'is made'}"
-    return Change(f"{done}; note: {note}" if note else done, config=config)
+    return Change(noted(done, note), config=config)
 
 
 def _changes(sort: Sort, desk: Desk, arguments: Arguments) -> dict[str, Any]:
@@ -198,19 +198,25 @@ def _del(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
     config = desk.config.without_thing(sort.name, ident)
     note = sort.check_gone(desk, config, ident)
     done = f"{sort.name} {ident} is deleted"
-    return Change(f"{done}; note: {note}" if note else done, config=config)
+    return Change(noted(done, note), config=config)
 
 
 def _flush(sort: Sort, desk: Desk, _arguments: Arguments) -> Outcome:
     gone = desk.config.things[sort.name]
     config = desk.config.without_things(sort.name)
     notes = [note for ident in gone if (note := sort.check_gone(desk, config, ident))]
-    return Change("; note: ".join([f"{count_of(len(gone), sort.title)} deleted", *notes]), config=config)
+    return Change(noted(f"{count_of(len(gone), sort.title)} deleted", *notes), config=config)
 
 
 def _parameter_help(sort: Sort) -> str:
-    lines = [f"    {name}  {row.kind.describe()}  {row.help}" for name, row in parameters(sort.thing).items()]
+    lines = [f"    {name}  {row.kind.describe()}  {_help(row)}" for name, row in parameters(sort.thing).items()]
     return "\n".join(["Parameters:", *lines])
+
+
+def _help(row: Parameter) -> str:
+    """What a parameter is, and its default; where that is nothing, or follows others, the table's own words tell it."""
+    default = "" if callable(row.default) else row.kind.format(row.default)
+    return f"{row.help} Default: {default}." if default else row.help
 
 
 def sentences_of(sort: Sort) -> list[Sentence]:

@@ -11,10 +11,16 @@ Only the master writes names and baselines.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from supervisor.table.names import write_name
 from supervisor.table.segment import Segment
+
+Things = Mapping[str, Mapping[str, Any]]
+"""Sort → id → whatever is configured."""
+
+_NOTHING: Things = MappingProxyType({})
 
 
 class PlaceBook:
@@ -27,17 +33,19 @@ class PlaceBook:
         self._removed: dict[str, dict[str, None]] = {sort: {} for sort in self._names}
         """Ids that are configured no more, the one that went first in front."""
 
-    def settle(self, things: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-        """Gives every id a place, and tells which: sort → id → place."""
-        return {sort: self._settle(sort, things.get(sort, {})) for sort in self._names}
+    def settle(self, things: Things, running: Things = _NOTHING) -> dict[str, dict[str, int]]:
+        """Gives every id a place, and tells which: sort → id → place. What is in `running` keeps its own: workers
+        count there until the new things are in force, or for ever if they never will be.
+        """
+        return {sort: self._settle(sort, things.get(sort, {}), running.get(sort, {})) for sort in self._names}
 
-    def _settle(self, sort: str, wanted: Mapping[str, Any]) -> dict[str, int]:
+    def _settle(self, sort: str, wanted: Mapping[str, Any], running: Mapping[str, Any]) -> dict[str, int]:
         names, removed = self._names[sort], self._removed[sort]
         had = {ident: place for place, ident in enumerate(names) if ident}
         for ident in wanted:
             removed.pop(ident, None)
         for ident, place in had.items():
-            if ident not in wanted and ident not in removed:
+            if ident not in wanted and ident not in running and ident not in removed:
                 self._retire(sort, ident, place)
         return {ident: had[ident] if ident in had else self._take(sort, ident) for ident in wanted}
 

@@ -233,7 +233,9 @@ def test_what_the_history_keeps() -> None:
         (["apply", "-", "--watch"], "cannot be watched"),
         (["apply", "a", "-c", "echo"], "do not go with pcontrol apply"),
         (["confirm", "--wait"], "do not go with pcontrol confirm"),
-        (["apply", "/no/such/file"], "No such file"),
+        (["apply", "/no/such/file"], "pcontrol: /no/such/file: No such file or directory\n"),
+        (["apply", sys.executable], f"pcontrol: {sys.executable}: it is not UTF-8 text\n"),
+        (["aply", "a"], 'pcontrol: aply: No such file or directory; did you mean "apply"?'),
     ],
 )
 def test_wrong_usage_of_a_subcommand(here: Desk, arguments: list[str], text: str) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import runpy
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import sysconfig
 import tomllib
 import venv
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -107,8 +108,7 @@ class Image:
         try:
             yield Container(process, output)
         finally:
-            process.kill()  # its child dies with it
-            process.wait()
+            _end(process)
 
     def _wrapped(self, command: Sequence[str], mounts: Mapping[str, Path]) -> list[str]:
         wrap = [need("bwrap"), "--unshare-user", "--uid", "65532", "--gid", "65532", "--cap-drop", "ALL"]
@@ -137,6 +137,17 @@ class Container:
 
     def said(self) -> str:
         return self._output.read_text()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kills a command: pid 1 of the sandbox, which takes all in there along; bwrap ends after them."""
+    inside = processes.tree(process.pid)[1:2] if process.poll() is None else []
+    for pid in inside:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if not inside:
+        process.kill()
+    process.wait(10)
 
 
 def _install(name: str, packages: Path, only: str = "") -> None:

@@ -1,6 +1,6 @@
 """The image: its Containerfile is clean, and what it holds runs read-only, without rights and without a shell.
 
-No container engine takes part; `image.py` tells what stands in for one.
+No container engine takes part (it does in `test_engine.py`); `image.py` tells what stands in for one.
 """
 
 import importlib.metadata

@@ -10,7 +10,7 @@ from popular.proxy.program import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
-TREES = ("supervisor", "metrics", "popular", "deploy", "tests", ".ci")
+TREES = ("supervisor", "metrics", "popular", "deploy", "tests", "docs", ".ci")
 SUFFIXES = {".py", ".txt", ".md", ".toml", ".rc", ".c", ".1", ".7", ".8"}
 MADE_LATER = ("/", ".venv/", "popular-demo/")
 """Beginnings of paths that are not the project's: the host's, and what `make` makes."""

@@ -1,8 +1,11 @@
 """The start configurations that users copy really start a proxy."""
 
 import re
+import socket
+import ssl
 from pathlib import Path
 
+from tests.system.certificates import Authority
 from tests.system.site import PopClient, Proxy, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -40,11 +43,22 @@ def test_example_of_pproxy(tmp_path: Path) -> None:
 
 
 def test_example_in_the_readme(tmp_path: Path) -> None:
-    """The first configuration in the README is one that works."""
-    (text,) = re.findall(r"^```rc\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
-    with started(text, tmp_path, free_port()) as proxy:
+    """The first configuration in the README is one that works, and so is what it says of TLS behind it."""
+    first, tls = re.findall(r"^```rc\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    with started(first, tmp_path, free_port()) as proxy:
         wait_until(lambda: proxy.said("vserv list").lines == ["main"], "the start configuration is in force")
         assert "state online" in proxy.said("vserv show main").lines[0]
+        directory, port = tmp_path / "tls", free_port()
+        directory.mkdir()
+        authority = Authority()
+        authority.issue("localhost").write(directory, "default")
+        proxy.said(f"set tlsdir {directory}")
+        for line in tls.replace("ANY port 995", f"127.0.0.1 port {port}").splitlines():
+            proxy.said(line)
+        context = ssl.create_default_context(cadata=authority.pem.decode())
+        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        with context.wrap_socket(plain, server_hostname="localhost") as client:
+            assert client.recv(512).startswith(b"+OK")
 
 
 def test_example_of_pserv(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_stale_dashboard_is_noticed(tmp_path: Path, monkeypatch: pytest.Monkey
         (lambda: queries.rate("logins_total", user="joe"), "has no label user"),
         (lambda: queries.since("load1"), "is no moment"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "query",
 )
 def test_a_query_of_what_does_not_exist_is_refused(made: Any, complaint: str) -> None:
     """When the dashboards are made, not when somebody needs them."""

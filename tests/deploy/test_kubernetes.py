@@ -1,6 +1,6 @@
 """The manifests: rendered, checked against Kubernetes' own schemas, and consistent among themselves.
 
-No cluster takes part, and no kustomize: `kustomize.py` renders what we use of it. What a pod does is in `test_pod.py`.
+No cluster takes part: kubectl renders (`kustomize.py`). What a pod does is in `test_pod.py`.
 """
 
 import re
@@ -85,15 +85,6 @@ def test_the_monitor_finds_the_pods(production: list[Resource]) -> None:
     for value in rule["values"]:
         (target,) = selected(production, {rule["key"]: value})
         assert {one["port"] for one in monitor["spec"]["podMetricsEndpoints"]} <= port_names(target)
-
-
-def test_the_renderer_refuses(tmp_path: Path) -> None:
-    """What kustomize would do with a field that the renderer does not know, it does not guess."""
-    text = (MANIFESTS / "monitoring/kustomization.yaml").read_text().replace("Component", "Kustomization")
-    (tmp_path / "podmonitor.yaml").write_text("")
-    (tmp_path / "kustomization.yaml").write_text(f"{text}namePrefix: a-\n")
-    with pytest.raises(KeyError, match="namePrefix"):
-        render(tmp_path)
 
 
 def test_versions_and_configurations_agree(production: list[Resource]) -> None:

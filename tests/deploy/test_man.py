@@ -3,18 +3,21 @@
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from deploy.man import __main__ as writer
+from deploy.man import modules
 from deploy.man.pages import pages
 from deploy.man.parts import folded, messages
 from popular.pdm import loader
+from popular.pdm.contract import Answer, Question, Route
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.messages import STORE_MESSAGES
 from popular.store.program import PROGRAM as PSERV
 from supervisor.program import Program
-from tests.system.site import need
+from tests.system.site import need, program
 
 HERE = Path(writer.__file__).parent
 PAGES = pages()
@@ -89,6 +92,32 @@ def test_modules_of_the_package() -> None:
     there = {path.stem.removeprefix("libpdm_") for path in Path(loader.__file__).parent.glob("libpdm_*.py")}
     named = set(re.findall(r"\.TP \\fB(\w+) \[?[A-Z]+", plain("pproxy-control.7").split('"MODULES"')[1]))
     assert named == there
+
+
+def test_the_contract_of_modules() -> None:
+    """Each field of the question and of the route, and whatever a module has, is explained, and nothing else."""
+    assert tuple(modules.QUESTION) == Question._fields
+    assert tuple(modules.ROUTE) == Route._fields
+    assert tuple(modules.MODULE) == tuple(loader.CONTRACT)
+    assert [answer.partition("(")[0] for answer in modules.ANSWERS] == [kind.__name__ for kind in get_args(Answer)]
+
+
+def test_the_example_of_a_module(tmp_path: Path) -> None:
+    """The commands on the page run the module that is printed there: it lets in whom the certificate names."""
+    page = PAGES["popular-pdm.7"].replace("\\-", "-").replace("\\&", "").replace("\\e", "\\")
+    assert modules.EXAMPLE.read_text() in page
+    *files, command = [
+        line for line in page.split("without a proxy:")[1].splitlines() if line.startswith(("echo", "pt"))
+    ]
+    assert len(files) == 2
+    command = command.replace("--dir deploy", f"--dir {HERE.parent}").replace("ptestpdm", program("ptestpdm"))
+    for name, answer in (("ann", "admitted backend=store1"), ("joe", "nobody knows this user")):
+        script = "\n".join([*files, command.replace("--certificate-name ann", f"--certificate-name {name}")])
+        done = subprocess.run(
+            ["/bin/sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert answer in done.stdout
 
 
 def test_every_message_is_listed() -> None:

@@ -87,6 +87,25 @@ def open_module(ident, arguments): return Failing(ident, arguments)
 """
 
 
+NAMED = """
+from popular.pdm.contract import *
+class Named(Module):
+    def __init__(self, ident, arguments): self.ident, self.arguments = ident, arguments
+    def check(self, question): return Authenticated(Route(question.certificate_name or "none"))
+    def reload(self): return self
+def open_module(ident, arguments): return Named(ident, arguments)
+"""
+
+
+@pytest.mark.parametrize(("options", "backend"), [((), "none"), (("--certificate-name", "ann"), "ann")])
+def test_the_name_in_a_certificate_reaches_the_modules(ptestpdm, options, backend):
+    """Of every login; without the option nobody has shown a certificate."""
+    (ptestpdm.directory / "libpdm_named.py").write_text(NAMED)
+    done = ptestpdm("n named\n", f"127.0.0.1 POP3s default joe {CANARY}\n" * 2, "-d", ".", *options)
+    assert [f"backend={backend} " in line for line in done.stdout.splitlines()] == [True, True]
+    assert done.returncode == 0
+
+
 def test_a_module_that_fails_is_exit_1(ptestpdm):
     """All logins are tried, and each module is closed; --dir says where modules are."""
     (ptestpdm.directory / "libpdm_failing.py").write_text(FAILING)

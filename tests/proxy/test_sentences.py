@@ -123,6 +123,8 @@ def test_show_without_a_name_shows_all(desk: Desk) -> None:
 def test_unknown_variables(desk: Desk) -> None:
     """A typo in a variable's name is refused with the nearest one."""
     assert refused(desk, "show authtimeuot") == 'column 6: no variable "authtimeuot"; did you mean "authtimeout"?'
+    assert refused(desk, "show confg") == 'column 6: no variable "confg"; did you mean "config"?'
+    assert refused(desk, "set confg 5") == 'column 5: no variable "confg"'
     assert refused(desk, "set nonsense 5") == 'column 5: no variable "nonsense"'
 
 
@@ -690,6 +692,10 @@ def test_help(desk: Desk) -> None:
     assert any("bannererr" in line for line in desk.lines("help vserv conf"))
     assert len(desk.lines("help vserv")) == 5
     assert 'did you mean "vserv"?' in refused(desk, "help vserw")
+    assert [line.split()[0] for line in desk.lines("help state")] == ["vserv", "state", "backend", "state"]
+    assert [line.split()[0] for line in desk.lines("help backend state")] == ["backend", "state"]
+    assert desk.lines("help starttls") == desk.lines("help vserv starttls")
+    assert 'no help about "vserv stat"' in refused(desk, "help vserv stat")
 
 
 CHAPTER_USAGES = [

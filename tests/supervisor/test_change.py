@@ -3,13 +3,14 @@
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 ONE_FAILS = """
 class Strange(KnowsNobody):
@@ -206,3 +207,61 @@ def test_births_that_fail_are_spaced_out(proxy: Proxy, tmp_path: Path) -> None:
         wait_until(lambda: proxy.state().gauges()["workers"] == 2, "both slots are filled")
         proxy.said("set checkport 1")
         assert proxy.state().counters()["sessions_started"] == 0
+
+
+def test_a_change_under_way_ends_with_the_program(proxy: Proxy, tmp_path: Path) -> None:
+    """Workers are still trying a file when the program is told to end: it is refused, and the program ends in order."""
+    file = tmp_path / "site.rc"
+    server = f"vserv conf v iface {LOOPBACK} port {free_port()} state online"
+    file.write_text(f"set pdmdir {tmp_path}/modules\npdm add m slow 1.2\n{server}\n")
+    with proxy:
+        command = [program("pcontrol"), "-r", str(proxy.rundir), "apply", str(file)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as applying:
+            time.sleep(0.7)
+            proxy.said("shutdown delayed")
+            _, told = applying.communicate(timeout=20)
+        assert applying.returncode == 1
+        assert "the program is ending" in told
+        assert proxy.process.wait(20) == 0
+
+
+def test_a_confirmation_in_time_counts_although_it_had_to_wait(proxy: Proxy, tmp_path: Path) -> None:
+    """A trial takes its time; `confirm` comes within its own, and its turn after it: the configuration stays."""
+    file, tried = tmp_path / "site.rc", tmp_path / "tried.rc"
+    file.write_text(f"set pdmdir {tmp_path}/modules\nset checkport 1234\n")
+    tried.write_text(f"set pdmdir {tmp_path}/modules\npdm add m slow 2\n")
+    with proxy:
+        pcontrol = [program("pcontrol"), "-r", str(proxy.rundir)]
+        subprocess.run([*pcontrol, "-q", "apply", "--confirm", "2s", str(file)], check=True, timeout=20)
+        with subprocess.Popen([*pcontrol, "-q", "check", str(tried)]) as trial:
+            time.sleep(0.7)
+            confirmed = time.monotonic()
+            proxy.said("confirm")
+            assert time.monotonic() - confirmed > 1.3, "it had to wait until the time was up"
+            assert trial.wait(20) == 0
+        time.sleep(0.3)
+        assert proxy.said("show checkport").lines == ["checkport 1234"]
+
+
+def test_a_port_is_closed_although_a_recycled_worker_says_goodbye_meanwhile(tmp_path: Path) -> None:
+    """An old worker, held up so far, tells that it accepts nothing more just while the queues of a removed virtual
+    server rest before they are emptied. Those who sit in the slots now have to empty and close them all the same.
+    """
+    port = free_port()
+    with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state online"]) as proxy:
+        old = proxy.workers()[0]
+        os.kill(old, signal.SIGSTOP)
+        proxy.said("workers recycle")
+        removing = threading.Thread(target=proxy.said, args=("vserv del v",))
+        removing.start()
+        time.sleep(0.12)
+        os.kill(old, signal.SIGCONT)
+        removing.join()
+        wait_until(lambda: old not in proxy.workers(), "the old worker is gone")
+        assert not _is_listening(port)
+
+
+def _is_listening(port: int) -> bool:
+    """Whether any process still has a listening socket there, be it a deaf one (proc_net_tcp(5): state 0A)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return any(line[1].endswith(f":{port:04X}") and line[3] == "0A" for line in lines)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_the_log_is_reopened_without_root(directory: Path) -> None:
         os.kill(proxy.pid, signal.SIGHUP)
         wait_until(lambda: proxy.logfile.exists() and proxy.log("log_reopened"), "the log is there again")
         assert proxy.logfile.stat().st_uid == nobody.pw_uid
+
+
+def test_python_out_of_reach_is_told(directory: Path) -> None:
+    """A user who may not read Python's files is named in the log, because what is loaded later will fail; no other."""
+    seen = subprocess.run(["cat", os.__file__], user="nobody", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with Proxy(directory, options=["-u", "nobody"]) as proxy:
+        told = [(entry.fields["user"], entry.fields["file"]) for entry in proxy.log("code_unreadable")]
+        assert told == ([("nobody", os.__file__)] if seen.returncode else [])
 
 
 def test_an_unknown_user_is_named() -> None:

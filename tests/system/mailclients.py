@@ -17,6 +17,7 @@ import poplib
 import socket
 import ssl
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -54,8 +55,8 @@ class Account(NamedTuple):
 Fetch = Callable[[Account, Path, bool], list[bytes]]
 
 
-def _run(directory: Path, *command: str | Path, exit_codes: Sequence[int] = (0,)) -> None:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "LC_ALL": "C"}
+def _run(directory: Path, *command: str | Path, exit_codes: Sequence[int] = (0,), **variables: str) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(directory), "LC_ALL": "C", **variables}
     done = subprocess.run(
         [str(word) for word in command],
         cwd=directory,
@@ -70,7 +71,7 @@ def _run(directory: Path, *command: str | Path, exit_codes: Sequence[int] = (0,)
 
 
 def _private(path: Path, text: str) -> Path:
-    """A configuration file with a password in it: the clients insist on its rights."""
+    """A file for its owner only: where a password is in it, the clients insist on that."""
     path.write_text(text)
     path.chmod(0o600)
     return path
@@ -78,12 +79,6 @@ def _private(path: Path, text: str) -> Path:
 
 def _with_crlf(path: Path) -> bytes:
     return path.read_bytes().replace(b"\n", b"\r\n")
-
-
-def _new_maildir(path: Path) -> Path:
-    for folder in ("cur", "new", "tmp"):
-        (path / folder).mkdir(parents=True)
-    return path
 
 
 def _poplib_connection(account: Account) -> poplib.POP3:
@@ -164,7 +159,9 @@ def _with_fetchmail(account: Account, directory: Path, delete: bool) -> list[byt
 
 
 def _with_mpop(account: Account, directory: Path, delete: bool) -> list[bytes]:
-    mpop, maildir = need("mpop"), _new_maildir(directory / "maildir")
+    """Through a command: into a Maildir it would force each mail out to the disk, one after the other."""
+    mpop, mails = need("mpop"), directory / "mails"
+    mails.mkdir()
     security = "tls off"
     if account.tls:
         starttls = "off" if account.tls.implicit else "on"
@@ -182,17 +179,29 @@ def _with_mpop(account: Account, directory: Path, delete: bool) -> list[bytes]:
         keep {"off" if delete else "on"}
         received_header off
         uidls_file {directory}/uidls
-        delivery maildir {maildir}
+        delivery mda "cat > {mails}/$$"
         """,
     )
     _run(directory, mpop, "-C", rc, "--quiet")
-    return [_with_crlf(path) for path in (maildir / "new").iterdir()]
+    return [_with_crlf(path) for path in mails.iterdir()]
 
 
 def _with_getmail(account: Account, directory: Path, delete: bool) -> list[bytes]:
-    """Through a command, because as root getmail delivers no mail itself; then it puts one line in front of each."""
+    """Through a command, because as root getmail delivers no mail itself; then it puts one line in front of each.
+
+    It forces three temporary files out to the disk for each mail: these lie in shared memory, where that takes no time.
+    And it never hears of a delivery that has ended before it began to wait for that (getmail 6.18: it then waits for a
+    minute, and gives up): so each delivery ends only when getmail is asleep.
+    """
     getmail, mails = need("getmail"), directory / "mails"
     mails.mkdir()
+    deliver = _private(
+        directory / "deliver",
+        f"""
+        cat > {mails}/$$
+        until read -r stat < /proc/$PPID/stat; case "$stat" in *") S "*) true ;; *) false ;; esac; do :; done
+        """,
+    )
     kind, trust = "SimplePOP3Retriever", ""
     if account.tls:
         assert account.tls.implicit, "getmail does not know STLS"
@@ -210,7 +219,7 @@ password = {account.password}
 [destination]
 type = MDA_external
 path = /bin/sh
-arguments = ("-c", "cat > {mails}/$$")
+arguments = ("{deliver}",)
 allow_root_commands = true
 [options]
 read_all = true
@@ -220,7 +229,8 @@ received = false
 verbose = 0
 """,
     )
-    _run(directory, getmail, "--getmaildir", directory, "--rcfile", rc)
+    with tempfile.TemporaryDirectory(prefix="popular-getmail-", dir="/dev/shm") as memory:
+        _run(directory, getmail, "--getmaildir", directory, "--rcfile", rc, TMPDIR=memory)
     added = b"Return-Path: <unknown>\r\n"
     return [_with_crlf(path).removeprefix(added) for path in mails.iterdir()]
 

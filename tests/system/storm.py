@@ -12,6 +12,7 @@ saw. Each storm ends by itself after LONGEST_SECONDS.
 
 import contextlib
 import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -62,7 +63,9 @@ def _compiled() -> Path:
     if not program.exists() or program.stat().st_mtime < newest:
         BIN.mkdir(exist_ok=True)
         flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra"]
-        subprocess.run(["cc", *flags, "-o", str(program), str(source)], timeout=60, check=True)
+        new = program.with_name(f"{program.name}.{os.getpid()}")  # somebody may be running the old one
+        subprocess.run(["cc", *flags, "-o", str(new), str(source)], timeout=60, check=True)
+        new.rename(program)
     return program
 
 

@@ -221,6 +221,7 @@ def test_what_a_worker_cannot_serve_is_refused_whole(site: Site) -> None:
     (site.modules / "one only").mkdir()
     site.write("pdm add m noted")
     assert "only one may have it" in site.refused("check", site.rc)
+    assert "+ pdm add m noted" in site.pcontrol("check", site.rc).stdout.splitlines(), "what was tried is shown"
     assert site.greeting() == b"+OK old"
 
 
@@ -334,6 +335,8 @@ def test_a_way_back_that_is_blocked(site: Site) -> None:
     assert "broken just now" in site.proxy.log("cannot_go_back")[0].fields["reason"]
     assert site.greeting() == b"+OK new"
     assert "awaits `confirm`" in site.proxy.control("set grace 1s").text
+    time.sleep(4.5)  # two more attempts
+    assert len(site.proxy.log("cannot_go_back")) == len(site.proxy.log("not_confirmed")) == 1, "each is told once"
     (site.modules / "broken").rmdir()
     wait_until(lambda: site.greeting() == b"+OK old", "it is back")
     assert site.proxy.said("pdm list").lines == ["m"]

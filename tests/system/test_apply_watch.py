@@ -88,7 +88,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_watch(site: Site, number: int) -> None:
     """It waits for the program, applies, applies each change, goes on after a refusal, takes no notice of a file that
-    is only touched, applies again to the program's successor, and ends with 0 on a signal.
+    is empty or only touched, applies again to the program's successor, and ends with 0 on a signal.
     """
     file = site.directory / "my.rc"
     file.write_text(site.text("one"))
@@ -107,6 +107,9 @@ def test_a_watch(site: Site, number: int) -> None:
         watch.stays_silent(0.4)
         file.unlink()
         watch.hears("No such file")
+        file.write_text("# by accident\n")
+        watch.hears("it holds no sentence; nothing is changed")
+        assert site.greeting() == b"+OK two"
         file.write_text(site.text("four"))
         watch.hears("in force: 1 changed")
         generation = proxy.state().gauges()["generation"]

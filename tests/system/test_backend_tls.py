@@ -410,6 +410,27 @@ def test_tls_reload_reads_the_authorities_anew(site: Site, leaf: Leaf, authority
         assert site.log_in().startswith(b"+OK")
 
 
+def test_renewed_authorities_are_taken_up_by_themselves(
+    site: Site, leaf: Leaf, authority: Authority, tmp_path: Path
+) -> None:
+    """With tlswatch, as certificates are; a broken file changes nothing, and is told once."""
+    path = Authority("not yet").write(tmp_path, "believed.pem")
+    with ScriptedBackend(by_stls(server_context(leaf, tmp_path), transaction)) as backend:
+        site.backend(backend.port, f"tls starttls tlsname {NAME} tlsca {path}")
+        site.proxy.said("set tlswatch 1s")
+        assert site.log_in().startswith(TRY_LATER)
+        authority.write(tmp_path, "believed.pem")
+        wait_until(lambda: site.proxy.log("authorities_taken"), "the new authority is known")
+        assert site.log_in().startswith(b"+OK")
+        path.write_text("broken")
+        wait_until(lambda: site.proxy.log("routine_failed"), "the fault is told")
+        time.sleep(2.5)  # two more looks, or three
+        (told,) = site.proxy.log("routine_failed")
+        assert "b: tlsca stays as it was" in told.fields["reason"]
+        assert len(site.proxy.log("authorities_taken")) == 1
+        assert site.log_in().startswith(b"+OK")
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_sessions_are_resumed(site: Site, leaf: Leaf, ca: Path, tmp_path: Path, version: ssl.TLSVersion) -> None:
     """From the second connection on, also over a change of something else; never under other demands."""

@@ -124,7 +124,7 @@ def test_the_order_of_the_deadline(tmp_path: Path) -> None:
         leaver.say(b"QUIT\r\n")
         began = time.monotonic()
         assert (stranger.rest(), idle.rest()) == (b"", b"")
-        assert 0.5 < time.monotonic() - began < 1.4, "they end at the deadline"
+        assert 0.5 < time.monotonic() - began < LATE_SECONDS, "they end at the deadline"
         assert leaver.line() == b"+OK deleted"
         assert leaver.rest() == b""
         assert time.monotonic() - began > LATE_SECONDS - 0.1, "its reply came behind the deadline"
@@ -159,7 +159,7 @@ def test_the_second_sentence_changes_the_deadline(tmp_path: Path) -> None:
         began = time.monotonic()
         proxy.said("shutdown delayed deadline 1s")
         assert client.rest() == b""
-        assert 0.9 < time.monotonic() - began < 2
+        assert 0.9 < time.monotonic() - began < 5
         assert proxy.process.wait(5) == 0
         assert "shutdown" in proxy.endings()
 
@@ -187,7 +187,7 @@ def test_pcontrol_waits(tmp_path: Path) -> None:
         told, complaints = waiting.communicate(timeout=10)
         assert told in ("", "0 sessions left\n"), "each number once"
         assert (waiting.returncode, complaints) == (0, "")
-        assert proxy.process.wait(2) == 0
+        assert proxy.process.wait(5) == 0
 
 
 def test_pcontrol_does_not_wait_for_ever(tmp_path: Path) -> None:
@@ -220,6 +220,30 @@ def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
         assert inside[0].ask("QUIT").startswith(b"+OK")
         began = time.monotonic()
         heard = [client.rest() for client in waiting]
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8, "long before any other time is up"
         assert sum(greeting.startswith(b"+OK") for greeting in heard) == 1, "there was room for one"
-        assert proxy.process.wait(2) == 0
+        assert proxy.process.wait(5) == 0
+
+
+def test_nothing_is_changed_at_the_end(tmp_path: Path) -> None:
+    """While the last session is waited for, changes and trials are refused, by sentence and by file, and nobody listens
+    anew: another program may have the port by then. What only tells something is answered.
+    """
+    port = free_port()
+    file = tmp_path / "site.rc"
+    file.write_text(f"vserv conf v iface {LOOPBACK} port {port} bannererr other state online\n")
+    with ScriptedBackend(pop3_server([])) as backend, Proxy(tmp_path, _site(port, backend.port)) as proxy:
+        with PopClient(port) as client:
+            client.log_in()
+            proxy.said("shutdown delayed")
+            for command in (["-c", "vserv conf v bannererr other"], ["apply", str(file)], ["check", str(file)]):
+                told = subprocess.run(
+                    [program("pcontrol"), "-r", str(proxy.rundir), *command], capture_output=True, text=True, timeout=20
+                )
+                assert told.returncode == 1
+                assert "the program is ending" in told.stderr
+                assert "nothing was changed" in told.stderr
+                assert _is_refused(port)
+            assert len(proxy.sessions()) == 1
+            assert client.ask("QUIT") == b"+OK bye"
+        assert proxy.process.wait(5) == 0

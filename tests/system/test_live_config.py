@@ -4,12 +4,13 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, wait_until
+from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, program, wait_until
 
 
 def _greeting(port: int) -> bytes:
@@ -215,3 +216,13 @@ def test_how_many_servers_there_may_be(tmp_path: Path, option: list[str]) -> Non
         assert str(most) in answer.text
         proxy.said("vserv del v1")
         proxy.said("vserv conf another port 999")
+
+
+def test_a_note_is_seen_without_asking(tmp_path: Path) -> None:
+    """What was done, though it looks like a slip, is said on standard error: the exit code alone would hide it."""
+    with Proxy(tmp_path) as proxy:
+        command = [program("pcontrol"), "-r", str(proxy.rundir), "-c", "pdm add a any nostore"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert done.stderr == 'note: no backend "nostore" is configured yet\n'
+        assert subprocess.run([*command[:-1], "pdm add b any nostore", "-q"], stderr=subprocess.PIPE).stderr == b""

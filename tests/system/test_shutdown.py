@@ -198,8 +198,9 @@ def test_a_new_logfile_counts_from_the_reopening_on(tmp_path: Path) -> None:
                 assert client.ask("QUIT").startswith(b"+OK")
         wait_until(lambda: other.read_text().count(" session_end ") == 12, "the workers write there")
         assert len(proxy.log()) == lines
-        proxy.said("set logfile /nowhere/at/all.log")
+        gone = tmp_path / "gone" / "all.log"
+        gone.parent.mkdir()
+        proxy.said(f"set logfile {gone}")
+        gone.parent.rmdir()
         os.kill(proxy.pid, signal.SIGHUP)
-        wait_until(
-            lambda: " ADM 0209 log_failed file='/nowhere/at/all.log'" in other.read_text(), "the failure is told"
-        )
+        wait_until(lambda: f" ADM 0209 log_failed file='{gone}'" in other.read_text(), "the failure is told")

@@ -173,6 +173,7 @@ def test_nothing_is_read_before_it_is_needed(site: TlsSite) -> None:
     site.said("vserv flush")
     site.said(f"set tlsdir {site.rundir}")
     assert "nothing was read" in site.said("tls list").text
+    assert site.said("tls list").lines == [site.said("tls list").text]
     assert site.said("tls check").text == "no virtual server uses TLS"
     site.said(f"set tlsdir {site.tlsdir}")
     assert site.said("tls reload").text == "1 certificate"

@@ -5,6 +5,7 @@ Threads end when their `with` block does; an error in one of them is raised ther
 """
 
 import contextlib
+import os
 import random
 import socket
 import struct
@@ -21,11 +22,15 @@ _POLL = 0.01
 _GIVEN: set[int] = set()
 """Ports that were given out: not twice, because whoever asked may not have bound it yet."""
 
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_MINE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+"""Which of the processes that run tests side by side this is: each has ports of its own."""
+
 
 def free_port() -> int:
     """A port that nobody has on loopback, neither TCP nor UDP, and from which nobody is given outgoing connections."""
     for _ in range(1000):
-        port = random.randrange(12_000, 32_000)
+        port = random.randrange(12_000 + _MINE, 32_000, _PROCESSES)
         if port in _GIVEN:
             continue
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:

@@ -104,6 +104,20 @@ def test_a_thing_that_never_counted_leaves_no_trace(segment: Segment, book: Plac
     assert calls(segment) == {}
 
 
+def test_what_is_only_tried_takes_nobodys_place(segment: Segment, book: PlaceBook) -> None:
+    """Workers count under the running configuration while another one is tried. When that is taken back, everything
+    still counts under its own name, also what had counted nothing before, and in whatever order it stands.
+    """
+    book.settle(things("b"))
+    running = book.settle(things("a", "b"))
+    counted = Ledger(segment.layout, segment.block(1), running)
+    book.settle(things("c", "d"), running=things("a", "b"))
+    counted.count("calls", None, "a", 7)
+
+    assert book.settle(things("a", "b")) == running
+    assert calls(segment) == {"a": 7, "b": 0}
+
+
 def test_the_place_of_the_one_that_went_first_is_reused_and_begins_at_0(segment: Segment, book: PlaceBook) -> None:
     """Only when no unused place is left; the old numbers stay in the sums."""
     counted = ledger(segment, book, "a", "b")

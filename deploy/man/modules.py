@@ -1,0 +1,108 @@
+"""popular-pdm(7): the contract with authentication modules, for those who write one."""
+
+from pathlib import Path
+
+from deploy.man.parts import Section, example, see_also, terms, text
+
+EXAMPLE = Path(__file__).parents[1] / "popular" / "libpdm_certificate.py"
+
+QUESTION = {
+    "client_ip": "the client's address as text, IPv4 or IPv6",
+    "protocol": "POP3, or POP3s where TLS was there from the start",
+    "namespace": "the namespace in which the user is looked up",
+    "user": "the user's name, as the client typed it, without its namespace",
+    "password": "the password, a Secret: reveal() gives its octets, equals(octets) compares in constant time, and "
+    "every text that is made of it is four stars",
+    "vserv": "the id of the virtual server",
+    "certificate_name": "from the client's verified certificate: its first e-mail address or host name "
+    "(subjectAltName), else its common name; empty if the client showed none. It vouches for nothing unless the "
+    "module says so",
+}
+"""Fields of Question → what they hold."""
+
+ROUTE = {
+    "backend": "the id of the backend",
+    "target": "the mailbox on an XPOP or CXPOP backend, the user name on a POP3 backend; None for the client's own",
+    "secret": "the password for a POP3 backend, a Secret; None for the client's own",
+    "flags": "XPOP flag letters; M makes a master session, which leaves new mail new",
+}
+"""Fields of Route → what they hold."""
+
+ANSWERS = {
+    "Unknown(decoy)": "There is no such user here; the next module is asked. decoy may be a function that does the "
+    "work that a known user's password would have cost: it is called at most once, if no module knows the user, so "
+    "that the time of the answer does not tell who exists. UNKNOWN is the answer of a module without such work.",
+    "Authenticated(route)": "The user is known, the password is right, and no other module is asked.",
+    "Refused(route)": "The user is known, and the password is wrong. Now all modules are asked, in their order, "
+    "whether one of them vouches for this user (authenticate).",
+}
+
+MODULE = {
+    "ident": "the id that the operator chose in pdm add",
+    "arguments": "what it was opened with",
+    "blocking": "True (the default) if an answer may wait or take long: it is asked in a thread. False if it never "
+    "does: it is asked on the worker's event loop, and whatever it waits for, all sessions of the worker wait for",
+    "flags": "XPOP flag letters that a session gets when this module vouched for a user that another one found",
+    "check": "check(question): who is this, and may he in? The default knows nobody",
+    "authenticate": "authenticate(question, route): may this user come in, whom another module found and refused? "
+    'True, or False, which is only "not by me". The default is False',
+    "reload": "reload(): a successor made from the same arguments, with files and connections opened anew. The old "
+    "one goes on answering until the new one is in force; if reload fails nothing changes",
+    "close": "close(): gives back what the module holds. Called once, when no question is under way any more",
+}
+"""What a module has → what it is. A class that derives from Module has the defaults."""
+
+
+def modules_page() -> list[Section]:
+    """The sections of the page."""
+    return [
+        (
+            "DESCRIPTION",
+            text(
+                "pproxy(8) asks its authentication modules who a user is, where his mail lies, and whether he may come "
+                "in. A module named NAME is a Python file libpdm_NAME, source or compiled, in the directory that the "
+                "variable pdmdir names. pdm add ID NAME ARG... in pproxy-control(7) opens it, in every worker.",
+                "The file has one function, open_module(ident, arguments), which gives a module. If it cannot start it "
+                "raises ModuleFailed with a text for people; the sentence is then refused, and nothing has changed. "
+                "Everything named here is imported from popular.pdm.contract.",
+                "Loading a module is running its code: whoever may write into pdmdir is the proxy.",
+            ),
+        ),
+        ("A MODULE", terms(MODULE.items())),
+        ("THE QUESTION", terms(QUESTION.items())),
+        ("THE ANSWERS", terms(ANSWERS.items())),
+        ("THE ROUTE", terms(ROUTE.items())),
+        (
+            "FAILURES",
+            text(
+                "A module that cannot answer raises ModuleFailed; its text goes to the log and must hold no secret. "
+                "Any other exception counts the same, and only its type is logged. The other modules are asked all the "
+                "same. If nobody lets the user in, the client hears [SYS/TEMP], never that its password is wrong."
+            ),
+        ),
+        (
+            "THREADS AND FILES",
+            text(
+                "One object is asked from several threads at once, so it changes nothing in itself while it answers. "
+                "Each worker opens each module for itself. open_module and reload run in a thread and may read files "
+                "and open connections; a module that reads its files there answers from memory. A path without a "
+                "slash in front is best made absolute in open_module, as the module passwd does.",
+                "A module never writes a secret anywhere, neither into a text nor into a log.",
+            ),
+        ),
+        (
+            "EXAMPLE",
+            text("deploy/popular/libpdm_certificate.py, whole:")
+            + "\n"
+            + example(*EXAMPLE.read_text("utf-8").splitlines())
+            + "\n"
+            + text("To try it, without a proxy:")
+            + "\n"
+            + example(
+                "echo 'certs certificate store1' > commands",
+                "echo '192.0.2.7 POP3s default ann -' > logins",
+                "ptestpdm --dir deploy/popular --certificate-name ann commands logins",
+            ),
+        ),
+        see_also("ptestpdm(1)", "pproxy-control(7)", "pproxy(8)"),
+    ]
