@@ -1,5 +1,4 @@
-"""A worker: accepts connections on the sockets that its slot is lent, as long as it gets tokens, and lets the program
-serve them.
+"""A worker: lets the program serve the connections that it accepts (`acceptor.py`).
 
 It takes its config and orders from the lifeline. When the lifeline ends, the master is gone: the worker accepts
 nothing more, finishes its sessions and leaves. It never opens a listening socket and never writes another process's
@@ -7,34 +6,30 @@ row or block.
 """
 
 import asyncio
-import functools
 import gc
 import os
 import signal
 import socket
 import ssl
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from supervisor import lifeline, messages, rights
+from supervisor.acceptor import Acceptor
 from supervisor.config import Config
 from supervisor.control.language import Refused
-from supervisor.eventloop import READ, EventLoop
+from supervisor.eventloop import EventLoop
 from supervisor.fault import place_of
 from supervisor.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.program import Listener, Program, Service
-from supervisor.sources import HALF_OPEN_SECONDS, hear_all, silence
+from supervisor.sources import HALF_OPEN_SECONDS
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.workshop import Standing, Workshop
 
-MAPPED_IPV4 = "::ffff:"
-"""How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
-ACCEPT_PAUSE_SECONDS = 1.0
 ENDING_STEP_SECONDS = 0.5
 PATIENCE_SECONDS = {
     Standing.NOT_LOGGED_IN: 0.0,
@@ -45,7 +40,6 @@ PATIENCE_SECONDS = {
 """What a session may still take when the deadline of a shutdown has come, by what it would lose."""
 EXIT_BY_ERROR = 3
 GC_THRESHOLDS = (20_000, 20, 50)
-_STREAM = int(socket.SOCK_STREAM)
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ def live(inheritance: Inheritance) -> None:
 
 
 class Worker:
-    """The loop's end of the lifeline, and the accepting."""
+    """The loop's end of the lifeline."""
 
     def __init__(self, inheritance: Inheritance, loop: EventLoop) -> None:
         self._loop = loop
@@ -97,25 +91,22 @@ class Worker:
         self._log = inheritance.log
         self._log.options = inheritance.config.debug
         self._lifeline: Lifeline | None = Lifeline(inheritance.lifeline)
-        self._token_pipe = inheritance.tokens
-        self._hand_bytes = inheritance.segment.hand(inheritance.block)
-        self._hand = self._hand_bytes.cast("I")
         self._shop = Workshop(loop, inheritance.log, inheritance.segment, inheritance.block, inheritance.tokens)
         self._beats = Heartbeat(self._shop.counters)
-        self._listeners = dict(inheritance.listeners)
-        self._retired: dict[socket.socket, Service] = {}
-        """Sockets that the config wants no more, with the service for those who still wait in their queues."""
-        self._emptying: list[tuple[Listener, socket.socket]] = []
-        """Sockets that are given back, and closed when nobody waits in their queues."""
+        self._acceptor = Acceptor(
+            self._shop,
+            inheritance.tokens.read_end,
+            inheritance.segment.hand(inheritance.block),
+            inheritance.listeners,
+            inheritance.accepting,
+            self._fed,
+            self._emptied,
+        )
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
         self._service: Service
         self._shared = inheritance.shared
-        self._allowed = inheritance.accepting
         self._leaving = False
-        self._starved = False
-        self._pausing = False
-        self._armed = False
         self._ending_since = 0.0
 
     def begin(self) -> None:
@@ -126,128 +117,13 @@ class Worker:
         assert self._lifeline is not None
         self._loop.add_reader(self._lifeline.socket, self._hear)
         self._beat()
-        self._arm()
+        self._acceptor.begin(self._service)
         self._tell(lifeline.Born(self._config.generation))
 
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""
         text = str(error) if isinstance(error, Refused) else type(error).__name__
         self._tell(lifeline.LastWords(f"{text} at {place_of(error)}"))
-
-    # Accepting
-
-    def _arm(self) -> None:
-        """Listens, or not, as the load, the tokens and the master's orders say."""
-        wanted = self._allowed and not self._leaving and not self._starved and not self._pausing
-        if wanted == self._armed:
-            return
-        self._armed = wanted
-        for listener, listening in self._listeners.items():
-            if wanted:
-                self._watch(listener, listening)
-            else:
-                self._loop.unwatch(listening.fileno())
-
-    def _watch(self, listener: Listener, listening: socket.socket) -> None:
-        family = int(listening.family)
-        self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening, family))
-
-    def _accept(self, listener: Listener, listening: socket.socket, family: int, _events: int = READ) -> bool:
-        """Accepts one connection if there is a token for it. Says whether there was one.
-
-        Beneath the socket's own `accept`, which looks up two enums each time (1.3 of 4.6 µs).
-        """
-        try:
-            os.readv(self._token_pipe.read_end, [self._hand_bytes])
-        except BlockingIOError:
-            self._starve()
-            return False
-        token = self._hand[0] - 1
-        try:
-            fd, peer = listening._accept()  # type: ignore[attr-defined]
-        except OSError as error:
-            self._shop.decline(token)
-            if not isinstance(error, BlockingIOError | ConnectionAbortedError):
-                self._pause(error)
-            return False
-        connection = socket.SocketType(family, _STREAM, 0, fd)
-        connection.setblocking(False)
-        hear_all(connection)
-        if peer[0].startswith(MAPPED_IPV4):
-            peer = (peer[0].removeprefix(MAPPED_IPV4), peer[1])
-        self._retired.get(listening, self._service).serve(token, connection, peer, listener.name)
-        self._hand[0] = 0
-        return True
-
-    def _starve(self) -> None:
-        """No token is free: clients wait in the backlog until one is."""
-        if self._starved:
-            return
-        self._starved = True
-        self._shop.ledger.count("accept_pauses", "sessions")
-        self._arm()
-        self._loop.watch(self._token_pipe.read_end, READ, self._feed)
-
-    def _feed(self, _events: int) -> None:
-        self._loop.unwatch(self._token_pipe.read_end)
-        self._starved = False
-        if self._leaving and self._lifeline is not None:
-            self._hear()  # the token may be of a session that another worker has ended because the time is up
-        self._resume()
-
-    def _pause(self, error: OSError) -> None:
-        """Out of descriptors or memory: to try again at once would only burn the processor."""
-        self._log(messages.ACCEPT_FAILED, error=error.strerror or type(error).__name__)
-        self._pausing = True
-        self._shop.ledger.count("accept_pauses", "descriptors")
-        self._arm()
-        self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._go_on)
-
-    def _go_on(self) -> None:
-        self._pausing = False
-        self._resume()
-
-    def _allow(self, allowed: bool) -> None:
-        if self._allowed and not allowed:
-            self._shop.ledger.count("accept_pauses", "load")
-        self._allowed = allowed
-        self._resume()
-
-    def _resume(self) -> None:
-        self._arm()
-        self._empty_queues()
-
-    def _let_go(self, listener: Listener, empty: bool) -> None:
-        """Gives a listening socket back; `empty`: but first accept who waits in its queue (`_empty_queues`)."""
-        listening = self._listeners.pop(listener)
-        if self._armed:
-            self._loop.unwatch(listening.fileno())
-        if empty:
-            self._emptying.append((listener, listening))
-        else:
-            self._shut(listening)
-
-    def _empty_queues(self) -> None:
-        """Accepts who waits at the sockets that are given back, then closes them.
-
-        Without a token, or at too high a load, that has to wait; our copy keeps the queue, whatever the master closes.
-        """
-        for listener, listening in list(self._emptying):
-            family = int(listening.family)
-            while self._allowed and not self._pausing and self._accept(listener, listening, family):
-                pass
-            if self._starved or self._pausing or not self._allowed:
-                return
-            self._emptying.remove((listener, listening))
-            self._shut(listening)
-        if self._leaving:
-            self._go_if_done()
-
-    def _shut(self, listening: socket.socket) -> None:
-        listening.close()
-        old = self._retired.pop(listening, None)
-        if old is not None and old not in self._retired.values():
-            old.retire()
 
     # The lifeline
 
@@ -292,7 +168,7 @@ class Worker:
             case lifeline.Abort():
                 self._abort()
             case lifeline.Accept(allowed):
-                self._allow(allowed)
+                self._acceptor.allow(allowed)
             case lifeline.Reopen(path):
                 self._reopen(path)
             case lifeline.Kill(token, sid):
@@ -300,11 +176,12 @@ class Worker:
                 if session is not None and session.sid == sid:
                     session.end("killed")
             case lifeline.Close(generation, listeners):
-                self._close(generation, listeners)
+                self._acceptor.close(listeners)
+                self._tell(lifeline.ListenersClosed(generation))
             case lifeline.Leave(empty):
                 self._leave(empty)
             case lifeline.CloseQueues():
-                self._close_queues()
+                self._acceptor.give_up_queues()
             case lifeline.EndSessions():
                 self._end_sessions()
 
@@ -332,33 +209,13 @@ class Worker:
     def _commit(self, generation: int, lent: dict[Listener, socket.socket], seed: bytes) -> None:
         if self._prepared is None or self._prepared[0].generation != generation:
             return
-        old = self._service
         self._config, self._service = self._prepared
         self._prepared = None
-        self._exchange_listeners(old, lent)
+        self._acceptor.exchange(self._service, set(self._program.listeners(self._config)), lent)
         if seed:
             ssl.RAND_add(seed, float(len(seed)))
         self._log.options = self._config.debug
         self._tell(lifeline.InForce(generation))
-
-    def _exchange_listeners(self, old: Service, lent: dict[Listener, socket.socket]) -> None:
-        """Takes the new ones; those that are wanted no more are served on, as they were, until the master's Close."""
-        wanted = set(self._program.listeners(self._config))
-        retired = [listener for listener in self._listeners if listener._replace(spare=0) not in wanted]
-        self._retired |= {self._listeners[listener]: old for listener in retired}
-        if not retired:
-            old.retire()
-        self._listeners |= lent
-        if self._armed:
-            for listener, listening in lent.items():
-                self._watch(listener, listening)
-
-    def _close(self, generation: int, listeners: Iterable[Listener]) -> None:
-        for listener in listeners:
-            if listener in self._listeners:
-                self._let_go(listener, empty=True)
-        self._empty_queues()
-        self._tell(lifeline.ListenersClosed(generation))
 
     def _abort(self) -> None:
         self._preparing = 0
@@ -376,20 +233,11 @@ class Worker:
 
     def _leave(self, empty: bool) -> None:
         """Accepts nobody but who waits, finishes the sessions, then goes."""
-        for listener in list(self._listeners):
-            self._let_go(listener, empty)
-        self._empty_queues()
+        self._acceptor.finish(empty)
         self._leaving = True
-        self._arm()
         self._tell(lifeline.Closed())
         self._shop.on_release = self._go_if_done
         self._go_if_done()
-
-    def _close_queues(self) -> None:
-        """Who waits is cut off."""
-        for _listener, listening in self._emptying:
-            self._shut(listening)
-        self._emptying = []
 
     def _end_sessions(self) -> None:
         """Ends who loses least at once, leaves transfers a little time, and lets a QUIT have its reply."""
@@ -403,8 +251,17 @@ class Worker:
         elif self._leaving:
             self._go_if_done()
 
+    def _fed(self) -> None:
+        """The token may be of a session that another worker has ended because the time is up."""
+        if self._leaving and self._lifeline is not None:
+            self._hear()
+
+    def _emptied(self) -> None:
+        if self._leaving:
+            self._go_if_done()
+
     def _go_if_done(self) -> None:
-        if not self._shop.sessions and not self._emptying:
+        if not self._shop.sessions and not self._acceptor.has_queues:
             self._loop.call_soon(self._loop.stop)
 
     def _orphaned(self) -> None:
@@ -414,19 +271,18 @@ class Worker:
             self._loop.remove_writer(self._lifeline.socket)
             self._lifeline.close()
             self._lifeline = None
-            self._allowed = True  # nobody would tell us that the load has gone down
+            self._acceptor.allow(True)  # nobody would tell us that the load has gone down
             if self._shared:
                 self._leave(empty=False)  # who waits is the next program's client
                 return
-            for listening in self._listeners.values():
-                silence(listening)
+            self._acceptor.silence()
             self._loop.call_later(HALF_OPEN_SECONDS, self._leave, True)
 
     def _end_at_once(self) -> None:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""
         self._leaving = True
-        for listener in list(self._listeners):
-            self._let_go(listener, empty=False)
+        self._acceptor.give_up_queues()
+        self._acceptor.finish(empty=False)
         for session in list(self._shop.sessions.values()):
             session.end("shutdown")
         self._loop.call_soon(self._loop.stop)

@@ -4,7 +4,6 @@ of the table.
 
 import enum
 import os
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
@@ -71,8 +70,11 @@ class Workshop:
         """For what does not belong to a configured thing."""
         self.count = self.ledger.count
         self._tokens = tokens
-        self._write_row = segment.rows.write
-        self._blank = [b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:]]
+        self.write_row = segment.rows.write
+        """Shows a session in the table, see RowWriter.write; `pid` is ours."""
+        blank = (b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:])
+        self._blank = tuple(blank)
+        self._observe_end = self.ledger.observer("session_duration")
         self._endings = {ending: self.ledger.cell("sessions_ended", ending) for ending in segment.layout.endings}
         self._second = 0
         self._in_second = 0
@@ -86,25 +88,22 @@ class Workshop:
         self.sessions[token] = session
         self.counters[started] += 1
 
-    def write_row(self, token: int, state: int, started: float, since: float, *columns: object) -> None:
-        """Shows the session in the table. `columns` are the program's, in order; text as octets."""
-        self._write_row(token, state, self.pid, started, since, *columns)
-
-    def release(self, token: int, ending: str) -> None:
-        """The session is over: frees its row, counts its ending, gives the token back.
+    def release(self, token: int, ending: str, seconds: float) -> None:
+        """The session is over after so many seconds: frees its row, counts its ending, gives the token back.
 
         Exactly once for each admitted session.
         """
         del self.sessions[token]
-        self._write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
         self.counters[self._endings[ending]] += 1
+        self._observe_end(seconds)
         self._put_back(token)
         if self.on_release is not None:
             self.on_release()
 
     def decline(self, token: int) -> None:
         """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
-        self._write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
         self._put_back(token)
 
     def _put_back(self, token: int) -> None:
@@ -113,12 +112,12 @@ class Workshop:
             self.counters[_HAND] = 0
         os.write(self._tokens.write_end, wire(token))
 
-    def session_id(self, prefix: str) -> str:
+    def session_id(self, prefix: str, now: float) -> str:
         """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on.
 
-        Never goes back with the clock.
+        `now`: seconds since 1970. Never goes back with the clock.
         """
-        second = int(time.time())
+        second = int(now)
         if second > self._second:
             self._second, self._in_second = second, 1
             return f"{prefix}.{second}.{self.pid}"

@@ -28,6 +28,8 @@ class Channel:
     __slots__ = ("_events", "_loop", "_watcher", "connection", "fd")
 
     tls = False
+    MOST = 1 << 16
+    """Octets that are received at a time, where much may come: whoever gets so many had better ask for more."""
 
     def __init__(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher) -> None:
         self._loop = loop
@@ -105,6 +107,8 @@ class TlsChannel(Channel):
     __slots__ = ()
 
     tls = True
+    MOST = 1 << 14
+    """A record (RFC 8446 section 5.1): OpenSSL gives no more at a time."""
     connection: ssl.SSLSocket
 
     def __init__(
@@ -149,10 +153,14 @@ class TlsChannel(Channel):
             return b""
 
     def send(self, data: bytes | memoryview) -> int:
+        """See Channel. OpenSSL takes one record at a time; here it is given one after the other."""
+        taken = 0
         try:
-            return self.connection.send(data)
+            while taken < len(data):
+                taken += self.connection.send(memoryview(data)[taken:])
         except _NOT_NOW:
-            return 0
+            pass
+        return taken
 
     @property
     def pending(self) -> bool:

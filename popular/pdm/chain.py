@@ -11,9 +11,9 @@ a password. Invariant: `ask` never raises an Exception.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Unknown
 
@@ -48,20 +48,14 @@ class CannotTell:
 Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | CannotTell
 
 
-@dataclass(slots=True)
 class Record:
     """Which modules were asked, each with the seconds that it took, and which could not answer: for the counters."""
 
-    asked: list[tuple[str, float]] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    __slots__ = ("asked", "failed")
 
-    def time(self, module: Module, ask: Callable[..., Any], *question: Any) -> Any:
-        """Asks a module. Raises what it raises."""
-        began = monotonic()
-        try:
-            return ask(*question)
-        finally:
-            self.asked.append((module.ident, monotonic() - began))
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+        self.failed: list[str] = []
 
 
 def blocks(modules: Sequence[Module]) -> bool:
@@ -81,8 +75,9 @@ def ask(
     failures: list[str] = []
     decoy: tuple[Module, Callable[[], None]] | None = None
     for module in modules:
+        began = monotonic()
         try:
-            answer = record.time(module, module.check, question)
+            answer = module.check(question)
             if isinstance(answer, Unknown):
                 if decoy is None and answer.decoy is not None:
                     decoy = module, answer.decoy
@@ -92,6 +87,8 @@ def ask(
             failures.append(_failure(module, error))
             record.failed.append(module.ident)
             continue
+        finally:
+            record.asked.append((module.ident, monotonic() - began))
         if isinstance(answer, Authenticated):
             return Admitted(route, module.ident, module.ident)
         return _second_round(modules, question, module.ident, route, failures, record)
@@ -117,14 +114,17 @@ def _second_round(
     record: Record,
 ) -> Decision:
     for module in modules:
+        began = monotonic()
         try:
-            vouches = record.time(module, module.authenticate, question, route)
+            vouches = module.authenticate(question, route)
             if not isinstance(vouches, bool):
                 raise _NoAnswer(vouches)
         except Exception as error:
             failures.append(_failure(module, error))
             record.failed.append(module.ident)
             continue
+        finally:
+            record.asked.append((module.ident, monotonic() - began))
         if vouches:
             return Admitted(_flagged(route, module.flags), identified_by, module.ident)
     return CannotTell("; ".join(failures)) if failures else RefusedLogin(identified_by)

@@ -40,12 +40,13 @@ class LineBuffer:
         """Adds what was read. A NUL and all that follows it are kept back until the lines before it are taken."""
         self.held += data
 
-    def next_line(self) -> bytes | None:
-        """The next line without its end, or None if there is no whole one yet.
+    def next_line(self, data: bytes = b"") -> bytes | None:
+        """The next line without its end, or None if there is no whole one yet. `data` was read just now, see `feed`.
 
-        Raises NullByte, LineTooLong.
+        Raises NullByte, LineTooLong; then nothing is taken.
         """
-        line, end, rest = self.held.partition(b"\n")
+        self.held = held = self.held + data
+        line, end, rest = held.partition(b"\n")
         # `0 in line`, because `b"\0" in line` first fails as a number, at fifty times the cost.
         if 0 in line or len(line) >= self.limit:
             raise NullByte if 0 in line[: self.limit] else LineTooLong

@@ -38,20 +38,25 @@ class Owner(Protocol):
         """An error of ours, which must not reach the event loop."""
 
 
+class _Extras:
+    """What a connection needs that is not plain."""
+
+    __slots__ = ("fresh", "implicit", "introduction", "loop", "shaking_hands", "tls")
+
+    def __init__(self, loop: EventLoop, tls: BackendTls | None, implicit: bool, introduction: bytes) -> None:
+        self.loop = loop
+        self.tls = tls
+        self.implicit = implicit
+        self.introduction = introduction
+        self.shaking_hands = False
+        self.fresh = False
+        """TLS stands, and nothing was heard in it."""
+
+
 class BackendLeg:
     """One connection. After `close` it is silent."""
 
-    __slots__ = (
-        "_fresh",
-        "_greets",
-        "_implicit",
-        "_introduction",
-        "_loop",
-        "_owner",
-        "_shaking_hands",
-        "_tls",
-        "channel",
-    )
+    __slots__ = ("_extras", "_greets", "_owner", "channel")
 
     def __init__(
         self, loop: EventLoop, backend: Backend, greets: bool, owner: Owner, tls: BackendTls | None, introduction: bytes
@@ -59,29 +64,29 @@ class BackendLeg:
         """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
         `introduction`: what to send first of all, in clear (a PROXY header). Raises OSError if that fails at once.
         """
-        family = socket.AF_INET6 if ":" in backend.address else socket.AF_INET
+        address = backend.address
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
         # The plain type below socket.socket, without makefile and enums, saves 0.4 µs; to get the number of the error
         # that always comes (in progress) without its exception, as much again.
         connection = socket.SocketType(family, _KIND)
         try:
             keep_alive(connection)
-            number = connection.connect_ex((backend.address, backend.port))
+            number = connection.connect_ex((address, backend.port))
             if number not in (0, errno.EINPROGRESS):
                 raise OSError(number, os.strerror(number))
         except OSError:
             connection.close()
             raise
-        self._loop = loop
         self._owner = owner
         self._greets = greets
-        self._tls = tls
-        self._implicit = tls is not None and backend.tls == IMPLICIT
-        self._introduction = introduction
-        self._shaking_hands = False
-        self._fresh = False
-        """TLS stands, and nothing was heard in it."""
+        self._extras: _Extras | None = None
+        waits = greets
+        if tls is not None or introduction:
+            implicit = tls is not None and backend.tls == IMPLICIT
+            self._extras = _Extras(loop, tls, implicit, introduction)
+            waits = greets and not implicit and not introduction
         self.channel: Channel = Channel(loop, connection, self._ready)
-        self.channel.want(READ if greets and not self._implicit and not introduction else WRITE)
+        self.channel.want(READ if waits else WRITE)
 
     def send(self, data: bytes) -> None:
         """Sends a line of the login. On a connection that was just made, what does not fit at once never will."""
@@ -93,7 +98,7 @@ class BackendLeg:
 
     def close(self) -> None:
         """Lets go, without a word to the backend (but TLS is ended properly)."""
-        if self.channel.tls and not self._shaking_hands:
+        if self.channel.tls and not self._is_shaking_hands():
             self.channel.end_sending()
         self.channel.close()
 
@@ -103,7 +108,10 @@ class BackendLeg:
             self.channel.connection.getpeername()
         except OSError:
             return "no connection in time"
-        return "no TLS handshake in time" if self._shaking_hands else "no answer in time"
+        return "no TLS handshake in time" if self._is_shaking_hands() else "no answer in time"
+
+    def _is_shaking_hands(self) -> bool:
+        return self._extras is not None and self._extras.shaking_hands
 
     def _break(self, reason: str, word: str = "") -> None:
         self.close()
@@ -125,14 +133,21 @@ class BackendLeg:
             self._break(_words(error))
             return
         if data:
-            self._introduction = b""
-            if self._fresh:
-                self._fresh = False
-                self._remember_session()
+            if self._extras is not None:
+                self._heard(self._extras)
             self._owner.backend_says(data)
         elif data is not None:
             # Behind a PROXY header, without a word: that is how one is refused.
-            self._break("it closed the connection", "proxy_header" if self._introduction else "")
+            refused = self._extras is not None and self._extras.introduction
+            self._break("it closed the connection", "proxy_header" if refused else "")
+
+    def _heard(self, extras: _Extras) -> None:
+        extras.introduction = b""
+        if extras.fresh:
+            extras.fresh = False
+            assert isinstance(self.channel, TlsChannel)
+            assert extras.tls is not None
+            extras.tls.remember(self.channel)
 
     def _opened(self) -> None:
         """The backend that waits for us to speak first is connected, or is not to be had."""
@@ -145,11 +160,12 @@ class BackendLeg:
         except OSError:
             return  # an event of the connection that had this descriptor before, in the same waking
         self.channel.want(READ)
-        if self._introduction:
-            self.send(self._introduction)
+        extras = self._extras
+        if extras is not None and extras.introduction:
+            self.send(extras.introduction)
         if self.channel.fd < 0:
             return
-        if self._implicit:
+        if extras is not None and extras.implicit:
             self.start_tls()
         elif not self._greets:
             self._owner.backend_connected()
@@ -160,50 +176,48 @@ class BackendLeg:
         """Begins the handshake; the answer is `backend_tls_up` (or what it would have been without TLS) or
         `backend_broke`.
         """
-        assert self._tls is not None
+        extras = self._extras
+        assert extras is not None
+        assert extras.tls is not None
         self.channel.want(0)
         try:
-            self.channel = self._tls.begin(self._loop, self.channel.connection, self._shake_hands)
+            self.channel = extras.tls.begin(extras.loop, self.channel.connection, self._shake_hands)
         except OSError as error:
             self._break(_words(error), "tls")
             return
-        self._shaking_hands = True
+        extras.shaking_hands = True
         self._shake_hands()
 
     def _shake_hands(self, _events: int = 0) -> None:
         try:
-            self._go_on_shaking_hands()
+            assert self._extras is not None
+            self._go_on_shaking_hands(self._extras)
         except Exception as error:
             self._owner.fault(error)
 
-    def _go_on_shaking_hands(self) -> None:
+    def _go_on_shaking_hands(self, extras: _Extras) -> None:
         assert isinstance(self.channel, TlsChannel)
-        assert self._tls is not None
+        assert extras.tls is not None
         try:
             wanted = self.channel.handshake()
         except OSError as error:
-            self._break(words_of(error, self._tls.name), "tls")
+            self._break(words_of(error, extras.tls.name), "tls")
             return
         if wanted is not None:
             self.channel.want(WRITE if wanted == "write" else READ)
             return
-        self._shaking_hands = False
-        self._fresh = True
-        objection = self._tls.objection(self.channel)
+        extras.shaking_hands = False
+        extras.fresh = True
+        objection = extras.tls.objection(self.channel)
         if objection:
             self._break(objection, "tls")
             return
         self.channel.hand_to(self._ready)
         self.channel.want(READ)
-        if not self._implicit:
+        if not extras.implicit:
             self._owner.backend_tls_up()
         elif not self._greets:
             self._owner.backend_connected()
-
-    def _remember_session(self) -> None:
-        assert isinstance(self.channel, TlsChannel)
-        assert self._tls is not None
-        self._tls.remember(self.channel)
 
 
 def _words(error: OSError) -> str:

@@ -105,7 +105,7 @@ class Pop3Login:
         """`stls`: say STLS first; `xclient`: then this line. Raises ValueError if a name or password holds CR, LF or
         NUL.
         """
-        if _LINE_ENDS.search(user) or _LINE_ENDS.search(password):
+        if _LINE_ENDS.search(user + password):
             raise ValueError("a name or password with a line end in it")
         self._say: tuple[SendBackend, ...] = (
             SendBackend(b"USER " + user + b"\r\n"),
@@ -133,9 +133,8 @@ class Pop3Login:
 
     def hear(self, data: bytes) -> Progress:
         """What the backend sent."""
-        self._lines.feed(data)
         try:
-            line = self._lines.next_line()
+            line = self._lines.next_line(data)
         except PeerFault:
             return Broken(f"no proper reply while {self._steps[self._step]}", WORDS[self._steps[self._step]])
         if line is None:
@@ -195,9 +194,8 @@ class XpopLogin:
 
     def hear(self, data: bytes) -> Progress:
         """What the storage server sent."""
-        self._lines.feed(data)
         try:
-            line = self._lines.next_line()
+            line = self._lines.next_line(data)
         except PeerFault:
             return Broken("no proper reply while opening the mailbox", "mailbox")
         if line is None:

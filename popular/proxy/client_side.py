@@ -4,6 +4,7 @@ The lower half of the machine (`machine.py`), which adds what modules and backen
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 from popular import messages
@@ -30,8 +31,6 @@ from popular.proxy.vserv import POP3S
 
 MOST_ERRORS = 10
 """Faulty commands before login."""
-
-_COMMANDS = {verb.keyword.encode(): verb for verb in VERBS.values() if State.AUTHORIZATION in verb.states}
 
 _SEND_PASS = actions.Send(replies.ok("send PASS"))
 LOGGED_IN = actions.LoggedIn()
@@ -148,22 +147,13 @@ class ClientSide:
     def _command(self, line: bytes) -> list[Action]:
         """A command in the AUTHORIZATION state."""
         keyword, _, argument = line.partition(b" ")
-        verb = _COMMANDS.get(keyword.upper())
-        if verb is None:
+        known = _COMMANDS.get(keyword.upper())
+        if known is None:
             return self._not_here(parse(line).keyword)
-        if bool(argument.strip()) != bool(verb.fewest):
-            return self._error(f"{verb.keyword} takes {'an' if verb.fewest else 'no'} argument")
-        match verb.keyword:
-            case "USER":
-                return self._name(argument)
-            case "PASS":
-                return self._password(argument)
-            case "CAPA":
-                return [actions.Send(self._rules.capa_tls if self._tls else self._rules.capa_clear)]
-            case "STLS":
-                return self._stls()
-            case _:
-                return [actions.Send(replies.ok("bye")), self._end("quit")]
+        takes_none, answer = known
+        if takes_none is not (not argument.strip()):
+            return self._error(f"{keyword.decode().upper()} takes {'no' if takes_none else 'an'} argument")
+        return answer(self, argument)
 
     def _not_here(self, keyword: str) -> list[Action]:
         return self._error(f"{keyword} is for after the login" if keyword in VERBS else "unknown command")
@@ -213,7 +203,13 @@ class ClientSide:
         )
         return [actions.Ask(question)]
 
-    def _stls(self) -> list[Action]:
+    def _capa(self, _argument: bytes) -> list[Action]:
+        return [actions.Send(self._rules.capa_tls if self._tls else self._rules.capa_clear)]
+
+    def _quit(self, _argument: bytes) -> list[Action]:
+        return [actions.Send(replies.ok("bye")), self._end("quit")]
+
+    def _stls(self, _argument: bytes) -> list[Action]:
         if self._tls:
             return self._error("TLS is already there")
         if self._rules.starttls == "off":
@@ -248,6 +244,21 @@ class ClientSide:
     def _end(self, ending: str) -> Action:
         self.phase = ENDED
         return actions.End(ending)
+
+
+_ANSWERS: dict[str, Callable[[ClientSide, bytes], list[Action]]] = {
+    "USER": ClientSide._name,
+    "PASS": ClientSide._password,
+    "CAPA": ClientSide._capa,
+    "STLS": ClientSide._stls,
+    "QUIT": ClientSide._quit,
+}
+_COMMANDS = {
+    verb.keyword.encode(): (not verb.fewest, _ANSWERS[verb.keyword])
+    for verb in VERBS.values()
+    if State.AUTHORIZATION in verb.states
+}
+"""Whether it takes no argument, and what answers it."""
 
 
 def in_one_piece(todo: list[Action]) -> list[Action]:

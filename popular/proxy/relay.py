@@ -13,7 +13,6 @@ from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
 from supervisor.eventloop import READ, WRITE, Clock
 
-_PIECE = 1 << 16
 _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
 _ROUNDS = 16
@@ -97,8 +96,9 @@ class Relay:
         if self._client_done and not self._for_backend:
             self._tell_end_of_client()
         self._balance()
-        self._read_pending_client()
-        self._read_pending_backend()
+        if not self._plain:
+            self._read_pending_client()
+            self._read_on_backend()
 
     @property
     def busy(self) -> bool:
@@ -225,30 +225,43 @@ class Relay:
                 if not events & ~WRITE:
                     return
             if self._reads_backend:
-                self._read_backend()
+                is_much = self._read_backend()
                 if self.watch.quit and self._reads_backend:
                     # It closes behind its answer to QUIT; to see that at once saves being woken for it.
-                    self._read_backend()
-                if not self._plain:
-                    self._read_pending_backend()
+                    is_much = self._read_backend()
+                if is_much:
+                    self._read_much()
         except Exception as error:
             fault(error)
 
-    def _read_pending_backend(self) -> None:
-        while self._reads_backend and self._backend.pending:
-            self._read_backend()
-
-    def _read_backend(self) -> None:
+    def _read_backend(self) -> bool:
+        """Passes a piece on. Says whether it was as large as can be, so that more of it is likely to be there."""
+        backend = self._backend
         try:
-            piece = self._backend.receive(_PIECE)
+            piece = backend.receive(backend.MOST)
         except OSError:
             piece = b""
         if piece:
             self._give_client(piece)
-            if len(piece) == _PIECE and self._plain and self._reads_backend:
-                self._splice()
-        elif piece is not None:
+            return len(piece) == backend.MOST
+        if piece is not None:
             self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
+        return False
+
+    def _read_much(self) -> None:
+        """A large mail goes on: moved by the kernel, or through TLS piece by piece."""
+        if self._plain:
+            if self._reads_backend:
+                self._splice()
+            return
+        for _ in range(_ROUNDS):
+            if not self._reads_backend or not self._read_backend():
+                return
+
+    def _read_on_backend(self) -> None:
+        """What TLS has in hand makes no event."""
+        if self._reads_backend and self._backend.pending:
+            self._read_much()
 
     def _give_client(self, piece: bytes) -> None:
         self.active = self._clock.now
@@ -294,4 +307,4 @@ class Relay:
             return
         self.active = self._clock.now
         self._balance()
-        self._read_pending_backend()
+        self._read_on_backend()

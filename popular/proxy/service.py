@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from popular import messages
 from popular.net.splice import Pipes
@@ -21,15 +21,17 @@ from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.certificates import material_of, users
+from popular.proxy.login_driver import BACKEND_SECONDS
 from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
-from popular.proxy.session import BACKEND_SECONDS, Session
+from popular.proxy.session import Session
 from popular.proxy.vserv import Vserv
 from popular.tls import choice
 from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, Terms
 from popular.tls.directory import DEFAULT, Material
 from supervisor.config import Config
 from supervisor.control.language import Refused
+from supervisor.ledger import Observer
 from supervisor.workshop import Workshop
 
 MOST_WAITING = 1000
@@ -48,6 +50,15 @@ class OpenModule:
         self.holders -= 1
         if self.holders == 0:
             self.module.close()
+
+
+class Front(NamedTuple):
+    """What a session has to do with its virtual server."""
+
+    rules: Rules
+    started: int
+    """The cell that counts its sessions."""
+    logins: Observer
 
 
 class ProxyService:
@@ -69,12 +80,31 @@ class ProxyService:
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
         self.ledger = shop.open_ledger(config.places)
-        self.started = {ident: self.ledger.cell("sessions_started", None, ident) for ident in vservs}
-        """The cells that count the sessions of each virtual server."""
+        observer = self.ledger.observer
+        self.backend_connects = {
+            ident: observer("backend_connect_duration", ident) for ident in config.things["backend"]
+        }
+        self.backend_logins = {
+            ident: observer("backend_login_duration", ident, "backend_logins") for ident in config.things["backend"]
+        }
+        self._lookups = {ident: observer("module_duration", ident, "module_lookups") for ident in config.things["pdm"]}
+        self.moved = [
+            self.ledger.cell(counter, end)
+            for end in ("client", "backend")
+            for counter in ("received_bytes", "sent_bytes")
+        ]
+        """The cells of story.Moved."""
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
         self.tls = _terms(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
-        self._rules = {ident: _rules(vserv, config) for ident, vserv in vservs.items()}
+        self._fronts = {
+            ident: Front(
+                _rules(vserv, config),
+                self.ledger.cell("sessions_started", None, ident),
+                observer("login_duration", ident, "logins"),
+            )
+            for ident, vserv in vservs.items()
+        }
         self._sessions = 0
         self._retired = False
         self._asking = 0
@@ -86,7 +116,7 @@ class ProxyService:
     def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], listener: str) -> None:
         """See supervisor.program.Service."""
         self._sessions += 1
-        Session(self, token, connection, peer, self._rules[listener]).begin()
+        Session(self, token, connection, peer, self._fronts[listener]).begin()
 
     def ask_in_pool(self, question: Question, hide_unknown: bool, decided: Callable[[Decision], None]) -> None:
         """Asks the modules in a thread, because one of them may block; `decided` is called on the event loop."""
@@ -110,8 +140,7 @@ class ProxyService:
     def count_lookups(self, record: chain.Record) -> None:
         """Counts what the modules were asked."""
         for ident, seconds in record.asked:
-            self.ledger.count("module_lookups", None, ident)
-            self.ledger.observe("module_duration", seconds, ident)
+            self._lookups[ident](seconds)
         for ident in record.failed:
             self.ledger.count("module_failures", None, ident)
 

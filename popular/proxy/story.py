@@ -1,49 +1,25 @@
-"""What is written about a session: its one log line, what was counted, and what came of a TLS handshake."""
+"""What is written about a session: its one log line, and what came of a TLS handshake."""
 
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 from popular.messages import SESSION_END, TLS_FAILED
 from popular.net.handshake import Agreed, Failure
-from supervisor.ledger import Ledger
 from supervisor.workshop import Workshop
 
 if TYPE_CHECKING:
-    from popular.proxy.client_leg import ClientLeg
-    from popular.proxy.relay import Relay
     from popular.proxy.session import Session
 
-_NOTHING: dict[str, str] = {}
+Moved: TypeAlias = tuple[int, int, int, int]
+"""Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those
+that were passed on. A plain tuple, because one with names takes ten times as long to make.
+"""
+
+NOTHING_MOVED: Moved = (0, 0, 0, 0)
 
 
-class Moved(NamedTuple):
-    """Octets so far. With the client: all; with the backend: those that were passed on."""
-
-    from_client: int
-    to_client: int
-    from_backend: int
-    to_backend: int
-
-
-NOTHING_MOVED = Moved(0, 0, 0, 0)
-
-
-def count_moved(ledger: Ledger, client: "ClientLeg", relay: "Relay | None", before: Moved) -> Moved:
-    """Counts what was moved since it was counted last, so that a long session is seen before it is over."""
-    to_backend, from_backend = (relay.from_client, relay.to_client) if relay is not None else (0, 0)
-    now = Moved(client.received + to_backend, client.sent + from_backend, from_backend, to_backend)
-    ledger.count("received_bytes", "client", "", now.from_client - before.from_client)
-    ledger.count("sent_bytes", "client", "", now.to_client - before.to_client)
-    if relay is not None:
-        ledger.count("received_bytes", "backend", "", from_backend - before.from_backend)
-        ledger.count("sent_bytes", "backend", "", to_backend - before.to_backend)
-    return now
-
-
-def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: int) -> None:
-    """The whole story in one line, and how long it was."""
-    seconds = time.monotonic() - session.started
-    machine = session.machine
+def tell(shop: Workshop, session: "Session", ending: str, seconds: float, moved: Moved) -> None:
+    """The whole story in one line. `seconds`: how long it was."""
+    machine, tls = session.machine, session.tls
     shop.log(
         SESSION_END,
         session.sid,
@@ -55,13 +31,12 @@ def tell(shop: Workshop, session: "Session", ending: str, received: int, sent: i
         target=machine.target,
         ending=ending,
         seconds=round(1000 * seconds) / 1000,
-        received=received,
-        sent=sent,
-        tls=session.tls.version if session.tls is not None else "",
-        cipher=session.tls.cipher if session.tls is not None else "",
-        **({"via": session.via} if session.via else _NOTHING),
+        received=moved[0],
+        sent=moved[1],
+        tls=tls.version if tls is not None else "",
+        cipher=tls.cipher if tls is not None else "",
+        via=session.via,
     )
-    shop.ledger.observe("session_duration", seconds)
 
 
 def tell_handshake(shop: Workshop, sid: str, agreed: Agreed) -> None:

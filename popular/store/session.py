@@ -79,7 +79,7 @@ class Session(Deadlines):
         self.over = False
         self.from_client = 0
         self.to_client = 0
-        self.sid = shop.session_id(SID_PREFIX)
+        self.sid = shop.session_id(SID_PREFIX, self.started_wall)
         self.machine = Machine(service.capabilities)
         self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
 
@@ -300,6 +300,7 @@ class Session(Deadlines):
         self._shop.write_row(
             self._token,
             machine.phase,
+            self._shop.pid,
             self.started_wall,
             time.time(),
             *self._identity,
@@ -321,8 +322,9 @@ class Session(Deadlines):
             self._channel.close()
         else:
             self._channel.close_kindly()
-        tell(self._shop, self, ending, self._last.reason if self._last is not None else "")
-        self._shop.release(self._token, ending)
+        seconds = time.monotonic() - self.started
+        tell(self._shop, self, ending, self._last.reason if self._last is not None else "", seconds)
+        self._shop.release(self._token, ending, seconds)
 
 
 _DEEDS: dict[type, Callable[[Session, Any], None]] = {

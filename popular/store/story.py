@@ -1,6 +1,5 @@
 """What is written about a session of `pserv`: its one log line, what was odd in its mailbox, and what it counts for."""
 
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -28,13 +27,11 @@ def tell_notes(shop: Workshop, sid: str, mailbox: str, notes: Sequence[Note]) ->
         shop.log(more.message, sid, mailbox=mailbox, file=more.file, reason=f"and {len(notes) - MOST_NOTES} more files")
 
 
-def tell(shop: Workshop, session: "Session", ending: str, reason: str) -> None:
-    """The whole story in one line, and the counters."""
+def tell(shop: Workshop, session: "Session", ending: str, reason: str, seconds: float) -> None:
+    """The whole story in one line, and the counters. `seconds`: how long it was."""
     machine, request = session.machine, session.machine.request
     if ending in _OWN_LINES:
         shop.log(_OWN_LINES[ending], session.sid, client=session.peer[0], reason=reason)
-    seconds = time.monotonic() - session.started
-    shop.ledger.observe("session_duration", seconds)
     shop.count("retrieved", None, "", machine.retrieved)
     shop.count("deleted", None, "", machine.deleted)
     shop.count("received_bytes", "client", "", session.from_client)

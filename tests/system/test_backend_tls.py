@@ -72,6 +72,12 @@ class Site:
         """Why the backend failed in the login before; the client heard nothing of it."""
         return self.proxy.log("backend_failed")[-1].fields["reason"]
 
+    def failures(self, word: str) -> int:
+        """How often the backend failed in this way."""
+        counted = self.proxy.state().counters()["backend_failures"]
+        assert isinstance(counted, dict)
+        return counted[word]
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
@@ -117,6 +123,7 @@ def test_a_wrong_certificate(site: Site, dovecot: Dovecot, ca: Path, leaf: Leaf,
         site.backend(port, f"tls {way} {words}")
         assert site.log_in().startswith(TRY_LATER), words
         assert reason in site.reason()
+    assert site.failures("tls") == 6
     for words in (
         f"tlsname x7.pool.example.org tlsca {ca}",
         "verify off",
@@ -263,6 +270,7 @@ def test_a_handshake_that_never_ends(site: Site) -> None:
             assert client.log_in().startswith(TRY_LATER)
         assert 15 < time.monotonic() - started < 35
         assert site.reason() == "no TLS handshake in time"
+        assert site.failures("timeout") == 1
 
 
 @pytest.mark.parametrize("goodbye", [True, False])
