@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from metrics import selection
-from metrics.headline import BUSY, CLOSED, GOOD, QUIET, headline
+from metrics.headline import BUSY, CLOSED, QUIET, headline
 from metrics.listing import TIMES, age, cell, counter_lines, printable, program, sessions_of
 from metrics.picture import Choice, Picture
 from metrics.selection import Filter, Order
@@ -222,7 +222,7 @@ def _title(picture: Picture) -> Line:
 def _state(picture: Picture, rates: Rates) -> Line:
     gauges = picture.view.gauges()
     said = headline(gauges, len(picture.living), {})
-    line = [Span(said.text, said.tone), Span(f" of {gauges.get('maxsession', 0)}" if said.tone in (GOOD, BUSY) else "")]
+    line = [Span(said.text, said.tone), Span(f"   limit {gauges.get('maxsession', 0)}")]
     for title, path in (
         ("logins", "logins"),
         ("opened", "mailboxes_opened"),

@@ -76,7 +76,8 @@ def take(paths: Sequence[Path], choice: Choice) -> Picture:
         except WrongFormat as error:
             raise Unreadable(f"{path}: {error}") from None
         return _picture(path, view, choice)
-    raise Unreadable(f"no such file: {' or '.join(map(str, paths))} (is the program running?)")
+    names = " or ".join(map(str, paths))
+    raise Unreadable(f"no such file: {names} (is the program running? --rundir names its run directory)")
 
 
 def _picture(path: Path, view: View, choice: Choice) -> Picture:

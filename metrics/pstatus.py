@@ -79,7 +79,9 @@ def _seconds(text: str) -> float:
 def _range(text: str) -> Rows:
     first, dash, last = text.partition("-")
     if not _is_number(first) or (last and not _is_number(last)):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a range of rows, such as 0-99, 7 or 500-")
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a range of rows, such as 0-99, 7 or 500- (the run directory: --rundir)"
+        )
     rows = Rows(int(first), int(last) if last else None if dash else int(first))
     if rows.last is not None and rows.last < rows.first:
         raise argparse.ArgumentTypeError(f"'{text}' ends before it begins")

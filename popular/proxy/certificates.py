@@ -52,6 +52,10 @@ def complete(desk: Desk, change: Change) -> Change:
     known = desk.config.things[SORT].get(config.variables["tlsdir"])
     if known is not None and material_of(config) is None:  # a whole config, which begins without
         config = _with_material(config, known)
+        # A start with this very configuration would find the file as it is now.
+        faulty = sorted(known.faults.keys() & _needed(config))
+        notes = [f"{name}.pem, of which an earlier reading is in use: {known.faults[name]}" for name in faulty]
+        change = replace(change, text=noted(change.text, *notes))
     before, needed = material_of(config), _needed(config)
     if needed and (before is None or not needed <= before.certificates.keys()):
         try:

@@ -91,7 +91,7 @@ def _apply(desk: Desk, arguments: Arguments) -> Outcome:
         text = f"nothing differs; generation {desk.config.generation} stays in force"
         return Drafted(text, found.data(), (), draft=None)
     seconds = arguments["time"]
-    more = f"; say `confirm` within {seconds} s, or the configuration before comes back" if seconds else ""
+    more = f"; say `confirm` within {seconds} s (pcontrol confirm), or the one before comes back" if seconds else ""
     return Replacement(
         f"in force: {found.summary()}{more}{change.text}",
         found.data(),
@@ -155,7 +155,7 @@ def _rollback(desk: Desk, _arguments: Arguments) -> Outcome:
     kept = {name: desk.config.variables[name] for name in _not_now(desk, before)}
     config = _as_running(replace(before, variables={**before.variables, **kept}), desk.config)
     note = f"; note: as it was it cannot be again, so it stays: {', '.join(kept)}" if kept else ""
-    return Rollback(f"the configuration before the last `draft apply` is in force again{note}", config=config)
+    return Rollback(f"the configuration before the last apply is in force again{note}", config=config)
 
 
 def _next_words(desk: Desk, arguments: Arguments) -> Sequence[str]:

@@ -116,7 +116,7 @@ def test_shows_what_there_is(tty: Tty) -> None:
     """The state, the sessions, and the keys; it fills the screen, and no line is longer than that."""
     screen = tty.screen()
     assert len(screen) == 20
-    assert screen[1].startswith("Serving 3 sessions of 150")
+    assert screen[1].startswith("Serving 3 sessions   limit 150")
     assert column(screen) == ["0", "7", "150"]
     assert "q quit" in screen[-1]
     assert max(map(len, screen)) <= 100
