@@ -1,5 +1,6 @@
 """pcheckd as a process, asked by pcheck and by raw sockets, on the loopback."""
 
+import contextlib
 import os
 import re
 import signal
@@ -287,8 +288,11 @@ def test_hup_reopens_the_log_in_all_processes(site: Site) -> None:
 
 
 def _log_of(pid: int) -> str | None:
-    files = (os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir())
-    return next((file for file in files if "log" in file), None)
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            if "log" in os.readlink(entry):
+                return os.readlink(entry)
+    return None
 
 
 def test_all_processes_answer_and_a_dead_helper_is_replaced(site: Site) -> None:
