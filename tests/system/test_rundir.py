@@ -32,20 +32,7 @@ def test_two_instances_share_a_directory(tmp_path: Path) -> None:
     with Proxy(tmp_path) as first:
         old = first.rundir / f"pproxy.{first.pid}.ctrl"
         table = os.readlink(first.rundir / "pproxy.state")
-        second = subprocess.Popen(
-            [
-                program("pproxy"),
-                "-r",
-                str(first.rundir),
-                "-l",
-                str(tmp_path / "second.log"),
-                "-w",
-                "1",
-                "--metrics",
-                "off",
-            ],
-            stdin=subprocess.DEVNULL,
-        )
+        second = subprocess.Popen(_second(first, tmp_path), stdin=subprocess.DEVNULL)
         try:
             newest = f"pproxy.{second.pid}.ctrl"
             wait_until(lambda: os.readlink(first.rundir / "pproxy.ctrl") == newest, "the link leads to the newest")
@@ -216,23 +203,21 @@ def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "it is gone")
 
 
+def _second(first: Proxy, tmp_path: Path) -> list[str]:
+    """The command of another pproxy in the run directory of the first one."""
+    command = [program("pproxy"), "-r", str(first.rundir), "-l", str(tmp_path / "second.log")]
+    return [*command, "-w", "1", "--metrics", "off"]
+
+
 def _beside(first: Proxy, tmp_path: Path, rc: str, *options: str) -> "subprocess.Popen[str]":
     """Another pproxy in the run directory of the first one."""
     file = tmp_path / "second.rc"
     file.write_text(rc)
-    command = [
-        program("pproxy"),
-        "-r",
-        str(first.rundir),
-        "-l",
-        str(tmp_path / "second.log"),
-        "-w",
-        "1",
-        "--metrics",
-        "off",
-    ]
     return subprocess.Popen(
-        [*command, "-c", str(file), *options], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*_second(first, tmp_path), "-c", str(file), *options],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
