@@ -10,6 +10,7 @@ from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.program import PROGRAM as PSERV
 from supervisor.accounts import table_layout
 from supervisor.program import Program
+from tests.patience import patient
 from tests.system import certificates
 from tests.system.scrape import Scrape, address, get, scrape
 from tests.system.site import LOOPBACK, Proxy, free_port, need, wait_until
@@ -39,6 +40,7 @@ def full(proxy: Proxy) -> Scrape:
     return scrape(proxy)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ["pproxy", "pserv"])
 def test_a_real_scrape_has_exactly_these_families(name: str, tmp_path: Path) -> None:
     """Each with its kind, its help text and its labels; promtool has nothing to say against any."""
@@ -61,7 +63,7 @@ def test_a_real_scrape_has_exactly_these_families(name: str, tmp_path: Path) -> 
             assert sampled.pop(sample) == {frozenset(wanted)}, sample
     assert sampled == {}, "samples of no family"
     checked = subprocess.run(
-        [need("promtool"), "check", "metrics"], input=seen.text, text=True, capture_output=True, timeout=30
+        [need("promtool"), "check", "metrics"], input=seen.text, text=True, capture_output=True, timeout=patient(30)
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 

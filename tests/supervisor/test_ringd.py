@@ -17,6 +17,7 @@ from supervisor.ringd import ports
 from supervisor.ringkeeper import name_of
 from supervisor.ringwire import Claim, Denied, Granted, Message, Quiet, Release, Restore, WireFault, decode, encode
 from supervisor.sources import Address, listen
+from tests.patience import patient
 from tests.supervisor.ringdesk import Desk, is_open, loopback
 from tests.supervisor.turning import closed_loop, turn_until
 from tests.system.site import LOOPBACK, free_port
@@ -259,7 +260,7 @@ def test_another_backlog(desk: Desk) -> None:
     peer = desk.peer()
     peer.claim(port, backlog=1)
     peer.claim(port, backlog=50)
-    clients = [socket.create_connection((LOOPBACK, port), 1) for _ in range(20)]
+    clients = [socket.create_connection((LOOPBACK, port), patient(1)) for _ in range(20)]
     for client in clients:
         client.close()
 
