@@ -39,11 +39,11 @@ def _imported(tree: ast.Module, known: Mapping[str, ast.Module]) -> Iterator[str
                     inside = f"{module}.{alias.name}"
                     yield from (name for name in (inside if inside in known else module,) if name in known)
             case ast.ImportFrom():
-                raise AssertionError(f"line {node.lineno}: a relative import is not understood here")
+                raise AssertionError(f"line {node.lineno}: write imports in full, they are compared by name")
 
 
 def knots(graph: Graph) -> list[set[str]]:
-    """Groups of modules in which each leads to each of the others, the largest first; none in a tree without circles."""
+    """Groups of modules in which each leads to each of the others, the largest first: where the circles are."""
     reach = {name: _reached(graph, name) for name in graph}
     found: list[set[str]] = []
     for name in sorted(graph):
@@ -83,7 +83,7 @@ def _way_round(graph: Graph, knot: set[str], start: str) -> list[str]:
 
 
 def classes(trees: Mapping[str, ast.Module]) -> dict[str, list[str]]:
-    """Where each class name stands, public or private: `_Phase` is another Phase. Names that stand once are left out."""
+    """Where each class name stands that stands twice, public or private: `_Phase` is another Phase."""
     found: dict[str, list[str]] = defaultdict(list)
     for module, tree in trees.items():
         for node in ast.walk(tree):
