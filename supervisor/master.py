@@ -14,6 +14,7 @@ from supervisor import messages, signals
 from supervisor.accounts import Accounts, table_layout
 from supervisor.change import Changes
 from supervisor.clerk import Answer, Clerk
+from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
@@ -36,6 +37,7 @@ from supervisor.rundir import RunDirectory
 from supervisor.sources import Place, Source
 from supervisor.systemd import Notifier
 from supervisor.table.segment import path_of
+from supervisor.usage import show_usage
 from supervisor.worker import Inheritance
 
 
@@ -147,6 +149,7 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._guard.look(self._changes.running)
+        show_usage(self._accounts.segment.block(0), children=True)
         self._exporter.pulse(self._pulse())
         if not self._departure.final:
             self._routines.look(self._changes.running)
@@ -173,7 +176,15 @@ class Master:
         if address is None:
             return None
         program, table = self._program, path_of(self._accounts.segment.name)
-        return lambda lifeline: ExporterInheritance(program.name, program.version, self.pid, table, address, lifeline)
+        return lambda lifeline: ExporterInheritance(
+            program=program.name,
+            version=program.version,
+            master=self.pid,
+            table=table,
+            address=address,
+            metrics=metrics_of(program),
+            lifeline=lifeline,
+        )
 
     # The workers
 
