@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.prompt import is_kept
+from supervisor.pcontrol.prompt import is_kept
 from tests.control.desk import Desk, desk
 
-PCONTROL = [sys.executable, "-m", "supervisor.control.client"]
+PCONTROL = [sys.executable, "-m", "supervisor.pcontrol.main"]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_files_are_said_line_by_line(here: Desk, tmp_path: Path) -> None:
     done = run(here, str(rc))
 
     assert (done.returncode, done.stdout) == (1, "one\ntwo\n")
-    assert done.stderr == f"{rc}:7: column 1: nonsense is unknown\n"
+    assert done.stderr == f"{rc}:7:1: nonsense is unknown\n"
 
 
 @pytest.mark.parametrize("arguments", [["-"], []])
@@ -70,7 +70,7 @@ def test_standard_input_is_a_file_too(here: Desk, arguments: list[str]) -> None:
     done = run(here, *arguments, stdin="echo one\nnonsense\n")
 
     assert (done.returncode, done.stdout) == (1, "one\n")
-    assert done.stderr == "standard input:2: column 1: nonsense is unknown\n"
+    assert done.stderr == "standard input:2:1: nonsense is unknown\n"
 
 
 def test_quiet_and_verbose(here: Desk) -> None:
@@ -191,7 +191,7 @@ def test_the_prompt(here: Desk, tmp_path: Path) -> None:
     terminal.expect("pserv> ")
     terminal.type("ec\thello\n")
     terminal.expect("hello\r?\nsaid|\r?\nhello")
-    terminal.type("/h\n")
+    terminal.type("?\n")
     terminal.expect("3: no connection")
     terminal.type("echo my-password\n")
     terminal.expect("\r?\nmy-password")
@@ -224,18 +224,18 @@ def test_what_the_history_keeps() -> None:
         (["apply", "a", "b"], "takes one FILE"),
         (["confirm", "a"], "takes no FILE"),
         (["rollback", "a"], "./rollback"),
-        (["check", "--dry-run", "a"], "belong to: pcontrol apply"),
-        (["--watch", "5", "a"], "belong to: pcontrol apply"),
-        (["apply", "a", "--dry-run", "--confirm", "5"], "only one"),
-        (["apply", "a", "--watch", "--confirm", "5"], "only one"),
+        (["check", "--dry-run", "a"], "unrecognized arguments: --dry-run"),
+        (["--watch", "5", "a"], "unrecognized arguments: --watch"),
+        (["apply", "a", "--dry-run", "--confirm", "5"], "not allowed with"),
+        (["apply", "a", "--watch", "--confirm", "5"], "not allowed with"),
         (["apply", "a", "--confirm", "0"], "does not fit"),
         (["apply", "a", "--confirm", "soon"], "is not a time"),
         (["apply", "-", "--watch"], "cannot be watched"),
-        (["apply", "a", "-c", "echo"], "do not go with pcontrol apply"),
-        (["confirm", "--wait"], "do not go with pcontrol confirm"),
+        (["apply", "a", "-c", "echo"], "unrecognized arguments: -c"),
+        (["-c", "echo", "apply", "a"], "do not go with pcontrol apply"),
+        (["--wait", "confirm"], "do not go with pcontrol confirm"),
         (["apply", "/no/such/file"], "pcontrol: /no/such/file: No such file or directory\n"),
-        (["apply", sys.executable], f"pcontrol: {sys.executable}: it is not UTF-8 text\n"),
-        (["aply", "a"], 'pcontrol: aply: No such file or directory; did you mean "apply"?'),
+        (["apply", sys.executable], "is not UTF-8\n"),
     ],
 )
 def test_wrong_usage_of_a_subcommand(here: Desk, arguments: list[str], text: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.connection import Connection
+from supervisor.pcontrol.connection import Connection
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 MODULE = """

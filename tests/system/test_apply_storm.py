@@ -9,8 +9,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-from supervisor.control.applying import NotTaken, bring
-from supervisor.control.connection import Connection, Said
+from supervisor.pcontrol.apply import NotTaken, bring
+from supervisor.pcontrol.connection import Connection, Said
 from tests.system import storm
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port
 
