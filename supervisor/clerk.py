@@ -21,7 +21,7 @@ from functools import partial
 from supervisor import messages
 from supervisor.change import Changes
 from supervisor.config import Config
-from supervisor.control.draft import ROLLBACK, Spoilt
+from supervisor.control.draft import Spoilt
 from supervisor.control.facts import Facts, Finding, Wanted
 from supervisor.control.language import Language, Refused
 from supervisor.control.outcome import (
@@ -37,6 +37,7 @@ from supervisor.control.outcome import (
     Trial,
     View,
 )
+from supervisor.control.rcfile import ROLLBACK
 from supervisor.errands import Errands
 from supervisor.log import Log
 from supervisor.loop import Loop

@@ -13,9 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from supervisor.clerk import Answer
-from supervisor.control.draft import APPLY, BEGIN
 from supervisor.control.rcdisk import read_regular
-from supervisor.control.rcfile import Command, Fault, Unreadable, draft_line, fault_in_draft, load, told
+from supervisor.control.rcfile import APPLY, BEGIN, Command, Fault, Unreadable, draft_line, fault_in_draft, load, told
 from supervisor.rundir import CannotStart
 
 if TYPE_CHECKING:

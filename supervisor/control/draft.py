@@ -36,10 +36,8 @@ from supervisor.control.outcome import (
     Trial,
     desk_with,
 )
-from supervisor.control.rcfile import FOLLOWS
+from supervisor.control.rcfile import FOLLOWS, ROLLBACK
 from supervisor.control.variables import BESIDE, DAY
-
-BEGIN, APPLY, ROLLBACK = "draft begin", "draft apply", "rollback"
 
 _BEGIN_FIRST = "no draft is begun on this connection; say `draft begin` first"
 

@@ -18,11 +18,15 @@ from typing import NamedTuple
 from supervisor.control.framing import LONGEST_REQUEST
 from supervisor.control.words import INCLUDE, Refused, Word, phrase, scan, unclosed
 
+BEGIN, APPLY, ROLLBACK = "draft begin", "draft apply", "rollback"
 SAY = "draft say"
 """What carries one of the commands to the draft of a whole configuration (draft.py)."""
 
 FOLLOWS = "follows from another fault: "
 """In front of the reason why a command of a draft is refused, when a faulty one before it may have been the cause."""
+
+GOES, COMES = "- ", "+ "
+"""What a line of the difference between two configurations begins with."""
 
 LONGEST_COMMAND = LONGEST_REQUEST - len(f"{SAY} ")
 """Octets; behind SAY it must still be a request."""
@@ -118,11 +122,11 @@ def _command(line: str, name: str, number: int) -> Command | None:
     try:
         found = scan(line, words)
         if found.is_open:
-            words.pop()
             raise unclosed(found)
     except Refused as refused:
         place = Place(name, number, refused.column or 1)
-        return Command(place, phrase(words), Fault(place, refused.text))
+        understood = [word for word in words if word.column < place.column]
+        return Command(place, phrase(understood), Fault(place, refused.text))
     if not words:
         return None
     text = line[: found.end].rstrip(" \t")

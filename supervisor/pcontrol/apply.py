@@ -14,11 +14,23 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
-from supervisor.control.difference import COMES, GOES
-from supervisor.control.draft import APPLY, BEGIN, ROLLBACK
 from supervisor.control.framing import Answer
 from supervisor.control.rcdisk import read_any, read_regular
-from supervisor.control.rcfile import Command, Fault, Loaded, Unreadable, draft_line, fault_in_draft, load, told
+from supervisor.control.rcfile import (
+    APPLY,
+    BEGIN,
+    COMES,
+    GOES,
+    ROLLBACK,
+    Command,
+    Fault,
+    Loaded,
+    Unreadable,
+    draft_line,
+    fault_in_draft,
+    load,
+    told,
+)
 from supervisor.pcontrol.connection import EXIT_DONE, EXIT_REFUSED, Connection, NoConnection, TimedOut
 from supervisor.pcontrol.speaker import json_error
 

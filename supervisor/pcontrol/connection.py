@@ -99,8 +99,8 @@ class Connection:
 
     def lives(self) -> bool:
         """Whether the other side still holds it; to be asked while nothing is on its way."""
-        self._socket.settimeout(0)
         try:
+            self._socket.settimeout(0)
             return self._socket.recv(1) != b""
         except BlockingIOError:
             return True

@@ -183,6 +183,29 @@ def test_starts_that_fail_early_leave_nothing(tmp_path: Path) -> None:
         assert not (tmp_path / "run").exists() or list((tmp_path / "run").iterdir()) == []
 
 
+def test_a_start_from_several_files(tmp_path: Path) -> None:
+    """-c twice is both, in their order, as one; with what they include."""
+    (tmp_path / "a.rc").write_text("set checkport 1\nset backlog 77\ninclude c.rc\n")
+    (tmp_path / "b.rc").write_text("set checkport 2\n")
+    (tmp_path / "c.rc").write_text("set checktimeout 9\n")
+    options = ["-c", str(tmp_path / "a.rc"), "--config", str(tmp_path / "b.rc")]
+    with Proxy(tmp_path, options=options) as proxy:
+        wait_until(lambda: "checktimeout 9s" in proxy.said("show").lines, "the start configuration is in force")
+        assert {"backlog 77", "checkport 2"} <= set(proxy.said("show").lines)
+        assert not proxy.control("rollback").ok, "there was nothing before"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_a_start_from_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    """Refused at once: it could not be read a second time."""
+    rc = tmp_path / "fifo" if kind == "fifo" else Path("/dev/null")
+    if kind == "fifo":
+        os.mkfifo(rc)
+    done = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc)
+
+    assert (done.returncode, done.stderr) == (1, f"pproxy: {rc}: not a regular file\n")
+
+
 def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
     """-d: the started process ends with 0 when its configuration is in force, and nobody holds its terminal: not even
     the workers, which were born before.
