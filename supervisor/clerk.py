@@ -21,7 +21,7 @@ from functools import partial
 from supervisor import messages
 from supervisor.change import Changes
 from supervisor.config import Config
-from supervisor.control.draft import ROLLBACK
+from supervisor.control.draft import Spoilt
 from supervisor.control.facts import Facts, Finding, Wanted
 from supervisor.control.language import Language, Refused
 from supervisor.control.outcome import (
@@ -37,6 +37,7 @@ from supervisor.control.outcome import (
     Trial,
     View,
 )
+from supervisor.control.rcfile import ROLLBACK
 from supervisor.errands import Errands
 from supervisor.log import Log
 from supervisor.loop import Loop
@@ -118,6 +119,10 @@ class Clerk:
         """For a new control connection: what carries out its sentences, one at a time. Its draft goes with it."""
         return partial(self._hear, _Speaker(uid, own=False))
 
+    def start(self) -> Callable[[str, Answer], None]:
+        """For the start configuration: the same for the program itself, which nobody else can get in the way of."""
+        return partial(self._hear, _Speaker(os.getuid(), own=True))
+
     def started(self) -> None:
         """The start configuration is in force: control connections may change it now."""
         self._starting = False
@@ -143,6 +148,8 @@ class Clerk:
         except Wanted as wanted:
             self._find_out(job, wanted)
         except Refused as refused:
+            if isinstance(refused, Spoilt):
+                self._keep_draft(job.speaker, refused.draft)
             self._refuse(job, str(refused))
         else:
             self._bring_about(job, outcome)
@@ -242,7 +249,8 @@ class Clerk:
             case Replacement():
                 self._log(messages.CONFIG_IN_FORCE, generation=self._changes.running.generation, **_named(outcome))
                 self._keep_draft(job.speaker, None)
-                self._way_back.keep(before, outcome.confirm_seconds)
+                if not self._starting:  # there was nothing before the start that one could go back to
+                    self._way_back.keep(before, outcome.confirm_seconds)
             case Rollback():
                 self._way_back.forget()
             case _ if job.speaker.own:

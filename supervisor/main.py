@@ -46,7 +46,15 @@ def options(program: Program) -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"log file, - for standard error (default: /var/log/popular/{program.name})",
     )
-    add("-c", "--config", metavar="FILE", help="sentences to carry out at the start; a faulty line ends the program")
+    add(
+        "-c",
+        "--config",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="start configuration, a file of sentences; a fault in it ends the program. Given more than once, the "
+        "files count as one, in their order",
+    )
     add(
         "-w",
         "--workers",
@@ -130,7 +138,7 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
     user = rights.find_user(chosen.user) if chosen.user and os.getuid() == 0 else None
     daemon = Daemon.part() if chosen.daemon else None
     notifier = Notifier(os.environ)
-    configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon, notifier.ready)
+    configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
     rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name)
     try:
         master = _make_master(program, chosen, rundir, user, notifier)

@@ -6,7 +6,7 @@ control socket, the table and the tokens, and it is the only one that gives birt
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -300,7 +300,21 @@ class Master:
         self._log(messages.GOT_TERM_SIGNAL, signal=number.name)
         self.shut_down(signals.SHUTDOWNS[number])
 
-    def take_up_logfile(self) -> None:
+    def started(self, lines: Iterable[str]) -> None:
+        """The start configuration is in force, and these are its sentences."""
+        for line in lines:
+            self._log(messages.SENTENCE, uid=os.getuid(), line=line, generation=self._changes.running.generation)
+        self._take_up_logfile()
+        self.clerk.started()
+
+    def fail(self, code: int, reasons: Iterable[str]) -> None:
+        """The start configuration cannot be put into force: the program ends with this exit code."""
+        for reason in reasons:
+            self._log(messages.START_FAILED, reason=reason)
+        self.exit_code = code
+        self.shut_down("all")
+
+    def _take_up_logfile(self) -> None:
         """At the end of the start: a `set logfile` of the rc file counts from here on, not only at the next SIGHUP."""
         if self._changes.running.variables["logfile"] != self._log.path:
             self.reopen_log()

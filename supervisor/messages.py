@@ -20,6 +20,9 @@ class Message(NamedTuple):
 
 
 START = Message(0x0001, "INF", "start", "The program has started.")
+START_FAILED = Message(
+    0x0215, "ERR", "start_failed", "The start configuration cannot be put in force; the program ends."
+)
 LEFT_MAIN_LOOP = Message(0x0004, "BUG", "left_main_loop", "The master's loop ended on an unexpected error.")
 SHUTDOWN_SERVER = Message(0x0005, "INF", "shutdown_server", "A shutdown begins; `how` says which of the four.")
 GOT_TERM_SIGNAL = Message(0x0133, "INF", "got_term_signal", "The master received a signal that asks for a shutdown.")
@@ -112,6 +115,7 @@ DEBUG = Message(
 
 SUPERVISOR_MESSAGES = (
     START,
+    START_FAILED,
     LEFT_MAIN_LOOP,
     SHUTDOWN_SERVER,
     GOT_TERM_SIGNAL,

@@ -130,8 +130,10 @@ def control(program: Program, rc: Sequence[str]) -> list[Section]:
                 f"{program.name} is configured while it runs, by sentences that pcontrol(1) carries to its control "
                 "socket. An rc file is a file of such sentences.",
                 "A sentence is one line of words with blanks between them. A word with a blank or a quotation mark in "
-                'it is written in quotation marks, with \\" and \\\\ inside. Lines that begin with # are comments. '
-                "Words are never abbreviated.",
+                'it is written in quotation marks, with \\" and \\\\ inside. A word that begins with # and is not in '
+                "quotation marks begins a comment, which lasts to the end of the line. Words are never abbreviated.",
+                "In a file, `include FILE` stands for the lines of another file, relative to the file that says it. A "
+                "file ends its lines with LF; a CR before it, and a byte order mark in front of it, do not count.",
                 "When a sentence is answered with +OK, what it said is in force in every worker: each connection that "
                 "is accepted from then on is served accordingly. Sessions that were there before go on under the "
                 "configuration that they began with. When it is answered with -ERR, nothing has changed, and the "

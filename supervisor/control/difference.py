@@ -14,9 +14,8 @@ from typing import Any
 from supervisor.config import Config
 from supervisor.control.language import phrase
 from supervisor.control.outcome import Desk, desk_with
+from supervisor.control.rcfile import COMES, GOES
 
-GOES, COMES = "- ", "+ "
-"""What a line of a difference begins with."""
 _MOST_NAMES = 20
 
 

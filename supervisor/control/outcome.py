@@ -7,10 +7,11 @@ puts a `Change` into force, carries out an `Order`, and then sends the outcome's
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from supervisor.config import Config
 from supervisor.control.facts import Facts
+from supervisor.control.framing import NOTE
 from supervisor.messages import Message
 
 if TYPE_CHECKING:
@@ -44,6 +45,18 @@ class Draft:
 
     config: Config
     seed: bytes = field(default=b"", repr=False)
+    doubtful: frozenset["Name"] = frozenset()
+    """What commands of the draft that were refused would have set."""
+
+
+class Name(NamedTuple):
+    """Of a thing, by its sort, or of a variable (sort VARIABLE); in the sort ANY_SORT of whichever has this id."""
+
+    sort: str
+    id: str
+
+
+VARIABLE, ANY_SORT = "variable", "*"
 
 
 @dataclass(frozen=True)
@@ -204,10 +217,6 @@ class Kill(Order):
     """End the session with this id."""
 
     sid: str = field(kw_only=True)
-
-
-NOTE = "; note: "
-"""In the text of a status line: what was done, and behind this what the operator should know though it was done."""
 
 
 def noted(text: str, *notes: str | None) -> str:

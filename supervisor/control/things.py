@@ -169,9 +169,9 @@ def _changes(sort: Sort, desk: Desk, arguments: Arguments) -> dict[str, Any]:
     for name, word in zip(arguments["parameter"], arguments["value"], strict=True):
         if name not in rows:
             hint = nearest(name, rows) or _quote_hint(rows, list(changes))
-            raise Refused(f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column)
+            raise Refused(f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column, of_form=True)
         if name in changes:
-            raise Refused(f"{shown(name)} is given twice", name.column)
+            raise Refused(f"{shown(name)} is given twice", name.column, of_form=True)
         changes[str(name)] = fit(rows[name].kind, word, desk.facts, name)
     return changes
 

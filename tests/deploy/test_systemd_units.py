@@ -126,7 +126,7 @@ def test_user_and_directories(tmp_path: Path) -> None:
 def test_start_commands_are_understood() -> None:
     """Each program takes its command line, and reads what is installed for it."""
     for name, known in (("pproxy", PPROXY), ("pserv", PSERV)):
-        assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == f"/etc/popular/{name}.rc"
+        assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == [f"/etc/popular/{name}.rc"]
         assert (ROOT / f"deploy/popular/{name}.rc").is_file()
     assert mailcheckd.options().parse_args(command("pcheckd", "ExecStart")[1:]).foreground
     allowed = ringd.options().parse_args(command("ringd", "ExecStart")[1:]).ports

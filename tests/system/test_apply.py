@@ -1,5 +1,6 @@
 """`pcontrol check`, `apply`, `confirm` and `rollback` against a real pproxy: all of a file is in force, or nothing."""
 
+import json
 import os
 import pty
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.connection import Connection
+from supervisor.pcontrol.connection import Connection
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 MODULE = """
@@ -196,6 +197,50 @@ def test_errors_have_a_place(site: Site, line: str, column: int, text: str) -> N
         told = site.refused(*words, site.rc)
         assert told.startswith(f"pcontrol: {site.rc}:4:{column}: "), told
         assert text in told
+
+
+def test_all_faults_are_told_but_none_that_follows(site: Site) -> None:
+    """Each fault with its place, in the order of the file; not that a thing, or a variable's value, is missing which a
+    faulty line was to make; and a line whose fault is its own is told though it names such a thing.
+    """
+    site.write(
+        f"set capadir {site.directory}/none",  # 2: no directory
+        "capa load mine",  # follows
+        f"vserv conf v iface {LOOPBACK} port {site.port} prt POP3",  # 4
+        "vserv conf v proxyprotocol require",  # follows
+        "vserv conf v stte online",  # 6: of form
+        'backend conf b host "127.0.0.1',  # 7
+        "backend conf b state online",  # follows
+        "bakend conf c host 127.0.0.1",  # 9
+        "backend del c",  # follows
+        "backend del d",  # 11
+        "set grcae 5s",  # 12
+        "set grace 5s",
+    )
+    for words in (["check"], ["apply"]):
+        told = site.refused(*words, site.rc).splitlines()
+        places = [line.removeprefix(f"pcontrol: {site.rc}:").split(": ")[0] for line in told]
+        assert places == ["2:13", "4:41", "6:14", "7:21", "9:1", "11:13", "12:5"], told
+    done = site.pcontrol("--json", "check", site.rc)
+    assert [json.loads(line)["line"] for line in done.stderr.splitlines()] == [2, 4, 6, 7, 9, 11, 12]
+
+
+def test_a_file_that_includes_others(site: Site) -> None:
+    """All of them are one configuration."""
+    site.rc.with_name("more.rc").write_text("set grace 9s\n")
+    site.write("include more.rc", *site.vserv("new"))
+    site.done("apply", site.rc)
+    assert "set grace 9s" in site.config()
+
+
+def test_what_a_word_begins_with(site: Site) -> None:
+    """A word that begins with # is shown in quotes, and so can be pasted; without quotes it begins a comment."""
+    site.proxy.said("pdm add a noted 0 #note")
+    site.proxy.said('pdm add c noted 0 "#note"')
+    assert site.proxy.said("pdm show a").lines == ["pdm add a noted 0"]
+    assert site.proxy.said("pdm show c").lines == ['pdm add c noted 0 "#note"']
+    site.rc.write_text("\n".join(site.config()) + "\n")
+    assert "nothing differs" in site.pcontrol("apply", site.rc).stderr
 
 
 def test_what_a_worker_cannot_serve_is_refused_whole(site: Site) -> None:

@@ -150,13 +150,16 @@ def _start(*options: str | Path) -> "subprocess.CompletedProcess[str]":
 def test_a_faulty_start_configuration(tmp_path: Path, daemon: bool) -> None:
     """Exit 1, file, line and column on standard error, nothing left behind; in the background, too."""
     rc = tmp_path / "pproxy.rc"
-    rc.write_text("# a comment\n\nset backlog 100\n  show backlog\nset backlog 2000\nset checkport 1\n")
+    rc.write_text(
+        "# a comment\n\nset backlog 100\n  set backlg 9\nset backlog 2000\nset checkport 1\nbackend conf b hst x\n"
+    )
 
     done = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc, *(["-d"] if daemon else []))
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"{rc}:5: column 13: ")
-    assert done.stderr.count("\n") == 1
+    told = done.stderr.splitlines()
+    assert [line.split(": ")[0] for line in told] == [f"{rc}:4:7", f"{rc}:5:13", f"{rc}:7:16"], "all faults, in order"
+    assert (tmp_path / "log").read_text().count(" ERR 0215 start_failed ") == 3
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "nothing is left in the run directory")
     assert "checkport" not in (tmp_path / "log").read_text()
 
@@ -180,12 +183,35 @@ def test_starts_that_fail_early_leave_nothing(tmp_path: Path) -> None:
         assert not (tmp_path / "run").exists() or list((tmp_path / "run").iterdir()) == []
 
 
+def test_a_start_from_several_files(tmp_path: Path) -> None:
+    """-c twice is both, in their order, as one; with what they include."""
+    (tmp_path / "a.rc").write_text("set checkport 1\nset backlog 77\ninclude c.rc\n")
+    (tmp_path / "b.rc").write_text("set checkport 2\n")
+    (tmp_path / "c.rc").write_text("set checktimeout 9\n")
+    options = ["-c", str(tmp_path / "a.rc"), "--config", str(tmp_path / "b.rc")]
+    with Proxy(tmp_path, options=options) as proxy:
+        wait_until(lambda: "checktimeout 9s" in proxy.said("show").lines, "the start configuration is in force")
+        assert {"backlog 77", "checkport 2"} <= set(proxy.said("show").lines)
+        assert not proxy.control("rollback").ok, "there was nothing before"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_a_start_from_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    """Refused at once: it could not be read a second time."""
+    rc = tmp_path / "fifo" if kind == "fifo" else Path("/dev/null")
+    if kind == "fifo":
+        os.mkfifo(rc)
+    done = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc)
+
+    assert (done.returncode, done.stderr) == (1, f"pproxy: {rc}: not a regular file\n")
+
+
 def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
     """-d: the started process ends with 0 when its configuration is in force, and nobody holds its terminal: not even
     the workers, which were born before.
     """
     rc = tmp_path / "pproxy.rc"
-    rc.write_text("".join(f"show backlog\nset checkport {port}\n" for port in range(1, 40)) + "show pid\n" * 2000)
+    rc.write_text("".join(f"set backlog {9 + port}\nset checkport {port}\n" for port in range(1, 1000)))
 
     # That this returns at all shows it: the pipes of standard output and error are closed by everybody.
     done = _start("-d", "-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc)
@@ -199,7 +225,7 @@ def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
         while piece := control.recv(4096):
             heard += piece
     assert heard.startswith(b"+OK")
-    assert b"checkport 39\n" in heard
+    assert b"checkport 999\n" in heard
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "it is gone")
 
 
@@ -228,7 +254,7 @@ def test_a_start_that_fails_takes_nothing_from_the_living(tmp_path: Path) -> Non
         _out, errors = second.communicate(timeout=20)
 
         assert second.returncode == 1
-        assert "second.rc:1: column" in errors
+        assert "second.rc:1:19: " in errors
         assert (first.rundir / "pproxy.pid").read_text() == f"{first.pid}\n"
         assert first.said("show pid").lines == [f"pid {first.pid}"]
         assert View.open(first.rundir / "pproxy.state").header.pid == first.pid
