@@ -166,6 +166,7 @@ class Clerk:
             self._status,
             job.speaker.draft,
             self._way_back.past,
+            starting=self._starting,
         )
         outcome = self._language.conduct(job.line, desk)
         return self._program.complete(desk, outcome) if isinstance(outcome, Change) else outcome
@@ -222,7 +223,8 @@ class Clerk:
                 self._refuse(job, reason)
             else:
                 if isinstance(outcome, Change):
-                    self._log_done(job)
+                    if not self._starting:  # of a start its sentences are logged, not that they were applied
+                        self._log_done(job)
                     for message, fields in outcome.entries:
                         self._log(message, **fields)
                     self._look_back(job, outcome, before)

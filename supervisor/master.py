@@ -65,9 +65,9 @@ class Master:
         self.exit_code = 0
 
         self._loop = Loop()
-        slots, maxsession = first.variables["workers"], first.variables["maxsession"]
+        slots = first.variables["workers"]
         layout = table_layout(program, _blocks(slots), limits)
-        self._accounts = Accounts(rundir.segment_name, layout, maxsession, log)
+        self._accounts = Accounts(rundir.segment_name, layout, log)
         source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounts.segment, slots)
@@ -304,6 +304,7 @@ class Master:
         """The start configuration is in force, and these are its sentences."""
         for line in lines:
             self._log(messages.SENTENCE, uid=os.getuid(), line=line, generation=self._changes.running.generation)
+        self._accounts.issue(self._changes.running.variables["maxsession"])
         self._take_up_logfile()
         self.clerk.started()
 

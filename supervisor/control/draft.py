@@ -34,7 +34,9 @@ from supervisor.control.outcome import (
     Reply,
     Rollback,
     Trial,
+    View,
     desk_with,
+    noted,
 )
 from supervisor.control.rcfile import FOLLOWS, ROLLBACK
 from supervisor.control.variables import BESIDE, DAY
@@ -155,8 +157,10 @@ def _show(desk: Desk, _arguments: Arguments) -> Outcome:
 
 
 def _check(desk: Desk, _arguments: Arguments) -> Outcome:
-    change, found = _applicable(desk)
-    return Trial(f"good, {found.summary()}; nothing was changed{change.text}", config=change.config)
+    _, found = _applicable(desk)
+    # As a start would do it: what runs may have read a certificate that is not there any more.
+    anew = desk.program.complete(_as_in_force(desk, desk.first), Change(config=_draft(desk).config))
+    return Trial(f"good, {found.summary()}; nothing was changed{anew.text}", config=anew.config)
 
 
 def _apply(desk: Desk, arguments: Arguments) -> Outcome:
@@ -166,6 +170,8 @@ def _apply(desk: Desk, arguments: Arguments) -> Outcome:
         return Drafted(text, found.data(), (), draft=None)
     seconds = arguments["time"]
     more = f"; say `confirm` within {seconds} s (pcontrol confirm), or the one before comes back" if seconds else ""
+    stuck = _not_now(_as_in_force(desk, change.config), desk.config) if seconds else {}
+    more = noted(more, f"all but {', '.join(stuck)}: {'; '.join(stuck.values())}" if stuck else None)
     return Replacement(
         f"in force: {found.summary()}{more}{change.text}",
         found.data(),
@@ -188,6 +194,11 @@ def _applicable(desk: Desk) -> tuple[Change, Difference]:
     for name, why in _not_now(desk, change.config).items():
         raise Refused(f"{name}: {why}")
     return change, difference(desk, change.config)
+
+
+def _as_in_force(desk: Desk, config: Config) -> Desk:
+    """The desk as it will be when this config runs."""
+    return View(config, desk.first, desk.program, desk.facts, desk.language, desk.limits, desk.status)
 
 
 def _as_running(config: Config, running: Config) -> Config:
@@ -271,8 +282,9 @@ def draft_sentences() -> list[Sentence]:
         Sentence(
             "draft check",
             _check,
-            "Tries the draft in full and takes it back.\nNew ports are opened, and every worker starts the modules and "
-            "reads the certificates; then all is given back. The running configuration does not notice.",
+            "Tries the draft in full and takes it back.\nNew ports are opened, certificates are read, and every worker "
+            "starts the modules, also those that run unchanged; then all is given back. The running configuration does "
+            "not notice.",
             source=BESIDE,
             order=True,
         ),

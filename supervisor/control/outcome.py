@@ -102,6 +102,14 @@ class Desk(Protocol):
     @property
     def status(self) -> Status: ...
 
+    @property
+    def in_force(self) -> Config:
+        """The one that runs, also where `config` is that of a draft."""
+
+    @property
+    def starting(self) -> bool:
+        """Whether the start configuration is not in force yet."""
+
 
 Entry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
@@ -120,11 +128,27 @@ class View:
     status: Status
     draft: Draft | None = None
     past: Past | None = None
+    running: Config | None = None
+    starting: bool = False
+
+    @property
+    def in_force(self) -> Config:
+        return self.running or self.config
 
 
 def desk_with(desk: Desk, config: Config) -> Desk:
     """The desk as it would be if this config were running."""
-    return View(config, desk.first, desk.program, desk.facts, desk.language, desk.limits, desk.status)
+    return View(
+        config,
+        desk.first,
+        desk.program,
+        desk.facts,
+        desk.language,
+        desk.limits,
+        desk.status,
+        running=desk.in_force,
+        starting=desk.starting,
+    )
 
 
 @dataclass(frozen=True)

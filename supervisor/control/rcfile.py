@@ -18,7 +18,7 @@ from typing import NamedTuple
 from supervisor.control.framing import LONGEST_REQUEST
 from supervisor.control.words import INCLUDE, Refused, Word, phrase, scan, unclosed
 
-BEGIN, APPLY, ROLLBACK = "draft begin", "draft apply", "rollback"
+BEGIN, CHECK, APPLY, ROLLBACK = "draft begin", "draft check", "draft apply", "rollback"
 SAY = "draft say"
 """What carries one of the commands to the draft of a whole configuration (draft.py)."""
 

@@ -62,8 +62,8 @@ def initial_values(variables: Iterable[Variable], limits: Limits, **given: Any) 
 
 
 def _only_upwards(desk: Desk, value: int) -> None:
-    now, most = desk.config.variables["maxsession"], desk.limits["sessionlimit"]
-    if value == now:
+    now, most = desk.in_force.variables["maxsession"], desk.limits["sessionlimit"]
+    if value == now or (desk.starting and value <= most):
         return
     if now == most:
         raise Refused(f"it is {now}, as many as sessionlimit allows, and cannot be changed any more")
@@ -143,7 +143,8 @@ def common_variables(program: str) -> tuple[Variable, ...]:
         Variable(
             "maxsession",
             Int(1, MOST_TOKENS),
-            "How many sessions there may be at once, over all workers. It can only be increased, up to sessionlimit.",
+            "How many sessions there may be at once, over all workers. A start configuration can set any number up to "
+            "sessionlimit; later it can only be increased. Default: 1000, or sessionlimit if that is less.",
             default=lambda limits: min(1000, limits["sessionlimit"]),
             check=_only_upwards,
         ),

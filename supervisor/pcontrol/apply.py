@@ -19,6 +19,7 @@ from supervisor.control.rcdisk import read_any, read_regular
 from supervisor.control.rcfile import (
     APPLY,
     BEGIN,
+    CHECK,
     COMES,
     GOES,
     ROLLBACK,
@@ -85,7 +86,7 @@ def bring(connection: Connection, commands: Sequence[Command], options: Namespac
     if options.dry_run:
         return Told(shown.lines, f"{shown.text}; nothing was changed, and nothing tried")
     if options.subcommand == "check":
-        return Told(shown.lines, _asked(connection, "draft check", shown.lines).text)
+        return Told(shown.lines, _asked(connection, CHECK, shown.lines).text)
     confirm = f" confirm {options.confirm}" if options.confirm is not None else ""
     return Told(shown.lines, _asked(connection, f"{APPLY}{confirm}").text)
 

@@ -141,7 +141,7 @@ def test_stop_drains(tmp_path: Path) -> None:
         assert client.log_in().startswith(b"+OK")
         with subprocess.Popen(stop, stdout=subprocess.PIPE, text=True) as stopping:
             assert stopping.stdout is not None
-            assert stopping.stdout.readline() == "1 sessions left\n"
+            assert stopping.stdout.readline() == "1 session left\n"
             assert proxy.process.poll() is None
             assert client.ask("QUIT").startswith(b"+OK")
             assert stopping.wait(10) == 0
