@@ -38,6 +38,7 @@ from supervisor.control.outcome import (
     View,
 )
 from supervisor.control.rcfile import ROLLBACK
+from supervisor.control.things import resolved_hosts
 from supervisor.errands import Errands
 from supervisor.log import Log
 from supervisor.loop import Loop
@@ -227,6 +228,7 @@ class Clerk:
                         self._log_done(job)
                     for message, fields in outcome.entries:
                         self._log(message, **fields)
+                    self._log_hosts(before)
                     self._look_back(job, outcome, before)
                 self._answer(job, outcome)
             self._go_on()
@@ -237,6 +239,13 @@ class Clerk:
     def _log_done(self, job: _Job) -> None:
         generation = self._changes.running.generation
         self._log(messages.SENTENCE, uid=job.speaker.uid, line=job.line, generation=generation)
+
+    def _log_hosts(self, before: Config) -> None:
+        """The address that a name became is what is connected to: it must be found in the log."""
+        had = resolved_hosts(before)
+        for (whom, parameter), (host, address) in resolved_hosts(self._changes.running).items():
+            if had.get((whom, parameter)) != (host, address):
+                self._log(messages.HOST_RESOLVED, of=whom, parameter=parameter, host=host, address=address)
 
     # Drafts, and the way back
 

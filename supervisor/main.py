@@ -17,7 +17,7 @@ from pathlib import Path
 from supervisor import messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Language
-from supervisor.control.variables import initial_values
+from supervisor.control.variables import initial_values, processors
 from supervisor.exporter import Address, parse_address
 from supervisor.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.log import STANDARD_ERROR, Log
@@ -67,7 +67,7 @@ def options(program: Program) -> argparse.ArgumentParser:
         "--workers",
         metavar="N",
         type=_number(1, 1024),
-        default=os.cpu_count() or 1,
+        default=processors(),
         help="workers (default: CPUs)",
     )
     add(

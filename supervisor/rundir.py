@@ -146,6 +146,11 @@ class RunDirectory:
         self._publish(f"{self.name}.state", str(segment.path_of(self.segment_name)))
         self._publish(f"{self.name}.pid", self._lock_path(self.instance).name)
 
+    def others(self) -> list[tuple[int, Path]]:
+        """The pid and the control socket of each other instance whose master lives."""
+        served = [(one.lock, one.control) for one in self._neighbours() if one.control is not None]
+        return [(int((self.path / lock).read_text()), self.path / control) for lock, control in served]
+
     def has_successor(self) -> bool:
         """Whether the links lead to a newer instance."""
         try:
