@@ -165,7 +165,7 @@ def log() -> list[Section]:
         ("date", "year, month, day: 20260131"),
         (
             "time",
-            "hour, minute, second: 235959, in the time zone of the host; 235959.123+0100 with --log-stamps milliseconds",
+            "hour, minute, second: 235959, in the time zone of the host; --log-stamps milliseconds: 235959.123+0100",
         ),
         ("host", "without its domain"),
         ("program", "pproxy, pserv, pcheckd, pdeliver, ringd"),
