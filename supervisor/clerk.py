@@ -38,6 +38,7 @@ from supervisor.control.outcome import (
     View,
 )
 from supervisor.control.rcfile import ROLLBACK
+from supervisor.control.things import resolved_hosts
 from supervisor.errands import Errands
 from supervisor.log import Log
 from supervisor.loop import Loop
@@ -52,16 +53,20 @@ PerformOrder = Callable[[Order, Answer], None]
 
 _AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then nothing else can be changed"
 _ENDING = "the program is ending, and cannot change its configuration any more; nothing was changed"
+_READERS = "only root and the user of the program may change anything; the control group (--ctrl-group) may read"
 _LONGEST_NAMES = 2000
 
 
 @dataclass(eq=False)
 class _Speaker:
-    """A control connection, or (own) the program itself; `quiet`: by a routine. `facts` are those of its draft."""
+    """A control connection, or (own) the program itself; `quiet`: by a routine; `reads`: it may change nothing.
+    `facts` are those of its draft.
+    """
 
     uid: int
     own: bool
     quiet: bool = False
+    reads: bool = False
     draft: Draft | None = None
     facts: Facts = field(default_factory=Facts)
 
@@ -117,7 +122,7 @@ class Clerk:
 
     def converse(self, uid: int) -> Callable[[str, Answer], None]:
         """For a new control connection: what carries out its sentences, one at a time. Its draft goes with it."""
-        return partial(self._hear, _Speaker(uid, own=False))
+        return partial(self._hear, _Speaker(uid, own=False, reads=uid not in (0, os.geteuid())))
 
     def start(self) -> Callable[[str, Answer], None]:
         """For the start configuration: the same for the program itself, which nobody else can get in the way of."""
@@ -138,6 +143,9 @@ class Clerk:
     def _hear(self, speaker: _Speaker, line: str, answer: Answer) -> None:
         self._log.debug("CTRL", "request", line=line, uid=speaker.uid)
         self._count("control_sentences")
+        if speaker.reads and not self._language.reads_only(line):
+            self._refuse(_Job(line, speaker, answer, Facts()), _READERS)
+            return
         # A fact that one sentence of a draft has found out holds for the whole draft, and no longer.
         drafting = speaker.draft is not None and line.lstrip().startswith("draft ")
         self._work(_Job(line, speaker, answer, speaker.facts if drafting else Facts()))
@@ -227,6 +235,7 @@ class Clerk:
                         self._log_done(job)
                     for message, fields in outcome.entries:
                         self._log(message, **fields)
+                    self._log_hosts(before)
                     self._look_back(job, outcome, before)
                 self._answer(job, outcome)
             self._go_on()
@@ -237,6 +246,13 @@ class Clerk:
     def _log_done(self, job: _Job) -> None:
         generation = self._changes.running.generation
         self._log(messages.SENTENCE, uid=job.speaker.uid, line=job.line, generation=generation)
+
+    def _log_hosts(self, before: Config) -> None:
+        """The address that a name became is what is connected to: it must be found in the log."""
+        had = resolved_hosts(before)
+        for (whom, parameter), (host, address) in resolved_hosts(self._changes.running).items():
+            if had.get((whom, parameter)) != (host, address):
+                self._log(messages.HOST_RESOLVED, of=whom, parameter=parameter, host=host, address=address)
 
     # Drafts, and the way back
 

@@ -25,8 +25,8 @@ class _Entries(structlog.BoundLoggerBase):
 class Log(LogFile):
     """Writes entries. `log(MESSAGE, sid="…", key=value, …)`."""
 
-    def __init__(self, program: str, path: str = STANDARD_ERROR, form: str = "text") -> None:
-        """`path`: a file, or "-" for standard error; `form`: "text" or "json".
+    def __init__(self, program: str, path: str = STANDARD_ERROR, form: str = "text", stamps: str = "seconds") -> None:
+        """`path`: a file, or "-" for standard error; `form`: "text" or "json"; `stamps`: "seconds" or "milliseconds".
 
         Raises OSError if it cannot be opened.
         """
@@ -34,7 +34,7 @@ class Log(LogFile):
         self.program = program
         self.form = form
         self.options: frozenset[str] = frozenset()
-        self._lines = Lines(program)
+        self._lines = Lines(program, stamps == "milliseconds")
         self._line = self._lines.text if form == "text" else self._lines.json
         render: Any = self._render
         self._entries = structlog.wrap_logger(self, processors=[render], wrapper_class=_Entries).bind()

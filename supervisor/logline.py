@@ -57,8 +57,11 @@ class LogFile:
 class Lines:
     """Makes the lines of one program."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, with_fractions: bool = False) -> None:
+        """`with_fractions`: the time of the text format has milliseconds and a zone: `235959.123+0100`."""
         self.program = program
+        self._zone = ""
+        self._with_fractions = with_fractions
         self._host = socket.gethostname().partition(".")[0] or "-"
         self._second = -1
         self._stamp = ""
@@ -116,10 +119,15 @@ class Lines:
         return (json.dumps(record) + "\n").encode()
 
     def _time(self) -> str:
-        second = int(time.time())
+        now = time.time()
+        second = int(now)
         if second != self._second:
             self._second = second
-            self._stamp = time.strftime("%Y%m%d %H%M%S", time.localtime(second))
+            local = time.localtime(second)
+            self._stamp = time.strftime("%Y%m%d %H%M%S", local)
+            self._zone = time.strftime("%z", local)
+        if self._with_fractions:
+            return f"{self._stamp}.{int((now - second) * 1000):03d}{self._zone}"
         return self._stamp
 
 

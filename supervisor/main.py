@@ -17,7 +17,7 @@ from pathlib import Path
 from supervisor import messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Language
-from supervisor.control.variables import initial_values
+from supervisor.control.variables import initial_values, processors
 from supervisor.exporter import Address, parse_address
 from supervisor.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.log import STANDARD_ERROR, Log
@@ -67,7 +67,7 @@ def options(program: Program) -> argparse.ArgumentParser:
         "--workers",
         metavar="N",
         type=_number(1, 1024),
-        default=os.cpu_count() or 1,
+        default=processors(),
         help="workers (default: CPUs)",
     )
     add(
@@ -80,6 +80,19 @@ def options(program: Program) -> argparse.ArgumentParser:
     )
     add("-u", "--user", metavar="USER", help="run as this user when started as root")
     add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
+    add(
+        "--ctrl-group",
+        metavar="GROUP",
+        help="this group may connect to the control socket too, for sentences that change nothing; the user of the "
+        "program must belong to it (default: only its user and root)",
+    )
+    add(
+        "--log-stamps",
+        choices=("seconds", "milliseconds"),
+        default="seconds",
+        help="of log lines in the text form: with milliseconds the time has a fraction and its zone, 235959.123+0100 "
+        "(default: %(default)s)",
+    )
     add("--log-format", choices=("text", "json"), default="text", help="form of the log lines (default: %(default)s)")
     for sort, most in program.limits.items():
         add(
@@ -136,7 +149,7 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
     chosen = options(program).parse_args(argv)
     try:
         return _check(program, chosen) if chosen.check else _start(program, chosen)
-    except (CannotStart, rights.UnknownUser, OSError) as error:
+    except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return EXIT_USAGE if chosen.check else EXIT_FAILED
 
@@ -146,7 +159,8 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
     daemon = Daemon.part() if chosen.daemon else None
     notifier = Notifier(os.environ)
     configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
-    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name)
+    readers = rights.find_group(chosen.ctrl_group) if chosen.ctrl_group else None
+    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, readers)
     try:
         master = _make_master(program, chosen, rundir, user, notifier)
     except BaseException:
@@ -172,7 +186,12 @@ def _make_master(
 ) -> Master:
     path = chosen.logfile or f"/var/log/popular/{program.name}"
     try:
-        log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
+        log = Log(
+            program.name,
+            path if path == STANDARD_ERROR else os.path.abspath(path),
+            chosen.log_format,
+            chosen.log_stamps,
+        )
     except OSError as error:
         raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None
     limits = _limits(program, chosen)

@@ -76,6 +76,7 @@ class Master:
         self._pool.on_born = self._on_born
         self._pool.on_message = self._on_message
         self._pool.on_death = self._on_death
+        self._load_files = load_files
         self._guard = Guard(load_files, self._accounts, self._pool, log)
         self._guard.on_accepting = lambda: self._pool.tell_all(Accept(self._guard.accepting))
         self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
@@ -115,6 +116,9 @@ class Master:
     @property
     def metrics(self) -> str:
         return self._exporter.shown_address
+
+    def measured(self, what: str) -> float | None:
+        return self._load_files.read(what)
 
     def sessions(self) -> list[dict[str, Any]]:
         return self._accounts.sessions()
@@ -307,6 +311,8 @@ class Master:
         self._accounts.issue(self._changes.running.variables["maxsession"])
         self._take_up_logfile()
         self.clerk.started()
+        for pid, socket in self._rundir.others():
+            self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {socket} shutdown delayed")
 
     def fail(self, code: int, reasons: Iterable[str]) -> None:
         """The start configuration cannot be put into force: the program ends with this exit code."""

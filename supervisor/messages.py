@@ -46,6 +46,15 @@ SENTENCE_REFUSED = Message(0x0206, "INF", "sentence_refused", "A sentence was re
 CONFIG_IN_FORCE = Message(
     0x0207, "INF", "config_in_force", "A whole configuration was applied; what is new, gone and changed."
 )
+HOST_RESOLVED = Message(
+    0x0216, "INF", "host_resolved", "A host name of the configuration stands for this address from now on."
+)
+OTHER_INSTANCE = Message(
+    0x0217,
+    "ADM",
+    "other_instance",
+    "Another instance in the run directory serves too; `command` lets it drain and end.",
+)
 LOG_REOPENED = Message(0x0208, "INF", "log_reopened", "The log file was opened anew.")
 LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be opened; the old one stays in use.")
 NOT_CONFIRMED = Message(
@@ -130,6 +139,8 @@ SUPERVISOR_MESSAGES = (
     SENTENCE,
     SENTENCE_REFUSED,
     CONFIG_IN_FORCE,
+    HOST_RESOLVED,
+    OTHER_INSTANCE,
     LOG_REOPENED,
     LOG_FAILED,
     NOT_CONFIRMED,

@@ -19,6 +19,7 @@ from supervisor.control.language import Language, Refused
 from supervisor.control.outcome import Draft, Drafted, Outcome, Trial, View
 from supervisor.control.rcfile import CHECK, Command, draft_line, fault_in_draft, told
 from supervisor.eventloop import EventLoop
+from supervisor.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.log import Log
 from supervisor.program import Program
 from supervisor.table.places import PlaceBook
@@ -38,6 +39,9 @@ class _NotRunning:
     pid = 0
     rundir = "/"
     metrics = "off"
+
+    def measured(self, what: str) -> float | None:
+        return LoadFiles(LOADAVG, pressure_file()).read(what)
 
     def sessions(self) -> list[dict[str, Any]]:
         return []

@@ -93,7 +93,7 @@ def daemon(program: Program, *description: str) -> list[Section]:
     name = program.name
     files = [
         (f"RUNDIR/{name}.ctrl", "link to the newest control socket; pcontrol speaks to it"),
-        (f"RUNDIR/{name}.PID.ctrl", "the control socket, for its owner only"),
+        (f"RUNDIR/{name}.PID.ctrl", "the control socket, for its owner only (and to read for --ctrl-group)"),
         (f"RUNDIR/{name}.state", "link to the session table; pstatus reads it"),
         (f"RUNDIR/{name}.pid", "process id of the master"),
         (f"RUNDIR/{name}.N.lock", "held as long as an instance, or a worker that it left, lives"),
@@ -163,7 +163,10 @@ def log() -> list[Section]:
     """popular-log(7)."""
     fields = (
         ("date", "year, month, day: 20260131"),
-        ("time", "hour, minute, second: 235959, in the time zone of the host"),
+        (
+            "time",
+            "hour, minute, second: 235959, in the time zone of the host; --log-stamps milliseconds: 235959.123+0100",
+        ),
         ("host", "without its domain"),
         ("program", "pproxy, pserv, pcheckd, pdeliver, ringd"),
         ("pid", "process that wrote the line"),

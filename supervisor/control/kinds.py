@@ -174,7 +174,7 @@ class String(Kind):
     ascii: bool = False
 
     def describe(self) -> str:
-        return "String"
+        return f"String ({'ASCII, ' if self.ascii else ''}at most {self.most_octets} octets)"
 
     def parse(self, text: str, facts: Facts) -> str:
         del facts

@@ -176,6 +176,17 @@ class Language:
         """`answer` for a line as it came over the control socket or stands in an rc file."""
         return self.answer(split(line), desk)
 
+    def reads_only(self, line: str) -> bool:
+        """Whether a line can neither change nor order anything; so of one that is no sentence."""
+        try:
+            words = split(line)
+            while words[:1] == ["json"]:
+                words = words[1:]
+            sentence, _ = self.find(words)
+        except Refused:
+            return True
+        return not sentence.changes and not sentence.order
+
     def next_words(self, words: Sequence[str]) -> list[str]:
         """The plain words that may follow these plain words."""
         count = len(words)

@@ -32,6 +32,9 @@ class Status(Protocol):
     def metrics(self) -> str:
         """Where the exporter listens; "off" if there is none, "" if it does not listen yet."""
 
+    def measured(self, what: str) -> float | None:
+        """The `load` or the `pressure` now, or None where it cannot be read."""
+
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
 

@@ -1,6 +1,8 @@
 """The run directory: what the dead left is replaced, what the living hold is never touched."""
 
+import grp
 import os
+import pwd
 import socket
 import stat
 import subprocess
@@ -227,6 +229,62 @@ def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
     assert heard.startswith(b"+OK")
     assert b"checkport 999\n" in heard
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "it is gone")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_group_may_read(tmp_path: Path) -> None:
+    """--ctrl-group: its members see what there is to see; whatever changes or orders something is refused to them, in
+    JSON and in drafts too. Others do not get in.
+    """
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    group, stranger = grp.getgrnam("adm"), pwd.getpwnam("nobody")
+    with Proxy(tmp_path, ["backend conf b"], options=["--ctrl-group", "adm"]) as proxy:
+        socket_of = str(proxy.rundir / "pproxy.ctrl")
+
+        def asked(line: str, gid: int) -> str:
+            code = (
+                "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+                "s.sendall(sys.argv[2].encode() + b'\\n'); print(s.makefile().readline())"
+            )
+            done = subprocess.run(
+                ["/usr/bin/python3", "-c", code, socket_of, line],
+                user=stranger.pw_uid,
+                group=gid,
+                extra_groups=[],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+            return done.stdout or done.stderr
+
+        for line in ("show config", "sessions", "json workers", "help", "backend list"):
+            assert asked(line, group.gr_gid).startswith("+OK"), line
+        for line in ("set grace 1s", "json set grace 1s", "shutdown all", "draft begin", "rollback", "kill x"):
+            assert asked(line, group.gr_gid).startswith("-ERR only root and the user"), line
+        assert "Permission" in asked("show", stranger.pw_gid)
+        assert proxy.said("show grace").lines == ["grace 0s"]
+
+
+def test_who_else_serves_is_told(tmp_path: Path) -> None:
+    """A second instance says who else is there, and the command that lets that one go; the command works."""
+    with Proxy(tmp_path) as first:
+        second = _beside(first, tmp_path, "set grace 0\n")
+        log = tmp_path / "second.log"
+        wait_until(lambda: log.exists() and "other_instance" in log.read_text(), "it is told")
+        line = next(line for line in log.read_text().splitlines() if "other_instance" in line)
+        assert f" ADM 0217 other_instance pid={first.pid} " in line
+        command = line.partition("command='")[2].rstrip("'").split()
+        subprocess.run([program(command[0]), *command[1:]], check=True, timeout=20, capture_output=True)
+        assert first.process.wait(20) == 0
+        first.pid = second.pid
+        first.said("shutdown all")
+        assert second.wait(20) == 0
+        assert second.stderr is not None
+        second.stderr.close()
 
 
 def _second(first: Proxy, tmp_path: Path) -> list[str]:
