@@ -7,7 +7,7 @@ from popular.pdm import ptestpdm
 from popular.protocol.mailcheck import Mail
 from popular.proxy.phases import Phase
 from popular.store import deliver, mailcheckd, pcheck
-from popular.store.machine import Phase as StorePhase
+from popular.store.pserv.machine import Phase as StorePhase
 from supervisor import ringd, signals
 from supervisor.control import client, connection
 from supervisor.control.manual import escape

@@ -21,8 +21,8 @@ PLAIN = b"Subject: one\r\n\r\nhello\r\n"
 DOTTED = b".Subject: two\r\n.\r\n\r\n..\r\n.\r\n.x\n.bare\r\nno end"
 IMPATIENT = """
 import sys
-from popular.store import session
-from popular.store.program import main
+from popular.store.pserv import session
+from popular.store.pserv.program import main
 session.DISK_SECONDS = 0.5
 sys.exit(main())
 """
@@ -32,7 +32,7 @@ MOST_FOR_A_MAIL = 8 << 20
 SHORT_TIMEOUTS = """
 import sys
 from dataclasses import replace
-from popular.store.program import PROGRAM
+from popular.store.pserv.program import PROGRAM
 from supervisor.control.kinds import Time
 from supervisor.main import main
 short = [replace(row, kind=Time(1, 9)) if row.name == "idletimeout" else row for row in PROGRAM.variables]

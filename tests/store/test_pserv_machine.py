@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.xpop import LONGEST_LINE
 from popular.store.listing import CUR, NEW, Message
-from popular.store.machine import Close, Machine, Open, Phase, Reply, SendMessage, Step, Update
+from popular.store.pserv.machine import Close, Machine, Open, Phase, Reply, SendMessage, Step, Update
 
 REQUEST = b"3/joe\r\np.1.1\r\n\r\n"
 MESSAGES = [Message(120, "1.1_120", NEW, "1.1_120"), Message(80, "2.1_80", CUR, "2.1_80:2,S")]

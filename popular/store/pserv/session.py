@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from popular.dialogue import debug_dialogue
 from popular.net.channel import Channel
 from popular.net.deadlines import Deadlines
-from popular.store.machine import Close, Machine, Open, Phase, Reply, SendMessage, Update
-from popular.store.mailbox import Mailbox
-from popular.store.story import tell
+from popular.store.pserv.machine import Close, Machine, Open, Phase, Reply, SendMessage, Update
+from popular.store.pserv.mailbox import Mailbox
+from popular.store.pserv.session_log import tell
 from supervisor.eventloop import READ, WRITE
 from supervisor.fault import kind_and_place_of
 from supervisor.messages import SESSION_BUG
 from supervisor.workshop import Standing
 
 if TYPE_CHECKING:
-    from popular.store.service import StoreService
+    from popular.store.pserv.service import StoreService
 
 READ_SIZE = 4096
 ENOUGH = 1 << 15

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from popular.store.listing import Listing
-from popular.store.machine import Close, Machine, Reply, SendMessage, Update
 from popular.store.maildir import MailboxError, Maildir, MessageGone, Updated
 from popular.store.messages import DIR_ACCESS_FAILED, READ_FAILED, UPDATE_FAILED
-from popular.store.outgoing import Outgoing
-from popular.store.story import tell_notes
+from popular.store.pserv.machine import Close, Machine, Reply, SendMessage, Update
+from popular.store.pserv.outgoing import Outgoing
+from popular.store.pserv.session_log import tell_notes
 from supervisor.messages import Message as LogMessage
 from supervisor.workshop import Workshop
 

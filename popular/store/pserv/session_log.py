@@ -9,7 +9,7 @@ from popular.store.messages import BAD_REQUEST
 from supervisor.workshop import Workshop
 
 if TYPE_CHECKING:
-    from popular.store.session import Session
+    from popular.store.pserv.session import Session
 
 MOST_NOTES = 20
 """Odd files of a mailbox that one session logs; a broken mailbox must not fill the log at every look."""

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from popular.protocol.capabilities import after_login
-from popular.store.capabilities import lines_of
-from popular.store.server import SERVER
-from popular.store.session import Session
+from popular.store.pserv.capabilities import lines_of
+from popular.store.pserv.server import SERVER
+from popular.store.pserv.session import Session
 from supervisor.config import Config
 from supervisor.workshop import Workshop
 
