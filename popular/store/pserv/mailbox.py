@@ -1,83 +1,59 @@
-"""The mailbox of one session, seen from the event loop: every deed runs in the pool, one at a time.
+"""The mailbox of one session, seen from the event loop: whatever touches the disk runs in the pool, one job at a time.
 
-What came of a deed is told to the machine, and what the machine makes of it to the owner. When the session is over
-before a deed is done, the deed is finished and forgotten; nothing stays open.
+What comes of a job is told to the machine. When the session is over before a job is done, the job is finished and its
+result forgotten; nothing stays open.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
-from popular.store.listing import Listing
+from popular.store.listing import Listing, Message
 from popular.store.maildir import MailboxError, Maildir, MessageGone, Updated
-from popular.store.messages import DIR_ACCESS_FAILED, READ_FAILED, UPDATE_FAILED
-from popular.store.pserv.machine import Close, Machine, Reply, SendMessage, Update
+from popular.store.pserv.machine import Machine
 from popular.store.pserv.outgoing import Outgoing
-from popular.store.pserv.session_log import tell_notes
-from supervisor.messages import Message as LogMessage
 from supervisor.workshop import Workshop
 
 
-class Owner(Protocol):
-    """The session."""
+class Enter(Protocol):
+    """Calls something that tells the machine a fact; then the session sees to what the machine wants."""
 
-    machine: Machine
-    sid: str
-
-    def disk_begins(self) -> None:
-        """A deed has begun."""
-
-    def disk_is_done(self, tell: Callable[[Any], None], outcome: Any) -> None:
-        """It is done: `tell(outcome)` is to be called, unless a last reply is on its way already."""
-
-    def answer(self, step: Reply | Close) -> None:
-        """What the machine made of it."""
-
-    def send_piece(self, piece: bytes) -> None:
-        """A piece of a message."""
+    def __call__(self, entry: Callable[..., None], *facts: Any) -> None: ...
 
 
 class Mailbox:
-    """One mailbox. `sending`: a message is open, and there is more of it to `read_on`."""
+    """One mailbox."""
 
-    __slots__ = ("_closed", "_job", "_maildir", "_outgoing", "_owner", "_shop")
+    __slots__ = ("_closed", "_enter", "_job", "_machine", "_maildir", "_outgoing", "_shop", "_sid")
 
-    def __init__(self, shop: Workshop, root: Path, name: str, owner: Owner) -> None:
+    def __init__(self, *, shop: Workshop, maildir: Maildir, sid: str, machine: Machine, enter: Enter) -> None:
         self._shop = shop
-        self._owner = owner
-        self._maildir = Maildir(root, name)
+        self._maildir = maildir
+        self._sid = sid
+        self._machine = machine
+        self._enter = enter
         self._job: Future[None] | None = None
         self._closed = False
         self._outgoing: Outgoing | None = None
-
-    @property
-    def sending(self) -> bool:
-        return self._outgoing is not None
-
-    @property
-    def at_work(self) -> bool:
-        """Whether the disk is busy for this session, or a message is being sent."""
-        return self._job is not None or self._outgoing is not None
+        """The message that is being sent, until its last piece is read."""
 
     def list(self) -> None:
         """Lists the messages."""
         self._in_pool(self._maildir.list, self._listed)
 
-    def send(self, step: SendMessage) -> None:
-        """Opens a message and sends its first piece behind the reply."""
-        self._in_pool(partial(Outgoing, self._maildir, step.message, step.lines), partial(self._found, step.reply))
+    def open(self, message: Message, lines: int | None) -> None:
+        """Opens a message and reads its first piece."""
+        self._in_pool(partial(Outgoing, self._maildir, message, lines), self._opened)
 
     def read_on(self) -> None:
-        """Sends the next piece. To be called when the one before was taken; the rest is waited for."""
-        if self._job is None:
-            assert self._outgoing is not None
-            self._in_pool(self._outgoing.read_on, self._has_read)
+        """Reads the next piece."""
+        assert self._outgoing is not None
+        self._in_pool(self._outgoing.read_on, self._read)
 
-    def update(self, step: Update) -> None:
+    def update(self, deleted: Sequence[Message], read: Sequence[Message]) -> None:
         """Removes and moves."""
-        self._in_pool(partial(self._maildir.update, step.deleted, step.read), self._updated)
+        self._in_pool(partial(self._maildir.update, deleted, read), self._updated)
 
     def close(self) -> None:
         """The session is over. What has not begun is not done any more: a slow disk has enough to do.
@@ -93,7 +69,6 @@ class Mailbox:
     def _in_pool(self, work: Callable[[], object], tell: Callable[[Any], None]) -> None:
         """Has a thread do it. `tell` gets what came of it on the event loop: a value, an OSError or a MailboxError."""
         assert self._job is None
-        self._owner.disk_begins()
         loop = self._shop.loop
         self._job = self._shop.pool.submit(
             _work, work, lambda outcome: loop.call_soon_threadsafe(self._worked, tell, outcome)
@@ -106,64 +81,56 @@ class Mailbox:
         if self._closed:
             self.close()
         else:
-            self._owner.disk_is_done(tell, outcome)
+            self._enter(tell, outcome)
 
-    def _failed(self, outcome: object, message: LogMessage | None) -> bool:
-        """Whether something went wrong on the disk, which is logged. Other errors are ours and are raised."""
+    def _failed(self, outcome: object) -> bool:
+        """Whether something went wrong on the disk. Other errors are ours and are raised."""
         if not isinstance(outcome, Exception):
             return False
         if not isinstance(outcome, OSError | MailboxError):
             raise outcome
         self._debug("failed", reason=str(outcome))
-        if message is not None:
-            self._shop.log(message, self._owner.sid, mailbox=self._maildir.name, reason=str(outcome))
         return True
 
     def _debug(self, name: str, **fields: object) -> None:
         if "MAIL" in self._shop.log.options:
-            self._shop.log.debug("MAIL", name, self._owner.sid, mailbox=self._maildir.name, **fields)
+            self._shop.log.debug("MAIL", name, self._sid, mailbox=self._maildir.name, **fields)
+
+    # What came of it
 
     def _listed(self, listing: Listing) -> None:
-        owner = self._owner
-        if self._failed(listing, DIR_ACCESS_FAILED):
-            owner.answer(owner.machine.cannot_open())
+        if self._failed(listing):
+            self._machine.cannot_open(str(listing))
             return
-        self._shop.count("opened")
-        tell_notes(self._shop, owner.sid, self._maildir.name, listing.notes)
         self._debug("opened", messages=len(listing.messages))
-        owner.answer(owner.machine.opened(listing.messages))
+        self._machine.opened(listing.messages, listing.notes)
 
-    def _found(self, reply: bytes, outgoing: Outgoing) -> None:
-        """The message is open and its first piece is read, or it is not to be had."""
-        machine = self._owner.machine
-        gone = isinstance(outgoing, MessageGone)
-        if self._failed(outgoing, None if gone else READ_FAILED):
-            self._owner.answer(machine.gone() if gone else machine.unreadable())
+    def _opened(self, outgoing: Outgoing) -> None:
+        if not self._failed(outgoing):
+            self._give_piece(outgoing)
+        elif isinstance(outgoing, MessageGone):
+            self._machine.gone()
         else:
-            self._send_piece(reply)
+            self._machine.unreadable(str(outgoing))
 
-    def _has_read(self, outcome: object) -> None:
-        if self._failed(outcome, READ_FAILED):
-            self._owner.answer(self._owner.machine.broke_off())
+    def _read(self, outcome: object) -> None:
+        if self._failed(outcome):
+            self._machine.broke_off(str(outcome))
         else:
-            self._send_piece(b"")
+            assert self._outgoing is not None
+            self._give_piece(self._outgoing)
 
-    def _send_piece(self, reply: bytes) -> None:
-        assert self._outgoing is not None
-        piece = reply + self._outgoing.take()
-        if self._outgoing.over:
+    def _give_piece(self, outgoing: Outgoing) -> None:
+        if outgoing.over:
             self._outgoing = None
-            self._owner.machine.sent()
-        self._owner.send_piece(piece)
+        self._machine.piece(outgoing.take(), last=outgoing.over)
 
     def _updated(self, done: Updated) -> None:
-        owner = self._owner
-        if self._failed(done, UPDATE_FAILED):
-            owner.answer(owner.machine.cannot_update())
+        if self._failed(done):
+            self._machine.cannot_update(str(done))
             return
-        tell_notes(self._shop, owner.sid, self._maildir.name, done.notes)
         self._debug("updated", removed=done.removed, moved=done.moved, gone=done.vanished)
-        owner.answer(owner.machine.updated(done.removed, done.failed))
+        self._machine.updated(done.removed, done.failed, done.notes)
 
 
 def _work(work: Callable[[], object], tell_loop: Callable[[object], object]) -> None:

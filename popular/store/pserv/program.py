@@ -7,7 +7,7 @@ from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
 from popular.store import messages
 from popular.store.pserv.endings import ENDINGS
-from popular.store.pserv.machine import STATES
+from popular.store.pserv.phases import STATES
 from popular.store.pserv.sentences import SENTENCES, SORTS, rc_lines
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES

@@ -1,335 +1,306 @@
-"""The driver of one `pserv` session: does what the machine says, and tells it what came of it. It decides nothing.
+"""One `pserv` session: carries out the verbs of its machine and tells it what came of them. It decides nothing.
 
-Whatever touches the disk is `mailbox.py`'s. A client that does not take what it asked for is not read, and
-nothing is fetched for it: what waits for it is one piece of a message, or one listing. A session that breaks changes
-nothing in the mailbox. Whatever goes wrong in here costs this one session; the worker goes on.
+It has a connection to the client (`client.py`), a mailbox (`mailbox.py`: whatever touches the disk) and deadlines. A
+client that does not take what it asked for is not read, and nothing is fetched for it. A session that breaks changes
+nothing in the mailbox, and costs itself only: the worker goes on.
 """
 
 import socket
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from popular.dialogue import debug_dialogue
-from popular.net.channel import Channel
 from popular.net.deadlines import Deadlines
-from popular.store.pserv.machine import Close, Machine, Open, Phase, Reply, SendMessage, Update
+from popular.protocol.xpop import Request
+from popular.store.listing import Message
+from popular.store.maildir import Maildir
+from popular.store.pserv import session_log
+from popular.store.pserv.client import Client
+from popular.store.pserv.machine import Machine, Want
 from popular.store.pserv.mailbox import Mailbox
-from popular.store.pserv.session_log import tell
+from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
 from supervisor.eventloop import READ, WRITE
 from supervisor.fault import kind_and_place_of
 from supervisor.messages import SESSION_BUG
-from supervisor.workshop import Standing
+from supervisor.messages import Message as LogMessage
+from supervisor.wheel import Wheel
+from supervisor.workshop import Standing, Workshop
 
-if TYPE_CHECKING:
-    from popular.store.pserv.service import StoreService
-
-READ_SIZE = 4096
-ENOUGH = 1 << 15
-"""Octets of replies that are put together before they are sent, and others get their turn."""
-DISK_SECONDS = 60.0
-CLOSING_SECONDS = 5.0
-"""How long a last reply may take to leave."""
 SID_PREFIX = "pserv"
 """Of the id that a session has until its request names one."""
 
+_STANDING = {
+    OPENING: Standing.IN_TRANSFER,
+    SERVING: Standing.IDLE,
+    SENDING: Standing.IN_TRANSFER,
+    LISTING: Standing.IN_TRANSFER,
+    UPDATING: Standing.COMMITTING,
+    ENDING: Standing.COMMITTING,
+}
+"""What would be lost in each phase behind the request."""
 
-class Session(Deadlines):
-    """One connection from accept to close."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What a session needs to know of the config under which it was accepted."""
+
+    mailboxdir: Path
+    capabilities: Sequence[str]
+    requesttimeout: float
+    idletimeout: float
+    sessiontimeout: float
+    started: int
+    """The cell that counts the sessions that have begun."""
+
+
+class SessionDeadlines(Deadlines):
+    """The deadlines of one session, told to its machine. A client that takes a large message is not idle."""
+
+    __slots__ = ("_client", "_idletimeout", "_tell")
+
+    def __init__(self, *, wheel: Wheel, client: Client, terms: Terms, tell: Callable[[str], None]) -> None:
+        super().__init__(wheel, client.heard, terms.requesttimeout)
+        self._client = client
+        self._idletimeout = terms.idletimeout
+        self._tell = tell
+
+    def idle_at(self) -> float:
+        """See Deadlines."""
+        return self._client.heard + self._idletimeout
+
+    def expired(self, what: str) -> None:
+        """See Deadlines."""
+        self._tell(what)
+
+
+class Session:
+    """One connection from accept to close: the supervisor's `Session`, and its machine's `Verbs`."""
 
     __slots__ = (
-        "_channel",
+        "_client",
+        "_deadlines",
         "_identity",
-        "_last",
+        "_machine",
         "_mailbox",
-        "_out",
-        "_service",
+        "_over",
+        "_peer",
         "_shop",
         "_shown",
+        "_started",
+        "_started_wall",
+        "_terms",
         "_token",
-        "_yielding",
-        "from_client",
-        "machine",
-        "over",
-        "peer",
         "sid",
-        "started",
-        "started_wall",
-        "to_client",
     )
 
     def __init__(
-        self, service: "StoreService", token: int, connection: socket.SocketType, peer: tuple[Any, ...]
+        self, *, shop: Workshop, terms: Terms, token: int, connection: socket.SocketType, peer: tuple[Any, ...]
     ) -> None:
-        shop = service.shop
-        self.started = time.monotonic()
-        self.started_wall = time.time()
-        super().__init__(shop.wheel, self.started, service.requesttimeout)
-        self._service = service
         self._shop = shop
+        self._terms = terms
         self._token = token
-        self._channel = Channel(shop.loop, connection, self._ready)
+        self._peer = peer
+        self._started_wall = time.time()
+        self._client = Client(shop.loop, connection, self._ready)
+        self._started = self._client.heard
+        self._deadlines = SessionDeadlines(wheel=shop.wheel, client=self._client, terms=terms, tell=self._expired)
         self._mailbox: Mailbox | None = None
-        self._out: memoryview | None = None
-        """What the client has not taken yet."""
-        self._last: Close | None = None
-        self._yielding = False
-        self._shown: tuple[Phase, int] = (Phase.OVER, 0)
-        self.peer = peer
-        self.over = False
-        self.from_client = 0
-        self.to_client = 0
-        self.sid = shop.session_id(SID_PREFIX, self.started_wall)
-        self.machine = Machine(service.capabilities)
+        self._machine = Machine(self, terms.capabilities)
+        self._over = False
+        self._shown: tuple[Phase, int] = (self._machine.phase, 0)
+        self.sid = shop.session_id(SID_PREFIX, self._started_wall)
         self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
-        self._shop.admit(self._token, self, self._service.started)
+        self._shop.admit(self._token, self, self._terms.started)
         self._show()
-        self._shop.log.debug("NET", "accepted", self.sid, client=self.peer[0], port=self.peer[1])
-        self._channel.want(READ)
-        self.set_alarm()
+        self._shop.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
+        self._client.want(READ)
+        self._deadlines.set_alarm()
 
-    def _guarded(self, deed: Callable[..., object], *facts: Any) -> None:
-        """Does something; an error of ours ends this session and nothing else."""
+    # What happens is told to the machine, and what it wants then is seen to
+
+    def _ready(self, _events: int) -> None:
+        """The client has sent something, or can take more."""
+        if self._client.waiting or self._machine.wants is Want.OCTETS:
+            self._enter(self._hear)
+        else:
+            # Asked for only when it happens: most clients wait for their answers, and this never comes.
+            self._client.want(0)
+
+    def _expired(self, deadline: str) -> None:
+        self._enter(self._machine.expired, deadline)
+
+    def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
+        """Tells the machine; an error of ours ends this session and nothing else."""
+        if self._over:
+            return
         try:
-            deed(*facts)
+            entry(*facts)
+            self._see_to()
         except Exception as error:
             self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
             self.end("internal_error")
 
-    # The client
-
-    def _ready(self, _events: int) -> None:
-        self._guarded(self._turn)
-
-    def _turn(self) -> None:
-        """The client has sent something, or can take more."""
-        if self._out is not None:
-            self._flush()
-            self._go_on()
-        elif self.machine.listens and self._last is None and not self._yielding:
-            self._hear()
-        else:
-            # Asked for only when it happens: most clients wait for their answers, and this never comes.
-            self._channel.want(0)
-
     def _hear(self) -> None:
+        if self._client.waiting:
+            return  # it can take more, which is sent behind every entry
         try:
-            data = self._channel.receive(READ_SIZE)
+            data = self._client.receive()
         except OSError:
-            self.end("client_reset")
+            self._machine.reset()
             return
-        if data is None:
-            return
-        self.heard = time.monotonic()
-        self.from_client += len(data)
         if data:
             self._debug("client", data)
-            self.machine.says(data)
-        else:
-            self.machine.ends()
-        self._go_on()
+            self._machine.says(data)
+        elif data is not None:
+            self._machine.client_ends()
 
-    def _send(self, data: bytes) -> None:
-        """Sends it, behind what the client has not taken yet."""
-        if not data or self.over:
+    def _see_to(self) -> None:
+        """Sends what was gathered, and waits for what the machine wants."""
+        if self._over:
             return
-        self.to_client += len(data)
-        self._out = memoryview(data if self._out is None else bytes(self._out) + data)
-        self._flush()
-
-    def _flush(self) -> None:
-        assert self._out is not None
-        try:
-            taken = self._channel.send(self._out)
-        except OSError:
-            self.end("client_reset")
+        client, machine = self._client, self._machine
+        while not self._over:
+            if self._shown[0] < SERVING <= machine.phase:
+                self._show()  # first: whoever has the reply finds the session under its own id
+            try:
+                client.flush()
+            except OSError:
+                machine.reset()
+                return
+            if client.waiting:
+                client.want(WRITE)
+                return
+            if machine.wants is not Want.ROOM:
+                break
+            machine.proceed()
+        if self._over:
             return
-        if taken:
-            self.heard = time.monotonic()
-        self._out = self._out[taken:] if taken < len(self._out) else None
+        if machine.wants is Want.TURN:
+            self._shop.loop.call_soon(self._enter, machine.proceed)
+        elif machine.wants is Want.OCTETS:
+            client.want(READ)
 
     def _debug(self, who: str, data: bytes) -> None:
         if "POP" in self._shop.log.options:
             debug_dialogue(self._shop.log, self.sid, who, data)
 
-    # Steps
+    # Verbs (see there)
 
-    def _go_on(self) -> None:
-        """Goes as far as it can: until the client or the disk has to do something first."""
-        if not self.over and self._out is None:
-            if self._last is not None:
-                self.end(self._last.ending)
-            elif self._mailbox is not None and self._mailbox.sending:
-                self._mailbox.read_on()
-            else:
-                self._take_steps()
-        if not self.over:
-            self._mind_client()
+    def send(self, reply: bytes) -> None:
+        """See Verbs."""
+        self._debug("server", reply)
+        self._client.gather(reply)
 
-    def _take_steps(self) -> None:
-        """Neighbouring replies leave in one piece."""
-        said = b""
-        while type(step := self.machine.step()) is Reply:
-            self._debug("server", step.data)
-            said += step.data
-            if len(said) >= ENOUGH:
-                self._yield()
-                break
-        self._send(said)
-        if step is not None and not self.over and type(step) is not Reply:
-            _DEEDS[type(step)](self, step)
+    def send_content(self, piece: bytes) -> None:
+        """See Verbs."""
+        self._client.gather(piece)
 
-    def _yield(self) -> None:
-        """Others get their turn; a client that pipelines much has its next one behind them."""
-        self._yielding = True
-        self._shop.loop.call_soon(self._guarded, self._resume)
+    def open_mailbox(self, request: Request) -> None:
+        """See Verbs."""
+        if request.sid != "-":
+            self.sid = request.sid
+        names = (request.mailbox.encode(), request.flags.encode())
+        self._identity = (self.sid.encode(), *self._identity[1:3], *names)
+        self._deadlines.login_done(self._terms.sessiontimeout)
+        maildir = Maildir(self._terms.mailboxdir, request.mailbox)
+        self._mailbox = Mailbox(
+            shop=self._shop, maildir=maildir, sid=self.sid, machine=self._machine, enter=self._enter
+        )
+        self._mailbox.list()
 
-    def _resume(self) -> None:
-        self._yielding = False
-        self._go_on()
+    def open_message(self, message: Message, lines: int | None) -> None:
+        """See Verbs."""
+        assert self._mailbox is not None
+        self._mailbox.open(message, lines)
 
-    def _mind_client(self) -> None:
-        if self._out is not None:
-            self._channel.want(WRITE)
-        elif self.machine.listens and not self._yielding:
-            self._channel.want(READ)
+    def read_on(self) -> None:
+        """See Verbs."""
+        assert self._mailbox is not None
+        self._mailbox.read_on()
+
+    def update(self, deleted: Sequence[Message], read: Sequence[Message]) -> None:
+        """See Verbs."""
+        assert self._mailbox is not None
+        self._mailbox.update(deleted, read)
+
+    def expect_within(self, seconds: float) -> None:
+        """See Verbs."""
+        self._deadlines.expect_within(seconds)
+
+    def expect_nothing(self) -> None:
+        """See Verbs."""
+        self._deadlines.expect_nothing()
+
+    def note(self, message: LogMessage, **fields: object) -> None:
+        """See Verbs."""
+        self._shop.log(message, self.sid, **fields)
+
+    def count(self, counter: str) -> None:
+        """See Verbs."""
+        self._shop.count(counter)
+
+    def end(self, ending: str, reason: str = "") -> None:
+        """See Verbs, and supervisor.workshop.Session: closes everything, frees the row, gives the token back.
+
+        Once, for one reason; a machine that did not ask for it is not told anything any more.
+        """
+        if self._over:
+            return
+        self._over = True
+        self._deadlines.no_alarm()
+        if self._mailbox is not None:
+            self._mailbox.close()
+            self._mailbox = None
+        self._client.close(kindly=ending != "quit")
+        seconds = time.monotonic() - self._started
+        machine = self._machine
+        session_log.write_end(
+            self._shop,
+            self.sid,
+            client=self._peer[0],
+            request=machine.request,
+            ending=ending,
+            reason=reason,
+            seconds=seconds,
+            retrieved=machine.retrieved,
+            deleted=machine.deleted,
+            received=self._client.received,
+            sent=self._client.sent,
+        )
+        self._shop.release(self._token, ending, seconds)
+        del self._deadlines, self._machine  # they hold us: so the session is free without the collector
+
+    # The supervisor, and the table
 
     def standing(self) -> Standing:
         """See supervisor.workshop.Session."""
         if self._mailbox is None:
             return Standing.NOT_LOGGED_IN
-        if self._last is not None:
-            return Standing.COMMITTING
-        return Standing.IN_TRANSFER if self._mailbox.at_work or self._out is not None else Standing.IDLE
-
-    def _close(self, step: Close) -> None:
-        """When the last reply has left, or now if there is none."""
-        self._last = step
-        self._debug("server", step.reply)
-        self._send(step.reply)
-        if self.over:
-            return
-        if self._out is not None:
-            self.expect_within(CLOSING_SECONDS)
-            self._mind_client()
-        else:
-            self.end(step.ending)
-
-    # The mailbox
-
-    def _open(self, step: Open) -> None:
-        """The request is there: from now on the session has its name and its time."""
-        service, request = self._service, step.request
-        if request.sid != "-":
-            self.sid = request.sid
-        names = (request.mailbox.encode(), request.flags.encode())
-        self._identity = (self.sid.encode(), *self._identity[1:3], *names)
-        self.login_done(service.sessiontimeout)
-        self._mailbox = Mailbox(self._shop, service.mailboxdir, request.mailbox, self)
-        self._mailbox.list()
-
-    def _send_message(self, step: SendMessage) -> None:
-        assert self._mailbox is not None
-        self._debug("server", step.reply)
-        self._mailbox.send(step)
-
-    def _update(self, step: Update) -> None:
-        assert self._mailbox is not None
-        self._mailbox.update(step)
-
-    def disk_begins(self) -> None:
-        """See mailbox.Owner."""
-        self.expect_within(DISK_SECONDS)
-
-    def disk_is_done(self, tell: Callable[[Any], None], outcome: Any) -> None:
-        """See mailbox.Owner."""
-        if self._last is None:
-            self.expect_nothing()
-            self._guarded(self._conclude, tell, outcome)
-
-    def _conclude(self, tell: Callable[[Any], None], outcome: Any) -> None:
-        tell(outcome)
-        self._go_on()
-
-    def answer(self, step: Reply | Close) -> None:
-        """See mailbox.Owner."""
-        if isinstance(step, Close):
-            self._close(step)
-            return
-        if self._shown[0] is not Phase.SERVING:
-            self._show()  # first: whoever has the reply finds the session under its own id
-        self._debug("server", step.data)
-        self._send(step.data)
-
-    def send_piece(self, piece: bytes) -> None:
-        """See mailbox.Owner."""
-        self._send(piece)
-
-    # Time
-
-    def idle_at(self) -> float:
-        """See Deadlines. A client that takes a large message is not idle."""
-        return self.heard + self._service.idletimeout
-
-    def expired(self, what: str) -> None:
-        """See Deadlines."""
-        self._guarded(self._expire, what)
-
-    def _expire(self, what: str) -> None:
-        """Who was idle, or was here too long, is cut without a word (RFC 1939 section 3)."""
-        if self._last is not None:
-            self.end(self._last.ending)
-        elif what in ("idle", "session"):
-            self.end(f"{what}_timeout")
-        else:
-            self._close(self.machine.too_late() if what == "auth" else self.machine.disk_is_slow())
-
-    # The table, and the end
+        standing = _STANDING[self._machine.phase]
+        return Standing.IN_TRANSFER if standing is Standing.IDLE and self._client.waiting else standing
 
     def refresh(self) -> None:
         """See supervisor.workshop.Session."""
-        if self._shown != (self.machine.phase, self.to_client):
+        if self._shown != (self._machine.phase, self._client.sent):
             self._show()
 
     def _show(self) -> None:
-        machine = self.machine
-        self._shown = (machine.phase, self.to_client)
+        machine, client = self._machine, self._client
+        self._shown = (machine.phase, client.sent)
         self._shop.write_row(
             self._token,
             machine.phase,
             self._shop.pid,
-            self.started_wall,
+            self._started_wall,
             time.time(),
             *self._identity,
             machine.retrieved,
-            self.from_client,
-            self.to_client,
+            client.received,
+            client.sent,
         )
-
-    def end(self, ending: str) -> None:
-        """Once, for one reason: closes everything, frees the row, gives the token back, writes the story."""
-        if self.over:
-            return
-        self.over = True
-        self.no_alarm()
-        if self._mailbox is not None:
-            self._mailbox.close()
-            self._mailbox = None
-        if ending == "quit":
-            self._channel.close()
-        else:
-            self._channel.close_kindly()
-        seconds = time.monotonic() - self.started
-        tell(self._shop, self, ending, self._last.reason if self._last is not None else "", seconds)
-        self._shop.release(self._token, ending, seconds)
-
-
-_DEEDS: dict[type, Callable[[Session, Any], None]] = {
-    Open: Session._open,
-    SendMessage: Session._send_message,
-    Update: Session._update,
-    Close: Session._close,
-}
