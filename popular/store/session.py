@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from popular.dialogue import debug_dialogue
 from popular.net.channel import Channel
-from popular.net.deadlines import Deadlines
+from popular.net.deadlines import DeadlinesBase
 from popular.store.machine import Close, Machine, Open, Phase, Reply, SendMessage, Update
 from popular.store.mailbox import Mailbox
 from popular.store.story import tell
@@ -34,7 +34,7 @@ SID_PREFIX = "pserv"
 """Of the id that a session has until its request names one."""
 
 
-class Session(Deadlines):
+class Session(DeadlinesBase):
     """One connection from accept to close."""
 
     __slots__ = (
