@@ -276,35 +276,48 @@ def test_pipelined_listings_of_a_large_mailbox(store: Store) -> None:
 
 
 def test_a_listing_of_100_000_mails_lets_others_go_on(tmp_path: Path) -> None:
-    """While one client is sent 8 MB of unique ids, another of the same worker is answered again and again.
+    """While one client's mailbox is opened, and while it is sent 8 MB of unique ids, another client of the same worker
+    is answered again and again.
 
-    In one go the listing kept the worker for nearly all the time that it takes. And who does not take it costs the
-    worker a piece, not the listing.
+    In one go the sorting, or the listing, kept the worker for a good part of the time that it takes. And who does not
+    take the listing costs the worker a piece of it.
     """
     with Store(tmp_path, workers=1) as store:
         folder = store.root / "big/cur"
         folder.mkdir(parents=True)
         for number in range(100_000):
-            os.close(os.open(folder / f"{number}.1-000000-00000000-{'x' * 40}_0", os.O_CREAT | os.O_WRONLY))
-        with ThreadPoolExecutor(1) as threads, store.open("big") as reader, store.open("joe") as other:
-            reader.say(b"UIDL\r\n")
-            begun = time.monotonic()
-            taking = threads.submit(listed, reader)
-            waits = []
-            while not taking.done():
-                asked = time.monotonic()
-                assert other.ask("NOOP") == b"+OK"
-                waits.append(time.monotonic() - asked)
-            total = time.monotonic() - begun
-            assert taking.result() == 100_000
-        assert len(waits) >= 20
-        assert max(waits) < total / 3
+            os.close(
+                os.open(folder / f"{number * 7919 % 100_000}.1-000000-00000000-{'x' * 40}_0", os.O_CREAT | os.O_WRONLY)
+            )
+        with (
+            ThreadPoolExecutor(1) as threads,
+            PopClient(store.port) as reader,
+            store.open("joe") as other,
+        ):
+            for question, answer, lines in ((b"big\r\ns\r\n\r\n", line_read, 1), (b"UIDL\r\n", listed, 100_000)):
+                reader.say(question)
+                waits = []
+                begun = asked = time.monotonic()
+                taking = threads.submit(answer, reader)
+                while not taking.done():
+                    asked = time.monotonic()
+                    assert other.ask("NOOP") == b"+OK"
+                    waits.append(time.monotonic() - asked)
+                assert taking.result() == lines
+                assert len(waits) >= 20
+                assert max(waits) < (asked - begun) / 4
         with store.open("big", receive_buffer=4096) as lazy, store.open("joe") as other:
             before = memory(store)
             lazy.say(b"UIDL\r\n" * 10)
             for _ in range(50):
                 assert other.ask("NOOP") == b"+OK"
             assert memory(store) - before < 2 << 20
+
+
+def line_read(client: PopClient) -> int:
+    """Takes one positive line."""
+    assert client.line().startswith(b"+OK")
+    return 1
 
 
 def listed(client: PopClient) -> int:

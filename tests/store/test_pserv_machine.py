@@ -181,7 +181,7 @@ def test_lines_are_limited() -> None:
     assert script.says(b"x" * LONGEST_LINE) == [("send", b"-ERR the line is too long\r\n"), LAST]
     script = in_transaction()
     assert script.says(b"NOOP" + b" " * (LONGEST_COMMAND - 6) + b"\r\n") == [("send", b"+OK\r\n")]
-    assert script.says(b"NOOP" + b" " * LONGEST_COMMAND) == [("send", b"-ERR the line is too long\r\n"), LAST]
+    assert script.says(b"x" * LONGEST_COMMAND) == [("send", b"-ERR the line is too long\r\n"), LAST]
     assert_ends(script, "line_too_long")
 
 
@@ -260,6 +260,7 @@ def test_no_reply_inside_a_message() -> None:
         script.tell("piece", b"x", last=False)
         script.tell("proceed")
         done = script.tell(entry, "step")
+        assert (("note", READ_FAILED, {"mailbox": "3/joe", "reason": "step"}) in done) == (entry == "broke_off")
         assert [verb for verb, *_ in done if verb.startswith("send")] == []
         assert_ends(script, ending)
 

@@ -1,7 +1,17 @@
 """Random walks through the storage server's machine, with every client, disk and clock that there may be."""
 
+from collections import Counter
+
+from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from popular.protocol.transaction import LINES_OF_A_PIECE
 from popular.store.listing import CUR, NEW, Message, Note
@@ -9,12 +19,22 @@ from popular.store.messages import NOT_A_MESSAGE
 from popular.store.pserv.machine import ENOUGH, Machine, Want
 from popular.store.pserv.phases import Phase
 
-LINES = [b"joe\r\n", b"p.1\r\n", b"\r\n", b"M\r\n", b"joe\r\np.1\r\n\r\n", b"STAT\r\n", b"UIDL\r\n", b"LIST\r\n"]
+REQUEST = b"joe\r\np.1\r\n\r\n"
+LINES = [b"joe\r\n", b"p.1\r\n", b"\r\n", b"M\r\n", REQUEST, b"STAT\r\n", b"UIDL\r\n", b"LIST\r\n"]
 LINES += [b"RETR 1\r\n", b"TOP 2 0\r\n", b"RETR 9\r\n", b"DELE 1\r\n", b"DELE 2\r\n", b"RSET\r\n", b"NOOP\r\n", b"NO"]
-LINES += [b"QUIT\r\n", b"CAPA\r\n"]
-SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=6).map(b"".join) | st.binary(min_size=1, max_size=30)
-MAILBOXES = st.sampled_from([0, 1, 2, 5, LINES_OF_A_PIECE, 3 * LINES_OF_A_PIECE])
-REASONS = st.sampled_from(["EIO", "EACCES"])
+LINES += [b"QUIT\r\n", b"CAPA\r\n", b"DELE 1\r\nQUIT\r\n", b"RETR 1\r\nQUIT\r\n", b"UIDL\r\nLIST\r\n"]
+SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=6).map(b"".join) | st.binary(min_size=1, max_size=9)
+MAILBOXES = st.sampled_from([0, 1, 2, *[2 * LINES_OF_A_PIECE] * 2, 3 * LINES_OF_A_PIECE])
+SELDOM = st.sampled_from([False] * 19 + [True])
+"""For what ends a session, or no walk comes far."""
+MANY = [Message(n, f"u{n}", (NEW, CUR)[n % 2], f"u{n}") for n in range(3 * LINES_OF_A_PIECE)]
+ANSWERS = {
+    "list": ["opened"] * 9 + ["cannot_open"],
+    "open": ["piece"] * 6 + ["gone", "unreadable"],
+    "read": ["piece"] * 6 + ["broke_off"],
+    "update": ["updated"] * 6 + ["cannot_update"],
+}
+"""What the disk may say to each job."""
 
 
 class Driver:
@@ -86,113 +106,96 @@ class Driver:
         self.endings.append(ending)
 
 
+class Walked(Machine):
+    """The machine, which also writes down its moves."""
+
+    def __init__(self, driver: Driver, moves: Counter[tuple[Phase, Phase]]) -> None:
+        super().__init__(driver, ("TOP", "UIDL"))
+        self.moves = moves
+        self.path = [self.phase]
+
+    def _move(self, phase: Phase) -> None:
+        self.moves[self.phase, phase] += 1
+        super()._move(phase)
+        self.path.append(phase)
+
+
 class Walk(RuleBasedStateMachine):
     """One session. A rule is what may happen to it, whenever it may happen."""
+
+    moves: Counter[tuple[Phase, Phase]] = Counter()
+    """Of all walks."""
 
     def __init__(self) -> None:
         super().__init__()
         self.driver = Driver()
-        self.machine = Machine(self.driver, ("TOP", "UIDL"))
-        self.path = [self.machine.phase]
+        self.machine = Walked(self.driver, self.moves)
         self.heard = b""
+
+    @initialize(request=st.sampled_from([b"", REQUEST, REQUEST, REQUEST]), more=SAID)
+    def begins(self, request: bytes, more: bytes) -> None:
+        """Most walks begin with a good request: what is behind it is larger."""
+        self.says(request + more)
 
     def enter(self, entry: str, *facts: object, **named: object) -> None:
         self.driver.sent = 0
         getattr(self.machine, entry)(*facts, **named)
         assert self.driver.sent <= 3 * ENOUGH + 4096, "too much at a time"
-        if self.machine.phase is not self.path[-1]:
-            self.path.append(self.machine.phase)
 
     def alive(self) -> bool:
         return not self.driver.endings
 
-    def disk(self, *jobs: str) -> bool:
-        return self.alive() and self.driver.job in jobs
-
-    def comes(self, entry: str, *facts: object, **named: object) -> None:
-        self.driver.job = ""
-        self.enter(entry, *facts, **named)
-
     @precondition(lambda self: self.machine.wants is Want.OCTETS)
     @rule(data=SAID)
+    def client_says(self, data: bytes) -> None:
+        self.says(data)
+
     def says(self, data: bytes) -> None:
         self.heard += data
         self.driver.quit_given = b"QUIT" in self.heard.upper()
         self.enter("says", data)
-
-    @precondition(lambda self: self.machine.wants is Want.OCTETS)
-    @rule()
-    def opens_and_leaves(self) -> None:
-        self.enter("client_ends")
-        assert self.machine.wants is not Want.OCTETS
 
     @precondition(lambda self: self.machine.wants in (Want.ROOM, Want.TURN))
     @rule()
     def takes_all(self) -> None:
         self.enter("proceed")
 
-    @precondition(lambda self: self.disk("list"))
-    @rule(count=MAILBOXES, odd=st.integers(0, 30))
-    def lists(self, count: int, odd: int) -> None:
-        folders = (NEW, CUR)
-        messages = [Message(n, f"u{n}", folders[n % 2], f"u{n}") for n in range(count)]
-        self.comes("opened", messages, [Note(NOT_A_MESSAGE, "f", "d")] * odd)
-
-    @precondition(lambda self: self.disk("list"))
-    @rule(reason=REASONS)
-    def cannot_list(self, reason: str) -> None:
-        self.comes("cannot_open", reason)
-
-    @precondition(lambda self: self.disk("open", "read"))
-    @rule(last=st.booleans(), content=st.binary(max_size=50))
-    def reads(self, last: bool, content: bytes) -> None:
-        late = self.machine.phase is not Phase.SENDING
-        self.comes("piece", content + b"\r\n.\r\n" * last, last=last)
-        if last and not late:
-            self.driver.in_message = False
-
-    @precondition(lambda self: self.disk("open"))
-    @rule(entry=st.sampled_from(["gone", "unreadable"]), reason=REASONS)
-    def cannot_send(self, entry: str, reason: str) -> None:
-        self.comes(entry, *([reason] if entry == "unreadable" else []))
-
-    @precondition(lambda self: self.disk("read"))
-    @rule(reason=REASONS)
-    def breaks_off(self, reason: str) -> None:
-        self.comes("broke_off", reason)
-
-    @precondition(lambda self: self.disk("update"))
-    @rule(removed=st.integers(0, 3), failed=st.integers(0, 3))
-    def updates(self, removed: int, failed: int) -> None:
-        self.comes("updated", removed, failed, [])
-
-    @precondition(lambda self: self.disk("update"))
-    @rule(reason=REASONS)
-    def cannot_update(self, reason: str) -> None:
-        self.comes("cannot_update", reason)
-
-    @precondition(lambda self: self.alive() and self.driver.expects)
-    @rule()
-    def is_slow(self) -> None:
-        self.driver.expects = False
-        self.enter("expired", "step")
-
-    @precondition(lambda self: self.alive() and self.machine.request is None)
-    @rule()
-    def requests_nothing(self) -> None:
-        self.enter("expired", "auth")
-
-    @precondition(lambda self: self.alive() and self.machine.request is not None)
-    @rule(deadline=st.sampled_from(["idle", "session"]), last=st.integers(0, 4))
-    def is_here_too_long(self, deadline: str, last: int) -> None:
-        if last == 0:  # seldom: else no walk comes far
-            self.enter("expired", deadline)
+    @precondition(lambda self: self.alive() and self.driver.job)
+    @rule(data=st.data())
+    def disk_answers(self, data: st.DataObject) -> None:
+        job, self.driver.job = self.driver.job, ""
+        answer = data.draw(st.sampled_from(ANSWERS[job]))
+        if answer == "opened":
+            count, odd = data.draw(MAILBOXES), data.draw(st.integers(0, 30))
+            self.enter("opened", MANY[:count], [Note(NOT_A_MESSAGE, "f", "d")] * odd)
+        elif answer == "piece":
+            late, last = self.machine.phase is not Phase.SENDING, data.draw(st.booleans())
+            self.enter("piece", data.draw(st.binary(max_size=50)), last=last)
+            if last and not late:
+                self.driver.in_message = False
+        elif answer == "updated":
+            self.enter("updated", data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3)), [])
+        else:
+            self.enter(answer, *([] if answer == "gone" else ["EIO"]))
 
     @precondition(lambda self: self.alive())
-    @rule(last=st.integers(0, 9))
-    def breaks(self, last: int) -> None:
-        if last == 0:
-            self.enter("reset")
+    @rule(now=SELDOM, what=st.sampled_from(["client_ends", "reset", "auth", "step", "idle", "session"]))
+    def goes_wrong(self, now: bool, what: str) -> None:
+        possible = {
+            "client_ends": self.machine.wants is Want.OCTETS,
+            "reset": True,
+            "auth": self.machine.request is None,
+            "step": self.driver.expects,
+        }
+        if not now or not possible.get(what, self.machine.request is not None):
+            return
+        if what == "step":
+            self.driver.expects = False
+        if what in ("client_ends", "reset"):
+            self.enter(what)
+        else:
+            self.enter("expired", what)
+        assert self.machine.wants is not Want.OCTETS
 
     @precondition(lambda self: not self.alive())
     @rule()
@@ -205,7 +208,7 @@ class Walk(RuleBasedStateMachine):
         driver, machine = self.driver, self.machine
         assert len(driver.endings) == (machine.phase is Phase.ENDED)
         assert driver.updates <= 1
-        assert driver.updates == self.path.count(Phase.UPDATING)
+        assert driver.updates == self.machine.path.count(Phase.UPDATING)
 
     @invariant()
     def waits_for_something_that_comes(self) -> None:
@@ -217,4 +220,9 @@ class Walk(RuleBasedStateMachine):
             assert wants is not Want.OCTETS or phase in (Phase.ASKED_NOTHING, Phase.SERVING)
 
 
-TestWalk = Walk.TestCase
+def test_random_walks() -> None:
+    """No exception, no illegal move, one ending, nothing after it, no session that hangs, one UPDATE at most and only
+    behind QUIT; and the walks come through every phase."""
+    Walk.moves.clear()
+    run_state_machine_as_test(Walk, settings=settings(max_examples=250, stateful_step_count=40, deadline=None))
+    assert {after for _, after in Walk.moves} == set(Phase) - {Phase.ASKED_NOTHING}

@@ -1,8 +1,8 @@
 """One `pserv` session: carries out the verbs of its machine and tells it what came of them. It decides nothing.
 
-It has a connection to the client (`client.py`), a mailbox (`mailbox.py`: whatever touches the disk) and deadlines. A
-client that does not take what it asked for is not read, and nothing is fetched for it. A session that breaks changes
-nothing in the mailbox, and costs itself only: the worker goes on.
+It has a connection to the client, deadlines, and a mailbox (`mailbox.py`: whatever touches the disk). A client that
+does not take what it asked for is not read, and nothing is fetched for it. A session that breaks changes nothing in the
+mailbox, and costs itself only: the worker goes on.
 """
 
 import socket
@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from popular.dialogue import debug_dialogue
+from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from popular.protocol.xpop import Request
 from popular.store.listing import Message
 from popular.store.maildir import Maildir
 from popular.store.pserv import session_log
-from popular.store.pserv.client import Client
 from popular.store.pserv.machine import Machine, Want
 from popular.store.pserv.mailbox import Mailbox
 from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
-from supervisor.eventloop import READ, WRITE
 from supervisor.fault import kind_and_place_of
 from supervisor.messages import SESSION_BUG
 from supervisor.messages import Message as LogMessage
-from supervisor.wheel import Wheel
 from supervisor.workshop import Standing, Workshop
 
 SID_PREFIX = "pserv"
@@ -54,26 +51,6 @@ class Terms:
     sessiontimeout: float
     started: int
     """The cell that counts the sessions that have begun."""
-
-
-class SessionDeadlines(Deadlines):
-    """The deadlines of one session, told to its machine. A client that takes a large message is not idle."""
-
-    __slots__ = ("_client", "_idletimeout", "_tell")
-
-    def __init__(self, *, wheel: Wheel, client: Client, terms: Terms, tell: Callable[[str], None]) -> None:
-        super().__init__(wheel, client.heard, terms.requesttimeout)
-        self._client = client
-        self._idletimeout = terms.idletimeout
-        self._tell = tell
-
-    def idle_at(self) -> float:
-        """See Deadlines."""
-        return self._client.heard + self._idletimeout
-
-    def expired(self, what: str) -> None:
-        """See Deadlines."""
-        self._tell(what)
 
 
 class Session:
@@ -104,9 +81,9 @@ class Session:
         self._token = token
         self._peer = peer
         self._started_wall = time.time()
-        self._client = Client(shop.loop, connection, self._ready)
-        self._started = self._client.heard
-        self._deadlines = SessionDeadlines(wheel=shop.wheel, client=self._client, terms=terms, tell=self._expired)
+        self._started = time.monotonic()
+        self._client = ClientConnection(shop.loop, shop.log, connection, self)
+        self._deadlines = Deadlines(shop.wheel, self, self._started, terms.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, terms.capabilities)
         self._over = False
@@ -119,87 +96,84 @@ class Session:
         self._shop.admit(self._token, self, self._terms.started)
         self._show()
         self._shop.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
-        self._client.want(READ)
+        self._client.listen(True)
         self._deadlines.set_alarm()
 
     # What happens is told to the machine, and what it wants then is seen to
 
-    def _ready(self, _events: int) -> None:
-        """The client has sent something, or can take more."""
-        if self._client.waiting or self._machine.wants is Want.OCTETS:
-            self._enter(self._hear)
-        else:
-            # Asked for only when it happens: most clients wait for their answers, and this never comes.
-            self._client.want(0)
+    def client_says(self, data: bytes) -> None:
+        """See client.Owner."""
+        self._machine.says(data)
+        self._see_to()
 
-    def _expired(self, deadline: str) -> None:
-        self._enter(self._machine.expired, deadline)
+    def client_ended(self) -> None:
+        """See client.Owner."""
+        self._machine.client_ends()
+        self._see_to()
+
+    def client_took_all(self) -> None:
+        """See client.Owner."""
+        self._see_to()
+
+    def client_broke(self) -> None:
+        """See client.Owner."""
+        self._machine.reset()
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours ends this session and nothing else."""
+        self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
+        self.end("internal_error")
+
+    def idle_at(self) -> float:
+        """See deadlines.Owner. A client that takes a large message is not idle."""
+        return max(self._client.heard, self._client.took) + self._terms.idletimeout
+
+    def expired(self, what: str) -> None:
+        """See deadlines.Owner."""
+        self._enter(self._machine.expired, what)
 
     def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
-        """Tells the machine; an error of ours ends this session and nothing else."""
+        """Tells the machine something that does not come from the client."""
         if self._over:
             return
         try:
             entry(*facts)
             self._see_to()
         except Exception as error:
-            self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
-            self.end("internal_error")
-
-    def _hear(self) -> None:
-        if self._client.waiting:
-            return  # it can take more, which is sent behind every entry
-        try:
-            data = self._client.receive()
-        except OSError:
-            self._machine.reset()
-            return
-        if data:
-            self._debug("client", data)
-            self._machine.says(data)
-        elif data is not None:
-            self._machine.client_ends()
+            self.fault(error)
 
     def _see_to(self) -> None:
         """Sends what was gathered, and waits for what the machine wants."""
         if self._over:
             return
         client, machine = self._client, self._machine
-        while not self._over:
+        while True:
             if self._shown[0] < SERVING <= machine.phase:
                 self._show()  # first: whoever has the reply finds the session under its own id
-            try:
-                client.flush()
-            except OSError:
+            if not client.flush():
                 machine.reset()
                 return
-            if client.waiting:
-                client.want(WRITE)
+            if client.waits:
+                client.listen(False)
                 return
             if machine.wants is not Want.ROOM:
                 break
             machine.proceed()
-        if self._over:
-            return
+            if self._over:
+                return
+        client.listen(machine.wants is Want.OCTETS)
         if machine.wants is Want.TURN:
             self._shop.loop.call_soon(self._enter, machine.proceed)
-        elif machine.wants is Want.OCTETS:
-            client.want(READ)
-
-    def _debug(self, who: str, data: bytes) -> None:
-        if "POP" in self._shop.log.options:
-            debug_dialogue(self._shop.log, self.sid, who, data)
 
     # Verbs (see there)
 
     def send(self, reply: bytes) -> None:
         """See Verbs."""
-        self._debug("server", reply)
-        self._client.gather(reply)
+        self._client.put(reply)
 
     def send_content(self, piece: bytes) -> None:
         """See Verbs."""
-        self._client.gather(piece)
+        self._client.put_content(piece)
 
     def open_mailbox(self, request: Request) -> None:
         """See Verbs."""
@@ -253,11 +227,11 @@ class Session:
         if self._over:
             return
         self._over = True
-        self._deadlines.no_alarm()
+        self._deadlines.stop()
         if self._mailbox is not None:
             self._mailbox.close()
             self._mailbox = None
-        self._client.close(kindly=ending != "quit")
+        self._client.close(after_quit=ending == "quit")
         seconds = time.monotonic() - self._started
         machine = self._machine
         session_log.write_end(
@@ -274,7 +248,7 @@ class Session:
             sent=self._client.sent,
         )
         self._shop.release(self._token, ending, seconds)
-        del self._deadlines, self._machine  # they hold us: so the session is free without the collector
+        del self._machine  # it holds us: so the session is free without the collector
 
     # The supervisor, and the table
 
@@ -283,7 +257,7 @@ class Session:
         if self._mailbox is None:
             return Standing.NOT_LOGGED_IN
         standing = _STANDING[self._machine.phase]
-        return Standing.IN_TRANSFER if standing is Standing.IDLE and self._client.waiting else standing
+        return Standing.IN_TRANSFER if standing is Standing.IDLE and self._client.waits else standing
 
     def refresh(self) -> None:
         """See supervisor.workshop.Session."""
