@@ -275,6 +275,7 @@ def test_pipelined_listings_of_a_large_mailbox(store: Store) -> None:
         assert memory(store) - before < 32 << 20
 
 
+@pytest.mark.slow
 def test_a_listing_of_100_000_mails_lets_others_go_on(tmp_path: Path) -> None:
     """While one client's mailbox is opened, and while it is sent 8 MB of unique ids, another client of the same worker
     is answered again and again.
