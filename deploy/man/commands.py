@@ -5,9 +5,9 @@ from metrics import live, pstatus
 from popular.demo import command as demo
 from popular.pdm import ptestpdm
 from popular.protocol.mailcheck import Mail
-from popular.proxy.phases import Phase
+from popular.proxy.phases import STATES
 from popular.store import deliver, mailcheckd, pcheck
-from popular.store.machine import Phase as StorePhase
+from popular.store.pserv.phases import STATES as STORE_STATES
 from supervisor import ringd, signals
 from supervisor.control import manual
 from supervisor.control.manual import escape
@@ -81,7 +81,7 @@ def pcontrol_page() -> list[Section]:
 
 
 def pstatus_page() -> list[Section]:
-    states = (("STATES OF A SESSION OF PPROXY", Phase), ("STATES OF A SESSION OF PSERV", StorePhase))
+    states = (("STATES OF A SESSION OF PPROXY", STATES[1:]), ("STATES OF A SESSION OF PSERV", STORE_STATES[1:]))
     exits = [
         (pstatus.EXIT_SHOWN, "shown"),
         (pstatus.EXIT_UNREADABLE, "there is no state file, or it is none, or one of another version"),
@@ -100,7 +100,7 @@ def pstatus_page() -> list[Section]:
             "The same and more stands on the status page of the program (option --metrics), for a browser.",
         ),
         ("KEYS OF THE LIVE TABLE", terms((_key(key), meaning) for key, meaning in live.KEYS.items())),
-        *((heading, "\n.br\n".join(escape(phase.phrase) for phase in phases)) for heading, phases in states),
+        *((heading, "\n.br\n".join(map(escape, phrases))) for heading, phrases in states),
         ("ENVIRONMENT", terms([("NO_COLOR", "if it is set, the live table has no colours")])),
         ("EXIT STATUS", terms(exits)),
         (

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from popular.messages import POPULAR_MESSAGES
 from popular.proxy import endings as proxy_endings
-from popular.store import endings as store_endings
 from popular.store.messages import STORE_MESSAGES
+from popular.store.pserv import endings as store_endings
 from supervisor import main, signals
 from supervisor.control import manual
 from supervisor.control.manual import escape

@@ -16,7 +16,7 @@ import pytest
 
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store import mailcheckd
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor import main, ringd
 from tests.bench import processes
 from tests.system.site import (

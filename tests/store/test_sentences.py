@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.capabilities import DEFAULT
-from popular.store.program import PROGRAM, listeners
+from popular.store.pserv.program import PROGRAM, listeners
 from supervisor.config import Config
 from supervisor.control.difference import config_lines
 from supervisor.control.language import Language, Refused
