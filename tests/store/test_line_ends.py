@@ -1,4 +1,4 @@
-"""Maildirs that other mail servers wrote: LF or CRLF in the files, CRLF on the wire, the same as a real Dovecot says."""
+"""Maildirs that other mail servers wrote: LF or CRLF in the files, CRLF on the wire, as a real Dovecot says it."""
 
 import os
 import subprocess
