@@ -54,17 +54,17 @@ def crlf_content(chunks: Iterable[bytes], form: str) -> Iterator[bytes]:
 
 
 def _plain(chunks: Iterable[bytes], form: str) -> Iterator[bytes]:
-    if form == "NET":
-        unstuffer = Unstuffer()
-        for chunk in chunks:
-            yield unstuffer.feed(chunk)
-            if unstuffer.done:
-                return
-        yield unstuffer.end()
-    elif form == "LF":
-        yield from map(LineEnds().feed, chunks)
-    else:
-        yield from chunks
+    # In every format: a mail in CRLF may hold a bare LF too, and what is stored is sent as CRLF, with the size it has.
+    yield from map(LineEnds().feed, _unstuffed(chunks) if form == "NET" else chunks)
+
+
+def _unstuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    unstuffer = Unstuffer()
+    for chunk in chunks:
+        yield unstuffer.feed(chunk)
+        if unstuffer.done:
+            return
+    yield unstuffer.end()
 
 
 def full_of(maildir: Maildir, most_octets: int, most_mails: int) -> str | None:

@@ -1,7 +1,8 @@
 """Makes a listing out of the files of a mailbox: what their names tell, in which order, under which unique ids.
 
-The names are those of the extended Maildir (see `maildir.py`). Whoever lists feeds entries to a Gathered; only files
-whose name does not tell their size or time are asked for it.
+The names are those of the extended Maildir (see `maildir.py`), and those of Postfix, Dovecot and others. A size is that
+of the wire, with CRLF line ends: `_SIZE` and Dovecot's `,W=SIZE` tell it. Whoever lists feeds entries to a Gathered;
+only files whose name does not tell their size or time are asked for it (see `wiresize.py`).
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import re
 import stat
 from typing import NamedTuple
 
+from popular.store import wiresize
 from popular.store.messages import NOT_A_MESSAGE, SAME_UID, STAT_FAILED
 from supervisor.messages import Message as LogMessage
 
@@ -22,6 +24,7 @@ _NAME = re.compile(
     r"(?P<seconds>\d{1,12})\.(?:\d+-(?P<micros>\d{6})-[0-9a-f]{8}|[^:]*?)(?:_(?P<size>\d{1,15}))?(?::.*)?",
     re.ASCII | re.DOTALL,
 )
+_VIRTUAL_SIZE = re.compile(r"[^:]*,W=(\d{1,15})(?:[,:].*)?", re.ASCII | re.DOTALL)
 _UID = re.compile(r"[!-~]{1,70}")
 
 
@@ -66,11 +69,13 @@ class Gathered:
             return
         parsed = _NAME.fullmatch(name)
         seconds, micros, size = parsed.group("seconds", "micros", "size") if parsed else (None, None, None)
+        if size is None and (virtual := _VIRTUAL_SIZE.fullmatch(name)):
+            size = virtual[1]
         if seconds is None or size is None:
             status = self._status(fd, name)
             if status is None:
                 return
-            seconds, size = seconds or status.st_mtime, size or status.st_size
+            seconds, size = seconds or status.st_mtime, size or wiresize.KNOWN.of(fd, name, status)
         uid = _uid(name)
         earlier = self._found.get(uid)
         if earlier and earlier[1].folder == folder:

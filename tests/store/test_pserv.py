@@ -45,8 +45,8 @@ sys.exit(main(replace(PROGRAM, variables=tuple(short))))
 class Store(Proxy):
     """A running pserv and its mail root."""
 
-    def __init__(self, directory: Path, workers: int = 2, python: str = "") -> None:
-        self.root = directory / "pop"
+    def __init__(self, directory: Path, workers: int = 2, python: str = "", root: Path | None = None) -> None:
+        self.root = root or directory / "pop"
         self.root.mkdir(exist_ok=True)
         self.port = free_port()
         rc = [f"set mailboxdir {self.root}", f"server conf iface {LOOPBACK} port {self.port} state online"]
@@ -120,11 +120,11 @@ def test_a_whole_session(store: Store) -> None:
 
 
 def test_dots_and_bare_line_ends(store: Store) -> None:
-    """A mail with dots everywhere, a bare LF and no line end goes out so that it cannot end itself."""
+    """A mail with dots everywhere, a bare LF and no line end goes out in CRLF, and cannot end itself."""
     store.put("joe", DOTTED)
     with store.open("joe") as client:
         assert client.ask("RETR 1").startswith(b"+OK")
-        expected = b"..Subject: two\r\n..\r\n\r\n...\r\n..\r\n..x\n..bare\r\nno end\r\n.\r\n"
+        expected = b"..Subject: two\r\n..\r\n\r\n...\r\n..\r\n..x\r\n..bare\r\nno end\r\n.\r\n"
         assert client.exactly(len(expected)) == expected
         assert client.ask("NOOP") == b"+OK"
 
