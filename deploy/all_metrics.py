@@ -1,7 +1,7 @@
 """The metrics of all programs, for what is made of them: the manual page, the dashboards, the tests."""
 
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.common_metrics import metrics_of
 from supervisor.metric import Metric
 

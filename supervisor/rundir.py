@@ -36,8 +36,12 @@ class CannotStart(Exception):
 class RunDirectory:
     """One instance's place in a run directory."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        """Makes the directory (0700) if it is missing, and takes the first free lock. Raises CannotStart."""
+    def __init__(self, path: Path, name: str, readers: int | None = None) -> None:
+        """Makes the directory (0700) if it is missing, and takes the first free lock. Raises CannotStart.
+
+        `readers`: the group that may connect to the control socket.
+        """
+        self._readers = readers
         self.path = path
         self.name = name
         self.control_path: Path | None = None
@@ -117,11 +121,21 @@ class RunDirectory:
         try:
             with self._alone():
                 self.control_path = self._bind_first_free(control)
+                if self._readers is not None:
+                    self._let_in(self._readers)
                 self._publish(f"{self.name}.ctrl", self.control_path.name)
         except OSError as error:
             control.close()
             raise CannotStart(f"control socket in {self.path}: {error.strerror or error}") from None
         return control
+
+    def _let_in(self, group: int) -> None:
+        """The group may go through the directory, without seeing what is in it, and connect to the control socket."""
+        assert self.control_path is not None
+        os.chown(self.path, -1, group)
+        self.path.chmod(self.path.stat().st_mode & 0o7777 | 0o010)
+        os.chown(self.control_path, -1, group)
+        self.control_path.chmod(0o660)
 
     def _bind_first_free(self, control: socket.socket) -> Path:
         for suffix in ("", *(f"-{number}" for number in range(2, _MOST_INSTANCES + 2))):
@@ -145,6 +159,11 @@ class RunDirectory:
         """Leads readers to the table and to the pid."""
         self._publish(f"{self.name}.state", str(segment.path_of(self.segment_name)))
         self._publish(f"{self.name}.pid", self._lock_path(self.instance).name)
+
+    def others(self) -> list[tuple[int, Path]]:
+        """The pid and the control socket of each other instance whose master lives."""
+        served = [(one.lock, one.control) for one in self._neighbours() if one.control is not None]
+        return [(int((self.path / lock).read_text()), self.path / control) for lock, control in served]
 
     def has_successor(self) -> bool:
         """Whether the links lead to a newer instance."""

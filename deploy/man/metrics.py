@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from deploy.all_metrics import METRICS, programs_of
 from deploy.man.parts import Section, example, see_also, terms, text
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.metric import Metric
 
 PATHS = (

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.all_metrics import METRICS
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.accounts import table_layout
 from supervisor.common_metrics import metrics_of
 from supervisor.metric import COUNTER, GAUGE, HISTOGRAM, INFO, PREFIX, Metric
