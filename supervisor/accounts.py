@@ -117,8 +117,7 @@ class Accounts:
         its ending is counted, so the rows may be one behind.
         """
         layout, cells = self.segment.layout, self.segment.block(block)
-        first, started = layout.counter_cells["sessions_ended"], layout.counter_cells["sessions_started"]
-        begun = sum(cells[started : started + layout.place_counts[layout.counters[0].by]])
-        sessions = begun - sum(cells[first : first + len(layout.endings)])
-        cells[first + layout.endings.index("worker_died")] += sessions
+        started, ended = layout.counter_slices["sessions_started"], layout.counter_slices["sessions_ended"]
+        sessions = sum(cells[started]) - sum(cells[ended])
+        cells[ended.start + layout.endings.index("worker_died")] += sessions
         return sessions

@@ -173,9 +173,18 @@ class Layout:
         return cells
 
     @cached_property
+    def counter_slices(self) -> dict[str, slice]:
+        """All cells of each counter and histogram within a block, those of all places."""
+        return {
+            row.name: slice(first, first + self.place_counts[row.by] * row.width)
+            for row in self.counted
+            for first in (self.counter_cells[row.name],)
+        }
+
+    @cached_property
     def _counter_end(self) -> int:
         """Cells of a block up to the last counter."""
-        return len(self.process_cells) + sum(self.place_counts[row.by] * row.width for row in self.counted)
+        return max((cells.stop for cells in self.counter_slices.values()), default=len(self.process_cells))
 
     @cached_property
     def gauge_cells(self) -> dict[str, int]:

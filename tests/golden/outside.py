@@ -18,6 +18,7 @@ from tests.system.site import Proxy, program
 
 HERE = Path(__file__).parent
 SUPERVISED = ("pproxy", "pserv")
+SUBCOMMANDS = {"pcontrol": ("check", "apply", "confirm", "rollback")}
 COMMANDS = (*SUPERVISED, "pcontrol", "pstatus", "pcheckd", "pcheck", "pdeliver", "ptestpdm", "ringd", "popular-demo")
 
 QUESTIONS = {
@@ -42,10 +43,16 @@ def options() -> Iterator[str]:
     for name in COMMANDS:
         said = subprocess.run([program(name), "--help"], capture_output=True, text=True, timeout=30)
         yield f"{name} --help: exit {said.returncode}"
-        for option in sorted(set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", said.stdout))):
+        helps = said.stdout + "".join(_help(name, word) for word in SUBCOMMANDS.get(name, ()))
+        for option in sorted(set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", helps))):
             yield f"{name} {option}"
         wrong = subprocess.run([program(name), "--no-such-option"], capture_output=True, text=True, timeout=30)
         yield f"{name} --no-such-option: exit {wrong.returncode}"
+
+
+def _help(*command: str) -> str:
+    name, *words = command
+    return subprocess.run([program(name), *words, "--help"], capture_output=True, text=True, timeout=30).stdout
 
 
 def exit_codes() -> Iterator[str]:
