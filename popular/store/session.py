@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from popular.dialogue import debug_dialogue
+from popular.dialogue import Dialogue
 from popular.net.channel import Channel
 from popular.net.deadlines import Deadlines
 from popular.store.machine import Close, Machine, Open, Phase, Reply, SendMessage, Update
@@ -39,6 +39,7 @@ class Session(Deadlines):
 
     __slots__ = (
         "_channel",
+        "_dialogue",
         "_identity",
         "_last",
         "_mailbox",
@@ -72,6 +73,7 @@ class Session(Deadlines):
         self._mailbox: Mailbox | None = None
         self._out: memoryview | None = None
         """What the client has not taken yet."""
+        self._dialogue: Dialogue | None = None
         self._last: Close | None = None
         self._yielding = False
         self._shown: tuple[Phase, int] = (Phase.OVER, 0)
@@ -153,7 +155,12 @@ class Session(Deadlines):
 
     def _debug(self, who: str, data: bytes) -> None:
         if "POP" in self._shop.log.options:
-            debug_dialogue(self._shop.log, self.sid, who, data)
+            if self._dialogue is None:
+                self._dialogue = Dialogue(self._shop.log)
+            if who == "client":
+                self._dialogue.says(self.sid, data, self.from_client)
+            else:
+                self._dialogue.is_told(self.sid, data)
 
     # Steps
 
