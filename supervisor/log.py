@@ -7,23 +7,29 @@ four-digit hex number, name, then `key=number` and `key='value'`. Whatever came 
 Every process has its own Log on the same file; each entry is one `write` in append mode, so lines never mix.
 """
 
+import errno
 import json
 import os
 import pwd
 import socket
+import stat
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
 
+from supervisor import rights
+from supervisor.directory import Directory, Owner, Untrusted
 from supervisor.messages import DEBUG, Message
 
 _LONGEST_VALUE = 512
 _NUMBERS = (int, float)
 
 STANDARD_ERROR = "-"
-_STANDARD_ERROR_FD = 2
+_STANDARD = {STANDARD_ERROR: 2, "/dev/stderr": 2, "/dev/stdout": 1}
+_MOST_LINKS = 8
 
 
 class _Entries(structlog.BoundLoggerBase):
@@ -38,8 +44,14 @@ class _Entries(structlog.BoundLoggerBase):
 class Log:
     """Writes entries. `log(MESSAGE, sid="…", key=value, …)`."""
 
-    def __init__(self, program: str, path: str = STANDARD_ERROR, form: str = "text") -> None:
-        """`path`: a file, or "-" for standard error; `form`: "text" or "json".
+    def __init__(
+        self,
+        program: str,
+        path: str = STANDARD_ERROR,
+        form: str = "text",
+        user: pwd.struct_passwd | None = None,
+    ) -> None:
+        """`path`: a file, or "-" for standard error; `form`: "text" or "json"; `user`: whom root is going to become.
 
         Raises OSError if it cannot be opened.
         """
@@ -51,7 +63,8 @@ class Log:
         self._second = -1
         self._stamp = ""
         self._shapes: dict[tuple[object, ...], tuple[str, int]] = {}
-        self._fd = _open(path)
+        self._fd, self.doubt = _open_for(path, user)
+        """Also why others can write the directory that it is in; empty if they cannot."""
         self.after_fork()
         render: Any = self._text if form == "text" else self._json
         self._entries = structlog.wrap_logger(self, processors=[render], wrapper_class=_Entries).bind()
@@ -75,16 +88,11 @@ class Log:
 
     def reopen(self, path: str | None = None) -> None:
         """Opens the file anew, or another one from now on. Raises OSError; the old one then stays in use."""
-        fd = _open(path or self.path)
+        fd, _doubt = _open(path or self.path, Owner.present())
         old, self._fd = self._fd, fd
         self.path = path or self.path
-        if old != _STANDARD_ERROR_FD:
+        if old not in _STANDARD.values():
             os.close(old)
-
-    def give_to(self, user: pwd.struct_passwd) -> None:
-        """Makes the file the user's, so that it can be opened anew when root is given up."""
-        if self.path != STANDARD_ERROR:
-            os.fchown(self._fd, user.pw_uid, user.pw_gid)
 
     def after_fork(self) -> None:
         """In a child: the same file, another pid."""
@@ -145,10 +153,56 @@ class Log:
         return self._stamp
 
 
-def _open(path: str) -> int:
-    if path == STANDARD_ERROR:
-        return _STANDARD_ERROR_FD
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+def _open_for(path: str, user: pwd.struct_passwd | None) -> tuple[int, str]:
+    """Opens a log with the rights of the user that it is for; see `_open`.
+
+    Where this user may make no file, only root's own directories are left, in which nobody else can put one: there root
+    opens it and gives it to the user.
+    """
+    try:
+        with rights.acting_as(user):
+            return _open(path, Owner.of(user))
+    except Untrusted:
+        raise
+    except PermissionError:
+        if user is None or os.geteuid() != 0:
+            raise
+    return _open(path, Owner(0, 0), give_to=user)
+
+
+def _open(path: str, owner: Owner, give_to: pwd.struct_passwd | None = None) -> tuple[int, str]:
+    """The descriptor of a log, and why others can write its directory. Raises OSError."""
+    strict = os.getuid() == 0
+    for _ in range(_MOST_LINKS):
+        if path in _STANDARD:
+            return _STANDARD[path], ""
+        try:
+            directory = Directory.open(Path(path).absolute().parent, owner, strict=strict)
+        except OSError as error:
+            error.filename = path
+            raise
+        try:
+            if give_to is not None and not directory.is_exclusive:
+                raise PermissionError(errno.EACCES, f"{give_to.pw_name} may not write it")
+            name = os.path.basename(path)
+            target = _link_of_ours(directory, name)
+            if target is None:
+                fd = directory.open_file(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640, devices=True)
+                if give_to is not None and stat.S_ISREG(os.fstat(fd).st_mode):
+                    os.fchown(fd, give_to.pw_uid, give_to.pw_gid)
+                return fd, directory.doubt
+            path = os.path.join(directory.path, target)
+        finally:
+            directory.close()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def _link_of_ours(directory: Directory, name: str) -> str | None:
+    """Where a symbolic link leads that nobody else can have made: logs are put elsewhere in this way."""
+    found = directory.status(name)
+    if found is None or not stat.S_ISLNK(found.st_mode) or not directory.is_exclusive:
+        return None
+    return directory.target(name) if found.st_uid in (0, os.geteuid()) else None
 
 
 def _escape(value: object) -> str:

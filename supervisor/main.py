@@ -1,6 +1,6 @@
 """The command line of a program that the supervisor runs (`pproxy`, `pserv`), and its start.
 
-Order of a start: options → run directory and lock → log → listening for sentences → rights dropped → workers → start
+Order of a start: options → run directory and lock → log → rights dropped → listening for sentences → workers → start
 configuration. A start configuration with a faulty line ends the program: exit 1, and the message names file, line and
 column.
 """
@@ -131,7 +131,7 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
     daemon = Daemon.part() if chosen.daemon else None
     notifier = Notifier(os.environ)
     configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon, notifier.ready)
-    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name)
+    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user)
     try:
         master = _make_master(program, chosen, rundir, user, notifier)
     except BaseException:
@@ -157,9 +157,16 @@ def _make_master(
 ) -> Master:
     path = chosen.logfile or f"/var/log/popular/{program.name}"
     try:
-        log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format)
+        log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format, user)
     except OSError as error:
         raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None
+    if user is not None:
+        rights.become(user)
+        if not os.access(os.__file__, os.R_OK):
+            log(messages.CODE_UNREADABLE, user=user.pw_name, file=os.__file__)
+    for kind, where, doubt in (("run", rundir.path, rundir.doubt), ("log", Path(path).parent, log.doubt)):
+        if doubt:
+            log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
     limits = {"sessionlimit": chosen.sessionlimit}
     limits |= {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
     first = Config(
@@ -170,12 +177,6 @@ def _make_master(
         things={sort: {} for sort in program.sorts},
     )
     _raise_file_limit(log, first.variables["maxsession"])
-    if user is not None:
-        rundir.give_to(user)
-        log.give_to(user)
-        rights.become(user)
-        if not os.access(os.__file__, os.R_OK):
-            log(messages.CODE_UNREADABLE, user=user.pw_name, file=os.__file__)
     files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
     return Master(
         program,

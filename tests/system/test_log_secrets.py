@@ -79,7 +79,8 @@ def test_no_way_to_type_a_password_shows_it(tmp_path: Path) -> None:
 
 def test_nor_on_a_storage_server(tmp_path: Path) -> None:
     """The same said to `pserv`, which knows no passwords, and to `pserv` without a request in front."""
-    with Store(tmp_path) as store:
+    store = Store(tmp_path)
+    with store:
         store.put("joe", b"Subject: one\r\n\r\nhello\r\n")
         store.said("debug =POP,MAIL,NET,CTRL")
         _play(store.port, WAYS, "joe\r\np.1.1\r\n\r\n")
