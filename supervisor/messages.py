@@ -81,7 +81,7 @@ CODE_UNREADABLE = Message(
     "`--user` may not read Python's own files: whatever is loaded later (modules, certificates) will fail.",
 )
 DIRECTORY_SHARED = Message(
-    0x0215,
+    0x0218,
     "ADM",
     "directory_shared",
     "Others can write the run or log directory, and could replace what is in it; told once, at the start.",
