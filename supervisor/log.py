@@ -3,11 +3,13 @@
 Every process has its own Log on the same file; each entry is one `write` in append mode, so lines never mix.
 """
 
+import pwd
 from typing import Any
 
 import structlog
 
-from supervisor.logline import STANDARD_ERROR, Lines, LogFile
+from supervisor.logfile import STANDARD_ERROR, LogFile
+from supervisor.logline import Lines
 from supervisor.messages import DEBUG, Message
 
 __all__ = ["STANDARD_ERROR", "Log"]
@@ -25,12 +27,21 @@ class _Entries(structlog.BoundLoggerBase):
 class Log(LogFile):
     """Writes entries. `log(MESSAGE, sid="…", key=value, …)`."""
 
-    def __init__(self, program: str, path: str = STANDARD_ERROR, form: str = "text", stamps: str = "seconds") -> None:
-        """`path`: a file, or "-" for standard error; `form`: "text" or "json"; `stamps`: "seconds" or "milliseconds".
+    def __init__(
+        self,
+        program: str,
+        path: str = STANDARD_ERROR,
+        *,
+        form: str = "text",
+        stamps: str = "seconds",
+        user: pwd.struct_passwd | None = None,
+    ) -> None:
+        """`path`: a file, or "-" for standard error; `form`: "text" or "json"; `stamps`: "seconds" or "milliseconds";
+        `user`: whom root is going to become.
 
         Raises OSError if it cannot be opened.
         """
-        super().__init__(path)
+        super().__init__(path, user)
         self.program = program
         self.form = form
         self.options: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""Entries of the log as lines: the manual's text format, or JSON. And the file that they go to.
+"""Entries of the log as lines: the manual's text format, or JSON.
 
 Text (the manual's chapter on log files): date, time, host without domain, program, pid, session id or `-`, level,
 four-digit hex number, name, then `key=number` and `key='value'`. Whatever came from outside is escaped, and cut at
@@ -8,50 +8,15 @@ four-digit hex number, name, then `key=number` and `key='value'`. Whatever came 
 """
 
 import os
-import pwd
 import socket
 import time
 from typing import Any
 
+from supervisor.logfile import LogFile
 from supervisor.messages import Message
 
 _LONGEST_VALUE = 512
 _NUMBERS = (int, float)
-
-STANDARD_ERROR = "-"
-_STANDARD_ERROR_FD = 2
-
-
-class LogFile:
-    """The file: opened to append, opened anew when it was moved away, and each line is one write to it."""
-
-    def __init__(self, path: str) -> None:
-        """`path`: a file, or "-" for standard error. Raises OSError if it cannot be opened."""
-        self.path = path
-        self._fd = _open(path)
-
-    def write(self, line: bytes) -> None:
-        """Writes a finished line. A full disk must not stop the service."""
-        try:
-            os.write(self._fd, line)
-        except OSError:
-            pass
-
-    def reopen(self, path: str | None = None) -> None:
-        """Opens the file anew, or another one from now on. Raises OSError; the old one then stays in use."""
-        fd = _open(path or self.path)
-        old, self._fd = self._fd, fd
-        self.path = path or self.path
-        if old != _STANDARD_ERROR_FD:
-            os.close(old)
-
-    def give_to(self, user: pwd.struct_passwd) -> None:
-        """Makes the file the user's, so that it can be opened anew when root is given up."""
-        if self.path != STANDARD_ERROR:
-            os.fchown(self._fd, user.pw_uid, user.pw_gid)
-
-    def fileno(self) -> int:
-        return self._fd
 
 
 class Lines:
@@ -142,12 +107,6 @@ class PlainLog:
     def __call__(self, message: Message, sid: str = "-", **fields: object) -> None:
         """Writes one entry."""
         self._file.write(self._lines.text(message.name, message, sid, fields))
-
-
-def _open(path: str) -> int:
-    if path == STANDARD_ERROR:
-        return _STANDARD_ERROR_FD
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
 
 def _escape(value: object) -> str:

@@ -1,6 +1,6 @@
 """The command line of a program that the supervisor runs (`pproxy`, `pserv`), and its start.
 
-Order of a start: options → run directory and lock → log → listening for sentences → rights dropped → workers → start
+Order of a start: options → run directory and lock → log → rights dropped → listening for sentences → workers → start
 configuration. A start configuration with a faulty line ends the program: exit 1, and the message names file, line and
 column.
 """
@@ -160,7 +160,7 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
     notifier = Notifier(os.environ)
     configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
     readers = rights.find_group(chosen.ctrl_group) if chosen.ctrl_group else None
-    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, readers)
+    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user, readers)
     try:
         master = _make_master(program, chosen, rundir, user, notifier)
     except BaseException:
@@ -189,20 +189,22 @@ def _make_master(
         log = Log(
             program.name,
             path if path == STANDARD_ERROR else os.path.abspath(path),
-            chosen.log_format,
-            chosen.log_stamps,
+            form=chosen.log_format,
+            stamps=chosen.log_stamps,
+            user=user,
         )
     except OSError as error:
         raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None
-    limits = _limits(program, chosen)
-    first = _first_config(program, chosen, limits, log.path)
-    _raise_file_limit(log, first.variables["maxsession"])
     if user is not None:
-        rundir.give_to(user)
-        log.give_to(user)
         rights.become(user)
         if not os.access(os.__file__, os.R_OK):
             log(messages.CODE_UNREADABLE, user=user.pw_name, file=os.__file__)
+    for kind, where, doubt in (("run", rundir.path, rundir.doubt), ("log", Path(path).parent, log.doubt)):
+        if doubt:
+            log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
+    limits = _limits(program, chosen)
+    first = _first_config(program, chosen, limits, log.path)
+    _raise_file_limit(log, first.variables["maxsession"])
     files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
     return Master(
         program,

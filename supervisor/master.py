@@ -225,7 +225,7 @@ class Master:
     def _in_child(self, keep: set[int]) -> None:
         """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
         signals.forget_in_child()
-        keep = keep | {0, 1, 2, self._rundir.lock_fd}
+        keep = keep | {0, 1, 2, *self._rundir.descriptors}
         for name in os.listdir("/proc/self/fd"):
             if int(name) not in keep:
                 try:

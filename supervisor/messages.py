@@ -80,6 +80,12 @@ CODE_UNREADABLE = Message(
     "code_unreadable",
     "`--user` may not read Python's own files: whatever is loaded later (modules, certificates) will fail.",
 )
+DIRECTORY_SHARED = Message(
+    0x0218,
+    "ADM",
+    "directory_shared",
+    "Others can write the run or log directory, and could replace what is in it; told once, at the start.",
+)
 RING_OPENED = Message(0x0240, "INF", "ring_opened", "ringd opened listening sockets; `sockets` so many of the address.")
 RING_LENT = Message(0x0241, "INF", "ring_lent", "ringd gave a program the sockets of an address.")
 RING_RESTORED = Message(0x0242, "INF", "ring_restored", "ringd was restarted; a program gave it the sockets back.")
@@ -151,6 +157,7 @@ SUPERVISOR_MESSAGES = (
     FINISHED,
     LIMIT_LOW,
     CODE_UNREADABLE,
+    DIRECTORY_SHARED,
     RINGD_LOST,
     RINGD_BACK,
     SYSTEMD_UNCLAIMED,
@@ -167,6 +174,7 @@ RINGD_MESSAGES = (
     LOG_REOPENED,
     LOG_FAILED,
     FINISHED,
+    DIRECTORY_SHARED,
     RING_OPENED,
     RING_LENT,
     RING_RESTORED,

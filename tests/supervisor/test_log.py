@@ -24,7 +24,7 @@ FIELDS = st.dictionaries(
 def _written(directory: Path, form: str, fields: dict[str, object]) -> str:
     path = directory / "log"
     path.unlink(missing_ok=True)
-    log = Log("probe", str(path), form)
+    log = Log("probe", str(path), form=form)
     log(WORKER_BORN, "p.1.2", **fields)
     os.close(log.fileno())
     return path.read_text()
