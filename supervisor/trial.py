@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.context import FrozenContext
 from supervisor.control.draft import Spoilt
-from supervisor.control.language import CommandRefused, Language
+from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups, NeedsLookup, run
-from supervisor.control.outcome import Draft, Drafted, FrozenContext, Outcome, Trial
+from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
 from supervisor.control.rcfile import CHECK, Command, draft_line, fault_in_draft, told
+from supervisor.control.words import CommandRefused
 from supervisor.master.accounting import table_layout
 from supervisor.program import Program
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file

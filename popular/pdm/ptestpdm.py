@@ -33,7 +33,7 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
-from supervisor.control import language
+from supervisor.control.words import CommandRefused, split
 
 EXIT_ANSWERED = 0
 EXIT_FAILED = 1
@@ -118,8 +118,8 @@ def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Modul
     idents = set()
     for place, line in _lines(path):
         try:
-            words = language.split(line)
-        except language.CommandRefused as error:
+            words = split(line)
+        except CommandRefused as error:
             raise _Faulty(f"{place}: {error}") from None
         if len(words) < 2:
             raise _Faulty(f"{place}: ID MODULE-NAME [ARG]... is wanted")

@@ -15,8 +15,9 @@ from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Listener, Program, Service
+from supervisor.program import Program, Service
 from supervisor.runtime.messages import SUPERVISOR_MESSAGES
+from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
 from supervisor.worker.context import WorkerContext
 

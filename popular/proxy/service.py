@@ -30,7 +30,7 @@ from popular.tls import choice
 from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, TlsSettings
 from popular.tls.directory import DEFAULT, CertificateStore
 from supervisor.config import Config
-from supervisor.control.language import CommandRefused
+from supervisor.control.words import CommandRefused
 from supervisor.worker.context import WorkerContext
 from supervisor.worker.counters import Observer
 

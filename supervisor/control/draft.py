@@ -15,31 +15,28 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, ControlCommand, FrozenContext, context_with
 from supervisor.control.difference import Difference, difference
 from supervisor.control.kinds import Choice, Time, shown
-from supervisor.control.language import CommandRefused, ControlCommand, Word, phrase, split
 from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import (
     ANY_SORT,
     VARIABLE,
-    Arguments,
     Change,
-    CommandContext,
     Confirm,
     Draft,
     Drafted,
-    FrozenContext,
     Name,
     Outcome,
     Replacement,
     Reply,
     Rollback,
     Trial,
-    context_with,
     noted,
 )
 from supervisor.control.rcfile import FOLLOWS, ROLLBACK
 from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.words import CommandRefused, Word, phrase, split
 
 _BEGIN_FIRST = "no draft is begun on this connection; say `draft begin` first"
 
@@ -186,7 +183,7 @@ def _apply(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _completed(context: CommandContext) -> Change:
-    """The draft as it would run, with what it needs from outside; the text holds notes about that. Raises NeedsLookup."""
+    """The draft as it would run, with what it needs from outside; the text has notes of that. Raises NeedsLookup."""
     return context.program.complete(context, Change(config=_as_running(_draft(context).config, context.config)))
 
 

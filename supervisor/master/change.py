@@ -28,7 +28,8 @@ from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, Worker
 from supervisor.program import Program
 from supervisor.runtime.loop import Loop, Timer
-from supervisor.sockets.sources import HALF_OPEN_SECONDS, ListenerCopy
+from supervisor.sockets.listener import ListenerCopy
+from supervisor.sockets.sources import HALF_OPEN_SECONDS
 
 PREPARE_SECONDS = 60.0
 """A module may read a large file."""

@@ -15,12 +15,13 @@ from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
+from supervisor.exporterline import ExporterInheritance, Pulse
 from supervisor.lifeline import Accept, Born, Closed, Reopen
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accounting import Accounting, table_layout
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
-from supervisor.master.exporter import Address, Exporter, ExporterInheritance, Pulse
+from supervisor.master.exporter import Exporter
 from supervisor.master.jobs import Jobs
 from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
@@ -30,11 +31,13 @@ from supervisor.master.shutdown import PATIENCE_SECONDS, Means, ShutdownSequence
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
+from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
-from supervisor.sockets.sources import ListenerCopy, Source
+from supervisor.sockets.listener import ListenerCopy
+from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.table.segment import path_of
 from supervisor.usage import show_usage
@@ -55,7 +58,7 @@ class Master:
         load_files: LoadFiles,
         source: Source,
         notifier: Notifier,
-        metrics: Address | None,
+        metrics: HttpAddress | None,
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
         self.pid = os.getpid()
@@ -180,7 +183,7 @@ class Master:
         serving = sum(worker.serving for worker in self._pool.seated)
         return Pulse(self._shutdown.draining, serving, self._listeners.queues())
 
-    def _exporter_heritage(self, address: Address | None) -> Callable[[Any], ExporterInheritance] | None:
+    def _exporter_heritage(self, address: HttpAddress | None) -> Callable[[Any], ExporterInheritance] | None:
         if address is None:
             return None
         program, table, metrics = self._program, path_of(self._accounting.segment.name), metrics_of(self._program)

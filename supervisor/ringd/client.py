@@ -13,14 +13,14 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from supervisor.program import Listener
 from supervisor.ringd import wire as ringwire
 from supervisor.ringd.link import Link
 from supervisor.ringd.wire import Claim, Denied, Granted, Quiet, Release, Restore, WireFault
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
-from supervisor.sockets.sources import Address, ListenerCopy, Opened, deal, duplicate, explain
+from supervisor.sockets.listener import Address, Listener, ListenerCopy
+from supervisor.sockets.sources import Opened, deal, duplicate, explain
 
 ANSWER_SECONDS = 5.0
 FIRST_RETRY_SECONDS = 0.1

@@ -28,12 +28,12 @@ from pathlib import Path
 
 from supervisor.ringd.keeper import Keeper, Ports
 from supervisor.runtime import messages, rights, signals
+from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.directory import Directory, Owner
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import LONGEST_SOCKET_PATH, CannotStart
 from supervisor.sockets.systemd import Notifier
-from supervisor.start import Daemon
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

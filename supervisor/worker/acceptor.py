@@ -9,9 +9,10 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Set
 
-from supervisor.program import Listener, Service
+from supervisor.program import Service
 from supervisor.runtime import messages
-from supervisor.sockets.sources import hear_all, silence
+from supervisor.sockets.listener import Listener
+from supervisor.sockets.silence import hear_all, silence
 from supervisor.worker.context import WorkerContext
 from supervisor.worker.eventloop import READ
 

@@ -23,8 +23,8 @@ from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
 from popular.proxy.phases import Phase
 from popular.proxy.program import PROGRAM
+from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
-from supervisor.master.exporter import Pulse, Queue
 from supervisor.table import segment
 from supervisor.table.segment import Segment, View, path_of
 from tests.system.site import Proxy, free_port, wait_until

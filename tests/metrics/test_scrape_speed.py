@@ -14,8 +14,8 @@ from metrics.http import Request
 from metrics.known import Known
 from popular.proxy.program import PROGRAM
 from supervisor.common_metrics import metrics_of
+from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
-from supervisor.master.exporter import Pulse, Queue
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment, View, path_of, remove

@@ -12,10 +12,10 @@ import pytest
 
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.vserv import Vserv
-from supervisor.control.language import CommandRefused
 from supervisor.control.lookups import ResolveHost, Result
 from supervisor.control.outcome import Change, Kill, Shutdown
 from supervisor.control.variables import processors
+from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 from tests.system.certificates import Authority
 

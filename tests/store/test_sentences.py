@@ -12,9 +12,10 @@ from popular.protocol.capabilities import DEFAULT
 from popular.store.pserv.program import PROGRAM, listeners
 from supervisor.config import Config
 from supervisor.control.difference import config_lines
-from supervisor.control.language import CommandRefused, Language
+from supervisor.control.language import Language
 from supervisor.control.outcome import Change, Kill
 from supervisor.control.variables import initial_values, processors
+from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 
 SESSIONS = [

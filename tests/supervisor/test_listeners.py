@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from supervisor.master.listeners import Listeners
-from supervisor.program import Listener
+from supervisor.sockets.listener import Listener
 from supervisor.sockets.sources import KEEPALIVE_IDLE_SECONDS, Binding
 from tests.system.site import LOOPBACK, free_port
 

@@ -17,7 +17,8 @@ from supervisor.ringd.keeper import name_of
 from supervisor.ringd.main import ports
 from supervisor.ringd.wire import Claim, Denied, Granted, Message, Quiet, Release, Restore, WireFault, decode, encode
 from supervisor.runtime.loop import Loop
-from supervisor.sockets.sources import Address, listen
+from supervisor.sockets.listener import Address
+from supervisor.sockets.sources import listen
 from tests.supervisor.ringdesk import Console, is_open, loopback
 from tests.supervisor.turning import closed_loop, turn_until
 from tests.system.site import LOOPBACK, free_port

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.sockets.sources import Address, deal, duplicate, hear_all, listen, silence, unsilence
+from supervisor.sockets.listener import Address
+from supervisor.sockets.silence import hear_all, silence, unsilence
+from supervisor.sockets.sources import deal, duplicate, listen
 from tests.system.site import LOOPBACK
 
 _IP_MINTTL = 21

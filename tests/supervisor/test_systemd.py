@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.program import Listener
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.sockets import systemd
-from supervisor.sockets.sources import Address, Binding, ListenerCopy, listen
+from supervisor.sockets.listener import Address, Listener, ListenerCopy
+from supervisor.sockets.sources import Binding, listen
 from supervisor.sockets.systemd import OUR_PREFIX, Activated, Notifier, Passed, inherited
 from tests.supervisor.ringdesk import is_open, loopback
 from tests.supervisor.turning import closed_loop, turn_until

@@ -6,10 +6,10 @@ from typing import Any
 
 from popular.proxy.settings.kinds import Authorities, CaFile, Fingerprint, HostName, Server, ServerHost
 from supervisor.config import Config
+from supervisor.control.context import CommandContext
 from supervisor.control.kinds import ANY, Bool, Choice, Int
-from supervisor.control.language import CommandRefused
-from supervisor.control.outcome import CommandContext
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
+from supervisor.control.words import CommandRefused
 
 CHAPTER = "Runtime configuration: the backend command"
 

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
-from supervisor.control.language import CommandRefused, ControlCommand, fit, phrase
-from supervisor.control.outcome import Arguments, Change, CommandContext, Outcome, Reply, noted
+from supervisor.control.language import fit
+from supervisor.control.outcome import Change, Outcome, Reply, noted
 from supervisor.control.things import count_of, ids, list_handler, named, room_for_one_more
+from supervisor.control.words import CommandRefused, phrase
 
 CHAPTER = "Runtime configuration: the pdm command"
 

@@ -36,12 +36,12 @@ from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN
 from popular.store.tools.commandline import Parser, positive, whole
 from popular.store.tools.datagrams import Server, bind
 from supervisor.runtime import rights
+from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.directory import Directory, Owner
 from supervisor.runtime.load import LOADAVG, read_load
 from supervisor.runtime.log import Log
 from supervisor.runtime.messages import DIRECTORY_SHARED, START, Message
 from supervisor.sockets.systemd import Notifier
-from supervisor.start import Daemon
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
