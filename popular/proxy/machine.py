@@ -17,18 +17,15 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
 from popular.proxy import actions
 from popular.proxy.actions import Action
-from popular.proxy.backend import POP3, STARTTLS, Backend
 from popular.proxy.backend_login import BackendLogin, Broken, Joined, Pop3Login, Progress, Rejected, XpopLogin, xclient
 from popular.proxy.client_side import LOGGED_IN, ClientSide, in_one_piece
 from popular.proxy.phases import ASKING, CHECKING, CONNECTING, GREETED, LOGGING_IN, RELAYING
 from popular.proxy.rules import Rules
+from popular.proxy.settings.backend import POP3, STARTTLS, Backend
 
 MOST_FAILED_LOGINS = 3
 _BAD_LOGIN = "the user name or the password is wrong"
 _TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
-
-PASSED_ON = {code.value.encode(): code for code in Code}
-"""A backend's response codes that the client is told in our own words."""
 
 _OWN_WORDS = {
     Code.AUTH: _BAD_LOGIN,
@@ -203,7 +200,7 @@ class Machine(ClientSide):
         nothing.
         """
         assert self._route is not None
-        code = PASSED_ON.get(rejected.code or b"")
+        code = replies.known_code(rejected.code)
         own_password = rejected.of_login and self._route.secret is None
         if own_password and code in (None, Code.AUTH):
             return [_LEAVE_BACKEND, *self._wrong_login("backend")]

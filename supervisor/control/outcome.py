@@ -1,41 +1,17 @@
-"""What a deed gives back, and what it may see.
+"""What the handler of a command gives back.
 
-A deed has the signature `deed(desk, arguments) -> Outcome`. It sees the `Desk` and touches nothing outside; the master
-puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
+The master puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
+What a handler may see stands in `context.py`.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config
-from supervisor.control.facts import Facts
-from supervisor.messages import Message
-
-if TYPE_CHECKING:
-    from supervisor.control.language import Language
-    from supervisor.program import Program
-
-
-class Status(Protocol):
-    """What the master knows about the running program."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def rundir(self) -> str: ...
-
-    @property
-    def metrics(self) -> str:
-        """Where the exporter listens; "off" if there is none, "" if it does not listen yet."""
-
-    def sessions(self) -> list[dict[str, Any]]:
-        """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
-
-    def workers(self) -> list[dict[str, Any]]:
-        """The workers, one JSON-able dict each."""
+from supervisor.control.framing import NOTE
+from supervisor.runtime.messages import Message
 
 
 @dataclass(frozen=True)
@@ -44,6 +20,18 @@ class Draft:
 
     config: Config
     seed: bytes = field(default=b"", repr=False)
+    doubtful: frozenset["Name"] = frozenset()
+    """What commands of the draft that were refused would have set."""
+
+
+class Name(NamedTuple):
+    """Of a thing, by its sort, or of a variable (sort VARIABLE); in the sort ANY_SORT of whichever has this id."""
+
+    sort: str
+    id: str
+
+
+VARIABLE, ANY_SORT = "variable", "*"
 
 
 @dataclass(frozen=True)
@@ -54,69 +42,13 @@ class Past:
     seconds_left: int | None = None
 
 
-class Desk(Protocol):
-    """What a deed may see."""
-
-    @property
-    def config(self) -> Config:
-        """The running one."""
-
-    @property
-    def first(self) -> Config:
-        """The one that the start options made, before any sentence."""
-
-    @property
-    def draft(self) -> Draft | None:
-        """That of the control connection that speaks."""
-
-    @property
-    def past(self) -> Past | None:
-        """What `rollback` goes back to."""
-
-    @property
-    def program(self) -> "Program": ...
-
-    @property
-    def facts(self) -> Facts: ...
-
-    @property
-    def language(self) -> "Language": ...
-
-    @property
-    def limits(self) -> Mapping[str, int]:
-        """How many things of a sort there may be, and `sessionlimit`."""
-
-    @property
-    def status(self) -> Status: ...
-
-
 Entry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A desk as a value."""
-
-    config: Config
-    first: Config
-    program: "Program"
-    facts: Facts
-    language: "Language"
-    limits: Mapping[str, int]
-    status: Status
-    draft: Draft | None = None
-    past: Past | None = None
-
-
-def desk_with(desk: Desk, config: Config) -> Desk:
-    """The desk as it would be if this config were running."""
-    return View(config, desk.first, desk.program, desk.facts, desk.language, desk.limits, desk.status)
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What a deed gives back: a text for the status line, data (JSON-able), and the lines that show it.
+    """What a handler gives back: a text for the status line, data (JSON-able), and the lines that show it.
 
     Lines that are not given are derived from the data.
     """
@@ -206,17 +138,9 @@ class Kill(Order):
     sid: str = field(kw_only=True)
 
 
-NOTE = "; note: "
-"""In the text of a status line: what was done, and behind this what the operator should know though it was done."""
-
-
 def noted(text: str, *notes: str | None) -> str:
     """The text with the notes that there are."""
     return NOTE.join([text, *(note for note in notes if note)])
-
-
-Arguments = Mapping[str, Any]
-Deed = Callable[[Desk, Arguments], Outcome]
 
 
 def lines_of(data: Any) -> list[str]:

@@ -15,9 +15,10 @@ import argon2
 import pytest
 
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store import mailcheckd
-from popular.store.program import PROGRAM as PSERV
-from supervisor import main, ringd
+from popular.store.pserv.program import PROGRAM as PSERV
+from popular.store.tools import pcheckd as mailcheckd
+from supervisor import main
+from supervisor.ringd import main as ringd
 from tests.bench import processes
 from tests.patience import patient
 from tests.system.site import (
@@ -129,7 +130,7 @@ def test_user_and_directories(tmp_path: Path) -> None:
 def test_start_commands_are_understood() -> None:
     """Each program takes its command line, and reads what is installed for it."""
     for name, known in (("pproxy", PPROXY), ("pserv", PSERV)):
-        assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == f"/etc/popular/{name}.rc"
+        assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == [f"/etc/popular/{name}.rc"]
         assert (ROOT / f"deploy/popular/{name}.rc").is_file()
     assert mailcheckd.options().parse_args(command("pcheckd", "ExecStart")[1:]).foreground
     allowed = ringd.options().parse_args(command("ringd", "ExecStart")[1:]).ports
@@ -144,7 +145,7 @@ def test_stop_drains(tmp_path: Path) -> None:
         assert client.log_in().startswith(b"+OK")
         with subprocess.Popen(stop, stdout=subprocess.PIPE, text=True) as stopping:
             assert stopping.stdout is not None
-            assert stopping.stdout.readline() == "1 sessions left\n"
+            assert stopping.stdout.readline() == "1 session left\n"
             assert proxy.process.poll() is None
             assert client.ask("QUIT").startswith(b"+OK")
             assert stopping.wait(patient(10)) == 0
@@ -210,12 +211,12 @@ def test_system_calls_are_allowed(tmp_path: Path) -> None:
         try:
             wait_until(lambda: (rundir / "pproxy.state").is_symlink(), "it is up", patient(60))
             pid = int((rundir / "pproxy.pid").read_text())
-            for sentence in (
+            for command in (
                 f"backend conf b host {LOOPBACK} port {backend.port} state online",
                 f"pdm add users passwd {users}",
                 f"vserv conf v iface {LOOPBACK} port {port} namespace n state online",
             ):
-                subprocess.run([*control, sentence], check=True, timeout=patient(60))
+                subprocess.run([*control, command], check=True, timeout=patient(60))
             with PopClient(port) as client:
                 assert client.log_in("joe", "joe").startswith(b"+OK")
                 assert client.retrieve(1).count(b"x") == 100_000

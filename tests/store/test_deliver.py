@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.store.deliver import FORMATS, NoMail, crlf_content
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
+from popular.store.tools.pdeliver import FORMATS, NoMail, crlf_content
 from tests.patience import patient
 from tests.system.site import wait_until
 
-PDELIVER = (sys.executable, "-m", "popular.store.deliver")
+PDELIVER = (sys.executable, "-m", "popular.store.tools.pdeliver")
 
 
 def pdeliver(root: Path, *arguments: str, mail: bytes = b"Subject: x\n\nhello\n") -> subprocess.CompletedProcess[bytes]:
@@ -49,6 +49,8 @@ def contents(root: Path, mailbox: str = "joe") -> list[bytes]:
         ("CRLF", b"a: b\r\n\r\n..c\r\n", b"a: b\r\n\r\n..c\r\n"),
         ("CRLF", b"a: b\r\n\r\nc", b"a: b\r\n\r\nc\r\n"),
         ("crlf", b"a: b\r\n\r\n.\r\nc\r\n", b"a: b\r\n\r\n.\r\nc\r\n"),
+        ("CRLF", b"a: b\r\n\nc\n", b"a: b\r\n\r\nc\r\n"),
+        ("NET", b"a: b\n\r\n.\nc\r\n.\r\n", b"a: b\r\n\r\n\r\nc\r\n"),
         ("NET", b"a: b\r\n\r\n..c\r\n.\r\nnot this\r\n", b"a: b\r\n\r\n.c\r\n"),
         ("NET", b"a: b\r\n\r\nc\r\n", b"a: b\r\n\r\nc\r\n"),
         ("NET", b"a: b\r\n\r\nc", b"a: b\r\n\r\nc\r\n"),

@@ -17,14 +17,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from popular.protocol.mailcheck import LONGEST_QUESTION, Mail, parse_mail_answer
-from popular.store.mailcheckd import Checker
-from popular.store.maildir import Maildir
-from supervisor.log import Log
+from popular.store.maildir.maildir import Maildir
+from popular.store.tools.pcheckd import Checker
+from supervisor.runtime.log import Log
 from tests.patience import patient
 from tests.system.site import wait_until
 
-PCHECKD = (sys.executable, "-m", "popular.store.mailcheckd")
-PCHECK = (sys.executable, "-m", "popular.store.pcheck")
+PCHECKD = (sys.executable, "-m", "popular.store.tools.pcheckd")
+PCHECK = (sys.executable, "-m", "popular.store.tools.pcheck")
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -297,7 +297,7 @@ def test_hup_reopens_the_log_in_all_processes(site: Site) -> None:
 def _log_of(pid: int) -> str | None:
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since it was listed
-            if "log" in os.readlink(entry):
+            if not entry.is_dir() and "log" in os.readlink(entry):
                 return os.readlink(entry)
     return None
 

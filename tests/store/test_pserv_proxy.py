@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
 from tests.patience import patient
 from tests.system.site import LOOPBACK, Proxy, free_port, program, wait_until
 

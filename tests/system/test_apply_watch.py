@@ -109,7 +109,7 @@ def test_a_watch(site: Site, number: int) -> None:
         file.unlink()
         watch.hears("No such file")
         file.write_text("# by accident\n")
-        watch.hears("it holds no sentence; nothing is changed")
+        watch.hears("it holds no command; nothing is changed")
         assert site.greeting() == b"+OK two"
         file.write_text(site.text("four"))
         watch.hears("in force: 1 changed")
@@ -159,8 +159,29 @@ def test_a_file_that_is_being_written_is_left_alone(site: Site) -> None:
             written.write(site.text("two"))
         watch.hears("in force: 15 new, 1 changed")
         assert site.greeting() == b"+OK two"
-        applied = [entry for entry in proxy.log("sentence") if entry.fields["line"] == "draft apply"]
+        applied = [entry for entry in proxy.log("command") if entry.fields["line"] == "draft apply"]
         assert len(applied) == 2
+        assert watch.end() == 0
+
+
+def test_a_file_that_is_included_is_watched_too(site: Site) -> None:
+    """A change of it alone is applied; one that is broken is told with its own name, and changes nothing."""
+    file, more = site.directory / "my.rc", site.directory / "more.rc"
+    file.write_text("include more.rc\n")
+    more.write_text(site.text("one"))
+    with site.proxy():
+        watch = site.watch(file)
+        watch.hears("in force: 1 new")
+        more.write_text(site.text("two"))
+        watch.hears("in force: 1 changed")
+        assert site.greeting() == b"+OK two"
+        more.write_text(site.text("three") + "bogus\n")
+        watch.hears(f'{more}:2:1: "bogus" is unknown')
+        more.unlink()
+        watch.hears(f"{file}:1:9: {more}: No such file")
+        more.write_text(site.text("four"))
+        watch.hears("in force: 1 changed")
+        assert site.greeting() == b"+OK four"
         assert watch.end() == 0
 
 

@@ -68,7 +68,7 @@ def test_grace(tmp_path: Path) -> None:
 
 
 def test_the_variable_grace(tmp_path: Path) -> None:
-    """`set grace` holds for the sentence without the word; the word overrules it."""
+    """`set grace` holds for the command without the word; the word overrules it."""
     port = free_port()
     rc = ["set grace 1h", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
     with Proxy(tmp_path, rc) as proxy, PopClient(port) as client:
@@ -143,7 +143,7 @@ def test_the_order_of_the_deadline(tmp_path: Path) -> None:
         assert sorted(proxy.endings()) == ["quit", "shutdown", "shutdown", "shutdown", "shutdown"]
 
 
-def test_the_second_sentence_changes_the_deadline(tmp_path: Path) -> None:
+def test_the_second_command_changes_the_deadline(tmp_path: Path) -> None:
     """And nothing else: not the grace that runs; a deadline may be moved, taken back and set anew."""
     port = free_port()
     rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
@@ -183,7 +183,7 @@ def test_pcontrol_waits(tmp_path: Path) -> None:
         assert waiting.stdout is not None
         assert waiting.stdout.readline() == "2 sessions left\n"
         assert one.ask("QUIT").startswith(b"+OK")
-        assert waiting.stdout.readline() == "1 sessions left\n"
+        assert waiting.stdout.readline() == "1 session left\n"
         time.sleep(0.6)
         assert waiting.poll() is None
         assert two.ask("QUIT").startswith(b"+OK")
@@ -201,7 +201,7 @@ def test_pcontrol_does_not_wait_for_ever(tmp_path: Path) -> None:
         client.greeted()
         waiting = _waiting(proxy, "--timeout", "1.5")
         told, complaints = waiting.communicate(timeout=patient(10))
-        assert (waiting.returncode, told) == (4, "1 sessions left\n")
+        assert (waiting.returncode, told) == (4, "1 session left\n")
         assert complaints.endswith("the program is still there after 1.5 s\n")
         quiet = _waiting(proxy, "--timeout", "0.5", "--quiet")
         assert quiet.communicate(timeout=patient(10)) == ("", "")
@@ -229,7 +229,7 @@ def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
 
 
 def test_nothing_is_changed_at_the_end(tmp_path: Path) -> None:
-    """While the last session is waited for, changes and trials are refused, by sentence and by file, and nobody listens
+    """While the last session is waited for, changes and trials are refused, by command and by file, and nobody listens
     anew: another program may have the port by then. What only tells something is answered.
     """
     port = free_port()

@@ -1,4 +1,4 @@
-"""The four shutdowns, each by its sentence and by its signal, with one session open; and the reopening of the log."""
+"""The four shutdowns, each by its command and by its signal, with one session open; and the reopening of the log."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def _refuses(port: int) -> bool:
 
 
 def _ways(number: int) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("number", [None, number], ids=["sentence", "signal"])
+    return pytest.mark.parametrize("number", [None, number], ids=["command", "signal"])
 
 
 @_ways(signal.SIGTERM)
@@ -77,6 +77,18 @@ def test_children_ends_the_sessions_only(tmp_path: Path, number: int | None) -> 
         ended = proxy.state().counters()["sessions_ended"]
         assert isinstance(ended, dict)
         assert (ended["shutdown"], ended["worker_died"]) == (1, 0)
+
+
+def test_children_in_a_drain_promises_nobody(tmp_path: Path) -> None:
+    """No fresh workers follow when the program only waits for its sessions."""
+    port = free_port()
+    with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state fake"]) as proxy:
+        assert "fresh workers follow" in proxy.said("shutdown children").text
+        with PopClient(port) as client:
+            client.line()
+            proxy.said("shutdown delayed")
+            assert proxy.said("shutdown children").text.endswith("are ended; no workers follow: the program ends")
+            assert proxy.process.wait(patient(20)) == 0
 
 
 def test_children_again_and_again(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""The command line of the storage tools: usage errors end with the tool's own exit code, and `--version`."""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser without abbreviations that exits with `usage_code` on a bad command line."""
+
+    def __init__(self, program: str, description: str, usage_code: int, add_help: bool = True) -> None:
+        super().__init__(prog=program, description=description, allow_abbrev=False, add_help=add_help)
+        self._usage_code = usage_code
+        self.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self._usage_code, f"{self.prog}: {message}\n")
+
+
+class _ShowVersion(argparse.Action):
+    """Looks the version up only when it is wanted: that takes longer than delivering a mail."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        _namespace: argparse.Namespace,
+        _values: str | Sequence[Any] | None,
+        _option: str | None = None,
+    ) -> NoReturn:
+        import importlib.metadata
+
+        print(parser.prog, importlib.metadata.version("popular-pop3"))
+        parser.exit()
+
+
+def whole(lowest: int, highest: int) -> Callable[[str], int]:
+    """An option's type: a whole number in this range."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal()) or len(text) > 18 or not lowest <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """An option's type: a number above 0, with or without a fraction."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number

@@ -1,0 +1,133 @@
+"""Tries a start configuration with no program running: `pproxy --check -c FILE`.
+
+Everything is done that a start does, but in this process, and nothing stays: host names are looked up, files and
+certificates read, and a service is made, which opens the modules. No port is bound, no run directory, log or running
+program is touched. Exit codes are those of `pcontrol check`.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from supervisor.config import Config
+from supervisor.control.context import FrozenContext
+from supervisor.control.draft import Spoilt
+from supervisor.control.language import Language
+from supervisor.control.lookups import Lookups, NeedsLookup, run
+from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
+from supervisor.control.rcfile import CHECK, Command, draft_line, fault_in_draft, told
+from supervisor.control.words import CommandRefused
+from supervisor.master.accounting import table_layout
+from supervisor.program import Program
+from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
+from supervisor.runtime.log import Log
+from supervisor.table.indexes import CounterIndexes
+from supervisor.table.segment import Segment, remove
+from supervisor.table.tokens import TokenPipe
+from supervisor.worker.context import WorkerContext
+from supervisor.worker.eventloop import EventLoop
+
+EXIT_GOOD = 0
+EXIT_FAULTY = 1
+
+_BLOCKS = 2
+
+
+class _NotRunning:
+    """What there is to know of a program that does not run."""
+
+    pid = 0
+    rundir = "/"
+    metrics = "off"
+
+    def measured(self, what: str) -> float | None:
+        return LoadFiles(LOADAVG, pressure_file()).read(what)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return []
+
+    def workers(self) -> list[dict[str, Any]]:
+        return []
+
+
+class Trying:
+    """One draft, said line by line."""
+
+    def __init__(self, program: Program, first: Config, limits: Mapping[str, int]) -> None:
+        self.name = program.name
+        self._program = program
+        self._first = first
+        self._limits = limits
+        self._language = Language(program.commands)
+        self._facts = Lookups()
+        self._draft = Draft(first)
+
+    def faults(self, commands: Sequence[Command]) -> list[str]:
+        """What is wrong with the commands themselves, as lines for people."""
+        found = [self._fault(command) for command in commands]
+        return told(fault for fault in found if fault is not None)
+
+    def _fault(self, command: Command) -> Any:
+        try:
+            outcome = self._outcome(draft_line(command))
+        except CommandRefused as refused:
+            if isinstance(refused, Spoilt):
+                self._draft = refused.draft
+            return fault_in_draft(command, False, str(refused))
+        assert isinstance(outcome, Drafted)
+        assert outcome.draft is not None
+        self._draft = outcome.draft
+        return fault_in_draft(command, True, outcome.text)
+
+    def _outcome(self, line: str) -> Outcome:
+        while True:
+            context = FrozenContext(
+                self._first,
+                self._first,
+                self._program,
+                self._facts,
+                self._language,
+                self._limits,
+                _NotRunning(),
+                self._draft,
+                starting=True,
+            )
+            try:
+                return self._language.conduct(line, context)
+            except NeedsLookup as needed:
+                self._facts.store(needed.job, run(needed.job))
+
+    def serve(self) -> str:
+        """Makes a service, and lets go of it; gives the verdict. Raises CommandRefused."""
+        outcome = self._outcome(CHECK)
+        assert isinstance(outcome, Trial)
+        _make_service(self._program, outcome.config, self._limits)
+        return outcome.text
+
+
+def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> None:
+    """As a worker makes it; its table has one row, and no name by the time that it is used. Raises CommandRefused."""
+    name = f"/popular-{program.name}-check-{os.getpid()}"
+    segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
+    remove(name)
+    context = WorkerContext(EventLoop(), Log(program.name, os.devnull), segment, 0, TokenPipe(1))
+    program.make_service(
+        context, replace(config, counter_indexes=CounterIndexes(segment).settle(config.things)), None
+    ).retire()
+
+
+def try_start(trial: Trying, commands: Sequence[Command], names: str) -> int:
+    """Tells what is wrong, or that nothing is; returns the exit code."""
+    faults = trial.faults(commands)
+    if not faults:
+        try:
+            verdict = trial.serve()
+        except CommandRefused as refused:
+            faults = [f"{names}: {refused}"]
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print(f"{trial.name}: {verdict}", file=sys.stderr)
+    return EXIT_FAULTY if faults else EXIT_GOOD
