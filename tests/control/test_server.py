@@ -13,6 +13,7 @@ from supervisor.control.framing import Answer, ReplyReader
 from supervisor.control.server import MOST_CLIENTS
 from supervisor.pcontrol.connection import Connection
 from tests.control.console import Console, console
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def here(tmp_path: Path) -> Iterator[Console]:
 def raw(here: Console) -> socket.socket:
     """A client that sends what it likes."""
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(10)
+    client.settimeout(patient(10))
     client.connect(str(here.path))
     return client
 
@@ -120,7 +121,7 @@ def test_a_client_may_leave_while_its_command_is_carried_out(here: Console) -> N
         client = raw(here)
         client.sendall(data)
         client.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while here.server._clients and time.monotonic() < deadline:
         assert say(here, "echo x").ok
         time.sleep(0.05)

@@ -27,6 +27,7 @@ from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
 from supervisor.table import segment
 from supervisor.table.segment import Segment, View, path_of
+from tests.patience import patient
 from tests.system.site import Proxy, free_port, wait_until
 
 SESSIONS = 10_000
@@ -255,6 +256,7 @@ def test_ten_thousand_sessions(known: Known, table: Segment) -> None:
     print(f"{SESSIONS} sessions: {min(seconds) * 1000:.0f} ms, {len(answer.body) >> 10} KiB")
 
 
+@pytest.mark.processes
 def test_pserv_has_one_too(tmp_path: Path) -> None:
     """The storage server's page: its server, mailboxes opened instead of logins, no backends."""
     rc = [f"server conf iface 127.0.0.1 port {free_port()} state online"]
@@ -269,7 +271,7 @@ def test_pserv_has_one_too(tmp_path: Path) -> None:
 
 
 def _served(host: str, port: int) -> Any:
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=patient(10))
     try:
         connection.request("GET", "/status.json")
         told = json.loads(connection.getresponse().read())

@@ -23,6 +23,7 @@ from popular.store.messages import (
     NOT_A_MESSAGE,
     SAME_UID,
 )
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -444,6 +445,6 @@ class TestDeliver:
                 joe.update([], [message])
         finally:
             stop.set()
-            reader.join(10)
+            reader.join(patient(10))
         assert seen
         assert all(found == delivered for found in seen)

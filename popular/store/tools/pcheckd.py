@@ -13,7 +13,7 @@ import pwd
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from popular.messages import NULL_BYTE_IN_INPUT, SHUTDOWN
@@ -53,8 +53,17 @@ _MOST_COMPLAINTS = 10
 class Checker:
     """Answers one packet after the other."""
 
-    def __init__(self, root: Path, full_load: float | None, load_file: Path, log: Log, debug: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        full_load: float | None,
+        load_file: Path,
+        log: Log,
+        debug: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`full_load`: from this 1-minute load on, mailboxes are not looked into; None = always look."""
+        self._clock = clock
         self._root = root
         self._full_load = full_load
         self._load_file = load_file
@@ -109,7 +118,7 @@ class Checker:
 
     def _complain(self, message: Message, **fields: object) -> None:
         """Logs, but only so often in one second."""
-        second = int(time.monotonic())
+        second = int(self._clock())
         if second != self._second:
             self._second, self._complaints = second, 0
         self._complaints += 1
