@@ -23,11 +23,11 @@ from supervisor.master.accounting import table_layout
 from supervisor.program import Program
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import Log
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.eventloop import EventLoop
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.segment import Segment, remove
 from supervisor.table.tokens import TokenPipe
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.eventloop import EventLoop
 
 EXIT_GOOD = 0
 EXIT_FAULTY = 1

@@ -53,7 +53,7 @@ _QUICK = (
     "proxy",
     "store/test_maildir.py",
     "store/test_pserv_machine.py",
-    "store/test_sentences.py",
+    "store/test_commands.py",
     "supervisor/test_change_model.py",
     "supervisor/test_fault.py",
     "supervisor/test_lifeline.py",

@@ -15,7 +15,7 @@ from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.log import Log
-from supervisor.worker.eventloop import READ, WRITE, EventLoop
+from supervisor.serving.eventloop import READ, WRITE, EventLoop
 
 _READ_SIZE = 4096
 

@@ -17,9 +17,9 @@ from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
 from supervisor.runtime.messages import SUPERVISOR_MESSAGES
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
-from supervisor.worker.context import WorkerContext
 
 COLUMNS = (
     Column("sid", "96s", "session id"),

@@ -31,8 +31,8 @@ from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Conte
 from popular.tls.directory import DEFAULT, CertificateStore
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.counters import Observer
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.counters import Observer
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""

@@ -15,11 +15,11 @@ from supervisor.master.pool import Worker
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
+from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange, Layout
 from supervisor.table.segment import Segment, View
 from supervisor.table.tokens import TokenPipe, lost
-from supervisor.worker.counters import Counters
 
 MOST_TOLD_APART = 32
 """Things of a sort for which no option sets a limit; what is beyond counts without its name."""

@@ -16,10 +16,10 @@ from popular.proxy.program import PROGRAM
 from supervisor.common_metrics import metrics_of
 from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
+from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment, View, path_of, remove
-from supervisor.worker.counters import Counters
 
 NAME = f"/popular-test-speed-{os.getpid()}"
 SESSIONS, SLOTS, THINGS = 10_000, 8, 32

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from supervisor.runtime.log import Log
-from supervisor.worker.eventloop import EventLoop
-from supervisor.worker.wheel import TICK_SECONDS, Wheel
+from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.wheel import TICK_SECONDS, Wheel
 from tests.patience import patient
 
 MUCH = b"x" * (1 << 22)

@@ -412,7 +412,7 @@ def test_nobody_confirms(site: Site) -> None:
     site.proxy.said("sessions")
     for pid in site.proxy.workers():
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: site.proxy.log("command")[-1].fields["line"] == "rollback", "it is back")
+    wait_until(lambda: site.proxy.log("sentence")[-1].fields["line"] == "rollback", "it is back")
     assert {site.greeting() for _ in range(6)} == {b"+OK old"}
     assert sorted(site.config()) == sorted(["set maxsession 3000", *before])
     assert site.proxy.log("not_confirmed")
@@ -503,7 +503,7 @@ def test_a_file_waits_for_the_start(tmp_path: Path) -> None:
         with site.proxy:
             wait_until(lambda: _answers(site.port) and site.greeting() == b"+OK applied", "the file is in force")
             assert site.proxy.said("pdm list").lines == ["n"]
-            lines = [entry.fields["line"] for entry in site.proxy.log("command")]
+            lines = [entry.fields["line"] for entry in site.proxy.log("sentence")]
             assert lines[-1] == "draft apply"
             assert "pdm add n noted" in lines
     finally:

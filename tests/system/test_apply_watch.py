@@ -159,7 +159,7 @@ def test_a_file_that_is_being_written_is_left_alone(site: Site) -> None:
             written.write(site.text("two"))
         watch.hears("in force: 15 new, 1 changed")
         assert site.greeting() == b"+OK two"
-        applied = [entry for entry in proxy.log("command") if entry.fields["line"] == "draft apply"]
+        applied = [entry for entry in proxy.log("sentence") if entry.fields["line"] == "draft apply"]
         assert len(applied) == 2
         assert watch.end() == 0
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.names import read_names
 from supervisor.table.segment import Reading, Segment, View, path_of, remove
-from supervisor.worker.counters import Counters
 from tests.table import sample
 
 NAME = f"/popular-test-places-{os.getpid()}"

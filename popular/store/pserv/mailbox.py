@@ -13,7 +13,7 @@ from popular.store.maildir.listing import Listing, Message
 from popular.store.maildir.maildir import MailboxError, Maildir, MessageGone, Updated
 from popular.store.pserv.machine import Machine
 from popular.store.pserv.outgoing import Outgoing
-from supervisor.worker.context import WorkerContext
+from supervisor.serving.context import WorkerContext
 
 
 class Enter(Protocol):

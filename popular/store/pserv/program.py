@@ -19,9 +19,9 @@ from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
 from supervisor.runtime.messages import SUPERVISOR_MESSAGES
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
-from supervisor.worker.context import WorkerContext
 
 COLUMNS = (
     Column("sid", f"{LONGEST_SID}s", "session id, the proxy's own from its request on"),

@@ -9,7 +9,7 @@ from popular.store.pserv.capabilities import lines_of
 from popular.store.pserv.server import SERVER
 from popular.store.pserv.session import Session, TlsSettings
 from supervisor.config import Config
-from supervisor.worker.context import WorkerContext
+from supervisor.serving.context import WorkerContext
 
 
 class StoreService:

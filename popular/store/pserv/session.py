@@ -24,7 +24,7 @@ from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVIN
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.runtime.messages import Message as LogMessage
-from supervisor.worker.context import CutCost, WorkerContext
+from supervisor.serving.context import CutCost, WorkerContext
 
 SID_PREFIX = "pserv"
 """Of the id that a session has until its request names one."""
@@ -226,7 +226,7 @@ class Session:
         self._context.count(counter)
 
     def end(self, ending: str, reason: str = "") -> None:
-        """See Verbs, and supervisor.worker.context.Session: closes everything, frees the row, gives the token back.
+        """See Verbs, and supervisor.serving.context.Session: closes everything, frees the row, gives the token back.
 
         Once, for one reason; a machine that did not ask for it is not told anything any more.
         """
@@ -259,14 +259,14 @@ class Session:
     # The supervisor, and the table
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.worker.context.Session."""
+        """See supervisor.serving.context.Session."""
         if self._mailbox is None:
             return CutCost.NOT_LOGGED_IN
         standing = _STANDING[self._machine.phase]
         return CutCost.IN_TRANSFER if standing is CutCost.IDLE and self._client.waits else standing
 
     def refresh(self) -> None:
-        """See supervisor.worker.context.Session."""
+        """See supervisor.serving.context.Session."""
         if self._shown != (self._machine.phase, self._client.sent):
             self._show()
 
