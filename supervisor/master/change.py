@@ -7,8 +7,9 @@
     CLOSING      sockets that are wanted no more were silenced at the commit; now they are emptied, then closed
 
 A step that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After
-the commit nothing can fail any more; a worker that does not confirm in time is killed, because its successor starts
-with the new config. Who waits in the queue of a socket that is closed is served under the config that let him in.
+the commit nothing can fail any more; a worker that cannot take the config, or not in time, is killed, because its
+successor starts with the new one. (A worker born while JOINING tries the config after the commit.) Who waits in the
+queue of a socket that is closed is served under the config that let him in.
 
 A trial goes as far as PREPARING and is taken back then. What joins a port in use comes that late because a client that
 the kernel has put into its queue would be lost if it were taken back.
@@ -73,6 +74,8 @@ class Changes:
         self._pool = pool
         self._listeners = listeners
         self._change: _Change | None = None
+        self._recycled: list[Worker] = []
+        """Who goes when the change is over: until then only they can empty the queues of the sockets that it closes."""
         self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
         self.settle: Callable[[Config], Config] = lambda config: config
         """Gives the things of a config their copies in the table, beside those of the running one; and, of the running
@@ -106,7 +109,11 @@ class Changes:
             change.opened += copies
             if change.trial:
                 self._listeners.silence(copies)
-            self._prepare_all(change)
+            if change.phase is _Phase.OPENING:
+                self._prepare_all(change)
+            else:
+                self._commit(change)
+                self._go_on()
 
         self._listeners.open(copies, change.config.variables["backlog"], opened)
 
@@ -145,6 +152,10 @@ class Changes:
                 return
             case Ready() if current and change.phase is _Phase.PREPARING:
                 change.waiting_for.discard(worker)
+            case Ready() if current and change.phase is _Phase.COMMITTING:
+                self._tell_commit(change, worker)
+            case Unable() if current and change.phase is _Phase.COMMITTING:
+                self._pool.signal(worker, signal.SIGKILL)
             case InForceNote() if current and change.phase is _Phase.COMMITTING:
                 change.waiting_for.discard(worker)
             case ListenersClosed() | Closed() if change.phase is _Phase.CLOSING and worker in change.waiting_for:
@@ -163,6 +174,13 @@ class Changes:
         elif worker in change.waiting_for:
             change.waiting_for.discard(worker)
             self._go_on()
+
+    def dismiss(self, worker: Worker) -> None:
+        """A worker is recycled: it may go, once nobody waits in a queue that its successor does not have."""
+        if self._change is not None and self._change.surplus:
+            self._recycled.append(worker)
+        else:
+            self._pool.dismiss(worker, empty=False)
 
     def _go_on(self) -> None:
         """Goes through as many phases as nobody has to be waited for."""
@@ -189,7 +207,7 @@ class Changes:
         assert change.limit is not None
         change.limit.cancel()
         copies, change.joining = change.joining, []
-        self._open(change, copies)  # and then those who were born meanwhile have to try it
+        self._open(change, copies)
 
     def _commit(self, change: _Change) -> None:
         old, self.running = self.running, change.config
@@ -198,15 +216,22 @@ class Changes:
             self._program.listeners(self.running), self.running.variables["workers"]
         )
         self._listeners.silence(change.surplus)
-        self._limit(change, COMMIT_SECONDS, self._too_slow_to_commit)
-        change.waiting_for = set(self._pool.seated)
+        seated = set(self._pool.seated)
+        self._limit(change, COMMIT_SECONDS if seated <= change.told else PREPARE_SECONDS, self._too_slow_to_commit)
+        change.waiting_for = set(seated)
         if change.seed:
             ssl.RAND_add(change.seed, float(len(change.seed)))
         for worker in self._pool.seated:
-            lent = self._listeners.of_slot(worker.slot, change.opened)
-            fds = [listening.fileno() for listening in lent.values()]
-            self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
+            if worker in change.told:
+                self._tell_commit(change, worker)
+            else:
+                self._prepare(change, worker)
         self.on_commit(old, change.config)
+
+    def _tell_commit(self, change: _Change, worker: Worker) -> None:
+        lent = self._listeners.of_slot(worker.slot, change.opened)
+        fds = [listening.fileno() for listening in lent.values()]
+        self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
 
     def _close_surplus(self, change: _Change) -> bool:
         """Begins the last phase; says whether it has to wait."""
@@ -249,6 +274,10 @@ class Changes:
         assert change is not None
         if change.limit is not None:
             change.limit.cancel()
+        recycled, self._recycled = self._recycled, []
+        for worker in recycled:
+            if worker in self._pool.seated:
+                self._pool.dismiss(worker, empty=False)
         if not change.trial:
             self.settle(self.running)
             if reason is not None:

@@ -88,7 +88,7 @@ class Master:
         self._changes.on_commit = self._on_commit
         self._changes.settle = self._settle
         self._changes.on_taken_back = lambda: self._accounting.count("config_change_failures")
-        self._recycling = Recycling(self._pool)
+        self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
             self._loop,
             log,

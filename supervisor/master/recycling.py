@@ -16,8 +16,10 @@ Done = Callable[[bool, str], None]
 class Recycling:
     """One at a time."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, dismiss: Callable[[Worker], None]) -> None:
+        """`dismiss` asks a worker to go that has a successor."""
         self._pool = pool
+        self._dismiss = dismiss
         self._waiting: list[Worker] = []
         self._successor: Worker | None = None
         self._renewed = 0
@@ -48,7 +50,7 @@ class Recycling:
         if worker is self._successor:
             old = self._waiting.pop(0)
             if old in self._pool.seated:
-                self._pool.dismiss(old, empty=False)
+                self._dismiss(old)
             self._successor = None
             self._renewed += 1
             self._next()

@@ -136,6 +136,8 @@ class SimulatedWorker:
     hung: bool = False
     late: bool = False
     """Somebody's time may have been up while it had something to do."""
+    refused: bool = False
+    """It said that it cannot serve a config."""
     orders: list[object] = field(default_factory=list)
     """Sent, and not yet obeyed."""
     notes: list[object] = field(default_factory=list)
@@ -184,6 +186,7 @@ class SimulatedWorker:
         assert self.preparing is not None
         tried, self.preparing = self.preparing, None
         if refuses:
+            self.refused = True
             self.notes.append(Unable(tried.generation, "no such module"))
         else:
             self.prepared = tried
@@ -233,7 +236,7 @@ class SimulatedPool:
     @staticmethod
     def signal(worker: SimulatedWorker, number: int) -> None:
         assert number == signal.SIGKILL
-        assert worker.hung or worker.late, "it did all it was asked to, at once"
+        assert worker.hung or worker.late or worker.refused, "it did all it was asked to, at once"
         worker.killed = True
 
 
