@@ -5,7 +5,7 @@ from metrics import live, pstatus
 from popular.demo import command as demo
 from popular.pdm import ptestpdm
 from popular.protocol.mailcheck import Mail
-from popular.proxy.phases import Phase
+from popular.proxy.session.phases import Phase
 from popular.store import deliver, mailcheckd, pcheck
 from popular.store.machine import Phase as StorePhase
 from supervisor import ringd, signals

@@ -4,12 +4,12 @@ from metrics.exporter import export
 from popular.messages import POPULAR_MESSAGES
 from popular.net.handshake import FAILURES as TLS_FAILURES
 from popular.proxy import certificates
-from popular.proxy.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.description import describe
-from popular.proxy.endings import ENDINGS, LOGIN_FAILURES
-from popular.proxy.phases import STATES
 from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
 from popular.proxy.service import ProxyService
+from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
+from popular.proxy.session.endings import ENDINGS, LOGIN_FAILURES
+from popular.proxy.session.phases import STATES
 from popular.proxy.variables import PROXY_VARIABLES
 from popular.version import VERSION
 from supervisor.config import Config

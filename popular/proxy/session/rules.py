@@ -25,5 +25,6 @@ class Rules:
     backends: Mapping[str, Backend]
     fallback: str
     softfail: bool
+    checktimeout: float
     trusted: Networks | None
     """Whose PROXY header is believed; None where none is expected."""

@@ -1,0 +1,80 @@
+"""What the sessions of one virtual server need under one config: rules, times, modules, TLS, counters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from popular.net.splice import Pipes
+from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.lookups import Lookups
+from popular.proxy.session.machine import BACKEND_SECONDS
+from popular.proxy.session.rules import Rules
+from popular.tls.contexts import Terms
+from supervisor.ledger import Ledger, Observer
+from supervisor.workshop import Workshop
+
+
+class VservRuntime:
+    """Made by the service once for each virtual server. A session keeps the one under which it was accepted."""
+
+    __slots__ = (
+        "authtimeout",
+        "backend_connects",
+        "backend_logins",
+        "backend_tls",
+        "checkport",
+        "first_look",
+        "idletimeout",
+        "ledger",
+        "logins",
+        "lookups",
+        "moved",
+        "over",
+        "pipes",
+        "proxytimeout",
+        "rules",
+        "sessiontimeout",
+        "shop",
+        "sidprefix",
+        "started",
+        "tls",
+    )
+
+    def __init__(
+        self,
+        shop: Workshop,
+        rules: Rules,
+        variables: Mapping[str, Any],
+        *,
+        lookups: Lookups,
+        pipes: Pipes,
+        tls: Terms | None,
+        backend_tls: BackendsInTls,
+        ledger: Ledger,
+        moved: Sequence[int],
+        backend_connects: Mapping[str, Observer],
+        backend_logins: Mapping[str, Observer],
+        over: Callable[[], None],
+    ) -> None:
+        """`moved`: the cells of session_log.Moved; `over` is called by each session at its end."""
+        self.shop = shop
+        self.rules = rules
+        self.lookups = lookups
+        self.pipes = pipes
+        self.tls = tls
+        self.backend_tls = backend_tls
+        self.over = over
+        self.authtimeout: float = variables["authtimeout"] or float("inf")
+        self.idletimeout: float = variables["idletimeout"]
+        self.first_look = min(BACKEND_SECONDS, self.authtimeout, self.idletimeout)
+        """Seconds after which a new session looks at its deadlines for the first time."""
+        self.proxytimeout: float = variables["proxytimeout"]
+        self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
+        self.checkport: int = variables["checkport"]
+        self.sidprefix: str = variables["sidprefix"]
+        self.ledger = ledger
+        self.started = ledger.cell("sessions_started", None, rules.vserv)
+        """The cell that counts its sessions."""
+        self.logins: Observer = ledger.observer("login_duration", rules.vserv, "logins")
+        self.moved = moved
+        self.backend_connects = backend_connects
+        self.backend_logins = backend_logins
