@@ -10,7 +10,7 @@ client sends. The owner says whether it wants to be fed (`listen`). TLS begins h
 import socket
 from typing import Protocol
 
-from popular.dialogue import debug_dialogue
+from popular.dialogue import Dialogue
 from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
 from popular.tls.contexts import Terms
@@ -54,6 +54,7 @@ class ClientConnection:
     __slots__ = (
         "_asker",
         "_clock",
+        "_dialogue",
         "_draining",
         "_log",
         "_loop",
@@ -77,6 +78,7 @@ class ClientConnection:
         self._owner = owner
         self._asker: TlsAsker | None = None
         self._draining = False
+        self._dialogue: Dialogue | None = None
         self.channel = Channel(loop, connection, self._ready)
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
@@ -94,6 +96,11 @@ class ClientConnection:
         """A reply, to be sent by the next `flush`."""
         if self._log.options:
             self._debug("server", data)
+        self.sent += len(data)
+        self.unsent = self.unsent + data if self.unsent else data
+
+    def put_content(self, data: bytes) -> None:
+        """A piece of a message: as a reply, but it is not shown with the dialogue."""
         self.sent += len(data)
         self.unsent = self.unsent + data if self.unsent else data
 
@@ -204,7 +211,12 @@ class ClientConnection:
 
     def _debug(self, who: str, data: bytes) -> None:
         if "POP" in self._log.options:
-            debug_dialogue(self._log, self._owner.sid, who, data)
+            if self._dialogue is None:
+                self._dialogue = Dialogue(self._log)
+            if who == "client":
+                self._dialogue.says(self._owner.sid, data, self.received)
+            else:
+                self._dialogue.is_told(self._owner.sid, data)
 
     # TLS
 

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from popular.proxy.session.backend_login import START_TLS, Broken, Joined, Pop3Login, Progress, Rejected, StartTls, xclient
+from popular.proxy.session.backend_login import (
+    START_TLS,
+    Broken,
+    Joined,
+    Pop3Login,
+    Progress,
+    Rejected,
+    StartTls,
+    xclient,
+)
 
 XCLIENT = b"XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=p01.1.2 TTL=7"
 

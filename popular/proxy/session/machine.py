@@ -48,9 +48,6 @@ _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
 _BAD_LOGIN = "the user name or the password is wrong"
 _TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
 
-PASSED_ON = {code.value.encode(): code for code in Code}
-"""A backend's response codes that the client is told in our own words."""
-
 _OWN_WORDS = {
     Code.AUTH: _BAD_LOGIN,
     Code.IN_USE: "the mailbox is in use by another session",
@@ -240,7 +237,7 @@ class Machine(ClientSide):
         nothing.
         """
         assert self._route is not None
-        code = PASSED_ON.get(rejected.code or b"")
+        code = replies.known_code(rejected.code)
         tells_why = code is not None and code is not Code.AUTH
         if rejected.of_login and (tells_why or self._route.secret is None):
             self._verbs.leave_backend()
