@@ -1,6 +1,7 @@
 """The part of a session between the password and the relay: the modules, the mail check, the backend's connection.
 
-It begins what it is told to. What is known at once it returns; the rest is told to the session later (`events.py`).
+It begins what it is told to, and takes the time of each step. What is known at once it returns; the rest is told to the
+session later (`events.py`).
 """
 
 from collections.abc import Callable
@@ -16,14 +17,21 @@ from popular.proxy.session.runtime import VservRuntime
 
 
 class Login:
-    """One session's, from the first PASS on; there may be several attempts, one after the other."""
+    """One session's; there may be several attempts, one after the other.
 
-    __slots__ = ("_question", "_runtime", "backend")
+    How long a step took the loop's clock tells, which is read once for each waking.
+    """
+
+    __slots__ = ("_began", "_question", "_runtime", "backend")
 
     def __init__(self, runtime: VservRuntime) -> None:
         self._runtime = runtime
+        self._began = 0.0
+        """When the step began whose time is taken: mail check, connect, or backend login."""
         self._question: MailQuestion | None = None
         self.backend: BackendConnection | None = None
+
+    # The modules
 
     def ask(self, question: Question, decided: Callable[[Decision], None]) -> Decision | None:
         """The decision, or None: then `decided` is called later."""
@@ -33,31 +41,79 @@ class Login:
             return runtime.lookups.ask_in_thread(question, hide_unknown, decided)
         return runtime.lookups.ask(question, hide_unknown)
 
-    def check_mail(self, backend: Backend, mailbox: str, owner: SessionEvents) -> str:
-        """Why the question cannot be put, or "": then the owner hears of the answer."""
+    # The mail check
+
+    def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> str:
+        """Why the question cannot be put, or "": then it is told of the answer."""
         runtime = self._runtime
+        self._began = runtime.shop.clock.now
         try:
-            self._question = MailQuestion(runtime.shop.loop, backend.address, runtime.checkport, mailbox, owner)
+            self._question = MailQuestion(runtime.shop.loop, backend.address, runtime.checkport, mailbox, events)
         except OSError as error:
+            self._time_check()
             return error.strerror or type(error).__name__
         return ""
 
     def answered(self) -> None:
         """The mail check was."""
         self._question = None
+        self._time_check()
 
-    def connect(self, backend: Backend, greets: bool, header: bytes, owner: SessionEvents) -> str:
-        """Why there is no connection, or "": then the owner hears of it. `header`: what is said first, in clear."""
+    def give_up_question(self) -> None:
+        """The answer would be late, if there is a question."""
+        if self._question is not None:
+            self._question.close()
+            self.answered()
+
+    def _time_check(self) -> None:
         runtime = self._runtime
+        runtime.ledger.observe("mail_check_duration", runtime.shop.clock.now - self._began)
+
+    # The backend
+
+    def connect(self, backend: Backend, greets: bool, header: bytes, events: SessionEvents) -> str:
+        """Why there is no connection, or "": then it is told of it. `header`: what is said first, in clear."""
+        runtime = self._runtime
+        self._began = runtime.shop.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
         tls = None if backend.tls == OFF else runtime.backend_tls[backend.id]
         try:
             self.backend = BackendConnection(
-                runtime.shop.loop, backend, owner, greets=greets, tls=tls, introduction=header
+                runtime.shop.loop, backend, events, greets=greets, tls=tls, introduction=header
             )
         except OSError as error:
             return error.strerror or type(error).__name__
         return ""
+
+    def connected(self, backend: str) -> None:
+        """The connection stands; from here on the login is timed."""
+        runtime = self._runtime
+        now = runtime.shop.clock.now
+        runtime.backend_connects[backend](now - self._began)
+        self._began = now
+
+    def let_in(self, backend: str) -> BackendConnection:
+        """The backend did: its connection, to be relayed."""
+        runtime = self._runtime
+        runtime.backend_logins[backend](runtime.shop.clock.now - self._began)
+        assert self.backend is not None
+        return self.backend
+
+    def send(self, data: bytes) -> str:
+        """Why the backend cannot be told, or ""."""
+        assert self.backend is not None
+        reason = self.backend.send(data)
+        if reason:
+            self.backend = None
+        return reason
+
+    def start_tls(self) -> str:
+        """Why there is no TLS with the backend, or "": then it is told of it."""
+        assert self.backend is not None
+        reason = self.backend.start_tls()
+        if reason:
+            self.backend = None
+        return reason
 
     def missing(self) -> str:
         """What the backend has not done yet, see Machine.expired."""
@@ -68,13 +124,6 @@ class Login:
             return NO_CONNECTION
         return NO_HANDSHAKE if backend.shaking_hands else NO_ANSWER
 
-    def give_up_question(self) -> bool:
-        """Its answer would be late. Whether there was one."""
-        question, self._question = self._question, None
-        if question is not None:
-            question.close()
-        return question is not None
-
     def leave_backend(self) -> None:
         """Closes its connection, if there is one, without a word."""
         if self.backend is not None:
@@ -82,6 +131,8 @@ class Login:
             self.backend = None
 
     def close(self) -> None:
-        """The session is over."""
-        self.give_up_question()
+        """Nothing is waited for any more."""
+        if self._question is not None:
+            self._question.close()
+            self._question = None
         self.leave_backend()

@@ -37,6 +37,7 @@ class VservRuntime:
         "sidprefix",
         "started",
         "tls",
+        "vserv",
     )
 
     def __init__(
@@ -58,6 +59,8 @@ class VservRuntime:
         """`moved`: the cells of session_log.Moved; `over` is called by each session at its end."""
         self.shop = shop
         self.rules = rules
+        self.vserv = rules.vserv.encode()
+        """The virtual server's name, as rows have it."""
         self.lookups = lookups
         self.pipes = pipes
         self.tls = tls
