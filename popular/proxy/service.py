@@ -14,12 +14,11 @@ from popular.net.splice import Pipes
 from popular.pdm import loader
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed
-from popular.protocol import capabilities, replies
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.certificates import material_of, users
 from popular.proxy.modules import Module
 from popular.proxy.session.lookups import Lookups
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.vserv import Vserv
@@ -79,7 +78,7 @@ class ProxyService:
         return {
             ident: VservRuntime(
                 shop,
-                _rules(vserv, config),
+                rules_of(vserv, config),
                 config.variables,
                 lookups=lookups,
                 pipes=self.pipes,
@@ -137,31 +136,6 @@ def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
     if had.spec.reloads != spec.reloads:
         return OpenModule(spec, had.module.reload())
     return had
-
-
-def _rules(vserv: Vserv, config: Config) -> Rules:
-    chosen = config.things["capa"].get(vserv.capa)
-    lines = chosen.lines if chosen is not None else capabilities.DEFAULT
-    offers_stls = vserv.starttls != "off"
-    clear = capabilities.before_login(lines, stls=offers_stls, login=vserv.starttls != "force")
-    return Rules(
-        vserv=vserv.id,
-        state=vserv.state,
-        protocol=vserv.prot,
-        namespace=vserv.namespace,
-        defaultns=config.variables["defaultns"],
-        starttls=vserv.starttls,
-        greeting=replies.ok(vserv.bannerok),
-        refusal=replies.err(vserv.bannererr),
-        capa_clear=clear,
-        capa_tls=capabilities.before_login(lines, stls=False, login=True),
-        capa_after=capabilities.after_login(lines),
-        backends=config.things["backend"],
-        fallback=config.variables["fallback"],
-        softfail=config.variables["softfail"],
-        checktimeout=config.variables["checktimeout"],
-        trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
-    )
 
 
 def _terms(config: Config, contexts: Contexts) -> dict[str, Terms]:

@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from popular.protocol import capabilities, replies
 from popular.proxy.backend import Backend
 from popular.proxy.kinds import Networks
+from popular.proxy.vserv import Vserv
+from supervisor.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +31,29 @@ class Rules:
     checktimeout: float
     trusted: Networks | None
     """Whose PROXY header is believed; None where none is expected."""
+
+
+def rules_of(vserv: Vserv, config: Config) -> Rules:
+    """Those of a virtual server under a config."""
+    chosen = config.things["capa"].get(vserv.capa)
+    lines = chosen.lines if chosen is not None else capabilities.DEFAULT
+    offers_stls = vserv.starttls != "off"
+    clear = capabilities.before_login(lines, stls=offers_stls, login=vserv.starttls != "force")
+    return Rules(
+        vserv=vserv.id,
+        state=vserv.state,
+        protocol=vserv.prot,
+        namespace=vserv.namespace,
+        defaultns=config.variables["defaultns"],
+        starttls=vserv.starttls,
+        greeting=replies.ok(vserv.bannerok),
+        refusal=replies.err(vserv.bannererr),
+        capa_clear=clear,
+        capa_tls=capabilities.before_login(lines, stls=False, login=True),
+        capa_after=capabilities.after_login(lines),
+        backends=config.things["backend"],
+        fallback=config.variables["fallback"],
+        softfail=config.variables["softfail"],
+        checktimeout=config.variables["checktimeout"],
+        trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
+    )
