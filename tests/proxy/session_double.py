@@ -4,6 +4,7 @@ The double holds the machine to the rules of the verbs, and knows what is waited
 could come. Pure, as the machine is.
 """
 
+import itertools
 from typing import Any
 
 from popular.pdm.chain import Decision
@@ -12,6 +13,7 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.backend import Backend
 from popular.proxy.session.client_side import CLOSING_SECONDS
 from popular.proxy.session.machine import Machine
+from popular.proxy.session.phases import Phase
 from popular.proxy.session.rules import Rules
 from supervisor.messages import Message
 
@@ -124,15 +126,29 @@ class SessionDouble:
         self._backend_is_gone()
 
 
+class Tracked(Machine):
+    """The machine, which also writes down its way."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.way = [self.phase]
+
+    def _move(self, phase: Phase) -> None:
+        super()._move(phase)
+        self.way.append(phase)
+
+
 class PureSession:
     """A machine with its double. Each entry gives the verbs that it called."""
 
     def __init__(self, rules: Rules, ip: str = "192.0.2.1", port: int = 4711, sid: str = "p01.1.2") -> None:
         self.verbs = SessionDouble()
-        self.machine = self._make(rules, ip, port, sid)
+        self.machine = Tracked(self.verbs, rules, ip, port, sid)
 
-    def _make(self, rules: Rules, ip: str, port: int, sid: str) -> Machine:
-        return Machine(self.verbs, rules, ip, port, sid)
+    @property
+    def moves(self) -> list[tuple[Phase, Phase]]:
+        """From which phase to which it has gone."""
+        return list(itertools.pairwise(self.machine.way))
 
     def _done(self) -> list[tuple[Any, ...]]:
         done, self.verbs.done = self.verbs.done, []

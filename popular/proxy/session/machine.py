@@ -63,13 +63,15 @@ class Machine(ClientSide):
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_failures", "_login", "_route", "backend", "target")
+    __slots__ = ("_failures", "_login", "_password_is_ours", "backend", "target")
 
     def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
         super().__init__(verbs, rules, peer_ip, peer_port, sid)
         self._failures = 0
-        self._route: Route | None = None
         self._login: BackendLogin | None = None
+        """Holds a password, so it is let go of as soon as it has done its work."""
+        self._password_is_ours = False
+        """The backend was told a password of a module's, not the client's."""
         self.backend = ""
         self.target = ""
 
@@ -78,7 +80,7 @@ class Machine(ClientSide):
     def decided(self, decision: Decision) -> None:
         """What the modules made of the user name and the password."""
         if self.phase is not ASKING:
-            return
+            return  # A thread cannot be stopped: this one was given up.
         if isinstance(decision, Admitted):
             self._follow(decision.route, fallback=False)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback:
@@ -135,16 +137,15 @@ class Machine(ClientSide):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._simulate()
+        elif backend.prot == POP3 or fallback:
+            self._log_in(route, backend)
         else:
-            self._route = route
-            if backend.prot == POP3 or fallback:
-                self._log_in(route, backend)
-            else:
-                self._open_mailbox(route, backend)
+            self._open_mailbox(route, backend)
 
     def _log_in(self, route: Route, backend: Backend) -> None:
         assert self._secret is not None
         secret = route.secret or self._secret
+        self._password_is_ours = route.secret is not None
         try:
             self._login = Pop3Login(
                 self.target.encode(),
@@ -173,8 +174,6 @@ class Machine(ClientSide):
 
     def checked(self, mail: Mail | None, reason: str) -> None:
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
-        if self.phase is not CHECKING:
-            return
         verbs = self._verbs
         if mail is None:
             verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "reason": reason})
@@ -236,10 +235,9 @@ class Machine(ClientSide):
         """The backend's words go to the log; the client gets its response code and ours, which tell strangers
         nothing.
         """
-        assert self._route is not None
         code = replies.known_code(rejected.code)
         tells_why = code is not None and code is not Code.AUTH
-        if rejected.of_login and (tells_why or self._route.secret is None):
+        if rejected.of_login and (tells_why or not self._password_is_ours):
             self._verbs.leave_backend()
             self._wrong_login("backend", code if code is not None else Code.AUTH)
             return
@@ -260,6 +258,10 @@ class Machine(ClientSide):
         self._verbs.count("backend_failures", word, self.backend)
 
     # The end
+
+    def _end(self, ending: str) -> None:
+        self._login = None
+        super()._end(ending)
 
     def relay_ended(self, ending: str) -> None:
         """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""
