@@ -87,7 +87,14 @@ def export(inheritance: ExporterInheritance) -> None:
     gc.freeze()
     lifeline = Lifeline(inheritance.lifeline)
     view = View.open(inheritance.table)
-    known = Known(inheritance.program, inheritance.version, inheritance.master, inheritance.table, view)
+    known = Known(
+        program=inheritance.program,
+        version=inheritance.version,
+        master=inheritance.master,
+        table=inheritance.table,
+        view=view,
+        metrics=inheritance.metrics,
+    )
     asyncio.run(_Process(known, lifeline).live(inheritance.address))
 
 

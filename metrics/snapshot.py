@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metrics import processes, selection
+from metrics import selection
 from metrics.headline import headline, readings
 from metrics.history import SHORTEST
 from metrics.known import Known
@@ -167,7 +167,7 @@ def _workers(known: Known, sessions: Sequence[Session], now_ns: int) -> list[dic
             "pid": worker["pid"],
             "silent_seconds": _silent_seconds(worker, now_ns),
             "lag_seconds": round(worker["lag_ns"] / 1e9, 4),
-            "resident_bytes": processes.resident_bytes(worker["pid"]),
+            "resident_bytes": worker["resident_bytes"] or None,
             "sessions": held[worker["pid"]],
         }
         for worker in sorted(known.view.workers(), key=lambda worker: (worker["slot"], worker["generation"]))

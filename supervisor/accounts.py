@@ -9,44 +9,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from supervisor import messages
+from supervisor import messages, metric
+from supervisor.common_metrics import endings_of, metrics_of
 from supervisor.ledger import Ledger
 from supervisor.log import Log
 from supervisor.pool import Worker
 from supervisor.program import Program
-from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, Layout, Places, microseconds
+from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, Layout, Places
 from supervisor.table.places import PlaceBook
 from supervisor.table.segment import Segment, View
 from supervisor.table.tokens import TokenPipe, lost
-from supervisor.workshop import BASE_ENDINGS, PAUSES
-
-GAUGES = (
-    "maxsession",
-    "session_state",
-    "load_state",
-    "load_hundredths",
-    "pressure_hundredths",
-    "generation",
-    "draining",
-    "workers",
-    "workers_configured",
-)
-
-COUNTERS = (
-    Counter("accept_pauses", "Times that a worker stopped to accept, by reason.", PAUSES),
-    Counter("worker_restarts", "Workers that ended, by cause.", ("exit", "signal", "hung", "asked")),
-    Counter("config_changes", "Changes of the configuration that were put in force."),
-    Counter("config_change_failures", "Changes of the configuration that were taken back."),
-    Counter("control_sentences", "Sentences that were asked for."),
-    Counter("control_refusals", "Sentences that were refused."),
-)
-"""What every program counts, beside its sessions."""
-
-DURATION = Histogram(
-    "session_duration",
-    "From accept to the end.",
-    microseconds(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800),
-)
 
 MOST_TOLD_APART = 32
 """Things of a sort for which no option sets a limit; what is beyond counts without its name."""
@@ -57,27 +29,21 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
 
     Of each sort there are twice as many places as things, so that one that is removed keeps its numbers for a while.
     """
-    endings = (*BASE_ENDINGS, *program.endings)
-    counters = (
-        Counter("sessions_started", "Sessions accepted.", by=program.front),
-        Counter("sessions_ended", "Sessions over, by ending.", endings),
-        *COUNTERS,
-        *program.counters,
-    )
-    histograms = (DURATION, *program.histograms)
+    metrics = metrics_of(program)
+    counters, histograms = metric.counters(metrics), metric.histograms(metrics)
     rows: tuple[Counter | Histogram, ...] = (*counters, *histograms)
     sorts = dict.fromkeys(row.by for row in rows if row.by)
     return Layout(
-        program.magic,
-        (*BASE_COLUMNS, *program.columns),
-        counters,
-        GAUGES,
-        tuple(program.states),
-        endings,
-        blocks,
-        limits["sessionlimit"],
-        histograms,
-        tuple(Places(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
+        program=program.magic,
+        columns=(*BASE_COLUMNS, *program.columns),
+        counters=counters,
+        gauges=metric.gauges(metrics),
+        states=tuple(program.states),
+        endings=endings_of(program),
+        block_count=blocks,
+        row_count=limits["sessionlimit"],
+        histograms=histograms,
+        places=tuple(Places(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
     )
 
 
@@ -151,8 +117,7 @@ class Accounts:
         its ending is counted, so the rows may be one behind.
         """
         layout, cells = self.segment.layout, self.segment.block(block)
-        first, started = layout.counter_cells["sessions_ended"], layout.counter_cells["sessions_started"]
-        begun = sum(cells[started : started + layout.place_counts[layout.counters[0].by]])
-        sessions = begun - sum(cells[first : first + len(layout.endings)])
-        cells[first + layout.endings.index("worker_died")] += sessions
+        started, ended = layout.counter_slices["sessions_started"], layout.counter_slices["sessions_ended"]
+        sessions = sum(cells[started]) - sum(cells[ended])
+        cells[ended.start + layout.endings.index("worker_died")] += sessions
         return sessions

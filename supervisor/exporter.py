@@ -21,6 +21,7 @@ from supervisor.descriptors import open_descriptors
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.log import Log
 from supervisor.loop import READ, WRITE, Loop, Timer
+from supervisor.metric import Metric
 from supervisor.policy import pause_before_birth
 
 OFF = "off"
@@ -114,6 +115,7 @@ class ExporterInheritance:
     master: int
     table: Path
     address: Address
+    metrics: tuple[Metric, ...]
     lifeline: socket.socket
 
 

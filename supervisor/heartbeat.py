@@ -1,13 +1,15 @@
 """The heartbeat of a worker: shows in its block that its loop turns, and how late it was.
 
-The lateness of the timer is how long whoever is ready has to wait for his turn. What stands in the table is the worst
-of the last half minute, so that a scrape every fifteen seconds misses nothing.
+It also shows what the process uses of the machine (usage.py). The lateness of the timer is how long whoever is ready
+has to wait for his turn. What stands in the table is the worst of the last half minute, so that a scrape every
+fifteen seconds misses nothing.
 """
 
 from collections import deque
 from time import monotonic_ns
 
 from supervisor.table.layout import BASE_CELLS
+from supervisor.usage import show_usage
 
 HEARTBEAT_SECONDS = 1.0
 REMEMBERED_BEATS = 30
@@ -17,7 +19,7 @@ _LAG = BASE_CELLS.index("lag_ns")
 
 
 class Heartbeat:
-    """Writes the two cells of one block."""
+    """Writes the cells of one block."""
 
     __slots__ = ("_due", "_lags", "_numbers")
 
@@ -33,3 +35,4 @@ class Heartbeat:
         self._due = now + int(HEARTBEAT_SECONDS * 1e9)
         self._numbers[_HEARTBEAT] = now
         self._numbers[_LAG] = max(self._lags)
+        show_usage(self._numbers)

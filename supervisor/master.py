@@ -14,6 +14,7 @@ from supervisor import messages, signals
 from supervisor.accounts import Accounts, table_layout
 from supervisor.change import Changes
 from supervisor.clerk import Answer, Clerk
+from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
@@ -36,6 +37,7 @@ from supervisor.rundir import RunDirectory
 from supervisor.sources import Place, Source
 from supervisor.systemd import Notifier
 from supervisor.table.segment import path_of
+from supervisor.usage import show_usage
 from supervisor.worker import Inheritance
 
 
@@ -151,6 +153,7 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._guard.look(self._changes.running)
+        self._show_usage()
         self._exporter.pulse(self._pulse())
         if not self._departure.final:
             self._routines.look(self._changes.running)
@@ -159,6 +162,10 @@ class Master:
             self._exporter.stop()
             self._log(messages.EXPORTER_YIELDED)
         self._tell_manager()
+
+    def _show_usage(self) -> None:
+        """In the table; also when a child was buried, whose processor time is in the master's account from then on."""
+        show_usage(self._accounts.segment.block(0), children=True)
 
     def _tell_manager(self) -> None:
         """Each second: that the loop turns, what `systemctl status` shows, and that a drain may take its time."""
@@ -176,8 +183,21 @@ class Master:
     def _exporter_heritage(self, address: Address | None) -> Callable[[Any], ExporterInheritance] | None:
         if address is None:
             return None
-        program, table = self._program, path_of(self._accounts.segment.name)
-        return lambda lifeline: ExporterInheritance(program.name, program.version, self.pid, table, address, lifeline)
+        program, table, metrics = self._program, path_of(self._accounts.segment.name), metrics_of(self._program)
+
+        def inherit(lifeline: Any) -> ExporterInheritance:
+            self._show_usage()
+            return ExporterInheritance(
+                program=program.name,
+                version=program.version,
+                master=self.pid,
+                table=table,
+                address=address,
+                metrics=metrics,
+                lifeline=lifeline,
+            )
+
+        return inherit
 
     # The workers
 
@@ -228,6 +248,7 @@ class Master:
     def _on_death(self, worker: Worker, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         sessions = self._accounts.recover(worker, self._pool.workers)
+        self._show_usage()
         expected = worker.dismissed and not sessions
         cause = "hung" if worker.hung else _cause(code)
         self._accounts.count("worker_restarts", _kind_of_death(worker, code))

@@ -26,7 +26,7 @@ from supervisor.worker import Inheritance, live
 
 _fork = multiprocessing.get_context("fork")
 
-_PID, _SLOT, _GENERATION, _HEARTBEAT, _HAND, _LAG = range(len(BASE_CELLS))
+_PID, _SLOT, _GENERATION, _HEARTBEAT, _HAND, _LAG, *_USAGE = range(len(BASE_CELLS))
 
 
 AGAIN_SECONDS = 1.0
@@ -236,7 +236,8 @@ class Pool:
         worker.lifeline.close()
         self.workers.remove(worker)
         cells = self._segment.block(worker.block)
-        cells[_PID] = 0
+        for cell in (_PID, *_USAGE):
+            cells[cell] = 0
         self.on_death(worker, code)
         cells[_HAND] = 0  # the master has looked for a token in it
         worker.process.close()

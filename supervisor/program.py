@@ -1,4 +1,4 @@
-"""The contract between the supervisor and a program that it runs (`pproxy`, `pserv`).
+"""The contract between the supervisor and a program that it runs.
 
 A program is one frozen value: its name, the rows of its tables, and two functions: which listening sockets a config
 wants, and how to make the service that answers connections under a config. The supervisor knows nothing else of it.
@@ -16,7 +16,8 @@ from supervisor.control.outcome import Change, Desk
 from supervisor.control.variables import Variable
 from supervisor.exporter import ExporterInheritance
 from supervisor.messages import Message
-from supervisor.table.layout import Column, Counter, Histogram
+from supervisor.metric import Metric, Things
+from supervisor.table.layout import Column
 from supervisor.workshop import Workshop
 
 
@@ -76,7 +77,8 @@ class Program:
     """Eight octets that follow `POPULAR\\0` in the state file."""
     messages: Sequence[Message]
     columns: Sequence[Column]
-    counters: Sequence[Counter]
+    metrics: Sequence[Metric]
+    """Its own, beside those that every program has (common_metrics.py)."""
     states: Sequence[str]
     """Phrases that complete "… while ___"; a row holds the index."""
     endings: Sequence[str]
@@ -94,7 +96,7 @@ class Program:
 
     Raises `supervisor.control.language.Refused` when the config cannot be served.
     """
-    front: str
+    front: Things
     """The sort whose ids are the names of the listeners: by it sessions are counted."""
     describe: Callable[[Config], dict[str, Any]]
     """What a watcher may know of a config: JSON-able, and never a secret."""
@@ -102,7 +104,6 @@ class Program:
     """Runs in a process of its own, until the lifeline ends (supervisor/exporter.py)."""
     exporter_address: str
     """Where it listens if the options do not say it."""
-    histograms: Sequence[Histogram] = ()
     complete: Callable[[Desk, Change], Change] = lambda _desk, change: change
     """Gives the config of a change what it needs from outside, whatever sentence made it. Raises Refused, Wanted."""
     routines: Sequence[Routine] = ()

@@ -14,6 +14,7 @@ from metrics.http import Request
 from metrics.known import Known
 from popular.proxy.program import PROGRAM
 from supervisor.accounts import table_layout
+from supervisor.common_metrics import metrics_of
 from supervisor.exporter import Pulse, Queue
 from supervisor.ledger import Ledger
 from supervisor.table.layout import BASE_CELLS
@@ -35,7 +36,7 @@ def known() -> Iterator[Known]:
     for slot in range(SLOTS):
         block = segment.block(1 + slot)
         for cell, value in zip(
-            BASE_CELLS, (os.getpid() + slot, slot, slot + 1, time.monotonic_ns(), 0, 1), strict=True
+            BASE_CELLS, (os.getpid() + slot, slot, slot + 1, time.monotonic_ns(), 0, 1, 2, 3, 4), strict=True
         ):
             block[BASE_CELLS.index(cell)] = value
         ledger = Ledger(segment.layout, block, places)
@@ -51,6 +52,7 @@ def known() -> Iterator[Known]:
         "backends": [{"id": ident, "state": "online"} for ident in names["backend"]],
     }
     known = Known("pproxy", "2.0", os.getpid(), path_of(NAME), View.open(path_of(NAME)), facts)
+    known.metrics = metrics_of(PROGRAM)
     known.hear(
         Pulse(False, SLOTS, tuple(Queue(name, slot, 0, 512) for name in names["vserv"] for slot in range(SLOTS)))
     )

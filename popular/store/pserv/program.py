@@ -7,6 +7,7 @@ from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
 from popular.store import messages
 from popular.store.pserv.endings import ENDINGS
+from popular.store.pserv.metrics import METRICS, SERVER
 from popular.store.pserv.phases import STATES
 from popular.store.pserv.sentences import SENTENCES, SORTS, rc_lines
 from popular.store.pserv.service import StoreService
@@ -18,7 +19,7 @@ from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.messages import SUPERVISOR_MESSAGES
 from supervisor.program import Listener, Program, Service
-from supervisor.table.layout import Column, Counter
+from supervisor.table.layout import Column
 from supervisor.workshop import Workshop
 
 COLUMNS = (
@@ -30,14 +31,6 @@ COLUMNS = (
     Column("retrieved", "I", "messages sent"),
     Column("received", "Q", "octets from the client"),
     Column("sent", "Q", "octets to the client"),
-)
-
-COUNTERS = (
-    Counter("opened", "Mailboxes opened."),
-    Counter("retrieved", "Messages sent whole."),
-    Counter("deleted", "Messages removed."),
-    Counter("received_bytes", "Octets received, by leg.", ("client",)),
-    Counter("sent_bytes", "Octets sent, by leg.", ("client",)),
 )
 
 DEBUG_OPTIONS = {
@@ -100,7 +93,7 @@ PROGRAM = Program(
     magic=b"SERVER\0\0",
     messages=MESSAGES,
     columns=COLUMNS,
-    counters=COUNTERS,
+    metrics=METRICS,
     states=STATES,
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
@@ -110,7 +103,7 @@ PROGRAM = Program(
     rc_lines=rc_lines,
     listeners=listeners,
     make_service=_make_service,
-    front="server",
+    front=SERVER,
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",
