@@ -6,7 +6,7 @@
     /readyz    200 if clients should be sent here; 503 and the reason while draining, at too high a load, or with no
                virtual server online
 
-It runs as a child of the master until the lifeline ends (supervisor/exporter.py), reads the table and never writes it.
+It runs as a child of the master until the lifeline ends (supervisor/master/exporter.py), reads the table and never writes it.
 What may only happen in this process, because it starts threads or is heavy, is imported here and not by the master.
 """
 
@@ -19,9 +19,9 @@ from http import HTTPStatus
 from metrics.http import Request, Response, Server, text
 from metrics.known import Known
 from metrics.watch import Moment
-from supervisor.exporter import Address, ExporterInheritance, Facts, Fault, Listening, Pulse, Waiting
-from supervisor.fault import kind_and_place_of
 from supervisor.lifeline import Lifeline, LifelineLost
+from supervisor.master.exporter import Address, ExporterInheritance, Facts, Fault, Listening, Pulse, Waiting
+from supervisor.runtime.fault import kind_and_location_of
 from supervisor.table.segment import View
 
 AGAIN_SECONDS = 1.0
@@ -154,7 +154,7 @@ class _Process:
 
     def _tell_fault(self, error: Exception) -> None:
         """Each fault once: the kind of error and its place, no values."""
-        fault = kind_and_place_of(error)
+        fault = kind_and_location_of(error)
         if fault not in self._faults:
             self._faults.add(fault)
             self._tell(Fault(fault))

@@ -12,13 +12,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from supervisor.clerk import Answer
 from supervisor.control.rcdisk import read_regular
 from supervisor.control.rcfile import APPLY, BEGIN, Command, Fault, Unreadable, draft_line, fault_in_draft, load, told
-from supervisor.rundir import CannotStart
+from supervisor.master.executor import Answer
+from supervisor.runtime.rundir import CannotStart
 
 if TYPE_CHECKING:
-    from supervisor.master import Master
+    from supervisor.master.master import Master
 
 EXIT_FAULTY = 1
 
@@ -80,7 +80,7 @@ class StartConfiguration:
 
     def apply(self, master: "Master") -> None:
         """Says one line after the other, each when the one before is answered."""
-        self._go_on(master, master.clerk.start())
+        self._go_on(master, master.executor.start())
 
     def _go_on(self, master: "Master", say: Callable[[str, Answer], None]) -> None:
         self._saying = True

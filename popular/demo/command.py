@@ -16,11 +16,11 @@ from pathlib import Path
 
 from popular.demo.announcement import announcement, follow
 from popular.demo.certificates import write_certificates
-from popular.demo.contents import HOST, MAILS, Ports, mail, proxy_sentences, storage_sentences, users
+from popular.demo.contents import HOST, MAILS, Ports, mail, proxy_commands, storage_commands, users
 from popular.demo.directory import own_directory
 from popular.demo.site import CannotRun, Site, choose_ports
 from popular.version import VERSION
-from supervisor.exporter import OFF, Address, parse_address
+from supervisor.master.exporter import OFF, Address, parse_address
 
 EXIT_ENDED = 0
 EXIT_FAILED = 1
@@ -54,8 +54,8 @@ def _set_up(site: Site, directory: Path, ports: Ports) -> None:
         site.deliver("joe", mail(subject, text))
     small = ("-w", 1, "-n", 200)
     site.start("pcheckd", "--nodaemon", "-h", HOST, "-p", ports.check, "-m", directory / "mail")
-    site.start_configured("pserv", storage_sentences(directory, ports), *small, "--metrics", OFF)
-    site.start_configured("pproxy", proxy_sentences(directory, ports), *small, "--metrics", ports.metrics or OFF)
+    site.start_configured("pserv", storage_commands(directory, ports), *small, "--metrics", OFF)
+    site.start_configured("pproxy", proxy_commands(directory, ports), *small, "--metrics", ports.metrics or OFF)
 
 
 def options() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from popular.demo.contents import HOST, Ports
-from supervisor.exporter import Address
+from supervisor.master.exporter import Address
 from supervisor.pcontrol.connection import Connection, NoConnection, TimedOut
 
 START_SECONDS = 30.0
@@ -94,13 +94,13 @@ class Site:
             raise CannotRun(f"{words[0]}: {error.strerror}") from None
         self._children.append((name, child))
 
-    def start_configured(self, name: str, sentences: Sequence[str], *options: object) -> None:
+    def start_configured(self, name: str, commands: Sequence[str], *options: object) -> None:
         """Starts a program with a start configuration, and waits until all of it is in force."""
         rc = self._directory / f"{name}.rc"
-        rc.write_text("".join(f"{sentence}\n" for sentence in sentences))
+        rc.write_text("".join(f"{command}\n" for command in commands))
         self.start(name, "-c", rc, *options)
         control = self._directory / "run" / f"{name}.ctrl"
-        self.wait_until(lambda: _is_in_force(sentences[-1], control), f"{name} did not get ready")
+        self.wait_until(lambda: _is_in_force(commands[-1], control), f"{name} did not get ready")
 
     def wait_until(self, ready: Callable[[], bool], complaint: str) -> None:
         """Waits for a program to be ready. Returns early if a signal comes; raises CannotRun if one ends."""
@@ -141,14 +141,14 @@ class Site:
         self._children = []
 
 
-def _is_in_force(sentence: str, control: Path) -> bool:
-    """Whether the program behind a control socket has carried out the last sentence of its start configuration."""
+def _is_in_force(command: str, control: Path) -> bool:
+    """Whether the program behind a control socket has carried out the last command of its start configuration."""
     try:
         connection = Connection(control, START_SECONDS)
     except NoConnection:
         return False
     try:
-        words = sentence.split()[:3]
+        words = command.split()[:3]
         return any(line.split()[:3] == words for line in connection.say("show config").lines)
     except (NoConnection, TimedOut):
         return False

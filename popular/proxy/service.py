@@ -15,19 +15,19 @@ from popular.pdm import loader
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.certificates import material_of, users
-from popular.proxy.modules import Module
 from popular.proxy.session.lookups import Lookups
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
-from popular.proxy.vserv import Vserv
+from popular.proxy.settings.certificates import certificate_store_of, users
+from popular.proxy.settings.modules import Module
+from popular.proxy.settings.vserv import Vserv
 from popular.tls import choice
-from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, Terms
-from popular.tls.directory import DEFAULT, Material
+from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, TlsSettings
+from popular.tls.directory import DEFAULT, CertificateStore
 from supervisor.config import Config
-from supervisor.control.language import Refused
-from supervisor.workshop import Workshop
+from supervisor.control.language import CommandRefused
+from supervisor.worker.context import WorkerContext
 
 
 class OpenModule:
@@ -47,44 +47,44 @@ class OpenModule:
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
-    def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
-        """Raises Refused with a text for people."""
+    def __init__(self, context: WorkerContext, config: Config, before: "ProxyService | None") -> None:
+        """Raises CommandRefused with a text for people."""
         variables = config.variables
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
-        self.tls = _terms(config, self.contexts)
+        self.tls = _tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._open: list[OpenModule] = _open_modules(config, before._open if before is not None else [])
-        self._vservs = self._runtimes(shop, config)
+        self._vservs = self._runtimes(context, config)
 
-    def _runtimes(self, shop: Workshop, config: Config) -> dict[str, VservRuntime]:
-        ledger = shop.open_ledger(config.places)
-        observer = ledger.observer
+    def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
+        counters = context.open_counters(config.counter_indexes)
+        observer = counters.observer
         backends, modules = config.things["backend"], config.things["pdm"]
         lookups = Lookups(
-            shop,
+            context,
             [held.module for held in self._open],
-            ledger,
+            counters,
             {ident: observer("module_duration", ident, "module_lookups") for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
-        moved = [ledger.cell(counter, end) for counter, end in ends]
+        moved = [counters.cell(counter, end) for counter, end in ends]
         connects = {ident: observer("backend_connect_duration", ident) for ident in backends}
         logins = {ident: observer("backend_login_duration", ident, "backend_logins") for ident in backends}
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
-                shop,
+                context,
                 rules_of(vserv, config),
                 config.variables,
                 lookups=lookups,
                 pipes=self.pipes,
                 tls=self.tls.get(ident),
                 backend_tls=self.backend_tls,
-                ledger=ledger,
+                counters=counters,
                 moved=moved,
                 backend_connects=connects,
                 backend_logins=logins,
@@ -115,7 +115,7 @@ class ProxyService:
 
 
 def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
-    """All of them, each held once more; or none, with Refused."""
+    """All of them, each held once more; or none, with CommandRefused."""
     had = {held.spec.id: held for held in before}
     opened: list[OpenModule] = []
     try:
@@ -125,7 +125,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
     except ModuleFailed as error:
         for held in opened:
             held.release()
-        raise Refused(f"module {spec.id}: {error}") from None
+        raise CommandRefused(f"module {spec.id}: {error}") from None
     return opened
 
 
@@ -138,24 +138,26 @@ def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
     return had
 
 
-def _terms(config: Config, contexts: Contexts) -> dict[str, Terms]:
-    """For each virtual server that needs TLS. Raises Refused if OpenSSL cannot be brought to it."""
+def _tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
+    """For each virtual server that needs TLS. Raises CommandRefused if OpenSSL cannot be brought to it."""
     vservs = users(config)
     if not vservs:
         return {}
-    material = material_of(config)
-    assert material is not None, "Program.complete sees to it"
+    store = certificate_store_of(config)
+    assert store is not None, "Program.complete sees to it"
     try:
-        return {vserv.id: _terms_of(vserv, material, contexts, config.variables) for vserv in vservs}
+        return {vserv.id: _tls_settings_of(vserv, store, contexts, config.variables) for vserv in vservs}
     except OSError as error:
-        raise Refused(f"TLS: {error.strerror or error}") from None
+        raise CommandRefused(f"TLS: {error.strerror or error}") from None
     finally:
         contexts.complete()
 
 
-def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: Mapping[str, Any]) -> Terms:
+def _tls_settings_of(
+    vserv: Vserv, store: CertificateStore, contexts: Contexts, variables: Mapping[str, Any]
+) -> TlsSettings:
     now = time.time()
-    certificates = material.certificates
+    certificates = store.certificates
     asks = ASKING[vserv.clientcert]
     clients = Clients(asks, vserv.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
     if vserv.tls:
@@ -165,4 +167,4 @@ def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: M
         otherwise = contexts.get(answer, clients)
         table = choice.by_name(certificates.values(), now)
         named = {name: contexts.get(answer, clients) for name, answer in table.items()}
-    return Terms(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)
+    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)

@@ -1,6 +1,6 @@
-"""What a deed gives back, and what it may see.
+"""What a handler gives back, and what it may see.
 
-A deed has the signature `deed(desk, arguments) -> Outcome`. It sees the `Desk` and touches nothing outside; the master
+A handler has the signature `handler(context, arguments) -> Outcome`. It sees the `CommandContext` and touches nothing outside; the master
 puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
 """
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from supervisor.config import Config
-from supervisor.control.facts import Facts
 from supervisor.control.framing import NOTE
-from supervisor.messages import Message
+from supervisor.control.lookups import Lookups
+from supervisor.runtime.messages import Message
 
 if TYPE_CHECKING:
     from supervisor.control.language import Language
@@ -70,8 +70,8 @@ class Past:
     seconds_left: int | None = None
 
 
-class Desk(Protocol):
-    """What a deed may see."""
+class CommandContext(Protocol):
+    """What a handler may see."""
 
     @property
     def config(self) -> Config:
@@ -79,7 +79,7 @@ class Desk(Protocol):
 
     @property
     def first(self) -> Config:
-        """The one that the start options made, before any sentence."""
+        """The one that the start options made, before any command."""
 
     @property
     def draft(self) -> Draft | None:
@@ -93,7 +93,7 @@ class Desk(Protocol):
     def program(self) -> "Program": ...
 
     @property
-    def facts(self) -> Facts: ...
+    def lookups(self) -> Lookups: ...
 
     @property
     def language(self) -> "Language": ...
@@ -119,13 +119,13 @@ Entry = tuple[Message, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class View:
-    """A desk as a value."""
+class FrozenContext:
+    """A context as a value."""
 
     config: Config
     first: Config
     program: "Program"
-    facts: Facts
+    lookups: Lookups
     language: "Language"
     limits: Mapping[str, int]
     status: Status
@@ -139,24 +139,24 @@ class View:
         return self.running or self.config
 
 
-def desk_with(desk: Desk, config: Config) -> Desk:
-    """The desk as it would be if this config were running."""
-    return View(
+def context_with(context: CommandContext, config: Config) -> CommandContext:
+    """The context as it would be if this config were running."""
+    return FrozenContext(
         config,
-        desk.first,
-        desk.program,
-        desk.facts,
-        desk.language,
-        desk.limits,
-        desk.status,
-        running=desk.in_force,
-        starting=desk.starting,
+        context.first,
+        context.program,
+        context.lookups,
+        context.language,
+        context.limits,
+        context.status,
+        running=context.in_force,
+        starting=context.starting,
     )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a deed gives back: a text for the status line, data (JSON-able), and the lines that show it.
+    """What a handler gives back: a text for the status line, data (JSON-able), and the lines that show it.
 
     Lines that are not given are derived from the data.
     """
@@ -252,7 +252,7 @@ def noted(text: str, *notes: str | None) -> str:
 
 
 Arguments = Mapping[str, Any]
-Deed = Callable[[Desk, Arguments], Outcome]
+Handler = Callable[[CommandContext, Arguments], Outcome]
 
 
 def lines_of(data: Any) -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 from deploy.all_metrics import METRICS
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
-from supervisor.accounts import table_layout
 from supervisor.common_metrics import metrics_of
+from supervisor.master.accounting import table_layout
 from supervisor.metric import COUNTER, GAUGE, HISTOGRAM, INFO, PREFIX, Metric
 from supervisor.program import Program
 from tests.system import certificates
@@ -76,7 +76,7 @@ def _parsed(family: Metric) -> str:
 
 @pytest.mark.parametrize("family", METRICS, ids=lambda family: family.name)
 def test_names_follow_the_conventions(family: Metric) -> None:
-    """Prefix, suffix of the kind, base unit in the name, a sentence of help, and no label that could name a user."""
+    """Prefix, suffix of the kind, base unit in the name, a command of help, and no label that could name a user."""
     assert family.name.startswith(PREFIX)
     assert family.kind == HISTOGRAM or family.name.endswith(SUFFIXES[family.kind])
     assert (family.kind == COUNTER) == family.name.endswith("_total")

@@ -10,12 +10,12 @@ from typing import Any
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
-from popular.proxy.backend import Backend
 from popular.proxy.session.client_side import CLOSING_SECONDS
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.rules import Rules
-from supervisor.messages import Message
+from popular.proxy.settings.backend import Backend
+from supervisor.runtime.messages import Message
 
 REPLY = "reply"
 """What is waited for behind `send_backend`; everything else that is has the name of its verb."""

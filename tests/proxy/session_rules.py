@@ -1,12 +1,12 @@
-"""The rules of a virtual server for tests of the pure machine, made by the sentences that an operator would say."""
+"""The rules of a virtual server for tests of the pure machine, made by the commands that an operator would say."""
 
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from popular.proxy.backend import Backend
 from popular.proxy.session.rules import Rules, rules_of
-from tests.proxy.desk import Desk
+from popular.proxy.settings.backend import Backend
+from tests.proxy.console import Console
 
 BACKENDS = {
     "pop": "prot POP3",
@@ -21,12 +21,12 @@ BACKENDS = {
 
 @cache
 def _rules() -> Rules:
-    desk = Desk()
+    console = Console()
     for name, words in BACKENDS.items():
         state = "" if "state" in words else "state online"
-        desk.say(f"backend conf {name} host 127.0.0.1 port 1111 {words} {state}")
-    desk.say("vserv conf v1 port 1110 bannerok ready bannererr disabled state online")
-    return rules_of(desk.config.things["vserv"]["v1"], desk.config)
+        console.say(f"backend conf {name} host 127.0.0.1 port 1111 {words} {state}")
+    console.say("vserv conf v1 port 1110 bannerok ready bannererr disabled state online")
+    return rules_of(console.config.things["vserv"]["v1"], console.config)
 
 
 def rules(**other: Any) -> Rules:

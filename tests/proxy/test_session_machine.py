@@ -1,4 +1,4 @@
-"""The proxy's session as a machine: octets and facts in, verbs out."""
+"""The proxy's session as a machine: octets and lookups in, verbs out."""
 
 import itertools
 from collections.abc import Callable
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol.mailcheck import Mail
-from popular.proxy.kinds import Networks
 from popular.proxy.session.client_side import MOST_ERRORS, MOST_HELD
 from popular.proxy.session.machine import (
     BACKEND_SECONDS,
@@ -41,7 +40,8 @@ from popular.proxy.session.phases import (
     STATES,
     Phase,
 )
-from popular.proxy.vserv import POP3S
+from popular.proxy.settings.kinds import Networks
+from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
@@ -96,8 +96,8 @@ def simulating() -> PureSession:
     return at_backend("fake")
 
 
-def after(session: PureSession, entry: str, *facts: Any) -> PureSession:
-    getattr(session, entry)(*facts)
+def after(session: PureSession, entry: str, *lookups: Any) -> PureSession:
+    getattr(session, entry)(*lookups)
     return session
 
 
@@ -218,8 +218,8 @@ def test_the_header_says_who_the_client_is() -> None:
 def test_the_modules_are_asked_with_all_that_is_known() -> None:
     """Behind USER and PASS in one piece there is one reply, and one question."""
     session = begun(namespace="USER")
-    question = Question("192.0.2.1", "POP3", "shop", "ann", Secret(b" se cret "), "v1", "")
-    assert session.says(b"USER ann=shop\r\nPASS  se cret \r\n") == [("send", SEND_PASS), ("ask", question)]
+    question = Question("192.0.2.1", "POP3", "context", "ann", Secret(b" se cret "), "v1", "")
+    assert session.says(b"USER ann=context\r\nPASS  se cret \r\n") == [("send", SEND_PASS), ("ask", question)]
 
 
 @given(st.lists(st.integers(1, 30), max_size=6))

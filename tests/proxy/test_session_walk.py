@@ -18,12 +18,12 @@ from hypothesis.stateful import (
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret
 from popular.protocol.mailcheck import Mail
-from popular.proxy.kinds import Networks
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.machine import LINGERING, NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.phases import LISTENING, Phase
 from popular.proxy.session.rules import Rules
-from popular.proxy.vserv import POP3S
+from popular.proxy.settings.kinds import Networks
+from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import REPLY, PureSession
 from tests.proxy.session_rules import BACKENDS, rules
 

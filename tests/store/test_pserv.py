@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.capabilities import DEFAULT
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
 from supervisor.table.segment import View
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
@@ -594,7 +594,7 @@ def test_show_config_makes_the_same_server(store: Store, tmp_path: Path) -> None
     rc = second / "rc"
     rc.write_text("\n".join(lines))
     with Proxy(second, options=["-c", str(rc)], name="pserv") as again:
-        wait_until(lambda: len(again.log("sentence")) == len(lines), "the start configuration is in force")
+        wait_until(lambda: len(again.log("command")) == len(lines), "the start configuration is in force")
         assert [line for line in again.said("show config").lines if not line.startswith("set logfile")] == [
             line for line in lines if not line.startswith("set logfile")
         ]

@@ -108,7 +108,7 @@ def test_a_watch(site: Site, number: int) -> None:
         file.unlink()
         watch.hears("No such file")
         file.write_text("# by accident\n")
-        watch.hears("it holds no sentence; nothing is changed")
+        watch.hears("it holds no command; nothing is changed")
         assert site.greeting() == b"+OK two"
         file.write_text(site.text("four"))
         watch.hears("in force: 1 changed")
@@ -158,7 +158,7 @@ def test_a_file_that_is_being_written_is_left_alone(site: Site) -> None:
             written.write(site.text("two"))
         watch.hears("in force: 15 new, 1 changed")
         assert site.greeting() == b"+OK two"
-        applied = [entry for entry in proxy.log("sentence") if entry.fields["line"] == "draft apply"]
+        applied = [entry for entry in proxy.log("command") if entry.fields["line"] == "draft apply"]
         assert len(applied) == 2
         assert watch.end() == 0
 

@@ -13,7 +13,7 @@ BEGINNING = (
     "pdm add everyone any b1",
     "vserv conf v1 iface 127.0.0.1 port $PORT bannerok ready bannererr disabled state online",
 )
-"""What is said before the sentences of a script."""
+"""What is said before the commands of a script."""
 
 _WORD = re.compile(r"\$([A-Z]+)")
 _FIELD = re.compile(r"\w+='[^']*'|\w+=\S+")

@@ -41,7 +41,7 @@ class Stage:
         self.proxy.said(self.filled("set tlsdir $TLS"))
         self._first = dict(self._variables())
         self._set_up: tuple[list[str], dict[str, list[str]]] | None = None
-        """The sentences and files of the script that is set, unless its operator says more."""
+        """The commands and files of the script that is set, unless its operator says more."""
 
     def close(self) -> None:
         self.backend.close()
@@ -53,7 +53,7 @@ class Stage:
 
     def set(self, script: Script) -> None:
         """Configures the proxy as if it were new, unless the script before has left it as this one wants it."""
-        wanted = script.sentences, script.files
+        wanted = script.commands, script.files
         before, self._set_up = self._set_up, None
         if before != wanted:
             self._configure(script)
@@ -68,8 +68,8 @@ class Stage:
             self.proxy.said(f"{sort} flush")
         for name, text in script.files.items():
             (self.directory / name).write_text("".join(f"{self.filled(line)}\n" for line in text))
-        for sentence in (*BEGINNING, *script.sentences):
-            self.proxy.said(self.filled(sentence))
+        for command in (*BEGINNING, *script.commands):
+            self.proxy.said(self.filled(command))
 
     def _variables(self) -> Iterator[tuple[str, str]]:
         """Each variable's name, and name and value as `set` takes them."""
@@ -160,7 +160,7 @@ class _Player:
             self._backend = Peer(connection, PATIENCE)
         return self._backend
 
-    # Deeds
+    # Handlers
 
     def _send(self, who: str) -> None:
         peer = self._the_client() if who == "C" else self._the_backend()

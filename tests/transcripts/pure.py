@@ -1,6 +1,6 @@
 """Plays a script on the machine alone: no process, no socket, no clock.
 
-The proxy is configured by the same sentences; the modules are asked here and now; the relay is a few lines. Time passes
+The proxy is configured by the same commands; the modules are asked here and now; the relay is a few lines. Time passes
 when nothing else happens: then the earliest deadline strikes.
 """
 
@@ -16,7 +16,7 @@ from popular.protocol.watch import CommandWatch
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.rules import rules_of
 from supervisor.config import Config
-from tests.proxy.desk import Desk
+from tests.proxy.console import Console
 from tests.proxy.session_double import PureSession
 from tests.transcripts.performance import BEGINNING, Otherwise, fields, filled, lines, perform
 from tests.transcripts.script import Script, Step, octets, shown
@@ -31,10 +31,10 @@ def play(directory: Path, script: Script, pace: str) -> None:
     words = {"DIR": str(directory), **{word: str(port) for word, port in PORTS.items()}}
     for name, text in script.files.items():
         (directory / name).write_text("".join(f"{filled(line, words)}\n" for line in text))
-    desk = Desk()
-    for sentence in ("set capadir $DIR", *BEGINNING, *script.sentences):
-        desk.say(filled(sentence, words))
-    perform(script, _Player(desk, words, pace))
+    console = Console()
+    for command in ("set capadir $DIR", *BEGINNING, *script.commands):
+        console.say(filled(command, words))
+    perform(script, _Player(console, words, pace))
 
 
 class _Session(PureSession):
@@ -159,8 +159,8 @@ class _Session(PureSession):
 class _Player:
     """One performance, see performance.Player."""
 
-    def __init__(self, desk: Desk, words: Mapping[str, str], pace: str) -> None:
-        self._desk = desk
+    def __init__(self, console: Console, words: Mapping[str, str], pace: str) -> None:
+        self._context = console
         self._words = words
         self._octet_by_octet = pace == "octets"
         self._current: _Session | None = None
@@ -192,7 +192,7 @@ class _Player:
             case "U>":
                 self._session().check_answers(octets(text) + b"\n")
             case "P:":
-                self._desk.say(text)
+                self._context.say(text)
             case "E:" | "L:":
                 self._logged(sign, text)
 
@@ -205,7 +205,7 @@ class _Player:
         return self._current
 
     def _is_open(self) -> bool:
-        vserv = self._desk.config.things["vserv"].get("v1")
+        vserv = self._context.config.things["vserv"].get("v1")
         return vserv is not None and vserv.state != "offline"
 
     def _connect(self) -> None:
@@ -214,7 +214,7 @@ class _Player:
             raise Otherwise("S! refused")
         self._connections = self._mail_checks = 0
         self._backend_is_closed = True
-        self._current = _Session(self._desk.config)
+        self._current = _Session(self._context.config)
         self._current.begin()
 
     def _refused(self) -> None:
@@ -240,7 +240,7 @@ class _Player:
         while not session.ending and not happened():
             session.time_passes()
 
-    # Deeds
+    # Handlers
 
     def _send(self, who: str) -> None:
         session = self._session() if who == "C" else self._with_backend()

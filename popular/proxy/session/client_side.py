@@ -28,7 +28,7 @@ from popular.proxy.session.phases import (
 )
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.vserv import POP3S
+from popular.proxy.settings.vserv import POP3S
 
 MOST_ERRORS = 10
 """Faulty commands before login."""

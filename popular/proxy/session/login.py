@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
-from popular.proxy.backend import OFF, Backend
 from popular.proxy.session.backend_connection import BackendConnection
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.mailcheck import MailQuestion
 from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.settings.backend import OFF, Backend
 
 
 class Login:
@@ -46,9 +46,9 @@ class Login:
     def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> str:
         """Why the question cannot be put, or "": then it is told of the answer."""
         runtime = self._runtime
-        self._began = runtime.shop.clock.now
+        self._began = runtime.context.clock.now
         try:
-            self._question = MailQuestion(runtime.shop.loop, backend.address, runtime.checkport, mailbox, events)
+            self._question = MailQuestion(runtime.context.loop, backend.address, runtime.checkport, mailbox, events)
         except OSError as error:
             self._time_check()
             return error.strerror or type(error).__name__
@@ -67,19 +67,19 @@ class Login:
 
     def _time_check(self) -> None:
         runtime = self._runtime
-        runtime.ledger.observe("mail_check_duration", runtime.shop.clock.now - self._began)
+        runtime.counters.observe("mail_check_duration", runtime.context.clock.now - self._began)
 
     # The backend
 
     def connect(self, backend: Backend, greets: bool, header: bytes, events: SessionEvents) -> str:
         """Why there is no connection, or "": then it is told of it. `header`: what is said first, in clear."""
         runtime = self._runtime
-        self._began = runtime.shop.clock.now
+        self._began = runtime.context.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
         tls = None if backend.tls == OFF else runtime.backend_tls[backend.id]
         try:
             self.backend = BackendConnection(
-                runtime.shop.loop, backend, events, greets=greets, tls=tls, introduction=header
+                runtime.context.loop, backend, events, greets=greets, tls=tls, introduction=header
             )
         except OSError as error:
             return error.strerror or type(error).__name__
@@ -88,14 +88,14 @@ class Login:
     def connected(self, backend: str) -> None:
         """The connection stands; from here on the login is timed."""
         runtime = self._runtime
-        now = runtime.shop.clock.now
+        now = runtime.context.clock.now
         runtime.backend_connects[backend](now - self._began)
         self._began = now
 
     def let_in(self, backend: str) -> BackendConnection:
         """The backend did: its connection, to be relayed."""
         runtime = self._runtime
-        runtime.backend_logins[backend](runtime.shop.clock.now - self._began)
+        runtime.backend_logins[backend](runtime.context.clock.now - self._began)
         assert self.backend is not None
         return self.backend
 

@@ -8,8 +8,8 @@ from popular import messages
 from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module, Question
-from supervisor.ledger import Ledger, Observer
-from supervisor.workshop import Workshop
+from supervisor.worker.context import WorkerContext
+from supervisor.worker.counters import Counters, Observer
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
@@ -19,12 +19,12 @@ class Lookups:
     """Asks, and counts what was asked."""
 
     def __init__(
-        self, shop: Workshop, modules: Sequence[Module], ledger: Ledger, observers: Mapping[str, Observer]
+        self, context: WorkerContext, modules: Sequence[Module], counters: Counters, observers: Mapping[str, Observer]
     ) -> None:
         """`observers`: for each module's id, what counts a question and how long its answer took."""
-        self._shop = shop
+        self._context = context
         self._modules = modules
-        self._ledger = ledger
+        self._counters = counters
         self._observers = observers
         self._waiting = 0
         self.blocking = chain.blocks(modules)
@@ -41,7 +41,7 @@ class Lookups:
     ) -> Decision | None:
         """None, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
         if self._waiting >= MOST_WAITING:
-            self._shop.log(messages.POOL_FULL, waiting=self._waiting)
+            self._context.log(messages.POOL_FULL, waiting=self._waiting)
             return CannotTell("too many logins are waiting")
         self._waiting += 1
         record = chain.Record()
@@ -53,11 +53,11 @@ class Lookups:
                 decided(future.result())
 
         asked = functools.partial(chain.ask, self._modules, question, hide_unknown=hide_unknown, record=record)
-        self._shop.loop.run_in_executor(self._shop.pool, asked).add_done_callback(answered)
+        self._context.loop.run_in_executor(self._context.pool, asked).add_done_callback(answered)
         return None
 
     def _count(self, record: chain.Record) -> None:
         for ident, seconds in record.asked:
             self._observers[ident](seconds)
         for ident in record.failed:
-            self._ledger.count("module_failures", None, ident)
+            self._counters.count("module_failures", None, ident)

@@ -19,7 +19,6 @@ from popular.pdm.contract import Route
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
-from popular.proxy.backend import POP3, STARTTLS, Backend
 from popular.proxy.session.backend_login import BackendLogin, Broken, Joined, Pop3Login, Rejected, XpopLogin, xclient
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
 from popular.proxy.session.phases import (
@@ -34,6 +33,7 @@ from popular.proxy.session.phases import (
 )
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
+from popular.proxy.settings.backend import POP3, STARTTLS, Backend
 
 MOST_FAILED_LOGINS = 3
 BACKEND_SECONDS = 20.0

@@ -9,7 +9,7 @@ import socket
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, parse_mail_answer, question
 from popular.proxy.session.events import SessionEvents
-from supervisor.eventloop import READ, EventLoop
+from supervisor.worker.eventloop import READ, EventLoop
 
 
 class MailQuestion:

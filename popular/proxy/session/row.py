@@ -28,13 +28,13 @@ class SessionRow:
     def show(self, since: float, machine: Machine, peer: tuple[str, int], moved: Moved, deletes: int) -> None:
         """Writes the row. `since`: when the phase began; `deletes`: deletions that are not committed."""
         runtime = self._runtime
-        shop = runtime.shop
+        context = runtime.context
         self._shown = phase = machine.phase
-        self._shown_at = shop.clock.now
-        shop.write_row(
+        self._shown_at = context.clock.now
+        context.write_row(
             self._token,
             phase,
-            shop.pid,
+            context.pid,
             self._started,
             since,
             self._sid,
@@ -59,7 +59,7 @@ class SessionRow:
 
     def count(self, moved: Moved) -> None:
         """Counts what was moved since it was counted last: a long session is seen before it is over."""
-        counters = self._runtime.shop.counters
+        counters = self._runtime.context.cells
         from_client, to_client, from_backend, to_backend = self._runtime.moved
         before, self._counted = self._counted, moved
         counters[from_client] += moved[0] - before[0]

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from popular.protocol import capabilities, replies
-from popular.proxy.backend import Backend
-from popular.proxy.kinds import Networks
-from popular.proxy.vserv import Vserv
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.kinds import Networks
+from popular.proxy.settings.vserv import Vserv
 from supervisor.config import Config
 
 

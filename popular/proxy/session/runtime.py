@@ -8,9 +8,9 @@ from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.lookups import Lookups
 from popular.proxy.session.machine import BACKEND_SECONDS
 from popular.proxy.session.rules import Rules
-from popular.tls.contexts import Terms
-from supervisor.ledger import Ledger, Observer
-from supervisor.workshop import Workshop
+from popular.tls.contexts import TlsSettings
+from supervisor.worker.context import WorkerContext
+from supervisor.worker.counters import Counters, Observer
 
 
 class VservRuntime:
@@ -22,9 +22,10 @@ class VservRuntime:
         "backend_logins",
         "backend_tls",
         "checkport",
+        "context",
+        "counters",
         "first_look",
         "idletimeout",
-        "ledger",
         "logins",
         "lookups",
         "moved",
@@ -33,7 +34,6 @@ class VservRuntime:
         "proxytimeout",
         "rules",
         "sessiontimeout",
-        "shop",
         "sidprefix",
         "started",
         "tls",
@@ -42,22 +42,22 @@ class VservRuntime:
 
     def __init__(
         self,
-        shop: Workshop,
+        context: WorkerContext,
         rules: Rules,
         variables: Mapping[str, Any],
         *,
         lookups: Lookups,
         pipes: Pipes,
-        tls: Terms | None,
+        tls: TlsSettings | None,
         backend_tls: BackendsInTls,
-        ledger: Ledger,
+        counters: Counters,
         moved: Sequence[int],
         backend_connects: Mapping[str, Observer],
         backend_logins: Mapping[str, Observer],
         over: Callable[[], None],
     ) -> None:
         """`moved`: the cells of session_log.Moved; `over` is called by each session at its end."""
-        self.shop = shop
+        self.context = context
         self.rules = rules
         self.vserv = rules.vserv.encode()
         """The virtual server's name, as rows have it."""
@@ -74,10 +74,10 @@ class VservRuntime:
         self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
         self.checkport: int = variables["checkport"]
         self.sidprefix: str = variables["sidprefix"]
-        self.ledger = ledger
-        self.started = ledger.cell("sessions_started", None, rules.vserv)
+        self.counters = counters
+        self.started = counters.cell("sessions_started", None, rules.vserv)
         """The cell that counts its sessions."""
-        self.logins: Observer = ledger.observer("login_duration", rules.vserv, "logins")
+        self.logins: Observer = counters.observer("login_duration", rules.vserv, "logins")
         self.moved = moved
         self.backend_connects = backend_connects
         self.backend_logins = backend_logins

@@ -17,7 +17,6 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
-from popular.proxy.backend import OFF, Backend
 from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.header_reader import HeaderReader, introduction, local_end
 from popular.proxy.session.login import Login
@@ -27,9 +26,10 @@ from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_end, log_handshake
-from supervisor.fault import kind_and_place_of
-from supervisor.messages import SESSION_BUG, Message
-from supervisor.workshop import Standing
+from popular.proxy.settings.backend import OFF, Backend
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG, Message
+from supervisor.worker.context import CutCost
 
 _NOTHING, _DECIDED, _UNCHECKED, _BROKEN, _START_TLS, _JOIN = range(6)
 """What a verb leaves for when the entry that called it has returned: to tell what is known at once, or to begin."""
@@ -66,10 +66,10 @@ class Session:
     )
 
     def __init__(self, runtime: VservRuntime, token: int, connection: socket.SocketType, peer: tuple[Any, ...]) -> None:
-        shop = runtime.shop
-        self._started = now = shop.clock.now
+        context = runtime.context
+        self._started = now = context.clock.now
         wall = time.time()
-        self.sid = sid = shop.session_id(runtime.sidprefix, wall)
+        self.sid = sid = context.session_id(runtime.sidprefix, wall)
         self._runtime = runtime
         self._token = token
         self._peer: tuple[str, int] = peer[:2]
@@ -79,8 +79,8 @@ class Session:
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
-        self._deadlines = Deadlines(shop.wheel, self, now, runtime.authtimeout)
-        self._client = ClientConnection(shop.loop, shop.log, connection, self)
+        self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
+        self._client = ClientConnection(context.loop, context.log, connection, self)
         self._login = Login(runtime)
         self._row = SessionRow(runtime, token, sid, wall)
         self._reader: HeaderReader | None = None
@@ -96,7 +96,7 @@ class Session:
     def begin(self) -> None:
         """Takes the token and greets."""
         runtime = self._runtime
-        runtime.shop.admit(self._token, self, runtime.started)
+        runtime.context.admit(self._token, self, runtime.started)
         try:
             self._show()
             self._deadlines.look_at(self._started + runtime.first_look)
@@ -149,7 +149,7 @@ class Session:
 
     def fault(self, error: Exception) -> None:
         """An error of ours: it ends this session and nothing else."""
-        self._runtime.shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
+        self._runtime.context.log(SESSION_BUG, self.sid, error=kind_and_location_of(error))
         self.end("internal_error")
 
     # Verbs
@@ -163,7 +163,7 @@ class Session:
 
     def await_header(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        self._reader = HeaderReader(self._runtime.shop.loop, self._client.channel.connection, self)
+        self._reader = HeaderReader(self._runtime.context.loop, self._client.channel.connection, self)
 
     def ask(self, question: Question, seconds: float) -> None:
         decision = self._login.ask(question, self._decided)
@@ -208,17 +208,17 @@ class Session:
     def logged_in(self) -> None:
         runtime = self._runtime
         self._deadlines.login_done(runtime.sessiontimeout)
-        runtime.logins(runtime.shop.clock.now - self._started)
+        runtime.logins(runtime.context.clock.now - self._started)
         self._show()
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
         self._leave(_JOIN, (to_client, to_backend))
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
-        self._runtime.shop.log(message, self.sid, **fields)
+        self._runtime.context.log(message, self.sid, **fields)
 
     def count(self, counter: str, label: str | None, ident: str) -> None:
-        self._runtime.ledger.count(counter, label, ident)
+        self._runtime.counters.count(counter, label, ident)
 
     def finish(self, ending: str, seconds: float) -> None:
         self._ending = ending
@@ -246,21 +246,21 @@ class Session:
         self.end("client_reset")
 
     def _start_tls(self) -> None:
-        client, terms = self._client, self._runtime.tls
-        assert terms is not None, "a virtual server with TLS has a certificate"
-        self._tls_began = self._runtime.shop.clock.now
+        client, tls_settings = self._client, self._runtime.tls
+        assert tls_settings is not None, "a virtual server with TLS has a certificate"
+        self._tls_began = self._runtime.context.clock.now
         if client.waits:
             client.hand_over()
             self.tls_failed(Failure("other", "the client did not take the reply to STLS"))
         else:
-            client.start_tls(terms, self)
+            client.start_tls(tls_settings, self)
 
     def tls_up(self, agreed: Agreed) -> None:
-        shop = self._runtime.shop
+        context = self._runtime.context
         self._deadlines.expect_nothing()
         self._tls = agreed
-        self._runtime.ledger.observe("tls_handshake_duration", shop.clock.now - self._tls_began)
-        log_handshake(shop, self.sid, agreed)
+        self._runtime.counters.observe("tls_handshake_duration", context.clock.now - self._tls_began)
+        log_handshake(context, self.sid, agreed)
         self._machine.tls_up(agreed.certificate_name)
         self._settle()
 
@@ -298,7 +298,7 @@ class Session:
             self.fault(error)
 
     def _tell_decision(self, decision: Decision) -> None:
-        log = self._runtime.shop.log
+        log = self._runtime.context.log
         if log.options:
             reason = decision.reason if isinstance(decision, CannotTell) else ""
             log.debug("AUTH", "decision", self.sid, decision=type(decision).__name__, reason=reason)
@@ -343,7 +343,7 @@ class Session:
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
         backend = self._login.let_in(self._machine.backend)
-        self._relay = Relay(client.channel, backend.channel, runtime.pipes, runtime.shop.clock, self, client.done)
+        self._relay = Relay(client.channel, backend.channel, runtime.pipes, runtime.context.clock, self, client.done)
         self._relay.begin(client.hand_over() + to_client, to_backend)
 
     def relay_ended(self, ending: str) -> None:
@@ -380,17 +380,17 @@ class Session:
 
     # The supervisor
 
-    def standing(self) -> Standing:
-        """See supervisor.workshop.Session."""
+    def cut_cost(self) -> CutCost:
+        """See supervisor.worker.context.Session."""
         relay = self._relay
         if relay is None:
-            return Standing.IDLE if self._machine.phase is SIMULATING else Standing.NOT_LOGGED_IN
+            return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
         if relay.watch.quit:
-            return Standing.COMMITTING
-        return Standing.IN_TRANSFER if relay.busy else Standing.IDLE
+            return CutCost.COMMITTING
+        return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
 
     def refresh(self) -> None:
-        """See supervisor.workshop.Session."""
+        """See supervisor.worker.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
@@ -429,10 +429,10 @@ class Session:
             self._relay = None
         self._stop_waiting()
         self._client.close(after_quit=ending == "quit")
-        runtime, shop = self._runtime, self._runtime.shop
-        seconds = shop.clock.now - self._started
+        runtime, context = self._runtime, self._runtime.context
+        seconds = context.clock.now - self._started
         log_end(
-            shop.log,
+            context.log,
             self.sid,
             client=self._peer[0],
             vserv=runtime.rules.vserv,
@@ -444,5 +444,5 @@ class Session:
             via=self._via,
         )
         del self._machine
-        shop.release(self._token, ending, seconds)
+        context.release(self._token, ending, seconds)
         runtime.over()

@@ -5,8 +5,8 @@ from typing import TypeAlias
 from popular.messages import SESSION_END
 from popular.net.handshake import Agreed
 from popular.proxy.session.machine import Machine
-from supervisor.log import Log
-from supervisor.workshop import Workshop
+from supervisor.runtime.log import Log
+from supervisor.worker.context import WorkerContext
 
 Moved: TypeAlias = tuple[int, int, int, int]
 """Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those
@@ -49,10 +49,10 @@ def log_end(
     )
 
 
-def log_handshake(shop: Workshop, sid: str, agreed: Agreed) -> None:
+def log_handshake(context: WorkerContext, sid: str, agreed: Agreed) -> None:
     """A handshake with a client is done: counted, and with the debug option TLS told."""
-    shop.count("tls_handshakes", agreed.version)
+    context.count("tls_handshakes", agreed.version)
     if agreed.resumed:
-        shop.count("tls_resumptions")
-    if shop.log.options:
-        shop.log.debug("TLS", "handshake", sid, **agreed._asdict())
+        context.count("tls_resumptions")
+    if context.log.options:
+        context.log.debug("TLS", "handshake", sid, **agreed._asdict())

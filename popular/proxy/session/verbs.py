@@ -8,8 +8,8 @@ machine calls none.
 from typing import Protocol
 
 from popular.pdm.contract import Question
-from popular.proxy.backend import Backend
-from supervisor.messages import Message
+from popular.proxy.settings.backend import Backend
+from supervisor.runtime.messages import Message
 
 
 class Verbs(Protocol):
