@@ -12,7 +12,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from supervisor.control.rcdisk import read_regular
-from supervisor.control.rcfile import APPLY, BEGIN, Command, Fault, Unreadable, draft_line, fault_in_draft, load, told
+from supervisor.control.rcfile import (
+    APPLY,
+    BEGIN,
+    FileCommand,
+    FileFault,
+    UnreadableFile,
+    draft_line,
+    fault_in_draft,
+    load,
+    told,
+)
 from supervisor.master.executor import Answer
 from supervisor.runtime.daemon import EXIT_FAULTY, Daemon
 from supervisor.runtime.rundir import CannotStart
@@ -32,10 +42,10 @@ class StartConfiguration:
         self._daemon = daemon
         self._in_force = in_force
         self._commands = commands_of(names)
-        self._faults: list[Fault] = []
+        self._faults: list[FileFault] = []
         self._waiting = False  # for an answer
         self._saying = False
-        self._lines: deque[tuple[str, Command | None]] = deque()
+        self._lines: deque[tuple[str, FileCommand | None]] = deque()
         if self._commands:
             self._lines += [(BEGIN, None), *((draft_line(command), command) for command in self._commands)]
             self._lines.append((APPLY, None))
@@ -64,7 +74,7 @@ class StartConfiguration:
         self,
         master: "Master",
         say: Callable[[str, Answer], None],
-        command: Command | None,
+        command: FileCommand | None,
         done: bool,
         text: str,
         _lines: Sequence[str],
@@ -86,9 +96,9 @@ class StartConfiguration:
         master.fail(EXIT_FAULTY, lines)
 
 
-def commands_of(names: Sequence[str]) -> list[Command]:
+def commands_of(names: Sequence[str]) -> list[FileCommand]:
     """The commands of rc files, in their order. Raises CannotStart for a file that cannot be read or is no text."""
     try:
         return [command for name in names for command in load(name, read_regular).commands]
-    except Unreadable as error:
+    except UnreadableFile as error:
         raise CannotStart(str(error)) from None

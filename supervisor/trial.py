@@ -17,7 +17,7 @@ from supervisor.control.draft import Spoilt
 from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups, NeedsLookup, run
 from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
-from supervisor.control.rcfile import CHECK, Command, draft_line, fault_in_draft, told
+from supervisor.control.rcfile import CHECK, FileCommand, draft_line, fault_in_draft, told
 from supervisor.control.words import CommandRefused
 from supervisor.master.accounting import table_layout
 from supervisor.program import Program
@@ -64,12 +64,12 @@ class Trying:
         self._facts = Lookups()
         self._draft = Draft(first)
 
-    def faults(self, commands: Sequence[Command]) -> list[str]:
+    def faults(self, commands: Sequence[FileCommand]) -> list[str]:
         """What is wrong with the commands themselves, as lines for people."""
         found = [self._fault(command) for command in commands]
         return told(fault for fault in found if fault is not None)
 
-    def _fault(self, command: Command) -> Any:
+    def _fault(self, command: FileCommand) -> Any:
         try:
             outcome = self._outcome(draft_line(command))
         except CommandRefused as refused:
@@ -118,7 +118,7 @@ def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -
     ).retire()
 
 
-def try_start(trial: Trying, commands: Sequence[Command], names: str) -> int:
+def try_start(trial: Trying, commands: Sequence[FileCommand], names: str) -> int:
     """Tells what is wrong, or that nothing is; returns the exit code."""
     faults = trial.faults(commands)
     if not faults:
