@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from metrics import live, selection
@@ -28,6 +27,7 @@ from metrics.picture import ALL_ROWS, Picture, Rows, SessionChoice, UnreadableTa
 from metrics.selection import Filter, SortOrder, UnknownColumn
 from metrics.terminal import Terminal
 from supervisor.pcontrol.connection import DEFAULT_RUNDIR, PROGRAMS
+from supervisor.version import VERSION
 
 EXIT_SHOWN = 0
 EXIT_UNREADABLE = 1
@@ -62,7 +62,7 @@ def options() -> argparse.ArgumentParser:
              "same. Said more than once, all must be true")  # fmt: skip
     add("--rundir", metavar="DIR", default=DEFAULT_RUNDIR, help="run directory (default: %(default)s)")
     add("--json", action="store_true", help="everything as one JSON document, one line each time")
-    add("--version", action="version", version=f"%(prog)s {version('popular-pop3')}")
+    add("--version", action="version", version=f"%(prog)s {VERSION}")
     return parser
 
 

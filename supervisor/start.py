@@ -9,7 +9,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from supervisor.control.rcdisk import read_regular
 from supervisor.control.rcfile import (
@@ -24,11 +23,9 @@ from supervisor.control.rcfile import (
     told,
 )
 from supervisor.master.executor import Answer
+from supervisor.master.master import Master
 from supervisor.runtime.daemon import EXIT_FAULTY, Daemon
 from supervisor.runtime.rundir import CannotStart
-
-if TYPE_CHECKING:
-    from supervisor.master.master import Master
 
 
 class StartConfiguration:
@@ -50,11 +47,11 @@ class StartConfiguration:
             self._lines += [(BEGIN, None), *((draft_line(command), command) for command in self._commands)]
             self._lines.append((APPLY, None))
 
-    def apply(self, master: "Master") -> None:
+    def apply(self, master: Master) -> None:
         """Says one line after the other, each when the one before is answered."""
         self._go_on(master, master.executor.start())
 
-    def _go_on(self, master: "Master", say: Callable[[str, Answer], None]) -> None:
+    def _go_on(self, master: Master, say: Callable[[str, Answer], None]) -> None:
         self._saying = True
         while self._lines and not self._waiting:
             line, command = self._lines.popleft()
@@ -72,7 +69,7 @@ class StartConfiguration:
 
     def _answered(
         self,
-        master: "Master",
+        master: Master,
         say: Callable[[str, Answer], None],
         command: FileCommand | None,
         done: bool,
@@ -89,7 +86,7 @@ class StartConfiguration:
         if not self._saying and master.exit_code == 0:
             self._go_on(master, say)
 
-    def _give_up(self, master: "Master", lines: Sequence[str]) -> None:
+    def _give_up(self, master: Master, lines: Sequence[str]) -> None:
         for line in lines:
             print(line, file=sys.stderr, flush=True)
         # In the background nothing is reported: the process that was started sees the end, when all is cleared away.

@@ -27,7 +27,6 @@ import pytest
 from supervisor.control.framing import ControlReply, ReplyReader, encode_request
 from supervisor.table.segment import View
 from tests.bench import processes
-from tests.system.dovecot import Dovecot
 from tests.system.wire import (
     LOOPBACK,
     PATIENCE,
@@ -49,7 +48,6 @@ __all__ = [
     "CheckServer",
     "ControlReply",
     "Conversation",
-    "Dovecot",
     "Entry",
     "Peer",
     "Play",
