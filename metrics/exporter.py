@@ -6,8 +6,9 @@
     /readyz    200 if clients should be sent here; 503 and the reason while draining, at too high a load, or with no
                virtual server online
 
-It runs as a child of the master until the lifeline ends (supervisor/master/exporter.py), reads the table and never writes it.
-What may only happen in this process, because it starts threads or is heavy, is imported here and not by the master.
+It runs as a child of the master until the lifeline ends (supervisor/master/exporter.py), reads the table and never
+writes it. What may only happen in this process, because it starts threads or is heavy, is imported here and not by
+the master.
 """
 
 import asyncio
@@ -16,12 +17,13 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
-from metrics.http import Request, Response, Server, text
+from metrics.http import HttpRequest, HttpResponse, HttpServer, text
 from metrics.known import Known
 from metrics.watch import Moment
+from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
-from supervisor.master.exporter import Address, ExporterInheritance, Facts, Fault, Listening, Pulse, Waiting
 from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.table.segment import View
 
 AGAIN_SECONDS = 1.0
@@ -29,7 +31,7 @@ AGAIN_SECONDS = 1.0
 _OPEN_METRICS = "application/openmetrics-text"
 
 
-def metrics(known: Known, request: Request) -> Response:
+def metrics(known: Known, request: HttpRequest) -> HttpResponse:
     """One scrape."""
     from prometheus_client.exposition import choose_encoder
 
@@ -38,38 +40,38 @@ def metrics(known: Known, request: Request) -> Response:
     # What else stands in the field is a client's, and the library takes it at its word.
     open_metrics = _OPEN_METRICS in request.fields.get("accept", "")
     encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else "")
-    return Response(HTTPStatus.OK, content_type, encode(Collector(known)))
+    return HttpResponse(HTTPStatus.OK, content_type, encode(Collector(known)))
 
 
-def page(_known: Known, _request: Request) -> Response:
+def page(_known: Known, _request: HttpRequest) -> HttpResponse:
     """The status page."""
     from metrics import page
 
     return page.page()
 
 
-def status(known: Known, request: Request) -> Response:
+def status(known: Known, request: HttpRequest) -> HttpResponse:
     """What the status page asks for, again and again."""
     from metrics import page
 
     return page.status(known, request)
 
 
-def livez(known: Known, _request: Request) -> Response:
+def livez(known: Known, _request: HttpRequest) -> HttpResponse:
     """Should it be restarted?"""
     return _probe(known.why_not_alive())
 
 
-def readyz(known: Known, _request: Request) -> Response:
+def readyz(known: Known, _request: HttpRequest) -> HttpResponse:
     """Should clients be sent here?"""
     return _probe(known.why_not_ready())
 
 
-def _probe(trouble: str) -> Response:
+def _probe(trouble: str) -> HttpResponse:
     return text(HTTPStatus.SERVICE_UNAVAILABLE, trouble) if trouble else text(HTTPStatus.OK, "ok")
 
 
-ROUTES: dict[str, Callable[[Known, Request], Response]] = {
+ROUTES: dict[str, Callable[[Known, HttpRequest], HttpResponse]] = {
     "/": page,
     "/status.json": status,
     "/metrics": metrics,
@@ -107,14 +109,14 @@ class _Process:
         self._over = asyncio.Event()
         self._faults: set[str] = set()
 
-    async def live(self, address: Address) -> None:
+    async def live(self, address: HttpAddress) -> None:
         asyncio.get_running_loop().add_reader(self._lifeline.socket, self._hear)
         routes = {path: partial(answer, self._known) for path, answer in ROUTES.items()}
-        opening = asyncio.create_task(self._open(Server(routes, self._tell_fault), address))
+        opening = asyncio.create_task(self._open(HttpServer(routes, self._tell_fault), address))
         await self._over.wait()
         opening.cancel()
 
-    async def _open(self, server: Server, address: Address) -> None:
+    async def _open(self, server: HttpServer, address: HttpAddress) -> None:
         """Takes the address, or waits for it: another instance may still be finishing its sessions there."""
         while True:
             try:
@@ -123,14 +125,14 @@ class _Process:
                 self._tell(Waiting(f"{address}: {error.strerror or error}"))
                 await asyncio.sleep(AGAIN_SECONDS)
             else:
-                self._tell(Listening(Address(host, port)))
+                self._tell(Listening(HttpAddress(host, port)))
                 return
 
     def _hear(self) -> None:
         try:
             for message, _fds in self._lifeline.receive():
                 match message:
-                    case Facts(described):
+                    case DescribedConfig(described):
                         self._known.facts = described
                     case Pulse():
                         self._known.hear(message)

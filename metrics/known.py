@@ -12,7 +12,7 @@ from typing import Any
 from metrics.headline import SERVING
 from metrics.processes import ProcessorTime
 from metrics.watch import Watch
-from supervisor.master.exporter import Pulse
+from supervisor.exporterline import Pulse
 from supervisor.metric import Metric
 from supervisor.runtime.load import Level
 from supervisor.table.segment import View

@@ -17,17 +17,18 @@ from pathlib import Path
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values, processors
-from supervisor.master.exporter import Address, parse_address
 from supervisor.master.master import Master
 from supervisor.program import Program
 from supervisor.ringd.client import Ring
 from supervisor.runtime import messages, rights
+from supervisor.runtime.daemon import Daemon
+from supervisor.runtime.httpaddress import HttpAddress, parse_address
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.rundir import CannotStart, RunDirectory
 from supervisor.sockets.sources import Binding, Source
 from supervisor.sockets.systemd import Activated, Notifier, inherited
-from supervisor.start import Daemon, StartConfiguration, commands_of
+from supervisor.start import StartConfiguration, commands_of
 from supervisor.table.tokens import MOST_TOKENS
 from supervisor.trial import Trying, try_start
 
@@ -137,7 +138,7 @@ def _number(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
-def _address(text: str) -> Address | None:
+def _address(text: str) -> HttpAddress | None:
     try:
         return parse_address(text)
     except ValueError as error:

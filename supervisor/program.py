@@ -10,40 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from supervisor.config import Config
-from supervisor.control.kinds import ANY
-from supervisor.control.language import ControlCommand
-from supervisor.control.outcome import Change, CommandContext
-from supervisor.control.variables import Variable
-from supervisor.master.exporter import ExporterInheritance
+from supervisor.control.context import CommandContext, ControlCommand, Variable
+from supervisor.control.outcome import Change
+from supervisor.exporterline import ExporterInheritance
 from supervisor.metric import Metric, Things
 from supervisor.runtime.messages import Message
+from supervisor.serving.context import WorkerContext
+from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
-from supervisor.worker.context import WorkerContext
-
-
-class Listener(NamedTuple):
-    """A listening socket that a config wants. `address` is what `bind` takes; `family` AF_INET or AF_INET6.
-
-    `dual_stack` clears IPV6_V6ONLY. Two equal listeners are the same sockets: they are not opened anew. (The backlog
-    is not part of it: a changed `backlog` counts for future listen calls only.)
-
-    `spare` is 0 in a config; a worker that is lent several sockets of one listener tells them apart by it.
-    """
-
-    name: str
-    family: int
-    address: tuple[Any, ...]
-    dual_stack: bool
-    spare: int = 0
-
-    @classmethod
-    def at(cls, name: str, iface: str, port: int) -> "Listener":
-        """On a numeric address; or on ANY: all addresses, of IPv6 and IPv4 by one socket where the host has both."""
-        if iface == ANY:
-            if socket.has_dualstack_ipv6():
-                return cls(name, socket.AF_INET6, ("::", port), True)
-            return cls(name, socket.AF_INET, ("0.0.0.0", port), False)
-        return cls(name, socket.AF_INET6 if ":" in iface else socket.AF_INET, (iface, port), False)
 
 
 class PeriodicCommand(NamedTuple):
@@ -105,7 +79,10 @@ class Program:
     exporter_address: str
     """Where it listens if the options do not say it."""
     complete: Callable[[CommandContext, Change], Change] = lambda _context, change: change
-    """Gives the config of a change what it needs from outside, whatever command made it. Raises Refused, NeedsLookup."""
+    """Gives the config of a change what it needs from outside, whatever command made it.
+
+    Raises CommandRefused, NeedsLookup.
+    """
     periodic_commands: Sequence[PeriodicCommand] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import argon2
 
-from supervisor.control.language import phrase
-from supervisor.master.exporter import Address
+from supervisor.control.words import phrase
+from supervisor.runtime.httpaddress import HttpAddress
 
 HOST = "127.0.0.1"
 NAMESPACE = "demo"
@@ -29,7 +29,7 @@ class Ports(NamedTuple):
     pop3s: int
     store: int
     check: int
-    metrics: Address | None
+    metrics: HttpAddress | None
 
 
 def storage_commands(directory: Path, ports: Ports) -> list[str]:

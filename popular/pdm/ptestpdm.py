@@ -17,7 +17,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -33,7 +32,8 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
-from supervisor.control import language
+from supervisor.control.words import CommandRefused, split
+from supervisor.version import VERSION
 
 EXIT_ANSWERED = 0
 EXIT_FAILED = 1
@@ -74,7 +74,7 @@ def options() -> argparse.ArgumentParser:
         epilog="Exit status: 0 all logins were answered; 1 a module failed, or a line is faulty; 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"ptestpdm {_version()}")
+    parser.add_argument("--version", action="version", version=f"ptestpdm {VERSION}")
     parser.add_argument("--debug", action="store_true", help="show what each module answers, and how long it takes")
     parser.add_argument(
         "-d",
@@ -94,13 +94,6 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
-def _version() -> str:
-    try:
-        return version("popular-pop3")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Place ("file:7") and text of each line that counts."""
     try:
@@ -118,8 +111,8 @@ def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Modul
     idents = set()
     for place, line in _lines(path):
         try:
-            words = language.split(line)
-        except language.CommandRefused as error:
+            words = split(line)
+        except CommandRefused as error:
             raise _Faulty(f"{place}: {error}") from None
         if len(words) < 2:
             raise _Faulty(f"{place}: ID MODULE-NAME [ARG]... is wanted")

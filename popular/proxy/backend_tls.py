@@ -16,8 +16,8 @@ from popular.net.channel import TlsChannel
 from popular.proxy.settings.backend import OFF, POP3, Backend
 from popular.tls.contexts import ALPN, VERSIONS
 from supervisor.config import Config
-from supervisor.control.language import CommandRefused
-from supervisor.worker.eventloop import EventLoop, Watcher
+from supervisor.control.words import CommandRefused
+from supervisor.serving.eventloop import EventLoop, Watcher
 
 
 class ContextKey(NamedTuple):

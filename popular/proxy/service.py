@@ -20,20 +20,20 @@ from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.certificates import certificate_store_of, users
-from popular.proxy.settings.modules import Module
+from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
 from popular.tls import choice
 from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, TlsSettings
 from popular.tls.directory import DEFAULT, CertificateStore
 from supervisor.config import Config
-from supervisor.control.language import CommandRefused
-from supervisor.worker.context import WorkerContext
+from supervisor.control.words import CommandRefused
+from supervisor.serving.context import WorkerContext
 
 
 class OpenModule:
     """A module in use, with the number of services that hold it."""
 
-    def __init__(self, spec: Module, module: PdmModule) -> None:
+    def __init__(self, spec: ModuleSpec, module: PdmModule) -> None:
         self.spec = spec
         self.module = module
         self.holders = 0
@@ -129,7 +129,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
     return opened
 
 
-def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
+def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or had.spec != spec:
         return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))

@@ -7,12 +7,14 @@ and those about whole configurations (`draft.py`).
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
+from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable
 from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
 from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
-from supervisor.control.language import CommandRefused, Completer, ControlCommand, Word, fit, phrase, quote, split
-from supervisor.control.outcome import Arguments, Change, CommandContext, Kill, Outcome, Recycle, Reply, Shutdown, noted
-from supervisor.control.variables import BESIDE, DAY, Variable
+from supervisor.control.language import fit
+from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, Shutdown, noted
+from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.words import CommandRefused, Word, phrase, quote, split
 
 SHOW_AND_SET = "Runtime configuration: the show and set commands"
 SHUTDOWN = "Runtime configuration: the shutdown command"
@@ -160,7 +162,7 @@ def _kill(context: CommandContext, arguments: Arguments) -> Outcome:
     word: Word = arguments["sid"]
     if word not in _session_ids(context, arguments):
         raise CommandRefused(f"no session {shown(word)}; `sessions` lists them", word.column)
-    return Kill(f"session {word} is ended", sid=str(word))
+    return EndSession(f"session {word} is ended", sid=str(word))
 
 
 def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:

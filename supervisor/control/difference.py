@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.language import phrase
-from supervisor.control.outcome import CommandContext, context_with
+from supervisor.control.context import CommandContext, context_with
 from supervisor.control.rcfile import COMES, GOES
 from supervisor.control.things import moved_hosts
+from supervisor.control.words import phrase
 
 _MOST_NAMES = 20
 

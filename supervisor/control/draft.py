@@ -15,31 +15,28 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, ControlCommand, FrozenContext, context_with
 from supervisor.control.difference import Difference, difference
 from supervisor.control.kinds import Choice, Time, shown
-from supervisor.control.language import CommandRefused, ControlCommand, Word, phrase, split
 from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import (
     ANY_SORT,
     VARIABLE,
-    Arguments,
     Change,
-    CommandContext,
     Confirm,
     Draft,
     Drafted,
-    FrozenContext,
-    Name,
     Outcome,
     Replacement,
     Reply,
     Rollback,
+    ThingName,
     Trial,
-    context_with,
     noted,
 )
 from supervisor.control.rcfile import FOLLOWS, ROLLBACK
 from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.words import CommandRefused, Word, phrase, split
 
 _BEGIN_FIRST = "no draft is begun on this connection; say `draft begin` first"
 
@@ -92,18 +89,18 @@ def _change_by(context: CommandContext, config: Config, words: Sequence[Word]) -
     return outcome
 
 
-def names_set_by(context: CommandContext, words: Sequence[str]) -> frozenset[Name]:
+def names_set_by(context: CommandContext, words: Sequence[str]) -> frozenset[ThingName]:
     """What these words set, or were meant to set."""
     sorts = context.config.things
     match [str(word) for word in words]:
         case ["set", name, *_]:
-            return frozenset({Name(VARIABLE, name)})
+            return frozenset({ThingName(VARIABLE, name)})
         case [sort, "conf" | "add" | "load" | "del", ident, *_] if sort in sorts:
-            return frozenset({Name(sort, ident), Name(sort, sort)})
+            return frozenset({ThingName(sort, ident), ThingName(sort, sort)})
         case [head, *others] if not context.language.next_words([head]) and head not in context.language.next_words(()):
-            return frozenset(Name(ANY_SORT, other) for other in others)
+            return frozenset(ThingName(ANY_SORT, other) for other in others)
         case [_, _, *others]:
-            return frozenset(Name(ANY_SORT, other) for other in others[:1])
+            return frozenset(ThingName(ANY_SORT, other) for other in others[:1])
     return frozenset()
 
 
@@ -111,7 +108,7 @@ def _looks_at_doubtful(context: CommandContext, draft: Draft, words: Sequence[Wo
     """Whether a command, carried out once more, looks for something that a refused command would have set."""
     if not draft.doubtful:
         return False
-    seen: set[Name] = set()
+    seen: set[ThingName] = set()
     config = replace(
         draft.config,
         variables=_Noted(VARIABLE, draft.config.variables, seen),
@@ -119,27 +116,27 @@ def _looks_at_doubtful(context: CommandContext, draft: Draft, words: Sequence[Wo
     )
     with contextlib.suppress(CommandRefused):
         _change_by(context, config, words)
-    return any(name in draft.doubtful or Name(ANY_SORT, name.id) in draft.doubtful for name in seen)
+    return any(name in draft.doubtful or ThingName(ANY_SORT, name.id) in draft.doubtful for name in seen)
 
 
 class _Noted(dict[str, Any]):
     """The variables, or the things of a sort, that note what is looked for by its name."""
 
-    def __init__(self, sort: str, content: Mapping[str, Any], seen: set[Name]) -> None:
+    def __init__(self, sort: str, content: Mapping[str, Any], seen: set[ThingName]) -> None:
         super().__init__(content)
         self._sort = sort
         self._seen = seen
 
     def __getitem__(self, key: str) -> Any:
-        self._seen.add(Name(self._sort, key))
+        self._seen.add(ThingName(self._sort, key))
         return super().__getitem__(key)
 
     def __contains__(self, key: object) -> bool:
-        self._seen.add(Name(self._sort, str(key)))
+        self._seen.add(ThingName(self._sort, str(key)))
         return super().__contains__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        self._seen.add(Name(self._sort, key))
+        self._seen.add(ThingName(self._sort, key))
         return super().get(key, default)
 
 
@@ -186,7 +183,7 @@ def _apply(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _completed(context: CommandContext) -> Change:
-    """The draft as it would run, with what it needs from outside; the text holds notes about that. Raises NeedsLookup."""
+    """The draft as it would run, with what it needs from outside; the text has notes of that. Raises NeedsLookup."""
     return context.program.complete(context, Change(config=_as_running(_draft(context).config, context.config)))
 
 

@@ -3,7 +3,7 @@
 A kind knows how to describe itself, parse a word, show a value as a word again, and complete the beginning of a word.
 `parse(format(x), lookups) == x` holds for every value of every kind. Kinds are frozen values and are shared freely.
 
-`parse` raises `Unfit` with a text that says what is allowed, and `NeedsLookup` where a fact from outside is needed first.
+`parse` raises `Unfit` with a text that says what is allowed, and `NeedsLookup` where it has to look something up first.
 """
 
 import difflib

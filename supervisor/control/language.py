@@ -1,4 +1,4 @@
-"""Words and commands: a line is split into words, a command is found for them, its handler is done.
+"""Words and commands: a line is split into words, a command is found for them, its handler is called.
 
 A command is written once, as its pattern:
 
@@ -11,124 +11,16 @@ change its meaning when a command is added.
 What a word is, and what `CommandRefused` tells, stands in `words.py`.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from supervisor.control.kinds import Choice, Kind, nearest
+from supervisor.control.context import CommandContext, ControlCommand
+from supervisor.control.kinds import Kind, nearest
 from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.words import BLANKS, INCLUDE, CommandRefused, Word, phrase, quote, scan, shown, split
-
-if TYPE_CHECKING:
-    from supervisor.control.outcome import CommandContext, Handler, Outcome
-
-__all__ = [
-    "CommandRefused",
-    "Completer",
-    "ControlCommand",
-    "Language",
-    "Shape",
-    "Word",
-    "fit",
-    "phrase",
-    "quote",
-    "split",
-]
+from supervisor.control.outcome import Outcome
+from supervisor.control.words import BLANKS, INCLUDE, CommandRefused, Word, quote, scan, shown, split
 
 _QUOTE_HINT = "; a value with blanks stands in quotes"
-
-Completer = Callable[["CommandContext", Mapping[str, Any]], Iterable[str]]
-"""Lists the words that may stand in a slot, given the context and the arguments before it."""
-
-_PATTERN = re.compile(
-    r"(?P<head>[a-z]+(?: [a-z]+)*)(?P<required>(?: <[a-z]+>)*)(?P<again>…)?"
-    r"(?: \[(?P<tail><[a-z]+>(?: <[a-z]+>)*)\](?P<repeated>…)?)?"
-)
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A pattern taken apart: words, slots that must be there, and a tail of slots that may follow, once or often."""
-
-    head: tuple[str, ...]
-    required: tuple[str, ...]
-    tail: tuple[str, ...]
-    repeated: bool
-
-    @classmethod
-    def of(cls, pattern: str) -> "Shape":
-        match = _PATTERN.fullmatch(pattern)
-        assert match is not None, f"not a pattern: {pattern}"
-        required = tuple(re.findall(r"<(\w+)>", match["required"]))
-        tail = required[-1:] if match["again"] else tuple(re.findall(r"<(\w+)>", match["tail"] or ""))
-        return cls(tuple(match["head"].split()), required, tail, bool(match["again"] or match["repeated"]))
-
-    def slot(self, position: int) -> str | None:
-        """The slot of the argument at `position` (from 0), or None if there is none."""
-        if position < len(self.required):
-            return self.required[position]
-        position -= len(self.required)
-        if not self.tail or (position >= len(self.tail) and not self.repeated):
-            return None
-        return self.tail[position % len(self.tail)]
-
-    def missing(self, count: int) -> str | None:
-        """The slot that must still follow `count` arguments, or None if they are enough."""
-        rest = count - len(self.required)
-        if rest < 0:
-            return self.required[count]
-        return self.tail[rest % len(self.tail)] if self.tail and rest % len(self.tail) else None
-
-    def bind(self, words: Sequence[Any]) -> dict[str, Any]:
-        """Arguments by slot: a list where the slot repeats, None where it was left out."""
-        lists = self.tail if self.repeated else ()
-        bound: dict[str, Any] = {name: [] if name in lists else None for name in (*self.required, *self.tail)}
-        for position, word in enumerate(words):
-            name = self.slot(position)
-            assert name is not None
-            if name in lists:
-                bound[name].append(word)
-            else:
-                bound[name] = word
-        return bound
-
-
-@dataclass(frozen=True)
-class ControlCommand:
-    """One command of the language.
-
-    `help`: the first line is the one-liner, paragraphs follow. `slots`: a Kind fits the word before the handler gets it; a
-    Completer leaves the word to the handler. `changes`: it may change something. `order`: it is done once, and is no part
-    of a configuration. `source`: the chapter that it comes from.
-    """
-
-    pattern: str
-    handler: "Handler"
-    help: str
-    slots: Mapping[str, Kind | Completer] = field(default_factory=dict)
-    changes: bool = False
-    source: str = ""
-    order: bool = False
-    shape: Shape = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        shape = Shape.of(self.pattern)
-        assert set(self.slots) == {*shape.required, *shape.tail}, f"slots of {self.pattern}"
-        object.__setattr__(self, "shape", shape)
-
-    @property
-    def usage(self) -> str:
-        """The pattern, with the words of a choice written out."""
-        usage = self.pattern
-        for name, kind in self.slots.items():
-            if isinstance(kind, Choice):
-                usage = usage.replace(f"<{name}>", kind.describe())
-        return usage
-
-    @property
-    def summary(self) -> str:
-        return self.help.partition("\n")[0]
 
 
 def fit(kind: Kind, word: str, lookups: Lookups, what: str) -> Any:
@@ -177,15 +69,18 @@ class Language:
             values.append(fit(kind, word, lookups, name) if isinstance(kind, Kind) else word)
         return command, command.shape.bind(values)
 
-    def answer(self, words: Sequence[Word], context: "CommandContext") -> "Outcome":
-        """Finds the command, fits its arguments and does its handler. Raises CommandRefused or NeedsLookup; changes nothing."""
+    def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:
+        """Finds the command, fits its arguments and calls its handler; changes nothing.
+
+        Raises CommandRefused or NeedsLookup.
+        """
         command, arguments = self.read(words, context.lookups)
         try:
             return command.handler(context, arguments)
         except Unfit as unfit:
             raise CommandRefused(str(unfit)) from None
 
-    def conduct(self, line: str, context: "CommandContext") -> "Outcome":
+    def conduct(self, line: str, context: CommandContext) -> Outcome:
         """`answer` for a line as it came over the control socket or stands in an rc file."""
         return self.answer(split(line), context)
 
@@ -210,8 +105,8 @@ class Language:
         ]
         return list(dict.fromkeys(following))
 
-    def complete(self, text: str, context: "CommandContext") -> list[str]:
-        """Candidates for the last word of an unfinished line, each as it must be written. Never raises CommandRefused."""
+    def complete(self, text: str, context: CommandContext) -> list[str]:
+        """Candidates for the last word of an unfinished line, each as it must be written. Never refuses."""
         try:
             found = scan(text)
         except CommandRefused:
@@ -224,7 +119,7 @@ class Language:
         fitting = [word for word in candidates if word.lower().startswith(last.lower())]
         return [quote(word) for word in dict.fromkeys(fitting)]
 
-    def _slot_words(self, words: Sequence[Word], last: str, context: "CommandContext") -> Iterable[str]:
+    def _slot_words(self, words: Sequence[Word], last: str, context: CommandContext) -> Iterable[str]:
         command = self._longest_head(words)
         if command is None:
             return []

@@ -2,8 +2,8 @@
 
 A handler is pure and runs in the master, which never blocks; so it asks `Lookups`, and where the fact is not known yet
 `NeedsLookup` is raised with the job that finds it out. The master has the job run in a short-lived child process
-(`run`), stores the result and calls the handler again from the start. One `Lookups` serves one command, so a fact is never
-stale.
+(`run`), stores the result and calls the handler again from the start. One `Lookups` serves one command, so nothing in
+it is stale.
 
 A fact that could not be found out raises `Unfit` with a text for people.
 """

@@ -7,9 +7,9 @@ import argparse
 import re
 from collections.abc import Iterable, Sequence
 
+from supervisor.control.context import ControlCommand, Limits, Variable
 from supervisor.control.kinds import Kind
-from supervisor.control.language import ControlCommand, quote
-from supervisor.control.variables import Limits, Variable
+from supervisor.control.words import quote
 
 
 def escape(text: str) -> str:

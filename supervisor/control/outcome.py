@@ -1,45 +1,17 @@
-"""What a handler gives back, and what it may see.
+"""What the handler of a command gives back.
 
-A handler has the signature `handler(context, arguments) -> Outcome`. It sees the `CommandContext` and touches nothing outside; the master
-puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
+The master puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
+What a handler may see stands in `context.py`.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config
 from supervisor.control.framing import NOTE
-from supervisor.control.lookups import Lookups
 from supervisor.runtime.messages import Message
-
-if TYPE_CHECKING:
-    from supervisor.control.language import Language
-    from supervisor.program import Program
-
-
-class Status(Protocol):
-    """What the master knows about the running program."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def rundir(self) -> str: ...
-
-    @property
-    def metrics(self) -> str:
-        """Where the exporter listens; "off" if there is none, "" if it does not listen yet."""
-
-    def measured(self, what: str) -> float | None:
-        """The `load` or the `pressure` now, or None where it cannot be read."""
-
-    def sessions(self) -> list[dict[str, Any]]:
-        """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
-
-    def workers(self) -> list[dict[str, Any]]:
-        """The workers, one JSON-able dict each."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +20,11 @@ class Draft:
 
     config: Config
     seed: bytes = field(default=b"", repr=False)
-    doubtful: frozenset["Name"] = frozenset()
+    doubtful: frozenset["ThingName"] = frozenset()
     """What commands of the draft that were refused would have set."""
 
 
-class Name(NamedTuple):
+class ThingName(NamedTuple):
     """Of a thing, by its sort, or of a variable (sort VARIABLE); in the sort ANY_SORT of whichever has this id."""
 
     sort: str
@@ -70,88 +42,8 @@ class Past:
     seconds_left: int | None = None
 
 
-class CommandContext(Protocol):
-    """What a handler may see."""
-
-    @property
-    def config(self) -> Config:
-        """The running one."""
-
-    @property
-    def first(self) -> Config:
-        """The one that the start options made, before any command."""
-
-    @property
-    def draft(self) -> Draft | None:
-        """That of the control connection that speaks."""
-
-    @property
-    def past(self) -> Past | None:
-        """What `rollback` goes back to."""
-
-    @property
-    def program(self) -> "Program": ...
-
-    @property
-    def lookups(self) -> Lookups: ...
-
-    @property
-    def language(self) -> "Language": ...
-
-    @property
-    def limits(self) -> Mapping[str, int]:
-        """How many things of a sort there may be, and `sessionlimit`."""
-
-    @property
-    def status(self) -> Status: ...
-
-    @property
-    def in_force(self) -> Config:
-        """The one that runs, also where `config` is that of a draft."""
-
-    @property
-    def starting(self) -> bool:
-        """Whether the start configuration is not in force yet."""
-
-
 Entry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
-
-
-@dataclass(frozen=True)
-class FrozenContext:
-    """A context as a value."""
-
-    config: Config
-    first: Config
-    program: "Program"
-    lookups: Lookups
-    language: "Language"
-    limits: Mapping[str, int]
-    status: Status
-    draft: Draft | None = None
-    past: Past | None = None
-    running: Config | None = None
-    starting: bool = False
-
-    @property
-    def in_force(self) -> Config:
-        return self.running or self.config
-
-
-def context_with(context: CommandContext, config: Config) -> CommandContext:
-    """The context as it would be if this config were running."""
-    return FrozenContext(
-        config,
-        context.first,
-        context.program,
-        context.lookups,
-        context.language,
-        context.limits,
-        context.status,
-        running=context.in_force,
-        starting=context.starting,
-    )
 
 
 @dataclass(frozen=True)
@@ -240,7 +132,7 @@ class Confirm(Order):
 
 
 @dataclass(frozen=True)
-class Kill(Order):
+class EndSession(Order):
     """End the session with this id."""
 
     sid: str = field(kw_only=True)
@@ -249,10 +141,6 @@ class Kill(Order):
 def noted(text: str, *notes: str | None) -> str:
     """The text with the notes that there are."""
     return NOTE.join([text, *(note for note in notes if note)])
-
-
-Arguments = Mapping[str, Any]
-Handler = Callable[[CommandContext, Arguments], Outcome]
 
 
 def lines_of(data: Any) -> list[str]:

@@ -19,9 +19,11 @@ from functools import partial
 from typing import Any, Self
 
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Id, Kind, String, nearest, shown
-from supervisor.control.language import CommandRefused, Completer, ControlCommand, Word, fit, phrase
-from supervisor.control.outcome import Arguments, Change, CommandContext, Outcome, Reply, noted
+from supervisor.control.language import fit
+from supervisor.control.outcome import Change, Outcome, Reply, noted
+from supervisor.control.words import CommandRefused, Word, phrase
 
 OFFLINE = "offline"
 
@@ -80,9 +82,10 @@ def _nothing_to_check(_context: CommandContext, _config: Config, _thing: Any) ->
 class Sort:
     """A sort of things.
 
-    `title` is what people call one. `check(context, config, thing)` looks at a thing in the config that it would be part
-    of: it raises CommandRefused, and may give back a note for the reply. `check_gone(context, config, id)` does the same for a
-    config that it is gone from. `single`: there is only one, it has no name, and it is made by its first `conf`.
+    `title` is what people call one. `check(context, config, thing)` looks at a thing in the config that it would be
+    part of: it raises CommandRefused, and may give back a note for the reply. `check_gone(context, config, id)` does
+    the same for a config that it is gone from. `single`: there is only one, it has no name, and it is made by its
+    first `conf`.
     """
 
     name: str

@@ -5,55 +5,20 @@ the others stand in `Config.variables`, and begin as `initial_values` says.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from supervisor.control.kinds import Dir, File, Id, Int, Kind, String, Time
-from supervisor.control.language import CommandRefused
+from supervisor.control.context import CommandContext, Limits, Variable
+from supervisor.control.kinds import Dir, File, Id, Int, String, Time
 from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import CommandContext
+from supervisor.control.words import CommandRefused
 from supervisor.table.tokens import MOST_TOKENS
 
-CHAPTER = "Runtime configuration: the show and set commands"
 BESIDE = "beside the manual"
 MOST_WORKERS = 1024
 HOUR = 60 * 60
 DAY = 24 * HOUR
-
-Limits = Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One row.
-
-    `default` is a value, or a function of the limits. `when` says when a new value counts ("at once", "new sessions").
-    `read` makes the variable read-only. `check(context, value)` raises CommandRefused if the value cannot be set now; it may give
-    back a note that is added to the reply.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    default: Any = None
-    when: str = "at once"
-    read: Callable[[CommandContext], Any] | None = None
-    check: Callable[[CommandContext, Any], str | None] | None = None
-    source: str = CHAPTER
-
-    @property
-    def read_only(self) -> bool:
-        return self.read is not None
-
-    def value(self, context: CommandContext) -> Any:
-        """The value now."""
-        return context.config.variables[self.name] if self.read is None else self.read(context)
-
-    def first(self, limits: Limits) -> Any:
-        """The value at the start."""
-        return self.default(limits) if callable(self.default) else self.default
 
 
 def initial_values(variables: Iterable[Variable], limits: Limits, **given: Any) -> dict[str, Any]:

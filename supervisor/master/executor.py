@@ -1,15 +1,15 @@
 """Carries out commands: a line comes in, the reply goes out when what was said is in force.
 
-    line → handler (pure) → a fact is needed? send an job, do the handler again
+    line → handler (pure) → a fact is missing? start a job, call the handler again
                        → Reply: answer
                        → Drafted: keep the draft with the connection, then answer
                        → Change, Trial: put the config in force in all workers, or only try it, then answer
                        → Order: have the master do it, then answer
 
 Changes are made one after the other, each from the config that the one before left; everything else is answered
-meanwhile. Who speaks is a control connection or the program itself: its start configuration, its periodic_commands, and the way
-back. Connections have to wait with changes until the start configuration is in force, and may make none while a
-confirmation is awaited.
+meanwhile. Who speaks is a control connection or the program itself: its start configuration, its periodic
+commands, and the rollback. Connections have to wait with changes until the start configuration is in force, and may
+make none while a confirmation is awaited.
 """
 
 import os
@@ -19,24 +19,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from supervisor.config import Config
+from supervisor.control.context import FrozenContext, Status
 from supervisor.control.draft import Spoilt
-from supervisor.control.language import CommandRefused, Language
+from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups, NeedsLookup, Result
-from supervisor.control.outcome import (
-    Change,
-    Confirm,
-    Draft,
-    Drafted,
-    FrozenContext,
-    Order,
-    Outcome,
-    Replacement,
-    Rollback,
-    Status,
-    Trial,
-)
+from supervisor.control.outcome import Change, Confirm, Draft, Drafted, Order, Outcome, Replacement, Rollback, Trial
 from supervisor.control.rcfile import ROLLBACK
 from supervisor.control.things import resolved_hosts
+from supervisor.control.words import CommandRefused
 from supervisor.master.change import Changes
 from supervisor.master.jobs import Jobs
 from supervisor.master.rollback import RollbackPoint

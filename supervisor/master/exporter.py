@@ -1,10 +1,10 @@
 """The exporter: a child process that shows the world what the table holds. This is the master's side of it.
 
 What runs in the child is the program's (`Program.exporter`), because the supervisor knows nothing of HTTP. The child
-reads the table, and is told over its lifeline what does not stand there: after each change the described config
-(`Facts`), and each second what only the master sees (`Pulse`). It cannot hold the master up: what it does not take is
-left out, and one that takes nothing for long is killed. When it dies it is born again, after a pause that grows; when
-the master dies it sees the end of its lifeline and goes.
+reads the table, and is told over its lifeline what does not stand there: after each change the config as the program
+describes it, and each second what only the master sees (exporterline.py). It cannot hold the master up: what it does
+not take is left out, and one that takes nothing for long is killed. When it dies it is born again, after a pause that
+grows; when the master dies it sees the end of its lifeline and goes.
 """
 
 import multiprocessing
@@ -12,111 +12,23 @@ import os
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.master.policy import pause_before_birth
-from supervisor.metric import Metric
 from supervisor.runtime import birth, messages, rights, signals
 from supervisor.runtime.descriptors import open_descriptors
+from supervisor.runtime.httpaddress import OFF, HttpAddress
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE, Loop, Timer
 
-OFF = "off"
 LONGEST_SILENCE_PULSES = 15
 """So many pulses that it does not take, and it counts as hung."""
 _UNREAD_OCTETS = 4096
 """What may lie in the lifeline: a few pulses, so that it is soon seen that nobody takes them."""
 
 _fork = multiprocessing.get_context("fork")
-
-
-class Address(NamedTuple):
-    """Where to listen; port 0 is any free one."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_address(text: str) -> Address | None:
-    """`ADDRESS:PORT`, `[ADDRESS]:PORT`, or `off`, which gives None. Raises ValueError."""
-    if text == OFF:
-        return None
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host
-    family = socket.AF_INET6 if bracketed else socket.AF_INET
-    try:
-        socket.inet_pton(family, host)
-    except OSError:
-        colon = ""
-    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
-        raise ValueError(f"'{text}' is not ADDRESS:PORT, such as 127.0.0.1:9110 or [::1]:9110, nor {OFF}")
-    return Address(host, int(port))
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Down: the running config, as the program describes it."""
-
-    described: dict[str, Any]
-
-
-class Queue(NamedTuple):
-    """Who waits at the listening sockets of one listener in one slot, and how many can."""
-
-    listener: str
-    slot: int
-    length: int
-    limit: int
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """Down, each second: the master lives; whether it is leaving, how many workers serve, and who waits."""
-
-    draining: bool
-    serving: int
-    queues: tuple[Queue, ...]
-
-
-@dataclass(frozen=True)
-class Listening:
-    """Up: it has its address."""
-
-    address: Address
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Up: it cannot have its address yet, and goes on trying."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Up: an error of ours, told once for each kind and place; it goes on."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class ExporterInheritance:
-    """Exactly what the child receives at birth, and nothing else."""
-
-    program: str
-    version: str
-    master: int
-    table: Path
-    address: Address
-    metrics: tuple[Metric, ...]
-    lifeline: socket.socket
 
 
 class Exporter:
@@ -136,7 +48,7 @@ class Exporter:
         self._in_child = in_child
         self._live = live
         self._inherit = inherit
-        self._facts = Facts({})
+        self._facts = DescribedConfig({})
         self._process: Any = None
         self._lifeline: Lifeline | None = None
         self._pause: Timer | None = None
@@ -144,7 +56,7 @@ class Exporter:
         self._missed = 0
         self._told_facts = False
         self._waiting_for = ""
-        self.address: Address | None = None
+        self.address: HttpAddress | None = None
         """Where it listens now."""
 
     @property
@@ -201,7 +113,7 @@ class Exporter:
 
     def describe(self, described: dict[str, Any]) -> None:
         """The config has changed."""
-        self._facts = Facts(described)
+        self._facts = DescribedConfig(described)
         self._told_facts = False
         self._tell_facts()
 

@@ -9,9 +9,9 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
 
-from supervisor.master.exporter import Queue
-from supervisor.program import Listener
-from supervisor.sockets.sources import ListenerCopy, Source
+from supervisor.exporterline import Queue
+from supervisor.sockets.listener import Listener, ListenerCopy
+from supervisor.sockets.sources import Source
 
 _TCP_INFO = struct.Struct("=24xII")
 """tcpi_unacked and tcpi_sacked: of a listening socket, who waits and how many can."""

@@ -13,28 +13,31 @@ from typing import Any
 from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
 from supervisor.control.language import Language
-from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
+from supervisor.control.outcome import EndSession, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
+from supervisor.exporterline import ExporterInheritance, Pulse
 from supervisor.lifeline import Accept, Born, Closed, Reopen
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accounting import Accounting, table_layout
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
-from supervisor.master.exporter import Address, Exporter, ExporterInheritance, Pulse
+from supervisor.master.exporter import Exporter
 from supervisor.master.jobs import Jobs
 from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
-from supervisor.master.pool import Pool, Worker
+from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import PATIENCE_SECONDS, Means, ShutdownSequence
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
+from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
-from supervisor.sockets.sources import ListenerCopy, Source
+from supervisor.sockets.listener import ListenerCopy
+from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.table.segment import path_of
 from supervisor.usage import show_usage
@@ -55,7 +58,7 @@ class Master:
         load_files: LoadFiles,
         source: Source,
         notifier: Notifier,
-        metrics: Address | None,
+        metrics: HttpAddress | None,
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
         self.pid = os.getpid()
@@ -180,7 +183,7 @@ class Master:
         serving = sum(worker.serving for worker in self._pool.seated)
         return Pulse(self._shutdown.draining, serving, self._listeners.queues())
 
-    def _exporter_heritage(self, address: Address | None) -> Callable[[Any], ExporterInheritance] | None:
+    def _exporter_heritage(self, address: HttpAddress | None) -> Callable[[Any], ExporterInheritance] | None:
         if address is None:
             return None
         program, table, metrics = self._program, path_of(self._accounting.segment.name), metrics_of(self._program)
@@ -233,11 +236,11 @@ class Master:
                 except OSError:  # the descriptor of this very listing
                     pass
 
-    def _on_born(self, worker: Worker) -> None:
+    def _on_born(self, worker: WorkerProcess) -> None:
         self._changes.include(worker)
         self._set_gauges()
 
-    def _on_message(self, worker: Worker, message: Any) -> None:
+    def _on_message(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
@@ -245,7 +248,7 @@ class Master:
             self._shutdown.closed(worker)
         self._changes.hear(worker, message)
 
-    def _on_death(self, worker: Worker, code: int) -> None:
+    def _on_death(self, worker: WorkerProcess, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         sessions = self._accounting.recover(worker, self._pool.workers)
         self._show_usage()
@@ -307,7 +310,7 @@ class Master:
                 self._shutdown.begin(order, answer)
             case Recycle():
                 self._recycling.begin(lambda good, text: answer(good, text, ()))
-            case Kill(sid=sid):
+            case EndSession(sid=sid):
                 self._kill(sid, answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:
@@ -379,7 +382,7 @@ class Master:
         self._log(messages.FINISHED, how=how)
 
 
-def _kind_of_death(worker: Worker, code: int) -> str:
+def _kind_of_death(worker: WorkerProcess, code: int) -> str:
     """For the counter: few words, where the log tells more."""
     if worker.hung:
         return "hung"

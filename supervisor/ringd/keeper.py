@@ -22,7 +22,9 @@ from supervisor.ringd.wire import Claim, Denied, Granted, Quiet, Release, Restor
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, Loop, Timer
-from supervisor.sockets.sources import Address, listen, silence, unsilence
+from supervisor.sockets.listener import Address
+from supervisor.sockets.silence import silence, unsilence
+from supervisor.sockets.sources import listen
 
 SETTLING_SECONDS = 0.5
 """So long after its start it opens nothing new: holders of the one before come back first, with their sockets."""

@@ -17,7 +17,7 @@ import socket
 import struct
 from typing import NamedTuple
 
-from supervisor.sockets.sources import Address
+from supervisor.sockets.listener import Address
 
 VERSION = 1
 MOST_FDS = 128

@@ -34,24 +34,24 @@ class Untrusted(OSError):
 
 
 @dataclass(frozen=True)
-class Owner:
+class FileOwner:
     """Whom the files are for."""
 
     uid: int
     gid: int
 
     @classmethod
-    def present(cls) -> "Owner":
+    def present(cls) -> "FileOwner":
         """Who this process is now."""
         return cls(os.geteuid(), os.getegid())
 
     @classmethod
-    def of(cls, user: pwd.struct_passwd | None) -> "Owner":
+    def of(cls, user: pwd.struct_passwd | None) -> "FileOwner":
         """A user of this host; None: who this process is now."""
         return cls(user.pw_uid, user.pw_gid) if user is not None else cls.present()
 
 
-def who_else_can_write(found: os.stat_result, owner: Owner) -> str:
+def who_else_can_write(found: os.stat_result, owner: FileOwner) -> str:
     """Completes "the file …": why others than root and the owner can write it; empty if they cannot."""
     if found.st_uid not in (0, owner.uid):
         return f"belongs to {_user_name(found.st_uid)}"
@@ -65,7 +65,7 @@ def who_else_can_write(found: os.stat_result, owner: Owner) -> str:
     return ""
 
 
-def why_not_trusted(path: Path, owner: Owner) -> str:
+def why_not_trusted(path: Path, owner: FileOwner) -> str:
     """Which of a file and the directories above it others can write, and why; empty if none."""
     real = path.resolve()
     for one in (real, *real.parents):
@@ -85,7 +85,7 @@ def _user_name(uid: int) -> str:
 class Directory:
     """One directory, by descriptor."""
 
-    def __init__(self, path: Path, fd: int, owner: Owner, made: bool = False, safe_above: bool = True) -> None:
+    def __init__(self, path: Path, fd: int, owner: FileOwner, made: bool = False, safe_above: bool = True) -> None:
         self.path = path
         self.fd = fd
         self.owner = owner
@@ -99,14 +99,14 @@ class Directory:
 
     @classmethod
     def open(
-        cls, path: Path, owner: Owner | None = None, make: bool = False, strict: bool | None = None
+        cls, path: Path, owner: FileOwner | None = None, make: bool = False, strict: bool | None = None
     ) -> "Directory":
         """Opens it; `make`: with mode 0700 if it is not there. Raises OSError.
 
         `strict` (the default for root): links on the way must be root's or the caller's, and a directory that others
         than `owner` can write is refused (Untrusted).
         """
-        owner = owner or Owner.present()
+        owner = owner or FileOwner.present()
         strict = os.geteuid() == 0 if strict is None else strict
         if not strict:
             made = make and not path.exists()

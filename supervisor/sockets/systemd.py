@@ -17,17 +17,9 @@ from typing import NamedTuple
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
-from supervisor.sockets.sources import (
-    Address,
-    ListenerCopy,
-    Opened,
-    Source,
-    deal,
-    duplicate,
-    keep_alive,
-    silence,
-    unsilence,
-)
+from supervisor.sockets.listener import Address, ListenerCopy
+from supervisor.sockets.silence import silence, unsilence
+from supervisor.sockets.sources import Opened, Source, deal, duplicate, keep_alive
 
 UNCLAIMED_SECONDS = 60.0
 """So long after the start, stored sockets that no listener wanted are closed: clients wait there in vain."""

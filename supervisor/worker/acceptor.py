@@ -9,11 +9,12 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Set
 
-from supervisor.program import Listener, Service
+from supervisor.program import Service
 from supervisor.runtime import messages
-from supervisor.sockets.sources import hear_all, silence
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.eventloop import READ
+from supervisor.runtime.loop import READ
+from supervisor.serving.context import WorkerContext
+from supervisor.sockets.listener import Listener
+from supervisor.sockets.silence import hear_all, silence
 
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervisor.control.context import CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Id, Int
-from supervisor.control.language import CommandRefused, ControlCommand, Language, Shape, phrase, quote, split
+from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups
-from supervisor.control.outcome import CommandContext, Outcome, Reply
+from supervisor.control.outcome import Outcome, Reply
+from supervisor.control.shape import Shape
+from supervisor.control.words import CommandRefused, phrase, quote, split
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30)
 

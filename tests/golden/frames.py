@@ -4,7 +4,7 @@ import socket
 from collections.abc import Iterator
 
 from supervisor.ringd.wire import Claim, Denied, Granted, Quiet, Release, Restore, encode
-from supervisor.sockets.sources import Address
+from supervisor.sockets.listener import Address
 
 V4 = Address(socket.AF_INET, ("127.0.0.1", 110), False)
 V6 = Address(socket.AF_INET6, ("2001:db8::1", 995), False)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.language import CommandRefused
 from supervisor.control.outcome import Confirm, Past, Replacement, Rollback, Trial
+from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 
 _TAKES_NOTHING = [

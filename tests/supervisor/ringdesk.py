@@ -10,7 +10,7 @@ from supervisor.ringd.main import ports
 from supervisor.ringd.wire import Claim, Denied, Granted, Message
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
-from supervisor.sockets.sources import Address
+from supervisor.sockets.listener import Address
 from tests.supervisor.turning import turn_until
 from tests.system.site import LOOPBACK, log_entries
 

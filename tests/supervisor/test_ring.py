@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.program import Listener
 from supervisor.ringd import client as ring_module
 from supervisor.ringd import keeper as ringkeeper
 from supervisor.ringd.client import Ring
 from supervisor.ringd.wire import Claim, Granted, Release, Restore, decode, encode
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, Loop
-from supervisor.sockets.sources import Address, ListenerCopy
+from supervisor.sockets.listener import Address, Listener, ListenerCopy
 from tests.supervisor.ringdesk import Console, is_open
 from tests.supervisor.turning import closed_loop, turn_until
 from tests.system.site import LOOPBACK, free_port, log_entries

@@ -9,11 +9,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, Entry, Peer, PopClient, Proxy, free_port, wait_until
 from tests.transcripts.performance import BEGINNING, Otherwise, fields, filled, lines, perform
 from tests.transcripts.script import Script, Step, octets, shown
 
-PATIENCE = 3.0
+PATIENCE = patient(3.0)
 _BETWEEN_OCTETS = 0.0004
 
 

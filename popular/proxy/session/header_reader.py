@@ -10,8 +10,9 @@ from typing import Any
 
 from popular.protocol.proxyheader import MOST, BadHeader, Endpoint, build, parse
 from popular.proxy.session.events import SessionEvents
+from supervisor.runtime.loop import READ
+from supervisor.serving.eventloop import EventLoop
 from supervisor.worker.acceptor import MAPPED_IPV4
-from supervisor.worker.eventloop import READ, EventLoop
 
 
 class HeaderReader:

@@ -8,8 +8,8 @@ from popular import messages
 from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module, Question
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.counters import Counters, Observer
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.counters import Counters, Observer
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""

@@ -9,7 +9,8 @@ import socket
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, parse_mail_answer, question
 from popular.proxy.session.events import SessionEvents
-from supervisor.worker.eventloop import READ, EventLoop
+from supervisor.runtime.loop import READ
+from supervisor.serving.eventloop import EventLoop
 
 
 class MailQuestion:

@@ -9,8 +9,8 @@ from popular.proxy.session.lookups import Lookups
 from popular.proxy.session.machine import BACKEND_SECONDS
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.counters import Counters, Observer
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.counters import Counters, Observer
 
 
 class VservRuntime:

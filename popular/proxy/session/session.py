@@ -29,7 +29,7 @@ from popular.proxy.session.session_log import log_end, log_handshake
 from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
-from supervisor.worker.context import CutCost
+from supervisor.serving.context import CutCost
 
 _NOTHING, _DECIDED, _UNCHECKED, _BROKEN, _START_TLS, _JOIN = range(6)
 """What a verb leaves for when the entry that called it has returned: to tell what is known at once, or to begin."""
@@ -381,7 +381,7 @@ class Session:
     # The supervisor
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.worker.context.Session."""
+        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is None:
             return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
@@ -390,7 +390,7 @@ class Session:
         return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
 
     def refresh(self) -> None:
-        """See supervisor.worker.context.Session."""
+        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()

@@ -6,7 +6,7 @@ from popular.messages import SESSION_END
 from popular.net.handshake import Agreed
 from popular.proxy.session.machine import Machine
 from supervisor.runtime.log import Log
-from supervisor.worker.context import WorkerContext
+from supervisor.serving.context import WorkerContext
 
 Moved: TypeAlias = tuple[int, int, int, int]
 """Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those

@@ -16,11 +16,12 @@ from popular.proxy.settings.vserv import Vserv
 from popular.tls.certificate import Certificate
 from popular.tls.directory import DEFAULT, CertificateStore, Digests, LookAt, ReadAll, digest, renewed
 from supervisor.config import Config
-from supervisor.control.language import CommandRefused, ControlCommand
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Arguments, Change, CommandContext, Entry, Outcome, Reply, lines_of, noted
+from supervisor.control.outcome import Change, Entry, Outcome, Reply, lines_of, noted
 from supervisor.control.things import count_of
 from supervisor.control.variables import BESIDE
+from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
 
 SORT = "tls"

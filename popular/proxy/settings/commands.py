@@ -9,9 +9,10 @@ from popular.proxy.settings.vserv import VSERV
 from supervisor.config import Config
 from supervisor.control import things
 from supervisor.control.commands import common_commands
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import File, Int
-from supervisor.control.language import CommandRefused, ControlCommand, phrase
-from supervisor.control.outcome import Arguments, Change, CommandContext, Outcome
+from supervisor.control.outcome import Change, Outcome
+from supervisor.control.words import CommandRefused, phrase
 
 PRNG_CHAPTER = "Runtime configuration: the prng command"
 

@@ -1,4 +1,4 @@
-"""What a watcher may know of a config of `pproxy`: the lookups that the exporter and the status page show. No secrets."""
+"""What a watcher may know of a config of `pproxy`: what the exporter and the status page show. No secrets."""
 
 from typing import Any
 

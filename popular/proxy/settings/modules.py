@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
-from supervisor.control.language import CommandRefused, ControlCommand, fit, phrase
-from supervisor.control.outcome import Arguments, Change, CommandContext, Outcome, Reply, noted
+from supervisor.control.language import fit
+from supervisor.control.outcome import Change, Outcome, Reply, noted
 from supervisor.control.things import count_of, ids, list_handler, named, room_for_one_more
+from supervisor.control.words import CommandRefused, phrase
 
 CHAPTER = "Runtime configuration: the pdm command"
 
@@ -17,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleSpec:
     """A module: file `libpdm_MOD` in `directory`, opened with `args`.
 
     `reloads` counts `pdm reload`: another number than before asks for it. It says nothing about what the module is.
@@ -30,7 +32,7 @@ class Module:
     reloads: int = field(default=0, compare=False)
 
 
-def add_command(module: Module) -> str:
+def add_command(module: ModuleSpec) -> str:
     """The command that adds a module."""
     return phrase(["pdm", "add", module.id, module.mod, *module.args])
 
@@ -41,7 +43,7 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     if not _NAME.fullmatch(mod):
         raise CommandRefused(f"{shown(mod)} is not a module name; allowed: letters, digits, _ and -", mod.column)
     directory = context.config.variables["pdmdir"]
-    module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
+    module = ModuleSpec(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
     there = context.config.things["pdm"].get(ident)
     if there == module:  # the same file said twice must not be refused
         return Change(f"module {ident} is there already, added by the same words", config=context.config)
@@ -55,7 +57,7 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     return Change(noted(done, note), config=context.config.with_thing("pdm", ident, module))
 
 
-def _backend_note(module: Module, context: CommandContext) -> str | None:
+def _backend_note(module: ModuleSpec, context: CommandContext) -> str | None:
     """The argument of `any` is a backend; those of the other modules are their own affair."""
     named = module.args[0] if module.mod == "any" and module.args else None
     backends = context.config.things["backend"]
@@ -65,7 +67,7 @@ def _backend_note(module: Module, context: CommandContext) -> str | None:
 
 
 def _reload(context: CommandContext, arguments: Arguments) -> Outcome:
-    module: Module = named("pdm", arguments["id"], context)
+    module: ModuleSpec = named("pdm", arguments["id"], context)
     config = context.config.with_thing("pdm", module.id, replace(module, reloads=module.reloads + 1))
     return Change(f"module {module.id} is reloaded", config=config)
 
@@ -81,7 +83,7 @@ def _flush(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 
 def _show(context: CommandContext, arguments: Arguments) -> Outcome:
-    module: Module = named("pdm", arguments["id"], context)
+    module: ModuleSpec = named("pdm", arguments["id"], context)
     data = {"id": module.id, "mod": module.mod, "args": list(module.args), "directory": module.directory}
     return Reply(data=data, lines=[add_command(module)])
 

@@ -8,10 +8,10 @@ from typing import Any
 import popular.pdm
 from popular.proxy.settings.backend import POP3
 from popular.tls.contexts import VERSIONS
+from supervisor.control.context import CommandContext, Variable
 from supervisor.control.kinds import Bool, Choice, Dir, Id, Int, String, Time, shown
-from supervisor.control.language import CommandRefused
-from supervisor.control.outcome import CommandContext
-from supervisor.control.variables import BESIDE, Variable, common_variables
+from supervisor.control.variables import BESIDE, common_variables
+from supervisor.control.words import CommandRefused
 
 MINUTE = 60
 HOUR = 60 * MINUTE

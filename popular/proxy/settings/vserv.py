@@ -11,10 +11,10 @@ from popular.proxy.settings.backend import leads_back
 from popular.proxy.settings.kinds import Authorities, CaFile, NetworkList, Networks
 from popular.proxy.settings.variables import USER_NAMESPACE
 from supervisor.config import Config
+from supervisor.control.context import CommandContext
 from supervisor.control.kinds import Choice, Id, Iface, Int, String, nearest
-from supervisor.control.language import CommandRefused
-from supervisor.control.outcome import CommandContext
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
+from supervisor.control.words import CommandRefused
 
 CHAPTER = "Runtime configuration: the vserv command"
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from popular.protocol.capabilities import DEFAULT, MOST_OCTETS, BadCapabilities, read_lines
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import File
-from supervisor.control.language import CommandRefused, ControlCommand, phrase
-from supervisor.control.outcome import Arguments, Change, CommandContext, Outcome, Reply
+from supervisor.control.outcome import Change, Outcome, Reply
+from supervisor.control.words import CommandRefused, phrase
 
 CHAPTER = "Runtime configuration of pserv: the capa command"
 SORT = "capa"

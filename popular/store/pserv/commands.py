@@ -7,7 +7,7 @@ from popular.store.pserv.server import SERVER
 from supervisor.config import Config
 from supervisor.control import things
 from supervisor.control.commands import common_commands
-from supervisor.control.language import ControlCommand
+from supervisor.control.context import ControlCommand
 
 SORTS = (capabilities.SORT, SERVER.name)
 """The sorts of things in a config, in the order in which an rc file makes them."""
