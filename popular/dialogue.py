@@ -1,12 +1,69 @@
-"""The debug lines of a POP3 dialogue, in `pproxy` and `pserv` (debug options POP and PASS)."""
+"""The debug lines of a POP3 dialogue, in `pproxy` and `pserv` (debug options POP and PASS).
 
+What is logged is parsed commands, never octets as they came: a password that came in pieces, behind a bare LF, with a
+blank in front of PASS, or as the argument of a command that nobody knows is not recognised by its looks. So a line is
+judged when it is whole; a command that is known shows what it may hold, everything else shows its length.
+"""
+
+from popular.protocol.commands import VERBS, parse
+from popular.protocol.lines import LONGEST_COMMAND
 from supervisor.log import Log
 
 
-def debug_dialogue(log: Log, sid: str, who: str, data: bytes) -> None:
-    """One entry a line. A password shows only with the option PASS."""
-    for line in data.split(b"\r\n"):
-        if line[:5].upper() == b"PASS " and "PASS" not in log.options:
-            line = b"PASS ****"
-        if line:
-            log.debug("POP", who, sid, line=line.decode("utf-8", "replace"))
+class Dialogue:
+    """What one client says and is told, in the log. Made for a session when the option POP is on."""
+
+    __slots__ = ("_held", "_log", "_seen", "_sure")
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._held = b""
+        self._seen = 0
+        self._sure = True
+
+    def says(self, sid: str, data: bytes, received: int) -> None:
+        """Octets from the client, `received` with these: an entry for each line they end, one for what is none yet.
+
+        Where some were not seen, because the option was off, these may be the rest of a line with a password.
+        """
+        if self._seen != received - len(data):
+            self._held, self._sure = b"", False
+        self._seen = received
+        *ended, rest = (self._held + data).split(b"\n")
+        for line in ended:
+            self._show(sid, line.removesuffix(b"\r"))
+        # No command is longer: of such a line only the length counts, and memory is not the client's to fill.
+        self._held = rest[:LONGEST_COMMAND]
+        if rest:
+            self._log.debug("POP", "client", sid, part=len(rest))
+
+    def is_told(self, sid: str, data: bytes) -> None:
+        """Replies to the client: an entry a line."""
+        for line in data.split(b"\r\n"):
+            if line:
+                self._log.debug("POP", "server", sid, line=line.decode("utf-8", "replace"))
+
+    def _show(self, sid: str, line: bytes) -> None:
+        if self._sure and "PASS" in self._log.options:
+            self._log.debug("POP", "client", sid, line=line.decode("utf-8", "replace"))
+        elif self._sure and (shown := without_secrets(line)):
+            self._log.debug("POP", "client", sid, line=shown)
+        elif line:
+            self._log.debug("POP", "client", sid, octets=len(line))
+        self._sure = True
+
+
+def without_secrets(line: bytes) -> str:
+    """A command line (without its end) as it may be shown; empty if it is no command that is known."""
+    command = parse(line)
+    verb = VERBS.get(command.keyword)
+    if verb is None:
+        return ""
+    words = command.words
+    if not words:
+        return verb.keyword
+    if verb.keyword == "PASS":
+        return "PASS ****"
+    if len(words) > verb.most or not (verb.keyword == "USER" or all(word.isdigit() for word in words)):
+        return f"{verb.keyword} ({len(command.argument)} octets)"
+    return f"{verb.keyword} {b' '.join(words).decode('utf-8', 'replace')}"

@@ -5,9 +5,12 @@
 """
 
 import ctypes
+import grp
 import os
 import pwd
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _PR_SET_KEEPCAPS = 8
 _PR_SET_NO_NEW_PRIVS = 38
@@ -29,6 +32,18 @@ def find_user(name: str) -> pwd.struct_passwd:
         raise UnknownUser(f"there is no user '{name}' on this host") from None
 
 
+class UnknownGroup(ValueError):
+    """No such group on this host."""
+
+
+def find_group(name: str) -> int:
+    """The number of the group of that name. Raises UnknownGroup."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UnknownGroup(f"there is no group '{name}' on this host") from None
+
+
 def become(user: pwd.struct_passwd) -> None:
     """The master, once: drops to the user for good, and keeps CAP_NET_BIND_SERVICE. Raises OSError."""
     _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
@@ -37,6 +52,24 @@ def become(user: pwd.struct_passwd) -> None:
     os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     _call("prctl", _PR_SET_KEEPCAPS, 0, 0, 0, 0)
     _set_capabilities(1 << _CAP_NET_BIND_SERVICE)
+
+
+@contextmanager
+def acting_as(user: pwd.struct_passwd | None) -> Iterator[None]:
+    """Root, for a moment, with no more than the user's rights on files. For None, or without root, as it is."""
+    if user is None or os.geteuid() != 0:
+        yield
+        return
+    groups, gid = os.getgroups(), os.getegid()
+    os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+    os.setegid(user.pw_gid)
+    os.seteuid(user.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+        os.setgroups(groups)
 
 
 def renounce() -> None:

@@ -27,10 +27,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from supervisor import messages, rights, signals
+from supervisor.directory import Directory, Owner
 from supervisor.log import STANDARD_ERROR, Log
 from supervisor.loop import Loop
 from supervisor.ringkeeper import Keeper, Ports
-from supervisor.rundir import CannotStart
+from supervisor.rundir import LONGEST_SOCKET_PATH, CannotStart
 from supervisor.start import Daemon
 from supervisor.systemd import Notifier
 
@@ -116,16 +117,19 @@ def account(name: str | None, group: str | None) -> pwd.struct_passwd:
     return pwd.struct_passwd((*user[:3], number, *user[4:]))
 
 
-def open_control(path: Path) -> socket.socket:
+def open_control(directory: Directory, name: str) -> socket.socket:
     """Binds the socket, mode 0600, in place of one that nobody serves. Raises CannotStart, OSError."""
+    path = directory.path / name
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     before = os.umask(0o177)
     try:
-        if _is_served(path):
-            raise CannotStart(f"another ringd serves {path}")
-        if path.is_socket():
-            path.unlink()
-        control.bind(str(path))
+        if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+            raise CannotStart(f"{path} is too long for a socket, {LONGEST_SOCKET_PATH} octets are allowed")
+        if directory.is_socket(name):
+            if _is_served(directory.reached(name)):
+                raise CannotStart(f"another ringd serves {path}")
+            directory.remove(name)
+        control.bind(directory.reached(name))
         control.listen(64)
     except OSError as error:
         control.close()
@@ -138,9 +142,9 @@ def open_control(path: Path) -> socket.socket:
     return control
 
 
-def _is_served(path: Path) -> bool:
+def _is_served(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
-        return probe.connect_ex(str(path)) in (0, errno.EAGAIN)
+        return probe.connect_ex(path) in (0, errno.EAGAIN)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -157,34 +161,31 @@ def _run(chosen: argparse.Namespace) -> int:
     user = account(chosen.user, chosen.group)
     daemon = Daemon.part() if chosen.daemon else None
     path = Path(chosen.socket).absolute()
+    become = user if os.getuid() == 0 else None
+    directory = Directory.open(path.parent, Owner.of(user), make=True)
+    if become is not None and directory.made:
+        os.chown(".", user.pw_uid, user.pw_gid, dir_fd=directory.fd)
     log = Log(
         "ringd",
         chosen.logfile if chosen.logfile == STANDARD_ERROR else os.path.abspath(chosen.logfile),
-        chosen.log_format,
+        form=chosen.log_format,
+        user=become,
     )
-    _step_down(user, path.parent, log)
     # From here on as the user: whatever the user may have put at that path, it is not touched with root's rights.
-    control = open_control(path)
+    if become is not None:
+        rights.become(become)
+    for kind, where, doubt in (("run", path.parent, directory.doubt), ("log", Path(log.path).parent, log.doubt)):
+        if doubt:
+            log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
+    control = open_control(directory, path.name)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
         _serve(control, log, user.pw_uid, chosen, daemon)
     finally:
         control.close()
-        path.unlink(missing_ok=True)
+        directory.remove(path.name)
     return 0
-
-
-def _step_down(user: pwd.struct_passwd, directory: Path, log: Log) -> None:
-    """Becomes the user, after what needs root: the directory of the socket, and the log."""
-    if os.getuid() != 0:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return
-    if not directory.exists():
-        directory.mkdir(mode=0o700, parents=True)
-        os.chown(directory, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    log.give_to(user)
-    rights.become(user)
 
 
 def _serve(control: socket.socket, log: Log, uid: int, chosen: argparse.Namespace, daemon: Daemon | None) -> None:

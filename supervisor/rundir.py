@@ -11,6 +11,9 @@ When the newest instance ends, the three links lead to the next one that lives.
 
 What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock
 that cannot be had and a socket that answers are alive.
+
+Whoever the program runs as can write the directory, so root only makes and checks it; all else is done with the rights
+of that user, and below the directory's descriptor (supervisor/directory.py).
 """
 
 import errno
@@ -19,14 +22,18 @@ import hashlib
 import os
 import pwd
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from supervisor import rights
+from supervisor.directory import Directory, Owner, Untrusted
 from supervisor.table import segment
 
 _MOST_INSTANCES = 64
+LONGEST_SOCKET_PATH = 107
+"""Octets (unix(7)); whoever connects names the whole path."""
 
 
 class CannotStart(Exception):
@@ -36,14 +43,24 @@ class CannotStart(Exception):
 class RunDirectory:
     """One instance's place in a run directory."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        """Makes the directory (0700) if it is missing, and takes the first free lock. Raises CannotStart."""
+    def __init__(
+        self, path: Path, name: str, user: pwd.struct_passwd | None = None, readers: int | None = None
+    ) -> None:
+        """Makes the directory (0700) if it is missing, and takes the first free lock. Raises CannotStart.
+
+        `user`: whom root is going to become; the directory is this user's from now on. `readers`: the group that may
+        connect to the control socket.
+        """
+        self._readers = readers
         self.path = path
         self.name = name
         self.control_path: Path | None = None
+        self._user = user
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._alone():
+            self._directory = Directory.open(path, Owner.of(user), make=True)
+            if user is not None:
+                self._give_to(user)
+            with rights.acting_as(user), self._alone():
                 self.lock_fd, self.instance = self._take_lock()
                 os.ftruncate(self.lock_fd, 0)
                 os.write(self.lock_fd, f"{os.getpid()}\n".encode())
@@ -52,27 +69,37 @@ class RunDirectory:
             raise CannotStart(f"run directory {path}: {error.strerror or error}") from None
 
     @property
+    def doubt(self) -> str:
+        """Why others can write the directory; empty if they cannot."""
+        return self._directory.doubt
+
+    @property
+    def descriptors(self) -> set[int]:
+        """What a child keeps open that is to show by it that the instance lives, and to clear up as the last one."""
+        return {self.lock_fd, self._directory.fd}
+
+    @property
     def segment_name(self) -> str:
         return self._segment_of(self.instance)
 
     def _segment_of(self, instance: int) -> str:
         """A name that follows from the directory, never from the pid: every container's master is pid 1."""
-        place = self.path.stat()
+        place = os.fstat(self._directory.fd)
         key = hashlib.sha256(f"{place.st_dev}:{place.st_ino}:{self.path.resolve()}".encode()).hexdigest()[:12]
         return f"/popular-{self.name}-{key}-{instance}"
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Nobody else looks for a place in the directory meanwhile: a socket that is not served yet seems dead."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = self._directory.opened()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
             os.close(fd)
 
-    def _lock_path(self, instance: int) -> Path:
-        return self.path / f"{self.name}.{instance}.lock"
+    def _lock_name(self, instance: int) -> str:
+        return f"{self.name}.{instance}.lock"
 
     def _take_lock(self) -> tuple[int, int]:
         for instance in range(1, _MOST_INSTANCES + 1):
@@ -82,9 +109,14 @@ class RunDirectory:
         raise CannotStart(f"{self.path} already holds {_MOST_INSTANCES} running instances of {self.name}")
 
     def _try_lock(self, instance: int) -> int | None:
-        path = self._lock_path(instance)
+        name = self._lock_name(instance)
         while True:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fd = self._directory.open_file(name, os.O_RDWR | os.O_CREAT)
+            except Untrusted:
+                raise
+            except PermissionError:  # another user's, in a directory that several can write
+                return None
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -92,24 +124,33 @@ class RunDirectory:
                 return None
             # Between open and flock the file may have been removed by an instance that left: then the lock is worth
             # nothing.
-            if path.exists() and os.fstat(fd).st_ino == path.stat().st_ino:
+            there = self._directory.status(name)
+            if there is not None and os.fstat(fd).st_ino == there.st_ino:
                 return fd
             os.close(fd)
 
+    def _numbers(self) -> list[int]:
+        """The other instances, living and dead, that have a lock file."""
+        middles = (one.removeprefix(f"{self.name}.").removesuffix(".lock") for one in self._directory.names())
+        return [int(one) for one in middles if one.isascii() and one.isdecimal() and int(one) != self.instance]
+
     def _remove_orphans(self) -> None:
         """Removes the shared memory, locks and sockets of instances that died without a chance to do so."""
-        for path in self.path.glob(f"{self.name}.*.ctrl"):
-            if path.is_socket() and not _answers(path):
-                path.unlink(missing_ok=True)
-        for path in self.path.glob(f"{self.name}.*.lock"):
-            number = path.name.split(".")[-2]
-            if not number.isdigit() or int(number) == self.instance:
+        for name in self._directory.names():
+            if name.startswith(f"{self.name}.") and name.endswith(".ctrl") and self._is_dead(name):
+                _ignoring_strangers(self._directory.remove, name)
+        for number in self._numbers():
+            try:
+                fd = self._try_lock(number)
+            except Untrusted:  # not ours to clear away
                 continue
-            fd = self._try_lock(int(number))
             if fd is not None:
-                segment.remove(self._segment_of(int(number)))
-                path.unlink(missing_ok=True)
+                segment.remove(self._segment_of(number))
+                self._directory.remove(self._lock_name(number))
                 os.close(fd)
+
+    def _is_dead(self, name: str) -> bool:
+        return self._directory.is_socket(name) and not _answers(self._directory.reached(name))
 
     def open_control_socket(self) -> socket.socket:
         """Binds and publishes the control socket, mode 0600. Raises CannotStart."""
@@ -117,80 +158,114 @@ class RunDirectory:
         try:
             with self._alone():
                 self.control_path = self._bind_first_free(control)
-                self._publish(f"{self.name}.ctrl", self.control_path.name)
+                if self._readers is not None:
+                    self._let_in(self._readers)
+                self._directory.link(f"{self.name}.ctrl", self.control_path.name)
         except OSError as error:
             control.close()
             raise CannotStart(f"control socket in {self.path}: {error.strerror or error}") from None
         return control
 
+    def _let_in(self, group: int) -> None:
+        """The group may go through the directory, without seeing what is in it, and connect to the control socket."""
+        assert self.control_path is not None
+        fd = self._directory.opened()
+        try:
+            os.fchown(fd, -1, group)
+            os.fchmod(fd, os.fstat(fd).st_mode & 0o7777 | 0o010)
+            os.chown(self.control_path.name, -1, group, dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(fd)
+        self.control_path.chmod(0o660)
+
     def _bind_first_free(self, control: socket.socket) -> Path:
         for suffix in ("", *(f"-{number}" for number in range(2, _MOST_INSTANCES + 2))):
             path = self.path / f"{self.name}.{os.getpid()}{suffix}.ctrl"
-            if not _answers(path):
-                _bind_private(control, path)
+            if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+                raise OSError(f"{path} is too long for a socket, {LONGEST_SOCKET_PATH} octets are allowed")
+            there = self._directory.status(path.name)
+            if there is None or self._is_dead(path.name):
+                self._directory.remove(path.name)
+                _bind_private(control, self._directory.reached(path.name))
                 return path
         raise OSError("no free name")
 
-    def give_to(self, user: pwd.struct_passwd) -> None:
-        """Makes the directory and the lock the user's, before root is given up. Raises CannotStart.
+    def _give_to(self, user: pwd.struct_passwd) -> None:
+        """Makes the directory the user's, before root is given up. Raises CannotStart, Untrusted.
 
-        Not while another user's instance lives in it: that one could not use its own directory any more.
+        Not while another user's instance lives in it: that one could not use its own directory any more. One that
+        several write stays root's, and so does one that somebody else could have moved here.
         """
-        if self.path.stat().st_uid != user.pw_uid and self._neighbours():
+        found = os.fstat(self._directory.fd)
+        if found.st_uid == user.pw_uid:
+            return
+        self.instance = 0
+        if self._neighbours():
             raise CannotStart(f"run directory {self.path} is in use by an instance of another user than {user.pw_name}")
-        os.chown(self.path, user.pw_uid, user.pw_gid)
-        os.fchown(self.lock_fd, user.pw_uid, user.pw_gid)
+        if not self._directory.made and not self._directory.is_exclusive:
+            return
+        if not self._directory.made and not self._directory.safe_above:
+            raise Untrusted(f"it is root's, below a directory that others can write; chown {user.pw_name} {self.path}")
+        os.chown(".", user.pw_uid, user.pw_gid, dir_fd=self._directory.fd)
 
     def publish_state(self) -> None:
         """Leads readers to the table and to the pid."""
-        self._publish(f"{self.name}.state", str(segment.path_of(self.segment_name)))
-        self._publish(f"{self.name}.pid", self._lock_path(self.instance).name)
+        self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
+        self._directory.link(f"{self.name}.pid", self._lock_name(self.instance))
+
+    def others(self) -> list[tuple[int, Path]]:
+        """The pid and the control socket of each other instance whose master lives."""
+        served = [(one.lock, one.control) for one in self._neighbours() if one.control is not None]
+        return [(int((self.path / lock).read_text()), self.path / control) for lock, control in served]
 
     def has_successor(self) -> bool:
         """Whether the links lead to a newer instance."""
-        try:
-            return os.readlink(self.path / f"{self.name}.pid") != self._lock_path(self.instance).name
-        except OSError:
-            return False
-
-    def _publish(self, name: str, target: str) -> None:
-        """Points a link somewhere else, at one stroke."""
-        fresh = self.path / f".{name}.{os.getpid()}.{self.instance}"
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(target)
-        fresh.replace(self.path / name)
+        target = self._directory.target(f"{self.name}.pid")
+        return target is not None and target != self._lock_name(self.instance)
 
     def withdraw_control(self) -> None:
         """Removes the control socket; the links lead to another living instance, if there is one."""
         heir = self._heir()
         if self.control_path is not None:
-            self.control_path.unlink(missing_ok=True)
+            self._directory.remove(self.control_path.name)
             self._hand_on(f"{self.name}.ctrl", self.control_path.name, heir.control if heir else None)
             self.control_path = None
-        self._hand_on(f"{self.name}.pid", self._lock_path(self.instance).name, heir.lock if heir else None)
+        self._hand_on(f"{self.name}.pid", self._lock_name(self.instance), heir.lock if heir else None)
 
     def withdraw_all(self) -> None:
         """No process of this instance is left: removes the table and the lock too."""
-        heir = self._heir()
-        self.withdraw_control()
-        self._hand_on(
-            f"{self.name}.state", str(segment.path_of(self.segment_name)), str(heir.table) if heir is not None else None
-        )
-        segment.remove(self.segment_name)
-        self._lock_path(self.instance).unlink(missing_ok=True)
+        with rights.acting_as(self._user):
+            heir = self._heir()
+            self.withdraw_control()
+            self._hand_on(
+                f"{self.name}.state",
+                str(segment.path_of(self.segment_name)),
+                str(heir.table) if heir is not None else None,
+            )
+            segment.remove(self.segment_name)
+            self._directory.remove(self._lock_name(self.instance))
+            os.close(self.lock_fd)
+            with self._alone():
+                self._remove_orphans()
+            self._directory.close()
+
+    def withdraw_if_last(self) -> None:
+        """A process that outlived the master ends: if no other is left, all of this instance goes."""
         os.close(self.lock_fd)
         with self._alone():
-            self._remove_orphans()
+            fd = self._try_lock(self.instance)
+        if fd is not None:
+            self.lock_fd = fd
+            self.withdraw_all()
 
     def _hand_on(self, name: str, own_target: str, target: str | None) -> None:
         """A link of this instance leads to the heir from now on, or goes; another instance's link stays."""
-        link = self.path / name
-        if not link.is_symlink() or os.readlink(link) != own_target:
+        if self._directory.target(name) != own_target:
             return
         if target is not None:
-            self._publish(name, target)
+            self._directory.link(name, target)
         else:
-            link.unlink(missing_ok=True)
+            self._directory.remove(name)
 
     def _heir(self) -> "_Neighbour | None":
         """The newest of the other living instances whose master can be asked."""
@@ -200,18 +275,31 @@ class RunDirectory:
     def _neighbours(self) -> list["_Neighbour"]:
         """The other living instances: their locks cannot be had. One whose master is gone has no control socket."""
         found = []
-        for path in self.path.glob(f"{self.name}.*.lock"):
-            number = path.name.split(".")[-2]
-            if not number.isdigit() or int(number) == self.instance or not _is_held(path):
+        for number in self._numbers():
+            lock = self._lock_name(number)
+            try:
+                fd = self._directory.open_file(lock, os.O_RDONLY)
+            except OSError:  # gone meanwhile, or a stranger's
                 continue
-            pid = path.read_text().strip()
-            sockets = sorted(self.path.glob(f"{self.name}.{pid}.ctrl")) + sorted(
-                self.path.glob(f"{self.name}.{pid}-*.ctrl")
-            )
-            control = next((one.name for one in sockets if one != self.control_path and _answers(one)), None)
-            table = segment.path_of(self._segment_of(int(number)))
-            found.append(_Neighbour(path.name, control, table, path.stat().st_mtime))
+            try:
+                if not _is_held(fd):
+                    continue
+                pid = os.read(fd, 32).decode("ascii", "replace").strip()
+                started = os.fstat(fd).st_mtime
+            finally:
+                os.close(fd)
+            table = segment.path_of(self._segment_of(number))
+            found.append(_Neighbour(lock, self._control_of(pid), table, started))
         return found
+
+    def _control_of(self, pid: str) -> str | None:
+        """The control socket at which the master with this pid answers."""
+        for name in self._directory.names():
+            own = self.control_path is not None and name == self.control_path.name
+            fits = name == f"{self.name}.{pid}.ctrl" or name.startswith(f"{self.name}.{pid}-")
+            if fits and not own and self._directory.is_socket(name) and _answers(self._directory.reached(name)):
+                return name
+        return None
 
 
 class _Neighbour(NamedTuple):
@@ -223,28 +311,34 @@ class _Neighbour(NamedTuple):
     started: float
 
 
-def _is_held(path: Path) -> bool:
-    """Whether a living process holds the lock."""
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+def _is_held(fd: int) -> bool:
+    """Whether a living process holds the lock of this file."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
     return False
 
 
-def _answers(path: Path) -> bool:
+def _ignoring_strangers(remove: Callable[[str], None], name: str) -> None:
+    """In a sticky directory another user's file stays where it is."""
+    try:
+        remove(name)
+    except PermissionError:
+        pass
+
+
+def _answers(path: str) -> bool:
     """Whether somebody may serve the socket. One that nobody serves refuses at once."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        result = probe.connect_ex(str(path))
+        result = probe.connect_ex(path)
     return result not in (errno.ECONNREFUSED, errno.ENOENT)
 
 
-def _bind_private(control: socket.socket, path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _bind_private(control: socket.socket, path: str) -> None:
     old = os.umask(0o177)
     try:
-        control.bind(str(path))
+        control.bind(path)
     finally:
         os.umask(old)
     control.listen(64)

@@ -7,7 +7,7 @@ stays bounded, however much the client sends. TLS begins here too.
 import socket
 from typing import Protocol
 
-from popular.dialogue import debug_dialogue
+from popular.dialogue import Dialogue
 from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
 from popular.tls.contexts import Terms
@@ -44,6 +44,7 @@ class ClientLeg:
     """One connection. `received` and `sent` count octets, `heard` is when the client last said something."""
 
     __slots__ = (
+        "_dialogue",
         "_owner",
         "_shop",
         "_waiting",
@@ -61,6 +62,7 @@ class ClientLeg:
         self._owner = owner
         self.channel = Channel(shop.loop, connection, self._ready)
         self._waiting = b""
+        self._dialogue: Dialogue | None = None
         self.last_ending = ""
         """Why the session ends as soon as the last reply has left."""
         self.done = False
@@ -171,7 +173,12 @@ class ClientLeg:
 
     def _debug(self, who: str, data: bytes) -> None:
         if "POP" in self._shop.log.options:
-            debug_dialogue(self._shop.log, self._owner.sid, who, data)
+            if self._dialogue is None:
+                self._dialogue = Dialogue(self._shop.log)
+            if who == "client":
+                self._dialogue.says(self._owner.sid, data, self.received)
+            else:
+                self._dialogue.is_told(self._owner.sid, data)
 
     # TLS
 

