@@ -16,7 +16,8 @@ asked from several threads at once, so it changes nothing in itself while it ans
 """
 
 import hmac
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -154,6 +155,11 @@ class Module(Protocol):
 
     skipped: int = 0
     """How many lines of its files are bad and skipped."""
+
+    files: Mapping[str, os.stat_result] = {}
+    """The files that it is made of, by path, each with what fstat(2) said when it was read; the proxy reloads the
+    module when one is another. Never changed.
+    """
 
     def check(self, question: Question) -> Answer:
         """Who is this, and may he in? (the manual's pdm_check). Raises ModuleFailed if it cannot tell."""

@@ -9,8 +9,10 @@ One entry a line (`#` and empty lines: see `linefile.py`); FILE is /etc/popular/
     IP:NAMESPACE:HASH            192.0.2.7:default:$y$j9T$...
     [IP]:NAMESPACE:HASH          [2001:db8::7]:default:$y$j9T$...
 
-A bad line is skipped and told; with `strict` it is a ModuleFailed. An IPv6 address stands in brackets, as in a URL. HASH is any form that `passwords.py` knows. Several lines may have the
-same address and namespace: then each of the passwords will do.
+An IPv6 address stands in brackets, as in a URL. HASH is any form that `passwords.py` knows. Several lines may have the
+same address and namespace: then each of the passwords will do. A bad line is skipped and told with its number; with
+`strict` it is a ModuleFailed. The file is read when the module is opened or reloaded; the proxy reloads it when the
+file has changed.
 """
 
 import ipaddress
@@ -44,7 +46,8 @@ class Master(Module):
         self._path = path or os.path.abspath(words[0] if words else DEFAULT_FILE)
         self._hashes: dict[tuple[_Address, str], list[str]] = {}
         faults = linefile.Faults(self._path, strict)
-        for line in linefile.lines(linefile.read(self._path)):
+        content = linefile.read(self._path)
+        for line in linefile.lines(content.octets):
             try:
                 address, namespace, stored = _entry(line.text())
             except linefile.BadLine as bad:
@@ -54,6 +57,7 @@ class Master(Module):
         faults.refuse_if_all_are_bad(len(self._hashes))
         self.notes = faults.notes()
         self.skipped = faults.count
+        self.files = {self._path: content.status}
 
     def check(self, question: Question) -> Answer:
         """Nobody is known here; but where a master password could count, a user whom nobody knows costs as much."""

@@ -5,9 +5,9 @@ One user a line (`#` and empty lines: see `linefile.py`):
     NAMESPACE:USER:HASH:BACKEND:TARGET[:SECRET]
 
 HASH is any form that `passwords.py` knows. TARGET is the mailbox (XPOP, CXPOP) or the user name on the backend (POP3);
-empty = that of the argument TARGET, in which `%u`, `%n` and `%d` are the user's name and its parts (see `target.py`), or
-the client's own name if there is none. SECRET is the password on the backend; empty or absent = the client's own. There
-is no escaping: only SECRET may hold a colon, and a plain password with a colon is written `{PLAIN.b64}` or
+empty = that of the argument TARGET, in which `%u`, `%n` and `%d` are the user's name and its parts (see `target.py`),
+or the client's own name if there is none. SECRET is the password on the backend; empty or absent = the client's own.
+There is no escaping: only SECRET may hold a colon, and a plain password with a colon is written `{PLAIN.b64}` or
 `{PLAIN.hex}`.
 
 The file is read when the module is opened or reloaded; the proxy reloads it when the file has changed. A bad or doubled
@@ -53,6 +53,7 @@ class Passwd(Module):
         self._users = Users(self._path, strict)
         self.notes = self._users.faults.notes()
         self.skipped = self._users.faults.count
+        self.files = {self._path: self._users.status}
 
     def check(self, question: Question) -> Answer:
         """The user's line, if there is one, and whether the password fits its hash. Raises ModuleFailed."""

@@ -34,17 +34,28 @@ def split_strict(arguments: Sequence[str]) -> tuple[list[str], bool]:
     return [word for word in arguments if word != STRICT], STRICT in arguments
 
 
-def read(path: str) -> bytes:
-    """All octets of a regular file. Raises ModuleFailed."""
+class Content(NamedTuple):
+    """All octets of a file, and what fstat(2) said of it before they were read."""
+
+    octets: bytes
+    status: os.stat_result
+
+    def __repr__(self) -> str:
+        return f"Content({len(self.octets)} octets)"
+
+
+def read(path: str) -> Content:
+    """A regular file, whole. Raises ModuleFailed."""
     try:
         # Not blocking, so that a named pipe is refused instead of waited for.
         with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
+            mode = status.st_mode
             if not stat.S_ISREG(mode):
                 raise ModuleFailed(f"{path} is not a regular file")
             if mode & stat.S_IWOTH:
                 raise ModuleFailed(f"{path} may be written by everybody: take that right away (chmod o-w)")
-            return file.read()
+            return Content(file.read(), status)
     except OSError as error:
         raise ModuleFailed(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:

@@ -47,12 +47,12 @@ class Users:
     line (lower 32).
     """
 
-    __slots__ = ("_content", "_decoys", "_index", "_seed", "_up_to", "faults")
+    __slots__ = ("_content", "_decoys", "_index", "_seed", "_up_to", "faults", "status")
 
     def __init__(self, path: str, strict: bool) -> None:
         """Raises ModuleFailed."""
         self.faults = linefile.Faults(path, strict)
-        self._content = linefile.read(path)
+        self._content, self.status = linefile.read(path)
         if len(self._content) >= _LARGEST_FILE:
             raise ModuleFailed(f"{path} is larger than 4 GiB")
         counts: dict[str, int] = {}
