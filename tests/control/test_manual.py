@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from popular.proxy.sentences import SENTENCES
-from popular.proxy.variables import VARIABLES
+from popular.proxy.settings.commands import COMMANDS
+from popular.proxy.settings.variables import VARIABLES
 from supervisor.control import manual
 from supervisor.pcontrol.options import options_parser
 
@@ -25,20 +25,20 @@ def whole_page() -> str:
             ("SYNOPSIS", manual.synopsis(parser)),
             ("OPTIONS", manual.options(parser)),
             ("VARIABLES", manual.variables(VARIABLES, {"sessionlimit": 10_000})),
-            ("SENTENCES", manual.sentences(SENTENCES)),
+            ("COMMANDS", manual.commands(COMMANDS)),
         ],
     )
 
 
 def test_everything_is_on_the_page() -> None:
-    """Each option, variable and sentence has its paragraph."""
+    """Each option, variable and command has its paragraph."""
     text = whole_page().replace("\\-", "-").replace("\\e", "\\").replace("\\&", "")
 
     for row in VARIABLES:
         assert f"\\fB{row.name}\\fR" in text
-    for sentence in SENTENCES:
-        assert f"\\fB{sentence.usage}\\fR" in text
-        assert sentence.summary in text
+    for command in COMMANDS:
+        assert f"\\fB{command.usage}\\fR" in text
+        assert command.summary in text
     for option in ("--command", "--ignore-errors", "--timeout"):
         assert f"\\fB{option}\\fR" in text
 

@@ -15,7 +15,7 @@ import argon2
 from packaging.requirements import Requirement
 
 from popular.version import VERSION
-from supervisor.signals import SHUTDOWNS
+from supervisor.runtime.signals import SHUTDOWNS
 from tests.deploy.image import (
     CONTAINER,
     HOME,

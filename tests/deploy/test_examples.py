@@ -33,9 +33,9 @@ def test_example_of_pproxy(tmp_path: Path) -> None:
     port = free_port()
     with started(text, tmp_path, port) as proxy:
         wait_until(lambda: proxy.said("vserv list").lines == ["main"], "the start configuration is in force")
-        sentences = [line for line in proxy.said("show config").lines if not line.startswith("set logfile")]
+        commands = [line for line in proxy.said("show config").lines if not line.startswith("set logfile")]
         wanted = [line for line in text.splitlines() if line and not line.startswith("#")]
-        assert len(sentences) == len(wanted), sentences
+        assert len(commands) == len(wanted), commands
         with PopClient(port) as client:
             assert client.greeted() == b"+OK POP3 server ready"
             assert client.log_in("joe", "secret").startswith(b"+OK")

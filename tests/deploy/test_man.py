@@ -76,12 +76,12 @@ def test_references_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize("program", [PPROXY, PSERV], ids=lambda program: program.name)
-def test_variables_and_sentences(program: Program) -> None:
-    """Each variable, sentence and debug option has its paragraph."""
+def test_variables_and_commands(program: Program) -> None:
+    """Each variable, command and debug option has its paragraph."""
     text = plain(f"{program.name}-control.7")
     for word in [
         *(row.name for row in program.variables),
-        *(row.usage for row in program.sentences),
+        *(row.usage for row in program.commands),
         *program.debug_options,
     ]:
         assert f".TP \\fB{word}\\fR" in text, word

@@ -15,9 +15,10 @@ import argon2
 import pytest
 
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store import mailcheckd
 from popular.store.pserv.program import PROGRAM as PSERV
-from supervisor import main, ringd
+from popular.store.tools import pcheckd as mailcheckd
+from supervisor import main
+from supervisor.ringd import main as ringd
 from tests.bench import processes
 from tests.system.site import (
     LOOPBACK,
@@ -203,12 +204,12 @@ def test_system_calls_are_allowed(tmp_path: Path) -> None:
         try:
             wait_until(lambda: (rundir / "pproxy.state").is_symlink(), "it is up", 60)
             pid = int((rundir / "pproxy.pid").read_text())
-            for sentence in (
+            for command in (
                 f"backend conf b host {LOOPBACK} port {backend.port} state online",
                 f"pdm add users passwd {users}",
                 f"vserv conf v iface {LOOPBACK} port {port} namespace n state online",
             ):
-                subprocess.run([*control, sentence], check=True, timeout=60)
+                subprocess.run([*control, command], check=True, timeout=60)
             with PopClient(port) as client:
                 assert client.log_in("joe", "joe").startswith(b"+OK")
                 assert client.retrieve(1).count(b"x") == 100_000

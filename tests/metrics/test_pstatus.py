@@ -204,6 +204,10 @@ def test_nothing_is_running(run: Run, tmp_path: Path) -> None:
     assert f"{tmp_path}/pproxy.state or {tmp_path}/pserv.state" in err
 
 
+SID = b'"name":"sid","form":"%s"'
+"""How the header describes that column."""
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -214,8 +218,8 @@ def test_nothing_is_running(run: Run, tmp_path: Path) -> None:
         (lambda data: data[:16] + b"\1\0\0\0" + data[20:], "version 1; this program reads version 3"),
         (lambda data: data.replace(b'"columns"', b'"c' + b"\xff" * 5 + b's"'), "makes no sense"),
         (lambda data: data.replace(b'"columns"', b'"colonel"'), "makes no sense"),
-        (lambda data: data.replace(b'["sid","32s"', b'["sid","zzz"'), "makes no sense"),
-        (lambda data: data.replace(b'["sid","32s"', b'["sid","33s"').replace(b'"16s"', b'"99s"'), "do not agree"),
+        (lambda data: data.replace(SID % b"32s", SID % b"zzz"), "makes no sense"),
+        (lambda data: data.replace(SID % b"32s", SID % b"33s").replace(b'"16s"', b'"99s"'), "do not agree"),
     ],
 )
 def test_wrong_files(run: Run, rundir: Path, tmp_path: Path, spoil: Callable[[bytes], bytes], words: str) -> None:

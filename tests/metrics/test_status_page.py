@@ -69,7 +69,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(site: Site, window: Browser) -> Iterator[Browser]:
-    """The page on a desk, in light colours; at the end nothing may have gone wrong in its console."""
+    """The page on a console, in light colours; at the end nothing may have gone wrong in its console."""
     window.errors()
     window.dress()
     window.open(site.url)
@@ -108,7 +108,7 @@ def test_shows_what_is_so(site: Site, page: Browser) -> None:
         assert len(page.column("sid")) == 2
         assert page.texts("#graphs .title") == ["Sessions", "Logins", "Failed logins", "Load"]
         page.until(lambda: all(page.run(_CURVES)), "every graph has a curve")
-        assert page.run(_CUT) == [], "on a desk every table is seen whole"
+        assert page.run(_CUT) == [], "on a console every table is seen whole"
 
 
 _CUT = """return [...document.querySelectorAll('.sheet')].filter((one) => one.scrollWidth > one.clientWidth)

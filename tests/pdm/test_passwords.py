@@ -181,9 +181,9 @@ UNKNOWN_FORMS = [
 @pytest.mark.parametrize("stored", UNKNOWN_FORMS)
 def test_what_could_not_be_verified_is_said_before(stored):
     """Both functions refuse it, in words that do not quote it."""
-    for deed in (form_of, lambda stored: verify(stored, b"x")):
+    for handler in (form_of, lambda stored: verify(stored, b"x")):
         with pytest.raises(UnknownForm) as caught:
-            deed(stored)
+            handler(stored)
         if len(stored) > 5:
             assert stored not in "".join(traceback.format_exception_only(caught.value))
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.store.deliver import FORMATS, NoMail, crlf_content
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
+from popular.store.tools.pdeliver import FORMATS, NoMail, crlf_content
 
-PDELIVER = (sys.executable, "-m", "popular.store.deliver")
+PDELIVER = (sys.executable, "-m", "popular.store.tools.pdeliver")
 
 
 def pdeliver(root: Path, *arguments: str, mail: bytes = b"Subject: x\n\nhello\n") -> subprocess.CompletedProcess[bytes]:

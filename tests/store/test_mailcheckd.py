@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from popular.protocol.mailcheck import LONGEST_QUESTION, Mail, parse_mail_answer
-from popular.store.mailcheckd import Checker
-from popular.store.maildir import Maildir
-from supervisor.log import Log
+from popular.store.maildir.maildir import Maildir
+from popular.store.tools.pcheckd import Checker
+from supervisor.runtime.log import Log
 
-PCHECKD = (sys.executable, "-m", "popular.store.mailcheckd")
-PCHECK = (sys.executable, "-m", "popular.store.pcheck")
+PCHECKD = (sys.executable, "-m", "popular.store.tools.pcheckd")
+PCHECK = (sys.executable, "-m", "popular.store.tools.pcheck")
 
 
 def wait_until(is_so: Callable[[], object], what: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.capabilities import DEFAULT
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
 from supervisor.table.segment import View
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
 from tests.system.site import LOOPBACK, Proxy, free_port, program, wait_until
 
 MASTER_RULE = f"{LOOPBACK}:main:{{PLAIN}}master\n"

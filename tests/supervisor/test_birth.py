@@ -8,8 +8,8 @@ import pytest
 
 WITHOUT_PROCESSES = """
 import ctypes, multiprocessing.popen_fork, os, resource
-from supervisor import birth
-from supervisor.descriptors import open_descriptors
+from supervisor.runtime import birth
+from supervisor.runtime.descriptors import open_descriptors
 
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 os.setresuid(65534, 65534, 65534)

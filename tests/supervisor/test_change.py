@@ -130,14 +130,14 @@ def test_a_late_answer_to_a_refused_change_is_not_taken_for_the_next(proxy: Prox
         assert set(proxy.workers()) == workers, "nobody had to be killed for it"
 
 
-def test_sentences_that_wait_do_not_stop_the_others(proxy: Proxy) -> None:
+def test_commands_that_wait_do_not_stop_the_others(proxy: Proxy) -> None:
     """While a module takes its time, `show` is answered at once, and a second change waits for its turn."""
     with proxy:
         answers: dict[str, float] = {}
 
-        def say(sentence: str) -> None:
-            assert proxy.control(sentence).ok
-            answers[sentence] = time.monotonic()
+        def say(command: str) -> None:
+            assert proxy.control(command).ok
+            answers[command] = time.monotonic()
 
         slow = threading.Thread(target=say, args=("pdm add m slow 0.8",))
         slow.start()
@@ -161,8 +161,8 @@ def test_changes_that_have_become_wrong_do_not_hold_up_those_behind_them(proxy: 
         proxy.said("backend conf b host 127.0.0.1 state online")
         outcomes: list[bool] = []
 
-        def say(sentence: str) -> None:
-            outcomes.append(proxy.control(sentence).ok)
+        def say(command: str) -> None:
+            outcomes.append(proxy.control(command).ok)
 
         threads = [threading.Thread(target=say, args=("pdm add m slow 0.5",))]
         threads += [threading.Thread(target=say, args=("backend del b",)) for _ in range(4)]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from supervisor.loop import Loop
+from supervisor.runtime.loop import Loop
 
 _PATIENCE = 5.0
 

@@ -29,7 +29,7 @@ def backend(directory: Path) -> Iterator[int]:
 
 
 def site(backend_port: int, port: int) -> list[str]:
-    """Sentences for a proxy that lets everybody in and passes them on."""
+    """Commands for a proxy that lets everybody in and passes them on."""
     return [
         f"backend conf sink host {LOOPBACK} port {backend_port} state online",
         "pdm add all any sink",

@@ -401,8 +401,8 @@ def test_nobody_confirms(site: Site) -> None:
     assert "say `confirm` within 3 s" in done.stderr
     assert site.greeting() == b"+OK new"
     assert site.proxy.said("show config").lines[0].startswith("# awaits `confirm`: 3 s left")
-    for sentence in ("set grace 1s", "vserv del v", "pdm add m any b"):
-        assert "awaits `confirm`" in site.proxy.control(sentence).text
+    for command in ("set grace 1s", "vserv del v", "pdm add m any b"):
+        assert "awaits `confirm`" in site.proxy.control(command).text
     site.write(*site.vserv("third"), "set maxsession 3000")
     assert "awaits `confirm`" in site.pcontrol("apply", site.rc).stderr
     site.done("check", site.rc)
@@ -444,7 +444,7 @@ def test_a_way_back_that_is_blocked(site: Site) -> None:
     site.write(*site.vserv("new"))
     site.done("apply", site.rc, "--confirm", "1")
     (site.modules / "broken").mkdir()
-    wait_until(lambda: bool(site.proxy.log("cannot_go_back")), "the way back is blocked")
+    wait_until(lambda: bool(site.proxy.log("cannot_go_back")), "the rollback point is blocked")
     assert site.proxy.log("cannot_go_back")[0].level == "SOS"
     assert "broken just now" in site.proxy.log("cannot_go_back")[0].fields["reason"]
     assert site.greeting() == b"+OK new"
@@ -483,7 +483,7 @@ def test_a_draft_goes_with_its_connection(site: Site) -> None:
 
 def test_a_file_waits_for_the_start(tmp_path: Path) -> None:
     """A file that is applied while the start configuration is still being carried out waits, and the start does not
-    fail of it: its sentences are not mixed with those of the file.
+    fail of it: its commands are not mixed with those of the file.
     """
     site = Site(tmp_path)
     site.write("pdm add m noted 0.7", "pdm add n noted", *site.vserv("start"))

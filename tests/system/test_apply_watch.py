@@ -108,7 +108,7 @@ def test_a_watch(site: Site, number: int) -> None:
         file.unlink()
         watch.hears("No such file")
         file.write_text("# by accident\n")
-        watch.hears("it holds no sentence; nothing is changed")
+        watch.hears("it holds no command; nothing is changed")
         assert site.greeting() == b"+OK two"
         file.write_text(site.text("four"))
         watch.hears("in force: 1 changed")

@@ -376,7 +376,7 @@ def test_xpop_in_tls(site: Site, leaf: Leaf, ca: Path, tmp_path: Path) -> None:
 def test_a_file_of_authorities_is_read_when_it_is_said(
     site: Site, leaf: Leaf, authority: Authority, tmp_path: Path
 ) -> None:
-    """A worker that is born after the file broke still believes what the sentence read; nonsense in it is refused."""
+    """A worker that is born after the file broke still believes what the command read; nonsense in it is refused."""
     path = authority.write(tmp_path, "believed.pem")
     with ScriptedBackend(by_stls(server_context(leaf, tmp_path), transaction)) as backend:
         site.backend(backend.port, f"tls starttls tlsname {NAME} tlsca {path}")
@@ -445,7 +445,7 @@ def test_sessions_are_resumed(site: Site, leaf: Leaf, ca: Path, tmp_path: Path, 
 
     with ScriptedBackend(by_stls(context, play)) as backend:
         site.backend(backend.port, f"tls starttls tlsname {NAME} tlsca {ca}")
-        for sentence in (
+        for command in (
             "",
             "",
             "set softfail on",
@@ -453,8 +453,8 @@ def test_sessions_are_resumed(site: Site, leaf: Leaf, ca: Path, tmp_path: Path, 
             "",
             "backend conf b verify off",
         ):
-            if sentence:
-                site.proxy.said(sentence)
+            if command:
+                site.proxy.said(command)
             assert site.log_in().startswith(b"+OK")
         assert resumed == [False, True, True, False, True, False]
         site.proxy.said("set softfail off")

@@ -50,9 +50,9 @@ def _container(rundir: Path, name: str) -> Iterator["subprocess.Popen[bytes]"]:
             process.kill()
 
 
-def _say(socket: Path, sentence: str) -> str:
+def _say(socket: Path, command: str) -> str:
     """What is answered, or what is wrong."""
-    command = [program("pcontrol"), "-s", str(socket), "-c", sentence]
+    command = [program("pcontrol"), "-s", str(socket), "-c", command]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     return done.stdout + done.stderr
 

@@ -67,7 +67,7 @@ def test_grace(tmp_path: Path) -> None:
 
 
 def test_the_variable_grace(tmp_path: Path) -> None:
-    """`set grace` holds for the sentence without the word; the word overrules it."""
+    """`set grace` holds for the command without the word; the word overrules it."""
     port = free_port()
     rc = ["set grace 1h", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
     with Proxy(tmp_path, rc) as proxy, PopClient(port) as client:
@@ -140,7 +140,7 @@ def test_the_order_of_the_deadline(tmp_path: Path) -> None:
         assert sorted(proxy.endings()) == ["quit", "shutdown", "shutdown", "shutdown", "shutdown"]
 
 
-def test_the_second_sentence_changes_the_deadline(tmp_path: Path) -> None:
+def test_the_second_command_changes_the_deadline(tmp_path: Path) -> None:
     """And nothing else: not the grace that runs; a deadline may be moved, taken back and set anew."""
     port = free_port()
     rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
@@ -226,7 +226,7 @@ def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
 
 
 def test_nothing_is_changed_at_the_end(tmp_path: Path) -> None:
-    """While the last session is waited for, changes and trials are refused, by sentence and by file, and nobody listens
+    """While the last session is waited for, changes and trials are refused, by command and by file, and nobody listens
     anew: another program may have the port by then. What only tells something is answered.
     """
     port = free_port()

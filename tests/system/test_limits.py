@@ -203,8 +203,8 @@ def test_twenty_thousand_sessions_leave_nothing(tmp_path: Path) -> None:
         _assert_at_rest(proxy, 1000)
 
 
-def test_a_thousand_sentences_leave_nothing(tmp_path: Path) -> None:
-    """Descriptors of all processes stay what they were over hundreds of changes, errands and refusals."""
+def test_a_thousand_commands_leave_nothing(tmp_path: Path) -> None:
+    """Descriptors of all processes stay what they were over hundreds of changes, jobs and refusals."""
     port = free_port()
     with Proxy(tmp_path, [f"vserv conf v iface 127.0.0.1 port {port} state online"]) as proxy:
         pids = [proxy.pid, *proxy.workers()]

@@ -105,7 +105,7 @@ def _refusals(port_in_use: int, port: int) -> dict[str, str]:
     }
 
 
-def test_a_refused_sentence_changes_nothing(tmp_path: Path) -> None:
+def test_a_refused_command_changes_nothing(tmp_path: Path) -> None:
     """Whatever is wrong with it: the reply names it, `show config` is what it was, and clients are served."""
     port = free_port()
     rc = [
@@ -116,23 +116,23 @@ def test_a_refused_sentence_changes_nothing(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken, Proxy(tmp_path, rc) as proxy:
         workers = proxy.workers()
         before = proxy.said("show config").lines
-        for sentence, word in _refusals(taken.getsockname()[1], port).items():
-            answer = proxy.control(sentence)
-            assert not answer.ok, sentence
-            assert word in answer.text, f"{sentence}: {answer.text}"
-            assert proxy.said("show config").lines == before, sentence
-            assert _greeting(port) == b"+OK here", sentence
+        for command, word in _refusals(taken.getsockname()[1], port).items():
+            answer = proxy.control(command)
+            assert not answer.ok, command
+            assert word in answer.text, f"{command}: {answer.text}"
+            assert proxy.said("show config").lines == before, command
+            assert _greeting(port) == b"+OK here", command
         assert proxy.workers() == workers
 
 
 def test_a_port_in_use_is_refused_and_free_later(tmp_path: Path) -> None:
-    """A port of another program is refused; when that program is gone the same sentence succeeds."""
+    """A port of another program is refused; when that program is gone the same command succeeds."""
     with Proxy(tmp_path) as proxy:
         with socket.create_server((LOOPBACK, 0)) as taken:
             port = taken.getsockname()[1]
-            sentence = f"vserv conf v iface {LOOPBACK} port {port} state online"
-            assert "in use by another program" in proxy.control(sentence).text
-        proxy.said(sentence)
+            command = f"vserv conf v iface {LOOPBACK} port {port} state online"
+            assert "in use by another program" in proxy.control(command).text
+        proxy.said(command)
         assert _greeting(port).startswith(b"+OK")
 
 

@@ -23,8 +23,8 @@ def _site(port: int, backend: int) -> list[str]:
 def _everything(proxy: Proxy) -> bytes:
     """All that the proxy has written or says about itself."""
     texts = [proxy.logfile.read_bytes(), proxy.stderr.read_bytes(), (proxy.rundir / "pproxy.state").read_bytes()]
-    for sentence in ("sessions", "json sessions", "show config", "show", "workers", "pdm show all"):
-        answer = proxy.control(sentence)
+    for command in ("sessions", "json sessions", "show config", "show", "workers", "pdm show all"):
+        answer = proxy.control(command)
         texts.append("\n".join([answer.text, *answer.lines]).encode())
     return b"\n".join(texts)
 

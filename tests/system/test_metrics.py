@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.load import Level
+from supervisor.runtime.load import Level
 from tests.bench import processes
 from tests.system import crowd, storm
 from tests.system.scrape import Scrape, address, get, scrape
@@ -96,7 +96,7 @@ def test_three_killed_workers_cost_no_number(tmp_path: Path) -> None:
         assert before.falls(seen) == []
         ended, died = seen.value("popular_sessions_ended_total", ending="quit"), told["errors"]
         lost = seen.value("popular_sessions_ended_total", ending="worker_died")
-        # A worker that dies between a deed and its counting makes one client's view differ, either way: a connection
+        # A worker that dies between a handler and its counting makes one client's view differ, either way: a connection
         # that was no session yet, or a session that was served to the end and had not been counted as such.
         assert seen.sum("popular_sessions_started_total") == ended + lost
         assert 6000 - died - 3 <= ended <= 6000
@@ -156,8 +156,8 @@ def test_a_trial_moves_nobodys_numbers(tmp_path: Path) -> None:
         assert seen.value("popular_sessions_started_total", vserv="b") == 0
 
 
-def test_the_master_counts_its_sentences_and_changes(tmp_path: Path) -> None:
-    """Sentences, refusals, changes that were put in force and changes that were taken back."""
+def test_the_master_counts_its_commands_and_changes(tmp_path: Path) -> None:
+    """Commands, refusals, changes that were put in force and changes that were taken back."""
     with Proxy(tmp_path, metrics=ANY_PORT) as proxy:
         before = scrape(proxy)
         proxy.said("set grace 5")

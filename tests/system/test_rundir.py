@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.rundir import CannotStart, RunDirectory
+from supervisor.runtime.rundir import CannotStart, RunDirectory
 from supervisor.table.segment import Segment, View, path_of
 from tests.system.site import Proxy, program, wait_until
 from tests.table import sample

@@ -1,4 +1,4 @@
-"""The four shutdowns, each by its sentence and by its signal, with one session open; and the reopening of the log."""
+"""The four shutdowns, each by its command and by its signal, with one session open; and the reopening of the log."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def _refuses(port: int) -> bool:
 
 
 def _ways(number: int) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("number", [None, number], ids=["sentence", "signal"])
+    return pytest.mark.parametrize("number", [None, number], ids=["command", "signal"])
 
 
 @_ways(signal.SIGTERM)

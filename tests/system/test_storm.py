@@ -163,10 +163,10 @@ def test_a_server_that_is_offline(site: Site) -> None:
         _is_whole(proxy)
 
 
-def _say(proxy: Proxy, sentence: str) -> None:
+def _say(proxy: Proxy, command: str) -> None:
     """To this proxy, also when another one has the run directory's link."""
     socket = proxy.rundir / f"pproxy.{proxy.pid}.ctrl"
-    subprocess.run([program("pcontrol"), "-s", socket, "-c", sentence], check=True, timeout=20)
+    subprocess.run([program("pcontrol"), "-s", socket, "-c", command], check=True, timeout=20)
 
 
 @pytest.mark.parametrize("how", ["delayed", "parent"])
@@ -245,9 +245,9 @@ def _greeting(client: PopClient) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "sentence", ["set workers 1", "workers recycle", "shutdown delayed", "vserv conf v state offline"]
+    "command", ["set workers 1", "workers recycle", "shutdown delayed", "vserv conf v state offline"]
 )
-def test_who_waits_at_a_full_proxy(tmp_path: Path, sentence: str) -> None:
+def test_who_waits_at_a_full_proxy(tmp_path: Path, command: str) -> None:
     """maxsession is reached and clients wait in the queues of all workers when workers go: each of them is served, once
     there is room.
     """
@@ -258,11 +258,11 @@ def test_who_waits_at_a_full_proxy(tmp_path: Path, sentence: str) -> None:
         for client in inside:
             client.greeted()
         waiting = [clients.enter_context(PopClient(port)) for _ in range(40)]
-        proxy.said(sentence)
+        proxy.said(command)
         for client in inside:
             client.close()
         with ThreadPoolExecutor(len(waiting)) as threads:
             greetings = list(threads.map(_greeting, waiting))
         assert [greeting[:3] for greeting in greetings] == [b"+OK"] * len(waiting)
-        if sentence == "shutdown delayed":
+        if command == "shutdown delayed":
             assert proxy.process.wait(5) == 0

@@ -164,7 +164,7 @@ def test_a_killed_master_is_followed_by_another(tmp_path: Path) -> None:
             second.assert_nothing_is_left()
 
 
-def test_half_a_sentence_holds_up_nobody(tmp_path: Path) -> None:
+def test_half_a_command_holds_up_nobody(tmp_path: Path) -> None:
     """Clients of the control socket that stop in the middle, send 100 kB without an end, or leave early."""
     with Proxy(tmp_path) as proxy:
         path = str(proxy.rundir / "pproxy.ctrl")

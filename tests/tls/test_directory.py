@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from popular.tls import directory as tlsdir
-from popular.tls.directory import LookAt, Material, ReadAll, renewed
-from supervisor.control.facts import Unfit
+from popular.tls.directory import CertificateStore, LookAt, ReadAll, renewed
+from supervisor.control.lookups import Unfit
 from tests.system.certificates import EC, RSA, Authority
 from tests.system.site import need
 
@@ -18,7 +18,7 @@ AUTHORITY = Authority()
 LEAF = AUTHORITY.issue("Mail.Example.org", "*.example.org", "mail.example.org")
 
 
-def read(directory: Path) -> Material:
+def read(directory: Path) -> CertificateStore:
     return ReadAll(str(directory)).perform()
 
 
@@ -151,7 +151,7 @@ def test_an_encrypted_or_a_short_key(tmp_path: Path) -> None:
 
 
 def test_names_of_files_are_ids(tmp_path: Path) -> None:
-    """A name that cannot be said in a sentence is refused."""
+    """A name that cannot be said in a command is refused."""
     LEAF.write(tmp_path, "a b")
     assert "is not an Id" in fault(tmp_path, "a b")
 

@@ -80,8 +80,8 @@ class Stage:
             self.proxy.said(f"{sort} flush")
         for name, lines in script.files.items():
             (self.directory / name).write_text("".join(f"{self.filled(line)}\n" for line in lines))
-        for sentence in (*BEGINNING, *script.sentences):
-            self.proxy.said(self.filled(sentence))
+        for command in (*BEGINNING, *script.commands):
+            self.proxy.said(self.filled(command))
 
     def _variables(self) -> Iterator[tuple[str, str]]:
         """Each variable's name, and name and value as `set` takes them."""
@@ -186,7 +186,7 @@ class _Player:
             self._backend = Peer(connection, PATIENCE)
         return self._backend
 
-    # Deeds
+    # Handlers
 
     def _send(self, who: str) -> None:
         peer = self._the_client() if who == "C" else self._the_backend()
