@@ -103,9 +103,9 @@ class Unknown:
     user. It is called, whoever else is, if no module knows the user.
     """
 
-    decoy: Callable[[], None] | None = None
+    decoy: Callable[[], object] | None = None
     rank: float = 0.0
-    second_round: Callable[[], None] | None = None
+    second_round: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
