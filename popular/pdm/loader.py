@@ -12,7 +12,7 @@ import difflib
 import itertools
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -44,6 +44,13 @@ CONTRACT: dict[str, Callable[[object], bool]] = {
     "close": callable,
 }
 """What each module has, by name. One that derives from `Module` has most of it; a compiled one brings it along."""
+
+OPTIONAL: dict[str, Callable[[object], bool]] = {
+    "notes": lambda value: isinstance(value, Sequence) and all(isinstance(note, str) for note in value),
+    "skipped": lambda value: isinstance(value, int),
+    "files": lambda value: isinstance(value, Mapping),
+}
+"""What a module may have. One that does not derive from `Module`, and lacks it, counts as having nothing to say."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _serial = itertools.count(1)
@@ -163,6 +170,12 @@ def _hold_to_contract(opened: object, path: Path) -> None:
             value = getattr(opened, name)
         except Exception:
             raise ModuleFailed(f"{path} does not keep the contract: what it opened has no '{name}'") from None
+        if not is_met(value):
+            raise ModuleFailed(
+                f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"
+            )
+    for name, is_met in OPTIONAL.items():
+        value = getattr(opened, name, getattr(Module, name))
         if not is_met(value):
             raise ModuleFailed(
                 f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"
