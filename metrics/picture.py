@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from metrics import selection
 from metrics.selection import Filter, Order, Session
-from supervisor.control.connection import PROGRAMS
+from supervisor.pcontrol.connection import PROGRAMS
 from supervisor.table.layout import WrongFormat
 from supervisor.table.segment import View, path_of
 

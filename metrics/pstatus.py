@@ -27,7 +27,7 @@ from metrics.listing import document, report
 from metrics.picture import ALL_ROWS, Choice, Picture, Rows, Unreadable, candidates, take
 from metrics.selection import Filter, Order, UnknownColumn
 from metrics.terminal import Terminal
-from supervisor.control.connection import DEFAULT_RUNDIR, PROGRAMS
+from supervisor.pcontrol.connection import DEFAULT_RUNDIR, PROGRAMS
 
 EXIT_SHOWN = 0
 EXIT_UNREADABLE = 1

@@ -22,6 +22,7 @@ TONES = {
     "logging in to the backend": BUSY,
     "opening the mailbox": BUSY,
     "passing mail on": GOOD,
+    "sending a listing": GOOD,
     "sending a message": GOOD,
     "updating the mailbox": BUSY,
 }

@@ -84,8 +84,8 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
 class Accounts:
     """The table and the tokens of a running program."""
 
-    def __init__(self, name: str, layout: Layout, maxsession: int, log: Log) -> None:
-        """Makes the segment and issues the first tokens. Raises OSError."""
+    def __init__(self, name: str, layout: Layout, log: Log) -> None:
+        """Makes the segment. Raises OSError."""
         self.segment = Segment.create(name, layout)
         self.tokens = TokenPipe(layout.row_count)
         self.places = PlaceBook(self.segment)
@@ -94,7 +94,6 @@ class Accounts:
         """Counts something that the master does."""
         self._log = log
         self._issued = 0
-        self.issue(maxsession)
 
     def issue(self, maxsession: int) -> None:
         """There may be so many sessions from now on; never fewer than before."""

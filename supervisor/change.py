@@ -130,7 +130,7 @@ class Changes:
     def _prepare(self, change: _Change, worker: Worker) -> None:
         change.told.add(worker)
         change.waiting_for.add(worker)
-        self._pool.tell(worker, Prepare(change.config))
+        self._pool.tell(worker, Prepare(change.config, anew=change.trial))
 
     def hear(self, worker: Worker, note: object) -> None:
         """A worker's Ready, Unable, InForce, ListenersClosed or Closed. One about another generation is old news."""

@@ -21,7 +21,7 @@ from functools import partial
 from supervisor import messages
 from supervisor.change import Changes
 from supervisor.config import Config
-from supervisor.control.draft import ROLLBACK
+from supervisor.control.draft import Spoilt
 from supervisor.control.facts import Facts, Finding, Wanted
 from supervisor.control.language import Language, Refused
 from supervisor.control.outcome import (
@@ -37,6 +37,8 @@ from supervisor.control.outcome import (
     Trial,
     View,
 )
+from supervisor.control.rcfile import ROLLBACK
+from supervisor.control.things import resolved_hosts
 from supervisor.errands import Errands
 from supervisor.log import Log
 from supervisor.loop import Loop
@@ -51,16 +53,20 @@ PerformOrder = Callable[[Order, Answer], None]
 
 _AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then nothing else can be changed"
 _ENDING = "the program is ending, and cannot change its configuration any more; nothing was changed"
+_READERS = "only root and the user of the program may change anything; the control group (--ctrl-group) may read"
 _LONGEST_NAMES = 2000
 
 
 @dataclass(eq=False)
 class _Speaker:
-    """A control connection, or (own) the program itself; `quiet`: by a routine. `facts` are those of its draft."""
+    """A control connection, or (own) the program itself; `quiet`: by a routine; `reads`: it may change nothing.
+    `facts` are those of its draft.
+    """
 
     uid: int
     own: bool
     quiet: bool = False
+    reads: bool = False
     draft: Draft | None = None
     facts: Facts = field(default_factory=Facts)
 
@@ -116,7 +122,11 @@ class Clerk:
 
     def converse(self, uid: int) -> Callable[[str, Answer], None]:
         """For a new control connection: what carries out its sentences, one at a time. Its draft goes with it."""
-        return partial(self._hear, _Speaker(uid, own=False))
+        return partial(self._hear, _Speaker(uid, own=False, reads=uid not in (0, os.geteuid())))
+
+    def start(self) -> Callable[[str, Answer], None]:
+        """For the start configuration: the same for the program itself, which nobody else can get in the way of."""
+        return partial(self._hear, _Speaker(os.getuid(), own=True))
 
     def started(self) -> None:
         """The start configuration is in force: control connections may change it now."""
@@ -133,6 +143,9 @@ class Clerk:
     def _hear(self, speaker: _Speaker, line: str, answer: Answer) -> None:
         self._log.debug("CTRL", "request", line=line, uid=speaker.uid)
         self._count("control_sentences")
+        if speaker.reads and not self._language.reads_only(line):
+            self._refuse(_Job(line, speaker, answer, Facts()), _READERS)
+            return
         # A fact that one sentence of a draft has found out holds for the whole draft, and no longer.
         drafting = speaker.draft is not None and line.lstrip().startswith("draft ")
         self._work(_Job(line, speaker, answer, speaker.facts if drafting else Facts()))
@@ -143,6 +156,8 @@ class Clerk:
         except Wanted as wanted:
             self._find_out(job, wanted)
         except Refused as refused:
+            if isinstance(refused, Spoilt):
+                self._keep_draft(job.speaker, refused.draft)
             self._refuse(job, str(refused))
         else:
             self._bring_about(job, outcome)
@@ -159,6 +174,7 @@ class Clerk:
             self._status,
             job.speaker.draft,
             self._way_back.past,
+            starting=self._starting,
         )
         outcome = self._language.conduct(job.line, desk)
         return self._program.complete(desk, outcome) if isinstance(outcome, Change) else outcome
@@ -215,9 +231,11 @@ class Clerk:
                 self._refuse(job, reason)
             else:
                 if isinstance(outcome, Change):
-                    self._log_done(job)
+                    if not self._starting:  # of a start its sentences are logged, not that they were applied
+                        self._log_done(job)
                     for message, fields in outcome.entries:
                         self._log(message, **fields)
+                    self._log_hosts(before)
                     self._look_back(job, outcome, before)
                 self._answer(job, outcome)
             self._go_on()
@@ -228,6 +246,13 @@ class Clerk:
     def _log_done(self, job: _Job) -> None:
         generation = self._changes.running.generation
         self._log(messages.SENTENCE, uid=job.speaker.uid, line=job.line, generation=generation)
+
+    def _log_hosts(self, before: Config) -> None:
+        """The address that a name became is what is connected to: it must be found in the log."""
+        had = resolved_hosts(before)
+        for (whom, parameter), (host, address) in resolved_hosts(self._changes.running).items():
+            if had.get((whom, parameter)) != (host, address):
+                self._log(messages.HOST_RESOLVED, of=whom, parameter=parameter, host=host, address=address)
 
     # Drafts, and the way back
 
@@ -242,7 +267,8 @@ class Clerk:
             case Replacement():
                 self._log(messages.CONFIG_IN_FORCE, generation=self._changes.running.generation, **_named(outcome))
                 self._keep_draft(job.speaker, None)
-                self._way_back.keep(before, outcome.confirm_seconds)
+                if not self._starting:  # there was nothing before the start that one could go back to
+                    self._way_back.keep(before, outcome.confirm_seconds)
             case Rollback():
                 self._way_back.forget()
             case _ if job.speaker.own:

@@ -81,7 +81,8 @@ class Departure:
             case "children":
                 sessions = self._means.sessions()
                 self._end_workers()
-                answer(True, f"{sessions} sessions are ended; fresh workers follow", ())
+                follow = "fresh workers follow" if self._means.pool.refilling else "no workers follow: the program ends"
+                answer(True, f"{sessions} sessions are ended; {follow}", ())
             case "parent":
                 answer(True, f"the parent goes; its children finish {self._means.sessions()} sessions", ())
                 self._means.loop.after(0.0, lambda: self._means.finish("parent"))

@@ -31,9 +31,10 @@ class LifelineLost(ConnectionError):
 
 @dataclass(frozen=True)
 class Prepare:
-    """Down: try this config."""
+    """Down: try this config; `anew`: all of it, also what the running one has open already."""
 
     config: Config
+    anew: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ class LoadFiles(NamedTuple):
     load: Path
     pressure: Path
 
+    def read(self, what: str) -> float | None:
+        """The load or the pressure now, or None where it cannot be read."""
+        return read_load(self.load) if what == "load" else read_pressure(self.pressure)
+
 
 def pressure_file() -> Path:
     """Where the kernel tells the processor pressure of our control group, or, without one, of the host.

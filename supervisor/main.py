@@ -11,13 +11,13 @@ import pwd
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from supervisor import messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Language
-from supervisor.control.variables import initial_values
+from supervisor.control.variables import initial_values, processors
 from supervisor.exporter import Address, parse_address
 from supervisor.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.log import STANDARD_ERROR, Log
@@ -26,9 +26,10 @@ from supervisor.program import Program
 from supervisor.ring import Ring
 from supervisor.rundir import CannotStart, RunDirectory
 from supervisor.sources import Binding, Source
-from supervisor.start import Daemon, StartConfiguration
+from supervisor.start import Daemon, StartConfiguration, commands_of
 from supervisor.systemd import Activated, Notifier, inherited
 from supervisor.table.tokens import MOST_TOKENS
+from supervisor.trial import Trying, try_start
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -46,13 +47,27 @@ def options(program: Program) -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"log file, - for standard error (default: /var/log/popular/{program.name})",
     )
-    add("-c", "--config", metavar="FILE", help="sentences to carry out at the start; a faulty line ends the program")
+    add(
+        "-c",
+        "--config",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="start configuration, a file of sentences; a fault in it ends the program. Given more than once, the "
+        "files count as one, in their order",
+    )
+    add(
+        "--check",
+        action="store_true",
+        help="try the start configuration in full (names, files, certificates, modules), bind no port, and end: exit "
+        "code 0 if it is good, 1 if not, 2 if a file cannot be read",
+    )
     add(
         "-w",
         "--workers",
         metavar="N",
         type=_number(1, 1024),
-        default=os.cpu_count() or 1,
+        default=processors(),
         help="workers (default: CPUs)",
     )
     add(
@@ -65,6 +80,19 @@ def options(program: Program) -> argparse.ArgumentParser:
     )
     add("-u", "--user", metavar="USER", help="run as this user when started as root")
     add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
+    add(
+        "--ctrl-group",
+        metavar="GROUP",
+        help="this group may connect to the control socket too, for sentences that change nothing; the user of the "
+        "program must belong to it (default: only its user and root)",
+    )
+    add(
+        "--log-stamps",
+        choices=("seconds", "milliseconds"),
+        default="seconds",
+        help="of log lines in the text form: with milliseconds the time has a fraction and its zone, 235959.123+0100 "
+        "(default: %(default)s)",
+    )
     add("--log-format", choices=("text", "json"), default="text", help="form of the log lines (default: %(default)s)")
     for sort, most in program.limits.items():
         add(
@@ -120,18 +148,19 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Starts a program and runs it; returns the exit code of the process."""
     chosen = options(program).parse_args(argv)
     try:
-        return _start(program, chosen)
-    except (CannotStart, rights.UnknownUser, OSError) as error:
+        return _check(program, chosen) if chosen.check else _start(program, chosen)
+    except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return EXIT_USAGE if chosen.check else EXIT_FAILED
 
 
 def _start(program: Program, chosen: argparse.Namespace) -> int:
     user = rights.find_user(chosen.user) if chosen.user and os.getuid() == 0 else None
     daemon = Daemon.part() if chosen.daemon else None
     notifier = Notifier(os.environ)
-    configuration = StartConfiguration(Path(chosen.config) if chosen.config else None, daemon, notifier.ready)
-    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user)
+    configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
+    readers = rights.find_group(chosen.ctrl_group) if chosen.ctrl_group else None
+    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user, readers)
     try:
         master = _make_master(program, chosen, rundir, user, notifier)
     except BaseException:
@@ -157,7 +186,13 @@ def _make_master(
 ) -> Master:
     path = chosen.logfile or f"/var/log/popular/{program.name}"
     try:
-        log = Log(program.name, path if path == STANDARD_ERROR else os.path.abspath(path), chosen.log_format, user)
+        log = Log(
+            program.name,
+            path if path == STANDARD_ERROR else os.path.abspath(path),
+            chosen.log_format,
+            chosen.log_stamps,
+            user,
+        )
     except OSError as error:
         raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None
     if user is not None:
@@ -167,15 +202,8 @@ def _make_master(
     for kind, where, doubt in (("run", rundir.path, rundir.doubt), ("log", Path(path).parent, log.doubt)):
         if doubt:
             log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
-    limits = {"sessionlimit": chosen.sessionlimit}
-    limits |= {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
-    first = Config(
-        generation=1,
-        variables=initial_values(
-            program.variables, limits, logfile=log.path, workers=chosen.workers, grace=chosen.grace
-        ),
-        things={sort: {} for sort in program.sorts},
-    )
+    limits = _limits(program, chosen)
+    first = _first_config(program, chosen, limits, log.path)
     _raise_file_limit(log, first.variables["maxsession"])
     files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
     return Master(
@@ -190,6 +218,29 @@ def _make_master(
         notifier,
         chosen.metrics,
     )
+
+
+def _limits(program: Program, chosen: argparse.Namespace) -> dict[str, int]:
+    return {"sessionlimit": chosen.sessionlimit} | {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
+
+
+def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[str, int], logfile: str) -> Config:
+    """What the start options say, before any sentence."""
+    given = {"logfile": logfile, "workers": chosen.workers, "grace": chosen.grace}
+    variables = initial_values(program.variables, limits, **given)
+    return Config(generation=1, variables=variables, things={sort: {} for sort in program.sorts})
+
+
+def _check(program: Program, chosen: argparse.Namespace) -> int:
+    """Tries the start configuration; as the user who would run it, if this is root."""
+    commands = commands_of(chosen.config)
+    if chosen.user and os.getuid() == 0:
+        rights.become(rights.find_user(chosen.user))
+    limits = _limits(program, chosen)
+    first = _first_config(program, chosen, limits, chosen.logfile or f"/var/log/popular/{program.name}")
+    code = try_start(Trying(program, first, limits), commands, ", ".join(chosen.config))
+    sys.stderr.flush()
+    os._exit(code)  # a thread of a module may still run
 
 
 def _source(chosen: argparse.Namespace, log: Log, notifier: Notifier) -> Source:

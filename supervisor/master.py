@@ -6,7 +6,7 @@ control socket, the table and the tokens, and it is the only one that gives birt
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -65,9 +65,9 @@ class Master:
         self.exit_code = 0
 
         self._loop = Loop()
-        slots, maxsession = first.variables["workers"], first.variables["maxsession"]
+        slots = first.variables["workers"]
         layout = table_layout(program, _blocks(slots), limits)
-        self._accounts = Accounts(rundir.segment_name, layout, maxsession, log)
+        self._accounts = Accounts(rundir.segment_name, layout, log)
         source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounts.segment, slots)
@@ -76,6 +76,7 @@ class Master:
         self._pool.on_born = self._on_born
         self._pool.on_message = self._on_message
         self._pool.on_death = self._on_death
+        self._load_files = load_files
         self._guard = Guard(load_files, self._accounts, self._pool, log)
         self._guard.on_accepting = lambda: self._pool.tell_all(Accept(self._guard.accepting))
         self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
@@ -115,6 +116,9 @@ class Master:
     @property
     def metrics(self) -> str:
         return self._exporter.shown_address
+
+    def measured(self, what: str) -> float | None:
+        return self._load_files.read(what)
 
     def sessions(self) -> list[dict[str, Any]]:
         return self._accounts.sessions()
@@ -300,7 +304,24 @@ class Master:
         self._log(messages.GOT_TERM_SIGNAL, signal=number.name)
         self.shut_down(signals.SHUTDOWNS[number])
 
-    def take_up_logfile(self) -> None:
+    def started(self, lines: Iterable[str]) -> None:
+        """The start configuration is in force, and these are its sentences."""
+        for line in lines:
+            self._log(messages.SENTENCE, uid=os.getuid(), line=line, generation=self._changes.running.generation)
+        self._accounts.issue(self._changes.running.variables["maxsession"])
+        self._take_up_logfile()
+        self.clerk.started()
+        for pid, socket in self._rundir.others():
+            self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {socket} shutdown delayed")
+
+    def fail(self, code: int, reasons: Iterable[str]) -> None:
+        """The start configuration cannot be put into force: the program ends with this exit code."""
+        for reason in reasons:
+            self._log(messages.START_FAILED, reason=reason)
+        self.exit_code = code
+        self.shut_down("all")
+
+    def _take_up_logfile(self) -> None:
         """At the end of the start: a `set logfile` of the rc file counts from here on, not only at the next SIGHUP."""
         if self._changes.running.variables["logfile"] != self._log.path:
             self.reopen_log()

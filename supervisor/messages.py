@@ -20,6 +20,9 @@ class Message(NamedTuple):
 
 
 START = Message(0x0001, "INF", "start", "The program has started.")
+START_FAILED = Message(
+    0x0215, "ERR", "start_failed", "The start configuration cannot be put in force; the program ends."
+)
 LEFT_MAIN_LOOP = Message(0x0004, "BUG", "left_main_loop", "The master's loop ended on an unexpected error.")
 SHUTDOWN_SERVER = Message(0x0005, "INF", "shutdown_server", "A shutdown begins; `how` says which of the four.")
 GOT_TERM_SIGNAL = Message(0x0133, "INF", "got_term_signal", "The master received a signal that asks for a shutdown.")
@@ -42,6 +45,15 @@ SENTENCE = Message(0x0205, "INF", "sentence", "A sentence that changes something
 SENTENCE_REFUSED = Message(0x0206, "INF", "sentence_refused", "A sentence was refused; nothing has changed.")
 CONFIG_IN_FORCE = Message(
     0x0207, "INF", "config_in_force", "A whole configuration was applied; what is new, gone and changed."
+)
+HOST_RESOLVED = Message(
+    0x0216, "INF", "host_resolved", "A host name of the configuration stands for this address from now on."
+)
+OTHER_INSTANCE = Message(
+    0x0217,
+    "ADM",
+    "other_instance",
+    "Another instance in the run directory serves too; `command` lets it drain and end.",
 )
 LOG_REOPENED = Message(0x0208, "INF", "log_reopened", "The log file was opened anew.")
 LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be opened; the old one stays in use.")
@@ -69,7 +81,7 @@ CODE_UNREADABLE = Message(
     "`--user` may not read Python's own files: whatever is loaded later (modules, certificates) will fail.",
 )
 DIRECTORY_SHARED = Message(
-    0x0215,
+    0x0220,
     "ADM",
     "directory_shared",
     "Others can write the run or log directory, and could replace what is in it; told once, at the start.",
@@ -118,6 +130,7 @@ DEBUG = Message(
 
 SUPERVISOR_MESSAGES = (
     START,
+    START_FAILED,
     LEFT_MAIN_LOOP,
     SHUTDOWN_SERVER,
     GOT_TERM_SIGNAL,
@@ -132,6 +145,8 @@ SUPERVISOR_MESSAGES = (
     SENTENCE,
     SENTENCE_REFUSED,
     CONFIG_IN_FORCE,
+    HOST_RESOLVED,
+    OTHER_INSTANCE,
     LOG_REOPENED,
     LOG_FAILED,
     NOT_CONFIRMED,

@@ -5,6 +5,7 @@
 """
 
 import ctypes
+import grp
 import os
 import pwd
 import struct
@@ -29,6 +30,18 @@ def find_user(name: str) -> pwd.struct_passwd:
         return pwd.getpwnam(name)
     except KeyError:
         raise UnknownUser(f"there is no user '{name}' on this host") from None
+
+
+class UnknownGroup(ValueError):
+    """No such group on this host."""
+
+
+def find_group(name: str) -> int:
+    """The number of the group of that name. Raises UnknownGroup."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UnknownGroup(f"there is no group '{name}' on this host") from None
 
 
 def become(user: pwd.struct_passwd) -> None:

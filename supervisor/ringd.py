@@ -169,7 +169,7 @@ def _run(chosen: argparse.Namespace) -> int:
         "ringd",
         chosen.logfile if chosen.logfile == STANDARD_ERROR else os.path.abspath(chosen.logfile),
         chosen.log_format,
-        become,
+        user=become,
     )
     # From here on as the user: whatever the user may have put at that path, it is not touched with root's rights.
     if become is not None:

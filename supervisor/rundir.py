@@ -22,6 +22,7 @@ import hashlib
 import os
 import pwd
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,11 +44,15 @@ class CannotStart(Exception):
 class RunDirectory:
     """One instance's place in a run directory."""
 
-    def __init__(self, path: Path, name: str, user: pwd.struct_passwd | None = None) -> None:
+    def __init__(
+        self, path: Path, name: str, user: pwd.struct_passwd | None = None, readers: int | None = None
+    ) -> None:
         """Makes the directory (0700) if it is missing, and takes the first free lock. Raises CannotStart.
 
         `user`: whom root is going to become; the directory is this user's from now on.
+        `readers`: the group that may connect to the control socket.
         """
+        self._readers = readers
         self.path = path
         self.name = name
         self.control_path: Path | None = None
@@ -154,11 +159,24 @@ class RunDirectory:
         try:
             with self._alone():
                 self.control_path = self._bind_first_free(control)
+                if self._readers is not None:
+                    self._let_in(self._readers)
                 self._directory.link(f"{self.name}.ctrl", self.control_path.name)
         except OSError as error:
             control.close()
             raise CannotStart(f"control socket in {self.path}: {error.strerror or error}") from None
         return control
+
+    def _let_in(self, group: int) -> None:
+        """The group may go through the directory, without seeing what is in it, and connect to the control socket."""
+        assert self.control_path is not None
+        here = self._directory.fd
+        found = os.fstat(here)
+        may = stat.S_IMODE(found.st_mode) & (0o7777 if found.st_gid == group else 0o7707)
+        os.chown(".", -1, group, dir_fd=here)
+        os.chmod(".", may | stat.S_IXGRP, dir_fd=here)
+        os.chown(self.control_path.name, -1, group, dir_fd=here, follow_symlinks=False)
+        os.chmod(self.control_path.name, 0o660, dir_fd=here)
 
     def _bind_first_free(self, control: socket.socket) -> Path:
         for suffix in ("", *(f"-{number}" for number in range(2, _MOST_INSTANCES + 2))):
@@ -194,6 +212,10 @@ class RunDirectory:
         """Leads readers to the table and to the pid."""
         self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
         self._directory.link(f"{self.name}.pid", self._lock_name(self.instance))
+
+    def others(self) -> list[tuple[int, Path]]:
+        """The pid and the control socket of each other instance whose master lives."""
+        return [(one.pid, self.path / one.control) for one in self._neighbours() if one.control is not None]
 
     def has_successor(self) -> bool:
         """Whether the links lead to a newer instance."""
@@ -261,15 +283,15 @@ class RunDirectory:
             try:
                 if not _is_held(fd):
                     continue
-                pid = os.read(fd, 32).decode("ascii", "replace").strip()
+                pid = _number(os.read(fd, 32))
                 started = os.fstat(fd).st_mtime
             finally:
                 os.close(fd)
             table = segment.path_of(self._segment_of(number))
-            found.append(_Neighbour(lock, self._control_of(pid), table, started))
+            found.append(_Neighbour(lock, pid, self._control_of(pid), table, started))
         return found
 
-    def _control_of(self, pid: str) -> str | None:
+    def _control_of(self, pid: int) -> str | None:
         """The control socket at which the master with this pid answers."""
         for name in self._directory.names():
             own = self.control_path is not None and name == self.control_path.name
@@ -283,9 +305,16 @@ class _Neighbour(NamedTuple):
     """Another instance in the directory."""
 
     lock: str
+    pid: int
     control: str | None
     table: Path
     started: float
+
+
+def _number(text: bytes) -> int:
+    """What a lock file says; 0 if it says nothing yet."""
+    text = text.strip()
+    return int(text) if text.isdigit() else 0
 
 
 def _is_held(fd: int) -> bool:

@@ -1,32 +1,26 @@
 """The start configuration, and going to the background.
 
-Sentences of the rc file are carried out one after the other, exactly as if they came over the control socket. In the
-background the process that was started waits until they are in force, so that its exit code tells whether the start
-succeeded.
+Its rc files are one draft, which is said, checked and put into force as `pcontrol apply` does it: all faults are told,
+or all is in force at once. In the background the process that was started waits until then, so that its exit code tells
+whether the start succeeded.
 """
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from supervisor.clerk import Answer
+from supervisor.control.rcdisk import read_regular
+from supervisor.control.rcfile import APPLY, BEGIN, Command, Fault, Unreadable, draft_line, fault_in_draft, load, told
 from supervisor.rundir import CannotStart
 
 if TYPE_CHECKING:
     from supervisor.master import Master
 
 EXIT_FAULTY = 1
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise CannotStart(f"{path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise CannotStart(f"{path}: octet {error.start + 1} is not UTF-8") from None
 
 
 class Daemon:
@@ -66,47 +60,73 @@ class Daemon:
 
 
 class StartConfiguration:
-    """An rc file, applied line by line."""
+    """The rc files of the command line, put into force as one draft: all of it, or the program does not start."""
 
-    def __init__(self, path: Path | None, daemon: Daemon | None, in_force: Callable[[], object] = lambda: None) -> None:
-        """`in_force` is called when all lines are. Raises CannotStart if the file cannot be read or is not text."""
-        self._path = path
+    def __init__(
+        self, names: Sequence[str], daemon: Daemon | None, in_force: Callable[[], object] = lambda: None
+    ) -> None:
+        """`in_force` is called when all is. Raises CannotStart if a file cannot be read or is no text."""
+        self._names = ", ".join(names)
         self._daemon = daemon
         self._in_force = in_force
-        self._waiting = False  # for the answer to a line
+        self._commands = commands_of(names)
+        self._faults: list[Fault] = []
+        self._waiting = False  # for an answer
         self._saying = False
-        text = _read(path) if path is not None else ""
-        self._lines = [
-            (number, line)
-            for number, line in enumerate(text.splitlines(), start=1)
-            if line.strip() and not line.lstrip().startswith("#")
-        ]
+        self._lines: deque[tuple[str, Command | None]] = deque()
+        if self._commands:
+            self._lines += [(BEGIN, None), *((draft_line(command), command) for command in self._commands)]
+            self._lines.append((APPLY, None))
 
     def apply(self, master: "Master") -> None:
         """Says one line after the other, each when the one before is answered."""
+        self._go_on(master, master.clerk.start())
+
+    def _go_on(self, master: "Master", say: Callable[[str, Answer], None]) -> None:
         self._saying = True
         while self._lines and not self._waiting:
-            number, line = self._lines.pop(0)
+            line, command = self._lines.popleft()
+            if line == APPLY and self._faults:
+                self._give_up(master, told(self._faults))
+                break
             self._waiting = True
-            master.clerk.conduct(line, os.getuid(), partial(self._answered, master, number))
+            say(line, partial(self._answered, master, say, command))
         self._saying = False
         if not self._waiting and master.exit_code == 0:
-            master.take_up_logfile()
-            master.clerk.started()
+            master.started(command.text for command in self._commands)
             self._in_force()
             if self._daemon is not None:
                 self._daemon.report(0)
 
-    def _answered(self, master: "Master", number: int, done: bool, text: str, _lines: Sequence[str]) -> None:
+    def _answered(
+        self,
+        master: "Master",
+        say: Callable[[str, Answer], None],
+        command: Command | None,
+        done: bool,
+        text: str,
+        _lines: Sequence[str],
+    ) -> None:
         self._waiting = False
-        if not done:
+        if command is not None:
+            fault = fault_in_draft(command, done, text)
+            self._faults += [fault] if fault is not None else []
+        elif not done:
             self._lines.clear()
-            self._give_up(master, number, text)
-        elif not self._saying:
-            self.apply(master)
+            self._give_up(master, [f"{self._names}: {text}"])
+        if not self._saying and master.exit_code == 0:
+            self._go_on(master, say)
 
-    def _give_up(self, master: "Master", number: int, text: str) -> None:
-        print(f"{self._path}:{number}: {text}", file=sys.stderr, flush=True)
+    def _give_up(self, master: "Master", lines: Sequence[str]) -> None:
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)
         # In the background nothing is reported: the process that was started sees the end, when all is cleared away.
-        master.exit_code = EXIT_FAULTY
-        master.shut_down("all")
+        master.fail(EXIT_FAULTY, lines)
+
+
+def commands_of(names: Sequence[str]) -> list[Command]:
+    """The commands of rc files, in their order. Raises CannotStart for a file that cannot be read or is no text."""
+    try:
+        return [command for name in names for command in load(name, read_regular).commands]
+    except Unreadable as error:
+        raise CannotStart(str(error)) from None

@@ -160,8 +160,8 @@ class Worker:
 
     def _obey(self, message: Any, fds: list[int]) -> None:
         match message:
-            case lifeline.Prepare(config):
-                self._prepare(config)
+            case lifeline.Prepare(config, anew):
+                self._prepare(config, None if anew else self._service)
             case lifeline.Commit(generation, listeners, seed):
                 lent = {key: socket.socket(fileno=fd) for key, fd in zip(listeners, fds, strict=True)}
                 self._commit(generation, lent, seed)
@@ -185,12 +185,10 @@ class Worker:
             case lifeline.EndSessions():
                 self._end_sessions()
 
-    def _prepare(self, config: Config) -> None:
+    def _prepare(self, config: Config, before: Service | None) -> None:
         """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
         self._preparing = config.generation
-        made = self._loop.run_in_executor(
-            self._shop.pool, self._program.make_service, self._shop, config, self._service
-        )
+        made = self._loop.run_in_executor(self._shop.pool, self._program.make_service, self._shop, config, before)
 
         def finished(future: "asyncio.Future[Service]") -> None:
             error = future.exception()

@@ -5,38 +5,62 @@ from metrics import live, pstatus
 from popular.demo import command as demo
 from popular.pdm import ptestpdm
 from popular.protocol.mailcheck import Mail
-from popular.proxy.phases import Phase
+from popular.proxy.phases import STATES
 from popular.store import deliver, mailcheckd, pcheck
-from popular.store.machine import Phase as StorePhase
+from popular.store.pserv.phases import STATES as STORE_STATES
 from supervisor import ringd, signals
-from supervisor.control import client, connection
+from supervisor.control import manual
 from supervisor.control.manual import escape
+from supervisor.pcontrol import connection
+from supervisor.pcontrol import options as pcontrol
+
+
+def apply_options() -> str:
+    """The options that only `pcontrol apply` has."""
+    known = {action.dest for action in pcontrol.options_parser()._actions} | {"files"}
+    parser = pcontrol.subcommand_parser("apply")
+    parser._actions = [action for action in parser._actions if action.dest not in known]
+    return manual.options(parser)
 
 
 def pcontrol_page() -> list[Section]:
-    prompt = text("At the prompt, help lists the sentences, /h explains the prompt itself; exit and Ctrl-D leave.")
+    prompt = text(
+        "At the prompt, help lists the sentences, ? explains the prompt itself, clear clears the screen; quit, exit "
+        "and Ctrl-D leave. When the program was started anew the prompt connects to it again before the next sentence."
+    )
+    files = text(
+        "A file holds one sentence a line. A line ends at LF, a CR before it is dropped. A word that begins with # and "
+        "is not in quotes begins a comment, to the end of the line. The line `include FILE` stands for the lines of "
+        "another file, whose name is relative to the file that says it. All faults of form are told before the first "
+        "sentence is said; an error names FILE:LINE:COLUMN."
+    )
     whole = (
         text(
             "The first word can be one of these. A file that has such a name is meant by ./check. FILE is then the "
-            "whole configuration: what it does not say is as the program's start options and defaults have it."
+            "whole configuration: what it does not say is as the program's start options and defaults have it. The "
+            "options of the connection may stand behind the subcommand too."
         )
         + "\n"
-        + terms((f"pcontrol {word}", help) for word, help in client.SUBCOMMANDS.items())
+        + terms((f"pcontrol {word}", help) for word, help in pcontrol.SUBCOMMANDS.items())
+        + "\n.PP\nOptions of apply:\n"
+        + apply_options()
         + "\n.PP\n"
         + text(
             "Lines that go are printed with -, lines that come with +, in colours on a terminal unless NO_COLOR is "
-            "set. An error names FILE:LINE:COLUMN, and then nothing has changed. A file that is watched and refused is "
-            "tried again every 30 seconds; a watch ends with exit code 0 on SIGTERM or SIGINT."
+            "set. All faults of a file are told, but none that only follows from another. A file that is watched and "
+            "refused is tried again every 30 seconds; a watch ends with exit code 0 on SIGTERM or SIGINT."
         )
     )
     return [
         *command(
-            client.options_parser(),
-            "pcontrol says sentences to a running pproxy or pserv: those of -c first, then those of the files. Data "
-            "goes to standard output, messages to standard error. After the first sentence that is refused it stops.",
-            "Without -c and FILE there is a prompt, with history and completion; if standard input is no terminal, "
+            pcontrol.options_parser(),
+            "pcontrol says sentences to a running pproxy or pserv: those of -c first, then that of the command line or "
+            "those of the files. Data goes to standard output, messages to standard error. After the first sentence "
+            "that is refused it stops.",
+            "Without all of these there is a prompt, with history and completion; if standard input is no terminal, "
             "sentences are read from it.",
         ),
+        ("FILES OF SENTENCES", files),
         ("WHOLE CONFIGURATIONS", whole),
         ("PROMPT", prompt),
         ("EXIT STATUS", terms(connection.EXIT_CODES.items())),
@@ -44,7 +68,8 @@ def pcontrol_page() -> list[Section]:
             "EXAMPLES",
             example(
                 "pcontrol /etc/popular/pproxy.rc",
-                "pcontrol -c 'backend conf store1 state fake'",
+                "pcontrol show config",
+                "pcontrol -c 'backend conf store1 state fake' -c 'backend show store1'",
                 "pcontrol --json -c sessions",
                 "pcontrol check /etc/popular/pproxy.rc",
                 "pcontrol apply /etc/popular/pproxy.rc --confirm 5m",
@@ -56,7 +81,7 @@ def pcontrol_page() -> list[Section]:
 
 
 def pstatus_page() -> list[Section]:
-    states = (("STATES OF A SESSION OF PPROXY", Phase), ("STATES OF A SESSION OF PSERV", StorePhase))
+    states = (("STATES OF A SESSION OF PPROXY", STATES[1:]), ("STATES OF A SESSION OF PSERV", STORE_STATES[1:]))
     exits = [
         (pstatus.EXIT_SHOWN, "shown"),
         (pstatus.EXIT_UNREADABLE, "there is no state file, or it is none, or one of another version"),
@@ -75,7 +100,7 @@ def pstatus_page() -> list[Section]:
             "The same and more stands on the status page of the program (option --metrics), for a browser.",
         ),
         ("KEYS OF THE LIVE TABLE", terms((_key(key), meaning) for key, meaning in live.KEYS.items())),
-        *((heading, "\n.br\n".join(escape(phase.phrase) for phase in phases)) for heading, phases in states),
+        *((heading, "\n.br\n".join(map(escape, phrases))) for heading, phrases in states),
         ("ENVIRONMENT", terms([("NO_COLOR", "if it is set, the live table has no colours")])),
         ("EXIT STATUS", terms(exits)),
         (

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from deploy.man.parts import Section, example, see_also, terms, text
 from metrics.families import FAMILIES, Family
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 
 PATHS = (
     ("/metrics", "the metrics, as text for Prometheus, or as OpenMetrics for who asks for it"),

@@ -9,7 +9,7 @@ from deploy.man.metrics import metrics_page
 from deploy.man.modules import modules_page
 from deploy.man.parts import Section, control, daemon, folded, log, see_also, terms
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from popular.version import VERSION
 from supervisor.control import manual
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from popular.messages import POPULAR_MESSAGES
 from popular.proxy import endings as proxy_endings
-from popular.store import endings as store_endings
 from popular.store.messages import STORE_MESSAGES
+from popular.store.pserv import endings as store_endings
 from supervisor import main, signals
 from supervisor.control import manual
 from supervisor.control.manual import escape
@@ -93,7 +93,7 @@ def daemon(program: Program, *description: str) -> list[Section]:
     name = program.name
     files = [
         (f"RUNDIR/{name}.ctrl", "link to the newest control socket; pcontrol speaks to it"),
-        (f"RUNDIR/{name}.PID.ctrl", "the control socket, for its owner only"),
+        (f"RUNDIR/{name}.PID.ctrl", "the control socket, for its owner only (and to read for --ctrl-group)"),
         (f"RUNDIR/{name}.state", "link to the session table; pstatus reads it"),
         (f"RUNDIR/{name}.pid", "process id of the master"),
         (f"RUNDIR/{name}.N.lock", "held as long as an instance, or a worker that it left, lives"),
@@ -130,8 +130,10 @@ def control(program: Program, rc: Sequence[str]) -> list[Section]:
                 f"{program.name} is configured while it runs, by sentences that pcontrol(1) carries to its control "
                 "socket. An rc file is a file of such sentences.",
                 "A sentence is one line of words with blanks between them. A word with a blank or a quotation mark in "
-                'it is written in quotation marks, with \\" and \\\\ inside. Lines that begin with # are comments. '
-                "Words are never abbreviated.",
+                'it is written in quotation marks, with \\" and \\\\ inside. A word that begins with # and is not in '
+                "quotation marks begins a comment, which lasts to the end of the line. Words are never abbreviated.",
+                "In a file, `include FILE` stands for the lines of another file, relative to the file that says it. A "
+                "file ends its lines with LF; a CR before it, and a byte order mark in front of it, do not count.",
                 "When a sentence is answered with +OK, what it said is in force in every worker: each connection that "
                 "is accepted from then on is served accordingly. Sessions that were there before go on under the "
                 "configuration that they began with. When it is answered with -ERR, nothing has changed, and the "
@@ -161,7 +163,10 @@ def log() -> list[Section]:
     """popular-log(7)."""
     fields = (
         ("date", "year, month, day: 20260131"),
-        ("time", "hour, minute, second: 235959, in the time zone of the host"),
+        (
+            "time",
+            "hour, minute, second: 235959, in the time zone of the host; --log-stamps milliseconds: 235959.123+0100",
+        ),
         ("host", "without its domain"),
         ("program", "pproxy, pserv, pcheckd, pdeliver, ringd"),
         ("pid", "process that wrote the line"),

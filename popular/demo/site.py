@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from popular.demo.contents import HOST, Ports
-from supervisor.control.connection import Connection, NoConnection, TimedOut
 from supervisor.exporter import Address
+from supervisor.pcontrol.connection import Connection, NoConnection, TimedOut
 
 START_SECONDS = 30.0
 END_SECONDS = 15.0

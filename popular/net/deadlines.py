@@ -1,4 +1,4 @@
-"""The deadlines of a session, all on one place of the wheel: it is asked for the earliest, and looks which has passed.
+"""The deadlines of a session, a part that it has: all on one place of the wheel, which is asked for the earliest.
 
 authtimeout until the login, idletimeout without a word of the client, proxytimeout without a byte while proxying,
 sessiontimeout from the login on, and a limit for whatever step the session is waiting for. A deadline that moves later
@@ -6,14 +6,96 @@ costs an attribute; only one that moves earlier is put on the wheel anew.
 """
 
 import time
+from typing import Protocol
 
 from supervisor.wheel import Bucket, Wheel
 
 NEVER = float("inf")
 
 
+class Owner(Protocol):
+    """The session."""
+
+    def idle_at(self) -> float:
+        """When it will have been idle for too long, as things stand."""
+
+    def expired(self, what: str) -> None:
+        """A deadline has passed: "step", "auth", "session" or "idle"."""
+
+
 class Deadlines:
-    """The base of a session that has deadlines. Times are seconds of the monotonic clock."""
+    """Those of one session, until `stop`. Times are seconds of the monotonic clock."""
+
+    __slots__ = ("_owner", "_to_log_in", "_to_step", "_until", "_wakes", "_wheel", "bucket")
+
+    def __init__(self, wheel: Wheel, owner: Owner, now: float, authtimeout: float) -> None:
+        """Nothing is asked of the wheel yet: `look_at` or `set_alarm` does."""
+        self._wheel = wheel
+        self._owner = owner
+        self._to_log_in = now + authtimeout
+        self._to_step = NEVER
+        self._until = NEVER
+        self._wakes = NEVER
+        self.bucket: Bucket | None = None
+
+    def set_alarm(self) -> None:
+        """Asks the wheel for the earliest deadline, unless it calls earlier anyway."""
+        earliest = min(self._to_log_in, self._to_step, self._until, self._owner.idle_at())
+        if earliest < self._wakes:
+            self._wakes = earliest
+            self._wheel.put(self, earliest)
+
+    def look_at(self, when: float) -> None:
+        """Looks at the deadlines at this time, whatever they may be then.
+
+        A first look that comes soon saves the wheel's being asked again for each step of a login: no step is shorter.
+        """
+        self._wakes = when
+        self._wheel.put(self, when)
+
+    def expect_within(self, seconds: float) -> None:
+        """The next step has to come in time; this takes the place of the limit before."""
+        self._to_step = when = time.monotonic() + seconds
+        if when < self._wakes:
+            self._wakes = when
+            self._wheel.put(self, when)
+
+    def expect_nothing(self) -> None:
+        """The step has come."""
+        self._to_step = NEVER
+
+    def login_done(self, sessiontimeout: float) -> None:
+        """The authentication phase is over and does not count; the session's own time begins."""
+        self._to_log_in = self._to_step = NEVER
+        if sessiontimeout != NEVER:
+            self._until = time.monotonic() + sessiontimeout
+            self.set_alarm()
+
+    def stop(self) -> None:
+        """The session is over; it is let go of, so that it is free without the collector."""
+        self._wheel.remove(self)
+        del self._owner
+        self._wakes = -NEVER
+
+    def on_time(self, now: float) -> None:
+        """See supervisor.wheel.Timed."""
+        owner = self._owner
+        self._wakes = NEVER
+        if now >= self._to_step:
+            self._to_step = NEVER
+            owner.expired("step")
+        elif now >= self._to_log_in:
+            owner.expired("auth")
+        elif now >= self._until:
+            owner.expired("session")
+        elif now >= owner.idle_at():
+            owner.expired("idle")
+        if self._wakes == NEVER:
+            self.set_alarm()
+
+
+class DeadlinesBase:
+    """The base of a session that has no such part yet. Times are seconds of the monotonic clock."""
 
     __slots__ = ("_to_log_in", "_to_step", "_until", "_wakes", "_wheel", "bucket", "heard")
 

@@ -5,8 +5,8 @@ goes before source and source before byte code, as in Python itself. Each load i
 own, so that two modules from one file, or a file that was edited in between, never share state. Nothing is ever written
 into the directory. Whatever goes wrong is a `ModuleFailed` with one line that names the file and the reason.
 
-Loading a module is running its code: whoever may write the file or a directory above it is the proxy. So one that others
-than root, the proxy's user and this user's primary group can write is refused. The modules that come with the proxy are
+Loading a module is running its code: whoever may write the file or a directory above it is the proxy. So one that
+others than root, the proxy's user and this user's primary group can write is refused. Those that come with the proxy are
 as safe as the rest of its code, and are not looked at.
 """
 

@@ -109,19 +109,27 @@ class Unstuffer:
 
 
 class LineEnds:
-    """Makes every bare LF a CRLF; a CRLF stays one."""
+    """Makes every bare LF a CRLF; a CRLF stays one. A chunk that has no bare LF is given back as it is."""
 
     __slots__ = ("_after_cr",)
 
     def __init__(self) -> None:
         self._after_cr = False
 
+    def count(self, chunk: bytes) -> int:
+        """How many octets `feed` would add to the chunk. Call the one or the other for each chunk."""
+        if not chunk:
+            return 0
+        bare = chunk.count(b"\n") - chunk.count(_CRLF)
+        if self._after_cr and chunk.startswith(b"\n"):
+            bare -= 1
+        self._after_cr = chunk.endswith(b"\r")
+        return bare
+
     def feed(self, chunk: bytes) -> bytes:
         """The chunk with its line ends made CRLF."""
-        if not chunk:
-            return b""
+        split = self._after_cr and chunk.startswith(b"\n")
+        if not self.count(chunk):
+            return chunk
         made = chunk.replace(_CRLF, b"\n").replace(b"\n", _CRLF)
-        if self._after_cr and chunk.startswith(b"\n"):
-            made = made[1:]
-        self._after_cr = chunk.endswith(b"\r")
-        return made
+        return made[1:] if split else made

@@ -36,6 +36,25 @@ def is_ok(line: bytes) -> bool:
     return line[:4].rstrip() == b"+OK"
 
 
+_BY_LENGTH = sorted(Code, key=lambda code: len(code.value), reverse=True)
+
+
+def known_code(code: bytes | None) -> Code | None:
+    """What a response code, as `code_of` returns it, means to us.
+
+    Codes have no case, and are hierarchical: one that begins with a known code and goes on is that code said more
+    exactly (RFC 2449 section 8). `/` parts the levels; the longest known beginning
+    counts, so that `[sys/temp/db]` is SYS/TEMP.
+    """
+    if code is None:
+        return None
+    said = code.decode("latin-1").upper()
+    for known in _BY_LENGTH:
+        if said == known.value or said.startswith(f"{known.value}/"):
+            return known
+    return None
+
+
 def code_of(line: bytes) -> bytes | None:
     """The response code of a reply line, without its brackets (`b"SYS/TEMP"`), or None. Unknown codes too."""
     status, _, rest = line.partition(b" ")

@@ -88,6 +88,9 @@ class Backend(Thing):
         """Numeric text, or "" as long as no host was given."""
         return self.host.address
 
+    def resolved(self) -> Mapping[str, tuple[str, str]]:
+        return {"host": (self.host.name, self.host.address)} if self.host.name != self.host.address else {}
+
     @property
     def certified_name(self) -> str:
         """The name, or address, that its certificate must have."""
@@ -107,6 +110,8 @@ def leads_back(desk: Desk, vserv: "Thing", backend: Backend) -> bool:
 
 def _check(desk: Desk, config: Config, backend: Backend) -> str | None:
     _check_prot(backend)
+    if config.variables["fallback"] == backend.id and backend.prot != POP3:
+        raise Refused(f"it is the fallback, which is asked by {POP3}; `set fallback` to another one first")
     if backend.state == "online" and not backend.address:
         raise Refused("it cannot go online without a host: say `host HOST` too")
     for vserv in config.things["vserv"].values():

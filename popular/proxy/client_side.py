@@ -151,7 +151,8 @@ class ClientSide:
         if known is None:
             return self._not_here(parse(line).keyword)
         takes_none, answer = known
-        if takes_none is not (not argument.strip()):
+        # A password may be blanks only: all behind the first blank is it (RFC 1939 section 7).
+        if takes_none is not (not (argument if answer is ClientSide._password else argument.strip())):
             return self._error(f"{keyword.decode().upper()} takes {'no' if takes_none else 'an'} argument")
         return answer(self, argument)
 

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from popular import messages
-from popular.net.deadlines import Deadlines
+from popular.net.deadlines import DeadlinesBase
 from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.protocol.mailcheck import Mail
@@ -35,7 +35,7 @@ BACKEND_SECONDS = 20.0
 """For the connect, TLS and the login together; a backend that does not greet has them for the login once more."""
 
 
-class LoginDriver(Deadlines):
+class LoginDriver(DeadlinesBase):
     """What a session does between PASS and the relay. Session sets the attributes."""
 
     __slots__ = (

@@ -27,9 +27,6 @@ MOST_FAILED_LOGINS = 3
 _BAD_LOGIN = "the user name or the password is wrong"
 _TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
 
-PASSED_ON = {code.value.encode(): code for code in Code}
-"""A backend's response codes that the client is told in our own words."""
-
 _OWN_WORDS = {
     Code.AUTH: _BAD_LOGIN,
     Code.IN_USE: "the mailbox is in use by another session",
@@ -203,7 +200,7 @@ class Machine(ClientSide):
         nothing.
         """
         assert self._route is not None
-        code = PASSED_ON.get(rejected.code or b"")
+        code = replies.known_code(rejected.code)
         own_password = rejected.of_login and self._route.secret is None
         if own_password and code in (None, Code.AUTH):
             return [_LEAVE_BACKEND, *self._wrong_login("backend")]

@@ -38,13 +38,18 @@ def add_sentence(module: Module) -> str:
 def _add(desk: Desk, arguments: Arguments) -> Outcome:
     word, mod = arguments["id"], arguments["mod"]
     ident = str(fit(Id(), word, desk.facts, "id"))
-    if ident in desk.config.things["pdm"]:
-        raise Refused(f"module {shown(ident)} is there already; `pdm del {ident}` first", word.column)
     if not _NAME.fullmatch(mod):
         raise Refused(f"{shown(mod)} is not a module name; allowed: letters, digits, _ and -", mod.column)
-    room_for_one_more("pdm", _TITLE, desk)
     directory = desk.config.variables["pdmdir"]
     module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
+    there = desk.config.things["pdm"].get(ident)
+    if there == module:  # the same file said twice must not be refused
+        return Change(f"module {ident} is there already, added by the same words", config=desk.config)
+    if there is not None:
+        raise Refused(
+            f"module {shown(ident)} is there already, as: {add_sentence(there)}; `pdm del {ident}` first", word.column
+        )
+    room_for_one_more("pdm", _TITLE, desk)
     done = f"module {ident} is added"
     note = _backend_note(module, desk)
     return Change(noted(done, note), config=desk.config.with_thing("pdm", ident, module))

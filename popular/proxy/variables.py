@@ -6,6 +6,7 @@ import ssl
 from typing import Any
 
 import popular.pdm
+from popular.proxy.backend import POP3
 from popular.tls.contexts import VERSIONS
 from supervisor.control.kinds import Bool, Choice, Dir, Id, Int, String, Time, shown
 from supervisor.control.language import Refused
@@ -40,9 +41,10 @@ def _are_ciphers(_desk: Desk, value: str) -> None:
 
 
 def _fallback_note(desk: Desk, value: str) -> str | None:
-    if not value or value in desk.config.things["backend"]:
-        return None
-    return f'no backend "{value}" is configured yet'
+    backend = desk.config.things["backend"].get(value)
+    if backend is not None and backend.prot != POP3:
+        raise Refused(f"backend {value} speaks {backend.prot}; the fallback is asked by {POP3}")
+    return None if not value or backend is not None else f'no backend "{value}" is configured yet'
 
 
 def _host_id(_limits: Any) -> str:
@@ -116,7 +118,8 @@ PROXY_VARIABLES = (
     Variable(
         "pdmdir",
         Dir(),
-        "Directory of the authentication modules, files named libpdm_NAME.",
+        "Directory of the authentication modules, files named libpdm_NAME. Default: that of the modules which come "
+        "with the program.",
         default=_package_directory,
         when="modules added from now on",
     ),

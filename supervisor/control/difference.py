@@ -14,9 +14,9 @@ from typing import Any
 from supervisor.config import Config
 from supervisor.control.language import phrase
 from supervisor.control.outcome import Desk, desk_with
+from supervisor.control.rcfile import COMES, GOES
+from supervisor.control.things import moved_hosts
 
-GOES, COMES = "- ", "+ "
-"""What a line of a difference begins with."""
 _MOST_NAMES = 20
 
 
@@ -42,6 +42,8 @@ class Difference:
     new: Sequence[str] = ()
     gone: Sequence[str] = ()
     changed: Sequence[str] = ()
+    moved: Sequence[str] = ()
+    """Host names that stand for another address than the one in force."""
 
     def __bool__(self) -> bool:
         return bool(self.lines or self.new or self.gone or self.changed)
@@ -53,11 +55,16 @@ class Difference:
 
     def data(self) -> dict[str, list[str]]:
         """For JSON."""
-        return {"lines": list(self.lines), **{word: list(names) for word, names in self._names().items()}}
+        names = {word: list(names) for word, names in self._names().items()}
+        return {"lines": list(self.lines), **names, "moved": list(self.moved)}
 
     def text_lines(self) -> list[str]:
         """For people: the lines, and behind them as comments what they mean."""
-        return [*self.lines, *(f"# {word}: {_listed(names)}" for word, names in self._names().items() if names)]
+        return [
+            *self.lines,
+            *(f"# {word}: {_listed(names)}" for word, names in self._names().items() if names),
+            *(f"# {text}" for text in self.moved),
+        ]
 
     def _names(self) -> dict[str, Sequence[str]]:
         return {"new": self.new, "gone": self.gone, "changed": self.changed}
@@ -84,7 +91,8 @@ def difference(desk: Desk, config: Config) -> Difference:
     if running.debug != config.debug:
         changed.append("debug options")
     lines = compare(config_lines(desk), config_lines(desk_with(desk, config)))
-    return Difference(tuple(lines), tuple(new), tuple(gone), tuple(changed))
+    moved = moved_hosts(running, config)
+    return Difference(tuple(lines), tuple(new), tuple(gone), tuple(changed), tuple(moved))
 
 
 def _order(things: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ compare with what the draft says before, and so never with what is running.
 The deeds are pure: the clerk keeps the draft, and the config to go back to.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,23 +20,26 @@ from supervisor.control.facts import Unfit
 from supervisor.control.kinds import Choice, Time, shown
 from supervisor.control.language import Refused, Sentence, Word, phrase, split
 from supervisor.control.outcome import (
+    ANY_SORT,
+    VARIABLE,
     Arguments,
     Change,
     Confirm,
     Desk,
     Draft,
     Drafted,
+    Name,
     Outcome,
     Replacement,
     Reply,
     Rollback,
     Trial,
+    View,
     desk_with,
+    noted,
 )
+from supervisor.control.rcfile import FOLLOWS, ROLLBACK
 from supervisor.control.variables import BESIDE, DAY
-
-SAY = "draft say"
-ROLLBACK = "rollback"
 
 _BEGIN_FIRST = "no draft is begun on this connection; say `draft begin` first"
 
@@ -55,14 +59,86 @@ def _begin(desk: Desk, _arguments: Arguments) -> Outcome:
 def _say(desk: Desk, arguments: Arguments) -> Outcome:
     draft = _draft(desk)
     words: Sequence[Word] = arguments["sentence"]
+    try:
+        outcome = _change_by(desk, draft.config, words)
+    except Refused as refused:
+        follows = not refused.of_form and _looks_at_doubtful(desk, draft, words)
+        text = f"{FOLLOWS}{refused.text}" if follows else refused.text
+        doubtful = draft.doubtful | names_set_by(desk, words)
+        raise Spoilt(text, refused.column, replace(draft, doubtful=doubtful)) from None
+    drafted = replace(draft, config=outcome.config, seed=_mixed(draft.seed, outcome.seed))
+    return Drafted("drafted", draft=drafted)
+
+
+class Spoilt(Refused):
+    """A command of a draft is refused; `draft` is what the draft is from here on."""
+
+    def __init__(self, text: str, column: int | None, draft: Draft) -> None:
+        super().__init__(text, column)
+        self.draft = draft
+
+
+def _change_by(desk: Desk, config: Config, words: Sequence[Word]) -> Change:
+    """What a command makes of a draft's config. Raises Refused, Wanted."""
     sentence, _ = desk.language.find(words)
     head = shown(" ".join(sentence.shape.head))
     if sentence.order:
-        raise Refused(f"{head} cannot stand in a configuration: it is an order, done once", words[0].column)
-    outcome = desk.language.answer(words, desk_with(desk, draft.config)) if sentence.changes else None
+        raise Refused(f"{head} cannot stand in a configuration: it is an order, done once", words[0].column, True)
+    outcome = desk.language.answer(words, desk_with(desk, config)) if sentence.changes else None
     if not isinstance(outcome, Change):
-        raise Refused(f"{head} cannot stand in a configuration: it sets nothing", words[0].column)
-    return Drafted("drafted", draft=Draft(outcome.config, _mixed(draft.seed, outcome.seed)))
+        raise Refused(f"{head} cannot stand in a configuration: it sets nothing", words[0].column, True)
+    return outcome
+
+
+def names_set_by(desk: Desk, words: Sequence[str]) -> frozenset[Name]:
+    """What these words set, or were meant to set."""
+    sorts = desk.config.things
+    match [str(word) for word in words]:
+        case ["set", name, *_]:
+            return frozenset({Name(VARIABLE, name)})
+        case [sort, "conf" | "add" | "load" | "del", ident, *_] if sort in sorts:
+            return frozenset({Name(sort, ident), Name(sort, sort)})
+        case [head, *others] if not desk.language.next_words([head]) and head not in desk.language.next_words(()):
+            return frozenset(Name(ANY_SORT, other) for other in others)
+        case [_, _, *others]:
+            return frozenset(Name(ANY_SORT, other) for other in others[:1])
+    return frozenset()
+
+
+def _looks_at_doubtful(desk: Desk, draft: Draft, words: Sequence[Word]) -> bool:
+    """Whether a command, carried out once more, looks for something that a refused command would have set."""
+    if not draft.doubtful:
+        return False
+    seen: set[Name] = set()
+    config = replace(
+        draft.config,
+        variables=_Noted(VARIABLE, draft.config.variables, seen),
+        things={sort: _Noted(sort, things, seen) for sort, things in draft.config.things.items()},
+    )
+    with contextlib.suppress(Refused):
+        _change_by(desk, config, words)
+    return any(name in draft.doubtful or Name(ANY_SORT, name.id) in draft.doubtful for name in seen)
+
+
+class _Noted(dict[str, Any]):
+    """The variables, or the things of a sort, that note what is looked for by its name."""
+
+    def __init__(self, sort: str, content: Mapping[str, Any], seen: set[Name]) -> None:
+        super().__init__(content)
+        self._sort = sort
+        self._seen = seen
+
+    def __getitem__(self, key: str) -> Any:
+        self._seen.add(Name(self._sort, key))
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self._seen.add(Name(self._sort, str(key)))
+        return super().__contains__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._seen.add(Name(self._sort, key))
+        return super().get(key, default)
 
 
 def _mixed(seed: bytes, more: bytes) -> bytes:
@@ -81,8 +157,10 @@ def _show(desk: Desk, _arguments: Arguments) -> Outcome:
 
 
 def _check(desk: Desk, _arguments: Arguments) -> Outcome:
-    change, found = _applicable(desk)
-    return Trial(f"good, {found.summary()}; nothing was changed{change.text}", config=change.config)
+    _, found = _applicable(desk)
+    # As a start would do it: what runs may have read a certificate that is not there any more.
+    anew = desk.program.complete(_as_in_force(desk, desk.first), Change(config=_draft(desk).config))
+    return Trial(f"good, {found.summary()}; nothing was changed{anew.text}", config=anew.config)
 
 
 def _apply(desk: Desk, arguments: Arguments) -> Outcome:
@@ -92,6 +170,8 @@ def _apply(desk: Desk, arguments: Arguments) -> Outcome:
         return Drafted(text, found.data(), (), draft=None)
     seconds = arguments["time"]
     more = f"; say `confirm` within {seconds} s (pcontrol confirm), or the one before comes back" if seconds else ""
+    stuck = _not_now(_as_in_force(desk, change.config), desk.config) if seconds else {}
+    more = noted(more, f"all but {', '.join(stuck)}: {'; '.join(stuck.values())}" if stuck else None)
     return Replacement(
         f"in force: {found.summary()}{more}{change.text}",
         found.data(),
@@ -114,6 +194,11 @@ def _applicable(desk: Desk) -> tuple[Change, Difference]:
     for name, why in _not_now(desk, change.config).items():
         raise Refused(f"{name}: {why}")
     return change, difference(desk, change.config)
+
+
+def _as_in_force(desk: Desk, config: Config) -> Desk:
+    """The desk as it will be when this config runs."""
+    return View(config, desk.first, desk.program, desk.facts, desk.language, desk.limits, desk.status)
 
 
 def _as_running(config: Config, running: Config) -> Config:
@@ -180,7 +265,8 @@ def draft_sentences() -> list[Sentence]:
             "draft say <sentence>…",
             _say,
             "Adds a sentence to the draft.\nIt is checked at once, in the order in which it is said. If it is refused "
-            "the draft stays as it was. Sentences that set nothing, and orders such as shutdown, cannot be in a draft.",
+            "the draft stays as it was; a later one that is refused for want of it says that it follows from that. "
+            "Sentences that set nothing, and orders such as shutdown, cannot be in a draft.",
             {"sentence": _next_words},
             source=BESIDE,
             order=True,
@@ -196,8 +282,9 @@ def draft_sentences() -> list[Sentence]:
         Sentence(
             "draft check",
             _check,
-            "Tries the draft in full and takes it back.\nNew ports are opened, and every worker starts the modules and "
-            "reads the certificates; then all is given back. The running configuration does not notice.",
+            "Tries the draft in full and takes it back.\nNew ports are opened, certificates are read, and every worker "
+            "starts the modules, also those that run unchanged; then all is given back. The running configuration does "
+            "not notice.",
             source=BESIDE,
             order=True,
         ),

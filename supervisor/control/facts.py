@@ -20,6 +20,8 @@ from typing import Any
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
 _LONGEST_HOST_NAME = 253
+_NUMBER_LIKE = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+))*\.?", re.IGNORECASE)
+"""What inet_aton(3) reads as an address, octal and hexadecimal too: 127.0.0.010 is 127.0.0.8 to it."""
 
 
 class Unfit(Exception):
@@ -166,6 +168,8 @@ class Facts:
             return str(ipaddress.ip_address(host))
         except ValueError:
             pass
+        if _NUMBER_LIKE.fullmatch(host):
+            raise Unfit("numbers that are no address; allowed: four numbers from 0 to 255, without leading zeros")
         if len(host) > _LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(host):
             raise Unfit("not a host; allowed: an IPv4 or IPv6 address, or a host name")
         return str(self.find(ResolveHost(host)))

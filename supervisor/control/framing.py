@@ -10,10 +10,13 @@ control octet becomes a `Malformed`, and the connection goes on with the next li
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from supervisor.control.kinds import first_control
+from supervisor.control.words import called, first_control
 
 LONGEST_REQUEST = 8192
 """Octets of a request, without its line end."""
+
+NOTE = "; note: "
+"""In the text of a status line: what was done, and behind this what must be seen though it was done."""
 
 _LONGEST_REPLY_LINE = 1_048_576
 
@@ -61,7 +64,7 @@ def _request(octets: bytes) -> str | Malformed:
     except UnicodeDecodeError as error:
         return Malformed(f"octet {error.start + 1} is not UTF-8")
     bad = first_control(line.replace("\t", " "))
-    return line if bad is None else Malformed(f"column {bad + 1}: a control character is not allowed")
+    return line if bad is None else Malformed(f"column {bad + 1}: {called(line[bad])} is not allowed")
 
 
 def encode_request(line: str) -> bytes:

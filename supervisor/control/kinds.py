@@ -8,27 +8,38 @@ A kind knows how to describe itself, parse a word, show a value as a word again,
 
 import difflib
 import re
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from supervisor.control.facts import Facts, Unfit
+from supervisor.control.words import first_control, shown
+
+__all__ = [
+    "ANY",
+    "Bool",
+    "Choice",
+    "Dir",
+    "File",
+    "Host",
+    "Id",
+    "Iface",
+    "Int",
+    "Kind",
+    "String",
+    "Time",
+    "first_control",
+    "nearest",
+    "shown",
+]
 
 LONGEST_ID = 64
 LONGEST_PATH = 4095
-_SHOWN = 40
-_CONTROL = {"Cc", "Cs", "Zl", "Zp"}
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _ID = re.compile(r"[A-Za-z0-9_.-]+")
 _SPAN = re.compile(r"([0-9]{1,9})([dhms])")
 _UNIT_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-
-
-def shown(text: str) -> str:
-    """A word in quotes for an error message; cut where it is long."""
-    return f'"{text}"' if len(text) <= _SHOWN else f'"{text[:_SHOWN]}…"'
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
@@ -36,14 +47,6 @@ def nearest(word: str, words: Iterable[str]) -> str:
     folded = {known.lower(): known for known in words}
     found = difflib.get_close_matches(word.lower()[:LONGEST_ID], folded, n=1)
     return f'; did you mean "{folded[found[0]]}"?' if found else ""
-
-
-def first_control(text: str) -> int | None:
-    """Where the first control character or line separator stands, counted from 0."""
-    for position, character in enumerate(text):
-        if unicodedata.category(character) in _CONTROL:
-            return position
-    return None
 
 
 class Kind(ABC):
@@ -171,7 +174,7 @@ class String(Kind):
     ascii: bool = False
 
     def describe(self) -> str:
-        return "String"
+        return f"String ({'ASCII, ' if self.ascii else ''}at most {self.most_octets} octets)"
 
     def parse(self, text: str, facts: Facts) -> str:
         del facts

@@ -8,7 +8,7 @@ Plain words are said as they are, `<…>` are slots, `[…]` may be left out, `�
 usage lines, help, completion and the manual all come from the pattern. Words are never abbreviated: an rc file must not
 change its meaning when a sentence is added.
 
-`Refused` is for the person who said the line: what is wrong, what is allowed, and in which column.
+What a word is, and what `Refused` tells, stands in `words.py`.
 """
 
 import re
@@ -17,105 +17,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from supervisor.control.facts import Facts, Unfit
-from supervisor.control.kinds import Choice, Kind, first_control, nearest, shown
+from supervisor.control.kinds import Choice, Kind, nearest
+from supervisor.control.words import BLANKS, INCLUDE, Refused, Word, phrase, quote, scan, shown, split
 
 if TYPE_CHECKING:
     from supervisor.control.outcome import Deed, Desk, Outcome
 
-_BLANKS = " \t"
+__all__ = ["Completer", "Language", "Refused", "Sentence", "Shape", "Word", "fit", "phrase", "quote", "split"]
+
 _QUOTE_HINT = "; a value with blanks stands in quotes"
-
-
-class Refused(Exception):
-    """A sentence is not carried out; nothing has changed. `column` (from 1) is where the faulty word begins, if any."""
-
-    def __init__(self, text: str, column: int | None = None) -> None:
-        super().__init__(text, column)
-        self.text = text
-        self.column = column
-
-    def __str__(self) -> str:
-        return f"column {self.column}: {self.text}" if self.column else self.text
-
-
-class Word(str):
-    """A word of a line; `column` (from 1) is where it begins there."""
-
-    __slots__ = ("column",)
-    column: int
-
-    def __new__(cls, text: str, column: int) -> "Word":
-        word = super().__new__(cls, text)
-        word.column = column
-        return word
-
-
-def split(line: str) -> list[Word]:
-    """The words of a line. Raises Refused for control characters and quotes that do not match."""
-    words, is_open = _scan(line)
-    if is_open:
-        raise Refused('a quote is not closed; allowed: "…" with \\" and \\\\ inside', words[-1].column)
-    return words
-
-
-def quote(text: str) -> str:
-    """A word as it must be written so that `split` gives it back."""
-    if text and not any(character in text for character in ' \t"'):
-        return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def phrase(words: Iterable[str]) -> str:
-    """A line that `split` takes apart into these words."""
-    return " ".join(quote(word) for word in words)
-
-
-def _scan(line: str) -> tuple[list[Word], bool]:
-    """The words, and whether the last one is a quote that is still open."""
-    bad = first_control(line.replace("\t", " "))
-    if bad is not None:
-        raise Refused("a control character is not allowed", bad + 1)
-    words: list[Word] = []
-    position = 0
-    while position < len(line):
-        if line[position] in _BLANKS:
-            position += 1
-        elif line[position] == '"':
-            text, end = _quoted(line, position)
-            words.append(Word(text, position + 1))
-            if end is None:
-                return words, True
-            position = end
-        else:
-            text = re.split(r"[ \t]", line[position:], maxsplit=1)[0]
-            if '"' in text:
-                raise Refused("a quote inside a word; put quotes around the whole word", position + 1 + text.index('"'))
-            words.append(Word(text, position + 1))
-            position += len(text)
-    return words, False
-
-
-def _quoted(line: str, start: int) -> tuple[str, int | None]:
-    """The text inside the quotes that open at `start`, and where the line goes on; None if they never close."""
-    text: list[str] = []
-    position = start + 1
-    while position < len(line):
-        character = line[position]
-        if character == '"':
-            if line[position + 1 : position + 2].strip(_BLANKS):
-                raise Refused("a blank must follow the closing quote", position + 2)
-            return "".join(text), position + 1
-        if character == "\t":
-            raise Refused("a control character is not allowed", position + 1)
-        if character == "\\":
-            position += 1
-            character = line[position : position + 1]
-            if character not in ('"', "\\"):
-                raise Refused('behind a \\ only " and \\ are allowed', position)
-        text.append(character)
-        position += 1
-    return "".join(text), None
-
 
 Completer = Callable[["Desk", Mapping[str, Any]], Iterable[str]]
 """Lists the words that may stand in a slot, given the desk and the arguments before it."""
@@ -215,7 +125,7 @@ def fit(kind: Kind, word: str, facts: Facts, what: str) -> Any:
     try:
         return kind.parse(str(word), facts)
     except Unfit as unfit:
-        raise Refused(f"{what}: {unfit}", getattr(word, "column", None)) from None
+        raise Refused(f"{what}: {unfit}", getattr(word, "column", None), of_form=True) from None
 
 
 class Language:
@@ -236,11 +146,11 @@ class Language:
             if sentence.shape.slot(position) is None:
                 near = nearest(word, self.next_words(words[: len(sentence.shape.head) + position]))
                 hint = near or (_QUOTE_HINT if position else "")
-                raise Refused(f"{shown(word)} is too much{hint}; usage: {sentence.usage}", word.column)
+                raise Refused(f"{shown(word)} is too much{hint}; usage: {sentence.usage}", word.column, of_form=True)
         missing = sentence.shape.missing(len(arguments))
         if missing is not None:
             hint = _QUOTE_HINT if len(arguments) > len(sentence.shape.tail) > 1 else ""
-            raise Refused(f"<{missing}> is missing{hint}; usage: {sentence.usage}")
+            raise Refused(f"<{missing}> is missing{hint}; usage: {sentence.usage}", of_form=True)
         return sentence, sentence.shape.bind(arguments)
 
     def read(self, words: Sequence[Word], facts: Facts) -> tuple[Sentence, dict[str, Any]]:
@@ -266,6 +176,17 @@ class Language:
         """`answer` for a line as it came over the control socket or stands in an rc file."""
         return self.answer(split(line), desk)
 
+    def reads_only(self, line: str) -> bool:
+        """Whether a line can neither change nor order anything; so of one that is no sentence."""
+        try:
+            words = split(line)
+            while words[:1] == ["json"]:
+                words = words[1:]
+            sentence, _ = self.find(words)
+        except Refused:
+            return True
+        return not sentence.changes and not sentence.order
+
     def next_words(self, words: Sequence[str]) -> list[str]:
         """The plain words that may follow these plain words."""
         count = len(words)
@@ -279,10 +200,13 @@ class Language:
     def complete(self, text: str, desk: "Desk") -> list[str]:
         """Candidates for the last word of an unfinished line, each as it must be written. Never raises Refused."""
         try:
-            words, _ = _scan(text)
+            found = scan(text)
         except Refused:
             return []
-        last = words.pop() if words and (text[-1:] not in _BLANKS or text.count('"') % 2) else Word("", len(text) + 1)
+        if found.end < len(text):
+            return []
+        words, begun = found.words, found.is_open or text[-1:] not in BLANKS
+        last = words.pop() if words and begun else Word("", len(text) + 1)
         candidates = [*self.next_words(words), *self._slot_words(words, last, desk)]
         fitting = [word for word in candidates if word.lower().startswith(last.lower())]
         return [quote(word) for word in dict.fromkeys(fitting)]
@@ -308,12 +232,16 @@ class Language:
 
     def _unknown(self, words: Sequence[Word]) -> Refused:
         if not words:
-            return Refused(f"nothing was said; allowed: {', '.join(self.next_words(()))}")
+            return Refused(f"nothing was said; allowed: {', '.join(self.next_words(()))}", of_form=True)
         known = 0
         while known < len(words) and self.next_words(words[: known + 1]):
             known += 1
         allowed = self.next_words(words[:known])
         if known == len(words):
-            return Refused(f"a word is missing behind {shown(words[-1])}; allowed: {', '.join(allowed)}")
+            said = shown(words[-1])
+            return Refused(f"a word is missing behind {said}; allowed: {', '.join(allowed)}", of_form=True)
         word = words[known]
-        return Refused(f"{shown(word)} is unknown{nearest(word, allowed)}; allowed: {', '.join(allowed)}", word.column)
+        if known == 0 and word == INCLUDE:
+            return Refused(f"{INCLUDE} stands in files only", word.column, of_form=True)
+        text = f"{shown(word)} is unknown{nearest(word, allowed)}; allowed: {', '.join(allowed)}"
+        return Refused(text, word.column, of_form=True)

@@ -7,10 +7,11 @@ puts a `Change` into force, carries out an `Order`, and then sends the outcome's
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from supervisor.config import Config
 from supervisor.control.facts import Facts
+from supervisor.control.framing import NOTE
 from supervisor.messages import Message
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Status(Protocol):
     def metrics(self) -> str:
         """Where the exporter listens; "off" if there is none, "" if it does not listen yet."""
 
+    def measured(self, what: str) -> float | None:
+        """The `load` or the `pressure` now, or None where it cannot be read."""
+
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
 
@@ -44,6 +48,18 @@ class Draft:
 
     config: Config
     seed: bytes = field(default=b"", repr=False)
+    doubtful: frozenset["Name"] = frozenset()
+    """What commands of the draft that were refused would have set."""
+
+
+class Name(NamedTuple):
+    """Of a thing, by its sort, or of a variable (sort VARIABLE); in the sort ANY_SORT of whichever has this id."""
+
+    sort: str
+    id: str
+
+
+VARIABLE, ANY_SORT = "variable", "*"
 
 
 @dataclass(frozen=True)
@@ -89,6 +105,14 @@ class Desk(Protocol):
     @property
     def status(self) -> Status: ...
 
+    @property
+    def in_force(self) -> Config:
+        """The one that runs, also where `config` is that of a draft."""
+
+    @property
+    def starting(self) -> bool:
+        """Whether the start configuration is not in force yet."""
+
 
 Entry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
@@ -107,11 +131,27 @@ class View:
     status: Status
     draft: Draft | None = None
     past: Past | None = None
+    running: Config | None = None
+    starting: bool = False
+
+    @property
+    def in_force(self) -> Config:
+        return self.running or self.config
 
 
 def desk_with(desk: Desk, config: Config) -> Desk:
     """The desk as it would be if this config were running."""
-    return View(config, desk.first, desk.program, desk.facts, desk.language, desk.limits, desk.status)
+    return View(
+        config,
+        desk.first,
+        desk.program,
+        desk.facts,
+        desk.language,
+        desk.limits,
+        desk.status,
+        running=desk.in_force,
+        starting=desk.starting,
+    )
 
 
 @dataclass(frozen=True)
@@ -204,10 +244,6 @@ class Kill(Order):
     """End the session with this id."""
 
     sid: str = field(kw_only=True)
-
-
-NOTE = "; note: "
-"""In the text of a status line: what was done, and behind this what the operator should know though it was done."""
 
 
 def noted(text: str, *notes: str | None) -> str:

@@ -31,7 +31,8 @@ def variable_named(word: str, desk: Desk, others: Sequence[str] = ()) -> Variabl
     """The row of a variable. Raises Refused with the nearest name, which may be one of the others."""
     rows = {row.name: row for row in desk.program.variables}
     if word not in rows:
-        raise Refused(f"no variable {shown(word)}{nearest(word, [*rows, *others])}", getattr(word, "column", None))
+        near = nearest(word, [*rows, *others])
+        raise Refused(f"no variable {shown(word)}{near}", getattr(word, "column", None), of_form=True)
     return rows[word]
 
 
@@ -55,7 +56,7 @@ def _set(desk: Desk, arguments: Arguments) -> Outcome:
     word: Word = arguments["variable"]
     row = variable_named(word, desk)
     if row.read_only:
-        raise Refused(f"{row.name} is read-only", word.column)
+        raise Refused(f"{row.name} is read-only", word.column, of_form=True)
     value = fit(row.kind, arguments["content"], desk.facts, row.name)
     try:
         note = row.check(desk, value) if row.check is not None else None
@@ -83,7 +84,9 @@ def _debug(desk: Desk, arguments: Arguments) -> Outcome:
     sign = words[0][:1]
     if sign not in ("=", "+", "-"):
         raise Refused(
-            "options are set with =, added with + or removed with -, such as: debug +NET,POP", words[0].column
+            "options are set with =, added with + or removed with -, such as: debug +NET,POP",
+            words[0].column,
+            of_form=True,
         )
     named = _debug_options(desk, words)
     now = desk.config.debug
@@ -95,6 +98,7 @@ def _debug(desk: Desk, arguments: Arguments) -> Outcome:
 
 def _debug_options(desk: Desk, words: Sequence[Word]) -> frozenset[str]:
     known = desk.program.debug_options
+    allowed = [*known, ALL, NONE]
     named: set[str] = set()
     said = False
     for place, word in enumerate(words):
@@ -106,12 +110,10 @@ def _debug_options(desk: Desk, words: Sequence[Word]) -> frozenset[str]:
             elif name in known:
                 named.add(name)
             elif name not in (NONE, ""):
-                near = nearest(name, [*known, ALL, NONE])
-                raise Refused(
-                    f"{shown(option)} is unknown{near}; allowed: {', '.join([*known, ALL, NONE])}", word.column
-                )
+                text = f"{shown(option)} is unknown{nearest(name, allowed)}; allowed: {', '.join(allowed)}"
+                raise Refused(text, word.column, of_form=True)
     if not said:
-        raise Refused(f"no option is named; allowed: {', '.join([*known, ALL, NONE])}", words[0].column)
+        raise Refused(f"no option is named; allowed: {', '.join(allowed)}", words[0].column, of_form=True)
     return frozenset(named)
 
 

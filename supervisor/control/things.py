@@ -57,6 +57,10 @@ class Thing:
         derived = {name: row.default(known) for name, row in rows.items() if name not in known}
         return cls(ident, given=frozenset(given), **known, **derived)
 
+    def resolved(self) -> Mapping[str, tuple[str, str]]:
+        """The host names among its parameters, by parameter: as it was typed, and the address that it stands for."""
+        return {}
+
     def with_parameters(self, changes: Mapping[str, Any]) -> Self:
         """The thing with some parameters set; those never set follow their defaults anew."""
         kept = {name: getattr(self, name) for name in self.given}
@@ -143,7 +147,22 @@ def _show(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
         raise Refused(f"no {sort.title} is configured; make it with: {sort.name} conf")
     thing = named(sort.name, sort.name if sort.single else arguments["id"], desk)
     data = {"id": thing.id} | {name: getattr(thing, name) for name in parameters(sort.thing)}
-    return Reply(data=data, lines=[sentence_of(sort, thing)])
+    data |= {f"{name}_address": address for name, (_host, address) in thing.resolved().items()}
+    return Reply(data=data, lines=shown_lines(sort, thing))
+
+
+def shown_lines(sort: Sort, thing: Thing) -> list[str]:
+    """The sentence that makes a thing with what was said of it; as comments the defaults that it follows, and what a
+    host name stands for. So all of it can be pasted, and a default stays one.
+    """
+    rows = parameters(sort.thing)
+    pairs = [(name, row.kind.format(getattr(thing, name))) for name, row in rows.items() if name not in thing.given]
+    defaults = phrase(word for pair in pairs for word in pair)
+    return [
+        sentence_of(sort, thing, thing.given),
+        *([f"# defaults: {defaults}"] if defaults else []),
+        *(f"# {name} {host} is {address}" for name, (host, address) in thing.resolved().items()),
+    ]
 
 
 def _conf(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
@@ -157,10 +176,33 @@ def _conf(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
     if old is not None:
         _check_offline(sort, old, new, arguments)
     config = desk.config.with_thing(sort.name, ident, new)
-    note = sort.check(desk, config, new)
+    notes = [sort.check(desk, config, new), *moved_hosts(desk.in_force, config, (sort.name, ident))]
     whom = sort.title if sort.single else f"{sort.name} {ident}"
     done = f"{whom} {'is changed' if old else 'is made'}"
-    return Change(noted(done, note), config=config)
+    return Change(noted(done, *notes), config=config)
+
+
+def resolved_hosts(config: Config) -> dict[tuple[str, str], tuple[str, str]]:
+    """What host names stand for: (sort and id, parameter) → (name, address)."""
+    return {
+        (f"{sort} {ident}", parameter): found
+        for sort, things in config.things.items()
+        for ident, thing in things.items()
+        if isinstance(thing, Thing)
+        for parameter, found in thing.resolved().items()
+    }
+
+
+def moved_hosts(before: Config, after: Config, only: tuple[str, str] | None = None) -> list[str]:
+    """For people: host names that stand for another address than before, of one thing (sort, id) or of all."""
+    had = resolved_hosts(before)
+    return [
+        f"{whom}: {parameter} {host} is {address} now, it was {had[whom, parameter][1]}"
+        for (whom, parameter), (host, address) in resolved_hosts(after).items()
+        if (only is None or whom == " ".join(only))
+        and had.get((whom, parameter), (host, address))[0] == host
+        and had.get((whom, parameter), (host, address)) != (host, address)
+    ]
 
 
 def _changes(sort: Sort, desk: Desk, arguments: Arguments) -> dict[str, Any]:
@@ -169,9 +211,9 @@ def _changes(sort: Sort, desk: Desk, arguments: Arguments) -> dict[str, Any]:
     for name, word in zip(arguments["parameter"], arguments["value"], strict=True):
         if name not in rows:
             hint = nearest(name, rows) or _quote_hint(rows, list(changes))
-            raise Refused(f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column)
+            raise Refused(f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column, of_form=True)
         if name in changes:
-            raise Refused(f"{shown(name)} is given twice", name.column)
+            raise Refused(f"{shown(name)} is given twice", name.column, of_form=True)
         changes[str(name)] = fit(rows[name].kind, word, desk.facts, name)
     return changes
 
@@ -234,8 +276,8 @@ def sentences_of(sort: Sort) -> list[Sentence]:
     show = Sentence(
         f"{name} show{which}",
         partial(_show, sort),
-        f"Shows a {title} as the sentence that makes it.\nThe line can be pasted back. Parameters that were never set "
-        "are shown with the default that they follow.",
+        f"Shows a {title} as the sentence that makes it.\nThe lines can be pasted back. Parameters that were never set "
+        "stand behind it as a comment, with the default that they follow; so does the address of a host name.",
         known,
         source=sort.source,
     )

@@ -4,8 +4,10 @@ A program's variables are `common_variables(name)` and rows of its own. A row wi
 the others stand in `Config.variables`, and begin as `initial_values` says.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from supervisor.control.facts import Unfit
@@ -61,9 +63,14 @@ def initial_values(variables: Iterable[Variable], limits: Limits, **given: Any) 
     return {row.name: given.get(row.name, row.first(limits)) for row in rows}
 
 
+def processors() -> int:
+    """Of this host."""
+    return min(os.cpu_count() or 1, MOST_WORKERS)
+
+
 def _only_upwards(desk: Desk, value: int) -> None:
-    now, most = desk.config.variables["maxsession"], desk.limits["sessionlimit"]
-    if value == now:
+    now, most = desk.in_force.variables["maxsession"], desk.limits["sessionlimit"]
+    if value == now or (desk.starting and value <= most):
         return
     if now == most:
         raise Refused(f"it is {now}, as many as sessionlimit allows, and cannot be changed any more")
@@ -71,6 +78,11 @@ def _only_upwards(desk: Desk, value: int) -> None:
         raise Refused(f"it is {now} and can only be increased; allowed: {now} to {most} (sessionlimit)")
     if value > most:
         raise Refused(f"it cannot be more than sessionlimit; allowed: {now} to {most}")
+
+
+def _can_be_measured(what: str, desk: Desk, value: int) -> None:
+    if value and desk.status.measured(what) is None:
+        raise Refused(f"the {what} cannot be read on this host, so a limit would never count; allowed: 0")
 
 
 def _can_be_written(desk: Desk, value: str) -> None:
@@ -130,6 +142,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             "While the load average of the last minute is this or higher, nobody is accepted; clients wait in the "
             "backlog. 0: the load is not looked at.",
             default=0,
+            check=partial(_can_be_measured, "load"),
         ),
         Variable(
             "maxpressure",
@@ -138,20 +151,23 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             "more, nobody is accepted (cpu.pressure, some avg10). Made for containers, where the load average is the "
             "host's. 0: it is not looked at.",
             default=0,
+            check=partial(_can_be_measured, "pressure"),
             source=BESIDE,
         ),
         Variable(
             "maxsession",
             Int(1, MOST_TOKENS),
-            "How many sessions there may be at once, over all workers. It can only be increased, up to sessionlimit.",
+            "How many sessions there may be at once, over all workers. A start configuration can set any number up to "
+            "sessionlimit; later it can only be increased. Default: 1000, or sessionlimit if that is less.",
             default=lambda limits: min(1000, limits["sessionlimit"]),
             check=_only_upwards,
         ),
         Variable(
             "workers",
             Int(1, MOST_WORKERS),
-            "How many workers there are (option --workers). Those that are too many finish their sessions first.",
-            default=1,
+            "How many workers there are (option --workers). Those that are too many finish their sessions first. "
+            "Default: one for each processor.",
+            default=lambda _limits: processors(),
             source=BESIDE,
         ),
         Variable(

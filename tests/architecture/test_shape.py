@@ -8,7 +8,7 @@ import pytest
 
 from deploy.man.parts import messages
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.workshop import BASE_ENDINGS
 
 ROOT = Path(__file__).parents[2]

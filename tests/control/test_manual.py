@@ -10,7 +10,7 @@ import pytest
 from popular.proxy.sentences import SENTENCES
 from popular.proxy.variables import VARIABLES
 from supervisor.control import manual
-from supervisor.control.client import options_parser
+from supervisor.pcontrol.options import options_parser
 
 
 def whole_page() -> str:

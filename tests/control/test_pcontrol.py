@@ -1,5 +1,6 @@
 """`pcontrol` as a process of its own, against a real control socket."""
 
+import json
 import os
 import pty
 import re
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.prompt import is_kept
+from supervisor.pcontrol.prompt import is_kept
 from tests.control.desk import Desk, desk
 
-PCONTROL = [sys.executable, "-m", "supervisor.control.client"]
+PCONTROL = [sys.executable, "-m", "supervisor.pcontrol.main"]
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_files_are_said_line_by_line(here: Desk, tmp_path: Path) -> None:
     done = run(here, str(rc))
 
     assert (done.returncode, done.stdout) == (1, "one\ntwo\n")
-    assert done.stderr == f"{rc}:7: column 1: nonsense is unknown\n"
+    assert done.stderr == f"{rc}:7:1: nonsense is unknown\n"
 
 
 @pytest.mark.parametrize("arguments", [["-"], []])
@@ -70,7 +71,7 @@ def test_standard_input_is_a_file_too(here: Desk, arguments: list[str]) -> None:
     done = run(here, *arguments, stdin="echo one\nnonsense\n")
 
     assert (done.returncode, done.stdout) == (1, "one\n")
-    assert done.stderr == "standard input:2: column 1: nonsense is unknown\n"
+    assert done.stderr == "standard input:2:1: nonsense is unknown\n"
 
 
 def test_quiet_and_verbose(here: Desk) -> None:
@@ -191,7 +192,7 @@ def test_the_prompt(here: Desk, tmp_path: Path) -> None:
     terminal.expect("pserv> ")
     terminal.type("ec\thello\n")
     terminal.expect("hello\r?\nsaid|\r?\nhello")
-    terminal.type("/h\n")
+    terminal.type("?\n")
     terminal.expect("3: no connection")
     terminal.type("echo my-password\n")
     terminal.expect("\r?\nmy-password")
@@ -224,18 +225,18 @@ def test_what_the_history_keeps() -> None:
         (["apply", "a", "b"], "takes one FILE"),
         (["confirm", "a"], "takes no FILE"),
         (["rollback", "a"], "./rollback"),
-        (["check", "--dry-run", "a"], "belong to: pcontrol apply"),
-        (["--watch", "5", "a"], "belong to: pcontrol apply"),
-        (["apply", "a", "--dry-run", "--confirm", "5"], "only one"),
-        (["apply", "a", "--watch", "--confirm", "5"], "only one"),
+        (["check", "--dry-run", "a"], "unrecognized arguments: --dry-run"),
+        (["--watch", "5", "a"], "unrecognized arguments: --watch"),
+        (["apply", "a", "--dry-run", "--confirm", "5"], "not allowed with"),
+        (["apply", "a", "--watch", "--confirm", "5"], "not allowed with"),
         (["apply", "a", "--confirm", "0"], "does not fit"),
         (["apply", "a", "--confirm", "soon"], "is not a time"),
         (["apply", "-", "--watch"], "cannot be watched"),
-        (["apply", "a", "-c", "echo"], "do not go with pcontrol apply"),
-        (["confirm", "--wait"], "do not go with pcontrol confirm"),
+        (["apply", "a", "-c", "echo"], "unrecognized arguments: -c"),
+        (["-c", "echo", "apply", "a"], "do not go with pcontrol apply"),
+        (["--wait", "confirm"], "do not go with pcontrol confirm"),
         (["apply", "/no/such/file"], "pcontrol: /no/such/file: No such file or directory\n"),
-        (["apply", sys.executable], f"pcontrol: {sys.executable}: it is not UTF-8 text\n"),
-        (["aply", "a"], 'pcontrol: aply: No such file or directory; did you mean "apply"?'),
+        (["apply", sys.executable], "is not UTF-8\n"),
     ],
 )
 def test_wrong_usage_of_a_subcommand(here: Desk, arguments: list[str], text: str) -> None:
@@ -254,6 +255,98 @@ def test_a_file_that_is_called_like_a_subcommand(here: Desk, tmp_path: Path) -> 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
 
     assert (done.returncode, done.stdout) == (0, "one\n")
+
+
+def test_a_sentence_on_the_command_line(here: Desk) -> None:
+    """Letters only: each argument is one word, also one with a blank, a # or a hyphen in front; -c is said before."""
+    done = run(here, "-c", "echo one", "echo", "two three", "#four", "--json", "-q")
+
+    assert (done.returncode, done.stdout) == (0, 'one\n"two three" "#four" --json -q\n')
+    assert [line for line, _ in here.heard] == ["echo one", 'echo "two three" "#four" --json -q']
+
+
+def test_a_word_that_was_meant_otherwise(here: Desk, tmp_path: Path) -> None:
+    """A refused first word that is nearly a subcommand, or a file's name, is told what to say instead."""
+    (tmp_path / "aply").write_text("echo one\n")
+    command = [*PCONTROL, "-s", str(here.path), "aply", "my.rc"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+
+    assert done.returncode == 1
+    assert done.stderr.endswith("pcontrol: did you mean: pcontrol apply or pcontrol ./aply?\n")
+
+
+@pytest.mark.parametrize("name", ["check", "apply", "confirm", "rollback"])
+def test_subcommands_have_their_own_help(here: Desk, name: str) -> None:
+    """With the options that belong to it, and no others."""
+    done = run(here, name, "--help")
+
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: pcontrol {name} ")
+    assert ("--confirm TIME" in done.stdout) == (name == "apply")
+    assert "--ignore-errors" not in done.stdout
+
+
+def test_all_faults_of_form_are_told_first(here: Desk, tmp_path: Path) -> None:
+    """Nothing is said when a line of any of the files is none; with -i the others are."""
+    (tmp_path / "more.rc").write_text('echo "open\n')
+    rc = tmp_path / "my.rc"
+    rc.write_text('echo one\necho a"b\ninclude more.rc\necho\u00a0x\n')
+    done = run(here, str(rc))
+
+    assert done.returncode == 1
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [
+        f"{rc}:2:7",
+        f"{tmp_path}/more.rc:1:6",
+        f"{rc}:4:5",
+    ]
+    assert here.heard == []
+    assert run(here, "-i", str(rc)).stdout == "one\n"
+
+
+def test_what_is_included_is_said(here: Desk, tmp_path: Path) -> None:
+    """In its place; an error in it names it. At the command line there is no `include`."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/more.rc").write_text("echo two # a comment\nnonsense\n")
+    rc = tmp_path / "my.rc"
+    rc.write_text("echo one\ninclude sub/more.rc\necho three\n")
+    done = run(here, str(rc))
+
+    assert (done.returncode, done.stdout) == (1, "one\ntwo\n")
+    assert done.stderr == f"{tmp_path}/sub/more.rc:2:1: nonsense is unknown\n"
+
+
+def test_errors_in_json(here: Desk, tmp_path: Path) -> None:
+    """With --json an error is an object too, with the place in the file as it is written there."""
+    rc = tmp_path / "my.rc"
+    rc.write_text("nonsense\n")
+    refused, at_once = run(here, "--json", str(rc)), run(here, "--json", "-c", "nonsense")
+    rc.write_text('echo "\n')
+    faulty = run(here, "--json", str(rc))
+
+    assert json.loads(refused.stderr) == {"error": "nonsense is unknown", "file": str(rc), "line": 1, "column": 1}
+    assert json.loads(at_once.stderr) == {"error": "nonsense is unknown", "file": None, "line": None, "column": 1}
+    assert json.loads(faulty.stderr)["column"] == 6
+    assert json.loads(run(here, "--json", "/no/such/file").stderr)["error"].startswith("/no/such/file: ")
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_the_prompt_connects_again(tmp_path: Path) -> None:
+    """A program that was started anew hears the next sentence, once; one that is gone is told of, and waited for."""
+    path = tmp_path / "pserv.ctrl"
+    with desk(path) as first:
+        terminal = Terminal(first, tmp_path)
+        terminal.expect("pserv> ")
+    path.unlink()
+    terminal.type("echo one\n")
+    terminal.expect("No such file or directory; the next sentence connects again")
+    with desk(path) as second:
+        terminal.type("echo two\n")
+        terminal.expect("connected again.*\r?\ntwo")
+        terminal.type("clear\n")
+        terminal.expect("\033\\[2J")
+        terminal.type("quit\n")
+        assert terminal.end() == 0
+        assert [line for line, _ in second.heard] == ["echo two"]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

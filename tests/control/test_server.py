@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.connection import Connection
 from supervisor.control.framing import Answer, ReplyReader
 from supervisor.control.server import MOST_CLIENTS
+from supervisor.pcontrol.connection import Connection
 from tests.control.desk import Desk, desk
 
 

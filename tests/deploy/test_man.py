@@ -15,7 +15,7 @@ from popular.pdm import loader
 from popular.pdm.contract import Answer, Question, Route
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.messages import STORE_MESSAGES
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.program import Program
 from tests.system.site import need, program
 

@@ -16,7 +16,7 @@ import pytest
 
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store import mailcheckd
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor import main, ringd
 from tests.bench import processes
 from tests.system.site import (
@@ -126,7 +126,7 @@ def test_user_and_directories(tmp_path: Path) -> None:
 def test_start_commands_are_understood() -> None:
     """Each program takes its command line, and reads what is installed for it."""
     for name, known in (("pproxy", PPROXY), ("pserv", PSERV)):
-        assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == f"/etc/popular/{name}.rc"
+        assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == [f"/etc/popular/{name}.rc"]
         assert (ROOT / f"deploy/popular/{name}.rc").is_file()
     assert mailcheckd.options().parse_args(command("pcheckd", "ExecStart")[1:]).foreground
     allowed = ringd.options().parse_args(command("ringd", "ExecStart")[1:]).ports
@@ -141,7 +141,7 @@ def test_stop_drains(tmp_path: Path) -> None:
         assert client.log_in().startswith(b"+OK")
         with subprocess.Popen(stop, stdout=subprocess.PIPE, text=True) as stopping:
             assert stopping.stdout is not None
-            assert stopping.stdout.readline() == "1 sessions left\n"
+            assert stopping.stdout.readline() == "1 session left\n"
             assert proxy.process.poll() is None
             assert client.ask("QUIT").startswith(b"+OK")
             assert stopping.wait(10) == 0

@@ -7,7 +7,7 @@ import pytest
 
 from metrics.families import COUNTER, FAMILIES, GAUGE, HISTOGRAM, INFO, PREFIX, Family, families_of
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.program import PROGRAM as PSERV
+from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.accounts import table_layout
 from supervisor.program import Program
 from tests.system import certificates

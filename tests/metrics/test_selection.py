@@ -8,7 +8,7 @@ from metrics import selection
 from metrics.headline import GOOD, QUIET
 from metrics.selection import TONES, Filter, Order
 from popular.proxy.phases import STATES
-from popular.store.machine import STATES as STORE_STATES
+from popular.store.pserv.phases import STATES as STORE_STATES
 
 ANN = {"row": 1, "user": "Ann", "client": "192.0.2.17", "port": 40001, "target": "ann", "sent": 5, "state": "ending"}
 BOB = {"row": 2, "user": "bob", "client": "2001:db8:1:2::3", "port": 40002, "target": "", "sent": 30, "state": "ending"}

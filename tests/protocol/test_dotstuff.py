@@ -161,6 +161,8 @@ def test_line_ends_do_not_depend_on_the_chunks(whole: bytes, at: list[int]) -> N
     """Every LF gets exactly one CR in front of it, whatever the cut, and nothing else changes."""
     made = with_crlf(chunks(whole, at))
     assert made == re.sub(rb"(?<!\r)\n", b"\r\n", whole)
+    counter = LineEnds()
+    assert len(whole) + sum(map(counter.count, chunks(whole, at))) == len(made)
 
 
 def test_a_mail_with_bare_line_feeds_cannot_forge_replies() -> None:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from random import Random
 from typing import NamedTuple
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.protocol.commands import VERBS, State
-from popular.protocol.transaction import Answer, Content, Transaction, quit_reply
+from popular.protocol.transaction import LINES_OF_A_PIECE, Answer, Content, Transaction, quit_reply
 
 CAPABILITIES = ("TOP", "UIDL", "USER")
 
@@ -24,6 +25,11 @@ THREE = (Mail(120, "a1"), Mail(200, "b2"), Mail(44, "c3"))
 
 def maildrop(*messages: Mail) -> Transaction:
     return Transaction(messages, CAPABILITIES)
+
+
+def whole(answer: Answer) -> bytes:
+    """The answer with all its pieces."""
+    return answer.reply + b"".join(answer.more or ())
 
 
 def play(transaction: Transaction, script: str) -> None:
@@ -277,8 +283,43 @@ def test_listing_100_000_messages_is_not_quadratic() -> None:
         best = 1e9
         for _ in range(3):
             begun = time.perf_counter()
-            assert transaction.command(b"UIDL").reply.count(b"\r\n") == count // 2 + 2
+            assert whole(transaction.command(b"UIDL")).count(b"\r\n") == count // 2 + 2
             best = min(best, time.perf_counter() - begun)
         return best
 
     assert seconds(100_000) < 40 * seconds(10_000)
+
+
+@given(st.integers(0, 3 * LINES_OF_A_PIECE), st.randoms(use_true_random=False))
+def test_a_long_listing_comes_in_pieces(count: int, random: Random) -> None:
+    """The pieces together are the whole listing; none has too many lines, and only a long listing has several."""
+    transaction = Transaction([Mail(number, f"u{number}") for number in range(1, count + 1)], CAPABILITIES)
+    deleted = set(random.sample(range(1, count + 1), random.randint(0, count)))
+    for number in deleted:
+        transaction.command(b"DELE %d" % number)
+    for verb, shown in ((b"LIST", "%d %d\r\n"), (b"UIDL", "%d u%d\r\n")):
+        answer = transaction.command(verb)
+        pieces = [answer.reply, *(answer.more or ())]
+        assert (len(pieces) > 1) == (count > LINES_OF_A_PIECE)
+        assert all(0 < piece.count(b"\n") <= LINES_OF_A_PIECE + 2 for piece in pieces)
+        expected = "".join(shown % (number, number) for number in range(1, count + 1) if number not in deleted)
+        assert b"".join(pieces).partition(b"\r\n")[2].decode() == expected + ".\r\n"
+
+
+def test_rset_of_a_large_maildrop_sums_nothing_up() -> None:
+    """Sizes are read once, when the maildrop opens: RSET costs a large maildrop no look at each message."""
+    looks = []
+
+    class Watched(NamedTuple):
+        uid: str = "u"
+
+        @property
+        def size(self) -> int:
+            looks.append(1)
+            return 10
+
+    transaction = Transaction([Watched()] * 1000, CAPABILITIES)
+    transaction.command(b"DELE 7")
+    before = len(looks)
+    assert transaction.command(b"RSET").reply == b"+OK 1000 messages (10000 octets)\r\n"
+    assert len(looks) == before

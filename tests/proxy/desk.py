@@ -27,6 +27,10 @@ class Status:
     pid: int = 4711
     rundir: str = "/run/popular"
     metrics: str = "127.0.0.1:9110"
+    readable: bool = True
+
+    def measured(self, what: str) -> float | None:
+        return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None
 
     def sessions(self) -> list[dict[str, Any]]:
         return [dict(row) for row in SESSIONS]
@@ -61,6 +65,11 @@ class Desk:
         self.status = Status()
         self.facts = Facts()
         self.known: dict[Errand, Finding] = {}
+        self.starting = False
+
+    @property
+    def in_force(self) -> Config:
+        return self.config
 
     def say(self, line: str) -> Outcome:
         """Carries out a sentence. Raises Refused."""

@@ -48,6 +48,8 @@ def contents(root: Path, mailbox: str = "joe") -> list[bytes]:
         ("CRLF", b"a: b\r\n\r\n..c\r\n", b"a: b\r\n\r\n..c\r\n"),
         ("CRLF", b"a: b\r\n\r\nc", b"a: b\r\n\r\nc\r\n"),
         ("crlf", b"a: b\r\n\r\n.\r\nc\r\n", b"a: b\r\n\r\n.\r\nc\r\n"),
+        ("CRLF", b"a: b\r\n\nc\n", b"a: b\r\n\r\nc\r\n"),
+        ("NET", b"a: b\n\r\n.\nc\r\n.\r\n", b"a: b\r\n\r\n\r\nc\r\n"),
         ("NET", b"a: b\r\n\r\n..c\r\n.\r\nnot this\r\n", b"a: b\r\n\r\n.c\r\n"),
         ("NET", b"a: b\r\n\r\nc\r\n", b"a: b\r\n\r\nc\r\n"),
         ("NET", b"a: b\r\n\r\nc", b"a: b\r\n\r\nc\r\n"),

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.capabilities import DEFAULT
-from popular.store.program import PROGRAM, listeners
+from popular.store.pserv.program import PROGRAM, listeners
 from supervisor.config import Config
 from supervisor.control.difference import config_lines
 from supervisor.control.language import Language, Refused
 from supervisor.control.outcome import Change, Kill
-from supervisor.control.variables import initial_values
+from supervisor.control.variables import initial_values, processors
 from tests.proxy.desk import Desk
 
 SESSIONS = [
@@ -74,7 +74,7 @@ READ_WRITE = [
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001"]),
     ("requesttimeout", "Time (1s-1h)", "30s", ["1s", "1h"], ["0", "1h1s"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
-    ("workers", "Int (1-1024)", "1", ["1", "1024"], ["0", "1025", "x"]),
+    ("workers", "Int (1-1024)", str(processors()), ["1", "1024"], ["0", "1025", "x"]),
     ("workertimeout", "Time (0s-1h)", "30s", ["0", "5s", "1h"], ["2h"]),
 ]
 
@@ -127,7 +127,7 @@ def test_parameters_of_the_server(desk: Desk, name: str, default: str, good: lis
     for value in bad:
         assert name in refused(desk, f'server conf {name} "{value}"')
     desk.say("server conf")
-    assert f" {name} {default}" in desk.lines("server show")[0]
+    assert f" {name} {default}" in desk.lines("server show")[1]
     for value in good:
         desk.say(f"server conf {name} {value}")
         assert f" {name} {value if value != 'any' else 'ANY'}" in desk.lines("server show")[0]
@@ -138,12 +138,12 @@ def test_there_is_one_server_without_a_name(desk: Desk) -> None:
     assert refused(desk, "server show") == "no server is configured; make it with: server conf"
     assert desk.say("server conf port 1110").text == "server is made"
     assert desk.say("server conf state online").text == "server is changed"
-    (line,) = desk.lines("server show")
-    assert line == "server conf iface ANY port 1110 state online"
+    line, *comments = desk.lines("server show")
+    assert (line, comments) == ("server conf port 1110 state online", ["# defaults: iface ANY"])
 
     again = StoreDesk()
     again.say(line)
-    assert again.lines("server show") == [line]
+    assert again.lines("server show") == [line, *comments]
     assert refused(desk, "server list").startswith("column 8: ")
     assert refused(desk, "server conf s1 5").startswith("column 13: ")
 

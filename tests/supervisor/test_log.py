@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.log import Log
-from supervisor.messages import SUPERVISOR_MESSAGES, WORKER_BORN
+from supervisor.messages import START, SUPERVISOR_MESSAGES, WORKER_BORN
 from tests.system.site import log_entries
 
 ANYTHING = st.text(st.characters(), max_size=600)
@@ -130,3 +133,15 @@ def test_numbers_are_used_once() -> None:
     assert len({message.number for message in SUPERVISOR_MESSAGES}) == len(SUPERVISOR_MESSAGES)
     assert len({message.name for message in SUPERVISOR_MESSAGES}) == len(SUPERVISOR_MESSAGES)
     assert {message.level for message in SUPERVISOR_MESSAGES} <= {"DBG", "INF", "ERR", "ADM", "SOS", "BUG"}
+
+
+def test_stamps_with_milliseconds(tmp_path: Path) -> None:
+    """The time has a fraction and its zone; all else of a line is as it was."""
+    log = Log("probe", str(tmp_path / "log"), stamps="milliseconds")
+    before = time.time()
+    log(START, version="2.0")
+    line = (tmp_path / "log").read_text()
+    match = re.fullmatch(r"(\d{8} \d{6}\.\d{3}[+-]\d{4}) \S+ probe \d+ - INF 0001 start version='2.0'\n", line)
+    assert match is not None, line
+    stamp = datetime.strptime(match[1], "%Y%m%d %H%M%S.%f%z").timestamp()
+    assert before - 0.001 <= stamp <= time.time()

@@ -1,7 +1,9 @@
 """`pcontrol check`, `apply`, `confirm` and `rollback` against a real pproxy: all of a file is in force, or nothing."""
 
+import json
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.connection import Connection
+from supervisor.pcontrol.connection import Connection
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 MODULE = """
@@ -198,6 +200,50 @@ def test_errors_have_a_place(site: Site, line: str, column: int, text: str) -> N
         assert text in told
 
 
+def test_all_faults_are_told_but_none_that_follows(site: Site) -> None:
+    """Each fault with its place, in the order of the file; not that a thing, or a variable's value, is missing which a
+    faulty line was to make; and a line whose fault is its own is told though it names such a thing.
+    """
+    site.write(
+        f"set capadir {site.directory}/none",  # 2: no directory
+        "capa load mine",  # follows
+        f"vserv conf v iface {LOOPBACK} port {site.port} prt POP3",  # 4
+        "vserv conf v proxyprotocol require",  # follows
+        "vserv conf v stte online",  # 6: of form
+        'backend conf b host "127.0.0.1',  # 7
+        "backend conf b state online",  # follows
+        "bakend conf c host 127.0.0.1",  # 9
+        "backend del c",  # follows
+        "backend del d",  # 11
+        "set grcae 5s",  # 12
+        "set grace 5s",
+    )
+    for words in (["check"], ["apply"]):
+        told = site.refused(*words, site.rc).splitlines()
+        places = [line.removeprefix(f"pcontrol: {site.rc}:").split(": ")[0] for line in told]
+        assert places == ["2:13", "4:41", "6:14", "7:21", "9:1", "11:13", "12:5"], told
+    done = site.pcontrol("--json", "check", site.rc)
+    assert [json.loads(line)["line"] for line in done.stderr.splitlines()] == [2, 4, 6, 7, 9, 11, 12]
+
+
+def test_a_file_that_includes_others(site: Site) -> None:
+    """All of them are one configuration."""
+    site.rc.with_name("more.rc").write_text("set grace 9s\n")
+    site.write("include more.rc", *site.vserv("new"))
+    site.done("apply", site.rc)
+    assert "set grace 9s" in site.config()
+
+
+def test_what_a_word_begins_with(site: Site) -> None:
+    """A word that begins with # is shown in quotes, and so can be pasted; without quotes it begins a comment."""
+    site.proxy.said("pdm add a noted 0 #note")
+    site.proxy.said('pdm add c noted 0 "#note"')
+    assert site.proxy.said("pdm show a").lines == ["pdm add a noted 0"]
+    assert site.proxy.said("pdm show c").lines == ['pdm add c noted 0 "#note"']
+    site.rc.write_text("\n".join(site.config()) + "\n")
+    assert "nothing differs" in site.pcontrol("apply", site.rc).stderr
+
+
 def test_what_a_worker_cannot_serve_is_refused_whole(site: Site) -> None:
     """A module that starts in one of two workers only, TLS without a certificate, a port of another program: refused
     with the reason, by check and by apply; nothing is left open.
@@ -240,6 +286,74 @@ def test_check_tries_everything_and_changes_nothing(site: Site) -> None:
     assert not _answers(port)
     assert site.greeting() == b"+OK old"
     assert len(site.proxy.workers()) == 2
+
+
+def test_check_tries_what_runs_unchanged_too(site: Site) -> None:
+    """A module that could not be opened again, and a certificate that is gone, are told though nothing differs; what
+    runs goes on, and apply has nothing to do.
+    """
+    site.write("pdm add m noted", *site.vserv("new"))
+    site.done("apply", site.rc)
+    site.done("check", site.rc)
+    (site.modules / "broken").touch()
+    assert "module m: it is broken just now" in site.refused("check", site.rc)
+    assert "nothing differs" in site.pcontrol("apply", site.rc).stderr
+    assert site.greeting() == b"+OK new"
+
+
+def test_a_start_configuration_is_tried_without_a_program(tmp_path: Path) -> None:
+    """`pproxy --check -c FILE`: 0, 1 or 2, all faults, and neither a port nor a run directory is touched."""
+    (tmp_path / "libpdm_noted.py").write_text(MODULE)
+    rc, port = tmp_path / "my.rc", free_port()
+    good = f"set pdmdir {tmp_path}\npdm add m noted\nvserv conf v iface {LOOPBACK} port {port} state online\n"
+
+    def tried(text: str) -> subprocess.CompletedProcess[str]:
+        rc.write_text(text)
+        command = [program("pproxy"), "--check", "-c", str(rc), "-r", str(tmp_path / "run")]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    with socket.create_server((LOOPBACK, port)):
+        done = tried(good)
+    assert (done.returncode, done.stderr) == (0, "pproxy: good, 2 new, 1 changed; nothing was changed\n")
+    assert len((tmp_path / "opened").read_text().splitlines()) == 1, "the module was opened"
+    done = tried(good + "set grcae 1\nset fallback 'x\nbackend conf b host no-such-host.invalid\n")
+    assert done.returncode == 1
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [f"{rc}:4:5", f"{rc}:5:14", f"{rc}:6:21"]
+    tls = f"set tlsdir {tmp_path}\nvserv conf w iface {LOOPBACK} port {port + 1} prot POP3s state online\n"
+    for text, reason in {good + tls: "default.pem is not there", good + "pdm add n nosuch\n": "module n: "}.items():
+        done = tried(text)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{rc}: ")
+        assert reason in done.stderr
+    rc.unlink()
+    gone = [program("pproxy"), "--check", "-c", str(rc)]
+    assert subprocess.run(gone, capture_output=True, timeout=30, check=False).returncode == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_may_have_few_sessions(tmp_path: Path) -> None:
+    """Any number up to sessionlimit, also below the default; then it can only grow, in a file as well."""
+    site = Site(tmp_path)
+    site.write("set maxsession 3", *site.vserv("new"))
+    site.proxy = Proxy(tmp_path, options=["-c", str(site.rc)])
+    with site.proxy:
+        wait_until(lambda: _answers(site.port), "it serves")
+        clients = [PopClient(site.port) for _ in range(3)]
+        assert [client.line() for client in clients] == [b"+OK new"] * 3
+        with PopClient(site.port) as waiting:
+            assert select.select([waiting.connection], [], [], 0.5)[0] == [], "there are only three tokens"
+            site.done("check", site.rc)
+            assert "nothing differs" in site.pcontrol("apply", site.rc).stderr
+            site.write("set maxsession 2", *site.vserv("new"))
+            assert "it is 3 and can only be increased" in site.refused("apply", site.rc)
+            site.write("set maxsession 4", *site.vserv("new"))
+            done = site.pcontrol("apply", "--confirm", "1m", site.rc)
+            assert "note: all but maxsession: it is 4 and can only be increased" in done.stderr, done
+            assert waiting.line() == b"+OK new"
+        for client in clients:
+            client.close()
+        site.done("rollback")
+        assert "maxsession 4" in site.proxy.said("show").lines
 
 
 def test_check_loses_nobody(site: Site) -> None:

@@ -9,8 +9,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
-from supervisor.control.applying import NotTaken, bring
-from supervisor.control.connection import Connection, Said
+from supervisor.control.rcfile import parse
+from supervisor.pcontrol.apply import NotTaken, bring
+from supervisor.pcontrol.connection import Connection
 from tests.system import storm
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port
 
@@ -128,7 +129,7 @@ def _apply(proxy: Proxy, lines: list[str]) -> str | None:
     """As pcontrol does it; gives the reason of a refusal."""
     connection = Connection(proxy.rundir / "pproxy.ctrl", 30)
     try:
-        bring(connection, [Said(f"rc:{number}", line) for number, line in enumerate(lines, 1)], OPTIONS)
+        bring(connection, parse("\n".join(lines).encode(), "rc"), OPTIONS)
     except NotTaken as error:
         return str(error)
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.connection import Connection
+from supervisor.pcontrol.connection import Connection
 from tests.system.site import free_port, wait_until
 from tests.system.tlssite import AUTHORITY, CONF, TlsSite, serial
 

@@ -163,6 +163,27 @@ def test_a_file_that_is_being_written_is_left_alone(site: Site) -> None:
         assert watch.end() == 0
 
 
+def test_a_file_that_is_included_is_watched_too(site: Site) -> None:
+    """A change of it alone is applied; one that is broken is told with its own name, and changes nothing."""
+    file, more = site.directory / "my.rc", site.directory / "more.rc"
+    file.write_text("include more.rc\n")
+    more.write_text(site.text("one"))
+    with site.proxy():
+        watch = site.watch(file)
+        watch.hears("in force: 1 new")
+        more.write_text(site.text("two"))
+        watch.hears("in force: 1 changed")
+        assert site.greeting() == b"+OK two"
+        more.write_text(site.text("three") + "bogus\n")
+        watch.hears(f'{more}:2:1: "bogus" is unknown')
+        more.unlink()
+        watch.hears(f"{file}:1:9: {more}: No such file")
+        more.write_text(site.text("four"))
+        watch.hears("in force: 1 changed")
+        assert site.greeting() == b"+OK four"
+        assert watch.end() == 0
+
+
 def test_a_watch_may_name_the_file_behind_its_option(site: Site) -> None:
     """`apply --watch FILE` means the file, and the usual interval."""
     file = site.directory / "my.rc"

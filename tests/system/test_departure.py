@@ -180,7 +180,7 @@ def test_pcontrol_waits(tmp_path: Path) -> None:
         assert waiting.stdout is not None
         assert waiting.stdout.readline() == "2 sessions left\n"
         assert one.ask("QUIT").startswith(b"+OK")
-        assert waiting.stdout.readline() == "1 sessions left\n"
+        assert waiting.stdout.readline() == "1 session left\n"
         time.sleep(0.6)
         assert waiting.poll() is None
         assert two.ask("QUIT").startswith(b"+OK")
@@ -198,7 +198,7 @@ def test_pcontrol_does_not_wait_for_ever(tmp_path: Path) -> None:
         client.greeted()
         waiting = _waiting(proxy, "--timeout", "1.5")
         told, complaints = waiting.communicate(timeout=10)
-        assert (waiting.returncode, told) == (4, "1 sessions left\n")
+        assert (waiting.returncode, told) == (4, "1 session left\n")
         assert complaints.endswith("the program is still there after 1.5 s\n")
         quiet = _waiting(proxy, "--timeout", "0.5", "--quiet")
         assert quiet.communicate(timeout=10) == ("", "")

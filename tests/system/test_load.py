@@ -105,11 +105,18 @@ def test_who_waits_at_a_worker_too_many(tmp_path: Path, load: Load) -> None:
 
 
 def test_a_load_that_cannot_be_read_is_no_load(tmp_path: Path) -> None:
-    """Where there is no such file, or something else is in it, nobody is kept out."""
+    """Where there is no such file, or something else is in it, a limit is refused; when that comes later, nobody is
+    kept out.
+    """
     port = free_port()
     path = tmp_path / "loadavg"
-    rc = ["set maxlocalload 1", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
     with Proxy(tmp_path, rc, options=["--load-file", str(path)]) as proxy:
+        for text in (None, "high\n"):
+            assert text is None or path.write_text(text)
+            assert "the load cannot be read on this host" in proxy.control("set maxlocalload 1").text
+        path.write_text("0.5\n")
+        proxy.said("set maxlocalload 1")
         for text in ("", "high\n", "\n"):
             path.write_text(text)
             with PopClient(port) as client:
@@ -135,6 +142,7 @@ def test_at_the_limit_of_pressure_clients_wait(tmp_path: Path, load: Load) -> No
     pressure = Pressure(tmp_path / "cpu.pressure")
     rc = ["set maxlocalload 5", "set maxpressure 50", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
     options = ["--load-file", str(load.path), "--pressure-file", str(pressure.path)]
+    pressure.set("0.00")
     with Proxy(tmp_path, rc, options=options) as proxy:
 
         def told() -> list[tuple[str, str]]:
@@ -165,8 +173,9 @@ def test_at_the_limit_of_pressure_clients_wait(tmp_path: Path, load: Load) -> No
             assert not _is_served(waiting, 0.7)
             proxy.said("set maxpressure 0")
             assert _is_served(waiting, 1.0)
-        pressure.path.unlink()
+        pressure.set("0.00")
         proxy.said("set maxpressure 50")
+        pressure.path.unlink()
         with PopClient(port) as client:
             assert _is_served(client, 5), "what cannot be read is no pressure"
 

@@ -1,6 +1,8 @@
 """The run directory: what the dead left is replaced, what the living hold is never touched."""
 
+import grp
 import os
+import pwd
 import socket
 import stat
 import subprocess
@@ -150,13 +152,16 @@ def _start(*options: str | Path) -> "subprocess.CompletedProcess[str]":
 def test_a_faulty_start_configuration(tmp_path: Path, daemon: bool) -> None:
     """Exit 1, file, line and column on standard error, nothing left behind; in the background, too."""
     rc = tmp_path / "pproxy.rc"
-    rc.write_text("# a comment\n\nset backlog 100\n  show backlog\nset backlog 2000\nset checkport 1\n")
+    rc.write_text(
+        "# a comment\n\nset backlog 100\n  set backlg 9\nset backlog 2000\nset checkport 1\nbackend conf b hst x\n"
+    )
 
     done = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc, *(["-d"] if daemon else []))
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"{rc}:5: column 13: ")
-    assert done.stderr.count("\n") == 1
+    told = done.stderr.splitlines()
+    assert [line.split(": ")[0] for line in told] == [f"{rc}:4:7", f"{rc}:5:13", f"{rc}:7:16"], "all faults, in order"
+    assert (tmp_path / "log").read_text().count(" ERR 0215 start_failed ") == 3
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "nothing is left in the run directory")
     assert "checkport" not in (tmp_path / "log").read_text()
 
@@ -180,12 +185,35 @@ def test_starts_that_fail_early_leave_nothing(tmp_path: Path) -> None:
         assert not (tmp_path / "run").exists() or list((tmp_path / "run").iterdir()) == []
 
 
+def test_a_start_from_several_files(tmp_path: Path) -> None:
+    """-c twice is both, in their order, as one; with what they include."""
+    (tmp_path / "a.rc").write_text("set checkport 1\nset backlog 77\ninclude c.rc\n")
+    (tmp_path / "b.rc").write_text("set checkport 2\n")
+    (tmp_path / "c.rc").write_text("set checktimeout 9\n")
+    options = ["-c", str(tmp_path / "a.rc"), "--config", str(tmp_path / "b.rc")]
+    with Proxy(tmp_path, options=options) as proxy:
+        wait_until(lambda: "checktimeout 9s" in proxy.said("show").lines, "the start configuration is in force")
+        assert {"backlog 77", "checkport 2"} <= set(proxy.said("show").lines)
+        assert not proxy.control("rollback").ok, "there was nothing before"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_a_start_from_what_is_no_file(tmp_path: Path, kind: str) -> None:
+    """Refused at once: it could not be read a second time."""
+    rc = tmp_path / "fifo" if kind == "fifo" else Path("/dev/null")
+    if kind == "fifo":
+        os.mkfifo(rc)
+    done = _start("-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc)
+
+    assert (done.returncode, done.stderr) == (1, f"pproxy: {rc}: not a regular file\n")
+
+
 def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
     """-d: the started process ends with 0 when its configuration is in force, and nobody holds its terminal: not even
     the workers, which were born before.
     """
     rc = tmp_path / "pproxy.rc"
-    rc.write_text("".join(f"show backlog\nset checkport {port}\n" for port in range(1, 40)) + "show pid\n" * 2000)
+    rc.write_text("".join(f"set backlog {9 + port}\nset checkport {port}\n" for port in range(1, 1000)))
 
     # That this returns at all shows it: the pipes of standard output and error are closed by everybody.
     done = _start("-d", "-r", tmp_path / "run", "-l", tmp_path / "log", "-c", rc)
@@ -199,8 +227,64 @@ def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
         while piece := control.recv(4096):
             heard += piece
     assert heard.startswith(b"+OK")
-    assert b"checkport 39\n" in heard
+    assert b"checkport 999\n" in heard
     wait_until(lambda: list((tmp_path / "run").iterdir()) == [], "it is gone")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_group_may_read(tmp_path: Path) -> None:
+    """--ctrl-group: its members see what there is to see; whatever changes or orders something is refused to them, in
+    JSON and in drafts too. Others do not get in.
+    """
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    group, stranger = grp.getgrnam("adm"), pwd.getpwnam("nobody")
+    with Proxy(tmp_path, ["backend conf b"], options=["--ctrl-group", "adm"]) as proxy:
+        socket_of = str(proxy.rundir / "pproxy.ctrl")
+
+        def asked(line: str, gid: int) -> str:
+            code = (
+                "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
+                "s.sendall(sys.argv[2].encode() + b'\\n'); print(s.makefile().readline())"
+            )
+            done = subprocess.run(
+                ["/usr/bin/python3", "-c", code, socket_of, line],
+                user=stranger.pw_uid,
+                group=gid,
+                extra_groups=[],
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+            return done.stdout or done.stderr
+
+        for line in ("show config", "sessions", "json workers", "help", "backend list"):
+            assert asked(line, group.gr_gid).startswith("+OK"), line
+        for line in ("set grace 1s", "json set grace 1s", "shutdown all", "draft begin", "rollback", "kill x"):
+            assert asked(line, group.gr_gid).startswith("-ERR only root and the user"), line
+        assert "Permission" in asked("show", stranger.pw_gid)
+        assert proxy.said("show grace").lines == ["grace 0s"]
+
+
+def test_who_else_serves_is_told(tmp_path: Path) -> None:
+    """A second instance says who else is there, and the command that lets that one go; the command works."""
+    with Proxy(tmp_path) as first:
+        second = _beside(first, tmp_path, "set grace 0\n")
+        log = tmp_path / "second.log"
+        wait_until(lambda: log.exists() and "other_instance" in log.read_text(), "it is told")
+        line = next(line for line in log.read_text().splitlines() if "other_instance" in line)
+        assert f" ADM 0217 other_instance pid={first.pid} " in line
+        command = line.partition("command='")[2].rstrip("'").split()
+        subprocess.run([program(command[0]), *command[1:]], check=True, timeout=20, capture_output=True)
+        assert first.process.wait(20) == 0
+        first.pid = second.pid
+        first.said("shutdown all")
+        assert second.wait(20) == 0
+        assert second.stderr is not None
+        second.stderr.close()
 
 
 def _second(first: Proxy, tmp_path: Path) -> list[str]:
@@ -228,7 +312,7 @@ def test_a_start_that_fails_takes_nothing_from_the_living(tmp_path: Path) -> Non
         _out, errors = second.communicate(timeout=20)
 
         assert second.returncode == 1
-        assert "second.rc:1: column" in errors
+        assert "second.rc:1:19: " in errors
         assert (first.rundir / "pproxy.pid").read_text() == f"{first.pid}\n"
         assert first.said("show pid").lines == [f"pid {first.pid}"]
         assert View.open(first.rundir / "pproxy.state").header.pid == first.pid

@@ -78,6 +78,18 @@ def test_children_ends_the_sessions_only(tmp_path: Path, number: int | None) -> 
         assert (ended["shutdown"], ended["worker_died"]) == (1, 0)
 
 
+def test_children_in_a_drain_promises_nobody(tmp_path: Path) -> None:
+    """No fresh workers follow when the program only waits for its sessions."""
+    port = free_port()
+    with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state fake"]) as proxy:
+        assert "fresh workers follow" in proxy.said("shutdown children").text
+        with PopClient(port) as client:
+            client.line()
+            proxy.said("shutdown delayed")
+            assert proxy.said("shutdown children").text.endswith("are ended; no workers follow: the program ends")
+            assert proxy.process.wait(20) == 0
+
+
 def test_children_again_and_again(tmp_path: Path) -> None:
     """Thirty times in a row without a pause, so that signals meet workers that are just being born: the master is never
     taken for one of its children.

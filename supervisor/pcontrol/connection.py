@@ -1,13 +1,11 @@
-"""A client's connection to a control socket, and the sentences of a file to say over it. Used by `pcontrol`."""
+"""A client's connection to a control socket."""
 
 import socket
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from supervisor.control.framing import LONGEST_REQUEST, Answer, NotAReply, ReplyReader, encode_request
+from supervisor.control.framing import Answer, NotAReply, ReplyReader, encode_request
 
 DEFAULT_RUNDIR = "/var/run/popular"
 PROGRAMS = ("pproxy", "pserv")
@@ -32,10 +30,6 @@ _ON_THEIR_WAY = 32
 
 class NoConnection(Exception):
     """The program cannot be reached, or is gone."""
-
-
-class Unreadable(Exception):
-    """A file of sentences that is no text; its name stands in ours."""
 
 
 class TimedOut(Exception):
@@ -105,8 +99,8 @@ class Connection:
 
     def lives(self) -> bool:
         """Whether the other side still holds it; to be asked while nothing is on its way."""
-        self._socket.settimeout(0)
         try:
+            self._socket.settimeout(0)
             return self._socket.recv(1) != b""
         except BlockingIOError:
             return True
@@ -125,35 +119,3 @@ def connect(socket_path: str | None, rundir: str, program: str | None, timeout_s
         except NoConnection as failure:
             failures.append(str(failure))
     raise NoConnection("; ".join(failures))
-
-
-class Said(NamedTuple):
-    """A sentence, and where it stands."""
-
-    place: str
-    sentence: str
-
-
-def sentences_in(lines: Iterable[str], name: str) -> Iterator[Said]:
-    """The sentences of an rc file: all lines but empty ones and those that begin with #."""
-    for number, line in enumerate(lines, start=1):
-        sentence = line.rstrip("\r\n")
-        if sentence.strip() and not sentence.lstrip().startswith("#"):
-            yield Said(f"{name}:{number}", sentence)
-
-
-def sentences_of(name: str) -> Iterator[Said]:
-    """The sentences of an rc file by its name, `-` for standard input, one by one. Raises OSError, Unreadable."""
-    try:
-        if name == "-":
-            yield from sentences_in(sys.stdin, "standard input")
-        else:
-            with open(name, encoding="utf-8") as file:
-                yield from sentences_in(file, name)
-    except UnicodeDecodeError:
-        raise Unreadable(f"{name}: it is not UTF-8 text") from None
-
-
-def fits(sentence: str) -> bool:
-    """Whether it can be sent as one request."""
-    return not any(end in sentence for end in "\r\n") and len(sentence.encode(errors="replace")) <= LONGEST_REQUEST

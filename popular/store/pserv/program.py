@@ -6,11 +6,11 @@ from metrics.exporter import export
 from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
 from popular.store import messages
-from popular.store.endings import ENDINGS
-from popular.store.machine import STATES
-from popular.store.sentences import SENTENCES, SORTS, rc_lines
-from popular.store.service import StoreService
-from popular.store.variables import STORE_VARIABLES
+from popular.store.pserv.endings import ENDINGS
+from popular.store.pserv.phases import STATES
+from popular.store.pserv.sentences import SENTENCES, SORTS, rc_lines
+from popular.store.pserv.service import StoreService
+from popular.store.pserv.variables import STORE_VARIABLES
 from popular.version import VERSION
 from supervisor.config import Config
 from supervisor.control.things import OFFLINE

@@ -1,4 +1,4 @@
-"""A message on its way out of a Maildir: read in pieces, dot-stuffed, ended by its lone dot.
+"""A message on its way out of a Maildir: read in pieces, its line ends made CRLF, dot-stuffed, ended by its lone dot.
 
 Every call blocks on the disk and is made in a thread, one at a time. What is in memory is one piece, however large the
 message is.
@@ -6,7 +6,7 @@ message is.
 
 from typing import BinaryIO
 
-from popular.protocol.dotstuff import Stuffer, Top
+from popular.protocol.dotstuff import LineEnds, Stuffer, Top
 from popular.store.listing import Message
 from popular.store.maildir import Maildir
 
@@ -17,7 +17,7 @@ PIECE_OCTETS = 1 << 16
 class Outgoing:
     """One message that is being sent. `over`: everything has been given; the file is closed then."""
 
-    __slots__ = ("_file", "_piece", "_stuffer", "_top", "over")
+    __slots__ = ("_file", "_line_ends", "_piece", "_stuffer", "_top", "over")
 
     def __init__(self, maildir: Maildir, message: Message, lines: int | None) -> None:
         """Opens the message and reads the first piece. `lines`: only so many of the body (TOP), None: all.
@@ -25,6 +25,7 @@ class Outgoing:
         Raises MessageGone, MailboxError, and OSError if it cannot be read.
         """
         self._file: BinaryIO = maildir.open(message)
+        self._line_ends = LineEnds()
         self._stuffer = Stuffer()
         self._top = None if lines is None else Top(lines)
         self.over = False
@@ -42,7 +43,7 @@ class Outgoing:
         if self._top is not None:
             read = self._top.feed(read)
             ended = ended or self._top.done
-        self._piece = self._stuffer.feed(read)
+        self._piece = self._stuffer.feed(self._line_ends.feed(read))
         if ended:
             self._piece += self._stuffer.end()
             self.close()

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from popular.store import capabilities
-from popular.store.server import SERVER
+from popular.store.pserv import capabilities
+from popular.store.pserv.server import SERVER
 from supervisor.config import Config
 from supervisor.control import things
 from supervisor.control.language import Sentence

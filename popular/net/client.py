@@ -1,0 +1,247 @@
+"""The connection to a client: what it sends goes to the owner, replies go to it.
+
+Replies gather (`put`) until `flush`, so that a client that pipelines is answered in one piece. What it does not take
+waits here, and while anything waits the client is not read: so what a session holds stays bounded, however much the
+client sends. The owner says whether it wants to be fed (`listen`). TLS begins here too.
+
+`put` and `flush` never call the owner; `listen(True)` does only in TLS, with what was decrypted already.
+"""
+
+import socket
+from typing import Protocol
+
+from popular.dialogue import Dialogue
+from popular.net.channel import Channel
+from popular.net.handshake import Agreed, Failure, Handshake
+from popular.tls.contexts import Terms
+from supervisor.eventloop import READ, WRITE, EventLoop
+from supervisor.log import Log
+
+_READ_SIZE = 4096
+
+
+class Owner(Protocol):
+    """The session. Each of these is called from the event loop, and what it raises is given to `fault`."""
+
+    sid: str
+
+    def client_says(self, data: bytes) -> None: ...
+
+    def client_ended(self) -> None:
+        """It will send nothing more, but may still read."""
+
+    def client_took_all(self) -> None:
+        """No reply waits any more."""
+
+    def client_broke(self) -> None:
+        """The connection is gone."""
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours, which must not reach the event loop."""
+
+
+class TlsAsker(Protocol):
+    """Who has begun TLS and wants to know what became of it."""
+
+    def tls_up(self, agreed: Agreed) -> None: ...
+
+    def tls_failed(self, failure: Failure) -> None: ...
+
+
+class ClientConnection:
+    """One connection. `received` and `sent` count octets; `heard` and `took` are when it last sent or took some."""
+
+    __slots__ = (
+        "_asker",
+        "_clock",
+        "_dialogue",
+        "_draining",
+        "_log",
+        "_loop",
+        "_owner",
+        "channel",
+        "done",
+        "heard",
+        "listens",
+        "received",
+        "sent",
+        "took",
+        "unsent",
+        "waits",
+    )
+
+    def __init__(self, loop: EventLoop, log: Log, connection: socket.SocketType, owner: Owner) -> None:
+        """It is not read before `listen`."""
+        self._loop = loop
+        self._clock = loop.clock
+        self._log = log
+        self._owner = owner
+        self._asker: TlsAsker | None = None
+        self._dialogue: Dialogue | None = None
+        self._draining = False
+        self.channel = Channel(loop, connection, self._ready)
+        self.unsent = b""
+        """Replies that were not sent, or not taken, yet."""
+        self.waits = False
+        """The client did not take all of them: it is told to us when it takes more."""
+        self.listens = False
+        """The owner wants to be fed."""
+        self.done = False
+        """The client sends nothing more."""
+        self.heard = self.took = loop.clock.now
+        self.received = 0
+        self.sent = 0
+
+    def put(self, data: bytes) -> None:
+        """A reply, to be sent by the next `flush`."""
+        if self._log.options:
+            self._debug("server", data)
+        self.sent += len(data)
+        self.unsent = self.unsent + data if self.unsent else data
+
+    def put_content(self, data: bytes) -> None:
+        """A piece of a message: as a reply, but it is not shown with the dialogue."""
+        self.sent += len(data)
+        self.unsent = self.unsent + data if self.unsent else data
+
+    def flush(self) -> bool:
+        """Sends what there is, as far as the client takes it. False if the connection is broken."""
+        unsent = self.unsent
+        if not unsent or self.waits:
+            return True
+        try:
+            taken = self.channel.send(unsent)
+        except OSError:
+            return False
+        if taken:
+            self.took = self._clock.now
+        if taken == len(unsent):
+            self.unsent = b""
+        else:
+            self.unsent = unsent[taken:]
+            self.waits = True
+            self.channel.want(WRITE)
+        return True
+
+    def listen(self, wanted: bool) -> None:
+        """Whether the client is read from now on.
+
+        Not to be read any more costs nothing unless it sends something: most clients wait for their answers.
+        """
+        self.listens = wanted
+        if wanted and not self.done and not self.waits:
+            self.channel.want(READ)
+            if self.channel.tls:
+                self._drain()
+
+    def hand_over(self) -> bytes:
+        """Leaves the channel to somebody else, who works it from now on; returns the replies that still wait."""
+        unsent, self.unsent = self.unsent, b""
+        self.waits = self.listens = False
+        return unsent
+
+    def close(self, after_quit: bool) -> None:
+        """Closes and lets go of the owner, so that a session that is over is free without the collector.
+
+        After QUIT nothing can be on the way from the client that would harm the last reply; but TLS says goodbye.
+        """
+        del self._owner
+        self._asker = None
+        self.listens = False
+        if after_quit and not self.channel.tls:
+            self.channel.close()
+        else:
+            self.channel.close_kindly()
+
+    def _ready(self, events: int) -> None:
+        owner = self._owner
+        try:
+            if events & WRITE:
+                self._takes_more(owner)
+            elif self.done or not self.listens:
+                self.channel.want(0)
+            else:
+                self._read(owner)
+                if self.channel.tls:
+                    self._drain()
+        except Exception as error:
+            owner.fault(error)
+
+    def _read(self, owner: Owner) -> None:
+        try:
+            data = self.channel.receive(_READ_SIZE)
+        except OSError:
+            owner.client_broke()
+            return
+        if data:
+            self.heard = self._clock.now
+            self.received += len(data)
+            if self._log.options:
+                self._debug("client", data)
+            owner.client_says(data)
+        elif data is not None:
+            self.done = True
+            self.channel.want(0)
+            owner.client_ended()
+
+    def _drain(self) -> None:
+        """Octets that OpenSSL has decrypted already do not make the socket readable."""
+        if self._draining:
+            return
+        self._draining = True
+        while self.listens and not self.waits and not self.done and self.channel.pending:
+            self._read(self._owner)
+        self._draining = False
+
+    def _takes_more(self, owner: Owner) -> None:
+        self.waits = False
+        if not self.flush():
+            owner.client_broke()
+        elif not self.waits:
+            owner.client_took_all()
+            self._read_again()
+
+    def _read_again(self) -> None:
+        """Unless the owner has put new replies, or closed."""
+        if self.waits or self.channel.fd < 0:
+            return
+        self.channel.want(READ if self.listens and not self.done else 0)
+        if self.channel.tls:
+            self._drain()
+
+    def _debug(self, who: str, data: bytes) -> None:
+        if "POP" not in self._log.options:
+            return
+        if self._dialogue is None:
+            self._dialogue = Dialogue(self._log)
+        if who == "client":
+            self._dialogue.says(self._owner.sid, data, self.received)
+        else:
+            self._dialogue.is_told(self._owner.sid, data)
+
+    # TLS
+
+    def start_tls(self, terms: Terms, asker: TlsAsker) -> None:
+        """Begins the handshake; the answer is `tls_up` or `tls_failed`. Only where no reply waits."""
+        assert not self.unsent
+        self._asker = asker
+        Handshake(self._loop, self, terms)
+
+    def hands_shaken(self, agreed: Agreed) -> None:
+        """See handshake.Leg."""
+        asker, self._asker = self._asker, None
+        assert asker is not None
+        self.channel.hand_to(self._ready)
+        self.channel.want(READ)
+        asker.tls_up(agreed)
+        self._drain()
+
+    def hands_refused(self, failure: Failure) -> None:
+        """See handshake.Leg."""
+        asker, self._asker = self._asker, None
+        assert asker is not None
+        asker.tls_failed(failure)
+
+    def fault(self, error: Exception) -> None:
+        """See handshake.Leg."""
+        self._owner.fault(error)

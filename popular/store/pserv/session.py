@@ -1,0 +1,280 @@
+"""One `pserv` session: carries out the verbs of its machine and tells it what came of them. It decides nothing.
+
+It has a connection to the client, deadlines, and a mailbox (`mailbox.py`: whatever touches the disk). A client that
+does not take what it asked for is not read, and nothing is fetched for it. A session that breaks changes nothing in the
+mailbox, and costs itself only: the worker goes on.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from popular.net.client import ClientConnection
+from popular.net.deadlines import Deadlines
+from popular.protocol.xpop import Request
+from popular.store.listing import Message
+from popular.store.maildir import Maildir
+from popular.store.pserv import session_log
+from popular.store.pserv.machine import Machine, Want
+from popular.store.pserv.mailbox import Mailbox
+from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
+from supervisor.fault import kind_and_place_of
+from supervisor.messages import SESSION_BUG
+from supervisor.messages import Message as LogMessage
+from supervisor.workshop import Standing, Workshop
+
+SID_PREFIX = "pserv"
+"""Of the id that a session has until its request names one."""
+
+_STANDING = {
+    OPENING: Standing.IN_TRANSFER,
+    SERVING: Standing.IDLE,
+    SENDING: Standing.IN_TRANSFER,
+    LISTING: Standing.IN_TRANSFER,
+    UPDATING: Standing.COMMITTING,
+    ENDING: Standing.COMMITTING,
+}
+"""What would be lost in each phase behind the request."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What a session needs to know of the config under which it was accepted."""
+
+    mailboxdir: Path
+    capabilities: Sequence[str]
+    requesttimeout: float
+    idletimeout: float
+    sessiontimeout: float
+    started: int
+    """The cell that counts the sessions that have begun."""
+
+
+class Session:
+    """One connection from accept to close: the supervisor's `Session`, and its machine's `Verbs`."""
+
+    __slots__ = (
+        "_client",
+        "_deadlines",
+        "_identity",
+        "_machine",
+        "_mailbox",
+        "_over",
+        "_peer",
+        "_shop",
+        "_shown",
+        "_started",
+        "_started_wall",
+        "_terms",
+        "_token",
+        "sid",
+    )
+
+    def __init__(
+        self, *, shop: Workshop, terms: Terms, token: int, connection: socket.SocketType, peer: tuple[Any, ...]
+    ) -> None:
+        self._shop = shop
+        self._terms = terms
+        self._token = token
+        self._peer = peer
+        self._started_wall = time.time()
+        self._started = time.monotonic()
+        self._client = ClientConnection(shop.loop, shop.log, connection, self)
+        self._deadlines = Deadlines(shop.wheel, self, self._started, terms.requesttimeout)
+        self._mailbox: Mailbox | None = None
+        self._machine = Machine(self, terms.capabilities)
+        self._over = False
+        self._shown: tuple[Phase, int] = (self._machine.phase, 0)
+        self.sid = shop.session_id(SID_PREFIX, self._started_wall)
+        self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
+
+    def begin(self) -> None:
+        """Takes the token and waits for the request."""
+        self._shop.admit(self._token, self, self._terms.started)
+        self._show()
+        self._shop.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
+        self._client.listen(True)
+        self._deadlines.set_alarm()
+
+    # What happens is told to the machine, and what it wants then is seen to
+
+    def client_says(self, data: bytes) -> None:
+        """See client.Owner."""
+        self._machine.says(data)
+        self._see_to()
+
+    def client_ended(self) -> None:
+        """See client.Owner."""
+        self._machine.client_ends()
+        self._see_to()
+
+    def client_took_all(self) -> None:
+        """See client.Owner."""
+        self._see_to()
+
+    def client_broke(self) -> None:
+        """See client.Owner."""
+        self._machine.reset()
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours ends this session and nothing else."""
+        self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
+        self.end("internal_error")
+
+    def idle_at(self) -> float:
+        """See deadlines.Owner. A client that takes a large message is not idle."""
+        return max(self._client.heard, self._client.took) + self._terms.idletimeout
+
+    def expired(self, what: str) -> None:
+        """See deadlines.Owner."""
+        self._enter(self._machine.expired, what)
+
+    def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
+        """Tells the machine something that does not come from the client."""
+        if self._over:
+            return
+        try:
+            entry(*facts)
+            self._see_to()
+        except Exception as error:
+            self.fault(error)
+
+    def _see_to(self) -> None:
+        """Sends what was gathered, and waits for what the machine wants."""
+        if self._over:
+            return
+        client, machine = self._client, self._machine
+        while True:
+            if self._shown[0] < SERVING <= machine.phase:
+                self._show()  # first: whoever has the reply finds the session under its own id
+            if not client.flush():
+                machine.reset()
+                return
+            if client.waits:
+                client.listen(False)
+                return
+            if machine.wants is not Want.ROOM:
+                break
+            machine.proceed()
+            if self._over:
+                return
+        client.listen(machine.wants is Want.OCTETS)
+        if machine.wants is Want.TURN:
+            self._shop.loop.call_soon(self._enter, machine.proceed)
+
+    # Verbs (see there)
+
+    def send(self, reply: bytes) -> None:
+        """See Verbs."""
+        self._client.put(reply)
+
+    def send_content(self, piece: bytes) -> None:
+        """See Verbs."""
+        self._client.put_content(piece)
+
+    def open_mailbox(self, request: Request) -> None:
+        """See Verbs."""
+        if request.sid != "-":
+            self.sid = request.sid
+        names = (request.mailbox.encode(), request.flags.encode())
+        self._identity = (self.sid.encode(), *self._identity[1:3], *names)
+        self._deadlines.login_done(self._terms.sessiontimeout)
+        maildir = Maildir(self._terms.mailboxdir, request.mailbox)
+        self._mailbox = Mailbox(
+            shop=self._shop, maildir=maildir, sid=self.sid, machine=self._machine, enter=self._enter
+        )
+        self._mailbox.list()
+
+    def open_message(self, message: Message, lines: int | None) -> None:
+        """See Verbs."""
+        assert self._mailbox is not None
+        self._mailbox.open(message, lines)
+
+    def read_on(self) -> None:
+        """See Verbs."""
+        assert self._mailbox is not None
+        self._mailbox.read_on()
+
+    def update(self, deleted: Sequence[Message], read: Sequence[Message]) -> None:
+        """See Verbs."""
+        assert self._mailbox is not None
+        self._mailbox.update(deleted, read)
+
+    def expect_within(self, seconds: float) -> None:
+        """See Verbs."""
+        self._deadlines.expect_within(seconds)
+
+    def expect_nothing(self) -> None:
+        """See Verbs."""
+        self._deadlines.expect_nothing()
+
+    def note(self, message: LogMessage, **fields: object) -> None:
+        """See Verbs."""
+        self._shop.log(message, self.sid, **fields)
+
+    def count(self, counter: str) -> None:
+        """See Verbs."""
+        self._shop.count(counter)
+
+    def end(self, ending: str, reason: str = "") -> None:
+        """See Verbs, and supervisor.workshop.Session: closes everything, frees the row, gives the token back.
+
+        Once, for one reason; a machine that did not ask for it is not told anything any more.
+        """
+        if self._over:
+            return
+        self._over = True
+        self._deadlines.stop()
+        if self._mailbox is not None:
+            self._mailbox.close()
+            self._mailbox = None
+        self._client.close(after_quit=ending == "quit")
+        seconds = time.monotonic() - self._started
+        machine = self._machine
+        session_log.write_end(
+            self._shop,
+            self.sid,
+            client=self._peer[0],
+            request=machine.request,
+            ending=ending,
+            reason=reason,
+            seconds=seconds,
+            retrieved=machine.retrieved,
+            deleted=machine.deleted,
+            received=self._client.received,
+            sent=self._client.sent,
+        )
+        self._shop.release(self._token, ending, seconds)
+        del self._machine  # it holds us: so the session is free without the collector
+
+    # The supervisor, and the table
+
+    def standing(self) -> Standing:
+        """See supervisor.workshop.Session."""
+        if self._mailbox is None:
+            return Standing.NOT_LOGGED_IN
+        standing = _STANDING[self._machine.phase]
+        return Standing.IN_TRANSFER if standing is Standing.IDLE and self._client.waits else standing
+
+    def refresh(self) -> None:
+        """See supervisor.workshop.Session."""
+        if self._shown != (self._machine.phase, self._client.sent):
+            self._show()
+
+    def _show(self) -> None:
+        machine, client = self._machine, self._client
+        self._shown = (machine.phase, client.sent)
+        self._shop.write_row(
+            self._token,
+            machine.phase,
+            self._shop.pid,
+            self._started_wall,
+            time.time(),
+            *self._identity,
+            machine.retrieved,
+            client.received,
+            client.sent,
+        )

@@ -1,0 +1,193 @@
+"""A line and its words: splitting, quoting, comments, and characters that nobody sees. Pure, and light to import.
+
+Blanks and tabs separate words. A word with a blank, a quotation mark or an invisible character in it stands in quotes,
+with \\" and \\\\ inside. A word that begins with an unquoted # begins a comment, which lasts to the end of the line
+whatever is in it.
+
+`Refused` is for the person who said the line: what is wrong, what is allowed, and in which column.
+"""
+
+import unicodedata
+from collections.abc import Iterable
+from typing import NamedTuple
+
+BLANKS = " \t"
+COMMENT = "#"
+INCLUDE = "include"
+"""The first word of a line of an rc file that stands for another file (rcfile.py)."""
+
+_SHOWN = 40
+_CONTROL = {"Cc", "Cs", "Zl", "Zp"}
+_UNSEEN = {"Cf", "Zs"}
+_UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters, marks and symbols that show nothing, whatever their category says."""
+_NAMES = {"\0": "NUL", "\t": "TAB", "\v": "VERTICAL TAB", "\f": "FORM FEED", "\r": "CARRIAGE RETURN", "\x1b": "ESCAPE"}
+
+
+class Refused(Exception):
+    """A sentence is not carried out; nothing has changed. `column` (from 1) is where the faulty word begins, if any.
+
+    `of_form`: it would be refused under every configuration.
+    """
+
+    def __init__(self, text: str, column: int | None = None, of_form: bool = False) -> None:
+        super().__init__(text, column, of_form)
+        self.text = text
+        self.column = column
+        self.of_form = of_form
+
+    def __str__(self) -> str:
+        return f"column {self.column}: {self.text}" if self.column else self.text
+
+
+class Word(str):
+    """A word of a line; `column` (from 1) is where it begins there."""
+
+    __slots__ = ("column",)
+    column: int
+
+    def __new__(cls, text: str, column: int) -> "Word":
+        word = super().__new__(cls, text)
+        word.column = column
+        return word
+
+
+class Scan(NamedTuple):
+    """The words of a line, whether the last one is a quote that is still open, and where the line's comment begins."""
+
+    words: list[Word]
+    is_open: bool
+    end: int
+
+
+def split(line: str) -> list[Word]:
+    """The words of a line. Raises Refused for characters that nobody sees, and for quotes that do not match."""
+    found = scan(line)
+    if found.is_open:
+        raise unclosed(found)
+    return found.words
+
+
+def unclosed(found: Scan) -> Refused:
+    """Why a line that ends inside a quote is refused."""
+    return Refused('a quote is not closed; allowed: "…" with \\" and \\\\ inside', found.words[-1].column, of_form=True)
+
+
+def quote(text: str) -> str:
+    """A word as it must be written so that `split` gives it back."""
+    if (
+        text
+        and not text.startswith(COMMENT)
+        and not any(mark in text for mark in ' \t"')
+        and first_unseen(text) is None
+    ):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def phrase(words: Iterable[str]) -> str:
+    """A line that `split` takes apart into these words."""
+    return " ".join(quote(word) for word in words)
+
+
+def scan(line: str, words: list[Word] | None = None) -> Scan:
+    """Takes a line apart. Raises Refused; what was found before stands in `words` then, if a list is given."""
+    words = [] if words is None else words
+    position = 0
+    while position < len(line):
+        if line[position] in BLANKS:
+            position += 1
+        elif line[position] == COMMENT:
+            return Scan(words, False, position)
+        elif line[position] == '"':
+            text, end = _quoted(line, position)
+            words.append(Word(text, position + 1))
+            if end is None:
+                return Scan(words, True, len(line))
+            position = end
+        else:
+            text = _plain(line, position)
+            words.append(Word(text, position + 1))
+            position += len(text)
+    return Scan(words, False, len(line))
+
+
+def _plain(line: str, start: int) -> str:
+    end = min((place for blank in BLANKS if (place := line.find(blank, start)) >= 0), default=len(line))
+    text = line[start:end]
+    bad = first_unseen(text)
+    if bad is not None:
+        raise _unwanted(text[bad], start + bad + 1)
+    if '"' in text:
+        raise Refused(
+            "a quote inside a word; put quotes around the whole word", start + 1 + text.index('"'), of_form=True
+        )
+    return text
+
+
+def _quoted(line: str, start: int) -> tuple[str, int | None]:
+    """The text inside the quotes that open at `start`, and where the line goes on; None if they never close."""
+    text: list[str] = []
+    position = start + 1
+    while position < len(line):
+        character = line[position]
+        if character == '"':
+            if line[position + 1 : position + 2].strip(BLANKS):
+                raise Refused("a blank must follow the closing quote", position + 2, of_form=True)
+            return "".join(text), position + 1
+        if is_control(character):
+            raise _unwanted(character, position + 1)
+        if character == "\\":
+            position += 1
+            character = line[position : position + 1]
+            if character not in ('"', "\\"):
+                raise Refused('behind a \\ only " and \\ are allowed', position, of_form=True)
+        text.append(character)
+        position += 1
+    return "".join(text), None
+
+
+def _unwanted(character: str, column: int) -> Refused:
+    where = "" if is_control(character) else " outside of quotes"
+    return Refused(f"{called(character)} is not allowed{where}", column, of_form=True)
+
+
+def is_control(character: str) -> bool:
+    """Whether it is a control character or a line separator."""
+    return unicodedata.category(character) in _CONTROL
+
+
+def is_unseen(character: str) -> bool:
+    """Whether nobody can see that it is there; the blank does not count."""
+    if character in _UNSEEN_LETTERS or 0xFE00 <= ord(character) <= 0xFE0F:
+        return True
+    return character != " " and unicodedata.category(character) in _CONTROL | _UNSEEN
+
+
+def first_control(text: str) -> int | None:
+    """Where the first control character or line separator stands, counted from 0."""
+    if text.isprintable():
+        return None
+    return next((place for place, character in enumerate(text) if is_control(character)), None)
+
+
+def first_unseen(text: str) -> int | None:
+    """Where the first character that nobody sees stands, counted from 0."""
+    if text.isascii() and text.isprintable():
+        return None
+    return next((place for place, character in enumerate(text) if is_unseen(character)), None)
+
+
+def called(character: str) -> str:
+    """A character that nobody sees, for people: `the invisible character U+FEFF (ZERO WIDTH NO-BREAK SPACE)`."""
+    name = _NAMES.get(character) or unicodedata.name(character, "")
+    kind = "control" if is_control(character) else "invisible"
+    return f"the {kind} character U+{ord(character):04X}{f' ({name})' if name else ''}"
+
+
+def shown(text: str) -> str:
+    """A word in quotes for an error message: cut where it is long, and with the codes of what nobody sees."""
+    cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    if first_unseen(cut) is None:
+        return f'"{cut}"'
+    return '"' + "".join(f"<U+{ord(one):04X}>" if is_unseen(one) else one for one in cut) + '"'

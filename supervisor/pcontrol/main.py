@@ -1,0 +1,153 @@
+"""`pcontrol`: says sentences to a running program over its control socket.
+
+Sentences come from the command line, from files, from standard input, or from a prompt (`prompt.py`). Data goes to
+standard output, messages to standard error. The subcommands, with a file that is a whole configuration, are in
+`apply.py`. Exit codes stand in `EXIT_CODES`; after the first sentence that is refused nothing more is said, unless
+`--ignore-errors` is given. `--wait` stays until the program is gone.
+"""
+
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+
+from supervisor.control.rcdisk import STANDARD_INPUT, read_any
+from supervisor.control.rcfile import Command, Unreadable, load, told
+from supervisor.control.words import phrase
+from supervisor.pcontrol.connection import (
+    EXIT_DONE,
+    EXIT_NO_CONNECTION,
+    EXIT_REFUSED,
+    EXIT_TIMED_OUT,
+    EXIT_USAGE,
+    Connection,
+    NoConnection,
+    TimedOut,
+    connect,
+)
+from supervisor.pcontrol.options import SUBCOMMANDS, files_parser, options_parser, parse_subcommand
+from supervisor.pcontrol.speaker import Speaker, json_error, run
+
+_LOOK_SECONDS = 0.25
+"""How often --wait looks how many sessions are left."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    options = _parse(argv)
+    try:
+        return _serve(options)
+    except (NoConnection, TimedOut) as error:
+        _complain(error, options)
+        return EXIT_TIMED_OUT if isinstance(error, TimedOut) else EXIT_NO_CONNECTION
+    except BrokenPipeError:
+        # Whoever read our data has enough; the interpreter must not find that out again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except Unreadable as error:
+        _complain(error, options)
+        return EXIT_USAGE
+
+
+def _parse(argv: Sequence[str] | None) -> Namespace:
+    """The options, with `subcommand` (None if there is none), `sentences` and `files`. Exits with 2."""
+    parser = options_parser()
+    options = parser.parse_args(argv)
+    first, *rest = options.words or [""]
+    options.subcommand = first if first in SUBCOMMANDS else None
+    if options.subcommand is not None:
+        return parse_subcommand(first, rest, options)
+    if options.words and not is_sentence(first):
+        options = files_parser().parse_intermixed_args(options.words, options)
+    else:
+        options.files = []
+    options.sentences = [*options.command, *([phrase(options.words)] if is_sentence(first) else [])]
+    if options.quiet and options.verbose:
+        parser.error("--quiet and --verbose exclude each other")
+    return options
+
+
+def is_sentence(word: str) -> bool:
+    """Whether a first word begins a sentence: all of them begin with letters only."""
+    return word.isascii() and word.isalpha()
+
+
+def _serve(options: Namespace) -> int:
+    def connected() -> Connection:
+        return connect(options.socket, options.rundir, options.program, options.timeout)
+
+    if options.subcommand is not None:
+        from supervisor.pcontrol import apply
+
+        return apply.run(connected, options)
+    if not options.sentences and not options.files:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            from supervisor.pcontrol.prompt import Prompt
+
+            return Prompt(connected, options).converse()
+        options.files = [STANDARD_INPUT]
+    commands = [command for name in options.files for command in load(name, read_any).commands]
+    if not options.ignore_errors and _tells_faults(commands, options):
+        return EXIT_REFUSED
+    connection = connected()
+    try:
+        code = run(Speaker(connection, options), options.sentences, commands, options.ignore_errors)
+        if code == EXIT_REFUSED and len(options.words) and is_sentence(options.words[0]):
+            _hint(options.words[0], options)
+        if options.wait and code == EXIT_DONE:
+            code = wait_for_end(connection, options.timeout, options.quiet)
+        return code
+    finally:
+        connection.close()
+
+
+def _tells_faults(commands: Sequence[Command], options: Namespace) -> bool:
+    """Tells all faults of form before anything is said; whether there are any."""
+    faults = [command.fault for command in commands if command.fault is not None]
+    lines = [json_error("", fault) for fault in faults] if options.json else told(faults)
+    if not options.quiet:
+        for line in lines:
+            print(line, file=sys.stderr)
+    return bool(faults)
+
+
+def _hint(word: str, options: Namespace) -> None:
+    """A refused first word may have been meant for a subcommand, or for a file."""
+    from difflib import get_close_matches
+
+    hints = [f"pcontrol {near}" for near in get_close_matches(word, SUBCOMMANDS, n=1) if near != word]
+    hints += [f"pcontrol ./{word}"] if os.path.exists(word) else []
+    if hints and not options.quiet and not options.json:
+        print(f"pcontrol: did you mean: {' or '.join(hints)}?", file=sys.stderr)
+
+
+def wait_for_end(connection: Connection, timeout_seconds: float, quiet: bool) -> int:
+    """Prints how many sessions are left whenever that changes, until the program is gone; returns the exit code.
+
+    The program keeps its connections as long as it lives, so the loss of ours tells its end, whoever follows it.
+    """
+    import json
+
+    deadline = time.monotonic() + timeout_seconds
+    shown = None
+    try:
+        while time.monotonic() < deadline:
+            answer = connection.say("json sessions")
+            left = len(json.loads(answer.lines[0]))
+            if left != shown and not quiet:
+                print(f"{left} session{'' if left == 1 else 's'} left", flush=True)
+            shown = left
+            time.sleep(_LOOK_SECONDS)
+    except NoConnection:
+        return EXIT_DONE
+    raise TimedOut(f"{connection.path}: the program is still there after {timeout_seconds:g} s")
+
+
+def _complain(error: Exception, options: Namespace) -> None:
+    if not options.quiet:
+        print(json_error(str(error)) if options.json else f"pcontrol: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The prompt of `pcontrol`: history, completion, and a few words of its own.
+
+When the program is started anew the prompt connects to it again. The history is kept under XDG's state directory, mode
+0600. A line that begins with a blank, or that looks as if a secret were in it, is not kept.
+"""
+
+import contextlib
+import os
+import re
+import readline
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from supervisor.control.words import quote
+from supervisor.pcontrol.connection import (
+    EXIT_CODES,
+    EXIT_DONE,
+    EXIT_NO_CONNECTION,
+    EXIT_REFUSED,
+    Connection,
+    NoConnection,
+    TimedOut,
+)
+from supervisor.pcontrol.speaker import Speaker
+
+_MOST_LINES = 1000
+_LEAVE = ("quit", "exit", "/q", "/quit")
+_CLEAR = "clear"
+_HELP = "?"
+_CLEARED = "\033[H\033[2J\033[3J"
+_SECRET = re.compile(r"pass|secret|token|://", re.IGNORECASE)
+
+_OWN_HELP = f"""\
+Type a sentence and press return. `help` lists the sentences, `help WORD` explains one; the tabulator key completes.
+Values with blanks stand in quotes: "…", with \\" and \\\\ inside.
+
+    ?               this help; so does /h
+    quit, exit      leave; so does Ctrl-D
+    clear           clear the screen
+
+Options: pcontrol --help. Exit codes: {"; ".join(f"{code}: {text}" for code, text in EXIT_CODES.items())}.
+A line that begins with a blank is not kept in the history."""
+
+
+class Prompt:
+    """Reads sentences from the terminal, says them, and connects again when the program was started anew."""
+
+    def __init__(self, connect: Callable[[], Connection], options: Namespace) -> None:
+        """Raises NoConnection."""
+        self._connect = connect
+        self._options = options
+        self.connection = connect()
+
+    def converse(self) -> int:
+        """Goes on until it is left; the exit code tells whether the last sentence was carried out."""
+        prompt = f"{self.connection.path.name.partition('.')[0]}> "
+        _prepare(Completion(self))
+        history = history_file()
+        with contextlib.suppress(OSError):
+            readline.read_history_file(history)
+        code = EXIT_DONE
+        try:
+            while True:
+                try:
+                    line = input(prompt)
+                except KeyboardInterrupt:
+                    print()
+                    continue
+                if line.strip() in _LEAVE:
+                    return code
+                if is_kept(line):
+                    readline.add_history(line)
+                code = self._answer(line, code)
+        except EOFError:
+            print()
+            return code
+        finally:
+            _save(history)
+            self.connection.close()
+
+    def _answer(self, line: str, code: int) -> int:
+        word = line.strip()
+        if not word or word.startswith("#"):
+            return code
+        if word == _CLEAR:
+            print(_CLEARED, end="", flush=True)
+            return code
+        if word == _HELP or word.startswith("/"):
+            print(_OWN_HELP)
+            return code
+        try:
+            self._connect_again_if_lost()
+            return EXIT_DONE if Speaker(self.connection, self._options).say(line) else EXIT_REFUSED
+        except (NoConnection, TimedOut) as error:
+            self.connection.close()
+            print(f"{error}; the next sentence connects again", file=sys.stderr, flush=True)
+            return EXIT_NO_CONNECTION
+
+    def _connect_again_if_lost(self) -> None:
+        """Before a sentence is sent, so that none is ever sent twice. Raises NoConnection."""
+        if not self.connection.lives():
+            self.connection.close()
+            self.connection = self._connect()
+            print("connected again: the program was started anew", file=sys.stderr, flush=True)
+
+
+def is_kept(line: str) -> bool:
+    """Whether a line goes into the history."""
+    return bool(line.strip()) and not line.startswith((" ", "\t")) and not _SECRET.search(line)
+
+
+def history_file() -> Path:
+    """Where the history is kept."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "popular" / "pcontrol_history"
+
+
+def _save(history: Path) -> None:
+    with contextlib.suppress(OSError):
+        history.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        history.touch(mode=0o600)
+        readline.write_history_file(history)
+
+
+class Completion:
+    """What readline asks: candidate number `state` for the last word."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        self._prompt = prompt
+        self._candidates: list[str] = []
+
+    def __call__(self, _word: str, state: int) -> str | None:
+        if state == 0:
+            self._candidates = self.candidates(readline.get_line_buffer()[: readline.get_endidx()])
+        return f"{self._candidates[state]} " if state < len(self._candidates) else None
+
+    def candidates(self, begun: str) -> list[str]:
+        """Asks the program. A program that is gone or silent completes nothing: the next sentence will tell."""
+        if begun.count('"') % 2:
+            return []
+        try:
+            answer = self._prompt.connection.say(f"complete {quote(begun)}")
+        except (NoConnection, TimedOut, OSError, ValueError):
+            return []
+        return answer.lines if answer.ok else []
+
+
+def _prepare(completion: Completion) -> None:
+    readline.set_auto_history(False)
+    readline.set_history_length(_MOST_LINES)
+    readline.set_completer_delims(" \t")
+    readline.set_completer(completion)
+    readline.parse_and_bind("tab: complete")
