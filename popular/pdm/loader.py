@@ -6,8 +6,8 @@ own, so that two modules from one file, or a file that was edited in between, ne
 into the directory. Whatever goes wrong is a `ModuleFailed` with one line that names the file and the reason.
 
 Loading a module is running its code: whoever may write the file or a directory above it is the proxy. So one that
-others than root, the proxy's user and this user's primary group can write is refused. Those that come with the proxy are
-as safe as the rest of its code, and are not looked at.
+others than root, the proxy's user and this user's primary group can write is refused. Those that come with the proxy
+are as safe as the rest of its code, and are not looked at.
 """
 
 import difflib
