@@ -1,44 +1,54 @@
-"""Makes the metrics afresh at each scrape: the rows of families.py, with numbers from the table and the master.
+"""Makes the metrics afresh at each scrape: the program's rows (supervisor/metric.py), with numbers from the session
+table and from what the master told.
 
-Counters and histograms stand in the table under the stem of their name; for everything else there is a function in
-`_OTHERS`. Nothing is kept from one scrape to the next but the processor time, which must not fall.
+For each kind of source there is one function. Nothing is kept from one scrape to the next but the processor time,
+which must not fall.
 """
 
 import itertools
-import os
 import platform
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from prometheus_client import Metric
+from prometheus_client import Metric as Family
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.samples import Sample
 
-from metrics import processes
-from metrics.families import COUNTER, INFO, PREFIX, Family, families_of
 from metrics.known import Known
-from supervisor.exporter import Queue
-from supervisor.table.layout import Counter as CounterRow
-from supervisor.table.layout import Histogram as HistogramRow
+from supervisor.exporterline import Queue
+from supervisor.metric import (
+    COUNTER,
+    INFO,
+    Counts,
+    Described,
+    Durations,
+    Living,
+    Metric,
+    OfProcess,
+    Own,
+    Queued,
+    Setting,
+    Shown,
+    Some,
+    Things,
+)
 from supervisor.table.segment import Reading
 
 Value = tuple[tuple[str, ...], float]
-"""The values of a family's labels, in order, and the number."""
-
-REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
-"""Endings by which a session is turned away before a login was possible, and what the reason is called."""
+"""The values of a metric's labels, in order, and the number."""
 
 
 class Moment:
-    """One look at everything. What several families need is looked up once."""
+    """One look at everything. What several metrics need is looked up once."""
 
     def __init__(self, known: Known) -> None:
         self.known = known
         self.now_ns = time.monotonic_ns()
-        self.now = time.time()
+        self.columns = _columns(known)
 
     @cached_property
     def readings(self) -> dict[str, list[Reading]]:
@@ -54,23 +64,27 @@ class Moment:
 
     @cached_property
     def sessions(self) -> list[tuple[dict[str, Any], int]]:
-        """How many living sessions there are of each kind: a kind tells state, pid, and vserv and backend if known."""
-        columns = {column.name for column in self.known.view.layout.columns}
-        names = [name for name in ("state", "pid", "vserv", "backend") if name in columns]
-        tally = self.known.view.tally(names)
-        return [(dict(zip(names, values, strict=True)), count) for values, count in tally.items()]
+        """How many living sessions there are of each kind; a kind tells the columns that some metric asks for."""
+        tally = self.known.view.tally(self.columns)
+        return [(dict(zip(self.columns, values, strict=True)), count) for values, count in tally.items()]
 
-    def described(self, kind: str) -> Sequence[dict[str, Any]]:
-        """The facts of one kind: vservs, backends, certificates."""
-        things: Sequence[dict[str, Any]] = self.known.facts.get(kind, ())
-        return things
+    def things(self, things: Things) -> Sequence[dict[str, Any]]:
+        """The facts about each thing of a sort."""
+        described: Sequence[dict[str, Any]] = self.known.facts.get(things.facts, ())
+        return described
 
-    def variable(self, name: str) -> int:
-        return int(self.known.facts.get("variables", {}).get(name, 0))
+    def ids(self, things: Things) -> list[str]:
+        return [one[things.key] for one in self.things(things)]
 
     @property
     def queues(self) -> tuple[Queue, ...]:
         return self.known.pulse.queues if self.known.pulse is not None else ()
+
+
+def _columns(known: Known) -> list[str]:
+    """Columns of the table by which living sessions are counted."""
+    wanted = {row.things.column for row in known.metrics if isinstance(row.source, Living) and row.things is not None}
+    return ["state", "pid", *sorted(wanted & {column.name for column in known.view.layout.columns})]
 
 
 class Collector:
@@ -78,56 +92,124 @@ class Collector:
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self._families = families_of(known.program)
-        layout = known.view.layout
-        self._rows = {row.name: row for row in layout.counted}
 
-    def collect(self) -> Iterator[Metric]:
-        """All families that the program has, in the order of the table."""
+    def collect(self) -> Iterator[Family]:
+        """All metrics that the program has, in the order of its rows."""
         moment = Moment(self._known)
-        for family in self._families:
-            row = self._rows.get(family.stem)
-            if family.name in _OTHERS:
-                yield _metric(family, _simple_samples(family, _OTHERS[family.name](moment)))
-            elif isinstance(row, HistogramRow):
-                yield _metric(family, _histogram_samples(family, row, moment.readings[row.name]))
-            elif isinstance(row, CounterRow):
-                yield _metric(family, _simple_samples(family, _counted(row, moment.readings[row.name])))
+        for row in self._known.metrics:
+            if isinstance(row.source, Durations):
+                yield _histogram(row, row.source, moment)
+            else:
+                yield _simple(row, moment)
 
 
-def _metric(family: Family, samples: Iterable[Sample]) -> Metric:
+def _simple(row: Metric, moment: Moment) -> Family:
     # The library wants the name without the suffix of its kind, and puts it there again.
-    suffix = {COUNTER: "_total", INFO: "_info"}.get(family.kind, "")
-    metric = Metric(family.name.removesuffix(suffix), family.help, family.kind)
-    metric.samples = list(samples)
-    return metric
+    suffix = {COUNTER: "_total", INFO: "_info"}.get(row.kind, "")
+    family = Family(row.name.removesuffix(suffix), row.help, row.kind)
+    labels = row.labels
+    family.samples = [
+        Sample(row.name, dict(zip(labels, values, strict=True)), number) for values, number in _values(row, moment)
+    ]
+    return family
 
 
-def _simple_samples(family: Family, values: Iterable[Value]) -> Iterator[Sample]:
-    for labels, number in values:
-        yield Sample(family.name, dict(zip(family.labels, labels, strict=True)), number)
+def _histogram(row: Metric, source: Durations, moment: Moment) -> Family:
+    family = HistogramMetricFamily(row.name, row.help, labels=row.labels)
+    ends = [*(str(bound / 1e6) for bound in source.bounds), "+Inf"]
+    for ident, numbers in moment.readings[source.cell]:
+        buckets = list(zip(ends, itertools.accumulate(numbers[:-1]), strict=True))
+        family.add_metric([ident] if row.things else [], buckets, numbers[-1] / 1e6)
+    return family
 
 
-def _counted(row: CounterRow, readings: Iterable[Reading]) -> Iterator[Value]:
+def _values(row: Metric, moment: Moment) -> Iterable[Value]:
+    match row.source:
+        case Counts(cell):
+            return _counted(row, moment.readings[cell])
+        case Some(cell, names):
+            return _some(cell, names, moment)
+        case Shown(cell, scale):
+            return [((), moment.gauges[cell] / scale)]
+        case OfProcess():
+            return _of_processes(row.source, moment)
+        case Living():
+            return _living(row, moment)
+        case Described(fact, equals):
+            return _described(row, fact, equals, moment)
+        case Setting(variable, scale):
+            return [((), moment.known.facts.get("variables", {}).get(variable, 0) / scale)]
+        case Queued(field):
+            return [((queue.listener, str(queue.slot)), getattr(queue, field)) for queue in moment.queues]
+        case Own(name):
+            return _OWN[name](moment)
+    raise AssertionError(f"{row.name}: a source that nobody reads")
+
+
+def _counted(row: Metric, readings: Iterable[Reading]) -> Iterator[Value]:
     for ident, numbers in readings:
-        own = (ident,) if row.by else ()
-        for label, number in itertools.zip_longest(row.labels, numbers):
-            yield (*own, label) if row.labels else own, number
+        own = (ident,) if row.things else ()
+        for value, number in itertools.zip_longest(row.values, numbers):
+            yield (*own, value) if row.values else own, number
 
 
-def _histogram_samples(family: Family, row: HistogramRow, readings: Iterable[Reading]) -> Iterator[Sample]:
-    ends = [*(str(bound / 1e6) for bound in row.bounds), "+Inf"]
-    bucket, total, count = f"{family.name}_bucket", f"{family.name}_sum", f"{family.name}_count"
-    for ident, numbers in readings:
-        labels = {family.labels[0]: ident} if row.by else {}
-        sums = list(itertools.accumulate(numbers[:-1]))
-        for end, below in zip(ends, sums, strict=True):
-            yield Sample(bucket, {**labels, "le": end}, below)
-        yield Sample(total, labels, numbers[-1] / 1e6)
-        yield Sample(count, labels, sums[-1])
+def _some(cell: str, names: Mapping[str, str], moment: Moment) -> Iterator[Value]:
+    (whole,) = (counter for counter in moment.known.view.layout.counters if counter.name == cell)
+    numbers = dict(zip(whole.labels, moment.readings[cell][0].numbers, strict=True))
+    return (((name,), numbers[value]) for value, name in names.items())
 
 
-# --- what is no counter of the table ----------------------------------------------------------------------------------
+def _described(row: Metric, fact: str, equals: str, moment: Moment) -> Iterator[Value]:
+    things = row.things
+    assert things is not None, row.name
+    for one in moment.things(things):
+        yield (one[things.key],), float(one[fact] == equals) if equals else one[fact]
+
+
+# --- living sessions --------------------------------------------------------------------------------------------------
+
+
+def _living(row: Metric, moment: Moment) -> Iterable[Value]:
+    """By thing, or by thing and state: each combination, also where there is none; or by worker."""
+    things = row.things
+    if things is None:
+        counts = Counter[int]()
+        for kind, count in moment.sessions:
+            counts[kind["pid"]] += count
+        return _by_slot(((worker["slot"], counts[worker["pid"]]) for worker in moment.workers), sum)
+    ids = moment.ids(things)
+    states = [()] if len(row.labels) == 1 else [(state,) for state in moment.known.view.layout.states[1:]]
+    found: Counter[tuple[str, ...]] = Counter(dict.fromkeys(((one, *state) for one in ids for state in states), 0))
+    for kind, count in moment.sessions:
+        # Sessions that do not tell whose they are belong to the only thing that there is.
+        ident = kind[things.column] if things.column else next(iter(ids), "")
+        if ident or not things.column:
+            found[(ident, kind["state"])[: len(row.labels)]] += count
+    return found.items()
+
+
+# --- what the processes show of themselves ----------------------------------------------------------------------------
+
+_JOIN: dict[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max}
+
+
+def _of_processes(source: OfProcess, moment: Moment) -> list[Value]:
+    shown = (
+        (worker["slot"], worker[source.cell]) for worker in moment.workers if worker[source.cell] or not source.age
+    )
+    numbers = ((slot, max(0, moment.now_ns - number) if source.age else number) for slot, number in shown)
+    return _by_slot(((slot, number / source.scale) for slot, number in numbers), _JOIN[source.join])
+
+
+def _by_slot(numbers: Iterable[tuple[int, float]], join: Callable[[Iterable[float]], float]) -> list[Value]:
+    """By slot. A worker that finishes its sessions and its successor have the same one."""
+    slots: dict[int, list[float]] = {}
+    for slot, number in numbers:
+        slots.setdefault(slot, []).append(number)
+    return [((str(slot),), join(slots[slot])) for slot in sorted(slots)]
+
+
+# --- what the exporter itself knows -----------------------------------------------------------------------------------
 
 
 def _build(moment: Moment) -> Iterator[Value]:
@@ -135,117 +217,10 @@ def _build(moment: Moment) -> Iterator[Value]:
     yield (moment.known.program, moment.known.version, platform.python_version(), openssl), 1
 
 
-def _gauge(name: str, scale: float = 1.0) -> "Source":
-    return lambda moment: [((), moment.gauges[name] / scale)]
-
-
-def _sessions(moment: Moment) -> Iterator[Value]:
-    """Every state of every virtual server, also where there is none."""
-    fronts = [vserv["id"] for vserv in moment.described("vservs")]
-    states = moment.known.view.layout.states[1:]
-    counts = Counter(dict.fromkeys(itertools.product(fronts, states), 0))
-    for kind, count in moment.sessions:
-        counts[kind.get("vserv", fronts[0] if fronts else ""), kind["state"]] += count
-    yield from counts.items()
-
-
-def _refused(moment: Moment) -> Iterator[Value]:
-    endings = dict(zip(moment.known.view.layout.endings, moment.readings["sessions_ended"][0].numbers, strict=True))
-    return (((reason,), endings[ending]) for ending, reason in REFUSALS.items() if ending in endings)
-
-
-def _backend_up(moment: Moment) -> Iterator[Value]:
-    return (((backend["id"],), float(backend["state"] == "online")) for backend in moment.described("backends"))
-
-
-def _backend_sessions(moment: Moment) -> Iterator[Value]:
-    counts = Counter({backend["id"]: 0 for backend in moment.described("backends")})
-    for kind, count in moment.sessions:
-        if kind["backend"]:
-            counts[kind["backend"]] += count
-    return (((ident,), count) for ident, count in counts.items())
-
-
-def _certificates(moment: Moment) -> Iterator[Value]:
-    return (((one["name"],), one["not_after"]) for one in moment.described("certificates"))
-
-
-def _of_slots(numbers: Iterable[tuple[int, float]], join: Callable[[float, float], float]) -> list[Value]:
-    """By slot. A worker that finishes its sessions and its successor have the same one."""
-    joined: dict[int, float] = {}
-    for slot, number in numbers:
-        joined[slot] = join(joined[slot], number) if slot in joined else number
-    return [((str(slot),), joined[slot]) for slot in sorted(joined)]
-
-
-def _worker_sessions(moment: Moment) -> list[Value]:
-    counts: Counter[int] = Counter()
-    for kind, count in moment.sessions:
-        counts[kind["pid"]] += count
-    numbers = ((worker["slot"], counts[worker["pid"]]) for worker in moment.workers)
-    return _of_slots(numbers, lambda one, other: one + other)
-
-
-def _lag(moment: Moment) -> list[Value]:
-    return _of_slots(((worker["slot"], worker["lag_ns"] / 1e9) for worker in moment.workers), max)
-
-
-def _heartbeat_age(moment: Moment) -> list[Value]:
-    ages = (
-        (worker["slot"], max(0, moment.now_ns - worker["heartbeat_ns"]) / 1e9)
-        for worker in moment.workers
-        if worker["heartbeat_ns"]
-    )
-    return _of_slots(ages, max)
-
-
-def _of_processes(read: Callable[[int], int | None]) -> "Source":
-    def values(moment: Moment) -> list[Value]:
-        found = ((worker["slot"], read(worker["pid"])) for worker in moment.workers)
-        numbers = ((slot, number) for slot, number in found if number is not None)
-        return _of_slots(numbers, lambda one, other: one + other)
-
-    return values
-
-
-def _processor(moment: Moment) -> Iterator[Value]:
-    children = [worker["pid"] for worker in moment.workers] + [os.getpid()]
-    yield (), moment.known.processor.seconds(moment.known.master, children)
-
-
-def _queues(number: Callable[[Queue], int]) -> "Source":
-    return lambda moment: [((queue.listener, str(queue.slot)), number(queue)) for queue in moment.queues]
-
-
-Source = Callable[[Moment], Iterable[Value]]
-
-_OTHERS: dict[str, Source] = {
-    f"{PREFIX}build_info": _build,
-    f"{PREFIX}start_time_seconds": lambda moment: [((), moment.known.view.header.boot_time)],
-    f"{PREFIX}config_generation": _gauge("generation"),
-    f"{PREFIX}draining": _gauge("draining"),
-    f"{PREFIX}load1": _gauge("load_hundredths", 100),
-    f"{PREFIX}load_limit": lambda moment: [((), moment.variable("maxlocalload"))],
-    f"{PREFIX}pressure_ratio": _gauge("pressure_hundredths", 10_000),
-    f"{PREFIX}pressure_limit_ratio": lambda moment: [((), moment.variable("maxpressure") / 100)],
-    f"{PREFIX}load_state": _gauge("load_state"),
-    f"{PREFIX}session_state": _gauge("session_state"),
-    f"{PREFIX}session_limit": _gauge("maxsession"),
-    f"{PREFIX}session_table_size": lambda moment: [((), moment.known.view.layout.row_count)],
-    f"{PREFIX}sessions": _sessions,
-    f"{PREFIX}sessions_refused_total": _refused,
-    f"{PREFIX}backend_up": _backend_up,
-    f"{PREFIX}backend_sessions": _backend_sessions,
-    f"{PREFIX}tls_certificate_not_after_timestamp_seconds": _certificates,
-    f"{PREFIX}workers": _gauge("workers"),
-    f"{PREFIX}workers_configured": _gauge("workers_configured"),
-    f"{PREFIX}worker_sessions": _worker_sessions,
-    f"{PREFIX}event_loop_lag_seconds": _lag,
-    f"{PREFIX}worker_heartbeat_age_seconds": _heartbeat_age,
-    f"{PREFIX}worker_resident_memory_bytes": _of_processes(processes.resident_bytes),
-    f"{PREFIX}worker_open_fds": _of_processes(processes.open_fds),
-    f"{PREFIX}cpu_seconds_total": _processor,
-    f"{PREFIX}accept_queue_length": _queues(lambda queue: queue.length),
-    f"{PREFIX}accept_queue_limit": _queues(lambda queue: queue.limit),
+_OWN: dict[str, Callable[[Moment], Iterable[Value]]] = {
+    "build": _build,
+    "start": lambda moment: [((), moment.known.view.header.boot_time)],
+    "table_size": lambda moment: [((), moment.known.view.layout.row_count)],
+    "processor": lambda moment: [((), moment.known.processor.seconds(moment.known.view))],
 }
-"""Where the numbers of the other families come from."""
+"""By the name in `Own`."""

@@ -12,8 +12,9 @@ from typing import Any
 from metrics.headline import SERVING
 from metrics.processes import ProcessorTime
 from metrics.watch import Watch
-from supervisor.exporter import Pulse
-from supervisor.load import Level
+from supervisor.exporterline import Pulse
+from supervisor.metric import Metric
+from supervisor.runtime.load import Level
 from supervisor.table.segment import View
 
 FRESH_SECONDS = 10.0
@@ -35,6 +36,8 @@ class Known:
     pulse_at: float = 0.0
     """Seconds of the monotonic clock."""
     processor: ProcessorTime = field(default_factory=ProcessorTime)
+    metrics: tuple[Metric, ...] = ()
+    """The rows of what the program counts."""
 
     watch: Watch = field(init=False)
     """Sessions and history, for the status page."""

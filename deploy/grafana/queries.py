@@ -11,11 +11,12 @@ A family or label that does not exist is a ValueError when the dashboards are ma
 
 from typing import NamedTuple
 
-from metrics.families import COUNTER, FAMILIES, GAUGE, HISTOGRAM, PREFIX, Family
+from deploy.all_metrics import METRICS
+from supervisor.metric import COUNTER, GAUGE, HISTOGRAM, PREFIX, Metric
 
 TARGET = ("job", "instance")
 """Labels that Prometheus adds to everything."""
-_BY_NAME = {family.name.removeprefix(PREFIX): family for family in FAMILIES}
+_BY_NAME = {family.name.removeprefix(PREFIX): family for family in METRICS}
 _UNITS = {"s": "s", "bytes": "bytes", "ratio": "percentunit", "": "short"}
 """How Grafana calls the unit of a family."""
 _UNITS_PER_SECOND = {"s": "percentunit", "bytes": "Bps", "": "cps"}
@@ -26,7 +27,7 @@ class Expression(NamedTuple):
     """PromQL, whose metrics it reads, in which of Grafana's units the result is, and which labels it has."""
 
     text: str
-    families: tuple[Family, ...]
+    families: tuple[Metric, ...]
     unit: str
     by: tuple[str, ...] = ()
 
@@ -83,7 +84,7 @@ def _moment(name: str, by: tuple[str, ...]) -> Expression:
     return Expression(_aggregated("min", _selector(name, {}), by), (family,), "s", by)
 
 
-def _family(name: str, kind: str, by: tuple[str, ...], where: dict[str, str]) -> Family:
+def _family(name: str, kind: str, by: tuple[str, ...], where: dict[str, str]) -> Metric:
     family = _BY_NAME.get(name)
     if family is None:
         raise ValueError(f"there is no metric {PREFIX}{name}")

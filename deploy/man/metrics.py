@@ -1,11 +1,12 @@
-"""popular-metrics(7): every metric, from the table of families."""
+"""popular-metrics(7): every metric, from the programs' rows."""
 
 from collections.abc import Iterable
 
+from deploy.all_metrics import METRICS, programs_of
 from deploy.man.parts import Section, example, see_also, terms, text
-from metrics.families import FAMILIES, Family
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
+from supervisor.metric import Metric
 
 PATHS = (
     ("/metrics", "the metrics, as text for Prometheus, or as OpenMetrics for who asks for it"),
@@ -18,18 +19,19 @@ PATHS = (
 )
 
 
-def _name(family: Family) -> str:
-    labels = f"{{{','.join(family.labels)}}}" if family.labels else ""
-    return f"{family.name}{labels}"
+def _name(metric: Metric) -> str:
+    labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+    return f"{metric.name}{labels}"
 
 
-def _row(family: Family) -> tuple[str, str]:
-    only = "" if len(family.programs) > 1 else f", {family.programs[0]} only"
-    return _name(family), f"{family.help} ({family.kind}{only}; from: {family.source})"
+def _row(metric: Metric) -> tuple[str, str]:
+    programs = programs_of(metric)
+    only = "" if len(programs) > 1 else f", {programs[0]} only"
+    return _name(metric), f"{metric.help} ({metric.kind}{only}; from: {metric.origin})"
 
 
 def _rows() -> Iterable[tuple[str, str]]:
-    return map(_row, FAMILIES)
+    return map(_row, METRICS)
 
 
 def metrics_page() -> list[Section]:

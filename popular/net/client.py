@@ -13,9 +13,9 @@ from typing import Protocol
 from popular.dialogue import Dialogue
 from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
-from popular.tls.contexts import Terms
-from supervisor.eventloop import READ, WRITE, EventLoop
-from supervisor.log import Log
+from popular.tls.contexts import TlsSettings
+from supervisor.runtime.log import Log
+from supervisor.serving.eventloop import READ, WRITE, EventLoop
 
 _READ_SIZE = 4096
 
@@ -77,8 +77,8 @@ class ClientConnection:
         self._log = log
         self._owner = owner
         self._asker: TlsAsker | None = None
-        self._dialogue: Dialogue | None = None
         self._draining = False
+        self._dialogue: Dialogue | None = None
         self.channel = Channel(loop, connection, self._ready)
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
@@ -210,22 +210,21 @@ class ClientConnection:
             self._drain()
 
     def _debug(self, who: str, data: bytes) -> None:
-        if "POP" not in self._log.options:
-            return
-        if self._dialogue is None:
-            self._dialogue = Dialogue(self._log)
-        if who == "client":
-            self._dialogue.says(self._owner.sid, data, self.received)
-        else:
-            self._dialogue.is_told(self._owner.sid, data)
+        if "POP" in self._log.options:
+            if self._dialogue is None:
+                self._dialogue = Dialogue(self._log)
+            if who == "client":
+                self._dialogue.says(self._owner.sid, data, self.received)
+            else:
+                self._dialogue.is_told(self._owner.sid, data)
 
     # TLS
 
-    def start_tls(self, terms: Terms, asker: TlsAsker) -> None:
+    def start_tls(self, tls_settings: TlsSettings, asker: TlsAsker) -> None:
         """Begins the handshake; the answer is `tls_up` or `tls_failed`. Only where no reply waits."""
         assert not self.unsent
         self._asker = asker
-        Handshake(self._loop, self, terms)
+        Handshake(self._loop, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         """See handshake.Leg."""

@@ -29,7 +29,7 @@ from types import ModuleType
 from typing import cast
 
 from popular.pdm.contract import Module, ModuleFailed
-from supervisor.directory import Owner, why_not_trusted
+from supervisor.runtime.directory import Owner, why_not_trusted
 
 OWN_DIRECTORY = Path(__file__).parent
 """Where the modules that come with the proxy are: the default of `pdmdir`."""

@@ -4,7 +4,7 @@ Numbers below 0200 are the manual's and keep its meaning. What the proxy says to
 """
 
 from popular.messages import NULL_BYTE_IN_INPUT, SHUTDOWN
-from supervisor.messages import START, Message
+from supervisor.runtime.messages import START, Message
 
 DIR_ACCESS_FAILED = Message(0x0006, "ADM", "dir_access_failed", "A mailbox, or one of its folders, cannot be used.")
 STAT_FAILED = Message(0x0009, "ADM", "stat_failed", "The size of a message cannot be found out; it is not listed.")

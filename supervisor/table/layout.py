@@ -1,11 +1,12 @@
 """Where everything stands in the segment: header · names · blocks · rows.
 
-The header is written once and describes the rest as JSON (column names and forms, counter names, phrases), so that a
-reader needs no knowledge of the program. All numbers are little-endian; blocks hold aligned 8-byte cells; a row holds
-two cells that each begin with a checksum and a serial number, and so does a name.
+The header is written once and describes the rest as JSON (column names and forms, cell and counter names, phrases),
+so that a reader needs no knowledge of the program. Everything is described by name, so that a later release can add a
+cell or say more of a row: a reader passes over what it does not know. All numbers are little-endian; blocks hold
+aligned 8-byte cells; a row holds two cells that each begin with a checksum and a serial number, and so does a name.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
-    names    which configured thing each place of a sort belongs to (places.py)
+    names    which configured thing each place of a sort belongs to (indexes.py)
     block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls;
              the last one holds the baselines of places that had another owner before
     row      one session
@@ -13,14 +14,18 @@ two cells that each begin with a checksum and a serial number, and so does a nam
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 MAGIC = b"POPULAR\0"
-VERSION = 3
-"""Version 1 is the one of the manual's C structs; version 2 had no names and no histograms."""
+VERSION = 4
+"""Version 1 is the one of the manual's C structs; version 2 had no names and no histograms; version 3 described what it
+holds by position, and its blocks began with fewer cells.
+"""
+READABLE = (3, 4)
+"""A new reader looks at an old instance that finishes its sessions."""
 
 _HEADER = struct.Struct("<8s8sIIIIIIIIIdQ")
 _PAGE = 4096
@@ -80,7 +85,7 @@ def microseconds(*seconds: float) -> tuple[int, ...]:
     return tuple(round(second * 1_000_000) for second in seconds)
 
 
-class Places(NamedTuple):
+class IndexRange(NamedTuple):
     """How many things of a sort can be told apart at once."""
 
     sort: str
@@ -94,9 +99,10 @@ BASE_COLUMNS = (
     Column("since", "d", "when the state was entered, seconds since 1970"),
 )
 
-BASE_CELLS = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
+CELLS_OF_VERSION_3 = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
+BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds")
 """The first cells of a block: who counts here, when it last showed life, the token in its hand (index + 1; 0 = none),
-and how late its event loop was of late, at worst.
+how late its event loop was of late, at worst; and what it found out about itself: processor time, memory, descriptors.
 """
 
 LONGEST_NAME = 64
@@ -127,7 +133,9 @@ class Layout:
     block_count: int
     row_count: int
     histograms: tuple[Histogram, ...] = ()
-    places: tuple[Places, ...] = ()
+    places: tuple[IndexRange, ...] = ()
+    process_cells: tuple[str, ...] = BASE_CELLS
+    """What a block begins with."""
 
     @cached_property
     def cell_struct(self) -> struct.Struct:
@@ -143,8 +151,8 @@ class Layout:
         return _round_up(2 * self.cell_size, _LINE)
 
     @cached_property
-    def place_counts(self) -> dict[str, int]:
-        """Places of each sort; what is not kept by a sort has one."""
+    def index_counts(self) -> dict[str, int]:
+        """IndexRange of each sort; what is not kept by a sort has one."""
         return {"": 1} | {places.sort: places.size for places in self.places}
 
     @cached_property
@@ -158,16 +166,25 @@ class Layout:
 
         The numbers of place n begin n × width behind it.
         """
-        cells, position = {}, len(BASE_CELLS)
+        cells, position = {}, len(self.process_cells)
         for row in self.counted:
             cells[row.name] = position
-            position += self.place_counts[row.by] * row.width
+            position += self.index_counts[row.by] * row.width
         return cells
+
+    @cached_property
+    def counter_slices(self) -> dict[str, slice]:
+        """All cells of each counter and histogram within a block, those of all places."""
+        return {
+            row.name: slice(first, first + self.index_counts[row.by] * row.width)
+            for row in self.counted
+            for first in (self.counter_cells[row.name],)
+        }
 
     @cached_property
     def _counter_end(self) -> int:
         """Cells of a block up to the last counter."""
-        return len(BASE_CELLS) + sum(self.place_counts[row.by] * row.width for row in self.counted)
+        return max((cells.stop for cells in self.counter_slices.values()), default=len(self.process_cells))
 
     @cached_property
     def gauge_cells(self) -> dict[str, int]:
@@ -185,11 +202,12 @@ class Layout:
     def description(self) -> bytes:
         return json.dumps(
             {
-                "columns": self.columns,
-                "counters": self.counters,
-                "histograms": self.histograms,
-                "places": self.places,
-                "gauges": self.gauges,
+                "columns": [column._asdict() for column in self.columns],
+                "process_cells": self.process_cells,
+                "counters": [row._asdict() | {"cell": self.counter_cells[row.name]} for row in self.counters],
+                "histograms": [row._asdict() | {"cell": self.counter_cells[row.name]} for row in self.histograms],
+                "places": [row._asdict() for row in self.places],
+                "gauges": self.gauge_cells,
                 "states": self.states,
                 "endings": self.endings,
             },
@@ -267,12 +285,13 @@ def read_header(data: Any) -> Header:
     magic, program, version, *sizes, boot_time, pid = _HEADER.unpack(bytes(data[: _HEADER.size]))
     if magic != MAGIC:
         raise WrongFormat("not a POPular state file")
-    if version != VERSION:
-        raise WrongFormat(f"state file of version {version}; this program reads version {VERSION}")
+    if version not in READABLE:
+        known = " and ".join(map(str, READABLE))
+        raise WrongFormat(f"state file of version {version}; this program reads version {known}")
     header_size, names_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
     described = bytes(data[_HEADER.size : _HEADER.size + length])
     try:
-        layout = _described(program, described, block_count, row_count)
+        layout = _READERS[version](program, described, block_count, row_count)
         computed = (layout.header_size, layout.names_size, layout.block_size, layout.row_size, layout.cell_size)
     except (ValueError, LookupError, TypeError, AttributeError, struct.error, RecursionError):
         raise WrongFormat("the state file's description makes no sense") from None
@@ -284,20 +303,55 @@ def read_header(data: Any) -> Header:
 
 
 def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
+    """The layout of version 4. Keys that are not known are passed over. Raises what a senseless description raises."""
+    described = json.loads(text)
+    layout = Layout(
+        program=program,
+        columns=_named(Column, described["columns"]),
+        counters=_named(Counter, described["counters"]),
+        gauges=tuple(described["gauges"]),
+        states=tuple(described["states"]),
+        endings=tuple(described["endings"]),
+        block_count=blocks,
+        row_count=rows,
+        histograms=_named(Histogram, described["histograms"]),
+        places=_named(IndexRange, described["places"]),
+        process_cells=tuple(described["process_cells"]),
+    )
+    cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}
+    if (cells, described["gauges"]) != (layout.counter_cells, layout.gauge_cells):
+        raise ValueError("cells that are elsewhere")
+    return layout
+
+
+def _described_by_position(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
+    """The layout of version 3."""
     described = json.loads(text)
     return Layout(
-        program,
-        _rows(Column, described["columns"]),
-        _rows(Counter, described["counters"]),
-        tuple(described["gauges"]),
-        tuple(described["states"]),
-        tuple(described["endings"]),
-        blocks,
-        rows,
-        _rows(Histogram, described["histograms"]),
-        _rows(Places, described["places"]),
+        program=program,
+        columns=_positioned(Column, described["columns"]),
+        counters=_positioned(Counter, described["counters"]),
+        gauges=tuple(described["gauges"]),
+        states=tuple(described["states"]),
+        endings=tuple(described["endings"]),
+        block_count=blocks,
+        row_count=rows,
+        histograms=_positioned(Histogram, described["histograms"]),
+        places=_positioned(IndexRange, described["places"]),
+        process_cells=CELLS_OF_VERSION_3,
     )
 
 
-def _rows(kind: type[Any], values: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    return tuple(kind(*(tuple(field) if isinstance(field, list) else field for field in value)) for value in values)
+_READERS = {3: _described_by_position, 4: _described}
+
+
+def _named(kind: Any, values: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
+    return tuple(kind(**{name: _frozen(value[name]) for name in kind._fields if name in value}) for value in values)
+
+
+def _positioned(kind: Any, values: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    return tuple(kind(*map(_frozen, value)) for value in values)
+
+
+def _frozen(field: Any) -> Any:
+    return tuple(field) if isinstance(field, list) else field

@@ -199,7 +199,7 @@ class View:
     def _places(self, cells: Sequence[int], row: Counter | Histogram) -> Iterator[Sequence[int]]:
         """The cells of one counter or histogram, place by place."""
         first = self.layout.counter_cells[row.name]
-        for place in range(self.layout.place_counts[row.by]):
+        for place in range(self.layout.index_counts[row.by]):
             start = first + place * row.width
             yield cells[start : start + row.width]
 
@@ -209,9 +209,16 @@ class View:
         return {name: block[cell] for name, cell in self.layout.gauge_cells.items()}
 
     def workers(self) -> list[dict[str, int]]:
-        """The processes that own a block now: their BASE_CELLS."""
-        blocks = (self._block(index) for index in range(1, self.layout.block_count))
-        return [dict(zip(BASE_CELLS, block, strict=False)) for block in blocks if block[0]]
+        """The processes that own a block now: the first cells of their blocks, by name."""
+        shown = (self._process(index) for index in range(1, self.layout.block_count))
+        return [process for process in shown if process["pid"]]
+
+    def master(self) -> dict[str, int]:
+        """The same of the master, as far as it shows itself."""
+        return self._process(0)
+
+    def _process(self, index: int) -> dict[str, int]:
+        return dict(zip(self.layout.process_cells, self._block(index), strict=False))
 
     def _summed(self) -> list[int]:
         """Each cell, over the blocks in which somebody has ever counted."""

@@ -1,6 +1,7 @@
 """Whether what an expression names exists in the table of metrics: for the tests of dashboards and rules."""
 
-from metrics.families import COUNTER, FAMILIES, GAUGE, HISTOGRAM, INFO, Family
+from deploy.all_metrics import METRICS
+from supervisor.metric import COUNTER, GAUGE, HISTOGRAM, INFO, Metric
 from tests.deploy.promql import Selection
 
 TARGET = {"job", "instance"}
@@ -9,9 +10,9 @@ FOREIGN = {"up"}
 """What Prometheus makes by itself."""
 COUNTING = {"rate", "increase"}
 
-SERIES: dict[str, Family] = {
+SERIES: dict[str, Metric] = {
     f"{family.name}{end}": family
-    for family in FAMILIES
+    for family in METRICS
     for end in (("_bucket", "_sum", "_count") if family.kind == HISTOGRAM else ("",))
 }
 """Each name that is scraped, and its family."""

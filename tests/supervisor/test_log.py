@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.log import Log
-from supervisor.messages import START, SUPERVISOR_MESSAGES, WORKER_BORN
+from supervisor.runtime.log import Log
+from supervisor.runtime.messages import START, SUPERVISOR_MESSAGES, WORKER_BORN
 from tests.system.site import log_entries
 
 ANYTHING = st.text(st.characters(), max_size=600)
@@ -24,7 +24,7 @@ FIELDS = st.dictionaries(
 def _written(directory: Path, form: str, fields: dict[str, object]) -> str:
     path = directory / "log"
     path.unlink(missing_ok=True)
-    log = Log("probe", str(path), form)
+    log = Log("probe", str(path), form=form)
     log(WORKER_BORN, "p.1.2", **fields)
     os.close(log.fileno())
     return path.read_text()

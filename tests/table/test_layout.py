@@ -7,15 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.table.layout import (
-    BASE_CELLS,
     BASE_COLUMNS,
     MAGIC,
     NAME_STRUCT,
     Column,
     Counter,
     Histogram,
+    IndexRange,
     Layout,
-    Places,
     WrongFormat,
     read_header,
 )
@@ -42,7 +41,7 @@ HISTOGRAMS = st.lists(
     unique_by=lambda c: c.name,
 )
 LAYOUTS = st.builds(
-    lambda columns, counters, histograms, shops, gauges, states, blocks, rows: Layout(
+    lambda columns, counters, histograms, shops, gauges, states, blocks, rows, cells: Layout(
         b"SAMPLE\0\0",
         (*BASE_COLUMNS, *columns),
         tuple(counters),
@@ -52,7 +51,8 @@ LAYOUTS = st.builds(
         blocks,
         rows,
         tuple(histograms),
-        (Places("shop", shops), Places("street", 1)),
+        (IndexRange("shop", shops), IndexRange("street", 1)),
+        tuple(cells),
     ),
     COLUMNS,
     COUNTERS,
@@ -62,6 +62,7 @@ LAYOUTS = st.builds(
     st.lists(WORDS, max_size=4),
     st.integers(1, 9),
     st.integers(1, 99),
+    st.lists(WORDS, min_size=1, max_size=12, unique=True),
 )
 
 
@@ -81,17 +82,17 @@ def test_nothing_overlaps_and_cells_are_aligned(layout: Layout) -> None:
     finds them.
     """
     assert len(layout.header(0.0, 1)) <= layout.block_offset(0)
-    names = sum(layout.place_counts[sort] for sort in ("shop", "street"))
+    names = sum(layout.index_counts[sort] for sort in ("shop", "street"))
     assert layout.header_size + 2 * NAME_STRUCT.size * names <= layout.block_offset(0)
     assert layout.block_offset(layout.baseline + 1) <= layout.row_offset(0)
     assert layout.row_offset(layout.row_count) <= layout.size
     assert layout.block_offset(1) % 64 == layout.block_size % 64 == layout.row_offset(1) % 64 == 0
     assert layout.row_size >= 2 * layout.cell_size >= 2 * (8 + layout.cell_struct.size)
     assert layout.cell_size % 8 == 0
-    cells = [*range(len(BASE_CELLS)), *layout.gauge_cells.values()]
+    cells = [*range(len(layout.process_cells)), *layout.gauge_cells.values()]
     for counter in layout.counted:
         first = layout.counter_cells[counter.name]
-        cells += range(first, first + counter.width * layout.place_counts[counter.by])
+        cells += range(first, first + counter.width * layout.index_counts[counter.by])
     assert len(set(cells)) == len(cells)
     assert 8 * (max(cells) + 1) <= layout.block_size
 
@@ -105,8 +106,8 @@ def _file() -> bytearray:
     ("position", "octets", "text"),
     [
         (0, b"HAPPY!!\0", "not a POPular state file"),
-        (16, (1).to_bytes(4, "little"), "version 1; this program reads version 3"),
-        (16, (2).to_bytes(4, "little"), "version 2; this program reads version 3"),
+        (16, (1).to_bytes(4, "little"), "version 1; this program reads version 3 and 4"),
+        (16, (2).to_bytes(4, "little"), "version 2; this program reads version 3 and 4"),
         (24, (64 * 1024).to_bytes(4, "little"), "sizes do not agree"),
         (28, (64 * 1024).to_bytes(4, "little"), "sizes do not agree"),
         (36, (1 << 20).to_bytes(4, "little"), "sizes do not agree"),

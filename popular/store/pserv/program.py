@@ -6,9 +6,10 @@ from metrics.exporter import export
 from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
 from popular.store import messages
+from popular.store.pserv.commands import COMMANDS, SORTS, rc_lines
 from popular.store.pserv.endings import ENDINGS
+from popular.store.pserv.metrics import METRICS, SERVER
 from popular.store.pserv.phases import STATES
-from popular.store.pserv.sentences import SENTENCES, SORTS, rc_lines
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
 from popular.version import VERSION
@@ -16,10 +17,11 @@ from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.messages import SUPERVISOR_MESSAGES
-from supervisor.program import Listener, Program, Service
-from supervisor.table.layout import Column, Counter
-from supervisor.workshop import Workshop
+from supervisor.program import Program, Service
+from supervisor.runtime.messages import SUPERVISOR_MESSAGES
+from supervisor.serving.context import WorkerContext
+from supervisor.sockets.listener import Listener
+from supervisor.table.layout import Column
 
 COLUMNS = (
     Column("sid", f"{LONGEST_SID}s", "session id, the proxy's own from its request on"),
@@ -30,14 +32,6 @@ COLUMNS = (
     Column("retrieved", "I", "messages sent"),
     Column("received", "Q", "octets from the client"),
     Column("sent", "Q", "octets to the client"),
-)
-
-COUNTERS = (
-    Counter("opened", "Mailboxes opened."),
-    Counter("retrieved", "Messages sent whole."),
-    Counter("deleted", "Messages removed."),
-    Counter("received_bytes", "Octets received, by leg.", ("client",)),
-    Counter("sent_bytes", "Octets sent, by leg.", ("client",)),
 )
 
 DEBUG_OPTIONS = {
@@ -89,8 +83,8 @@ def describe(config: Config) -> dict[str, Any]:
     }
 
 
-def _make_service(shop: Workshop, config: Config, _before: Service | None) -> Service:
-    return StoreService(shop, config)
+def _make_service(context: WorkerContext, config: Config, _before: Service | None) -> Service:
+    return StoreService(context, config)
 
 
 PROGRAM = Program(
@@ -100,17 +94,17 @@ PROGRAM = Program(
     magic=b"SERVER\0\0",
     messages=MESSAGES,
     columns=COLUMNS,
-    counters=COUNTERS,
+    metrics=METRICS,
     states=STATES,
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
     variables=(*common_variables("pserv"), *STORE_VARIABLES),
-    sentences=SENTENCES,
+    commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
     listeners=listeners,
     make_service=_make_service,
-    front="server",
+    listener_kind=SERVER,
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",

@@ -1,0 +1,146 @@
+"""The metrics of `pproxy`, beside those that every program has."""
+
+from popular.metrics import traffic
+from popular.net.handshake import FAILURES as TLS_FAILURES
+from popular.proxy.backend_login import FAILURES as BACKEND_FAILURES
+from popular.proxy.endings import LOGIN_FAILURES
+from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, Some, Things
+from supervisor.table.layout import microseconds
+
+VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
+BACKEND = Things(sort="backend", name="backend", facts="backends", column="backend")
+MODULE = Things(sort="pdm", name="module", facts="modules")
+CERTIFICATE = Things(sort="certificate", name="certificate", facts="certificates", key="name")
+
+REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
+"""Endings by which a session is turned away before a login was possible, and what the reason is called."""
+
+LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+NETWORK = microseconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+_LOGINS = (
+    Metric(
+        "popular_logins_total",
+        "Logins that succeeded: the backend let the user in, or an empty mailbox is shown.",
+        Counts("logins"),
+        (VSERV,),
+    ),
+    Metric(
+        "popular_login_failures_total",
+        "Logins that failed, by reason: wrong password, unknown user, refused by the backend, modules cannot tell, "
+        "backend not to be had.",
+        Counts("login_failures"),
+        (VSERV, Label("reason", LOGIN_FAILURES)),
+    ),
+    Metric(
+        "popular_login_duration_seconds",
+        "From accept to the positive answer to the login, the client's own pauses included.",
+        Durations("login_duration", NETWORK),
+        (VSERV,),
+        unit="s",
+    ),
+    Metric(
+        "popular_sessions_refused_total",
+        "Sessions that were turned away before a login was possible, by reason.",
+        Some("sessions_ended", REFUSALS),
+        (Label("reason"),),
+    ),
+    Metric(
+        "popular_simulated_mailboxes_total",
+        "Sessions that were shown an empty mailbox without asking a backend for it.",
+        Counts("simulated"),
+    ),
+    Metric("popular_module_lookups_total", "Questions put to a module.", Counts("module_lookups"), (MODULE,)),
+    Metric(
+        "popular_module_failures_total",
+        "Questions that a module could not answer.",
+        Counts("module_failures"),
+        (MODULE,),
+    ),
+    Metric(
+        "popular_module_duration_seconds",
+        "How long a module took to answer a question.",
+        Durations("module_duration", LOCAL),
+        (MODULE,),
+        unit="s",
+    ),
+)
+
+_BACKENDS = (
+    Metric(
+        "popular_mail_checks_total",
+        "Mail checks by UDP, by answer.",
+        Counts("mail_checks"),
+        (Label("answer", ("empty", "mail", "load", "unanswered")),),
+    ),
+    Metric(
+        "popular_mail_check_duration_seconds",
+        "How long the answer to a mail check took, or until it counted as lost.",
+        Durations("mail_check_duration", NETWORK),
+        unit="s",
+    ),
+    Metric(
+        "popular_backend_up",
+        "1 if the backend is configured as online, else 0.",
+        Described("state", equals="online"),
+        (BACKEND,),
+    ),
+    Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
+    Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
+    Metric(
+        "popular_backend_failures_total",
+        "Attempts to log in to a backend that failed, by the step or the reason.",
+        Counts("backend_failures"),
+        (BACKEND, Label("reason", BACKEND_FAILURES)),
+    ),
+    Metric(
+        "popular_backend_connect_duration_seconds",
+        "From the attempt to connect until the backend was there: its greeting, or, where it does not greet, the "
+        "connection.",
+        Durations("backend_connect_duration", NETWORK),
+        (BACKEND,),
+        unit="s",
+    ),
+    Metric(
+        "popular_backend_login_duration_seconds",
+        "From there to the backend's positive answer to the login.",
+        Durations("backend_login_duration", NETWORK),
+        (BACKEND,),
+        unit="s",
+    ),
+)
+
+_TLS = (
+    Metric(
+        "popular_tls_handshakes_total",
+        "TLS handshakes with clients that succeeded, by version.",
+        Counts("tls_handshakes"),
+        (Label("version", ("TLSv1.2", "TLSv1.3")),),
+    ),
+    Metric(
+        "popular_tls_handshake_failures_total",
+        "TLS handshakes with clients that failed, by reason.",
+        Counts("tls_failures"),
+        (Label("reason", TLS_FAILURES),),
+    ),
+    Metric(
+        "popular_tls_resumptions_total",
+        "TLS handshakes that resumed a session.",
+        Counts("tls_resumptions"),
+    ),
+    Metric(
+        "popular_tls_handshake_duration_seconds",
+        "How long TLS handshakes with clients took that succeeded.",
+        Durations("tls_handshake_duration", NETWORK),
+        unit="s",
+    ),
+    Metric(
+        "popular_tls_certificate_not_after_timestamp_seconds",
+        "When a certificate ends.",
+        Described("not_after"),
+        (CERTIFICATE,),
+        unit="timestamp",
+    ),
+)
+
+METRICS = (*_LOGINS, *_BACKENDS, *_TLS, *traffic("client", "backend"))

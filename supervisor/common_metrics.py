@@ -1,0 +1,208 @@
+"""The metrics that every program has. Its own follow."""
+
+from supervisor.metric import (
+    COUNTER,
+    INFO,
+    SYSTEM,
+    Counts,
+    Durations,
+    Label,
+    Living,
+    Metric,
+    OfItself,
+    OfProcess,
+    Own,
+    Queued,
+    Setting,
+    Shown,
+)
+from supervisor.program import Program
+from supervisor.serving.context import BASE_ENDINGS, PAUSES
+from supervisor.table.layout import microseconds
+
+_WORKER = Label("worker")
+"""The slot; a worker that finishes its sessions counts with its successor."""
+
+_DURATIONS = microseconds(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 1800)
+
+_PROGRAM = (
+    Metric(
+        "popular_build_info",
+        "What runs: program, version, and the versions of Python and OpenSSL. Always 1.",
+        Own("build", INFO),
+        (Label("program"), Label("version"), Label("python"), Label("openssl")),
+    ),
+    Metric("popular_start_time_seconds", "When the program was started.", Own("start"), unit="timestamp"),
+    Metric(
+        "popular_config_generation",
+        "Number of the running configuration; grows with each change.",
+        Shown("generation"),
+    ),
+    Metric(
+        "popular_config_changes_total",
+        "Changes of the configuration that were put in force.",
+        Counts("config_changes"),
+    ),
+    Metric(
+        "popular_config_change_failures_total",
+        "Changes of the configuration that were tried in the workers and taken back.",
+        Counts("config_change_failures"),
+    ),
+    Metric(
+        "popular_control_sentences_total",
+        "Commands that the control language was asked to carry out.",
+        Counts("control_sentences"),
+    ),
+    Metric("popular_control_refusals_total", "Commands that were refused.", Counts("control_refusals")),
+    Metric(
+        "popular_draining",
+        "1 while the program is shutting down and finishes its sessions, else 0.",
+        Shown("draining"),
+    ),
+)
+
+_LOAD = (
+    Metric("popular_load1", "Load average of the last minute, of the whole host.", Shown("load_hundredths", 100)),
+    Metric(
+        "popular_load_limit", "Load at which nobody is accepted (maxlocalload); 0: no limit.", Setting("maxlocalload")
+    ),
+    Metric(
+        "popular_pressure_ratio",
+        "Part of the last 10 seconds in which some process of our control group waited for a processor.",
+        Shown("pressure_hundredths", 10_000),
+        unit="ratio",
+    ),
+    Metric(
+        "popular_pressure_limit_ratio",
+        "Pressure at which nobody is accepted (maxpressure); 0: no limit.",
+        Setting("maxpressure", 100),
+        unit="ratio",
+    ),
+    Metric(
+        "popular_load_state",
+        "Load and pressure against their limits: 0 OK, 1 WARN, 2 MAX (nobody is accepted).",
+        Shown("load_state"),
+    ),
+)
+
+_WORKERS = (
+    Metric("popular_workers", "Worker processes, with those that only finish their sessions.", Shown("workers")),
+    Metric("popular_workers_configured", "Workers that there shall be (workers).", Shown("workers_configured")),
+    Metric(
+        "popular_worker_restarts_total",
+        "Workers that ended, by cause: exit (an error of ours), signal (killed from outside), hung (killed because its "
+        "loop did not turn), asked (recycled, or no longer wanted).",
+        Counts("worker_restarts"),
+        (Label("cause", ("exit", "signal", "hung", "asked")),),
+    ),
+    Metric(
+        "popular_event_loop_lag_seconds",
+        "How late the event loop of a worker was at worst, in the last half minute.",
+        OfProcess("lag_ns", scale=10**9, join="max"),
+        (_WORKER,),
+        unit="s",
+    ),
+    Metric(
+        "popular_worker_heartbeat_age_seconds",
+        "For how long the event loop of a worker has shown no life; it does so once a second.",
+        OfProcess("heartbeat_ns", scale=10**9, join="max", age=True),
+        (_WORKER,),
+        unit="s",
+    ),
+    Metric("popular_worker_sessions", "Living sessions of a worker.", Living(), (_WORKER,)),
+    Metric(
+        "popular_worker_resident_memory_bytes",
+        "Memory of a worker that is in use, pages that it shares with others included.",
+        OfItself("resident_bytes"),
+        (_WORKER,),
+        unit="bytes",
+    ),
+    Metric("popular_worker_open_fds", "Open descriptors of a worker.", OfItself("open_fds"), (_WORKER,)),
+    Metric(
+        "popular_cpu_seconds_total",
+        "Processor time of all processes of the program, those that have ended included.",
+        Own("processor", COUNTER, SYSTEM),
+        unit="s",
+    ),
+)
+
+
+def common_metrics(program: Program) -> tuple[Metric, ...]:
+    """All but the program's own."""
+    return (*_PROGRAM, *_LOAD, *_sessions(program), *_WORKERS, *_queues(program))
+
+
+def metrics_of(program: Program) -> tuple[Metric, ...]:
+    """All metrics of a program."""
+    return (*common_metrics(program), *program.metrics)
+
+
+def endings_of(program: Program) -> tuple[str, ...]:
+    """All endings of a program's sessions."""
+    return (*BASE_ENDINGS, *program.endings)
+
+
+def _sessions(program: Program) -> tuple[Metric, ...]:
+    listener_kind = program.listener_kind
+    return (
+        Metric(
+            "popular_session_state",
+            "Sessions against their limit: 0 OK, 1 WARN, 2 MAX (nobody is accepted).",
+            Shown("session_state"),
+        ),
+        Metric(
+            "popular_session_limit", "The most sessions that there may be at once (maxsession).", Shown("maxsession")
+        ),
+        Metric(
+            "popular_session_table_size", "The most that maxsession can be raised to (sessionlimit).", Own("table_size")
+        ),
+        Metric(
+            "popular_sessions",
+            "Living sessions, by virtual server and by what they are doing.",
+            Living(),
+            (listener_kind, Label("state")),
+        ),
+        Metric(
+            "popular_sessions_started_total",
+            "Sessions accepted, by virtual server.",
+            Counts("sessions_started"),
+            (listener_kind,),
+        ),
+        Metric(
+            "popular_sessions_ended_total",
+            "Sessions over, by ending.",
+            Counts("sessions_ended"),
+            (Label("ending", endings_of(program)),),
+        ),
+        Metric(
+            "popular_accept_pauses_total",
+            "Times that a worker stopped to accept, by reason: no session is free, load too high, out of descriptors.",
+            Counts("accept_pauses"),
+            (Label("reason", PAUSES),),
+        ),
+        Metric(
+            "popular_session_duration_seconds",
+            "How long sessions lasted, from accept to end.",
+            Durations("session_duration", _DURATIONS),
+            unit="s",
+        ),
+    )
+
+
+def _queues(program: Program) -> tuple[Metric, ...]:
+    """Of the clients who are not accepted yet."""
+    labels = (program.listener_kind, Label("slot"))
+    return (
+        Metric(
+            "popular_accept_queue_length",
+            "Connections that wait to be accepted, by virtual server and slot.",
+            Queued("length"),
+            labels,
+        ),
+        Metric(
+            "popular_accept_queue_limit",
+            "The most connections that can wait there (backlog).",
+            Queued("limit"),
+            labels,
+        ),
+    )

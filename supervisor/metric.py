@@ -1,0 +1,214 @@
+"""A metric: one row that says all there is to say of it. The session table, the exporter, popular-metrics(7), the
+dashboards and the tests read the rows; nothing about a metric stands anywhere else.
+
+    Metric("popular_answers_total", "Answers that were right.", Counts("answers"), (SERVERS,))
+
+A row tells name, help, source, labels and unit. The source says where the number comes from, and with it the kind.
+Names and units follow https://prometheus.io/docs/practices/naming/. No label ever holds a user's name or an address. A
+counter or histogram that is kept for configured things exists, at 0, from the moment at which a thing is configured.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, NamedTuple
+
+from supervisor.table.layout import Counter, Histogram
+
+PREFIX = "popular_"
+
+COUNTER = "counter"
+GAUGE = "gauge"
+HISTOGRAM = "histogram"
+INFO = "info"
+
+TABLE = "shared table"
+"""Counted by the processes in their blocks of the session table."""
+ROWS = "session rows"
+MASTER = "master"
+"""Told by the master: the configuration, and what it alone sees."""
+SYSTEM = "system"
+"""What each process finds out about itself."""
+
+
+class Label(NamedTuple):
+    """A label whose values are known beforehand, or come with the number."""
+
+    name: str
+    values: tuple[str, ...] = ()
+
+
+class Things(NamedTuple):
+    """A sort of configured things as watchers know it. As a label, its values are their ids."""
+
+    sort: str
+    name: str
+    """Of the label."""
+    facts: str
+    """Where `Program.describe` lists them."""
+    column: str = ""
+    """Which column of a session's row holds the id; "" if there is only one thing, or none belongs to a session."""
+    key: str = "id"
+    """Which fact is the id."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a number comes from."""
+
+    kind: ClassVar[str] = GAUGE
+    origin: ClassVar[str] = TABLE
+
+
+@dataclass(frozen=True)
+class Counts(Source):
+    """A counter that the processes keep in their blocks, under this name."""
+
+    cell: str
+    kind: ClassVar[str] = COUNTER
+
+
+@dataclass(frozen=True)
+class Durations(Source):
+    """A histogram that they keep there. `bounds` are in microseconds."""
+
+    cell: str
+    bounds: tuple[int, ...]
+    kind: ClassVar[str] = HISTOGRAM
+
+
+@dataclass(frozen=True)
+class Some(Source):
+    """Some values of another counter's label, under names of their own: value → name."""
+
+    cell: str
+    names: Mapping[str, str] = field(hash=False)
+    kind: ClassVar[str] = COUNTER
+
+
+@dataclass(frozen=True)
+class Shown(Source):
+    """A number that the master shows in its block, divided by `scale`."""
+
+    cell: str
+    scale: int = 1
+
+
+@dataclass(frozen=True)
+class OfProcess(Source):
+    """A number that each worker shows in its block, divided by `scale`; by slot.
+
+    A worker that finishes its sessions and its successor have the same slot: `join` puts the two together.
+    """
+
+    cell: str
+    scale: int = 1
+    join: str = "sum"
+    """Or "max"."""
+    age: bool = False
+    """Shown is a moment of the monotonic clock; wanted is how long ago it was."""
+
+
+@dataclass(frozen=True)
+class OfItself(OfProcess):
+    """The same, where the process had to ask the system."""
+
+    origin: ClassVar[str] = SYSTEM
+
+
+@dataclass(frozen=True)
+class Living(Source):
+    """How many sessions live, by the metric's labels: a thing's id, the state, or the slot of the worker."""
+
+    origin: ClassVar[str] = ROWS
+
+
+@dataclass(frozen=True)
+class Described(Source):
+    """A fact about each thing of the metric's one label; with `equals`, whether it is that."""
+
+    fact: str
+    equals: str = ""
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
+class Setting(Source):
+    """A variable of the configuration, divided by `scale`."""
+
+    variable: str
+    scale: int = 1
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
+class Queued(Source):
+    """A field of `supervisor.master.exporter.Queue`, by listener and slot."""
+
+    field: str
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
+class Own(Source):
+    """What the exporter knows by itself, by the name of the function in metrics/collector.py."""
+
+    name: str
+    of_kind: str = GAUGE
+    of_origin: str = MASTER
+
+
+class Metric(NamedTuple):
+    """One row. `unit` is "s", "bytes", "ratio", "timestamp" or "" (a plain number)."""
+
+    name: str
+    """As it is scraped, with prefix and suffix; of a histogram without `_bucket`, `_sum` and `_count`."""
+    help: str
+    source: Source
+    label_rows: tuple[Label | Things, ...] = ()
+    unit: str = ""
+
+    @property
+    def kind(self) -> str:
+        return self.source.of_kind if isinstance(self.source, Own) else self.source.kind
+
+    @property
+    def origin(self) -> str:
+        return self.source.of_origin if isinstance(self.source, Own) else self.source.origin
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        return tuple(label.name for label in self.label_rows)
+
+    @property
+    def things(self) -> Things | None:
+        """The sort by which it is kept."""
+        return next((label for label in self.label_rows if isinstance(label, Things)), None)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values of the label that is told apart by them."""
+        return next((label.values for label in self.label_rows if isinstance(label, Label)), ())
+
+
+def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
+    """The counters of the session table."""
+    return tuple(
+        Counter(metric.source.cell, metric.help, metric.values, metric.things.sort if metric.things else "")
+        for metric in metrics
+        if isinstance(metric.source, Counts)
+    )
+
+
+def histograms(metrics: Iterable[Metric]) -> tuple[Histogram, ...]:
+    """The histograms of the session table."""
+    return tuple(
+        Histogram(metric.source.cell, metric.help, metric.source.bounds, metric.things.sort if metric.things else "")
+        for metric in metrics
+        if isinstance(metric.source, Durations)
+    )
+
+
+def gauges(metrics: Iterable[Metric]) -> tuple[str, ...]:
+    """The numbers that rise and fall in the master's block."""
+    return tuple(metric.source.cell for metric in metrics if isinstance(metric.source, Shown))

@@ -1,0 +1,38 @@
+"""The heartbeat of a worker: shows in its block that its loop turns, and how late it was.
+
+It also shows what the process uses of the machine (usage.py). The lateness of the timer is how long whoever is ready
+has to wait for his turn. What stands in the table is the worst of the last half minute, so that a scrape every
+fifteen seconds misses nothing.
+"""
+
+from collections import deque
+from time import monotonic_ns
+
+from supervisor.table.layout import BASE_CELLS
+from supervisor.usage import show_usage
+
+HEARTBEAT_SECONDS = 1.0
+REMEMBERED_BEATS = 30
+
+_HEARTBEAT = BASE_CELLS.index("heartbeat_ns")
+_LAG = BASE_CELLS.index("lag_ns")
+
+
+class Heartbeat:
+    """Writes the cells of one block."""
+
+    __slots__ = ("_due", "_lags", "_numbers")
+
+    def __init__(self, block: memoryview) -> None:
+        self._numbers = block
+        self._lags: deque[int] = deque(maxlen=REMEMBERED_BEATS)
+        self._due = monotonic_ns()
+
+    def beat(self) -> None:
+        """The loop turns."""
+        now = monotonic_ns()
+        self._lags.append(max(0, now - self._due))
+        self._due = now + int(HEARTBEAT_SECONDS * 1e9)
+        self._numbers[_HEARTBEAT] = now
+        self._numbers[_LAG] = max(self._lags)
+        show_usage(self._numbers)

@@ -1,0 +1,84 @@
+"""A new reader looks at the state file of an old program, and at one that says more than it knows."""
+
+import gzip
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.table.layout import _HEADER, VERSION, read_header
+from supervisor.table.segment import View
+from tests.system.site import program
+from tests.table import sample
+
+STORED = Path(__file__).parent / "stored"
+"""Written by version 2.0.0.dev0 with state files of version 3: two workers, three sessions, one that has ended."""
+
+
+def stored(name: str) -> bytes:
+    """A state file of version 3."""
+    return gzip.decompress((STORED / f"{name}.v3.state.gz").read_bytes())
+
+
+@pytest.mark.parametrize("name", ["pproxy", "pserv"])
+def test_version_3_is_read_as_its_own_program_read_it(name: str) -> None:
+    """Counters, gauges, workers, sessions and what is kept by id: each number as the old reader found it."""
+    told: dict[str, Any] = json.loads((STORED / f"{name}.v3.json").read_text())
+    view = View(stored(name))
+
+    assert view.counters() == told["counters"]
+    assert view.gauges() == told["gauges"]
+    assert view.workers() == told["workers"]
+    assert view.sessions() == told["sessions"]
+    assert {
+        key: [[one.ident, list(one.numbers)] for one in readings] for key, readings in view.readings().items()
+    } == told["readings"]
+
+
+@pytest.mark.parametrize("name", ["pproxy", "pserv"])
+def test_pstatus_shows_an_old_instance(name: str, tmp_path: Path) -> None:
+    """The text, the JSON, and what it says of the sessions, while the old instance drains."""
+    file = tmp_path / f"{name}.state"
+    file.write_bytes(stored(name))
+    for options in ((), ("--json",), ("--sort", "started")):
+        said = subprocess.run(
+            [program("pstatus"), "--file", str(file), *options],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env=os.environ | {"COLUMNS": "120"},
+        )
+        assert (said.returncode, said.stderr) == (0, ""), options
+        assert "waiting for a " in said.stdout
+
+
+def test_what_a_reader_does_not_know_it_passes_over() -> None:
+    """A later release may describe more: further keys, and further facts of a row. The numbers are found by name."""
+    layout = sample.layout()
+    described = json.loads(layout.description)
+    described["novelty"] = {"cells": 12}
+    for row in (*described["counters"], *described["histograms"], *described["columns"], *described["places"]):
+        row["colour"] = "blue"
+    text = json.dumps(described).encode()
+    head = bytearray(layout.header(1.0, 2)[: _HEADER.size])
+    fields = list(_HEADER.unpack(head))
+    fields[10] = len(text)
+    data = (_HEADER.pack(*fields) + text).ljust(layout.size, b"\0")
+
+    assert read_header(data).layout == layout
+
+
+def test_a_later_program_may_show_more_of_its_processes() -> None:
+    """Cells that this release does not have stand where the description says; all others are found behind them."""
+    later = sample.layout()
+    later = replace(later, process_cells=(*later.process_cells, "colour"))
+    header = read_header(later.header(1.0, 2).ljust(later.size, b"\0"))
+
+    assert header.layout.process_cells[-1] == "colour"
+    assert header.layout.counter_cells == later.counter_cells
+    assert header.layout.counter_cells != sample.layout().counter_cells
+    assert VERSION == 4
