@@ -16,6 +16,7 @@ import pytest
 
 from supervisor.runtime.directory import Directory, Owner, Untrusted
 from supervisor.runtime.rights import acting_as
+from tests.patience import patient
 from tests.system.site import Proxy, free_port, log_entries, program, wait_until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be led astray")
@@ -73,7 +74,7 @@ def _try(command: list[str | Path], seconds: float = 3.0) -> str:
         return process.communicate(timeout=seconds)[1]
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGTERM)
-        return process.communicate(timeout=20)[1]
+        return process.communicate(timeout=patient(20))[1]
 
 
 @pytest.mark.parametrize("plant", PLANTS)
@@ -142,7 +143,7 @@ def test_a_pod_that_shares_its_directory(place: Path) -> None:
             time.sleep(0.2)
         finally:
             pod.send_signal(signal.SIGTERM)
-            assert pod.wait(20) == 0
+            assert pod.wait(patient(20)) == 0
         shared = [e for e in log_entries(volume / "log") if e.name == "directory_shared"]
         assert len(shared) == told
         (volume / "log").unlink()
