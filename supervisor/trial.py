@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.context import FrozenContext
 from supervisor.control.draft import Spoilt
 from supervisor.control.language import Language
@@ -103,19 +103,21 @@ class Trying:
         """Makes a service, and lets go of it; gives the verdict. Raises CommandRefused."""
         outcome = self._outcome(CHECK)
         assert isinstance(outcome, Trial)
-        _make_service(self._program, outcome.config, self._limits)
-        return outcome.text
+        return outcome.with_reports(_make_service(self._program, outcome.config, self._limits)).text
 
 
-def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> None:
+def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> Sequence[Report]:
     """As a worker makes it; its table has one row, and no name by the time that it is used. Raises CommandRefused."""
     name = f"/popular-{program.name}-check-{os.getpid()}"
     segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
     remove(name)
     context = WorkerContext(EventLoop(), Log(program.name, os.devnull), segment, 0, TokenPipe(1))
-    program.make_service(
+    service = program.make_service(
         context, replace(config, counter_indexes=CounterIndexes(segment).settle(config.things)), None
-    ).retire()
+    )
+    reports = program.reports(service)
+    service.retire()
+    return reports
 
 
 def try_start(trial: Trying, commands: Sequence[FileCommand], names: str) -> int:

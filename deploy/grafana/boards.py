@@ -173,8 +173,9 @@ BACKENDS = Board(
                     whole=True,
                 ),
                 graph("Answer of a module, 95 %", quantile(0.95, "module_duration_seconds", "module")),
-                graph("Mail checks by answer", rate("mail_checks_total", "answer"), width=12, stacked=True),
-                graph("Mail check", *quantiles("mail_check_duration_seconds"), width=12),
+                graph("Bad lines of user files", gauge("module_skipped_lines", "module", how="max")),
+                graph("Mail checks by answer", rate("mail_checks_total", "answer"), stacked=True),
+                graph("Mail check", *quantiles("mail_check_duration_seconds")),
             ),
         ),
         (

@@ -20,12 +20,13 @@ from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.certificates import certificate_store_of, users
+from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
 from popular.tls import choice
 from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, TlsSettings
 from popular.tls.directory import DEFAULT, CertificateStore
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.serving.context import WorkerContext
 
@@ -37,6 +38,19 @@ class OpenModule:
         self.spec = spec
         self.module = module
         self.holders = 0
+        self._fault = ""
+        self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
+
+    def stays(self, reason: str) -> None:
+        """It could not be reloaded, and is as it was; of its files, as they are now, nothing more is expected."""
+        self._fault = f"{reason}; what was read before stays in use"
+        self._files = {path: stamp_now(path) for path in self._files}
+
+    def report(self) -> Report:
+        """What the master shall know of it."""
+        notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
+        skipped = getattr(self.module, "skipped", 0)
+        return report_on(self.spec.id, self.spec.reloads, notes, skipped, self._files)
 
     def release(self) -> None:
         self.holders -= 1
@@ -102,6 +116,10 @@ class ProxyService:
         self._retired = True
         self._release_if_unused()
 
+    def reports(self) -> list[Report]:
+        """See supervisor.program.Program."""
+        return [held.report() for held in self._open]
+
     def _session_over(self) -> None:
         self._sessions -= 1
         if self._retired:
@@ -134,7 +152,12 @@ def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     if had is None or had.spec != spec:
         return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))
     if had.spec.reloads != spec.reloads:
-        return OpenModule(spec, had.module.reload())
+        try:
+            return OpenModule(spec, had.module.reload())
+        except ModuleFailed as error:
+            if not spec.lenient:
+                raise
+            had.stays(str(error))
     return had
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.lifeline import Abort, Close, Closed, Commit, ListenersClosed, Prepare, Ready, Unable
 from supervisor.lifeline import InForce as InForceNote
 from supervisor.master.listeners import Listeners
@@ -59,6 +59,7 @@ class _PendingChange:
     told: set[WorkerProcess] = field(default_factory=set)
     surplus: list[ListenerCopy] = field(default_factory=list)
     waiting_for: set[Any] = field(default_factory=set)
+    reports: dict[Report, None] = field(default_factory=dict)
     limit: Timer | None = None
 
 
@@ -67,6 +68,8 @@ class Changes:
 
     def __init__(self, program: Program, first: Config, loop: Loop, pool: Pool, listeners: Listeners) -> None:
         self.first = self.running = first
+        self.reports: tuple[Report, ...] = ()
+        """What the workers found when they tried the last config."""
         self._last_tried = first.generation
         self._program = program
         self._loop = loop
@@ -147,8 +150,9 @@ class Changes:
             case Unable(_, reason) if current and change.phase is _ChangePhase.PREPARING:
                 self._take_back(reason)
                 return
-            case Ready() if current and change.phase is _ChangePhase.PREPARING:
+            case Ready(_, reports) if current and change.phase is _ChangePhase.PREPARING:
                 change.waiting_for.discard(worker)
+                change.reports.update(dict.fromkeys(reports))
             case InForceNote() if current and change.phase is _ChangePhase.COMMITTING:
                 change.waiting_for.discard(worker)
             case ListenersClosed() | Closed() if change.phase is _ChangePhase.CLOSING and worker in change.waiting_for:
@@ -196,7 +200,7 @@ class Changes:
         self._open(change, copies)  # and then those who were born meanwhile have to try it
 
     def _commit(self, change: _PendingChange) -> None:
-        old, self.running = self.running, change.config
+        old, self.running = self.running, replace(change.config, reports=tuple(change.reports))
         change.phase = _ChangePhase.COMMITTING
         change.surplus = self._listeners.surplus(
             self._program.listeners(self.running), self.running.variables["workers"]
@@ -210,7 +214,7 @@ class Changes:
             lent = self._listeners.of_slot(worker.slot, change.opened)
             fds = [listening.fileno() for listening in lent.values()]
             self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
-        self.on_commit(old, change.config)
+        self.on_commit(old, self.running)
 
     def _close_surplus(self, change: _PendingChange) -> bool:
         """Begins the last phase; says whether it has to wait."""
@@ -251,6 +255,7 @@ class Changes:
     def _finish(self, reason: str | None) -> None:
         change, self._change = self._change, None
         assert change is not None
+        self.reports = tuple(change.reports)
         if change.limit is not None:
             change.limit.cancel()
         if not change.trial:

@@ -15,6 +15,7 @@ import os
 import pwd
 import stat
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +53,14 @@ class FileOwner:
 
 
 def who_else_can_write(found: os.stat_result, owner: FileOwner) -> str:
-    """Completes "the file …": why others than root and the owner can write it; empty if they cannot."""
+    """Completes "the file …": why others than root and the owner can write it; empty if they cannot.
+
+    Who can write a link is who made it.
+    """
     if found.st_uid not in (0, owner.uid):
         return f"belongs to {_user_name(found.st_uid)}"
+    if stat.S_ISLNK(found.st_mode):
+        return ""
     is_directory = stat.S_ISDIR(found.st_mode)
     if is_directory and found.st_mode & stat.S_ISVTX:
         return ""
@@ -66,13 +72,34 @@ def who_else_can_write(found: os.stat_result, owner: FileOwner) -> str:
 
 
 def why_not_trusted(path: Path, owner: FileOwner) -> str:
-    """Which of a file and the directories above it others can write, and why; empty if none."""
-    real = path.resolve()
-    for one in (real, *real.parents):
-        found = who_else_can_write(one.stat(), owner)
+    """What of all that leads to a file others can write or have made, and why; empty if nothing. Raises OSError."""
+    for one in _on_the_way(path.absolute()):
+        found = who_else_can_write(one.lstat(), owner)
         if found and not os.statvfs(one).f_flag & os.ST_RDONLY:
             return f"{one} {found}"
     return ""
+
+
+def _on_the_way(path: Path) -> Iterator[Path]:
+    """The directories and symbolic links that are passed when a path is opened, and what is at its end."""
+    steps = deque(path.parts[1:])
+    here, links = Path("/"), 0
+    yield here
+    while steps:
+        step = steps.popleft()
+        if step == "..":
+            here = here.parent
+            continue
+        yield here / step
+        if not (here / step).is_symlink():
+            here /= step
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        target = Path(os.readlink(here / step))
+        here = Path("/") if target.is_absolute() else here
+        steps.extendleft(reversed(target.parts[1:] if target.is_absolute() else target.parts))
 
 
 def _user_name(uid: int) -> str:

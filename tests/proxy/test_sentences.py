@@ -64,6 +64,7 @@ READ_WRITE = [
     ("maxpressure", "Int (0-100)", "0", ["0", "100"], ["-1", "101"]),
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001", "x"]),
     ("pdmdir", "Dir", None, ["/", "/tmp"], ["/no/such/dir", ""]),
+    ("pdmwatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("proxytimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
     ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),

@@ -162,15 +162,18 @@ class Machine(ClientSide):
         try:
             self._login = XpopLogin(self.target, self._sid, route.flags)
         except xpop.BadMailboxName as error:
-            fields: dict[str, object] = {"user": self.user, "mailbox": self.target, "reason": str(error)}
-            self._verbs.note(messages.BAD_MAILBOX, fields)
-            self._wrong_login("unknown")
+            self._bad_mailbox(str(error))
             return
         if backend.prot == "CXPOP":
             self._move(CHECKING)
             self._verbs.check_mail(backend, self.target, self._rules.checktimeout)
         else:
             self._connect(backend)
+
+    def _bad_mailbox(self, reason: str) -> None:
+        """The user's password is right; that there can be no such mailbox is the operator's to repair."""
+        self._verbs.note(messages.BAD_MAILBOX, {"user": self.user, "mailbox": self.target, "reason": reason})
+        self._refuse("bad_mailbox", "unavailable", Code.SYS_PERM)
 
     def checked(self, mail: Mail | None, reason: str) -> None:
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
