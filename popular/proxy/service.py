@@ -15,7 +15,7 @@ from popular.pdm import loader
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.session.lookups import Lookups
+from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
@@ -78,7 +78,7 @@ class ProxyService:
         counters = context.open_counters(config.counter_indexes)
         observer = counters.observer
         backends, modules = config.things["backend"], config.things["pdm"]
-        lookups = Lookups(
+        chain = ModuleChain(
             context,
             [held.module for held in self._open],
             counters,
@@ -94,7 +94,7 @@ class ProxyService:
                 context,
                 rules_of(vserv, config),
                 config.variables,
-                lookups=lookups,
+                modules=chain,
                 pipes=self.pipes,
                 tls=self.tls.get(ident),
                 backend_tls=self.backend_tls,

@@ -413,10 +413,12 @@ def test_where_the_mailbox_is(name: str, verbs: list[tuple[Any, ...]]) -> None:
 
 
 def test_a_name_that_is_no_mailbox() -> None:
-    """The storage server is not even asked, and the client cannot tell it from an unknown name."""
-    note, *others = asking().decided(admitted("xpop", target="../ann"))
+    """The storage server is not even asked; the password was right, and the user is told that it is not his fault."""
+    note, count, reply, end = asking().decided(admitted("xpop", target="../ann"))
     assert note[:2] == ("note", "bad_mailbox")
-    assert others[1:] == [("count", "login_failures", "unknown", "v1"), ("send", WRONG)]
+    assert count == ("count", "login_failures", "unavailable", "v1")
+    assert reply == ("send", b"-ERR [SYS/PERM] the mailbox cannot be opened, please ask your postmaster\r\n")
+    assert end[:2] == ("finish", "bad_mailbox")
 
 
 def test_a_password_that_would_end_a_line_is_wrong() -> None:

@@ -37,9 +37,9 @@ class Login:
         """The decision, or None: then `decided` is called later."""
         runtime = self._runtime
         hide_unknown = not runtime.rules.fallback
-        if runtime.lookups.blocking:
-            return runtime.lookups.ask_in_thread(question, hide_unknown, decided)
-        return runtime.lookups.ask(question, hide_unknown)
+        if runtime.modules.blocking:
+            return runtime.modules.ask_in_thread(question, hide_unknown, decided)
+        return runtime.modules.ask(question, hide_unknown)
 
     # The mail check
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.session.lookups import Lookups
 from popular.proxy.session.machine import BACKEND_SECONDS
+from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
@@ -27,7 +27,7 @@ class VservRuntime:
         "first_look",
         "idletimeout",
         "logins",
-        "lookups",
+        "modules",
         "moved",
         "over",
         "pipes",
@@ -46,7 +46,7 @@ class VservRuntime:
         rules: Rules,
         variables: Mapping[str, Any],
         *,
-        lookups: Lookups,
+        modules: ModuleChain,
         pipes: Pipes,
         tls: TlsSettings | None,
         backend_tls: BackendsInTls,
@@ -61,7 +61,7 @@ class VservRuntime:
         self.rules = rules
         self.vserv = rules.vserv.encode()
         """The virtual server's name, as rows have it."""
-        self.lookups = lookups
+        self.modules = modules
         self.pipes = pipes
         self.tls = tls
         self.backend_tls = backend_tls

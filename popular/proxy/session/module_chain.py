@@ -15,7 +15,7 @@ MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
 
 
-class Lookups:
+class ModuleChain:
     """Asks, and counts what was asked."""
 
     def __init__(
