@@ -2,8 +2,8 @@
 
 from popular.metrics import traffic
 from popular.net.handshake import FAILURES as TLS_FAILURES
-from popular.proxy.backend_login import FAILURES as BACKEND_FAILURES
-from popular.proxy.endings import LOGIN_FAILURES
+from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
+from popular.proxy.session.endings import LOGIN_FAILURES
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, Some, Things
 from supervisor.table.layout import microseconds
 
@@ -55,6 +55,12 @@ _LOGINS = (
         "popular_module_failures_total",
         "Questions that a module could not answer.",
         Counts("module_failures"),
+        (MODULE,),
+    ),
+    Metric(
+        "popular_module_skipped_lines",
+        "Lines of a module's files that are bad, and skipped.",
+        Described("skipped_lines"),
         (MODULE,),
     ),
     Metric(

@@ -1,1 +1,1 @@
-"""What a program has at hand in a worker: the event loop, the wheel of deadlines, counters, rows of the table."""
+"""What a program has at hand in a worker: event loop, wheel of deadlines, counters, and its rows of the table."""
