@@ -20,7 +20,7 @@ import signal
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from supervisor.config import Config, Report
 from supervisor.lifeline import Abort, Close, Closed, Commit, ListenersClosed, Prepare, Ready, Unable
@@ -64,10 +64,27 @@ class _PendingChange:
     limit: Timer | None = None
 
 
+class ChangeEvents(Protocol):
+    """What the change of a config asks of the master, and tells it."""
+
+    def settle(self, config: Config) -> Config:
+        """Gives the things of a config their counter indexes, beside those of the running one; and, of the running
+        one, takes away all others.
+        """
+
+    def committed(self, config: Config) -> None:
+        """This config is the running one from now on."""
+
+    def taken_back(self) -> None:
+        """A change has failed, and nothing has changed."""
+
+
 class Changes:
     """Holds the running config and the one change that may be under way. `first`: the config of the start options."""
 
-    def __init__(self, program: Program, first: Config, loop: Loop, pool: Pool, listeners: Listeners) -> None:
+    def __init__(
+        self, program: Program, first: Config, loop: Loop, *, pool: Pool, listeners: Listeners, events: ChangeEvents
+    ) -> None:
         self.first = self.running = first
         self.reports: tuple[Report, ...] = ()
         """What the workers found when they tried the last config."""
@@ -79,12 +96,7 @@ class Changes:
         self._change: _PendingChange | None = None
         self._recycled: list[WorkerProcess] = []
         """Who goes when the change is over: until then only they can empty the queues of the sockets that it closes."""
-        self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
-        self.settle: Callable[[Config], Config] = lambda config: config
-        """Gives the things of a config their copies in the table, beside those of the running one; and, of the running
-        one, takes away all others.
-        """
-        self.on_taken_back: Callable[[], None] = lambda: None
+        self._events = events
 
     def begin(self, config: Config, seed: bytes, done: Done, trial: bool = False) -> None:
         """Starts a change, or a trial that changes nothing; to be called only when the one before is done."""
@@ -92,7 +104,7 @@ class Changes:
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
         numbered = replace(config, generation=self._last_tried)
-        change = self._change = _PendingChange(numbered if trial else self.settle(numbered), seed, done, trial)
+        change = self._change = _PendingChange(numbered if trial else self._events.settle(numbered), seed, done, trial)
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
@@ -218,7 +230,7 @@ class Changes:
         self._open(change, copies)
 
     def _commit(self, change: _PendingChange) -> None:
-        old, self.running = self.running, replace(change.config, reports=tuple(change.reports))
+        self.running = replace(change.config, reports=tuple(change.reports))
         change.phase = _ChangePhase.COMMITTING
         change.surplus = self._listeners.surplus(
             self._program.listeners(self.running), self.running.variables["workers"]
@@ -234,7 +246,7 @@ class Changes:
                 self._tell_commit(change, worker)
             else:
                 self._prepare(change, worker)
-        self.on_commit(old, self.running)
+        self._events.committed(self.running)
 
     def _tell_commit(self, change: _PendingChange, worker: WorkerProcess) -> None:
         lent = self._listeners.of_slot(worker.slot, change.opened)
@@ -288,9 +300,9 @@ class Changes:
             if worker in self._pool.seated:
                 self._pool.dismiss(worker, empty=False)
         if not change.trial:
-            self.settle(self.running)
+            self._events.settle(self.running)
             if reason is not None:
-                self.on_taken_back()
+                self._events.taken_back()
         change.done(reason)
 
     def _too_slow_to_prepare(self) -> None:

@@ -75,19 +75,12 @@ class Master:
         self._accounting = Accounting(rundir.segment_name, layout, log)
         source.attach(self._loop)
         self._listeners = Listeners(source)
-        self._pool = Pool(self._loop, log, self._accounting.segment, slots)
-        self._pool.inherit = self._inherit
-        self._pool.in_child = self._in_child
-        self._pool.on_born = self._on_born
-        self._pool.on_message = self._on_message
-        self._pool.on_death = self._on_death
+        self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
         self._load_files = load_files
-        self._watchdog = Watchdog(load_files, self._accounting, self._pool, log)
-        self._watchdog.on_accepting = lambda: self._pool.tell_all(Accept(self._watchdog.accepting))
-        self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
-        self._changes.on_commit = self._on_commit
-        self._changes.settle = self._settle
-        self._changes.on_taken_back = lambda: self._accounting.count("config_change_failures")
+        self._watchdog = Watchdog(
+            load_files, self._accounting, self._pool, log=log, accepting_changed=self._tell_accepting
+        )
+        self._changes = Changes(program, first, self._loop, pool=self._pool, listeners=self._listeners, events=self)
         self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
             self._loop,
@@ -99,8 +92,8 @@ class Master:
             self._finish,
         )
         self._shutdown = ShutdownSequence(means)
-        self._jobs = Jobs(self._loop, self._in_child)
-        self._exporter = Exporter(self._loop, log, self._in_child, program.exporter, self._exporter_heritage(metrics))
+        self._jobs = Jobs(self._loop, self.forget_all)
+        self._exporter = Exporter(self._loop, log, self.forget_all, program.exporter, self._exporter_heritage(metrics))
         self._exporter.describe(program.describe(first))
         count = self._accounting.count
         self.executor = Executor(
@@ -202,9 +195,9 @@ class Master:
 
         return inherit
 
-    # The workers
+    # The workers (pool.py, PoolEvents)
 
-    def _inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
+    def inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
         return Inheritance(
             self._program,
             self._changes.running,
@@ -225,7 +218,7 @@ class Master:
         wanted = self._program.listeners(running)
         return [copy for copy in copies if copy[0] in wanted]
 
-    def _in_child(self, keep: set[int]) -> None:
+    def forget_all(self, keep: set[int]) -> None:
         """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
         signals.forget_in_child()
         keep = keep | {0, 1, 2, *self._rundir.descriptors}
@@ -236,11 +229,11 @@ class Master:
                 except OSError:  # the descriptor of this very listing
                     pass
 
-    def _on_born(self, worker: WorkerProcess) -> None:
+    def born(self, worker: WorkerProcess) -> None:
         self._changes.include(worker)
         self._set_gauges()
 
-    def _on_message(self, worker: WorkerProcess, message: Any) -> None:
+    def heard(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
@@ -248,7 +241,7 @@ class Master:
             self._shutdown.closed(worker)
         self._changes.hear(worker, message)
 
-    def _on_death(self, worker: WorkerProcess, code: int) -> None:
+    def died(self, worker: WorkerProcess, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         sessions = self._accounting.recover(worker, self._pool.workers)
         self._show_usage()
@@ -269,22 +262,29 @@ class Master:
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
-    # Config
+    def _tell_accepting(self) -> None:
+        self._pool.tell_all(Accept(self._watchdog.accepting))
 
-    def _settle(self, config: Config) -> Config:
+    # Config (change.py, ChangeEvents)
+
+    def settle(self, config: Config) -> Config:
         return replace(
             config, counter_indexes=self._accounting.indexes.settle(config.things, self._changes.running.things)
         )
 
-    def _on_commit(self, _old: Config, new: Config) -> None:
+    def committed(self, config: Config) -> None:
         """What the master itself takes from a new config."""
         self._accounting.count("config_changes")
-        self._exporter.describe(self._program.describe(new))
-        self._log.options = new.debug
-        self._accounting.issue(new.variables["maxsession"])
-        self._pool.set_slots(new.variables["workers"])
+        self._exporter.describe(self._program.describe(config))
+        self._log.options = config.debug
+        self._accounting.issue(config.variables["maxsession"])
+        self._pool.set_slots(config.variables["workers"])
         self._set_gauges()
-        self._watchdog.check_load(new)
+        self._watchdog.check_load(config)
+
+    def taken_back(self) -> None:
+        """See change.py."""
+        self._accounting.count("config_change_failures")
 
     def _set_gauges(self) -> None:
         running = self._changes.running

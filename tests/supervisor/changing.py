@@ -259,8 +259,14 @@ class Simulation:
     def __init__(self, first: Config) -> None:
         self.clock, self.source = Clock(), SimulatedSource()
         self.pool, self.listeners = SimulatedPool(self.source), Listeners(self.source)  # type: ignore[arg-type]
-        self.changes = Changes(PROGRAM, first, self.clock, self.pool, self.listeners)  # type: ignore[arg-type]
-        self.changes.on_commit = self._on_commit
+        self.changes = Changes(
+            PROGRAM,  # type: ignore[arg-type]
+            first,
+            self.clock,  # type: ignore[arg-type]
+            pool=self.pool,  # type: ignore[arg-type]
+            listeners=self.listeners,
+            events=self,
+        )
         self.source.ports_in_use = self._ports_in_force
         self.in_force = {first.generation}
         self.attempt: Attempt | None = None
@@ -277,12 +283,19 @@ class Simulation:
         attempt = self.attempt = Attempt(config, trial, self.running)
         self.changes.begin(config, b"", attempt.answers.append, trial)
 
-    def _on_commit(self, _old: Config, new: Config) -> None:
+    def settle(self, config: Config) -> Config:
+        """There is nothing to count."""
+        return config
+
+    def taken_back(self) -> None:
+        """The answer tells it."""
+
+    def committed(self, config: Config) -> None:
         assert self.attempt is not None
         assert not self.attempt.committed
         assert not self.attempt.deadly
         self.attempt.committed = True
-        self.in_force.add(new.generation)
+        self.in_force.add(config.generation)
         for listening in self.source.all:
             if self._is_surplus(listening):
                 listening.was_in_force &= any(worker in listening.holders for worker in self.pool.seated)  # likewise
