@@ -17,8 +17,8 @@ from supervisor.metric import (
     Shown,
 )
 from supervisor.program import Program
+from supervisor.serving.context import BASE_ENDINGS, PAUSES
 from supervisor.table.layout import microseconds
-from supervisor.worker.context import BASE_ENDINGS, PAUSES
 
 _WORKER = Label("worker")
 """The slot; a worker that finishes its sessions counts with its successor."""

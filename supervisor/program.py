@@ -15,9 +15,9 @@ from supervisor.control.outcome import Change
 from supervisor.exporterline import ExporterInheritance
 from supervisor.metric import Metric, Things
 from supervisor.runtime.messages import Message
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
-from supervisor.worker.context import WorkerContext
 
 
 class PeriodicCommand(NamedTuple):

@@ -17,17 +17,17 @@ from supervisor.control.draft import Spoilt
 from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups, NeedsLookup, run
 from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
-from supervisor.control.rcfile import CHECK, Command, draft_line, fault_in_draft, told
+from supervisor.control.rcfile import CHECK, FileCommand, draft_line, fault_in_draft, told
 from supervisor.control.words import CommandRefused
 from supervisor.master.accounting import table_layout
 from supervisor.program import Program
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import Log
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.eventloop import EventLoop
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.segment import Segment, remove
 from supervisor.table.tokens import TokenPipe
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.eventloop import EventLoop
 
 EXIT_GOOD = 0
 EXIT_FAULTY = 1
@@ -64,12 +64,12 @@ class Trying:
         self._facts = Lookups()
         self._draft = Draft(first)
 
-    def faults(self, commands: Sequence[Command]) -> list[str]:
+    def faults(self, commands: Sequence[FileCommand]) -> list[str]:
         """What is wrong with the commands themselves, as lines for people."""
         found = [self._fault(command) for command in commands]
         return told(fault for fault in found if fault is not None)
 
-    def _fault(self, command: Command) -> Any:
+    def _fault(self, command: FileCommand) -> Any:
         try:
             outcome = self._outcome(draft_line(command))
         except CommandRefused as refused:
@@ -120,7 +120,7 @@ def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -
     return reports
 
 
-def try_start(trial: Trying, commands: Sequence[Command], names: str) -> int:
+def try_start(trial: Trying, commands: Sequence[FileCommand], names: str) -> int:
     """Tells what is wrong, or that nothing is; returns the exit code."""
     faults = trial.faults(commands)
     if not faults:

@@ -73,7 +73,9 @@ def modules_page() -> list[Section]:
                 "The file has one function, open_module(ident, arguments), which gives a module. If it cannot start it "
                 "raises ModuleFailed with a text for people; the command is then refused, and nothing has changed. "
                 "Everything named here is imported from popular.pdm.contract.",
-                "Loading a module is running its code: whoever may write into pdmdir is the proxy.",
+                "Loading a module is running its code: whoever may write into pdmdir is the proxy. So a file that "
+                "others than root, the proxy's user and this user's primary group can write, or that lies below such "
+                "a directory, is refused.",
             ),
         ),
         ("A MODULE", terms(MODULE.items())),

@@ -32,7 +32,7 @@ _LINE = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<v4>[^:\[\]]*)):(?P<namespace>[^:]*
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Master(Module):
+class MasterModule(Module):
     """The master passwords of one file, as it was when it was read."""
 
     flags = "M"
@@ -85,14 +85,14 @@ class Master(Module):
         except (passwords.UnknownForm, passwords.CannotVerify) as error:
             raise ModuleFailed(f"{self._path}: {error}") from None
 
-    def reload(self) -> "Master":
+    def reload(self) -> "MasterModule":
         """The file, read anew."""
-        return Master(self.ident, self.arguments, self._path)
+        return MasterModule(self.ident, self.arguments, self._path)
 
 
-def open_module(ident: str, arguments: Sequence[str]) -> Master:
+def open_module(ident: str, arguments: Sequence[str]) -> MasterModule:
     """See the top of this file."""
-    return Master(ident, arguments)
+    return MasterModule(ident, arguments)
 
 
 def _plain(address: _Address) -> _Address:

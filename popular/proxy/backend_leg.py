@@ -13,8 +13,9 @@ from typing import Protocol
 from popular.net.channel import Channel, TlsChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.settings.backend import IMPLICIT, Backend
+from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.eventloop import EventLoop
 from supervisor.sockets.sources import keep_alive
-from supervisor.worker.eventloop import READ, WRITE, EventLoop
 
 _READ_SIZE = 4096
 _KIND = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)

@@ -17,7 +17,7 @@ from popular.proxy.settings.backend import OFF, POP3, Backend
 from popular.tls.contexts import ALPN, VERSIONS
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
-from supervisor.worker.eventloop import EventLoop, Watcher
+from supervisor.serving.eventloop import EventLoop, Watcher
 
 
 class ContextKey(NamedTuple):

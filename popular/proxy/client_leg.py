@@ -11,8 +11,8 @@ from popular.dialogue import Dialogue
 from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
 from popular.tls.contexts import TlsSettings
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.eventloop import READ, WRITE
+from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.context import WorkerContext
 
 _READ_SIZE = 4096
 

@@ -9,8 +9,9 @@ import socket
 from typing import Any, Protocol
 
 from popular.protocol.proxyheader import MOST, BadHeader, Endpoint, Header, build, parse
+from supervisor.runtime.loop import READ
+from supervisor.serving.eventloop import EventLoop
 from supervisor.worker.acceptor import MAPPED_IPV4
-from supervisor.worker.eventloop import READ, EventLoop
 
 
 class Owner(Protocol):

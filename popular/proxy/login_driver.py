@@ -25,7 +25,7 @@ from popular.proxy.phases import CONNECTING
 from popular.proxy.relay import Relay
 from popular.proxy.rules import Rules
 from popular.proxy.settings.backend import OFF
-from supervisor.worker.context import WorkerContext
+from supervisor.serving.context import WorkerContext
 
 if TYPE_CHECKING:
     from popular.proxy.service import Front, ProxyService
@@ -83,7 +83,7 @@ class LoginDriver(DeadlinesBase):
         raise NotImplementedError
 
     def end(self, ending: str) -> None:
-        """See supervisor.worker.context.Session."""
+        """See supervisor.serving.context.Session."""
         raise NotImplementedError
 
     def fault(self, error: Exception) -> None:

@@ -12,16 +12,16 @@ from popular.proxy.settings import certificates, modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
-from popular.version import VERSION
 from supervisor.config import Config, Report
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
 from supervisor.runtime.messages import SUPERVISOR_MESSAGES
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
-from supervisor.worker.context import WorkerContext
+from supervisor.version import VERSION
 
 COLUMNS = (
     Column("sid", "96s", "session id"),

@@ -25,15 +25,15 @@ from popular.proxy.rules import Rules
 from popular.proxy.session import Session
 from popular.proxy.settings.certificates import certificate_store_of, users
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
-from popular.proxy.settings.modules import Module
+from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
 from popular.tls import choice
 from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, TlsSettings
 from popular.tls.directory import DEFAULT, CertificateStore
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.counters import Observer
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.counters import Observer
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
@@ -42,7 +42,7 @@ MOST_WAITING = 1000
 class OpenModule:
     """A module in use, with the number of services that hold it."""
 
-    def __init__(self, spec: Module, module: PdmModule) -> None:
+    def __init__(self, spec: ModuleSpec, module: PdmModule) -> None:
         self.spec = spec
         self.module = module
         self.holders = 0
@@ -194,7 +194,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
     return opened
 
 
-def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
+def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or had.spec != spec:
         return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))

@@ -25,7 +25,7 @@ from popular.proxy.relay import LINGER_SECONDS
 from popular.proxy.story import NOTHING_MOVED, Moved, tell, tell_handshake, tell_tls_failure
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
-from supervisor.worker.context import CutCost
+from supervisor.serving.context import CutCost
 
 if TYPE_CHECKING:
     from popular.proxy.service import Front, ProxyService
@@ -233,7 +233,7 @@ class Session(LoginDriver):
     # The table, and the end
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.worker.context.Session."""
+        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is None:
             return CutCost.IDLE if self.machine.phase is Phase.SIMULATING else CutCost.NOT_LOGGED_IN
@@ -242,7 +242,7 @@ class Session(LoginDriver):
         return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
 
     def refresh(self) -> None:
-        """See supervisor.worker.context.Session."""
+        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self.set_alarm()

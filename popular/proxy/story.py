@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from popular.messages import SESSION_END, TLS_FAILED
 from popular.net.handshake import Agreed, Failure
-from supervisor.worker.context import WorkerContext
+from supervisor.serving.context import WorkerContext
 
 if TYPE_CHECKING:
     from popular.proxy.session import Session

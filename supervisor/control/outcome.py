@@ -20,11 +20,11 @@ class Draft:
 
     config: Config
     seed: bytes = field(default=b"", repr=False)
-    doubtful: frozenset["Name"] = frozenset()
+    doubtful: frozenset["ThingName"] = frozenset()
     """What commands of the draft that were refused would have set."""
 
 
-class Name(NamedTuple):
+class ThingName(NamedTuple):
     """Of a thing, by its sort, or of a variable (sort VARIABLE); in the sort ANY_SORT of whichever has this id."""
 
     sort: str
@@ -142,7 +142,7 @@ class Confirm(Order):
 
 
 @dataclass(frozen=True)
-class Kill(Order):
+class EndSession(Order):
     """End the session with this id."""
 
     sid: str = field(kw_only=True)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Set
 
 from supervisor.program import Service
 from supervisor.runtime import messages
+from supervisor.runtime.loop import READ
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.silence import hear_all, silence
-from supervisor.worker.context import WorkerContext
-from supervisor.worker.eventloop import READ
 
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""

@@ -23,13 +23,13 @@ from supervisor.program import Program, Service
 from supervisor.runtime import messages, rights
 from supervisor.runtime.fault import index_of
 from supervisor.runtime.log import Log
+from supervisor.serving.context import CutCost, WorkerContext
+from supervisor.serving.eventloop import EventLoop
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.worker.acceptor import Acceptor
-from supervisor.worker.context import CutCost, WorkerContext
-from supervisor.worker.eventloop import EventLoop
 from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 
 ENDING_STEP_SECONDS = 0.5

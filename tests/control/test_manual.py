@@ -11,6 +11,7 @@ from popular.proxy.settings.commands import COMMANDS
 from popular.proxy.settings.variables import VARIABLES
 from supervisor.control import manual
 from supervisor.pcontrol.options import options_parser
+from tests.patience import patient
 
 
 def whole_page() -> str:
@@ -61,11 +62,12 @@ def test_text_cannot_become_a_request() -> None:
     assert set(requests) <= {"TH", "SH", "TP", "B", "br"}
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_groff_has_nothing_to_complain_about() -> None:
     """The page is formatted without a warning."""
     command = ["groff", "-man", "-Tutf8", "-ww", "-Kutf8"]
-    done = subprocess.run(command, input=whole_page(), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, input=whole_page(), capture_output=True, text=True, timeout=patient(30), check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "authtimeout" in re.sub(".\b", "", done.stdout)

@@ -15,6 +15,7 @@ import pytest
 
 from supervisor.pcontrol.prompt import is_kept
 from tests.control.console import Console, console
+from tests.patience import patient
 
 PCONTROL = [sys.executable, "-m", "supervisor.pcontrol.main"]
 
@@ -28,7 +29,7 @@ def here(tmp_path: Path) -> Iterator[Console]:
 def run(here: Console, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """pcontrol with the socket of `here`."""
     command = [*PCONTROL, "--socket", str(here.path), *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=patient(30), check=False)
 
 
 def test_commands_are_said_in_order(here: Console) -> None:
@@ -103,7 +104,7 @@ def test_wrong_usage(here: Console, arguments: list[str]) -> None:
 def test_no_connection(tmp_path: Path) -> None:
     """Exit code 3 where nobody listens, with the path."""
     command = [*PCONTROL, "-r", str(tmp_path), "-c", "show"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(30), check=False)
 
     assert done.returncode == 3
     assert str(tmp_path / "pproxy.ctrl") in done.stderr
@@ -114,9 +115,11 @@ def test_the_program_is_found(here: Console) -> None:
     """Without -s and -p, pserv is spoken to when no pproxy answers; with -p only the named one."""
     base = [*PCONTROL, "-r", str(here.path.parent), "-c", "echo one"]
 
-    assert subprocess.run(base, capture_output=True, timeout=30, check=False).returncode == 0
-    assert subprocess.run([*base, "-p", "pserv"], capture_output=True, timeout=30, check=False).returncode == 0
-    assert subprocess.run([*base, "-p", "pproxy"], capture_output=True, timeout=30, check=False).returncode == 3
+    assert subprocess.run(base, capture_output=True, timeout=patient(30), check=False).returncode == 0
+    assert subprocess.run([*base, "-p", "pserv"], capture_output=True, timeout=patient(30), check=False).returncode == 0
+    assert (
+        subprocess.run([*base, "-p", "pproxy"], capture_output=True, timeout=patient(30), check=False).returncode == 3
+    )
 
 
 def test_no_answer(here: Console) -> None:
@@ -137,7 +140,9 @@ def test_a_command_is_one_line(here: Console) -> None:
 def test_a_reader_that_has_enough_is_no_error(here: Console) -> None:
     """`pcontrol … | head -1` ends quietly."""
     command = " ".join([*PCONTROL, "-s", str(here.path), "-c", "'lines 20000'", "-c", "'lines 20000'"])
-    done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        f"{command} | head -1", shell=True, capture_output=True, text=True, timeout=patient(30), check=False
+    )
 
     assert done.stdout.startswith("line 0 ")
     assert done.stderr == ""
@@ -168,7 +173,7 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def expect(self, pattern: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patient(20)
         while not re.search(pattern, self.seen):
             assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], self.seen
             self.seen += os.read(self.fd, 4096).decode()
@@ -252,7 +257,7 @@ def test_a_file_that_is_called_like_a_subcommand(here: Console, tmp_path: Path) 
     """`./check` is a file of commands, `check` the subcommand."""
     (tmp_path / "check").write_text("echo one\n")
     command = [*PCONTROL, "-s", str(here.path), "./check"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=patient(30), check=False)
 
     assert (done.returncode, done.stdout) == (0, "one\n")
 
@@ -269,7 +274,7 @@ def test_a_word_that_was_meant_otherwise(here: Console, tmp_path: Path) -> None:
     """A refused first word that is nearly a subcommand, or a file's name, is told what to say instead."""
     (tmp_path / "aply").write_text("echo one\n")
     command = [*PCONTROL, "-s", str(here.path), "aply", "my.rc"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=patient(30), check=False)
 
     assert done.returncode == 1
     assert done.stderr.endswith("pcontrol: did you mean: pcontrol apply or pcontrol ./aply?\n")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.framing import Answer, ReplyReader
+from supervisor.control.framing import ControlReply, ReplyReader
 from supervisor.control.server import MOST_CLIENTS
 from supervisor.pcontrol.connection import Connection
 from tests.control.console import Console, console
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -24,15 +25,15 @@ def here(tmp_path: Path) -> Iterator[Console]:
 def raw(here: Console) -> socket.socket:
     """A client that sends what it likes."""
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(10)
+    client.settimeout(patient(10))
     client.connect(str(here.path))
     return client
 
 
-def answers(client: socket.socket, count: int) -> list[Answer]:
+def answers(client: socket.socket, count: int) -> list[ControlReply]:
     """The next `count` replies."""
     reader = ReplyReader()
-    got: list[Answer] = []
+    got: list[ControlReply] = []
     while len(got) < count:
         data = client.recv(65536)
         assert data, "the server closed the connection"
@@ -40,7 +41,7 @@ def answers(client: socket.socket, count: int) -> list[Answer]:
     return got
 
 
-def say(here: Console, command: str) -> Answer:
+def say(here: Console, command: str) -> ControlReply:
     """One command from a client of its own."""
     connection = Connection(here.path, 10)
     try:
@@ -51,8 +52,8 @@ def say(here: Console, command: str) -> Answer:
 
 def test_a_command_is_answered_and_the_peer_is_known(here: Console) -> None:
     """A command reaches its conductor with the peer's user id, and the reply comes back."""
-    assert say(here, "echo hello") == Answer(True, "said", ["hello"])
-    assert say(here, "nonsense") == Answer(False, "column 1: nonsense is unknown", [])
+    assert say(here, "echo hello") == ControlReply(True, "said", ["hello"])
+    assert say(here, "nonsense") == ControlReply(False, "column 1: nonsense is unknown", [])
     assert here.heard == [("echo hello", os.getuid()), ("nonsense", os.getuid())]
 
 
@@ -79,7 +80,7 @@ def test_a_malformed_line_is_refused_and_the_connection_goes_on(here: Console, b
         client.sendall(bad + b"\necho on\n")
         first, second = answers(client, 2)
         assert not first.ok
-        assert second == Answer(True, "said", ["on"])
+        assert second == ControlReply(True, "said", ["on"])
 
 
 def test_many_commands_at_once(here: Console) -> None:
@@ -120,7 +121,7 @@ def test_a_client_may_leave_while_its_command_is_carried_out(here: Console) -> N
         client = raw(here)
         client.sendall(data)
         client.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while here.server._clients and time.monotonic() < deadline:
         assert say(here, "echo x").ok
         time.sleep(0.05)

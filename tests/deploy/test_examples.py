@@ -5,6 +5,7 @@ import socket
 import ssl
 from pathlib import Path
 
+from tests.patience import patient
 from tests.system.certificates import Authority
 from tests.system.site import PopClient, Proxy, free_port, wait_until
 
@@ -56,7 +57,7 @@ def test_example_in_the_readme(tmp_path: Path) -> None:
         for line in tls.replace("ANY port 995", f"127.0.0.1 port {port}").splitlines():
             proxy.said(line)
         context = ssl.create_default_context(cadata=authority.pem.decode())
-        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=patient(10))
         with context.wrap_socket(plain, server_hostname="localhost") as client:
             assert client.recv(512).startswith(b"+OK")
 

@@ -17,6 +17,7 @@ from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.messages import STORE_MESSAGES
 from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.program import Program
+from tests.patience import patient
 from tests.system.site import need, program
 
 HERE = Path(writer.__file__).parent
@@ -52,7 +53,7 @@ def test_a_stale_page_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_mandoc_finds_no_fault(name: str) -> None:
     """Not even one of style."""
     done = subprocess.run(
-        [need("mandoc"), "-Tlint"], input=PAGES[name], capture_output=True, text=True, timeout=20, check=False
+        [need("mandoc"), "-Tlint"], input=PAGES[name], capture_output=True, text=True, timeout=patient(20), check=False
     )
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -114,7 +115,7 @@ def test_the_example_of_a_module(tmp_path: Path) -> None:
     for name, answer in (("ann", "admitted backend=store1"), ("joe", "nobody knows this user")):
         script = "\n".join([*files, command.replace("--certificate-name ann", f"--certificate-name {name}")])
         done = subprocess.run(
-            ["/bin/sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
+            ["/bin/sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=patient(20), check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert answer in done.stdout

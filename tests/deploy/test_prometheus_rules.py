@@ -14,6 +14,7 @@ from supervisor.control.language import Language
 from supervisor.control.words import split
 from tests.deploy.named import SERIES, fault
 from tests.deploy.promql import selections
+from tests.patience import patient
 from tests.system.site import need
 
 HERE = Path(__file__).parents[2] / "deploy/prometheus"
@@ -33,7 +34,9 @@ every_alert = pytest.mark.parametrize("name", ALERTS)
 
 def promtool(*words: str) -> str:
     """What it says, if it finds no fault."""
-    done = subprocess.run([need("promtool"), *words], cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [need("promtool"), *words], cwd=HERE, capture_output=True, text=True, timeout=patient(60), check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

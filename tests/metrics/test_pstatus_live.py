@@ -20,11 +20,11 @@ import pytest
 from metrics.terminal import ENTER, LEAVE
 from supervisor.table.segment import Segment
 from tests.metrics.sample import PASSING, WAITING
+from tests.patience import PATIENCE
 from tests.system.site import wait_until
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _STEERING = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
-PATIENCE = 10.0
 
 
 class Tty:

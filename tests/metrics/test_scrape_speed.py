@@ -10,16 +10,16 @@ from prometheus_client import generate_latest
 
 from metrics.collector import Collector
 from metrics.exporter import metrics
-from metrics.http import Request
+from metrics.http import HttpRequest
 from metrics.known import Known
 from popular.proxy.program import PROGRAM
 from supervisor.common_metrics import metrics_of
 from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
+from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment, View, path_of, remove
-from supervisor.worker.counters import Counters
 
 NAME = f"/popular-test-speed-{os.getpid()}"
 SESSIONS, SLOTS, THINGS = 10_000, 8, 32
@@ -76,7 +76,7 @@ def test_a_scrape_of_a_full_table_is_quick(known: Known) -> None:
 
 def test_openmetrics_is_as_complete(known: Known) -> None:
     """Who asks for OpenMetrics gets the same families."""
-    request = Request("GET", "/metrics", {}, {"accept": "application/openmetrics-text;version=1.0.0"}, "127.0.0.1")
+    request = HttpRequest("GET", "/metrics", {}, {"accept": "application/openmetrics-text;version=1.0.0"}, "127.0.0.1")
     answer = metrics(known, request)
 
     assert answer.status is HTTPStatus.OK

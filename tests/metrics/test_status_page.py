@@ -14,6 +14,7 @@ import pytest
 
 from tests.bench import processes
 from tests.metrics.browser import Browser, chromium
+from tests.patience import patient
 from tests.system import crowd
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
@@ -37,7 +38,7 @@ class Site:
 
     def told(self, query: str = "") -> Any:
         """The document, as it is now."""
-        with urllib.request.urlopen(f"{self.url}status.json?{query}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}status.json?{query}", timeout=patient(10)) as answer:
             return json.load(answer)
 
     def exporter(self) -> int:

@@ -13,7 +13,7 @@ import pytest
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.vserv import Vserv
 from supervisor.control.lookups import ResolveHost, Result
-from supervisor.control.outcome import Change, Kill, Shutdown
+from supervisor.control.outcome import Change, EndSession, Shutdown
 from supervisor.control.variables import processors
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
@@ -668,7 +668,7 @@ def test_sessions(console: Console) -> None:
 def test_kill(console: Console) -> None:
     """A living session can be killed, another one is refused."""
     outcome = console.say("kill p.1.2")
-    assert isinstance(outcome, Kill)
+    assert isinstance(outcome, EndSession)
     assert outcome.sid == "p.1.2"
     assert 'no session "p.9.9"' in refused(console, "kill p.9.9")
 

@@ -11,6 +11,7 @@ from popular.protocol.dotstuff import Unstuffer
 from popular.store.maildir import wiresize
 from popular.store.maildir.listing import CUR, NEW
 from popular.store.maildir.maildir import Maildir
+from tests.patience import patient
 from tests.store.test_pserv import Store
 from tests.system.dovecot import Dovecot
 from tests.system.site import PopClient, need
@@ -103,7 +104,7 @@ def test_mail_that_dovecot_delivered(tmp_path: Path, dovecot: Dovecot) -> None:
     lda = [need("doveadm"), "-c", str(dovecot.home / "dovecot.conf"), "exec", "dovecot-lda"]
     command = [*lda, "-c", str(dovecot.home / "dovecot.conf"), "-d", "joe", "-f", "a@example.org"]
     for mail in (LF, LARGE):
-        subprocess.run(command, input=mail, check=True, timeout=20)
+        subprocess.run(command, input=mail, check=True, timeout=patient(20))
     with Store(tmp_path, root=dovecot.home / "mail") as store:
         ours = ask_pserv(store, 2)
     assert ours == ask_dovecot(dovecot, 2)

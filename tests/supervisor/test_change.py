@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 ONE_FAILS = """
@@ -169,7 +170,7 @@ def test_changes_that_have_become_wrong_do_not_hold_up_those_behind_them(proxy: 
         for thread in threads:
             thread.start()
             time.sleep(0.05)
-        assert proxy.control("set checkport 1234", patience=5).ok
+        assert proxy.control("set checkport 1234", patience=patient(5)).ok
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == [False, False, False, True, True]
@@ -219,10 +220,10 @@ def test_a_change_under_way_ends_with_the_program(proxy: Proxy, tmp_path: Path) 
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as applying:
             time.sleep(0.7)
             proxy.said("shutdown delayed")
-            _, told = applying.communicate(timeout=20)
+            _, told = applying.communicate(timeout=patient(20))
         assert applying.returncode == 1
         assert "the program is ending" in told
-        assert proxy.process.wait(20) == 0
+        assert proxy.process.wait(patient(20)) == 0
 
 
 def test_a_confirmation_in_time_counts_although_it_had_to_wait(proxy: Proxy, tmp_path: Path) -> None:
@@ -232,13 +233,13 @@ def test_a_confirmation_in_time_counts_although_it_had_to_wait(proxy: Proxy, tmp
     tried.write_text(f"set pdmdir {tmp_path}/modules\npdm add m slow 2\n")
     with proxy:
         pcontrol = [program("pcontrol"), "-r", str(proxy.rundir)]
-        subprocess.run([*pcontrol, "-q", "apply", "--confirm", "2s", str(file)], check=True, timeout=20)
+        subprocess.run([*pcontrol, "-q", "apply", "--confirm", "2s", str(file)], check=True, timeout=patient(20))
         with subprocess.Popen([*pcontrol, "-q", "check", str(tried)]) as trial:
             time.sleep(0.7)
             confirmed = time.monotonic()
             proxy.said("confirm")
             assert time.monotonic() - confirmed > 1.3, "it had to wait until the time was up"
-            assert trial.wait(20) == 0
+            assert trial.wait(patient(20)) == 0
         time.sleep(0.3)
         assert proxy.said("show checkport").lines == ["checkport 1234"]
 

@@ -9,6 +9,7 @@ import pytest
 from supervisor.master.listeners import Listeners
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.sources import KEEPALIVE_IDLE_SECONDS, Binding
+from tests.patience import patient
 from tests.system.site import LOOPBACK, free_port
 
 
@@ -128,7 +129,7 @@ def test_a_silenced_socket_begins_nothing_and_loses_nobody() -> None:
         early.sendall(b"hello")
         assert accepted.recv(10) == b"hello"
         listeners.let_go()
-        thread.join(5)
+        thread.join(patient(5))
     assert results == [errno.ECONNREFUSED]
     accepted.close()
     early.close()

@@ -19,6 +19,7 @@ from supervisor.ringd.wire import Claim, Denied, Granted, Message, Quiet, Releas
 from supervisor.runtime.loop import Loop
 from supervisor.sockets.listener import Address
 from supervisor.sockets.sources import listen
+from tests.patience import patient
 from tests.supervisor.ringdesk import Console, is_open, loopback
 from tests.supervisor.turning import closed_loop, turn_until
 from tests.system.site import LOOPBACK, free_port
@@ -261,7 +262,7 @@ def test_another_backlog(console: Console) -> None:
     peer = console.peer()
     peer.claim(port, backlog=1)
     peer.claim(port, backlog=50)
-    clients = [socket.create_connection((LOOPBACK, port), 1) for _ in range(20)]
+    clients = [socket.create_connection((LOOPBACK, port), patient(1)) for _ in range(20)]
     for client in clients:
         client.close()
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from supervisor.sockets.listener import Address
 from supervisor.sockets.silence import hear_all, silence, unsilence
 from supervisor.sockets.sources import deal, duplicate, listen
+from tests.patience import patient
 from tests.system.site import LOOPBACK
 
 _IP_MINTTL = 21
@@ -40,7 +41,7 @@ def _deaf_and_not_deaf(copy: Address, host: str) -> None:
             assert not _connects(port, host)
             accepted, _peer = listening.accept()
             early.sendall(b"here")
-            accepted.settimeout(1)
+            accepted.settimeout(patient(1))
             assert accepted.recv(10) == b"here"
             accepted.close()
             unsilence(listening)
@@ -59,6 +60,7 @@ def test_silence(copy: Address, host: str) -> None:
     _deaf_and_not_deaf(copy, host)
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize(("copy", "host"), FAMILIES)
 def test_silence_without_rights(copy: Address, host: str) -> None:
@@ -67,7 +69,7 @@ def test_silence_without_rights(copy: Address, host: str) -> None:
         target=_run_as_nobody, args=(_deaf_and_not_deaf, copy, host), daemon=True
     )
     child.start()
-    child.join(10)
+    child.join(patient(10))
     assert child.exitcode == 0
     child.close()
 

@@ -23,6 +23,7 @@ from supervisor.sockets import systemd
 from supervisor.sockets.listener import Address, Listener, ListenerCopy
 from supervisor.sockets.sources import Binding, listen
 from supervisor.sockets.systemd import OUR_PREFIX, Activated, Notifier, Passed, inherited
+from tests.patience import patient
 from tests.supervisor.ringdesk import is_open, loopback
 from tests.supervisor.turning import closed_loop, turn_until
 from tests.system.site import LOOPBACK, STARTED, PopClient, Proxy, free_port, log_entries, program, wait_until
@@ -339,7 +340,7 @@ class Unit:
 
     def stop(self, process: "subprocess.Popen[bytes]") -> None:
         process.send_signal(signal.SIGPWR)
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
 
 
 def _above(fd: int) -> int:
@@ -394,7 +395,7 @@ def test_a_drain_asks_for_patience(manager: Manager, tmp_path: Path) -> None:
             wait_until(lambda: len(manager.said("EXTEND_TIMEOUT_USEC")) > 1, "it asks again")
             assert all(int(text) > 2_000_000 for text in manager.said("EXTEND_TIMEOUT_USEC"))
             wait_until(lambda: manager.said("STATUS")[-1].startswith("waiting for sessions; 1 sessions"), "what for")
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
     finally:
         process.kill()
         process.wait()
@@ -416,7 +417,7 @@ def test_the_small_programs(manager: Manager, tmp_path: Path, name: str) -> None
         if name == "ringd":
             wait_until(lambda: len(manager.said("WATCHDOG")) > 1, "its loop turns")
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
         assert manager.said("STOPPING") == ["1"]
     finally:
         process.kill()

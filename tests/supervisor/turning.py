@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from supervisor.runtime.loop import Loop
+from tests.patience import patient
 
-_PATIENCE = 5.0
+_PATIENCE = patient(5.0)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.pcontrol.connection import Connection
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 MODULE = """
@@ -73,7 +74,9 @@ class Site:
     def pcontrol(self, *words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
         command = [program("pcontrol"), "-r", self.proxy.rundir, *words]
         environment = {**os.environ, **more}
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=patient(60), check=False, env=environment
+        )
 
     def done(self, *words: str | Path) -> str:
         """Standard output of a pcontrol that succeeds."""
@@ -310,7 +313,7 @@ def test_a_start_configuration_is_tried_without_a_program(tmp_path: Path) -> Non
     def tried(text: str) -> subprocess.CompletedProcess[str]:
         rc.write_text(text)
         command = [program("pproxy"), "--check", "-c", str(rc), "-r", str(tmp_path / "run")]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=patient(30), check=False)
 
     with socket.create_server((LOOPBACK, port)):
         done = tried(good)
@@ -327,7 +330,7 @@ def test_a_start_configuration_is_tried_without_a_program(tmp_path: Path) -> Non
         assert reason in done.stderr
     rc.unlink()
     gone = [program("pproxy"), "--check", "-c", str(rc)]
-    assert subprocess.run(gone, capture_output=True, timeout=30, check=False).returncode == 2
+    assert subprocess.run(gone, capture_output=True, timeout=patient(30), check=False).returncode == 2
     assert not (tmp_path / "run").exists()
 
 
@@ -505,7 +508,7 @@ def test_a_file_waits_for_the_start(tmp_path: Path) -> None:
             assert "pdm add n noted" in lines
     finally:
         waiting.terminate()
-        assert waiting.wait(20) == 0
+        assert waiting.wait(patient(20)) == 0
         assert waiting.stderr is not None
         waiting.stderr.close()
 
@@ -517,7 +520,7 @@ def test_json_and_standard_input(site: Site) -> None:
     assert done.stdout.startswith('{"lines": ["- vserv')
     with site.rc.open() as rc:
         command = [program("pcontrol"), "-r", str(site.proxy.rundir), "apply", "-"]
-        subprocess.run(command, stdin=rc, check=True, timeout=30, capture_output=True)
+        subprocess.run(command, stdin=rc, check=True, timeout=patient(30), capture_output=True)
     assert site.greeting() == b"+OK new"
 
 
@@ -531,7 +534,7 @@ def test_colours(site: Site, variable: dict[str, str], coloured: bool) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment) as shown:
         os.close(theirs)
-        assert shown.wait(20) == 0
+        assert shown.wait(patient(20)) == 0
     seen = os.read(ours, 65536).decode()
     os.close(ours)
     assert ("\033[31m- vserv" in seen, "\033[32m+ vserv" in seen) == (coloured, coloured)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, program, wait_until
 
 
@@ -151,7 +152,7 @@ def test_taking_servers_away_while_clients_come(tmp_path: Path) -> None:
         def connect() -> None:
             while not over.is_set():
                 try:
-                    client = PopClient(port, patience=5)
+                    client = PopClient(port, patience=patient(5))
                 except OSError:
                     continue  # nobody listens just now, or the socket is deaf because it is about to be closed
                 try:
@@ -222,7 +223,7 @@ def test_a_note_is_seen_without_asking(tmp_path: Path) -> None:
     """What was done, though it looks like a slip, is said on standard error: the exit code alone would hide it."""
     with Proxy(tmp_path) as proxy:
         command = [program("pcontrol"), "-r", str(proxy.rundir), "-c", "pdm add a any nostore"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patient(30))
         assert (done.returncode, done.stdout) == (0, "")
         assert done.stderr == 'note: no backend "nostore" is configured yet\n'
         assert subprocess.run([*command[:-1], "pdm add b any nostore", "-q"], stderr=subprocess.PIPE).stderr == b""

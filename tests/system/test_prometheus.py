@@ -19,6 +19,7 @@ from popular.store.maildir.maildir import Maildir
 from tests.deploy.promql import Selection, selections, tokens
 from tests.deploy.test_grafana import BOARDS, EXPRESSIONS
 from tests.deploy.test_prometheus_rules import ALERTS, RECORDS, commands
+from tests.patience import patient
 from tests.system.certificates import Authority
 from tests.system.prometheus import Prometheus
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
@@ -51,7 +52,7 @@ def pcheckd(directory: Path, root: Path, port: int) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(patient(10))
 
 
 def proxy_commands(directory: Path, ports: dict[str, int]) -> list[str]:
@@ -112,8 +113,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def mail_is_read(site: Site, trust: ssl.SSLContext) -> None:
     """By joe, in TLS and in clear."""
-    secure = poplib.POP3_SSL("localhost", site.ports["tls"], context=trust, timeout=20)
-    for client in (secure, poplib.POP3(LOOPBACK, site.ports["clear"], timeout=20)):
+    secure = poplib.POP3_SSL("localhost", site.ports["tls"], context=trust, timeout=patient(20))
+    for client in (secure, poplib.POP3(LOOPBACK, site.ports["clear"], timeout=patient(20))):
         with closing(client):
             log_in(client, "joe")
             client.retr(1)
@@ -123,7 +124,7 @@ def mail_is_read(site: Site, trust: ssl.SSLContext) -> None:
 def mailboxes_are_empty(site: Site, _trust: ssl.SSLContext) -> None:
     """ann's is asked for by UDP, kim's backend is a fake."""
     for user in ("ann", "kim"):
-        with closing(poplib.POP3(LOOPBACK, site.ports["clear"], timeout=20)) as client:
+        with closing(poplib.POP3(LOOPBACK, site.ports["clear"], timeout=patient(20))) as client:
             log_in(client, user)
             client.quit()
 
@@ -180,7 +181,7 @@ def crowd(site: Site, trust: ssl.SSLContext) -> Iterator[None]:
     finally:
         over.set()
         for player in players:
-            player.join(30)
+            player.join(patient(30))
     assert len(surprises) <= len(handlers), surprises  # whose worker was killed
 
 
@@ -277,7 +278,7 @@ def test_the_right_alerts_are_up(site: Site) -> None:
     """They wait for their time to pass, or fire: those that this crowd deserves, and none that it does not."""
     deserved = {"PopularBackendUnavailable", "PopularLoginsBroken", "PopularCertificateExpiresSoon"}
     possible = {"PopularLoginFailureRatioHigh", "PopularAuthAttack", "PopularEventLoopLag"}
-    wait_until(lambda: alerts(site) >= deserved, "the alerts that are deserved", 60)
+    wait_until(lambda: alerts(site) >= deserved, "the alerts that are deserved", patient(60))
     assert alerts(site) <= deserved | possible
 
 
@@ -301,5 +302,5 @@ def test_commands_of_the_runbook_work(site: Site) -> None:
         if not command.startswith(("shutdown", "kill"))
     ]
     assert len(said) >= 15
-    answers = {command: site.proxy.control(command, 30) for command in said}
+    answers = {command: site.proxy.control(command, patient(30)) for command in said}
     assert {command: answer.text for command, answer in answers.items() if not answer.ok} == {}

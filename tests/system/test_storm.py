@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import processes
+from tests.patience import patient
 from tests.system import storm
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
@@ -166,7 +167,7 @@ def test_a_server_that_is_offline(site: Site) -> None:
 def _say(proxy: Proxy, command: str) -> None:
     """To this proxy, also when another one has the run directory's link."""
     socket = proxy.rundir / f"pproxy.{proxy.pid}.ctrl"
-    subprocess.run([program("pcontrol"), "-s", socket, "-c", command], check=True, timeout=20)
+    subprocess.run([program("pcontrol"), "-s", socket, "-c", command], check=True, timeout=patient(20))
 
 
 @pytest.mark.parametrize("how", ["delayed", "parent"])
@@ -180,7 +181,7 @@ def test_a_successor_on_the_same_port(site: Site, how: str) -> None:
         with site.proxy() as second:
             wait_until(lambda: storm.started(second) > 100, "the second one gets its share")
             _say(first, f"shutdown {how}")
-            assert first.process.wait(20) == 0
+            assert first.process.wait(patient(20)) == 0
             storm.blow(second)
             clients.end()
             assert _told(clients.fared, f"shutdown {how}, with a successor").spotless()
@@ -265,4 +266,4 @@ def test_who_waits_at_a_full_proxy(tmp_path: Path, command: str) -> None:
             greetings = list(threads.map(_greeting, waiting))
         assert [greeting[:3] for greeting in greetings] == [b"+OK"] * len(waiting)
         if command == "shutdown delayed":
-            assert proxy.process.wait(5) == 0
+            assert proxy.process.wait(patient(5)) == 0

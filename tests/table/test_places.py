@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.names import read_names
 from supervisor.table.segment import Reading, Segment, View, path_of, remove
-from supervisor.worker.counters import Counters
 from tests.table import sample
 
 NAME = f"/popular-test-places-{os.getpid()}"
@@ -180,6 +180,7 @@ def test_any_history_of_changes_keeps_the_accounts(segment: Segment, book: Count
         before = now
 
 
+@pytest.mark.processes
 def test_a_name_is_never_seen_in_halves_even_if_its_writer_is_killed(segment: Segment, book: CounterIndexes) -> None:
     """A child that renames without end is killed at a random moment: the reader sees one of the names, whole."""
     names = ["a" * 60, "b" * 60]
@@ -197,6 +198,7 @@ def test_a_name_is_never_seen_in_halves_even_if_its_writer_is_killed(segment: Se
         assert read_names(segment.layout, segment.map)["shop"][0].ident in names
 
 
+@pytest.mark.processes
 def test_an_observer_that_is_killed_leaves_whole_numbers(segment: Segment, book: CounterIndexes) -> None:
     """Whatever moment a worker dies in, the count is the sum of the buckets, and the successor counts on."""
     counted = counters(segment, book, "a")

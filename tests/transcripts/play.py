@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, Entry, Peer, PopClient, Proxy, free_port, wait_until
 from tests.transcripts.script import Script, Step, octets, shown
 
@@ -21,7 +22,7 @@ BEGINNING = (
     "vserv conf v1 iface 127.0.0.1 port $PORT bannerok ready bannererr disabled state online",
 )
 
-PATIENCE = 3.0
+PATIENCE = patient(3.0)
 _BETWEEN_OCTETS = 0.0004
 
 _WORD = re.compile(r"\$([A-Z]+)")

@@ -24,7 +24,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleSpec:
     """A module: file `libpdm_MOD` in `directory`, opened with `args`.
 
     `reloads` counts `pdm reload`: another number than before asks for it. `lenient`: if that fails, it may stay as it
@@ -38,12 +38,12 @@ class Module:
     reloads: int = field(default=0, compare=False)
     lenient: bool = field(default=False, compare=False)
 
-    def reloaded(self, lenient: bool = False) -> "Module":
+    def reloaded(self, lenient: bool = False) -> "ModuleSpec":
         """The same, to be reloaded."""
         return replace(self, reloads=self.reloads + 1, lenient=lenient)
 
 
-def add_command(module: Module) -> str:
+def add_command(module: ModuleSpec) -> str:
     """The command that adds a module."""
     return phrase(["pdm", "add", module.id, module.mod, *module.args])
 
@@ -54,7 +54,7 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     if not _NAME.fullmatch(mod):
         raise CommandRefused(f"{shown(mod)} is not a module name; allowed: letters, digits, _ and -", mod.column)
     directory = context.config.variables["pdmdir"]
-    module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
+    module = ModuleSpec(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
     there = context.config.things["pdm"].get(ident)
     if there == module:  # the same file said twice must not be refused
         return Change(f"module {ident} is there already, added by the same words", config=context.config)
@@ -68,7 +68,7 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     return Change(noted(done, note), config=context.config.with_thing("pdm", ident, module))
 
 
-def _backend_note(module: Module, context: CommandContext) -> str | None:
+def _backend_note(module: ModuleSpec, context: CommandContext) -> str | None:
     """The argument of `any` is a backend; those of the other modules are their own affair."""
     named = module.args[0] if module.mod == "any" and module.args else None
     backends = context.config.things["backend"]
@@ -78,7 +78,7 @@ def _backend_note(module: Module, context: CommandContext) -> str | None:
 
 
 def _reload(context: CommandContext, arguments: Arguments) -> Outcome:
-    module: Module = named("pdm", arguments["id"], context)
+    module: ModuleSpec = named("pdm", arguments["id"], context)
     config = context.config.with_thing("pdm", module.id, module.reloaded())
     return Change(f"module {module.id} is reloaded", config=config)
 
@@ -105,7 +105,7 @@ def _flush(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 
 def _show(context: CommandContext, arguments: Arguments) -> Outcome:
-    module: Module = named("pdm", arguments["id"], context)
+    module: ModuleSpec = named("pdm", arguments["id"], context)
     notes = modulefiles.notes_on(context.config, module.id)
     data = {
         "id": module.id,

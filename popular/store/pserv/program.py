@@ -12,16 +12,16 @@ from popular.store.pserv.metrics import METRICS, SERVER
 from popular.store.pserv.phases import STATES
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
-from popular.version import VERSION
 from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
 from supervisor.runtime.messages import SUPERVISOR_MESSAGES
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
-from supervisor.worker.context import WorkerContext
+from supervisor.version import VERSION
 
 COLUMNS = (
     Column("sid", f"{LONGEST_SID}s", "session id, the proxy's own from its request on"),

@@ -3,7 +3,7 @@
 from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import Request
 from popular.store.messages import BAD_REQUEST
-from supervisor.worker.context import WorkerContext
+from supervisor.serving.context import WorkerContext
 
 _OWN_LINES = {"null_byte": NULL_BYTE_IN_INPUT, "bad_request": BAD_REQUEST}
 """Endings that the administrator looks for by a message of their own."""

@@ -13,7 +13,7 @@ import pwd
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from popular.messages import NULL_BYTE_IN_INPUT, SHUTDOWN
@@ -34,10 +34,10 @@ from popular.protocol.xpop import BadMailboxName
 from popular.store.maildir.maildir import MailboxError, Maildir
 from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN
 from popular.store.tools.commandline import Parser, positive, whole
-from popular.store.tools.datagrams import Server, bind
+from popular.store.tools.datagrams import DatagramServer, bind
 from supervisor.runtime import rights
 from supervisor.runtime.daemon import Daemon
-from supervisor.runtime.directory import Directory, Owner
+from supervisor.runtime.directory import Directory, FileOwner
 from supervisor.runtime.load import LOADAVG, read_load
 from supervisor.runtime.log import Log
 from supervisor.runtime.messages import DIRECTORY_SHARED, START, Message
@@ -53,8 +53,17 @@ _MOST_COMPLAINTS = 10
 class Checker:
     """Answers one packet after the other."""
 
-    def __init__(self, root: Path, full_load: float | None, load_file: Path, log: Log, debug: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        full_load: float | None,
+        load_file: Path,
+        log: Log,
+        debug: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`full_load`: from this 1-minute load on, mailboxes are not looked into; None = always look."""
+        self._clock = clock
         self._root = root
         self._full_load = full_load
         self._load_file = load_file
@@ -109,7 +118,7 @@ class Checker:
 
     def _complain(self, message: Message, **fields: object) -> None:
         """Logs, but only so often in one second."""
-        second = int(time.monotonic())
+        second = int(self._clock())
         if second != self._second:
             self._second, self._complaints = second, 0
         self._complaints += 1
@@ -191,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     log(START, host=chosen.host, port=chosen.port, mailboxdir=root)
     checker = Checker(root, chosen.emptyload, chosen.load_file, log, chosen.debug)
-    server = Server(bound, checker.answer, LONGEST_QUESTION, chosen.fork, log)
+    server = DatagramServer(bound, checker.answer, LONGEST_QUESTION, chosen.fork, log)
     if daemon is not None:
         daemon.report(0)
     notifier = Notifier(os.environ)
@@ -211,7 +220,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def _run_directory(path: Path, user: pwd.struct_passwd | None) -> Directory:
     """The directory of the pid file; one that is made now is the user's. Raises OSError."""
-    directory = Directory.open(path, Owner.of(user), make=True)
+    directory = Directory.open(path, FileOwner.of(user), make=True)
     if user is not None and directory.made:
         os.chown(".", user.pw_uid, user.pw_gid, dir_fd=directory.fd)
     return directory

@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from supervisor.runtime.log import Log
+from supervisor.serving.counters import Counters
+from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.wheel import Wheel
 from supervisor.table.layout import BASE_CELLS, FREE
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe, wire
-from supervisor.worker.counters import Counters
-from supervisor.worker.eventloop import EventLoop
-from supervisor.worker.wheel import Wheel
 
 BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error")
 """Endings that every program has; a program's own follow."""
