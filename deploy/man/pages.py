@@ -127,6 +127,7 @@ def pages() -> dict[str, str]:
         ("pstatus", 1): ("shows the session table and the counters", commands.pstatus_page()),
         ("pcheck", 1): ("asks a pcheckd", commands.pcheck_page()),
         ("pdeliver", 1): ("puts a mail into a mailbox", commands.pdeliver_page()),
+        ("pclean", 1): ("removes left-over and old files from mailboxes", commands.pclean_page()),
         ("ptestpdm", 1): ("tries authentication modules out", commands.ptestpdm_page()),
         ("popular-demo", 1): ("a whole small mail site in the foreground", commands.demo_page()),
         ("popular-pdm", 7): ("how to write an authentication module", modules_page()),

@@ -34,7 +34,7 @@ class Old(NamedTuple):
 
 
 @dataclass
-class Count:
+class FolderCount:
     """What was found in one sort of folder."""
 
     old: int = 0
@@ -56,11 +56,11 @@ class Cleaning:
     remove: bool
     now: float = field(default_factory=time.time)
     mailboxes: int = 0
-    counts: dict[str, Count] = field(init=False)
+    counts: dict[str, FolderCount] = field(init=False)
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.counts = {folder: Count() for folder in self.limits}
+        self.counts = {folder: FolderCount() for folder in self.limits}
 
     def walk(self, mailbox: str = "") -> Iterator[Old]:
         """All old files of all mailboxes, or of this one and those below it. Raises RootUnusable."""

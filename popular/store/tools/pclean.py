@@ -1,8 +1,8 @@
-"""`pclean`: removes from mailboxes what deliveries that broke off left in `tmp`, and old mail if it is told to.
+"""`pclean`: removes what broken deliveries left in the `tmp` of mailboxes, and old mail if it is told to.
 
-Made to be called by a timer once a day. It may run while mail is delivered and read: a file in `tmp` counts as left over
-when nothing was written to it, and nobody has read it, for so long that no delivery can still be at work on it; mail
-that vanishes is nothing new to `pserv`.
+Made to be called by a timer once a day. It may run while mail is delivered and read: a file in `tmp` counts as left
+over when nobody has written or read it for so long that no delivery can still be at work on it; mail that vanishes is
+nothing new to `pserv`.
 
 Exit codes: 0 done; 1 something could not be looked into or removed, and the rest is done; 2 bad command line.
 """
@@ -24,6 +24,7 @@ EXIT_DONE = 0
 EXIT_FAULTS = 1
 EXIT_USAGE = 2
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 _HOUR = 3600
 _AGE = Time(_HOUR, 3660 * 24 * _HOUR)
 DEFAULT_TMP = 36 * _HOUR
@@ -67,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for mailbox in chosen.mailbox:
             check_mailbox_name(mailbox)
-    except BadMailboxName as fault:
-        parser.error(str(fault))
+    except BadMailboxName as error:
+        parser.error(str(error))
     asked = {TMP: chosen.tmp, NEW: chosen.new, CUR: chosen.cur}
     limits = {folder: float(seconds) for folder, seconds in asked.items() if seconds is not None}
     cleaning = Cleaning(Path(chosen.mailboxdir), limits, remove=not chosen.dry_run)
@@ -102,7 +103,7 @@ def _summary(cleaning: Cleaning) -> str:
 
 def _printable(path: str) -> str:
     """Whatever a file is called, its name cannot steer a terminal, nor look like a line of ours."""
-    return path.encode("ascii", "backslashreplace").decode().translate({code: f"\\x{code:02x}" for code in range(32)})
+    return path.encode("ascii", "backslashreplace").decode().translate(_CONTROLS)
 
 
 if __name__ == "__main__":
