@@ -34,17 +34,17 @@ def split_strict(arguments: Sequence[str]) -> tuple[list[str], bool]:
     return [word for word in arguments if word != STRICT], STRICT in arguments
 
 
-class FileContent(NamedTuple):
+class WholeFile(NamedTuple):
     """All octets of a file, and what fstat(2) said of it before they were read."""
 
     octets: bytes
     status: os.stat_result
 
     def __repr__(self) -> str:
-        return f"FileContent({len(self.octets)} octets)"
+        return f"WholeFile({len(self.octets)} octets)"
 
 
-def read(path: str) -> FileContent:
+def read(path: str) -> WholeFile:
     """A regular file, whole. Raises ModuleFailed."""
     try:
         # Not blocking, so that a named pipe is refused instead of waited for.
@@ -55,7 +55,7 @@ def read(path: str) -> FileContent:
                 raise ModuleFailed(f"{path} is not a regular file")
             if mode & stat.S_IWOTH:
                 raise ModuleFailed(f"{path} may be written by everybody: take that right away (chmod o-w)")
-            return FileContent(file.read(), status)
+            return WholeFile(file.read(), status)
     except OSError as error:
         raise ModuleFailed(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:

@@ -2,7 +2,8 @@
 
 Each worker opens each module, and reports what it found (`report_on`). The master looks at the files from time to time
 (`LookAtModules`, a job that only asks the file system); a module with a file that is not the reported one is reloaded
-in all workers, by `pdm check`. A file that cannot be used then changes nothing but the notes: what was read before stays.
+in all workers, by `pdm check`. A file that cannot be used then changes nothing but the notes: what was read before
+stays.
 """
 
 import os
