@@ -138,7 +138,9 @@ def pcheckd_page() -> list[Section]:
             mailcheckd.options(),
             "pcheckd answers proxies by UDP whether a mailbox has mail, so that they need no connection for an empty "
             "one. One packet is a question, one packet its answer.",
-            "It reads directories and nothing else. It answers whoever reaches its port: keep it for the proxies.",
+            "It reads directories and nothing else. It answers who is in --trusted, which is this host only if it is "
+            "not said; others get no answer, and are told in the log (untrusted_peer) once a minute. Mind that an "
+            "address can be forged in UDP: the network should let nobody else send from those of the proxies.",
         ),
         (
             "PROTOCOL",

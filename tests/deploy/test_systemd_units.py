@@ -139,7 +139,10 @@ def test_start_commands_are_understood() -> None:
     for name, known in (("pproxy", PPROXY), ("pserv", PSERV)):
         assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == [f"/etc/popular/{name}.rc"]
         assert (ROOT / f"deploy/popular/{name}.rc").is_file()
-    assert mailcheckd.options().parse_args(command("pcheckd", "ExecStart")[1:]).foreground
+    checker = mailcheckd.options().parse_args(command("pcheckd", "ExecStart")[1:])
+    assert checker.foreground
+    assert "--trusted" in command("pcheckd", "ExecStart"), "who is let in is said, not left to the default"
+    assert ("127.0.0.9" in checker.trusted, "10.0.0.1" in checker.trusted) == (True, False)
     assert not pclean.options().parse_args(command("pclean", "ExecStart")[1:]).dry_run
     allowed = ringd.options().parse_args(command("ringd", "ExecStart")[1:]).ports
     assert all(any(port in ports for ports in allowed) for port in (110, 995, 1100))
