@@ -21,6 +21,9 @@ READ_FAILED = Message(0x0406, "ADM", "read_failed", "A message cannot be read, t
 UPDATE_FAILED = Message(
     0x0407, "ADM", "update_failed", "A user said QUIT, and nothing in the mailbox could be removed or marked as read."
 )
+UNTRUSTED_PEER = Message(
+    0x0408, "ADM", "untrusted_peer", "Whoever is not in trusted was refused by pserv or pcheckd; once a minute at most."
+)
 
 DELIVERED = Message(0x0410, "INF", "delivered", "pdeliver put a mail into a mailbox.")
 OVER_QUOTA = Message(0x0411, "ERR", "over_quota", "pdeliver refused a mail: the mailbox is full.")
@@ -47,6 +50,7 @@ STORE_MESSAGES = (
     BAD_REQUEST,
     READ_FAILED,
     UPDATE_FAILED,
+    UNTRUSTED_PEER,
     DELIVERED,
     OVER_QUOTA,
     NOT_DELIVERED,

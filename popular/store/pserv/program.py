@@ -56,6 +56,7 @@ MESSAGES = (
     messages.BAD_REQUEST,
     messages.READ_FAILED,
     messages.UPDATE_FAILED,
+    messages.UNTRUSTED_PEER,
 )
 
 
