@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from popular.proxy.session import phases as proxy
 from popular.store.pserv import phases as store
 
 PAGE = Path(__file__).parents[1] / "docs/sessions.md"
@@ -26,7 +27,7 @@ operator says so), so the diagrams show that arrow only where there is no other.
 
 
 class Drawing(NamedTuple):
-    """One machine, and what is to be said of it."""
+    """One machine: what is said of it, the file with its table of legal moves, the table, where it begins and ends."""
 
     title: str
     text: str
@@ -37,6 +38,15 @@ class Drawing(NamedTuple):
 
 
 DRAWINGS = (
+    Drawing(
+        "The proxy: pproxy",
+        "A mail program has connected. From `RELAYING` on, octets are passed both ways, and no command is looked at\n"
+        "but QUIT and DELE.",
+        "popular/proxy/session/phases.py",
+        proxy.LEGAL,
+        proxy.BEGINNINGS,
+        proxy.ENDED,
+    ),
     Drawing(
         "The storage server: pserv",
         "A proxy has connected, and names the mailbox in the three lines of XPOP. Then it is POP3, already logged in.",
