@@ -67,8 +67,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_what_is_not_there_is_noticed() -> None:
     """A file that was moved, one of two in braces, and a folder that is gone."""
-    assert [word for word in braced("popular/proxy/{session,sessions}.py") if not is_there(word)] == [
-        "popular/proxy/sessions.py"
+    assert [word for word in braced("popular/proxy/session/{session,sessions}.py") if not is_there(word)] == [
+        "popular/proxy/session/sessions.py"
     ]
     assert not is_there("aster.py")
     assert not is_there("tests/nowhere")
