@@ -191,8 +191,8 @@ class BackendConnection:
         except OSError as error:
             self.close()
             return words_of(error, extras.tls.name) if self.channel.tls else _words(error)
-        assert wanted is not None, "a handshake takes two"
-        channel.want(WRITE if wanted == "write" else READ)
+        # None: a backend on the same machine has answered before we looked. The owner hears of it later all the same.
+        channel.want(READ if wanted == "read" else WRITE)
         return ""
 
     def _shake_hands(self, _events: int = 0) -> None:
