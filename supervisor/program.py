@@ -15,7 +15,6 @@ from supervisor.control.language import Sentence
 from supervisor.control.outcome import Change, Desk
 from supervisor.control.variables import Variable
 from supervisor.exporter import ExporterInheritance
-from supervisor.messages import Message
 from supervisor.metric import Metric, Things
 from supervisor.table.layout import Column
 from supervisor.workshop import Workshop
@@ -75,7 +74,6 @@ class Program:
     summary: str
     magic: bytes
     """Eight octets that follow `POPULAR\\0` in the state file."""
-    messages: Sequence[Message]
     columns: Sequence[Column]
     metrics: Sequence[Metric]
     """Its own, beside those that every program has (common_metrics.py)."""

@@ -11,7 +11,7 @@ from popular.store.pserv import endings as store_endings
 from supervisor import main, signals
 from supervisor.control import manual
 from supervisor.control.manual import escape
-from supervisor.messages import DEBUG, RINGD_MESSAGES, SUPERVISOR_MESSAGES, Message
+from supervisor.messages import SUPERVISOR_MESSAGES, Message
 from supervisor.program import Program
 
 Section = tuple[str, str]
@@ -151,8 +151,8 @@ def control(program: Program, rc: Sequence[str]) -> list[Section]:
 
 
 def messages() -> list[Message]:
-    """All messages of all programs, by number; one that several programs have is there once."""
-    return sorted({DEBUG, *SUPERVISOR_MESSAGES, *RINGD_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES})
+    """All messages of all programs, by number."""
+    return sorted((*SUPERVISOR_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES))
 
 
 def _message(row: Message) -> tuple[str, str]:

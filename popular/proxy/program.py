@@ -1,7 +1,6 @@
 """`pproxy`: the rows of its tables, put together as a program that the supervisor runs."""
 
 from metrics.exporter import export
-from popular.messages import POPULAR_MESSAGES
 from popular.proxy import certificates
 from popular.proxy.description import describe
 from popular.proxy.endings import ENDINGS
@@ -15,7 +14,6 @@ from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.messages import SUPERVISOR_MESSAGES
 from supervisor.program import Listener, Program, Service
 from supervisor.table.layout import Column
 from supervisor.workshop import Workshop
@@ -61,7 +59,6 @@ PROGRAM = Program(
     version=VERSION,
     summary="POP3 proxy: authenticates users, finds their storage server and joins the two.",
     magic=b"PROXY\0\0\0",
-    messages=(*SUPERVISOR_MESSAGES, *POPULAR_MESSAGES),
     columns=COLUMNS,
     metrics=METRICS,
     states=STATES,

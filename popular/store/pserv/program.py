@@ -3,9 +3,7 @@
 from typing import Any
 
 from metrics.exporter import export
-from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
-from popular.store import messages
 from popular.store.pserv.endings import ENDINGS
 from popular.store.pserv.metrics import METRICS, SERVER
 from popular.store.pserv.phases import STATES
@@ -17,7 +15,6 @@ from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.messages import SUPERVISOR_MESSAGES
 from supervisor.program import Listener, Program, Service
 from supervisor.table.layout import Column
 from supervisor.workshop import Workshop
@@ -40,22 +37,6 @@ DEBUG_OPTIONS = {
     "PASS": "Passwords, should a client send one by mistake. A security risk: not for normal use.",
     "POP": "POP3 dialogues, without the messages.",
 }
-
-MESSAGES = (
-    *SUPERVISOR_MESSAGES,
-    SESSION_END,
-    NULL_BYTE_IN_INPUT,
-    messages.DIR_ACCESS_FAILED,
-    messages.STAT_FAILED,
-    messages.NOT_A_MESSAGE,
-    messages.SAME_UID,
-    messages.FOLDER_MISSING,
-    messages.MOVE_FAILED,
-    messages.DELETE_FAILED,
-    messages.BAD_REQUEST,
-    messages.READ_FAILED,
-    messages.UPDATE_FAILED,
-)
 
 
 def listeners(config: Config) -> list[Listener]:
@@ -91,7 +72,6 @@ PROGRAM = Program(
     version=VERSION,
     summary="POP3 storage server: serves mailboxes to POP3 proxies that have authenticated their users (XPOP).",
     magic=b"SERVER\0\0",
-    messages=MESSAGES,
     columns=COLUMNS,
     metrics=METRICS,
     states=STATES,
