@@ -1,39 +1,62 @@
-# make run    a whole small mail site, embedded, on loopback
-# make test   everything
+# make run       a whole small mail site, embedded, on loopback
+# make quick     the tests that start no process: less than a minute
+# make test      all tests
+# make check     style, types, imports
+# make coverage  all tests once more, and which lines none of them runs
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: run test check bench man dashboards clean
+BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
+.PHONY: run quick test coverage check bench man dashboards clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
 
-test: $(VENV)/.ready
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -m 'not alone' --durations 10
-	$(BIN)/python -m pytest -m alone --durations 10
+quick: $(VENV)/.tools
+	$(PYTEST) $(BESIDE) -m quick
 
-check: $(VENV)/.ready
+# The second part tells more than the first one's failure did, so it runs in any case.
+test: $(VENV)/.tools
+	@failed=0; set -x; \
+	$(PYTEST) $(BESIDE) -m 'not alone' --durations 10 || failed=1; \
+	$(PYTEST) -m alone --durations 10 || failed=1; \
+	{ set +x; } 2>/dev/null; exit $$failed
+
+coverage: $(VENV)/.tools
+	$(BIN)/coverage erase
+	-POPULAR_TEST_PATIENCE=$${POPULAR_TEST_PATIENCE:-4} $(BIN)/coverage run -m pytest $(COVERED)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(VENV)/.tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.ready
+bench: $(VENV)/.tools
 	$(BIN)/python -m tests.bench
 
-man: $(VENV)/.ready
+man: $(VENV)/.tools
 	$(BIN)/python -m deploy.man
 
-dashboards: $(VENV)/.ready
+dashboards: $(VENV)/.tools
 	$(BIN)/python -m deploy.grafana
 
 clean:
-	rm -rf $(VENV) build dist tests/bench/bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build dist tests/bench/bin .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
-# pip before 25.1 does not know dependency groups, so the environment brings its own pip first.
+# What running needs: 50 MB.
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+# What tests and checks need besides. pip before 25.1 does not know dependency groups, so a newer one comes first.
+$(VENV)/.tools: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --group dev
 	@touch $@

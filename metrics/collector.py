@@ -19,7 +19,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.samples import Sample
 
 from metrics.known import Known
-from supervisor.exporter import Queue
+from supervisor.exporterline import Queue
 from supervisor.metric import (
     COUNTER,
     INFO,

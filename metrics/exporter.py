@@ -6,8 +6,9 @@
     /readyz    200 if clients should be sent here; 503 and the reason while draining, at too high a load, or with no
                virtual server online
 
-It runs as a child of the master until the lifeline ends (supervisor/exporter.py), reads the table and never writes it.
-What may only happen in this process, because it starts threads or is heavy, is imported here and not by the master.
+It runs as a child of the master until the lifeline ends (supervisor/master/exporter.py), reads the table and never
+writes it. What may only happen in this process, because it starts threads or is heavy, is imported here and not by
+the master.
 """
 
 import asyncio
@@ -19,9 +20,10 @@ from http import HTTPStatus
 from metrics.http import Request, Response, Server, text
 from metrics.known import Known
 from metrics.watch import Moment
-from supervisor.exporter import Address, ExporterInheritance, Facts, Fault, Listening, Pulse, Waiting
-from supervisor.fault import kind_and_place_of
+from supervisor.exporterline import Described, ExporterInheritance, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.table.segment import View
 
 AGAIN_SECONDS = 1.0
@@ -107,14 +109,14 @@ class _Process:
         self._over = asyncio.Event()
         self._faults: set[str] = set()
 
-    async def live(self, address: Address) -> None:
+    async def live(self, address: HttpAddress) -> None:
         asyncio.get_running_loop().add_reader(self._lifeline.socket, self._hear)
         routes = {path: partial(answer, self._known) for path, answer in ROUTES.items()}
         opening = asyncio.create_task(self._open(Server(routes, self._tell_fault), address))
         await self._over.wait()
         opening.cancel()
 
-    async def _open(self, server: Server, address: Address) -> None:
+    async def _open(self, server: Server, address: HttpAddress) -> None:
         """Takes the address, or waits for it: another instance may still be finishing its sessions there."""
         while True:
             try:
@@ -123,14 +125,14 @@ class _Process:
                 self._tell(Waiting(f"{address}: {error.strerror or error}"))
                 await asyncio.sleep(AGAIN_SECONDS)
             else:
-                self._tell(Listening(Address(host, port)))
+                self._tell(Listening(HttpAddress(host, port)))
                 return
 
     def _hear(self) -> None:
         try:
             for message, _fds in self._lifeline.receive():
                 match message:
-                    case Facts(described):
+                    case Described(described):
                         self._known.facts = described
                     case Pulse():
                         self._known.hear(message)
@@ -154,7 +156,7 @@ class _Process:
 
     def _tell_fault(self, error: Exception) -> None:
         """Each fault once: the kind of error and its place, no values."""
-        fault = kind_and_place_of(error)
+        fault = kind_and_location_of(error)
         if fault not in self._faults:
             self._faults.add(fault)
             self._tell(Fault(fault))

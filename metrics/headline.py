@@ -7,7 +7,7 @@ by what an operator must know first.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from supervisor.load import Level
+from supervisor.runtime.load import Level
 
 GOOD, BUSY, CLOSED, QUIET = "good", "busy", "closed", "quiet"
 """Tones: all is well; look at it; nobody new is served; nothing to say. They decide about colours."""
@@ -16,7 +16,7 @@ SERVING = ("online", "fake")
 """States of a virtual server in which clients are let in."""
 
 _BACK_BELOW = 0.9
-"""Part of a limit below which the program accepts again (see supervisor.load.next_level)."""
+"""Part of a limit below which the program accepts again (see supervisor.runtime.load.next_level)."""
 
 
 class Headline(NamedTuple):

@@ -12,9 +12,9 @@ from typing import Any
 from metrics.headline import SERVING
 from metrics.processes import ProcessorTime
 from metrics.watch import Watch
-from supervisor.exporter import Pulse
-from supervisor.load import Level
+from supervisor.exporterline import Pulse
 from supervisor.metric import Metric
+from supervisor.runtime.load import Level
 from supervisor.table.segment import View
 
 FRESH_SECONDS = 10.0

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from metrics import selection
 from metrics.picture import ALL_ROWS, Picture, Rows
-from supervisor.load import Level
+from supervisor.runtime.load import Level
 from supervisor.table.segment import View
 
 TIMES = frozenset({"started", "since"})

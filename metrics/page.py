@@ -1,10 +1,10 @@
 """The status page: `/`, one HTML page without outside resources, and `/status.json`, which it asks every two seconds.
 
     page()                       the page, with a policy that lets nothing run but its own script
-    status(known, request)       the document of snapshot.py, as the query wishes
+    status(known, request)       the document of snapshot.py, as the query queries
 
 The query of /status.json: filter, sort, desc (1: the largest first), rows (1 to 1000), span (2m or 1h), users (1: names
-and addresses in full). A query that makes no sense is answered with 400 and a sentence.
+and addresses in full). A query that makes no sense is answered with 400 and a command.
 
 Names in full are only for a browser on the machine itself: asked from a loopback address, by a loopback name (another
 site whose name was bent to 127.0.0.1 has its own), and not through a proxy. For everybody else `users` counts for
@@ -26,7 +26,7 @@ from metrics.history import SPANS
 from metrics.http import Request, Response, text
 from metrics.known import Known
 from metrics.selection import UnknownColumn
-from metrics.snapshot import MOST_ROWS, Wish, document
+from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
 
 HTML = "text/html; charset=utf-8"
@@ -84,17 +84,17 @@ def status(known: Known, request: Request) -> Response:
     """/status.json."""
     private = is_private(request)
     try:
-        told = document(known, wish_of(request.parameters, private), Moment.present())
+        told = document(known, query_of(request.parameters, private), Moment.present())
     except (BadQuery, UnknownColumn) as error:
         return text(HTTPStatus.BAD_REQUEST, str(error))
     told["sessions"]["may_unmask"] = private
     return Response(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), _FIELDS)
 
 
-def wish_of(given: Mapping[str, str], private: bool) -> Wish:
+def query_of(given: Mapping[str, str], private: bool) -> PageQuery:
     """What a query asks for. Raises BadQuery."""
-    plain = Wish()
-    return Wish(
+    plain = PageQuery()
+    return PageQuery(
         filter=given.get("filter", plain.filter)[:_MOST_FILTER],
         sort=given.get("sort", plain.sort),
         reverse=_one_of(given, "desc", _SWITCHES, plain.reverse),

@@ -1,9 +1,9 @@
 """What the status page shows at one moment, as one value that JSON can hold.
 
-    document(known, wish, Moment.present())
+    document(known, asked, Moment.present())
 
 Reads and never writes. At most `MOST_ROWS` sessions are in a document; names and addresses in them are masked unless
-the wish says otherwise, and whether it may is for page.py to decide.
+the asked says otherwise, and whether it may is for page.py to decide.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from metrics.history import SHORTEST
 from metrics.known import Known
 from metrics.selection import Filter, Order, Session
 from metrics.watch import FAILURES, LOGINS, Moment, first_of, total
-from supervisor.load import Level
+from supervisor.runtime.load import Level
 from supervisor.table.layout import Layout
 
 MOST_ROWS = 1000
@@ -34,7 +34,7 @@ _HELP = {
 """For the columns that every program has; shown are ages and phrases, not what stands in the table."""
 
 
-class Wish(NamedTuple):
+class PageQuery(NamedTuple):
     """What somebody wants to see."""
 
     filter: str = ""
@@ -46,11 +46,11 @@ class Wish(NamedTuple):
     span: str = SHORTEST
 
 
-def document(known: Known, wish: Wish, moment: Moment) -> dict[str, Any]:
-    """The page at one moment. Raises UnknownColumn when the wish sorts by a column that is none."""
+def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
+    """The page at one moment. Raises UnknownColumn when the asked sorts by a column that is none."""
     view, facts = known.view, known.facts
-    selection.check_columns([wish.sort], view.layout)
-    sessions = known.watch.sessions(moment, wish.users)
+    selection.check_columns([asked.sort], view.layout)
+    sessions = known.watch.sessions(moment, asked.users)
     gauges, counters = view.gauges(), view.counters()
     return {
         "program": known.program,
@@ -59,12 +59,12 @@ def document(known: Known, wish: Wish, moment: Moment) -> dict[str, Any]:
         "started": view.header.boot_time,
         "headline": headline(gauges, len(sessions), facts)._asdict(),
         "totals": _totals(known, gauges, counters, len(sessions)),
-        "history": _history(known, counters, wish.span),
+        "history": _history(known, counters, asked.span),
         "vservs": _vservs(known, sessions),
         "backends": _backends(known, sessions),
         "workers": _workers(known, sessions, moment.ns),
         "certificates": [_certificate(one, moment.now) for one in facts.get("certificates", ())],
-        "sessions": _sessions(view.layout, sessions, wish),
+        "sessions": _sessions(view.layout, sessions, asked),
     }
 
 
@@ -187,18 +187,18 @@ def _certificate(certificate: Mapping[str, Any], now: float) -> dict[str, Any]:
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-def _sessions(layout: Layout, sessions: Sequence[Session], wish: Wish) -> dict[str, Any]:
+def _sessions(layout: Layout, sessions: Sequence[Session], asked: PageQuery) -> dict[str, Any]:
     names = _shown_columns(layout)
-    filters = [Filter("", wish.filter.casefold())] if wish.filter else []
-    found = selection.select(sessions, filters, Order(wish.sort, wish.reverse))
+    filters = [Filter("", asked.filter.casefold())] if asked.filter else []
+    found = selection.select(sessions, filters, Order(asked.sort, asked.reverse))
     helps = {column.name: column.help for column in layout.columns} | _HELP
     return {
         "columns": [{"name": name, "kind": _kind(name, layout), "help": helps.get(name, "")} for name in names],
-        "rows": [[session[name] for name in names] for session in found[: wish.rows]],
+        "rows": [[session[name] for name in names] for session in found[: asked.rows]],
         "tones": {state: selection.tone(state) for state in layout.states},
         "found": len(found),
         "all": len(sessions),
-        "masked": not wish.users,
+        "masked": not asked.users,
     }
 
 

@@ -7,7 +7,7 @@ judged when it is whole; a command that is known shows what it may hold, everyth
 
 from popular.protocol.commands import VERBS, parse
 from popular.protocol.lines import LONGEST_COMMAND
-from supervisor.log import Log
+from supervisor.runtime.log import Log
 
 
 class Dialogue:

@@ -1,9 +1,9 @@
 """The log messages of POP3, one row each.
 
-Those of the supervisor stand in supervisor/messages.py; numbers are never reused.
+Those of the supervisor stand in supervisor/runtime/messages.py; numbers are never reused.
 """
 
-from supervisor.messages import Message, messages_in
+from supervisor.runtime.messages import Message, messages_in
 
 NULL_BYTE_IN_INPUT = Message(
     0x0035, "ADM", "null_byte_in_input", "A NUL octet came in; the connection, or the packet, was dropped unanswered."

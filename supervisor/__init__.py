@@ -2,7 +2,7 @@
 
 It knows nothing of POP3. Its words:
 
-    program     what it runs: a name, variables, sentences, counters, and how a worker serves one connection
+    program     what it runs: a name, variables, commands, counters, and how a worker serves one connection
     master      the parent process: single-threaded, one `selectors` loop, never blocks, holds no user's data
     slot        a place for a worker, 0…n-1; owns its listening sockets
     worker      the process that sits in a slot; a successor gets the same slot
@@ -10,7 +10,7 @@ It knows nothing of POP3. Its words:
     token       the right to hold row i of the table; without a token nobody accepts
     row         a fixed-size record in shared memory with one writer at a time
     config      one frozen value with a generation number; replaced whole, never edited
-    sentence    one command of the control language
+    command    one command of the control language
     lifeline    the socket pair between master and worker: config and orders down, acknowledgements up
 
 Read `program.py` first (the contract with a program), then `master.py`, `worker.py`, `table/`, `control/`.

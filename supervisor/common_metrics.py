@@ -17,8 +17,8 @@ from supervisor.metric import (
     Shown,
 )
 from supervisor.program import Program
+from supervisor.serving.context import BASE_ENDINGS, PAUSES
 from supervisor.table.layout import microseconds
-from supervisor.workshop import BASE_ENDINGS, PAUSES
 
 _WORKER = Label("worker")
 """The slot; a worker that finishes its sessions counts with its successor."""
@@ -50,10 +50,10 @@ _PROGRAM = (
     ),
     Metric(
         "popular_control_sentences_total",
-        "Sentences that the control language was asked to carry out.",
+        "Commands that the control language was asked to carry out.",
         Counts("control_sentences"),
     ),
-    Metric("popular_control_refusals_total", "Sentences that were refused.", Counts("control_refusals")),
+    Metric("popular_control_refusals_total", "Commands that were refused.", Counts("control_refusals")),
     Metric(
         "popular_draining",
         "1 while the program is shutting down and finishes its sessions, else 0.",
@@ -143,7 +143,7 @@ def endings_of(program: Program) -> tuple[str, ...]:
 
 
 def _sessions(program: Program) -> tuple[Metric, ...]:
-    front = program.front
+    listener_kind = program.listener_kind
     return (
         Metric(
             "popular_session_state",
@@ -160,13 +160,13 @@ def _sessions(program: Program) -> tuple[Metric, ...]:
             "popular_sessions",
             "Living sessions, by virtual server and by what they are doing.",
             Living(),
-            (front, Label("state")),
+            (listener_kind, Label("state")),
         ),
         Metric(
             "popular_sessions_started_total",
             "Sessions accepted, by virtual server.",
             Counts("sessions_started"),
-            (front,),
+            (listener_kind,),
         ),
         Metric(
             "popular_sessions_ended_total",
@@ -191,7 +191,7 @@ def _sessions(program: Program) -> tuple[Metric, ...]:
 
 def _queues(program: Program) -> tuple[Metric, ...]:
     """Of the clients who are not accepted yet."""
-    labels = (program.front, Label("slot"))
+    labels = (program.listener_kind, Label("slot"))
     return (
         Metric(
             "popular_accept_queue_length",

@@ -1,6 +1,6 @@
 """The configuration: one frozen value with a generation number, replaced whole, never edited.
 
-A deed of the control language makes a new Config out of the old one with the `with_…` methods; the master then tries
+A handler of the control language makes a new Config out of the old one with the `with_…` methods; the master then tries
 it, hands it to all workers, and only then calls it the running one (see `change.py`). Mappings in here are never
 changed after the value was made.
 """
@@ -22,8 +22,8 @@ class Config:
     variables: Mapping[str, Any]
     debug: frozenset[str] = frozenset()
     things: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    places: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
-    """Where in the table each thing counts, by sort and id; the master fills it in (table/places.py)."""
+    counter_indexes: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
+    """Where in the table each thing counts, by sort and id; the master fills it in (table/counter_indexes.py)."""
 
     def with_variable(self, name: str, value: object) -> Self:
         return replace(self, variables={**self.variables, name: value})

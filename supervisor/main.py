@@ -1,6 +1,6 @@
 """The command line of a program that the supervisor runs (`pproxy`, `pserv`), and its start.
 
-Order of a start: options → run directory and lock → log → rights dropped → listening for sentences → workers → start
+Order of a start: options → run directory and lock → log → rights dropped → listening for commands → workers → start
 configuration. A start configuration with a faulty line ends the program: exit 1, and the message names file, line and
 column.
 """
@@ -14,20 +14,21 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from supervisor import messages, rights
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values, processors
-from supervisor.exporter import Address, parse_address
-from supervisor.load import LOADAVG, LoadFiles, pressure_file
-from supervisor.log import STANDARD_ERROR, Log
-from supervisor.master import Master
+from supervisor.master.master import Master
 from supervisor.program import Program
-from supervisor.ring import Ring
-from supervisor.rundir import CannotStart, RunDirectory
-from supervisor.sources import Binding, Source
-from supervisor.start import Daemon, StartConfiguration, commands_of
-from supervisor.systemd import Activated, Notifier, inherited
+from supervisor.ringd.client import Ring
+from supervisor.runtime import messages, rights
+from supervisor.runtime.daemon import Daemon
+from supervisor.runtime.httpaddress import HttpAddress, parse_address
+from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
+from supervisor.runtime.log import STANDARD_ERROR, Log
+from supervisor.runtime.rundir import CannotStart, RunDirectory
+from supervisor.sockets.sources import Binding, Source
+from supervisor.sockets.systemd import Activated, Notifier, inherited
+from supervisor.start import StartConfiguration, commands_of
 from supervisor.table.tokens import MOST_TOKENS
 from supervisor.trial import Trying, try_start
 
@@ -53,7 +54,7 @@ def options(program: Program) -> argparse.ArgumentParser:
         metavar="FILE",
         action="append",
         default=[],
-        help="start configuration, a file of sentences; a fault in it ends the program. Given more than once, the "
+        help="start configuration, a file of commands; a fault in it ends the program. Given more than once, the "
         "files count as one, in their order",
     )
     add(
@@ -83,7 +84,7 @@ def options(program: Program) -> argparse.ArgumentParser:
     add(
         "--ctrl-group",
         metavar="GROUP",
-        help="this group may connect to the control socket too, for sentences that change nothing; the user of the "
+        help="this group may connect to the control socket too, for commands that change nothing; the user of the "
         "program must belong to it (default: only its user and root)",
     )
     add(
@@ -137,7 +138,7 @@ def _number(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
-def _address(text: str) -> Address | None:
+def _address(text: str) -> HttpAddress | None:
     try:
         return parse_address(text)
     except ValueError as error:
@@ -209,7 +210,7 @@ def _make_master(
     return Master(
         program,
         first,
-        Language(program.sentences),
+        Language(program.commands),
         rundir,
         log,
         limits,
@@ -225,7 +226,7 @@ def _limits(program: Program, chosen: argparse.Namespace) -> dict[str, int]:
 
 
 def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[str, int], logfile: str) -> Config:
-    """What the start options say, before any sentence."""
+    """What the start options say, before any command."""
     given = {"logfile": logfile, "workers": chosen.workers, "grace": chosen.grace}
     variables = initial_values(program.variables, limits, **given)
     return Config(generation=1, variables=variables, things={sort: {} for sort in program.sorts})

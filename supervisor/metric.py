@@ -142,7 +142,7 @@ class Setting(Source):
 
 @dataclass(frozen=True)
 class Queued(Source):
-    """A field of `supervisor.exporter.Queue`, by listener and slot."""
+    """A field of `supervisor.master.exporter.Queue`, by listener and slot."""
 
     field: str
     origin: ClassVar[str] = MASTER

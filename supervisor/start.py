@@ -5,58 +5,20 @@ or all is in force at once. In the background the process that was started waits
 whether the start succeeded.
 """
 
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from supervisor.clerk import Answer
 from supervisor.control.rcdisk import read_regular
 from supervisor.control.rcfile import APPLY, BEGIN, Command, Fault, Unreadable, draft_line, fault_in_draft, load, told
-from supervisor.rundir import CannotStart
+from supervisor.master.executor import Answer
+from supervisor.runtime.daemon import EXIT_FAULTY, Daemon
+from supervisor.runtime.rundir import CannotStart
 
 if TYPE_CHECKING:
-    from supervisor.master import Master
-
-EXIT_FAULTY = 1
-
-
-class Daemon:
-    """The background half's thread to the process that was started."""
-
-    def __init__(self, write_end: int) -> None:
-        self._write_end = write_end
-
-    @classmethod
-    def part(cls) -> "Daemon":
-        """Forks.
-
-        The started process waits here and exits with what the background half reports; the other half returns.
-        """
-        read_end, write_end = os.pipe()
-        if os.fork() > 0:
-            os.close(write_end)
-            report = os.read(read_end, 1)
-            os._exit(report[0] if report else EXIT_FAULTY)
-        os.close(read_end)
-        os.setsid()
-        # The workers, too, must let go of the terminal, and they are born before the report. So only this process keeps
-        # a way to it, for messages, until then.
-        sys.stderr = os.fdopen(os.dup(2), "w")
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in (0, 1, 2):
-            os.dup2(null, standard)
-        os.close(null)
-        return cls(write_end)
-
-    def report(self, code: int) -> None:
-        """Lets the started process exit, and lets go of its terminal."""
-        os.write(self._write_end, bytes([code]))
-        os.close(self._write_end)
-        sys.stderr.close()
-        sys.stderr = sys.__stderr__
+    from supervisor.master.master import Master
 
 
 class StartConfiguration:
@@ -80,7 +42,7 @@ class StartConfiguration:
 
     def apply(self, master: "Master") -> None:
         """Says one line after the other, each when the one before is answered."""
-        self._go_on(master, master.clerk.start())
+        self._go_on(master, master.executor.start())
 
     def _go_on(self, master: "Master", say: Callable[[str, Answer], None]) -> None:
         self._saying = True

@@ -11,21 +11,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from supervisor.accounts import table_layout
 from supervisor.config import Config
+from supervisor.control.context import FrozenContext
 from supervisor.control.draft import Spoilt
-from supervisor.control.facts import Facts, Wanted, run
-from supervisor.control.language import Language, Refused
-from supervisor.control.outcome import Draft, Drafted, Outcome, Trial, View
+from supervisor.control.language import Language
+from supervisor.control.lookups import Lookups, NeedsLookup, run
+from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
 from supervisor.control.rcfile import CHECK, Command, draft_line, fault_in_draft, told
-from supervisor.eventloop import EventLoop
-from supervisor.load import LOADAVG, LoadFiles, pressure_file
-from supervisor.log import Log
+from supervisor.control.words import CommandRefused
+from supervisor.master.accounting import table_layout
 from supervisor.program import Program
-from supervisor.table.places import PlaceBook
+from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
+from supervisor.runtime.log import Log
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.eventloop import EventLoop
+from supervisor.table.indexes import CounterIndexes
 from supervisor.table.segment import Segment, remove
 from supervisor.table.tokens import TokenPipe
-from supervisor.workshop import Workshop
 
 EXIT_GOOD = 0
 EXIT_FAULTY = 1
@@ -58,8 +60,8 @@ class Trying:
         self._program = program
         self._first = first
         self._limits = limits
-        self._language = Language(program.sentences)
-        self._facts = Facts()
+        self._language = Language(program.commands)
+        self._facts = Lookups()
         self._draft = Draft(first)
 
     def faults(self, commands: Sequence[Command]) -> list[str]:
@@ -70,7 +72,7 @@ class Trying:
     def _fault(self, command: Command) -> Any:
         try:
             outcome = self._outcome(draft_line(command))
-        except Refused as refused:
+        except CommandRefused as refused:
             if isinstance(refused, Spoilt):
                 self._draft = refused.draft
             return fault_in_draft(command, False, str(refused))
@@ -81,7 +83,7 @@ class Trying:
 
     def _outcome(self, line: str) -> Outcome:
         while True:
-            desk = View(
+            context = FrozenContext(
                 self._first,
                 self._first,
                 self._program,
@@ -93,12 +95,12 @@ class Trying:
                 starting=True,
             )
             try:
-                return self._language.conduct(line, desk)
-            except Wanted as wanted:
-                self._facts.store(wanted.errand, run(wanted.errand))
+                return self._language.conduct(line, context)
+            except NeedsLookup as needed:
+                self._facts.store(needed.job, run(needed.job))
 
     def serve(self) -> str:
-        """Makes a service, and lets go of it; gives the verdict. Raises Refused."""
+        """Makes a service, and lets go of it; gives the verdict. Raises CommandRefused."""
         outcome = self._outcome(CHECK)
         assert isinstance(outcome, Trial)
         _make_service(self._program, outcome.config, self._limits)
@@ -106,12 +108,14 @@ class Trying:
 
 
 def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> None:
-    """As a worker makes it; its table has one row, and no name by the time that it is used. Raises Refused."""
+    """As a worker makes it; its table has one row, and no name by the time that it is used. Raises CommandRefused."""
     name = f"/popular-{program.name}-check-{os.getpid()}"
     segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
     remove(name)
-    shop = Workshop(EventLoop(), Log(program.name, os.devnull), segment, 0, TokenPipe(1))
-    program.make_service(shop, replace(config, places=PlaceBook(segment).settle(config.things)), None).retire()
+    context = WorkerContext(EventLoop(), Log(program.name, os.devnull), segment, 0, TokenPipe(1))
+    program.make_service(
+        context, replace(config, counter_indexes=CounterIndexes(segment).settle(config.things)), None
+    ).retire()
 
 
 def try_start(trial: Trying, commands: Sequence[Command], names: str) -> int:
@@ -120,7 +124,7 @@ def try_start(trial: Trying, commands: Sequence[Command], names: str) -> int:
     if not faults:
         try:
             verdict = trial.serve()
-        except Refused as refused:
+        except CommandRefused as refused:
             faults = [f"{names}: {refused}"]
     for fault in faults:
         print(fault, file=sys.stderr)

@@ -27,8 +27,8 @@ def show_usage(block: memoryview, children: bool = False) -> None:
 
 def cpu_microseconds(children: bool = False) -> int:
     """Processor time, in user and system mode."""
-    accounts = [resource.RUSAGE_SELF, *([resource.RUSAGE_CHILDREN] if children else [])]
-    usages = [resource.getrusage(account) for account in accounts]
+    accounting = [resource.RUSAGE_SELF, *([resource.RUSAGE_CHILDREN] if children else [])]
+    usages = [resource.getrusage(account) for account in accounting]
     return int(1e6 * sum(usage.ru_utime + usage.ru_stime for usage in usages))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import processes
+from tests.patience import FACTOR, patient
 from tests.system import site
 
 _MARK = "POPULAR_TEST_RUN"
@@ -29,12 +31,69 @@ _ALONE = (
 _OURS = ("pproxy", "pserv", "pcheckd", "ringd", "popular-demo", "dovecot")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks them."""
+_QUICK = (
+    "architecture",
+    "control/test_difference.py",
+    "control/test_facts.py",
+    "control/test_framing.py",
+    "control/test_kinds.py",
+    "control/test_language.py",
+    "control/test_manual.py",
+    "control/test_server.py",
+    "deploy/test_documents.py",
+    "deploy/test_promql.py",
+    "metrics/test_families.py",
+    "metrics/test_headline.py",
+    "metrics/test_history.py",
+    "metrics/test_page.py",
+    "metrics/test_pstatus.py",
+    "metrics/test_selection.py",
+    "pdm",
+    "protocol",
+    "proxy",
+    "store/test_maildir.py",
+    "store/test_pserv_machine.py",
+    "store/test_commands.py",
+    "supervisor/test_change_model.py",
+    "supervisor/test_fault.py",
+    "supervisor/test_lifeline.py",
+    "supervisor/test_listeners.py",
+    "supervisor/test_load.py",
+    "supervisor/test_log.py",
+    "supervisor/test_loop.py",
+    "supervisor/test_ring.py",
+    "supervisor/test_ringd.py",
+    "supervisor/test_sources.py",
+    "supervisor/test_wheel.py",
+    "table",
+    "tls",
+)
+"""Tests that start no process, but for those of them that are marked `processes`: `make quick` runs them."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks them, and gives each as much time as POPULAR_TEST_PATIENCE says."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).as_posix().startswith(_ALONE):
+        path = item.path.relative_to(here).as_posix()
+        if path.startswith(_ALONE):
             item.add_marker("alone")
+        if path.startswith(_QUICK) and item.get_closest_marker("processes") is None:
+            item.add_marker("quick")
+        if FACTOR != 1 and config.getoption("timeout") is None:
+            own = item.get_closest_marker("timeout")
+            limit = float(own.args[0] if own is not None else config.getini("timeout"))
+            item.add_marker(pytest.mark.timeout(patient(limit)), append=False)
+
+
+@pytest.fixture(autouse=True)
+def starts_no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A quick test that starts a process fails."""
+    if request.node.get_closest_marker("quick") is None:
+        yield
+        return
+    with processes.forbidden(request.node.nodeid):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,7 +101,7 @@ def nothing_is_left() -> Iterator[None]:
     """No process of ours, shared memory or control socket outlives the tests."""
     os.environ[_MARK] = str(os.getpid())
     yield
-    site.wait_until(lambda: not _processes(), f"no process is left: {_processes()}", 3)
+    site.wait_until(lambda: not _processes(), f"no process is left: {_processes()}", patient(3))
     assert [str(path) for rundir in site.STARTED for path in _served_sockets(rundir)] == []
     assert [str(path) for path in site.SEGMENTS if path.exists()] == []
 

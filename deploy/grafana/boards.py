@@ -266,7 +266,7 @@ WORKERS = Board(
             (
                 graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause")),
                 graph(
-                    "Sentences",
+                    "Commands",
                     Line(rate("control_sentences_total"), "asked"),
                     Line(rate("control_refusals_total"), "refused"),
                 ),

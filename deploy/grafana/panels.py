@@ -4,11 +4,11 @@ from typing import Any
 
 from deploy.grafana.classic import Line, Panel, Step
 from deploy.grafana.queries import Expression, gauge, quantile, rate, share
-from supervisor.load import Level
+from supervisor.runtime.load import Level
 
 _DAY = 86400
 NEAR_LIMIT: tuple[Step, ...] = ((None, "green"), (0.8, "yellow"), (0.9, "orange"), (1.0, "red"))
-"""Shares of a limit at which supervisor/load.py changes its state."""
+"""Shares of a limit at which supervisor/runtime/load.py changes its state."""
 LEVELS: tuple[Step, ...] = ((None, "green"), (Level.WARN, "orange"), (Level.MAX, "red"))
 LEVEL_WORDS = tuple(level.name for level in Level)
 GOOD_IS_ONE: tuple[Step, ...] = ((None, "red"), (1, "green"))

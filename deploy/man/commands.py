@@ -6,13 +6,16 @@ from popular.demo import command as demo
 from popular.pdm import ptestpdm
 from popular.protocol.mailcheck import Mail
 from popular.proxy.phases import STATES
-from popular.store import deliver, mailcheckd, pcheck
 from popular.store.pserv.phases import STATES as STORE_STATES
-from supervisor import ringd, signals
+from popular.store.tools import pcheck
+from popular.store.tools import pcheckd as mailcheckd
+from popular.store.tools import pdeliver as deliver
 from supervisor.control import manual
 from supervisor.control.manual import escape
 from supervisor.pcontrol import connection
 from supervisor.pcontrol import options as pcontrol
+from supervisor.ringd import main as ringd
+from supervisor.runtime import signals
 
 
 def apply_options() -> str:
@@ -25,14 +28,14 @@ def apply_options() -> str:
 
 def pcontrol_page() -> list[Section]:
     prompt = text(
-        "At the prompt, help lists the sentences, ? explains the prompt itself, clear clears the screen; quit, exit "
-        "and Ctrl-D leave. When the program was started anew the prompt connects to it again before the next sentence."
+        "At the prompt, help lists the commands, ? explains the prompt itself, clear clears the screen; quit, exit "
+        "and Ctrl-D leave. When the program was started anew the prompt connects to it again before the next command."
     )
     files = text(
-        "A file holds one sentence a line. A line ends at LF, a CR before it is dropped. A word that begins with # and "
+        "A file holds one command a line. A line ends at LF, a CR before it is dropped. A word that begins with # and "
         "is not in quotes begins a comment, to the end of the line. The line `include FILE` stands for the lines of "
         "another file, whose name is relative to the file that says it. All faults of form are told before the first "
-        "sentence is said; an error names FILE:LINE:COLUMN."
+        "command is said; an error names FILE:LINE:COLUMN."
     )
     whole = (
         text(
@@ -54,13 +57,13 @@ def pcontrol_page() -> list[Section]:
     return [
         *command(
             pcontrol.options_parser(),
-            "pcontrol says sentences to a running pproxy or pserv: those of -c first, then that of the command line or "
-            "those of the files. Data goes to standard output, messages to standard error. After the first sentence "
+            "pcontrol says commands to a running pproxy or pserv: those of -c first, then that of the command line or "
+            "those of the files. Data goes to standard output, messages to standard error. After the first command "
             "that is refused it stops.",
             "Without all of these there is a prompt, with history and completion; if standard input is no terminal, "
-            "sentences are read from it.",
+            "commands are read from it.",
         ),
-        ("FILES OF SENTENCES", files),
+        ("FILES OF COMMANDS", files),
         ("WHOLE CONFIGURATIONS", whole),
         ("PROMPT", prompt),
         ("EXIT STATUS", terms(connection.EXIT_CODES.items())),

@@ -63,7 +63,7 @@ def modules_page() -> list[Section]:
                 "in. A module named NAME is a Python file libpdm_NAME, source or compiled, in the directory that the "
                 "variable pdmdir names. pdm add ID NAME ARG... in pproxy-control(7) opens it, in every worker.",
                 "The file has one function, open_module(ident, arguments), which gives a module. If it cannot start it "
-                "raises ModuleFailed with a text for people; the sentence is then refused, and nothing has changed. "
+                "raises ModuleFailed with a text for people; the command is then refused, and nothing has changed. "
                 "Everything named here is imported from popular.pdm.contract.",
                 "Loading a module is running its code: whoever may write into pdmdir is the proxy.",
             ),

@@ -1,6 +1,6 @@
 """What stands on which manual page. Pure: `pages()` gives file names and texts.
 
-Options, variables, sentences, messages, signals and exit codes come from the tables; only what no table knows is
+Options, variables, commands, messages, signals and exit codes come from the tables; only what no table knows is
 written here.
 """
 
@@ -105,7 +105,7 @@ def pages() -> dict[str, str]:
     contents: dict[tuple[str, int], tuple[str, list[Section]]] = {
         ("pproxy", 8): ("POP3 proxy", _pproxy()),
         ("pproxy-control", 7): (
-            "variables and sentences of pproxy",
+            "variables and commands of pproxy",
             [
                 *control(PPROXY, PPROXY_RC),
                 ("MODULES", terms(MODULES)),
@@ -114,12 +114,12 @@ def pages() -> dict[str, str]:
         ),
         ("pserv", 8): ("POP3 storage server", _pserv()),
         ("pserv-control", 7): (
-            "variables and sentences of pserv",
+            "variables and commands of pserv",
             [*control(PSERV, PSERV_RC), see_also("pcontrol(1)", "pserv(8)", "pproxy-control(7)")],
         ),
         ("pcheckd", 8): ("tells by UDP whether a mailbox has mail", commands.pcheckd_page()),
         ("ringd", 8): ("keeps listening sockets for programs that come and go", commands.ringd_page()),
-        ("pcontrol", 1): ("says sentences to a running pproxy or pserv", commands.pcontrol_page()),
+        ("pcontrol", 1): ("says commands to a running pproxy or pserv", commands.pcontrol_page()),
         ("pstatus", 1): ("shows the session table and the counters", commands.pstatus_page()),
         ("pcheck", 1): ("asks a pcheckd", commands.pcheck_page()),
         ("pdeliver", 1): ("puts a mail into a mailbox", commands.pdeliver_page()),

@@ -8,11 +8,12 @@ from popular.messages import POPULAR_MESSAGES
 from popular.proxy import endings as proxy_endings
 from popular.store.messages import STORE_MESSAGES
 from popular.store.pserv import endings as store_endings
-from supervisor import main, signals
+from supervisor import main
 from supervisor.control import manual
 from supervisor.control.manual import escape
-from supervisor.messages import SUPERVISOR_MESSAGES, Message
 from supervisor.program import Program
+from supervisor.runtime import signals
+from supervisor.runtime.messages import SUPERVISOR_MESSAGES, Message
 
 Section = tuple[str, str]
 """Heading and troff."""
@@ -100,7 +101,7 @@ def daemon(program: Program, *description: str) -> list[Section]:
         (f"/etc/popular/{name}.rc", "where start scripts look for the start configuration (option --config)"),
     ]
     exits = [
-        (0, "ended by a signal or by the sentence shutdown"),
+        (0, "ended by a signal or by the command shutdown"),
         (
             main.EXIT_FAILED,
             "it could not start, or a line of the start configuration was refused: message on standard error",
@@ -122,26 +123,26 @@ def _signals() -> Iterable[tuple[str, str]]:
 
 
 def control(program: Program, rc: Sequence[str]) -> list[Section]:
-    """Variables and sentences of a program."""
+    """Variables and commands of a program."""
     return [
         (
             "DESCRIPTION",
             text(
-                f"{program.name} is configured while it runs, by sentences that pcontrol(1) carries to its control "
-                "socket. An rc file is a file of such sentences.",
-                "A sentence is one line of words with blanks between them. A word with a blank or a quotation mark in "
+                f"{program.name} is configured while it runs, by commands that pcontrol(1) carries to its control "
+                "socket. An rc file is a file of such commands.",
+                "A command is one line of words with blanks between them. A word with a blank or a quotation mark in "
                 'it is written in quotation marks, with \\" and \\\\ inside. A word that begins with # and is not in '
                 "quotation marks begins a comment, which lasts to the end of the line. Words are never abbreviated.",
                 "In a file, `include FILE` stands for the lines of another file, relative to the file that says it. A "
                 "file ends its lines with LF; a CR before it, and a byte order mark in front of it, do not count.",
-                "When a sentence is answered with +OK, what it said is in force in every worker: each connection that "
+                "When a command is answered with +OK, what it said is in force in every worker: each connection that "
                 "is accepted from then on is served accordingly. Sessions that were there before go on under the "
                 "configuration that they began with. When it is answered with -ERR, nothing has changed, and the "
                 "answer says why.",
             ),
         ),
         ("VARIABLES", manual.variables(program.variables, _NO_LIMITS)),
-        ("SENTENCES", manual.sentences(program.sentences)),
+        ("COMMANDS", manual.commands(program.commands)),
         ("DEBUG OPTIONS", terms(sorted(program.debug_options.items()))),
         ("EXAMPLE", text("A start configuration:") + "\n" + example(*rc)),
     ]
@@ -199,7 +200,7 @@ def log() -> list[Section]:
             "ENDINGS OF SESSIONS",
             text(
                 "Each session ends once, and its line session_end names the reason. Besides those below there are "
-                "killed (the sentence kill), shutdown, worker_died and internal_error."
+                "killed (the command kill), shutdown, worker_died and internal_error."
             ),
         ),
         ("ENDINGS OF PPROXY", terms(proxy_endings.ENDINGS.items())),

@@ -7,7 +7,7 @@ const PATIENCE = 5000; // ms for an answer
 const MOST_ROWS = 1000;
 
 const find = (id) => document.getElementById(id);
-const wish = { filter: "", sort: "started", desc: "1", span: "2m", rows: 100, users: "0" };
+const asked = { filter: "", sort: "started", desc: "1", span: "2m", rows: 100, users: "0" };
 
 // --- words ---------------------------------------------------------------------------------------------------------
 
@@ -235,7 +235,7 @@ function showSessions(told) {
   const none = listed.all ? "No session matches the filter." : "Nobody is connected.";
   fill(find("sessions").querySelector("table"), columns, listed.rows, none, true);
   for (const cell of find("sessions").querySelectorAll("thead th")) {
-    if (cell.dataset.column === wish.sort) mark(cell, "aria-sort", ascends() ? "ascending" : "descending");
+    if (cell.dataset.column === asked.sort) mark(cell, "aria-sort", ascends() ? "ascending" : "descending");
     else cell.removeAttribute("aria-sort");
   }
   showChoices(columns);
@@ -260,7 +260,7 @@ function showChoices(columns) {
   if (choice.options.length !== columns.length) {
     choice.replaceChildren(...columns.map((column) => make("option", { value: column.name }, column.title)));
   }
-  choice.value = wish.sort;
+  choice.value = asked.sort;
 }
 
 function counted({ rows, found, all }) {
@@ -271,11 +271,11 @@ function counted({ rows, found, all }) {
 
 // Ages grow as the moment of the start falls: what looks ascending is the other way round for the server.
 const TIMES = ["started", "since"];
-const ascends = () => (wish.desc === "1") === TIMES.includes(wish.sort);
+const ascends = () => (asked.desc === "1") === TIMES.includes(asked.sort);
 
 function sortBy(name) {
-  if (wish.sort === name) wish.desc = wish.desc === "1" ? "0" : "1";
-  else Object.assign(wish, { sort: name, desc: TIMES.includes(name) ? "1" : "0" });
+  if (asked.sort === name) asked.desc = asked.desc === "1" ? "0" : "1";
+  else Object.assign(asked, { sort: name, desc: TIMES.includes(name) ? "1" : "0" });
   ask();
 }
 
@@ -291,7 +291,7 @@ async function ask() {
   const mine = question = new AbortController();
   const patience = setTimeout(() => mine.abort(), PATIENCE);
   try {
-    const answer = await fetch(`status.json?${new URLSearchParams(wish)}`, { signal: mine.signal, cache: "no-store" });
+    const answer = await fetch(`status.json?${new URLSearchParams(asked)}`, { signal: mine.signal, cache: "no-store" });
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const told = await answer.json();
     if (mine === question) draw(told);
@@ -351,16 +351,16 @@ for (const button of document.querySelectorAll("button[data-theme]")) {
 }
 for (const button of document.querySelectorAll("button[data-span]")) {
   button.addEventListener("click", () => {
-    wish.span = button.dataset.span;
+    asked.span = button.dataset.span;
     press(document.querySelectorAll("button[data-span]"), button);
     ask();
   });
 }
-find("filter").addEventListener("input", (event) => { wish.filter = event.target.value.trim(); wish.rows = 100; ask(); });
-find("users").addEventListener("change", (event) => { wish.users = event.target.checked ? "1" : "0"; ask(); });
+find("filter").addEventListener("input", (event) => { asked.filter = event.target.value.trim(); asked.rows = 100; ask(); });
+find("users").addEventListener("change", (event) => { asked.users = event.target.checked ? "1" : "0"; ask(); });
 find("sort").addEventListener("change", (event) => sortBy(event.target.value));
-find("turn").addEventListener("click", () => sortBy(wish.sort));
-find("more").addEventListener("click", () => { wish.rows = MOST_ROWS; ask(); });
+find("turn").addEventListener("click", () => sortBy(asked.sort));
+find("more").addEventListener("click", () => { asked.rows = MOST_ROWS; ask(); });
 document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(timer); else ask(); });
 
 const theme = remembered("theme");

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from popular.demo.announcement import announcement, follow
 from popular.demo.certificates import write_certificates
-from popular.demo.contents import HOST, MAILS, Ports, mail, proxy_sentences, storage_sentences, users
+from popular.demo.contents import HOST, MAILS, Ports, mail, proxy_commands, storage_commands, users
 from popular.demo.directory import own_directory
 from popular.demo.site import CannotRun, Site, choose_ports
 from popular.version import VERSION
-from supervisor.exporter import OFF, Address, parse_address
+from supervisor.runtime.httpaddress import OFF, HttpAddress, parse_address
 
 EXIT_ENDED = 0
 EXIT_FAILED = 1
@@ -31,7 +31,7 @@ DEFAULT_TLS_PORT = 1995
 DEFAULT_METRICS = f"{HOST}:9110"
 
 
-def run(directory: Path, pop3: int, pop3s: int, metrics: Address | None) -> None:
+def run(directory: Path, pop3: int, pop3s: int, metrics: HttpAddress | None) -> None:
     """The demo, from start to end. Raises CannotRun."""
     ports = choose_ports(pop3, pop3s, metrics)
     with own_directory(directory):
@@ -54,8 +54,8 @@ def _set_up(site: Site, directory: Path, ports: Ports) -> None:
         site.deliver("joe", mail(subject, text))
     small = ("-w", 1, "-n", 200)
     site.start("pcheckd", "--nodaemon", "-h", HOST, "-p", ports.check, "-m", directory / "mail")
-    site.start_configured("pserv", storage_sentences(directory, ports), *small, "--metrics", OFF)
-    site.start_configured("pproxy", proxy_sentences(directory, ports), *small, "--metrics", ports.metrics or OFF)
+    site.start_configured("pserv", storage_commands(directory, ports), *small, "--metrics", OFF)
+    site.start_configured("pproxy", proxy_commands(directory, ports), *small, "--metrics", ports.metrics or OFF)
 
 
 def options() -> argparse.ArgumentParser:
@@ -80,7 +80,7 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
-def _metrics(text: str) -> Address | None:
+def _metrics(text: str) -> HttpAddress | None:
     try:
         return parse_address(text)
     except ValueError as error:

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import argon2
 
-from supervisor.control.language import phrase
-from supervisor.exporter import Address
+from supervisor.control.words import phrase
+from supervisor.runtime.httpaddress import HttpAddress
 
 HOST = "127.0.0.1"
 NAMESPACE = "demo"
 MAILS = (
     ("Welcome", "This mail lay in a Maildir.\npserv read it there, and pproxy passed it on to you.\n"),
     ("The other user", "ann has no mail.\nThe proxy asks pcheckd by UDP, and then answers her alone.\n"),
-    ("A sentence", "pcontrol changes the proxy while it runs. Say: help\n\n.This line begins with a dot.\n"),
+    ("A command", "pcontrol changes the proxy while it runs. Say: help\n\n.This line begins with a dot.\n"),
 )
 """What joe finds: subject and text."""
 
@@ -29,10 +29,10 @@ class Ports(NamedTuple):
     pop3s: int
     store: int
     check: int
-    metrics: Address | None
+    metrics: HttpAddress | None
 
 
-def storage_sentences(directory: Path, ports: Ports) -> list[str]:
+def storage_commands(directory: Path, ports: Ports) -> list[str]:
     """The start configuration of pserv."""
     return [
         phrase(["set", "mailboxdir", str(directory / "mail")]),
@@ -40,7 +40,7 @@ def storage_sentences(directory: Path, ports: Ports) -> list[str]:
     ]
 
 
-def proxy_sentences(directory: Path, ports: Ports) -> list[str]:
+def proxy_commands(directory: Path, ports: Ports) -> list[str]:
     """The start configuration of pproxy."""
     return [
         "set sidprefix demo",

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from popular.demo.contents import HOST, Ports
-from supervisor.exporter import Address
 from supervisor.pcontrol.connection import Connection, NoConnection, TimedOut
+from supervisor.runtime.httpaddress import HttpAddress
 
 START_SECONDS = 30.0
 END_SECONDS = 15.0
@@ -27,11 +27,11 @@ class CannotRun(Exception):
     """The demo cannot start, or not go on; the text is for people."""
 
 
-def choose_ports(pop3: int, pop3s: int, metrics: Address | None) -> Ports:
+def choose_ports(pop3: int, pop3s: int, metrics: HttpAddress | None) -> Ports:
     """The wanted ports, if nobody has them, and two free ones. Raises CannotRun."""
     with contextlib.ExitStack() as probes:
 
-        def probe(kind: socket.SocketKind, address: Address, option: str) -> Address:
+        def probe(kind: socket.SocketKind, address: HttpAddress, option: str) -> HttpAddress:
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
             one = probes.enter_context(socket.socket(family, kind))
             # Without SO_REUSEPORT, which pproxy sets: two demos would share the port, and each get half of the clients.
@@ -42,16 +42,16 @@ def choose_ports(pop3: int, pop3s: int, metrics: Address | None) -> Ports:
                     one.listen(1)
             except OSError as error:
                 raise CannotRun(f"{address.host} port {address.port}: {error.strerror}; {option}") from None
-            return Address(*one.getsockname()[:2])
+            return HttpAddress(*one.getsockname()[:2])
 
-        def wanted(address: Address, option: str) -> Address:
+        def wanted(address: HttpAddress, option: str) -> HttpAddress:
             return probe(socket.SOCK_STREAM, address, f"give another one with {option}")
 
         return Ports(
-            wanted(Address(HOST, pop3), "--port").port,
-            wanted(Address(HOST, pop3s), "--tls-port").port,
-            probe(socket.SOCK_STREAM, Address(HOST, 0), "no port is free").port,
-            probe(socket.SOCK_DGRAM, Address(HOST, 0), "no port is free").port,
+            wanted(HttpAddress(HOST, pop3), "--port").port,
+            wanted(HttpAddress(HOST, pop3s), "--tls-port").port,
+            probe(socket.SOCK_STREAM, HttpAddress(HOST, 0), "no port is free").port,
+            probe(socket.SOCK_DGRAM, HttpAddress(HOST, 0), "no port is free").port,
             wanted(metrics, "--metrics") if metrics is not None else None,
         )
 
@@ -94,13 +94,13 @@ class Site:
             raise CannotRun(f"{words[0]}: {error.strerror}") from None
         self._children.append((name, child))
 
-    def start_configured(self, name: str, sentences: Sequence[str], *options: object) -> None:
+    def start_configured(self, name: str, commands: Sequence[str], *options: object) -> None:
         """Starts a program with a start configuration, and waits until all of it is in force."""
         rc = self._directory / f"{name}.rc"
-        rc.write_text("".join(f"{sentence}\n" for sentence in sentences))
+        rc.write_text("".join(f"{command}\n" for command in commands))
         self.start(name, "-c", rc, *options)
         control = self._directory / "run" / f"{name}.ctrl"
-        self.wait_until(lambda: _is_in_force(sentences[-1], control), f"{name} did not get ready")
+        self.wait_until(lambda: _is_in_force(commands[-1], control), f"{name} did not get ready")
 
     def wait_until(self, ready: Callable[[], bool], complaint: str) -> None:
         """Waits for a program to be ready. Returns early if a signal comes; raises CannotRun if one ends."""
@@ -141,14 +141,14 @@ class Site:
         self._children = []
 
 
-def _is_in_force(sentence: str, control: Path) -> bool:
-    """Whether the program behind a control socket has carried out the last sentence of its start configuration."""
+def _is_in_force(command: str, control: Path) -> bool:
+    """Whether the program behind a control socket has carried out the last command of its start configuration."""
     try:
         connection = Connection(control, START_SECONDS)
     except NoConnection:
         return False
     try:
-        words = sentence.split()[:3]
+        words = command.split()[:3]
         return any(line.split()[:3] == words for line in connection.say("show config").lines)
     except (NoConnection, TimedOut):
         return False

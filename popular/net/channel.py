@@ -12,7 +12,7 @@ import socket
 import ssl
 from typing import cast
 
-from supervisor.eventloop import EventLoop, Watcher
+from supervisor.serving.eventloop import EventLoop, Watcher
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST_DISCARDED = 1 << 16

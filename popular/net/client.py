@@ -13,9 +13,9 @@ from typing import Protocol
 from popular.dialogue import Dialogue
 from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
-from popular.tls.contexts import Terms
-from supervisor.eventloop import READ, WRITE, EventLoop
-from supervisor.log import Log
+from popular.tls.contexts import TlsSettings
+from supervisor.runtime.log import Log
+from supervisor.serving.eventloop import READ, WRITE, EventLoop
 
 _READ_SIZE = 4096
 
@@ -220,11 +220,11 @@ class ClientConnection:
 
     # TLS
 
-    def start_tls(self, terms: Terms, asker: TlsAsker) -> None:
+    def start_tls(self, tls_settings: TlsSettings, asker: TlsAsker) -> None:
         """Begins the handshake; the answer is `tls_up` or `tls_failed`. Only where no reply waits."""
         assert not self.unsent
         self._asker = asker
-        Handshake(self._loop, self, terms)
+        Handshake(self._loop, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         """See handshake.Leg."""

@@ -8,7 +8,7 @@ costs an attribute; only one that moves earlier is put on the wheel anew.
 import time
 from typing import Protocol
 
-from supervisor.wheel import Bucket, Wheel
+from supervisor.serving.wheel import Bucket, Wheel
 
 NEVER = float("inf")
 
@@ -78,7 +78,7 @@ class Deadlines:
         self._wakes = -NEVER
 
     def on_time(self, now: float) -> None:
-        """See supervisor.wheel.Timed."""
+        """See supervisor.serving.wheel.Timed."""
         owner = self._owner
         self._wakes = NEVER
         if now >= self._to_step:
@@ -155,7 +155,7 @@ class DeadlinesBase:
         self._wakes = -NEVER
 
     def on_time(self, now: float) -> None:
-        """See supervisor.wheel.Timed."""
+        """See supervisor.serving.wheel.Timed."""
         self._wakes = NEVER
         if now >= self._to_step:
             self._to_step = NEVER

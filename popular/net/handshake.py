@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 from popular.net.channel import Channel, TlsChannel
 from popular.protocol import clienthello
 from popular.protocol.clienthello import NOTHING_SAID, BadHello, NotTls
-from popular.tls.contexts import ALPN, Terms
-from supervisor.eventloop import READ, WRITE, EventLoop
+from popular.tls.contexts import ALPN, TlsSettings
+from supervisor.serving.eventloop import READ, WRITE, EventLoop
 
 FAILURES = ("alpn", "version", "certificate", "timeout", "other")
 """Why a handshake failed, in one word: labels of a counter."""
@@ -65,13 +65,13 @@ class Leg(Protocol):
 class Handshake:
     """One handshake. Nothing holds it but the watch on the connection."""
 
-    __slots__ = ("_leg", "_loop", "_seen", "_terms")
+    __slots__ = ("_leg", "_loop", "_seen", "_tls_settings")
 
-    def __init__(self, loop: EventLoop, leg: Leg, terms: Terms) -> None:
+    def __init__(self, loop: EventLoop, leg: Leg, tls_settings: TlsSettings) -> None:
         """Takes over the leg's channel, and begins."""
         self._loop = loop
         self._leg = leg
-        self._terms = terms
+        self._tls_settings = tls_settings
         self._seen = 0
         leg.channel.hand_to(self._ready)
         leg.channel.want(READ)
@@ -129,9 +129,9 @@ class Handshake:
         leg = self._leg
         leg.channel.want(0)
         try:
-            channel = TlsChannel(self._loop, leg.channel.connection, self._terms.front(), self._ready)
+            channel = TlsChannel(self._loop, leg.channel.connection, self._tls_settings.front(), self._ready)
             leg.channel = channel
-            channel.connection.context = self._terms.context(server_name)
+            channel.connection.context = self._tls_settings.context(server_name)
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.hands_refused(Failure("other", "the connection broke"))
             return
@@ -158,7 +158,7 @@ class Handshake:
     def _agreed(self, connection: ssl.SSLSocket) -> Agreed:
         cipher = connection.cipher()
         assert cipher is not None
-        asks = self._terms.asks != ssl.CERT_NONE
+        asks = self._tls_settings.asks != ssl.CERT_NONE
         name = name_in(connection.getpeercert() or {}) if asks else ""
         return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, name)
 

@@ -33,7 +33,7 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
-from supervisor.control import language
+from supervisor.control.words import CommandRefused, split
 
 EXIT_ANSWERED = 0
 EXIT_FAILED = 1
@@ -118,8 +118,8 @@ def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Modul
     idents = set()
     for place, line in _lines(path):
         try:
-            words = language.split(line)
-        except language.Refused as error:
+            words = split(line)
+        except CommandRefused as error:
             raise _Faulty(f"{place}: {error}") from None
         if len(words) < 2:
             raise _Faulty(f"{place}: ID MODULE-NAME [ARG]... is wanted")
@@ -191,10 +191,10 @@ class _Watched(Module):
     def close(self) -> None:
         self._module.close()
 
-    def _timed(self, what: str, deed: Callable[[], _Reply]) -> _Reply:
+    def _timed(self, what: str, handler: Callable[[], _Reply]) -> _Reply:
         begin, told = time.perf_counter(), "failed"
         try:
-            reply = deed()
+            reply = handler()
             told = _answer(reply)
             return reply
         finally:

@@ -91,12 +91,12 @@ class Transaction:
         row = _DEEDS.get(command.keyword)
         if row is None:
             return Answer(_not_here(command.keyword))
-        verb, deed = row
+        verb, handler = row
         words = command.words
         if not verb.fewest <= len(words) <= verb.most:
             return Answer(err(f"{verb.keyword} takes {_arguments(verb)}, not {len(words)}"))
         try:
-            return deed(self, words)
+            return handler(self, words)
         except _Refused as refusal:
             return Answer(err(str(refusal)))
 
@@ -229,4 +229,4 @@ _DEEDS: dict[str, tuple[Verb, Callable[[Transaction, list[bytes]], Answer]]] = {
     for keyword, verb in VERBS.items()
     if State.TRANSACTION in verb.states
 }
-"""Every verb of this state with its row and its deed; a row without a deed fails at import."""
+"""Every verb of this state with its row and its handler; a row without a handler fails at import."""

@@ -3,8 +3,8 @@
 from typing import NamedTuple, TypeAlias
 
 from popular.pdm.contract import Question, Route
-from popular.proxy.backend import Backend
-from supervisor.messages import Message
+from popular.proxy.settings.backend import Backend
+from supervisor.runtime.messages import Message
 
 
 class Send(NamedTuple):

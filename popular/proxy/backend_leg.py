@@ -11,10 +11,10 @@ import socket
 from typing import Protocol
 
 from popular.net.channel import Channel, TlsChannel
-from popular.proxy.backend import IMPLICIT, Backend
 from popular.proxy.backend_tls import BackendTls, words_of
-from supervisor.eventloop import READ, WRITE, EventLoop
-from supervisor.sources import keep_alive
+from popular.proxy.settings.backend import IMPLICIT, Backend
+from supervisor.serving.eventloop import READ, WRITE, EventLoop
+from supervisor.sockets.sources import keep_alive
 
 _READ_SIZE = 4096
 _KIND = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)

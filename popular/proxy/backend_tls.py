@@ -13,14 +13,14 @@ import ssl
 from typing import NamedTuple
 
 from popular.net.channel import TlsChannel
-from popular.proxy.backend import OFF, POP3, Backend
+from popular.proxy.settings.backend import OFF, POP3, Backend
 from popular.tls.contexts import ALPN, VERSIONS
 from supervisor.config import Config
-from supervisor.control.language import Refused
-from supervisor.eventloop import EventLoop, Watcher
+from supervisor.control.words import CommandRefused
+from supervisor.serving.eventloop import EventLoop, Watcher
 
 
-class Belief(NamedTuple):
+class ContextKey(NamedTuple):
     """What a context is made from: where two are equal, one context serves both."""
 
     verify: bool
@@ -78,15 +78,15 @@ class BackendsInTls:
     """What each backend in TLS needs, by id. What stays the same is taken over from the config before."""
 
     def __init__(self, config: Config, before: "BackendsInTls | None") -> None:
-        """Raises Refused where a file of authorities is no good."""
+        """Raises CommandRefused where a file of authorities is no good."""
         had = before._contexts if before is not None else {}
-        self._contexts: dict[Belief, ssl.SSLContext] = {}
+        self._contexts: dict[ContextKey, ssl.SSLContext] = {}
         self._by_id: dict[str, BackendTls] = {}
         for backend in config.things["backend"].values():
             if backend.tls != OFF:
-                belief = _belief(backend, config.variables["tlsminversion"])
-                context = self._contexts.get(belief) or had.get(belief) or _context(backend, belief)
-                self._contexts[belief] = context
+                context_key = _context_key(backend, config.variables["tlsminversion"])
+                context = self._contexts.get(context_key) or had.get(context_key) or _context(backend, context_key)
+                self._contexts[context_key] = context
                 new = BackendTls(context, backend.certified_name.rstrip("."), backend.pin)
                 old = before._by_id.get(backend.id) if before is not None else None
                 self._by_id[backend.id] = old if old is not None and old.is_like(new) else new
@@ -96,11 +96,11 @@ class BackendsInTls:
         return self._by_id[ident]
 
 
-def _belief(backend: Backend, least_version: str) -> Belief:
+def _context_key(backend: Backend, least_version: str) -> ContextKey:
     alpn = ALPN if backend.prot == POP3 else ""  # XPOP has no name with IANA
     if not backend.verify:
-        return Belief(False, "", (), least_version, alpn)
-    return Belief(True, backend.tlsca.pem, () if backend.tlsca.pem else _system_stamp(), least_version, alpn)
+        return ContextKey(False, "", (), least_version, alpn)
+    return ContextKey(True, backend.tlsca.pem, () if backend.tlsca.pem else _system_stamp(), least_version, alpn)
 
 
 def _system_stamp() -> tuple[int, ...]:
@@ -108,20 +108,20 @@ def _system_stamp() -> tuple[int, ...]:
     return tuple(os.stat(path).st_mtime_ns for path in (paths.cafile, paths.capath) if path and os.path.exists(path))
 
 
-def _context(backend: Backend, belief: Belief) -> ssl.SSLContext:
+def _context(backend: Backend, context_key: ContextKey) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = VERSIONS[belief.least_version]
+    context.minimum_version = VERSIONS[context_key.least_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    if belief.alpn:
-        context.set_alpn_protocols([belief.alpn])
-    if not belief.verify:
+    if context_key.alpn:
+        context.set_alpn_protocols([context_key.alpn])
+    if not context_key.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    elif belief.authorities:
+    elif context_key.authorities:
         try:
-            context.load_verify_locations(cadata=belief.authorities)
+            context.load_verify_locations(cadata=context_key.authorities)
         except ssl.SSLError as error:
-            raise Refused(f"backend {backend.id}: tlsca {backend.tlsca}: {error.reason or error}") from None
+            raise CommandRefused(f"backend {backend.id}: tlsca {backend.tlsca}: {error.reason or error}") from None
     else:
         context.load_default_certs()
     return context

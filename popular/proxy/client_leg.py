@@ -10,9 +10,9 @@ from typing import Protocol
 from popular.dialogue import Dialogue
 from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
-from popular.tls.contexts import Terms
-from supervisor.eventloop import READ, WRITE
-from supervisor.workshop import Workshop
+from popular.tls.contexts import TlsSettings
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.eventloop import READ, WRITE
 
 _READ_SIZE = 4096
 
@@ -44,9 +44,9 @@ class ClientLeg:
     """One connection. `received` and `sent` count octets, `heard` is when the client last said something."""
 
     __slots__ = (
+        "_context",
         "_dialogue",
         "_owner",
-        "_shop",
         "_waiting",
         "channel",
         "done",
@@ -57,10 +57,10 @@ class ClientLeg:
         "sent",
     )
 
-    def __init__(self, shop: Workshop, connection: socket.SocketType, owner: Owner) -> None:
-        self._shop = shop
+    def __init__(self, context: WorkerContext, connection: socket.SocketType, owner: Owner) -> None:
+        self._context = context
         self._owner = owner
-        self.channel = Channel(shop.loop, connection, self._ready)
+        self.channel = Channel(context.loop, connection, self._ready)
         self._waiting = b""
         self._dialogue: Dialogue | None = None
         self.last_ending = ""
@@ -69,13 +69,13 @@ class ClientLeg:
         """The client sends nothing more."""
         self.paused = False
         """The client is not read: `mind` looks whether that has changed."""
-        self.heard = shop.clock.now
+        self.heard = context.clock.now
         self.received = 0
         self.sent = 0
 
     def send(self, data: bytes) -> None:
         """Sends a reply, or keeps what the client does not take now."""
-        if self._shop.log.options:
+        if self._context.log.options:
             self._debug("server", data)
         self.sent += len(data)
         if self._waiting:
@@ -142,9 +142,9 @@ class ClientLeg:
             self._owner.end("client_reset")
             return
         if data:
-            self.heard = self._shop.clock.now
+            self.heard = self._context.clock.now
             self.received += len(data)
-            if self._shop.log.options:
+            if self._context.log.options:
                 self._debug("client", data)
             self._owner.client_says(data)
         elif data is not None:
@@ -172,9 +172,9 @@ class ClientLeg:
         self.resume()
 
     def _debug(self, who: str, data: bytes) -> None:
-        if "POP" in self._shop.log.options:
+        if "POP" in self._context.log.options:
             if self._dialogue is None:
-                self._dialogue = Dialogue(self._shop.log)
+                self._dialogue = Dialogue(self._context.log)
             if who == "client":
                 self._dialogue.says(self._owner.sid, data, self.received)
             else:
@@ -182,13 +182,13 @@ class ClientLeg:
 
     # TLS
 
-    def start_tls(self, terms: Terms) -> None:
+    def start_tls(self, tls_settings: TlsSettings) -> None:
         """Begins the handshake; the answer is `tls_up` or `tls_failed`."""
         self.paused = False
         if self._waiting:
             self._owner.tls_failed(Failure("other", "the client did not take the reply to STLS"))
             return
-        Handshake(self._shop.loop, self, terms)
+        Handshake(self._context.loop, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
         """See handshake.Leg."""

@@ -27,7 +27,7 @@ from popular.proxy.phases import (
     Phase,
 )
 from popular.proxy.rules import Rules
-from popular.proxy.vserv import POP3S
+from popular.proxy.settings.vserv import POP3S
 
 MOST_ERRORS = 10
 """Faulty commands before login."""

@@ -9,8 +9,8 @@ import socket
 from typing import Any, Protocol
 
 from popular.protocol.proxyheader import MOST, BadHeader, Endpoint, Header, build, parse
-from supervisor.acceptor import MAPPED_IPV4
-from supervisor.eventloop import READ, EventLoop
+from supervisor.serving.eventloop import READ, EventLoop
+from supervisor.worker.acceptor import MAPPED_IPV4
 
 
 class Owner(Protocol):

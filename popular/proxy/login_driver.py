@@ -16,7 +16,6 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint
 from popular.proxy import actions
 from popular.proxy.actions import Action
-from popular.proxy.backend import OFF
 from popular.proxy.backend_leg import BackendLeg
 from popular.proxy.client_leg import ClientLeg
 from popular.proxy.header_reader import HeaderReader, introduction, local_end
@@ -25,7 +24,8 @@ from popular.proxy.mailcheck import MailQuestion
 from popular.proxy.phases import CONNECTING
 from popular.proxy.relay import Relay
 from popular.proxy.rules import Rules
-from supervisor.workshop import Workshop
+from popular.proxy.settings.backend import OFF
+from supervisor.serving.context import WorkerContext
 
 if TYPE_CHECKING:
     from popular.proxy.service import Front, ProxyService
@@ -43,11 +43,11 @@ class LoginDriver(DeadlinesBase):
         "_backend",
         "_began",
         "_client",
+        "_context",
         "_front",
         "_reached",
         "_relay",
         "_service",
-        "_shop",
         "machine",
         "over",
         "peer",
@@ -58,7 +58,7 @@ class LoginDriver(DeadlinesBase):
 
     _service: "ProxyService"
     _front: "Front"
-    _shop: Workshop
+    _context: WorkerContext
     _client: ClientLeg
     _backend: BackendLeg | None
     _relay: Relay | None
@@ -83,7 +83,7 @@ class LoginDriver(DeadlinesBase):
         raise NotImplementedError
 
     def end(self, ending: str) -> None:
-        """See supervisor.workshop.Session."""
+        """See supervisor.serving.context.Session."""
         raise NotImplementedError
 
     def fault(self, error: Exception) -> None:
@@ -107,9 +107,9 @@ class LoginDriver(DeadlinesBase):
     def _decided(self, decision: Decision) -> None:
         if self.over:
             return
-        if self._shop.log.options:
+        if self._context.log.options:
             reason = decision.reason if isinstance(decision, CannotTell) else ""
-            self._shop.log.debug("AUTH", "decision", self.sid, decision=type(decision).__name__, reason=reason)
+            self._context.log.debug("AUTH", "decision", self.sid, decision=type(decision).__name__, reason=reason)
         self.expect_nothing()
         try:
             self._do(self.machine.decided(decision))
@@ -119,10 +119,10 @@ class LoginDriver(DeadlinesBase):
     def _check_mail(self, action: actions.CheckMail) -> None:
         service, backend = self._service, action.backend
         self.expect_within(service.checktimeout)
-        self._began = self._shop.clock.now
+        self._began = self._context.clock.now
         try:
             self._asked = MailQuestion(
-                self._shop.loop, backend.address, service.checkport, action.mailbox, self._checked
+                self._context.loop, backend.address, service.checkport, action.mailbox, self._checked
             )
         except OSError as error:
             self._checked(None, error.strerror or type(error).__name__)
@@ -131,9 +131,9 @@ class LoginDriver(DeadlinesBase):
         self._asked = None
         self.expect_nothing()
         try:
-            self._service.ledger.observe("mail_check_duration", self._shop.clock.now - self._began)
+            self._service.counters.observe("mail_check_duration", self._context.clock.now - self._began)
             if mail is None:
-                self._shop.log(messages.CHECK_FAILED, self.sid, backend=self.machine.backend, reason=reason)
+                self._context.log(messages.CHECK_FAILED, self.sid, backend=self.machine.backend, reason=reason)
             self._do(self.machine.checked(mail))
         except Exception as error:
             self.fault(error)
@@ -142,13 +142,13 @@ class LoginDriver(DeadlinesBase):
 
     def _connect(self, action: actions.Connect) -> None:
         self.expect_within(BACKEND_SECONDS)
-        self._began = self._shop.clock.now
+        self._began = self._context.clock.now
         backend = action.backend
         first = b"" if backend.sendproxy == OFF else introduction(backend.sendproxy, self.peer, self._local())
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
         tls = None if backend.tls == OFF else self._service.backend_tls[backend.id]
         try:
-            self._backend = BackendLeg(self._shop.loop, backend, action.greets, self, tls, first)
+            self._backend = BackendLeg(self._context.loop, backend, action.greets, self, tls, first)
         except OSError as error:
             self.backend_broke(error.strerror or type(error).__name__)
 
@@ -171,7 +171,7 @@ class LoginDriver(DeadlinesBase):
 
     def _connection_stands(self) -> None:
         """The backend is there; from here on the login is timed."""
-        now = self._shop.clock.now
+        now = self._context.clock.now
         self._service.backend_connects[self.machine.backend](now - self._began)
         self._began = now
 
@@ -203,11 +203,11 @@ class LoginDriver(DeadlinesBase):
 
     def _logged_in(self, _action: actions.LoggedIn) -> None:
         self.login_done(self._service.sessiontimeout)
-        self._front.logins(self._shop.clock.now - self.started)
+        self._front.logins(self._context.clock.now - self.started)
         self._show(time.time())
 
     def _start_relay(self, action: actions.Relay) -> None:
-        client, backend, service, clock = self._client, self._backend, self._service, self._shop.clock
+        client, backend, service, clock = self._client, self._backend, self._service, self._context.clock
         assert backend is not None
         service.backend_logins[self.machine.backend](clock.now - self._began)
         self._relay = Relay(

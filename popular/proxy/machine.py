@@ -17,11 +17,11 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
 from popular.proxy import actions
 from popular.proxy.actions import Action
-from popular.proxy.backend import POP3, STARTTLS, Backend
 from popular.proxy.backend_login import BackendLogin, Broken, Joined, Pop3Login, Progress, Rejected, XpopLogin, xclient
 from popular.proxy.client_side import LOGGED_IN, ClientSide, in_one_piece
 from popular.proxy.phases import ASKING, CHECKING, CONNECTING, GREETED, LOGGING_IN, RELAYING
 from popular.proxy.rules import Rules
+from popular.proxy.settings.backend import POP3, STARTTLS, Backend
 
 MOST_FAILED_LOGINS = 3
 _BAD_LOGIN = "the user name or the password is wrong"

@@ -1,22 +1,23 @@
 """`pproxy`: the rows of its tables, put together as a program that the supervisor runs."""
 
 from metrics.exporter import export
-from popular.proxy import certificates
-from popular.proxy.description import describe
 from popular.proxy.endings import ENDINGS
 from popular.proxy.metrics import METRICS, VSERV
 from popular.proxy.phases import STATES
-from popular.proxy.sentences import LIMITS, SENTENCES, SORTS, rc_lines
 from popular.proxy.service import ProxyService
-from popular.proxy.variables import PROXY_VARIABLES
+from popular.proxy.settings import certificates
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.description import describe
+from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.version import VERSION
 from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Listener, Program, Service
+from supervisor.program import Program, Service
+from supervisor.serving.context import WorkerContext
+from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
-from supervisor.workshop import Workshop
 
 COLUMNS = (
     Column("sid", "96s", "session id"),
@@ -49,9 +50,9 @@ def listeners(config: Config) -> list[Listener]:
     return [Listener.at(one.id, one.iface, one.port) for one in config.things["vserv"].values() if one.state != OFFLINE]
 
 
-def _make_service(shop: Workshop, config: Config, before: Service | None) -> Service:
+def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
     assert before is None or isinstance(before, ProxyService)
-    return ProxyService(shop, config, before)
+    return ProxyService(context, config, before)
 
 
 PROGRAM = Program(
@@ -65,17 +66,17 @@ PROGRAM = Program(
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
     variables=(*common_variables("pproxy"), *PROXY_VARIABLES),
-    sentences=SENTENCES,
+    commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
     listeners=listeners,
     make_service=_make_service,
-    front=VSERV,
+    listener_kind=VSERV,
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9110",
     complete=certificates.complete,
-    routines=(certificates.ROUTINE,),
+    periodic_commands=(certificates.PERIODIC,),
     limits=LIMITS,
 )
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from popular.proxy.backend import Backend
-from popular.proxy.kinds import Networks
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.kinds import Networks
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,19 +20,19 @@ from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed, Question
 from popular.protocol import capabilities, replies
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.certificates import material_of, users
 from popular.proxy.login_driver import BACKEND_SECONDS
-from popular.proxy.modules import Module
 from popular.proxy.rules import Rules
 from popular.proxy.session import Session
-from popular.proxy.vserv import Vserv
+from popular.proxy.settings.certificates import certificate_store_of, users
+from popular.proxy.settings.modules import Module
+from popular.proxy.settings.vserv import Vserv
 from popular.tls import choice
-from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, Terms
-from popular.tls.directory import DEFAULT, Material
+from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, TlsSettings
+from popular.tls.directory import DEFAULT, CertificateStore
 from supervisor.config import Config
-from supervisor.control.language import Refused
-from supervisor.ledger import Observer
-from supervisor.workshop import Workshop
+from supervisor.control.words import CommandRefused
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.counters import Observer
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
@@ -64,10 +64,10 @@ class Front(NamedTuple):
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
-    def __init__(self, shop: Workshop, config: Config, before: "ProxyService | None") -> None:
-        """Raises Refused with a text for people."""
+    def __init__(self, context: WorkerContext, config: Config, before: "ProxyService | None") -> None:
+        """Raises CommandRefused with a text for people."""
         variables = config.variables
-        self.shop = shop
+        self.context = context
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]
         self.first_look = min(BACKEND_SECONDS, self.authtimeout, self.idletimeout)
@@ -79,8 +79,8 @@ class ProxyService:
         self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         vservs: dict[str, Vserv] = dict(config.things["vserv"])
-        self.ledger = shop.open_ledger(config.places)
-        observer = self.ledger.observer
+        self.counters = context.open_counters(config.counter_indexes)
+        observer = self.counters.observer
         self.backend_connects = {
             ident: observer("backend_connect_duration", ident) for ident in config.things["backend"]
         }
@@ -89,18 +89,18 @@ class ProxyService:
         }
         self._lookups = {ident: observer("module_duration", ident, "module_lookups") for ident in config.things["pdm"]}
         self.moved = [
-            self.ledger.cell(counter, end)
+            self.counters.cell(counter, end)
             for end in ("client", "backend")
             for counter in ("received_bytes", "sent_bytes")
         ]
         """The cells of story.Moved."""
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
-        self.tls = _terms(config, self.contexts)
+        self.tls = _tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self._fronts = {
             ident: Front(
                 _rules(vserv, config),
-                self.ledger.cell("sessions_started", None, ident),
+                self.counters.cell("sessions_started", None, ident),
                 observer("login_duration", ident, "logins"),
             )
             for ident, vserv in vservs.items()
@@ -121,7 +121,7 @@ class ProxyService:
     def ask_in_pool(self, question: Question, hide_unknown: bool, decided: Callable[[Decision], None]) -> None:
         """Asks the modules in a thread, because one of them may block; `decided` is called on the event loop."""
         if self._asking >= MOST_WAITING:
-            self.shop.log(messages.POOL_FULL, waiting=self._asking)
+            self.context.log(messages.POOL_FULL, waiting=self._asking)
             decided(CannotTell("too many logins are waiting"))
             return
         self._asking += 1
@@ -135,14 +135,14 @@ class ProxyService:
                 decided(future.result())
 
         asked = functools.partial(chain.ask, self.modules, question, hide_unknown=hide_unknown, record=record)
-        self.shop.loop.run_in_executor(self.shop.pool, asked).add_done_callback(answered)
+        self.context.loop.run_in_executor(self.context.pool, asked).add_done_callback(answered)
 
     def count_lookups(self, record: chain.Record) -> None:
         """Counts what the modules were asked."""
         for ident, seconds in record.asked:
             self._lookups[ident](seconds)
         for ident in record.failed:
-            self.ledger.count("module_failures", None, ident)
+            self.counters.count("module_failures", None, ident)
 
     def retire(self) -> None:
         self._retired = True
@@ -162,7 +162,7 @@ class ProxyService:
 
 
 def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
-    """All of them, each held once more; or none, with Refused."""
+    """All of them, each held once more; or none, with CommandRefused."""
     had = {held.spec.id: held for held in before}
     opened: list[OpenModule] = []
     try:
@@ -172,7 +172,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
     except ModuleFailed as error:
         for held in opened:
             held.release()
-        raise Refused(f"module {spec.id}: {error}") from None
+        raise CommandRefused(f"module {spec.id}: {error}") from None
     return opened
 
 
@@ -209,24 +209,26 @@ def _rules(vserv: Vserv, config: Config) -> Rules:
     )
 
 
-def _terms(config: Config, contexts: Contexts) -> dict[str, Terms]:
-    """For each virtual server that needs TLS. Raises Refused if OpenSSL cannot be brought to it."""
+def _tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
+    """For each virtual server that needs TLS. Raises CommandRefused if OpenSSL cannot be brought to it."""
     vservs = users(config)
     if not vservs:
         return {}
-    material = material_of(config)
-    assert material is not None, "Program.complete sees to it"
+    store = certificate_store_of(config)
+    assert store is not None, "Program.complete sees to it"
     try:
-        return {vserv.id: _terms_of(vserv, material, contexts, config.variables) for vserv in vservs}
+        return {vserv.id: _tls_settings_of(vserv, store, contexts, config.variables) for vserv in vservs}
     except OSError as error:
-        raise Refused(f"TLS: {error.strerror or error}") from None
+        raise CommandRefused(f"TLS: {error.strerror or error}") from None
     finally:
         contexts.complete()
 
 
-def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: Mapping[str, Any]) -> Terms:
+def _tls_settings_of(
+    vserv: Vserv, store: CertificateStore, contexts: Contexts, variables: Mapping[str, Any]
+) -> TlsSettings:
     now = time.time()
-    certificates = material.certificates
+    certificates = store.certificates
     asks = ASKING[vserv.clientcert]
     clients = Clients(asks, vserv.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
     if vserv.tls:
@@ -236,4 +238,4 @@ def _terms_of(vserv: Vserv, material: Material, contexts: Contexts, variables: M
         otherwise = contexts.get(answer, clients)
         table = choice.by_name(certificates.values(), now)
         named = {name: contexts.get(answer, clients) for name, answer in table.items()}
-    return Terms(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)
+    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)

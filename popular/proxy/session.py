@@ -23,9 +23,9 @@ from popular.proxy.machine import Machine
 from popular.proxy.phases import AWAITING_HEADER, CHECKING, ENDED, GREETED, RELAYING, STARTING_TLS, Phase
 from popular.proxy.relay import LINGER_SECONDS
 from popular.proxy.story import NOTHING_MOVED, Moved, tell, tell_handshake, tell_tls_failure
-from supervisor.fault import kind_and_place_of
-from supervisor.messages import SESSION_BUG
-from supervisor.workshop import Standing
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG
+from supervisor.serving.context import CutCost
 
 if TYPE_CHECKING:
     from popular.proxy.service import Front, ProxyService
@@ -51,21 +51,21 @@ class Session(LoginDriver):
     def __init__(
         self, service: "ProxyService", token: int, connection: socket.SocketType, peer: tuple[Any, ...], front: "Front"
     ) -> None:
-        shop = service.shop
-        self.started = self._began = now = shop.clock.now
+        context = service.context
+        self.started = self._began = now = context.clock.now
         self.started_wall = wall = time.time()
-        super().__init__(shop.wheel, now, service.authtimeout)
+        super().__init__(context.wheel, now, service.authtimeout)
         self._service = service
         self._front = front
-        self._shop = shop
+        self._context = context
         self._token = token
         self.rules = rules = front.rules
         self.peer = peer
         self.via = ""
         """Who brought the PROXY header."""
-        self.sid = sid = shop.session_id(service.sidprefix, wall)
+        self.sid = sid = context.session_id(service.sidprefix, wall)
         self.machine = Machine(rules, peer[0], peer[1], sid)
-        self._client = ClientLeg(shop, connection, self)
+        self._client = ClientLeg(context, connection, self)
         self._backend = self._relay = self._asked = self._reached = None
         self._counted = NOTHING_MOVED
         self.tls: Agreed | None = None
@@ -73,7 +73,7 @@ class Session(LoginDriver):
 
     def begin(self) -> None:
         """Takes the token and greets."""
-        self._shop.admit(self._token, self, self._front.started)
+        self._context.admit(self._token, self, self._front.started)
         try:
             self._show(self.started_wall)
             self.look_at(self.started + self._service.first_look)
@@ -99,17 +99,17 @@ class Session(LoginDriver):
 
     def fault(self, error: Exception) -> None:
         """See LoginDriver. It ends this session and nothing else."""
-        self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
+        self._context.log(SESSION_BUG, self.sid, error=kind_and_location_of(error))
         self.end("internal_error")
 
     def _send(self, action: actions.Send) -> None:
         self._client.send(action.data)
 
     def _note(self, action: actions.Note) -> None:
-        self._shop.log(action.message, self.sid, **action.fields)
+        self._context.log(action.message, self.sid, **action.fields)
 
     def _count(self, action: actions.Count) -> None:
-        self._service.ledger.count(action.counter, action.label, action.ident)
+        self._service.counters.count(action.counter, action.label, action.ident)
 
     def _end(self, action: actions.End) -> None:
         """Now, or when the last reply has left."""
@@ -122,7 +122,7 @@ class Session(LoginDriver):
 
     def _await_header(self, _action: actions.AwaitHeader) -> None:
         self.expect_within(HEADER_SECONDS)
-        self._asked = HeaderReader(self._shop.loop, self._client.channel.connection, self)
+        self._asked = HeaderReader(self._context.loop, self._client.channel.connection, self)
 
     def introduced(self, header: Header) -> None:
         """See header_reader.Owner."""
@@ -164,20 +164,20 @@ class Session(LoginDriver):
 
     def _start_tls(self, _action: actions.StartTls) -> None:
         self.expect_within(HANDSHAKE_SECONDS)
-        self._began = self._shop.clock.now
+        self._began = self._context.clock.now
         self._client.start_tls(self._service.tls[self.rules.vserv])
 
     def tls_up(self, agreed: Agreed) -> None:
         """See client_leg.Owner."""
         self.expect_nothing()
         self.tls = agreed
-        self._service.ledger.observe("tls_handshake_duration", self._shop.clock.now - self._began)
-        tell_handshake(self._shop, self.sid, agreed)
+        self._service.counters.observe("tls_handshake_duration", self._context.clock.now - self._began)
+        tell_handshake(self._context, self.sid, agreed)
         self._do(self.machine.tls_up(agreed.certificate_name))
 
     def tls_failed(self, failure: Failure) -> None:
         """See client_leg.Owner."""
-        tell_tls_failure(self._shop, self, failure)
+        tell_tls_failure(self._context, self, failure)
         self.end("tls_failed")
 
     # Time
@@ -232,17 +232,17 @@ class Session(LoginDriver):
 
     # The table, and the end
 
-    def standing(self) -> Standing:
-        """See supervisor.workshop.Session."""
+    def cut_cost(self) -> CutCost:
+        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is None:
-            return Standing.IDLE if self.machine.phase is Phase.SIMULATING else Standing.NOT_LOGGED_IN
+            return CutCost.IDLE if self.machine.phase is Phase.SIMULATING else CutCost.NOT_LOGGED_IN
         if relay.watch.quit:
-            return Standing.COMMITTING
-        return Standing.IN_TRANSFER if relay.busy else Standing.IDLE
+            return CutCost.COMMITTING
+        return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
 
     def refresh(self) -> None:
-        """See supervisor.workshop.Session."""
+        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self.set_alarm()
@@ -259,7 +259,7 @@ class Session(LoginDriver):
 
     def _count_moved(self, moved: Moved) -> None:
         """Counts what was moved since it was counted last, so that a long session is seen before it is over."""
-        numbers = self._shop.counters
+        numbers = self._context.cells
         from_client, to_client, from_backend, to_backend = self._service.moved
         before, self._counted = self._counted, moved
         numbers[from_client] += moved[0] - before[0]
@@ -269,14 +269,14 @@ class Session(LoginDriver):
             numbers[to_backend] += moved[3] - before[3]
 
     def _show(self, since: float) -> None:
-        machine, relay, shop = self.machine, self._relay, self._shop
+        machine, relay, context = self.machine, self._relay, self._context
         received, sent, _, _ = self._moved()
         self._shown = phase = machine.phase
-        self._shown_at = shop.clock.now
-        shop.write_row(
+        self._shown_at = context.clock.now
+        context.write_row(
             self._token,
             phase,
-            shop.pid,
+            context.pid,
             self.started_wall,
             since,
             self.sid.encode(),
@@ -306,9 +306,9 @@ class Session(LoginDriver):
             self._relay = None
         self._leave_backend()
         self._client.close(ending)
-        seconds = self._shop.clock.now - self.started
-        tell(self._shop, self, ending, seconds, moved)
-        self._shop.release(self._token, ending, seconds)
+        seconds = self._context.clock.now - self.started
+        tell(self._context, self, ending, seconds, moved)
+        self._context.release(self._token, ending, seconds)
         self._service.session_over()
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from popular.messages import SESSION_END, TLS_FAILED
 from popular.net.handshake import Agreed, Failure
-from supervisor.workshop import Workshop
+from supervisor.serving.context import WorkerContext
 
 if TYPE_CHECKING:
     from popular.proxy.session import Session
@@ -17,10 +17,10 @@ that were passed on. A plain tuple, because one with names takes ten times as lo
 NOTHING_MOVED: Moved = (0, 0, 0, 0)
 
 
-def tell(shop: Workshop, session: "Session", ending: str, seconds: float, moved: Moved) -> None:
+def tell(context: WorkerContext, session: "Session", ending: str, seconds: float, moved: Moved) -> None:
     """The whole story in one line. `seconds`: how long it was."""
     machine, tls = session.machine, session.tls
-    shop.log(
+    context.log(
         SESSION_END,
         session.sid,
         client=session.peer[0],
@@ -39,17 +39,19 @@ def tell(shop: Workshop, session: "Session", ending: str, seconds: float, moved:
     )
 
 
-def tell_handshake(shop: Workshop, sid: str, agreed: Agreed) -> None:
+def tell_handshake(context: WorkerContext, sid: str, agreed: Agreed) -> None:
     """A handshake is done: counted, and with the debug option TLS told."""
-    shop.count("tls_handshakes", agreed.version)
+    context.count("tls_handshakes", agreed.version)
     if agreed.resumed:
-        shop.count("tls_resumptions")
-    if shop.log.options:
-        shop.log.debug("TLS", "handshake", sid, **agreed._asdict())
+        context.count("tls_resumptions")
+    if context.log.options:
+        context.log.debug("TLS", "handshake", sid, **agreed._asdict())
 
 
-def tell_tls_failure(shop: Workshop, session: "Session", failure: Failure) -> None:
+def tell_tls_failure(context: WorkerContext, session: "Session", failure: Failure) -> None:
     """A handshake failed: counted and told."""
-    shop.count("tls_failures", failure.why)
+    context.count("tls_failures", failure.why)
     rules = session.rules
-    shop.log(TLS_FAILED, session.sid, client=session.peer[0], vserv=rules.vserv, why=failure.why, reason=failure.reason)
+    context.log(
+        TLS_FAILED, session.sid, client=session.peer[0], vserv=rules.vserv, why=failure.why, reason=failure.reason
+    )

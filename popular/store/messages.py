@@ -3,7 +3,7 @@
 Numbers below 0200 are the manual's and keep its meaning. What the proxy says too stands in popular/messages.py.
 """
 
-from supervisor.messages import Message, messages_in
+from supervisor.runtime.messages import Message, messages_in
 
 DIR_ACCESS_FAILED = Message(0x0006, "ADM", "dir_access_failed", "A mailbox, or one of its folders, cannot be used.")
 STAT_FAILED = Message(0x0009, "ADM", "stat_failed", "The size of a message cannot be found out; it is not listed.")

@@ -6,8 +6,8 @@
     contexts      OpenSSL's contexts, made in the workers; and the one front that all workers have in common
     groups        which key exchanges there are, for all contexts of the process
 
-The sentences about them are in `popular/proxy/certificates.py`, the handshake in `popular/net/handshake.py`.
+The commands about them are in `popular/proxy/settings/certificates.py`, the handshake in `popular/net/handshake.py`.
 
-The directory is read by an errand of the master only. What it found travels to the workers inside the config, so that
+The directory is read by an job of the master only. What it found travels to the workers inside the config, so that
 all of them have exactly what was tried, also a worker that is born after a file broke.
 """

@@ -1,7 +1,7 @@
 """A certificate with its chain and private key, as the config holds it.
 
 `read_certificate` takes the PEM text apart and checks that the two fit together and that OpenSSL would serve them. It
-imports the `cryptography` library when it is called: only the errand that reads `tlsdir` does so, never the master or
+imports the `cryptography` library when it is called: only the job that reads `tlsdir` does so, never the master or
 a worker.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from supervisor.control.facts import Unfit
+from supervisor.control.lookups import Unfit
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate as X509

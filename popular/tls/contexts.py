@@ -42,7 +42,7 @@ def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
     return front
 
 
-class Fronts:
+class TicketContexts:
     """A front for each week: all are made now, and each is dropped, and its ticket keys with it, when its week is over.
 
     So all processes forked later change at the same moment, and what was recorded of a session in one week cannot be
@@ -64,7 +64,7 @@ class Fronts:
 
 
 groups.restrict()
-FRONTS = Fronts(WEEKS, time.monotonic())
+FRONTS = TicketContexts(WEEKS, time.monotonic())
 
 
 class Clients(NamedTuple):
@@ -109,7 +109,7 @@ class Contexts:
         self._before = {}
 
 
-class Terms:
+class TlsSettings:
     """How one virtual server speaks TLS."""
 
     def __init__(

@@ -1,6 +1,6 @@
 """What `tlsdir` holds: NAME.pem with the chain, and the private key in NAME.key or in NAME.pem as well.
 
-Two errands look at it: LookAt only asks the file system whether anything is different (links are followed, so that a
+Two jobs look at it: LookAt only asks the file system whether anything is different (links are followed, so that a
 renewal by exchanging a link shows), ReadAll reads every file and tries it. `renewed` says what is in use afterwards:
 one faulty file never takes anything else with it. A third, Digests, tells of single files elsewhere whether they hold
 something else.
@@ -14,8 +14,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from popular.tls.certificate import Certificate, read_certificate
-from supervisor.control.facts import Errand, Facts, ReadFile, Unfit
 from supervisor.control.kinds import Id
+from supervisor.control.lookups import Job, Lookups, ReadFile, Unfit
 
 DEFAULT = "default"
 """The certificate for clients that name no host, or one that no certificate is for."""
@@ -29,7 +29,7 @@ _GONE = "the file is gone; what was read before stays in use, because a virtual 
 
 
 @dataclass(frozen=True)
-class Material:
+class CertificateStore:
     """What was read, by the name of the file without its suffix. Mappings in here are never changed."""
 
     directory: str
@@ -56,7 +56,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class LookAt(Errand):
+class LookAt(Job):
     """Whether the files of a directory have changed."""
 
     directory: str
@@ -66,12 +66,12 @@ class LookAt(Errand):
 
 
 @dataclass(frozen=True)
-class ReadAll(Errand):
+class ReadAll(Job):
     """All certificates of a directory."""
 
     directory: str
 
-    def perform(self) -> Material:
+    def perform(self) -> CertificateStore:
         stamp = _stamp(self.directory)  # first: what changes while we read shows at the next look
         certificates: dict[str, Certificate] = {}
         faults: dict[str, str] = {}
@@ -85,11 +85,11 @@ class ReadAll(Errand):
                 faults[name] = str(unfit)
             except OSError as error:
                 faults[name] = f"{os.path.basename(error.filename or '')}: {error.strerror}"
-        return Material(self.directory, stamp, certificates, faults, time.time())
+        return CertificateStore(self.directory, stamp, certificates, faults, time.time())
 
 
 @dataclass(frozen=True)
-class Digests(Errand):
+class Digests(Job):
     """What files hold: of each path the `digest` of its first octets, "" for one that cannot be read."""
 
     paths: tuple[str, ...]
@@ -110,7 +110,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def renewed(before: Material | None, found: Material, needed: Collection[str]) -> Material:
+def renewed(before: CertificateStore | None, found: CertificateStore, needed: Collection[str]) -> CertificateStore:
     """What is in use after reading: what is good, and what was good before where it is faulty now, or gone and needed.
 
     `before` is of the same directory.
@@ -147,7 +147,7 @@ def _stamp(directory: str) -> str:
 
 
 def _read(directory: str, name: str) -> Certificate:
-    Id().parse(name, Facts())
+    Id().parse(name, Lookups())
     pem, about_pem = _content(directory, name + _CHAIN)
     if b"PRIVATE KEY-----" in pem:
         _check_private(name + _CHAIN, about_pem)

@@ -12,23 +12,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.language import phrase
-from supervisor.control.outcome import Desk, desk_with
+from supervisor.control.context import CommandContext, context_with
 from supervisor.control.rcfile import COMES, GOES
 from supervisor.control.things import moved_hosts
+from supervisor.control.words import phrase
 
 _MOST_NAMES = 20
 
 
-def config_lines(desk: Desk) -> list[str]:
+def config_lines(context: CommandContext) -> list[str]:
     """The running configuration as an rc file: variables that differ from their default, things, debug options."""
-    config = desk.config
+    config = context.config
     lines = [
         phrase(["set", row.name, row.kind.format(config.variables[row.name])])
-        for row in desk.program.variables
-        if not row.read_only and config.variables[row.name] != row.first(desk.limits)
+        for row in context.program.variables
+        if not row.read_only and config.variables[row.name] != row.first(context.limits)
     ]
-    lines += desk.program.rc_lines(config)
+    lines += context.program.rc_lines(config)
     if config.debug:
         lines.append(f"debug ={','.join(sorted(config.debug))}")
     return lines
@@ -75,9 +75,9 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + more
 
 
-def difference(desk: Desk, config: Config) -> Difference:
+def difference(context: CommandContext, config: Config) -> Difference:
     """What would be different if this config were the running one."""
-    running = desk.config
+    running = context.config
     new: list[str] = []
     gone: list[str] = []
     changed = [f"variable {name}" for name, value in running.variables.items() if config.variables[name] != value]
@@ -90,7 +90,7 @@ def difference(desk: Desk, config: Config) -> Difference:
             changed.append(f"order of {sort}")
     if running.debug != config.debug:
         changed.append("debug options")
-    lines = compare(config_lines(desk), config_lines(desk_with(desk, config)))
+    lines = compare(config_lines(context), config_lines(context_with(context, config)))
     moved = moved_hosts(running, config)
     return Difference(tuple(lines), tuple(new), tuple(gone), tuple(changed), tuple(moved))
 

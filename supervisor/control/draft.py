@@ -1,11 +1,11 @@
-"""Whole configurations: draft, check, apply, confirm, rollback. The sentences behind `pcontrol check` and `apply`.
+"""Whole configurations: draft, check, apply, confirm, rollback. The commands behind `pcontrol check` and `apply`.
 
 A draft belongs to the control connection on which it was begun, and is gone with it. It begins where the program began,
 with what its start options say; every `draft say SENTENCE` adds to it, and nothing is in force before `draft apply`
 puts all of it into force as one generation, or nothing. Rules about single steps, such as "port only while offline",
 compare with what the draft says before, and so never with what is running.
 
-The deeds are pure: the clerk keeps the draft, and the config to go back to.
+The handlers are pure: the executor keeps the draft, and the config to go back to.
 """
 
 import contextlib
@@ -15,17 +15,15 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, ControlCommand, FrozenContext, context_with
 from supervisor.control.difference import Difference, difference
-from supervisor.control.facts import Unfit
 from supervisor.control.kinds import Choice, Time, shown
-from supervisor.control.language import Refused, Sentence, Word, phrase, split
+from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import (
     ANY_SORT,
     VARIABLE,
-    Arguments,
     Change,
     Confirm,
-    Desk,
     Draft,
     Drafted,
     Name,
@@ -34,43 +32,42 @@ from supervisor.control.outcome import (
     Reply,
     Rollback,
     Trial,
-    View,
-    desk_with,
     noted,
 )
 from supervisor.control.rcfile import FOLLOWS, ROLLBACK
 from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.words import CommandRefused, Word, phrase, split
 
 _BEGIN_FIRST = "no draft is begun on this connection; say `draft begin` first"
 
 
-def _draft(desk: Desk) -> Draft:
-    if desk.draft is None:
-        raise Refused(_BEGIN_FIRST)
-    return desk.draft
+def _draft(context: CommandContext) -> Draft:
+    if context.draft is None:
+        raise CommandRefused(_BEGIN_FIRST)
+    return context.draft
 
 
-def _begin(desk: Desk, _arguments: Arguments) -> Outcome:
-    if desk.draft is not None:
-        raise Refused("a draft is begun already; `draft drop` forgets it")
-    return Drafted("a draft is begun", draft=Draft(desk.first))
+def _begin(context: CommandContext, _arguments: Arguments) -> Outcome:
+    if context.draft is not None:
+        raise CommandRefused("a draft is begun already; `draft drop` forgets it")
+    return Drafted("a draft is begun", draft=Draft(context.first))
 
 
-def _say(desk: Desk, arguments: Arguments) -> Outcome:
-    draft = _draft(desk)
-    words: Sequence[Word] = arguments["sentence"]
+def _say(context: CommandContext, arguments: Arguments) -> Outcome:
+    draft = _draft(context)
+    words: Sequence[Word] = arguments["command"]
     try:
-        outcome = _change_by(desk, draft.config, words)
-    except Refused as refused:
-        follows = not refused.of_form and _looks_at_doubtful(desk, draft, words)
+        outcome = _change_by(context, draft.config, words)
+    except CommandRefused as refused:
+        follows = not refused.of_form and _looks_at_doubtful(context, draft, words)
         text = f"{FOLLOWS}{refused.text}" if follows else refused.text
-        doubtful = draft.doubtful | names_set_by(desk, words)
+        doubtful = draft.doubtful | names_set_by(context, words)
         raise Spoilt(text, refused.column, replace(draft, doubtful=doubtful)) from None
     drafted = replace(draft, config=outcome.config, seed=_mixed(draft.seed, outcome.seed))
     return Drafted("drafted", draft=drafted)
 
 
-class Spoilt(Refused):
+class Spoilt(CommandRefused):
     """A command of a draft is refused; `draft` is what the draft is from here on."""
 
     def __init__(self, text: str, column: int | None, draft: Draft) -> None:
@@ -78,34 +75,36 @@ class Spoilt(Refused):
         self.draft = draft
 
 
-def _change_by(desk: Desk, config: Config, words: Sequence[Word]) -> Change:
-    """What a command makes of a draft's config. Raises Refused, Wanted."""
-    sentence, _ = desk.language.find(words)
-    head = shown(" ".join(sentence.shape.head))
-    if sentence.order:
-        raise Refused(f"{head} cannot stand in a configuration: it is an order, done once", words[0].column, True)
-    outcome = desk.language.answer(words, desk_with(desk, config)) if sentence.changes else None
+def _change_by(context: CommandContext, config: Config, words: Sequence[Word]) -> Change:
+    """What a command makes of a draft's config. Raises CommandRefused, NeedsLookup."""
+    command, _ = context.language.find(words)
+    head = shown(" ".join(command.shape.head))
+    if command.order:
+        raise CommandRefused(
+            f"{head} cannot stand in a configuration: it is an order, done once", words[0].column, True
+        )
+    outcome = context.language.answer(words, context_with(context, config)) if command.changes else None
     if not isinstance(outcome, Change):
-        raise Refused(f"{head} cannot stand in a configuration: it sets nothing", words[0].column, True)
+        raise CommandRefused(f"{head} cannot stand in a configuration: it sets nothing", words[0].column, True)
     return outcome
 
 
-def names_set_by(desk: Desk, words: Sequence[str]) -> frozenset[Name]:
+def names_set_by(context: CommandContext, words: Sequence[str]) -> frozenset[Name]:
     """What these words set, or were meant to set."""
-    sorts = desk.config.things
+    sorts = context.config.things
     match [str(word) for word in words]:
         case ["set", name, *_]:
             return frozenset({Name(VARIABLE, name)})
         case [sort, "conf" | "add" | "load" | "del", ident, *_] if sort in sorts:
             return frozenset({Name(sort, ident), Name(sort, sort)})
-        case [head, *others] if not desk.language.next_words([head]) and head not in desk.language.next_words(()):
+        case [head, *others] if not context.language.next_words([head]) and head not in context.language.next_words(()):
             return frozenset(Name(ANY_SORT, other) for other in others)
         case [_, _, *others]:
             return frozenset(Name(ANY_SORT, other) for other in others[:1])
     return frozenset()
 
 
-def _looks_at_doubtful(desk: Desk, draft: Draft, words: Sequence[Word]) -> bool:
+def _looks_at_doubtful(context: CommandContext, draft: Draft, words: Sequence[Word]) -> bool:
     """Whether a command, carried out once more, looks for something that a refused command would have set."""
     if not draft.doubtful:
         return False
@@ -115,8 +114,8 @@ def _looks_at_doubtful(desk: Desk, draft: Draft, words: Sequence[Word]) -> bool:
         variables=_Noted(VARIABLE, draft.config.variables, seen),
         things={sort: _Noted(sort, things, seen) for sort, things in draft.config.things.items()},
     )
-    with contextlib.suppress(Refused):
-        _change_by(desk, config, words)
+    with contextlib.suppress(CommandRefused):
+        _change_by(context, config, words)
     return any(name in draft.doubtful or Name(ANY_SORT, name.id) in draft.doubtful for name in seen)
 
 
@@ -142,63 +141,65 @@ class _Noted(dict[str, Any]):
 
 
 def _mixed(seed: bytes, more: bytes) -> bytes:
-    """What several `prng` sentences feed, in a length that does not grow with their number."""
+    """What several `prng` commands feed, in a length that does not grow with their number."""
     return hashlib.sha512(seed + more).digest() if seed and more else seed or more
 
 
-def _drop(desk: Desk, _arguments: Arguments) -> Outcome:
-    _draft(desk)
+def _drop(context: CommandContext, _arguments: Arguments) -> Outcome:
+    _draft(context)
     return Drafted("the draft is dropped", draft=None)
 
 
-def _show(desk: Desk, _arguments: Arguments) -> Outcome:
-    found = difference(desk, _completed(desk).config)
+def _show(context: CommandContext, _arguments: Arguments) -> Outcome:
+    found = difference(context, _completed(context).config)
     return Reply(found.summary(), data=found.data(), lines=found.text_lines())
 
 
-def _check(desk: Desk, _arguments: Arguments) -> Outcome:
-    _, found = _applicable(desk)
+def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
+    _, found = _applicable(context)
     # As a start would do it: what runs may have read a certificate that is not there any more.
-    anew = desk.program.complete(_as_in_force(desk, desk.first), Change(config=_draft(desk).config))
+    anew = context.program.complete(_as_in_force(context, context.first), Change(config=_draft(context).config))
     return Trial(f"good, {found.summary()}; nothing was changed{anew.text}", config=anew.config)
 
 
-def _apply(desk: Desk, arguments: Arguments) -> Outcome:
-    change, found = _applicable(desk)
+def _apply(context: CommandContext, arguments: Arguments) -> Outcome:
+    change, found = _applicable(context)
     if not found:
-        text = f"nothing differs; generation {desk.config.generation} stays in force"
+        text = f"nothing differs; generation {context.config.generation} stays in force"
         return Drafted(text, found.data(), (), draft=None)
     seconds = arguments["time"]
     more = f"; say `confirm` within {seconds} s (pcontrol confirm), or the one before comes back" if seconds else ""
-    stuck = _not_now(_as_in_force(desk, change.config), desk.config) if seconds else {}
+    stuck = _not_now(_as_in_force(context, change.config), context.config) if seconds else {}
     more = noted(more, f"all but {', '.join(stuck)}: {'; '.join(stuck.values())}" if stuck else None)
     return Replacement(
         f"in force: {found.summary()}{more}{change.text}",
         found.data(),
         (),
         config=change.config,
-        seed=_draft(desk).seed,
+        seed=_draft(context).seed,
         entries=change.entries,
         confirm_seconds=seconds,
     )
 
 
-def _completed(desk: Desk) -> Change:
-    """The draft as it would run, with what it needs from outside; the text holds notes about that. Raises Wanted."""
-    return desk.program.complete(desk, Change(config=_as_running(_draft(desk).config, desk.config)))
+def _completed(context: CommandContext) -> Change:
+    """The draft as it would run, with what it needs from outside; the text has notes of that. Raises NeedsLookup."""
+    return context.program.complete(context, Change(config=_as_running(_draft(context).config, context.config)))
 
 
-def _applicable(desk: Desk) -> tuple[Change, Difference]:
-    """The same, and what differs. Raises Refused where a variable cannot be set so now."""
-    change = _completed(desk)
-    for name, why in _not_now(desk, change.config).items():
-        raise Refused(f"{name}: {why}")
-    return change, difference(desk, change.config)
+def _applicable(context: CommandContext) -> tuple[Change, Difference]:
+    """The same, and what differs. Raises CommandRefused where a variable cannot be set so now."""
+    change = _completed(context)
+    for name, why in _not_now(context, change.config).items():
+        raise CommandRefused(f"{name}: {why}")
+    return change, difference(context, change.config)
 
 
-def _as_in_force(desk: Desk, config: Config) -> Desk:
-    """The desk as it will be when this config runs."""
-    return View(config, desk.first, desk.program, desk.facts, desk.language, desk.limits, desk.status)
+def _as_in_force(context: CommandContext, config: Config) -> CommandContext:
+    """The context as it will be when this config runs."""
+    return FrozenContext(
+        config, context.first, context.program, context.lookups, context.language, context.limits, context.status
+    )
 
 
 def _as_running(config: Config, running: Config) -> Config:
@@ -214,45 +215,45 @@ def _same(thing: Any, running: Any) -> Any:
     return running if running == thing else thing
 
 
-def _not_now(desk: Desk, config: Config) -> Mapping[str, str]:
+def _not_now(context: CommandContext, config: Config) -> Mapping[str, str]:
     """The variables whose values of this config are refused as things are now, and why."""
     why: dict[str, str] = {}
-    for row in desk.program.variables:
-        if row.check is None or row.read_only or config.variables[row.name] == desk.config.variables[row.name]:
+    for row in context.program.variables:
+        if row.check is None or row.read_only or config.variables[row.name] == context.config.variables[row.name]:
             continue
         try:
-            row.check(desk, config.variables[row.name])
-        except (Refused, Unfit) as refused:
+            row.check(context, config.variables[row.name])
+        except (CommandRefused, Unfit) as refused:
             why[row.name] = getattr(refused, "text", str(refused))
     return why
 
 
-def _confirm(desk: Desk, _arguments: Arguments) -> Outcome:
-    if desk.past is None or desk.past.seconds_left is None:
-        raise Refused("no confirmation is awaited")
+def _confirm(context: CommandContext, _arguments: Arguments) -> Outcome:
+    if context.past is None or context.past.seconds_left is None:
+        raise CommandRefused("no confirmation is awaited")
     return Confirm("the configuration stays")
 
 
-def _rollback(desk: Desk, _arguments: Arguments) -> Outcome:
-    if desk.past is None:
-        raise Refused("there is nothing to go back to: no configuration was applied as a whole")
-    before = desk.past.config
-    kept = {name: desk.config.variables[name] for name in _not_now(desk, before)}
-    config = _as_running(replace(before, variables={**before.variables, **kept}), desk.config)
+def _rollback(context: CommandContext, _arguments: Arguments) -> Outcome:
+    if context.past is None:
+        raise CommandRefused("there is nothing to go back to: no configuration was applied as a whole")
+    before = context.past.config
+    kept = {name: context.config.variables[name] for name in _not_now(context, before)}
+    config = _as_running(replace(before, variables={**before.variables, **kept}), context.config)
     note = f"; note: as it was it cannot be again, so it stays: {', '.join(kept)}" if kept else ""
     return Rollback(f"the configuration before the last apply is in force again{note}", config=config)
 
 
-def _next_words(desk: Desk, arguments: Arguments) -> Sequence[str]:
-    begun = phrase(arguments["sentence"])
-    on_draft = desk_with(desk, desk.draft.config if desk.draft is not None else desk.first)
-    return [split(word)[0] for word in desk.language.complete(f"{begun} " if begun else "", on_draft)]
+def _next_words(context: CommandContext, arguments: Arguments) -> Sequence[str]:
+    begun = phrase(arguments["command"])
+    on_draft = context_with(context, context.draft.config if context.draft is not None else context.first)
+    return [split(word)[0] for word in context.language.complete(f"{begun} " if begun else "", on_draft)]
 
 
-def draft_sentences() -> list[Sentence]:
+def draft_commands() -> list[ControlCommand]:
     """The rows."""
     return [
-        Sentence(
+        ControlCommand(
             "draft begin",
             _begin,
             "Begins a draft of a whole configuration on this connection.\nIt begins with what the start options say, "
@@ -261,17 +262,17 @@ def draft_sentences() -> list[Sentence]:
             source=BESIDE,
             order=True,
         ),
-        Sentence(
-            "draft say <sentence>…",
+        ControlCommand(
+            "draft say <command>…",
             _say,
-            "Adds a sentence to the draft.\nIt is checked at once, in the order in which it is said. If it is refused "
+            "Adds a command to the draft.\nIt is checked at once, in the order in which it is said. If it is refused "
             "the draft stays as it was; a later one that is refused for want of it says that it follows from that. "
-            "Sentences that set nothing, and orders such as shutdown, cannot be in a draft.",
-            {"sentence": _next_words},
+            "Commands that set nothing, and orders such as shutdown, cannot be in a draft.",
+            {"command": _next_words},
             source=BESIDE,
             order=True,
         ),
-        Sentence(
+        ControlCommand(
             "draft show",
             _show,
             "Shows what differs between the running configuration and the draft.\nLines that would go begin with -, "
@@ -279,7 +280,7 @@ def draft_sentences() -> list[Sentence]:
             source=BESIDE,
             order=True,
         ),
-        Sentence(
+        ControlCommand(
             "draft check",
             _check,
             "Tries the draft in full and takes it back.\nNew ports are opened, certificates are read, and every worker "
@@ -288,7 +289,7 @@ def draft_sentences() -> list[Sentence]:
             source=BESIDE,
             order=True,
         ),
-        Sentence(
+        ControlCommand(
             "draft apply [<option> <time>]",
             _apply,
             "Puts the draft into force, as one generation in all workers, or changes nothing.\nWith `confirm 60s` the "
@@ -299,8 +300,8 @@ def draft_sentences() -> list[Sentence]:
             source=BESIDE,
             order=True,
         ),
-        Sentence("draft drop", _drop, "Forgets the draft of this connection.", source=BESIDE, order=True),
-        Sentence(
+        ControlCommand("draft drop", _drop, "Forgets the draft of this connection.", source=BESIDE, order=True),
+        ControlCommand(
             "confirm",
             _confirm,
             "Keeps the configuration that `draft apply confirm TIME` has put into force.",
@@ -308,7 +309,7 @@ def draft_sentences() -> list[Sentence]:
             source=BESIDE,
             order=True,
         ),
-        Sentence(
+        ControlCommand(
             ROLLBACK,
             _rollback,
             "Goes back to the configuration before the last `draft apply`.\nWhatever was said since is undone too, "

@@ -1,9 +1,9 @@
 """Kinds: the types that values of the control language have.
 
 A kind knows how to describe itself, parse a word, show a value as a word again, and complete the beginning of a word.
-`parse(format(x), facts) == x` holds for every value of every kind. Kinds are frozen values and are shared freely.
+`parse(format(x), lookups) == x` holds for every value of every kind. Kinds are frozen values and are shared freely.
 
-`parse` raises `Unfit` with a text that says what is allowed, and `Wanted` where a fact from outside is needed first.
+`parse` raises `Unfit` with a text that says what is allowed, and `NeedsLookup` where it has to look something up first.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.control.facts import Facts, Unfit
+from supervisor.control.lookups import Lookups, Unfit
 from supervisor.control.words import first_control, shown
 
 __all__ = [
@@ -57,8 +57,8 @@ class Kind(ABC):
         """The type and its range, as the manual writes them: `Time (10m-1d)`."""
 
     @abstractmethod
-    def parse(self, text: str, facts: Facts) -> Any:
-        """The value that a word means. Raises Unfit, or Wanted."""
+    def parse(self, text: str, lookups: Lookups) -> Any:
+        """The value that a word means. Raises Unfit, or NeedsLookup."""
 
     def format(self, value: Any) -> str:
         """The word for a value, not yet quoted."""
@@ -77,8 +77,8 @@ class Bool(Kind):
     def describe(self) -> str:
         return "Bool"
 
-    def parse(self, text: str, facts: Facts) -> bool:
-        del facts
+    def parse(self, text: str, lookups: Lookups) -> bool:
+        del lookups
         word = text.lower()
         if word in ("1", "true", "yes", "on"):
             return True
@@ -103,8 +103,8 @@ class Int(Kind):
     def describe(self) -> str:
         return f"Int ({self.low}-{self.high})"
 
-    def parse(self, text: str, facts: Facts) -> int:
-        del facts
+    def parse(self, text: str, lookups: Lookups) -> int:
+        del lookups
         if not _WHOLE.fullmatch(text) or not self.low <= int(text) <= self.high:
             raise Unfit(f"{shown(text)} does not fit; allowed: a whole number from {self.low} to {self.high}")
         return int(text)
@@ -120,8 +120,8 @@ class Time(Kind):
     def describe(self) -> str:
         return f"Time ({self.format(self.low)}-{self.format(self.high)})"
 
-    def parse(self, text: str, facts: Facts) -> int:
-        del facts
+    def parse(self, text: str, lookups: Lookups) -> int:
+        del lookups
         seconds = _seconds(text)
         if seconds is None:
             raise Unfit(f"{shown(text)} is not a time; allowed: numbers with d, h, m or s, such as 5d3h10m4s")
@@ -156,8 +156,8 @@ class Id(Kind):
     def describe(self) -> str:
         return "Id"
 
-    def parse(self, text: str, facts: Facts) -> str:
-        del facts
+    def parse(self, text: str, lookups: Lookups) -> str:
+        del lookups
         if self.optional and not text:
             return text
         if len(text) > LONGEST_ID or not _ID.fullmatch(text):
@@ -176,8 +176,8 @@ class String(Kind):
     def describe(self) -> str:
         return f"String ({'ASCII, ' if self.ascii else ''}at most {self.most_octets} octets)"
 
-    def parse(self, text: str, facts: Facts) -> str:
-        del facts
+    def parse(self, text: str, lookups: Lookups) -> str:
+        del lookups
         if first_control(text) is not None:
             raise Unfit("control characters are not allowed")
         if self.ascii and not text.isascii():
@@ -205,8 +205,8 @@ class File(Kind):
     def describe(self) -> str:
         return "File"
 
-    def parse(self, text: str, facts: Facts) -> str:
-        del facts
+    def parse(self, text: str, lookups: Lookups) -> str:
+        del lookups
         if self.dash and text == "-":
             return text
         _check_path(text)
@@ -222,9 +222,9 @@ class Dir(Kind):
     def describe(self) -> str:
         return "Dir"
 
-    def parse(self, text: str, facts: Facts) -> str:
+    def parse(self, text: str, lookups: Lookups) -> str:
         _check_path(text)
-        return facts.directory(text)
+        return lookups.directory(text)
 
 
 class Choice(Kind):
@@ -236,8 +236,8 @@ class Choice(Kind):
     def describe(self) -> str:
         return "|".join(self.words)
 
-    def parse(self, text: str, facts: Facts) -> str:
-        del facts
+    def parse(self, text: str, lookups: Lookups) -> str:
+        del lookups
         for word in self.words:
             if word.lower() == text.lower():
                 return word
@@ -256,11 +256,11 @@ class Host(Kind):
     def describe(self) -> str:
         return "Host"
 
-    def parse(self, text: str, facts: Facts) -> str:
+    def parse(self, text: str, lookups: Lookups) -> str:
         if self.optional and not text:
             return text
         try:
-            return facts.address(text)
+            return lookups.address(text)
         except Unfit as unfit:
             raise Unfit(f"{shown(text)}: {unfit}") from None
 
@@ -272,8 +272,8 @@ class Iface(Kind):
     def describe(self) -> str:
         return "Host or ANY"
 
-    def parse(self, text: str, facts: Facts) -> str:
-        return ANY if text.upper() == ANY else Host().parse(text, facts)
+    def parse(self, text: str, lookups: Lookups) -> str:
+        return ANY if text.upper() == ANY else Host().parse(text, lookups)
 
     def complete(self, prefix: str) -> list[str]:
         return [ANY] if ANY.startswith(prefix.upper()) else []

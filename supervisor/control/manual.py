@@ -1,15 +1,15 @@
-"""Manual pages (troff, man macros), made from the tables: options, variables, sentences. Pure: text out.
+"""Manual pages (troff, man macros), made from the tables: options, variables, commands. Pure: text out.
 
-`page()` puts a page together out of sections; `synopsis`, `options`, `variables` and `sentences` make their bodies.
+`page()` puts a page together out of sections; `synopsis`, `options`, `variables` and `commands` make their bodies.
 """
 
 import argparse
 import re
 from collections.abc import Iterable, Sequence
 
+from supervisor.control.context import ControlCommand, Limits, Variable
 from supervisor.control.kinds import Kind
-from supervisor.control.language import Sentence, quote
-from supervisor.control.variables import Limits, Variable
+from supervisor.control.words import quote
 
 
 def escape(text: str) -> str:
@@ -49,10 +49,10 @@ def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     value = f" \\fI{escape(str(what))}\\fR" if takes_value else ""
     names = [f"\\fB{escape(name)}\\fR{value}" for name in action.option_strings] or [f"\\fI{escape(str(what))}\\fR"]
     told = (action.help or "") % {**vars(action), "prog": parser.prog}
-    return f".TP\n{', '.join(names)}\n{_sentence(told)}"
+    return f".TP\n{', '.join(names)}\n{_as_command(told)}"
 
 
-def _sentence(text: str) -> str:
+def _as_command(text: str) -> str:
     begun = text[:1].upper() + text[1:]
     return escape(begun if not begun or begun.endswith(".") else f"{begun}.")
 
@@ -71,20 +71,20 @@ def _variable(row: Variable, limits: Limits) -> str:
     return f"{head}\n{escape(row.help)}{default} Counts for: {escape(row.when)}."
 
 
-def sentences(rows: Sequence[Sentence]) -> str:
-    """All sentences, with their whole help."""
+def commands(rows: Sequence[ControlCommand]) -> str:
+    """All commands, with their whole help."""
     return "\n".join(_one(row) for row in rows)
 
 
-def _one(sentence: Sentence) -> str:
-    first, *rest = sentence.help.split("\n")
-    body = [f".TP\n\\fB{escape(sentence.usage)}\\fR\n{escape(first)}"]
+def _one(command: ControlCommand) -> str:
+    first, *rest = command.help.split("\n")
+    body = [f".TP\n\\fB{escape(command.usage)}\\fR\n{escape(first)}"]
     for line in rest:
         # Indented lines of a help are rows of a table: they keep their own line.
         body.append(f".br\n{escape(line.strip())}")
     kinds = [
         f".br\n<{escape(name)}>: {escape(kind.describe())}"
-        for name, kind in sentence.slots.items()
+        for name, kind in command.slots.items()
         if isinstance(kind, Kind)
     ]
     return "\n".join([*body, *kinds])

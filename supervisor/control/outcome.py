@@ -1,45 +1,17 @@
-"""What a deed gives back, and what it may see.
+"""What the handler of a command gives back.
 
-A deed has the signature `deed(desk, arguments) -> Outcome`. It sees the `Desk` and touches nothing outside; the master
-puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
+The master puts a `Change` into force, carries out an `Order`, and then sends the outcome's text and lines as the reply.
+What a handler may see stands in `context.py`.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config
-from supervisor.control.facts import Facts
 from supervisor.control.framing import NOTE
-from supervisor.messages import Message
-
-if TYPE_CHECKING:
-    from supervisor.control.language import Language
-    from supervisor.program import Program
-
-
-class Status(Protocol):
-    """What the master knows about the running program."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def rundir(self) -> str: ...
-
-    @property
-    def metrics(self) -> str:
-        """Where the exporter listens; "off" if there is none, "" if it does not listen yet."""
-
-    def measured(self, what: str) -> float | None:
-        """The `load` or the `pressure` now, or None where it cannot be read."""
-
-    def sessions(self) -> list[dict[str, Any]]:
-        """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
-
-    def workers(self) -> list[dict[str, Any]]:
-        """The workers, one JSON-able dict each."""
+from supervisor.runtime.messages import Message
 
 
 @dataclass(frozen=True)
@@ -70,93 +42,13 @@ class Past:
     seconds_left: int | None = None
 
 
-class Desk(Protocol):
-    """What a deed may see."""
-
-    @property
-    def config(self) -> Config:
-        """The running one."""
-
-    @property
-    def first(self) -> Config:
-        """The one that the start options made, before any sentence."""
-
-    @property
-    def draft(self) -> Draft | None:
-        """That of the control connection that speaks."""
-
-    @property
-    def past(self) -> Past | None:
-        """What `rollback` goes back to."""
-
-    @property
-    def program(self) -> "Program": ...
-
-    @property
-    def facts(self) -> Facts: ...
-
-    @property
-    def language(self) -> "Language": ...
-
-    @property
-    def limits(self) -> Mapping[str, int]:
-        """How many things of a sort there may be, and `sessionlimit`."""
-
-    @property
-    def status(self) -> Status: ...
-
-    @property
-    def in_force(self) -> Config:
-        """The one that runs, also where `config` is that of a draft."""
-
-    @property
-    def starting(self) -> bool:
-        """Whether the start configuration is not in force yet."""
-
-
 Entry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
 
 
 @dataclass(frozen=True)
-class View:
-    """A desk as a value."""
-
-    config: Config
-    first: Config
-    program: "Program"
-    facts: Facts
-    language: "Language"
-    limits: Mapping[str, int]
-    status: Status
-    draft: Draft | None = None
-    past: Past | None = None
-    running: Config | None = None
-    starting: bool = False
-
-    @property
-    def in_force(self) -> Config:
-        return self.running or self.config
-
-
-def desk_with(desk: Desk, config: Config) -> Desk:
-    """The desk as it would be if this config were running."""
-    return View(
-        config,
-        desk.first,
-        desk.program,
-        desk.facts,
-        desk.language,
-        desk.limits,
-        desk.status,
-        running=desk.in_force,
-        starting=desk.starting,
-    )
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What a deed gives back: a text for the status line, data (JSON-able), and the lines that show it.
+    """What a handler gives back: a text for the status line, data (JSON-able), and the lines that show it.
 
     Lines that are not given are derived from the data.
     """
@@ -249,10 +141,6 @@ class Kill(Order):
 def noted(text: str, *notes: str | None) -> str:
     """The text with the notes that there are."""
     return NOTE.join([text, *(note for note in notes if note)])
-
-
-Arguments = Mapping[str, Any]
-Deed = Callable[[Desk, Arguments], Outcome]
 
 
 def lines_of(data: Any) -> list[str]:

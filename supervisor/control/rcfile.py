@@ -16,7 +16,7 @@ from os import path as paths
 from typing import NamedTuple
 
 from supervisor.control.framing import LONGEST_REQUEST
-from supervisor.control.words import INCLUDE, Refused, Word, phrase, scan, unclosed
+from supervisor.control.words import INCLUDE, CommandRefused, Word, phrase, scan, unclosed
 
 BEGIN, CHECK, APPLY, ROLLBACK = "draft begin", "draft check", "draft apply", "rollback"
 SAY = "draft say"
@@ -123,7 +123,7 @@ def _command(line: str, name: str, number: int) -> Command | None:
         found = scan(line, words)
         if found.is_open:
             raise unclosed(found)
-    except Refused as refused:
+    except CommandRefused as refused:
         place = Place(name, number, refused.column or 1)
         understood = [word for word in words if word.column < place.column]
         return Command(place, phrase(understood), Fault(place, refused.text))

@@ -1,8 +1,8 @@
-"""The master's end of the control socket: many clients, each served one sentence at a time, in order.
+"""The master's end of the control socket: many clients, each served one command at a time, in order.
 
-Runs on the master's loop and never blocks. A client's next sentence is looked at when the reply to the one before is
-sent, so neither many sentences nor a client that does not read can fill the memory: per client there are at most one
-reply, one piece of input and the requests in it. A client that leaves early is fine; its sentence is carried out all
+Runs on the master's loop and never blocks. A client's next command is looked at when the reply to the one before is
+sent, so neither many commands nor a client that does not read can fill the memory: per client there are at most one
+reply, one piece of input and the requests in it. A client that leaves early is fine; its command is carried out all
 the same.
 
 When there are `MOST_CLIENTS` clients, the one that has been silent longest makes room for a new one: forgotten clients
@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from supervisor.control.framing import Malformed, RequestReader, encode_reply
-from supervisor.loop import READ, WRITE, Loop
+from supervisor.runtime.loop import READ, WRITE, Loop
 
 MOST_CLIENTS = 64
 
@@ -87,7 +87,7 @@ class ControlServer:
 
 
 class _Client:
-    """One connection. Either it is read from, or a sentence is under way, or a reply is being sent."""
+    """One connection. Either it is read from, or a command is under way, or a reply is being sent."""
 
     def __init__(
         self, connection: socket.socket, loop: Loop, converse: Converse, forget: Callable[["_Client"], None]
@@ -162,7 +162,7 @@ class _Client:
         at_once = True
 
         def done(ok: bool, text: str, lines: Sequence[str]) -> None:
-            assert self.busy, "a sentence is answered once"
+            assert self.busy, "a command is answered once"
             self.busy = False
             self._reply(ok, text, lines)
             if not at_once:

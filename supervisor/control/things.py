@@ -4,13 +4,13 @@ A sort of things is one frozen dataclass, a subclass of `Thing`, whose fields ar
 
     port: int = parameter(Int(1, 65535), default=…, help=…, offline_only=True)
 
-From it follow the sentences list, flush, show, conf, del, their help, completion and checks (`sentences_of`). `show`
-prints one sentence that can be pasted back; `rc_lines` prints what was said, so that what follows its default goes on
+From it follow the commands list, flush, show, conf, del, their help, completion and checks (`commands_of`). `show`
+prints one command that can be pasted back; `rc_lines` prints what was said, so that what follows its default goes on
 to follow it.
 
 A parameter that was never set follows its default; a default that is a function gets the values of the parameters that
 were set or have a constant default. `offline_only` parameters change only while the thing is in the state `offline`,
-before or after the sentence.
+before or after the command.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,9 +19,11 @@ from functools import partial
 from typing import Any, Self
 
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Id, Kind, String, nearest, shown
-from supervisor.control.language import Completer, Refused, Sentence, Word, fit, phrase
-from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply, noted
+from supervisor.control.language import fit
+from supervisor.control.outcome import Change, Outcome, Reply, noted
+from supervisor.control.words import CommandRefused, Word, phrase
 
 OFFLINE = "offline"
 
@@ -72,7 +74,7 @@ def parameters(thing: type[Thing]) -> Mapping[str, Parameter]:
     return {row.name: row.metadata["parameter"] for row in fields(thing) if "parameter" in row.metadata}
 
 
-def _nothing_to_check(_desk: Desk, _config: Config, _thing: Any) -> str | None:
+def _nothing_to_check(_context: CommandContext, _config: Config, _thing: Any) -> str | None:
     return None
 
 
@@ -80,22 +82,23 @@ def _nothing_to_check(_desk: Desk, _config: Config, _thing: Any) -> str | None:
 class Sort:
     """A sort of things.
 
-    `title` is what people call one. `check(desk, config, thing)` looks at a thing in the config that it would be part
-    of: it raises Refused, and may give back a note for the reply. `check_gone(desk, config, id)` does the same for a
-    config that it is gone from. `single`: there is only one, it has no name, and it is made by its first `conf`.
+    `title` is what people call one. `check(context, config, thing)` looks at a thing in the config that it would be
+    part of: it raises CommandRefused, and may give back a note for the reply. `check_gone(context, config, id)` does
+    the same for a config that it is gone from. `single`: there is only one, it has no name, and it is made by its
+    first `conf`.
     """
 
     name: str
     thing: type[Thing]
     title: str
-    check: Callable[[Desk, Config, Any], str | None] = _nothing_to_check
-    check_gone: Callable[[Desk, Config, str], str | None] = _nothing_to_check
+    check: Callable[[CommandContext, Config, Any], str | None] = _nothing_to_check
+    check_gone: Callable[[CommandContext, Config, str], str | None] = _nothing_to_check
     single: bool = False
     source: str = ""
 
 
-def sentence_of(sort: Sort, thing: Thing, names: Iterable[str] | None = None) -> str:
-    """The `conf` sentence that makes a thing, with all its parameters or only those named."""
+def command_of(sort: Sort, thing: Thing, names: Iterable[str] | None = None) -> str:
+    """The `conf` command that makes a thing, with all its parameters or only those named."""
     rows = parameters(sort.thing)
     head = [sort.name, "conf"] if sort.single else [sort.name, "conf", thing.id]
     pairs = [
@@ -105,29 +108,29 @@ def sentence_of(sort: Sort, thing: Thing, names: Iterable[str] | None = None) ->
 
 
 def rc_lines(sort: Sort, config: Config) -> list[str]:
-    """The sentences that make all things of a sort as they are."""
-    return [sentence_of(sort, thing, thing.given) for thing in config.things[sort.name].values()]
+    """The commands that make all things of a sort as they are."""
+    return [command_of(sort, thing, thing.given) for thing in config.things[sort.name].values()]
 
 
-def named(sort: str, ident: Word | str, desk: Desk) -> Any:
-    """The thing with this id. Raises Refused that lists those there are."""
-    things = desk.config.things[sort]
+def named(sort: str, ident: Word | str, context: CommandContext) -> Any:
+    """The thing with this id. Raises CommandRefused that lists those there are."""
+    things = context.config.things[sort]
     if ident in things:
         return things[ident]
     there = f"; there are: {', '.join(things)}" if things else "; there is none"
-    raise Refused(f"no {sort} {shown(ident)}{nearest(ident, things)}{there}", getattr(ident, "column", None))
+    raise CommandRefused(f"no {sort} {shown(ident)}{nearest(ident, things)}{there}", getattr(ident, "column", None))
 
 
 def ids(sort: str) -> Completer:
     """Completes the ids of a sort."""
-    return lambda desk, _arguments: desk.config.things[sort]
+    return lambda context, _arguments: context.config.things[sort]
 
 
-def room_for_one_more(sort: str, title: str, desk: Desk) -> None:
-    """Raises Refused if there are as many things of a sort as the limits allow."""
-    most = desk.limits.get(sort)
-    if most is not None and len(desk.config.things[sort]) >= most:
-        raise Refused(
+def room_for_one_more(sort: str, title: str, context: CommandContext) -> None:
+    """Raises CommandRefused if there are as many things of a sort as the limits allow."""
+    most = context.limits.get(sort)
+    if most is not None and len(context.config.things[sort]) >= most:
+        raise CommandRefused(
             f"there are {most} {title}s already, which is the limit (a start option of the program raises it)"
         )
 
@@ -136,47 +139,47 @@ def count_of(number: int, title: str) -> str:
     return f"{number} {title}{'' if number == 1 else 's'}"
 
 
-def list_deed(sort: str, title: str, desk: Desk, _arguments: Arguments) -> Outcome:
+def list_handler(sort: str, title: str, context: CommandContext, _arguments: Arguments) -> Outcome:
     """The ids of a sort, one a line."""
-    things = list(desk.config.things[sort])
+    things = list(context.config.things[sort])
     return Reply(count_of(len(things), title), data=things)
 
 
-def _show(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
-    if sort.single and not desk.config.things[sort.name]:
-        raise Refused(f"no {sort.title} is configured; make it with: {sort.name} conf")
-    thing = named(sort.name, sort.name if sort.single else arguments["id"], desk)
+def _show(sort: Sort, context: CommandContext, arguments: Arguments) -> Outcome:
+    if sort.single and not context.config.things[sort.name]:
+        raise CommandRefused(f"no {sort.title} is configured; make it with: {sort.name} conf")
+    thing = named(sort.name, sort.name if sort.single else arguments["id"], context)
     data = {"id": thing.id} | {name: getattr(thing, name) for name in parameters(sort.thing)}
     data |= {f"{name}_address": address for name, (_host, address) in thing.resolved().items()}
     return Reply(data=data, lines=shown_lines(sort, thing))
 
 
 def shown_lines(sort: Sort, thing: Thing) -> list[str]:
-    """The sentence that makes a thing with what was said of it; as comments the defaults that it follows, and what a
+    """The command that makes a thing with what was said of it; as comments the defaults that it follows, and what a
     host name stands for. So all of it can be pasted, and a default stays one.
     """
     rows = parameters(sort.thing)
     pairs = [(name, row.kind.format(getattr(thing, name))) for name, row in rows.items() if name not in thing.given]
     defaults = phrase(word for pair in pairs for word in pair)
     return [
-        sentence_of(sort, thing, thing.given),
+        command_of(sort, thing, thing.given),
         *([f"# defaults: {defaults}"] if defaults else []),
         *(f"# {name} {host} is {address}" for name, (host, address) in thing.resolved().items()),
     ]
 
 
-def _conf(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
+def _conf(sort: Sort, context: CommandContext, arguments: Arguments) -> Outcome:
     word = sort.name if sort.single else arguments["id"]
-    ident = str(fit(Id(), word, desk.facts, sort.name))
-    old = desk.config.things[sort.name].get(ident)
+    ident = str(fit(Id(), word, context.lookups, sort.name))
+    old = context.config.things[sort.name].get(ident)
     if old is None:
-        room_for_one_more(sort.name, sort.title, desk)
-    changes = _changes(sort, desk, arguments)
+        room_for_one_more(sort.name, sort.title, context)
+    changes = _changes(sort, context, arguments)
     new = (old or sort.thing.make(ident)).with_parameters(changes)
     if old is not None:
         _check_offline(sort, old, new, arguments)
-    config = desk.config.with_thing(sort.name, ident, new)
-    notes = [sort.check(desk, config, new), *moved_hosts(desk.in_force, config, (sort.name, ident))]
+    config = context.config.with_thing(sort.name, ident, new)
+    notes = [sort.check(context, config, new), *moved_hosts(context.in_force, config, (sort.name, ident))]
     whom = sort.title if sort.single else f"{sort.name} {ident}"
     done = f"{whom} {'is changed' if old else 'is made'}"
     return Change(noted(done, *notes), config=config)
@@ -205,16 +208,18 @@ def moved_hosts(before: Config, after: Config, only: tuple[str, str] | None = No
     ]
 
 
-def _changes(sort: Sort, desk: Desk, arguments: Arguments) -> dict[str, Any]:
+def _changes(sort: Sort, context: CommandContext, arguments: Arguments) -> dict[str, Any]:
     rows = parameters(sort.thing)
     changes: dict[str, Any] = {}
     for name, word in zip(arguments["parameter"], arguments["value"], strict=True):
         if name not in rows:
             hint = nearest(name, rows) or _quote_hint(rows, list(changes))
-            raise Refused(f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column, of_form=True)
+            raise CommandRefused(
+                f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column, of_form=True
+            )
         if name in changes:
-            raise Refused(f"{shown(name)} is given twice", name.column, of_form=True)
-        changes[str(name)] = fit(rows[name].kind, word, desk.facts, name)
+            raise CommandRefused(f"{shown(name)} is given twice", name.column, of_form=True)
+        changes[str(name)] = fit(rows[name].kind, word, context.lookups, name)
     return changes
 
 
@@ -232,21 +237,21 @@ def _check_offline(sort: Sort, old: Any, new: Any, arguments: Arguments) -> None
         whom = [sort.name, "conf"] if sort.single else [sort.name, "conf", old.id]
         column = next((word.column for word in arguments["parameter"] if word == name), None)
         first = f"take it offline first: {phrase([*whom, 'state', OFFLINE])}"
-        raise Refused(f"{name} can only be changed while it is offline; {first}", column)
+        raise CommandRefused(f"{name} can only be changed while it is offline; {first}", column)
 
 
-def _del(sort: Sort, desk: Desk, arguments: Arguments) -> Outcome:
-    ident = named(sort.name, arguments["id"], desk).id
-    config = desk.config.without_thing(sort.name, ident)
-    note = sort.check_gone(desk, config, ident)
+def _del(sort: Sort, context: CommandContext, arguments: Arguments) -> Outcome:
+    ident = named(sort.name, arguments["id"], context).id
+    config = context.config.without_thing(sort.name, ident)
+    note = sort.check_gone(context, config, ident)
     done = f"{sort.name} {ident} is deleted"
     return Change(noted(done, note), config=config)
 
 
-def _flush(sort: Sort, desk: Desk, _arguments: Arguments) -> Outcome:
-    gone = desk.config.things[sort.name]
-    config = desk.config.without_things(sort.name)
-    notes = [note for ident in gone if (note := sort.check_gone(desk, config, ident))]
+def _flush(sort: Sort, context: CommandContext, _arguments: Arguments) -> Outcome:
+    gone = context.config.things[sort.name]
+    config = context.config.without_things(sort.name)
+    notes = [note for ident in gone if (note := sort.check_gone(context, config, ident))]
     return Change(noted(f"{count_of(len(gone), sort.title)} deleted", *notes), config=config)
 
 
@@ -261,27 +266,27 @@ def _help(row: Parameter) -> str:
     return f"{row.help} Default: {default}." if default else row.help
 
 
-def sentences_of(sort: Sort) -> list[Sentence]:
-    """The sentences about one sort of things."""
+def commands_of(sort: Sort) -> list[ControlCommand]:
+    """The commands about one sort of things."""
     rows = parameters(sort.thing)
     title, name = sort.title, sort.name
     known: dict[str, Kind | Completer] = {} if sort.single else {"id": ids(name)}
     pairs: dict[str, Kind | Completer] = {
-        "parameter": lambda _desk, said: [row for row in rows if row not in said["parameter"]],
-        "value": lambda _desk, said: (
+        "parameter": lambda _context, said: [row for row in rows if row not in said["parameter"]],
+        "value": lambda _context, said: (
             rows[said["parameter"][-1]].kind.complete("") if said["parameter"][-1] in rows else []
         ),
     }
     which = "" if sort.single else " <id>"
-    show = Sentence(
+    show = ControlCommand(
         f"{name} show{which}",
         partial(_show, sort),
-        f"Shows a {title} as the sentence that makes it.\nThe lines can be pasted back. Parameters that were never set "
+        f"Shows a {title} as the command that makes it.\nThe lines can be pasted back. Parameters that were never set "
         "stand behind it as a comment, with the default that they follow; so does the address of a host name.",
         known,
         source=sort.source,
     )
-    conf = Sentence(
+    conf = ControlCommand(
         f"{name} conf{which} [<parameter> <value>]…",
         partial(_conf, sort),
         f"Makes or changes a {title}.\nParameters that are not named stay as they are, or get their default in a new "
@@ -290,17 +295,17 @@ def sentences_of(sort: Sort) -> list[Sentence]:
         changes=True,
         source=sort.source,
     )
-    return [show, conf] if sort.single else [*_sentences_about_many(sort), show, conf]
+    return [show, conf] if sort.single else [*_commands_about_many(sort), show, conf]
 
 
-def _sentences_about_many(sort: Sort) -> Sequence[Sentence]:
+def _commands_about_many(sort: Sort) -> Sequence[ControlCommand]:
     title, name = sort.title, sort.name
     delete = f"Deletes a {title}.\nSessions that use it go on."
     flush = f"Deletes every {title}.\nSessions that use them go on."
     return (
-        Sentence(
-            f"{name} list", partial(list_deed, name, title), f"Lists the ids of all {title}s.", source=sort.source
+        ControlCommand(
+            f"{name} list", partial(list_handler, name, title), f"Lists the ids of all {title}s.", source=sort.source
         ),
-        Sentence(f"{name} flush", partial(_flush, sort), flush, {}, True, sort.source),
-        Sentence(f"{name} del <id>", partial(_del, sort), delete, {"id": ids(name)}, True, sort.source),
+        ControlCommand(f"{name} flush", partial(_flush, sort), flush, {}, True, sort.source),
+        ControlCommand(f"{name} del <id>", partial(_del, sort), delete, {"id": ids(name)}, True, sort.source),
     )

@@ -5,55 +5,20 @@ the others stand in `Config.variables`, and begin as `initial_values` says.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from supervisor.control.facts import Unfit
-from supervisor.control.kinds import Dir, File, Id, Int, Kind, String, Time
-from supervisor.control.language import Refused
-from supervisor.control.outcome import Desk
+from supervisor.control.context import CommandContext, Limits, Variable
+from supervisor.control.kinds import Dir, File, Id, Int, String, Time
+from supervisor.control.lookups import Unfit
+from supervisor.control.words import CommandRefused
 from supervisor.table.tokens import MOST_TOKENS
 
-CHAPTER = "Runtime configuration: the show and set commands"
 BESIDE = "beside the manual"
 MOST_WORKERS = 1024
 HOUR = 60 * 60
 DAY = 24 * HOUR
-
-Limits = Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One row.
-
-    `default` is a value, or a function of the limits. `when` says when a new value counts ("at once", "new sessions").
-    `read` makes the variable read-only. `check(desk, value)` raises Refused if the value cannot be set now; it may give
-    back a note that is added to the reply.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    default: Any = None
-    when: str = "at once"
-    read: Callable[[Desk], Any] | None = None
-    check: Callable[[Desk, Any], str | None] | None = None
-    source: str = CHAPTER
-
-    @property
-    def read_only(self) -> bool:
-        return self.read is not None
-
-    def value(self, desk: Desk) -> Any:
-        """The value now."""
-        return desk.config.variables[self.name] if self.read is None else self.read(desk)
-
-    def first(self, limits: Limits) -> Any:
-        """The value at the start."""
-        return self.default(limits) if callable(self.default) else self.default
 
 
 def initial_values(variables: Iterable[Variable], limits: Limits, **given: Any) -> dict[str, Any]:
@@ -68,51 +33,51 @@ def processors() -> int:
     return min(os.cpu_count() or 1, MOST_WORKERS)
 
 
-def _only_upwards(desk: Desk, value: int) -> None:
-    now, most = desk.in_force.variables["maxsession"], desk.limits["sessionlimit"]
-    if value == now or (desk.starting and value <= most):
+def _only_upwards(context: CommandContext, value: int) -> None:
+    now, most = context.in_force.variables["maxsession"], context.limits["sessionlimit"]
+    if value == now or (context.starting and value <= most):
         return
     if now == most:
-        raise Refused(f"it is {now}, as many as sessionlimit allows, and cannot be changed any more")
+        raise CommandRefused(f"it is {now}, as many as sessionlimit allows, and cannot be changed any more")
     if value < now:
-        raise Refused(f"it is {now} and can only be increased; allowed: {now} to {most} (sessionlimit)")
+        raise CommandRefused(f"it is {now} and can only be increased; allowed: {now} to {most} (sessionlimit)")
     if value > most:
-        raise Refused(f"it cannot be more than sessionlimit; allowed: {now} to {most}")
+        raise CommandRefused(f"it cannot be more than sessionlimit; allowed: {now} to {most}")
 
 
-def _can_be_measured(what: str, desk: Desk, value: int) -> None:
-    if value and desk.status.measured(what) is None:
-        raise Refused(f"the {what} cannot be read on this host, so a limit would never count; allowed: 0")
+def _can_be_measured(what: str, context: CommandContext, value: int) -> None:
+    if value and context.status.measured(what) is None:
+        raise CommandRefused(f"the {what} cannot be read on this host, so a limit would never count; allowed: 0")
 
 
-def _can_be_written(desk: Desk, value: str) -> None:
+def _can_be_written(context: CommandContext, value: str) -> None:
     try:
-        desk.facts.writable(value)
+        context.lookups.writable(value)
     except Unfit as unfit:
-        raise Refused(str(unfit)) from None
+        raise CommandRefused(str(unfit)) from None
 
 
 def common_variables(program: str) -> tuple[Variable, ...]:
     """The variables that every program has."""
     return (
-        Variable("id", Id(), f'Name of the server, always "{program}".', read=lambda desk: desk.program.name),
+        Variable("id", Id(), f'Name of the server, always "{program}".', read=lambda context: context.program.name),
         Variable(
             "metrics",
             String(),
             'Where the exporter answers (option --metrics): "off" if there is none, "" as long as it does not yet have '
             "its address.",
-            read=lambda desk: desk.status.metrics,
+            read=lambda context: context.status.metrics,
             source=BESIDE,
         ),
-        Variable("pid", Int(1, 2**31 - 1), "Process id of the master.", read=lambda desk: desk.status.pid),
-        Variable("rundir", Dir(), "The run directory (option --rundir).", read=lambda desk: desk.status.rundir),
+        Variable("pid", Int(1, 2**31 - 1), "Process id of the master.", read=lambda context: context.status.pid),
+        Variable("rundir", Dir(), "The run directory (option --rundir).", read=lambda context: context.status.rundir),
         Variable(
             "sessionlimit",
             Int(1, MOST_TOKENS),
             "The highest value that maxsession may have (option --sessionlimit).",
-            read=lambda desk: desk.limits["sessionlimit"],
+            read=lambda context: context.limits["sessionlimit"],
         ),
-        Variable("version", String(), "Version of the program.", read=lambda desk: desk.program.version),
+        Variable("version", String(), "Version of the program.", read=lambda context: context.program.version),
         Variable(
             "backlog",
             Int(5, 1024),
@@ -131,7 +96,7 @@ def common_variables(program: str) -> tuple[Variable, ...]:
         Variable(
             "grace",
             Time(0, DAY),
-            "How long `shutdown delayed` goes on accepting if the sentence does not say it (option --grace): load "
+            "How long `shutdown delayed` goes on accepting if the command does not say it (option --grace): load "
             "balancers need that time to look elsewhere.",
             default=0,
             source=BESIDE,

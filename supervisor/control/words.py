@@ -4,7 +4,7 @@ Blanks and tabs separate words. A word with a blank, a quotation mark or an invi
 with \\" and \\\\ inside. A word that begins with an unquoted # begins a comment, which lasts to the end of the line
 whatever is in it.
 
-`Refused` is for the person who said the line: what is wrong, what is allowed, and in which column.
+`CommandRefused` is for the person who said the line: what is wrong, what is allowed, and in which column.
 """
 
 import unicodedata
@@ -24,8 +24,8 @@ _UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _NAMES = {"\0": "NUL", "\t": "TAB", "\v": "VERTICAL TAB", "\f": "FORM FEED", "\r": "CARRIAGE RETURN", "\x1b": "ESCAPE"}
 
 
-class Refused(Exception):
-    """A sentence is not carried out; nothing has changed. `column` (from 1) is where the faulty word begins, if any.
+class CommandRefused(Exception):
+    """A command is not carried out; nothing has changed. `column` (from 1) is where the faulty word begins, if any.
 
     `of_form`: it would be refused under every configuration.
     """
@@ -61,16 +61,18 @@ class Scan(NamedTuple):
 
 
 def split(line: str) -> list[Word]:
-    """The words of a line. Raises Refused for characters that nobody sees, and for quotes that do not match."""
+    """The words of a line. Raises CommandRefused for characters that nobody sees, and for quotes that do not match."""
     found = scan(line)
     if found.is_open:
         raise unclosed(found)
     return found.words
 
 
-def unclosed(found: Scan) -> Refused:
+def unclosed(found: Scan) -> CommandRefused:
     """Why a line that ends inside a quote is refused."""
-    return Refused('a quote is not closed; allowed: "…" with \\" and \\\\ inside', found.words[-1].column, of_form=True)
+    return CommandRefused(
+        'a quote is not closed; allowed: "…" with \\" and \\\\ inside', found.words[-1].column, of_form=True
+    )
 
 
 def quote(text: str) -> str:
@@ -91,7 +93,7 @@ def phrase(words: Iterable[str]) -> str:
 
 
 def scan(line: str, words: list[Word] | None = None) -> Scan:
-    """Takes a line apart. Raises Refused; what was found before stands in `words` then, if a list is given."""
+    """Takes a line apart. Raises CommandRefused; what was found before stands in `words` then, if a list is given."""
     words = [] if words is None else words
     position = 0
     while position < len(line):
@@ -119,7 +121,7 @@ def _plain(line: str, start: int) -> str:
     if bad is not None:
         raise _unwanted(text[bad], start + bad + 1)
     if '"' in text:
-        raise Refused(
+        raise CommandRefused(
             "a quote inside a word; put quotes around the whole word", start + 1 + text.index('"'), of_form=True
         )
     return text
@@ -133,7 +135,7 @@ def _quoted(line: str, start: int) -> tuple[str, int | None]:
         character = line[position]
         if character == '"':
             if line[position + 1 : position + 2].strip(BLANKS):
-                raise Refused("a blank must follow the closing quote", position + 2, of_form=True)
+                raise CommandRefused("a blank must follow the closing quote", position + 2, of_form=True)
             return "".join(text), position + 1
         if is_control(character):
             raise _unwanted(character, position + 1)
@@ -141,15 +143,15 @@ def _quoted(line: str, start: int) -> tuple[str, int | None]:
             position += 1
             character = line[position : position + 1]
             if character not in ('"', "\\"):
-                raise Refused('behind a \\ only " and \\ are allowed', position, of_form=True)
+                raise CommandRefused('behind a \\ only " and \\ are allowed', position, of_form=True)
         text.append(character)
         position += 1
     return "".join(text), None
 
 
-def _unwanted(character: str, column: int) -> Refused:
+def _unwanted(character: str, column: int) -> CommandRefused:
     where = "" if is_control(character) else " outside of quotes"
-    return Refused(f"{called(character)} is not allowed{where}", column, of_form=True)
+    return CommandRefused(f"{called(character)} is not allowed{where}", column, of_form=True)
 
 
 def is_control(character: str) -> bool:

@@ -33,7 +33,7 @@ from supervisor.control.rcfile import (
     told,
 )
 from supervisor.pcontrol.connection import EXIT_DONE, EXIT_REFUSED, Connection, NoConnection, TimedOut
-from supervisor.pcontrol.speaker import json_error
+from supervisor.pcontrol.sender import json_error
 
 Connect = Callable[[], Connection]
 
@@ -65,8 +65,8 @@ def draft(connection: Connection, commands: Sequence[Command]) -> None:
         raise NotTaken("\n".join(told(faults)), faults=faults)
 
 
-def _asked(connection: Connection, sentence: str, lines: Sequence[str] = ()) -> Answer:
-    answer = connection.say(sentence)
+def _asked(connection: Connection, command: str, lines: Sequence[str] = ()) -> Answer:
+    answer = connection.say(command)
     if not answer.ok:
         raise NotTaken(answer.text, lines)
     return answer
@@ -152,7 +152,7 @@ class Watch:
     program is another one.
 
     Files are read when they have looked the same twice, so that one which is being written is left alone. A file that
-    is refused changes nothing, and is tried again after a while. One without a sentence, which would switch everything
+    is refused changes nothing, and is tried again after a while. One without a command, which would switch everything
     off, is taken for an accident and left alone. Ends with SystemExit(0) on SIGTERM or SIGINT.
     """
 
@@ -195,7 +195,7 @@ class Watch:
                 return
             self._loaded = loaded
             if not loaded.commands:
-                self._tell_once(f"{self._options.file}: it holds no sentence; nothing is changed")
+                self._tell_once(f"{self._options.file}: it holds no command; nothing is changed")
 
     def _apply_if_wanted(self) -> None:
         try:

@@ -16,8 +16,8 @@ EXIT_USAGE = 2
 EXIT_NO_CONNECTION = 3
 EXIT_TIMED_OUT = 4
 EXIT_CODES = {
-    EXIT_DONE: "all sentences were carried out",
-    EXIT_REFUSED: "a sentence was refused",
+    EXIT_DONE: "all commands were carried out",
+    EXIT_REFUSED: "a command was refused",
     EXIT_USAGE: "wrong options, or a file that cannot be read",
     EXIT_NO_CONNECTION: "no connection to the program, or it was lost",
     EXIT_TIMED_OUT: "no answer in time, or, with --wait, not gone in time",
@@ -25,7 +25,7 @@ EXIT_CODES = {
 
 _PIECE = 65536
 _ON_THEIR_WAY = 32
-"""Sentences sent before their replies are read. Few enough for the socket's buffers: neither side waits for ever."""
+"""Commands sent before their replies are read. Few enough for the socket's buffers: neither side waits for ever."""
 
 
 class NoConnection(Exception):
@@ -37,7 +37,7 @@ class TimedOut(Exception):
 
 
 class Connection:
-    """A connection to a control socket. Sentences are said one after the other."""
+    """A connection to a control socket. Commands are said one after the other."""
 
     def __init__(self, path: Path, timeout_seconds: float) -> None:
         """Raises NoConnection."""
@@ -55,17 +55,17 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def say(self, sentence: str) -> Answer:
-        """The reply to a sentence. Raises NoConnection or TimedOut; after either the connection is of no more use."""
-        return next(self.say_all([sentence]))
+    def say(self, command: str) -> Answer:
+        """The reply to a command. Raises NoConnection or TimedOut; after either the connection is of no more use."""
+        return next(self.say_all([command]))
 
-    def say_all(self, sentences: Sequence[str]) -> Iterator[Answer]:
-        """The replies in their order, with some sentences on their way at a time; raises like `say`.
+    def say_all(self, commands: Sequence[str]) -> Iterator[Answer]:
+        """The replies in their order, with some commands on their way at a time; raises like `say`.
 
         Whoever does not take them all must not use the connection any more.
         """
-        for start in range(0, len(sentences), _ON_THEIR_WAY):
-            batch = sentences[start : start + _ON_THEIR_WAY]
+        for start in range(0, len(commands), _ON_THEIR_WAY):
+            batch = commands[start : start + _ON_THEIR_WAY]
             yield from self._exchange(b"".join(map(encode_request, batch)), len(batch))
 
     def _exchange(self, requests: bytes, count: int) -> Iterator[Answer]:
@@ -77,7 +77,7 @@ class Connection:
                 count -= len(answers)
                 yield from answers
         except TimeoutError:
-            # The answer may still come, and would be taken for that to the next sentence.
+            # The answer may still come, and would be taken for that to the next command.
             self._socket.close()
             raise TimedOut(f"{self.path}: no answer within {self._timeout_seconds:g} s") from None
         except NotAReply as error:

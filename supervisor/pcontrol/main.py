@@ -1,8 +1,8 @@
-"""`pcontrol`: says sentences to a running program over its control socket.
+"""`pcontrol`: says commands to a running program over its control socket.
 
-Sentences come from the command line, from files, from standard input, or from a prompt (`prompt.py`). Data goes to
+Commands come from the command line, from files, from standard input, or from a prompt (`prompt.py`). Data goes to
 standard output, messages to standard error. The subcommands, with a file that is a whole configuration, are in
-`apply.py`. Exit codes stand in `EXIT_CODES`; after the first sentence that is refused nothing more is said, unless
+`apply.py`. Exit codes stand in `EXIT_CODES`; after the first command that is refused nothing more is said, unless
 `--ignore-errors` is given. `--wait` stays until the program is gone.
 """
 
@@ -27,7 +27,7 @@ from supervisor.pcontrol.connection import (
     connect,
 )
 from supervisor.pcontrol.options import SUBCOMMANDS, files_parser, options_parser, parse_subcommand
-from supervisor.pcontrol.speaker import Speaker, json_error, run
+from supervisor.pcontrol.sender import CommandSender, json_error, run
 
 _LOOK_SECONDS = 0.25
 """How often --wait looks how many sessions are left."""
@@ -51,25 +51,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> Namespace:
-    """The options, with `subcommand` (None if there is none), `sentences` and `files`. Exits with 2."""
+    """The options, with `subcommand` (None if there is none), `commands` and `files`. Exits with 2."""
     parser = options_parser()
     options = parser.parse_args(argv)
     first, *rest = options.words or [""]
     options.subcommand = first if first in SUBCOMMANDS else None
     if options.subcommand is not None:
         return parse_subcommand(first, rest, options)
-    if options.words and not is_sentence(first):
+    if options.words and not is_command(first):
         options = files_parser().parse_intermixed_args(options.words, options)
     else:
         options.files = []
-    options.sentences = [*options.command, *([phrase(options.words)] if is_sentence(first) else [])]
+    options.commands = [*options.command, *([phrase(options.words)] if is_command(first) else [])]
     if options.quiet and options.verbose:
         parser.error("--quiet and --verbose exclude each other")
     return options
 
 
-def is_sentence(word: str) -> bool:
-    """Whether a first word begins a sentence: all of them begin with letters only."""
+def is_command(word: str) -> bool:
+    """Whether a first word begins a command: all of them begin with letters only."""
     return word.isascii() and word.isalpha()
 
 
@@ -81,7 +81,7 @@ def _serve(options: Namespace) -> int:
         from supervisor.pcontrol import apply
 
         return apply.run(connected, options)
-    if not options.sentences and not options.files:
+    if not options.commands and not options.files:
         if sys.stdin.isatty() and sys.stdout.isatty():
             from supervisor.pcontrol.prompt import Prompt
 
@@ -92,8 +92,8 @@ def _serve(options: Namespace) -> int:
         return EXIT_REFUSED
     connection = connected()
     try:
-        code = run(Speaker(connection, options), options.sentences, commands, options.ignore_errors)
-        if code == EXIT_REFUSED and len(options.words) and is_sentence(options.words[0]):
+        code = run(CommandSender(connection, options), options.commands, commands, options.ignore_errors)
+        if code == EXIT_REFUSED and len(options.words) and is_command(options.words[0]):
             _hint(options.words[0], options)
         if options.wait and code == EXIT_DONE:
             code = wait_for_end(connection, options.timeout, options.quiet)

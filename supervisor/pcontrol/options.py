@@ -1,7 +1,7 @@
 """The command line of `pcontrol`: its options, and its subcommands with theirs. The manual page is made from them.
 
 What the first word is decides what the rest is: one of SUBCOMMANDS, then its own options and files; letters only, then
-all of it is one sentence, a word each; anything else, then it is a FILE, and so are those behind it.
+all of it is one command, a word each; anything else, then it is a FILE, and so are those behind it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _LONGEST_CONFIRM_SECONDS = 86400
 
 
 class _ShowVersion(argparse.Action):
-    """Looks the version up only when it is wanted: that takes longer than saying a sentence."""
+    """Looks the version up only when it is wanted: that takes longer than saying a command."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_rest: object) -> None:
         from importlib.metadata import version
@@ -37,7 +37,7 @@ def options_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pcontrol",
         usage="pcontrol [options] [-c CMD]… [SENTENCE | FILE… | SUBCOMMAND]",
-        description="Says sentences to a running pproxy or pserv.",
+        description="Says commands to a running pproxy or pserv.",
         epilog="Subcommands, each with its own --help: "
         + "; ".join(f"{name}: {what}" for name, what in SUBCOMMANDS.items())
         + f". Without -c and anything else there is a prompt. {_exit_codes()}",
@@ -48,7 +48,7 @@ def options_parser() -> argparse.ArgumentParser:
         "words",
         metavar="WORD",
         nargs=argparse.REMAINDER,
-        help="a sentence, each argument one word of it (show config); or the name of a file of sentences, - for "
+        help="a command, each argument one word of it (show config); or the name of a file of commands, - for "
         "standard input, ./NAME where it is letters only; or a subcommand",
     )
     return parser
@@ -88,11 +88,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "-c", "--command", metavar="CMD", action="append", default=_default(parser, []),
-        help="a sentence to say; may be given many times",
+        help="a command to say; may be given many times",
     )  # fmt: skip
     _add_connection_options(parser)
-    add("-v", "--verbose", action="store_true", help="print each sentence and its status text too")
-    add("-i", "--ignore-errors", action="store_true", help="go on after a sentence that is refused")
+    add("-v", "--verbose", action="store_true", help="print each command and its status text too")
+    add("-i", "--ignore-errors", action="store_true", help="go on after a command that is refused")
     add("-w", "--wait", action="store_true",
         help="then wait until the program is gone, and print how many sessions are left")  # fmt: skip
     add("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
@@ -105,7 +105,7 @@ def _add_connection_options(parser: argparse.ArgumentParser) -> None:
         help=f"run directory (default: {DEFAULT_RUNDIR})")  # fmt: skip
     add("-p", "--program", choices=PROGRAMS, help="program to speak to (default: pproxy if it answers, else pserv)")
     add("-q", "--quiet", action="store_true", help="no messages, only data and the exit code")
-    add("--json", action="store_true", help="data, and errors, as JSON, one line a sentence")
+    add("--json", action="store_true", help="data, and errors, as JSON, one line a command")
     add("--timeout", metavar="SECONDS", type=seconds, default=_default(parser, _DEFAULT_TIMEOUT_SECONDS),
         help=f"longest wait for an answer, and of --wait (default: {_DEFAULT_TIMEOUT_SECONDS:g})")  # fmt: skip
 
@@ -126,11 +126,11 @@ def _default(parser: argparse.ArgumentParser, value: object) -> object:
 
 
 def _time(text: str) -> int:
-    from supervisor.control.facts import Facts, Unfit
     from supervisor.control.kinds import Time
+    from supervisor.control.lookups import Lookups, Unfit
 
     try:
-        return Time(1, _LONGEST_CONFIRM_SECONDS).parse(text, Facts())
+        return Time(1, _LONGEST_CONFIRM_SECONDS).parse(text, Lookups())
     except Unfit as unfit:
         raise argparse.ArgumentTypeError(str(unfit)) from None
 

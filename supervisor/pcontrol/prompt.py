@@ -23,7 +23,7 @@ from supervisor.pcontrol.connection import (
     NoConnection,
     TimedOut,
 )
-from supervisor.pcontrol.speaker import Speaker
+from supervisor.pcontrol.sender import CommandSender
 
 _MOST_LINES = 1000
 _LEAVE = ("quit", "exit", "/q", "/quit")
@@ -33,7 +33,7 @@ _CLEARED = "\033[H\033[2J\033[3J"
 _SECRET = re.compile(r"pass|secret|token|://", re.IGNORECASE)
 
 _OWN_HELP = f"""\
-Type a sentence and press return. `help` lists the sentences, `help WORD` explains one; the tabulator key completes.
+Type a command and press return. `help` lists the commands, `help WORD` explains one; the tabulator key completes.
 Values with blanks stand in quotes: "…", with \\" and \\\\ inside.
 
     ?               this help; so does /h
@@ -45,7 +45,7 @@ A line that begins with a blank is not kept in the history."""
 
 
 class Prompt:
-    """Reads sentences from the terminal, says them, and connects again when the program was started anew."""
+    """Reads commands from the terminal, says them, and connects again when the program was started anew."""
 
     def __init__(self, connect: Callable[[], Connection], options: Namespace) -> None:
         """Raises NoConnection."""
@@ -54,7 +54,7 @@ class Prompt:
         self.connection = connect()
 
     def converse(self) -> int:
-        """Goes on until it is left; the exit code tells whether the last sentence was carried out."""
+        """Goes on until it is left; the exit code tells whether the last command was carried out."""
         prompt = f"{self.connection.path.name.partition('.')[0]}> "
         _prepare(Completion(self))
         history = history_file()
@@ -92,14 +92,14 @@ class Prompt:
             return code
         try:
             self._connect_again_if_lost()
-            return EXIT_DONE if Speaker(self.connection, self._options).say(line) else EXIT_REFUSED
+            return EXIT_DONE if CommandSender(self.connection, self._options).say(line) else EXIT_REFUSED
         except (NoConnection, TimedOut) as error:
             self.connection.close()
-            print(f"{error}; the next sentence connects again", file=sys.stderr, flush=True)
+            print(f"{error}; the next command connects again", file=sys.stderr, flush=True)
             return EXIT_NO_CONNECTION
 
     def _connect_again_if_lost(self) -> None:
-        """Before a sentence is sent, so that none is ever sent twice. Raises NoConnection."""
+        """Before a command is sent, so that none is ever sent twice. Raises NoConnection."""
         if not self.connection.lives():
             self.connection.close()
             self.connection = self._connect()
@@ -137,7 +137,7 @@ class Completion:
         return f"{self._candidates[state]} " if state < len(self._candidates) else None
 
     def candidates(self, begun: str) -> list[str]:
-        """Asks the program. A program that is gone or silent completes nothing: the next sentence will tell."""
+        """Asks the program. A program that is gone or silent completes nothing: the next command will tell."""
         if begun.count('"') % 2:
             return []
         try:

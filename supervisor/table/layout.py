@@ -6,7 +6,7 @@ cell or say more of a row: a reader passes over what it does not know. All numbe
 aligned 8-byte cells; a row holds two cells that each begin with a checksum and a serial number, and so does a name.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
-    names    which configured thing each place of a sort belongs to (places.py)
+    names    which configured thing each place of a sort belongs to (indexes.py)
     block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls;
              the last one holds the baselines of places that had another owner before
     row      one session
@@ -85,7 +85,7 @@ def microseconds(*seconds: float) -> tuple[int, ...]:
     return tuple(round(second * 1_000_000) for second in seconds)
 
 
-class Places(NamedTuple):
+class IndexRange(NamedTuple):
     """How many things of a sort can be told apart at once."""
 
     sort: str
@@ -133,7 +133,7 @@ class Layout:
     block_count: int
     row_count: int
     histograms: tuple[Histogram, ...] = ()
-    places: tuple[Places, ...] = ()
+    places: tuple[IndexRange, ...] = ()
     process_cells: tuple[str, ...] = BASE_CELLS
     """What a block begins with."""
 
@@ -151,8 +151,8 @@ class Layout:
         return _round_up(2 * self.cell_size, _LINE)
 
     @cached_property
-    def place_counts(self) -> dict[str, int]:
-        """Places of each sort; what is not kept by a sort has one."""
+    def index_counts(self) -> dict[str, int]:
+        """IndexRange of each sort; what is not kept by a sort has one."""
         return {"": 1} | {places.sort: places.size for places in self.places}
 
     @cached_property
@@ -169,14 +169,14 @@ class Layout:
         cells, position = {}, len(self.process_cells)
         for row in self.counted:
             cells[row.name] = position
-            position += self.place_counts[row.by] * row.width
+            position += self.index_counts[row.by] * row.width
         return cells
 
     @cached_property
     def counter_slices(self) -> dict[str, slice]:
         """All cells of each counter and histogram within a block, those of all places."""
         return {
-            row.name: slice(first, first + self.place_counts[row.by] * row.width)
+            row.name: slice(first, first + self.index_counts[row.by] * row.width)
             for row in self.counted
             for first in (self.counter_cells[row.name],)
         }
@@ -315,7 +315,7 @@ def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
         block_count=blocks,
         row_count=rows,
         histograms=_named(Histogram, described["histograms"]),
-        places=_named(Places, described["places"]),
+        places=_named(IndexRange, described["places"]),
         process_cells=tuple(described["process_cells"]),
     )
     cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}
@@ -337,7 +337,7 @@ def _described_by_position(program: bytes, text: bytes, blocks: int, rows: int) 
         block_count=blocks,
         row_count=rows,
         histograms=_positioned(Histogram, described["histograms"]),
-        places=_positioned(Places, described["places"]),
+        places=_positioned(IndexRange, described["places"]),
         process_cells=CELLS_OF_VERSION_3,
     )
 

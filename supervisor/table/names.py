@@ -1,6 +1,6 @@
 """The names of the places: written like rows, into the older of two cells, each with a checksum and a serial number.
 
-So a reader never sees half a name. Only the master writes them (places.py).
+So a reader never sees half a name. Only the master writes them (indexes.py).
 """
 
 from time import monotonic_ns

@@ -199,7 +199,7 @@ class View:
     def _places(self, cells: Sequence[int], row: Counter | Histogram) -> Iterator[Sequence[int]]:
         """The cells of one counter or histogram, place by place."""
         first = self.layout.counter_cells[row.name]
-        for place in range(self.layout.place_counts[row.by]):
+        for place in range(self.layout.index_counts[row.by]):
             start = first + place * row.width
             yield cells[start : start + row.width]
 

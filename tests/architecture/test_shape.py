@@ -9,7 +9,7 @@ import pytest
 from deploy.man.parts import messages
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
-from supervisor.workshop import BASE_ENDINGS
+from supervisor.serving.context import BASE_ENDINGS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("supervisor", "metrics", "popular", "deploy")
@@ -26,7 +26,7 @@ ENDINGS = [
     *((ending, ("popular/store", *SHARED)) for ending in PSERV.endings),
     *((ending, ("supervisor", "popular/proxy", "popular/store")) for ending in BASE_ENDINGS),
 ]
-TABLES = {"endings.py", "messages.py", "workshop.py"}
+TABLES = {"endings.py", "messages.py", "context.py"}
 """Where an ending, or a message of the same name, is a row."""
 
 

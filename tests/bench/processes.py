@@ -15,12 +15,13 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.patience import PATIENCE, patient
+
 LIBC = ctypes.CDLL(None)
 PR_SET_PDEATHSIG = 1
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 FIELDS_BEHIND_NAME = 3  # /proc/PID/stat: fields 1 and 2 are the pid and the name; the list below begins at 3
 STATE, PARENT, USER_TIME, START_TIME = 3, 4, 14, 22
-PATIENCE_SECONDS = 10.0
 PORTS = range(10000, 32000)  # below the ports that the kernel gives to clients
 
 
@@ -96,9 +97,9 @@ def memory_bytes(pids: Sequence[int]) -> dict[str, int]:
 
 def wait_until_answering(port: int, process: subprocess.Popen[str], log: Path) -> None:
     """Returns when 127.0.0.1:port greets as a POP3 server does. Raises NotReady after ten seconds."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=patient(1)) as client:
             if client.recv(512).startswith(b"+OK"):
                 return
         time.sleep(0.02)
@@ -122,7 +123,7 @@ def stop(process: subprocess.Popen[str]) -> None:
             born[pid] = _field(_fields(pid), START_TIME)
     if process.poll() is None:
         process.terminate()
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while any(_alive(*who) for who in born.items()) and time.monotonic() < deadline:
         process.poll()
         time.sleep(0.01)
@@ -130,7 +131,7 @@ def stop(process: subprocess.Popen[str]) -> None:
         if _alive(pid, birth):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    process.wait(PATIENCE_SECONDS)
+    process.wait(PATIENCE)
 
 
 @contextlib.contextmanager

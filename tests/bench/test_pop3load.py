@@ -13,6 +13,7 @@ import pytest
 from tests.bench import processes
 from tests.bench.contestants import BENCH, BIN
 from tests.bench.workloads import compile_programs
+from tests.patience import patient
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
@@ -30,20 +31,22 @@ def backend(tmp_path: Path) -> Iterator[int]:
 
 def load(port: int, *options: str) -> dict[str, float]:
     command = [str(BIN / "pop3load"), "-p", str(port), "-t", "5", "-c", "4", *options]
-    told: dict[str, float] = json.loads(subprocess.run(command, capture_output=True, timeout=20, check=True).stdout)
+    told: dict[str, float] = json.loads(
+        subprocess.run(command, capture_output=True, timeout=patient(20), check=True).stdout
+    )
     return told
 
 
 def spoil(port: int, backend: int, old: bytes, new: bytes) -> threading.Thread:
     """One session through a relay that puts `new` in place of the first `old` that the server says."""
     listener = socket.create_server(("127.0.0.1", port))
-    listener.settimeout(10)
+    listener.settimeout(patient(10))
 
     def relay() -> None:
         with listener:
             client, _ = listener.accept()
-        with client, socket.create_connection(("127.0.0.1", backend), timeout=10) as server:
-            client.settimeout(10)
+        with client, socket.create_connection(("127.0.0.1", backend), timeout=patient(10)) as server:
+            client.settimeout(patient(10))
             try:
                 client.sendall(server.recv(512).replace(old, new))
                 while line := client.recv(512):
@@ -86,7 +89,7 @@ def test_every_wrong_octet_is_an_error(backend: int, old: bytes, new: bytes) -> 
     port = processes.free_port()
     relay = spoil(port, backend, old, new)
     told = load(port, "-s", "1", "-m")
-    relay.join(10)
+    relay.join(patient(10))
     assert told["errors"] == 1
 
 
@@ -94,7 +97,7 @@ def test_the_floor_relays_to_slow_and_fast_clients(backend: int, tmp_path: Path)
     """Through the floor every octet arrives, also when the client reads late and both sockets are full."""
     with processes.helper([BIN / "pop3floor", "-b", str(backend), "-t", "60"], tmp_path / "floor") as port:
         assert load(port, "-s", "50", "-m")["errors"] == 0
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=patient(10)) as client:
             replies = client.makefile("rb")
             for command in (b"USER a\r\n", b"PASS b\r\n"):
                 assert replies.readline().startswith(b"+OK")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.desk import desk
+from tests.control.console import console
 
 MOST_SECONDS = 0.060
 FACTOR = 2.0
@@ -30,10 +30,19 @@ def cost(command: Sequence[str], stdin: bytes = b"") -> float:
 def test_a_short_program_costs_little(tmp_path: Path, name: str) -> None:
     """At most 60 ms more than `python -c pass`, in the same run; structlog alone would take more than that."""
     (tmp_path / "pop").mkdir()
-    with desk(tmp_path / "pserv.ctrl") as here:
+    with console(tmp_path / "pserv.ctrl") as here:
         commands = {
             "pcontrol": [sys.executable, "-m", "supervisor.pcontrol.main", "-s", str(here.path), "echo", "x"],
-            "pdeliver": [sys.executable, "-m", "popular.store.deliver", "-m", str(tmp_path / "pop"), "-l", "-", "joe"],
+            "pdeliver": [
+                sys.executable,
+                "-m",
+                "popular.store.tools.pdeliver",
+                "-m",
+                str(tmp_path / "pop"),
+                "-l",
+                "-",
+                "joe",
+            ],
         }
         nothing, ours = [], []
         for _ in range(ROUNDS):
@@ -49,7 +58,7 @@ def test_a_short_program_costs_little(tmp_path: Path, name: str) -> None:
     [
         ("supervisor.pcontrol.main", {"structlog", "importlib.metadata", "readline", "difflib", "dataclasses", "json"}),
         ("supervisor.pcontrol.apply", {"structlog", "importlib.metadata", "readline", "difflib", "dataclasses"}),
-        ("popular.store.deliver", {"structlog", "importlib.metadata", "logging", "json"}),
+        ("popular.store.tools.pdeliver", {"structlog", "importlib.metadata", "logging", "json"}),
     ],
 )
 def test_what_they_do_without(module: str, unwanted: set[str]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.control.difference import COMES, GOES, compare, difference
-from tests.proxy.desk import Desk
+from tests.proxy.console import Console
 
 LINES = st.lists(st.sampled_from("abcdef"), max_size=9)
 
@@ -50,17 +50,17 @@ def test_long_files_are_compared_quickly() -> None:
 
 def test_names_tell_what_it_means() -> None:
     """New, gone, changed; variables, things, debug options, and an order that matters."""
-    desk = Desk()
+    console = Console()
     for line in ("set grace 5s", "backend conf a", "backend conf b", "pdm add m any a", "pdm add n any b"):
-        desk.say(line)
-    before = desk.config
+        console.say(line)
+    before = console.config
     for line in ("set grace 6s", "backend del a", "backend conf b port 111", "backend conf c", "debug +NET"):
-        desk.say(line)
-    desk.say("pdm del m")
-    desk.say("pdm add m any a")
-    after, desk.config = desk.config, before
+        console.say(line)
+    console.say("pdm del m")
+    console.say("pdm add m any a")
+    after, console.config = console.config, before
 
-    found = difference(desk, after)
+    found = difference(console, after)
     assert found.lines == (
         "- set grace 5s",
         "- backend conf a",
@@ -85,8 +85,8 @@ def test_names_tell_what_it_means() -> None:
 
 def test_a_config_does_not_differ_from_itself() -> None:
     """Nothing is printed, and it counts as no difference."""
-    desk = Desk()
-    desk.say("backend conf a")
-    found = difference(desk, desk.config)
+    console = Console()
+    console.say("backend conf a")
+    found = difference(console, console.config)
     assert not found
     assert (found.summary(), found.text_lines()) == ("nothing differs", [])

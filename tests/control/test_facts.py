@@ -1,4 +1,4 @@
-"""Facts and errands."""
+"""Lookups and jobs."""
 
 import os
 import pickle
@@ -6,53 +6,53 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.facts import (
-    Errand,
-    Facts,
+from supervisor.control.lookups import (
     FindDirectory,
-    Finding,
     FindLocalAddress,
+    Job,
+    Lookups,
+    NeedsLookup,
     ReadFile,
     ResolveHost,
+    Result,
     Unfit,
-    Wanted,
     run,
 )
 
 
 @pytest.mark.parametrize(
-    "errand", [ResolveHost("localhost"), FindDirectory("/"), ReadFile("/dev/zero", 3), FindLocalAddress("127.0.0.1")]
+    "job", [ResolveHost("localhost"), FindDirectory("/"), ReadFile("/dev/zero", 3), FindLocalAddress("127.0.0.1")]
 )
-def test_errands_travel(errand: Errand) -> None:
-    """An errand is found again after a trip through a pipe, and so is what came of it."""
-    copy = pickle.loads(pickle.dumps(errand))
+def test_errands_travel(job: Job) -> None:
+    """An job is found again after a trip through a pipe, and so is what came of it."""
+    copy = pickle.loads(pickle.dumps(job))
 
-    assert {errand: 1}[copy] == 1
-    assert pickle.loads(pickle.dumps(run(copy))) == run(errand)
+    assert {job: 1}[copy] == 1
+    assert pickle.loads(pickle.dumps(run(copy))) == run(job)
 
 
 def test_a_fact_is_wanted_then_known() -> None:
-    """What is not known raises Wanted with its errand; what was stored is given."""
-    facts = Facts()
-    with pytest.raises(Wanted) as wanted:
-        facts.read("/dev/zero", 3)
-    facts.store(wanted.value.errand, run(wanted.value.errand))
+    """What is not known raises NeedsLookup with its job; what was stored is given."""
+    lookups = Lookups()
+    with pytest.raises(NeedsLookup) as needed:
+        lookups.read("/dev/zero", 3)
+    lookups.store(needed.value.job, run(needed.value.job))
 
-    assert facts.read("/dev/zero", 3) == b"\0\0\0"
-    with pytest.raises(Wanted):
-        facts.read("/dev/zero", 4)
+    assert lookups.read("/dev/zero", 3) == b"\0\0\0"
+    with pytest.raises(NeedsLookup):
+        lookups.read("/dev/zero", 4)
 
 
 def test_a_failed_fact_is_unfit() -> None:
     """What cannot be found out is refused with a text for people."""
-    facts = Facts()
-    facts.store(FindDirectory("/nothing"), run(FindDirectory("/nothing")))
-    facts.store(ResolveHost("x"), Finding(failure="no answer in time"))
+    lookups = Lookups()
+    lookups.store(FindDirectory("/nothing"), run(FindDirectory("/nothing")))
+    lookups.store(ResolveHost("x"), Result(failure="no answer in time"))
 
     with pytest.raises(Unfit, match='"/nothing": No such file or directory'):
-        facts.directory("/nothing")
+        lookups.directory("/nothing")
     with pytest.raises(Unfit, match="no answer in time"):
-        facts.address("x")
+        lookups.address("x")
 
 
 def test_reading_stops_at_the_bound_and_at_the_end(tmp_path: Path) -> None:
@@ -66,13 +66,13 @@ def test_reading_stops_at_the_bound_and_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_seed_does_not_show() -> None:
-    """What was read stays out of the repr of a finding."""
-    assert "secret" not in repr(Finding(b"secret"))
+    """What was read stays out of the repr of a result."""
+    assert "secret" not in repr(Result(b"secret"))
 
 
 def test_our_own_addresses_are_known() -> None:
-    """Loopback is ours without an errand; an address of documentation is not ours."""
-    assert Facts().local_address("127.0.0.5") is True
+    """Loopback is ours without an job; an address of documentation is not ours."""
+    assert Lookups().local_address("127.0.0.5") is True
     assert run(FindLocalAddress("127.0.0.1")).value is True
     assert run(FindLocalAddress("192.0.2.1")).value is False
 
@@ -81,4 +81,4 @@ def test_an_errand_never_raises() -> None:
     """Whatever goes wrong becomes a failure with a text."""
     assert run(ResolveHost("x" * 300)).failure
     assert run(ReadFile("/x\0y", 1)).failure
-    assert run(Errand()).failure
+    assert run(Job()).failure

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.facts import Facts, Unfit, Wanted, run
 from supervisor.control.kinds import Bool, Choice, Dir, File, Host, Id, Iface, Int, Kind, String, Time, nearest
+from supervisor.control.lookups import Lookups, NeedsLookup, Unfit, run
 
 DAY = 86400
 IDS = st.text("abcXYZ019_-.", min_size=1, max_size=64)
@@ -25,14 +25,14 @@ VALUES = st.one_of(
 
 
 def parse(kind: Kind, text: str) -> object:
-    """Parses with facts found out on the spot."""
-    facts = Facts()
+    """Parses with lookups found out on the spot."""
+    lookups = Lookups()
     for _ in range(5):
         try:
-            return kind.parse(text, facts)
-        except Wanted as wanted:
-            facts.store(wanted.errand, run(wanted.errand))
-    raise AssertionError("a kind that never has enough facts")
+            return kind.parse(text, lookups)
+        except NeedsLookup as needed:
+            lookups.store(needed.job, run(needed.job))
+    raise AssertionError("a kind that never has enough lookups")
 
 
 @given(VALUES)
@@ -40,7 +40,7 @@ def test_what_a_kind_shows_it_understands(sample: tuple[Kind, object]) -> None:
     """A value that is shown and parsed again is the same value."""
     kind, value = sample
 
-    assert value == kind.parse(kind.format(value), Facts())
+    assert value == kind.parse(kind.format(value), Lookups())
 
 
 @pytest.mark.parametrize("word", ["1", "true", "yes", "on", "ON", "Yes"])
@@ -148,11 +148,11 @@ def test_choice_takes_any_case_and_keeps_its_own() -> None:
 
 
 def test_host_is_resolved_once() -> None:
-    """A literal address needs no errand, a name becomes its first address, and nonsense is refused."""
-    assert Host().parse("::1", Facts()) == "::1"
-    assert Host().parse("127.0.0.1", Facts()) == "127.0.0.1"
-    with pytest.raises(Wanted):
-        Host().parse("localhost", Facts())
+    """A literal address needs no job, a name becomes its first address, and nonsense is refused."""
+    assert Host().parse("::1", Lookups()) == "::1"
+    assert Host().parse("127.0.0.1", Lookups()) == "127.0.0.1"
+    with pytest.raises(NeedsLookup):
+        Host().parse("localhost", Lookups())
     assert parse(Host(), "localhost") in ("127.0.0.1", "::1")
     with pytest.raises(Unfit, match="not a host"):
         parse(Host(), "a b")

@@ -1,4 +1,4 @@
-"""Words, quoting, finding sentences, the errors for people."""
+"""Words, quoting, result commands, the errors for people."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,41 +7,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.facts import Facts
+from supervisor.control.context import CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Id, Int
-from supervisor.control.language import Language, Refused, Sentence, Shape, phrase, quote, split
-from supervisor.control.outcome import Desk, Outcome, Reply
+from supervisor.control.language import Language
+from supervisor.control.lookups import Lookups
+from supervisor.control.outcome import Outcome, Reply
+from supervisor.control.shape import Shape
+from supervisor.control.words import CommandRefused, phrase, quote, split
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=30)
 
 
-def _deed(_desk: Desk, arguments: Mapping[str, Any]) -> Outcome:
+def _handler(_context: CommandContext, arguments: Mapping[str, Any]) -> Outcome:
     return Reply(data=dict(arguments))
 
 
-def _free(_desk: Desk, _arguments: Mapping[str, Any]) -> list[str]:
+def _free(_context: CommandContext, _arguments: Mapping[str, Any]) -> list[str]:
     return ["plain", "two words"]
 
 
 LANGUAGE = Language(
     [
-        Sentence("vserv list", _deed, "Lists."),
-        Sentence(
-            "vserv conf <id> [<parameter> <value>]…", _deed, "C.", {"id": Id(), "parameter": _free, "value": _free}
+        ControlCommand("vserv list", _handler, "Lists."),
+        ControlCommand(
+            "vserv conf <id> [<parameter> <value>]…", _handler, "C.", {"id": Id(), "parameter": _free, "value": _free}
         ),
-        Sentence("show [<variable>]", _deed, "Shows.", {"variable": _free}),
-        Sentence("show config", _deed, "Shows all."),
-        Sentence("prng <file> [<bytes>]", _deed, "Seeds.", {"file": _free, "bytes": Int(1, 9)}),
-        Sentence("shutdown <how>", _deed, "Ends.", {"how": Choice("parent", "all")}),
-        Sentence("json <sentence>…", _deed, "Says.", {"sentence": _free}),
+        ControlCommand("show [<variable>]", _handler, "Shows.", {"variable": _free}),
+        ControlCommand("show config", _handler, "Shows all."),
+        ControlCommand("prng <file> [<bytes>]", _handler, "Seeds.", {"file": _free, "bytes": Int(1, 9)}),
+        ControlCommand("shutdown <how>", _handler, "Ends.", {"how": Choice("parent", "all")}),
+        ControlCommand("json <command>…", _handler, "Says.", {"command": _free}),
     ]
 )
 
 
 def read(line: str) -> tuple[str, dict[str, Any]]:
     """The pattern that a line is, and its arguments."""
-    sentence, arguments = LANGUAGE.read(split(line), Facts())
-    return sentence.pattern, arguments
+    command, arguments = LANGUAGE.read(split(line), Lookups())
+    return command.pattern, arguments
 
 
 @given(st.lists(TEXT, max_size=6))
@@ -52,10 +55,10 @@ def test_what_is_quoted_is_split_again(words: list[str]) -> None:
 
 @given(st.text(max_size=60))
 def test_splitting_refuses_or_gives_words(line: str) -> None:
-    """Whatever comes in, splitting gives words that stand where they say, or Refused."""
+    """Whatever comes in, splitting gives words that stand where they say, or CommandRefused."""
     try:
         words = split(line)
-    except Refused:
+    except CommandRefused:
         return
 
     assert all(line[word.column - 1 :].startswith((str(word)[:1], '"')) for word in words)
@@ -83,7 +86,7 @@ def test_words_know_their_column() -> None:
 )
 def test_faulty_lines_name_the_column(line: str, column: int, text: str) -> None:
     """Unbalanced quotes, quotes in the wrong place and control characters are refused where they stand."""
-    with pytest.raises(Refused, match=text) as refused:
+    with pytest.raises(CommandRefused, match=text) as refused:
         split(line)
 
     assert column == refused.value.column
@@ -110,7 +113,7 @@ def test_arguments_are_bound_by_the_pattern() -> None:
     assert read("show config")[0] == "show config"
     assert read("prng /x 7")[1] == {"file": "/x", "bytes": 7}
     assert read("prng /x")[1] == {"file": "/x", "bytes": None}
-    assert read("json vserv list")[1] == {"sentence": ["vserv", "list"]}
+    assert read("json vserv list")[1] == {"command": ["vserv", "list"]}
 
 
 @pytest.mark.parametrize(
@@ -130,12 +133,12 @@ def test_arguments_are_bound_by_the_pattern() -> None:
         ("prng /x 1 2", 'column 11: "2" is too much'),
         ("shutdown now", 'column 10: how: "now" is unknown; allowed: parent, all'),
         ("shutdown", "<how> is missing; usage: shutdown parent|all"),
-        ("json", "<sentence> is missing"),
+        ("json", "<command> is missing"),
     ],
 )
 def test_errors_say_what_is_wrong_and_what_is_allowed(line: str, text: str) -> None:
-    """Each wrong sentence names the word, its column, and what may stand there."""
-    with pytest.raises(Refused) as refused:
+    """Each wrong command names the word, its column, and what may stand there."""
+    with pytest.raises(CommandRefused) as refused:
         read(line)
 
     assert str(refused.value).startswith(text)
@@ -153,11 +156,11 @@ def test_a_pattern_that_is_none_is_found_at_once(pattern: str) -> None:
 def test_slots_and_pattern_must_agree() -> None:
     """A slot without a kind, or a kind without a slot, cannot be made."""
     with pytest.raises(AssertionError):
-        Sentence("a <b>", _deed, "x")
+        ControlCommand("a <b>", _handler, "x")
     with pytest.raises(AssertionError):
-        Sentence("a", _deed, "x", {"b": Id()})
+        ControlCommand("a", _handler, "x", {"b": Id()})
     with pytest.raises(AssertionError):
-        Language([Sentence("a", _deed, "x"), Sentence("a [<b>]", _deed, "x", {"b": Id()})])
+        Language([ControlCommand("a", _handler, "x"), ControlCommand("a [<b>]", _handler, "x", {"b": Id()})])
 
 
 @pytest.mark.parametrize(
@@ -181,23 +184,23 @@ def test_slots_and_pattern_must_agree() -> None:
 )
 def test_completion(text: str, candidates: list[str]) -> None:
     """The words that may stand next are listed, as they must be written."""
-    desk: Any = None  # these completers do not look at it
+    console: Any = None  # these completers do not look at it
 
-    assert candidates == LANGUAGE.complete(text, desk)
+    assert candidates == LANGUAGE.complete(text, console)
 
 
 @given(st.text(max_size=40))
 def test_completion_never_fails(text: str) -> None:
     """Completion answers something for whatever is typed."""
-    desk: Any = None
+    console: Any = None
 
-    assert isinstance(LANGUAGE.complete(text, desk), list)
+    assert isinstance(LANGUAGE.complete(text, console), list)
 
 
 def test_refused_survives_a_pipe() -> None:
-    """A Refused that a worker sends to the master arrives with text and column."""
+    """A CommandRefused that a worker sends to the master arrives with text and column."""
     import pickle
 
-    copy = pickle.loads(pickle.dumps(Refused("no", 7)))
+    copy = pickle.loads(pickle.dumps(CommandRefused("no", 7)))
 
     assert (copy.text, copy.column, str(copy)) == ("no", 7, "column 7: no")

@@ -7,10 +7,11 @@ import subprocess
 
 import pytest
 
-from popular.proxy.sentences import SENTENCES
-from popular.proxy.variables import VARIABLES
+from popular.proxy.settings.commands import COMMANDS
+from popular.proxy.settings.variables import VARIABLES
 from supervisor.control import manual
 from supervisor.pcontrol.options import options_parser
+from tests.patience import patient
 
 
 def whole_page() -> str:
@@ -25,20 +26,20 @@ def whole_page() -> str:
             ("SYNOPSIS", manual.synopsis(parser)),
             ("OPTIONS", manual.options(parser)),
             ("VARIABLES", manual.variables(VARIABLES, {"sessionlimit": 10_000})),
-            ("SENTENCES", manual.sentences(SENTENCES)),
+            ("COMMANDS", manual.commands(COMMANDS)),
         ],
     )
 
 
 def test_everything_is_on_the_page() -> None:
-    """Each option, variable and sentence has its paragraph."""
+    """Each option, variable and command has its paragraph."""
     text = whole_page().replace("\\-", "-").replace("\\e", "\\").replace("\\&", "")
 
     for row in VARIABLES:
         assert f"\\fB{row.name}\\fR" in text
-    for sentence in SENTENCES:
-        assert f"\\fB{sentence.usage}\\fR" in text
-        assert sentence.summary in text
+    for command in COMMANDS:
+        assert f"\\fB{command.usage}\\fR" in text
+        assert command.summary in text
     for option in ("--command", "--ignore-errors", "--timeout"):
         assert f"\\fB{option}\\fR" in text
 
@@ -61,11 +62,12 @@ def test_text_cannot_become_a_request() -> None:
     assert set(requests) <= {"TH", "SH", "TP", "B", "br"}
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
 def test_groff_has_nothing_to_complain_about() -> None:
     """The page is formatted without a warning."""
     command = ["groff", "-man", "-Tutf8", "-ww", "-Kutf8"]
-    done = subprocess.run(command, input=whole_page(), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, input=whole_page(), capture_output=True, text=True, timeout=patient(30), check=False)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "authtimeout" in re.sub(".\b", "", done.stdout)

@@ -14,31 +14,32 @@ from pathlib import Path
 import pytest
 
 from supervisor.pcontrol.prompt import is_kept
-from tests.control.desk import Desk, desk
+from tests.control.console import Console, console
+from tests.patience import patient
 
 PCONTROL = [sys.executable, "-m", "supervisor.pcontrol.main"]
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Desk]:
-    with desk(tmp_path / "pserv.ctrl") as running:
+def here(tmp_path: Path) -> Iterator[Console]:
+    with console(tmp_path / "pserv.ctrl") as running:
         yield running
 
 
-def run(here: Desk, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(here: Console, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """pcontrol with the socket of `here`."""
     command = [*PCONTROL, "--socket", str(here.path), *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=patient(30), check=False)
 
 
-def test_commands_are_said_in_order(here: Desk) -> None:
-    """Each -c is a sentence; data goes to standard output, and nothing else is printed."""
+def test_commands_are_said_in_order(here: Console) -> None:
+    """Each -c is a command; data goes to standard output, and nothing else is printed."""
     done = run(here, "-c", "echo one", "--command", "slow two", "-c", "echo three")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "one\ntwo\nthree\n", "")
 
 
-def test_a_refused_sentence_ends_it(here: Desk) -> None:
+def test_a_refused_command_ends_it(here: Console) -> None:
     """Exit code 1, the reason on standard error, and nothing is said after it."""
     done = run(here, "-c", "echo one", "-c", "nonsense", "-c", "echo three")
 
@@ -48,14 +49,14 @@ def test_a_refused_sentence_ends_it(here: Desk) -> None:
 
 
 @pytest.mark.parametrize("option", ["-i", "--ignore-errors"])
-def test_errors_can_be_ignored(here: Desk, option: str) -> None:
+def test_errors_can_be_ignored(here: Console, option: str) -> None:
     """With -i the rest is said all the same; the exit code is still 1."""
     done = run(here, option, "-c", "nonsense", "-c", "echo three")
 
     assert (done.returncode, done.stdout) == (1, "three\n")
 
 
-def test_files_are_said_line_by_line(here: Desk, tmp_path: Path) -> None:
+def test_files_are_said_line_by_line(here: Console, tmp_path: Path) -> None:
     """Comments and empty lines are left out, and an error names file and line."""
     rc = tmp_path / "my.rc"
     rc.write_text("# a comment\n\n  # another\necho one\r\n\necho two\nnonsense\necho never\n")
@@ -66,7 +67,7 @@ def test_files_are_said_line_by_line(here: Desk, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["-"], []])
-def test_standard_input_is_a_file_too(here: Desk, arguments: list[str]) -> None:
+def test_standard_input_is_a_file_too(here: Console, arguments: list[str]) -> None:
     """`-` reads standard input; so does pcontrol without arguments when it is not at a terminal, without a prompt."""
     done = run(here, *arguments, stdin="echo one\nnonsense\n")
 
@@ -74,8 +75,8 @@ def test_standard_input_is_a_file_too(here: Desk, arguments: list[str]) -> None:
     assert done.stderr == "standard input:2:1: nonsense is unknown\n"
 
 
-def test_quiet_and_verbose(here: Desk) -> None:
-    """-q prints no message, -v prints sentences and status texts; data stays on standard output."""
+def test_quiet_and_verbose(here: Console) -> None:
+    """-q prints no message, -v prints commands and status texts; data stays on standard output."""
     quiet = run(here, "-q", "-c", "echo one", "-c", "nonsense")
     verbose = run(here, "-v", "-c", "echo one")
 
@@ -84,7 +85,7 @@ def test_quiet_and_verbose(here: Desk) -> None:
     assert run(here, "-q", "-v", "-c", "echo one").returncode == 2
 
 
-def test_json(here: Desk) -> None:
+def test_json(here: Console) -> None:
     """--json says `json SENTENCE`."""
     assert run(here, "--json", "-c", "echo one").stdout == '"one"\n'
 
@@ -92,7 +93,7 @@ def test_json(here: Desk) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--nonsense"], ["-p", "nonsense"], ["--timeout", "0"], ["--timeout", "x"], ["/no/such/file"]]
 )
-def test_wrong_usage(here: Desk, arguments: list[str]) -> None:
+def test_wrong_usage(here: Console, arguments: list[str]) -> None:
     """Unknown options and files that cannot be read give exit code 2 and say why."""
     done = run(here, *arguments)
 
@@ -103,23 +104,25 @@ def test_wrong_usage(here: Desk, arguments: list[str]) -> None:
 def test_no_connection(tmp_path: Path) -> None:
     """Exit code 3 where nobody listens, with the path."""
     command = [*PCONTROL, "-r", str(tmp_path), "-c", "show"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(30), check=False)
 
     assert done.returncode == 3
     assert str(tmp_path / "pproxy.ctrl") in done.stderr
     assert str(tmp_path / "pserv.ctrl") in done.stderr
 
 
-def test_the_program_is_found(here: Desk) -> None:
+def test_the_program_is_found(here: Console) -> None:
     """Without -s and -p, pserv is spoken to when no pproxy answers; with -p only the named one."""
     base = [*PCONTROL, "-r", str(here.path.parent), "-c", "echo one"]
 
-    assert subprocess.run(base, capture_output=True, timeout=30, check=False).returncode == 0
-    assert subprocess.run([*base, "-p", "pserv"], capture_output=True, timeout=30, check=False).returncode == 0
-    assert subprocess.run([*base, "-p", "pproxy"], capture_output=True, timeout=30, check=False).returncode == 3
+    assert subprocess.run(base, capture_output=True, timeout=patient(30), check=False).returncode == 0
+    assert subprocess.run([*base, "-p", "pserv"], capture_output=True, timeout=patient(30), check=False).returncode == 0
+    assert (
+        subprocess.run([*base, "-p", "pproxy"], capture_output=True, timeout=patient(30), check=False).returncode == 3
+    )
 
 
-def test_no_answer(here: Desk) -> None:
+def test_no_answer(here: Console) -> None:
     """Exit code 4 when the answer does not come in time."""
     done = run(here, "--timeout", "0.2", "-c", "never")
 
@@ -127,24 +130,26 @@ def test_no_answer(here: Desk) -> None:
     assert "no answer within 0.2 s" in done.stderr
 
 
-def test_a_sentence_is_one_line(here: Desk) -> None:
-    """A sentence with a line end inside, or one that is too long, is refused without being sent."""
+def test_a_command_is_one_line(here: Console) -> None:
+    """A command with a line end inside, or one that is too long, is refused without being sent."""
     assert run(here, "-c", "echo one\necho two").returncode == 1
     assert run(here, "-c", "echo " + "x" * 10_000).returncode == 1
     assert here.heard == []
 
 
-def test_a_reader_that_has_enough_is_no_error(here: Desk) -> None:
+def test_a_reader_that_has_enough_is_no_error(here: Console) -> None:
     """`pcontrol … | head -1` ends quietly."""
     command = " ".join([*PCONTROL, "-s", str(here.path), "-c", "'lines 20000'", "-c", "'lines 20000'"])
-    done = subprocess.run(f"{command} | head -1", shell=True, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        f"{command} | head -1", shell=True, capture_output=True, text=True, timeout=patient(30), check=False
+    )
 
     assert done.stdout.startswith("line 0 ")
     assert done.stderr == ""
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
-def test_help_and_version(here: Desk, option: str) -> None:
+def test_help_and_version(here: Console, option: str) -> None:
     """--help and --version answer without a connection, and the help tells the exit codes."""
     done = run(here, option)
 
@@ -157,7 +162,7 @@ def test_help_and_version(here: Desk, option: str) -> None:
 class Terminal:
     """pcontrol at a terminal of its own."""
 
-    def __init__(self, here: Desk, home: Path) -> None:
+    def __init__(self, here: Console, home: Path) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             environment = {**os.environ, "XDG_STATE_HOME": str(home), "TERM": "dumb", "INPUTRC": "/dev/null"}
@@ -168,7 +173,7 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def expect(self, pattern: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + patient(20)
         while not re.search(pattern, self.seen):
             assert select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))[0], self.seen
             self.seen += os.read(self.fd, 4096).decode()
@@ -186,7 +191,7 @@ class Terminal:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_the_prompt(here: Desk, tmp_path: Path) -> None:
+def test_the_prompt(here: Console, tmp_path: Path) -> None:
     """At a terminal there is a prompt with completion and help; Ctrl-D leaves; the history is kept without secrets."""
     terminal = Terminal(here, tmp_path)
     terminal.expect("pserv> ")
@@ -239,7 +244,7 @@ def test_what_the_history_keeps() -> None:
         (["apply", sys.executable], "is not UTF-8\n"),
     ],
 )
-def test_wrong_usage_of_a_subcommand(here: Desk, arguments: list[str], text: str) -> None:
+def test_wrong_usage_of_a_subcommand(here: Console, arguments: list[str], text: str) -> None:
     """What does not go together gives exit code 2, says why, and nothing is said to the program."""
     done = run(here, *arguments)
 
@@ -248,16 +253,16 @@ def test_wrong_usage_of_a_subcommand(here: Desk, arguments: list[str], text: str
     assert here.heard == []
 
 
-def test_a_file_that_is_called_like_a_subcommand(here: Desk, tmp_path: Path) -> None:
-    """`./check` is a file of sentences, `check` the subcommand."""
+def test_a_file_that_is_called_like_a_subcommand(here: Console, tmp_path: Path) -> None:
+    """`./check` is a file of commands, `check` the subcommand."""
     (tmp_path / "check").write_text("echo one\n")
     command = [*PCONTROL, "-s", str(here.path), "./check"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=patient(30), check=False)
 
     assert (done.returncode, done.stdout) == (0, "one\n")
 
 
-def test_a_sentence_on_the_command_line(here: Desk) -> None:
+def test_a_command_on_the_command_line(here: Console) -> None:
     """Letters only: each argument is one word, also one with a blank, a # or a hyphen in front; -c is said before."""
     done = run(here, "-c", "echo one", "echo", "two three", "#four", "--json", "-q")
 
@@ -265,7 +270,7 @@ def test_a_sentence_on_the_command_line(here: Desk) -> None:
     assert [line for line, _ in here.heard] == ["echo one", 'echo "two three" "#four" --json -q']
 
 
-def test_a_word_that_was_meant_otherwise(here: Desk, tmp_path: Path) -> None:
+def test_a_word_that_was_meant_otherwise(here: Console, tmp_path: Path) -> None:
     """A refused first word that is nearly a subcommand, or a file's name, is told what to say instead."""
     (tmp_path / "aply").write_text("echo one\n")
     command = [*PCONTROL, "-s", str(here.path), "aply", "my.rc"]
@@ -276,7 +281,7 @@ def test_a_word_that_was_meant_otherwise(here: Desk, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["check", "apply", "confirm", "rollback"])
-def test_subcommands_have_their_own_help(here: Desk, name: str) -> None:
+def test_subcommands_have_their_own_help(here: Console, name: str) -> None:
     """With the options that belong to it, and no others."""
     done = run(here, name, "--help")
 
@@ -286,7 +291,7 @@ def test_subcommands_have_their_own_help(here: Desk, name: str) -> None:
     assert "--ignore-errors" not in done.stdout
 
 
-def test_all_faults_of_form_are_told_first(here: Desk, tmp_path: Path) -> None:
+def test_all_faults_of_form_are_told_first(here: Console, tmp_path: Path) -> None:
     """Nothing is said when a line of any of the files is none; with -i the others are."""
     (tmp_path / "more.rc").write_text('echo "open\n')
     rc = tmp_path / "my.rc"
@@ -303,7 +308,7 @@ def test_all_faults_of_form_are_told_first(here: Desk, tmp_path: Path) -> None:
     assert run(here, "-i", str(rc)).stdout == "one\n"
 
 
-def test_what_is_included_is_said(here: Desk, tmp_path: Path) -> None:
+def test_what_is_included_is_said(here: Console, tmp_path: Path) -> None:
     """In its place; an error in it names it. At the command line there is no `include`."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub/more.rc").write_text("echo two # a comment\nnonsense\n")
@@ -315,7 +320,7 @@ def test_what_is_included_is_said(here: Desk, tmp_path: Path) -> None:
     assert done.stderr == f"{tmp_path}/sub/more.rc:2:1: nonsense is unknown\n"
 
 
-def test_errors_in_json(here: Desk, tmp_path: Path) -> None:
+def test_errors_in_json(here: Console, tmp_path: Path) -> None:
     """With --json an error is an object too, with the place in the file as it is written there."""
     rc = tmp_path / "my.rc"
     rc.write_text("nonsense\n")
@@ -331,15 +336,15 @@ def test_errors_in_json(here: Desk, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_the_prompt_connects_again(tmp_path: Path) -> None:
-    """A program that was started anew hears the next sentence, once; one that is gone is told of, and waited for."""
+    """A program that was started anew hears the next command, once; one that is gone is told of, and waited for."""
     path = tmp_path / "pserv.ctrl"
-    with desk(path) as first:
+    with console(path) as first:
         terminal = Terminal(first, tmp_path)
         terminal.expect("pserv> ")
     path.unlink()
     terminal.type("echo one\n")
-    terminal.expect("No such file or directory; the next sentence connects again")
-    with desk(path) as second:
+    terminal.expect("No such file or directory; the next command connects again")
+    with console(path) as second:
         terminal.type("echo two\n")
         terminal.expect("connected again.*\r?\ntwo")
         terminal.type("clear\n")
@@ -351,7 +356,7 @@ def test_the_prompt_connects_again(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("word", ["exit", "quit", "/q"])
-def test_leaving_the_prompt(here: Desk, tmp_path: Path, word: str) -> None:
+def test_leaving_the_prompt(here: Console, tmp_path: Path, word: str) -> None:
     """`exit` and `quit` end the prompt, as at other prompts."""
     terminal = Terminal(here, tmp_path)
     terminal.expect("pserv> ")

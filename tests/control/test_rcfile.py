@@ -22,7 +22,7 @@ from supervisor.control.rcfile import (
     parse,
     told,
 )
-from supervisor.control.words import Refused, phrase, split
+from supervisor.control.words import CommandRefused, phrase, split
 
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 SEEN = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=20)
@@ -82,7 +82,7 @@ def test_a_line_is_refused_where_its_words_are(line: str) -> None:
     words, why = [], None
     try:
         words = split(line)
-    except Refused as refused:
+    except CommandRefused as refused:
         why = Fault(Place("a.rc", 1, refused.column or 1), refused.text)
     commands = parse(line.encode(), "a.rc")
     assert [command.fault for command in commands] == ([why] if why or words else [])

@@ -12,19 +12,20 @@ import pytest
 from supervisor.control.framing import Answer, ReplyReader
 from supervisor.control.server import MOST_CLIENTS
 from supervisor.pcontrol.connection import Connection
-from tests.control.desk import Desk, desk
+from tests.control.console import Console, console
+from tests.patience import patient
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Iterator[Desk]:
-    with desk(tmp_path / "x.ctrl") as running:
+def here(tmp_path: Path) -> Iterator[Console]:
+    with console(tmp_path / "x.ctrl") as running:
         yield running
 
 
-def raw(here: Desk) -> socket.socket:
+def raw(here: Console) -> socket.socket:
     """A client that sends what it likes."""
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(10)
+    client.settimeout(patient(10))
     client.connect(str(here.path))
     return client
 
@@ -40,31 +41,31 @@ def answers(client: socket.socket, count: int) -> list[Answer]:
     return got
 
 
-def say(here: Desk, sentence: str) -> Answer:
-    """One sentence from a client of its own."""
+def say(here: Console, command: str) -> Answer:
+    """One command from a client of its own."""
     connection = Connection(here.path, 10)
     try:
-        return connection.say(sentence)
+        return connection.say(command)
     finally:
         connection.close()
 
 
-def test_a_sentence_is_answered_and_the_peer_is_known(here: Desk) -> None:
-    """A sentence reaches its conductor with the peer's user id, and the reply comes back."""
+def test_a_command_is_answered_and_the_peer_is_known(here: Console) -> None:
+    """A command reaches its conductor with the peer's user id, and the reply comes back."""
     assert say(here, "echo hello") == Answer(True, "said", ["hello"])
     assert say(here, "nonsense") == Answer(False, "column 1: nonsense is unknown", [])
     assert here.heard == [("echo hello", os.getuid()), ("nonsense", os.getuid())]
 
 
-def test_replies_come_in_the_order_of_the_sentences(here: Desk) -> None:
-    """A slow sentence holds back the quick ones behind it, of the same client only."""
+def test_replies_come_in_the_order_of_the_commands(here: Console) -> None:
+    """A slow command holds back the quick ones behind it, of the same client only."""
     with raw(here) as client:
         client.sendall(b"slow 1\necho 2\nslow 3\r\necho 4\n")
         assert say(here, "echo other").ok
         assert [answer.lines for answer in answers(client, 4)] == [["1"], ["2"], ["3"], ["4"]]
 
 
-def test_octet_by_octet(here: Desk) -> None:
+def test_octet_by_octet(here: Console) -> None:
     """A request may arrive in any pieces."""
     with raw(here) as client:
         for octet in b"echo pieces\n":
@@ -73,8 +74,8 @@ def test_octet_by_octet(here: Desk) -> None:
 
 
 @pytest.mark.parametrize("bad", [b"x" * 100_000, b"a\x00b", b"\xff"])
-def test_a_malformed_line_is_refused_and_the_connection_goes_on(here: Desk, bad: bytes) -> None:
-    """100 kB, NUL, or what is not text: one -ERR, then the next sentence is served."""
+def test_a_malformed_line_is_refused_and_the_connection_goes_on(here: Console, bad: bytes) -> None:
+    """100 kB, NUL, or what is not text: one -ERR, then the next command is served."""
     with raw(here) as client:
         client.sendall(bad + b"\necho on\n")
         first, second = answers(client, 2)
@@ -82,8 +83,8 @@ def test_a_malformed_line_is_refused_and_the_connection_goes_on(here: Desk, bad:
         assert second == Answer(True, "said", ["on"])
 
 
-def test_many_sentences_at_once(here: Desk) -> None:
-    """Ten thousand sentences in a row are all answered, in order."""
+def test_many_commands_at_once(here: Console) -> None:
+    """Ten thousand commands in a row are all answered, in order."""
     with raw(here) as client:
         client.setblocking(True)
         sent = 0
@@ -94,8 +95,8 @@ def test_many_sentences_at_once(here: Desk) -> None:
             sent += 500
 
 
-def test_half_a_sentence_holds_nobody_up(here: Desk) -> None:
-    """A client that stops in the middle of a sentence is no trouble to others, and may go on later."""
+def test_half_a_command_holds_nobody_up(here: Console) -> None:
+    """A client that stops in the middle of a command is no trouble to others, and may go on later."""
     with raw(here) as client:
         client.sendall(b"echo ha")
         for _ in range(5):
@@ -104,7 +105,7 @@ def test_half_a_sentence_holds_nobody_up(here: Desk) -> None:
         assert answers(client, 1)[0].lines == ["half"]
 
 
-def test_a_client_that_does_not_read_holds_nobody_up(here: Desk) -> None:
+def test_a_client_that_does_not_read_holds_nobody_up(here: Console) -> None:
     """Large replies wait for their reader; others are served; and in the end everything arrives."""
     with raw(here) as client:
         client.sendall(b"lines 20000\nlines 20000\necho end\n")
@@ -114,13 +115,13 @@ def test_a_client_that_does_not_read_holds_nobody_up(here: Desk) -> None:
         assert [len(answer.lines) for answer in answers(client, 3)] == [20000, 20000, 1]
 
 
-def test_a_client_may_leave_while_its_sentence_is_carried_out(here: Desk) -> None:
+def test_a_client_may_leave_while_its_command_is_carried_out(here: Console) -> None:
     """Clients that vanish at any moment leave nothing behind."""
     for data in (b"slow 1\n", b"lines 50000\n", b"echo ha", b"", b"slow 1\nslow 2\n"):
         client = raw(here)
         client.sendall(data)
         client.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while here.server._clients and time.monotonic() < deadline:
         assert say(here, "echo x").ok
         time.sleep(0.05)
@@ -128,7 +129,7 @@ def test_a_client_may_leave_while_its_sentence_is_carried_out(here: Desk) -> Non
     assert not here.server._clients
 
 
-def test_forgotten_clients_cannot_lock_the_operator_out(here: Desk) -> None:
+def test_forgotten_clients_cannot_lock_the_operator_out(here: Console) -> None:
     """One client more than there may be: the one that was silent longest makes room, and the newcomer is served."""
     clients = [raw(here)]
     clients[0].sendall(b"echo first\n")
@@ -151,7 +152,7 @@ def test_forgotten_clients_cannot_lock_the_operator_out(here: Desk) -> None:
 
 def test_the_last_reply_is_flushed(tmp_path: Path) -> None:
     """At the end of the master a reply is sent to a client that reads, and given up on one that does not."""
-    with desk(tmp_path / "y.ctrl") as there, raw(there) as client:
+    with console(tmp_path / "y.ctrl") as there, raw(there) as client:
         client.sendall(b"lines 20000\n")
         time.sleep(0.2)
         there._over = True

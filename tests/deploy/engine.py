@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.image import CONTAINER, ROOT, instructions
+from tests.patience import patient
 from tests.system.site import need
 
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
@@ -69,7 +70,7 @@ class Engine:
     def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Any command of the engine's."""
         return subprocess.run(
-            [self._podman, *words], env=self._environment, capture_output=True, text=True, timeout=300
+            [self._podman, *words], env=self._environment, capture_output=True, text=True, timeout=patient(300)
         )
 
     def begin(self, *words: str) -> "subprocess.Popen[bytes]":
@@ -95,7 +96,7 @@ class Engine:
         command = [need("mmdebstrap"), "--mode=root", "--variant=apt", f"--include={PACKAGES}"]
         command += [f"--customize-hook={TKINTER_ALONE.format(version)}", suite, str(tar), mirror]
         environment = os.environ | {"TMPDIR": str(self._directory)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=patient(300))
         assert done.returncode == 0, done.stderr[-3000:]
         name = instructions()[1][1].partition(" ")[0].replace("${PYTHON}", tag)
         self.said("import", str(tar), name)
@@ -119,7 +120,7 @@ def _package_sources() -> list[str]:
 def _has(uri: str, suite: str) -> bool:
     """Whether the source answers, and has a release of this name."""
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/dists/{suite}/InRelease", timeout=20).close()
+        urllib.request.urlopen(f"{uri.rstrip('/')}/dists/{suite}/InRelease", timeout=patient(20)).close()
     except OSError:
         return False
     return True

@@ -25,6 +25,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import processes
+from tests.patience import patient
 from tests.system.site import need
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,7 @@ class Image:
     ) -> "subprocess.CompletedProcess[str]":
         """Runs a command to its end. `mounts`: what stands where; writable are the run directory and the spool."""
         wrapped = self._wrapped(command, mounts)
-        return subprocess.run(wrapped, capture_output=True, text=True, timeout=60, input=given)
+        return subprocess.run(wrapped, capture_output=True, text=True, timeout=patient(60), input=given)
 
     @contextmanager
     def running(self, command: Sequence[str], mounts: Mapping[str, Path], output: Path) -> Iterator["Container"]:
@@ -147,7 +148,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             os.kill(pid, signal.SIGKILL)
     if not inside:
         process.kill()
-    process.wait(10)
+    process.wait(patient(10))
 
 
 def _install(name: str, packages: Path, only: str = "") -> None:
@@ -164,7 +165,7 @@ def _install(name: str, packages: Path, only: str = "") -> None:
 def may_wrap() -> None:
     """Skips where bubblewrap may not make namespaces; fails if it should be able to."""
     command = [need("bwrap"), "--unshare-user", "--unshare-pid", "--ro-bind", "/", "/", "--proc", "/proc", "true"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(10))
     if done.returncode != 0:
         (pytest.fail if os.environ.get("CI") and os.getuid() == 0 else pytest.skip)(f"no namespaces: {done.stderr}")
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import yaml
 
+from tests.patience import patient
+
 Resource = dict[str, Any]
 
 
 def render(directory: Path) -> list[Resource]:
     """All resources of a kustomization, in their final form. Fails with what kubectl says."""
     kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run([kubectl, "kustomize", directory], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([kubectl, "kustomize", directory], capture_output=True, text=True, timeout=patient(60))
     assert done.returncode == 0, done.stderr
     return list(yaml.safe_load_all(done.stdout))
 

@@ -25,6 +25,7 @@ import yaml
 
 from popular.version import VERSION
 from tests.deploy.image import HOME, Container, Image, serves, words
+from tests.patience import patient
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, STARTED, PopClient, free_port, need, wait_until
 
@@ -43,7 +44,7 @@ def option(service: str, name: str) -> str:
 def test_schema() -> None:
     """The file is what the compose specification says."""
     tool = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
-    done = subprocess.run([*tool, COMPOSE / "compose.yaml"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*tool, COMPOSE / "compose.yaml"], capture_output=True, text=True, timeout=patient(60))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -88,7 +89,7 @@ def test_addresses_agree() -> None:
 def test_haproxy_takes_its_file() -> None:
     """HAProxy finds nothing wrong with it but that the proxies' names are those of another network."""
     check = [need("haproxy"), "-c", "-f", COMPOSE / "haproxy/haproxy.cfg"]
-    done = subprocess.run(check, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(check, capture_output=True, text=True, timeout=patient(60))
     assert done.returncode == 0, done.stderr
     warned = [line for line in done.stderr.splitlines() if "[WARNING]" in line]
     assert all("could not resolve address 'pproxy" in line for line in warned)
@@ -108,7 +109,7 @@ def test_prometheus_scrapes_what_there_is(tmp_path: Path) -> None:
             (rules / Path(place).name).write_text((COMPOSE / source).read_text())
     (tmp_path / "prometheus.yml").write_text(file.read_text().replace("/etc/prometheus/rules", str(rules)))
     check = [need("promtool"), "check", "config", tmp_path / "prometheus.yml"]
-    assert subprocess.run(check, capture_output=True, timeout=60).returncode == 0
+    assert subprocess.run(check, capture_output=True, timeout=patient(60)).returncode == 0
 
 
 class Site:
@@ -171,12 +172,14 @@ class Site:
         self.running[name] = self._stack.enter_context(started)
         health = service["healthcheck"]["test"][1:] if "healthcheck" in service else words("HEALTHCHECK")
         health = [self.moved(name, word) for word in health] + more
-        wait_until(lambda: self.image.run(health, mounts).returncode == 0, f"{name} is healthy", 30)
+        wait_until(lambda: self.image.run(health, mounts).returncode == 0, f"{name} is healthy", patient(30))
 
     def is_ready(self, name: str) -> bool:
         """What HAProxy asks a proxy."""
         try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.ports[name]['9110']}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://{LOOPBACK}:{self.ports[name]['9110']}/readyz", timeout=patient(5)
+            ) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -208,7 +211,7 @@ def site(image: Image, tmp_path: Path) -> Iterator[Site]:
         assert image.run(deliver, site.mounts("pserv"), "Subject: hello\n\nHello.\n").returncode == 0
         for name in ("pserv", "pcheckd", "pproxy1", "pproxy2"):
             site.start(name)
-        wait_until(lambda: site.is_ready("pproxy1") and site.is_ready("pproxy2"), "both are ready", 30)
+        wait_until(lambda: site.is_ready("pproxy1") and site.is_ready("pproxy2"), "both are ready", patient(30))
         site.start_haproxy()
         yield site
 
@@ -222,7 +225,7 @@ class FromElsewhere(poplib.POP3_SSL):
 
 
 def _log_in(site: Site) -> poplib.POP3_SSL:
-    client = FromElsewhere(LOOPBACK, site.front_tls, timeout=10, context=site.authority.trusting())
+    client = FromElsewhere(LOOPBACK, site.front_tls, timeout=patient(10), context=site.authority.trusting())
     client.user("joe")
     client.pass_("joe")
     return client
@@ -251,9 +254,9 @@ def test_a_site_that_loses_a_proxy(site: Site) -> None:
     assert all(client.noop().startswith(b"+OK") for client in clients)
     for client in clients:
         client.quit()
-    assert site.running["pproxy1"].process.wait(10) == 0
+    assert site.running["pproxy1"].process.wait(patient(10)) == 0
     for name in ("pproxy1", "pproxy2"):
         assert site.running[name].said().count("127.0.0.5") >= 2, "each had two of the four, and knows from where"
     os.kill(site.running["pproxy2"].pid, signal.SIGTERM)
     os.kill(site.running["pserv"].pid, signal.SIGTERM)
-    assert [site.running[name].process.wait(10) for name in ("pproxy2", "pserv")] == [0, 0]
+    assert [site.running[name].process.wait(patient(10)) for name in ("pproxy2", "pserv")] == [0, 0]

@@ -15,7 +15,7 @@ import argon2
 from packaging.requirements import Requirement
 
 from popular.version import VERSION
-from supervisor.signals import SHUTDOWNS
+from supervisor.runtime.signals import SHUTDOWNS
 from tests.deploy.image import (
     CONTAINER,
     HOME,
@@ -29,6 +29,7 @@ from tests.deploy.image import (
     serves,
     words,
 )
+from tests.patience import patient
 from tests.system.site import STARTED, PopClient, free_port, wait_until
 
 YESCRYPT = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$"
@@ -40,7 +41,7 @@ def test_lint() -> None:
         [Path(sys.executable).with_name("hadolint"), CONTAINER / "Containerfile"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -130,7 +131,7 @@ def test_the_image_serves(image: Image, tmp_path: Path) -> None:
     command = [word.replace("0.0.0.0:9110", f"127.0.0.1:{free_port()}") for word in words("ENTRYPOINT") + words("CMD")]
     assert image.run(words("HEALTHCHECK"), mounts).returncode != 0
     with image.running(command, mounts, tmp_path / "out") as container:
-        wait_until(lambda: image.run(words("HEALTHCHECK"), mounts).returncode == 0, "it is healthy", 30)
+        wait_until(lambda: image.run(words("HEALTHCHECK"), mounts).returncode == 0, "it is healthy", patient(30))
         wait_until(lambda: serves(port), "the start configuration is in force")
         with PopClient(port) as client:
             assert client.log_in("ann", "ann").startswith(b"+OK")
@@ -141,7 +142,7 @@ def test_the_image_serves(image: Image, tmp_path: Path) -> None:
             wait_until(lambda: "shutdown_server" in container.said(), "it has heard")
             assert client.ask("STAT") == b"+OK 0 0"
             assert client.ask("QUIT").startswith(b"+OK")
-        assert container.process.wait(20) == 0
+        assert container.process.wait(patient(20)) == 0
         assert '"ending": "quit"' in container.said() or '"ending":"quit"' in container.said()
     assert list(run.iterdir()) == []
 

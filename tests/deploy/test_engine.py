@@ -11,6 +11,7 @@ import pytest
 from popular.version import VERSION
 from tests.deploy.engine import HARDENED, NAME, Engine
 from tests.deploy.image import PROJECT, PYTHON, instruction, serves, words
+from tests.patience import patient
 from tests.system.site import STARTED, PopClient, free_port, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -82,7 +83,7 @@ def test_it_serves_and_is_stopped(engine: Engine, tmp_path: Path) -> None:
     """It becomes healthy and takes a login; `stop` waits for the session, and nothing is left in the run directory."""
     port, place = free_port(), Place(tmp_path, 65532)
     engine.said("run", "--detach", "--name", "proxy", *place.options(port))
-    wait_until(lambda: engine.run("healthcheck", "run", "proxy").returncode == 0, "it is healthy", 30)
+    wait_until(lambda: engine.run("healthcheck", "run", "proxy").returncode == 0, "it is healthy", patient(30))
     assert "pid 1" in engine.said("exec", "proxy", "pcontrol", "-c", "show pid")
     with logged_in(port) as client:
         stopping = engine.begin("stop", "--time", "60", "proxy")
@@ -90,7 +91,7 @@ def test_it_serves_and_is_stopped(engine: Engine, tmp_path: Path) -> None:
         assert client.ask("STAT") == b"+OK 0 0"
         assert stopping.poll() is None
         assert client.ask("QUIT").startswith(b"+OK")
-    assert stopping.wait(30) == 0
+    assert stopping.wait(patient(30)) == 0
     assert engine.said("inspect", "--format", "{{.State.ExitCode}}", "proxy") == "0"
     assert list(place.run.iterdir()) == []
 
@@ -108,7 +109,7 @@ def test_two_share_a_run_directory(engine: Engine, tmp_path: Path) -> None:
 
     for name, port in zip(("one", "two"), ports, strict=True):
         engine.said("run", "--detach", "--name", name, "--user", "12345:12345", *place.options(port))
-        wait_until(lambda port=port: serves(port), f"{name} serves", 30)
+        wait_until(lambda port=port: serves(port), f"{name} serves", patient(30))
         assert f"port {port} " in named()
     for port in ports:
         logged_in(port).close()
@@ -116,7 +117,7 @@ def test_two_share_a_run_directory(engine: Engine, tmp_path: Path) -> None:
     wait_until(lambda: not serves(ports[1]), "two is dead")
     logged_in(ports[0]).close()
     engine.said("start", "two")
-    wait_until(lambda: serves(ports[1]), "two is back", 30)
+    wait_until(lambda: serves(ports[1]), "two is back", patient(30))
     assert f"port {ports[1]} " in named()
     engine.said("stop", "--time", "30", "two")
     assert f"port {ports[0]} " in named()

@@ -5,6 +5,7 @@ import socket
 import ssl
 from pathlib import Path
 
+from tests.patience import patient
 from tests.system.certificates import Authority
 from tests.system.site import PopClient, Proxy, free_port, wait_until
 
@@ -33,9 +34,9 @@ def test_example_of_pproxy(tmp_path: Path) -> None:
     port = free_port()
     with started(text, tmp_path, port) as proxy:
         wait_until(lambda: proxy.said("vserv list").lines == ["main"], "the start configuration is in force")
-        sentences = [line for line in proxy.said("show config").lines if not line.startswith("set logfile")]
+        commands = [line for line in proxy.said("show config").lines if not line.startswith("set logfile")]
         wanted = [line for line in text.splitlines() if line and not line.startswith("#")]
-        assert len(sentences) == len(wanted), sentences
+        assert len(commands) == len(wanted), commands
         with PopClient(port) as client:
             assert client.greeted() == b"+OK POP3 server ready"
             assert client.log_in("joe", "secret").startswith(b"+OK")
@@ -56,7 +57,7 @@ def test_example_in_the_readme(tmp_path: Path) -> None:
         for line in tls.replace("ANY port 995", f"127.0.0.1 port {port}").splitlines():
             proxy.said(line)
         context = ssl.create_default_context(cadata=authority.pem.decode())
-        plain = socket.create_connection(("127.0.0.1", port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=patient(10))
         with context.wrap_socket(plain, server_hostname="localhost") as client:
             assert client.recv(512).startswith(b"+OK")
 

@@ -16,6 +16,7 @@ from popular.pdm.contract import Answer, Question, Route
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.program import Program
+from tests.patience import patient
 from tests.system.site import need, program
 
 HERE = Path(writer.__file__).parent
@@ -51,7 +52,7 @@ def test_a_stale_page_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_mandoc_finds_no_fault(name: str) -> None:
     """Not even one of style."""
     done = subprocess.run(
-        [need("mandoc"), "-Tlint"], input=PAGES[name], capture_output=True, text=True, timeout=20, check=False
+        [need("mandoc"), "-Tlint"], input=PAGES[name], capture_output=True, text=True, timeout=patient(20), check=False
     )
     assert (done.stdout, done.stderr) == ("", "")
 
@@ -75,12 +76,12 @@ def test_references_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize("program", [PPROXY, PSERV], ids=lambda program: program.name)
-def test_variables_and_sentences(program: Program) -> None:
-    """Each variable, sentence and debug option has its paragraph."""
+def test_variables_and_commands(program: Program) -> None:
+    """Each variable, command and debug option has its paragraph."""
     text = plain(f"{program.name}-control.7")
     for word in [
         *(row.name for row in program.variables),
-        *(row.usage for row in program.sentences),
+        *(row.usage for row in program.commands),
         *program.debug_options,
     ]:
         assert f".TP \\fB{word}\\fR" in text, word
@@ -113,7 +114,7 @@ def test_the_example_of_a_module(tmp_path: Path) -> None:
     for name, answer in (("ann", "admitted backend=store1"), ("joe", "nobody knows this user")):
         script = "\n".join([*files, command.replace("--certificate-name ann", f"--certificate-name {name}")])
         done = subprocess.run(
-            ["/bin/sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False
+            ["/bin/sh", "-ec", script], cwd=tmp_path, capture_output=True, text=True, timeout=patient(20), check=False
         )
         assert (done.returncode, done.stderr) == (0, "")
         assert answer in done.stdout

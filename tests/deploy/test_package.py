@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from popular.version import VERSION
+from tests.patience import patient
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -35,7 +36,7 @@ def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
         [Path(sys.executable).with_name(command), "--version"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=patient(30),
         check=False,
         cwd=tmp_path,
         env={"PATH": os.defpath},
@@ -48,7 +49,11 @@ def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
 def test_every_command_refuses_what_it_does_not_know(command: str) -> None:
     """A command line that is wrong ends with a usage line and the exit code for that (3 is pcheck's, 64 pdeliver's)."""
     done = subprocess.run(
-        [Path(sys.executable).with_name(command), "--nonsense"], capture_output=True, text=True, timeout=30, check=False
+        [Path(sys.executable).with_name(command), "--nonsense"],
+        capture_output=True,
+        text=True,
+        timeout=patient(30),
+        check=False,
     )
     assert done.returncode == {"pcheck": 3, "pdeliver": 64}.get(command, 2)
     assert f"usage: {command} " in done.stdout + done.stderr

@@ -19,6 +19,7 @@ import pytest
 from tests.deploy.image import HOME, Container, Image
 from tests.deploy.kustomize import Resource, containers, find, pod, render
 from tests.deploy.test_kubernetes import MANIFESTS
+from tests.patience import patient
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, STARTED, PopClient, free_port, wait_until
 
@@ -100,7 +101,9 @@ class Pod:
         get = self._containers[name][f"{kind}Probe"]["httpGet"]
         (port,) = [one["containerPort"] for one in self._containers[name]["ports"] if one["name"] == get["port"]]
         try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{PORTS[str(port)]}{get['path']}", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://{LOOPBACK}:{PORTS[str(port)]}{get['path']}", timeout=patient(5)
+            ) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             with error:
@@ -124,7 +127,7 @@ def store(image: Image, manifests: list[Resource], tmp_path: Path) -> Iterator[P
         assert store.run("pserv", deliver, "Subject: hello\n\nHello.\n") == 0
         store.start("pserv")
         store.start("pcheckd", "--port", str(CHECK), "--host", LOOPBACK)
-        wait_until(lambda: store.probe("pserv", "readiness") == 200, "pserv is ready", 30)
+        wait_until(lambda: store.probe("pserv", "readiness") == 200, "pserv is ready", patient(30))
         yield store
 
 
@@ -145,10 +148,10 @@ def test_the_pods_serve_change_and_go(image: Image, manifests: list[Resource], t
         project(proxy.volumes["tls"], {"default.pem": leaf.chain.decode(), "default.key": leaf.key.decode()}, 0o440)
         apply = proxy.start("apply")
         main = proxy.start("pproxy")
-        wait_until(lambda: proxy.probe("pproxy", "readiness") == 200, "it is ready", 30)
+        wait_until(lambda: proxy.probe("pproxy", "readiness") == 200, "it is ready", patient(30))
         assert [proxy.probe("pproxy", kind) for kind in ("startup", "liveness")] == [200, 200]
 
-        client = poplib.POP3_SSL("localhost", PORTS["1995"], timeout=10, context=authority.trusting())
+        client = poplib.POP3_SSL("localhost", PORTS["1995"], timeout=patient(10), context=authority.trusting())
         client.user("joe")
         client.pass_("joe")
         assert client.stat()[0] == 1
@@ -160,9 +163,9 @@ def test_the_pods_serve_change_and_go(image: Image, manifests: list[Resource], t
 
         assert banner() == b"+OK POP3 server ready"
         project(proxy.volumes["rc"], {"pproxy.rc": rc.replace('"POP3 server ready"', "new")})
-        wait_until(lambda: banner() == b"+OK new", "the change is in force", 30)
+        wait_until(lambda: banner() == b"+OK new", "the change is in force", patient(30))
         project(proxy.volumes["rc"], {"pproxy.rc": rc.replace("state online", "state on-line")})
-        wait_until(lambda: "on-line" in apply.said(), "the fault is told", 30)
+        wait_until(lambda: "on-line" in apply.said(), "the fault is told", patient(30))
         assert banner() == b"+OK new"
 
         stopping = proxy.pre_stop("pproxy")
@@ -171,8 +174,8 @@ def test_the_pods_serve_change_and_go(image: Image, manifests: list[Resource], t
         assert banner() == b"+OK new"
         assert client.noop().startswith(b"+OK")
         client.quit()
-        assert stopping.process.wait(30) == 0
-        assert main.process.wait(10) == 0
+        assert stopping.process.wait(patient(30)) == 0
+        assert main.process.wait(patient(10)) == 0
         os.kill(apply.pid, 15)
-        assert apply.process.wait(10) == 0
+        assert apply.process.wait(patient(10)) == 0
         assert list(proxy.volumes["run"].iterdir()) == []

@@ -10,9 +10,11 @@ import pytest
 import yaml
 
 from popular.proxy.program import PROGRAM as PPROXY
-from supervisor.control.language import Language, split
+from supervisor.control.language import Language
+from supervisor.control.words import split
 from tests.deploy.named import SERIES, fault
 from tests.deploy.promql import selections
+from tests.patience import patient
 from tests.system.site import need
 
 HERE = Path(__file__).parents[2] / "deploy/prometheus"
@@ -32,7 +34,9 @@ every_alert = pytest.mark.parametrize("name", ALERTS)
 
 def promtool(*words: str) -> str:
     """What it says, if it finds no fault."""
-    done = subprocess.run([need("promtool"), *words], cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [need("promtool"), *words], cwd=HERE, capture_output=True, text=True, timeout=patient(60), check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -115,20 +119,20 @@ def test_the_runbook_has_no_chapter_too_many() -> None:
     assert sorted(re.findall(r"^## (\w+)$", RUNBOOK, flags=re.MULTILINE)) == sorted(ALERTS)
 
 
-def sentences() -> set[str]:
+def commands() -> set[str]:
     """All that an operator is told to say to pcontrol; where an alert would write an id, it says ID."""
     texts = [RUNBOOK, *(re.sub(r"{{.*?}}", "ID", rule["annotations"]["description"]) for rule in ALERTS.values())]
     commands = [shlex.split(it) for text in texts for it in re.findall(r"`(pcontrol [^`]*)`", text)]
     return {words[2] for words in commands if words[:2] == ["pcontrol", "-c"]}
 
 
-@pytest.mark.parametrize("sentence", sorted(sentences()))
-def test_sentences_exist(sentence: str) -> None:
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_commands_exist(command: str) -> None:
     """Each that an alert or the runbook recommends is one of the control language, about a variable that there is."""
-    found, arguments = Language(PPROXY.sentences).find(split(sentence))
+    found, arguments = Language(PPROXY.commands).find(split(command))
     if arguments.get("variable") is not None:
         assert arguments["variable"] in {variable.name for variable in PPROXY.variables}
-    assert found.pattern.split()[0] == sentence.split()[0]
+    assert found.pattern.split()[0] == command.split()[0]
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -15,10 +15,12 @@ import argon2
 import pytest
 
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store import mailcheckd
 from popular.store.pserv.program import PROGRAM as PSERV
-from supervisor import main, ringd
+from popular.store.tools import pcheckd as mailcheckd
+from supervisor import main
+from supervisor.ringd import main as ringd
 from tests.bench import processes
+from tests.patience import patient
 from tests.system.site import (
     LOOPBACK,
     STARTED,
@@ -64,11 +66,11 @@ def test_units_are_verified(tmp_path: Path) -> None:
         text = path.read_text().replace(INSTALLED, f"{Path(program('pproxy')).parent}/")
         (tmp_path / path.name).write_text(text)
     verify = [need("systemd-analyze"), "verify", "--man=no"]
-    done = subprocess.run([*verify, *tmp_path.iterdir()], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*verify, *tmp_path.iterdir()], capture_output=True, text=True, timeout=patient(60))
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
     (tmp_path / "pproxy.service").write_text("[Service]\nExecStart=/nowhere/pproxy\nWatchdogSek=1\n")
-    done = subprocess.run([*verify, tmp_path / "pproxy.service"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*verify, tmp_path / "pproxy.service"], capture_output=True, text=True, timeout=patient(60))
     assert "WatchdogSek" in done.stderr, "and it would find something"
 
 
@@ -76,7 +78,9 @@ def test_units_are_verified(tmp_path: Path) -> None:
 def test_units_are_hardened(name: str) -> None:
     """systemd's own measure of exposure stays low."""
     options = ["security", "--offline=yes", f"--threshold={HIGHEST_EXPOSURE}", "--no-pager"]
-    done = subprocess.run([need("systemd-analyze"), *options, UNITS[name]], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [need("systemd-analyze"), *options, UNITS[name]], capture_output=True, text=True, timeout=patient(60)
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -105,7 +109,7 @@ def test_user_and_directories(tmp_path: Path) -> None:
             [need(tool), f"--root={tmp_path}", option, ROOT / "deploy/systemd" / name],
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=patient(60),
         )
     (line,) = re.findall(r"^popular:.*$", (tmp_path / "etc/passwd").read_text(), re.MULTILINE)
     _name, _password, uid, gid, *_rest = line.split(":")
@@ -144,8 +148,8 @@ def test_stop_drains(tmp_path: Path) -> None:
             assert stopping.stdout.readline() == "1 session left\n"
             assert proxy.process.poll() is None
             assert client.ask("QUIT").startswith(b"+OK")
-            assert stopping.wait(10) == 0
-        assert proxy.process.wait(10) == 0
+            assert stopping.wait(patient(10)) == 0
+        assert proxy.process.wait(patient(10)) == 0
     drain, waits = re.findall(r"\d+", re.sub(r"grace 0", "", settings("pproxy")["ExecStop"][0]))
     limit = settings("pproxy")["TimeoutStopSec"][0].removesuffix("s")
     assert sorted([int(waits), int(drain), int(limit)]) == [30, 60, 90]
@@ -161,11 +165,11 @@ def test_reload_puts_the_file_into_force(tmp_path: Path) -> None:
     with Proxy(tmp_path, options=("-c", str(rc))) as proxy:
         wait_until(lambda: proxy.said("vserv list").lines == ["v"], "it is started")
         rc.write_text(f"{good}two\n")
-        assert subprocess.run(reload, timeout=30, capture_output=True).returncode == 0
+        assert subprocess.run(reload, timeout=patient(30), capture_output=True).returncode == 0
         with PopClient(port) as client:
             assert client.greeted() == b"+OK two"
         rc.write_text(f"{good}three\nvserv conf v prot gopher\n")
-        refused = subprocess.run(reload, timeout=30, capture_output=True, text=True)
+        refused = subprocess.run(reload, timeout=patient(30), capture_output=True, text=True)
         assert refused.returncode == 1
         assert f"{rc}:2" in refused.stderr
         with PopClient(port) as client:
@@ -175,7 +179,11 @@ def test_reload_puts_the_file_into_force(tmp_path: Path) -> None:
 def _syscall_set(name: str) -> set[str]:
     """The calls of one of systemd's sets, @system-service, with those of the sets in it."""
     done = subprocess.run(
-        [need("systemd-analyze"), "syscall-filter", name], capture_output=True, text=True, timeout=60, check=True
+        [need("systemd-analyze"), "syscall-filter", name],
+        capture_output=True,
+        text=True,
+        timeout=patient(60),
+        check=True,
     )
     words = [word for word in done.stdout.split("\n")[1:] if word.strip() and not word.strip().startswith("#")]
     calls = {word.strip() for word in words}
@@ -190,7 +198,7 @@ def test_system_calls_are_allowed(tmp_path: Path) -> None:
     allowed = _syscall_set(include).difference(*map(_syscall_set, exclude.removeprefix("~").split()))
     trace, port = tmp_path / "trace", free_port()
     strace = [need("strace"), "-f", "-qq", "-o", str(trace), "-e", "signal=none"]
-    if subprocess.run([*strace, "true"], capture_output=True, timeout=10).returncode != 0:
+    if subprocess.run([*strace, "true"], capture_output=True, timeout=patient(10)).returncode != 0:
         pytest.skip("tracing is forbidden here")
     rundir = tmp_path / "run"
     STARTED.add(rundir)
@@ -201,21 +209,21 @@ def test_system_calls_are_allowed(tmp_path: Path) -> None:
     mail = 1000 * (100 * b"x" + b"\r\n")
     with ScriptedBackend(pop3_server([mail])) as backend, subprocess.Popen([*strace, *ours]) as process:
         try:
-            wait_until(lambda: (rundir / "pproxy.state").is_symlink(), "it is up", 60)
+            wait_until(lambda: (rundir / "pproxy.state").is_symlink(), "it is up", patient(60))
             pid = int((rundir / "pproxy.pid").read_text())
-            for sentence in (
+            for command in (
                 f"backend conf b host {LOOPBACK} port {backend.port} state online",
                 f"pdm add users passwd {users}",
                 f"vserv conf v iface {LOOPBACK} port {port} namespace n state online",
             ):
-                subprocess.run([*control, sentence], check=True, timeout=60)
+                subprocess.run([*control, command], check=True, timeout=patient(60))
             with PopClient(port) as client:
                 assert client.log_in("joe", "joe").startswith(b"+OK")
                 assert client.retrieve(1).count(b"x") == 100_000
                 assert client.ask("QUIT").startswith(b"+OK")
-            subprocess.run([*control, "workers recycle"], check=True, timeout=60)
+            subprocess.run([*control, "workers recycle"], check=True, timeout=patient(60))
             os.kill(pid, signal.SIGPWR)
-            assert process.wait(60) == 0
+            assert process.wait(patient(60)) == 0
         finally:
             if process.poll() is None:
                 for pid in reversed(processes.tree(process.pid)):
@@ -258,7 +266,7 @@ def test_logs_are_rotated(tmp_path: Path) -> None:
             [tool, "--force", "--state", tmp_path / "state", tmp_path / "logrotate.conf"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=patient(30),
             env={"PATH": f"{bin_directory}:{os.environ['PATH']}"},
         )
         assert (done.returncode, done.stderr) == (0, "")

@@ -3,8 +3,8 @@
 import socket
 from collections.abc import Iterator
 
-from supervisor.ringwire import Claim, Denied, Granted, Quiet, Release, Restore, encode
-from supervisor.sources import Address
+from supervisor.ringd.wire import Claim, Denied, Granted, Quiet, Release, Restore, encode
+from supervisor.sockets.listener import Address
 
 V4 = Address(socket.AF_INET, ("127.0.0.1", 110), False)
 V6 = Address(socket.AF_INET6, ("2001:db8::1", 995), False)

@@ -35,7 +35,7 @@ QUESTIONS = {
     ),
     "pserv": ("show", "server show", "sessions", "workers", "debug"),
 }
-"""Sentences whose answer has keys of its own in JSON."""
+"""Commands whose answer has keys of its own in JSON."""
 
 
 def options() -> Iterator[str]:
@@ -72,7 +72,7 @@ def events() -> Iterator[str]:
 
 
 def words(proxy: Proxy) -> Iterator[str]:
-    """The words of all sentences, from `help`: how a sentence begins, and each further word that it knows."""
+    """The words of all commands, from `help`: how a command begins, and each further word that it knows."""
     for line in proxy.control("help").lines:
         form = re.split(r"\s{2,}", line.strip())[0]
         match = re.match(r"[a-z]+( [a-z]+(?![|a-z]))?", form)

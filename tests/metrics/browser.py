@@ -11,6 +11,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.patience import patient
 from tests.system.site import need, wait_until
 
 _SWITCHES = (
@@ -25,7 +26,7 @@ _SWITCHES = (
     "--no-default-browser-check",
     "--hide-scrollbars",
 )
-LOAD_SECONDS = 20
+LOAD_SECONDS = patient(20)
 
 
 class Browser:

@@ -8,10 +8,11 @@ import pytest
 from deploy.all_metrics import METRICS
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
-from supervisor.accounts import table_layout
 from supervisor.common_metrics import metrics_of
+from supervisor.master.accounting import table_layout
 from supervisor.metric import COUNTER, GAUGE, HISTOGRAM, INFO, PREFIX, Metric
 from supervisor.program import Program
+from tests.patience import patient
 from tests.system import certificates
 from tests.system.scrape import Scrape, address, get, scrape
 from tests.system.site import LOOPBACK, Proxy, free_port, need, wait_until
@@ -42,6 +43,7 @@ def full(proxy: Proxy) -> Scrape:
     return scrape(proxy)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ["pproxy", "pserv"])
 def test_a_real_scrape_has_exactly_these_families(name: str, tmp_path: Path) -> None:
     """Each with its kind, its help text and its labels; promtool has nothing to say against any."""
@@ -64,7 +66,7 @@ def test_a_real_scrape_has_exactly_these_families(name: str, tmp_path: Path) -> 
             assert sampled.pop(sample) == {frozenset(wanted)}, sample
     assert sampled == {}, "samples of no family"
     checked = subprocess.run(
-        [need("promtool"), "check", "metrics"], input=seen.text, text=True, capture_output=True, timeout=30
+        [need("promtool"), "check", "metrics"], input=seen.text, text=True, capture_output=True, timeout=patient(30)
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
@@ -76,7 +78,7 @@ def _parsed(family: Metric) -> str:
 
 @pytest.mark.parametrize("family", METRICS, ids=lambda family: family.name)
 def test_names_follow_the_conventions(family: Metric) -> None:
-    """Prefix, suffix of the kind, base unit in the name, a sentence of help, and no label that could name a user."""
+    """Prefix, suffix of the kind, base unit in the name, a command of help, and no label that could name a user."""
     assert family.name.startswith(PREFIX)
     assert family.kind == HISTOGRAM or family.name.endswith(SUFFIXES[family.kind])
     assert (family.kind == COUNTER) == family.name.endswith("_total")

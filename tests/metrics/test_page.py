@@ -19,14 +19,15 @@ from metrics import page
 from metrics.http import Request
 from metrics.known import Known
 from metrics.page import BadQuery
-from metrics.snapshot import MOST_ROWS, Wish, document
+from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
 from popular.proxy.phases import Phase
 from popular.proxy.program import PROGRAM
-from supervisor.accounts import table_layout
-from supervisor.exporter import Pulse, Queue
+from supervisor.exporterline import Pulse, Queue
+from supervisor.master.accounting import table_layout
 from supervisor.table import segment
 from supervisor.table.segment import Segment, View, path_of
+from tests.patience import patient
 from tests.system.site import Proxy, free_port, wait_until
 
 SESSIONS = 10_000
@@ -100,7 +101,7 @@ def users(told: Any) -> list[str]:
 def test_names_in_full_are_for_the_machine_itself(
     known: Known, table: Segment, peer: str, fields: dict[str, str], private: bool
 ) -> None:
-    """Asked from loopback, by a loopback name, and by no proxy; for everybody else the wish counts for nothing."""
+    """Asked from loopback, by a loopback name, and by no proxy; for everybody else the asked counts for nothing."""
     write(table, 1, "joe.bloggs")
     answer = page.status(known, Request("GET", "/status.json", {"users": "1"}, fields, peer))
     told = json.loads(answer.body)
@@ -121,18 +122,18 @@ def test_a_masked_name_cannot_be_guessed(known: Known, table: Segment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "wish"),
+    ("query", "asked"),
     [
-        ({}, Wish()),
-        ({"filter": "x", "sort": "user", "desc": "0", "rows": "7"}, Wish("x", "user", False, 7)),
-        ({"span": "1h", "unknown": "1"}, Wish(span="1h")),
-        ({"filter": "x" * 1000}, Wish("x" * 100)),
-        ({"rows": str(MOST_ROWS)}, Wish(rows=MOST_ROWS)),
+        ({}, PageQuery()),
+        ({"filter": "x", "sort": "user", "desc": "0", "rows": "7"}, PageQuery("x", "user", False, 7)),
+        ({"span": "1h", "unknown": "1"}, PageQuery(span="1h")),
+        ({"filter": "x" * 1000}, PageQuery("x" * 100)),
+        ({"rows": str(MOST_ROWS)}, PageQuery(rows=MOST_ROWS)),
     ],
 )
-def test_queries(query: dict[str, str], wish: Wish) -> None:
+def test_queries(query: dict[str, str], asked: PageQuery) -> None:
     """Every parameter has a default, and a limit."""
-    assert page.wish_of(query, private=False) == wish
+    assert page.query_of(query, private=False) == asked
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_queries(query: dict[str, str], wish: Wish) -> None:
 def test_bad_queries(known: Known, query: dict[str, str], words: str) -> None:
     """Which word is wrong, and what is allowed; the status says that it was the client's fault."""
     with pytest.raises(BadQuery, match=re.escape(words)):
-        page.wish_of(query, private=True)
+        page.query_of(query, private=True)
     answer = page.status(known, Request("GET", "/status.json", query, {}, "127.0.0.1"))
     assert answer.status == HTTPStatus.BAD_REQUEST
     assert words in answer.body.decode()
@@ -209,7 +210,7 @@ def test_the_document(known: Known, table: Segment) -> None:
     cells[table.counter_cells["sessions_started"]] = 3
     for row in range(3):
         write(table, row, vserv="v" if row else "gone")
-    told = document(known, Wish(), at(0))
+    told = document(known, PageQuery(), at(0))
     assert told["headline"]["text"] == "Serving 3 sessions"
     (vserv,), (backend,), (worker,) = told["vservs"], told["backends"], told["workers"]
     assert (vserv["address"], vserv["protocol"]) == ("[::]:110", "POP3+STLS")
@@ -229,7 +230,7 @@ def test_rates_come_from_the_samples(known: Known, table: Segment) -> None:
         cells[table.counter_cells["sessions_started"]] = 10 + second
         cells[table.counter_cells["logins"]] = 100 * second
         known.watch.sample(at(second))
-    told = document(known, Wish(), at(4))
+    told = document(known, PageQuery(), at(4))
     assert told["totals"]["logins_a_second"] == 100.0
     assert told["history"]["graphs"][0]["values"] == [11, 12, 13]
 
@@ -238,23 +239,24 @@ def test_ten_thousand_sessions(known: Known, table: Segment) -> None:
     """They are read once a second, whoever asks; an answer has at most a thousand of them."""
     for row in range(SESSIONS):
         write(table, row, f"user{row}")
-    document(known, Wish(), at(0))
+    document(known, PageQuery(), at(0))
     seconds = []
     for number in range(5):
         began = time.perf_counter()
-        told = document(known, Wish(filter="sid-99", sort="sent", rows=MOST_ROWS), at(2 * number))
+        told = document(known, PageQuery(filter="sid-99", sort="sent", rows=MOST_ROWS), at(2 * number))
         seconds.append(time.perf_counter() - began)
     assert (told["sessions"]["all"], told["sessions"]["found"]) == (SESSIONS, 111)
     assert min(seconds) < 1.0
     table.free_row(0, 4000)
-    assert document(known, Wish(), at(8.9))["sessions"]["all"] == SESSIONS, "not read again within a second"
-    assert document(known, Wish(), at(9.1))["sessions"]["all"] == SESSIONS - 1
+    assert document(known, PageQuery(), at(8.9))["sessions"]["all"] == SESSIONS, "not read again within a second"
+    assert document(known, PageQuery(), at(9.1))["sessions"]["all"] == SESSIONS - 1
     answer = page.status(known, Request("GET", "/status.json", {"rows": str(MOST_ROWS)}, {}, "192.0.2.7"))
     assert len(json.loads(answer.body)["sessions"]["rows"]) == MOST_ROWS
     assert len(answer.body) < 300_000
     print(f"{SESSIONS} sessions: {min(seconds) * 1000:.0f} ms, {len(answer.body) >> 10} KiB")
 
 
+@pytest.mark.processes
 def test_pserv_has_one_too(tmp_path: Path) -> None:
     """The storage server's page: its server, mailboxes opened instead of logins, no backends."""
     rc = [f"server conf iface 127.0.0.1 port {free_port()} state online"]
@@ -269,7 +271,7 @@ def test_pserv_has_one_too(tmp_path: Path) -> None:
 
 
 def _served(host: str, port: int) -> Any:
-    connection = http.client.HTTPConnection(host, port, timeout=10)
+    connection = http.client.HTTPConnection(host, port, timeout=patient(10))
     try:
         connection.request("GET", "/status.json")
         told = json.loads(connection.getresponse().read())

@@ -17,6 +17,7 @@ from metrics import listing, pstatus
 from supervisor.table.layout import MAGIC
 from supervisor.table.segment import Segment
 from tests.metrics.sample import PASSING, ROWS, WAITING
+from tests.patience import patient
 
 Run = Callable[..., tuple[int, list[str], str]]
 
@@ -259,6 +260,7 @@ def _hammer(made: Segment, ready: Any) -> None:
             made.rows.write(number, PASSING, number + 1, 1.0, 2.0, b"s" + word, word, number)
 
 
+@pytest.mark.processes
 def test_a_table_that_is_being_written(run: Run, rundir: Path, living: Segment) -> None:
     """Every row that is shown is whole while another process rewrites all of them as fast as it can."""
     fork = multiprocessing.get_context("fork")
@@ -266,7 +268,7 @@ def test_a_table_that_is_being_written(run: Run, rundir: Path, living: Segment) 
     writer = fork.Process(target=_hammer, args=(living, ready), daemon=True)
     writer.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(patient(10))
         time.sleep(0.05)
         for _ in range(20):
             _code, lines, _err = run("--rundir", rundir, "--json")
@@ -277,10 +279,11 @@ def test_a_table_that_is_being_written(run: Run, rundir: Path, living: Segment) 
                 assert (row["pid"], row["sid"], row["user"]) == (row["row"] + 1, f"s{word}", word)
     finally:
         writer.kill()
-        writer.join(10)
+        writer.join(patient(10))
         writer.close()
 
 
+@pytest.mark.processes
 def test_loop_repeats_and_survives_a_restart(rundir: Path) -> None:
     """-l shows again and again; a program that is away for a moment costs a message, not the loop."""
     command = [sys.executable, "-m", "metrics.pstatus", "--rundir", str(rundir), "--json", "-l", "0.1"]
@@ -295,10 +298,11 @@ def test_loop_repeats_and_survives_a_restart(rundir: Path) -> None:
             assert json.loads(process.stdout.readline())["rows"] == ROWS
         finally:
             process.send_signal(2)
-            process.communicate(timeout=10)
+            process.communicate(timeout=patient(10))
     assert process.returncode == 0
 
 
+@pytest.mark.processes
 def test_a_reader_that_goes_away_is_no_error(rundir: Path) -> None:
     """`pstatus -l | head -1` ends without a traceback."""
     command = [sys.executable, "-m", "metrics.pstatus", "--rundir", str(rundir), "--json", "-l", "0.1"]
@@ -307,7 +311,7 @@ def test_a_reader_that_goes_away_is_no_error(rundir: Path) -> None:
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
         assert process.stderr.read() == ""
 
 

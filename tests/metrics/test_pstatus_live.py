@@ -20,11 +20,11 @@ import pytest
 from metrics.terminal import ENTER, LEAVE
 from supervisor.table.segment import Segment
 from tests.metrics.sample import PASSING, WAITING
+from tests.patience import PATIENCE
 from tests.system.site import wait_until
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _STEERING = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
-PATIENCE = 10.0
 
 
 class Tty:
@@ -273,7 +273,7 @@ def test_names_do_not_steer_the_terminal(rundir: Path, living: Segment) -> None:
 
 
 def test_an_unknown_column_is_told_before_the_screen_is_taken(rundir: Path) -> None:
-    """Exit 2 and a sentence; the terminal was never touched."""
+    """Exit 2 and a command; the terminal was never touched."""
     with Tty("--rundir", rundir, "--sort", "colour") as tty:
         assert tty.end() == 2
         assert tty.output.startswith('pstatus: there is no column "colour"')

@@ -13,12 +13,12 @@ from metrics.exporter import metrics
 from metrics.http import Request
 from metrics.known import Known
 from popular.proxy.program import PROGRAM
-from supervisor.accounts import table_layout
 from supervisor.common_metrics import metrics_of
-from supervisor.exporter import Pulse, Queue
-from supervisor.ledger import Ledger
+from supervisor.exporterline import Pulse, Queue
+from supervisor.master.accounting import table_layout
+from supervisor.serving.counters import Counters
+from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS
-from supervisor.table.places import PlaceBook
 from supervisor.table.segment import Segment, View, path_of, remove
 
 NAME = f"/popular-test-speed-{os.getpid()}"
@@ -32,17 +32,17 @@ def known() -> Iterator[Known]:
     """10,000 sessions in 8 slots, 32 virtual servers and 32 backends, all counted."""
     names = {sort: [f"{sort}{number}" for number in range(THINGS)] for sort in ("vserv", "backend", "pdm")}
     segment = Segment.create(NAME, table_layout(PROGRAM, 65, {"sessionlimit": SESSIONS, "vserv": 32, "backend": 32}))
-    places = PlaceBook(segment).settle({sort: dict.fromkeys(idents) for sort, idents in names.items()})
+    places = CounterIndexes(segment).settle({sort: dict.fromkeys(idents) for sort, idents in names.items()})
     for slot in range(SLOTS):
         block = segment.block(1 + slot)
         for cell, value in zip(
             BASE_CELLS, (os.getpid() + slot, slot, slot + 1, time.monotonic_ns(), 0, 1, 2, 3, 4), strict=True
         ):
             block[BASE_CELLS.index(cell)] = value
-        ledger = Ledger(segment.layout, block, places)
+        counters = Counters(segment.layout, block, places)
         for row in segment.layout.histograms:
             for ident in names.get(row.by, [""]):
-                ledger.observe(row.name, 0.01, ident)
+                counters.observe(row.name, 0.01, ident)
     for row in range(SESSIONS):
         vserv, backend = names["vserv"][row % THINGS], names["backend"][row // 7 % THINGS]
         texts = (f"sid.{row}".encode(), b"192.0.2.1", 4711, vserv.encode(), b"ann", backend.encode(), b"ann")

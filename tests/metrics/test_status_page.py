@@ -14,6 +14,7 @@ import pytest
 
 from tests.bench import processes
 from tests.metrics.browser import Browser, chromium
+from tests.patience import patient
 from tests.system import crowd
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
@@ -37,7 +38,7 @@ class Site:
 
     def told(self, query: str = "") -> Any:
         """The document, as it is now."""
-        with urllib.request.urlopen(f"{self.url}status.json?{query}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}status.json?{query}", timeout=patient(10)) as answer:
             return json.load(answer)
 
     def exporter(self) -> int:
@@ -69,7 +70,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(site: Site, window: Browser) -> Iterator[Browser]:
-    """The page on a desk, in light colours; at the end nothing may have gone wrong in its console."""
+    """The page on a console, in light colours; at the end nothing may have gone wrong in its console."""
     window.errors()
     window.dress()
     window.open(site.url)
@@ -108,7 +109,7 @@ def test_shows_what_is_so(site: Site, page: Browser) -> None:
         assert len(page.column("sid")) == 2
         assert page.texts("#graphs .title") == ["Sessions", "Logins", "Failed logins", "Load"]
         page.until(lambda: all(page.run(_CURVES)), "every graph has a curve")
-        assert page.run(_CUT) == [], "on a desk every table is seen whole"
+        assert page.run(_CUT) == [], "on a console every table is seen whole"
 
 
 _CUT = """return [...document.querySelectorAll('.sheet')].filter((one) => one.scrollWidth > one.clientWidth)

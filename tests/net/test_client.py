@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
-from supervisor.eventloop import EventLoop
-from supervisor.log import Log
-from supervisor.wheel import TICK_SECONDS, Wheel
+from supervisor.runtime.log import Log
+from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.wheel import TICK_SECONDS, Wheel
 
 MUCH = b"x" * (1 << 22)
 """More than the kernel takes for somebody who does not read."""

@@ -31,11 +31,11 @@ def test_no_text_of_a_secret_holds_it(shown):
     assert shown(Secret(CANARY)) == shown(Secret(b""))
 
 
-@pytest.mark.parametrize("deed", [pickle.dumps, copy.copy, copy.deepcopy, hash, bytes, len, vars, dict])
-def test_a_secret_is_not_taken_along_by_accident(deed):
+@pytest.mark.parametrize("handler", [pickle.dumps, copy.copy, copy.deepcopy, hash, bytes, len, vars, dict])
+def test_a_secret_is_not_taken_along_by_accident(handler):
     """It cannot be pickled, copied, hashed, or taken for octets."""
     with pytest.raises(TypeError) as caught:
-        deed(Secret(CANARY))
+        handler(Secret(CANARY))
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
 

@@ -13,6 +13,7 @@ import pytest
 from popular.pdm import chain
 from popular.pdm.contract import Authenticated, ModuleFailed, Question, Route, Secret
 from popular.pdm.loader import OWN_DIRECTORY, available, load
+from tests.patience import patient
 
 CANARY = "canary-4711"
 QUESTION = Question("127.0.0.1", "POP3", "default", "joe", Secret(CANARY.encode()), "v1")
@@ -128,7 +129,7 @@ def compiled(tmp_path_factory):
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-O1", f"-I{include}", "-o", target, directory / "fixed.c"],
         check=True,
-        timeout=100,
+        timeout=patient(100),
     )
     return directory
 
@@ -142,6 +143,7 @@ def test_source_is_loaded(tmp_path):
     assert module.check(QUESTION) == Authenticated(Route("b1", "1"))
 
 
+@pytest.mark.processes
 def test_a_compiled_module_is_loaded_and_asked(compiled):
     """A shared library made from C, as the manual's modules were, works in the chain."""
     module = load(compiled, "fixed", "main", ["one"])

@@ -32,7 +32,7 @@ def master(tmp_path):
 @pytest.fixture
 def module(master):
     return master(
-        "# the postmaster's desk",
+        "# the postmaster's console",
         "",
         f"192.0.2.7:default:{by_crypt('$y$', 'open', 1)}",
         f"[2001:db8::7]:default:{by_crypt('$6$', 'open')}",

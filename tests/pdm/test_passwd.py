@@ -147,7 +147,7 @@ def test_what_is_not_utf8_is_named(passwd):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_both_line_ends_are_read(passwd, end):
-    """A file from a desk with CRLF lines is as good, and so is one whose last line has no end."""
+    """A file from a console with CRLF lines is as good, and so is one whose last line has no end."""
     module = passwd("default:joe:{PLAIN}joe:b1:joe", "default:ann:{PLAIN}ann:b1:ann", end=end)
     assert module.check(question("joe")) == Authenticated(Route("b1", "joe"))
     passwd.path.write_bytes(passwd.path.read_bytes().removesuffix(end.encode()))

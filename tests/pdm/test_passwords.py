@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from popular.pdm import passwords
 from popular.pdm.passwords import LOCKED, CannotVerify, UnknownForm, form_of, verify
+from tests.patience import patient
 
 PASSWORD = "päss wörd:%"
 CANARY = b"canary-4711"
@@ -28,7 +29,7 @@ def by_dovecot(scheme, password=PASSWORD):
         assert not os.environ.get("CI"), "Dovecot must be there in CI"
         pytest.skip("Dovecot is not installed")
     made = subprocess.run(
-        [doveadm, "pw", "-s", scheme, "-p", password], capture_output=True, text=True, timeout=30, check=True
+        [doveadm, "pw", "-s", scheme, "-p", password], capture_output=True, text=True, timeout=patient(30), check=True
     )
     return made.stdout.removesuffix("\n")
 
@@ -63,6 +64,7 @@ def fits_only_its_own(stored, password=PASSWORD):
         assert not verify(stored, other), other
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("written", ["", ".hex", ".b64"])
 @pytest.mark.parametrize("scheme", passwords.SCHEMES)
 def test_what_dovecot_stores_is_verified(scheme, written):
@@ -73,6 +75,7 @@ def test_what_dovecot_stores_is_verified(scheme, written):
     fits_only_its_own(name.lower() + brace + rest)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("scheme", ["SHA", "SHA256", "SHA512", "PLAIN-MD5", "LDAP-MD5"])
 def test_a_digest_is_read_in_hexadecimal_without_being_told(scheme):
     """Its length says which of the two encodings it is, as in Dovecot."""
@@ -117,6 +120,7 @@ def test_a_form_says_what_it_costs(prefix, count, form):
     assert form_of("{CRYPT}" + by_crypt(prefix, "y", count)) == form
 
 
+@pytest.mark.processes
 def test_other_forms_say_what_they_cost():
     """The rounds of PBKDF2, the parameters of argon2, the name of the rest."""
     assert form_of(by_dovecot("PBKDF2")) == "{PBKDF2}5000"
@@ -181,9 +185,9 @@ UNKNOWN_FORMS = [
 @pytest.mark.parametrize("stored", UNKNOWN_FORMS)
 def test_what_could_not_be_verified_is_said_before(stored):
     """Both functions refuse it, in words that do not quote it."""
-    for deed in (form_of, lambda stored: verify(stored, b"x")):
+    for handler in (form_of, lambda stored: verify(stored, b"x")):
         with pytest.raises(UnknownForm) as caught:
-            deed(stored)
+            handler(stored)
         if len(stored) > 5:
             assert stored not in "".join(traceback.format_exception_only(caught.value))
 
@@ -234,6 +238,7 @@ def test_a_hash_that_the_library_refuses_is_no_wrong_password():
     assert "YWJj" not in str(caught.value)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     "make", [lambda: by_crypt("$y$"), lambda: by_crypt("$6$", count=200_000), lambda: by_dovecot("ARGON2I")]
 )

@@ -5,6 +5,10 @@ import sys
 
 import pytest
 
+from tests.patience import patient
+
+pytestmark = pytest.mark.processes
+
 CANARY = "canary 4711"
 
 
@@ -20,7 +24,7 @@ def ptestpdm(tmp_path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=patient(60),
         )
         assert CANARY not in done.stdout + done.stderr
         assert "4711" not in done.stdout + done.stderr
@@ -148,7 +152,7 @@ def test_a_missing_file_is_exit_1(ptestpdm):
     (ptestpdm.directory / "data").unlink()
     done = subprocess.run(
         [sys.executable, "-m", "popular.pdm.ptestpdm", "commands", "data"],
-        cwd=ptestpdm.directory, capture_output=True, text=True, timeout=60,
+        cwd=ptestpdm.directory, capture_output=True, text=True, timeout=patient(60),
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "ptestpdm: data cannot be read: No such file or directory\n")
 
@@ -159,7 +163,7 @@ def test_a_missing_file_is_exit_1(ptestpdm):
 def test_usage(options, status):
     """Help and version are 0, wrong usage is 2."""
     done = subprocess.run(
-        [sys.executable, "-m", "popular.pdm.ptestpdm", *options], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "popular.pdm.ptestpdm", *options], capture_output=True, text=True, timeout=patient(60)
     )
     assert done.returncode == status
     if options == ["--help"]:

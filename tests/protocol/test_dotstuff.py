@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.protocol.dotstuff import LineEnds, Stuffer, Top, Unstuffer
+from tests.patience import patient
 
 # Mostly the octets that matter, so that their combinations are met.
 content = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"\r\n.", b"\r\n.\r\n", b"a", b"xyz", b"\xff"])).map(
@@ -183,11 +184,11 @@ def test_a_mail_with_bare_line_feeds_cannot_forge_replies() -> None:
 
     thread = threading.Thread(target=serve)
     thread.start()
-    client = poplib.POP3("127.0.0.1", server.getsockname()[1], timeout=10)
+    client = poplib.POP3("127.0.0.1", server.getsockname()[1], timeout=patient(10))
     try:
         assert client.retr(1)[1] == [b"Subject: x", b"", b"a", b".", b"-ERR forged"]
         assert client.stat() == (7, 7)
     finally:
         client.quit()
-        thread.join(10)
+        thread.join(patient(10))
         server.close()

@@ -232,7 +232,7 @@ def test_commands_of_the_other_state_are_told_apart(keyword: str) -> None:
 
 
 @pytest.mark.parametrize("keyword", [k for k, verb in VERBS.items() if State.TRANSACTION in verb.states])
-def test_every_command_of_the_state_has_its_deed(keyword: str) -> None:
+def test_every_command_of_the_state_has_its_handler(keyword: str) -> None:
     """A row of the table that says TRANSACTION is answered with +OK when its arguments are right."""
     words = [keyword, *["1"] * VERBS[keyword].fewest]
     answer = maildrop(*THREE).command(" ".join(words).encode())

@@ -10,29 +10,29 @@ from pathlib import Path
 
 import pytest
 
-from popular.proxy.backend import Backend
-from popular.proxy.vserv import Vserv
-from supervisor.control.facts import Finding, ResolveHost
-from supervisor.control.language import Refused
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.vserv import Vserv
+from supervisor.control.lookups import ResolveHost, Result
 from supervisor.control.outcome import Change, Kill, Shutdown
 from supervisor.control.variables import processors
-from tests.proxy.desk import Desk
+from supervisor.control.words import CommandRefused
+from tests.proxy.console import Console
 from tests.system.certificates import Authority
 
 HOST = socket.gethostname()
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def console() -> Console:
+    return Console()
 
 
-def refused(desk: Desk, line: str) -> str:
-    """The text with which a sentence is refused; the config must not have changed."""
-    before = desk.config
-    with pytest.raises(Refused) as refusal:
-        desk.say(line)
-    assert desk.config is before
+def refused(console: Console, line: str) -> str:
+    """The text with which a command is refused; the config must not have changed."""
+    before = console.config
+    with pytest.raises(CommandRefused) as refusal:
+        console.say(line)
+    assert console.config is before
     return str(refusal.value)
 
 
@@ -78,119 +78,119 @@ READ_WRITE = [
 
 
 @pytest.mark.parametrize(("name", "kind", "value"), READ_ONLY)
-def test_read_only_variables(desk: Desk, name: str, kind: str, value: str) -> None:
+def test_read_only_variables(console: Console, name: str, kind: str, value: str) -> None:
     """A read-only variable is shown, explained, and cannot be set."""
-    assert desk.lines(f"show {name}") == [f"{name} {value}"]
-    assert refused(desk, f"set {name} {value}") == f"column 5: {name} is read-only"
-    assert desk.lines(f"help {name}")[0].startswith(f"{name}  {kind}")
-    assert desk.lines(f"help {name}")[0].endswith("read-only")
+    assert console.lines(f"show {name}") == [f"{name} {value}"]
+    assert refused(console, f"set {name} {value}") == f"column 5: {name} is read-only"
+    assert console.lines(f"help {name}")[0].startswith(f"{name}  {kind}")
+    assert console.lines(f"help {name}")[0].endswith("read-only")
 
 
 @pytest.mark.parametrize(("name", "kind", "default", "good", "bad"), READ_WRITE)
 def test_read_write_variables(
-    desk: Desk, name: str, kind: str, default: str | None, good: list[str], bad: list[str]
+    console: Console, name: str, kind: str, default: str | None, good: list[str], bad: list[str]
 ) -> None:
     """A read-write variable has its default and type, takes its whole range, and nothing outside."""
     if default is not None:
-        assert desk.lines(f"show {name}") == [f"{name} {default}"]
-    assert desk.lines(f"help {name}")[0].startswith(f"{name}  {kind}")
-    assert any(line.startswith("Default: ") for line in desk.lines(f"help {name}"))
+        assert console.lines(f"show {name}") == [f"{name} {default}"]
+    assert console.lines(f"help {name}")[0].startswith(f"{name}  {kind}")
+    assert any(line.startswith("Default: ") for line in console.lines(f"help {name}"))
     for value in bad:
-        assert name in refused(desk, f'set {name} "{value}"' if '"' not in value else f"set {name} {value}")
+        assert name in refused(console, f'set {name} "{value}"' if '"' not in value else f"set {name} {value}")
     for value in good:
-        before = desk.config
-        desk.say(f"set {name} {value}")
-        shown = desk.lines(f"show {name}")
-        desk.config = before
-        desk.say(f"set {shown[0]}")
-        assert shown == desk.lines(f"show {name}")
-        desk.config = before
+        before = console.config
+        console.say(f"set {name} {value}")
+        shown = console.lines(f"show {name}")
+        console.config = before
+        console.say(f"set {shown[0]}")
+        assert shown == console.lines(f"show {name}")
+        console.config = before
 
 
-def test_the_default_pdmdir_holds_the_modules(desk: Desk) -> None:
+def test_the_default_pdmdir_holds_the_modules(console: Console) -> None:
     """Without any setting, modules are looked for in the package itself."""
-    directory = Path(desk.config.variables["pdmdir"])
+    directory = Path(console.config.variables["pdmdir"])
 
     assert list(directory.glob("libpdm_*.py"))
 
 
-def test_show_without_a_name_shows_all(desk: Desk) -> None:
+def test_show_without_a_name_shows_all(console: Console) -> None:
     """`show` lists every variable of the chapter, read-only ones first, and no other."""
-    names = [line.split(" ")[0] for line in desk.lines("show")]
+    names = [line.split(" ")[0] for line in console.lines("show")]
 
     assert names == [row[0] for row in READ_ONLY] + [row[0] for row in READ_WRITE]
 
 
-def test_unknown_variables(desk: Desk) -> None:
+def test_unknown_variables(console: Console) -> None:
     """A typo in a variable's name is refused with the nearest one."""
-    assert refused(desk, "show authtimeuot") == 'column 6: no variable "authtimeuot"; did you mean "authtimeout"?'
-    assert refused(desk, "show confg") == 'column 6: no variable "confg"; did you mean "config"?'
-    assert refused(desk, "set confg 5") == 'column 5: no variable "confg"'
-    assert refused(desk, "set nonsense 5") == 'column 5: no variable "nonsense"'
+    assert refused(console, "show authtimeuot") == 'column 6: no variable "authtimeuot"; did you mean "authtimeout"?'
+    assert refused(console, "show confg") == 'column 6: no variable "confg"; did you mean "config"?'
+    assert refused(console, "set confg 5") == 'column 5: no variable "confg"'
+    assert refused(console, "set nonsense 5") == 'column 5: no variable "nonsense"'
 
 
-def test_maxsession_only_grows(desk: Desk) -> None:
+def test_maxsession_only_grows(console: Console) -> None:
     """maxsession is raised up to sessionlimit and never lowered; the error says so."""
-    desk.say("set maxsession 2000")
-    assert "can only be increased; allowed: 2000 to 10000" in refused(desk, "set maxsession 1999")
-    assert "cannot be more than sessionlimit" in refused(desk, "set maxsession 10001")
-    assert Desk({"sessionlimit": 50}).config.variables["maxsession"] == 50
+    console.say("set maxsession 2000")
+    assert "can only be increased; allowed: 2000 to 10000" in refused(console, "set maxsession 1999")
+    assert "cannot be more than sessionlimit" in refused(console, "set maxsession 10001")
+    assert Console({"sessionlimit": 50}).config.variables["maxsession"] == 50
 
 
-def test_sslv2_is_refused_with_the_reason(desk: Desk) -> None:
+def test_sslv2_is_refused_with_the_reason(console: Console) -> None:
     """SSLv2 cannot be switched on, and the reply says why."""
-    assert "no TLS library speaks it" in refused(desk, "set allowsslv2 on")
+    assert "no TLS library speaks it" in refused(console, "set allowsslv2 on")
 
 
-def test_fallback_may_be_named_before_it_is_made(desk: Desk) -> None:
+def test_fallback_may_be_named_before_it_is_made(console: Console) -> None:
     """A fallback that is no backend yet is accepted, and the reply says so."""
-    assert 'no backend "b1" is configured yet' in desk.say("set fallback b1").text
-    desk.say("backend conf b1")
-    assert "configured yet" not in desk.say("set fallback b1").text
-    assert "fallback" in desk.say("backend del b1").text
-    desk.say('set fallback ""')
-    assert desk.config.variables["fallback"] == ""
+    assert 'no backend "b1" is configured yet' in console.say("set fallback b1").text
+    console.say("backend conf b1")
+    assert "configured yet" not in console.say("set fallback b1").text
+    assert "fallback" in console.say("backend del b1").text
+    console.say('set fallback ""')
+    assert console.config.variables["fallback"] == ""
 
 
-def test_set_says_when_it_counts(desk: Desk) -> None:
+def test_set_says_when_it_counts(console: Console) -> None:
     """The reply to `set` tells when the new value takes effect."""
-    assert "new sessions" in desk.say("set idletimeout 1h").text
-    assert "offline and online" in desk.say("set backlog 5").text
-    assert "reopened" in desk.say("set logfile -").text
+    assert "new sessions" in console.say("set idletimeout 1h").text
+    assert "offline and online" in console.say("set backlog 5").text
+    assert "reopened" in console.say("set logfile -").text
 
 
 # shutdown, debug
 
 
 @pytest.mark.parametrize("how", ["parent", "children", "all", "delayed"])
-def test_shutdown(desk: Desk, how: str) -> None:
+def test_shutdown(console: Console, how: str) -> None:
     """Each of the four variants becomes the master's order."""
-    outcome = desk.say(f"shutdown {how}")
+    outcome = console.say(f"shutdown {how}")
 
     assert isinstance(outcome, Shutdown)
     assert outcome.how == how
 
 
-def test_other_shutdowns_are_refused(desk: Desk) -> None:
+def test_other_shutdowns_are_refused(console: Console) -> None:
     """Anything else names the four."""
-    assert "allowed: parent, children, all, delayed" in refused(desk, "shutdown now")
-    assert "usage: shutdown parent|children|all|delayed" in refused(desk, "shutdown")
+    assert "allowed: parent, children, all, delayed" in refused(console, "shutdown now")
+    assert "usage: shutdown parent|children|all|delayed" in refused(console, "shutdown")
 
 
 DEBUG_OPTIONS = ["AUTH", "CTRL", "IO", "MAIN", "NET", "PASS", "POP", "RINGD", "TLS"]
 
 
 @pytest.mark.parametrize("option", DEBUG_OPTIONS)
-def test_each_debug_option(desk: Desk, option: str) -> None:
+def test_each_debug_option(console: Console, option: str) -> None:
     """Every option is set, shown and removed by its name, in any case."""
-    desk.say(f"debug +{option.lower()}")
-    assert desk.config.debug == {option}
-    assert desk.lines("debug") == [option]
-    desk.say(f"debug -{option}")
-    assert desk.lines("debug") == ["NONE"]
+    console.say(f"debug +{option.lower()}")
+    assert console.config.debug == {option}
+    assert console.lines("debug") == [option]
+    console.say(f"debug -{option}")
+    assert console.lines("debug") == ["NONE"]
 
 
-def test_debug_forms(desk: Desk) -> None:
+def test_debug_forms(console: Console) -> None:
     """'=' sets, '+' adds, '-' removes; commas and blanks separate; ALL includes PASS; NONE is none."""
     steps = [
         ("debug =NET,POP", "NET POP"),
@@ -205,15 +205,15 @@ def test_debug_forms(desk: Desk) -> None:
         ("debug =NONE", "NONE"),
     ]
     for line, shown in steps:
-        desk.say(line)
-        assert desk.lines("debug") == [shown], line
-    assert "passwords are logged" in desk.say("debug =ALL").text
+        console.say(line)
+        assert console.lines("debug") == [shown], line
+    assert "passwords are logged" in console.say("debug =ALL").text
 
 
 @pytest.mark.parametrize("line", ["debug NET", "debug =FOO", "debug +NET,FOO", "debug =", "debug + ,"])
-def test_faulty_debug(desk: Desk, line: str) -> None:
+def test_faulty_debug(console: Console, line: str) -> None:
     """No sign, an unknown option or no option at all is refused."""
-    assert refused(desk, line).startswith("column ")
+    assert refused(console, line).startswith("column ")
 
 
 # vserv
@@ -228,7 +228,7 @@ VSERV_PARAMETERS = [
     ("namespace", "default", ["example.org", "USER"], ["a b", ""]),
     ("bannerok", f"{HOST} POP3 server ready", ["mail.example.org POP3 server ready"], ["é", "x" * 507, "hi <1.2@x>"]),
     ("bannererr", f"{HOST} POP3 server currently disabled", ["gone until noon"], ["é", "x" * 506]),
-    ("tls", "", ["shop", "mail.example.org", ""], ["a/b", "a b"]),
+    ("tls", "", ["context", "mail.example.org", ""], ["a/b", "a b"]),
     ("clientcert", "off", ["off"], ["optional", "require", "on"]),
     ("clientca", "", [""], ["ca.pem", "/no/such/file", "/etc/passwd"]),
     ("proxyprotocol", "off", ["off"], ["on", "optional", "require"]),
@@ -242,129 +242,131 @@ VSERV_PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "default", "good", "bad"), VSERV_PARAMETERS)
-def test_vserv_parameters(desk: Desk, tmp_path: Path, name: str, default: str, good: list[str], bad: list[str]) -> None:
+def test_vserv_parameters(
+    console: Console, tmp_path: Path, name: str, default: str, good: list[str], bad: list[str]
+) -> None:
     """Every parameter of a vserv has its default, takes good values, and refuses bad ones with its name."""
     (tmp_path / "std").write_text("TOP\nUIDL\n")
-    desk.say(f"set capadir {tmp_path}")
-    desk.say("capa load std")
-    desk.say("vserv conf v1")
-    assert str(getattr(vserv(desk), name)) == default
+    console.say(f"set capadir {tmp_path}")
+    console.say("capa load std")
+    console.say("vserv conf v1")
+    assert str(getattr(vserv(console), name)) == default
     for value in bad:
-        assert f"{name}: " in refused(desk, f'vserv conf v1 {name} "{value}"')
+        assert f"{name}: " in refused(console, f'vserv conf v1 {name} "{value}"')
     for value in good:
-        desk.say(f'vserv conf v1 {name} "{value}"')
-        assert desk.say("vserv show v1").data[name] == getattr(vserv(desk), name)
+        console.say(f'vserv conf v1 {name} "{value}"')
+        assert console.say("vserv show v1").data[name] == getattr(vserv(console), name)
 
 
-def vserv(desk: Desk, ident: str = "v1") -> Vserv:
-    thing = desk.config.things["vserv"][ident]
+def vserv(console: Console, ident: str = "v1") -> Vserv:
+    thing = console.config.things["vserv"][ident]
     assert isinstance(thing, Vserv)
     return thing
 
 
-def backend(desk: Desk, ident: str = "b1") -> Backend:
-    thing = desk.config.things["backend"][ident]
+def backend(console: Console, ident: str = "b1") -> Backend:
+    thing = console.config.things["backend"][ident]
     assert isinstance(thing, Backend)
     return thing
 
 
-def test_vserv_is_listed_deleted_flushed(desk: Desk) -> None:
+def test_vserv_is_listed_deleted_flushed(console: Console) -> None:
     """list, del and flush do what the chapter says."""
     for ident in ("v1", "v.2", "v-3_x"):
-        desk.say(f"vserv conf {ident}")
-    assert desk.lines("vserv list") == ["v1", "v.2", "v-3_x"]
-    desk.say("vserv del v.2")
-    assert desk.lines("vserv list") == ["v1", "v-3_x"]
-    desk.say("vserv flush")
-    assert desk.lines("vserv list") == []
+        console.say(f"vserv conf {ident}")
+    assert console.lines("vserv list") == ["v1", "v.2", "v-3_x"]
+    console.say("vserv del v.2")
+    assert console.lines("vserv list") == ["v1", "v-3_x"]
+    console.say("vserv flush")
+    assert console.lines("vserv list") == []
 
 
 @pytest.mark.parametrize("sort", ["vserv", "backend"])
-def test_things_that_are_not_there(desk: Desk, sort: str) -> None:
+def test_things_that_are_not_there(console: Console, sort: str) -> None:
     """show and del of an unknown id are refused with what there is; ids are checked."""
-    desk.say(f"{sort} conf one")
+    console.say(f"{sort} conf one")
     for verb in ("show", "del"):
-        text = refused(desk, f"{sort} {verb} oen")
+        text = refused(console, f"{sort} {verb} oen")
         assert f'no {sort} "oen"; did you mean "one"?; there are: one' in text
-    assert "not an Id" in refused(desk, f"{sort} conf a/b")
+    assert "not an Id" in refused(console, f"{sort} conf a/b")
 
 
 @pytest.mark.parametrize("sort", ["vserv", "backend"])
-def test_conf_is_all_or_nothing(desk: Desk, sort: str) -> None:
-    """One faulty pair refuses the whole sentence; unknown and repeated parameters are named."""
-    assert "port" in refused(desk, f"{sort} conf x prot POP3 port 99999")
-    assert desk.lines(f"{sort} list") == []
-    assert refused(desk, f"{sort} conf x poort 1").startswith(
+def test_conf_is_all_or_nothing(console: Console, sort: str) -> None:
+    """One faulty pair refuses the whole command; unknown and repeated parameters are named."""
+    assert "port" in refused(console, f"{sort} conf x prot POP3 port 99999")
+    assert console.lines(f"{sort} list") == []
+    assert refused(console, f"{sort} conf x poort 1").startswith(
         f'column {len(sort) + 9}: "poort" is unknown; did you mean "port"?'
     )
-    assert '"port" is given twice' in refused(desk, f"{sort} conf x port 1 port 2")
-    assert "<value> is missing" in refused(desk, f"{sort} conf x port")
+    assert '"port" is given twice' in refused(console, f"{sort} conf x port 1 port 2")
+    assert "<value> is missing" in refused(console, f"{sort} conf x port")
 
 
 @pytest.mark.parametrize("sort", ["vserv", "backend"])
-def test_the_33rd_is_refused(desk: Desk, sort: str) -> None:
+def test_the_33rd_is_refused(console: Console, sort: str) -> None:
     """There are at most 32; changing one of them still works; a start option raises the limit."""
     for number in range(32):
-        desk.say(f"{sort} conf x{number}")
-    assert "there are 32" in refused(desk, f"{sort} conf x32")
-    desk.say(f"{sort} conf x31 state offline")
-    roomy = Desk({sort: 33})
+        console.say(f"{sort} conf x{number}")
+    assert "there are 32" in refused(console, f"{sort} conf x32")
+    console.say(f"{sort} conf x31 state offline")
+    roomy = Console({sort: 33})
     for number in range(33):
         roomy.say(f"{sort} conf x{number}")
     assert "there are 33" in refused(roomy, f"{sort} conf x33")
 
 
-def test_the_port_follows_the_protocol_until_it_is_set(desk: Desk) -> None:
+def test_the_port_follows_the_protocol_until_it_is_set(console: Console) -> None:
     """A port that nobody set is the protocol's own; a port that was set stays, even if it was the same number."""
-    desk.say("vserv conf v1")
-    assert vserv(desk).port == 110
-    desk.say("vserv conf v1 prot POP3s")
-    assert vserv(desk).port == 995
-    assert " port 995 " in desk.lines("vserv show v1")[1]
-    desk.say("vserv conf v1 port 995")
-    desk.say("vserv conf v1 prot POP3")
-    assert vserv(desk).port == 995
+    console.say("vserv conf v1")
+    assert vserv(console).port == 110
+    console.say("vserv conf v1 prot POP3s")
+    assert vserv(console).port == 995
+    assert " port 995 " in console.lines("vserv show v1")[1]
+    console.say("vserv conf v1 port 995")
+    console.say("vserv conf v1 prot POP3")
+    assert vserv(console).port == 995
 
 
 @pytest.mark.parametrize("change", ["iface 127.0.0.2", "port 1111", "prot POP3s"])
 @pytest.mark.parametrize("state", ["disabled", "fake", "online"])
-def test_addresses_change_only_offline(desk: Desk, tmp_path: Path, change: str, state: str) -> None:
-    """iface, port and prot of a vserv that is not offline stay; in one sentence with `state offline` they change."""
+def test_addresses_change_only_offline(console: Console, tmp_path: Path, change: str, state: str) -> None:
+    """iface, port and prot of a vserv that is not offline stay; in one command with `state offline` they change."""
     Authority().issue("localhost").write(tmp_path, "default")
-    desk.say(f"set tlsdir {tmp_path}")
-    desk.say(f"vserv conf v1 iface 127.0.0.1 port 1110 state {state}")
-    text = refused(desk, f"vserv conf v1 {change}")
+    console.say(f"set tlsdir {tmp_path}")
+    console.say(f"vserv conf v1 iface 127.0.0.1 port 1110 state {state}")
+    text = refused(console, f"vserv conf v1 {change}")
     assert text.startswith("column 15: ")
     assert "take it offline first: vserv conf v1 state offline" in text
-    desk.say(f"vserv conf v1 state offline {change}")
-    desk.say(f"vserv conf v1 state {state}")
-    assert vserv(desk).state == state
+    console.say(f"vserv conf v1 state offline {change}")
+    console.say(f"vserv conf v1 state {state}")
+    assert vserv(console).state == state
 
 
-def test_what_does_not_change_may_be_said(desk: Desk, tmp_path: Path) -> None:
+def test_what_does_not_change_may_be_said(console: Console, tmp_path: Path) -> None:
     """A vserv that is online accepts its own port again, so that an rc file can be applied twice, and all else."""
     Authority().issue("localhost").write(tmp_path, "default")
-    desk.say(f"set tlsdir {tmp_path}")
+    console.say(f"set tlsdir {tmp_path}")
     line = "vserv conf v1 iface 127.0.0.1 port 1110 prot POP3 state online"
-    desk.say(line)
-    desk.say(line)
-    desk.say("vserv conf v1 namespace other bannerok hello starttls optional state fake")
-    assert vserv(desk).namespace == "other"
+    console.say(line)
+    console.say(line)
+    console.say("vserv conf v1 namespace other bannerok hello starttls optional state fake")
+    assert vserv(console).namespace == "other"
 
 
-def test_two_vservs_cannot_listen_on_the_same_port(desk: Desk) -> None:
+def test_two_vservs_cannot_listen_on_the_same_port(console: Console) -> None:
     """Two vservs on one iface and port are refused, unless one of them is offline."""
-    desk.say("vserv conf v1 port 1110 state online")
-    desk.say("vserv conf v2 port 1110")
-    assert "vserv v1 listens on ANY port 1110 already" in refused(desk, "vserv conf v2 state disabled")
-    desk.say("vserv conf v3 iface 127.0.0.1 port 1110 state online")
-    desk.say("vserv conf v1 state offline")
-    desk.say("vserv conf v2 state online")
+    console.say("vserv conf v1 port 1110 state online")
+    console.say("vserv conf v2 port 1110")
+    assert "vserv v1 listens on ANY port 1110 already" in refused(console, "vserv conf v2 state disabled")
+    console.say("vserv conf v3 iface 127.0.0.1 port 1110 state online")
+    console.say("vserv conf v1 state offline")
+    console.say("vserv conf v2 state online")
 
 
-def test_pop3s_has_no_starttls(desk: Desk) -> None:
+def test_pop3s_has_no_starttls(console: Console) -> None:
     """STLS inside TLS makes no sense and is refused."""
-    assert "POP3s server has TLS from the start" in refused(desk, "vserv conf v1 prot POP3s starttls force")
+    assert "POP3s server has TLS from the start" in refused(console, "vserv conf v1 prot POP3s starttls force")
 
 
 # backend
@@ -387,47 +389,47 @@ BACKEND_PARAMETERS = [
 
 
 @pytest.mark.parametrize(("name", "default", "good", "bad"), BACKEND_PARAMETERS)
-def test_backend_parameters(desk: Desk, name: str, default: str, good: list[str], bad: list[str]) -> None:
+def test_backend_parameters(console: Console, name: str, default: str, good: list[str], bad: list[str]) -> None:
     """Every parameter of a backend has its default, takes good values, and refuses bad ones with its name."""
-    desk.say("backend conf b1")
-    assert str(getattr(backend(desk), name)) == default
-    desk.say("backend conf b1 host 127.0.0.1")
+    console.say("backend conf b1")
+    assert str(getattr(backend(console), name)) == default
+    console.say("backend conf b1 host 127.0.0.1")
     for value in bad:
-        assert f"{name}: " in refused(desk, f'backend conf b1 {name} "{value}"')
+        assert f"{name}: " in refused(console, f'backend conf b1 {name} "{value}"')
     for value in good:
-        desk.say(f'backend conf b1 {name} "{value}"')
-        assert desk.say("backend show b1").data[name] == getattr(backend(desk), name)
+        console.say(f'backend conf b1 {name} "{value}"')
+        assert console.say("backend show b1").data[name] == getattr(backend(console), name)
 
 
-def test_backend_is_listed_deleted_flushed(desk: Desk) -> None:
+def test_backend_is_listed_deleted_flushed(console: Console) -> None:
     """list, del and flush do what the chapter says; a change leaves the order."""
     for ident in ("b1", "b2", "b3"):
-        desk.say(f"backend conf {ident}")
-    desk.say("backend conf b1 port 2110")
-    assert desk.lines("backend list") == ["b1", "b2", "b3"]
-    desk.say("backend del b2")
-    assert desk.lines("backend list") == ["b1", "b3"]
-    desk.say("backend flush")
-    assert desk.lines("backend list") == []
+        console.say(f"backend conf {ident}")
+    console.say("backend conf b1 port 2110")
+    assert console.lines("backend list") == ["b1", "b2", "b3"]
+    console.say("backend del b2")
+    assert console.lines("backend list") == ["b1", "b3"]
+    console.say("backend flush")
+    assert console.lines("backend list") == []
 
 
-def test_a_backend_goes_online_with_a_host_only(desk: Desk) -> None:
+def test_a_backend_goes_online_with_a_host_only(console: Console) -> None:
     """A backend without a host cannot be online."""
-    assert "host" in refused(desk, "backend conf b1 state online")
-    desk.say("backend conf b1 host 127.0.0.1 state online")
+    assert "host" in refused(console, "backend conf b1 state online")
+    console.say("backend conf b1 host 127.0.0.1 state online")
 
 
-def test_a_backend_remembers_its_host_as_it_was_typed(desk: Desk) -> None:
+def test_a_backend_remembers_its_host_as_it_was_typed(console: Console) -> None:
     """`show` prints the name, so that it can be pasted back, and not the address it had then."""
-    desk.say("backend conf b1 host localhost")
-    assert backend(desk).address in ("127.0.0.1", "::1")
-    assert desk.lines("backend show b1")[0] == "backend conf b1 host localhost"
-    assert desk.lines("backend show b1")[2] == f"# host localhost is {backend(desk).address}"
-    shown = json.loads(desk.lines("json backend show b1")[0])
-    assert (shown["host"], shown["host_address"]) == ("localhost", backend(desk).address)
-    assert backend(desk).certified_name == "localhost"
-    desk.say("backend conf b1 tlsname mail.example.org")
-    assert backend(desk).certified_name == "mail.example.org"
+    console.say("backend conf b1 host localhost")
+    assert backend(console).address in ("127.0.0.1", "::1")
+    assert console.lines("backend show b1")[0] == "backend conf b1 host localhost"
+    assert console.lines("backend show b1")[2] == f"# host localhost is {backend(console).address}"
+    shown = json.loads(console.lines("json backend show b1")[0])
+    assert (shown["host"], shown["host_address"]) == ("localhost", backend(console).address)
+    assert backend(console).certified_name == "localhost"
+    console.say("backend conf b1 tlsname mail.example.org")
+    assert backend(console).certified_name == "mail.example.org"
 
 
 @pytest.mark.parametrize(
@@ -440,59 +442,59 @@ def test_a_backend_remembers_its_host_as_it_was_typed(desk: Desk) -> None:
         ("tls implicit port 110", 110),
     ],
 )
-def test_the_port_of_a_backend_follows_prot_and_tls(desk: Desk, said: str, port: int) -> None:
+def test_the_port_of_a_backend_follows_prot_and_tls(console: Console, said: str, port: int) -> None:
     """POP3 in TLS from the start has a port of its own; a port that was set stays."""
-    desk.say(f"backend conf b1 {said}")
-    assert backend(desk).port == port
+    console.say(f"backend conf b1 {said}")
+    assert backend(console).port == port
 
 
 @pytest.mark.parametrize("prot", ["XPOP", "CXPOP"])
-def test_what_only_pop3_has(desk: Desk, prot: str) -> None:
+def test_what_only_pop3_has(console: Console, prot: str) -> None:
     """XPOP has neither STLS nor XCLIENT; TLS from the start is a matter of the connection."""
     assert "has no command that starts TLS; allowed there: off, implicit" in refused(
-        desk, f"backend conf b1 prot {prot} tls starttls"
+        console, f"backend conf b1 prot {prot} tls starttls"
     )
-    assert "has no XCLIENT" in refused(desk, f"backend conf b1 prot {prot} xclient on")
-    desk.say(f"backend conf b1 prot {prot} tls implicit sendproxy v2")
+    assert "has no XCLIENT" in refused(console, f"backend conf b1 prot {prot} xclient on")
+    console.say(f"backend conf b1 prot {prot} tls implicit sendproxy v2")
 
 
-def test_a_fingerprint_is_kept_in_one_form(desk: Desk) -> None:
+def test_a_fingerprint_is_kept_in_one_form(console: Console) -> None:
     """As openssl prints it, with or without colons: it is shown in lower case without them."""
-    desk.say(f'backend conf b1 pin "sha256 Fingerprint={COLONS}"')
-    assert backend(desk).pin == "ab" * 32
-    assert desk.lines("backend show b1")[0] == f"backend conf b1 pin {'ab' * 32}"
+    console.say(f'backend conf b1 pin "sha256 Fingerprint={COLONS}"')
+    assert backend(console).pin == "ab" * 32
+    assert console.lines("backend show b1")[0] == f"backend conf b1 pin {'ab' * 32}"
 
 
-def test_the_content_of_tlsca_is_part_of_the_config(desk: Desk, tmp_path: Path) -> None:
+def test_the_content_of_tlsca_is_part_of_the_config(console: Console, tmp_path: Path) -> None:
     """It is read when it is said, and again by `tls reload` only; the reply to `show` has the path."""
     path = Authority("one").write(tmp_path)
     first = path.read_text()
-    desk.say(f"set tlsdir {tmp_path}")
-    desk.say(f"backend conf b1 tlsca {path}")
-    assert desk.lines("backend show b1")[0].count(str(path)) == 1
-    assert json.loads(desk.lines("json backend show b1")[0])["tlsca"] == str(path)
+    console.say(f"set tlsdir {tmp_path}")
+    console.say(f"backend conf b1 tlsca {path}")
+    assert console.lines("backend show b1")[0].count(str(path)) == 1
+    assert json.loads(console.lines("json backend show b1")[0])["tlsca"] == str(path)
     second = Authority("two").write(tmp_path).read_text()
-    desk.say("backend conf b1 verify off")
-    assert backend(desk).tlsca.pem == first != second
-    assert "BEGIN" not in repr(backend(desk))
-    desk.say("tls reload")
-    assert backend(desk).tlsca.pem == second
+    console.say("backend conf b1 verify off")
+    assert backend(console).tlsca.pem == first != second
+    assert "BEGIN" not in repr(backend(console))
+    console.say("tls reload")
+    assert backend(console).tlsca.pem == second
     path.write_text("no certificate")
-    assert "b1: tlsca stays as it was: " in desk.say("tls reload").text
-    assert backend(desk).tlsca.pem == second
+    assert "b1: tlsca stays as it was: " in console.say("tls reload").text
+    assert backend(console).tlsca.pem == second
 
 
-def test_proxyprotocol_needs_trusted_networks(desk: Desk) -> None:
+def test_proxyprotocol_needs_trusted_networks(console: Console) -> None:
     """A header from anybody would let anybody claim any address: `require` alone is refused with that reason."""
-    assert "anybody could claim any address" in refused(desk, "vserv conf v1 proxyprotocol require")
-    desk.say("vserv conf v1 proxyprotocol require trusted 10.0.0.0/8,2001:db8::/32,192.0.2.7")
-    assert vserv(desk).trusted.typed == "10.0.0.0/8,2001:db8::/32,192.0.2.7"
+    assert "anybody could claim any address" in refused(console, "vserv conf v1 proxyprotocol require")
+    console.say("vserv conf v1 proxyprotocol require trusted 10.0.0.0/8,2001:db8::/32,192.0.2.7")
+    assert vserv(console).trusted.typed == "10.0.0.0/8,2001:db8::/32,192.0.2.7"
     for address in ("10.255.0.1", "2001:db8::1", "192.0.2.7"):
-        assert address in vserv(desk).trusted
+        assert address in vserv(console).trusted
     for address in ("11.0.0.1", "2001:db9::1", "192.0.2.8", "::ffff:10.0.0.1", "fe80::1%eth0"):
-        assert address not in vserv(desk).trusted
-    assert "anybody could claim" in refused(desk, 'vserv conf v1 trusted ""')
-    assert 'did you mean "10.0.0.0/8"?' in refused(desk, "vserv conf v1 trusted 10.1.2.3/8")
+        assert address not in vserv(console).trusted
+    assert "anybody could claim" in refused(console, 'vserv conf v1 trusted ""')
+    assert 'did you mean "10.0.0.0/8"?' in refused(console, "vserv conf v1 trusted 10.1.2.3/8")
 
 
 @pytest.mark.parametrize(
@@ -503,38 +505,38 @@ def test_the_proxy_cannot_call_itself(iface: str, host: str) -> None:
     """A backend that is one of our own vservs is refused, whichever of the two is configured last."""
     first, last = f"vserv conf v1 iface {iface} port 1110 state online", f"backend conf b1 host {host} port 1110"
     for one, other in ((first, last), (last, first)):
-        desk = Desk()
-        desk.say(one)
-        assert "the proxy would call itself" in refused(desk, other)
+        console = Console()
+        console.say(one)
+        assert "the proxy would call itself" in refused(console, other)
 
 
-def test_a_backend_elsewhere_is_no_loop(desk: Desk) -> None:
+def test_a_backend_elsewhere_is_no_loop(console: Console) -> None:
     """The same port on another host, another port on this one, or a vserv that is offline: no loop."""
-    desk.say("vserv conf v1 port 1110 state online")
-    desk.say("vserv conf v2 port 1112")
-    desk.say("backend conf b1 host 192.0.2.1 port 1110")
-    desk.say("backend conf b2 host 127.0.0.1 port 1111")
-    desk.say("backend conf b3 host 127.0.0.1 port 1112")
+    console.say("vserv conf v1 port 1110 state online")
+    console.say("vserv conf v2 port 1112")
+    console.say("backend conf b1 host 192.0.2.1 port 1110")
+    console.say("backend conf b2 host 127.0.0.1 port 1111")
+    console.say("backend conf b3 host 127.0.0.1 port 1112")
 
 
 # pdm
 
 
-def test_pdm(desk: Desk) -> None:
+def test_pdm(console: Console) -> None:
     """add, list, show, reload, del and flush; the order is kept, arguments are passed on as they are."""
-    desk.say('pdm add one any b1 "%u@x y" -z')
-    desk.say("pdm add two passwd /etc/popular/passwd")
-    assert desk.lines("pdm list") == ["one", "two"]
-    assert desk.lines("pdm show one") == ['pdm add one any b1 "%u@x y" -z']
-    assert desk.config.things["pdm"]["one"].args == ("b1", "%u@x y", "-z")
-    desk.say("pdm reload one")
-    desk.say("pdm reload one")
-    assert desk.config.things["pdm"]["one"].reloads == 2
-    assert desk.lines("pdm list") == ["one", "two"]
-    desk.say("pdm del one")
-    assert desk.lines("pdm list") == ["two"]
-    desk.say("pdm flush")
-    assert desk.lines("pdm list") == []
+    console.say('pdm add one any b1 "%u@x y" -z')
+    console.say("pdm add two passwd /etc/popular/passwd")
+    assert console.lines("pdm list") == ["one", "two"]
+    assert console.lines("pdm show one") == ['pdm add one any b1 "%u@x y" -z']
+    assert console.config.things["pdm"]["one"].args == ("b1", "%u@x y", "-z")
+    console.say("pdm reload one")
+    console.say("pdm reload one")
+    assert console.config.things["pdm"]["one"].reloads == 2
+    assert console.lines("pdm list") == ["one", "two"]
+    console.say("pdm del one")
+    assert console.lines("pdm list") == ["two"]
+    console.say("pdm flush")
+    assert console.lines("pdm list") == []
 
 
 @pytest.mark.parametrize(
@@ -549,35 +551,35 @@ def test_pdm(desk: Desk) -> None:
         ("pdm show two", 'no pdm "two"'),
     ],
 )
-def test_faulty_pdm(desk: Desk, line: str, text: str) -> None:
+def test_faulty_pdm(console: Console, line: str, text: str) -> None:
     """An id twice, ids and names with forbidden letters, missing arguments and unknown modules are refused."""
-    desk.say("pdm add one any b1")
+    console.say("pdm add one any b1")
 
-    assert text in refused(desk, line)
+    assert text in refused(console, line)
 
 
 # capa
 
 
 @pytest.fixture
-def capadir(desk: Desk, tmp_path: Path) -> Path:
-    desk.say(f"set capadir {tmp_path}")
+def capadir(console: Console, tmp_path: Path) -> Path:
+    console.say(f"set capadir {tmp_path}")
     return tmp_path
 
 
-def test_capa(desk: Desk, capadir: Path) -> None:
+def test_capa(console: Console, capadir: Path) -> None:
     """load, list, show, del; a vserv names a set that is loaded; a set in use is not deleted."""
     (capadir / "std").write_text("TOP\nUIDL\r\nEXPIRE 5 USER\n\n")
-    desk.say("capa load std")
-    assert desk.lines("capa list") == ["std"]
-    assert desk.lines("capa show std") == ["TOP", "UIDL", "EXPIRE 5 USER"]
-    assert 'no capability set "sdt" is loaded; did you mean "std"?' in refused(desk, "vserv conf v1 capa sdt")
-    desk.say("vserv conf v1 capa std")
-    assert "is in use by vserv v1" in refused(desk, "capa del std")
-    desk.say('vserv conf v1 capa ""')
-    desk.say("capa del std")
-    assert desk.lines("capa list") == []
-    assert 'no capa "std"' in refused(desk, "capa show std")
+    console.say("capa load std")
+    assert console.lines("capa list") == ["std"]
+    assert console.lines("capa show std") == ["TOP", "UIDL", "EXPIRE 5 USER"]
+    assert 'no capability set "sdt" is loaded; did you mean "std"?' in refused(console, "vserv conf v1 capa sdt")
+    console.say("vserv conf v1 capa std")
+    assert "is in use by vserv v1" in refused(console, "capa del std")
+    console.say('vserv conf v1 capa ""')
+    console.say("capa del std")
+    assert console.lines("capa list") == []
+    assert 'no capa "std"' in refused(console, "capa show std")
 
 
 @pytest.mark.parametrize(
@@ -594,35 +596,35 @@ def test_capa(desk: Desk, capadir: Path) -> None:
         (b"".join(b"X%d\n" % number for number in range(1000)), "too long"),
     ],
 )
-def test_faulty_capability_files(desk: Desk, capadir: Path, content: bytes, text: str) -> None:
+def test_faulty_capability_files(console: Console, capadir: Path, content: bytes, text: str) -> None:
     """A file that would not make a CAPA answer is refused, with the faulty line."""
     (capadir / "bad").write_bytes(content)
 
-    assert text in refused(desk, "capa load bad")
+    assert text in refused(console, "capa load bad")
 
 
 @pytest.mark.parametrize("name", ["../passwd", "/etc/passwd", ".", "..", "nothere", "a b", ""])
-def test_capability_files_are_in_capadir(desk: Desk, capadir: Path, name: str) -> None:
+def test_capability_files_are_in_capadir(console: Console, capadir: Path, name: str) -> None:
     """A name that leads out of capadir, or to nothing, is refused."""
-    assert refused(desk, f'capa load "{name}"')
+    assert refused(console, f'capa load "{name}"')
     assert capadir.exists()
 
 
 # prng
 
 
-def test_prng(desk: Desk, tmp_path: Path) -> None:
+def test_prng(console: Console, tmp_path: Path) -> None:
     """The seed is as many octets of the file as were asked for, 1024 by default, and does not show anywhere."""
     seed = tmp_path / "seed"
     seed.write_bytes(bytes(range(256)) * 8)
-    outcome = desk.say(f"prng {seed}")
+    outcome = console.say(f"prng {seed}")
     assert isinstance(outcome, Change)
     assert outcome.seed == bytes(range(256)) * 4
     assert "seed=" not in repr(outcome)
-    few = desk.say(f"prng {seed} 16")
+    few = console.say(f"prng {seed} 16")
     assert isinstance(few, Change)
     assert few.seed == bytes(range(16))
-    random = desk.say("prng /dev/urandom 32")
+    random = console.say("prng /dev/urandom 32")
     assert isinstance(random, Change)
     assert len(random.seed) == 32
 
@@ -638,67 +640,67 @@ def test_prng(desk: Desk, tmp_path: Path) -> None:
         ("prng /dev/null", "holds only 0 octets; 1024 are wanted"),
     ],
 )
-def test_faulty_prng(desk: Desk, line: str, text: str) -> None:
+def test_faulty_prng(console: Console, line: str, text: str) -> None:
     """Missing files, too few octets and numbers out of range are refused."""
-    assert text in refused(desk, line)
+    assert text in refused(console, line)
 
 
 # Beside the chapter
 
 
-def test_sessions(desk: Desk) -> None:
+def test_sessions(console: Console) -> None:
     """`sessions` lists them; filters narrow the list."""
-    assert len(desk.say("sessions").data) == 3
-    assert [row["sid"] for row in desk.say("sessions user joe").data] == ["p.1.1", "p.1.3"]
-    assert [row["sid"] for row in desk.say("sessions user joe vserv v2").data] == ["p.1.3"]
-    assert [row["sid"] for row in desk.say("sessions backend b1 backend b2").data] == ["p.1.1", "p.1.3"]
-    assert [row["sid"] for row in desk.say('sessions state "waiting for a password"').data] == ["p.1.2"]
-    assert desk.lines("sessions user nobody") == ["no session"]
-    assert desk.say("sessions user nobody").data == []
-    assert desk.lines("sessions user ann") == [
+    assert len(console.say("sessions").data) == 3
+    assert [row["sid"] for row in console.say("sessions user joe").data] == ["p.1.1", "p.1.3"]
+    assert [row["sid"] for row in console.say("sessions user joe vserv v2").data] == ["p.1.3"]
+    assert [row["sid"] for row in console.say("sessions backend b1 backend b2").data] == ["p.1.1", "p.1.3"]
+    assert [row["sid"] for row in console.say('sessions state "waiting for a password"').data] == ["p.1.2"]
+    assert console.lines("sessions user nobody") == ["no session"]
+    assert console.say("sessions user nobody").data == []
+    assert console.lines("sessions user ann") == [
         "sid    user  vserv  backend  state",
         "p.1.2  ann   v1     -        waiting for a password",
     ]
-    assert "allowed: user, vserv, backend, state" in refused(desk, "sessions colour red")
+    assert "allowed: user, vserv, backend, state" in refused(console, "sessions colour red")
 
 
-def test_kill(desk: Desk) -> None:
+def test_kill(console: Console) -> None:
     """A living session can be killed, another one is refused."""
-    outcome = desk.say("kill p.1.2")
+    outcome = console.say("kill p.1.2")
     assert isinstance(outcome, Kill)
     assert outcome.sid == "p.1.2"
-    assert 'no session "p.9.9"' in refused(desk, "kill p.9.9")
+    assert 'no session "p.9.9"' in refused(console, "kill p.9.9")
 
 
-def test_workers(desk: Desk) -> None:
+def test_workers(console: Console) -> None:
     """`workers` lists them."""
-    assert desk.say("workers").data == [{"slot": 0, "pid": 4712}]
+    assert console.say("workers").data == [{"slot": 0, "pid": 4712}]
 
 
-def test_json(desk: Desk) -> None:
+def test_json(console: Console) -> None:
     """`json SENTENCE` gives the data as one JSON line, typed, for what changes something too."""
-    desk.say("vserv conf v1 port 1110")
-    shown = json.loads(desk.lines("json vserv show v1")[0])
+    console.say("vserv conf v1 port 1110")
+    shown = json.loads(console.lines("json vserv show v1")[0])
     assert (shown["id"], shown["port"], shown["starttls"]) == ("v1", 1110, "off")
-    assert json.loads(desk.lines("json show authtimeout")[0]) == {"authtimeout": 120}
-    assert json.loads(desk.lines("json sessions user ann")[0])[0]["sid"] == "p.1.2"
-    assert desk.lines("json vserv conf v1 port 1111") == ["null"]
-    assert vserv(desk).port == 1111
-    assert refused(desk, "json vserv shwo v1").startswith('column 12: "shwo" is unknown')
+    assert json.loads(console.lines("json show authtimeout")[0]) == {"authtimeout": 120}
+    assert json.loads(console.lines("json sessions user ann")[0])[0]["sid"] == "p.1.2"
+    assert console.lines("json vserv conf v1 port 1111") == ["null"]
+    assert vserv(console).port == 1111
+    assert refused(console, "json vserv shwo v1").startswith('column 12: "shwo" is unknown')
 
 
-def test_help(desk: Desk) -> None:
-    """`help` lists every sentence of the chapter; `help WORD` explains one; a typo gets the nearest."""
-    usages = " | ".join(desk.lines("help"))
+def test_help(console: Console) -> None:
+    """`help` lists every command of the chapter; `help WORD` explains one; a typo gets the nearest."""
+    usages = " | ".join(console.lines("help"))
     for usage in CHAPTER_USAGES:
         assert usage in usages
-    assert any("bannererr" in line for line in desk.lines("help vserv conf"))
-    assert len(desk.lines("help vserv")) == 5
-    assert 'did you mean "vserv"?' in refused(desk, "help vserw")
-    assert [line.split()[0] for line in desk.lines("help state")] == ["vserv", "state", "backend", "state"]
-    assert [line.split()[0] for line in desk.lines("help backend state")] == ["backend", "state"]
-    assert desk.lines("help starttls") == desk.lines("help vserv starttls")
-    assert 'no help about "vserv stat"' in refused(desk, "help vserv stat")
+    assert any("bannererr" in line for line in console.lines("help vserv conf"))
+    assert len(console.lines("help vserv")) == 5
+    assert 'did you mean "vserv"?' in refused(console, "help vserw")
+    assert [line.split()[0] for line in console.lines("help state")] == ["vserv", "state", "backend", "state"]
+    assert [line.split()[0] for line in console.lines("help backend state")] == ["backend", "state"]
+    assert console.lines("help starttls") == console.lines("help vserv starttls")
+    assert 'no help about "vserv stat"' in refused(console, "help vserv stat")
 
 
 CHAPTER_USAGES = [
@@ -734,7 +736,7 @@ CHAPTER_USAGES = [
     "sessions [user|vserv|backend|state <value>]…",
     "kill <sid>",
     "draft begin",
-    "draft say <sentence>…",
+    "draft say <command>…",
     "draft show",
     "draft check",
     "draft apply [confirm <time>]",
@@ -767,12 +769,12 @@ CHAPTER_USAGES = [
         ("help vserv f", ["flush"]),
     ],
 )
-def test_completion(desk: Desk, text: str, candidates: list[str]) -> None:
+def test_completion(console: Console, text: str, candidates: list[str]) -> None:
     """`complete` lists what can stand next, from the tables and from what is configured."""
-    desk.say("vserv conf v1")
+    console.say("vserv conf v1")
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
 
-    assert desk.lines(f'complete "{quoted}"') == candidates
+    assert console.lines(f'complete "{quoted}"') == candidates
 
 
 # The whole configuration
@@ -804,8 +806,8 @@ debug =NET,POP
 
 
 @pytest.fixture
-def everything(desk: Desk, tmp_path: Path) -> Desk:
-    """A desk on which everything was configured that can be."""
+def everything(console: Console, tmp_path: Path) -> Console:
+    """A console on which everything was configured that can be."""
     one, two = tmp_path / "one", tmp_path / "two"
     for directory in (one, two):
         directory.mkdir()
@@ -813,14 +815,14 @@ def everything(desk: Desk, tmp_path: Path) -> Desk:
     (two / "more").write_text("USER\n")
     Authority().issue("localhost").write(two, "default")
     for line in EVERYTHING.format(one=one, two=two).splitlines():
-        desk.say(line)
-    return desk
+        console.say(line)
+    return console
 
 
-def test_show_config_recreates_the_configuration(everything: Desk) -> None:
+def test_show_config_recreates_the_configuration(everything: Console) -> None:
     """What `show config` prints, said to a fresh program, makes the same configuration, and prints the same again."""
     rc = everything.lines("show config")
-    fresh = Desk()
+    fresh = Console()
     for line in rc:
         fresh.say(line)
 
@@ -829,7 +831,7 @@ def test_show_config_recreates_the_configuration(everything: Desk) -> None:
     assert all(thing in " ".join(rc) for thing in ("b1", "b2", "b3", "main", "other", "std", "more", "v1", "v2", "v3"))
 
 
-def test_an_rc_file_can_be_said_again(everything: Desk) -> None:
+def test_an_rc_file_can_be_said_again(everything: Console) -> None:
     """The rc file of a running program, said to it line by line, is carried out whole and changes nothing."""
     before = everything.config
     for line in everything.lines("show config"):
@@ -840,64 +842,64 @@ def test_an_rc_file_can_be_said_again(everything: Desk) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.010", "1.2.3", "2130706433", "0x7f.1", "0x7F000001", "127.1", "1.2.3.4.5"])
-def test_a_host_of_numbers_is_an_address_or_none(desk: Desk, host: str) -> None:
+def test_a_host_of_numbers_is_an_address_or_none(console: Console, host: str) -> None:
     """What inet_aton(3) would read as some other address is refused, as a backend's host and as an interface."""
-    assert "numbers that are no address" in refused(desk, f"backend conf b1 host {host}")
-    assert "numbers that are no address" in refused(desk, f"vserv conf v1 iface {host}")
+    assert "numbers that are no address" in refused(console, f"backend conf b1 host {host}")
+    assert "numbers that are no address" in refused(console, f"vserv conf v1 iface {host}")
 
 
-def test_a_name_that_moved_is_told(desk: Desk) -> None:
-    """A host name that stands for another address than the one in force: by a sentence, and by a draft's difference."""
-    errand = ResolveHost("store.example")
-    desk.known[errand] = Finding("192.0.2.1")
-    desk.say("backend conf b1 host store.example")
-    assert "# host store.example is 192.0.2.1" in desk.lines("backend show b1")
-    desk.known[errand] = Finding("192.0.2.2")
-    desk.say("draft begin")
-    desk.say("draft say backend conf b1 host store.example")
+def test_a_name_that_moved_is_told(console: Console) -> None:
+    """A host name that stands for another address than the one in force: by a command, and by a draft's difference."""
+    job = ResolveHost("store.example")
+    console.known[job] = Result("192.0.2.1")
+    console.say("backend conf b1 host store.example")
+    assert "# host store.example is 192.0.2.1" in console.lines("backend show b1")
+    console.known[job] = Result("192.0.2.2")
+    console.say("draft begin")
+    console.say("draft say backend conf b1 host store.example")
     moved = "backend b1: host store.example is 192.0.2.2 now, it was 192.0.2.1"
-    assert desk.lines("draft show")[-1] == f"# {moved}"
-    assert json.loads(desk.lines("json draft show")[0])["moved"] == [moved]
-    desk.say("draft drop")
-    assert desk.say("backend conf b1 host store.example").text == f"backend b1 is changed; note: {moved}"
-    assert desk.say("backend conf b1 host store.example").text == "backend b1 is changed"
+    assert console.lines("draft show")[-1] == f"# {moved}"
+    assert json.loads(console.lines("json draft show")[0])["moved"] == [moved]
+    console.say("draft drop")
+    assert console.say("backend conf b1 host store.example").text == f"backend b1 is changed; note: {moved}"
+    assert console.say("backend conf b1 host store.example").text == "backend b1 is changed"
 
 
-def test_the_fallback_speaks_pop3(desk: Desk) -> None:
+def test_the_fallback_speaks_pop3(console: Console) -> None:
     """Another one is refused, and so is another protocol for the one that is it."""
-    desk.say("backend conf b1 prot XPOP")
-    assert "backend b1 speaks XPOP; the fallback is asked by POP3" in refused(desk, "set fallback b1")
-    desk.say("backend conf b1 prot POP3")
-    desk.say("set fallback b1")
-    assert "it is the fallback, which is asked by POP3" in refused(desk, "backend conf b1 prot CXPOP")
-    desk.say("backend flush")
-    assert "it is the fallback" in refused(desk, "backend conf b1 prot CXPOP"), "also before it is made"
+    console.say("backend conf b1 prot XPOP")
+    assert "backend b1 speaks XPOP; the fallback is asked by POP3" in refused(console, "set fallback b1")
+    console.say("backend conf b1 prot POP3")
+    console.say("set fallback b1")
+    assert "it is the fallback, which is asked by POP3" in refused(console, "backend conf b1 prot CXPOP")
+    console.say("backend flush")
+    assert "it is the fallback" in refused(console, "backend conf b1 prot CXPOP"), "also before it is made"
 
 
-def test_what_cannot_be_measured_has_no_limit(desk: Desk) -> None:
+def test_what_cannot_be_measured_has_no_limit(console: Console) -> None:
     """A limit that would never count is refused; 0 is not."""
-    desk.status.readable = False
-    assert "the load cannot be read on this host" in refused(desk, "set maxlocalload 5")
-    assert "the pressure cannot be read on this host" in refused(desk, "set maxpressure 5")
-    desk.say("set maxlocalload 0")
+    console.status.readable = False
+    assert "the load cannot be read on this host" in refused(console, "set maxlocalload 5")
+    assert "the pressure cannot be read on this host" in refused(console, "set maxpressure 5")
+    console.say("set maxlocalload 0")
 
 
-def test_a_flush_notes_what_a_del_does(desk: Desk) -> None:
+def test_a_flush_notes_what_a_del_does(console: Console) -> None:
     """That a backend which goes is still named as fallback."""
-    desk.say("backend conf b1")
-    desk.say("set fallback b1")
-    assert desk.say("backend flush").text == "1 backend deleted; note: it is still named as fallback: b1"
+    console.say("backend conf b1")
+    console.say("set fallback b1")
+    assert console.say("backend flush").text == "1 backend deleted; note: it is still named as fallback: b1"
 
 
-def test_a_fresh_program_has_an_empty_rc_file(desk: Desk) -> None:
+def test_a_fresh_program_has_an_empty_rc_file(console: Console) -> None:
     """What follows its default is left out."""
-    assert desk.lines("show config") == []
+    assert console.lines("show config") == []
 
 
 @pytest.mark.parametrize(
     "what", ["vserv show v1", "vserv show v2", "vserv show v3", "backend show b1", "backend show b3"]
 )
-def test_show_can_be_pasted_back(everything: Desk, what: str) -> None:
+def test_show_can_be_pasted_back(everything: Console, what: str) -> None:
     """What `show` prints is accepted as it is and changes nothing: what follows its default goes on to follow it."""
     before = everything.config
     line, *comments = everything.lines(what)
@@ -908,7 +910,7 @@ def test_show_can_be_pasted_back(everything: Desk, what: str) -> None:
     assert all(comment.startswith("# ") for comment in comments)
 
 
-def test_pdm_show_can_be_pasted_back(everything: Desk) -> None:
+def test_pdm_show_can_be_pasted_back(everything: Console) -> None:
     """Deleted and pasted back, a module is the same, at the end of the list."""
     (line,) = everything.lines("pdm show other")
     module = everything.config.things["pdm"]["other"]
@@ -918,14 +920,14 @@ def test_pdm_show_can_be_pasted_back(everything: Desk) -> None:
     assert everything.config.things["pdm"]["other"] == module
 
 
-def test_sentences_know_whether_they_change_something(desk: Desk) -> None:
-    """Sentences that only show are not logged as changes, all others are."""
+def test_commands_know_whether_they_change_something(console: Console) -> None:
+    """Commands that only show are not logged as changes, all others are."""
     only_show = {"show", "sessions", "workers", "help", "json", "complete"}
-    for sentence in desk.language.sentences:
-        head = sentence.shape.head
+    for command in console.language.commands:
+        head = command.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")
         shows = shows or (head[0] == "draft" and head[1] != "apply")
-        assert sentence.changes != shows, sentence.pattern
+        assert command.changes != shows, command.pattern
 
 
 @pytest.mark.parametrize(
@@ -939,29 +941,29 @@ def test_sentences_know_whether_they_change_something(desk: Desk) -> None:
         ("set logfile /", "names a directory"),
     ],
 )
-def test_hints(desk: Desk, line: str, hint: str) -> None:
+def test_hints(console: Console, line: str, hint: str) -> None:
     """What is probably meant is said."""
-    assert hint in refused(desk, line)
+    assert hint in refused(console, line)
 
 
-def test_a_host_that_is_unknown_is_named_once(desk: Desk) -> None:
+def test_a_host_that_is_unknown_is_named_once(console: Console) -> None:
     """The name, and why it has no address."""
-    text = refused(desk, "backend conf b host no-such-host.invalid")
+    text = refused(console, "backend conf b host no-such-host.invalid")
     assert text.count("no-such-host.invalid") == 1
     assert "has no address" in text
 
 
-def test_maxsession_at_its_end(desk: Desk) -> None:
+def test_maxsession_at_its_end(console: Console) -> None:
     """Where it can go nowhere, no range is named."""
-    desk.say("set maxsession 10000")
-    assert "cannot be changed any more" in refused(desk, "set maxsession 9999")
-    assert "cannot be changed any more" in refused(desk, "set maxsession 10001")
-    desk.say("set maxsession 10000")
+    console.say("set maxsession 10000")
+    assert "cannot be changed any more" in refused(console, "set maxsession 9999")
+    assert "cannot be changed any more" in refused(console, "set maxsession 10001")
+    console.say("set maxsession 10000")
 
 
-def test_a_module_for_a_backend_that_is_not_there_yet(desk: Desk) -> None:
+def test_a_module_for_a_backend_that_is_not_there_yet(console: Console) -> None:
     """It is allowed, with a note."""
-    desk.say("backend conf store")
-    assert "note" not in desk.say("pdm add m any store").text
-    text = desk.say("pdm add n any sotre").text
+    console.say("backend conf store")
+    assert "note" not in console.say("pdm add m any store").text
+    text = console.say("pdm add n any sotre").text
     assert 'note: no backend "sotre" is configured yet; did you mean "store"?' in text

@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.store.deliver import FORMATS, NoMail, crlf_content
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
+from popular.store.tools.pdeliver import FORMATS, NoMail, crlf_content
+from tests.patience import patient
+from tests.system.site import wait_until
 
-PDELIVER = (sys.executable, "-m", "popular.store.deliver")
+PDELIVER = (sys.executable, "-m", "popular.store.tools.pdeliver")
 
 
 def pdeliver(root: Path, *arguments: str, mail: bytes = b"Subject: x\n\nhello\n") -> subprocess.CompletedProcess[bytes]:
     command = [*PDELIVER, "-m", str(root), "-l", str(root.parent / "log"), *arguments]
-    return subprocess.run(command, input=mail, capture_output=True, timeout=30, check=False)
+    return subprocess.run(command, input=mail, capture_output=True, timeout=patient(30), check=False)
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def test_parallel_deliveries_lose_nothing(root: Path) -> None:
         assert stdin is not None
         stdin.write(b"%d\n" % number * 100)
     for process in running:
-        process.communicate(timeout=30)
+        process.communicate(timeout=patient(30))
         assert process.returncode == 0
     assert sorted(contents(root)) == [b"%d\r\n" % number * 100 for number in range(8)]
 
@@ -196,17 +197,13 @@ def test_a_delivery_that_is_ended_leaves_nothing(root: Path, number: signal.Sign
     try:
         process.stdin.write(b"half a mail")
         process.stdin.flush()
-        for _ in range(500):
-            if list(root.glob("joe/tmp/*")):
-                break
-            time.sleep(0.01)
-        assert list(root.glob("joe/tmp/*"))
+        wait_until(lambda: list(root.glob("joe/tmp/*")), "the delivery has begun")
         process.send_signal(number)
-        assert process.wait(10) == 75
+        assert process.wait(patient(10)) == 75
     finally:
         process.kill()
         process.stdin.close()
-        process.wait(10)
+        process.wait(patient(10))
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
@@ -229,7 +226,7 @@ def test_a_mail_of_50_megabytes_needs_little_memory(root: Path, form: str) -> No
     # All but the last 64 KiB, which a pipe holds, have been read by now.
     status = Path(f"/proc/{process.pid}/status").read_text()
     process.stdin.close()
-    assert process.wait(30) == 0
+    assert process.wait(patient(30)) == 0
     peak = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert peak is not None
     assert int(peak[1]) < 40_000  # the interpreter with its modules takes about 27,000 of these

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.dotstuff import Unstuffer
-from popular.store import wiresize
-from popular.store.listing import CUR, NEW
-from popular.store.maildir import Maildir
+from popular.store.maildir import wiresize
+from popular.store.maildir.listing import CUR, NEW
+from popular.store.maildir.maildir import Maildir
 from tests.store.test_pserv import Store
 from tests.system.dovecot import Dovecot
 from tests.system.site import PopClient

@@ -4,7 +4,7 @@ import random
 import threading
 import time
 
-from popular.store.listing import NEW, Gathered
+from popular.store.maildir.listing import NEW, Gathered
 
 
 def gathered(count: int) -> Gathered:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from popular.protocol.mailcheck import Mail
 from popular.protocol.xpop import BadMailboxName
-from popular.store.listing import CUR, NEW, Message
-from popular.store.maildir import MailboxError, Maildir, MessageGone
+from popular.store.maildir.listing import CUR, NEW, Message
+from popular.store.maildir.maildir import MailboxError, Maildir, MessageGone
 from popular.store.messages import (
     DELETE_FAILED,
     FOLDER_MISSING,
@@ -23,6 +23,7 @@ from popular.store.messages import (
     NOT_A_MESSAGE,
     SAME_UID,
 )
+from tests.patience import patient
 
 
 @pytest.fixture
@@ -69,9 +70,9 @@ class TestList:
     def test_a_missing_root_is_an_error(self, tmp_path: Path) -> None:
         """A mail root that is not mounted must not make every mailbox look empty."""
         lost = Maildir(tmp_path / "pop", "joe")
-        for deed in (lost.list, lost.has_mail, lambda: lost.update([], []), lambda: lost.deliver([b"x\r\n"])):
+        for handler in (lost.list, lost.has_mail, lambda: lost.update([], []), lambda: lost.deliver([b"x\r\n"])):
             with pytest.raises(MailboxError, match=r"mailbox joe: mail root .*: No such file"):
-                deed()
+                handler()
         assert not (tmp_path / "pop").exists()
 
     @pytest.mark.parametrize("barred", ["joe", "joe/new", "joe/cur"])
@@ -83,9 +84,9 @@ class TestList:
             joe.deliver([b"x\r\n"])
             joe.update([], joe.list().messages)
             (Path(place) / barred).chmod(0)
-            for deed in (joe.list, joe.has_mail):
+            for handler in (joe.list, joe.has_mail):
                 with pytest.raises(MailboxError, match="Permission denied"):
-                    deed()
+                    handler()
             (Path(place) / barred).chmod(0o700)
 
     def test_a_file_in_the_place_of_a_mailbox_is_an_error(self, tmp_path: Path) -> None:
@@ -295,9 +296,9 @@ class TestBounds:
             joe.has_mail()
             joe.update([message], [])
             for bad in (Maildir(tmp_path, "file"), Maildir(tmp_path, "file/x"), Maildir(tmp_path / "none", "joe")):
-                for deed in (bad.list, lambda bad=bad: bad.deliver([b"x\r\n"])):
+                for handler in (bad.list, lambda bad=bad: bad.deliver([b"x\r\n"])):
                     with pytest.raises(MailboxError):
-                        deed()
+                        handler()
 
         use()
         before = len(os.listdir("/proc/self/fd"))
@@ -444,6 +445,6 @@ class TestDeliver:
                 joe.update([], [message])
         finally:
             stop.set()
-            reader.join(10)
+            reader.join(patient(10))
         assert seen
         assert all(found == delivered for found in seen)

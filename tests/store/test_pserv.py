@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.capabilities import DEFAULT
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
 from supervisor.table.segment import View
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 PLAIN = b"Subject: one\r\n\r\nhello\r\n"
@@ -537,7 +538,7 @@ def test_a_disk_that_is_too_slow(tmp_path: Path) -> None:
         endings = store.wait_for_endings(40)
         assert endings.count("disk_timeout") == len(late)
         store.assert_at_rest()
-        wait_until(lambda: is_served(store), "the disk is quick again", seconds=3)
+        wait_until(lambda: is_served(store), "the disk is quick again", seconds=patient(3))
 
 
 def is_served(store: Store) -> bool:
@@ -613,7 +614,7 @@ def test_pstatus_reads_the_state_file(store: Store) -> None:
             [program("pstatus"), "-a", "-p", "pserv", "--rundir", str(store.rundir)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=patient(30),
             check=True,
         )
         assert "p9.1.1" in done.stdout
@@ -660,7 +661,7 @@ def test_shutdown_delayed_lets_a_mail_be_read(store: Store) -> None:
         assert client.retrieve(1) == PLAIN
         client.ask("DELE 1")
         assert client.ask("QUIT") == b"+OK bye"
-    assert store.process.wait(10) == 0
+    assert store.process.wait(patient(10)) == 0
     assert store.files("joe") == {}
 
 

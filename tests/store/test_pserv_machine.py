@@ -1,4 +1,4 @@
-"""The storage server's session as a machine: octets and facts in, verbs out."""
+"""The storage server's session as a machine: octets and lookups in, verbs out."""
 
 import itertools
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.transaction import LINES_OF_A_PIECE
 from popular.protocol.xpop import LONGEST_LINE, Request
-from popular.store.listing import CUR, NEW, Message, Note
+from popular.store.maildir.listing import CUR, NEW, Message, Note
 from popular.store.messages import DIR_ACCESS_FAILED, NOT_A_MESSAGE, READ_FAILED, UPDATE_FAILED
 from popular.store.pserv.machine import CLOSING_SECONDS, DISK_SECONDS, ENOUGH, MOST_NOTES, Machine, Want
 from popular.store.pserv.phases import LEGAL, STATES, Phase
@@ -60,8 +60,8 @@ class Script:
     def says(self, data: bytes) -> list[tuple[Any, ...]]:
         return self.tell("says", data)
 
-    def tell(self, entry: str, *facts: Any, **named: Any) -> list[tuple[Any, ...]]:
-        getattr(self.machine, entry)(*facts, **named)
+    def tell(self, entry: str, *lookups: Any, **named: Any) -> list[tuple[Any, ...]]:
+        getattr(self.machine, entry)(*lookups, **named)
         return self.verbs.take()
 
     @property

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
+from tests.patience import patient
 from tests.system.site import LOOPBACK, Proxy, free_port, program, wait_until
 
 MASTER_RULE = f"{LOOPBACK}:main:{{PLAIN}}master\n"
@@ -37,7 +38,7 @@ class Site:
     @contextmanager
     def client(self, user: str, password: str = "secret") -> Iterator[poplib.POP3]:
         """Logged in; closed without QUIT if the block has not said it."""
-        client = poplib.POP3(LOOPBACK, self.port, timeout=20)
+        client = poplib.POP3(LOOPBACK, self.port, timeout=patient(20))
         try:
             client.user(user)
             client.pass_(password)
@@ -74,7 +75,7 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
             store.wait_until_quiet()
     finally:
         checker.terminate()
-        checker.wait(10)
+        checker.wait(patient(10))
 
 
 def sha256(octets: bytes) -> str:

@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 )
 
 from popular.protocol.transaction import LINES_OF_A_PIECE
-from popular.store.listing import CUR, NEW, Message, Note
+from popular.store.maildir.listing import CUR, NEW, Message, Note
 from popular.store.messages import NOT_A_MESSAGE
 from popular.store.pserv.machine import ENOUGH, Machine, Want
 from popular.store.pserv.phases import Phase
@@ -137,9 +137,9 @@ class Walk(RuleBasedStateMachine):
         """Most walks begin with a good request: what is behind it is larger."""
         self.says(request + more)
 
-    def enter(self, entry: str, *facts: object, **named: object) -> None:
+    def enter(self, entry: str, *lookups: object, **named: object) -> None:
         self.driver.sent = 0
-        getattr(self.machine, entry)(*facts, **named)
+        getattr(self.machine, entry)(*lookups, **named)
         assert self.driver.sent <= 3 * ENOUGH + 4096, "too much at a time"
 
     def alive(self) -> bool:

@@ -4,18 +4,18 @@ import os
 import socket
 from pathlib import Path
 
-from supervisor.log import Log
-from supervisor.loop import Loop
-from supervisor.ringd import ports
-from supervisor.ringkeeper import Keeper, name_of
-from supervisor.ringlink import Link
-from supervisor.ringwire import Claim, Denied, Granted, Message
-from supervisor.sources import Address
+from supervisor.ringd.keeper import Keeper, name_of
+from supervisor.ringd.link import Link
+from supervisor.ringd.main import ports
+from supervisor.ringd.wire import Claim, Denied, Granted, Message
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import Loop
+from supervisor.sockets.listener import Address
 from tests.supervisor.turning import turn_until
 from tests.system.site import LOOPBACK, log_entries
 
 
-class Desk:
+class Console:
     """A keeper at a socket of its own, and peers that talk to it."""
 
     def __init__(self, loop: Loop, directory: Path, allowed: str = "1-65535", keep: float = 0.0) -> None:
@@ -48,14 +48,14 @@ class Desk:
 class Peer:
     """A program that holds sockets."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._loop = desk.loop
+    def __init__(self, console: Console) -> None:
+        self._loop = console.loop
         self.end = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.end.connect(str(desk.path))
+        self.end.connect(str(console.path))
         self.lost: str | None = None
         self.heard: list[tuple[Message, int]] = []
         self.sockets: list[socket.socket] = []
-        self.link = Link(desk.loop, self.end, self._hear, self._lose)
+        self.link = Link(console.loop, self.end, self._hear, self._lose)
 
     def _hear(self, message: Message, sequence: int, sockets: list[socket.socket]) -> None:
         self.heard.append((message, sequence))

@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
+from tests.patience import patient
+
 WITHOUT_PROCESSES = """
 import ctypes, multiprocessing.popen_fork, os, resource
-from supervisor import birth
-from supervisor.descriptors import open_descriptors
+from supervisor.runtime import birth
+from supervisor.runtime.descriptors import open_descriptors
 
 resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 os.setresuid(65534, 65534, 65534)
@@ -27,5 +29,7 @@ for _ in range(3):
 @pytest.mark.skipif(os.getuid() != 0, reason="root becomes a user who may have no process")
 def test_no_descriptor_is_lost_when_there_is_no_process_to_spare() -> None:
     """Each attempt is an error for the caller, and no descriptor stays open."""
-    done = subprocess.run([sys.executable, "-c", WITHOUT_PROCESSES], capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_PROCESSES], capture_output=True, text=True, timeout=patient(20)
+    )
     assert (done.stdout, done.stderr) == ("0\n0\n0\n", "")

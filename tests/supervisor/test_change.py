@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 ONE_FAILS = """
@@ -130,14 +131,14 @@ def test_a_late_answer_to_a_refused_change_is_not_taken_for_the_next(proxy: Prox
         assert set(proxy.workers()) == workers, "nobody had to be killed for it"
 
 
-def test_sentences_that_wait_do_not_stop_the_others(proxy: Proxy) -> None:
+def test_commands_that_wait_do_not_stop_the_others(proxy: Proxy) -> None:
     """While a module takes its time, `show` is answered at once, and a second change waits for its turn."""
     with proxy:
         answers: dict[str, float] = {}
 
-        def say(sentence: str) -> None:
-            assert proxy.control(sentence).ok
-            answers[sentence] = time.monotonic()
+        def say(command: str) -> None:
+            assert proxy.control(command).ok
+            answers[command] = time.monotonic()
 
         slow = threading.Thread(target=say, args=("pdm add m slow 0.8",))
         slow.start()
@@ -161,15 +162,15 @@ def test_changes_that_have_become_wrong_do_not_hold_up_those_behind_them(proxy: 
         proxy.said("backend conf b host 127.0.0.1 state online")
         outcomes: list[bool] = []
 
-        def say(sentence: str) -> None:
-            outcomes.append(proxy.control(sentence).ok)
+        def say(command: str) -> None:
+            outcomes.append(proxy.control(command).ok)
 
         threads = [threading.Thread(target=say, args=("pdm add m slow 0.5",))]
         threads += [threading.Thread(target=say, args=("backend del b",)) for _ in range(4)]
         for thread in threads:
             thread.start()
             time.sleep(0.05)
-        assert proxy.control("set checkport 1234", patience=5).ok
+        assert proxy.control("set checkport 1234", patience=patient(5)).ok
         for thread in threads:
             thread.join()
         assert sorted(outcomes) == [False, False, False, True, True]
@@ -219,10 +220,10 @@ def test_a_change_under_way_ends_with_the_program(proxy: Proxy, tmp_path: Path) 
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as applying:
             time.sleep(0.7)
             proxy.said("shutdown delayed")
-            _, told = applying.communicate(timeout=20)
+            _, told = applying.communicate(timeout=patient(20))
         assert applying.returncode == 1
         assert "the program is ending" in told
-        assert proxy.process.wait(20) == 0
+        assert proxy.process.wait(patient(20)) == 0
 
 
 def test_a_confirmation_in_time_counts_although_it_had_to_wait(proxy: Proxy, tmp_path: Path) -> None:
@@ -232,13 +233,13 @@ def test_a_confirmation_in_time_counts_although_it_had_to_wait(proxy: Proxy, tmp
     tried.write_text(f"set pdmdir {tmp_path}/modules\npdm add m slow 2\n")
     with proxy:
         pcontrol = [program("pcontrol"), "-r", str(proxy.rundir)]
-        subprocess.run([*pcontrol, "-q", "apply", "--confirm", "2s", str(file)], check=True, timeout=20)
+        subprocess.run([*pcontrol, "-q", "apply", "--confirm", "2s", str(file)], check=True, timeout=patient(20))
         with subprocess.Popen([*pcontrol, "-q", "check", str(tried)]) as trial:
             time.sleep(0.7)
             confirmed = time.monotonic()
             proxy.said("confirm")
             assert time.monotonic() - confirmed > 1.3, "it had to wait until the time was up"
-            assert trial.wait(20) == 0
+            assert trial.wait(patient(20)) == 0
         time.sleep(0.3)
         assert proxy.said("show checkport").lines == ["checkport 1234"]
 

@@ -2,7 +2,7 @@
 
 import re
 
-from supervisor.fault import kind_and_place_of, place_of
+from supervisor.runtime.fault import index_of, kind_and_location_of
 
 CANARY = "canary-4711"
 
@@ -16,7 +16,7 @@ def test_kind_and_place() -> None:
     try:
         deeper()
     except KeyError as error:
-        told = kind_and_place_of(error)
+        told = kind_and_location_of(error)
     line = deeper.__code__.co_firstlineno + 1
     assert told == f"KeyError at test_fault.py:{line}"
     assert not re.search(CANARY, told)
@@ -24,4 +24,4 @@ def test_kind_and_place() -> None:
 
 def test_one_that_was_never_raised() -> None:
     """It has no place."""
-    assert place_of(ValueError(CANARY)) == "?"
+    assert index_of(ValueError(CANARY)) == "?"

@@ -1,4 +1,4 @@
-"""Listening sockets: one for each place, all or none, refusals that people understand, and an end that loses nobody."""
+"""Listening sockets: one for each copy, all or none, refusals that people understand, and an end that loses nobody."""
 
 import errno
 import socket
@@ -6,9 +6,10 @@ import threading
 
 import pytest
 
-from supervisor.listeners import Listeners
-from supervisor.program import Listener
-from supervisor.sources import KEEPALIVE_IDLE_SECONDS, Binding
+from supervisor.master.listeners import Listeners
+from supervisor.sockets.listener import Listener
+from supervisor.sockets.sources import KEEPALIVE_IDLE_SECONDS, Binding
+from tests.patience import patient
 from tests.system.site import LOOPBACK, free_port
 
 
@@ -69,7 +70,7 @@ def test_all_or_none() -> None:
         port = taken.getsockname()[1]
         wanted = [_listener(free_port(), "a"), _listener(port, "b"), _listener(free_port(), "c")]
         assert _open(listeners, wanted, 2) == f"b: {LOOPBACK} port {port} is in use by another program"
-    assert {place[0] for place in listeners.missing([before, *wanted], 2)} == set(wanted)
+    assert {copy[0] for copy in listeners.missing([before, *wanted], 2)} == set(wanted)
     assert all(_refuses(listener.address[1]) for listener in wanted)
     assert not _refuses(before.address[1])
     listeners.let_go()
@@ -128,7 +129,7 @@ def test_a_silenced_socket_begins_nothing_and_loses_nobody() -> None:
         early.sendall(b"hello")
         assert accepted.recv(10) == b"hello"
         listeners.let_go()
-        thread.join(5)
+        thread.join(patient(5))
     assert results == [errno.ECONNREFUSED]
     accepted.close()
     early.close()

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.load import Level, next_level, read_load
-from supervisor.policy import LONGEST_PAUSE_SECONDS, pause_before_birth
+from supervisor.master.policy import LONGEST_PAUSE_SECONDS, pause_before_birth
+from supervisor.runtime.load import Level, next_level, read_load
 
 OK, WARN, MAX = Level.OK, Level.WARN, Level.MAX
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.log import Log
-from supervisor.messages import START, SUPERVISOR_MESSAGES, WORKER_BORN
+from supervisor.runtime.log import Log
+from supervisor.runtime.messages import START, SUPERVISOR_MESSAGES, WORKER_BORN
 from tests.system.site import log_entries
 
 ANYTHING = st.text(st.characters(), max_size=600)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.rights import UnknownUser, find_user
+from supervisor.runtime.rights import UnknownUser, find_user
 from tests.system.site import LOOPBACK, PopClient, Proxy, wait_until
 
 BIND_SERVICE = 1 << 10

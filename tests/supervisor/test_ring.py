@@ -1,4 +1,4 @@
-"""The master's end of ringd: sockets for each place, clear refusals, and coming back by itself."""
+"""The master's end of ringd: sockets for each copy, clear refusals, and coming back by itself."""
 
 import os
 import socket
@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import ring as ring_module
-from supervisor import ringkeeper
-from supervisor.log import Log
-from supervisor.loop import READ, Loop
-from supervisor.program import Listener
-from supervisor.ring import Ring
-from supervisor.ringwire import Claim, Granted, Release, Restore, decode, encode
-from supervisor.sources import Address, Place
-from tests.supervisor.ringdesk import Desk, is_open
+from supervisor.ringd import client as ring_module
+from supervisor.ringd import keeper as ringkeeper
+from supervisor.ringd.client import Ring
+from supervisor.ringd.wire import Claim, Granted, Release, Restore, decode, encode
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import READ, Loop
+from supervisor.sockets.listener import Address, Listener, ListenerCopy
+from tests.supervisor.ringdesk import Console, is_open
 from tests.supervisor.turning import closed_loop, turn_until
 from tests.system.site import LOOPBACK, free_port, log_entries
 
@@ -32,20 +31,20 @@ class Program:
         log.options = frozenset({"RINGD"})
         self.ring = Ring(directory / "ringd.ctrl", log)
         self.ring.attach(loop)
-        self.sockets: dict[Place, list[socket.socket]] = {}
+        self.sockets: dict[ListenerCopy, list[socket.socket]] = {}
 
-    def ask(self, places: Sequence[Place]) -> str:
-        """Opens places; the reason if they are refused."""
+    def ask(self, copies: Sequence[ListenerCopy]) -> str:
+        """Opens copies; the reason if they are refused."""
         answers: list[Answer] = []
-        self.ring.open(places, 16, lambda sockets, reason: answers.append((sockets, reason)))
+        self.ring.open(copies, 16, lambda sockets, reason: answers.append((sockets, reason)))
         turn_until(self._loop, lambda: answers)
         ((sockets, reason),) = answers
-        self.sockets |= dict(zip(places, sockets or [], strict=bool(sockets)))
+        self.sockets |= dict(zip(copies, sockets or [], strict=bool(sockets)))
         return reason
 
-    def close(self, places: Sequence[Place]) -> None:
-        for place in places:
-            for one in self.sockets.pop(place):
+    def close(self, copies: Sequence[ListenerCopy]) -> None:
+        for copy in copies:
+            for one in self.sockets.pop(copy):
                 one.close()
 
     def let_go(self) -> None:
@@ -61,12 +60,12 @@ def listener(port: int, name: str = "v", host: str = LOOPBACK) -> Listener:
     return Listener(name, family, (host, port), False)
 
 
-def places(port: int, slots: range, name: str = "v") -> list[Place]:
+def copies(port: int, slots: range, name: str = "v") -> list[ListenerCopy]:
     return [(listener(port, name), slot) for slot in slots]
 
 
-def inodes(program: Program, wanted: Sequence[Place]) -> list[list[int]]:
-    return [[ringkeeper.name_of(one) for one in program.sockets[place]] for place in wanted]
+def inodes(program: Program, wanted: Sequence[ListenerCopy]) -> list[list[int]]:
+    return [[ringkeeper.name_of(one) for one in program.sockets[copy]] for copy in wanted]
 
 
 @pytest.fixture
@@ -76,15 +75,15 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def desk(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    monkeypatch.setattr(ringkeeper, "YOUTH_SECONDS", 0.0)
-    desk = Desk(loop, tmp_path)
-    yield desk
-    desk.close()
+def console(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
+    monkeypatch.setattr(ringkeeper, "SETTLING_SECONDS", 0.0)
+    console = Console(loop, tmp_path)
+    yield console
+    console.close()
 
 
 @pytest.fixture
-def program(loop: Loop, desk: Desk, tmp_path: Path) -> Iterator[Program]:  # noqa: ARG001
+def program(loop: Loop, console: Console, tmp_path: Path) -> Iterator[Program]:  # noqa: ARG001
     program = Program(loop, tmp_path)
     yield program
     program.let_go()
@@ -94,13 +93,15 @@ def program(loop: Loop, desk: Desk, tmp_path: Path) -> Iterator[Program]:  # noq
     ("before", "after", "spread"),
     [(2, 2, [1, 1]), (4, 2, [2, 2]), (3, 2, [2, 1]), (5, 1, [5]), (1, 3, [1, 1, 1])],
 )
-def test_the_next_program(loop: Loop, desk: Desk, tmp_path: Path, before: int, after: int, spread: list[int]) -> None:
+def test_the_next_program(
+    loop: Loop, console: Console, tmp_path: Path, before: int, after: int, spread: list[int]
+) -> None:
     """With as many slots, fewer or more, it holds every socket of the one before, spread over its slots; none is left
     without somebody who accepts from it, and all are non-blocking.
     """
     port = free_port()
     old, new = Program(loop, tmp_path, "old"), Program(loop, tmp_path, "new")
-    was, now = places(port, range(before)), places(port, range(after))
+    was, now = copies(port, range(before)), copies(port, range(after))
     assert old.ask(was) == ""
     assert new.ask(now) == ""
     assert [len(one) for one in inodes(new, now)] == spread
@@ -108,7 +109,7 @@ def test_the_next_program(loop: Loop, desk: Desk, tmp_path: Path, before: int, a
     assert not any(_waits(one) for ones in new.sockets.values() for one in ones)
     old.let_go()
     new.let_go()
-    turn_until(loop, lambda: desk.log("ring_unclaimed"))
+    turn_until(loop, lambda: console.log("ring_unclaimed"))
     assert is_open(port)
 
 
@@ -120,51 +121,51 @@ def _waits(listening: socket.socket) -> bool:
 def test_more_slots_later(program: Program) -> None:
     """The new slots get new sockets; giving them up leaves the first ones."""
     port = free_port()
-    first, more = places(port, range(2)), places(port, range(2, 4))
+    first, more = copies(port, range(2)), copies(port, range(2, 4))
     program.ask(first)
     program.ask(more)
     names = [name for one in inodes(program, first + more) for name in one]
     assert len(set(names)) == 4
     program.close(more)
     program.ring.give_up(more)
-    program.ask(places(port, range(2, 3), "other"))
+    program.ask(copies(port, range(2, 3), "other"))
     assert is_open(port)
 
 
-def test_a_new_name_for_the_same_address(program: Program, desk: Desk) -> None:
+def test_a_new_name_for_the_same_address(program: Program, console: Console) -> None:
     """The name is not part of the address: the port stays open while one of the two wants it."""
     port = free_port()
-    old, new = places(port, range(1), "old"), places(port, range(1), "new")
+    old, new = copies(port, range(1), "old"), copies(port, range(1), "new")
     program.ask(old)
     program.ask(new)
     program.close(old)
     program.ring.give_up(old)
-    program.ask(places(free_port(), range(1)))
+    program.ask(copies(free_port(), range(1)))
     assert is_open(port)
     program.close(new)
     program.ring.give_up(new)
     turn_until(program._loop, lambda: not is_open(port))
-    assert desk.log("ring_closed")[-1]["left"] == "0"
+    assert console.log("ring_closed")[-1]["left"] == "0"
 
 
-def test_all_or_none(program: Program, desk: Desk) -> None:
+def test_all_or_none(program: Program, console: Console) -> None:
     """One of three ports is taken: the reason names it, and the others are given up again."""
     with socket.create_server((LOOPBACK, 0)) as taken:
         ports = [free_port(), taken.getsockname()[1], free_port()]
         reason = program.ask([(listener(port, f"v{port}"), 0) for port in ports])
         assert reason == f"v{ports[1]}: {LOOPBACK} port {ports[1]} is in use by another program"
-        turn_until(program._loop, lambda: len(desk.log("ring_closed")) == 2)
+        turn_until(program._loop, lambda: len(console.log("ring_closed")) == 2)
     assert not any(map(is_open, ports))
 
 
 def test_what_ringd_may_not(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its reason stands behind the listener's name."""
-    monkeypatch.setattr(ringkeeper, "YOUTH_SECONDS", 0.0)
-    desk = Desk(loop, tmp_path, allowed="110")
+    monkeypatch.setattr(ringkeeper, "SETTLING_SECONDS", 0.0)
+    console = Console(loop, tmp_path, allowed="110")
     program = Program(loop, tmp_path)
-    assert program.ask(places(8110, range(1))) == "v: port 8110 is not among those that ringd may open"
+    assert program.ask(copies(8110, range(1))) == "v: port 8110 is not among those that ringd may open"
     program.let_go()
-    desk.close()
+    console.close()
 
 
 def test_addresses_with_zones_are_refused(program: Program) -> None:
@@ -179,7 +180,7 @@ def test_nobody_there(loop: Loop, tmp_path: Path) -> None:
     loop.after(0.5, lambda: waited.append(True))
     waited: list[bool] = []
     turn_until(loop, lambda: waited)
-    reason = program.ask(places(free_port(), range(1)))
+    reason = program.ask(copies(free_port(), range(1)))
     assert reason == f"ringd at {tmp_path}/ringd.ctrl is not there: No such file or directory"
     assert len(program.said("ringd_lost")) == 1
     program.let_go()
@@ -189,19 +190,19 @@ def test_back_again(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """ringd ends and a new one comes: it is given all sockets, and what could not be opened meanwhile now can."""
     monkeypatch.setattr(ring_module, "STEADY_SECONDS", 0.1)
     port, other = free_port(), free_port()
-    first = Desk(loop, tmp_path)
+    first = Console(loop, tmp_path)
     program = Program(loop, tmp_path)
-    wanted = places(port, range(200))
+    wanted = copies(port, range(200))
     assert program.ask(wanted) == ""
     first.close()
     turn_until(loop, lambda: program.said("ringd_lost"))
-    assert "is not there" in program.ask(places(other, range(1)))
+    assert "is not there" in program.ask(copies(other, range(1)))
     first.path.unlink()
 
-    second = Desk(loop, tmp_path)
+    second = Console(loop, tmp_path)
     turn_until(loop, lambda: program.said("ringd_back"))
     assert sum(int(entry["sockets"]) for entry in second.log("ring_restored")) == 200
-    assert program.ask(places(other, range(1))) == ""
+    assert program.ask(copies(other, range(1))) == ""
     names = inodes(program, wanted)
     program.let_go()
     heir = Program(loop, tmp_path, "heir")
@@ -246,7 +247,7 @@ def test_no_answer(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ring_module, "ANSWER_SECONDS", 0.1)
     ringd = Mute(loop, tmp_path / "ringd.ctrl")
     program = Program(loop, tmp_path)
-    assert program.ask(places(free_port(), range(1))) == "ringd does not answer"
+    assert program.ask(copies(free_port(), range(1))) == "ringd does not answer"
     (claim, sequence) = ringd.heard[0]
     assert isinstance(claim, Claim)
     with socket.create_server((LOOPBACK, 0)) as late:
@@ -266,7 +267,7 @@ def test_a_ringd_that_talks_nonsense(loop: Loop, tmp_path: Path, packet: bytes) 
     ringd = Mute(loop, tmp_path / "ringd.ctrl")
     program = Program(loop, tmp_path)
     answers: list[str] = []
-    program.ring.open(places(free_port(), range(1)), 5, lambda _sockets, reason: answers.append(reason))
+    program.ring.open(copies(free_port(), range(1)), 5, lambda _sockets, reason: answers.append(reason))
     turn_until(loop, lambda: ringd.heard)
     first = ringd.end
     ringd.end.send(packet)

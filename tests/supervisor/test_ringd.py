@@ -11,13 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor import ringkeeper, ringwire
-from supervisor.loop import Loop
-from supervisor.ringd import ports
-from supervisor.ringkeeper import name_of
-from supervisor.ringwire import Claim, Denied, Granted, Message, Quiet, Release, Restore, WireFault, decode, encode
-from supervisor.sources import Address, listen
-from tests.supervisor.ringdesk import Desk, is_open, loopback
+from supervisor.ringd import keeper as ringkeeper
+from supervisor.ringd import wire as ringwire
+from supervisor.ringd.keeper import name_of
+from supervisor.ringd.main import ports
+from supervisor.ringd.wire import Claim, Denied, Granted, Message, Quiet, Release, Restore, WireFault, decode, encode
+from supervisor.runtime.loop import Loop
+from supervisor.sockets.listener import Address
+from supervisor.sockets.sources import listen
+from tests.patience import patient
+from tests.supervisor.ringdesk import Console, is_open, loopback
 from tests.supervisor.turning import closed_loop, turn_until
 from tests.system.site import LOOPBACK, free_port
 
@@ -100,46 +103,46 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def desk(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def console(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
     """A keeper that is grown up."""
-    monkeypatch.setattr(ringkeeper, "YOUTH_SECONDS", 0.0)
-    desk = Desk(loop, tmp_path)
-    yield desk
-    desk.close()
+    monkeypatch.setattr(ringkeeper, "SETTLING_SECONDS", 0.0)
+    console = Console(loop, tmp_path)
+    yield console
+    console.close()
 
 
-def test_everybody_gets_the_same(desk: Desk) -> None:
+def test_everybody_gets_the_same(console: Console) -> None:
     """The second one that claims an address gets the first one's sockets, all of them, however many it wants."""
     port = free_port()
-    first = desk.peer().claim(port, wanted=3)
+    first = console.peer().claim(port, wanted=3)
     assert len(set(first)) == 3
-    assert desk.peer().claim(port, wanted=1) == first
-    assert desk.peer().claim(port, wanted=5) == first
+    assert console.peer().claim(port, wanted=1) == first
+    assert console.peer().claim(port, wanted=5) == first
 
 
-def test_a_holder_that_is_alone_gets_more(desk: Desk) -> None:
+def test_a_holder_that_is_alone_gets_more(console: Console) -> None:
     """Alone it may add sockets to its address; the old ones stay."""
     port = free_port()
-    peer = desk.peer()
+    peer = console.peer()
     first = peer.claim(port, wanted=1)
     assert peer.claim(port, wanted=3)[:1] == first
-    assert len(desk.peer().claim(port)) == 3
+    assert len(console.peer().claim(port)) == 3
 
 
-def test_more_than_one_packet_of_sockets(desk: Desk) -> None:
+def test_more_than_one_packet_of_sockets(console: Console) -> None:
     """As many as a thousand workers need."""
-    assert len(set(desk.peer().claim(free_port(), wanted=1000))) == 1000
+    assert len(set(console.peer().claim(free_port(), wanted=1000))) == 1000
 
 
-def test_a_lost_holder_leaves_its_sockets(desk: Desk) -> None:
+def test_a_lost_holder_leaves_its_sockets(console: Console) -> None:
     """It ends without giving up: the port stays open, and the next one gets the same sockets, with who waits there."""
     port = free_port()
-    peer = desk.peer()
+    peer = console.peer()
     names = peer.claim(port, wanted=2)
     peer.close()
-    turn_until(desk.loop, lambda: desk.log("ring_unclaimed"))
+    turn_until(console.loop, lambda: console.log("ring_unclaimed"))
     with socket.create_connection((LOOPBACK, port)):
-        heir = desk.peer()
+        heir = console.peer()
         assert heir.claim(port) == names
         accepted = 0
         for listening in heir.sockets:
@@ -151,10 +154,10 @@ def test_a_lost_holder_leaves_its_sockets(desk: Desk) -> None:
         assert accepted == 1
 
 
-def test_what_is_given_up_is_closed_by_the_last(desk: Desk) -> None:
+def test_what_is_given_up_is_closed_by_the_last(console: Console) -> None:
     """One of two gives an address up: it stays. The other one does too: it is closed."""
     port = free_port()
-    one, other = desk.peer(), desk.peer()
+    one, other = console.peer(), console.peer()
     names = one.claim(port)
     other.claim(port)
     one.link.send(Release(tuple(names)))
@@ -163,14 +166,14 @@ def test_what_is_given_up_is_closed_by_the_last(desk: Desk) -> None:
     assert is_open(port)
     other.link.send(Release(tuple(names)))
     other.close()
-    turn_until(desk.loop, lambda: desk.log("ring_closed"))
+    turn_until(console.loop, lambda: console.log("ring_closed"))
     assert not is_open(port)
 
 
-def test_silence_only_where_nobody_else_listens(desk: Desk) -> None:
+def test_silence_only_where_nobody_else_listens(console: Console) -> None:
     """Quiet makes deaf what its holder holds alone; and a new claim makes it hear again."""
     port = free_port()
-    one, other = desk.peer(), desk.peer()
+    one, other = console.peer(), console.peer()
     names = tuple(one.claim(port))
     other.claim(port)
     one.link.send(Quiet(names))
@@ -183,83 +186,83 @@ def test_silence_only_where_nobody_else_listens(desk: Desk) -> None:
         probe.settimeout(0.3)
         with pytest.raises(TimeoutError):
             probe.connect((LOOPBACK, port))
-    desk.peer().claim(port)
+    console.peer().claim(port)
     assert is_open(port)
 
 
-def test_what_another_one_holds_cannot_be_given_up(desk: Desk) -> None:
+def test_what_another_one_holds_cannot_be_given_up(console: Console) -> None:
     """Names that were guessed do nothing."""
     port = free_port()
-    names = desk.peer().claim(port)
-    thief = desk.peer()
+    names = console.peer().claim(port)
+    thief = console.peer()
     thief.link.send(Quiet(tuple(names)))
     thief.link.send(Release((*names, 1, 2**64 - 1)))
     thief.claim(free_port())
     assert is_open(port)
 
 
-def test_a_rest_from_which_nobody_would_accept_is_closed(desk: Desk) -> None:
+def test_a_rest_from_which_nobody_would_accept_is_closed(console: Console) -> None:
     """One holder has given up half of an address, the other one dies: the half is closed, clients do not wait there in
     vain.
     """
     port = free_port()
-    one, other = desk.peer(), desk.peer()
+    one, other = console.peer(), console.peer()
     names = one.claim(port, wanted=2)
     other.claim(port)
     one.link.send(Release((names[1],)))
     one.claim(free_port())
     other.close()
-    turn_until(desk.loop, lambda: desk.log("ring_closed"))
-    assert desk.log("ring_closed")[0]["left"] == "1"
-    assert desk.peer().claim(port) == names[:1]
+    turn_until(console.loop, lambda: console.log("ring_closed"))
+    assert console.log("ring_closed")[0]["left"] == "1"
+    assert console.peer().claim(port) == names[:1]
 
 
 def test_unclaimed_too_long(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After `keep` seconds without a holder the port is closed, but not if somebody claims it in time."""
-    monkeypatch.setattr(ringkeeper, "YOUTH_SECONDS", 0.0)
-    desk = Desk(loop, tmp_path, keep=0.15)
+    monkeypatch.setattr(ringkeeper, "SETTLING_SECONDS", 0.0)
+    console = Console(loop, tmp_path, keep=0.15)
     kept, forgotten = free_port(), free_port()
-    peer = desk.peer()
+    peer = console.peer()
     peer.claim(kept)
     peer.claim(forgotten)
     peer.close()
-    turn_until(loop, lambda: len(desk.log("ring_unclaimed")) == 2)
-    desk.peer().claim(kept)
-    turn_until(loop, lambda: desk.log("ring_expired"))
+    turn_until(loop, lambda: len(console.log("ring_unclaimed")) == 2)
+    console.peer().claim(kept)
+    turn_until(loop, lambda: console.log("ring_expired"))
     assert (is_open(kept), is_open(forgotten)) == (True, False)
-    desk.close()
+    console.close()
 
 
 def test_ports_that_are_not_allowed(loop: Loop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Denied with the reason; neither claimed nor restored."""
-    monkeypatch.setattr(ringkeeper, "YOUTH_SECONDS", 0.0)
-    desk = Desk(loop, tmp_path, allowed="110,995")
-    peer = desk.peer()
+    monkeypatch.setattr(ringkeeper, "SETTLING_SECONDS", 0.0)
+    console = Console(loop, tmp_path, allowed="110,995")
+    peer = console.peer()
     assert peer.claim(8110) == []
     assert peer.heard == [(Denied(0, "port 8110 is not among those that ringd may open"), 7)]
     with listen(loopback(free_port()), 1) as own:
         peer.link.send(Restore(Address.found(own), 1), 1, [own])
         peer.wait_for_loss()
-    desk.close()
+    console.close()
 
 
-def test_what_the_system_refuses(desk: Desk) -> None:
+def test_what_the_system_refuses(console: Console) -> None:
     """The errno comes back, and nothing stays open; the next claim is answered."""
     with socket.create_server((LOOPBACK, 0)) as other:
-        peer = desk.peer()
+        peer = console.peer()
         assert peer.claim(other.getsockname()[1], wanted=3) == []
     assert isinstance(peer.heard[0][0], Denied)
     assert peer.heard[0][0].number == 98
     assert len(peer.claim(free_port())) == 1
 
 
-def test_another_backlog(desk: Desk) -> None:
+def test_another_backlog(console: Console) -> None:
     """The next claim sets it anew: so many clients may wait from then on."""
     port = free_port()
-    peer = desk.peer()
+    peer = console.peer()
     peer.claim(port, backlog=1)
     peer.claim(port, backlog=50)
-    clients = [socket.create_connection((LOOPBACK, port), 1) for _ in range(20)]
+    clients = [socket.create_connection((LOOPBACK, port), patient(1)) for _ in range(20)]
     for client in clients:
         client.close()
 
@@ -270,8 +273,8 @@ def test_restored_sockets(loop: Loop, tmp_path: Path) -> None:
     """
     port = free_port()
     sockets = [listen(loopback(port), 8) for _ in range(2)]
-    desk = Desk(loop, tmp_path)
-    early, one, other = desk.peer(), desk.peer(), desk.peer()
+    console = Console(loop, tmp_path)
+    early, one, other = console.peer(), console.peer(), console.peer()
     early.link.send(Claim(loopback(port), 4, 8), 1)
     one.link.send(Restore(loopback(port), 8), 1, sockets)
     other.link.send(Restore(loopback(port), 8), 1, sockets[::-1])
@@ -279,18 +282,18 @@ def test_restored_sockets(loop: Loop, tmp_path: Path) -> None:
     assert sorted(map(name_of, early.sockets)) == sorted(map(name_of, sockets))
     for listening in sockets:
         listening.close()
-    desk.close()
+    console.close()
     early.close()
     assert not is_open(port)
 
 
 @pytest.mark.parametrize("fault", ["deaf", "elsewhere", "datagram", "pipe", "nothing", "claimed"])
-def test_bad_descriptors(desk: Desk, fault: str) -> None:
+def test_bad_descriptors(console: Console, fault: str) -> None:
     """What is no listening socket of the address ends the connection; others are served, and no descriptor is kept."""
     port = free_port()
-    desk.peer().claim(port)
+    console.peer().claim(port)
     before = len(os.listdir("/proc/self/fd"))
-    peer = desk.peer()
+    peer = console.peer()
     with (
         socket.socket() as deaf,
         listen(loopback(free_port()), 1) as elsewhere,
@@ -307,43 +310,43 @@ def test_bad_descriptors(desk: Desk, fault: str) -> None:
         else:
             peer.link.send(Restore(loopback(port), 1), 1, kinds[fault])
         peer.wait_for_loss()
-    assert desk.log("ring_peer_fault")
+    assert console.log("ring_peer_fault")
     peer.close()
     assert len(os.listdir("/proc/self/fd")) == before
-    assert len(desk.peer().claim(port)) == 1
+    assert len(console.peer().claim(port)) == 1
 
 
 @pytest.mark.parametrize("packet", [b"nonsense", b"RING\x02\x01\0\0\0\0", encode(Granted(0)), bytes(9000)])
-def test_nonsense_ends_its_own_connection(desk: Desk, packet: bytes) -> None:
+def test_nonsense_ends_its_own_connection(console: Console, packet: bytes) -> None:
     """Bad packets, another version, what only ringd says: cut off, logged, and all others are served."""
-    peer = desk.peer()
+    peer = console.peer()
     peer.end.send(packet)
     peer.wait_for_loss()
-    assert len(desk.log("ring_peer_fault")) == 1
-    assert len(desk.peer().claim(free_port())) == 1
+    assert len(console.log("ring_peer_fault")) == 1
+    assert len(console.peer().claim(free_port())) == 1
 
 
-def test_one_that_does_not_read(desk: Desk) -> None:
+def test_one_that_does_not_read(console: Console) -> None:
     """Its answers are not piled up for ever: it is cut off, others are served."""
     port = free_port()
-    deaf = desk.peer()
-    desk.loop.unwatch(deaf.end)
+    deaf = console.peer()
+    console.loop.unwatch(deaf.end)
     deaf.end.setblocking(False)
     for _ in range(3000):
         try:
             deaf.end.send(encode(Claim(loopback(port), 1, 1), 1))
         except BlockingIOError:
-            desk.loop.run_once()
+            console.loop.run_once()
         except OSError:
             break
-    turn_until(desk.loop, lambda: desk.log("ring_peer_fault"))
-    assert "does not read" in desk.log("ring_peer_fault")[0]["reason"]
-    assert len(desk.peer().claim(port)) == 1
+    turn_until(console.loop, lambda: console.log("ring_peer_fault"))
+    assert "does not read" in console.log("ring_peer_fault")[0]["reason"]
+    assert len(console.peer().claim(port)) == 1
 
 
-def test_too_many_programs(desk: Desk) -> None:
+def test_too_many_programs(console: Console) -> None:
     """The 65th is turned away with a reason."""
-    peers = [desk.peer() for _ in range(ringkeeper.MOST_HOLDERS + 1)]
-    turn_until(desk.loop, lambda: peers[-1].lost is not None)
+    peers = [console.peer() for _ in range(ringkeeper.MOST_HOLDERS + 1)]
+    turn_until(console.loop, lambda: peers[-1].lost is not None)
     assert peers[-1].heard == [(Denied(0, "too many programs are connected"), 0)]
     assert len(peers[0].claim(free_port())) == 1

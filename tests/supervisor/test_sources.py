@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.sources import Address, copy, deal, hear_all, listen, silence, unsilence
+from supervisor.sockets.listener import Address
+from supervisor.sockets.silence import hear_all, silence, unsilence
+from supervisor.sockets.sources import deal, duplicate, listen
+from tests.patience import patient
 from tests.system.site import LOOPBACK
 
 _IP_MINTTL = 21
@@ -30,15 +33,15 @@ def _connects(port: int, host: str) -> bool:
     return True
 
 
-def _deaf_and_not_deaf(place: Address, host: str) -> None:
-    with listen(place, 10) as listening:
+def _deaf_and_not_deaf(copy: Address, host: str) -> None:
+    with listen(copy, 10) as listening:
         port = listening.getsockname()[1]
         with socket.create_connection((host, port)) as early:
             silence(listening)
             assert not _connects(port, host)
             accepted, _peer = listening.accept()
             early.sendall(b"here")
-            accepted.settimeout(1)
+            accepted.settimeout(patient(1))
             assert accepted.recv(10) == b"here"
             accepted.close()
             unsilence(listening)
@@ -46,26 +49,27 @@ def _deaf_and_not_deaf(place: Address, host: str) -> None:
             unsilence(listening)
 
 
-def _run_as_nobody(call: Callable[[Address, str], None], place: Address, host: str) -> None:
+def _run_as_nobody(call: Callable[[Address, str], None], copy: Address, host: str) -> None:
     os.setresuid(65534, 65534, 65534)
-    call(place, host)
+    call(copy, host)
 
 
-@pytest.mark.parametrize(("place", "host"), FAMILIES)
-def test_silence(place: Address, host: str) -> None:
+@pytest.mark.parametrize(("copy", "host"), FAMILIES)
+def test_silence(copy: Address, host: str) -> None:
     """No new connection; who is in the queue is served; afterwards all is as before."""
-    _deaf_and_not_deaf(place, host)
+    _deaf_and_not_deaf(copy, host)
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize(("place", "host"), FAMILIES)
-def test_silence_without_rights(place: Address, host: str) -> None:
+@pytest.mark.parametrize(("copy", "host"), FAMILIES)
+def test_silence_without_rights(copy: Address, host: str) -> None:
     """The same for a process with no capability at all, which may attach no filter on newer kernels."""
     child = multiprocessing.get_context("fork").Process(
-        target=_run_as_nobody, args=(_deaf_and_not_deaf, place, host), daemon=True
+        target=_run_as_nobody, args=(_deaf_and_not_deaf, copy, host), daemon=True
     )
     child.start()
-    child.join(10)
+    child.join(patient(10))
     assert child.exitcode == 0
     child.close()
 
@@ -84,7 +88,7 @@ def test_who_was_half_open_hears() -> None:
 
 def test_copies_do_not_block() -> None:
     """A copy leaves the mode of the socket alone, which all copies share."""
-    with listen(FAMILIES[0][0], 10) as listening, copy(listening) as other:
+    with listen(FAMILIES[0][0], 10) as listening, duplicate(listening) as other:
         for one in (listening, other):
             assert not os.get_blocking(one.fileno())
             with pytest.raises(BlockingIOError):
@@ -94,10 +98,10 @@ def test_copies_do_not_block() -> None:
 
 
 @given(st.lists(st.integers(), min_size=1, max_size=40, unique=True), st.integers(1, 40))
-def test_dealing(sockets: list[int], places: int) -> None:
-    """Each place has a socket, each socket a place, and no place has two more than another."""
-    hands = deal(sockets, places)
-    assert len(hands) == places
+def test_dealing(sockets: list[int], copies: int) -> None:
+    """Each copy has a socket, each socket a copy, and no copy has two more than another."""
+    hands = deal(sockets, copies)
+    assert len(hands) == copies
     assert {one for hand in hands for one in hand} == set(sockets)
     assert max(map(len, hands)) - min(map(len, hands)) <= 1
-    assert sum(map(len, hands)) == max(len(sockets), places)
+    assert sum(map(len, hands)) == max(len(sockets), copies)

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import systemd
-from supervisor.log import Log
-from supervisor.loop import Loop
-from supervisor.program import Listener
-from supervisor.sources import Address, Binding, Place, listen
-from supervisor.systemd import OUR_PREFIX, Activated, Notifier, Passed, inherited
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import Loop
+from supervisor.sockets import systemd
+from supervisor.sockets.listener import Address, Listener, ListenerCopy
+from supervisor.sockets.sources import Binding, listen
+from supervisor.sockets.systemd import OUR_PREFIX, Activated, Notifier, Passed, inherited
+from tests.patience import patient
 from tests.supervisor.ringdesk import is_open, loopback
 from tests.supervisor.turning import closed_loop, turn_until
 from tests.system.site import LOOPBACK, STARTED, PopClient, Proxy, free_port, log_entries, program, wait_until
@@ -153,11 +154,11 @@ def test_whose_watchdog(manager: Manager, watchdog: dict[str, str], watched: boo
 # The source, in this process
 
 
-def places(port: int, slots: range, name: str = "v") -> list[Place]:
+def copies(port: int, slots: range, name: str = "v") -> list[ListenerCopy]:
     return [(Listener(name, int(socket.AF_INET), (LOOPBACK, port), False), slot) for slot in slots]
 
 
-def opened(source: Activated, wanted: Sequence[Place]) -> list[list[socket.socket]]:
+def opened(source: Activated, wanted: Sequence[ListenerCopy]) -> list[list[socket.socket]]:
     """Opens; they must come at once."""
     answers: list[list[list[socket.socket]] | None] = []
     source.open(wanted, 16, lambda sockets, _reason: answers.append(sockets))
@@ -184,7 +185,7 @@ def test_what_was_passed_comes_first(tmp_path: Path) -> None:
     source = Activated(passed, Binding(), Notifier({}), Log("t", str(tmp_path / "log")))
     names = inodes([[passed[0].socket]])
     for _ in range(2):
-        wanted = [*places(port, range(3)), *places(other, range(1), "w")]
+        wanted = [*copies(port, range(3)), *copies(other, range(1), "w")]
         sockets = opened(source, wanted)
         assert inodes(sockets[:3]) == names * 3
         assert sockets[3][0].getsockname() == (LOOPBACK, other)
@@ -205,12 +206,12 @@ def test_the_store(manager: Manager, tmp_path: Path) -> None:
     log, notifier = Log("t", str(tmp_path / "log")), Notifier(manager.environment)
     source = Activated([], Binding(), notifier, log)
     assert source.shared
-    kept, given_up = opened(source, places(port, range(2))), opened(source, places(gone, range(2), "w"))
+    kept, given_up = opened(source, copies(port, range(2))), opened(source, copies(gone, range(2), "w"))
     names = inodes(kept)
     manager.listen()
     assert len(manager.store) == 4
     close(given_up)
-    source.give_up(places(gone, range(2), "w"))
+    source.give_up(copies(gone, range(2), "w"))
     manager.listen()
     assert sorted(manager.store) == sorted(f"{OUR_PREFIX}{port}-{name}" for name in names)
     assert not is_open(gone)
@@ -220,11 +221,11 @@ def test_the_store(manager: Manager, tmp_path: Path) -> None:
     with socket.create_connection((LOOPBACK, port)):
         again = [Passed(name, socket.socket(fileno=os.dup(fds[0]))) for name, fds in manager.store.items()]
         source = Activated(again, Binding(), notifier, log)
-        (sockets,) = opened(source, places(port, range(1)))
+        (sockets,) = opened(source, copies(port, range(1)))
         assert sorted(inodes([sockets])) == sorted(names)
         assert sum(_accepts(one) for one in sockets) == 1
         close([sockets])
-        source.give_up(places(port, range(1)))
+        source.give_up(copies(port, range(1)))
     manager.listen()
     assert manager.store == {}
     assert not is_open(port)
@@ -252,7 +253,7 @@ def test_stored_and_not_wanted_any_more(
     ports = [one.socket.getsockname()[1] for one in passed]
     source = Activated(passed, Binding(), notifier, Log("t", str(logfile)))
     source.attach(loop)
-    close(opened(source, places(ports[2], range(1))))
+    close(opened(source, copies(ports[2], range(1))))
     turn_until(loop, lambda: logfile.exists() and len(log_entries(logfile)) == 2)
     assert {entry.fields["unit"] for entry in log_entries(logfile)} == {"listener-stored", "unit"}
     manager.listen()
@@ -271,8 +272,8 @@ def test_only_listening_sockets_are_taken(monkeypatch: pytest.MonkeyPatch) -> No
         fds = [os.dup(one.fileno()) for one in (deaf, datagram, unix, listening, listening)] + [os.dup(read_end)]
         lowest = os.dup(0)
         row = list(range(lowest + 20, lowest + 20 + len(fds)))
-        for fd, place in zip(fds, row, strict=True):
-            os.dup2(fd, place)
+        for fd, copy in zip(fds, row, strict=True):
+            os.dup2(fd, copy)
             os.close(fd)
         for fd in (lowest, read_end, write_end):
             os.close(fd)
@@ -339,7 +340,7 @@ class Unit:
 
     def stop(self, process: "subprocess.Popen[bytes]") -> None:
         process.send_signal(signal.SIGPWR)
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
 
 
 def _above(fd: int) -> int:
@@ -394,7 +395,7 @@ def test_a_drain_asks_for_patience(manager: Manager, tmp_path: Path) -> None:
             wait_until(lambda: len(manager.said("EXTEND_TIMEOUT_USEC")) > 1, "it asks again")
             assert all(int(text) > 2_000_000 for text in manager.said("EXTEND_TIMEOUT_USEC"))
             wait_until(lambda: manager.said("STATUS")[-1].startswith("waiting for sessions; 1 sessions"), "what for")
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
     finally:
         process.kill()
         process.wait()
@@ -416,7 +417,7 @@ def test_the_small_programs(manager: Manager, tmp_path: Path, name: str) -> None
         if name == "ringd":
             wait_until(lambda: len(manager.said("WATCHDOG")) > 1, "its loop turns")
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
         assert manager.said("STOPPING") == ["1"]
     finally:
         process.kill()

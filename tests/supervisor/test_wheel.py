@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from supervisor.wheel import TICK_SECONDS, Bucket, Wheel
+from supervisor.serving.wheel import TICK_SECONDS, Bucket, Wheel
 
 
 class Alarm:

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from supervisor.loop import Loop
+from supervisor.runtime.loop import Loop
+from tests.patience import patient
 
-_PATIENCE = 5.0
+_PATIENCE = patient(5.0)
 
 
 @contextlib.contextmanager

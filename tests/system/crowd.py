@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.bench import processes, workloads
 from tests.bench.contestants import BIN
+from tests.patience import patient
 from tests.system.site import LOOPBACK, need
 
 LOAD_SECONDS = 60
@@ -29,7 +30,7 @@ def backend(directory: Path) -> Iterator[int]:
 
 
 def site(backend_port: int, port: int) -> list[str]:
-    """Sentences for a proxy that lets everybody in and passes them on."""
+    """Commands for a proxy that lets everybody in and passes them on."""
     return [
         f"backend conf sink host {LOOPBACK} port {backend_port} state online",
         "pdm add all any sink",
@@ -68,7 +69,7 @@ class Held:
         assert self._load.stdout is not None
         self._load.stdin.close()
         self.lost = json.loads(self._load.stdout.readline())["lost"]
-        self._load.wait(10)
+        self._load.wait(patient(10))
         self._load.stdout.close()
 
 
@@ -89,4 +90,4 @@ def hold(port: int, count: int, *, logged_in: bool) -> Iterator[Held]:
     finally:
         if load.poll() is None:
             load.kill()
-            load.wait(10)
+            load.wait(patient(10))

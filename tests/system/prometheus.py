@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from tests.bench import processes
+from tests.patience import patient
 from tests.system.site import LOOPBACK, free_port, need, wait_until
 
 RULES = Path(__file__).parents[2] / "deploy/prometheus"
@@ -50,7 +51,7 @@ class Prometheus:
         )
         self._process = processes.start([program, *words], log)
         try:
-            wait_until(self._is_ready, f"Prometheus is ready; its log is {log}", 30)
+            wait_until(self._is_ready, f"Prometheus is ready; its log is {log}", patient(30))
         except BaseException:
             processes.stop(self._process)
             raise
@@ -70,7 +71,7 @@ class Prometheus:
     def _is_ready(self) -> bool:
         assert self._process.poll() is None, (self._directory / "log").read_text()[-2000:]
         try:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{self._port}/-/ready", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self._port}/-/ready", timeout=patient(5)) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -79,7 +80,7 @@ class Prometheus:
         """The data of an answer of its HTTP API. Raises NotAnswered."""
         url = f"http://{LOOPBACK}:{self._port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=20) as answer:
+            with urllib.request.urlopen(url, timeout=patient(20)) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             with error:
@@ -96,5 +97,7 @@ class Prometheus:
         """Until every target was read so many times from now on, without a fault."""
         began = time.time()
         good = f"min(count_over_time((up == 1)[{{}}s:1s])) >= {count}"
-        wait_until(lambda: self.ask(good.format(int(time.time() - began) + 1)), f"{count} scrapes of all targets", 60)
+        wait_until(
+            lambda: self.ask(good.format(int(time.time() - began) + 1)), f"{count} scrapes of all targets", patient(60)
+        )
         assert [it["lastError"] for it in self.get("targets")["activeTargets"]] == [""] * len(self._targets)

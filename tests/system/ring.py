@@ -28,7 +28,7 @@ class RingDaemon:
         self.logfile = directory / "ringd.log"
         self.stderr = directory / "ringd.stderr"
         user = ["-u", "root"] if os.getuid() == 0 and "-u" not in options else []
-        self._command = [sys.executable, "-m", "supervisor.ringd", "-s", str(self.socket), "-l", str(self.logfile)]
+        self._command = [sys.executable, "-m", "supervisor.ringd.main", "-s", str(self.socket), "-l", str(self.logfile)]
         self._command += [*user, *options]
 
     def __enter__(self) -> "RingDaemon":

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.patience import patient
 from tests.system.site import Proxy, wait_until
 
 Labels = frozenset[tuple[str, str]]
@@ -27,7 +28,7 @@ def address(proxy: Proxy) -> tuple[str, int]:
 
 def get(place: tuple[str, int], path: str, method: str = "GET", **fields: str) -> Answer:
     """One request; underscores in the names of header fields stand for hyphens."""
-    connection = http.client.HTTPConnection(*place, timeout=5)
+    connection = http.client.HTTPConnection(*place, timeout=patient(5))
     try:
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in fields.items()})
         answer = connection.getresponse()

@@ -208,30 +208,30 @@ class Proxy:
 
     # Talking to it
 
-    def control(self, sentence: str, patience: float = PATIENCE) -> Answer:
-        """Says a sentence over the control socket and gives the reply."""
+    def control(self, command: str, patience: float = PATIENCE) -> Answer:
+        """Says a command over the control socket and gives the reply."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(patience)
             control.connect(str(self.rundir / f"{self.name}.ctrl"))
-            control.sendall(encode_request(sentence))
+            control.sendall(encode_request(command))
             reader = ReplyReader()
             while True:
                 piece = control.recv(1 << 16)
                 if not piece:
-                    raise ConnectionError(f"closed without a reply to {sentence!r}")
+                    raise ConnectionError(f"closed without a reply to {command!r}")
                 answers = reader.feed(piece)
                 if answers:
                     return answers[0]
 
-    def said(self, sentence: str) -> Answer:
-        """Says a sentence that must be +OK."""
-        answer = self.control(sentence)
-        assert answer.ok, f"{sentence}: {answer.text}"
+    def said(self, command: str) -> Answer:
+        """Says a command that must be +OK."""
+        answer = self.control(command)
+        assert answer.ok, f"{command}: {answer.text}"
         return answer
 
-    def json(self, sentence: str) -> Any:
-        """The data of a sentence, by `json SENTENCE`."""
-        return json.loads(self.said(f"json {sentence}").lines[0])
+    def json(self, command: str) -> Any:
+        """The data of a command, by `json SENTENCE`."""
+        return json.loads(self.said(f"json {command}").lines[0])
 
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions, as `sessions` tells them."""
@@ -270,19 +270,19 @@ class Proxy:
 
     # Its end
 
-    def stop(self, sentence: str = "shutdown all") -> None:
+    def stop(self, command: str = "shutdown all") -> None:
         """Ends it and asserts that it leaves nothing behind. Also right if it has ended already."""
         if self._killed:
             return
         pids = self.workers() if self.process.poll() is None else []
         if self.process.poll() is None:
             with contextlib.suppress(ConnectionError):
-                self.said(sentence)
+                self.said(command)
         try:
             code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._kill()
-            raise AssertionError(f"{self.name} did not end within {PATIENCE} s of `{sentence}`") from None
+            raise AssertionError(f"{self.name} did not end within {PATIENCE} s of `{command}`") from None
         assert (code, self.stderr.read_text()) == (0, ""), "exit code and standard error"
         wait_until(lambda: not any(map(_lives, pids)), f"no worker is left of {pids}")
         self.assert_nothing_is_left()

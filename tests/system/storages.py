@@ -1,6 +1,6 @@
 """Where the mail is behind a proxy, for tests of whole sites: one row of STORAGES for each kind of backend.
 
-Each is a context manager that starts the servers, and gives the storage and the sentences that lead the proxy to it.
+Each is a context manager that starts the servers, and gives the storage and the commands that lead the proxy to it.
 """
 
 import contextlib

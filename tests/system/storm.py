@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from tests.bench import processes
 from tests.bench.contestants import BIN
+from tests.patience import patient
 from tests.system.site import LOOPBACK, Proxy, need, wait_until
 
 LONGEST_SECONDS = 60
@@ -64,7 +65,7 @@ def _compiled() -> Path:
         BIN.mkdir(exist_ok=True)
         flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra"]
         new = program.with_name(f"{program.name}.{os.getpid()}")  # somebody may be running the old one
-        subprocess.run(["cc", *flags, "-o", str(new), str(source)], timeout=60, check=True)
+        subprocess.run(["cc", *flags, "-o", str(new), str(source)], timeout=patient(60), check=True)
         new.rename(program)
     return program
 
@@ -77,7 +78,7 @@ def backend(directory: Path) -> Iterator[int]:
 
 
 def site(backend_port: int, port: int) -> list[str]:
-    """Sentences for a proxy that lets everybody in and passes them on."""
+    """Commands for a proxy that lets everybody in and passes them on."""
     return [
         f"backend conf far host {LOOPBACK} port {backend_port} state online",
         "pdm add all any far",

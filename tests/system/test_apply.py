@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.pcontrol.connection import Connection
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 MODULE = """
@@ -73,7 +74,9 @@ class Site:
     def pcontrol(self, *words: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
         command = [program("pcontrol"), "-r", self.proxy.rundir, *words]
         environment = {**os.environ, **more}
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=patient(60), check=False, env=environment
+        )
 
     def done(self, *words: str | Path) -> str:
         """Standard output of a pcontrol that succeeds."""
@@ -401,8 +404,8 @@ def test_nobody_confirms(site: Site) -> None:
     assert "say `confirm` within 3 s" in done.stderr
     assert site.greeting() == b"+OK new"
     assert site.proxy.said("show config").lines[0].startswith("# awaits `confirm`: 3 s left")
-    for sentence in ("set grace 1s", "vserv del v", "pdm add m any b"):
-        assert "awaits `confirm`" in site.proxy.control(sentence).text
+    for command in ("set grace 1s", "vserv del v", "pdm add m any b"):
+        assert "awaits `confirm`" in site.proxy.control(command).text
     site.write(*site.vserv("third"), "set maxsession 3000")
     assert "awaits `confirm`" in site.pcontrol("apply", site.rc).stderr
     site.done("check", site.rc)
@@ -444,7 +447,7 @@ def test_a_way_back_that_is_blocked(site: Site) -> None:
     site.write(*site.vserv("new"))
     site.done("apply", site.rc, "--confirm", "1")
     (site.modules / "broken").mkdir()
-    wait_until(lambda: bool(site.proxy.log("cannot_go_back")), "the way back is blocked")
+    wait_until(lambda: bool(site.proxy.log("cannot_go_back")), "the rollback point is blocked")
     assert site.proxy.log("cannot_go_back")[0].level == "SOS"
     assert "broken just now" in site.proxy.log("cannot_go_back")[0].fields["reason"]
     assert site.greeting() == b"+OK new"
@@ -483,7 +486,7 @@ def test_a_draft_goes_with_its_connection(site: Site) -> None:
 
 def test_a_file_waits_for_the_start(tmp_path: Path) -> None:
     """A file that is applied while the start configuration is still being carried out waits, and the start does not
-    fail of it: its sentences are not mixed with those of the file.
+    fail of it: its commands are not mixed with those of the file.
     """
     site = Site(tmp_path)
     site.write("pdm add m noted 0.7", "pdm add n noted", *site.vserv("start"))
@@ -505,7 +508,7 @@ def test_a_file_waits_for_the_start(tmp_path: Path) -> None:
             assert "pdm add n noted" in lines
     finally:
         waiting.terminate()
-        assert waiting.wait(20) == 0
+        assert waiting.wait(patient(20)) == 0
         assert waiting.stderr is not None
         waiting.stderr.close()
 
@@ -517,7 +520,7 @@ def test_json_and_standard_input(site: Site) -> None:
     assert done.stdout.startswith('{"lines": ["- vserv')
     with site.rc.open() as rc:
         command = [program("pcontrol"), "-r", str(site.proxy.rundir), "apply", "-"]
-        subprocess.run(command, stdin=rc, check=True, timeout=30, capture_output=True)
+        subprocess.run(command, stdin=rc, check=True, timeout=patient(30), capture_output=True)
     assert site.greeting() == b"+OK new"
 
 
@@ -531,7 +534,7 @@ def test_colours(site: Site, variable: dict[str, str], coloured: bool) -> None:
     ours, theirs = pty.openpty()
     with subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL, env=environment) as shown:
         os.close(theirs)
-        assert shown.wait(20) == 0
+        assert shown.wait(patient(20)) == 0
     seen = os.read(ours, 65536).decode()
     os.close(ours)
     assert ("\033[31m- vserv" in seen, "\033[32m+ vserv" in seen) == (coloured, coloured)

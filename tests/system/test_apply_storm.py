@@ -24,7 +24,7 @@ PROBES = 4
 
 FAULTS = {
     "a word": "bogus",
-    "a sentence that is none of a configuration": "shutdown children",
+    "a command that is none of a configuration": "shutdown children",
     "a module that no worker finds": "pdm add last nosuch",
     "a module that does not start": "pdm add last any",
     "a set that is not there": "capa load nosuch",
@@ -46,7 +46,7 @@ class Server(NamedTuple):
     """A line of the CAPA answer."""
 
 
-class Wanted(NamedTuple):
+class NeedsLookup(NamedTuple):
     """A configuration in the form in which `show config` prints it."""
 
     lines: list[str]
@@ -67,7 +67,7 @@ class Dice:
         for name in SETS:
             (directory / name).write_text(f"TOP\nUIDL\nX-SET {name}\n")
 
-    def throw(self) -> Wanted:
+    def throw(self) -> NeedsLookup:
         """The next one."""
         self._number += 1
         chance = self._random.random
@@ -83,7 +83,7 @@ class Dice:
         lines += ["pdm add all any far", *modules]
         servers = [self._server("v", self.port, "online", lines)]
         servers += [self._server(name, *other, lines) for name, other in self._others.items()]
-        return Wanted([*lines, *(["debug =MAIN,TLS"] if chance() < 0.1 else [])], servers)
+        return NeedsLookup([*lines, *(["debug =MAIN,TLS"] if chance() < 0.1 else [])], servers)
 
     def _move_others(self) -> None:
         """Now and then another virtual server comes, goes, or moves to another port."""
@@ -114,12 +114,12 @@ class Dice:
         greetings = {"offline": None, "disabled": b"-ERR " + err.encode()}
         return Server(port, greetings.get(state, b"+OK " + ok.encode()), mark.encode() or None)
 
-    def spoil(self, wanted: Wanted, taken: int) -> Wanted:
+    def spoil(self, wanted: NeedsLookup, taken: int) -> NeedsLookup:
         """The same with a fault somewhere."""
         fault = self._random.choice(list(FAULTS.values()))
         line = fault.format(host=LOOPBACK, taken=taken, free=free_port(), port=self.port)
         place = len(wanted.lines) if "conf z" in fault else self._random.randrange(len(wanted.lines) + 1)
-        return Wanted([*wanted.lines[:place], line, *wanted.lines[place:]], [])
+        return NeedsLookup([*wanted.lines[:place], line, *wanted.lines[place:]], [])
 
     def is_to_be_spoilt(self) -> bool:
         return self._random.random() < 0.3

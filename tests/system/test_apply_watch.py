@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 
@@ -27,7 +28,7 @@ class Watch:
     def hears(self, text: str, seconds: float = 15) -> None:
         """Waits until it has said a line with this, from here on."""
         assert self._process.stderr is not None
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patient(seconds)
         while "\n" not in self.said.partition(text)[2]:
             left = max(0.0, deadline - time.monotonic())
             assert select.select([self._process.stderr], [], [], left)[0], f"{text!r} is not in {self.said!r}"
@@ -44,7 +45,7 @@ class Watch:
         """Its exit code."""
         assert self._process.stderr is not None
         self._process.send_signal(number)
-        code = self._process.wait(10)
+        code = self._process.wait(patient(10))
         self._process.stderr.close()
         return code
 
@@ -108,7 +109,7 @@ def test_a_watch(site: Site, number: int) -> None:
         file.unlink()
         watch.hears("No such file")
         file.write_text("# by accident\n")
-        watch.hears("it holds no sentence; nothing is changed")
+        watch.hears("it holds no command; nothing is changed")
         assert site.greeting() == b"+OK two"
         file.write_text(site.text("four"))
         watch.hears("in force: 1 changed")
@@ -196,7 +197,7 @@ def test_a_watch_may_name_the_file_behind_its_option(site: Site) -> None:
             assert process.poll() is None
         finally:
             process.terminate()
-            assert process.wait(10) == 0
+            assert process.wait(patient(10)) == 0
 
 
 def _greets(site: Site) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.certificates import RSA, Authority, Leaf
 from tests.system.site import LOOPBACK, Dovecot, Peer, Play, PopClient, Proxy, ScriptedBackend, free_port, need
 from tests.system.wire import commands, pop3_server, wait_until, xpop_server
@@ -163,7 +164,7 @@ def test_dovecot_without_tls(site: Site) -> None:
 
 def listen(peer: Peer) -> None:
     """Says nothing, whatever comes."""
-    peer.connection.settimeout(60)
+    peer.connection.settimeout(patient(60))
     peer.rest()
 
 
@@ -182,7 +183,7 @@ def in_tls(context: ssl.SSLContext, play: Play, goodbye: bool = True) -> Play:
             peer.connection = secure
             play(peer)
             if goodbye:
-                secure.settimeout(1)
+                secure.settimeout(patient(1))
                 with contextlib.suppress(OSError, ValueError):
                     secure.unwrap().close()
 
@@ -266,7 +267,7 @@ def test_a_handshake_that_never_ends(site: Site) -> None:
     with ScriptedBackend(listen) as backend:
         site.backend(backend.port, "tls implicit verify off")
         started = time.monotonic()
-        with PopClient(site.port, patience=40) as client:
+        with PopClient(site.port, patience=patient(40)) as client:
             assert client.log_in().startswith(TRY_LATER)
         assert 15 < time.monotonic() - started < 35
         assert site.reason() == "no TLS handshake in time"
@@ -342,7 +343,9 @@ def test_an_address_in_the_certificate(site: Site, tmp_path: Path) -> None:
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -keyout k -out c -subj /CN=x "
         f"-addext subjectAltName=IP:{LOOPBACK}"
     )
-    subprocess.run([need("openssl"), *words.split()], cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    subprocess.run(
+        [need("openssl"), *words.split()], cwd=tmp_path, check=True, capture_output=True, timeout=patient(30)
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "c", tmp_path / "k")
     with ScriptedBackend(by_stls(context, transaction)) as backend:
@@ -357,7 +360,7 @@ def test_openssl_prints_the_pin(site: Site, leaf: Leaf, tmp_path: Path) -> None:
     """What `openssl x509 -fingerprint -sha256` prints can be said as it is."""
     path = leaf.write_in_one(tmp_path, "leaf")
     command = [need("openssl"), "x509", "-noout", "-fingerprint", "-sha256", "-in", str(path)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=patient(30)).stdout.strip()
     with ScriptedBackend(by_stls(server_context(leaf, tmp_path), transaction)) as backend:
         site.backend(backend.port, f'tls starttls verify off pin "{printed}"')
         assert site.log_in().startswith(b"+OK")
@@ -376,7 +379,7 @@ def test_xpop_in_tls(site: Site, leaf: Leaf, ca: Path, tmp_path: Path) -> None:
 def test_a_file_of_authorities_is_read_when_it_is_said(
     site: Site, leaf: Leaf, authority: Authority, tmp_path: Path
 ) -> None:
-    """A worker that is born after the file broke still believes what the sentence read; nonsense in it is refused."""
+    """A worker that is born after the file broke still believes what the command read; nonsense in it is refused."""
     path = authority.write(tmp_path, "believed.pem")
     with ScriptedBackend(by_stls(server_context(leaf, tmp_path), transaction)) as backend:
         site.backend(backend.port, f"tls starttls tlsname {NAME} tlsca {path}")
@@ -445,7 +448,7 @@ def test_sessions_are_resumed(site: Site, leaf: Leaf, ca: Path, tmp_path: Path, 
 
     with ScriptedBackend(by_stls(context, play)) as backend:
         site.backend(backend.port, f"tls starttls tlsname {NAME} tlsca {ca}")
-        for sentence in (
+        for command in (
             "",
             "",
             "set softfail on",
@@ -453,8 +456,8 @@ def test_sessions_are_resumed(site: Site, leaf: Leaf, ca: Path, tmp_path: Path, 
             "",
             "backend conf b verify off",
         ):
-            if sentence:
-                site.proxy.said(sentence)
+            if command:
+                site.proxy.said(command)
             assert site.log_in().startswith(b"+OK")
         assert resumed == [False, True, True, False, True, False]
         site.proxy.said("set softfail off")
@@ -493,7 +496,7 @@ def test_fifty_megabytes(site: Site, leaf: Leaf, ca: Path, tmp_path: Path, front
 
 
 def client_of(site: Site, tls: bool) -> PopClient:
-    client = PopClient(site.tls_port if tls else site.port, patience=30)
+    client = PopClient(site.tls_port if tls else site.port, patience=patient(30))
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

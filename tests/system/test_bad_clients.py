@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import (
     LOOPBACK,
     PATIENCE,
@@ -335,7 +336,7 @@ def _digest_of_mail(client: Peer, octets: int) -> str:
 
 def _silent(peer: Peer) -> None:
     """A backend that takes the connection and never says a word, however long it takes."""
-    peer.connection.settimeout(60)
+    peer.connection.settimeout(patient(60))
     peer.rest()
 
 
@@ -573,7 +574,7 @@ def test_a_backend_that_never_answers(make_site: MakeSite) -> None:
     """After twenty seconds, and not later, the client is asked to come again."""
     site = make_site(_silent)
     begin = time.monotonic()
-    with PopClient(site.port, patience=30) as client:
+    with PopClient(site.port, patience=patient(30)) as client:
         assert client.log_in() == _TRY_LATER
         assert client.rest() == b""
 

@@ -42,7 +42,7 @@ def _doors(directory: Path, authority: Authority) -> Doors:
 
 
 def _vservs(doors: Doors, directory: Path, state: str) -> list[str]:
-    """Sentences for the virtual servers, with the certificates in `directory`."""
+    """Commands for the virtual servers, with the certificates in `directory`."""
     lines = [f"vserv conf {way} iface {LOOPBACK} port {port} {FRONTS[way]}" for way, port in doors.ports.items()]
     return [f"set tlsdir {directory}", *(f"{line} state {state}" for line in lines)]
 

@@ -9,13 +9,16 @@ from pathlib import Path
 import pytest
 
 from supervisor.table.segment import View
+from tests.patience import patient
 from tests.system import site
 from tests.system.site import LOOPBACK, PopClient, free_port, need, program, wait_until
 
 
 def _may_unshare() -> None:
     """Skips where pid namespaces are not to be had; fails if they should be."""
-    done = subprocess.run([need("unshare"), "--pid", "--fork", "--mount-proc", "true"], capture_output=True, timeout=10)
+    done = subprocess.run(
+        [need("unshare"), "--pid", "--fork", "--mount-proc", "true"], capture_output=True, timeout=patient(10)
+    )
     if done.returncode == 0:
         return
     reason = f"no pid namespaces here: {done.stderr.decode().strip()}"
@@ -43,17 +46,17 @@ def _container(rundir: Path, name: str) -> Iterator["subprocess.Popen[bytes]"]:
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
         try:
             yield process
-            assert process.wait(10) == 0
+            assert process.wait(patient(10)) == 0
             assert process.stderr is not None
             assert process.stderr.read() == b""
         finally:
             process.kill()
 
 
-def _say(socket: Path, sentence: str) -> str:
+def _say(socket: Path, command: str) -> str:
     """What is answered, or what is wrong."""
-    command = [program("pcontrol"), "-s", str(socket), "-c", sentence]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    command = [program("pcontrol"), "-s", str(socket), "-c", command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(20))
     return done.stdout + done.stderr
 
 

@@ -22,11 +22,12 @@ from metrics import picture
 from metrics.picture import Choice, Picture
 from popular import demo
 from popular.demo import contents
+from tests.patience import patient
 from tests.system.site import free_port, need
 
 COMMAND = [sys.executable, "-m", "popular.demo"]
-START_SECONDS = 40
-END_SECONDS = 20
+START_SECONDS = patient(40)
+END_SECONDS = patient(20)
 CURL_DOES_NOT_TRUST = 60
 
 
@@ -90,13 +91,13 @@ class Demo:
             capture_output=True,
             text=True,
             check=False,
-            timeout=30,
+            timeout=patient(30),
         )
         assert done.returncode == code, done.stderr
         return done.stdout if command.startswith("curl") else done.stdout + done.stderr
 
     def wait_for_line(self, word: str) -> str:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + patient(10)
         while time.monotonic() < deadline:
             for line in self.lines:
                 if word in line:
@@ -127,7 +128,7 @@ class Demo:
 
     def wait(self) -> int:
         code = self.process.wait(END_SECONDS)
-        self.reader.join(5)
+        self.reader.join(patient(5))
         return code
 
     def status(self, program: str) -> Picture:
@@ -183,7 +184,7 @@ def running(directory: Path) -> Iterator[Demo]:
 @contextlib.contextmanager
 def log_in(running: Demo, user: str) -> Iterator[poplib.POP3]:
     """A session of a user whose password is the name, closed at the end."""
-    client = poplib.POP3("127.0.0.1", running.port, timeout=10)
+    client = poplib.POP3("127.0.0.1", running.port, timeout=patient(10))
     try:
         client.user(user)
         client.pass_(user)
@@ -258,7 +259,7 @@ def test_the_status_page_that_it_prints(directory: Path) -> None:
     with Demo(directory, metrics="127.0.0.1:0") as running:
         running.wait_until_ready()
         url = running.wait_for_line("its status page").split()[-1]
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=patient(10)) as answer:
             assert b"<title>" in answer.read()
 
 
@@ -284,7 +285,7 @@ def test_ann_is_answered_by_the_proxy_alone(running: Demo) -> None:
 
 def test_a_wrong_password_is_refused_and_shown(running: Demo) -> None:
     """The password file is really looked into, and the terminal tells of it."""
-    client = poplib.POP3("127.0.0.1", running.port, timeout=10)
+    client = poplib.POP3("127.0.0.1", running.port, timeout=patient(10))
     client.user("joe")
     with pytest.raises(poplib.error_proto, match=r"\[AUTH\]"):
         client.pass_("ann")
@@ -351,7 +352,7 @@ def test_the_port_is_in_use(directory: Path, option: str, prefix: str) -> None:
             [*COMMAND, "--dir", directory, *free_ports(), option, f"{prefix}{port}"],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=patient(20),
             check=False,
         )
     assert done.returncode == 1

@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+from tests.patience import patient
 from tests.system.site import (
     LOOPBACK,
     Peer,
@@ -36,7 +37,7 @@ def _site(port: int, backend: int) -> list[str]:
 def _is_refused(port: int) -> bool:
     try:
         # A first packet that came while the sockets were silent is asked again after a second.
-        PopClient(port, patience=3).close()
+        PopClient(port, patience=patient(3)).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -63,11 +64,11 @@ def test_grace(tmp_path: Path) -> None:
             wait_until(lambda: _is_refused(port), "nobody listens any more")
             assert time.monotonic() > began + 2
             assert early.ask("QUIT") == b"+OK bye"
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(patient(5)) == 0
 
 
 def test_the_variable_grace(tmp_path: Path) -> None:
-    """`set grace` holds for the sentence without the word; the word overrules it."""
+    """`set grace` holds for the command without the word; the word overrules it."""
     port = free_port()
     rc = ["set grace 1h", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
     with Proxy(tmp_path, rc) as proxy, PopClient(port) as client:
@@ -75,7 +76,7 @@ def test_the_variable_grace(tmp_path: Path) -> None:
         assert client.greeted().startswith(b"+OK")
     with Proxy(tmp_path, rc) as proxy:
         proxy.said("shutdown delayed grace 0s")
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(patient(5)) == 0
 
 
 def _slow_backend(busy: threading.Event) -> ScriptedBackend:
@@ -109,7 +110,9 @@ def test_the_order_of_the_deadline(tmp_path: Path) -> None:
         Proxy(tmp_path, _site(port, backend.port)) as proxy,
         contextlib.ExitStack() as clients,
     ):
-        stranger, idle, leaver, reader, endless = (clients.enter_context(PopClient(port, patience=20)) for _ in "12345")
+        stranger, idle, leaver, reader, endless = (
+            clients.enter_context(PopClient(port, patience=patient(20))) for _ in "12345"
+        )
         stranger.greeted()
         for client in (idle, leaver, reader, endless):
             assert client.log_in() == b"+OK logged in"
@@ -134,13 +137,13 @@ def test_the_order_of_the_deadline(tmp_path: Path) -> None:
         busy.clear()
         assert b"".join(line + b"\r\n" for line in reader.block()) in [MAIL * count for count in range(200)]
         assert reader.rest() == b"", "and is over when it is idle"
-        draining.join(15)
+        draining.join(patient(15))
         assert 10 < time.monotonic() - began < 13, "the one without end had ten seconds"
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(patient(5)) == 0
         assert sorted(proxy.endings()) == ["quit", "shutdown", "shutdown", "shutdown", "shutdown"]
 
 
-def test_the_second_sentence_changes_the_deadline(tmp_path: Path) -> None:
+def test_the_second_command_changes_the_deadline(tmp_path: Path) -> None:
     """And nothing else: not the grace that runs; a deadline may be moved, taken back and set anew."""
     port = free_port()
     rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
@@ -160,7 +163,7 @@ def test_the_second_sentence_changes_the_deadline(tmp_path: Path) -> None:
         proxy.said("shutdown delayed deadline 1s")
         assert client.rest() == b""
         assert 0.9 < time.monotonic() - began < 5
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(patient(5)) == 0
         assert "shutdown" in proxy.endings()
 
 
@@ -184,10 +187,10 @@ def test_pcontrol_waits(tmp_path: Path) -> None:
         time.sleep(0.6)
         assert waiting.poll() is None
         assert two.ask("QUIT").startswith(b"+OK")
-        told, complaints = waiting.communicate(timeout=10)
+        told, complaints = waiting.communicate(timeout=patient(10))
         assert told in ("", "0 sessions left\n"), "each number once"
         assert (waiting.returncode, complaints) == (0, "")
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(patient(5)) == 0
 
 
 def test_pcontrol_does_not_wait_for_ever(tmp_path: Path) -> None:
@@ -197,14 +200,14 @@ def test_pcontrol_does_not_wait_for_ever(tmp_path: Path) -> None:
     with Proxy(tmp_path, rc) as proxy, PopClient(port) as client:
         client.greeted()
         waiting = _waiting(proxy, "--timeout", "1.5")
-        told, complaints = waiting.communicate(timeout=10)
+        told, complaints = waiting.communicate(timeout=patient(10))
         assert (waiting.returncode, told) == (4, "1 session left\n")
         assert complaints.endswith("the program is still there after 1.5 s\n")
         quiet = _waiting(proxy, "--timeout", "0.5", "--quiet")
-        assert quiet.communicate(timeout=10) == ("", "")
+        assert quiet.communicate(timeout=patient(10)) == ("", "")
         assert quiet.returncode == 4
         assert client.ask("QUIT").startswith(b"+OK")
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(patient(5)) == 0
 
 
 def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
@@ -222,11 +225,11 @@ def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
         heard = [client.rest() for client in waiting]
         assert time.monotonic() - began < 8, "long before any other time is up"
         assert sum(greeting.startswith(b"+OK") for greeting in heard) == 1, "there was room for one"
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(patient(5)) == 0
 
 
 def test_nothing_is_changed_at_the_end(tmp_path: Path) -> None:
-    """While the last session is waited for, changes and trials are refused, by sentence and by file, and nobody listens
+    """While the last session is waited for, changes and trials are refused, by command and by file, and nobody listens
     anew: another program may have the port by then. What only tells something is answered.
     """
     port = free_port()
@@ -238,7 +241,10 @@ def test_nothing_is_changed_at_the_end(tmp_path: Path) -> None:
             proxy.said("shutdown delayed")
             for command in (["-c", "vserv conf v bannererr other"], ["apply", str(file)], ["check", str(file)]):
                 told = subprocess.run(
-                    [program("pcontrol"), "-r", str(proxy.rundir), *command], capture_output=True, text=True, timeout=20
+                    [program("pcontrol"), "-r", str(proxy.rundir), *command],
+                    capture_output=True,
+                    text=True,
+                    timeout=patient(20),
                 )
                 assert told.returncode == 1
                 assert "the program is ending" in told.stderr
@@ -246,4 +252,4 @@ def test_nothing_is_changed_at_the_end(tmp_path: Path) -> None:
                 assert _is_refused(port)
             assert len(proxy.sessions()) == 1
             assert client.ask("QUIT") == b"+OK bye"
-        assert proxy.process.wait(5) == 0
+        assert proxy.process.wait(patient(5)) == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system import crowd
 from tests.system.site import PopClient, Proxy, free_port, wait_until
 
@@ -18,7 +19,7 @@ def _is_waiting(client: PopClient) -> bool:
     try:
         client.line()
     except TimeoutError:
-        client.connection.settimeout(10.0)
+        client.connection.settimeout(patient(10.0))
         return True
     return False
 
@@ -156,7 +157,7 @@ def test_a_full_proxy_drains(tmp_path: Path) -> None:
                 assert _is_waiting(third)
                 proxy.said("shutdown delayed")
             assert two.ask("QUIT").startswith(b"+OK")
-        proxy.process.wait(10)
+        proxy.process.wait(patient(10))
 
 
 def test_a_table_that_fills_whole_pages_of_the_pipe(tmp_path: Path) -> None:
@@ -203,8 +204,8 @@ def test_twenty_thousand_sessions_leave_nothing(tmp_path: Path) -> None:
         _assert_at_rest(proxy, 1000)
 
 
-def test_a_thousand_sentences_leave_nothing(tmp_path: Path) -> None:
-    """Descriptors of all processes stay what they were over hundreds of changes, errands and refusals."""
+def test_a_thousand_commands_leave_nothing(tmp_path: Path) -> None:
+    """Descriptors of all processes stay what they were over hundreds of changes, jobs and refusals."""
     port = free_port()
     with Proxy(tmp_path, [f"vserv conf v iface 127.0.0.1 port {port} state online"]) as proxy:
         pids = [proxy.pid, *proxy.workers()]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, program, wait_until
 
 
@@ -105,7 +106,7 @@ def _refusals(port_in_use: int, port: int) -> dict[str, str]:
     }
 
 
-def test_a_refused_sentence_changes_nothing(tmp_path: Path) -> None:
+def test_a_refused_command_changes_nothing(tmp_path: Path) -> None:
     """Whatever is wrong with it: the reply names it, `show config` is what it was, and clients are served."""
     port = free_port()
     rc = [
@@ -116,23 +117,23 @@ def test_a_refused_sentence_changes_nothing(tmp_path: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as taken, Proxy(tmp_path, rc) as proxy:
         workers = proxy.workers()
         before = proxy.said("show config").lines
-        for sentence, word in _refusals(taken.getsockname()[1], port).items():
-            answer = proxy.control(sentence)
-            assert not answer.ok, sentence
-            assert word in answer.text, f"{sentence}: {answer.text}"
-            assert proxy.said("show config").lines == before, sentence
-            assert _greeting(port) == b"+OK here", sentence
+        for command, word in _refusals(taken.getsockname()[1], port).items():
+            answer = proxy.control(command)
+            assert not answer.ok, command
+            assert word in answer.text, f"{command}: {answer.text}"
+            assert proxy.said("show config").lines == before, command
+            assert _greeting(port) == b"+OK here", command
         assert proxy.workers() == workers
 
 
 def test_a_port_in_use_is_refused_and_free_later(tmp_path: Path) -> None:
-    """A port of another program is refused; when that program is gone the same sentence succeeds."""
+    """A port of another program is refused; when that program is gone the same command succeeds."""
     with Proxy(tmp_path) as proxy:
         with socket.create_server((LOOPBACK, 0)) as taken:
             port = taken.getsockname()[1]
-            sentence = f"vserv conf v iface {LOOPBACK} port {port} state online"
-            assert "in use by another program" in proxy.control(sentence).text
-        proxy.said(sentence)
+            command = f"vserv conf v iface {LOOPBACK} port {port} state online"
+            assert "in use by another program" in proxy.control(command).text
+        proxy.said(command)
         assert _greeting(port).startswith(b"+OK")
 
 
@@ -151,7 +152,7 @@ def test_taking_servers_away_while_clients_come(tmp_path: Path) -> None:
         def connect() -> None:
             while not over.is_set():
                 try:
-                    client = PopClient(port, patience=5)
+                    client = PopClient(port, patience=patient(5))
                 except OSError:
                     continue  # nobody listens just now, or the socket is deaf because it is about to be closed
                 try:
@@ -222,7 +223,7 @@ def test_a_note_is_seen_without_asking(tmp_path: Path) -> None:
     """What was done, though it looks like a slip, is said on standard error: the exit code alone would hide it."""
     with Proxy(tmp_path) as proxy:
         command = [program("pcontrol"), "-r", str(proxy.rundir), "-c", "pdm add a any nostore"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patient(30))
         assert (done.returncode, done.stdout) == (0, "")
         assert done.stderr == 'note: no backend "nostore" is configured yet\n'
         assert subprocess.run([*command[:-1], "pdm add b any nostore", "-q"], stderr=subprocess.PIPE).stderr == b""

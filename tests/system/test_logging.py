@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, program, wait_until
 
 CANARY = "kanarie-7b1f"
@@ -23,8 +24,8 @@ def _site(port: int, backend: int) -> list[str]:
 def _everything(proxy: Proxy) -> bytes:
     """All that the proxy has written or says about itself."""
     texts = [proxy.logfile.read_bytes(), proxy.stderr.read_bytes(), (proxy.rundir / "pproxy.state").read_bytes()]
-    for sentence in ("sessions", "json sessions", "show config", "show", "workers", "pdm show all"):
-        answer = proxy.control(sentence)
+    for command in ("sessions", "json sessions", "show config", "show", "workers", "pdm show all"):
+        answer = proxy.control(command)
         texts.append("\n".join([answer.text, *answer.lines]).encode())
     return b"\n".join(texts)
 
@@ -146,7 +147,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         path = tmp_path / "run" / "pproxy.ctrl"
         wait_until(path.exists, "the control socket is there")
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(10)
+            control.settimeout(patient(10))
             control.connect(str(path))
             control.sendall(f"vserv conf v iface {LOOPBACK} port {port} state fake\n".encode())
             assert control.recv(4096).startswith(b"+OK")
@@ -155,7 +156,7 @@ def test_json_says_the_same(tmp_path: Path) -> None:
             assert control.recv(4096).startswith(b"+OK")
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(patient(10)) == 0
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     assert (entries[0]["number"], entries[0]["name"], entries[0]["level"]) == ("0001", "start", "INF")
     ends = [entry for entry in entries if entry["name"] == "session_end"]

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.load import Level
+from supervisor.runtime.load import Level
 from tests.bench import processes
+from tests.patience import patient
 from tests.system import crowd, storm
 from tests.system.scrape import Scrape, address, get, scrape
 from tests.system.site import LOOPBACK, Proxy, free_port, program, wait_until
@@ -96,7 +97,7 @@ def test_three_killed_workers_cost_no_number(tmp_path: Path) -> None:
         assert before.falls(seen) == []
         ended, died = seen.value("popular_sessions_ended_total", ending="quit"), told["errors"]
         lost = seen.value("popular_sessions_ended_total", ending="worker_died")
-        # A worker that dies between a deed and its counting makes one client's view differ, either way: a connection
+        # A worker that dies between a handler and its counting makes one client's view differ, either way: a connection
         # that was no session yet, or a session that was served to the end and had not been counted as such.
         assert seen.sum("popular_sessions_started_total") == ended + lost
         assert 6000 - died - 3 <= ended <= 6000
@@ -148,7 +149,7 @@ def test_a_trial_moves_nobodys_numbers(tmp_path: Path) -> None:
     tried.write_text(f"vserv conf c iface {LOOPBACK} port {free_port()} state fake\n")
     with Proxy(tmp_path, [servers[1], servers[0], "vserv del b", servers[1]], metrics=ANY_PORT) as proxy:
         check = [program("pcontrol"), "-q", "-r", str(proxy.rundir), "check", str(tried)]
-        subprocess.run(check, check=True, timeout=20)
+        subprocess.run(check, check=True, timeout=patient(20))
         with PopClient(ports["a"]) as client:
             client.greeted()
             seen = scrape(proxy)
@@ -156,8 +157,8 @@ def test_a_trial_moves_nobodys_numbers(tmp_path: Path) -> None:
         assert seen.value("popular_sessions_started_total", vserv="b") == 0
 
 
-def test_the_master_counts_its_sentences_and_changes(tmp_path: Path) -> None:
-    """Sentences, refusals, changes that were put in force and changes that were taken back."""
+def test_the_master_counts_its_commands_and_changes(tmp_path: Path) -> None:
+    """Commands, refusals, changes that were put in force and changes that were taken back."""
     with Proxy(tmp_path, metrics=ANY_PORT) as proxy:
         before = scrape(proxy)
         proxy.said("set grace 5")
@@ -228,7 +229,7 @@ def test_readiness_in_every_state(tmp_path: Path) -> None:
             assert probe(proxy, "/livez") == (200, "ok")
             assert scrape(proxy).value("popular_draining") == 1
             assert scrape(proxy).sum("popular_sessions", vserv="v") == 1
-        proxy.process.wait(20)
+        proxy.process.wait(patient(20))
 
 
 def test_a_master_that_hangs_is_not_alive(tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_a_master_that_hangs_is_not_alive(tmp_path: Path) -> None:
         wait_until(lambda: get(place, "/livez").status == 200, "it lives")
         os.kill(proxy.pid, signal.SIGSTOP)
         try:
-            wait_until(lambda: get(place, "/livez").status == 503, "the silence is noticed", 20)
+            wait_until(lambda: get(place, "/livez").status == 503, "the silence is noticed", patient(20))
             assert b"silent" in get(place, "/readyz").body
         finally:
             os.kill(proxy.pid, signal.SIGCONT)
@@ -258,7 +259,7 @@ def test_off_means_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "9110", "localhost:9110", "127.0.0.1:", "127.0.0.1:65536", "[::1]", "::1:9110"])
 def test_a_wrong_address_is_a_wrong_command_line(text: str) -> None:
     """The message says what is allowed."""
-    done = subprocess.run([program("pproxy"), "--metrics", text], capture_output=True, text=True, timeout=20)
+    done = subprocess.run([program("pproxy"), "--metrics", text], capture_output=True, text=True, timeout=patient(20))
     assert done.returncode == 2
     assert "is not ADDRESS:PORT, such as 127.0.0.1:9110 or [::1]:9110, nor off" in done.stderr
 
@@ -277,7 +278,7 @@ def test_a_killed_exporter_is_replaced_at_the_same_address(tmp_path: Path) -> No
         client.greeted()
         before, workers = scrape(proxy), proxy.workers()
         os.kill(exporter_pid(proxy), signal.SIGKILL)
-        wait_until(lambda: len(proxy.log("exporter_listens")) == 2, "another one listens", 20)
+        wait_until(lambda: len(proxy.log("exporter_listens")) == 2, "another one listens", patient(20))
         assert before.falls(scrape(proxy)) == []
         assert address(proxy) == (LOOPBACK, metrics)
         assert len(proxy.log("exporter_died")) == 1
@@ -290,7 +291,7 @@ def test_an_exporter_that_hangs_is_replaced(tmp_path: Path) -> None:
     with Proxy(tmp_path, metrics=ANY_PORT) as proxy:
         address(proxy)
         os.kill(exporter_pid(proxy), signal.SIGSTOP)
-        wait_until(lambda: len(proxy.log("exporter_listens")) == 2, "another one listens", 30)
+        wait_until(lambda: len(proxy.log("exporter_listens")) == 2, "another one listens", patient(30))
         assert [entry.fields["code"] for entry in proxy.log("exporter_died")] == ["-9"]
         assert scrape(proxy).value("popular_workers") == 2
 
@@ -325,12 +326,12 @@ def test_who_drains_leaves_the_address_to_its_successor(tmp_path: Path) -> None:
         with Proxy(tmp_path, lines, metrics=f"{LOOPBACK}:{port}") as new:
             wait_until(lambda: told(new, "exporter_waits"), "the new one waits")
             os.kill(old.pid, signal.SIGPWR)  # the control socket leads to the new one
-            wait_until(lambda: told(new, "exporter_listens"), "the new one has the address", 10)
+            wait_until(lambda: told(new, "exporter_listens"), "the new one has the address", patient(10))
             assert get(there, "/readyz").status == 200
             assert told(old, "exporter_yielded")
             assert client.ask("NOOP").startswith(b"+OK")
             assert client.ask("QUIT").startswith(b"+OK")
-            assert old.process.wait(10) == 0
+            assert old.process.wait(patient(10)) == 0
 
 
 def test_the_exporter_goes_with_its_master(tmp_path: Path) -> None:
@@ -401,7 +402,7 @@ def test_what_there_is_and_is_not(place: tuple[str, int]) -> None:
 )
 def test_nonsense_is_answered_and_costs_nobody_else(place: tuple[str, int], said: bytes, status: bytes) -> None:
     """A status, and the next client is served."""
-    with socket.create_connection(place, 8) as client:
+    with socket.create_connection(place, patient(8)) as client:
         client.sendall(said)
         assert client.recv(100).split()[1] == status
     assert get(place, "/livez").status == 200
@@ -411,7 +412,7 @@ def test_slow_clients_lose_their_own_connections(place: tuple[str, int]) -> None
     """As many as there may be say nothing, or take nothing: whoever comes is answered at once, the one that has been
     there longest makes room, and the others are cut off in a few seconds.
     """
-    silent = [socket.create_connection(place, 10) for _ in range(32)]
+    silent = [socket.create_connection(place, patient(10)) for _ in range(32)]
     try:
         silent[0].sendall(b"GET /met")
         silent[1].sendall(b"GET /met")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.directory import Directory, Owner, Untrusted
-from supervisor.rights import acting_as
+from supervisor.runtime.directory import Directory, Owner, Untrusted
+from supervisor.runtime.rights import acting_as
 from tests.system.site import Proxy, free_port, log_entries, program, wait_until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be led astray")

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from popular.store.maildir import Maildir
+from popular.store.maildir.maildir import Maildir
 from tests.deploy.promql import Selection, selections, tokens
 from tests.deploy.test_grafana import BOARDS, EXPRESSIONS
-from tests.deploy.test_prometheus_rules import ALERTS, RECORDS, sentences
+from tests.deploy.test_prometheus_rules import ALERTS, RECORDS, commands
+from tests.patience import patient
 from tests.system.certificates import Authority
 from tests.system.prometheus import Prometheus
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
@@ -51,10 +52,10 @@ def pcheckd(directory: Path, root: Path, port: int) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(patient(10))
 
 
-def proxy_sentences(directory: Path, ports: dict[str, int]) -> list[str]:
+def proxy_commands(directory: Path, ports: dict[str, int]) -> list[str]:
     """Backends of every fate, a module that answers and one that cannot, servers in clear, in TLS, and disabled."""
     conf = f"iface {LOOPBACK} namespace main"
     return [
@@ -94,7 +95,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with (
         pcheckd(directory, directory / "pop", ports["check"]),
         Proxy(directory / "store", store_rc, options=options["pserv"], name="pserv") as store,
-        Proxy(directory, proxy_sentences(directory, ports), options=options["pproxy"]) as proxy,
+        Proxy(directory, proxy_commands(directory, ports), options=options["pproxy"]) as proxy,
         Prometheus(directory, {name: ports[name] for name in options}) as prometheus,
     ):
         made = Site(proxy, store, prometheus, ports)
@@ -112,8 +113,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 def mail_is_read(site: Site, trust: ssl.SSLContext) -> None:
     """By joe, in TLS and in clear."""
-    secure = poplib.POP3_SSL("localhost", site.ports["tls"], context=trust, timeout=20)
-    for client in (secure, poplib.POP3(LOOPBACK, site.ports["clear"], timeout=20)):
+    secure = poplib.POP3_SSL("localhost", site.ports["tls"], context=trust, timeout=patient(20))
+    for client in (secure, poplib.POP3(LOOPBACK, site.ports["clear"], timeout=patient(20))):
         with closing(client):
             log_in(client, "joe")
             client.retr(1)
@@ -123,7 +124,7 @@ def mail_is_read(site: Site, trust: ssl.SSLContext) -> None:
 def mailboxes_are_empty(site: Site, _trust: ssl.SSLContext) -> None:
     """ann's is asked for by UDP, kim's backend is a fake."""
     for user in ("ann", "kim"):
-        with closing(poplib.POP3(LOOPBACK, site.ports["clear"], timeout=20)) as client:
+        with closing(poplib.POP3(LOOPBACK, site.ports["clear"], timeout=patient(20))) as client:
             log_in(client, user)
             client.quit()
 
@@ -164,15 +165,15 @@ def crowd(site: Site, trust: ssl.SSLContext) -> Iterator[None]:
     over = threading.Event()
     surprises: list[str] = []
 
-    def play(deed: Callable[[Site, ssl.SSLContext], None]) -> None:
+    def play(handler: Callable[[Site, ssl.SSLContext], None]) -> None:
         while not over.wait(0.05):
             try:
-                deed(site, trust)
+                handler(site, trust)
             except (OSError, poplib.error_proto, AssertionError) as error:
-                surprises.append(f"{deed.__name__}: {error!r}")
+                surprises.append(f"{handler.__name__}: {error!r}")
 
-    deeds = (mail_is_read, mailboxes_are_empty, logins_fail, clients_are_refused)
-    players = [threading.Thread(target=play, args=(deed,)) for deed in deeds]
+    handlers = (mail_is_read, mailboxes_are_empty, logins_fail, clients_are_refused)
+    players = [threading.Thread(target=play, args=(handler,)) for handler in handlers]
     for player in players:
         player.start()
     try:
@@ -180,12 +181,12 @@ def crowd(site: Site, trust: ssl.SSLContext) -> Iterator[None]:
     finally:
         over.set()
         for player in players:
-            player.join(30)
-    assert len(surprises) <= len(deeds), surprises  # whose worker was killed
+            player.join(patient(30))
+    assert len(surprises) <= len(handlers), surprises  # whose worker was killed
 
 
 def provoke(site: Site) -> None:
-    """A worker is killed, others are recycled; a sentence is refused; somebody stays."""
+    """A worker is killed, others are recycled; a command is refused; somebody stays."""
     victim = site.proxy.workers()[0]
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: site.proxy.log("worker_died"), "the death is noticed")
@@ -277,7 +278,7 @@ def test_the_right_alerts_are_up(site: Site) -> None:
     """They wait for their time to pass, or fire: those that this crowd deserves, and none that it does not."""
     deserved = {"PopularBackendUnavailable", "PopularLoginsBroken", "PopularCertificateExpiresSoon"}
     possible = {"PopularLoginFailureRatioHigh", "PopularAuthAttack", "PopularEventLoopLag"}
-    wait_until(lambda: alerts(site) >= deserved, "the alerts that are deserved", 60)
+    wait_until(lambda: alerts(site) >= deserved, "the alerts that are deserved", patient(60))
     assert alerts(site) <= deserved | possible
 
 
@@ -286,7 +287,7 @@ def alerts(site: Site) -> set[str]:
     return {alert["labels"]["alertname"] for alert in site.prometheus.get("alerts")["alerts"]}
 
 
-def test_sentences_of_the_runbook_work(site: Site) -> None:
+def test_commands_of_the_runbook_work(site: Site) -> None:
     """What an alert or the runbook tells an operator to say is carried out by a proxy, but for those that end it."""
     examples = {
         "pdm reload ID": "pdm reload users",
@@ -296,10 +297,10 @@ def test_sentences_of_the_runbook_work(site: Site) -> None:
         "NAME": "joe",
     }
     said = [
-        re.sub(rf"\b({'|'.join(examples)})\b", lambda match: examples[match[0]], sentence)
-        for sentence in sorted(sentences())
-        if not sentence.startswith(("shutdown", "kill"))
+        re.sub(rf"\b({'|'.join(examples)})\b", lambda match: examples[match[0]], command)
+        for command in sorted(commands())
+        if not command.startswith(("shutdown", "kill"))
     ]
     assert len(said) >= 15
-    answers = {sentence: site.proxy.control(sentence, 30) for sentence in said}
-    assert {sentence: answer.text for sentence, answer in answers.items() if not answer.ok} == {}
+    answers = {command: site.proxy.control(command, patient(30)) for command in said}
+    assert {command: answer.text for command, answer in answers.items() if not answer.ok} == {}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.proxyheader import build
+from tests.patience import patient
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, Dovecot, Peer, PopClient, Proxy, ScriptedBackend, free_port, need
 from tests.system.wire import pop3_server, wait_until, xpop_server
@@ -207,14 +208,14 @@ def test_ten_thousand_headers_of_garbage(site: Site) -> None:
 
     def some(count: int) -> None:
         for number in range(count):
-            with socket.create_connection((LOOPBACK, site.port), 10) as connection:
+            with socket.create_connection((LOOPBACK, site.port), patient(10)) as connection:
                 connection.sendall(b"PROXY " + number.to_bytes(4) * 20)
 
     some(1000)
     wait_until(lambda: len(site.proxy.endings()) == 1000, "1000 sessions are over")
     before = memory()
     some(9000)
-    wait_until(lambda: len(site.proxy.endings()) == 10_000, "all sessions are over", 30)
+    wait_until(lambda: len(site.proxy.endings()) == 10_000, "all sessions are over", patient(30))
     assert set(site.proxy.endings()) == {"proxy_header"}
     assert memory() - before < 2 << 20
     with PopClient(site.port) as client:
@@ -255,14 +256,14 @@ def test_a_real_haproxy_in_front(site: Site, tmp_path: Path, send: str) -> None:
                 wait_until(lambda: not site.proxy.sessions(), "the session is over")
         finally:
             running.terminate()
-            running.wait(10)
+            running.wait(patient(10))
     told = [entry.fields for entry in site.proxy.log("session_end") if entry.fields["ending"] == "quit"]
     assert [(fields["client"], fields["via"]) for fields in told] == [(LOOPBACK, LOOPBACK)] * 2
 
 
 def can_connect(port: int) -> bool:
     try:
-        socket.create_connection((LOOPBACK, port), 1).close()
+        socket.create_connection((LOOPBACK, port), patient(1)).close()
     except OSError:
         return False
     return True

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.ring import RingDaemon, Storm, kill_at_once
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
@@ -190,7 +191,7 @@ def test_nobody_comes_back(tmp_path: Path) -> None:
             pass
         with socket.create_connection((LOOPBACK, port)):
             pass
-        wait_until(lambda: ringd.log("ring_expired"), "it has expired", 3)
+        wait_until(lambda: ringd.log("ring_expired"), "it has expired", patient(3))
         with pytest.raises(ConnectionRefusedError):
             PopClient(port)
 
@@ -275,7 +276,7 @@ def test_another_user_is_refused(open_directory: Path) -> None:
         open_directory.chmod(0o755)
         os.chmod(ringd.socket, 0o666)
         command = ["/usr/bin/env", "python3", "-c", code, str(ringd.socket)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patient(10), check=True)
         assert done.stdout.strip() == "this ringd is for another user True"
         assert [entry.fields["uid"] for entry in ringd.log("ring_stranger")] == ["1"]
 
@@ -285,14 +286,14 @@ def test_root_has_to_say_for_whom(tmp_path: Path) -> None:
     """Without --user a ringd of root does not start."""
     ringd = RingDaemon(tmp_path)
     command = [word for word in ringd._command if word not in ("-u", "root")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(10), check=False)
     assert done.returncode == 1
     assert "--user" in done.stderr
 
 
 def test_two_at_one_socket(ringd: RingDaemon) -> None:
     """The second one does not start, and does not disturb the first one; a dead one's socket is replaced."""
-    done = subprocess.run(ringd._command, capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(ringd._command, capture_output=True, text=True, timeout=patient(10), check=False)
     assert (done.returncode, "another ringd" in done.stderr) == (1, True)
     ringd.process.send_signal(signal.SIGKILL)
     ringd.process.wait()

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.rundir import CannotStart, RunDirectory
+from supervisor.runtime.rundir import CannotStart, RunDirectory
 from supervisor.table.segment import Segment, View, path_of
+from tests.patience import patient
 from tests.system.site import Proxy, program, wait_until
 from tests.table import sample
 
@@ -44,7 +45,7 @@ def test_two_instances_share_a_directory(tmp_path: Path) -> None:
             assert len(list(first.rundir.glob("*.lock"))) == 2
             first.said("shutdown all")
         finally:
-            assert second.wait(10) == 0
+            assert second.wait(patient(10)) == 0
         assert os.readlink(first.rundir / "pproxy.ctrl") == old.name
         assert first.said("show pid").lines == [f"pid {first.pid}"]
         assert os.readlink(first.rundir / "pproxy.state") == table
@@ -145,7 +146,9 @@ def test_a_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 
 def _start(*options: str | Path) -> "subprocess.CompletedProcess[str]":
     command = [program("pproxy"), "-w", "1", "--metrics", "off", *map(str, options)]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=patient(20), check=False
+    )
 
 
 @pytest.mark.parametrize("daemon", [False, True])
@@ -220,7 +223,7 @@ def test_in_the_background_the_terminal_is_free(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     with socket.socket(socket.AF_UNIX) as control:
-        control.settimeout(10)
+        control.settimeout(patient(10))
         control.connect(str(tmp_path / "run" / "pproxy.ctrl"))
         control.sendall(b"show checkport\nshutdown all\n")
         heard = b""
@@ -309,7 +312,7 @@ def test_a_start_that_fails_takes_nothing_from_the_living(tmp_path: Path) -> Non
     """A second pproxy with a faulty rc file ends; control link, pid file and state file lead to the first one again."""
     with Proxy(tmp_path) as first:
         second = _beside(first, tmp_path, "vserv conf v port many\n")
-        _out, errors = second.communicate(timeout=20)
+        _out, errors = second.communicate(timeout=patient(20))
 
         assert second.returncode == 1
         assert "second.rc:1:19: " in errors
@@ -324,7 +327,7 @@ def test_a_newcomer_that_is_sent_away_leaves_the_old_one_in_place(tmp_path: Path
         second = _beside(first, tmp_path, "")
         wait_until(lambda: first.control("show pid").lines == [f"pid {second.pid}"], "the newcomer answers")
         first.said("shutdown delayed")
-        assert second.wait(10) == 0
+        assert second.wait(patient(10)) == 0
         assert second.stderr is not None
         second.stderr.close()
 
@@ -338,7 +341,7 @@ def test_another_users_directory_is_not_taken(tmp_path: Path) -> None:
     """A second pproxy as another user is refused while the first one lives; the directory stays the first one's."""
     with Proxy(tmp_path) as first:
         second = _beside(first, tmp_path, "", "-u", "nobody")
-        _out, errors = second.communicate(timeout=20)
+        _out, errors = second.communicate(timeout=patient(20))
 
         assert second.returncode == 1
         assert "in use by an instance of another user" in errors

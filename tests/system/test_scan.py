@@ -145,12 +145,12 @@ def test_testssl_finds_nothing(target: Target, tmp_path: Path) -> None:
         timeout=SCAN_SECONDS,
         check=False,
     )
-    findings = {one["id"]: one for one in json.loads(report.read_text())}
+    results = {one["id"]: one for one in json.loads(report.read_text())}
     for looked_at in ("SSLv3", "TLS1_1", "TLS1_3", "cipherlist_NULL", "cert_keySize", "heartbleed", "ROBOT", "LUCKY13"):
-        assert any(looked_at in one for one in findings), f"{looked_at} was not looked at"
+        assert any(looked_at in one for one in results), f"{looked_at} was not looked at"
     weak = [
-        f"{name}: {one['severity']}: {one['finding']}"
-        for name, one in findings.items()
+        f"{name}: {one['severity']}: {one['result']}"
+        for name, one in results.items()
         if one["severity"] not in ("OK", "INFO", "DEBUG") and name.split(" ")[0] not in EXCUSED
     ]
     assert weak == []

@@ -62,15 +62,15 @@ def proxy(tmp_path: Path, port: int) -> Iterator[Proxy]:
             assert client.line().startswith(b"+OK")
 
 
-@pytest.mark.parametrize("sentence", ["backend conf b host localhost port 110", "workers recycle"])
-def test_a_sentence_is_refused_with_the_reason(proxy: Proxy, sentence: str) -> None:
+@pytest.mark.parametrize("command", ["backend conf b host localhost port 110", "workers recycle"])
+def test_a_command_is_refused_with_the_reason(proxy: Proxy, command: str) -> None:
     """What cannot be found out, and who cannot be born, is told; later it is possible."""
     with _without_descriptors(proxy) as control:
-        control.sendall(encode_request(sentence))
+        control.sendall(encode_request(command))
         answer = control.recv(4096)
         assert answer.startswith(b"-ERR")
         assert b"Too many open files" in answer
-    wait_until(lambda: proxy.control(sentence).ok, "it is possible again")
+    wait_until(lambda: proxy.control(command).ok, "it is possible again")
 
 
 def test_a_worker_has_a_successor_as_soon_as_there_can_be_one(proxy: Proxy) -> None:

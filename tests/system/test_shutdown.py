@@ -1,4 +1,4 @@
-"""The four shutdowns, each by its sentence and by its signal, with one session open; and the reopening of the log."""
+"""The four shutdowns, each by its command and by its signal, with one session open; and the reopening of the log."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
 
@@ -35,7 +36,7 @@ def _refuses(port: int) -> bool:
 
 
 def _ways(number: int) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("number", [None, number], ids=["sentence", "signal"])
+    return pytest.mark.parametrize("number", [None, number], ids=["command", "signal"])
 
 
 @_ways(signal.SIGTERM)
@@ -47,7 +48,7 @@ def test_all_ends_everything(tmp_path: Path, number: int | None) -> None:
         workers = proxy.workers()
         _ask(proxy, "all", number)
         assert client.rest() == b""
-        assert proxy.process.wait(10) == 0
+        assert proxy.process.wait(patient(10)) == 0
         assert not any(map(_alive, workers))
         proxy.assert_nothing_is_left()
         assert proxy.endings() == ["shutdown"]
@@ -114,7 +115,7 @@ def test_parent_leaves_the_sessions_running(tmp_path: Path, number: int | None) 
         client.greeted()
         workers = first.workers()
         _ask(first, "parent", number)
-        assert first.process.wait(10) == 0
+        assert first.process.wait(patient(10)) == 0
         with Proxy(tmp_path, _site(port)) as second:
             with PopClient(port) as new:
                 new.greeted()
@@ -143,7 +144,7 @@ def test_delayed_lets_the_sessions_finish(tmp_path: Path, number: int | None) ->
             assert proxy.said("show pid").lines == [f"pid {proxy.pid}"], "the control socket answers meanwhile"
         assert proxy.state().gauges()["draining"] == 1
         assert client.ask("QUIT").startswith(b"+OK")
-        assert proxy.process.wait(10) == 0
+        assert proxy.process.wait(patient(10)) == 0
         proxy.assert_nothing_is_left()
         # The connections by which this test found the port open were sessions, too.
         assert proxy.endings()[-1] == "quit"
@@ -159,7 +160,7 @@ def test_all_overtakes_delayed(tmp_path: Path) -> None:
         proxy.said("shutdown delayed")
         proxy.said("shutdown all")
         assert client.rest() == b""
-        assert proxy.process.wait(10) == 0
+        assert proxy.process.wait(patient(10)) == 0
 
 
 @pytest.mark.slow
@@ -169,7 +170,7 @@ def test_a_worker_that_does_not_end_is_ended(tmp_path: Path) -> None:
         victim = proxy.workers()[0]
         os.kill(victim, signal.SIGSTOP)
         proxy.said("shutdown all")
-        assert proxy.process.wait(20) == 0
+        assert proxy.process.wait(patient(20)) == 0
         assert not _alive(victim)
 
 

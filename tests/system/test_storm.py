@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import processes
+from tests.patience import patient
 from tests.system import storm
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
@@ -163,10 +164,10 @@ def test_a_server_that_is_offline(site: Site) -> None:
         _is_whole(proxy)
 
 
-def _say(proxy: Proxy, sentence: str) -> None:
+def _say(proxy: Proxy, command: str) -> None:
     """To this proxy, also when another one has the run directory's link."""
     socket = proxy.rundir / f"pproxy.{proxy.pid}.ctrl"
-    subprocess.run([program("pcontrol"), "-s", socket, "-c", sentence], check=True, timeout=20)
+    subprocess.run([program("pcontrol"), "-s", socket, "-c", command], check=True, timeout=patient(20))
 
 
 @pytest.mark.parametrize("how", ["delayed", "parent"])
@@ -180,7 +181,7 @@ def test_a_successor_on_the_same_port(site: Site, how: str) -> None:
         with site.proxy() as second:
             wait_until(lambda: storm.started(second) > 100, "the second one gets its share")
             _say(first, f"shutdown {how}")
-            assert first.process.wait(20) == 0
+            assert first.process.wait(patient(20)) == 0
             storm.blow(second)
             clients.end()
             assert _told(clients.fared, f"shutdown {how}, with a successor").spotless()
@@ -245,9 +246,9 @@ def _greeting(client: PopClient) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "sentence", ["set workers 1", "workers recycle", "shutdown delayed", "vserv conf v state offline"]
+    "command", ["set workers 1", "workers recycle", "shutdown delayed", "vserv conf v state offline"]
 )
-def test_who_waits_at_a_full_proxy(tmp_path: Path, sentence: str) -> None:
+def test_who_waits_at_a_full_proxy(tmp_path: Path, command: str) -> None:
     """maxsession is reached and clients wait in the queues of all workers when workers go: each of them is served, once
     there is room.
     """
@@ -258,11 +259,11 @@ def test_who_waits_at_a_full_proxy(tmp_path: Path, sentence: str) -> None:
         for client in inside:
             client.greeted()
         waiting = [clients.enter_context(PopClient(port)) for _ in range(40)]
-        proxy.said(sentence)
+        proxy.said(command)
         for client in inside:
             client.close()
         with ThreadPoolExecutor(len(waiting)) as threads:
             greetings = list(threads.map(_greeting, waiting))
         assert [greeting[:3] for greeting in greetings] == [b"+OK"] * len(waiting)
-        if sentence == "shutdown delayed":
-            assert proxy.process.wait(5) == 0
+        if command == "shutdown delayed":
+            assert proxy.process.wait(patient(5)) == 0

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from supervisor.control.framing import ReplyReader
+from tests.patience import patient
 from tests.system import crowd
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
@@ -151,7 +152,7 @@ def test_a_killed_master_is_followed_by_another(tmp_path: Path) -> None:
         assert old.greeted().startswith(b"+OK")
         orphans = first.workers()
         first.process.kill()
-        first.process.wait(10)
+        first.process.wait(patient(10))
         with Proxy(tmp_path, rc) as second:
             with PopClient(port) as new:
                 assert new.line().startswith(b"+OK")
@@ -164,14 +165,14 @@ def test_a_killed_master_is_followed_by_another(tmp_path: Path) -> None:
             second.assert_nothing_is_left()
 
 
-def test_half_a_sentence_holds_up_nobody(tmp_path: Path) -> None:
+def test_half_a_command_holds_up_nobody(tmp_path: Path) -> None:
     """Clients of the control socket that stop in the middle, send 100 kB without an end, or leave early."""
     with Proxy(tmp_path) as proxy:
         path = str(proxy.rundir / "pproxy.ctrl")
         with socket.socket(socket.AF_UNIX) as half, socket.socket(socket.AF_UNIX) as endless:
             half.connect(path)
             half.sendall(b"show pi")
-            endless.settimeout(5)
+            endless.settimeout(patient(5))
             endless.connect(path)
             endless.sendall(b"x" * 100_000)
             with socket.socket(socket.AF_UNIX) as early:
@@ -180,5 +181,5 @@ def test_half_a_sentence_holds_up_nobody(tmp_path: Path) -> None:
             wait_until(lambda: proxy.said("show checkport").lines == ["checkport 4711"], "others are served")
             assert not ReplyReader().feed(endless.recv(1 << 16))[0].ok
             half.sendall(b"d\n")
-            half.settimeout(5)
+            half.settimeout(patient(5))
             assert ReplyReader().feed(half.recv(4096))[0].lines == [f"pid {proxy.pid}"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, Proxy, free_port, need
 from tests.system.wire import PopClient, ScriptedBackend, pop3_server
 
@@ -31,7 +32,7 @@ def tlsdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cwd=place,
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=patient(30),
     )
     return place
 
@@ -81,7 +82,7 @@ def _mail_is_read(client: poplib.POP3) -> None:
 
 def test_tls_from_the_start(site: Site, trusting: ssl.SSLContext) -> None:
     """`prot POP3s`: the greeting comes inside TLS; a session goes through to the backend."""
-    client = poplib.POP3_SSL("localhost", site.implicit, context=trusting, timeout=5)
+    client = poplib.POP3_SSL("localhost", site.implicit, context=trusting, timeout=patient(5))
     assert client.getwelcome().startswith(b"+OK")
     assert "STLS" not in client.capa()
     _mail_is_read(client)
@@ -91,7 +92,7 @@ def test_tls_from_the_start(site: Site, trusting: ssl.SSLContext) -> None:
 @pytest.mark.parametrize("way", ["optional", "force"])
 def test_tls_by_stls(site: Site, trusting: ssl.SSLContext, way: str) -> None:
     """`starttls optional` and `force`: STLS is offered before it and not after it; then a session goes through."""
-    client = poplib.POP3("localhost", getattr(site, way), timeout=5)
+    client = poplib.POP3("localhost", getattr(site, way), timeout=patient(5))
     assert "STLS" in client.capa()
     client.stls(trusting)
     assert "STLS" not in client.capa()
@@ -102,7 +103,7 @@ def test_tls_by_stls(site: Site, trusting: ssl.SSLContext, way: str) -> None:
 
 def test_optional_allows_a_login_in_clear(site: Site) -> None:
     """Who does not say STLS is let in all the same."""
-    _mail_is_read(poplib.POP3("localhost", site.optional, timeout=5))
+    _mail_is_read(poplib.POP3("localhost", site.optional, timeout=patient(5)))
 
 
 def test_force_refuses_a_login_in_clear(site: Site) -> None:
@@ -111,14 +112,14 @@ def test_force_refuses_a_login_in_clear(site: Site) -> None:
         client.greeted()
         assert b"STLS first" in client.ask("USER joe")
         assert b"STLS first" in client.ask("PASS secret")
-    client2 = poplib.POP3("localhost", site.force, timeout=5)
+    client2 = poplib.POP3("localhost", site.force, timeout=patient(5))
     assert "USER" not in client2.capa()
     client2.quit()
 
 
 def test_off_knows_no_stls(site: Site) -> None:
     """STLS is refused and not offered."""
-    client = poplib.POP3("localhost", site.off, timeout=5)
+    client = poplib.POP3("localhost", site.off, timeout=patient(5))
     assert "STLS" not in client.capa()
     with pytest.raises(poplib.error_proto, match="not offered"):
         client._shortcmd("STLS")  # type: ignore[attr-defined]
@@ -132,7 +133,7 @@ def test_what_is_typed_in_clear_behind_stls_ends_the_session(site: Site) -> None
         client.say(CLEAR_END)
         assert client.rest() == b""
     assert site.proxy.wait_for_endings(1) == ["plaintext_after_stls"]
-    with socket.create_connection((LOOPBACK, site.optional), 5) as raw:
+    with socket.create_connection((LOOPBACK, site.optional), patient(5)) as raw:
         raw.recv(200)
         raw.sendall(b"STLS\r\n")
         assert raw.recv(200).startswith(b"+OK")
@@ -145,7 +146,7 @@ def test_what_is_typed_in_clear_behind_stls_ends_the_session(site: Site) -> None
 
 def test_what_was_said_before_stls_is_forgotten(site: Site, trusting: ssl.SSLContext) -> None:
     """A user name given in clear does not count inside TLS (RFC 2595 section 4)."""
-    client = poplib.POP3("localhost", site.optional, timeout=5)
+    client = poplib.POP3("localhost", site.optional, timeout=patient(5))
     client.user("mallory")
     client.stls(trusting)
     with pytest.raises(poplib.error_proto, match="say USER first"):
@@ -162,16 +163,16 @@ def test_old_tls_is_refused(site: Site) -> None:
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        poplib.POP3_SSL("localhost", site.implicit, context=old, timeout=5)
+        poplib.POP3_SSL("localhost", site.implicit, context=old, timeout=patient(5))
     assert site.proxy.wait_for_endings(1) == ["tls_failed"]
 
 
 def test_a_large_mail_through_tls(site: Site, trusting: ssl.SSLContext) -> None:
     """Many records, more than one buffer: every octet arrives, also when many commands are pipelined."""
-    client = poplib.POP3_SSL("localhost", site.implicit, context=trusting, timeout=10)
+    client = poplib.POP3_SSL("localhost", site.implicit, context=trusting, timeout=patient(10))
     client.user("joe")
     client.pass_("secret")
-    plain = poplib.POP3("localhost", site.off, timeout=10)
+    plain = poplib.POP3("localhost", site.off, timeout=patient(10))
     plain.user("joe")
     plain.pass_("secret")
     count = plain.stat()[0]

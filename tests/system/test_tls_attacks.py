@@ -430,8 +430,8 @@ def test_garbage_within_a_session(make_site: MakeSite) -> None:
                             pass
 
 
-@pytest.mark.parametrize("deed", ["close_notify", "fin", "rst"])
-def test_the_client_leaves_in_the_middle_of_a_large_mail(make_site: MakeSite, deed: str) -> None:
+@pytest.mark.parametrize("handler", ["close_notify", "fin", "rst"])
+def test_the_client_leaves_in_the_middle_of_a_large_mail(make_site: MakeSite, handler: str) -> None:
     """By close_notify, FIN without it, or RST: the session ends, and nothing of the mail is kept."""
     site = make_site()
     with unharmed(site, BROKEN_OFF | {"backend_closed"}):
@@ -440,7 +440,7 @@ def test_the_client_leaves_in_the_middle_of_a_large_mail(make_site: MakeSite, de
             client.say(b"RETR 2\r\n")
             assert client.line() == b"+OK"
             assert isinstance(client.connection, ssl.SSLSocket)
-            match deed:
+            match handler:
                 case "close_notify":
                     # Its own goes out before it hears of the other's; the mail that comes instead is an error to it.
                     with contextlib.suppress(ssl.SSLError, ConnectionError):

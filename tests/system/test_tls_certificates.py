@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.certificates import RSA, Leaf
 from tests.system.site import free_port, need, wait_until
 from tests.system.tlssite import AUTHORITY, CONF, TlsClient, TlsSite, client_context, serial
@@ -56,7 +57,7 @@ def test_names_that_are_none(site: TlsSite) -> None:
     openssl = need("openssl")
     for name in ("b\xfccher.example", "a b", "-" * 250, "..", "localhost."):
         command = [openssl, "s_client", "-connect", f"127.0.0.1:{site.port}", "-servername", name.encode("latin-1")]
-        told = subprocess.run([*command, "-quiet"], input=b"QUIT\r\n", capture_output=True, timeout=20).stdout
+        told = subprocess.run([*command, "-quiet"], input=b"QUIT\r\n", capture_output=True, timeout=patient(20)).stdout
         assert told.startswith(b"+OK"), name
 
 
@@ -69,7 +70,7 @@ def test_rsa_and_ecdsa_side_by_side(site: TlsSite) -> None:
         for algorithms, kind in (("rsa_pss_rsae_sha256", b"RSA"), ("ECDSA+SHA256", b"ECDSA")):
             command = f"s_client -connect 127.0.0.1:{site.port} -servername localhost {version} -sigalgs {algorithms}"
             told = subprocess.run(
-                [openssl, *command.split()], input=b"QUIT\r\n", capture_output=True, timeout=20
+                [openssl, *command.split()], input=b"QUIT\r\n", capture_output=True, timeout=patient(20)
             ).stdout
             lines = [line for line in told.split(b"\n") if b"Peer signature type" in line]
             assert len(lines) == 1

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import processes
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PATIENCE, PopClient, need, wait_until
 from tests.system.tlssite import TlsClient, TlsSite, client_context, serial
 
@@ -274,7 +275,7 @@ def test_a_handshake_that_never_ends(site: TlsSite) -> None:
 def test_the_limit_of_a_handshake(site: TlsSite) -> None:
     """Without authtimeout a handshake has 30 seconds."""
     site.said("set authtimeout 0")
-    with PopClient(site.port, patience=45) as silent:
+    with PopClient(site.port, patience=patient(45)) as silent:
         started = time.monotonic()
         assert silent.rest() == b""
         assert 28 < time.monotonic() - started < 40

@@ -16,7 +16,7 @@ CONF = f"iface {LOOPBACK} state fake port"
 class TlsSite(Proxy):
     """`tlsdir` holds a default certificate for localhost; `port` is POP3s and `stls` has `starttls optional`.
 
-    `more` are sentences said behind these.
+    `more` are commands said behind these.
     """
 
     def __init__(self, directory: Path, more: Iterable[str] = (), watch: str = "0", workers: int = 1) -> None:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tests.patience import PATIENCE
+
 LOOPBACK = "127.0.0.1"
-PATIENCE = 10.0
 _POLL = 0.01
 
 

@@ -1,6 +1,6 @@
 """A small table for the tests: three columns, four counters, two histograms, two gauges, three places of one sort."""
 
-from supervisor.table.layout import BASE_COLUMNS, Column, Counter, Histogram, Layout, Places
+from supervisor.table.layout import BASE_COLUMNS, Column, Counter, Histogram, IndexRange, Layout
 
 STATES = ("free", "waiting", "working")
 ENDINGS = ("quit", "worker_died")
@@ -23,5 +23,5 @@ def layout(rows: int = 4, blocks: int = 3) -> Layout:
         blocks,
         rows,
         (Histogram("wait", "Waits.", (1000, 1_000_000)), Histogram("work", "Work, by shop.", (1000, 2000), "shop")),
-        (Places("shop", 3),),
+        (IndexRange("shop", 3),),
     )

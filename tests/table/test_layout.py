@@ -13,8 +13,8 @@ from supervisor.table.layout import (
     Column,
     Counter,
     Histogram,
+    IndexRange,
     Layout,
-    Places,
     WrongFormat,
     read_header,
 )
@@ -51,7 +51,7 @@ LAYOUTS = st.builds(
         blocks,
         rows,
         tuple(histograms),
-        (Places("shop", shops), Places("street", 1)),
+        (IndexRange("shop", shops), IndexRange("street", 1)),
         tuple(cells),
     ),
     COLUMNS,
@@ -82,7 +82,7 @@ def test_nothing_overlaps_and_cells_are_aligned(layout: Layout) -> None:
     finds them.
     """
     assert len(layout.header(0.0, 1)) <= layout.block_offset(0)
-    names = sum(layout.place_counts[sort] for sort in ("shop", "street"))
+    names = sum(layout.index_counts[sort] for sort in ("shop", "street"))
     assert layout.header_size + 2 * NAME_STRUCT.size * names <= layout.block_offset(0)
     assert layout.block_offset(layout.baseline + 1) <= layout.row_offset(0)
     assert layout.row_offset(layout.row_count) <= layout.size
@@ -92,7 +92,7 @@ def test_nothing_overlaps_and_cells_are_aligned(layout: Layout) -> None:
     cells = [*range(len(layout.process_cells)), *layout.gauge_cells.values()]
     for counter in layout.counted:
         first = layout.counter_cells[counter.name]
-        cells += range(first, first + counter.width * layout.place_counts[counter.by])
+        cells += range(first, first + counter.width * layout.index_counts[counter.by])
     assert len(set(cells)) == len(cells)
     assert 8 * (max(cells) + 1) <= layout.block_size
 

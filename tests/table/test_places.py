@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from supervisor.ledger import Ledger
+from supervisor.serving.counters import Counters
+from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.names import read_names
-from supervisor.table.places import PlaceBook
 from supervisor.table.segment import Reading, Segment, View, path_of, remove
 from tests.table import sample
 
@@ -29,16 +29,16 @@ def segment() -> Iterator[Segment]:
 
 
 @pytest.fixture
-def book(segment: Segment) -> PlaceBook:
-    return PlaceBook(segment)
+def book(segment: Segment) -> CounterIndexes:
+    return CounterIndexes(segment)
 
 
 def things(*shops: str) -> dict[str, dict[str, object]]:
     return {"shop": dict.fromkeys(shops), "street": {"ignored": None}}
 
 
-def ledger(segment: Segment, book: PlaceBook, *shops: str, block: int = 1) -> Ledger:
-    return Ledger(segment.layout, segment.block(block), book.settle(things(*shops)))
+def counters(segment: Segment, book: CounterIndexes, *shops: str, block: int = 1) -> Counters:
+    return Counters(segment.layout, segment.block(block), book.settle(things(*shops)))
 
 
 def calls(segment: Segment) -> dict[str, int]:
@@ -46,7 +46,7 @@ def calls(segment: Segment) -> dict[str, int]:
     return {ident: numbers[0] for ident, numbers in View.open(path_of(segment.name)).readings()["calls"]}
 
 
-def test_a_counter_is_there_at_0_as_soon_as_its_thing_is_configured(segment: Segment, book: PlaceBook) -> None:
+def test_a_counter_is_there_at_0_as_soon_as_its_thing_is_configured(segment: Segment, book: CounterIndexes) -> None:
     """So that the first event is seen as an increase."""
     book.settle(things("a", "b"))
 
@@ -56,9 +56,9 @@ def test_a_counter_is_there_at_0_as_soon_as_its_thing_is_configured(segment: Seg
     assert readings["begun"] == [Reading("", [0])], "what is not kept by a sort has one number and no name"
 
 
-def test_each_thing_counts_for_itself(segment: Segment, book: PlaceBook) -> None:
+def test_each_thing_counts_for_itself(segment: Segment, book: CounterIndexes) -> None:
     """Counters, labels and processes do not mix; the sum over all things is what `counters` tells."""
-    one, two = ledger(segment, book, "a", "b"), ledger(segment, book, "a", "b", block=2)
+    one, two = counters(segment, book, "a", "b"), counters(segment, book, "a", "b", block=2)
     one.count("calls", None, "a")
     two.count("calls", None, "a", 4)
     two.count("calls", None, "b", 2)
@@ -76,9 +76,9 @@ def test_each_thing_counts_for_itself(segment: Segment, book: PlaceBook) -> None
     }
 
 
-def test_a_histogram_counts_into_the_bucket_that_ends_there(segment: Segment, book: PlaceBook) -> None:
+def test_a_histogram_counts_into_the_bucket_that_ends_there(segment: Segment, book: CounterIndexes) -> None:
     """A bound belongs to its bucket (le: less or equal); the sum is in microseconds."""
-    counted = ledger(segment, book, "a")
+    counted = counters(segment, book, "a")
     for microseconds in (0, 999, 1000, 1001, 2000, 2001, 5_000_000):
         counted.observe("work", microseconds / 1e6, "a")
 
@@ -86,17 +86,17 @@ def test_a_histogram_counts_into_the_bucket_that_ends_there(segment: Segment, bo
     assert reading == Reading("a", [3, 2, 2, 999 + 1000 + 1001 + 2000 + 2001 + 5_000_000])
 
 
-def test_a_thing_that_comes_back_has_its_numbers_again(segment: Segment, book: PlaceBook) -> None:
+def test_a_thing_that_comes_back_has_its_numbers_again(segment: Segment, book: CounterIndexes) -> None:
     """Removed and made anew, as `vserv del` and `vserv conf` do: its series goes on."""
-    ledger(segment, book, "a", "b").count("calls", None, "a", 7)
+    counters(segment, book, "a", "b").count("calls", None, "a", 7)
     book.settle(things("b"))
     assert calls(segment) == {"a": 7, "b": 0}, "a removed thing is still shown: it may have sessions"
 
-    ledger(segment, book, "b", "a").count("calls", None, "a")
+    counters(segment, book, "b", "a").count("calls", None, "a")
     assert calls(segment) == {"a": 8, "b": 0}
 
 
-def test_a_thing_that_never_counted_leaves_no_trace(segment: Segment, book: PlaceBook) -> None:
+def test_a_thing_that_never_counted_leaves_no_trace(segment: Segment, book: CounterIndexes) -> None:
     """A configuration that was taken back has made no series."""
     book.settle(things("a"))
     book.settle(things())
@@ -104,13 +104,13 @@ def test_a_thing_that_never_counted_leaves_no_trace(segment: Segment, book: Plac
     assert calls(segment) == {}
 
 
-def test_what_is_only_tried_takes_nobodys_place(segment: Segment, book: PlaceBook) -> None:
+def test_what_is_only_tried_takes_nobodys_place(segment: Segment, book: CounterIndexes) -> None:
     """Workers count under the running configuration while another one is tried. When that is taken back, everything
     still counts under its own name, also what had counted nothing before, and in whatever order it stands.
     """
     book.settle(things("b"))
     running = book.settle(things("a", "b"))
-    counted = Ledger(segment.layout, segment.block(1), running)
+    counted = Counters(segment.layout, segment.block(1), running)
     book.settle(things("c", "d"), running=things("a", "b"))
     counted.count("calls", None, "a", 7)
 
@@ -118,16 +118,16 @@ def test_what_is_only_tried_takes_nobodys_place(segment: Segment, book: PlaceBoo
     assert calls(segment) == {"a": 7, "b": 0}
 
 
-def test_the_place_of_the_one_that_went_first_is_reused_and_begins_at_0(segment: Segment, book: PlaceBook) -> None:
+def test_the_place_of_the_one_that_went_first_is_reused_and_begins_at_0(segment: Segment, book: CounterIndexes) -> None:
     """Only when no unused place is left; the old numbers stay in the sums."""
-    counted = ledger(segment, book, "a", "b")
+    counted = counters(segment, book, "a", "b")
     counted.count("calls", None, "a", 7)
     counted.count("calls", None, "b", 5)
     counted.observe("work", 1.0, "b")
     book.settle(things("a"))
     book.settle(things())
 
-    fresh = ledger(segment, book, "c")
+    fresh = counters(segment, book, "c")
     assert calls(segment) == {"a": 7, "c": 0}
     fresh.count("calls", None, "c", 2)
     fresh.observe("work", 0.0, "c")
@@ -136,9 +136,9 @@ def test_the_place_of_the_one_that_went_first_is_reused_and_begins_at_0(segment:
     assert View.open(path_of(segment.name)).counters()["calls"] == 14
 
 
-def test_who_finds_no_place_counts_without_a_name(segment: Segment, book: PlaceBook) -> None:
+def test_who_finds_no_place_counts_without_a_name(segment: Segment, book: CounterIndexes) -> None:
     """More things than places: nothing is lost from the sum, and nobody else gets the numbers."""
-    counted = ledger(segment, book, "a", "b", "c")
+    counted = counters(segment, book, "a", "b", "c")
     for shop in ("a", "b", "c", "never heard of"):
         counted.count("calls", None, shop)
 
@@ -146,14 +146,14 @@ def test_who_finds_no_place_counts_without_a_name(segment: Segment, book: PlaceB
     assert View.open(path_of(segment.name)).counters()["calls"] == 4
 
 
-def test_a_name_keeps_its_whole_length(segment: Segment, book: PlaceBook) -> None:
+def test_a_name_keeps_its_whole_length(segment: Segment, book: CounterIndexes) -> None:
     """An id has up to 64 characters."""
     book.settle(things("x" * 64, "y"))
 
     assert [name.ident for name in read_names(segment.layout, segment.map)["shop"]] == ["x" * 64, "y", ""]
 
 
-def test_any_history_of_changes_keeps_the_accounts(segment: Segment, book: PlaceBook) -> None:
+def test_any_history_of_changes_keeps_the_accounts(segment: Segment, book: CounterIndexes) -> None:
     """Things come and go at random while old sessions count on: sums never fall, what lives is shown at its number,
     and no place has two owners.
     """
@@ -168,7 +168,7 @@ def test_any_history_of_changes_keeps_the_accounts(segment: Segment, book: Place
         for shop in chosen:
             truth.setdefault(shop, 0)
             assert shown[shop] == truth[shop]
-        counted = Ledger(segment.layout, segment.block(dice.choice((1, 2))), {"shop": places})
+        counted = Counters(segment.layout, segment.block(dice.choice((1, 2))), {"shop": places})
         for shop in chosen:
             amount = dice.randrange(3)
             counted.count("calls", None, shop, amount)
@@ -180,7 +180,8 @@ def test_any_history_of_changes_keeps_the_accounts(segment: Segment, book: Place
         before = now
 
 
-def test_a_name_is_never_seen_in_halves_even_if_its_writer_is_killed(segment: Segment, book: PlaceBook) -> None:
+@pytest.mark.processes
+def test_a_name_is_never_seen_in_halves_even_if_its_writer_is_killed(segment: Segment, book: CounterIndexes) -> None:
     """A child that renames without end is killed at a random moment: the reader sees one of the names, whole."""
     names = ["a" * 60, "b" * 60]
     book.settle(things(names[0]))
@@ -197,9 +198,10 @@ def test_a_name_is_never_seen_in_halves_even_if_its_writer_is_killed(segment: Se
         assert read_names(segment.layout, segment.map)["shop"][0].ident in names
 
 
-def test_an_observer_that_is_killed_leaves_whole_numbers(segment: Segment, book: PlaceBook) -> None:
+@pytest.mark.processes
+def test_an_observer_that_is_killed_leaves_whole_numbers(segment: Segment, book: CounterIndexes) -> None:
     """Whatever moment a worker dies in, the count is the sum of the buckets, and the successor counts on."""
-    counted = ledger(segment, book, "a")
+    counted = counters(segment, book, "a")
     before = 0
     for _ in range(20):
         child = os.fork()

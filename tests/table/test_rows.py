@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from supervisor.table.layout import FREE
 from supervisor.table.rows import Row
 from supervisor.table.segment import Segment, remove
+from tests.patience import patient
 from tests.table import sample
 
 PID = 4711
@@ -175,11 +176,12 @@ def _assert_whole(row: Row | None) -> int:
     return number
 
 
+@pytest.mark.processes
 def test_a_reader_beside_a_hammering_writer_sees_whole_rows(segment: Segment) -> None:
     """Twenty thousand reads of a row that another process writes without a pause: each is whole, and never older."""
     child = _forked(_hammer(segment, 0, 1))
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + patient(10)
         while segment.reader.read(0) is None:
             assert time.monotonic() < deadline
         newest = 0
@@ -193,6 +195,7 @@ def test_a_reader_beside_a_hammering_writer_sees_whole_rows(segment: Segment) ->
     assert newest > 1000, "the writer wrote beside us"
 
 
+@pytest.mark.processes
 def test_writers_killed_at_random_leave_a_whole_row(segment: Segment) -> None:
     """120 writers are killed at random moments: the row is whole after each, and the next writer takes over from it."""
     dice = random.Random(20011204)

@@ -211,6 +211,7 @@ TOKENS = 24
 ROUNDS = 40
 
 
+@pytest.mark.processes
 def test_tokens_of_killed_processes_are_found_while_others_go_on() -> None:
     """Forty times one of two processes that juggle tokens is killed and audited: no token is lost, none is doubled."""
     name = f"/popular-test-tokens-{os.getpid()}"

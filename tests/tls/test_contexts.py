@@ -1,10 +1,10 @@
-"""Fronts: who changes when, and what becomes of tickets. Two ends in one process, joined in memory."""
+"""TicketContexts: who changes when, and what becomes of tickets. Two ends in one process, joined in memory."""
 
 import ssl
 
 import pytest
 
-from popular.tls.contexts import WEEK_SECONDS, Fronts
+from popular.tls.contexts import WEEK_SECONDS, TicketContexts
 from tests.system.certificates import Authority
 
 NOON = 1000.0
@@ -53,7 +53,7 @@ class Client:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_tickets_are_good_for_a_week(chosen: ssl.SSLContext, version: ssl.TLSVersion) -> None:
     """Within a week a session is resumed; in the next one its ticket is unknown, and a new one is given."""
-    fronts = Fronts(3, NOON)
+    fronts = TicketContexts(3, NOON)
     client = Client(version)
     said = [
         client.is_resumed(fronts.at(NOON + hours * 3600), chosen)
@@ -64,7 +64,7 @@ def test_tickets_are_good_for_a_week(chosen: ssl.SSLContext, version: ssl.TLSVer
 
 def test_the_last_front_stays() -> None:
     """Whoever runs longer than all weeks goes on with the last one; weeks in which nobody came are skipped."""
-    fronts = Fronts(3, NOON)
+    fronts = TicketContexts(3, NOON)
     first, last = fronts.at(NOON), fronts.at(NOON + 2 * WEEK_SECONDS)
     assert last is not first
     assert fronts.at(NOON + 99 * WEEK_SECONDS) is last

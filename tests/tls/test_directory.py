@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from popular.tls import directory as tlsdir
-from popular.tls.directory import LookAt, Material, ReadAll, renewed
-from supervisor.control.facts import Unfit
+from popular.tls.directory import CertificateStore, LookAt, ReadAll, renewed
+from supervisor.control.lookups import Unfit
+from tests.patience import patient
 from tests.system.certificates import EC, RSA, Authority
 from tests.system.site import need
 
@@ -18,7 +19,7 @@ AUTHORITY = Authority()
 LEAF = AUTHORITY.issue("Mail.Example.org", "*.example.org", "mail.example.org")
 
 
-def read(directory: Path) -> Material:
+def read(directory: Path) -> CertificateStore:
     return ReadAll(str(directory)).perform()
 
 
@@ -48,6 +49,7 @@ def test_a_certificate_and_its_key(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(found)) == found
 
 
+@pytest.mark.processes
 def test_what_the_openssl_program_makes(tmp_path: Path) -> None:
     """A key with parameters in front of it, as `openssl ecparam` writes it, is taken."""
     openssl = need("openssl")
@@ -55,7 +57,7 @@ def test_what_the_openssl_program_makes(tmp_path: Path) -> None:
         "ecparam -name secp384r1 -genkey -out one.key",
         "req -x509 -new -key one.key -out one.pem -days 2 -subj /CN=x -addext subjectAltName=DNS:x.org,IP:127.0.0.1",
     ):
-        subprocess.run([openssl, *command.split()], cwd=tmp_path, check=True, capture_output=True, timeout=20)
+        subprocess.run([openssl, *command.split()], cwd=tmp_path, check=True, capture_output=True, timeout=patient(20))
     (tmp_path / "one.key").chmod(0o600)
     one = read(tmp_path).certificates["one"]
     assert (one.names, one.key_type) == (("x.org",), "EC P-384")
@@ -138,20 +140,25 @@ def test_faulty_files(tmp_path: Path, spoil: Callable[[Path], object], reason: s
     assert list(read(tmp_path).certificates) == ["good"]
 
 
+@pytest.mark.processes
 def test_an_encrypted_or_a_short_key(tmp_path: Path) -> None:
     """A key with a password, and one that OpenSSL finds too short, are refused."""
     openssl = need("openssl")
     req = "req -x509 -days 2 -subj /CN=x -keyout one.key -out one.pem -newkey"
     for options, reason in (("rsa:2048 -passout pass:secret", "encrypted"), ("rsa:1024 -nodes", "KEY_TOO_SMALL")):
         subprocess.run(
-            [openssl, *req.split(), *options.split()], cwd=tmp_path, check=True, capture_output=True, timeout=20
+            [openssl, *req.split(), *options.split()],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            timeout=patient(20),
         )
         (tmp_path / "one.key").chmod(0o600)
         assert reason in fault(tmp_path)
 
 
 def test_names_of_files_are_ids(tmp_path: Path) -> None:
-    """A name that cannot be said in a sentence is refused."""
+    """A name that cannot be said in a command is refused."""
     LEAF.write(tmp_path, "a b")
     assert "is not an Id" in fault(tmp_path, "a b")
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.patience import patient
 from tests.system.site import LOOPBACK, Entry, Peer, PopClient, Proxy, free_port, wait_until
 from tests.transcripts.script import Script, Step, octets, shown
 
@@ -21,7 +22,7 @@ BEGINNING = (
     "vserv conf v1 iface 127.0.0.1 port $PORT bannerok ready bannererr disabled state online",
 )
 
-PATIENCE = 3.0
+PATIENCE = patient(3.0)
 _BETWEEN_OCTETS = 0.0004
 
 _WORD = re.compile(r"\$([A-Z]+)")
@@ -80,8 +81,8 @@ class Stage:
             self.proxy.said(f"{sort} flush")
         for name, lines in script.files.items():
             (self.directory / name).write_text("".join(f"{self.filled(line)}\n" for line in lines))
-        for sentence in (*BEGINNING, *script.sentences):
-            self.proxy.said(self.filled(sentence))
+        for command in (*BEGINNING, *script.commands):
+            self.proxy.said(self.filled(command))
 
     def _variables(self) -> Iterator[tuple[str, str]]:
         """Each variable's name, and name and value as `set` takes them."""
@@ -186,7 +187,7 @@ class _Player:
             self._backend = Peer(connection, PATIENCE)
         return self._backend
 
-    # Deeds
+    # Handlers
 
     def _send(self, who: str) -> None:
         peer = self._the_client() if who == "C" else self._the_backend()

@@ -4,8 +4,8 @@ A file holds scripts; each begins with its title, which says what is to be expec
 
     = A wrong password is refused
 
-    rc: sentence          said to the proxy before the session, behind those of `play.BEGINNING`
-    file NAME: text       a line of the file $DIR/NAME, which is there before the sentences are said
+    rc: command          said to the proxy before the session, behind those of `play.BEGINNING`
+    file NAME: text       a line of the file $DIR/NAME, which is there before the commands are said
     only: whole           play it only in this pace (whole, octets); for scripts about what comes in one piece
     tls:                  a certificate is wanted ($TLS is its directory)
 
@@ -18,7 +18,7 @@ A file holds scripts; each begins with its title, which says what is to be expec
     B> text, B= text      the backend sends a line, or octets
     B! deed               close, reset, closed: the backend closes, or sees the end of the connection
     U< text, U> text      the mail check receives this packet (its line end left out), and answers
-    P: sentence           the operator says a sentence, which must be +OK
+    P: command           the operator says a command, which must be +OK
     E: ending key='…'     the session is over, in exactly one line of the log, with these fields among others
     L: name key='…'       the log has exactly one such entry of the session
 
@@ -64,7 +64,7 @@ class Script(NamedTuple):
 
     title: str
     place: str
-    sentences: list[str]
+    commands: list[str]
     files: dict[str, list[str]]
     paces: tuple[str, ...]
     tls: bool
@@ -100,7 +100,7 @@ def _with_line(script: Script, line: str, place: str) -> Script:
     text = text.removeprefix(" ")
     match head.split():
         case ["rc"] if colon:
-            return script._replace(sentences=[*script.sentences, text])
+            return script._replace(commands=[*script.commands, text])
         case ["file", name] if colon:
             return script._replace(files={**script.files, name: [*script.files.get(name, []), text]})
         case ["only"] if text in PACES:

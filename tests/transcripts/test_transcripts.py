@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.site import Proxy, need
 from tests.transcripts.play import Differs, Stage, play
 from tests.transcripts.script import BadScript, Script, octets, read, shown
@@ -48,7 +49,7 @@ def _make_certificate(directory: Path) -> None:
         "-out",
         str(directory / "default.pem"),
     ]
-    subprocess.run([*command, *names], check=True, capture_output=True, timeout=30)
+    subprocess.run([*command, *names], check=True, capture_output=True, timeout=patient(30))
 
 
 @pytest.mark.parametrize(("script", "pace"), _SCRIPTS)

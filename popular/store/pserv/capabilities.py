@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from popular.protocol.capabilities import DEFAULT, MOST_OCTETS, BadCapabilities, read_lines
 from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import File
-from supervisor.control.language import Refused, Sentence, phrase
-from supervisor.control.outcome import Arguments, Change, Desk, Outcome, Reply
+from supervisor.control.outcome import Change, Outcome, Reply
+from supervisor.control.words import CommandRefused, phrase
 
 CHAPTER = "Runtime configuration of pserv: the capa command"
 SORT = "capa"
@@ -37,38 +38,38 @@ def lines_of(config: Config) -> Sequence[str]:
     return DEFAULT if loaded is None else loaded.lines
 
 
-def _load(desk: Desk, arguments: Arguments) -> Outcome:
+def _load(context: CommandContext, arguments: Arguments) -> Outcome:
     file = arguments["file"]
-    content = desk.facts.read(file, MOST_OCTETS + 1)
+    content = context.lookups.read(file, MOST_OCTETS + 1)
     try:
         lines = read_lines(content)
     except BadCapabilities as error:
-        raise Refused(f"{file}: {error}") from None
-    config = desk.config.with_thing(SORT, _ONE, CapabilityList(file, lines))
+        raise CommandRefused(f"{file}: {error}") from None
+    config = context.config.with_thing(SORT, _ONE, CapabilityList(file, lines))
     return Change(f"{file}: {len(lines)} capabilities", config=config)
 
 
-def _del(desk: Desk, _arguments: Arguments) -> Outcome:
-    if _loaded(desk.config) is None:
-        raise Refused("no capability list is loaded")
-    return Change("the built-in capability list is used", config=desk.config.without_things(SORT))
+def _del(context: CommandContext, _arguments: Arguments) -> Outcome:
+    if _loaded(context.config) is None:
+        raise CommandRefused("no capability list is loaded")
+    return Change("the built-in capability list is used", config=context.config.without_things(SORT))
 
 
-def _show(desk: Desk, _arguments: Arguments) -> Outcome:
-    loaded = _loaded(desk.config)
-    return Reply("built in" if loaded is None else f"from {loaded.file}", data=list(lines_of(desk.config)))
+def _show(context: CommandContext, _arguments: Arguments) -> Outcome:
+    loaded = _loaded(context.config)
+    return Reply("built in" if loaded is None else f"from {loaded.file}", data=list(lines_of(context.config)))
 
 
 def rc_lines(config: Config) -> list[str]:
-    """The sentence that loads the list anew, if one is loaded."""
+    """The command that loads the list anew, if one is loaded."""
     loaded = _loaded(config)
     return [] if loaded is None else [phrase(["capa", "load", loaded.file])]
 
 
-def capa_sentences() -> Sequence[Sentence]:
+def capa_commands() -> Sequence[ControlCommand]:
     """The rows."""
     return (
-        Sentence(
+        ControlCommand(
             "capa load <file>",
             _load,
             "Loads the capability list from a file; it takes the place of the one before.\nOne capability a line, "
@@ -77,8 +78,8 @@ def capa_sentences() -> Sequence[Sentence]:
             changes=True,
             source=CHAPTER,
         ),
-        Sentence(
+        ControlCommand(
             "capa del", _del, "Forgets the loaded list: the built-in one is used again.", changes=True, source=CHAPTER
         ),
-        Sentence("capa show", _show, "Shows the capability list in force.", source=CHAPTER),
+        ControlCommand("capa show", _show, "Shows the capability list in force.", source=CHAPTER),
     )

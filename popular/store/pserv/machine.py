@@ -21,7 +21,7 @@ from popular.protocol.lines import LONGEST_COMMAND, LineBuffer, LineTooLong, Nul
 from popular.protocol.replies import Code, err
 from popular.protocol.transaction import Answer, Transaction, quit_reply
 from popular.protocol.xpop import LONGEST_LINE, BadMailboxName, BadRequest, Request, RequestReader
-from popular.store.listing import NEW, Message, Note
+from popular.store.maildir.listing import NEW, Message, Note
 from popular.store.messages import DIR_ACCESS_FAILED, READ_FAILED, UPDATE_FAILED
 from popular.store.pserv.phases import (
     ASKED_NOTHING,
@@ -36,7 +36,7 @@ from popular.store.pserv.phases import (
     Phase,
 )
 from popular.store.pserv.verbs import Verbs
-from supervisor.messages import Message as LogMessage
+from supervisor.runtime.messages import Message as LogMessage
 
 DISK_SECONDS = 60.0
 """How long the file system may take for one thing."""

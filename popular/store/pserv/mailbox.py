@@ -9,11 +9,11 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
-from popular.store.listing import Listing, Message
-from popular.store.maildir import MailboxError, Maildir, MessageGone, Updated
+from popular.store.maildir.listing import Listing, Message
+from popular.store.maildir.maildir import MailboxError, Maildir, MessageGone, Updated
 from popular.store.pserv.machine import Machine
 from popular.store.pserv.outgoing import Outgoing
-from supervisor.workshop import Workshop
+from supervisor.serving.context import WorkerContext
 
 
 class Enter(Protocol):
@@ -25,10 +25,10 @@ class Enter(Protocol):
 class Mailbox:
     """One mailbox."""
 
-    __slots__ = ("_closed", "_enter", "_job", "_machine", "_maildir", "_outgoing", "_shop", "_sid")
+    __slots__ = ("_closed", "_context", "_enter", "_job", "_machine", "_maildir", "_outgoing", "_sid")
 
-    def __init__(self, *, shop: Workshop, maildir: Maildir, sid: str, machine: Machine, enter: Enter) -> None:
-        self._shop = shop
+    def __init__(self, *, context: WorkerContext, maildir: Maildir, sid: str, machine: Machine, enter: Enter) -> None:
+        self._context = context
         self._maildir = maildir
         self._sid = sid
         self._machine = machine
@@ -69,8 +69,8 @@ class Mailbox:
     def _in_pool(self, work: Callable[[], object], tell: Callable[[Any], None]) -> None:
         """Has a thread do it. `tell` gets what came of it on the event loop: a value, an OSError or a MailboxError."""
         assert self._job is None
-        loop = self._shop.loop
-        self._job = self._shop.pool.submit(
+        loop = self._context.loop
+        self._job = self._context.pool.submit(
             _work, work, lambda outcome: loop.call_soon_threadsafe(self._worked, tell, outcome)
         )
 
@@ -93,8 +93,8 @@ class Mailbox:
         return True
 
     def _debug(self, name: str, **fields: object) -> None:
-        if "MAIL" in self._shop.log.options:
-            self._shop.log.debug("MAIL", name, self._sid, mailbox=self._maildir.name, **fields)
+        if "MAIL" in self._context.log.options:
+            self._context.log.debug("MAIL", name, self._sid, mailbox=self._maildir.name, **fields)
 
     # What came of it
 

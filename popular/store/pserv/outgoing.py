@@ -7,8 +7,8 @@ message is.
 from typing import BinaryIO
 
 from popular.protocol.dotstuff import LineEnds, Stuffer, Top
-from popular.store.listing import Message
-from popular.store.maildir import Maildir
+from popular.store.maildir.listing import Message
+from popular.store.maildir.maildir import Maildir
 
 PIECE_OCTETS = 1 << 16
 """Read at a time; most mail is smaller and goes out in one piece."""

@@ -4,10 +4,10 @@ from typing import Any
 
 from metrics.exporter import export
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
+from popular.store.pserv.commands import COMMANDS, SORTS, rc_lines
 from popular.store.pserv.endings import ENDINGS
 from popular.store.pserv.metrics import METRICS, SERVER
 from popular.store.pserv.phases import STATES
-from popular.store.pserv.sentences import SENTENCES, SORTS, rc_lines
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
 from popular.version import VERSION
@@ -15,9 +15,10 @@ from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Listener, Program, Service
+from supervisor.program import Program, Service
+from supervisor.serving.context import WorkerContext
+from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
-from supervisor.workshop import Workshop
 
 COLUMNS = (
     Column("sid", f"{LONGEST_SID}s", "session id, the proxy's own from its request on"),
@@ -63,8 +64,8 @@ def describe(config: Config) -> dict[str, Any]:
     }
 
 
-def _make_service(shop: Workshop, config: Config, _before: Service | None) -> Service:
-    return StoreService(shop, config)
+def _make_service(context: WorkerContext, config: Config, _before: Service | None) -> Service:
+    return StoreService(context, config)
 
 
 PROGRAM = Program(
@@ -78,12 +79,12 @@ PROGRAM = Program(
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
     variables=(*common_variables("pserv"), *STORE_VARIABLES),
-    sentences=SENTENCES,
+    commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
     listeners=listeners,
     make_service=_make_service,
-    front=SERVER,
+    listener_kind=SERVER,
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",

@@ -1,4 +1,4 @@
-"""The address that `pserv` listens on: there is one, and the sentences about it need no name."""
+"""The address that `pserv` listens on: there is one, and the commands about it need no name."""
 
 from dataclasses import dataclass
 

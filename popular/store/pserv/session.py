@@ -15,33 +15,33 @@ from typing import Any
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from popular.protocol.xpop import Request
-from popular.store.listing import Message
-from popular.store.maildir import Maildir
+from popular.store.maildir.listing import Message
+from popular.store.maildir.maildir import Maildir
 from popular.store.pserv import session_log
 from popular.store.pserv.machine import Machine, Want
 from popular.store.pserv.mailbox import Mailbox
 from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
-from supervisor.fault import kind_and_place_of
-from supervisor.messages import SESSION_BUG
-from supervisor.messages import Message as LogMessage
-from supervisor.workshop import Standing, Workshop
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG
+from supervisor.runtime.messages import Message as LogMessage
+from supervisor.serving.context import CutCost, WorkerContext
 
 SID_PREFIX = "pserv"
 """Of the id that a session has until its request names one."""
 
 _STANDING = {
-    OPENING: Standing.IN_TRANSFER,
-    SERVING: Standing.IDLE,
-    SENDING: Standing.IN_TRANSFER,
-    LISTING: Standing.IN_TRANSFER,
-    UPDATING: Standing.COMMITTING,
-    ENDING: Standing.COMMITTING,
+    OPENING: CutCost.IN_TRANSFER,
+    SERVING: CutCost.IDLE,
+    SENDING: CutCost.IN_TRANSFER,
+    LISTING: CutCost.IN_TRANSFER,
+    UPDATING: CutCost.COMMITTING,
+    ENDING: CutCost.COMMITTING,
 }
 """What would be lost in each phase behind the request."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Terms:
+class TlsSettings:
     """What a session needs to know of the config under which it was accepted."""
 
     mailboxdir: Path
@@ -58,44 +58,50 @@ class Session:
 
     __slots__ = (
         "_client",
+        "_context",
         "_deadlines",
         "_identity",
         "_machine",
         "_mailbox",
         "_over",
         "_peer",
-        "_shop",
         "_shown",
         "_started",
         "_started_wall",
-        "_terms",
+        "_tls_settings",
         "_token",
         "sid",
     )
 
     def __init__(
-        self, *, shop: Workshop, terms: Terms, token: int, connection: socket.SocketType, peer: tuple[Any, ...]
+        self,
+        *,
+        context: WorkerContext,
+        tls_settings: TlsSettings,
+        token: int,
+        connection: socket.SocketType,
+        peer: tuple[Any, ...],
     ) -> None:
-        self._shop = shop
-        self._terms = terms
+        self._context = context
+        self._tls_settings = tls_settings
         self._token = token
         self._peer = peer
         self._started_wall = time.time()
         self._started = time.monotonic()
-        self._client = ClientConnection(shop.loop, shop.log, connection, self)
-        self._deadlines = Deadlines(shop.wheel, self, self._started, terms.requesttimeout)
+        self._client = ClientConnection(context.loop, context.log, connection, self)
+        self._deadlines = Deadlines(context.wheel, self, self._started, tls_settings.requesttimeout)
         self._mailbox: Mailbox | None = None
-        self._machine = Machine(self, terms.capabilities)
+        self._machine = Machine(self, tls_settings.capabilities)
         self._over = False
         self._shown: tuple[Phase, int] = (self._machine.phase, 0)
-        self.sid = shop.session_id(SID_PREFIX, self._started_wall)
+        self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
-        self._shop.admit(self._token, self, self._terms.started)
+        self._context.admit(self._token, self, self._tls_settings.started)
         self._show()
-        self._shop.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
+        self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
         self._client.listen(True)
         self._deadlines.set_alarm()
 
@@ -121,12 +127,12 @@ class Session:
 
     def fault(self, error: Exception) -> None:
         """An error of ours ends this session and nothing else."""
-        self._shop.log(SESSION_BUG, self.sid, error=kind_and_place_of(error))
+        self._context.log(SESSION_BUG, self.sid, error=kind_and_location_of(error))
         self.end("internal_error")
 
     def idle_at(self) -> float:
         """See deadlines.Owner. A client that takes a large message is not idle."""
-        return max(self._client.heard, self._client.took) + self._terms.idletimeout
+        return max(self._client.heard, self._client.took) + self._tls_settings.idletimeout
 
     def expired(self, what: str) -> None:
         """See deadlines.Owner."""
@@ -163,7 +169,7 @@ class Session:
                 return
         client.listen(machine.wants is Want.OCTETS)
         if machine.wants is Want.TURN:
-            self._shop.loop.call_soon(self._enter, machine.proceed)
+            self._context.loop.call_soon(self._enter, machine.proceed)
 
     # Verbs (see there)
 
@@ -181,10 +187,10 @@ class Session:
             self.sid = request.sid
         names = (request.mailbox.encode(), request.flags.encode())
         self._identity = (self.sid.encode(), *self._identity[1:3], *names)
-        self._deadlines.login_done(self._terms.sessiontimeout)
-        maildir = Maildir(self._terms.mailboxdir, request.mailbox)
+        self._deadlines.login_done(self._tls_settings.sessiontimeout)
+        maildir = Maildir(self._tls_settings.mailboxdir, request.mailbox)
         self._mailbox = Mailbox(
-            shop=self._shop, maildir=maildir, sid=self.sid, machine=self._machine, enter=self._enter
+            context=self._context, maildir=maildir, sid=self.sid, machine=self._machine, enter=self._enter
         )
         self._mailbox.list()
 
@@ -213,14 +219,14 @@ class Session:
 
     def note(self, message: LogMessage, **fields: object) -> None:
         """See Verbs."""
-        self._shop.log(message, self.sid, **fields)
+        self._context.log(message, self.sid, **fields)
 
     def count(self, counter: str) -> None:
         """See Verbs."""
-        self._shop.count(counter)
+        self._context.count(counter)
 
     def end(self, ending: str, reason: str = "") -> None:
-        """See Verbs, and supervisor.workshop.Session: closes everything, frees the row, gives the token back.
+        """See Verbs, and supervisor.serving.context.Session: closes everything, frees the row, gives the token back.
 
         Once, for one reason; a machine that did not ask for it is not told anything any more.
         """
@@ -235,7 +241,7 @@ class Session:
         seconds = time.monotonic() - self._started
         machine = self._machine
         session_log.write_end(
-            self._shop,
+            self._context,
             self.sid,
             client=self._peer[0],
             request=machine.request,
@@ -247,30 +253,30 @@ class Session:
             received=self._client.received,
             sent=self._client.sent,
         )
-        self._shop.release(self._token, ending, seconds)
+        self._context.release(self._token, ending, seconds)
         del self._machine  # it holds us: so the session is free without the collector
 
     # The supervisor, and the table
 
-    def standing(self) -> Standing:
-        """See supervisor.workshop.Session."""
+    def cut_cost(self) -> CutCost:
+        """See supervisor.serving.context.Session."""
         if self._mailbox is None:
-            return Standing.NOT_LOGGED_IN
+            return CutCost.NOT_LOGGED_IN
         standing = _STANDING[self._machine.phase]
-        return Standing.IN_TRANSFER if standing is Standing.IDLE and self._client.waits else standing
+        return CutCost.IN_TRANSFER if standing is CutCost.IDLE and self._client.waits else standing
 
     def refresh(self) -> None:
-        """See supervisor.workshop.Session."""
+        """See supervisor.serving.context.Session."""
         if self._shown != (self._machine.phase, self._client.sent):
             self._show()
 
     def _show(self) -> None:
         machine, client = self._machine, self._client
         self._shown = (machine.phase, client.sent)
-        self._shop.write_row(
+        self._context.write_row(
             self._token,
             machine.phase,
-            self._shop.pid,
+            self._context.pid,
             self._started_wall,
             time.time(),
             *self._identity,

@@ -3,14 +3,14 @@
 from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import Request
 from popular.store.messages import BAD_REQUEST
-from supervisor.workshop import Workshop
+from supervisor.serving.context import WorkerContext
 
 _OWN_LINES = {"null_byte": NULL_BYTE_IN_INPUT, "bad_request": BAD_REQUEST}
 """Endings that the administrator looks for by a message of their own."""
 
 
 def write_end(
-    shop: Workshop,
+    context: WorkerContext,
     sid: str,
     *,
     client: str,
@@ -25,12 +25,12 @@ def write_end(
 ) -> None:
     """The whole session in one line, and the counters. `seconds`: how long it was."""
     if ending in _OWN_LINES:
-        shop.log(_OWN_LINES[ending], sid, client=client, reason=reason)
-    shop.count("retrieved", None, "", retrieved)
-    shop.count("deleted", None, "", deleted)
-    shop.count("received_bytes", "client", "", received)
-    shop.count("sent_bytes", "client", "", sent)
-    shop.log(
+        context.log(_OWN_LINES[ending], sid, client=client, reason=reason)
+    context.count("retrieved", None, "", retrieved)
+    context.count("deleted", None, "", deleted)
+    context.count("received_bytes", "client", "", received)
+    context.count("sent_bytes", "client", "", sent)
+    context.log(
         SESSION_END,
         sid,
         client=client,

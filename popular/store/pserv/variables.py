@@ -1,7 +1,7 @@
 """The variables that only `pserv` has, beside those that every program has (`supervisor.control.variables`)."""
 
+from supervisor.control.context import Variable
 from supervisor.control.kinds import Dir, Time
-from supervisor.control.variables import Variable
 
 MINUTE = 60
 HOUR = 60 * MINUTE

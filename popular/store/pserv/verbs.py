@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from popular.protocol.xpop import Request
-from popular.store.listing import Message
-from supervisor.messages import Message as LogMessage
+from popular.store.maildir.listing import Message
+from supervisor.runtime.messages import Message as LogMessage
 
 
 class Verbs(Protocol):

@@ -1,0 +1,1 @@
+"""What is configured of the proxy: things, variables and commands of the control language."""

@@ -1,0 +1,138 @@
+"""Backends: the storage servers that the proxy connects to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from popular.proxy.settings.kinds import Authorities, CaFile, Fingerprint, HostName, Server, ServerHost
+from supervisor.config import Config
+from supervisor.control.context import CommandContext
+from supervisor.control.kinds import ANY, Bool, Choice, Int
+from supervisor.control.things import OFFLINE, Sort, Thing, parameter
+from supervisor.control.words import CommandRefused
+
+CHAPTER = "Runtime configuration: the backend command"
+
+POP3, XPOP, CXPOP = "POP3", "XPOP", "CXPOP"
+WELL_KNOWN_PORT = 110
+"""XPOP has no port of its own with IANA: `pserv` stands where a POP3 server would stand."""
+POP3S_PORT = 995
+
+OFF, STARTTLS, IMPLICIT = "off", "starttls", "implicit"
+PROXY_VERSIONS = ("v1", "v2")
+
+_EVERY_ADDRESS = (ANY, "0.0.0.0", "::")
+
+STATES = {
+    OFFLINE: "Configured, not in use: a session that needs it gets an error and is closed.",
+    "fake": "Configured, not in use: users are shown an empty mailbox.",
+    "online": "In use.",
+}
+
+
+def _default_port(known: Mapping[str, Any]) -> int:
+    return POP3S_PORT if (known["prot"], known["tls"]) == (POP3, IMPLICIT) else WELL_KNOWN_PORT
+
+
+@dataclass(frozen=True)
+class Backend(Thing):
+    """A storage server."""
+
+    host: Server = parameter(
+        ServerHost(), Server(), "Host name or address of the backend; a name is resolved now, once."
+    )
+    port: int = parameter(
+        Int(1, 65535), _default_port, "TCP port. Default: the well-known one, 110, or 995 for POP3 with tls implicit."
+    )
+    prot: str = parameter(
+        Choice(POP3, XPOP, CXPOP), POP3, "Protocol: POP3, XPOP (pserv), or CXPOP (pserv, asked by pcheckd's UDP first)."
+    )
+    state: str = parameter(
+        Choice(*STATES), OFFLINE, "State: " + " ".join(f"{word}: {text}" for word, text in STATES.items())
+    )
+    tls: str = parameter(
+        Choice(OFF, STARTTLS, IMPLICIT),
+        OFF,
+        "TLS towards the backend: off, starttls (POP3 only: the command STLS before the login), or implicit (from the "
+        "start). If it is not off, nothing of a login is ever sent in clear.",
+    )
+    verify: bool = parameter(
+        Bool(), True, "Whether the backend's certificate must come from a known CA and be for tlsname."
+    )
+    tlsname: str = parameter(
+        HostName(), "", "The name that the backend's certificate must have. Default: the host, as it was typed."
+    )
+    tlsca: Authorities = parameter(
+        CaFile(), Authorities(), 'File of the CA certificates to believe, PEM; read now. "": those of the system.'
+    )
+    pin: str = parameter(
+        Fingerprint(),
+        "",
+        "SHA-256 of the only certificate that the backend may have, beside what verify asks for, or instead of it.",
+    )
+    sendproxy: str = parameter(
+        Choice(OFF, *PROXY_VERSIONS),
+        OFF,
+        "Tell the backend the client's address by the PROXY protocol, version 1 or 2, before anything else. The "
+        "backend must expect it.",
+    )
+    xclient: bool = parameter(
+        Bool(),
+        False,
+        "Tell a Dovecot backend the client's address and the session id by XCLIENT, before the login (POP3 only). The "
+        "proxy must be in its login_trusted_networks.",
+    )
+
+    @property
+    def address(self) -> str:
+        """Numeric text, or "" as long as no host was given."""
+        return self.host.address
+
+    def resolved(self) -> Mapping[str, tuple[str, str]]:
+        return {"host": (self.host.name, self.host.address)} if self.host.name != self.host.address else {}
+
+    @property
+    def certified_name(self) -> str:
+        """The name, or address, that its certificate must have."""
+        return self.tlsname or self.host.name
+
+
+def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> bool:
+    """Whether connecting to the backend would end at our own vserv: the proxy would talk to itself for ever.
+
+    Raises NeedsLookup where it must be known whether an address is one of this host's.
+    """
+    iface, port, state = vserv.iface, vserv.port, vserv.state  # type: ignore[attr-defined]
+    if state == OFFLINE or port != backend.port or not backend.address:
+        return False
+    return iface == backend.address or (iface in _EVERY_ADDRESS and context.lookups.local_address(backend.address))
+
+
+def _check(context: CommandContext, config: Config, backend: Backend) -> str | None:
+    _check_prot(backend)
+    if config.variables["fallback"] == backend.id and backend.prot != POP3:
+        raise CommandRefused(f"it is the fallback, which is asked by {POP3}; `set fallback` to another one first")
+    if backend.state == "online" and not backend.address:
+        raise CommandRefused("it cannot go online without a host: say `host HOST` too")
+    for vserv in config.things["vserv"].values():
+        if leads_back(context, vserv, backend):
+            raise CommandRefused(
+                f"{backend.address} port {backend.port} is our own vserv {vserv.id}: the proxy would call itself"
+            )
+    return None
+
+
+def _check_prot(backend: Backend) -> None:
+    if backend.prot == POP3:
+        return
+    if backend.tls == STARTTLS:
+        raise CommandRefused(f"tls: {backend.prot} has no command that starts TLS; allowed there: {OFF}, {IMPLICIT}")
+    if backend.xclient:
+        raise CommandRefused(f"xclient: {backend.prot} has no XCLIENT, its request holds the session id already")
+
+
+def _check_gone(_context: CommandContext, config: Config, ident: str) -> str | None:
+    return f"it is still named as fallback: {ident}" if config.variables["fallback"] == ident else None
+
+
+BACKEND = Sort("backend", Backend, "backend", _check, _check_gone, source=CHAPTER)

@@ -1,0 +1,77 @@
+"""The commands of `pproxy`: those of every program, and vserv, backend, pdm, capa, prng."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from popular.proxy.settings import capabilities, certificates, modules
+from popular.proxy.settings.backend import BACKEND
+from popular.proxy.settings.vserv import VSERV
+from supervisor.config import Config
+from supervisor.control import things
+from supervisor.control.commands import common_commands
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.kinds import File, Int
+from supervisor.control.outcome import Change, Outcome
+from supervisor.control.words import CommandRefused, phrase
+
+PRNG_CHAPTER = "Runtime configuration: the prng command"
+
+SORTS = ("prng", "capa", "backend", "pdm", "vserv", certificates.SORT)
+"""The sorts of things in a config, in the order in which an rc file makes them."""
+
+LIMITS = {"vserv": 32, "backend": 32}
+
+_SEED_OCTETS = 1024
+_MOST_SEED_OCTETS = 1_048_576
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A file that the TLS generator was seeded from, and how many octets were taken."""
+
+    id: str
+    octets: int
+
+
+def _prng(context: CommandContext, arguments: Arguments) -> Outcome:
+    filename, octets = arguments["filename"], arguments["bytes"] or _SEED_OCTETS
+    seed = context.lookups.read(filename, octets)
+    if len(seed) < octets:
+        raise CommandRefused(f"{filename} holds only {len(seed)} octets; {octets} are wanted")
+    config = context.config.with_thing("prng", filename, Seed(filename, octets))
+    return Change(f"the generator is fed with {octets} octets of {filename}", config=config, seed=seed)
+
+
+def prng_command() -> ControlCommand:
+    """The row of `prng`."""
+    return ControlCommand(
+        "prng <filename> [<bytes>]",
+        _prng,
+        f"Feeds octets of a file to the random number generator of TLS ({_SEED_OCTETS} if no number is said).\n"
+        "Not needed for security: the generator is seeded by the operating system, and this only adds to it.",
+        {"filename": File(), "bytes": Int(1, _MOST_SEED_OCTETS)},
+        changes=True,
+        source=PRNG_CHAPTER,
+    )
+
+
+def rc_lines(config: Config) -> list[str]:
+    """The commands that make all things of a config anew, in an order that works."""
+    return [
+        *(phrase(["prng", seed.id, str(seed.octets)]) for seed in config.things["prng"].values()),
+        *capabilities.rc_lines(config),
+        *things.rc_lines(BACKEND, config),
+        *modules.rc_lines(config),
+        *things.rc_lines(VSERV, config),
+    ]
+
+
+COMMANDS: Sequence[ControlCommand] = (
+    *common_commands(),
+    *things.commands_of(VSERV),
+    *things.commands_of(BACKEND),
+    *modules.pdm_commands(),
+    *capabilities.capa_commands(),
+    *certificates.tls_commands(),
+    prng_command(),
+)

@@ -1,0 +1,40 @@
+"""What a watcher may know of a config of `pproxy`: what the exporter and the status page show. No secrets."""
+
+from typing import Any
+
+from popular.proxy.settings.certificates import certificate_store_of
+from popular.tls.certificate import Certificate
+from supervisor.config import Config
+
+_VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """See supervisor.program.Program."""
+    things, store = config.things, certificate_store_of(config)
+    return {
+        "generation": config.generation,
+        "variables": {name: config.variables[name] for name in _VARIABLES},
+        "vservs": [
+            _chosen(vserv, "id", "state", "iface", "port", "prot", "starttls") for vserv in things["vserv"].values()
+        ],
+        "backends": [
+            _chosen(backend, "id", "state", "port", "prot") | {"host": backend.address}
+            for backend in things["backend"].values()
+        ],
+        "modules": [_chosen(module, "id", "mod") for module in things["pdm"].values()],
+        "certificates": [_certificate(name, one) for name, one in store.certificates.items()] if store else [],
+    }
+
+
+def _chosen(thing: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
+
+
+def _certificate(name: str, certificate: Certificate) -> dict[str, Any]:
+    return {
+        "name": name,
+        "names": list(certificate.names),
+        "key_type": certificate.key_type,
+        "not_after": certificate.not_after,
+    }

@@ -1,0 +1,143 @@
+"""Authentication modules as they are configured: `pdm add ID MOD ARG…`. They are asked in the order of the list."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from supervisor.config import Config
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.kinds import Id, nearest, shown
+from supervisor.control.language import fit
+from supervisor.control.outcome import Change, Outcome, Reply, noted
+from supervisor.control.things import count_of, ids, list_handler, named, room_for_one_more
+from supervisor.control.words import CommandRefused, phrase
+
+CHAPTER = "Runtime configuration: the pdm command"
+
+_TITLE = "authentication module"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module: file `libpdm_MOD` in `directory`, opened with `args`.
+
+    `reloads` counts `pdm reload`: another number than before asks for it. It says nothing about what the module is.
+    """
+
+    id: str
+    mod: str
+    args: tuple[str, ...]
+    directory: str
+    reloads: int = field(default=0, compare=False)
+
+
+def add_command(module: Module) -> str:
+    """The command that adds a module."""
+    return phrase(["pdm", "add", module.id, module.mod, *module.args])
+
+
+def _add(context: CommandContext, arguments: Arguments) -> Outcome:
+    word, mod = arguments["id"], arguments["mod"]
+    ident = str(fit(Id(), word, context.lookups, "id"))
+    if not _NAME.fullmatch(mod):
+        raise CommandRefused(f"{shown(mod)} is not a module name; allowed: letters, digits, _ and -", mod.column)
+    directory = context.config.variables["pdmdir"]
+    module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
+    there = context.config.things["pdm"].get(ident)
+    if there == module:  # the same file said twice must not be refused
+        return Change(f"module {ident} is there already, added by the same words", config=context.config)
+    if there is not None:
+        raise CommandRefused(
+            f"module {shown(ident)} is there already, as: {add_command(there)}; `pdm del {ident}` first", word.column
+        )
+    room_for_one_more("pdm", _TITLE, context)
+    done = f"module {ident} is added"
+    note = _backend_note(module, context)
+    return Change(noted(done, note), config=context.config.with_thing("pdm", ident, module))
+
+
+def _backend_note(module: Module, context: CommandContext) -> str | None:
+    """The argument of `any` is a backend; those of the other modules are their own affair."""
+    named = module.args[0] if module.mod == "any" and module.args else None
+    backends = context.config.things["backend"]
+    if named is None or named in backends:
+        return None
+    return f'no backend "{named}" is configured yet{nearest(named, backends)}'
+
+
+def _reload(context: CommandContext, arguments: Arguments) -> Outcome:
+    module: Module = named("pdm", arguments["id"], context)
+    config = context.config.with_thing("pdm", module.id, replace(module, reloads=module.reloads + 1))
+    return Change(f"module {module.id} is reloaded", config=config)
+
+
+def _del(context: CommandContext, arguments: Arguments) -> Outcome:
+    ident = named("pdm", arguments["id"], context).id
+    return Change(f"module {ident} is deleted", config=context.config.without_thing("pdm", ident))
+
+
+def _flush(context: CommandContext, _arguments: Arguments) -> Outcome:
+    gone = len(context.config.things["pdm"])
+    return Change(f"{count_of(gone, _TITLE)} deleted", config=context.config.without_things("pdm"))
+
+
+def _show(context: CommandContext, arguments: Arguments) -> Outcome:
+    module: Module = named("pdm", arguments["id"], context)
+    data = {"id": module.id, "mod": module.mod, "args": list(module.args), "directory": module.directory}
+    return Reply(data=data, lines=[add_command(module)])
+
+
+def _list(context: CommandContext, arguments: Arguments) -> Outcome:
+    return list_handler("pdm", _TITLE, context, arguments)
+
+
+def rc_lines(config: Config) -> list[str]:
+    """Adds every module from the directory that it came from, and leaves `pdmdir` as it is."""
+    lines: list[str] = []
+    here = last = config.variables["pdmdir"]
+    for module in config.things["pdm"].values():
+        if module.directory != here:
+            lines.append(phrase(["set", "pdmdir", module.directory]))
+            here = module.directory
+        lines.append(add_command(module))
+    if here != last:
+        lines.append(phrase(["set", "pdmdir", last]))
+    return lines
+
+
+def pdm_commands() -> Sequence[ControlCommand]:
+    """The rows."""
+    known = {"id": ids("pdm")}
+    return (
+        ControlCommand(
+            "pdm list", _list, "Lists the ids of the modules, in the order in which they are asked.", source=CHAPTER
+        ),
+        ControlCommand("pdm flush", _flush, "Deletes all modules.", changes=True, source=CHAPTER),
+        ControlCommand(
+            "pdm add <id> <mod> [<arg>]…",
+            _add,
+            "Adds a module at the end of the list.\nThe file libpdm_MOD is looked for in pdmdir, with any suffix that "
+            "Python imports. The arguments go to the module as they are.",
+            {"id": lambda _context, _said: (), "mod": lambda _context, _said: (), "arg": lambda _context, _said: ()},
+            changes=True,
+            source=CHAPTER,
+        ),
+        ControlCommand("pdm del <id>", _del, "Deletes a module from the list.", known, changes=True, source=CHAPTER),
+        ControlCommand(
+            "pdm reload <id>",
+            _reload,
+            "Reloads a module.\nMost open their files and connections anew. If that fails the module stays as it is.",
+            known,
+            changes=True,
+            source=CHAPTER,
+            order=True,
+        ),
+        ControlCommand(
+            "pdm show <id>",
+            _show,
+            "Shows a module as the command that adds it.\nThe line can be pasted back.",
+            known,
+            source=CHAPTER,
+        ),
+    )

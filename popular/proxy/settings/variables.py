@@ -1,0 +1,194 @@
+"""The variables that only `pproxy` has, beside those that every program has (`supervisor.control.variables`)."""
+
+import os
+import socket
+import ssl
+from typing import Any
+
+import popular.pdm
+from popular.proxy.settings.backend import POP3
+from popular.tls.contexts import VERSIONS
+from supervisor.control.context import CommandContext, Variable
+from supervisor.control.kinds import Bool, Choice, Dir, Id, Int, String, Time, shown
+from supervisor.control.variables import BESIDE, common_variables
+from supervisor.control.words import CommandRefused
+
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+USER_NAMESPACE = "USER"
+"""As a vserv's namespace: the client names its own, `USER name=namespace`."""
+
+_NEW_SESSIONS = "new sessions"
+_FOR_SSL_ONLY = "SSLv2 cannot be allowed: no TLS library speaks it any more (RFC 6176 forbids it); allowed: off"
+
+
+def _no_sslv2(_context: CommandContext, value: bool) -> None:
+    if value:
+        raise CommandRefused(_FOR_SSL_ONLY)
+
+
+def _is_a_namespace(_context: CommandContext, value: str) -> None:
+    if value == USER_NAMESPACE:
+        raise CommandRefused(f"{USER_NAMESPACE} is not a namespace but the request to take it from the client")
+
+
+def _are_ciphers(_context: CommandContext, value: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(value)
+    except ssl.SSLError:
+        raise CommandRefused(
+            f"no cipher is in {shown(value)}; allowed: what `openssl ciphers -tls1_2 LIST` lists"
+        ) from None
+
+
+def _fallback_note(context: CommandContext, value: str) -> str | None:
+    backend = context.config.things["backend"].get(value)
+    if backend is not None and backend.prot != POP3:
+        raise CommandRefused(f"backend {value} speaks {backend.prot}; the fallback is asked by {POP3}")
+    return None if not value or backend is not None else f'no backend "{value}" is configured yet'
+
+
+def _host_id(_limits: Any) -> str:
+    return socket.gethostname().partition(".")[0][:64] or "localhost"
+
+
+def _package_directory(_limits: Any) -> str:
+    return os.path.dirname(os.path.abspath(popular.pdm.__file__))
+
+
+PROXY_VARIABLES = (
+    Variable(
+        "allowsslv2",
+        Bool(),
+        "Allow SSLv2 connections. Always off: no TLS library speaks SSLv2 any more.",
+        default=False,
+        check=_no_sslv2,
+    ),
+    Variable(
+        "authtimeout",
+        Time(0, HOUR),
+        "How long a client may take to log in. 0: no limit.",
+        default=2 * MINUTE,
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "capadir",
+        Dir(),
+        "Directory of the capability sets that `capa load` reads.",
+        default="/etc/popular/capa",
+        when="sets loaded from now on",
+    ),
+    Variable(
+        "checkport",
+        Int(1, 65535),
+        "UDP port of pcheckd on the backends (protocol CXPOP).",
+        default=50110,
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "checktimeout",
+        Time(1, MINUTE),
+        "How long to wait for pcheckd's answer; then it counts as lost, and the backend is connected to.",
+        default=3,
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "defaultns",
+        Id(),
+        f"The namespace of a client that names none, where the vserv's namespace is {USER_NAMESPACE}.",
+        default="default",
+        when=_NEW_SESSIONS,
+        check=_is_a_namespace,
+    ),
+    Variable(
+        "fallback",
+        Id(optional=True),
+        'Backend on which users are tried by POP3 whom no module knows. "" for none.',
+        default="",
+        when=_NEW_SESSIONS,
+        check=_fallback_note,
+    ),
+    Variable(
+        "idletimeout",
+        Time(10 * MINUTE, DAY),
+        "A session in which the client says nothing for this long is closed (RFC 1939 section 3: not below ten "
+        "minutes). See also proxytimeout.",
+        default=10 * MINUTE,
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "pdmdir",
+        Dir(),
+        "Directory of the authentication modules, files named libpdm_NAME. Default: that of the modules which come "
+        "with the program.",
+        default=_package_directory,
+        when="modules added from now on",
+    ),
+    Variable(
+        "proxytimeout",
+        Time(10 * MINUTE, DAY),
+        "A proxied session in which neither client nor backend says anything for this long is closed (RFC 1939 "
+        "section 3). See also idletimeout.",
+        default=10 * MINUTE,
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "sessiontimeout",
+        Time(0, DAY),
+        "How long a session may last, whatever it does, counted from the login. 0: no limit.",
+        default=0,
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "sidprefix",
+        Id(),
+        "First part of every session id. Session ids are unique over a cluster if each host has its own. "
+        "Default: the host name without domain.",
+        default=_host_id,
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "softfail",
+        Bool(),
+        "Show an empty mailbox instead of an error when a backend that is online does not answer. Mind that mail "
+        "programs which keep mail on the server may forget what they have seen.",
+        default=False,
+        when=_NEW_SESSIONS,
+        source="Introduction: soft failure",
+    ),
+    Variable(
+        "tlsdir",
+        Dir(),
+        "Directory of keys and certificates for TLS.",
+        default="/etc/popular/tls",
+        when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "tlsciphers",
+        String(),
+        "Cipher suites of TLS 1.2, in the words of `openssl ciphers`. Those of TLS 1.3 are all good.",
+        default="ECDHE+AESGCM:ECDHE+CHACHA20",
+        when=_NEW_SESSIONS,
+        check=_are_ciphers,
+        source=BESIDE,
+    ),
+    Variable(
+        "tlsminversion",
+        Choice(*VERSIONS),
+        "The oldest version of TLS that clients may speak.",
+        default="1.2",
+        when=_NEW_SESSIONS,
+        source=BESIDE,
+    ),
+    Variable(
+        "tlswatch",
+        Time(0, HOUR),
+        "How often the files in tlsdir, and those of clientca and tlsca, are looked at; what has changed is taken up "
+        "(`tls check`). 0: never.",
+        default=10,
+        source=BESIDE,
+    ),
+)
+
+VARIABLES = (*common_variables("pproxy"), *PROXY_VARIABLES)

@@ -1,0 +1,150 @@
+"""Virtual servers: the addresses that the proxy listens on, and what clients find there."""
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from popular.protocol.lines import LONGEST_REPLY
+from popular.proxy.settings.backend import leads_back
+from popular.proxy.settings.kinds import Authorities, CaFile, NetworkList, Networks
+from popular.proxy.settings.variables import USER_NAMESPACE
+from supervisor.config import Config
+from supervisor.control.context import CommandContext
+from supervisor.control.kinds import Choice, Id, Iface, Int, String, nearest
+from supervisor.control.things import OFFLINE, Sort, Thing, parameter
+from supervisor.control.words import CommandRefused
+
+CHAPTER = "Runtime configuration: the vserv command"
+
+POP3, POP3S = "POP3", "POP3s"
+WELL_KNOWN_PORT = {POP3: 110, POP3S: 995}
+
+STATES = {
+    OFFLINE: "Configured, not in use: nobody listens on the port.",
+    "disabled": "Every client is greeted with bannererr and disconnected.",
+    "fake": "Name and password are asked for, not checked, and everyone sees an empty mailbox.",
+    "online": "Working.",
+}
+
+_CRLF = 2
+_APOP_CHALLENGE = re.compile(r"<[^<>@]*@[^<>@]*>")
+
+
+def _greeting(ending: str) -> Any:
+    def banner(_known: Mapping[str, Any]) -> str:
+        return f"{socket.gethostname()} POP3 server {ending}"
+
+    return banner
+
+
+@dataclass(frozen=True)
+class Vserv(Thing):
+    """A virtual server. `iface` is a numeric address or ANY; `capa` is "" for the built-in list."""
+
+    iface: str = parameter(
+        Iface(),
+        "ANY",
+        "Address or host name to listen on, or ANY: all addresses, IPv4 and IPv6. A name is resolved now, once.",
+        offline_only=True,
+    )
+    port: int = parameter(
+        Int(1, 65535),
+        lambda known: WELL_KNOWN_PORT[known["prot"]],
+        "TCP port to listen on. Default: the well-known one of prot, 110 or 995.",
+        offline_only=True,
+    )
+    prot: str = parameter(
+        Choice(POP3, POP3S), POP3, "Protocol: POP3, or POP3s (TLS from the start).", offline_only=True
+    )
+    starttls: str = parameter(
+        Choice("off", "optional", "force"), "off", "The STLS command: off, optional, or force (no login before it)."
+    )
+    capa: str = parameter(Id(optional=True), "", 'Capability set, loaded with `capa load`. "" for the built-in one.')
+    state: str = parameter(
+        Choice(*STATES), OFFLINE, "State: " + " ".join(f"{word}: {text}" for word, text in STATES.items())
+    )
+    namespace: str = parameter(
+        Id(),
+        "default",
+        f"Namespace in which users are looked up, or {USER_NAMESPACE}: taken from `USER name=namespace`.",
+    )
+    bannerok: str = parameter(
+        String(LONGEST_REPLY - len("+OK ") - _CRLF, ascii=True), _greeting("ready"), "Greeting, behind +OK."
+    )
+    bannererr: str = parameter(
+        String(LONGEST_REPLY - len("-ERR ") - _CRLF, ascii=True),
+        _greeting("currently disabled"),
+        "Greeting in the state disabled, behind -ERR.",
+    )
+    tls: str = parameter(
+        Id(optional=True),
+        "",
+        'The certificate to show, NAME.pem in tlsdir, whatever the client asks for. "": by the host name that it asks '
+        "for, and default.pem to all others.",
+    )
+    clientcert: str = parameter(
+        Choice("off", "optional", "require"),
+        "off",
+        "Client certificates: off, optional (one that is shown must be good), or require. The name in it is handed to "
+        "the modules; user name and password are asked for all the same.",
+    )
+    clientca: Authorities = parameter(
+        CaFile(), Authorities(), "File of the CA certificates, PEM, from which client certificates must come; read now."
+    )
+
+    proxyprotocol: str = parameter(
+        Choice("off", "require"),
+        "off",
+        "The PROXY protocol, version 1 or 2, in front of everything else: off, or require (a client that does not "
+        "begin with it, or is not in trusted, is closed without a word).",
+    )
+    trusted: Networks = parameter(
+        NetworkList(),
+        Networks(),
+        "Networks and addresses of the load balancers whose PROXY header is believed. It changes nothing about TLS.",
+    )
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether it is in use and clients may speak TLS with it."""
+        return self.state != OFFLINE and (self.prot == POP3S or self.starttls != "off")
+
+
+def _check(context: CommandContext, config: Config, vserv: Vserv) -> str | None:
+    _check_tls(vserv)
+    if vserv.proxyprotocol != "off" and not vserv.trusted:
+        raise CommandRefused(
+            "proxyprotocol: without `trusted NET,NET…` anybody could claim any address; say which networks the "
+            "load balancers are in"
+        )
+    if _APOP_CHALLENGE.search(vserv.bannerok):
+        raise CommandRefused("bannerok: <…@…> in a greeting invites clients to log in with APOP, which there is not")
+    sets = config.things["capa"]
+    if vserv.capa and vserv.capa not in sets:
+        raise CommandRefused(f'capa: no capability set "{vserv.capa}" is loaded{nearest(vserv.capa, sets)}')
+    if vserv.state != OFFLINE:
+        _check_alone(config, vserv)
+    for backend in config.things["backend"].values():
+        if leads_back(context, vserv, backend):
+            raise CommandRefused(
+                f"{vserv.iface} port {vserv.port} is the backend {backend.id}: the proxy would call itself"
+            )
+    return None
+
+
+def _check_tls(vserv: Vserv) -> None:
+    if vserv.prot == POP3S and vserv.starttls != "off":
+        raise CommandRefused("starttls: a POP3s server has TLS from the start; allowed there: off")
+    if vserv.clientcert != "off" and not vserv.clientca.path:
+        raise CommandRefused(f"clientcert: {vserv.clientcert} needs to know whom to believe: say `clientca FILE` too")
+
+
+def _check_alone(config: Config, vserv: Vserv) -> None:
+    for other in config.things["vserv"].values():
+        if other.id != vserv.id and other.state != OFFLINE and (other.iface, other.port) == (vserv.iface, vserv.port):
+            raise CommandRefused(f"vserv {other.id} listens on {vserv.iface} port {vserv.port} already")
+
+
+VSERV = Sort("vserv", Vserv, "virtual server", _check, source=CHAPTER)

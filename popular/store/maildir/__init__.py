@@ -1,0 +1,1 @@
+"""Mailboxes on disk, in the Maildir format."""

@@ -1,0 +1,28 @@
+"""The commands of `pserv`: those of every program, and server, capa."""
+
+from collections.abc import Sequence
+
+from popular.store.pserv import capabilities
+from popular.store.pserv.server import SERVER
+from supervisor.config import Config
+from supervisor.control import things
+from supervisor.control.commands import common_commands
+from supervisor.control.context import ControlCommand
+
+SORTS = (capabilities.SORT, SERVER.name)
+"""The sorts of things in a config, in the order in which an rc file makes them."""
+
+FILTERS = ("mailbox", "client", "state")
+"""Columns that `sessions` can be asked for."""
+
+
+def rc_lines(config: Config) -> list[str]:
+    """The commands that make all things of a config anew, in an order that works."""
+    return [*capabilities.rc_lines(config), *things.rc_lines(SERVER, config)]
+
+
+COMMANDS: Sequence[ControlCommand] = (
+    *common_commands(FILTERS),
+    *things.commands_of(SERVER),
+    *capabilities.capa_commands(),
+)

@@ -1,0 +1,1 @@
+"""The small programs beside `pserv`: pcheckd, pcheck, pdeliver, pclean."""

@@ -1,0 +1,352 @@
+"""The commands that every program has: show, set, debug, shutdown, sessions, kill, workers, help, json, complete,
+and those about whole configurations (`draft.py`).
+
+`common_commands()` gives the rows; the handlers below are pure. A program adds its own rows behind them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable
+from supervisor.control.difference import config_lines
+from supervisor.control.draft import draft_commands
+from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
+from supervisor.control.language import fit
+from supervisor.control.outcome import Change, Kill, Outcome, Recycle, Reply, Shutdown, noted
+from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.words import CommandRefused, Word, phrase, quote, split
+
+SHOW_AND_SET = "Runtime configuration: the show and set commands"
+SHUTDOWN = "Runtime configuration: the shutdown command"
+DEBUG = "Runtime configuration: the debug command"
+ALL, NONE = "ALL", "NONE"
+HOW = {
+    "parent": "The master ends; the workers finish their sessions.",
+    "children": "All sessions are ended at once; the program goes on with new workers.",
+    "all": "All sessions are ended at once, and the program.",
+    "delayed": "Nobody is accepted any more; the program ends when the last session does.",
+}
+FILTERS = ("user", "vserv", "backend", "state")
+
+
+def variable_named(word: str, context: CommandContext, others: Sequence[str] = ()) -> Variable:
+    """The row of a variable. Raises CommandRefused with the nearest name, which may be one of the others."""
+    rows = {row.name: row for row in context.program.variables}
+    if word not in rows:
+        near = nearest(word, [*rows, *others])
+        raise CommandRefused(f"no variable {shown(word)}{near}", getattr(word, "column", None), of_form=True)
+    return rows[word]
+
+
+def _show(context: CommandContext, arguments: Arguments) -> Outcome:
+    word = arguments["variable"]
+    chosen = context.program.variables if word is None else [variable_named(word, context, ["config"])]
+    rows = sorted(chosen, key=lambda row: (not row.read_only, row.name))
+    values = {row.name: row.value(context) for row in rows}
+    return Reply(data=values, lines=[phrase([row.name, row.kind.format(values[row.name])]) for row in rows])
+
+
+def _show_config(context: CommandContext, _arguments: Arguments) -> Outcome:
+    lines = config_lines(context)
+    if context.past is None or context.past.seconds_left is None:
+        return Reply(data=lines)
+    left = f"awaits `confirm`: {context.past.seconds_left} s left, then the configuration before comes back"
+    return Reply(left, data=lines, lines=[f"# {left}", *lines])
+
+
+def _set(context: CommandContext, arguments: Arguments) -> Outcome:
+    word: Word = arguments["variable"]
+    row = variable_named(word, context)
+    if row.read_only:
+        raise CommandRefused(f"{row.name} is read-only", word.column, of_form=True)
+    value = fit(row.kind, arguments["content"], context.lookups, row.name)
+    try:
+        note = row.check(context, value) if row.check is not None else None
+    except CommandRefused as refused:
+        raise CommandRefused(f"{row.name}: {refused.text}", arguments["content"].column) from None
+    done = f"{phrase([row.name, row.kind.format(value)])}; counts for: {row.when}"
+    return Change(noted(done, note), config=context.config.with_variable(row.name, value))
+
+
+def _variables(read_write_only: bool, context: CommandContext, _arguments: Arguments) -> Iterable[str]:
+    return [row.name for row in context.program.variables if not (read_write_only and row.read_only)]
+
+
+def _contents(context: CommandContext, arguments: Arguments) -> Iterable[str]:
+    rows = {row.name: row for row in context.program.variables}
+    row = rows.get(arguments["variable"])
+    return row.kind.complete("") if row is not None else []
+
+
+def _debug(context: CommandContext, arguments: Arguments) -> Outcome:
+    words: Sequence[Word] = arguments["options"]
+    if not words:
+        options = sorted(context.config.debug)
+        return Reply(data=options, lines=[" ".join(options) or NONE])
+    sign = words[0][:1]
+    if sign not in ("=", "+", "-"):
+        raise CommandRefused(
+            "options are set with =, added with + or removed with -, such as: debug +NET,POP",
+            words[0].column,
+            of_form=True,
+        )
+    named = _debug_options(context, words)
+    now = context.config.debug
+    options_set = {"=": named, "+": now | named, "-": now - named}[sign]
+    text = " ".join(sorted(options_set)) or NONE
+    text = noted(text, "passwords are logged" if "PASS" in options_set else None)
+    return Change(text, config=context.config.with_debug(options_set))
+
+
+def _debug_options(context: CommandContext, words: Sequence[Word]) -> frozenset[str]:
+    known = context.program.debug_options
+    allowed = [*known, ALL, NONE]
+    named: set[str] = set()
+    said = False
+    for place, word in enumerate(words):
+        for option in (word[1:] if place == 0 else word).split(","):
+            name = option.upper()
+            said = said or bool(name)
+            if name == ALL:
+                named |= known.keys()
+            elif name in known:
+                named.add(name)
+            elif name not in (NONE, ""):
+                text = f"{shown(option)} is unknown{nearest(name, allowed)}; allowed: {', '.join(allowed)}"
+                raise CommandRefused(text, word.column, of_form=True)
+    if not said:
+        raise CommandRefused(f"no option is named; allowed: {', '.join(allowed)}", words[0].column, of_form=True)
+    return frozenset(named)
+
+
+def _debug_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:
+    options = [*context.program.debug_options, ALL, NONE]
+    return options if arguments["options"] else [sign + option for sign in "=+-" for option in options]
+
+
+def _shutdown(context: CommandContext, arguments: Arguments) -> Outcome:
+    how = arguments["how"]
+    options = dict(zip(arguments["option"], arguments["time"], strict=True))
+    if options and how != "delayed":
+        raise CommandRefused("grace and deadline are options of shutdown delayed")
+    if len(options) < len(arguments["option"]):
+        raise CommandRefused("an option is there twice")
+    grace = options.get("grace", context.config.variables["grace"] if how == "delayed" else 0)
+    return Shutdown(HOW[how], how=how, grace=grace, deadline=options.get("deadline"))
+
+
+def _recycle(_context: CommandContext, _arguments: Arguments) -> Outcome:
+    return Recycle()
+
+
+def _sessions(context: CommandContext, arguments: Arguments) -> Outcome:
+    wanted: dict[str, set[str]] = {}
+    for name, value in zip(arguments["filter"], arguments["value"], strict=True):
+        wanted.setdefault(name, set()).add(value)
+    rows = [row for row in context.status.sessions() if all(str(row.get(name)) in wanted[name] for name in wanted)]
+    return Reply(
+        f"{len(rows)} session{'' if len(rows) == 1 else 's'}", data=rows, lines=None if rows else ["no session"]
+    )
+
+
+def _filter_values(context: CommandContext, arguments: Arguments) -> Iterable[str]:
+    name = arguments["filter"][-1]
+    return dict.fromkeys(str(row.get(name)) for row in context.status.sessions())
+
+
+def _session_ids(context: CommandContext, _arguments: Arguments) -> Iterable[str]:
+    return [str(row["sid"]) for row in context.status.sessions()]
+
+
+def _kill(context: CommandContext, arguments: Arguments) -> Outcome:
+    word: Word = arguments["sid"]
+    if word not in _session_ids(context, arguments):
+        raise CommandRefused(f"no session {shown(word)}; `sessions` lists them", word.column)
+    return Kill(f"session {word} is ended", sid=str(word))
+
+
+def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:
+    rows = context.status.workers()
+    return Reply(f"{len(rows)} worker{'' if len(rows) == 1 else 's'}", data=rows)
+
+
+def _help(context: CommandContext, arguments: Arguments) -> Outcome:
+    words: Sequence[Word] = arguments["word"]
+    if not words:
+        lines = [f"{command.usage}  {command.summary}" for command in context.language.commands]
+        return Reply("help WORD tells more about a command or a variable", data=lines)
+    about = [
+        command
+        for command in context.language.commands
+        if command.shape.head[: len(words)] == tuple(words[: len(command.shape.head)])
+    ]
+    variables = [row for row in context.program.variables if len(words) == 1 and row.name == words[0]]
+    if not about and not variables:
+        explained = _parameter_help(words, context)
+        if explained:
+            return Reply(data=explained)
+        known = {command.shape.head[0] for command in context.language.commands}
+        near = nearest(words[0], [*known, *(row.name for row in context.program.variables)])
+        raise CommandRefused(f"no help about {shown(' '.join(words))}{near}", words[0].column)
+    if len(about) > 1 and not variables:
+        return Reply(data=[f"{command.usage}  {command.summary}" for command in about])
+    lines = [line for row in variables for line in variable_help(row, context)]
+    return Reply(data=[*lines, *(line for command in about for line in command_help(command))])
+
+
+def _parameter_help(words: Sequence[str], context: CommandContext) -> list[str]:
+    """The lines about a parameter, the last word, from the help of each command that begins with the others."""
+    *head, parameter = words
+    return [
+        line
+        for command in context.language.commands
+        if command.shape.head[: len(head)] == tuple(head)
+        for line in _lines_about(parameter, command)
+    ]
+
+
+def _lines_about(parameter: str, command: ControlCommand) -> list[str]:
+    found = [line for line in command.help.split("\n") if line.startswith(f"    {parameter}  ")]
+    return [command.usage, *found] if found else []
+
+
+def command_help(command: ControlCommand) -> list[str]:
+    """The whole help of a command, line by line."""
+    kinds = [f"    <{name}>  {kind.describe()}" for name, kind in command.slots.items() if isinstance(kind, Kind)]
+    source = [f"Source: {command.source}."] if command.source else []
+    return [command.usage, *command.help.split("\n"), *kinds, *source]
+
+
+def variable_help(row: Variable, context: CommandContext) -> list[str]:
+    """The whole help of a variable, line by line."""
+    first = (
+        []
+        if row.read_only
+        else [f"Default: {quote(row.kind.format(row.first(context.limits)))}. Counts for: {row.when}."]
+    )
+    access = "read-only" if row.read_only else "read-write"
+    return [f"{row.name}  {row.kind.describe()}, {access}", row.help, *first, f"Source: {row.source}."]
+
+
+def _help_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:
+    said = [str(word) for word in arguments["word"]]
+    return [*context.language.next_words(said), *([] if said else [row.name for row in context.program.variables])]
+
+
+def _json(context: CommandContext, arguments: Arguments) -> Outcome:
+    return context.language.answer(arguments["command"], context).as_json()
+
+
+def _command_words(context: CommandContext, arguments: Arguments) -> Iterable[str]:
+    begun = phrase(arguments["command"])
+    # Candidates come back written; the caller writes them again.
+    return [split(word)[0] for word in context.language.complete(f"{begun} " if begun else "", context)]
+
+
+def _complete(context: CommandContext, arguments: Arguments) -> Outcome:
+    return Reply(data=context.language.complete(arguments["text"], context))
+
+
+def _by_option(words: Mapping[str, str]) -> str:
+    return "\n".join(f"    {word}  {text}" for word, text in words.items())
+
+
+def common_commands(filters: Sequence[str] = FILTERS) -> list[ControlCommand]:
+    """The rows. `filters` are the columns of a session that `sessions` can be asked for."""
+    variables: Completer = partial(_variables, False)
+    writable: Completer = partial(_variables, True)
+    return [
+        ControlCommand(
+            "show [<variable>]",
+            _show,
+            "Shows a variable, or all of them.\nEach line is a name and a value, as `set` takes them.",
+            {"variable": variables},
+            source=SHOW_AND_SET,
+        ),
+        ControlCommand(
+            "show config",
+            _show_config,
+            "Shows the running configuration as an rc file that recreates it.\nVariables and parameters that were "
+            "never set are left out: they follow their defaults. A comment in front tells that `confirm` is awaited.",
+            source=BESIDE,
+        ),
+        ControlCommand(
+            "set <variable> <content>",
+            _set,
+            "Sets a variable.",
+            {"variable": writable, "content": _contents},
+            changes=True,
+            source=SHOW_AND_SET,
+        ),
+        ControlCommand(
+            "debug [<options>]…",
+            _debug,
+            "Shows or changes which debug messages are logged.\n`debug =NET,POP` logs these only, `debug +NET` adds "
+            "one, `debug -NET` removes one; ALL and NONE stand for all and for none. ALL includes PASS: passwords are "
+            "logged.",
+            {"options": _debug_words},
+            changes=True,
+            source=DEBUG,
+        ),
+        ControlCommand(
+            "shutdown <how> [<option> <time>]…",
+            _shutdown,
+            f"Ends the program, or its sessions.\n{_by_option(HOW)}\n`shutdown delayed grace 10s` goes on accepting "
+            "for 10 seconds, so that load balancers can look elsewhere. `deadline 10m` ends the sessions that are left "
+            "after 10 minutes: first those that are not logged in or idle, then those in a transfer; who has said QUIT "
+            "gets the reply. Said again, it changes the deadline.",
+            {"how": Choice(*HOW), "option": Choice("grace", "deadline"), "time": Time(0, DAY)},
+            changes=True,
+            source=SHUTDOWN,
+            order=True,
+        ),
+        ControlCommand(
+            "sessions [<filter> <value>]…",
+            _sessions,
+            "Lists the living sessions.\nA filter keeps those with this value; the same filter twice keeps either, two "
+            "different filters keep what fits both.",
+            {"filter": Choice(*filters), "value": _filter_values},
+            source=BESIDE,
+        ),
+        ControlCommand(
+            "kill <sid>",
+            _kill,
+            "Ends one session, by its session id.",
+            {"sid": _session_ids},
+            changes=True,
+            source=BESIDE,
+            order=True,
+        ),
+        ControlCommand("workers", _workers, "Lists the workers.", source=BESIDE),
+        ControlCommand(
+            "workers recycle",
+            _recycle,
+            "Renews the workers, one slot after the other, without losing a session.\nThe new worker of a slot accepts "
+            "before the old one stops; the old one finishes its sessions and goes.",
+            changes=True,
+            source=BESIDE,
+            order=True,
+        ),
+        *draft_commands(),
+        ControlCommand(
+            "help [<word>]…",
+            _help,
+            "Lists the commands, or explains a command or a variable.",
+            {"word": _help_words},
+            source=BESIDE,
+        ),
+        ControlCommand(
+            "json <command>…",
+            _json,
+            "Says a command and gets its data as one line of JSON.\nTimes are in seconds. Without data it is null.",
+            {"command": _command_words},
+            source=BESIDE,
+        ),
+        ControlCommand(
+            "complete <text>",
+            _complete,
+            "Lists the words that can end an unfinished command.\nThe command is one word, in quotes.",
+            {"text": String(8192)},
+            source=BESIDE,
+        ),
+    ]

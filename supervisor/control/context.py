@@ -1,0 +1,242 @@
+"""What the handler of a command may see: the context; and the rows of the tables whose functions get to see it.
+
+A handler has the signature `handler(context, arguments) -> Outcome` and touches nothing outside. The context shows
+the tables of variables and commands, and their rows hold functions of the context: so they stand in one file.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from supervisor.config import Config
+from supervisor.control.kinds import Choice, Kind
+from supervisor.control.lookups import Lookups
+from supervisor.control.outcome import Change, Draft, Outcome, Past
+from supervisor.control.shape import Shape
+from supervisor.control.words import Word
+
+CHAPTER = "Runtime configuration: the show and set commands"
+
+Arguments = Mapping[str, Any]
+Limits = Mapping[str, int]
+
+
+class Status(Protocol):
+    """What the master knows about the running program."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def rundir(self) -> str: ...
+
+    @property
+    def metrics(self) -> str:
+        """Where the exporter listens; "off" if there is none, "" if it does not listen yet."""
+
+    def measured(self, what: str) -> float | None:
+        """The `load` or the `pressure` now, or None where it cannot be read."""
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The workers, one JSON-able dict each."""
+
+
+class CommandContext(Protocol):
+    """What a handler may see."""
+
+    @property
+    def config(self) -> Config:
+        """The running one."""
+
+    @property
+    def first(self) -> Config:
+        """The one that the start options made, before any command."""
+
+    @property
+    def draft(self) -> Draft | None:
+        """That of the control connection that speaks."""
+
+    @property
+    def past(self) -> Past | None:
+        """What `rollback` goes back to."""
+
+    @property
+    def program(self) -> "ProgramTables": ...
+
+    @property
+    def lookups(self) -> Lookups: ...
+
+    @property
+    def language(self) -> "Vocabulary": ...
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """How many things of a sort there may be, and `sessionlimit`."""
+
+    @property
+    def status(self) -> Status: ...
+
+    @property
+    def in_force(self) -> Config:
+        """The one that runs, also where `config` is that of a draft."""
+
+    @property
+    def starting(self) -> bool:
+        """Whether the start configuration is not in force yet."""
+
+
+Handler = Callable[[CommandContext, Arguments], Outcome]
+
+Completer = Callable[[CommandContext, Arguments], Iterable[str]]
+"""Lists the words that may stand in a slot, given the context and the arguments before it."""
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One row of `show` and `set`.
+
+    `default` is a value, or a function of the limits. `when` says when a new value counts ("at once", "new sessions").
+    `read` makes the variable read-only. `check(context, value)` raises CommandRefused if the value cannot be set now;
+    it may give back a note that is added to the reply.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    default: Any = None
+    when: str = "at once"
+    read: Callable[[CommandContext], Any] | None = None
+    check: Callable[[CommandContext, Any], str | None] | None = None
+    source: str = CHAPTER
+
+    @property
+    def read_only(self) -> bool:
+        return self.read is not None
+
+    def value(self, context: CommandContext) -> Any:
+        """The value now."""
+        return context.config.variables[self.name] if self.read is None else self.read(context)
+
+    def first(self, limits: Limits) -> Any:
+        """The value at the start."""
+        return self.default(limits) if callable(self.default) else self.default
+
+
+@dataclass(frozen=True)
+class ControlCommand:
+    """One command of the language.
+
+    `help`: the first line is the one-liner, paragraphs follow. `slots`: a Kind fits the word before the handler gets
+    it; a Completer leaves the word to the handler. `changes`: it may change something. `order`: it is done once, and is
+    no part of a configuration. `source`: the chapter that it comes from.
+    """
+
+    pattern: str
+    handler: Handler
+    help: str
+    slots: Mapping[str, Kind | Completer] = field(default_factory=dict)
+    changes: bool = False
+    source: str = ""
+    order: bool = False
+    shape: Shape = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shape = Shape.of(self.pattern)
+        assert set(self.slots) == {*shape.required, *shape.tail}, f"slots of {self.pattern}"
+        object.__setattr__(self, "shape", shape)
+
+    @property
+    def usage(self) -> str:
+        """The pattern, with the words of a choice written out."""
+        usage = self.pattern
+        for name, kind in self.slots.items():
+            if isinstance(kind, Choice):
+                usage = usage.replace(f"<{name}>", kind.describe())
+        return usage
+
+    @property
+    def summary(self) -> str:
+        return self.help.partition("\n")[0]
+
+
+class ProgramTables(Protocol):
+    """What a handler may see of the program that is configured."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def debug_options(self) -> Mapping[str, str]:
+        """Option → help."""
+
+    @property
+    def variables(self) -> Sequence[Variable]: ...
+
+    @property
+    def rc_lines(self) -> Callable[[Config], list[str]]:
+        """The commands that make the things of a config anew, in order."""
+
+    @property
+    def complete(self) -> Callable[[CommandContext, Change], Change]:
+        """Gives the config of a change what it needs from outside."""
+
+
+class Vocabulary(Protocol):
+    """What a handler may see of the language (language.py)."""
+
+    @property
+    def commands(self) -> Sequence[ControlCommand]: ...
+
+    def find(self, words: Sequence[Word]) -> tuple[ControlCommand, dict[str, Any]]:
+        """The command that these words are, and its arguments. Raises CommandRefused."""
+
+    def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:
+        """What the handler of a command gives back. Raises CommandRefused or NeedsLookup."""
+
+    def next_words(self, words: Sequence[str]) -> list[str]:
+        """The plain words that may follow these plain words."""
+
+    def complete(self, text: str, context: CommandContext) -> list[str]:
+        """Candidates for the last word of an unfinished line."""
+
+
+@dataclass(frozen=True)
+class FrozenContext:
+    """A context as a value."""
+
+    config: Config
+    first: Config
+    program: ProgramTables
+    lookups: Lookups
+    language: Vocabulary
+    limits: Mapping[str, int]
+    status: Status
+    draft: Draft | None = None
+    past: Past | None = None
+    running: Config | None = None
+    starting: bool = False
+
+    @property
+    def in_force(self) -> Config:
+        return self.running or self.config
+
+
+def context_with(context: CommandContext, config: Config) -> CommandContext:
+    """The context as it would be if this config were running."""
+    return FrozenContext(
+        config,
+        context.first,
+        context.program,
+        context.lookups,
+        context.language,
+        context.limits,
+        context.status,
+        running=context.in_force,
+        starting=context.starting,
+    )

@@ -1,0 +1,68 @@
+"""What master and exporter say to each other over the exporter's lifeline, and what the exporter is born with."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from supervisor.metric import Metric
+from supervisor.runtime.httpaddress import HttpAddress
+
+
+@dataclass(frozen=True)
+class Described:
+    """Down: the running config, as the program describes it."""
+
+    described: dict[str, Any]
+
+
+class Queue(NamedTuple):
+    """Who waits at the listening sockets of one listener in one slot, and how many can."""
+
+    listener: str
+    slot: int
+    length: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Down, each second: the master lives; whether it is leaving, how many workers serve, and who waits."""
+
+    draining: bool
+    serving: int
+    queues: tuple[Queue, ...]
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Up: it has its address."""
+
+    address: HttpAddress
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Up: it cannot have its address yet, and goes on trying."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Up: an error of ours, told once for each kind and place; it goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class ExporterInheritance:
+    """Exactly what the child receives at birth, and nothing else."""
+
+    program: str
+    version: str
+    master: int
+    table: Path
+    address: HttpAddress
+    metrics: tuple[Metric, ...]
+    lifeline: socket.socket

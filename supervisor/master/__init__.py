@@ -1,0 +1,1 @@
+"""The parent process: one thread, one loop; owns sockets, table and configuration, and never blocks."""

@@ -1,0 +1,124 @@
+"""The master's hold on the table and the tokens: who may have a session, who has one, and what died with a worker.
+
+Invariants, whenever nobody is in between: tokens in the pipe + sessions = maxsession; started − ended = sessions; a
+counter never falls.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from supervisor import metric
+from supervisor.common_metrics import endings_of, metrics_of
+from supervisor.master.pool import Worker
+from supervisor.program import Program
+from supervisor.runtime import messages
+from supervisor.runtime.log import Log
+from supervisor.serving.counters import Counters
+from supervisor.table.indexes import CounterIndexes
+from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange, Layout
+from supervisor.table.segment import Segment, View
+from supervisor.table.tokens import TokenPipe, lost
+
+MOST_TOLD_APART = 32
+"""Things of a sort for which no option sets a limit; what is beyond counts without its name."""
+
+
+def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> Layout:
+    """The table of a program: what the supervisor keeps of every session, and then the program's own.
+
+    Of each sort there are twice as many places as things, so that one that is removed keeps its numbers for a while.
+    """
+    metrics = metrics_of(program)
+    counters, histograms = metric.counters(metrics), metric.histograms(metrics)
+    rows: tuple[Counter | Histogram, ...] = (*counters, *histograms)
+    sorts = dict.fromkeys(row.by for row in rows if row.by)
+    return Layout(
+        program=program.magic,
+        columns=(*BASE_COLUMNS, *program.columns),
+        counters=counters,
+        gauges=metric.gauges(metrics),
+        states=tuple(program.states),
+        endings=endings_of(program),
+        block_count=blocks,
+        row_count=limits["sessionlimit"],
+        histograms=histograms,
+        places=tuple(IndexRange(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
+    )
+
+
+class Accounting:
+    """The table and the tokens of a running program."""
+
+    def __init__(self, name: str, layout: Layout, log: Log) -> None:
+        """Makes the segment. Raises OSError."""
+        self.segment = Segment.create(name, layout)
+        self.tokens = TokenPipe(layout.row_count)
+        self.indexes = CounterIndexes(self.segment)
+        self._view = View(self.segment.map)
+        self.count = Counters(layout, self.segment.block(0), {}).count
+        """Counts something that the master does."""
+        self._log = log
+        self._issued = 0
+
+    def issue(self, maxsession: int) -> None:
+        """There may be so many sessions from now on; never fewer than before."""
+        self.tokens.put(range(self._issued, maxsession))
+        self._issued = max(self._issued, maxsession)
+
+    def set_gauges(self, **values: int) -> None:
+        for name, value in values.items():
+            self.segment.set_gauge(name, value)
+
+    def count_sessions(self) -> int:
+        """How many tokens are out; to count the rows would cost more, and is a moment old as well."""
+        return self._issued - self.tokens.count()
+
+    def sessions(self) -> list[dict[str, Any]]:
+        """The living sessions."""
+        return self._view.sessions()
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The processes that count in the table."""
+        now = time.monotonic_ns()
+        return [
+            {
+                "slot": row["slot"],
+                "pid": row["pid"],
+                "generation": row["generation"],
+                "heartbeat_seconds": round((now - row["heartbeat_ns"]) / 1e9, 1) if row["heartbeat_ns"] else None,
+            }
+            for row in self._view.workers()
+        ]
+
+    def recover(self, dead: Worker, living: list[Worker]) -> int:
+        """Frees a dead worker's rows, puts back every token that died with it, and counts the sessions that it lost."""
+        pids = {worker.pid for worker in living}
+        issued = range(self._issued)
+        # The order matters: see supervisor.table.tokens.lost.
+        dropped = self.segment.block(dead.block)[BASE_CELLS.index("hand")] - 1
+        in_pipe = self.tokens.drain()
+        hands = {row["hand"] - 1 for row in self._view.workers() if row["pid"] in pids}
+        reader = self.segment.reader
+        owners = {token: reader.owner(token) for token in issued}
+        missing = lost(issued, in_pipe, hands, owners, pids, dropped)
+        for token in missing:
+            self.segment.free_row(token, os.getpid())
+        sessions = self._end_lost_sessions(dead.block)
+        self.tokens.put([*in_pipe, *missing])
+        if missing:
+            self._log(messages.TOKENS_RECOVERED, tokens=len(missing), sessions=sessions)
+        return sessions
+
+    def _end_lost_sessions(self, block: int) -> int:
+        """Ends in the counters what a dead worker had begun and not ended.
+
+        Its own counters tell that exactly: a session is counted before its row is written, and its row is freed before
+        its ending is counted, so the rows may be one behind.
+        """
+        layout, cells = self.segment.layout, self.segment.block(block)
+        started, ended = layout.counter_slices["sessions_started"], layout.counter_slices["sessions_ended"]
+        sessions = sum(cells[started]) - sum(cells[ended])
+        cells[ended.start + layout.endings.index("worker_died")] += sessions
+        return sessions

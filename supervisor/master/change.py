@@ -1,0 +1,266 @@
+"""One change of the config at a time, in two phases: all workers try it, and only if all can, all take it.
+
+    OPENING      get the listening sockets at ports that are new
+    PREPARING    every worker tries the config; all Ready → it can be the running one
+    JOINING      get more listening sockets at ports in use: from here on clients may wait in them
+    COMMITTING   every worker takes it; all InForce → from now on everybody serves the new config
+    CLOSING      sockets that are wanted no more were silenced at the commit; now they are emptied, then closed
+
+A step that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After
+the commit nothing can fail any more; a worker that does not confirm in time is killed, because its successor starts
+with the new config. Who waits in the queue of a socket that is closed is served under the config that let him in.
+
+A trial goes as far as PREPARING and is taken back then. What joins a port in use comes that late because a client that
+the kernel has put into its queue would be lost if it were taken back.
+"""
+
+import enum
+import signal
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from supervisor.config import Config
+from supervisor.lifeline import Abort, Close, Closed, Commit, ListenersClosed, Prepare, Ready, Unable
+from supervisor.lifeline import InForce as InForceNote
+from supervisor.master.listeners import Listeners
+from supervisor.master.pool import Pool, Worker
+from supervisor.program import Program
+from supervisor.runtime.loop import Loop, Timer
+from supervisor.sockets.listener import ListenerCopy
+from supervisor.sockets.sources import HALF_OPEN_SECONDS
+
+PREPARE_SECONDS = 60.0
+"""A module may read a large file."""
+COMMIT_SECONDS = 10.0
+
+Done = Callable[[str | None], None]
+"""Called once at the end: None, or why nothing was changed."""
+
+
+class _Phase(enum.Enum):
+    OPENING = enum.auto()
+    PREPARING = enum.auto()
+    JOINING = enum.auto()
+    COMMITTING = enum.auto()
+    CLOSING = enum.auto()
+
+
+@dataclass(eq=False)
+class _Change:
+    config: Config
+    seed: bytes
+    done: Done
+    trial: bool
+    phase: _Phase = _Phase.OPENING
+    opened: list[ListenerCopy] = field(default_factory=list)
+    joining: list[ListenerCopy] = field(default_factory=list)
+    told: set[Worker] = field(default_factory=set)
+    surplus: list[ListenerCopy] = field(default_factory=list)
+    waiting_for: set[Any] = field(default_factory=set)
+    limit: Timer | None = None
+
+
+class Changes:
+    """Holds the running config and the one change that may be under way. `first`: the config of the start options."""
+
+    def __init__(self, program: Program, first: Config, loop: Loop, pool: Pool, listeners: Listeners) -> None:
+        self.first = self.running = first
+        self._last_tried = first.generation
+        self._program = program
+        self._loop = loop
+        self._pool = pool
+        self._listeners = listeners
+        self._change: _Change | None = None
+        self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
+        self.settle: Callable[[Config], Config] = lambda config: config
+        """Gives the things of a config their copies in the table, beside those of the running one; and, of the running
+        one, takes away all others.
+        """
+        self.on_taken_back: Callable[[], None] = lambda: None
+
+    def begin(self, config: Config, seed: bytes, done: Done, trial: bool = False) -> None:
+        """Starts a change, or a trial that changes nothing; to be called only when the one before is done."""
+        assert self._change is None
+        # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
+        self._last_tried += 1
+        numbered = replace(config, generation=self._last_tried)
+        change = self._change = _Change(numbered if trial else self.settle(numbered), seed, done, trial)
+        wanted = self._program.listeners(change.config)
+        missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
+        ports = self._listeners.ports()
+        change.joining = [copy for copy in missing if copy[0].address[1] in ports]
+        self._open(change, [copy for copy in missing if copy[0].address[1] not in ports])
+
+    def _open(self, change: _Change, copies: list[ListenerCopy]) -> None:
+        """Gets listening sockets, and goes on, or takes the change back. One that was abandoned gives them back."""
+
+        def opened(reason: str | None) -> None:
+            if change is not self._change:
+                self._listeners.close(copies if reason is None else [])
+                return
+            if reason is not None:
+                self._take_back(reason)
+                return
+            change.opened += copies
+            if change.trial:
+                self._listeners.silence(copies)
+            self._prepare_all(change)
+
+        self._listeners.open(copies, change.config.variables["backlog"], opened)
+
+    def abandon(self, reason: str) -> None:
+        """The program ends: what is not in force yet will not be."""
+        if self._change is not None and self._change.phase in (_Phase.OPENING, _Phase.PREPARING, _Phase.JOINING):
+            self._take_back(reason)
+
+    def _prepare_all(self, change: _Change) -> None:
+        change.phase = _Phase.PREPARING
+        self._limit(change, PREPARE_SECONDS, self._too_slow_to_prepare)
+        for worker in self._pool.seated:
+            if worker not in change.told:
+                self._prepare(change, worker)
+        self._go_on()
+
+    def include(self, worker: Worker) -> None:
+        """A worker was born with the running config; if another one is being prepared, it has to try that too."""
+        if self._change is not None and self._change.phase is _Phase.PREPARING:
+            self._prepare(self._change, worker)
+
+    def _prepare(self, change: _Change, worker: Worker) -> None:
+        change.told.add(worker)
+        change.waiting_for.add(worker)
+        self._pool.tell(worker, Prepare(change.config, anew=change.trial))
+
+    def hear(self, worker: Worker, note: object) -> None:
+        """A worker's Ready, Unable, InForce, ListenersClosed or Closed. One about another generation is old news."""
+        change = self._change
+        if change is None:
+            return
+        current = getattr(note, "generation", None) == change.config.generation
+        match note:
+            case Unable(_, reason) if current and change.phase is _Phase.PREPARING:
+                self._take_back(reason)
+                return
+            case Ready() if current and change.phase is _Phase.PREPARING:
+                change.waiting_for.discard(worker)
+            case InForceNote() if current and change.phase is _Phase.COMMITTING:
+                change.waiting_for.discard(worker)
+            case ListenersClosed() | Closed() if change.phase is _Phase.CLOSING and worker in change.waiting_for:
+                change.waiting_for.discard(worker)
+            case _:
+                return  # such as the Closed of a worker that is recycled: queues that are not emptied yet stay open
+        self._go_on()
+
+    def forget(self, worker: Worker) -> None:
+        """A worker died. If it died trying, its successors would too; otherwise nobody waits for the dead."""
+        change = self._change
+        if change is None:
+            return
+        if change.phase is _Phase.PREPARING and worker in change.waiting_for:
+            self._take_back(f"worker {worker.slot} died while it tried this; nothing was changed")
+        elif worker in change.waiting_for:
+            change.waiting_for.discard(worker)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Goes through as many phases as nobody has to be waited for."""
+        change = self._change
+        while change is not None and change is self._change and not change.waiting_for:
+            match change.phase:
+                case _Phase.PREPARING if change.trial:
+                    self._take_back(None)
+                case _Phase.PREPARING if change.joining:
+                    self._join(change)
+                case _Phase.PREPARING:
+                    self._commit(change)
+                case _Phase.JOINING:
+                    return
+                case _Phase.COMMITTING:
+                    if self._close_surplus(change):
+                        return
+                case _:
+                    self._listeners.close(change.surplus)
+                    self._finish(None)
+
+    def _join(self, change: _Change) -> None:
+        change.phase = _Phase.JOINING
+        assert change.limit is not None
+        change.limit.cancel()
+        copies, change.joining = change.joining, []
+        self._open(change, copies)  # and then those who were born meanwhile have to try it
+
+    def _commit(self, change: _Change) -> None:
+        old, self.running = self.running, change.config
+        change.phase = _Phase.COMMITTING
+        change.surplus = self._listeners.surplus(
+            self._program.listeners(self.running), self.running.variables["workers"]
+        )
+        self._listeners.silence(change.surplus)
+        self._limit(change, COMMIT_SECONDS, self._too_slow_to_commit)
+        change.waiting_for = set(self._pool.seated)
+        if change.seed:
+            ssl.RAND_add(change.seed, float(len(change.seed)))
+        for worker in self._pool.seated:
+            lent = self._listeners.of_slot(worker.slot, change.opened)
+            fds = [listening.fileno() for listening in lent.values()]
+            self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
+        self.on_commit(old, change.config)
+
+    def _close_surplus(self, change: _Change) -> bool:
+        """Begins the last phase; says whether it has to wait."""
+        change.phase = _Phase.CLOSING
+        if not change.surplus:
+            return False
+        self._limit(change, HALF_OPEN_SECONDS, self._empty_surplus)
+        return True
+
+    def _empty_surplus(self) -> None:
+        change = self._change
+        assert change is not None
+        self._limit(change, COMMIT_SECONDS, self._too_slow_to_commit)
+        for worker in list(self._pool.seated):
+            mine = self._listeners.of_slot(worker.slot, change.surplus)
+            if worker.slot >= self.running.variables["workers"]:
+                change.waiting_for.add(worker)
+                self._pool.dismiss(worker)
+            elif mine:
+                change.waiting_for.add(worker)
+                self._pool.tell(worker, Close(change.config.generation, tuple(mine)))
+        self._go_on()
+
+    def _limit(self, change: _Change, seconds: float, call: Callable[[], None]) -> None:
+        if change.limit is not None:
+            change.limit.cancel()
+        change.limit = self._loop.after(seconds, call)
+
+    def _take_back(self, reason: str | None) -> None:
+        change = self._change
+        assert change is not None
+        for worker in self._pool.seated:
+            if worker in change.told:
+                self._pool.tell(worker, Abort(change.config.generation))
+        self._listeners.close(change.opened)
+        self._finish(reason)
+
+    def _finish(self, reason: str | None) -> None:
+        change, self._change = self._change, None
+        assert change is not None
+        if change.limit is not None:
+            change.limit.cancel()
+        if not change.trial:
+            self.settle(self.running)
+            if reason is not None:
+                self.on_taken_back()
+        change.done(reason)
+
+    def _too_slow_to_prepare(self) -> None:
+        assert self._change is not None
+        slots = ", ".join(str(worker.slot) for worker in self._change.waiting_for)
+        self._take_back(f"worker {slots} did not answer within {PREPARE_SECONDS:.0f} s; nothing was changed")
+
+    def _too_slow_to_commit(self) -> None:
+        assert self._change is not None
+        for worker in list(self._change.waiting_for):
+            self._pool.signal(worker, signal.SIGKILL)

@@ -1,0 +1,319 @@
+"""Carries out commands: a line comes in, the reply goes out when what was said is in force.
+
+    line → handler (pure) → a fact is missing? start a job, call the handler again
+                       → Reply: answer
+                       → Drafted: keep the draft with the connection, then answer
+                       → Change, Trial: put the config in force in all workers, or only try it, then answer
+                       → Order: have the master do it, then answer
+
+Changes are made one after the other, each from the config that the one before left; everything else is answered
+meanwhile. Who speaks is a control connection or the program itself: its start configuration, its periodic
+commands, and the rollback. Connections have to wait with changes until the start configuration is in force, and may
+make none while a confirmation is awaited.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from supervisor.config import Config
+from supervisor.control.context import FrozenContext, Status
+from supervisor.control.draft import Spoilt
+from supervisor.control.language import Language
+from supervisor.control.lookups import Lookups, NeedsLookup, Result
+from supervisor.control.outcome import Change, Confirm, Draft, Drafted, Order, Outcome, Replacement, Rollback, Trial
+from supervisor.control.rcfile import ROLLBACK
+from supervisor.control.things import resolved_hosts
+from supervisor.control.words import CommandRefused
+from supervisor.master.change import Changes
+from supervisor.master.jobs import Jobs
+from supervisor.master.rollback import RollbackPoint
+from supervisor.program import Program
+from supervisor.runtime import messages
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import Loop
+
+Answer = Callable[[bool, str, Sequence[str]], None]
+"""Called once: whether it was done, the text of the status line, the data lines."""
+
+PerformOrder = Callable[[Order, Answer], None]
+
+
+_AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then nothing else can be changed"
+_ENDING = "the program is ending, and cannot change its configuration any more; nothing was changed"
+_READERS = "only root and the user of the program may change anything; the control group (--ctrl-group) may read"
+_LONGEST_NAMES = 2000
+
+
+@dataclass(eq=False)
+class _Origin:
+    """A control connection, or (own) the program itself; `quiet`: by a routine; `reads`: it may change nothing.
+    `lookups` are those of its draft.
+    """
+
+    uid: int
+    own: bool
+    quiet: bool = False
+    reads: bool = False
+    draft: Draft | None = None
+    lookups: Lookups = field(default_factory=Lookups)
+
+
+@dataclass(eq=False)
+class _Task:
+    line: str
+    origin: _Origin
+    answer: Answer
+    lookups: Lookups
+
+
+class Executor:
+    """Takes lines from the control socket and the start configuration."""
+
+    def __init__(
+        self,
+        program: Program,
+        language: Language,
+        limits: Mapping[str, int],
+        status: Status,
+        changes: Changes,
+        loop: Loop,
+        jobs: Jobs,
+        log: Log,
+        perform: PerformOrder,
+        count: Callable[[str], None],
+    ) -> None:
+        """`count` counts control_sentences and control_refusals."""
+        self._program = program
+        self._language = language
+        self._limits = limits
+        self._status = status
+        self._changes = changes
+        self._jobs = jobs
+        self._log = log
+        self._perform = perform
+        self._count = count
+        self._rollback_point = RollbackPoint(loop, self._go_back)
+        self._time_up = _Origin(os.getuid(), own=True, quiet=True)
+        self._starting = True
+        self._ending = False
+        self._changing = False
+        self._waiting: deque[_Task] = deque()
+
+    def conduct(self, line: str, uid: int, answer: Answer) -> None:
+        """Carries out one command of the program's own and answers, now or later."""
+        self._hear(_Origin(uid, own=True), line, answer)
+
+    def conduct_periodically(self, line: str, answer: Answer) -> None:
+        """The same for a command that nobody said. A refusal is not logged here: it may come every few seconds."""
+        self._work(_Task(line, _Origin(os.getuid(), own=True, quiet=True), answer, Lookups()))
+
+    def converse(self, uid: int) -> Callable[[str, Answer], None]:
+        """For a new control connection: what carries out its commands, one at a time. Its draft goes with it."""
+        return partial(self._hear, _Origin(uid, own=False, reads=uid not in (0, os.geteuid())))
+
+    def start(self) -> Callable[[str, Answer], None]:
+        """For the start configuration: the same for the program itself, which nobody else can get in the way of."""
+        return partial(self._hear, _Origin(os.getuid(), own=True))
+
+    def started(self) -> None:
+        """The start configuration is in force: control connections may change it now."""
+        self._starting = False
+        self._go_on()
+
+    def end(self) -> None:
+        """The listening sockets are given up: whatever would change the configuration is refused from here on."""
+        self._ending = True
+        self._rollback_point.forget()
+        self._changes.abandon(_ENDING)
+        self._go_on()
+
+    def _hear(self, origin: _Origin, line: str, answer: Answer) -> None:
+        self._log.debug("CTRL", "request", line=line, uid=origin.uid)
+        self._count("control_sentences")
+        if origin.reads and not self._language.reads_only(line):
+            self._refuse(_Task(line, origin, answer, Lookups()), _READERS)
+            return
+        # A fact that one command of a draft has found out holds for the whole draft, and no longer.
+        drafting = origin.draft is not None and line.lstrip().startswith("draft ")
+        self._work(_Task(line, origin, answer, origin.lookups if drafting else Lookups()))
+
+    def _work(self, task: _Task) -> None:
+        try:
+            outcome = self._outcome(task, self._changes.running)
+        except NeedsLookup as needed:
+            self._find_out(task, needed)
+        except CommandRefused as refused:
+            if isinstance(refused, Spoilt):
+                self._keep_draft(task.origin, refused.draft)
+            self._refuse(task, str(refused))
+        else:
+            self._bring_about(task, outcome)
+
+    def _outcome(self, task: _Task, running: Config) -> Outcome:
+        """What comes of it if this is the running config. Raises CommandRefused, NeedsLookup."""
+        context = FrozenContext(
+            running,
+            self._changes.first,
+            self._program,
+            task.lookups,
+            self._language,
+            self._limits,
+            self._status,
+            task.origin.draft,
+            self._rollback_point.past,
+            starting=self._starting,
+        )
+        outcome = self._language.conduct(task.line, context)
+        return self._program.complete(context, outcome) if isinstance(outcome, Change) else outcome
+
+    def _bring_about(self, task: _Task, outcome: Outcome) -> None:
+        match outcome:
+            case Change() | Trial() if self._ending:
+                self._refuse(task, _ENDING)
+            case Rollback() if task.origin is self._time_up and not self._rollback_point.awaited:
+                task.answer(False, "confirmed while it waited for its turn", ())
+            case Change() if self._rollback_point.awaited and not task.origin.own and not isinstance(outcome, Rollback):
+                self._refuse(task, _AWAITED)
+            case Change() | Trial():
+                self._in_turn(task, lambda: self._begin_change(task, outcome))
+            case Confirm():
+                self._in_turn(task, lambda: self._confirm(task, outcome))
+            case Drafted():
+                self._keep_draft(task.origin, outcome.draft)
+                self._answer(task, outcome)
+            case Order():
+                self._perform(outcome, lambda done, text, lines: self._ordered(task, outcome, done, text, lines))
+            case _:
+                self._answer(task, outcome)
+
+    def _find_out(self, task: _Task, needed: NeedsLookup) -> None:
+        def found(result: Result) -> None:
+            task.lookups.store(needed.job, result)
+            self._work(task)
+
+        self._jobs.send(needed.job, found)
+
+    # Changes, one after the other
+
+    def _in_turn(self, task: _Task, begin: Callable[[], None]) -> None:
+        if self._changing or (self._starting and not self._ending and not task.origin.own):
+            self._waiting.append(task)
+        else:
+            begin()
+
+    def _go_on(self) -> None:
+        """One that has become wrong meanwhile is refused at once, and it is the next one's turn."""
+        for _ in range(len(self._waiting)):
+            if self._changing or not self._waiting:
+                return
+            self._work(self._waiting.popleft())
+
+    def _begin_change(self, task: _Task, outcome: Change | Trial) -> None:
+        self._changing = True
+        before = self._changes.running
+
+        def done(reason: str | None) -> None:
+            self._changing = False
+            if reason is not None:
+                self._refuse(task, reason)
+            else:
+                if isinstance(outcome, Change):
+                    if not self._starting:  # of a start its commands are logged, not that they were applied
+                        self._log_done(task)
+                    for message, fields in outcome.entries:
+                        self._log(message, **fields)
+                    self._log_hosts(before)
+                    self._look_back(task, outcome, before)
+                self._answer(task, outcome)
+            self._go_on()
+
+        seed = outcome.seed if isinstance(outcome, Change) else b""
+        self._changes.begin(outcome.config, seed, done, trial=isinstance(outcome, Trial))
+
+    def _log_done(self, task: _Task) -> None:
+        generation = self._changes.running.generation
+        self._log(messages.COMMAND, uid=task.origin.uid, line=task.line, generation=generation)
+
+    def _log_hosts(self, before: Config) -> None:
+        """The address that a name became is what is connected to: it must be found in the log."""
+        had = resolved_hosts(before)
+        for (whom, parameter), (host, address) in resolved_hosts(self._changes.running).items():
+            if had.get((whom, parameter)) != (host, address):
+                self._log(messages.HOST_RESOLVED, of=whom, parameter=parameter, host=host, address=address)
+
+    # Drafts, and the rollback point
+
+    def _keep_draft(self, origin: _Origin, draft: Draft | None) -> None:
+        if origin.draft is None or draft is None:
+            origin.lookups = Lookups()
+        origin.draft = draft
+
+    def _look_back(self, task: _Task, outcome: Change, before: Config) -> None:
+        """A change is in force: what does it mean for the config to go back to?"""
+        match outcome:
+            case Replacement():
+                self._log(messages.CONFIG_IN_FORCE, generation=self._changes.running.generation, **_named(outcome))
+                self._keep_draft(task.origin, None)
+                if not self._starting:  # there was nothing before the start that one could go back to
+                    self._rollback_point.keep(before, outcome.confirm_seconds)
+            case Rollback():
+                self._rollback_point.forget()
+            case _ if task.origin.own:
+                self._change_past_too(task)
+
+    def _change_past_too(self, task: _Task) -> None:
+        """What the program has changed by itself, a certificate that was renewed, must not be undone by going back."""
+        past = self._rollback_point.past
+        if past is None:
+            return
+        try:
+            outcome = self._outcome(task, past.config)
+        except (CommandRefused, NeedsLookup):  # it has no meaning there
+            return
+        if isinstance(outcome, Change):
+            self._rollback_point.replace(outcome.config)
+
+    def _confirm(self, task: _Task, outcome: Confirm) -> None:
+        self._rollback_point.stay()
+        self._log_done(task)
+        self._answer(task, outcome)
+
+    def _go_back(self) -> None:
+        """Nobody has confirmed in time."""
+        if not self._rollback_point.trouble:
+            self._log(messages.NOT_CONFIRMED, generation=self._changes.running.generation)
+
+        def answered(done: bool, text: str, _lines: Sequence[str]) -> None:
+            if not done and self._rollback_point.awaited:
+                if text != self._rollback_point.trouble:
+                    self._log(messages.CANNOT_GO_BACK, reason=text)
+                self._rollback_point.later(text)
+
+        self._hear(self._time_up, ROLLBACK, answered)
+
+    # Answers
+
+    def _ordered(self, task: _Task, order: Order, done: bool, text: str, lines: Sequence[str]) -> None:
+        if not done:
+            self._refuse(task, text)
+            return
+        self._log_done(task)
+        task.answer(True, text or order.text, lines)
+
+    def _answer(self, task: _Task, outcome: Outcome) -> None:
+        self._log.debug("CTRL", "answer", text=outcome.text)
+        task.answer(True, outcome.text, outcome.data_lines())
+
+    def _refuse(self, task: _Task, reason: str) -> None:
+        if not task.origin.quiet:
+            self._count("control_refusals")
+            self._log(messages.COMMAND_REFUSED, uid=task.origin.uid, line=task.line, reason=reason)
+        task.answer(False, reason, ())
+
+
+def _named(outcome: Replacement) -> dict[str, str]:
+    """What is new, gone and changed, for the log."""
+    return {word: ", ".join(names)[:_LONGEST_NAMES] for word, names in outcome.data.items() if word != "lines"}

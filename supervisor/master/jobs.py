@@ -1,0 +1,81 @@
+"""Jobs: short-lived children that do for the master what might block (resolve a host, read a device).
+
+One process for each job, forked, with a pipe for its answer; the master's loop goes on meanwhile.
+"""
+
+import multiprocessing
+import pickle
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from supervisor.control.lookups import Job, Result, run
+from supervisor.runtime import birth, signals
+from supervisor.runtime.loop import READ, Loop
+
+LONGEST_SECONDS = 15.0
+
+_fork = multiprocessing.get_context("fork")
+
+
+class Jobs:
+    """Sends children out and calls back with what they bring."""
+
+    def __init__(self, loop: Loop, in_child: Callable[[set[int]], None]) -> None:
+        """`in_child(keep)` closes what the child must not hold of the master's, but for the descriptors in `keep`."""
+        self._loop = loop
+        self._in_child = in_child
+        self._running: set[Any] = set()
+
+    def send(self, job: Job, done: Callable[[Result], None]) -> None:
+        """Runs an job; `done(result)` is called once, at once if no child can be sent out."""
+        try:
+            child, receiver = self._fork(job)
+        except OSError as error:
+            done(Result(failure=f"cannot be found out now: {error.strerror}"))
+            return
+        self._running.add(child)
+        limit = self._loop.after(LONGEST_SECONDS, child.kill)
+
+        def back(_events: int) -> None:
+            self._loop.unwatch(receiver)
+            limit.cancel()
+            result = _receive(receiver)
+            receiver.close()
+            child.join()
+            self._running.discard(child)
+            child.close()
+            done(result)
+
+        self._loop.watch(receiver, READ, back)
+
+    def _fork(self, job: Job) -> tuple[Any, "Connection[Any, Any]"]:
+        """The child, and where its answer comes. Raises OSError."""
+        receiver, sender = _fork.Pipe(duplex=False)
+        with sender:
+            child = _fork.Process(target=self._go, args=(job, sender), daemon=True)
+            try:
+                birth.start(child)
+            except OSError:
+                receiver.close()
+                raise
+        return child, receiver
+
+    def _go(self, job: Job, sender: "Connection[Any, Any]") -> None:
+        self._in_child({sender.fileno()})
+        signals.let_come()
+        sender.send_bytes(pickle.dumps(run(job)))
+
+    def stop(self) -> None:
+        """Ends the jobs that are still out."""
+        for child in self._running:
+            child.kill()
+            child.join()
+
+
+def _receive(receiver: "Connection[Any, Any]") -> Result:
+    try:
+        result: Result = pickle.loads(receiver.recv_bytes())
+    except (EOFError, OSError):
+        return Result(failure=f"no answer within {LONGEST_SECONDS:.0f} s")
+    return result

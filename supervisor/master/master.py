@@ -1,0 +1,405 @@
+"""The master: puts the parts together and runs the loop.
+
+Single-threaded; holds no user's data; never blocks (what may block is an job). It owns the listening sockets, the
+control socket, the table and the tokens, and it is the only one that gives birth to workers.
+"""
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from supervisor.common_metrics import metrics_of
+from supervisor.config import Config
+from supervisor.control.language import Language
+from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
+from supervisor.control.server import ControlServer
+from supervisor.exporterline import ExporterInheritance, Pulse
+from supervisor.lifeline import Accept, Born, Closed, Reopen
+from supervisor.lifeline import Kill as KillOrder
+from supervisor.master.accounting import Accounting, table_layout
+from supervisor.master.change import Changes
+from supervisor.master.executor import Answer, Executor
+from supervisor.master.exporter import Exporter
+from supervisor.master.jobs import Jobs
+from supervisor.master.listeners import Listeners
+from supervisor.master.periodic import PeriodicCommands
+from supervisor.master.pool import Pool, Worker
+from supervisor.master.recycling import Recycling
+from supervisor.master.shutdown import PATIENCE_SECONDS, Means, ShutdownSequence
+from supervisor.master.watchdog import TICK_SECONDS, Watchdog
+from supervisor.program import Program
+from supervisor.runtime import messages, signals
+from supervisor.runtime.httpaddress import HttpAddress
+from supervisor.runtime.load import LoadFiles
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import Loop
+from supervisor.runtime.rundir import RunDirectory
+from supervisor.sockets.listener import ListenerCopy
+from supervisor.sockets.sources import Source
+from supervisor.sockets.systemd import Notifier
+from supervisor.table.segment import path_of
+from supervisor.usage import show_usage
+from supervisor.worker.worker import Inheritance
+
+
+class Master:
+    """One running program."""
+
+    def __init__(
+        self,
+        program: Program,
+        first: Config,
+        language: Language,
+        rundir: RunDirectory,
+        log: Log,
+        limits: Mapping[str, int],
+        load_files: LoadFiles,
+        source: Source,
+        notifier: Notifier,
+        metrics: HttpAddress | None,
+    ) -> None:
+        """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
+        self.pid = os.getpid()
+        self._program = program
+        self._rundir = rundir
+        self._log = log
+        self._notifier = notifier
+        self._over = False
+        self.exit_code = 0
+
+        self._loop = Loop()
+        slots = first.variables["workers"]
+        layout = table_layout(program, _blocks(slots), limits)
+        self._accounting = Accounting(rundir.segment_name, layout, log)
+        source.attach(self._loop)
+        self._listeners = Listeners(source)
+        self._pool = Pool(self._loop, log, self._accounting.segment, slots)
+        self._pool.inherit = self._inherit
+        self._pool.in_child = self._in_child
+        self._pool.on_born = self._on_born
+        self._pool.on_message = self._on_message
+        self._pool.on_death = self._on_death
+        self._load_files = load_files
+        self._watchdog = Watchdog(load_files, self._accounting, self._pool, log)
+        self._watchdog.on_accepting = lambda: self._pool.tell_all(Accept(self._watchdog.accepting))
+        self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
+        self._changes.on_commit = self._on_commit
+        self._changes.settle = self._settle
+        self._changes.on_taken_back = lambda: self._accounting.count("config_change_failures")
+        self._recycling = Recycling(self._pool)
+        means = Means(
+            self._loop,
+            log,
+            self._pool,
+            self._listeners,
+            self._accounting.count_sessions,
+            self._on_stage,
+            self._finish,
+        )
+        self._shutdown = ShutdownSequence(means)
+        self._jobs = Jobs(self._loop, self._in_child)
+        self._exporter = Exporter(self._loop, log, self._in_child, program.exporter, self._exporter_heritage(metrics))
+        self._exporter.describe(program.describe(first))
+        count = self._accounting.count
+        self.executor = Executor(
+            program, language, limits, self, self._changes, self._loop, self._jobs, log, self._perform, count
+        )
+        self._periodic_commands = PeriodicCommands(program.periodic_commands, self.executor, log)
+        self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
+        self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
+        rundir.publish_state()
+        self._set_gauges()
+
+    # What the control language may see (control/outcome.py, Status)
+
+    @property
+    def rundir(self) -> str:
+        return str(self._rundir.path)
+
+    @property
+    def metrics(self) -> str:
+        return self._exporter.shown_address
+
+    def measured(self, what: str) -> float | None:
+        return self._load_files.read(what)
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return self._accounting.sessions()
+
+    def workers(self) -> list[dict[str, Any]]:
+        return self._accounting.workers()
+
+    # The loop
+
+    def run(self, start: Callable[["Master"], None] = lambda _master: None) -> int:
+        """Fills the slots, calls `start`, and runs until a shutdown is complete. Returns the exit code."""
+        self._log(
+            messages.START,
+            version=self._program.version,
+            workers=self._changes.running.variables["workers"],
+            pid=self.pid,
+        )
+        self._pool.fill()
+        self._exporter.start()
+        self._tick()
+        start(self)
+        try:
+            while not self._over:
+                self._loop.run_once()
+        except Exception as error:
+            self._log(messages.LEFT_MAIN_LOOP, error=f"{type(error).__name__}: {error}")
+            raise
+        return self.exit_code
+
+    def _tick(self) -> None:
+        self._loop.after(TICK_SECONDS, self._tick)
+        self._watchdog.look(self._changes.running)
+        self._show_usage()
+        self._exporter.pulse(self._pulse())
+        if not self._shutdown.final:
+            self._periodic_commands.look(self._changes.running)
+        elif self._exporter.address is not None and self._rundir.has_successor():
+            # Who asks there wants to know of the one that serves: its /readyz decides where clients are sent.
+            self._exporter.stop()
+            self._log(messages.EXPORTER_YIELDED)
+        self._tell_manager()
+
+    def _show_usage(self) -> None:
+        """In the table; also when a child was buried, whose processor time is in the master's account from then on."""
+        show_usage(self._accounting.segment.block(0), children=True)
+
+    def _tell_manager(self) -> None:
+        """Each second: that the loop turns, what `systemctl status` shows, and that a drain may take its time."""
+        self._notifier.alive()
+        status = f"{self._accounting.count_sessions()} sessions, {len(self._pool.workers)} workers"
+        if self._shutdown.draining:
+            self._notifier.patience(PATIENCE_SECONDS)
+            status = f"{self._shutdown.stage.value}; {status}"
+        self._notifier.status(status)
+
+    def _pulse(self) -> Pulse:
+        serving = sum(worker.serving for worker in self._pool.seated)
+        return Pulse(self._shutdown.draining, serving, self._listeners.queues())
+
+    def _exporter_heritage(self, address: HttpAddress | None) -> Callable[[Any], ExporterInheritance] | None:
+        if address is None:
+            return None
+        program, table, metrics = self._program, path_of(self._accounting.segment.name), metrics_of(self._program)
+
+        def inherit(lifeline: Any) -> ExporterInheritance:
+            self._show_usage()
+            return ExporterInheritance(
+                program=program.name,
+                version=program.version,
+                master=self.pid,
+                table=table,
+                address=address,
+                metrics=metrics,
+                lifeline=lifeline,
+            )
+
+        return inherit
+
+    # The workers
+
+    def _inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
+        return Inheritance(
+            self._program,
+            self._changes.running,
+            self._log,
+            self._accounting.segment,
+            self._accounting.tokens,
+            block,
+            slot,
+            lifeline,
+            self._listeners.of_slot(slot, self._wanted_copies()),
+            self._listeners.shared,
+            self._watchdog.accepting,
+        )
+
+    def _wanted_copies(self) -> list[ListenerCopy]:
+        running = self._changes.running
+        copies = self._listeners.copies()
+        wanted = self._program.listeners(running)
+        return [copy for copy in copies if copy[0] in wanted]
+
+    def _in_child(self, keep: set[int]) -> None:
+        """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
+        signals.forget_in_child()
+        keep = keep | {0, 1, 2, *self._rundir.descriptors}
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) not in keep:
+                try:
+                    os.close(int(name))
+                except OSError:  # the descriptor of this very listing
+                    pass
+
+    def _on_born(self, worker: Worker) -> None:
+        self._changes.include(worker)
+        self._set_gauges()
+
+    def _on_message(self, worker: Worker, message: Any) -> None:
+        if isinstance(message, Born):
+            self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
+            self._recycling.serving(worker)
+        if isinstance(message, Closed):
+            self._shutdown.closed(worker)
+        self._changes.hear(worker, message)
+
+    def _on_death(self, worker: Worker, code: int) -> None:
+        """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
+        sessions = self._accounting.recover(worker, self._pool.workers)
+        self._show_usage()
+        expected = worker.dismissed and not sessions
+        cause = "hung" if worker.hung else _cause(code)
+        self._accounting.count("worker_restarts", _kind_of_death(worker, code))
+        self._log(
+            messages.WORKER_LEFT if expected else messages.WORKER_DIED,
+            slot=worker.slot,
+            worker=worker.pid,
+            cause=cause,
+            sessions=sessions,
+            words=worker.last_words,
+        )
+        self._set_gauges()
+        self._recycling.dead(worker)
+        self._changes.forget(worker)
+        self._shutdown.closed(worker)
+        self._shutdown.look_whether_done()
+
+    # Config
+
+    def _settle(self, config: Config) -> Config:
+        return replace(
+            config, counter_indexes=self._accounting.indexes.settle(config.things, self._changes.running.things)
+        )
+
+    def _on_commit(self, _old: Config, new: Config) -> None:
+        """What the master itself takes from a new config."""
+        self._accounting.count("config_changes")
+        self._exporter.describe(self._program.describe(new))
+        self._log.options = new.debug
+        self._accounting.issue(new.variables["maxsession"])
+        self._pool.set_slots(new.variables["workers"])
+        self._set_gauges()
+        self._watchdog.check_load(new)
+
+    def _set_gauges(self) -> None:
+        running = self._changes.running
+        self._accounting.set_gauges(
+            maxsession=running.variables["maxsession"],
+            generation=running.generation,
+            workers=len(self._pool.workers),
+            workers_configured=running.variables["workers"],
+            draining=int(self._shutdown.draining),
+        )
+
+    # Orders and shutdowns
+
+    def _on_stage(self) -> None:
+        if self._shutdown.final:
+            self.executor.end()
+        self._set_gauges()
+        self._notifier.stopping()
+
+    def _perform(self, order: Order, answer: Answer) -> None:
+        match order:
+            case Shutdown():
+                self._shutdown.begin(order, answer)
+            case Recycle():
+                self._recycling.begin(lambda good, text: answer(good, text, ()))
+            case Kill(sid=sid):
+                self._kill(sid, answer)
+
+    def _kill(self, sid: str, answer: Answer) -> None:
+        for session in self._accounting.sessions():
+            if session.get("sid") == sid:
+                for worker in self._pool.workers:
+                    if worker.pid == session["pid"]:
+                        self._pool.tell(worker, KillOrder(session["row"], sid))
+                        answer(True, f"session {sid} is ended", ())
+                        return
+        answer(False, f"there is no session {sid}; `sessions` lists them", ())
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if number == signals.REOPEN:
+            self.reopen_log()
+            return
+        self._log(messages.GOT_TERM_SIGNAL, signal=number.name)
+        self.shut_down(signals.SHUTDOWNS[number])
+
+    def started(self, lines: Iterable[str]) -> None:
+        """The start configuration is in force, and these are its commands."""
+        for line in lines:
+            self._log(messages.COMMAND, uid=os.getuid(), line=line, generation=self._changes.running.generation)
+        self._accounting.issue(self._changes.running.variables["maxsession"])
+        self._take_up_logfile()
+        self.executor.started()
+        for pid, socket in self._rundir.others():
+            self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {socket} shutdown delayed")
+
+    def fail(self, code: int, reasons: Iterable[str]) -> None:
+        """The start configuration cannot be put into force: the program ends with this exit code."""
+        for reason in reasons:
+            self._log(messages.START_FAILED, reason=reason)
+        self.exit_code = code
+        self.shut_down("all")
+
+    def _take_up_logfile(self) -> None:
+        """At the end of the start: a `set logfile` of the rc file counts from here on, not only at the next SIGHUP."""
+        if self._changes.running.variables["logfile"] != self._log.path:
+            self.reopen_log()
+
+    def reopen_log(self) -> None:
+        path = self._changes.running.variables["logfile"]
+        try:
+            self._log.reopen(path)
+        except OSError as error:
+            self._log(messages.LOG_FAILED, file=path, error=error.strerror or "")
+            return
+        self._pool.tell_all(Reopen(path))
+        self._log(messages.LOG_REOPENED, file=path)
+
+    def shut_down(self, how: str) -> None:
+        """What the command `shutdown` does, for a signal or a failed start."""
+        grace = self._changes.running.variables["grace"] if how == "delayed" else 0
+        self._shutdown.begin(Shutdown(how=how, grace=grace), lambda _done, _text, _lines: None)
+
+    def _finish(self, how: str) -> None:
+        """No worker is left, or (parent) they finish alone."""
+        if self._over:
+            return
+        self._over = True
+        self._jobs.stop()
+        self._exporter.stop()
+        self._server.flush()
+        if how == "parent":
+            self._rundir.withdraw_control()
+        else:
+            self._rundir.withdraw_all()
+        self._log(messages.FINISHED, how=how)
+
+
+def _kind_of_death(worker: Worker, code: int) -> str:
+    """For the counter: few words, where the log tells more."""
+    if worker.hung:
+        return "hung"
+    if worker.dismissed:
+        return "asked"
+    return "exit" if code >= 0 else "signal"
+
+
+def _cause(code: int) -> str:
+    if code >= 0:
+        return f"exit {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # the real-time signals have no names
+        return f"signal {-code}"
+
+
+def _blocks(slots: int) -> int:
+    """How many processes can count at once: the master, and for each slot a worker and some that are leaving."""
+    return max(64, 4 * slots) + 1

@@ -1,0 +1,269 @@
+"""The slots and who sits in them: births, deaths, and messages to the living.
+
+The pool fills an empty slot again unless it was told not to; when is policy.py's decision. What a message or a death
+means is the master's matter: the pool calls back.
+"""
+
+import multiprocessing
+import multiprocessing.popen_fork  # now, while it can still be read: who gave up root may not reach the library
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from supervisor.lifeline import Born, LastWords, Leave, Lifeline, LifelineLost
+from supervisor.master.policy import pause_before_birth
+from supervisor.runtime import birth, messages, signals
+from supervisor.runtime.descriptors import open_descriptors
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import READ, WRITE, Loop, Timer
+from supervisor.table.layout import BASE_CELLS
+from supervisor.table.segment import Segment
+from supervisor.worker.worker import Inheritance, live
+
+_fork = multiprocessing.get_context("fork")
+
+_PID, _SLOT, _GENERATION, _HEARTBEAT, _TOKEN_CELL, _LAG, *_USAGE = range(len(BASE_CELLS))
+
+
+AGAIN_SECONDS = 1.0
+"""When a birth is tried again that was not possible."""
+
+
+class NoBirth(Exception):
+    """No worker can be born now: no block is left in the table, no descriptor or no process."""
+
+
+@dataclass(eq=False)
+class Worker:
+    """A worker as the master sees it."""
+
+    slot: int
+    block: int
+    process: Any
+    lifeline: Lifeline
+    serving: bool = False
+    leaving: bool = False
+    """It accepts nothing more; its slot may have a successor already."""
+    dismissed: bool = False
+    """It was asked to go: its death is no accident."""
+    hung: bool = False
+    last_words: str = ""
+    born: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        return int(self.process.pid)
+
+
+class Pool:
+    """All workers of a master."""
+
+    def __init__(self, loop: Loop, log: Log, segment: Segment, slots: int) -> None:
+        self._loop = loop
+        self._log = log
+        self._segment = segment
+        self._generation = 0
+        self._slots = slots
+        self._deaths_at_birth: dict[int, int] = {}
+        self._pauses: dict[int, Any] = {}
+        self._again: Timer | None = None
+        self._no_birth = ""
+        self.workers: list[Worker] = []
+        self.refilling = True
+        # Set by the master before the first birth.
+        self.inherit: Callable[[int, int, socket.socket], Inheritance]
+        self.in_child: Callable[[set[int]], None]
+        self.on_born: Callable[[Worker], None]
+        self.on_message: Callable[[Worker, Any], None]
+        self.on_death: Callable[[Worker, int], None]
+
+    @property
+    def seated(self) -> list[Worker]:
+        """The workers that accept, or will; those that only finish their sessions are not among them."""
+        return [worker for worker in self.workers if not worker.leaving]
+
+    def set_slots(self, slots: int) -> None:
+        """There are so many slots from now on. Who sits in a slot too many is not sent away here."""
+        self._slots = slots
+        if self.refilling:
+            self.fill()
+
+    def fill(self) -> None:
+        """Every slot without a worker gets one, now or as soon as that is possible."""
+        taken = {worker.slot for worker in self.seated}
+        reason = ""
+        try:
+            for slot in range(self._slots):
+                if slot not in taken and slot not in self._pauses:
+                    self.give_birth(slot)
+        except NoBirth as error:
+            reason = str(error)
+            self._fill_later()
+        if reason and reason != self._no_birth:
+            self._log(messages.NO_BIRTH, reason=reason)
+        self._no_birth = reason
+
+    def _fill_later(self) -> None:
+        if self._again is None:
+            self._again = self._loop.after(AGAIN_SECONDS, self._fill_again)
+
+    def _fill_again(self) -> None:
+        self._again = None
+        if self.refilling:
+            self.fill()
+
+    def dismiss(self, worker: Worker, empty: bool = True) -> None:
+        """Asks a worker to accept nothing more and to go when its sessions are over."""
+        worker.leaving = worker.dismissed = True
+        self.tell(worker, Leave(empty))
+
+    def give_birth(self, slot: int) -> Worker:
+        """Puts a worker into a slot. Raises NoBirth."""
+        block = self._free_block()
+        process, ours = self._fork(slot, block)
+        worker = Worker(slot, block, process, Lifeline(ours))
+        self._take_block(worker)
+        self.workers.append(worker)
+        self._loop.watch(ours, READ, lambda events: self._hear(worker, events))
+        self._loop.watch(process.sentinel, READ, lambda _events: self._bury(worker))
+        self.on_born(worker)
+        return worker
+
+    def _fork(self, slot: int, block: int) -> tuple[Any, socket.socket]:
+        """The process, and our end of its lifeline."""
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise NoBirth(os.strerror(error.errno or 0)) from None
+        with theirs:
+            try:
+                inheritance = self.inherit(slot, block, theirs)
+                process = _fork.Process(target=self._be_born, args=(inheritance, open_descriptors()), daemon=False)
+                birth.start(process)
+            except OSError as error:
+                ours.close()
+                raise NoBirth(os.strerror(error.errno or 0)) from None
+        return process, ours
+
+    def _be_born(self, inheritance: Inheritance, held: set[int]) -> None:
+        """The first steps of the child: it lets go of everything that the master held and it did not inherit."""
+        own = {
+            inheritance.lifeline.fileno(),
+            inheritance.tokens.read_end,
+            inheritance.tokens.write_end,
+            inheritance.log.fileno(),
+        }
+        own |= {listening.fileno() for listening in inheritance.listeners.values()}
+        self.in_child(own | (open_descriptors() - held))
+        signals.let_come()
+        live(inheritance)
+
+    def _free_block(self) -> int:
+        """A block that nobody counts in; its counters go on from where they stand. Block 0 is the master's."""
+        taken = {worker.block for worker in self.workers}
+        for index in range(1, self._segment.layout.block_count):
+            if index not in taken:
+                return index
+        raise NoBirth(f"{len(taken)} workers are still there; wait until some have finished their sessions")
+
+    def _take_block(self, worker: Worker) -> None:
+        self._generation += 1
+        cells = self._segment.block(worker.block)
+        cells[_SLOT] = worker.slot
+        cells[_GENERATION] = self._generation
+        cells[_HEARTBEAT] = cells[_LAG] = 0
+        cells[_PID] = worker.pid
+
+    def _hear(self, worker: Worker, events: int) -> None:
+        try:
+            if events & WRITE:
+                worker.lifeline.flush()
+            heard = worker.lifeline.receive() if events & READ else []
+        except LifelineLost:
+            # Its sentinel tells the rest; the lifeline alone says nothing about the process.
+            self._loop.unwatch(worker.lifeline.socket)
+            return
+        for message, _fds in heard:
+            match message:
+                case Born():
+                    worker.serving = True
+                    self._deaths_at_birth.pop(worker.slot, None)
+                case LastWords(text):
+                    worker.last_words = text
+            self.on_message(worker, message)
+        self._watch_lifeline(worker)
+
+    def _watch_lifeline(self, worker: Worker) -> None:
+        events = READ | WRITE if worker.lifeline.wants_write else READ
+        self._loop.watch(worker.lifeline.socket, events, lambda happened: self._hear(worker, happened))
+
+    def tell(self, worker: Worker, message: object, fds: Sequence[int] = ()) -> None:
+        """Sends an order. A worker that is dying is not told; its successor will know."""
+        try:
+            worker.lifeline.send(message, fds)
+        except LifelineLost:
+            return
+        if worker.lifeline.wants_write:
+            self._watch_lifeline(worker)
+
+    def tell_all(self, message: object) -> None:
+        for worker in self.workers:
+            self.tell(worker, message)
+
+    def signal_all(self, number: int = signal.SIGTERM) -> None:
+        """Ends all workers at once; their sessions end with them."""
+        for worker in self.workers:
+            worker.dismissed = True
+            self.signal(worker, number)
+
+    @staticmethod
+    def signal(worker: Worker, number: int) -> None:
+        """Sends a signal, unless it is dead already: its pid may then be another's, even if it was not buried yet."""
+        if worker.process.exitcode is None:
+            os.kill(worker.pid, number)
+
+    def _bury(self, worker: Worker) -> None:
+        """A worker is dead: clears its place, tells the master, and sees to a successor."""
+        self._loop.unwatch(worker.process.sentinel)
+        self._loop.unwatch(worker.lifeline.socket)
+        worker.process.join()
+        code = worker.process.exitcode
+        self._hear_last_words(worker)
+        worker.lifeline.close()
+        self.workers.remove(worker)
+        cells = self._segment.block(worker.block)
+        for cell in (_PID, *_USAGE):
+            cells[cell] = 0
+        self.on_death(worker, code)
+        cells[_TOKEN_CELL] = 0  # the master has looked for a token in it
+        worker.process.close()
+        if self.refilling:
+            self._arrange_successor(worker)
+
+    def _hear_last_words(self, worker: Worker) -> None:
+        try:
+            for message, _fds in worker.lifeline.receive():
+                if isinstance(message, LastWords):
+                    worker.last_words = message.text
+        except LifelineLost:
+            pass
+
+    def _arrange_successor(self, worker: Worker) -> None:
+        is_needed = worker.slot < self._slots and worker.slot not in {other.slot for other in self.seated}
+        if worker.serving or worker.dismissed or not is_needed:
+            self.fill()
+            return
+        deaths = self._deaths_at_birth[worker.slot] = self._deaths_at_birth.get(worker.slot, 0) + 1
+        pause = pause_before_birth(deaths)
+        self._log(messages.WORKER_RETRY, slot=worker.slot, deaths=deaths, pause=pause)
+
+        def try_again() -> None:
+            del self._pauses[worker.slot]
+            if self.refilling:
+                self.fill()
+
+        self._pauses[worker.slot] = self._loop.after(pause, try_again)

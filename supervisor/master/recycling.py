@@ -1,0 +1,66 @@
+"""`workers recycle`: a new generation of workers, one slot after the other.
+
+    successor is born in the slot → it serves → the old one accepts nothing more and finishes its sessions → next slot
+
+Both accept from the same sockets in between, so no client waits longer than usual. A successor that dies at birth
+ends the recycling; the old worker of its slot stays.
+"""
+
+from collections.abc import Callable
+
+from supervisor.master.pool import NoBirth, Pool, Worker
+
+Done = Callable[[bool, str], None]
+
+
+class Recycling:
+    """One at a time."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._waiting: list[Worker] = []
+        self._successor: Worker | None = None
+        self._renewed = 0
+        self._done: Done | None = None
+
+    def begin(self, done: Done) -> None:
+        """`done(True, text)` when every slot has a new worker; `done(False, reason)` when that is not to be had."""
+        if self._done is not None:
+            done(False, "the workers are being recycled already")
+            return
+        self._done = done
+        self._renewed = 0
+        self._waiting = sorted(self._pool.seated, key=lambda worker: worker.slot)
+        self._next()
+
+    def _next(self) -> None:
+        self._waiting = [worker for worker in self._waiting if worker in self._pool.seated]
+        if not self._waiting:
+            self._end(True, f"{self._renewed} workers are renewed")
+            return
+        try:
+            self._successor = self._pool.give_birth(self._waiting[0].slot)
+        except NoBirth as error:
+            self._end(False, f"{error}; {self._renewed} workers are renewed")
+
+    def serving(self, worker: Worker) -> None:
+        """A worker serves: if it is the successor, the old one may go."""
+        if worker is self._successor:
+            old = self._waiting.pop(0)
+            if old in self._pool.seated:
+                self._pool.dismiss(old, empty=False)
+            self._successor = None
+            self._renewed += 1
+            self._next()
+
+    def dead(self, worker: Worker) -> None:
+        """A worker died: if it is the successor, nothing is renewed any more."""
+        if worker is self._successor:
+            self._successor = None
+            words = f": {worker.last_words}" if worker.last_words else ""
+            self._end(False, f"the new worker of slot {worker.slot} died at birth{words}; {self._renewed} are renewed")
+
+    def _end(self, good: bool, text: str) -> None:
+        done, self._done = self._done, None
+        assert done is not None
+        done(good, text)

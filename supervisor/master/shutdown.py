@@ -1,0 +1,187 @@
+"""How a program ends: the manual's four shutdowns.
+
+parent    the master goes at once; the workers see the end of their lifelines and finish their sessions
+children  all sessions end at once; fresh workers follow
+all       all sessions end at once, then the program
+delayed   GRACE: still accepts, but says that it is draining, so that load balancers look elsewhere
+          CLOSING: queues are silenced, emptied and closed
+          WAITING: until the last session is over, or the deadline ends the rest in the kindest order
+"""
+
+import enum
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from supervisor.control.outcome import Shutdown
+from supervisor.lifeline import CloseQueues, EndSessions
+from supervisor.master.executor import Answer
+from supervisor.master.listeners import Listeners
+from supervisor.master.pool import Pool, Worker
+from supervisor.runtime import messages
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import Loop, Timer
+from supervisor.sockets.sources import HALF_OPEN_SECONDS
+
+PATIENCE_SECONDS = 10.0
+"""How long workers that were told to end at once may take before they are killed."""
+
+
+class Stage(enum.Enum):
+    """How far a shutdown has come."""
+
+    STAYING = "staying"
+    GRACE = "in grace"
+    CLOSING = "closing"
+    WAITING = "waiting for sessions"
+    ENDING = "ending"
+
+
+@dataclass
+class Means:
+    """What a shutdown works with."""
+
+    loop: Loop
+    log: Log
+    pool: Pool
+    listeners: Listeners
+    sessions: Callable[[], int]
+    """How many sessions there are."""
+    on_stage: Callable[[], None]
+    """The stage has changed: show it."""
+    finish: Callable[[str], None]
+    """The master ends now; no worker is left, or (parent) they go on alone."""
+
+
+class ShutdownSequence:
+    """The one end of a master."""
+
+    def __init__(self, means: Means) -> None:
+        self.stage = Stage.STAYING
+        self._how = "delayed"
+        self._means = means
+        self._not_closed: set[Worker] = set()
+        self._answer_when_closed: Answer | None = None
+        self._deadline: Timer | None = None
+
+    @property
+    def draining(self) -> bool:
+        """Whether a load balancer should send clients elsewhere."""
+        return self.stage is not Stage.STAYING
+
+    @property
+    def final(self) -> bool:
+        """Whether listening sockets go: from here on no configuration can come into force."""
+        return self.stage not in (Stage.STAYING, Stage.GRACE)
+
+    def begin(self, order: Shutdown, answer: Answer) -> None:
+        """Carries out one of the four commands; answers when its first half is done."""
+        self._means.log(messages.SHUTDOWN_SERVER, how=order.how)
+        match order.how:
+            case "children":
+                sessions = self._means.sessions()
+                self._end_workers()
+                follow = "fresh workers follow" if self._means.pool.refilling else "no workers follow: the program ends"
+                answer(True, f"{sessions} sessions are ended; {follow}", ())
+            case "parent":
+                answer(True, f"the parent goes; its children finish {self._means.sessions()} sessions", ())
+                self._means.loop.after(0.0, lambda: self._means.finish("parent"))
+            case "all":
+                answer(True, f"{self._means.sessions()} sessions are ended", ())
+                self._end_at_once()
+            case _:
+                self._delay(order, answer)
+
+    def _move(self, stage: Stage) -> None:
+        self.stage = stage
+        self._means.on_stage()
+
+    def _end_at_once(self) -> None:
+        means = self._means
+        self._how = "all"
+        self._move(Stage.ENDING)
+        means.pool.refilling = False
+        self._end_workers()
+        self.look_whether_done()
+
+    def _end_workers(self) -> None:
+        """Ends the workers that are there now; those that do not obey are killed after a while."""
+        pool, ended = self._means.pool, list(self._means.pool.workers)
+        pool.signal_all()
+
+        def insist() -> None:
+            for worker in ended:
+                if worker in pool.workers:
+                    pool.signal(worker, signal.SIGKILL)
+
+        self._means.loop.after(PATIENCE_SECONDS, insist)
+
+    def _delay(self, order: Shutdown, answer: Answer) -> None:
+        self._set_deadline(order.deadline)
+        if self.stage is not Stage.STAYING:
+            text = "the deadline is changed" if order.deadline is not None else "the deadline is taken back"
+            answer(True, f"already {self.stage.value}; {text}", ())
+            return
+        if order.grace:
+            self._move(Stage.GRACE)
+            self._means.loop.after(order.grace, self._close)
+            answer(True, f"accepts for {order.grace} s more, then waits for the sessions to end", ())
+            return
+        self._answer_when_closed = answer
+        self._close()
+
+    def _set_deadline(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if seconds is not None:
+            self._deadline = self._means.loop.after(seconds, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        if self.stage in (Stage.GRACE, Stage.CLOSING):
+            self._set_deadline(HALF_OPEN_SECONDS)
+            if self.stage is Stage.GRACE:
+                self._close()
+            return
+        # All have the first order before any can obey the second: what one ends makes no room for who waits at another.
+        self._means.pool.tell_all(CloseQueues())
+        self._means.pool.tell_all(EndSessions())
+
+    def _close(self) -> None:
+        """Nobody new is let in; who is on the way in still is."""
+        if self.stage not in (Stage.STAYING, Stage.GRACE):
+            return
+        self._move(Stage.CLOSING)
+        self._means.listeners.silence_all()
+        self._means.loop.after(HALF_OPEN_SECONDS, self._dismiss)
+
+    def _dismiss(self) -> None:
+        if self.stage is not Stage.CLOSING:
+            return
+        pool = self._means.pool
+        pool.refilling = False
+        self._not_closed = set(pool.seated)
+        for worker in pool.seated:
+            pool.dismiss(worker)
+        self._look_whether_closed()
+
+    def closed(self, worker: Worker) -> None:
+        """A worker accepts nothing more, or is dead."""
+        self._not_closed.discard(worker)
+        if self.stage is Stage.CLOSING and not self._means.pool.refilling:
+            self._look_whether_closed()
+
+    def _look_whether_closed(self) -> None:
+        if self._not_closed:
+            return
+        self._means.listeners.let_go()
+        self._move(Stage.WAITING)
+        if self._answer_when_closed is not None:
+            answer, self._answer_when_closed = self._answer_when_closed, None
+            answer(True, f"nobody is accepted any more; {self._means.sessions()} sessions are still there", ())
+        self.look_whether_done()
+
+    def look_whether_done(self) -> None:
+        """To be called at each death of a worker: the last one ends the program."""
+        if self.stage in (Stage.WAITING, Stage.ENDING) and not self._means.pool.workers:
+            self._means.loop.after(0.0, lambda: self._means.finish(self._how))

@@ -1,0 +1,82 @@
+"""Looks once a second: at the system's load, at the number of sessions, and whether every worker's loop still turns."""
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.config import Config
+from supervisor.master.accounting import Accounting
+from supervisor.master.pool import Pool
+from supervisor.runtime import messages
+from supervisor.runtime.load import Level, LoadFiles, next_level, read_load, read_pressure
+from supervisor.runtime.log import Log
+
+TICK_SECONDS = 1.0
+
+LIMITS = {"load": "maxlocalload", "pressure": "maxpressure"}
+"""What is measured of the system, and the variable that limits it."""
+
+
+class Watchdog:
+    """The two warning machines of the manual, and the heartbeat."""
+
+    def __init__(self, files: LoadFiles, accounting: Accounting, pool: Pool, log: Log) -> None:
+        self._files = files
+        self._accounting = accounting
+        self._pool = pool
+        self._log = log
+        self._levels = {"load": Level.OK, "pressure": Level.OK}
+        self._session_level = Level.OK
+        self.on_accepting: Callable[[], None] = lambda: None
+        """Called when `accepting` has changed."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether anybody is accepted: not while load or pressure is at its limit."""
+        return Level.MAX not in self._levels.values()
+
+    def look(self, config: Config) -> None:
+        """One round."""
+        self.check_load(config)
+        self._check_sessions(config.variables["maxsession"])
+        self._check_heartbeats(config.variables["workertimeout"])
+
+    def check_load(self, config: Config) -> None:
+        """The system's load, and the pressure on the processors of our group, each against its limit."""
+        before = self.accepting
+        values = {"load": read_load(self._files.load) or 0.0, "pressure": read_pressure(self._files.pressure) or 0.0}
+        for what, value in values.items():
+            self._check_level(what, value, config.variables[LIMITS[what]])
+        self._accounting.set_gauges(
+            load_hundredths=int(values["load"] * 100),
+            pressure_hundredths=int(values["pressure"] * 100),
+            load_state=max(self._levels.values()),
+        )
+        if self.accepting is not before:
+            self.on_accepting()
+
+    def _check_level(self, what: str, value: float, limit: int) -> None:
+        before = self._levels[what]
+        now = self._levels[what] = next_level(before, value, limit)
+        if now is not before:
+            fields: dict[str, Any] = {"state": now.name, what: value, LIMITS[what]: limit}
+            self._log(messages.LOAD_STATE, **fields)
+
+    def _check_sessions(self, limit: int) -> None:
+        sessions = self._accounting.count_sessions()
+        before = self._session_level
+        self._session_level = next_level(before, sessions, limit)
+        if self._session_level is not before:
+            self._log(messages.SESSION_STATE, state=self._session_level.name, sessions=sessions, maxsession=limit)
+            self._accounting.set_gauges(session_state=self._session_level)
+
+    def _check_heartbeats(self, limit: int) -> None:
+        """A worker whose loop has not turned for so long is killed: its successor serves whoever waits."""
+        now = time.monotonic()
+        for worker in self._pool.workers:
+            silent = now - max(worker.born, self._accounting.segment.heartbeat(worker.block))
+            if limit and silent > limit:
+                self._log(messages.WORKER_HANGS, slot=worker.slot, worker=worker.pid, seconds=round(silent, 1))
+                worker.hung = True
+                self._pool.signal(worker, signal.SIGKILL)

@@ -1,0 +1,1 @@
+"""`ringd`, which keeps listening sockets while no program runs, and what the programs speak to it with."""

@@ -1,0 +1,139 @@
+"""The messages of the log: a message is one row, `NAME = Message(…)`, and stands nowhere else.
+
+Those of the supervisor are here; other files of this name hold the rows of what they log. popular-log(7) is made from
+all of them. A number is never reused, and those of the original POPular keep their meaning.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Message(NamedTuple):
+    """One entry of the log: four hex digits, a level, one word, and what it means to whom.
+
+    Levels: DBG developer, INF normal course, ERR the user's doing, ADM the administrator should look, SOS critical,
+    BUG ours.
+    """
+
+    number: int
+    level: str
+    name: str
+    help: str
+
+
+def messages_in(names: Mapping[str, object]) -> tuple[Message, ...]:
+    """The rows among the names of a module, in the order in which they stand there."""
+    return tuple(value for value in names.values() if isinstance(value, Message))
+
+
+START = Message(0x0001, "INF", "start", "The program has started.")
+START_FAILED = Message(
+    0x0215, "ERR", "start_failed", "The start configuration cannot be put in force; the program ends."
+)
+LEFT_MAIN_LOOP = Message(0x0004, "BUG", "left_main_loop", "The master's loop ended on an unexpected error.")
+SHUTDOWN_SERVER = Message(0x0005, "INF", "shutdown_server", "A shutdown begins; `how` says which of the four.")
+GOT_TERM_SIGNAL = Message(0x0133, "INF", "got_term_signal", "The master received a signal that asks for a shutdown.")
+SESSION_STATE = Message(0x0170, "ADM", "session_state", "The number of sessions crossed 80, 90 or 100 % of maxsession.")
+LOAD_STATE = Message(
+    0x0172, "ADM", "load_state", "Load or pressure crossed 80, 90 or 100 % of its limit; at MAX nobody is accepted."
+)
+
+WORKER_BORN = Message(0x0200, "INF", "worker_born", "A worker sits in its slot and accepts.")
+WORKER_DIED = Message(
+    0x0201, "ADM", "worker_died", "A worker ended unexpectedly; its sessions are lost and a successor follows."
+)
+WORKER_LEFT = Message(0x0202, "INF", "worker_left", "A worker ended because it was asked to.")
+WORKER_RETRY = Message(0x0203, "SOS", "worker_retry", "A worker died at birth; the next one waits `pause` seconds.")
+NO_BIRTH = Message(
+    0x0214, "SOS", "no_birth", "No worker can be born now (out of descriptors or processes?); it is tried every second."
+)
+TOKENS_RECOVERED = Message(0x0204, "INF", "tokens_recovered", "Tokens and rows of a dead worker were taken back.")
+COMMAND = Message(0x0205, "INF", "sentence", "A command that changes something was carried out; `uid` is the peer's.")
+COMMAND_REFUSED = Message(0x0206, "INF", "sentence_refused", "A command was refused; nothing has changed.")
+CONFIG_IN_FORCE = Message(
+    0x0207, "INF", "config_in_force", "A whole configuration was applied; what is new, gone and changed."
+)
+HOST_RESOLVED = Message(
+    0x0216, "INF", "host_resolved", "A host name of the configuration stands for this address from now on."
+)
+OTHER_INSTANCE = Message(
+    0x0217,
+    "ADM",
+    "other_instance",
+    "Another instance in the run directory serves too; `command` lets it drain and end.",
+)
+LOG_REOPENED = Message(0x0208, "INF", "log_reopened", "The log file was opened anew.")
+LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be opened; the old one stays in use.")
+NOT_CONFIRMED = Message(
+    0x0260, "ADM", "not_confirmed", "Nobody has confirmed `draft apply` in time; the configuration before comes back."
+)
+CANNOT_GO_BACK = Message(
+    0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` cannot come back yet; it is tried again."
+)
+ACCEPT_FAILED = Message(
+    0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
+)
+WORKER_HANGS = Message(0x020E, "SOS", "worker_hangs", "A worker's loop does not turn any more; it is killed.")
+SESSION_BUG = Message(
+    0x020B, "BUG", "session_bug", "A session raised an error of ours; it was ended, the worker goes on."
+)
+FINISHED = Message(0x020C, "INF", "finished", "The master is gone after this line.")
+LIMIT_LOW = Message(
+    0x020D, "ADM", "limit_low", "The limit of open files does not reach for maxsession sessions in one worker."
+)
+CODE_UNREADABLE = Message(
+    0x0211,
+    "ADM",
+    "code_unreadable",
+    "`--user` may not read Python's own files: whatever is loaded later (modules, certificates) will fail.",
+)
+DIRECTORY_SHARED = Message(
+    0x0218,
+    "ADM",
+    "directory_shared",
+    "Others can write the run or log directory, and could replace what is in it; told once, at the start.",
+)
+RING_OPENED = Message(0x0240, "INF", "ring_opened", "ringd opened listening sockets; `sockets` so many of the address.")
+RING_LENT = Message(0x0241, "INF", "ring_lent", "ringd gave a program the sockets of an address.")
+RING_RESTORED = Message(0x0242, "INF", "ring_restored", "ringd was restarted; a program gave it the sockets back.")
+RING_DENIED = Message(0x0243, "ADM", "ring_denied", "ringd refused an address to a program, and why.")
+RING_CLOSED = Message(0x0244, "INF", "ring_closed", "ringd closed sockets that were given up.")
+RING_UNCLAIMED = Message(
+    0x0245,
+    "INF",
+    "ring_unclaimed",
+    "Nobody holds an address any more; clients wait for the next program, `keep` seconds.",
+)
+RING_EXPIRED = Message(
+    0x0246, "ADM", "ring_expired", "Nobody claimed an address in time; it is closed, whoever waits there is cut off."
+)
+RING_PEER_FAULT = Message(0x0247, "ADM", "ring_peer_fault", "A program spoke nonsense to ringd and was cut off.")
+RING_STRANGER = Message(0x0248, "ADM", "ring_stranger", "Another user than the permitted one connected to ringd.")
+RINGD_LOST = Message(
+    0x0250, "ADM", "ringd_lost", "ringd does not answer; what is open goes on, nothing new can be opened meanwhile."
+)
+RINGD_BACK = Message(0x0251, "INF", "ringd_back", "ringd answers again and has been given the sockets back.")
+SYSTEMD_UNCLAIMED = Message(
+    0x0252, "ADM", "systemd_unclaimed", "systemd passed sockets that no listener wants; they are closed."
+)
+EXPORTER_LISTENS = Message(0x0270, "INF", "exporter_listens", "The exporter answers at this address.")
+EXPORTER_WAITS = Message(
+    0x0271, "ADM", "exporter_waits", "The exporter cannot have its address yet; it tries again every second."
+)
+EXPORTER_DIED = Message(0x0272, "ADM", "exporter_died", "The exporter ended; the next one waits `pause` seconds.")
+EXPORTER_YIELDED = Message(
+    0x0274,
+    "INF",
+    "exporter_yielded",
+    "A newer instance serves, this one only drains: it leaves the exporter's address.",
+)
+EXPORTER_BUG = Message(0x0273, "BUG", "exporter_bug", "The exporter met an error of ours; it goes on.")
+PERIODIC_FAILED = Message(
+    0x0210, "ADM", "routine_failed", "What the master does by itself from time to time failed; logged once a reason."
+)
+DEBUG = Message(
+    0x0000, "DBG", "debug", "Debug messages all have this number; which ones appear is the `debug` command's matter."
+)
+
+SUPERVISOR_MESSAGES = messages_in(globals())
+"""Those of the supervisor and of `ringd`."""

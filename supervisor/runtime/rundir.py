@@ -1,0 +1,344 @@
+"""The run directory: lock, pid file, control socket, state file.
+
+    NAME.N.lock      the master's pid; held (flock) as long as the instance or any of its workers lives; N tells
+                     instances apart
+    NAME.PID.ctrl    the control socket; a second living instance with that pid (containers) gets NAME.PID-2.ctrl
+    NAME.ctrl        link to the newest control socket
+    NAME.pid         link to the newest instance's lock
+    NAME.state       link to the newest instance's session table
+
+When the newest instance ends, the three links lead to the next one that lives.
+
+What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock
+that cannot be had and a socket that answers are alive.
+
+Whoever the program runs as can write the directory, so root only makes and checks it; all else is done with the rights
+of that user, and below the directory's descriptor (supervisor/runtime/directory.py).
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import pwd
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from supervisor.runtime import rights
+from supervisor.runtime.directory import Directory, Owner, Untrusted
+from supervisor.table import segment
+
+_MOST_INSTANCES = 64
+LONGEST_SOCKET_PATH = 107
+"""Octets (unix(7)); whoever connects names the whole path."""
+
+
+class CannotStart(Exception):
+    """The run directory cannot be used; the text is for people."""
+
+
+class RunDirectory:
+    """One instance's place in a run directory."""
+
+    def __init__(
+        self, path: Path, name: str, user: pwd.struct_passwd | None = None, readers: int | None = None
+    ) -> None:
+        """Makes the directory (0700) if it is missing, and takes the first free lock. Raises CannotStart.
+
+        `user`: whom root is going to become; the directory is this user's from now on. `readers`: the group that may
+        connect to the control socket.
+        """
+        self._readers = readers
+        self.path = path
+        self.name = name
+        self.control_path: Path | None = None
+        self._user = user
+        try:
+            self._directory = Directory.open(path, Owner.of(user), make=True)
+            if user is not None:
+                self._give_to(user)
+            with rights.acting_as(user), self._alone():
+                self.lock_fd, self.instance = self._take_lock()
+                os.ftruncate(self.lock_fd, 0)
+                os.write(self.lock_fd, f"{os.getpid()}\n".encode())
+                self._remove_orphans()
+        except OSError as error:
+            raise CannotStart(f"run directory {path}: {error.strerror or error}") from None
+
+    @property
+    def doubt(self) -> str:
+        """Why others can write the directory; empty if they cannot."""
+        return self._directory.doubt
+
+    @property
+    def descriptors(self) -> set[int]:
+        """What a child keeps open that is to show by it that the instance lives, and to clear up as the last one."""
+        return {self.lock_fd, self._directory.fd}
+
+    @property
+    def segment_name(self) -> str:
+        return self._segment_of(self.instance)
+
+    def _segment_of(self, instance: int) -> str:
+        """A name that follows from the directory, never from the pid: every container's master is pid 1."""
+        place = os.fstat(self._directory.fd)
+        key = hashlib.sha256(f"{place.st_dev}:{place.st_ino}:{self.path.resolve()}".encode()).hexdigest()[:12]
+        return f"/popular-{self.name}-{key}-{instance}"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else looks for a place in the directory meanwhile: a socket that is not served yet seems dead."""
+        fd = self._directory.opened()
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _lock_name(self, instance: int) -> str:
+        return f"{self.name}.{instance}.lock"
+
+    def _take_lock(self) -> tuple[int, int]:
+        for instance in range(1, _MOST_INSTANCES + 1):
+            fd = self._try_lock(instance)
+            if fd is not None:
+                return fd, instance
+        raise CannotStart(f"{self.path} already holds {_MOST_INSTANCES} running instances of {self.name}")
+
+    def _try_lock(self, instance: int) -> int | None:
+        name = self._lock_name(instance)
+        while True:
+            try:
+                fd = self._directory.open_file(name, os.O_RDWR | os.O_CREAT)
+            except Untrusted:
+                raise
+            except PermissionError:  # another user's, in a directory that several can write
+                return None
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                return None
+            # Between open and flock the file may have been removed by an instance that left: then the lock is worth
+            # nothing.
+            there = self._directory.status(name)
+            if there is not None and os.fstat(fd).st_ino == there.st_ino:
+                return fd
+            os.close(fd)
+
+    def _numbers(self) -> list[int]:
+        """The other instances, living and dead, that have a lock file."""
+        middles = (one.removeprefix(f"{self.name}.").removesuffix(".lock") for one in self._directory.names())
+        return [int(one) for one in middles if one.isascii() and one.isdecimal() and int(one) != self.instance]
+
+    def _remove_orphans(self) -> None:
+        """Removes the shared memory, locks and sockets of instances that died without a chance to do so."""
+        for name in self._directory.names():
+            if name.startswith(f"{self.name}.") and name.endswith(".ctrl") and self._is_dead(name):
+                _ignoring_strangers(self._directory.remove, name)
+        for number in self._numbers():
+            try:
+                fd = self._try_lock(number)
+            except Untrusted:  # not ours to clear away
+                continue
+            if fd is not None:
+                segment.remove(self._segment_of(number))
+                self._directory.remove(self._lock_name(number))
+                os.close(fd)
+
+    def _is_dead(self, name: str) -> bool:
+        return self._directory.is_socket(name) and not _answers(self._directory.reached(name))
+
+    def open_control_socket(self) -> socket.socket:
+        """Binds and publishes the control socket, mode 0600. Raises CannotStart."""
+        control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            with self._alone():
+                self.control_path = self._bind_first_free(control)
+                if self._readers is not None:
+                    self._let_in(self._readers)
+                self._directory.link(f"{self.name}.ctrl", self.control_path.name)
+        except OSError as error:
+            control.close()
+            raise CannotStart(f"control socket in {self.path}: {error.strerror or error}") from None
+        return control
+
+    def _let_in(self, group: int) -> None:
+        """The group may go through the directory, without seeing what is in it, and connect to the control socket."""
+        assert self.control_path is not None
+        fd = self._directory.opened()
+        try:
+            os.fchown(fd, -1, group)
+            os.fchmod(fd, os.fstat(fd).st_mode & 0o7777 | 0o010)
+            os.chown(self.control_path.name, -1, group, dir_fd=fd, follow_symlinks=False)
+        finally:
+            os.close(fd)
+        self.control_path.chmod(0o660)
+
+    def _bind_first_free(self, control: socket.socket) -> Path:
+        for suffix in ("", *(f"-{number}" for number in range(2, _MOST_INSTANCES + 2))):
+            path = self.path / f"{self.name}.{os.getpid()}{suffix}.ctrl"
+            if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+                raise OSError(f"{path} is too long for a socket, {LONGEST_SOCKET_PATH} octets are allowed")
+            there = self._directory.status(path.name)
+            if there is None or self._is_dead(path.name):
+                self._directory.remove(path.name)
+                _bind_private(control, self._directory.reached(path.name))
+                return path
+        raise OSError("no free name")
+
+    def _give_to(self, user: pwd.struct_passwd) -> None:
+        """Makes the directory the user's, before root is given up. Raises CannotStart, Untrusted.
+
+        Not while another user's instance lives in it: that one could not use its own directory any more. One that
+        several write stays root's, and so does one that somebody else could have moved here.
+        """
+        found = os.fstat(self._directory.fd)
+        if found.st_uid == user.pw_uid:
+            return
+        self.instance = 0
+        if self._neighbours():
+            raise CannotStart(f"run directory {self.path} is in use by an instance of another user than {user.pw_name}")
+        if not self._directory.made and not self._directory.is_exclusive:
+            return
+        if not self._directory.made and not self._directory.safe_above:
+            raise Untrusted(f"it is root's, below a directory that others can write; chown {user.pw_name} {self.path}")
+        os.chown(".", user.pw_uid, user.pw_gid, dir_fd=self._directory.fd)
+
+    def publish_state(self) -> None:
+        """Leads readers to the table and to the pid."""
+        self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
+        self._directory.link(f"{self.name}.pid", self._lock_name(self.instance))
+
+    def others(self) -> list[tuple[int, Path]]:
+        """The pid and the control socket of each other instance whose master lives."""
+        served = [(one.lock, one.control) for one in self._neighbours() if one.control is not None]
+        return [(int((self.path / lock).read_text()), self.path / control) for lock, control in served]
+
+    def has_successor(self) -> bool:
+        """Whether the links lead to a newer instance."""
+        target = self._directory.target(f"{self.name}.pid")
+        return target is not None and target != self._lock_name(self.instance)
+
+    def withdraw_control(self) -> None:
+        """Removes the control socket; the links lead to another living instance, if there is one."""
+        heir = self._heir()
+        if self.control_path is not None:
+            self._directory.remove(self.control_path.name)
+            self._hand_on(f"{self.name}.ctrl", self.control_path.name, heir.control if heir else None)
+            self.control_path = None
+        self._hand_on(f"{self.name}.pid", self._lock_name(self.instance), heir.lock if heir else None)
+
+    def withdraw_all(self) -> None:
+        """No process of this instance is left: removes the table and the lock too."""
+        with rights.acting_as(self._user):
+            heir = self._heir()
+            self.withdraw_control()
+            self._hand_on(
+                f"{self.name}.state",
+                str(segment.path_of(self.segment_name)),
+                str(heir.table) if heir is not None else None,
+            )
+            segment.remove(self.segment_name)
+            self._directory.remove(self._lock_name(self.instance))
+            os.close(self.lock_fd)
+            with self._alone():
+                self._remove_orphans()
+            self._directory.close()
+
+    def withdraw_if_last(self) -> None:
+        """A process that outlived the master ends: if no other is left, all of this instance goes."""
+        os.close(self.lock_fd)
+        with self._alone():
+            fd = self._try_lock(self.instance)
+        if fd is not None:
+            self.lock_fd = fd
+            self.withdraw_all()
+
+    def _hand_on(self, name: str, own_target: str, target: str | None) -> None:
+        """A link of this instance leads to the heir from now on, or goes; another instance's link stays."""
+        if self._directory.target(name) != own_target:
+            return
+        if target is not None:
+            self._directory.link(name, target)
+        else:
+            self._directory.remove(name)
+
+    def _heir(self) -> "_Neighbour | None":
+        """The newest of the other living instances whose master can be asked."""
+        served = [one for one in self._neighbours() if one.control is not None]
+        return max(served, key=lambda one: one.started, default=None)
+
+    def _neighbours(self) -> list["_Neighbour"]:
+        """The other living instances: their locks cannot be had. One whose master is gone has no control socket."""
+        found = []
+        for number in self._numbers():
+            lock = self._lock_name(number)
+            try:
+                fd = self._directory.open_file(lock, os.O_RDONLY)
+            except OSError:  # gone meanwhile, or a stranger's
+                continue
+            try:
+                if not _is_held(fd):
+                    continue
+                pid = os.read(fd, 32).decode("ascii", "replace").strip()
+                started = os.fstat(fd).st_mtime
+            finally:
+                os.close(fd)
+            table = segment.path_of(self._segment_of(number))
+            found.append(_Neighbour(lock, self._control_of(pid), table, started))
+        return found
+
+    def _control_of(self, pid: str) -> str | None:
+        """The control socket at which the master with this pid answers."""
+        for name in self._directory.names():
+            own = self.control_path is not None and name == self.control_path.name
+            fits = name == f"{self.name}.{pid}.ctrl" or name.startswith(f"{self.name}.{pid}-")
+            if fits and not own and self._directory.is_socket(name) and _answers(self._directory.reached(name)):
+                return name
+        return None
+
+
+class _Neighbour(NamedTuple):
+    """Another instance in the directory."""
+
+    lock: str
+    control: str | None
+    table: Path
+    started: float
+
+
+def _is_held(fd: int) -> bool:
+    """Whether a living process holds the lock of this file."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _ignoring_strangers(remove: Callable[[str], None], name: str) -> None:
+    """In a sticky directory another user's file stays where it is."""
+    try:
+        remove(name)
+    except PermissionError:
+        pass
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody may serve the socket. One that nobody serves refuses at once."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        result = probe.connect_ex(path)
+    return result not in (errno.ECONNREFUSED, errno.ENOENT)
+
+
+def _bind_private(control: socket.socket, path: str) -> None:
+    old = os.umask(0o177)
+    try:
+        control.bind(path)
+    finally:
+        os.umask(old)
+    control.listen(64)

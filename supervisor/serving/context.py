@@ -1,0 +1,125 @@
+"""What a program has at hand in a worker: the event loop, the log, the wheel of deadlines, its counters, and its rows
+of the table.
+"""
+
+import enum
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from supervisor.runtime.log import Log
+from supervisor.serving.counters import Counters
+from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.wheel import Wheel
+from supervisor.table.layout import BASE_CELLS, FREE
+from supervisor.table.segment import Segment
+from supervisor.table.tokens import TokenPipe, wire
+
+BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error")
+"""Endings that every program has; a program's own follow."""
+
+PAUSES = ("sessions", "load", "descriptors")
+"""Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
+
+_TOKEN_CELL = BASE_CELLS.index("hand")
+
+POOL_THREADS = 8
+"""Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
+
+
+class CutCost(enum.IntEnum):
+    """What would be lost if a session ended now; the order in which a shutdown's deadline ends them."""
+
+    NOT_LOGGED_IN = 0
+    IDLE = 1
+    IN_TRANSFER = 2
+    COMMITTING = 3
+
+
+class Session(Protocol):
+    """What the supervisor asks of a session."""
+
+    sid: str
+
+    def end(self, ending: str) -> None:
+        """Ends it now, for this reason."""
+
+    def cut_cost(self) -> CutCost:
+        """What would be lost if it ended now."""
+
+    def refresh(self) -> None:
+        """Writes its row if there is something new to show; called once in a while."""
+
+
+class WorkerContext:
+    """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""
+
+    def __init__(self, loop: EventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe) -> None:
+        self.loop = loop
+        self.clock = loop.clock
+        self.log = log
+        self.wheel = Wheel(loop)
+        self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="pool")
+        self.pid = os.getpid()
+        self.cells = segment.block(block)
+        self.sessions: dict[int, Session] = {}
+        self.on_release: Callable[[], None] | None = None
+        self._layout = segment.layout
+        self.counters = self.open_counters({})
+        """For what does not belong to a configured thing."""
+        self.count = self.counters.count
+        self._tokens = tokens
+        self.write_row = segment.rows.write
+        """Shows a session in the table, see RowWriter.write; `pid` is ours."""
+        blank = (b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:])
+        self._blank = tuple(blank)
+        self._observe_end = self.counters.observer("session_duration")
+        self._endings = {ending: self.counters.cell("sessions_ended", ending) for ending in segment.layout.endings}
+        self._second = 0
+        self._in_second = 0
+
+    def open_counters(self, places: Mapping[str, Mapping[str, int]]) -> Counters:
+        """Where to count under a config that has these places."""
+        return Counters(self._layout, self.cells, places)
+
+    def admit(self, token: int, session: Session, started: int) -> None:
+        """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""
+        self.sessions[token] = session
+        self.cells[started] += 1
+
+    def release(self, token: int, ending: str, seconds: float) -> None:
+        """The session is over after so many seconds: frees its row, counts its ending, gives the token back.
+
+        Exactly once for each admitted session.
+        """
+        del self.sessions[token]
+        self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self.cells[self._endings[ending]] += 1
+        self._observe_end(seconds)
+        self._put_back(token)
+        if self.on_release is not None:
+            self.on_release()
+
+    def decline(self, token: int) -> None:
+        """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
+        self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self._put_back(token)
+
+    def _put_back(self, token: int) -> None:
+        """The hand is emptied first: what is in a dead worker's hand counts as lost with it."""
+        if self.cells[_TOKEN_CELL] == token + 1:
+            self.cells[_TOKEN_CELL] = 0
+        os.write(self._tokens.write_end, wire(token))
+
+    def session_id(self, prefix: str, now: float) -> str:
+        """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on.
+
+        `now`: seconds since 1970. Never goes back with the clock.
+        """
+        second = int(now)
+        if second > self._second:
+            self._second, self._in_second = second, 1
+            return f"{prefix}.{second}.{self.pid}"
+        self._in_second += 1
+        return f"{prefix}.{self._second}.{self.pid}-{self._in_second}"

@@ -1,0 +1,1 @@
+"""Where listening sockets come from: bound here, lent by ringd, or passed by systemd."""

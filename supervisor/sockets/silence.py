@@ -1,0 +1,69 @@
+"""Makes a listening socket deaf to new connections without losing one that is under way.
+
+Their first packet (SYN) is dropped, and the client's kernel asks again a second later, when another socket listens or
+nobody does. What was half open completes, what is complete waits in the queue to be accepted.
+"""
+
+import ctypes
+import errno
+import socket
+import struct
+
+
+def _instruction(code: int, jump_true: int, jump_false: int, value: int) -> bytes:
+    return struct.pack("HBBI", code, jump_true, jump_false, value)
+
+
+_NO_SYN = b"".join(
+    (
+        _instruction(0x30, 0, 0, 13),  # load the octet of flags of the TCP header
+        _instruction(0x54, 0, 0, 0x12),  # of it, SYN and ACK
+        _instruction(0x15, 0, 1, 0x02),  # SYN alone?
+        _instruction(0x06, 0, 0, 0),  # yes: drop the packet
+        _instruction(0x06, 0, 0, 0xFFFFFFFF),  # no: keep all of it
+    )
+)
+_SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
+
+
+_IP_MINTTL = 21
+_IPV6_MINHOPCOUNT = 73
+_MOST_HOPS = 255
+
+
+def silence(listening: socket.socket) -> None:
+    """New connections are not begun any more on this socket, whoever holds it.
+
+    By a packet filter (socket(7)). Kernels of 2026 allow one on a TCP socket to CAP_NET_ADMIN only; where it is not
+    allowed, packets have to come from no distance at all (IP_MINTTL 255, ip(7)), which those of mail programs do not.
+    """
+    program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+    described = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(program))
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, described)
+    except PermissionError:
+        _demand_hops(listening, _MOST_HOPS)
+
+
+def unsilence(listening: socket.socket) -> None:
+    """New connections are begun again."""
+    hear_all(listening)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EPERM):  # it has no filter, or could not have got one
+            raise
+
+
+def hear_all(connection: socket.SocketType) -> None:
+    """To be called for each accepted connection: one that was half open when its listening socket was silenced has
+    inherited the deafness.
+    """
+    _demand_hops(connection, 0)
+
+
+def _demand_hops(one: socket.SocketType, hops: int) -> None:
+    one.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, hops)
+    if one.family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, hops)

@@ -1,0 +1,135 @@
+"""Where listening sockets come from: bound by the master itself, or lent by somebody who outlives it (ringd, see
+`supervisor/ringd/client.py`; systemd, see `systemd.py`).
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from supervisor.runtime.loop import Loop
+from supervisor.sockets.listener import Address, Listener, ListenerCopy
+from supervisor.sockets.silence import silence
+
+KEEPALIVE_IDLE_SECONDS = 120
+HALF_OPEN_SECONDS = 0.3
+"""How long a handshake that is half done may take before a silenced queue is emptied for the last time."""
+USER_TIMEOUT_MS = 120_000
+"""How long sent data may stay unacknowledged (RFC 5482). Both are inherited by accepted connections."""
+
+Opened = Callable[[list[list[socket.socket]] | None, str], None]
+"""Called once: for each copy its sockets, or None and the reason for people.
+
+A copy has one socket, and more where a forerunner had more slots: clients wait in those too, so somebody has to accept
+from them. Where the forerunner had fewer, several copies have the same socket.
+"""
+
+_T = TypeVar("_T")
+
+
+class Source(Protocol):
+    """Opens sockets, all that are asked for or none."""
+
+    shared: bool
+    """Whether the sockets outlive this program: its end then closes its copies, and silences none."""
+
+    def attach(self, loop: Loop) -> None:
+        """Called once, before anything else."""
+
+    def open(self, copies: Sequence[ListenerCopy], backlog: int, opened: Opened) -> None:
+        """Gets listening sockets for each copy; answers now or later. They are the caller's to close."""
+
+    def silence(self, copies: Sequence[ListenerCopy], sockets: Sequence[socket.socket]) -> None:
+        """The configuration is about to give these up: no new connection is begun, unless others hold them too."""
+
+    def give_up(self, copies: Sequence[ListenerCopy]) -> None:
+        """The configuration does not want these any more. The caller has closed its sockets."""
+
+    def let_go(self) -> None:
+        """This program accepts nothing more, but the next one may."""
+
+
+class Binding:
+    """The master's own: bind and listen."""
+
+    shared = False
+
+    def attach(self, loop: Loop) -> None:
+        """See Source."""
+
+    def open(self, copies: Sequence[ListenerCopy], backlog: int, opened: Opened) -> None:
+        """See Source; answers at once."""
+        sockets: list[socket.socket] = []
+        for listener, _slot in copies:
+            try:
+                sockets.append(listen(Address.of(listener), backlog))
+            except OSError as error:
+                for one in sockets:
+                    one.close()
+                opened(None, explain(listener, error))
+                return
+        opened([[one] for one in sockets], "")
+
+    def silence(self, copies: Sequence[ListenerCopy], sockets: Sequence[socket.socket]) -> None:  # noqa: ARG002
+        """See Source; nobody else holds them."""
+        for one in sockets:
+            silence(one)
+
+    def give_up(self, copies: Sequence[ListenerCopy]) -> None:
+        """See Source; closing them was all."""
+
+    def let_go(self) -> None:
+        """See Source."""
+
+
+def duplicate(listening: socket.socket) -> socket.socket:
+    """Another descriptor of the same socket. Not `dup`: that sets the mode of all copies, here to blocking."""
+    return socket.socket(fileno=os.dup(listening.fileno()))
+
+
+def deal(sockets: Sequence[_T], copies: int) -> list[list[_T]]:
+    """Spreads sockets (at least one) over copies (at least one): each socket has a copy, each copy a socket."""
+    if len(sockets) < copies:
+        return [[sockets[copy % len(sockets)]] for copy in range(copies)]
+    return [list(sockets[copy::copies]) for copy in range(copies)]
+
+
+def listen(address: Address, backlog: int) -> socket.socket:
+    """A non-blocking listening socket of the address's reuse-port group. Raises OSError."""
+    opened = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if address.family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if address.dual_stack else 1)
+        # Accepted connections inherit these from the listening socket (Linux), which saves four system calls each.
+        keep_alive(opened)
+        opened.bind(address.address)
+        opened.listen(backlog)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def keep_alive(connection: socket.SocketType) -> None:
+    """What the manual asks of every TCP socket (SO_KEEPALIVE), with times that suit middle boxes, and TCP_NODELAY."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS)
+
+
+def explain(listener: Listener, error: OSError) -> str:
+    """Why a listener cannot listen, for people."""
+    where = f"{listener.address[0]} port {listener.address[1]}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{listener.name}: {where} is in use by another program"
+        case errno.EADDRNOTAVAIL:
+            return f"{listener.name}: {listener.address[0]} is not an address of this host"
+        case errno.EACCES:
+            return f"{listener.name}: {where} needs the right to bind ports below 1024"
+        case _:
+            return f"{listener.name}: cannot listen on {where}: {os.strerror(error.errno or 0)}"

@@ -1,0 +1,1 @@
+"""The process that serves: accepts, counts, keeps deadlines; one in each slot."""

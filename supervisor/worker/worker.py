@@ -1,0 +1,295 @@
+"""A worker: lets the program serve the connections that it accepts (`acceptor.py`).
+
+It takes its config and orders from the lifeline. When the lifeline ends, the master is gone: the worker accepts
+nothing more, finishes its sessions and leaves. It never opens a listening socket and never writes another process's
+row or block.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor import lifeline
+from supervisor.config import Config
+from supervisor.control.words import CommandRefused
+from supervisor.lifeline import Lifeline, LifelineLost
+from supervisor.program import Program, Service
+from supervisor.runtime import messages, rights
+from supervisor.runtime.fault import index_of
+from supervisor.runtime.log import Log
+from supervisor.serving.context import CutCost, WorkerContext
+from supervisor.serving.eventloop import EventLoop
+from supervisor.sockets.listener import Listener
+from supervisor.sockets.sources import HALF_OPEN_SECONDS
+from supervisor.table.segment import Segment
+from supervisor.table.tokens import TokenPipe
+from supervisor.worker.acceptor import Acceptor
+from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat
+
+ENDING_STEP_SECONDS = 0.5
+PATIENCE_SECONDS = {
+    CutCost.NOT_LOGGED_IN: 0.0,
+    CutCost.IDLE: 0.0,
+    CutCost.IN_TRANSFER: 10.0,
+    CutCost.COMMITTING: 60.0,
+}
+"""What a session may still take when the deadline of a shutdown has come, by what it would lose."""
+EXIT_BY_ERROR = 3
+GC_THRESHOLDS = (20_000, 20, 50)
+
+
+@dataclass(frozen=True)
+class Inheritance:
+    """Exactly what a worker receives at birth, and nothing else."""
+
+    program: Program
+    config: Config
+    log: Log
+    segment: Segment
+    tokens: TokenPipe
+    block: int
+    slot: int
+    lifeline: socket.socket
+    listeners: dict[Listener, socket.socket]
+    shared: bool
+    """Whether the sockets outlive this program, so that it must not silence them."""
+    accepting: bool
+
+
+def live(inheritance: Inheritance) -> None:
+    """The whole life of a worker process; does not return."""
+    rights.renounce()
+    # Sessions let go of each other when they end, so the collector has little to find; what was inherited never goes.
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    inheritance.log.after_fork()
+    loop = EventLoop()
+    asyncio.set_event_loop(loop)
+    worker = Worker(inheritance, loop)
+    try:
+        worker.begin()
+        loop.run_forever()
+        code = 0
+    except Exception as error:
+        worker.say_last_words(error)
+        code = EXIT_BY_ERROR
+    # Not by `return`: the interpreter would wait for threads of the pool, and one may hang in a module for ever.
+    os._exit(code)
+
+
+class Worker:
+    """The loop's end of the lifeline."""
+
+    def __init__(self, inheritance: Inheritance, loop: EventLoop) -> None:
+        self._loop = loop
+        self._program = inheritance.program
+        self._config = inheritance.config
+        self._log = inheritance.log
+        self._log.options = inheritance.config.debug
+        self._lifeline: Lifeline | None = Lifeline(inheritance.lifeline)
+        self._context = WorkerContext(loop, inheritance.log, inheritance.segment, inheritance.block, inheritance.tokens)
+        self._beats = Heartbeat(self._context.cells)
+        self._acceptor = Acceptor(
+            self._context,
+            inheritance.tokens.read_end,
+            inheritance.segment.hand(inheritance.block),
+            inheritance.listeners,
+            inheritance.accepting,
+            self._fed,
+            self._emptied,
+        )
+        self._prepared: tuple[Config, Service] | None = None
+        self._preparing = 0
+        self._service: Service
+        self._shared = inheritance.shared
+        self._leaving = False
+        self._ending_since = 0.0
+
+    def begin(self) -> None:
+        """Makes the first service and starts to accept. Raises CommandRefused if the config cannot be served."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            self._loop.add_signal_handler(number, self._end_at_once)
+        self._service = self._program.make_service(self._context, self._config, None)
+        assert self._lifeline is not None
+        self._loop.add_reader(self._lifeline.socket, self._hear)
+        self._beat()
+        self._acceptor.begin(self._service)
+        self._tell(lifeline.Born(self._config.generation))
+
+    def say_last_words(self, error: Exception) -> None:
+        """Tells the master what this worker dies of: the kind of error and its place, no values."""
+        text = str(error) if isinstance(error, CommandRefused) else type(error).__name__
+        self._tell(lifeline.LastWords(f"{text} at {index_of(error)}"))
+
+    # The lifeline
+
+    def _tell(self, message: object) -> None:
+        if self._lifeline is None:
+            return
+        try:
+            self._lifeline.send(message)
+        except LifelineLost:
+            self._orphaned()
+            return
+        if self._lifeline.wants_write:
+            self._loop.add_writer(self._lifeline.socket, self._flush)
+
+    def _flush(self) -> None:
+        assert self._lifeline is not None
+        try:
+            self._lifeline.flush()
+        except LifelineLost:
+            self._orphaned()
+            return
+        if not self._lifeline.wants_write:
+            self._loop.remove_writer(self._lifeline.socket)
+
+    def _hear(self) -> None:
+        assert self._lifeline is not None
+        try:
+            heard = self._lifeline.receive()
+        except LifelineLost:
+            self._orphaned()
+            return
+        for message, fds in heard:
+            self._obey(message, fds)
+
+    def _obey(self, message: Any, fds: list[int]) -> None:
+        match message:
+            case lifeline.Prepare(config, anew):
+                self._prepare(config, None if anew else self._service)
+            case lifeline.Commit(generation, listeners, seed):
+                lent = {key: socket.socket(fileno=fd) for key, fd in zip(listeners, fds, strict=True)}
+                self._commit(generation, lent, seed)
+            case lifeline.Abort():
+                self._abort()
+            case lifeline.Accept(allowed):
+                self._acceptor.allow(allowed)
+            case lifeline.Reopen(path):
+                self._reopen(path)
+            case lifeline.Kill(token, sid):
+                session = self._context.sessions.get(token)
+                if session is not None and session.sid == sid:
+                    session.end("killed")
+            case lifeline.Close(generation, listeners):
+                self._acceptor.close(listeners)
+                self._tell(lifeline.ListenersClosed(generation))
+            case lifeline.Leave(empty):
+                self._leave(empty)
+            case lifeline.CloseQueues():
+                self._acceptor.give_up_queues()
+            case lifeline.EndSessions():
+                self._end_sessions()
+
+    def _prepare(self, config: Config, before: Service | None) -> None:
+        """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
+        self._preparing = config.generation
+        made = self._loop.run_in_executor(self._context.pool, self._program.make_service, self._context, config, before)
+
+        def finished(future: "asyncio.Future[Service]") -> None:
+            error = future.exception()
+            if self._preparing != config.generation:
+                if error is None:
+                    future.result().retire()
+            elif error is None:
+                self._prepared = (config, future.result())
+                self._tell(lifeline.Ready(config.generation))
+            else:
+                reason = str(error) if isinstance(error, CommandRefused) else f"{type(error).__name__}: {error}"
+                self._tell(lifeline.Unable(config.generation, reason))
+
+        made.add_done_callback(finished)
+
+    def _commit(self, generation: int, lent: dict[Listener, socket.socket], seed: bytes) -> None:
+        if self._prepared is None or self._prepared[0].generation != generation:
+            return
+        self._config, self._service = self._prepared
+        self._prepared = None
+        self._acceptor.exchange(self._service, set(self._program.listeners(self._config)), lent)
+        if seed:
+            ssl.RAND_add(seed, float(len(seed)))
+        self._log.options = self._config.debug
+        self._tell(lifeline.InForce(generation))
+
+    def _abort(self) -> None:
+        self._preparing = 0
+        if self._prepared is not None:
+            self._prepared[1].retire()
+            self._prepared = None
+
+    def _reopen(self, path: str) -> None:
+        try:
+            self._log.reopen(path)
+        except OSError as error:
+            self._log(messages.LOG_FAILED, file=path, error=error.strerror or "")
+
+    # Leaving
+
+    def _leave(self, empty: bool) -> None:
+        """Accepts nobody but who waits, finishes the sessions, then goes."""
+        self._acceptor.finish(empty)
+        self._leaving = True
+        self._tell(lifeline.Closed())
+        self._context.on_release = self._go_if_done
+        self._go_if_done()
+
+    def _end_sessions(self) -> None:
+        """Ends who loses least at once, leaves transfers a little time, and lets a QUIT have its reply."""
+        waited = time.monotonic() - self._ending_since if self._ending_since else 0.0
+        self._ending_since = self._ending_since or time.monotonic()
+        for session in sorted(self._context.sessions.values(), key=lambda session: session.cut_cost()):
+            if waited >= PATIENCE_SECONDS[session.cut_cost()]:
+                session.end("shutdown")
+        if self._context.sessions:
+            self._loop.call_later(ENDING_STEP_SECONDS, self._end_sessions)
+        elif self._leaving:
+            self._go_if_done()
+
+    def _fed(self) -> None:
+        """The token may be of a session that another worker has ended because the time is up."""
+        if self._leaving and self._lifeline is not None:
+            self._hear()
+
+    def _emptied(self) -> None:
+        if self._leaving:
+            self._go_if_done()
+
+    def _go_if_done(self) -> None:
+        if not self._context.sessions and not self._acceptor.has_queues:
+            self._loop.call_soon(self._loop.stop)
+
+    def _orphaned(self) -> None:
+        """The master is gone: nobody lends us sockets any more."""
+        if self._lifeline is not None:
+            self._loop.remove_reader(self._lifeline.socket)
+            self._loop.remove_writer(self._lifeline.socket)
+            self._lifeline.close()
+            self._lifeline = None
+            self._acceptor.allow(True)  # nobody would tell us that the load has gone down
+            if self._shared:
+                self._leave(empty=False)  # who waits is the next program's client
+                return
+            self._acceptor.silence()
+            self._loop.call_later(HALF_OPEN_SECONDS, self._leave, True)
+
+    def _end_at_once(self) -> None:
+        """A signal: the sessions end now, in an orderly way, and the worker goes."""
+        self._leaving = True
+        self._acceptor.give_up_queues()
+        self._acceptor.finish(empty=False)
+        for session in list(self._context.sessions.values()):
+            session.end("shutdown")
+        self._loop.call_soon(self._loop.stop)
+
+    def _beat(self) -> None:
+        """Shows that the loop turns, and how far the sessions have come."""
+        self._beats.beat()
+        for session in self._context.sessions.values():
+            session.refresh()
+        self._loop.call_later(HEARTBEAT_SECONDS, self._beat)

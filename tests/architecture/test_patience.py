@@ -1,0 +1,75 @@
+"""Limits of time in the tests come from one place, and quick tests start no process."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import patience, processes
+
+ROOT = Path(__file__).parents[2]
+LIMITS = {"wait": 0, "join": 0, "settimeout": 0, "create_connection": 1, "control": 1, "wait_until": 2, "turn_until": 2}
+"""Calls that take a limit, and its place among the arguments."""
+KEYWORDS = {"timeout", "patience", "seconds"}
+NOT_TESTS = ("bench/__main__.py", "bench/contestants.py", "bench/workloads.py")
+
+
+def bare_limits(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Lines with a limit of a second or more that is written as a number. What is shorter waits for nothing to come."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        given = [keyword.value for keyword in node.keywords if keyword.arg in KEYWORDS]
+        given += node.args[LIMITS[name] :][:1] if name in LIMITS else []
+        for value in given:
+            if isinstance(value, ast.Constant) and isinstance(value.value, int | float) and value.value >= 1:
+                yield node.lineno, ast.unparse(node)
+
+
+def test_every_limit_is_scaled() -> None:
+    """Written as `patient(SECONDS)`, so that POPULAR_TEST_PATIENCE reaches it."""
+    files = [path for path in (ROOT / "tests").rglob("*.py") if not path.as_posix().endswith(NOT_TESTS)]
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {call}"
+        for path in files
+        for line, call in bare_limits(ast.parse(path.read_text("utf-8")))
+    ]
+    assert found == [], "write patient(SECONDS), from tests/patience.py:\n" + "\n".join(found)
+
+
+def test_a_bare_limit_is_found() -> None:
+    """As an argument by place or by name; a span in which nothing is to come is none."""
+    tree = ast.parse("p.wait(20)\nwait_until(x, 'y', 5)\nrun(z, timeout=3)\ns.settimeout(0.2)\np.wait(patient(20))")
+    assert [line for line, _ in bare_limits(tree)] == [1, 2, 3]
+
+
+def pytest_run(*words: str, factor: str) -> subprocess.CompletedProcess[str]:
+    """A run of its own, of tests in the tree."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words]
+    environment = {**os.environ, "POPULAR_TEST_PATIENCE": factor}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=patience.patient(60)
+    )
+
+
+@pytest.mark.processes
+def test_the_time_of_a_whole_test_is_scaled() -> None:
+    """With a factor of a millionth pytest-timeout ends any test; a factor of 1 lets it pass."""
+    one = "tests/architecture/test_shape.py::test_every_module_says_what_it_is"
+    ended, passed = pytest_run(one, factor="1e-6"), pytest_run(one, factor="1")
+    assert (passed.returncode, "1 passed" in passed.stdout) == (0, True), passed.stdout
+    assert ended.returncode != 0
+    assert "Timeout" in ended.stdout + ended.stderr
+
+
+def test_a_quick_test_starts_no_process() -> None:
+    """It is refused in whatever way it is tried, before there is one; and it fails, also if it does not mind."""
+    for start in (lambda: subprocess.run(["true"]), os.fork, lambda: os.posix_spawn("/bin/true", ["true"], {})):
+        with pytest.raises(AssertionError, match="starts a process"):
+            start()
+    assert processes.forget() == ["subprocess.Popen", "os.fork", "os.posix_spawn"]

@@ -1,0 +1,59 @@
+"""`make test` runs to its end in any case; `make run` sets up only what running needs."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.patience import patient
+from tests.system.site import need
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The Makefile in a directory of its own, whose environment is made already."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / ".venv").mkdir()
+    for stamp in (".ready", ".tools"):
+        (tmp_path / ".venv" / stamp).touch()
+    return tmp_path
+
+
+def make(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = [need("make"), *words]
+    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=patient(30))
+
+
+@pytest.mark.parametrize(("fails", "failed"), [("", False), ("first", True), ("second", True)])
+def test_both_parts_run_and_either_can_fail(clone: Path, fails: str, failed: bool) -> None:
+    """A failure in the tests that run side by side does not keep the others from running, and is not forgotten."""
+    script = clone / "pytest"
+    script.write_text(
+        f"""#!/bin/sh
+        echo "$*" >> {clone}/calls
+        case "$*" in *"not alone"*) part=first;; *) part=second;; esac
+        [ $part != "{fails}" ]
+        """
+    )
+    script.chmod(0o755)
+    done = make(clone, "test", f"PYTEST={script}")
+    calls = (clone / "calls").read_text().splitlines()
+    assert ["-m not alone" in calls[0], "-m alone" in calls[1], len(calls)] == [True, True, 2]
+    assert (done.returncode != 0) == failed, done
+
+
+def test_running_needs_no_tools(clone: Path) -> None:
+    """`make run` in a fresh clone installs the package alone; whatever else is made installs the tools as well."""
+    shutil.rmtree(clone / ".venv")
+    said = {
+        goal: make(clone, "--dry-run", goal).stdout for goal in ("run", "quick", "test", "check", "bench", "coverage")
+    }
+    assert "pip install --quiet --editable ." in said["run"]
+    assert "--group" not in said.pop("run")
+    assert [goal for goal, steps in said.items() if "--group dev" not in steps] == []

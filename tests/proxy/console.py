@@ -1,0 +1,100 @@
+"""A console for handlers: config, lookups and status as the master would have them; one says commands to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from popular.proxy.settings.certificates import complete
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.variables import VARIABLES
+from supervisor.config import Config
+from supervisor.control.language import Language
+from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
+from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
+from supervisor.control.variables import initial_values
+
+OPTIONS = {name: f"About {name}." for name in ("AUTH", "RINGD", "CTRL", "IO", "MAIN", "NET", "PASS", "POP", "TLS")}
+
+SESSIONS = [
+    {"sid": "p.1.1", "user": "joe", "vserv": "v1", "backend": "b1", "state": "relaying"},
+    {"sid": "p.1.2", "user": "ann", "vserv": "v1", "backend": "", "state": "waiting for a password"},
+    {"sid": "p.1.3", "user": "joe", "vserv": "v2", "backend": "b2", "state": "relaying"},
+]
+
+
+@dataclass
+class Status:
+    pid: int = 4711
+    rundir: str = "/run/popular"
+    metrics: str = "127.0.0.1:9110"
+    readable: bool = True
+
+    def measured(self, what: str) -> float | None:
+        return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in SESSIONS]
+
+    def workers(self) -> list[dict[str, Any]]:
+        return [{"slot": 0, "pid": 4712}]
+
+
+@dataclass
+class ProgramTables:
+    """The rows of a program that handlers look at."""
+
+    name: str = "pproxy"
+    version: str = "2.0"
+    variables: Any = VARIABLES
+    debug_options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
+    rc_lines: Any = field(default=rc_lines)
+    complete: Any = field(default=complete)
+
+
+class Console:
+    """What the master does with commands, without other processes: jobs are run here and now."""
+
+    def __init__(self, limits: Mapping[str, int] | None = None) -> None:
+        self.limits: Mapping[str, int] = {**LIMITS, "sessionlimit": 10_000, **(limits or {})}
+        self.config = Config(0, initial_values(VARIABLES, self.limits), things={sort: {} for sort in SORTS})
+        self.first = self.config
+        self.draft: Draft | None = None
+        self.past: Past | None = None
+        self.language = Language(COMMANDS)
+        self.program: Any = ProgramTables()
+        self.status = Status()
+        self.lookups = Lookups()
+        self.known: dict[Job, Result] = {}
+        self.starting = False
+
+    @property
+    def in_force(self) -> Config:
+        return self.config
+
+    def say(self, line: str) -> Outcome:
+        """Carries out a command. Raises Refused."""
+        self.lookups = Lookups(self.known)
+        for _ in range(20):
+            try:
+                outcome = self.language.conduct(line, self)
+                if isinstance(outcome, Change):
+                    outcome = self.program.complete(self, outcome)
+                break
+            except NeedsLookup as needed:
+                self.lookups.store(needed.job, run(needed.job))
+        else:
+            raise AssertionError(f"{line} never has enough lookups")
+        match outcome:
+            case Rollback():
+                self.config, self.past = outcome.config, None
+            case Replacement():
+                self.past, self.config, self.draft = Past(self.config), outcome.config, None
+            case Change():
+                self.config = outcome.config
+            case Drafted():
+                self.draft = outcome.draft
+        return outcome
+
+    def lines(self, line: str) -> list[str]:
+        """The data lines of the reply."""
+        return self.say(line).data_lines()

@@ -1,0 +1,328 @@
+"""A world for the change of a configuration, in single steps: workers, sockets and a clock that do what a test says.
+
+`Changes` and `Listeners` are the real ones. What stands around them in the master is played: the loop's clock, the
+pool (`Crew`), and the source of sockets (`Doors`), which may answer late or refuse. A door is one listening socket
+with the clients in its queue; it lives as long as somebody holds a copy, and who waits at its end is lost.
+"""
+
+import signal
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from supervisor.config import Config
+from supervisor.lifeline import Abort, Close, Closed, Commit, InForce, Leave, ListenersClosed, Prepare, Ready, Unable
+from supervisor.master.change import Changes
+from supervisor.master.listeners import Listeners
+from supervisor.program import Listener
+from supervisor.runtime.loop import Timer
+from supervisor.sockets.sources import ListenerCopy, Opened
+
+MASTER = "master"
+PROGRAM = SimpleNamespace(listeners=lambda config: list(config.things["listener"]))
+
+
+def listener(name: str, port: int) -> Listener:
+    """On loopback; the name counts, as in a real config."""
+    return Listener(name, socket.AF_INET, ("127.0.0.1", port), False)
+
+
+def config(listeners: Iterable[Listener], workers: int) -> Config:
+    """One that wants these listeners in so many slots."""
+    return Config(0, {"workers": workers, "backlog": 50}, things={"listener": dict.fromkeys(listeners)})
+
+
+class Clock:
+    """The loop's times, turned by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._timers: list[Timer] = []
+
+    def after(self, seconds: float, call: Callable[[], None]) -> Timer:
+        self._timers.append(Timer(self.now + seconds, call))
+        return self._timers[-1]
+
+    def turn(self) -> bool:
+        """Goes to the next time that somebody waits for; False if nobody does."""
+        self._timers = [timer for timer in self._timers if timer.call is not None]
+        if not self._timers:
+            return False
+        timer = min(self._timers, key=lambda timer: timer.when)
+        self.now, call, timer.call = max(self.now, timer.when), timer.call, None
+        assert call is not None
+        call()
+        return True
+
+
+@dataclass(eq=False)
+class Door:
+    """One listening socket."""
+
+    copy: ListenerCopy
+    holders: set[Any]
+    queue: int = 0
+    silenced: bool = False
+    was_in_force: bool = False
+    """Whether who waits there must not be lost: a config in force had it, or had its port when it was opened, and a
+    worker could serve it when the config gave it up.
+    """
+
+    def drop(self, holder: object) -> None:
+        self.holders.discard(holder)
+        assert self.holders or not self.queue or not self.was_in_force, f"{self.queue} clients are lost at {self.copy}"
+
+
+@dataclass
+class Copy:
+    """The master's descriptor of a door."""
+
+    door: Door
+    number: int
+
+    def fileno(self) -> int:
+        return self.number
+
+    def close(self) -> None:
+        self.door.drop(MASTER)
+
+
+class Doors:
+    """The source of sockets: it answers when it is told to."""
+
+    shared = False
+
+    def __init__(self) -> None:
+        self.all: list[Door] = []
+        self.asked: list[tuple[list[ListenerCopy], Opened]] = []
+        self.at_once = False
+        self.ports_in_use: Callable[[], set[int]] = set
+
+    def open(self, copies: Sequence[ListenerCopy], _backlog: int, opened: Opened) -> None:
+        self.asked.append((list(copies), opened))
+        if self.at_once:
+            self.answer(True)
+
+    def answer(self, good: bool) -> None:
+        """To the question that waits longest."""
+        copies, opened = self.asked.pop(0)
+        if not good:
+            opened(None, "the port is in use by another program")
+            return
+        used = self.ports_in_use()
+        doors = [Door(copy, {MASTER}, was_in_force=copy[0].address[1] in used) for copy in copies]
+        self.all += doors
+        first = len(self.all) - len(doors)
+        opened([[Copy(door, first + number)] for number, door in enumerate(doors)], "")
+
+    def silence(self, _places: Sequence[ListenerCopy], sockets: Sequence[Copy]) -> None:
+        for copy in sockets:
+            copy.door.silenced = True
+
+    def give_up(self, _places: Sequence[ListenerCopy]) -> None:
+        pass
+
+
+@dataclass(eq=False)
+class Hand:
+    """A worker: as the pool knows it, and, below, as it is."""
+
+    slot: int
+    serving: Config
+    leaving: bool = False
+    killed: bool = False
+    hung: bool = False
+    late: bool = False
+    """Somebody's time may have been up while it had something to do."""
+    orders: list[object] = field(default_factory=list)
+    """Sent, and not yet obeyed."""
+    notes: list[object] = field(default_factory=list)
+    """Said, and not yet heard by the master."""
+    held: dict[Listener, Door] = field(default_factory=dict)
+    retired: dict[Listener, Config] = field(default_factory=dict)
+    preparing: Config | None = None
+    prepared: Config | None = None
+    lent: dict[int, list[Door]] = field(default_factory=dict)
+    """With a Commit that is still under way, by its generation."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether it, or the master, has something to do next."""
+        return bool(self.notes or (not self.killed and not self.hung and (self.orders or self.preparing)))
+
+    def obey(self) -> None:
+        """The next order, as supervisor/worker/worker.py and acceptor.py do."""
+        match self.orders.pop(0):
+            case Prepare(config):
+                self.preparing = config
+            case Abort():
+                self.preparing = self.prepared = None
+            case Commit(generation, listeners, _):
+                self._commit(generation, listeners)
+            case Close(generation, listeners):
+                for listener in listeners:
+                    self._give_back(listener, empty=True)
+                self.notes.append(ListenersClosed(generation))
+            case Leave(empty):
+                for listener in list(self.held):
+                    self._give_back(listener, empty)
+                self.notes.append(Closed())
+
+    def _commit(self, generation: int, listeners: Sequence[Listener]) -> None:
+        if self.prepared is None or self.prepared.generation != generation:
+            return
+        old, self.serving, self.prepared = self.serving, self.prepared, None
+        wanted = PROGRAM.listeners(self.serving)
+        self.retired |= {one: old for one in self.held if one not in wanted and one not in self.retired}
+        self.held |= dict(zip(listeners, self.lent.pop(generation), strict=True))
+        self.notes.append(InForce(generation))
+
+    def try_out(self, refuses: bool) -> None:
+        """Comes to an end with the config that it tries."""
+        assert self.preparing is not None
+        tried, self.preparing = self.preparing, None
+        if refuses:
+            self.notes.append(Unable(tried.generation, "no such module"))
+        else:
+            self.prepared = tried
+            self.notes.append(Ready(tried.generation))
+
+    def accept(self, listener: Listener) -> None:
+        """Who waits there is served, under the config that let him in."""
+        door = self.held[listener]
+        under = self.retired.get(listener, self.serving)
+        assert not door.queue or listener in PROGRAM.listeners(under), f"served at {listener} under a config without it"
+        door.queue = 0
+
+    def _give_back(self, listener: Listener, empty: bool) -> None:
+        if listener not in self.held:
+            return
+        if empty:
+            self.accept(listener)
+        self.held.pop(listener).drop(self)
+
+
+class Crew:
+    """The pool."""
+
+    def __init__(self, doors: Doors) -> None:
+        self.workers: list[Hand] = []
+        self._doors = doors
+
+    @property
+    def seated(self) -> list[Hand]:
+        return [worker for worker in self.workers if not worker.leaving]
+
+    def tell(self, worker: Hand, message: object, fds: Sequence[int] = ()) -> None:
+        doors = [self._doors.all[fd] for fd in fds]
+        for door in doors:
+            assert MASTER in door.holders, "a descriptor that is closed"
+            door.holders.add(worker)  # it travels with the message
+        if isinstance(message, Commit):
+            worker.lent[message.generation] = doors
+        worker.orders.append(message)
+
+    def dismiss(self, worker: Hand, empty: bool = True) -> None:
+        worker.leaving = True
+        self.tell(worker, Leave(empty))
+
+    @staticmethod
+    def signal(worker: Hand, number: int) -> None:
+        assert number == signal.SIGKILL
+        assert worker.hung or worker.late, "it did all it was asked to, at once"
+        worker.killed = True
+
+
+@dataclass
+class Wish:
+    """One change that was begun."""
+
+    config: Config
+    trial: bool
+    before: Config
+    committed: bool = False
+    deadly: bool = False
+    """A worker died while it tried this."""
+    answers: list[str | None] = field(default_factory=list)
+
+
+class World:
+    """A master's part of it all."""
+
+    def __init__(self, first: Config) -> None:
+        self.clock, self.doors = Clock(), Doors()
+        self.crew, self.listeners = Crew(self.doors), Listeners(self.doors)  # type: ignore[arg-type]
+        self.changes = Changes(PROGRAM, first, self.clock, self.crew, self.listeners)  # type: ignore[arg-type]
+        self.changes.on_commit = self._on_commit
+        self.doors.ports_in_use = self._ports_in_force
+        self.in_force = {first.generation}
+        self.wish: Wish | None = None
+
+    @property
+    def running(self) -> Config:
+        return self.changes.running
+
+    @property
+    def busy(self) -> bool:
+        return self.wish is not None and not self.wish.answers
+
+    def begin(self, config: Config, trial: bool) -> None:
+        wish = self.wish = Wish(config, trial, self.running)
+        self.changes.begin(config, b"", wish.answers.append, trial)
+
+    def _on_commit(self, _old: Config, new: Config) -> None:
+        assert self.wish is not None
+        assert not self.wish.committed
+        assert not self.wish.deadly
+        self.wish.committed = True
+        self.in_force.add(new.generation)
+        for door in self.doors.all:
+            if self._is_surplus(door):
+                door.was_in_force &= any(worker in door.holders for worker in self.crew.seated)  # likewise
+            else:
+                door.was_in_force |= MASTER in door.holders
+
+    def _is_surplus(self, door: Door) -> bool:
+        one, slot = door.copy
+        return one not in PROGRAM.listeners(self.running) or slot >= self.running.variables["workers"]
+
+    def _ports_in_force(self) -> set[int]:
+        return {one.address[1] for one in PROGRAM.listeners(self.running)}
+
+    def empty_slots(self) -> list[int]:
+        taken = {worker.slot for worker in self.crew.seated}
+        return [slot for slot in range(self.running.variables["workers"]) if slot not in taken]
+
+    def give_birth(self, slot: int) -> Hand:
+        """As supervisor/master/master.py lets a worker inherit."""
+        worker = Hand(slot, self.running)
+        wanted = PROGRAM.listeners(self.running)
+        copies = [copy for copy in self.listeners.copies() if copy[0] in wanted]
+        for one, copy in self.listeners.of_slot(slot, copies).items():
+            worker.held[one] = copy.door  # type: ignore[attr-defined]
+            worker.held[one].holders.add(worker)
+        self.crew.workers.append(worker)
+        self.changes.include(worker)  # type: ignore[arg-type]
+        return worker
+
+    def turn(self) -> bool:
+        """Time passes; who has something to do is late."""
+        for worker in self.crew.workers:
+            worker.late |= worker.busy
+        return self.clock.turn()
+
+    def hear(self, worker: Hand) -> None:
+        self.changes.hear(worker, worker.notes.pop(0))  # type: ignore[arg-type]
+
+    def die(self, worker: Hand) -> None:
+        """Whatever it had, and whatever it said that was not heard, is gone."""
+        self.crew.workers.remove(worker)
+        if self.wish is not None and worker.preparing is not None and not worker.leaving:
+            self.wish.deadly |= worker.preparing == self.wish.config
+        for door in self.doors.all:
+            if worker in door.holders and self._is_surplus(door):
+                door.was_in_force = False  # nobody else can serve them under the config that let them in
+            door.drop(worker)
+        self.changes.forget(worker)  # type: ignore[arg-type]
