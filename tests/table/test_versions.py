@@ -12,6 +12,7 @@ import pytest
 
 from supervisor.table.layout import _HEADER, VERSION, read_header
 from supervisor.table.segment import View
+from tests.patience import patient
 from tests.system.site import program
 from tests.table import sample
 
@@ -49,7 +50,7 @@ def test_pstatus_shows_an_old_instance(name: str, tmp_path: Path) -> None:
             [program("pstatus"), "--file", str(file), *options],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=patient(30),
             env=os.environ | {"COLUMNS": "120"},
         )
         assert (said.returncode, said.stderr) == (0, ""), options
