@@ -35,6 +35,7 @@ from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
+from supervisor.runtime.plural import count_of
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import Source
@@ -173,7 +174,8 @@ class Master:
     def _tell_manager(self) -> None:
         """Each second: that the loop turns, what `systemctl status` shows, and that a drain may take its time."""
         self._notifier.alive()
-        status = f"{self._accounting.count_sessions()} sessions, {len(self._pool.workers)} workers"
+        sessions, workers = self._accounting.count_sessions(), len(self._pool.workers)
+        status = f"{count_of(sessions, 'session')}, {count_of(workers, 'worker')}"
         if self._shutdown.draining:
             self._notifier.patience(PATIENCE_SECONDS)
             status = f"{self._shutdown.stage.value}; {status}"

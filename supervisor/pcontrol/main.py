@@ -28,6 +28,7 @@ from supervisor.pcontrol.connection import (
 )
 from supervisor.pcontrol.options import SUBCOMMANDS, files_parser, options_parser, parse_subcommand
 from supervisor.pcontrol.sender import CommandSender, json_error, run
+from supervisor.runtime.plural import count_of
 
 _LOOK_SECONDS = 0.25
 """How often --wait looks how many sessions are left."""
@@ -136,7 +137,7 @@ def wait_for_end(connection: Connection, timeout_seconds: float, quiet: bool) ->
             answer = connection.say("json sessions")
             left = len(json.loads(answer.lines[0]))
             if left != shown and not quiet:
-                print(f"{left} session{'' if left == 1 else 's'} left", flush=True)
+                print(f"{count_of(left, 'session')} left", flush=True)
             shown = left
             time.sleep(_LOOK_SECONDS)
     except NoConnection:
