@@ -10,8 +10,8 @@ from deploy.man.modules import modules_page
 from deploy.man.parts import Section, control, daemon, folded, log, see_also, terms
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
-from popular.version import VERSION
 from supervisor.control import manual
+from supervisor.version import VERSION
 
 DATE = "2026-11-23"
 """When what is written here was last changed."""

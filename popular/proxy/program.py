@@ -9,15 +9,13 @@ from popular.proxy.settings import certificates
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
-from popular.version import VERSION
 from supervisor.config import Config
-from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
 from supervisor.serving.context import WorkerContext
-from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
+from supervisor.version import VERSION
 
 COLUMNS = (
     Column("sid", "96s", "session id"),
@@ -45,11 +43,6 @@ DEBUG_OPTIONS = {
 }
 
 
-def listeners(config: Config) -> list[Listener]:
-    """One for each virtual server that is not offline."""
-    return [Listener.at(one.id, one.iface, one.port) for one in config.things["vserv"].values() if one.state != OFFLINE]
-
-
 def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
     assert before is None or isinstance(before, ProxyService)
     return ProxyService(context, config, before)
@@ -69,7 +62,6 @@ PROGRAM = Program(
     commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
-    listeners=listeners,
     make_service=_make_service,
     listener_kind=VSERV,
     describe=describe,

@@ -10,15 +10,13 @@ from popular.store.pserv.metrics import METRICS, SERVER
 from popular.store.pserv.phases import STATES
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
-from popular.version import VERSION
 from supervisor.config import Config
-from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
 from supervisor.serving.context import WorkerContext
-from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
+from supervisor.version import VERSION
 
 COLUMNS = (
     Column("sid", f"{LONGEST_SID}s", "session id, the proxy's own from its request on"),
@@ -38,13 +36,6 @@ DEBUG_OPTIONS = {
     "PASS": "Passwords, should a client send one by mistake. A security risk: not for normal use.",
     "POP": "POP3 dialogues, without the messages.",
 }
-
-
-def listeners(config: Config) -> list[Listener]:
-    """One, if there is a server that is not offline."""
-    return [
-        Listener.at(one.id, one.iface, one.port) for one in config.things["server"].values() if one.state != OFFLINE
-    ]
 
 
 def describe(config: Config) -> dict[str, Any]:
@@ -82,7 +73,6 @@ PROGRAM = Program(
     commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
-    listeners=listeners,
     make_service=_make_service,
     listener_kind=SERVER,
     describe=describe,
