@@ -5,14 +5,16 @@ goes before source and source before byte code, as in Python itself. Each load i
 own, so that two modules from one file, or a file that was edited in between, never share state. Nothing is ever written
 into the directory. Whatever goes wrong is a `ModuleFailed` with one line that names the file and the reason.
 
-Loading a module is running its code: whoever may write into the directory is the proxy.
+Loading a module is running its code: whoever may write the file or a directory above it is the proxy. So one that
+others than root, the proxy's user and this user's primary group can write is refused. Those that come with the proxy
+are as safe as the rest of its code, and are not looked at.
 """
 
 import difflib
 import itertools
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -27,6 +29,7 @@ from types import ModuleType
 from typing import cast
 
 from popular.pdm.contract import Module, ModuleFailed
+from supervisor.runtime.directory import FileOwner, why_not_trusted
 
 OWN_DIRECTORY = Path(__file__).parent
 """Where the modules that come with the proxy are: the default of `pdmdir`."""
@@ -44,6 +47,13 @@ CONTRACT: dict[str, Callable[[object], bool]] = {
     "close": callable,
 }
 """What each module has, by name. One that derives from `Module` has most of it; a compiled one brings it along."""
+
+OPTIONAL: dict[str, Callable[[object], bool]] = {
+    "notes": lambda value: isinstance(value, Sequence) and all(isinstance(note, str) for note in value),
+    "skipped": lambda value: isinstance(value, int),
+    "files": lambda value: isinstance(value, Mapping),
+}
+"""What a module may have. One that does not derive from `Module`, and lacks it, counts as having nothing to say."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _serial = itertools.count(1)
@@ -66,6 +76,7 @@ _LOADERS = (
 def load(directory: Path | str, name: str, ident: str, arguments: Sequence[str]) -> Module:
     """Opens module `name` from this directory under the id `ident`. Raises ModuleFailed."""
     path = _find(Path(directory), name)
+    _refuse_if_strangers_write(path)
     module = _import(path)
     try:
         opened = _open(module, path, ident, arguments)
@@ -102,6 +113,17 @@ def _find(directory: Path, name: str) -> Path:
             if path.is_file():
                 return path
     raise ModuleFailed(f"no module '{name}' in {directory}: {_what_there_is(directory, name)}")
+
+
+def _refuse_if_strangers_write(path: Path) -> None:
+    if path.resolve().parent == OWN_DIRECTORY.resolve():
+        return
+    try:
+        why_not = why_not_trusted(path, FileOwner.present())
+    except OSError as error:
+        raise ModuleFailed(f"{path} cannot be looked at: {error.strerror}") from None
+    if why_not:
+        raise ModuleFailed(f"{path} is not loaded, others could have written it: {why_not}")
 
 
 def _what_there_is(directory: Path, wanted: str) -> str:
@@ -163,6 +185,12 @@ def _hold_to_contract(opened: object, path: Path) -> None:
             value = getattr(opened, name)
         except Exception:
             raise ModuleFailed(f"{path} does not keep the contract: what it opened has no '{name}'") from None
+        if not is_met(value):
+            raise ModuleFailed(
+                f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"
+            )
+    for name, is_met in OPTIONAL.items():
+        value = getattr(opened, name, getattr(Module, name))
         if not is_met(value):
             raise ModuleFailed(
                 f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"

@@ -1,15 +1,17 @@
 """`pproxy`: the rows of its tables, put together as a program that the supervisor runs."""
 
+from collections.abc import Sequence
+
 from metrics.exporter import export
 from popular.proxy.endings import ENDINGS
 from popular.proxy.metrics import METRICS, VSERV
 from popular.proxy.phases import STATES
 from popular.proxy.service import ProxyService
-from popular.proxy.settings import certificates
+from popular.proxy.settings import certificates, modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
@@ -48,6 +50,11 @@ def _make_service(context: WorkerContext, config: Config, before: Service | None
     return ProxyService(context, config, before)
 
 
+def _reports(service: Service) -> Sequence[Report]:
+    assert isinstance(service, ProxyService)
+    return service.reports()
+
+
 PROGRAM = Program(
     name="pproxy",
     version=VERSION,
@@ -68,7 +75,8 @@ PROGRAM = Program(
     exporter=export,
     exporter_address="127.0.0.1:9110",
     complete=certificates.complete,
-    periodic_commands=(certificates.PERIODIC,),
+    reports=_reports,
+    periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     limits=LIMITS,
 )
 

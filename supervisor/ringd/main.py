@@ -28,7 +28,7 @@ from pathlib import Path
 from supervisor.ringd.keeper import Keeper, Ports
 from supervisor.runtime import messages, rights, signals
 from supervisor.runtime.daemon import Daemon
-from supervisor.runtime.directory import Directory, Owner
+from supervisor.runtime.directory import Directory, FileOwner
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import LONGEST_SOCKET_PATH, CannotStart
@@ -162,7 +162,7 @@ def _run(chosen: argparse.Namespace) -> int:
     daemon = Daemon.part() if chosen.daemon else None
     path = Path(chosen.socket).absolute()
     become = user if os.getuid() == 0 else None
-    directory = Directory.open(path.parent, Owner.of(user), make=True)
+    directory = Directory.open(path.parent, FileOwner.of(user), make=True)
     if become is not None and directory.made:
         os.chown(".", user.pw_uid, user.pw_gid, dir_fd=directory.fd)
     log = Log(

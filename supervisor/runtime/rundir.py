@@ -22,13 +22,14 @@ import hashlib
 import os
 import pwd
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.runtime import rights
-from supervisor.runtime.directory import Directory, Owner, Untrusted
+from supervisor.runtime.directory import Directory, FileOwner, Untrusted
 from supervisor.table import segment
 
 _MOST_INSTANCES = 64
@@ -57,7 +58,7 @@ class RunDirectory:
         self.control_path: Path | None = None
         self._user = user
         try:
-            self._directory = Directory.open(path, Owner.of(user), make=True)
+            self._directory = Directory.open(path, FileOwner.of(user), make=True)
             if user is not None:
                 self._give_to(user)
             with rights.acting_as(user), self._alone():
@@ -169,14 +170,14 @@ class RunDirectory:
     def _let_in(self, group: int) -> None:
         """The group may go through the directory, without seeing what is in it, and connect to the control socket."""
         assert self.control_path is not None
-        fd = self._directory.opened()
-        try:
-            os.fchown(fd, -1, group)
-            os.fchmod(fd, os.fstat(fd).st_mode & 0o7777 | 0o010)
-            os.chown(self.control_path.name, -1, group, dir_fd=fd, follow_symlinks=False)
-        finally:
-            os.close(fd)
-        self.control_path.chmod(0o660)
+        here = self._directory.fd
+        found = os.fstat(here)
+        # What another group could do there, such as writing, this one has no right to.
+        mode = stat.S_IMODE(found.st_mode) & (0o7777 if found.st_gid == group else 0o7707)
+        os.chown(".", -1, group, dir_fd=here)
+        os.chmod(".", mode | stat.S_IXGRP, dir_fd=here)
+        os.chown(self.control_path.name, -1, group, dir_fd=here, follow_symlinks=False)
+        os.chmod(self.control_path.name, 0o660, dir_fd=here)
 
     def _bind_first_free(self, control: socket.socket) -> Path:
         for suffix in ("", *(f"-{number}" for number in range(2, _MOST_INSTANCES + 2))):

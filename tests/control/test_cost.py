@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.control.console import console
+from tests.patience import patient
 
 MOST_SECONDS = 0.060
 FACTOR = 2.0
@@ -21,7 +22,7 @@ _ORDINARY_SECONDS = 0.025
 def cost(command: Sequence[str], stdin: bytes = b"") -> float:
     """Seconds of processor time, of the user and of the system."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, input=stdin, capture_output=True, timeout=60, check=True)
+    subprocess.run(command, input=stdin, capture_output=True, timeout=patient(60), check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -64,6 +65,6 @@ def test_a_short_program_costs_little(tmp_path: Path, name: str) -> None:
 def test_what_they_do_without(module: str, unwanted: set[str]) -> None:
     """What takes long to import, and not every call needs, is not imported with them."""
     code = f"import sys, {module}; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=patient(60), check=True)
 
     assert set(done.stdout.split()) & unwanted == set()

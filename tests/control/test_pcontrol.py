@@ -274,7 +274,7 @@ def test_a_word_that_was_meant_otherwise(here: Console, tmp_path: Path) -> None:
     """A refused first word that is nearly a subcommand, or a file's name, is told what to say instead."""
     (tmp_path / "aply").write_text("echo one\n")
     command = [*PCONTROL, "-s", str(here.path), "aply", "my.rc"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=patient(30), check=False)
 
     assert done.returncode == 1
     assert done.stderr.endswith("pcontrol: did you mean: pcontrol apply or pcontrol ./aply?\n")

@@ -62,7 +62,10 @@ class Pod:
         self.volumes = {name: directory / name for name in names}
         for path in self.volumes.values():
             path.mkdir(parents=True)
-        STARTED.add(self.volumes["run"])
+        for one in template["spec"]["volumes"]:
+            if "emptyDir" in one:
+                self.volumes[one["name"]].chmod(0o2777)
+        STARTED.add(self.volumes["run"] / "pod")
         self._directory = directory
         self._stack = ExitStack()
 
@@ -178,4 +181,7 @@ def test_the_pods_serve_change_and_go(image: Image, manifests: list[Resource], t
         assert main.process.wait(patient(10)) == 0
         os.kill(apply.pid, 15)
         assert apply.process.wait(patient(10)) == 0
-        assert list(proxy.volumes["run"].iterdir()) == []
+        (own,) = proxy.volumes["run"].iterdir()
+        assert own.stat().st_mode & 0o777 == 0o700
+        assert list(own.iterdir()) == []
+        assert "directory_shared" not in main.said()

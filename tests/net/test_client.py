@@ -11,6 +11,7 @@ from popular.net.deadlines import Deadlines
 from supervisor.runtime.log import Log
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import TICK_SECONDS, Wheel
+from tests.patience import patient
 
 MUCH = b"x" * (1 << 22)
 """More than the kernel takes for somebody who does not read."""
@@ -49,7 +50,7 @@ class Meeting:
         self.loop = EventLoop()
         ours, self.peer = socket.socketpair()
         ours.setblocking(False)
-        self.peer.settimeout(5)
+        self.peer.settimeout(patient(5))
         self.session = Session(self.loop, ours)
         self.client = self.session.client
 

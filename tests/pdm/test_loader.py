@@ -271,6 +271,67 @@ def test_a_library_that_is_none_is_said(tmp_path):
     assert "libpdm_broken.so cannot be imported: ImportError" in text_of_failure(tmp_path, "broken", "m", [])
 
 
+OTHER = 65531
+
+
+def _writable(path):
+    path.chmod(path.stat().st_mode | 0o002)
+
+
+def _of_another_group(path):
+    os.chown(path, OTHER, OTHER)  # its owner is another, too, but for a directory of root's the group does not count
+    path.chmod(path.stat().st_mode | 0o020)
+
+
+def _of_another_user(path):
+    os.chown(path, OTHER, -1, follow_symlinks=False)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make what is another user's")
+@pytest.mark.parametrize("spoil", [_writable, _of_another_group, _of_another_user])
+@pytest.mark.parametrize("which", ["file", "pdmdir", "directory above", "directory of a link", "link"])
+def test_what_others_can_write_is_not_loaded(tmp_path, which, spoil):
+    """The file, its directory, one above, and a link on the way: the answer names what is wrong with which, and not a
+    line of the code runs. Put right, it is loaded.
+    """
+    real, linked = tmp_path / "above" / "pdm", tmp_path / "links"
+    real.mkdir(parents=True)
+    linked.mkdir()
+    path = write(real, "fixed", SOURCE + f"\nimport os\nos.mkdir({str(tmp_path / 'ran')!r})\n")
+    link = linked / path.name
+    link.symlink_to(path)
+    places = {
+        "file": path,
+        "pdmdir": real,
+        "directory above": real.parent,
+        "directory of a link": linked,
+        "link": link,
+    }
+    bad = places[which]
+    if which == "link":
+        _of_another_user(bad)
+    else:
+        spoil(bad)
+    text = text_of_failure(linked, "fixed", "m", [])
+    assert str(bad) in text
+    assert "others could have written it" in text
+    assert not (tmp_path / "ran").exists()
+    os.chown(bad, 0, 0, follow_symlinks=False)
+    if which != "link":
+        bad.chmod(0o755 if bad.is_dir() else 0o644)
+    assert load(linked, "fixed", "m", []).ident == "m"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make what is another user's")
+def test_a_sticky_directory_and_groups_of_root_are_no_strangers(tmp_path):
+    """As for run directories: what nobody else can replace is loaded."""
+    write(tmp_path, "fixed")
+    for mode, group in ((0o1777, OTHER), (0o775, OTHER), (0o770, 0)):
+        os.chown(tmp_path, 0, group)
+        tmp_path.chmod(mode)
+        assert load(tmp_path, "fixed", "m", []).ident == "m"
+
+
 def test_the_modules_that_come_with_the_proxy_are_there():
     """The default directory has them."""
     assert {"any", "master", "passwd"} <= set(available(OWN_DIRECTORY))

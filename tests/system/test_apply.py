@@ -313,7 +313,7 @@ def test_a_start_configuration_is_tried_without_a_program(tmp_path: Path) -> Non
     def tried(text: str) -> subprocess.CompletedProcess[str]:
         rc.write_text(text)
         command = [program("pproxy"), "--check", "-c", str(rc), "-r", str(tmp_path / "run")]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=patient(30), check=False)
 
     with socket.create_server((LOOPBACK, port)):
         done = tried(good)
@@ -330,7 +330,7 @@ def test_a_start_configuration_is_tried_without_a_program(tmp_path: Path) -> Non
         assert reason in done.stderr
     rc.unlink()
     gone = [program("pproxy"), "--check", "-c", str(rc)]
-    assert subprocess.run(gone, capture_output=True, timeout=30, check=False).returncode == 2
+    assert subprocess.run(gone, capture_output=True, timeout=patient(30), check=False).returncode == 2
     assert not (tmp_path / "run").exists()
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.runtime.directory import Directory, Owner, Untrusted
+from supervisor.runtime.directory import Directory, FileOwner, Untrusted
 from supervisor.runtime.rights import acting_as
+from tests.patience import patient
 from tests.system.site import Proxy, free_port, log_entries, program, wait_until
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be led astray")
@@ -53,6 +54,10 @@ def _link(victim: Path, name: Path) -> None:
     os.chown(name, NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
 
 
+def _is_a_pid(path: Path) -> bool:
+    return path.exists() and path.read_text().strip().isdigit()
+
+
 POD = """
 import os, sys
 from popular.proxy.program import main
@@ -66,14 +71,15 @@ sys.exit(main())
 PLANTS: dict[str, Callable[[Path, Path], None]] = {"symbolic link": _link, "second name": lambda a, b: b.hardlink_to(a)}
 
 
-def _try(command: list[str | Path], seconds: float = 3.0) -> str:
-    """Lets a program run for a while, and ends it; what it said on standard error."""
+def _try(command: list[str | Path], started: Callable[[], bool] = lambda: False) -> str:
+    """Runs a program that does not start, or ends it when it has started; what it said on standard error."""
     process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        return process.communicate(timeout=seconds)[1]
-    except subprocess.TimeoutExpired:
+        wait_until(lambda: process.poll() is not None or started(), "it ends, or works", patient(30))
+    finally:
         process.send_signal(signal.SIGTERM)
-        return process.communicate(timeout=20)[1]
+        said = process.communicate(timeout=patient(20))[1]
+    return said
 
 
 @pytest.mark.parametrize("plant", PLANTS)
@@ -94,7 +100,7 @@ def test_nothing_planted_is_followed(place: Path, plant: str, mode: int) -> None
     ringd = [program("ringd"), "-s", run / "ringd.ctrl"]
     for user in (["-u", "nobody"], []):
         for said in (
-            _try([*pproxy, "-l", log / "other", *user]),
+            _try([*pproxy, "-l", log / "other", *user], (run / "pproxy.ctrl").is_socket),
             _try([*pproxy, "-r", place / f"fresh{len(user)}", "-l", log / "pproxy", *user]),
             _try([*pcheckd, "-l", log / "pcheckd", *user]),
             _try([*ringd, "-l", log / "ringd", *user]),
@@ -102,7 +108,7 @@ def test_nothing_planted_is_followed(place: Path, plant: str, mode: int) -> None
             # Nothing where a second name of a file of root's is another instance's lock, which is passed over.
             assert said.count("\n") == 1 or (plant == "second name" and not said), said
         assert _untouched(place)
-    _try([*pcheckd, "-l", "-", "-u", "nobody"], 1.0)
+    _try([*pcheckd, "-l", "-", "-u", "nobody"], lambda: _is_a_pid(run / "pcheckd.pid"))
     assert _untouched(place)
 
 
@@ -116,7 +122,7 @@ def test_directories_that_others_can_write_are_refused(place: Path) -> None:
     for number, (mode, owner, group) in enumerate([*bad, *good]):
         path = _directory(place / f"d{number}", mode, owner, group)
         try:
-            Directory.open(path, Owner.of(NOBODY)).close()
+            Directory.open(path, FileOwner.of(NOBODY)).close()
             refused = ""
         except Untrusted as error:
             refused = str(error)
@@ -142,7 +148,7 @@ def test_a_pod_that_shares_its_directory(place: Path) -> None:
             time.sleep(0.2)
         finally:
             pod.send_signal(signal.SIGTERM)
-            assert pod.wait(20) == 0
+            assert pod.wait(patient(20)) == 0
         shared = [e for e in log_entries(volume / "log") if e.name == "directory_shared"]
         assert len(shared) == told
         (volume / "log").unlink()

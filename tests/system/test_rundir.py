@@ -259,7 +259,7 @@ def test_a_group_may_read(tmp_path: Path) -> None:
                 extra_groups=[],
                 capture_output=True,
                 text=True,
-                timeout=20,
+                timeout=patient(20),
                 check=False,
             )
             return done.stdout or done.stderr
@@ -281,11 +281,11 @@ def test_who_else_serves_is_told(tmp_path: Path) -> None:
         line = next(line for line in log.read_text().splitlines() if "other_instance" in line)
         assert f" ADM 0217 other_instance pid={first.pid} " in line
         command = line.partition("command='")[2].rstrip("'").split()
-        subprocess.run([program(command[0]), *command[1:]], check=True, timeout=20, capture_output=True)
-        assert first.process.wait(20) == 0
+        subprocess.run([program(command[0]), *command[1:]], check=True, timeout=patient(20), capture_output=True)
+        assert first.process.wait(patient(20)) == 0
         first.pid = second.pid
         first.said("shutdown all")
-        assert second.wait(20) == 0
+        assert second.wait(patient(20)) == 0
         assert second.stderr is not None
         second.stderr.close()
 

@@ -88,7 +88,7 @@ def test_children_in_a_drain_promises_nobody(tmp_path: Path) -> None:
             client.line()
             proxy.said("shutdown delayed")
             assert proxy.said("shutdown children").text.endswith("are ended; no workers follow: the program ends")
-            assert proxy.process.wait(20) == 0
+            assert proxy.process.wait(patient(20)) == 0
 
 
 def test_children_again_and_again(tmp_path: Path) -> None:
