@@ -95,6 +95,7 @@ def daemon(program: Program, *description: str) -> list[Section]:
     files = [
         (f"RUNDIR/{name}.ctrl", "link to the newest control socket; pcontrol speaks to it"),
         (f"RUNDIR/{name}.PID.ctrl", "the control socket, for its owner only (and to read for --ctrl-group)"),
+        (f"RUNDIR/{name}.http", "link to the newest socket of an exporter: HTTP, for who may use the control socket"),
         (f"RUNDIR/{name}.state", "link to the session table; pstatus reads it"),
         (f"RUNDIR/{name}.pid", "process id of the master"),
         (f"RUNDIR/{name}.N.lock", "held as long as an instance, or a worker that it left, lives"),
