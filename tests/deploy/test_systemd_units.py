@@ -88,6 +88,7 @@ def test_units_are_hardened_alike() -> None:
     """Only who binds low ports has the right to, and only who does not lives in a user namespace of its own."""
     sections = {name: path.read_text().partition("# What it may not do")[2] for name, path in UNITS.items()}
     for name, text in sections.items():
+        assert "LimitCORE=0" in text
         binds = name in ("pproxy", "ringd")
         assert ("AmbientCapabilities=CAP_NET_BIND_SERVICE" in text) is binds
         assert ("PrivateUsers=yes" in text) is not binds
