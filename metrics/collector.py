@@ -42,7 +42,7 @@ Value = tuple[tuple[str, ...], float]
 """The values of a metric's labels, in order, and the number."""
 
 
-class Moment:
+class ScrapeMoment:
     """One look at everything. What several metrics need is looked up once."""
 
     def __init__(self, known: Known) -> None:
@@ -95,7 +95,7 @@ class Collector:
 
     def collect(self) -> Iterator[Family]:
         """All metrics that the program has, in the order of its rows."""
-        moment = Moment(self._known)
+        moment = ScrapeMoment(self._known)
         for row in self._known.metrics:
             if isinstance(row.source, Durations):
                 yield _histogram(row, row.source, moment)
@@ -103,7 +103,7 @@ class Collector:
                 yield _simple(row, moment)
 
 
-def _simple(row: Metric, moment: Moment) -> Family:
+def _simple(row: Metric, moment: ScrapeMoment) -> Family:
     # The library wants the name without the suffix of its kind, and puts it there again.
     suffix = {COUNTER: "_total", INFO: "_info"}.get(row.kind, "")
     family = Family(row.name.removesuffix(suffix), row.help, row.kind)
@@ -114,7 +114,7 @@ def _simple(row: Metric, moment: Moment) -> Family:
     return family
 
 
-def _histogram(row: Metric, source: Durations, moment: Moment) -> Family:
+def _histogram(row: Metric, source: Durations, moment: ScrapeMoment) -> Family:
     family = HistogramMetricFamily(row.name, row.help, labels=row.labels)
     ends = [*(str(bound / 1e6) for bound in source.bounds), "+Inf"]
     for ident, numbers in moment.readings[source.cell]:
@@ -123,7 +123,7 @@ def _histogram(row: Metric, source: Durations, moment: Moment) -> Family:
     return family
 
 
-def _values(row: Metric, moment: Moment) -> Iterable[Value]:
+def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     match row.source:
         case Counts(cell):
             return _counted(row, moment.readings[cell])
@@ -153,13 +153,13 @@ def _counted(row: Metric, readings: Iterable[Reading]) -> Iterator[Value]:
             yield (*own, value) if row.values else own, number
 
 
-def _some(cell: str, names: Mapping[str, str], moment: Moment) -> Iterator[Value]:
+def _some(cell: str, names: Mapping[str, str], moment: ScrapeMoment) -> Iterator[Value]:
     (whole,) = (counter for counter in moment.known.view.layout.counters if counter.name == cell)
     numbers = dict(zip(whole.labels, moment.readings[cell][0].numbers, strict=True))
     return (((name,), numbers[value]) for value, name in names.items())
 
 
-def _described(row: Metric, fact: str, equals: str, moment: Moment) -> Iterator[Value]:
+def _described(row: Metric, fact: str, equals: str, moment: ScrapeMoment) -> Iterator[Value]:
     things = row.things
     assert things is not None, row.name
     for one in moment.things(things):
@@ -169,7 +169,7 @@ def _described(row: Metric, fact: str, equals: str, moment: Moment) -> Iterator[
 # --- living sessions --------------------------------------------------------------------------------------------------
 
 
-def _living(row: Metric, moment: Moment) -> Iterable[Value]:
+def _living(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     """By thing, or by thing and state: each combination, also where there is none; or by worker."""
     things = row.things
     if things is None:
@@ -193,7 +193,7 @@ def _living(row: Metric, moment: Moment) -> Iterable[Value]:
 _JOIN: dict[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max}
 
 
-def _of_processes(source: OfProcess, moment: Moment) -> list[Value]:
+def _of_processes(source: OfProcess, moment: ScrapeMoment) -> list[Value]:
     shown = (
         (worker["slot"], worker[source.cell]) for worker in moment.workers if worker[source.cell] or not source.age
     )
@@ -212,12 +212,12 @@ def _by_slot(numbers: Iterable[tuple[int, float]], join: Callable[[Iterable[floa
 # --- what the exporter itself knows -----------------------------------------------------------------------------------
 
 
-def _build(moment: Moment) -> Iterator[Value]:
+def _build(moment: ScrapeMoment) -> Iterator[Value]:
     openssl = ssl.OPENSSL_VERSION.removeprefix("OpenSSL ").partition(" ")[0]
     yield (moment.known.program, moment.known.version, platform.python_version(), openssl), 1
 
 
-_OWN: dict[str, Callable[[Moment], Iterable[Value]]] = {
+_OWN: dict[str, Callable[[ScrapeMoment], Iterable[Value]]] = {
     "build": _build,
     "start": lambda moment: [((), moment.known.view.header.boot_time)],
     "table_size": lambda moment: [((), moment.known.view.layout.row_count)],

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
-from metrics.http import Request, Response, Server, text
+from metrics.http import HttpRequest, HttpResponse, HttpServer, text
 from metrics.known import Known
 from metrics.watch import Moment
-from supervisor.exporterline import Described, ExporterInheritance, Fault, Listening, Pulse, Waiting
+from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.httpaddress import HttpAddress
@@ -31,7 +31,7 @@ AGAIN_SECONDS = 1.0
 _OPEN_METRICS = "application/openmetrics-text"
 
 
-def metrics(known: Known, request: Request) -> Response:
+def metrics(known: Known, request: HttpRequest) -> HttpResponse:
     """One scrape."""
     from prometheus_client.exposition import choose_encoder
 
@@ -40,38 +40,38 @@ def metrics(known: Known, request: Request) -> Response:
     # What else stands in the field is a client's, and the library takes it at its word.
     open_metrics = _OPEN_METRICS in request.fields.get("accept", "")
     encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else "")
-    return Response(HTTPStatus.OK, content_type, encode(Collector(known)))
+    return HttpResponse(HTTPStatus.OK, content_type, encode(Collector(known)))
 
 
-def page(_known: Known, _request: Request) -> Response:
+def page(_known: Known, _request: HttpRequest) -> HttpResponse:
     """The status page."""
     from metrics import page
 
     return page.page()
 
 
-def status(known: Known, request: Request) -> Response:
+def status(known: Known, request: HttpRequest) -> HttpResponse:
     """What the status page asks for, again and again."""
     from metrics import page
 
     return page.status(known, request)
 
 
-def livez(known: Known, _request: Request) -> Response:
+def livez(known: Known, _request: HttpRequest) -> HttpResponse:
     """Should it be restarted?"""
     return _probe(known.why_not_alive())
 
 
-def readyz(known: Known, _request: Request) -> Response:
+def readyz(known: Known, _request: HttpRequest) -> HttpResponse:
     """Should clients be sent here?"""
     return _probe(known.why_not_ready())
 
 
-def _probe(trouble: str) -> Response:
+def _probe(trouble: str) -> HttpResponse:
     return text(HTTPStatus.SERVICE_UNAVAILABLE, trouble) if trouble else text(HTTPStatus.OK, "ok")
 
 
-ROUTES: dict[str, Callable[[Known, Request], Response]] = {
+ROUTES: dict[str, Callable[[Known, HttpRequest], HttpResponse]] = {
     "/": page,
     "/status.json": status,
     "/metrics": metrics,
@@ -112,11 +112,11 @@ class _Process:
     async def live(self, address: HttpAddress) -> None:
         asyncio.get_running_loop().add_reader(self._lifeline.socket, self._hear)
         routes = {path: partial(answer, self._known) for path, answer in ROUTES.items()}
-        opening = asyncio.create_task(self._open(Server(routes, self._tell_fault), address))
+        opening = asyncio.create_task(self._open(HttpServer(routes, self._tell_fault), address))
         await self._over.wait()
         opening.cancel()
 
-    async def _open(self, server: Server, address: HttpAddress) -> None:
+    async def _open(self, server: HttpServer, address: HttpAddress) -> None:
         """Takes the address, or waits for it: another instance may still be finishing its sessions there."""
         while True:
             try:
@@ -132,7 +132,7 @@ class _Process:
         try:
             for message, _fds in self._lifeline.receive():
                 match message:
-                    case Described(described):
+                    case DescribedConfig(described):
                         self._known.facts = described
                     case Pulse():
                         self._known.hear(message)

@@ -27,7 +27,7 @@ class Headline(NamedTuple):
     detail: str = ""
 
 
-class Reading(NamedTuple):
+class LimitReading(NamedTuple):
     """Something that is measured against a limit (0: not checked)."""
 
     what: str
@@ -48,16 +48,16 @@ def headline(gauges: Mapping[str, int], sessions: int, facts: Mapping[str, Any])
     return _serving(gauges, sessions, readings(gauges, facts))
 
 
-def readings(gauges: Mapping[str, int], facts: Mapping[str, Any]) -> list[Reading]:
+def readings(gauges: Mapping[str, int], facts: Mapping[str, Any]) -> list[LimitReading]:
     """Load and pressure with their limits."""
     limits = facts.get("variables", {})
     return [
-        Reading("load", gauges.get("load_hundredths", 0) / 100, limits.get("maxlocalload", 0)),
-        Reading("pressure", gauges.get("pressure_hundredths", 0) / 100, limits.get("maxpressure", 0)),
+        LimitReading("load", gauges.get("load_hundredths", 0) / 100, limits.get("maxlocalload", 0)),
+        LimitReading("pressure", gauges.get("pressure_hundredths", 0) / 100, limits.get("maxpressure", 0)),
     ]
 
 
-def _overloaded(measured: list[Reading]) -> Headline:
+def _overloaded(measured: list[LimitReading]) -> Headline:
     over = [one for one in measured if one.limit and one.value >= _BACK_BELOW * one.limit]
     if not over:
         return Headline(CLOSED, "Not accepting: the load is too high", "Clients wait until it falls.")
@@ -72,7 +72,7 @@ def _instead(vservs: list[Mapping[str, Any]]) -> str:
     return f"Configured are: {', '.join(states)}." if states else "None is configured."
 
 
-def _serving(gauges: Mapping[str, int], sessions: int, measured: list[Reading]) -> Headline:
+def _serving(gauges: Mapping[str, int], sessions: int, measured: list[LimitReading]) -> Headline:
     most = gauges.get("maxsession", 0)
     if sessions >= most > 0:
         return Headline(CLOSED, f"Full: {sessions:,} of {most:,} sessions", "Newcomers wait until somebody leaves.")

@@ -27,7 +27,7 @@ _CONTROLS = re.compile(r"[\0\r\n]")
 TEXT = "text/plain; charset=utf-8"
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """What is asked for. Names of header fields are in lower case; of a field or parameter given twice the last."""
 
     method: str
@@ -38,7 +38,7 @@ class Request(NamedTuple):
     """The client's address."""
 
 
-class Response(NamedTuple):
+class HttpResponse(NamedTuple):
     """What is answered; `fields` are header fields beside those that every answer has."""
 
     status: HTTPStatus
@@ -47,42 +47,42 @@ class Response(NamedTuple):
     fields: tuple[tuple[str, str], ...] = ()
 
 
-Answer = Callable[[Request], Response]
+Answer = Callable[[HttpRequest], HttpResponse]
 
 
-class BadRequest(ValueError):
+class BadHttpRequest(ValueError):
     """Not HTTP/1."""
 
 
-def text(status: HTTPStatus, words: str = "") -> Response:
+def text(status: HTTPStatus, words: str = "") -> HttpResponse:
     """An answer for people."""
-    return Response(status, TEXT, f"{words or status.phrase}\n".encode())
+    return HttpResponse(status, TEXT, f"{words or status.phrase}\n".encode())
 
 
-def parse(head: bytes, peer: str) -> Request:
-    """The request line and the header fields, with the empty line at the end. Raises BadRequest."""
+def parse(head: bytes, peer: str) -> HttpRequest:
+    """The request line and the header fields, with the empty line at the end. Raises BadHttpRequest."""
     lines = head.decode("latin-1").split("\r\n")
     if any(map(_CONTROLS.search, lines)):
-        raise BadRequest("a line holds a control character")
+        raise BadHttpRequest("a line holds a control character")
     words = lines[0].split(" ")
     if len(words) != 3 or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
-        raise BadRequest("the first line is no HTTP/1 request")
+        raise BadHttpRequest("the first line is no HTTP/1 request")
     method, target, _version = words
     try:
         place = urlsplit(target)
         parameters = dict(parse_qsl(place.query, max_num_fields=20))
     except ValueError:
-        raise BadRequest("the path makes no sense") from None
+        raise BadHttpRequest("the path makes no sense") from None
     fields = {}
     for line in lines[1:-2]:
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip():
-            raise BadRequest("a header field makes no sense")
+            raise BadHttpRequest("a header field makes no sense")
         fields[name.lower()] = value.strip()
-    return Request(method, place.path, parameters, fields, peer)
+    return HttpRequest(method, place.path, parameters, fields, peer)
 
 
-def encode(response: Response, with_body: bool) -> bytes:
+def encode(response: HttpResponse, with_body: bool) -> bytes:
     """The answer as it travels. After it the connection is closed."""
     fields = [
         ("Content-Type", response.content_type),
@@ -97,7 +97,7 @@ def encode(response: Response, with_body: bool) -> bytes:
     return head.encode("latin-1") + b"\r\n" + (response.body if with_body else b"")
 
 
-class Server:
+class HttpServer:
     """Answers on one listening socket."""
 
     def __init__(self, routes: Mapping[str, Answer], on_fault: Callable[[Exception], None]) -> None:
@@ -118,7 +118,7 @@ class Server:
         address = listening.getsockname()
         return address[0], address[1]
 
-    def answer(self, request: Request) -> Response:
+    def answer(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request; never raises."""
         route = self._routes.get(request.path)
         if route is None:
@@ -165,6 +165,6 @@ class Server:
             return encode(text(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE), with_body=True)
         except asyncio.IncompleteReadError:
             return b""
-        except BadRequest as error:
+        except BadHttpRequest as error:
             return encode(text(HTTPStatus.BAD_REQUEST, str(error)), with_body=True)
         return encode(self.answer(request), with_body=request.method != "HEAD")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from metrics import selection
 from metrics.headline import BUSY, CLOSED, QUIET, headline
 from metrics.listing import TIMES, age, cell, counter_lines, printable, program, sessions_of
-from metrics.picture import Choice, Picture
-from metrics.selection import Filter, Order
+from metrics.picture import Picture, SessionChoice
+from metrics.selection import Filter, SortOrder
 from supervisor.table.segment import View
 
 PLAIN, BOLD, BAR = "plain", "bold", "bar"
@@ -59,21 +59,21 @@ _DROPPED_FIRST = (
 Rates = Mapping[tuple[str, ...], float]
 
 
-class Span(NamedTuple):
+class InkedText(NamedTuple):
     """A piece of a line in one ink."""
 
     text: str
     ink: str = PLAIN
 
 
-Line = list[Span]
+Line = list[InkedText]
 
 
 @dataclass(frozen=True)
 class Viewing:
     """What somebody is looking at."""
 
-    choice: Choice
+    choice: SessionChoice
     counters: bool = False
     top: int = 0
     """How many lines are scrolled away."""
@@ -138,7 +138,7 @@ def press(viewing: Viewing, key: str, columns: Sequence[str], page: int) -> View
         case "left" | "<" | "right" | ">":
             step = 1 if key in ("right", ">") else -1
             place = (columns.index(order.column) + step) % len(columns)
-            return _ordered(viewing, Order(columns[place], False))
+            return _ordered(viewing, SortOrder(columns[place], False))
         case "home":
             return replace(viewing, top=0)
         case "end":
@@ -169,7 +169,7 @@ def _filtered(viewing: Viewing, filters: tuple[Filter, ...]) -> Viewing:
     return replace(viewing, choice=viewing.choice._replace(filters=filters), top=0)
 
 
-def _ordered(viewing: Viewing, order: Order) -> Viewing:
+def _ordered(viewing: Viewing, order: SortOrder) -> Viewing:
     return replace(viewing, choice=viewing.choice._replace(order=order))
 
 
@@ -193,7 +193,7 @@ def frame(picture: Picture, rates: Rates, viewing: Viewing, width: int, height: 
         body = _help()
     else:
         bar, lines = _counters(picture.view, rates) if viewing.counters else _sessions(picture, viewing, width)
-        body = [[Span(bar.ljust(width), BAR)], *lines[viewing.top : viewing.top + room(height)]]
+        body = [[InkedText(bar.ljust(width), BAR)], *lines[viewing.top : viewing.top + room(height)]]
     head = [_title(picture), _state(picture, rates), []]
     body += [[] for _ in range(height - _FOOT_LINES - len(head) - len(body))]
     whole = [*head, *body][: max(0, height - _FOOT_LINES)]
@@ -206,7 +206,7 @@ def cut(line: Line, width: int) -> Line:
     for text, ink in line:
         if width <= 0:
             break
-        fitting.append(Span(text[:width], ink))
+        fitting.append(InkedText(text[:width], ink))
         width -= len(text)
     return fitting
 
@@ -216,13 +216,13 @@ def _title(picture: Picture) -> Line:
     gauges = view.gauges()
     facts = f"pid {view.header.pid}  up {age(picture.now - view.header.boot_time)}"
     setup = f"configuration {gauges.get('generation', 0)}  workers {gauges.get('workers', 0)}"
-    return [Span(program(view).lower(), BOLD), Span(f"  {facts}  {setup}", QUIET)]
+    return [InkedText(program(view).lower(), BOLD), InkedText(f"  {facts}  {setup}", QUIET)]
 
 
 def _state(picture: Picture, rates: Rates) -> Line:
     gauges = picture.view.gauges()
     said = headline(gauges, len(picture.living), {})
-    line = [Span(said.text, said.tone), Span(f"   limit {gauges.get('maxsession', 0)}")]
+    line = [InkedText(said.text, said.tone), InkedText(f"   limit {gauges.get('maxsession', 0)}")]
     for title, path in (
         ("logins", "logins"),
         ("opened", "mailboxes_opened"),
@@ -231,8 +231,8 @@ def _state(picture: Picture, rates: Rates) -> Line:
     ):
         if (path,) in rates:
             rate = rates[(path,)]
-            line.append(Span(f"   {title} {rate:.1f}/s", CLOSED if title == "failures" and rate else PLAIN))
-    return [*line, Span(f"   load {gauges.get('load_hundredths', 0) / 100:.2f}")]
+            line.append(InkedText(f"   {title} {rate:.1f}/s", CLOSED if title == "failures" and rate else PLAIN))
+    return [*line, InkedText(f"   load {gauges.get('load_hundredths', 0) / 100:.2f}")]
 
 
 def _sessions(picture: Picture, viewing: Viewing, width: int) -> tuple[str, list[Line]]:
@@ -258,7 +258,7 @@ def _fitting(names: Sequence[str], widths: Mapping[str, int], kept: str, width: 
     return shown
 
 
-def _head(name: str, order: Order) -> str:
+def _head(name: str, order: SortOrder) -> str:
     if name != order.column:
         return name
     # An age grows as the moment of the start falls.
@@ -275,7 +275,7 @@ def _line(row: Mapping[str, str], shown: Sequence[str], widths: Mapping[str, int
     *others, state = shown
     text = _GAP.join(_placed(row[name], widths[name], name in numeric) for name in others)
     tone = selection.tone(row[state])
-    return [Span(text + _GAP), Span(row[state], PLAIN if tone == QUIET else tone)]
+    return [InkedText(text + _GAP), InkedText(row[state], PLAIN if tone == QUIET else tone)]
 
 
 def _counters(view: View, rates: Rates) -> tuple[str, list[Line]]:
@@ -283,24 +283,24 @@ def _counters(view: View, rates: Rates) -> tuple[str, list[Line]]:
     for line in counter_lines(view):
         rate = rates.get(line.path)
         text = f"{line.text:<{_WIDEST}}{line.value:>16}{'' if rate is None else f'{rate:.1f}':>12}"
-        lines.append([Span(text, BOLD if len(line.path) == 1 and rate else PLAIN)])
+        lines.append([InkedText(text, BOLD if len(line.path) == 1 and rate else PLAIN)])
     return f"{'counter':<{_WIDEST}}{'value':>16}{'a second':>12}", lines
 
 
 def _help() -> list[Line]:
-    return [[Span(f"{key:>6}", BOLD), Span(f"   {meaning}")] for key, meaning in KEYS.items()]
+    return [[InkedText(f"{key:>6}", BOLD), InkedText(f"   {meaning}")] for key, meaning in KEYS.items()]
 
 
 def _foot(picture: Picture, viewing: Viewing) -> Line:
     if viewing.typed is not None:
-        return [Span("filter: ", BOLD), Span(printable(viewing.typed) + "_")]
+        return [InkedText("filter: ", BOLD), InkedText(printable(viewing.typed) + "_")]
     if viewing.complaint or viewing.away:
-        return [Span(printable(viewing.complaint or viewing.away), CLOSED)]
+        return [InkedText(printable(viewing.complaint or viewing.away), CLOSED)]
     parts = [sessions_of(picture)]
     parts += [f"filter {printable(_words(one))}" for one in viewing.choice.filters]
     keys = "h help  q quit"
-    paused = [Span("paused", BUSY), Span("  ")] if viewing.paused else []
-    return [*paused, Span("  ".join(parts) + "  "), Span(keys, QUIET)]
+    paused = [InkedText("paused", BUSY), InkedText("  ")] if viewing.paused else []
+    return [*paused, InkedText("  ".join(parts) + "  "), InkedText(keys, QUIET)]
 
 
 def _words(one: Filter) -> str:

@@ -23,7 +23,7 @@ from importlib import resources
 from typing import Any
 
 from metrics.history import SPANS
-from metrics.http import Request, Response, text
+from metrics.http import HttpRequest, HttpResponse, text
 from metrics.known import Known
 from metrics.selection import UnknownColumn
 from metrics.snapshot import MOST_ROWS, PageQuery, document
@@ -48,14 +48,14 @@ class BadQuery(ValueError):
 
 
 @functools.cache
-def page() -> Response:
+def page() -> HttpResponse:
     """The HTML page, put together once."""
     parts = resources.files("metrics") / "web"
     html, style, script = (parts.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
     html = html.replace("<style></style>", f"<style>{style}</style>")
     html = html.replace("<script></script>", f"<script>{script}</script>")
     policy = ("Content-Security-Policy", _policy(style, script))
-    return Response(HTTPStatus.OK, HTML, html.encode(), (policy, *_FIELDS))
+    return HttpResponse(HTTPStatus.OK, HTML, html.encode(), (policy, *_FIELDS))
 
 
 def _policy(style: str, script: str) -> str:
@@ -80,7 +80,7 @@ def _hash(text: str) -> str:
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
-def status(known: Known, request: Request) -> Response:
+def status(known: Known, request: HttpRequest) -> HttpResponse:
     """/status.json."""
     private = is_private(request)
     try:
@@ -88,7 +88,7 @@ def status(known: Known, request: Request) -> Response:
     except (BadQuery, UnknownColumn) as error:
         return text(HTTPStatus.BAD_REQUEST, str(error))
     told["sessions"]["may_unmask"] = private
-    return Response(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), _FIELDS)
+    return HttpResponse(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), _FIELDS)
 
 
 def query_of(given: Mapping[str, str], private: bool) -> PageQuery:
@@ -118,7 +118,7 @@ def _rows(text: str) -> int:
     return int(text)
 
 
-def is_private(request: Request) -> bool:
+def is_private(request: HttpRequest) -> bool:
     """Whether who asks sits at the machine itself, as far as one can tell."""
     if any(name in request.fields for name in _FORWARDED):
         return False

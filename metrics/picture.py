@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from metrics import selection
-from metrics.selection import Filter, Order, Session
+from metrics.selection import Filter, Session, SortOrder
 from supervisor.pcontrol.connection import PROGRAMS
 from supervisor.table.layout import WrongFormat
 from supervisor.table.segment import View, path_of
 
 
-class Unreadable(Exception):
+class UnreadableTable(Exception):
     """There is no state file, or it is none; the text is for people."""
 
 
@@ -30,12 +30,12 @@ class Rows(NamedTuple):
 ALL_ROWS = Rows(0, None)
 
 
-class Choice(NamedTuple):
+class SessionChoice(NamedTuple):
     """Which sessions are wanted, and in which order."""
 
     rows: Rows = ALL_ROWS
     filters: tuple[Filter, ...] = ()
-    order: Order = Order()
+    order: SortOrder = SortOrder()
 
 
 class Picture(NamedTuple):
@@ -52,7 +52,7 @@ class Picture(NamedTuple):
     sessions: list[Session]
     """Those of them that pass the filters, in order."""
 
-    def chosen(self, choice: Choice) -> "Picture":
+    def chosen(self, choice: SessionChoice) -> "Picture":
         """The same moment, other filters or another order."""
         return self._replace(sessions=selection.select(self.living, choice.filters, choice.order))
 
@@ -64,23 +64,23 @@ def candidates(file: str | None, program: str | None, rundir: str) -> list[Path]
     return [Path(rundir) / f"{name}.state" for name in ((program,) if program is not None else PROGRAMS)]
 
 
-def take(paths: Sequence[Path], choice: Choice) -> Picture:
-    """Reads the first of the files that exists. Raises Unreadable, and UnknownColumn for a choice that names one."""
+def take(paths: Sequence[Path], choice: SessionChoice) -> Picture:
+    """Reads the first of the files that exists. Raises UnreadableTable, UnknownColumn for a choice that names one."""
     for path in paths:
         try:
             view = View.open(path)
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise Unreadable(f"{path}: {error.strerror or error}") from None
+            raise UnreadableTable(f"{path}: {error.strerror or error}") from None
         except WrongFormat as error:
-            raise Unreadable(f"{path}: {error}") from None
+            raise UnreadableTable(f"{path}: {error}") from None
         return _picture(path, view, choice)
     names = " or ".join(map(str, paths))
-    raise Unreadable(f"no such file: {names} (is the program running? --rundir names its run directory)")
+    raise UnreadableTable(f"no such file: {names} (is the program running? --rundir names its run directory)")
 
 
-def _picture(path: Path, view: View, choice: Choice) -> Picture:
+def _picture(path: Path, view: View, choice: SessionChoice) -> Picture:
     selection.check_columns([choice.order.column, *(one.column for one in choice.filters)], view.layout)
     sessions = view.sessions()
     if path.resolve().parent == path_of("").resolve():

@@ -19,15 +19,15 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from metrics import live, selection
 from metrics.listing import document, report
-from metrics.picture import ALL_ROWS, Choice, Picture, Rows, Unreadable, candidates, take
-from metrics.selection import Filter, Order, UnknownColumn
+from metrics.picture import ALL_ROWS, Picture, Rows, SessionChoice, UnreadableTable, candidates, take
+from metrics.selection import Filter, SortOrder, UnknownColumn
 from metrics.terminal import Terminal
 from supervisor.pcontrol.connection import DEFAULT_RUNDIR, PROGRAMS
+from supervisor.version import VERSION
 
 EXIT_SHOWN = 0
 EXIT_UNREADABLE = 1
@@ -62,7 +62,7 @@ def options() -> argparse.ArgumentParser:
              "same. Said more than once, all must be true")  # fmt: skip
     add("--rundir", metavar="DIR", default=DEFAULT_RUNDIR, help="run directory (default: %(default)s)")
     add("--json", action="store_true", help="everything as one JSON document, one line each time")
-    add("--version", action="version", version=f"%(prog)s {version('popular-pop3')}")
+    add("--version", action="version", version=f"%(prog)s {VERSION}")
     return parser
 
 
@@ -96,13 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     chosen = options().parse_args(argv)
     paths = candidates(chosen.file, chosen.program, chosen.rundir)
-    choice = Choice(chosen.rows, tuple(chosen.filters), Order(chosen.sort, chosen.reverse))
+    choice = SessionChoice(chosen.rows, tuple(chosen.filters), SortOrder(chosen.sort, chosen.reverse))
     try:
         if chosen.loop is not None and not chosen.json and _is_terminal():
             _LiveTable(paths, choice, chosen.loop).run()
         else:
             _plain(paths, choice, chosen)
-    except Unreadable as error:
+    except UnreadableTable as error:
         _complain(error)
         return EXIT_UNREADABLE
     except UnknownColumn as error:
@@ -123,7 +123,7 @@ def _complain(error: Exception) -> None:
 # --- plain text, once or again and again ------------------------------------------------------------------------------
 
 
-def _plain(paths: Sequence[Path], choice: Choice, chosen: argparse.Namespace) -> None:
+def _plain(paths: Sequence[Path], choice: SessionChoice, chosen: argparse.Namespace) -> None:
     _show(take(paths, choice), chosen)
     while chosen.loop is not None:
         time.sleep(chosen.loop)
@@ -131,7 +131,7 @@ def _plain(paths: Sequence[Path], choice: Choice, chosen: argparse.Namespace) ->
             print()
         try:
             _show(take(paths, choice), chosen)
-        except Unreadable as error:  # a program that is just being restarted does not end the loop
+        except UnreadableTable as error:  # a program that is just being restarted does not end the loop
             _complain(error)
 
 
@@ -150,8 +150,8 @@ def _is_terminal() -> bool:
 class _LiveTable:
     """Reads every so many seconds; a key changes only what is shown of it, at once, until `q`, Ctrl-C or SIGTERM."""
 
-    def __init__(self, paths: Sequence[Path], choice: Choice, every: float) -> None:
-        """Raises Unreadable, UnknownColumn."""
+    def __init__(self, paths: Sequence[Path], choice: SessionChoice, every: float) -> None:
+        """Raises UnreadableTable, UnknownColumn."""
         self._paths, self._every = paths, every
         self._viewing = live.Viewing(choice)
         self._meter = live.Meter()
@@ -185,7 +185,7 @@ class _LiveTable:
             return
         try:
             self._read()
-        except Unreadable as error:
+        except UnreadableTable as error:
             self._viewing = replace(self._viewing, away=str(error))
         else:
             self._viewing = replace(self._viewing, away="")

@@ -58,7 +58,7 @@ class Filter(NamedTuple):
         return any(self.text in value.casefold() for value in session.values() if isinstance(value, str))
 
 
-class Order(NamedTuple):
+class SortOrder(NamedTuple):
     """By which column sessions stand, and whether the largest comes first."""
 
     column: str = "row"
@@ -87,7 +87,7 @@ def check_columns(names: Iterable[str], layout: Layout) -> None:
             raise UnknownColumn(f'there is no column "{name}"; there are: {" ".join(known)}')
 
 
-def select(sessions: Sequence[Session], filters: Sequence[Filter], order: Order) -> list[Session]:
+def select(sessions: Sequence[Session], filters: Sequence[Filter], order: SortOrder) -> list[Session]:
     """Those that pass every filter, in order; equals stay in the order of their rows."""
     passing = [session for session in sessions if all(one.passes(session) for one in filters)]
     return sorted(passing, key=lambda session: _rank(session[order.column]), reverse=order.reverse)

@@ -14,7 +14,7 @@ from metrics import selection
 from metrics.headline import headline, readings
 from metrics.history import SHORTEST
 from metrics.known import Known
-from metrics.selection import Filter, Order, Session
+from metrics.selection import Filter, Session, SortOrder
 from metrics.watch import FAILURES, LOGINS, Moment, first_of, total
 from supervisor.runtime.load import Level
 from supervisor.table.layout import Layout
@@ -190,7 +190,7 @@ def _certificate(certificate: Mapping[str, Any], now: float) -> dict[str, Any]:
 def _sessions(layout: Layout, sessions: Sequence[Session], asked: PageQuery) -> dict[str, Any]:
     names = _shown_columns(layout)
     filters = [Filter("", asked.filter.casefold())] if asked.filter else []
-    found = selection.select(sessions, filters, Order(asked.sort, asked.reverse))
+    found = selection.select(sessions, filters, SortOrder(asked.sort, asked.reverse))
     helps = {column.name: column.help for column in layout.columns} | _HELP
     return {
         "columns": [{"name": name, "kind": _kind(name, layout), "help": helps.get(name, "")} for name in names],

@@ -16,7 +16,10 @@ MODULE_FAILED = Message(0x0302, "ADM", "module_failed", "A module could not tell
 BACKEND_FAILED = Message(0x0303, "ADM", "backend_failed", "A backend could not be reached, was too slow, or refused.")
 NO_BACKEND = Message(0x0304, "ADM", "no_backend", "A module or `fallback` names a backend that is not configured.")
 BAD_MAILBOX = Message(
-    0x0305, "ERR", "bad_mailbox", "A user's mailbox name has characters that a mailbox must not have."
+    0x0305,
+    "ERR",
+    "bad_mailbox",
+    "A user's mailbox name has characters that a mailbox must not have; see TARGET of the module that found him.",
 )
 CHECK_FAILED = Message(
     0x0306, "ADM", "check_failed", "A mail check was not answered; the backend was connected to instead."

@@ -7,7 +7,17 @@ changed after the value was made.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
+
+
+class Report(NamedTuple):
+    """What a worker found when it made a service of a config: notes are for people, facts for the program."""
+
+    subject: str
+    """What it is about, as "module users"."""
+    notes: tuple[str, ...] = ()
+    facts: Any = None
+    """Hashable, and equal if nothing is new."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,12 @@ class Config:
     things: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     counter_indexes: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
     """Where in the table each thing counts, by sort and id; the master fills it in (table/counter_indexes.py)."""
+    reports: tuple[Report, ...] = field(default=(), compare=False)
+    """What the workers found when they tried it, each once; the master fills it in when it is the running one."""
+
+    def reports_on(self, subject: str) -> list[Report]:
+        """Several if the workers did not all find the same."""
+        return [report for report in self.reports if report.subject == subject]
 
     def with_variable(self, name: str, value: object) -> Self:
         return replace(self, variables={**self.variables, name: value})

@@ -10,7 +10,7 @@ from supervisor.runtime.httpaddress import HttpAddress
 
 
 @dataclass(frozen=True)
-class Described:
+class DescribedConfig:
     """Down: the running config, as the program describes it."""
 
     described: dict[str, Any]

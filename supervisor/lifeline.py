@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.config import Config
+from supervisor.config import Config, Report
 
 _HEAD = struct.Struct("<IH")
 _MOST_FDS = 200
@@ -111,9 +111,10 @@ class Born:
 
 @dataclass(frozen=True)
 class Ready:
-    """Up: the config can be served."""
+    """Up: the config can be served, and what was found then."""
 
     generation: int
+    reports: tuple[Report, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Things(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Source:
+class CountSource:
     """Where a number comes from."""
 
     kind: ClassVar[str] = GAUGE
@@ -60,7 +60,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Counts(Source):
+class Counts(CountSource):
     """A counter that the processes keep in their blocks, under this name."""
 
     cell: str
@@ -68,7 +68,7 @@ class Counts(Source):
 
 
 @dataclass(frozen=True)
-class Durations(Source):
+class Durations(CountSource):
     """A histogram that they keep there. `bounds` are in microseconds."""
 
     cell: str
@@ -77,7 +77,7 @@ class Durations(Source):
 
 
 @dataclass(frozen=True)
-class Some(Source):
+class Some(CountSource):
     """Some values of another counter's label, under names of their own: value → name."""
 
     cell: str
@@ -86,7 +86,7 @@ class Some(Source):
 
 
 @dataclass(frozen=True)
-class Shown(Source):
+class Shown(CountSource):
     """A number that the master shows in its block, divided by `scale`."""
 
     cell: str
@@ -94,7 +94,7 @@ class Shown(Source):
 
 
 @dataclass(frozen=True)
-class OfProcess(Source):
+class OfProcess(CountSource):
     """A number that each worker shows in its block, divided by `scale`; by slot.
 
     A worker that finishes its sessions and its successor have the same slot: `join` puts the two together.
@@ -116,14 +116,14 @@ class OfItself(OfProcess):
 
 
 @dataclass(frozen=True)
-class Living(Source):
+class Living(CountSource):
     """How many sessions live, by the metric's labels: a thing's id, the state, or the slot of the worker."""
 
     origin: ClassVar[str] = ROWS
 
 
 @dataclass(frozen=True)
-class Described(Source):
+class Described(CountSource):
     """A fact about each thing of the metric's one label; with `equals`, whether it is that."""
 
     fact: str
@@ -132,7 +132,7 @@ class Described(Source):
 
 
 @dataclass(frozen=True)
-class Setting(Source):
+class Setting(CountSource):
     """A variable of the configuration, divided by `scale`."""
 
     variable: str
@@ -141,7 +141,7 @@ class Setting(Source):
 
 
 @dataclass(frozen=True)
-class Queued(Source):
+class Queued(CountSource):
     """A field of `supervisor.master.exporter.Queue`, by listener and slot."""
 
     field: str
@@ -149,7 +149,7 @@ class Queued(Source):
 
 
 @dataclass(frozen=True)
-class Own(Source):
+class Own(CountSource):
     """What the exporter knows by itself, by the name of the function in metrics/collector.py."""
 
     name: str
@@ -163,7 +163,7 @@ class Metric(NamedTuple):
     name: str
     """As it is scraped, with prefix and suffix; of a histogram without `_bucket`, `_sum` and `_count`."""
     help: str
-    source: Source
+    source: CountSource
     label_rows: tuple[Label | Things, ...] = ()
     unit: str = ""
 

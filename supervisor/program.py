@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.context import CommandContext, ControlCommand, Variable
 from supervisor.control.outcome import Change
 from supervisor.exporterline import ExporterInheritance
@@ -83,6 +83,8 @@ class Program:
 
     Raises CommandRefused, NeedsLookup.
     """
+    reports: Callable[[Service], Sequence[Report]] = lambda _service: ()
+    """What was found when a service was made."""
     periodic_commands: Sequence[PeriodicCommand] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""

@@ -9,16 +9,23 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 from supervisor.control.rcdisk import read_regular
-from supervisor.control.rcfile import APPLY, BEGIN, Command, Fault, Unreadable, draft_line, fault_in_draft, load, told
+from supervisor.control.rcfile import (
+    APPLY,
+    BEGIN,
+    FileCommand,
+    FileFault,
+    UnreadableFile,
+    draft_line,
+    fault_in_draft,
+    load,
+    told,
+)
 from supervisor.master.executor import Answer
+from supervisor.master.master import Master
 from supervisor.runtime.daemon import EXIT_FAULTY, Daemon
 from supervisor.runtime.rundir import CannotStart
-
-if TYPE_CHECKING:
-    from supervisor.master.master import Master
 
 
 class StartConfiguration:
@@ -32,19 +39,19 @@ class StartConfiguration:
         self._daemon = daemon
         self._in_force = in_force
         self._commands = commands_of(names)
-        self._faults: list[Fault] = []
+        self._faults: list[FileFault] = []
         self._waiting = False  # for an answer
         self._saying = False
-        self._lines: deque[tuple[str, Command | None]] = deque()
+        self._lines: deque[tuple[str, FileCommand | None]] = deque()
         if self._commands:
             self._lines += [(BEGIN, None), *((draft_line(command), command) for command in self._commands)]
             self._lines.append((APPLY, None))
 
-    def apply(self, master: "Master") -> None:
+    def apply(self, master: Master) -> None:
         """Says one line after the other, each when the one before is answered."""
         self._go_on(master, master.executor.start())
 
-    def _go_on(self, master: "Master", say: Callable[[str, Answer], None]) -> None:
+    def _go_on(self, master: Master, say: Callable[[str, Answer], None]) -> None:
         self._saying = True
         while self._lines and not self._waiting:
             line, command = self._lines.popleft()
@@ -62,9 +69,9 @@ class StartConfiguration:
 
     def _answered(
         self,
-        master: "Master",
+        master: Master,
         say: Callable[[str, Answer], None],
-        command: Command | None,
+        command: FileCommand | None,
         done: bool,
         text: str,
         _lines: Sequence[str],
@@ -79,16 +86,16 @@ class StartConfiguration:
         if not self._saying and master.exit_code == 0:
             self._go_on(master, say)
 
-    def _give_up(self, master: "Master", lines: Sequence[str]) -> None:
+    def _give_up(self, master: Master, lines: Sequence[str]) -> None:
         for line in lines:
             print(line, file=sys.stderr, flush=True)
         # In the background nothing is reported: the process that was started sees the end, when all is cleared away.
         master.fail(EXIT_FAULTY, lines)
 
 
-def commands_of(names: Sequence[str]) -> list[Command]:
+def commands_of(names: Sequence[str]) -> list[FileCommand]:
     """The commands of rc files, in their order. Raises CannotStart for a file that cannot be read or is no text."""
     try:
         return [command for name in names for command in load(name, read_regular).commands]
-    except Unreadable as error:
+    except UnreadableFile as error:
         raise CannotStart(str(error)) from None

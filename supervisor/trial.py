@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.context import FrozenContext
 from supervisor.control.draft import Spoilt
 from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups, NeedsLookup, run
 from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
-from supervisor.control.rcfile import CHECK, Command, draft_line, fault_in_draft, told
+from supervisor.control.rcfile import CHECK, FileCommand, draft_line, fault_in_draft, told
 from supervisor.control.words import CommandRefused
 from supervisor.master.accounting import table_layout
 from supervisor.program import Program
@@ -64,12 +64,12 @@ class Trying:
         self._facts = Lookups()
         self._draft = Draft(first)
 
-    def faults(self, commands: Sequence[Command]) -> list[str]:
+    def faults(self, commands: Sequence[FileCommand]) -> list[str]:
         """What is wrong with the commands themselves, as lines for people."""
         found = [self._fault(command) for command in commands]
         return told(fault for fault in found if fault is not None)
 
-    def _fault(self, command: Command) -> Any:
+    def _fault(self, command: FileCommand) -> Any:
         try:
             outcome = self._outcome(draft_line(command))
         except CommandRefused as refused:
@@ -103,22 +103,24 @@ class Trying:
         """Makes a service, and lets go of it; gives the verdict. Raises CommandRefused."""
         outcome = self._outcome(CHECK)
         assert isinstance(outcome, Trial)
-        _make_service(self._program, outcome.config, self._limits)
-        return outcome.text
+        return outcome.with_reports(_make_service(self._program, outcome.config, self._limits)).text
 
 
-def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> None:
+def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> Sequence[Report]:
     """As a worker makes it; its table has one row, and no name by the time that it is used. Raises CommandRefused."""
     name = f"/popular-{program.name}-check-{os.getpid()}"
     segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
     remove(name)
     context = WorkerContext(EventLoop(), Log(program.name, os.devnull), segment, 0, TokenPipe(1))
-    program.make_service(
+    service = program.make_service(
         context, replace(config, counter_indexes=CounterIndexes(segment).settle(config.things)), None
-    ).retire()
+    )
+    reports = program.reports(service)
+    service.retire()
+    return reports
 
 
-def try_start(trial: Trying, commands: Sequence[Command], names: str) -> int:
+def try_start(trial: Trying, commands: Sequence[FileCommand], names: str) -> int:
     """Tells what is wrong, or that nothing is; returns the exit code."""
     faults = trial.faults(commands)
     if not faults:

@@ -4,7 +4,7 @@ A board is rows of panels, a panel is expressions over the metric families (quer
 is written here by hand, the rest of a description is the families' own help.
 """
 
-from deploy.grafana.classic import Board, Line
+from deploy.grafana.classic import Board, PanelLine
 from deploy.grafana.panels import (
     BAD_IS_ONE,
     GOOD_IS_ONE,
@@ -67,8 +67,8 @@ OVERVIEW = Board(
                 graph("Share that fails", failing("login_failures_total", "logins_total", "vserv"), whole=True),
                 graph(
                     "Refused, and accepting paused",
-                    Line(rate("sessions_refused_total", "reason"), "refused"),
-                    Line(rate("accept_pauses_total", "reason"), "paused"),
+                    PanelLine(rate("sessions_refused_total", "reason"), "refused"),
+                    PanelLine(rate("accept_pauses_total", "reason"), "paused"),
                 ),
             ),
         ),
@@ -78,11 +78,11 @@ OVERVIEW = Board(
                 graph("Login", *quantiles("login_duration_seconds"), width=12),
                 graph(
                     "Steps of a login, 95 %",
-                    Line(quantile(0.95, "tls_handshake_duration_seconds"), "TLS handshake"),
-                    Line(quantile(0.95, "module_duration_seconds"), "module"),
-                    Line(quantile(0.95, "mail_check_duration_seconds"), "mail check"),
-                    Line(quantile(0.95, "backend_connect_duration_seconds"), "connect"),
-                    Line(quantile(0.95, "backend_login_duration_seconds"), "backend login"),
+                    PanelLine(quantile(0.95, "tls_handshake_duration_seconds"), "TLS handshake"),
+                    PanelLine(quantile(0.95, "module_duration_seconds"), "module"),
+                    PanelLine(quantile(0.95, "mail_check_duration_seconds"), "mail check"),
+                    PanelLine(quantile(0.95, "backend_connect_duration_seconds"), "connect"),
+                    PanelLine(quantile(0.95, "backend_login_duration_seconds"), "backend login"),
                     width=12,
                 ),
                 graph("Logins by their duration", buckets("login_duration_seconds"), shape="heatmap", width=12),
@@ -101,8 +101,8 @@ OVERVIEW = Board(
                 ),
                 graph(
                     "Octets",
-                    Line(rate("received_bytes_total", "leg"), "received"),
-                    Line(rate("sent_bytes_total", "leg"), "sent"),
+                    PanelLine(rate("received_bytes_total", "leg"), "received"),
+                    PanelLine(rate("sent_bytes_total", "leg"), "sent"),
                     width=12,
                 ),
                 graph(
@@ -157,8 +157,8 @@ BACKENDS = Board(
                 graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=12),
                 graph(
                     "Mailboxes shown empty",
-                    Line(rate("simulated_mailboxes_total"), "shown empty"),
-                    Line(rate("logins_total"), "all logins"),
+                    PanelLine(rate("simulated_mailboxes_total"), "shown empty"),
+                    PanelLine(rate("logins_total"), "all logins"),
                     width=12,
                 ),
             ),
@@ -173,8 +173,9 @@ BACKENDS = Board(
                     whole=True,
                 ),
                 graph("Answer of a module, 95 %", quantile(0.95, "module_duration_seconds", "module")),
-                graph("Mail checks by answer", rate("mail_checks_total", "answer"), width=12, stacked=True),
-                graph("Mail check", *quantiles("mail_check_duration_seconds"), width=12),
+                graph("Bad lines of user files", gauge("module_skipped_lines", "module", how="max")),
+                graph("Mail checks by answer", rate("mail_checks_total", "answer"), stacked=True),
+                graph("Mail check", *quantiles("mail_check_duration_seconds")),
             ),
         ),
         (
@@ -189,8 +190,8 @@ BACKENDS = Board(
                 ),
                 graph(
                     "Shares of handshakes",
-                    Line(share(rate("tls_resumptions_total"), rate("tls_handshakes_total")), "resumed"),
-                    Line(failing("tls_handshake_failures_total", "tls_handshakes_total"), "failed"),
+                    PanelLine(share(rate("tls_resumptions_total"), rate("tls_handshakes_total")), "resumed"),
+                    PanelLine(failing("tls_handshake_failures_total", "tls_handshakes_total"), "failed"),
                     note="Resumed: of those that succeed. Failed: of all.",
                     width=6,
                     whole=True,
@@ -220,8 +221,8 @@ WORKERS = Board(
                 now("Up for", since("start_time_seconds", "instance"), width=6),
                 now(
                     "Workers",
-                    Line(gauge("workers"), "living"),
-                    Line(gauge("workers_configured"), "configured"),
+                    PanelLine(gauge("workers"), "living"),
+                    PanelLine(gauge("workers_configured"), "configured"),
                     width=6,
                 ),
                 now("Configuration", gauge("config_generation", "instance", how="max"), width=6),
@@ -267,13 +268,13 @@ WORKERS = Board(
                 graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause")),
                 graph(
                     "Commands",
-                    Line(rate("control_sentences_total"), "asked"),
-                    Line(rate("control_refusals_total"), "refused"),
+                    PanelLine(rate("control_sentences_total"), "asked"),
+                    PanelLine(rate("control_refusals_total"), "refused"),
                 ),
                 graph(
                     "Changes of the configuration",
-                    Line(rate("config_changes_total"), "in force"),
-                    Line(rate("config_change_failures_total"), "taken back"),
+                    PanelLine(rate("config_changes_total"), "in force"),
+                    PanelLine(rate("config_change_failures_total"), "taken back"),
                 ),
             ),
         ),
@@ -283,8 +284,8 @@ WORKERS = Board(
                 graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=12),
                 graph(
                     "Messages",
-                    Line(rate("messages_retrieved_total"), "retrieved"),
-                    Line(rate("messages_deleted_total"), "deleted"),
+                    PanelLine(rate("messages_retrieved_total"), "retrieved"),
+                    PanelLine(rate("messages_deleted_total"), "deleted"),
                     note=OF_PSERV,
                     width=12,
                 ),

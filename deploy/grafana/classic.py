@@ -25,7 +25,7 @@ PLAIN: tuple[Step, ...] = ((None, "green"),)
 Json = dict[str, Any]
 
 
-class Line(NamedTuple):
+class PanelLine(NamedTuple):
     """One query of a panel. `legend`: of each series; `limit`: drawn as a boundary, not as a measurement."""
 
     expression: Expression
@@ -37,7 +37,7 @@ class Panel(NamedTuple):
     """What is shown at one place. Its description and unit come from the families that it shows."""
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[PanelLine, ...]
     shape: str = "timeseries"
     """One of HEIGHTS."""
     width: int = 8
@@ -189,7 +189,7 @@ def _description(panel: Panel) -> str:
     return "\n\n".join([panel.note, *helps] if panel.note else helps)
 
 
-def _target(panel: Panel, index: int, line: Line) -> Json:
+def _target(panel: Panel, index: int, line: PanelLine) -> Json:
     now = panel.shape in ("stat", "bargauge")
     return {
         "refId": chr(ord("A") + index),
@@ -203,7 +203,7 @@ def _target(panel: Panel, index: int, line: Line) -> Json:
     }
 
 
-def _legend(line: Line) -> str:
+def _legend(line: PanelLine) -> str:
     """What tells its series apart, and the word that tells it from the panel's other lines."""
     return " ".join([*(f"{{{{{label}}}}}" for label in line.expression.by), *filter(None, [line.legend])])
 
@@ -236,7 +236,7 @@ def _strokes(panel: Panel) -> Json:
     }
 
 
-def _boundary(line: Line) -> Json:
+def _boundary(line: PanelLine) -> Json:
     """A limit is a dashed red line, and is not stacked on what it limits."""
     assert not line.expression.by, "a limit is one series, found by its name"
     look = {

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.grafana.classic import Line, Panel, Step
+from deploy.grafana.classic import Panel, PanelLine, Step
 from deploy.grafana.queries import Expression, gauge, quantile, rate, share
 from supervisor.runtime.load import Level
 
@@ -17,28 +17,28 @@ TIME_LEFT: tuple[Step, ...] = ((None, "red"), (2 * _DAY, "orange"), (14 * _DAY, 
 """Orange where deploy/prometheus/alerts.yml says PopularCertificateExpiresSoon."""
 
 
-def now(title: str, *lines: Expression | Line, **options: Any) -> Panel:
+def now(title: str, *lines: Expression | PanelLine, **options: Any) -> Panel:
     """A number as it is now. Options are the fields of a Panel."""
     return Panel(title, tuple(map(_line, lines)), "stat", 3)._replace(**options)
 
 
-def graph(title: str, *lines: Expression | Line, **options: Any) -> Panel:
+def graph(title: str, *lines: Expression | PanelLine, **options: Any) -> Panel:
     """How it went."""
     return Panel(title, tuple(map(_line, lines)))._replace(**options)
 
 
-def _line(it: Expression | Line) -> Line:
-    return it if isinstance(it, Line) else Line(it)
+def _line(it: Expression | PanelLine) -> PanelLine:
+    return it if isinstance(it, PanelLine) else PanelLine(it)
 
 
-def limit(expression: Expression, legend: str = "limit") -> Line:
+def limit(expression: Expression, legend: str = "limit") -> PanelLine:
     """What the other lines of the graph must not reach."""
-    return Line(expression, legend, limit=True)
+    return PanelLine(expression, legend, limit=True)
 
 
-def quantiles(name: str) -> list[Line]:
+def quantiles(name: str) -> list[PanelLine]:
     """Of all instances together: what half, and nearly all, of the observations do not exceed."""
-    return [Line(quantile(part, name), f"{part:.0%}") for part in (0.5, 0.95, 0.99)]
+    return [PanelLine(quantile(part, name), f"{part:.0%}") for part in (0.5, 0.95, 0.99)]
 
 
 def failing(failures: str, successes: str, *by: str) -> Expression:

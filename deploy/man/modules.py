@@ -29,9 +29,12 @@ ROUTE = {
 """Fields of Route → what they hold."""
 
 ANSWERS = {
-    "Unknown(decoy)": "There is no such user here; the next module is asked. decoy may be a function that does the "
-    "work that a known user's password would have cost: it is called at most once, if no module knows the user, so "
-    "that the time of the answer does not tell who exists. UNKNOWN is the answer of a module without such work.",
+    "Unknown(decoy, rank, second_round)": "There is no such user here; the next module is asked. decoy may be a "
+    "function that does the work that a known user's password would have cost: it is called at most once, if no module "
+    "knows the user, so that the time of the answer does not tell who exists. Of several modules' decoys that of the "
+    "smallest rank is called; a module that knows N users draws its rank from the name, exponentially with the rate N, "
+    "so that each is called as often as it has users. second_round may be a function that does the work that "
+    "authenticate would have cost here, and is called as well. UNKNOWN is the answer of a module without such work.",
     "Authenticated(route)": "The user is known, the password is right, and no other module is asked.",
     "Refused(route)": "The user is known, and the password is wrong. Now all modules are asked, in their order, "
     "whether one of them vouches for this user (authenticate).",
@@ -49,6 +52,11 @@ MODULE = {
     "reload": "reload(): a successor made from the same arguments, with files and connections opened anew. The old "
     "one goes on answering until the new one is in force; if reload fails nothing changes",
     "close": "close(): gives back what the module holds. Called once, when no question is under way any more",
+    "notes": "what the operator should know of it, a line each and without secrets: told in the reply to the sentence "
+    "that opened it, and in the log. May be absent, as the two that follow",
+    "skipped": "how many lines of its files are bad and skipped, for the metrics",
+    "files": "the files that it is made of, by path, each with what os.fstat() said when it was read. When one is "
+    "another the module is reloaded (pdmwatch)",
 }
 """What a module has → what it is. A class that derives from Module has the defaults."""
 

@@ -10,8 +10,8 @@ from deploy.man.modules import modules_page
 from deploy.man.parts import Section, control, daemon, folded, log, see_also, terms
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
-from popular.version import VERSION
 from supervisor.control import manual
+from supervisor.version import VERSION
 
 DATE = "2026-11-23"
 """When what is written here was last changed."""
@@ -23,17 +23,21 @@ MODULES = (
         "%n the part before its last @, %d the part behind, %% a percent sign.",
     ),
     (
-        "passwd FILE",
+        "passwd FILE [TARGET] [strict]",
         "Users in a file, one a line: NAMESPACE:USER:HASH:BACKEND:TARGET[:SECRET]. HASH is one of crypt(3), of "
         "argon2, or has one of Dovecot's {SCHEME} prefixes. TARGET is the mailbox (XPOP, CXPOP) or the user name on "
-        "the backend (POP3); empty for the client's own. SECRET is the password on a POP3 backend; without it, the "
-        "client's own.",
+        "the backend (POP3); empty for that of the argument TARGET, whose placeholders are those of any, or else the "
+        "client's own. A mailbox name holds no @: where users have mail addresses, TARGET %d/%n makes example.org/joe "
+        "of joe@example.org. SECRET is the password on a POP3 backend; without it, the client's own. A bad line is "
+        "skipped and told (pdm show, log); with strict it is an error. A file that has changed is read anew by itself "
+        "(pdmwatch).",
     ),
     (
-        "master [FILE]",
+        "master [FILE] [strict]",
         "Opens a mailbox that another module found, for whoever comes from the right address with the master password. "
         "One entry a line: IP:NAMESPACE:HASH, an IPv6 address in brackets. FILE is /etc/popular/masterauth.conf if it "
-        "is not given. Mail that is read in such a session stays new.",
+        "is not given; bad lines and changes are treated as those of passwd. Mail that is read in such a session stays "
+        "new.",
     ),
 )
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from popular.pdm.contract import UNKNOWN, Answer, Authenticated, Module, ModuleFailed, Question, Route
 
 
-class Certificate(Module):
+class CertificateModule(Module):
     """Looks at the name in the certificate, and never at the password."""
 
     blocking = False  # it never waits: it may be asked on the event loop
@@ -23,10 +23,10 @@ class Certificate(Module):
     def check(self, question: Question) -> Answer:
         return self._answer if question.user and question.certificate_name == question.user else UNKNOWN
 
-    def reload(self) -> "Certificate":
-        return Certificate(self.ident, self.arguments)
+    def reload(self) -> "CertificateModule":
+        return CertificateModule(self.ident, self.arguments)
 
 
-def open_module(ident: str, arguments: Sequence[str]) -> Certificate:
+def open_module(ident: str, arguments: Sequence[str]) -> CertificateModule:
     """What `pdm add ID certificate BACKEND` calls."""
-    return Certificate(ident, arguments)
+    return CertificateModule(ident, arguments)

@@ -19,8 +19,8 @@ from popular.demo.certificates import write_certificates
 from popular.demo.contents import HOST, MAILS, Ports, mail, proxy_commands, storage_commands, users
 from popular.demo.directory import own_directory
 from popular.demo.site import CannotRun, Site, choose_ports
-from popular.version import VERSION
 from supervisor.runtime.httpaddress import OFF, HttpAddress, parse_address
+from supervisor.version import VERSION
 
 EXIT_ENDED = 0
 EXIT_FAILED = 1

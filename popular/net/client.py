@@ -15,12 +15,13 @@ from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.log import Log
-from supervisor.serving.eventloop import READ, WRITE, EventLoop
+from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.eventloop import EventLoop
 
 _READ_SIZE = 4096
 
 
-class Owner(Protocol):
+class ClientOwner(Protocol):
     """The session. Each of these is called from the event loop, and what it raises is given to `fault`."""
 
     sid: str
@@ -70,7 +71,7 @@ class ClientConnection:
         "waits",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, connection: socket.SocketType, owner: Owner) -> None:
+    def __init__(self, loop: EventLoop, log: Log, connection: socket.SocketType, owner: ClientOwner) -> None:
         """It is not read before `listen`."""
         self._loop = loop
         self._clock = loop.clock
@@ -167,7 +168,7 @@ class ClientConnection:
         except Exception as error:
             owner.fault(error)
 
-    def _read(self, owner: Owner) -> None:
+    def _read(self, owner: ClientOwner) -> None:
         try:
             data = self.channel.receive(_READ_SIZE)
         except OSError:
@@ -193,7 +194,7 @@ class ClientConnection:
             self._read(self._owner)
         self._draining = False
 
-    def _takes_more(self, owner: Owner) -> None:
+    def _takes_more(self, owner: ClientOwner) -> None:
         self.waits = False
         if not self.flush():
             owner.client_broke()

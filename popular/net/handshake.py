@@ -17,7 +17,8 @@ from popular.net.channel import Channel, TlsChannel
 from popular.protocol import clienthello
 from popular.protocol.clienthello import NOTHING_SAID, BadHello, NotTls
 from popular.tls.contexts import ALPN, TlsSettings
-from supervisor.serving.eventloop import READ, WRITE, EventLoop
+from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.eventloop import EventLoop
 
 FAILURES = ("alpn", "version", "certificate", "timeout", "other")
 """Why a handshake failed, in one word: labels of a counter."""

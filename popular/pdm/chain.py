@@ -10,7 +10,7 @@ never "refused" or "unknown". Exceptions of any other kind count as failure, by 
 a password. Invariant: `ask` never raises an Exception.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple, TypeAlias
@@ -73,14 +73,13 @@ def ask(
     """
     record = record if record is not None else Record()
     failures: list[str] = []
-    decoy: tuple[Module, Callable[[], None]] | None = None
+    unknown: list[tuple[Module, Unknown]] = []
     for module in modules:
         began = monotonic()
         try:
             answer = module.check(question)
             if isinstance(answer, Unknown):
-                if decoy is None and answer.decoy is not None:
-                    decoy = module, answer.decoy
+                unknown.append((module, answer))
                 continue
             route = _route_of(answer)
         except Exception as error:
@@ -92,17 +91,23 @@ def ask(
         if isinstance(answer, Authenticated):
             return Admitted(route, module.ident, module.ident)
         return _second_round(modules, question, module.ident, route, failures, record)
-    if decoy is not None and hide_unknown:
-        failures += _spend(*decoy)
+    if hide_unknown:
+        failures += _spend(unknown)
     return CannotTell("; ".join(failures)) if failures else NobodyKnows()
 
 
-def _spend(module: Module, decoy: Callable[[], None]) -> list[str]:
-    try:
-        decoy()
-    except Exception as error:
-        return [_failure(module, error)]
-    return []
+def _spend(unknown: Sequence[tuple[Module, Unknown]]) -> list[str]:
+    """What a known user would have cost: one module's first round, and the second round of all. Gives the failures."""
+    offers = [(answer.rank, at, module, answer.decoy) for at, (module, answer) in enumerate(unknown) if answer.decoy]
+    work = [(module, decoy) for *_, module, decoy in sorted(offers, key=lambda offer: offer[:2])[:1]]
+    work += [(module, answer.second_round) for module, answer in unknown if answer.second_round]
+    failures = []
+    for module, spend in work:
+        try:
+            spend()
+        except Exception as error:
+            failures.append(_failure(module, error))
+    return failures
 
 
 def _second_round(

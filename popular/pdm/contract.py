@@ -16,7 +16,8 @@ asked from several threads at once, so it changes nothing in itself while it ans
 """
 
 import hmac
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -95,9 +96,16 @@ class Unknown:
 
     `decoy`, if given, does the work that the password of a known user would have cost, and throws the result away. It
     is called at most once, and only if no module knows the user: so the time of the answer does not tell who exists.
+    Where several modules offer one, that of the smallest `rank` is called, the first among equals. A module that knows
+    N users draws the rank from the name, exponentially with the rate N: then each is called as often as it has users.
+
+    `second_round`, if given, does the work that `authenticate` would have cost here, had another module refused this
+    user. It is called, whoever else is, if no module knows the user.
     """
 
-    decoy: Callable[[], None] | None = None
+    decoy: Callable[[], object] | None = None
+    rank: float = 0.0
+    second_round: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +149,17 @@ class Module(Protocol):
 
     flags: str = ""
     """XPOP flag letters that a session gets when this module vouched for a user that another one found."""
+
+    notes: Sequence[str] = ()
+    """What the operator should know of it, a line each and without secrets; told when it is opened or reloaded."""
+
+    skipped: int = 0
+    """How many lines of its files are bad and skipped."""
+
+    files: Mapping[str, os.stat_result] = {}
+    """The files that it is made of, by path, each with what fstat(2) said when it was read; the proxy reloads the
+    module when one is another. Never changed.
+    """
 
     def check(self, question: Question) -> Answer:
         """Who is this, and may he in? (the manual's pdm_check). Raises ModuleFailed if it cannot tell."""

@@ -1,4 +1,4 @@
-"""The module `master [FILE]`: master passwords, for the postmaster and for support.
+"""The module `master [FILE] [strict]`: master passwords, for the postmaster and for support.
 
 It knows no users. When another module has found a user and refused him, it is asked whether it vouches for him. It does
 if the client's address and the namespace are those of a line and the password fits that line's hash. The session then
@@ -10,17 +10,20 @@ One entry a line (`#` and empty lines: see `linefile.py`); FILE is /etc/popular/
     [IP]:NAMESPACE:HASH          [2001:db8::7]:default:$y$j9T$...
 
 An IPv6 address stands in brackets, as in a URL. HASH is any form that `passwords.py` knows. Several lines may have the
-same address and namespace: then each of the passwords will do.
+same address and namespace: then each of the passwords will do. A bad line is skipped and told with its number; with
+`strict` it is a ModuleFailed. The file is read when the module is opened or reloaded; the proxy reloads it when the
+file has changed.
 """
 
 import ipaddress
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 from popular.pdm import linefile, passwords
-from popular.pdm.contract import Module, ModuleFailed, Question, Route
+from popular.pdm.contract import UNKNOWN, Answer, Module, ModuleFailed, Question, Route, Unknown
 
 DEFAULT_FILE = "/etc/popular/masterauth.conf"
 
@@ -29,45 +32,67 @@ _LINE = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<v4>[^:\[\]]*)):(?P<namespace>[^:]*
 _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Master(Module):
+class MasterModule(Module):
     """The master passwords of one file, as it was when it was read."""
 
     flags = "M"
 
     def __init__(self, ident: str, arguments: Sequence[str], path: str | None = None) -> None:
-        if len(arguments) > 1:
-            raise ModuleFailed(f"master: one argument at most is wanted ([FILE]), not {len(arguments)}")
+        words, strict = linefile.split_strict(arguments)
+        if len(words) > 1:
+            raise ModuleFailed(f"master: [FILE] [strict] is wanted, and not {len(words)} words beside strict")
         self.ident = ident
         self.arguments = tuple(arguments)
-        self._path = path or os.path.abspath(arguments[0] if arguments else DEFAULT_FILE)
+        self._path = path or os.path.abspath(words[0] if words else DEFAULT_FILE)
         self._hashes: dict[tuple[_Address, str], list[str]] = {}
-        for line in linefile.lines(self._path, linefile.read(self._path)):
-            address, namespace, stored = _entry(line)
+        faults = linefile.Faults(self._path, strict)
+        content = linefile.read(self._path)
+        for line in linefile.lines(content.octets):
+            try:
+                address, namespace, stored = _entry(line.text())
+            except linefile.BadLine as bad:
+                faults.add(line.number, str(bad))
+                continue
             self._hashes.setdefault((address, namespace), []).append(stored)
+        faults.refuse_if_all_are_bad(len(self._hashes))
+        self.notes = faults.notes()
+        self.skipped = faults.count
+        self.files = {self._path: content.status}
+
+    def check(self, question: Question) -> Answer:
+        """Nobody is known here; but where a master password could count, a user whom nobody knows costs as much."""
+        try:
+            counts = self._stored(question)
+        except ValueError:
+            return UNKNOWN
+        return Unknown(second_round=partial(self._vouches, question)) if counts else UNKNOWN
 
     def authenticate(self, question: Question, route: Route) -> bool:
         """Whether this client may open this mailbox with a master password. Raises ModuleFailed."""
         del route  # wherever the mail is
+        return self._vouches(question)
+
+    def _stored(self, question: Question) -> Sequence[str]:
+        """The hashes that count for this client. Raises ValueError."""
+        client = _plain(ipaddress.ip_address(question.client_ip))
+        return self._hashes.get((client, question.namespace), ())
+
+    def _vouches(self, question: Question) -> bool:
         try:
-            client = _plain(ipaddress.ip_address(question.client_ip))
+            return any(passwords.verify(stored, question.password.reveal()) for stored in self._stored(question))
         except ValueError:
             raise ModuleFailed("the client's address is none") from None
-        try:
-            return any(
-                passwords.verify(stored, question.password.reveal())
-                for stored in self._hashes.get((client, question.namespace), ())
-            )
         except (passwords.UnknownForm, passwords.CannotVerify) as error:
             raise ModuleFailed(f"{self._path}: {error}") from None
 
-    def reload(self) -> "Master":
+    def reload(self) -> "MasterModule":
         """The file, read anew."""
-        return Master(self.ident, self.arguments, self._path)
+        return MasterModule(self.ident, self.arguments, self._path)
 
 
-def open_module(ident: str, arguments: Sequence[str]) -> Master:
+def open_module(ident: str, arguments: Sequence[str]) -> MasterModule:
     """See the top of this file."""
-    return Master(ident, arguments)
+    return MasterModule(ident, arguments)
 
 
 def _plain(address: _Address) -> _Address:
@@ -75,20 +100,21 @@ def _plain(address: _Address) -> _Address:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _entry(line: linefile.Line) -> tuple[_Address, str, str]:
-    match = _LINE.fullmatch(line.text)
+def _entry(text: str) -> tuple[_Address, str, str]:
+    """Raises BadLine."""
+    match = _LINE.fullmatch(text)
     if not match:
-        line.wrong("IP:NAMESPACE:HASH is wanted, an IPv6 address in brackets")
+        raise linefile.BadLine("IP:NAMESPACE:HASH is wanted, an IPv6 address in brackets")
     try:
         if match["v6"] is not None:
             address: _Address = _plain(ipaddress.IPv6Address(match["v6"]))
         else:
             address = ipaddress.IPv4Address(match["v4"])
     except ValueError:
-        line.wrong("IP is no address: a dotted quad, or an IPv6 address in brackets, is wanted")
-    namespace = line.identifier("NAMESPACE", match["namespace"])
+        raise linefile.BadLine("IP is no address: a dotted quad, or an IPv6 address in brackets, is wanted") from None
+    namespace = linefile.identifier("NAMESPACE", match["namespace"])
     try:
         passwords.form_of(match["hash"])
     except passwords.UnknownForm as error:
-        line.wrong(f"HASH: {error}")
+        raise linefile.BadLine(f"HASH: {error}") from None
     return address, namespace, match["hash"]

@@ -14,7 +14,7 @@ import difflib
 import itertools
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -29,7 +29,7 @@ from types import ModuleType
 from typing import cast
 
 from popular.pdm.contract import Module, ModuleFailed
-from supervisor.runtime.directory import Owner, why_not_trusted
+from supervisor.runtime.directory import FileOwner, why_not_trusted
 
 OWN_DIRECTORY = Path(__file__).parent
 """Where the modules that come with the proxy are: the default of `pdmdir`."""
@@ -47,6 +47,13 @@ CONTRACT: dict[str, Callable[[object], bool]] = {
     "close": callable,
 }
 """What each module has, by name. One that derives from `Module` has most of it; a compiled one brings it along."""
+
+OPTIONAL: dict[str, Callable[[object], bool]] = {
+    "notes": lambda value: isinstance(value, Sequence) and all(isinstance(note, str) for note in value),
+    "skipped": lambda value: isinstance(value, int),
+    "files": lambda value: isinstance(value, Mapping),
+}
+"""What a module may have. One that does not derive from `Module`, and lacks it, counts as having nothing to say."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _serial = itertools.count(1)
@@ -112,7 +119,7 @@ def _refuse_if_strangers_write(path: Path) -> None:
     if path.resolve().parent == OWN_DIRECTORY.resolve():
         return
     try:
-        why_not = why_not_trusted(path, Owner.present())
+        why_not = why_not_trusted(path, FileOwner.present())
     except OSError as error:
         raise ModuleFailed(f"{path} cannot be looked at: {error.strerror}") from None
     if why_not:
@@ -178,6 +185,12 @@ def _hold_to_contract(opened: object, path: Path) -> None:
             value = getattr(opened, name)
         except Exception:
             raise ModuleFailed(f"{path} does not keep the contract: what it opened has no '{name}'") from None
+        if not is_met(value):
+            raise ModuleFailed(
+                f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"
+            )
+    for name, is_met in OPTIONAL.items():
+        value = getattr(opened, name, getattr(Module, name))
         if not is_met(value):
             raise ModuleFailed(
                 f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"

@@ -17,9 +17,9 @@ import functools
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from argon2 import exceptions as argon2_errors
 from argon2 import low_level as argon2
@@ -46,7 +46,9 @@ def form_of(stored: str) -> str:
 
     Two of one form take the same time. Raises UnknownForm.
     """
-    return _understood(stored).form
+    if stored.startswith(("!", "*", "{")):
+        return _understood(stored).form
+    return _crypt_form(stored.encode(errors="replace"))[0]
 
 
 def verify(stored: str, password: bytes) -> bool:
@@ -61,11 +63,13 @@ Fits: TypeAlias = Callable[[bytes, bytes], bool]
 """Stored octets (behind the scheme, decoded), password → whether it fits."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Understood:
+class _Understood(NamedTuple):
     form: str
     fits: Fits
     octets: bytes
+
+    def __repr__(self) -> str:
+        return f"_Understood({self.form})"
 
 
 def _understood(stored: str) -> _Understood:
@@ -73,7 +77,7 @@ def _understood(stored: str) -> _Understood:
         return _Understood(LOCKED, lambda _octets, _password: False, b"")
     if stored.startswith("{"):
         return _understood_scheme(stored)
-    return _understood_crypt(stored.encode(errors="replace"), tuple(CRYPT_FORMS))
+    return _understood_crypt(stored.encode(errors="replace"))
 
 
 # --- hashes that name themselves ------------------------------------------------------------------------------------
@@ -95,7 +99,7 @@ def _fits_argon2(stored: bytes, password: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CryptForm:
-    """A kind of hash. `shape` matches all of it, its group `cost` is the part that says how much work it is."""
+    """A kind of hash. `shape` matches all of it, its only group is the part that says how much work it is."""
 
     name: str
     shape: re.Pattern[bytes]
@@ -103,7 +107,7 @@ class CryptForm:
 
 
 def _shape(cost: str, rest: str) -> re.Pattern[bytes]:
-    return re.compile(f"(?P<cost>{cost}){rest}".replace("@", "[./0-9A-Za-z]").encode())
+    return re.compile(f"({cost}){rest}".replace("@", "[./0-9A-Za-z]").encode())
 
 
 def _argon2_shape(kind: str) -> re.Pattern[bytes]:
@@ -127,16 +131,26 @@ CRYPT_FORMS = {
     )
 }
 
+_FORMS = tuple(CRYPT_FORMS.values())
+_ANY_FORM = re.compile(b"|".join(b"(%b)" % form.shape.pattern for form in _FORMS))
+"""All shapes in one, two groups each: a file of a million hashes is looked at with one match for each."""
 
-def _understood_crypt(stored: bytes, names: Sequence[str]) -> _Understood:
-    for name in names:
-        form = CRYPT_FORMS[name]
-        match = form.shape.fullmatch(stored)
-        if match:
+
+def _crypt_form(stored: bytes, names: Collection[str] = CRYPT_FORMS.keys()) -> tuple[str, Fits]:
+    """What form_of says of a hash that names itself, and who verifies it. Raises UnknownForm."""
+    match = _ANY_FORM.fullmatch(stored)
+    if match:
+        assert match.lastindex is not None, "one of the shapes matches"
+        form = _FORMS[match.lastindex // 2]
+        if form.name in names:
             if form.fits is _fits_crypt:
                 _library()
-            return _Understood(match["cost"].decode() or name, form.fits, stored)
+            return match[match.lastindex + 1].decode() or form.name, form.fits
     raise UnknownForm(f"this is no hash of a known form: {', '.join(names)} would do")
+
+
+def _understood_crypt(stored: bytes, names: Collection[str] = CRYPT_FORMS.keys()) -> _Understood:
+    return _Understood(*_crypt_form(stored, names), stored)
 
 
 @functools.cache

@@ -17,7 +17,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO, TypeVar
 
@@ -35,6 +34,7 @@ from popular.pdm.contract import (
 )
 from supervisor.control.words import CommandRefused, split
 from supervisor.runtime.rights import forbid_cores
+from supervisor.version import VERSION
 
 EXIT_ANSWERED = 0
 EXIT_FAILED = 1
@@ -76,7 +76,7 @@ def options() -> argparse.ArgumentParser:
         epilog="Exit status: 0 all logins were answered; 1 a module failed, or a line is faulty; 2 usage.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"ptestpdm {_version()}")
+    parser.add_argument("--version", action="version", version=f"ptestpdm {VERSION}")
     parser.add_argument("--debug", action="store_true", help="show what each module answers, and how long it takes")
     parser.add_argument(
         "-d",
@@ -94,13 +94,6 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("commands", metavar="COMMAND-FILE", help="one module a line: ID MODULE-NAME [ARG]...")
     parser.add_argument("data", metavar="DATA-FILE", help=f"one login a line: {_DATA}")
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("popular-pop3")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:

@@ -55,7 +55,7 @@ class CheckFailed(Exception):
     """The server answered `-ERR`; its words, made printable."""
 
 
-class Question(NamedTuple):
+class MailCheckQuestion(NamedTuple):
     """What is asked: about this mailbox, or, if it is None, the machine's load."""
 
     mailbox: str | None
@@ -69,7 +69,7 @@ def question(mailbox: str | None) -> bytes:
     return f"*M{mailbox}\r\n".encode("ascii")
 
 
-def parse_question(packet: bytes) -> Question:
+def parse_question(packet: bytes) -> MailCheckQuestion:
     """Raises BadPacket, NotAQuestion, BadMailboxName, and NullByte, on which the server stays silent."""
     if b"\0" in packet:
         raise NullByte
@@ -83,13 +83,13 @@ def parse_question(packet: bytes) -> Question:
     if text.startswith("*M"):
         return _about(text[2:])
     if text == "*L":
-        return Question(None)
+        return MailCheckQuestion(None)
     raise BadPacket("unknown question; known are *L and *M")
 
 
-def _about(mailbox: str) -> Question:
+def _about(mailbox: str) -> MailCheckQuestion:
     check_mailbox_name(mailbox)
-    return Question(mailbox)
+    return MailCheckQuestion(mailbox)
 
 
 def mail_answer(mail: Mail) -> bytes:

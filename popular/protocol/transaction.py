@@ -48,7 +48,7 @@ class Answer(NamedTuple):
     more: Iterator[bytes] | None = None
 
 
-class _Refused(Exception):
+class _CommandFailed(Exception):
     """Says what is wrong with a command's arguments."""
 
 
@@ -97,7 +97,7 @@ class Transaction:
             return Answer(err(f"{verb.keyword} takes {_arguments(verb)}, not {len(words)}"))
         try:
             return handler(self, words)
-        except _Refused as refusal:
+        except _CommandFailed as refusal:
             return Answer(err(str(refusal)))
 
     def lost(self, number: int) -> bytes:
@@ -119,14 +119,14 @@ class Transaction:
         return f"{self._count} message{'' if self._count == 1 else 's'} ({self._octets} octets)"
 
     def _number(self, word: bytes) -> int:
-        """The message number in `word`, which is that of a message not deleted. Raises _Refused."""
+        """The message number in `word`, which is that of a message not deleted. Raises _CommandFailed."""
         number = int(word) if word.isdigit() else 0
         if number < 1:
-            raise _Refused("a message number is a whole number from 1")
+            raise _CommandFailed("a message number is a whole number from 1")
         if number > len(self._messages):
-            raise _Refused(f"no such message, the highest number is {len(self._messages)}")
+            raise _CommandFailed(f"no such message, the highest number is {len(self._messages)}")
         if self._marks[number - 1] & _DELETED:
-            raise _Refused(f"message {number} is deleted")
+            raise _CommandFailed(f"message {number} is deleted")
         return number
 
     def _listing(self, show: Callable[[Listed], object], words: list[bytes]) -> Answer:
@@ -174,7 +174,7 @@ class Transaction:
     def _top(self, words: list[bytes]) -> Answer:
         number = self._number(words[0])
         if not words[1].isdigit():
-            raise _Refused("the number of lines is a whole number from 0")
+            raise _CommandFailed("the number of lines is a whole number from 0")
         return Answer(ok("top of the message follows"), Content(number, int(words[1])))
 
     def _dele(self, words: list[bytes]) -> Answer:

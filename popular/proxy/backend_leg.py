@@ -13,7 +13,8 @@ from typing import Protocol
 from popular.net.channel import Channel, TlsChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.settings.backend import IMPLICIT, Backend
-from supervisor.serving.eventloop import READ, WRITE, EventLoop
+from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.eventloop import EventLoop
 from supervisor.sockets.sources import keep_alive
 
 _READ_SIZE = 4096

@@ -11,8 +11,8 @@ from popular.dialogue import Dialogue
 from popular.net.channel import Channel
 from popular.net.handshake import Agreed, Failure, Handshake
 from popular.tls.contexts import TlsSettings
+from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
-from supervisor.serving.eventloop import READ, WRITE
 
 _READ_SIZE = 4096
 

@@ -13,6 +13,7 @@ ENDINGS: dict[str, str] = {
     "backend_failed": "The backend could not be reached, was too slow, or refused.",
     "backend_offline": "The user's backend is configured as offline.",
     "no_backend": "A module named a backend that is not configured.",
+    "bad_mailbox": "There can be no mailbox of the name that the user's is said to have.",
     "module_failed": "No module could tell whether the user may come in.",
     "vserv_disabled": "The virtual server is disabled: banner and close.",
     "too_many_failures": "Too many failed logins on one connection.",

@@ -9,7 +9,8 @@ import socket
 from typing import Any, Protocol
 
 from popular.protocol.proxyheader import MOST, BadHeader, Endpoint, Header, build, parse
-from supervisor.serving.eventloop import READ, EventLoop
+from supervisor.runtime.loop import READ
+from supervisor.serving.eventloop import EventLoop
 from supervisor.worker.acceptor import MAPPED_IPV4
 
 

@@ -139,12 +139,20 @@ class Machine(ClientSide):
         try:
             self._login = XpopLogin(self.target, self._sid, route.flags)
         except xpop.BadMailboxName as error:
-            note = actions.Note(messages.BAD_MAILBOX, {"user": self.user, "mailbox": self.target, "reason": str(error)})
-            return [note, *self._wrong_login("unknown")]
+            return self._bad_mailbox(str(error))
         if backend.prot == "CXPOP":
             self.phase = CHECKING
             return [actions.CheckMail(backend, self.target)]
         return self._connect(backend)
+
+    def _bad_mailbox(self, reason: str) -> list[Action]:
+        """The user's password is right; that there can be no such mailbox is the operator's to repair."""
+        return [
+            actions.Note(messages.BAD_MAILBOX, {"user": self.user, "mailbox": self.target, "reason": reason}),
+            actions.Count("login_failures", "unavailable", self._rules.vserv),
+            actions.Send(replies.err(_OWN_WORDS[Code.SYS_PERM], Code.SYS_PERM)),
+            self._end("bad_mailbox"),
+        ]
 
     def checked(self, mail: Mail | None) -> list[Action]:
         """What the mail check found; None if it was not answered properly or in time."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, Mail, parse_mail_answer, question
-from supervisor.serving.eventloop import READ, EventLoop
+from supervisor.runtime.loop import READ
+from supervisor.serving.eventloop import EventLoop
 
 Answered = Callable[[Mail | None, str], None]
 """The answer, or None and the reason why there is none."""

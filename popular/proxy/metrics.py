@@ -58,6 +58,12 @@ _LOGINS = (
         (MODULE,),
     ),
     Metric(
+        "popular_module_skipped_lines",
+        "Lines of a module's files that are bad, and skipped.",
+        Described("skipped_lines"),
+        (MODULE,),
+    ),
+    Metric(
         "popular_module_duration_seconds",
         "How long a module took to answer a question.",
         Durations("module_duration", LOCAL),

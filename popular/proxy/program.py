@@ -1,17 +1,18 @@
 """`pproxy`: the rows of its tables, put together as a program that the supervisor runs."""
 
+from collections.abc import Sequence
+
 from metrics.exporter import export
 from popular.messages import POPULAR_MESSAGES
 from popular.proxy.endings import ENDINGS
 from popular.proxy.metrics import METRICS, VSERV
 from popular.proxy.phases import STATES
 from popular.proxy.service import ProxyService
-from popular.proxy.settings import certificates
+from popular.proxy.settings import certificates, modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
-from popular.version import VERSION
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
@@ -20,6 +21,7 @@ from supervisor.runtime.messages import SUPERVISOR_MESSAGES
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
+from supervisor.version import VERSION
 
 COLUMNS = (
     Column("sid", "96s", "session id"),
@@ -57,6 +59,11 @@ def _make_service(context: WorkerContext, config: Config, before: Service | None
     return ProxyService(context, config, before)
 
 
+def _reports(service: Service) -> Sequence[Report]:
+    assert isinstance(service, ProxyService)
+    return service.reports()
+
+
 PROGRAM = Program(
     name="pproxy",
     version=VERSION,
@@ -79,7 +86,8 @@ PROGRAM = Program(
     exporter=export,
     exporter_address="127.0.0.1:9110",
     complete=certificates.complete,
-    periodic_commands=(certificates.PERIODIC,),
+    reports=_reports,
+    periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     limits=LIMITS,
 )
 

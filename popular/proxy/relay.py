@@ -11,7 +11,8 @@ from popular.net.channel import Channel
 from popular.net.splice import Pipes, Transfer
 from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
-from supervisor.serving.eventloop import READ, WRITE, Clock
+from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.eventloop import Clock
 
 _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""

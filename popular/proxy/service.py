@@ -24,12 +24,13 @@ from popular.proxy.login_driver import BACKEND_SECONDS
 from popular.proxy.rules import Rules
 from popular.proxy.session import Session
 from popular.proxy.settings.certificates import certificate_store_of, users
-from popular.proxy.settings.modules import Module
+from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
+from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
 from popular.tls import choice
 from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, TlsSettings
 from popular.tls.directory import DEFAULT, CertificateStore
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Observer
@@ -41,10 +42,23 @@ MOST_WAITING = 1000
 class OpenModule:
     """A module in use, with the number of services that hold it."""
 
-    def __init__(self, spec: Module, module: PdmModule) -> None:
+    def __init__(self, spec: ModuleSpec, module: PdmModule) -> None:
         self.spec = spec
         self.module = module
         self.holders = 0
+        self._fault = ""
+        self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
+
+    def stays(self, reason: str) -> None:
+        """It could not be reloaded, and is as it was; of its files, as they are now, nothing more is expected."""
+        self._fault = f"{reason}; what was read before stays in use"
+        self._files = {path: stamp_now(path) for path in self._files}
+
+    def report(self) -> Report:
+        """What the master shall know of it."""
+        notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
+        skipped = getattr(self.module, "skipped", 0)
+        return report_on(self.spec.id, self.spec.reloads, notes, skipped, self._files)
 
     def release(self) -> None:
         self.holders -= 1
@@ -148,6 +162,10 @@ class ProxyService:
         self._retired = True
         self._release_if_unused()
 
+    def reports(self) -> list[Report]:
+        """See supervisor.program.Program."""
+        return [held.report() for held in self._open]
+
     def session_over(self) -> None:
         """Called by each session at its end."""
         self._sessions -= 1
@@ -176,12 +194,17 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
     return opened
 
 
-def _open_module(spec: Module, had: OpenModule | None) -> OpenModule:
+def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or had.spec != spec:
         return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))
     if had.spec.reloads != spec.reloads:
-        return OpenModule(spec, had.module.reload())
+        try:
+            return OpenModule(spec, had.module.reload())
+        except ModuleFailed as error:
+            if not spec.lenient:
+                raise
+            had.stays(str(error))
     return had
 
 

@@ -12,7 +12,7 @@ from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
 from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, Kill, Outcome, Recycle, Reply, Shutdown, noted
+from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, Shutdown, noted
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word, phrase, quote, split
 
@@ -162,7 +162,7 @@ def _kill(context: CommandContext, arguments: Arguments) -> Outcome:
     word: Word = arguments["sid"]
     if word not in _session_ids(context, arguments):
         raise CommandRefused(f"no session {shown(word)}; `sessions` lists them", word.column)
-    return Kill(f"session {word} is ended", sid=str(word))
+    return EndSession(f"session {word} is ended", sid=str(word))
 
 
 def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:

@@ -26,11 +26,11 @@ from supervisor.control.outcome import (
     Confirm,
     Draft,
     Drafted,
-    Name,
     Outcome,
     Replacement,
     Reply,
     Rollback,
+    ThingName,
     Trial,
     noted,
 )
@@ -89,18 +89,18 @@ def _change_by(context: CommandContext, config: Config, words: Sequence[Word]) -
     return outcome
 
 
-def names_set_by(context: CommandContext, words: Sequence[str]) -> frozenset[Name]:
+def names_set_by(context: CommandContext, words: Sequence[str]) -> frozenset[ThingName]:
     """What these words set, or were meant to set."""
     sorts = context.config.things
     match [str(word) for word in words]:
         case ["set", name, *_]:
-            return frozenset({Name(VARIABLE, name)})
+            return frozenset({ThingName(VARIABLE, name)})
         case [sort, "conf" | "add" | "load" | "del", ident, *_] if sort in sorts:
-            return frozenset({Name(sort, ident), Name(sort, sort)})
+            return frozenset({ThingName(sort, ident), ThingName(sort, sort)})
         case [head, *others] if not context.language.next_words([head]) and head not in context.language.next_words(()):
-            return frozenset(Name(ANY_SORT, other) for other in others)
+            return frozenset(ThingName(ANY_SORT, other) for other in others)
         case [_, _, *others]:
-            return frozenset(Name(ANY_SORT, other) for other in others[:1])
+            return frozenset(ThingName(ANY_SORT, other) for other in others[:1])
     return frozenset()
 
 
@@ -108,7 +108,7 @@ def _looks_at_doubtful(context: CommandContext, draft: Draft, words: Sequence[Wo
     """Whether a command, carried out once more, looks for something that a refused command would have set."""
     if not draft.doubtful:
         return False
-    seen: set[Name] = set()
+    seen: set[ThingName] = set()
     config = replace(
         draft.config,
         variables=_Noted(VARIABLE, draft.config.variables, seen),
@@ -116,27 +116,27 @@ def _looks_at_doubtful(context: CommandContext, draft: Draft, words: Sequence[Wo
     )
     with contextlib.suppress(CommandRefused):
         _change_by(context, config, words)
-    return any(name in draft.doubtful or Name(ANY_SORT, name.id) in draft.doubtful for name in seen)
+    return any(name in draft.doubtful or ThingName(ANY_SORT, name.id) in draft.doubtful for name in seen)
 
 
 class _Noted(dict[str, Any]):
     """The variables, or the things of a sort, that note what is looked for by its name."""
 
-    def __init__(self, sort: str, content: Mapping[str, Any], seen: set[Name]) -> None:
+    def __init__(self, sort: str, content: Mapping[str, Any], seen: set[ThingName]) -> None:
         super().__init__(content)
         self._sort = sort
         self._seen = seen
 
     def __getitem__(self, key: str) -> Any:
-        self._seen.add(Name(self._sort, key))
+        self._seen.add(ThingName(self._sort, key))
         return super().__getitem__(key)
 
     def __contains__(self, key: object) -> bool:
-        self._seen.add(Name(self._sort, str(key)))
+        self._seen.add(ThingName(self._sort, str(key)))
         return super().__contains__(key)
 
     def get(self, key: str, default: Any = None) -> Any:
-        self._seen.add(Name(self._sort, key))
+        self._seen.add(ThingName(self._sort, key))
         return super().get(key, default)
 
 

@@ -27,7 +27,7 @@ class Malformed(NamedTuple):
     text: str
 
 
-class RequestReader:
+class ControlRequestReader:
     """Takes pieces of bytes, gives requests. Keeps at most LONGEST_REQUEST octets."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ def _one_line(text: str) -> str:
     return "".join(" " if first_control(character) is not None else character for character in text)
 
 
-class Answer(NamedTuple):
+class ControlReply(NamedTuple):
     """A reply as the client sees it."""
 
     ok: bool
@@ -108,7 +108,7 @@ class ReplyReader:
         self._status: tuple[bool, str] | None = None
         self._lines: list[str] = []
 
-    def feed(self, data: bytes) -> list[Answer]:
+    def feed(self, data: bytes) -> list[ControlReply]:
         """The replies that these octets complete. Raises NotAReply."""
         self._rest += data
         *lines, rest = self._rest.split(b"\n")
@@ -117,7 +117,7 @@ class ReplyReader:
         self._rest = bytearray(rest)
         return [answer for line in lines if (answer := self._line(line.decode("utf-8", "replace").removesuffix("\r")))]
 
-    def _line(self, line: str) -> Answer | None:
+    def _line(self, line: str) -> ControlReply | None:
         if self._status is None:
             word, _, text = line.partition(" ")
             if word not in ("+OK", "-ERR"):
@@ -127,6 +127,6 @@ class ReplyReader:
         if line != ".":
             self._lines.append(line.removeprefix("."))
             return None
-        answer = Answer(*self._status, self._lines)
+        answer = ControlReply(*self._status, self._lines)
         self._status, self._lines = None, []
         return answer

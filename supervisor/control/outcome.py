@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.framing import NOTE
 from supervisor.runtime.messages import Message
 
@@ -20,11 +20,11 @@ class Draft:
 
     config: Config
     seed: bytes = field(default=b"", repr=False)
-    doubtful: frozenset["Name"] = frozenset()
+    doubtful: frozenset["ThingName"] = frozenset()
     """What commands of the draft that were refused would have set."""
 
 
-class Name(NamedTuple):
+class ThingName(NamedTuple):
     """Of a thing, by its sort, or of a variable (sort VARIABLE); in the sort ANY_SORT of whichever has this id."""
 
     sort: str
@@ -46,6 +46,10 @@ Entry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
 
 
+MOST_NOTES = 12
+"""Of the workers, in one reply."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a handler gives back: a text for the status line, data (JSON-able), and the lines that show it.
@@ -64,6 +68,12 @@ class Outcome:
     def as_json(self) -> Self:
         """The same outcome with its data as one JSON line (`null` where there is none)."""
         return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": "), default=str),))
+
+    def with_reports(self, reports: Sequence[Report]) -> Self:
+        """The same outcome with notes of what the workers found; where there are too many of them the log has all."""
+        notes = list(dict.fromkeys(note for report in reports for note in report.notes))
+        more = [f"{len(notes) - MOST_NOTES} more in the log"] if len(notes) > MOST_NOTES else []
+        return replace(self, text=noted(self.text, *notes[:MOST_NOTES], *more))
 
 
 class Reply(Outcome):
@@ -132,7 +142,7 @@ class Confirm(Order):
 
 
 @dataclass(frozen=True)
-class Kill(Order):
+class EndSession(Order):
     """End the session with this id."""
 
     sid: str = field(kw_only=True)

@@ -8,28 +8,28 @@ import stat
 import sys
 from typing import BinaryIO
 
-from supervisor.control.rcfile import Content, Unreadable
+from supervisor.control.rcfile import FileContent, UnreadableFile
 
 STANDARD_INPUT = "-"
 MOST_OCTETS = 64 << 20
 
 
-def read_regular(name: str) -> Content:
-    """A regular file. Raises Unreadable for everything else: a program must be able to start from it again."""
+def read_regular(name: str) -> FileContent:
+    """A regular file. Raises UnreadableFile for everything else: a program must be able to start from it again."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{name}: {getattr(error, 'strerror', error)}") from None
+        raise UnreadableFile(f"{name}: {getattr(error, 'strerror', error)}") from None
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)
-        raise Unreadable(f"{name}: not a regular file")
+        raise UnreadableFile(f"{name}: not a regular file")
     with open(fd, "rb") as file:
         return _content(name, file, (status.st_dev, status.st_ino))
 
 
-def read_any(name: str) -> Content:
-    """A file, a FIFO, or `-` for standard input, to its end. Raises Unreadable."""
+def read_any(name: str) -> FileContent:
+    """A file, a FIFO, or `-` for standard input, to its end. Raises UnreadableFile."""
     if name == STANDARD_INPUT:
         return _content("standard input", sys.stdin.buffer, STANDARD_INPUT)
     try:
@@ -37,14 +37,14 @@ def read_any(name: str) -> Content:
             status = os.fstat(file.fileno())
             return _content(name, file, (status.st_dev, status.st_ino))
     except (OSError, ValueError) as error:
-        raise Unreadable(f"{name}: {getattr(error, 'strerror', error)}") from None
+        raise UnreadableFile(f"{name}: {getattr(error, 'strerror', error)}") from None
 
 
-def _content(name: str, file: BinaryIO, identity: object) -> Content:
+def _content(name: str, file: BinaryIO, identity: object) -> FileContent:
     try:
         octets = file.read(MOST_OCTETS + 1)
     except OSError as error:
-        raise Unreadable(f"{name}: {error.strerror}") from None
+        raise UnreadableFile(f"{name}: {error.strerror}") from None
     if len(octets) > MOST_OCTETS:
-        raise Unreadable(f"{name}: too long; allowed: {MOST_OCTETS} octets")
-    return Content(octets, identity, name)
+        raise UnreadableFile(f"{name}: too long; allowed: {MOST_OCTETS} octets")
+    return FileContent(octets, identity, name)

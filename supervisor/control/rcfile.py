@@ -8,7 +8,7 @@ One parser for the start configuration, `pcontrol check`, `pcontrol apply` and `
 
 A file is UTF-8. A line ends at LF and nowhere else; a CR before it is dropped, and so is a BOM in front of the file.
 A line that is no command has a `fault`, and the lines behind it are read all the same, so that all faults can be told
-at once. `load` raises nothing but `Unreadable`.
+at once. `load` raises nothing but `UnreadableFile`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -36,11 +36,11 @@ MOST_TOLD = 50
 """Faults; what is beyond is counted only."""
 
 
-class Unreadable(Exception):
+class UnreadableFile(Exception):
     """A file cannot be read, or is no text; the text names it."""
 
 
-class Content(NamedTuple):
+class FileContent(NamedTuple):
     """What a file holds, what tells it from every other file, and what it is called in messages."""
 
     octets: bytes
@@ -48,8 +48,8 @@ class Content(NamedTuple):
     name: str
 
 
-Read = Callable[[str], Content]
-"""Reads a file by its name. Raises Unreadable."""
+Read = Callable[[str], FileContent]
+"""Reads a file by its name. Raises UnreadableFile."""
 
 
 class Place(NamedTuple):
@@ -63,7 +63,7 @@ class Place(NamedTuple):
         return f"{self.file}:{self.line}:{self.column}"
 
 
-class Fault(NamedTuple):
+class FileFault(NamedTuple):
     """What is wrong, and where."""
 
     place: Place
@@ -73,12 +73,12 @@ class Fault(NamedTuple):
         return f"{self.place}: {self.text}"
 
 
-class Command(NamedTuple):
+class FileCommand(NamedTuple):
     """A line that is a command, without its comment; or one that is none, and then as much as was understood of it."""
 
     place: Place
     text: str
-    fault: Fault | None = None
+    fault: FileFault | None = None
 
     def at(self, column: int | None) -> Place:
         """The place of a column of its line; without one, of its first word."""
@@ -88,35 +88,35 @@ class Command(NamedTuple):
 class Loaded(NamedTuple):
     """The commands of a file and of all that it includes, in their order, and the names of these files."""
 
-    commands: tuple[Command, ...] = ()
+    commands: tuple[FileCommand, ...] = ()
     files: tuple[str, ...] = ()
 
     @property
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[FileFault]:
         return [command.fault for command in self.commands if command.fault is not None]
 
 
 def load(name: str, read: Read) -> Loaded:
-    """Reads a file and what it includes. Raises Unreadable if the file itself cannot be read."""
+    """Reads a file and what it includes. Raises UnreadableFile if the file itself cannot be read."""
     loader = _Loader(read)
     loader.load(name, ())
     return Loaded(tuple(loader.commands), tuple(dict.fromkeys(loader.files)))
 
 
-def parse(octets: bytes, name: str) -> list[Command]:
-    """The commands of one file, `include` among them. Raises Unreadable if it is no text."""
+def parse(octets: bytes, name: str) -> list[FileCommand]:
+    """The commands of one file, `include` among them. Raises UnreadableFile if it is no text."""
     try:
         text = octets.decode().removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     except UnicodeDecodeError as error:
         before = octets[: error.start]
         column = error.start - (before.rfind(b"\n") + 1) + 1
         place = Place(name, before.count(b"\n") + 1, column)
-        raise Unreadable(f"{place}: octet 0x{octets[error.start]:02x} is not UTF-8") from None
+        raise UnreadableFile(f"{place}: octet 0x{octets[error.start]:02x} is not UTF-8") from None
     lines = enumerate(text.split("\n"), start=1)
     return [command for number, line in lines if (command := _command(line.removesuffix("\r"), name, number))]
 
 
-def _command(line: str, name: str, number: int) -> Command | None:
+def _command(line: str, name: str, number: int) -> FileCommand | None:
     """The command on a line, or None if there is none."""
     words: list[Word] = []
     try:
@@ -126,14 +126,14 @@ def _command(line: str, name: str, number: int) -> Command | None:
     except CommandRefused as refused:
         place = Place(name, number, refused.column or 1)
         understood = [word for word in words if word.column < place.column]
-        return Command(place, phrase(understood), Fault(place, refused.text))
+        return FileCommand(place, phrase(understood), FileFault(place, refused.text))
     if not words:
         return None
     text = line[: found.end].rstrip(" \t")
     place = Place(name, number, words[0].column)
     if len(text.encode()) > LONGEST_COMMAND:
-        return Command(place, "", Fault(place, f"the line is too long; allowed: {LONGEST_COMMAND} octets"))
-    return Command(place, text)
+        return FileCommand(place, "", FileFault(place, f"the line is too long; allowed: {LONGEST_COMMAND} octets"))
+    return FileCommand(place, text)
 
 
 class _Loader:
@@ -141,17 +141,17 @@ class _Loader:
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self.commands: list[Command] = []
+        self.commands: list[FileCommand] = []
         self.files: list[str] = []
 
     def load(self, name: str, above: tuple[object, ...]) -> None:
-        """Adds the commands of a file; `above` are the files that lead to it. Raises Unreadable."""
+        """Adds the commands of a file; `above` are the files that lead to it. Raises UnreadableFile."""
         if len(self.files) >= MOST_FILES:
-            raise Unreadable(f"too many files; allowed: {MOST_FILES}")
+            raise UnreadableFile(f"too many files; allowed: {MOST_FILES}")
         self.files.append(name)
         content = self._read(name)
         if content.identity in above:
-            raise Unreadable(f"{name} includes itself")
+            raise UnreadableFile(f"{name} includes itself")
         for command in parse(content.octets, content.name):
             words = scan(command.text).words if command.fault is None else []
             if words and words[0] == INCLUDE:
@@ -159,17 +159,17 @@ class _Loader:
             else:
                 self.commands.append(command)
 
-    def _include(self, command: Command, words: Sequence[Word], above: tuple[object, ...]) -> None:
+    def _include(self, command: FileCommand, words: Sequence[Word], above: tuple[object, ...]) -> None:
         if len(words) != 2 or not words[1]:
             self._add_fault(command, words[-1], f"usage: {INCLUDE} FILE")
             return
         try:
             self.load(beside(command.place.file, words[1]), above)
-        except Unreadable as error:
+        except UnreadableFile as error:
             self._add_fault(command, words[1], str(error))
 
-    def _add_fault(self, command: Command, word: Word, text: str) -> None:
-        self.commands.append(command._replace(text="", fault=Fault(command.at(word.column), text)))
+    def _add_fault(self, command: FileCommand, word: Word, text: str) -> None:
+        self.commands.append(command._replace(text="", fault=FileFault(command.at(word.column), text)))
 
 
 def beside(name: str, included: str) -> str:
@@ -178,21 +178,21 @@ def beside(name: str, included: str) -> str:
     return joined if joined != "-" else "./-"
 
 
-def draft_line(command: Command) -> str:
+def draft_line(command: FileCommand) -> str:
     """The request that adds a command to a draft; of a faulty one what was understood, so that what follows from its
     absence is not taken for a fault of its own.
     """
     return f"{SAY} {command.text}"
 
 
-def fault_in_draft(command: Command, is_ok: bool, answer: str) -> Fault | None:
+def fault_in_draft(command: FileCommand, is_ok: bool, answer: str) -> FileFault | None:
     """What is to be told of a command, given the answer to its `draft_line`."""
     if command.fault is not None or is_ok:
         return command.fault
     column, text = split_column(answer)
     if text.startswith(FOLLOWS):
         return None
-    return Fault(command.at(column and max(1, column - len(f"{SAY} "))), text)
+    return FileFault(command.at(column and max(1, column - len(f"{SAY} "))), text)
 
 
 def split_column(answer: str) -> tuple[int | None, str]:
@@ -204,7 +204,7 @@ def split_column(answer: str) -> tuple[int | None, str]:
     return None, answer
 
 
-def told(faults: Iterable[Fault]) -> list[str]:
+def told(faults: Iterable[FileFault]) -> list[str]:
     """Faults as lines for people."""
     lines = [str(fault) for fault in faults]
     more = len(lines) - MOST_TOLD

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from supervisor.control.framing import Malformed, RequestReader, encode_reply
+from supervisor.control.framing import ControlRequestReader, Malformed, encode_reply
 from supervisor.runtime.loop import READ, WRITE, Loop
 
 MOST_CLIENTS = 64
@@ -96,7 +96,7 @@ class _Client:
         self._loop = loop
         self._conduct = converse(_peer_uid(connection))
         self._forget = forget
-        self._reader = RequestReader()
+        self._reader = ControlRequestReader()
         self._requests: deque[str | Malformed] = deque()
         self._closed = False
         self.out = b""

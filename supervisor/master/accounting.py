@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor import metric
 from supervisor.common_metrics import endings_of, metrics_of
-from supervisor.master.pool import Worker
+from supervisor.master.pool import WorkerProcess
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
@@ -92,7 +92,7 @@ class Accounting:
             for row in self._view.workers()
         ]
 
-    def recover(self, dead: Worker, living: list[Worker]) -> int:
+    def recover(self, dead: WorkerProcess, living: list[WorkerProcess]) -> int:
         """Frees a dead worker's rows, puts back every token that died with it, and counts the sessions that it lost."""
         pids = {worker.pid for worker in living}
         issued = range(self._issued)

@@ -21,11 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.lifeline import Abort, Close, Closed, Commit, ListenersClosed, Prepare, Ready, Unable
 from supervisor.lifeline import InForce as InForceNote
 from supervisor.master.listeners import Listeners
-from supervisor.master.pool import Pool, Worker
+from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.program import Program
 from supervisor.runtime.loop import Loop, Timer
 from supervisor.sockets.listener import ListenerCopy
@@ -39,7 +39,7 @@ Done = Callable[[str | None], None]
 """Called once at the end: None, or why nothing was changed."""
 
 
-class _Phase(enum.Enum):
+class _ChangePhase(enum.Enum):
     OPENING = enum.auto()
     PREPARING = enum.auto()
     JOINING = enum.auto()
@@ -48,17 +48,18 @@ class _Phase(enum.Enum):
 
 
 @dataclass(eq=False)
-class _Change:
+class _PendingChange:
     config: Config
     seed: bytes
     done: Done
     trial: bool
-    phase: _Phase = _Phase.OPENING
+    phase: _ChangePhase = _ChangePhase.OPENING
     opened: list[ListenerCopy] = field(default_factory=list)
     joining: list[ListenerCopy] = field(default_factory=list)
-    told: set[Worker] = field(default_factory=set)
+    told: set[WorkerProcess] = field(default_factory=set)
     surplus: list[ListenerCopy] = field(default_factory=list)
     waiting_for: set[Any] = field(default_factory=set)
+    reports: dict[Report, None] = field(default_factory=dict)
     limit: Timer | None = None
 
 
@@ -67,12 +68,14 @@ class Changes:
 
     def __init__(self, program: Program, first: Config, loop: Loop, pool: Pool, listeners: Listeners) -> None:
         self.first = self.running = first
+        self.reports: tuple[Report, ...] = ()
+        """What the workers found when they tried the last config."""
         self._last_tried = first.generation
         self._program = program
         self._loop = loop
         self._pool = pool
         self._listeners = listeners
-        self._change: _Change | None = None
+        self._change: _PendingChange | None = None
         self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
         self.settle: Callable[[Config], Config] = lambda config: config
         """Gives the things of a config their copies in the table, beside those of the running one; and, of the running
@@ -86,14 +89,14 @@ class Changes:
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
         numbered = replace(config, generation=self._last_tried)
-        change = self._change = _Change(numbered if trial else self.settle(numbered), seed, done, trial)
+        change = self._change = _PendingChange(numbered if trial else self.settle(numbered), seed, done, trial)
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
         change.joining = [copy for copy in missing if copy[0].address[1] in ports]
         self._open(change, [copy for copy in missing if copy[0].address[1] not in ports])
 
-    def _open(self, change: _Change, copies: list[ListenerCopy]) -> None:
+    def _open(self, change: _PendingChange, copies: list[ListenerCopy]) -> None:
         """Gets listening sockets, and goes on, or takes the change back. One that was abandoned gives them back."""
 
         def opened(reason: str | None) -> None:
@@ -112,53 +115,58 @@ class Changes:
 
     def abandon(self, reason: str) -> None:
         """The program ends: what is not in force yet will not be."""
-        if self._change is not None and self._change.phase in (_Phase.OPENING, _Phase.PREPARING, _Phase.JOINING):
+        if self._change is not None and self._change.phase in (
+            _ChangePhase.OPENING,
+            _ChangePhase.PREPARING,
+            _ChangePhase.JOINING,
+        ):
             self._take_back(reason)
 
-    def _prepare_all(self, change: _Change) -> None:
-        change.phase = _Phase.PREPARING
+    def _prepare_all(self, change: _PendingChange) -> None:
+        change.phase = _ChangePhase.PREPARING
         self._limit(change, PREPARE_SECONDS, self._too_slow_to_prepare)
         for worker in self._pool.seated:
             if worker not in change.told:
                 self._prepare(change, worker)
         self._go_on()
 
-    def include(self, worker: Worker) -> None:
+    def include(self, worker: WorkerProcess) -> None:
         """A worker was born with the running config; if another one is being prepared, it has to try that too."""
-        if self._change is not None and self._change.phase is _Phase.PREPARING:
+        if self._change is not None and self._change.phase is _ChangePhase.PREPARING:
             self._prepare(self._change, worker)
 
-    def _prepare(self, change: _Change, worker: Worker) -> None:
+    def _prepare(self, change: _PendingChange, worker: WorkerProcess) -> None:
         change.told.add(worker)
         change.waiting_for.add(worker)
         self._pool.tell(worker, Prepare(change.config, anew=change.trial))
 
-    def hear(self, worker: Worker, note: object) -> None:
+    def hear(self, worker: WorkerProcess, note: object) -> None:
         """A worker's Ready, Unable, InForce, ListenersClosed or Closed. One about another generation is old news."""
         change = self._change
         if change is None:
             return
         current = getattr(note, "generation", None) == change.config.generation
         match note:
-            case Unable(_, reason) if current and change.phase is _Phase.PREPARING:
+            case Unable(_, reason) if current and change.phase is _ChangePhase.PREPARING:
                 self._take_back(reason)
                 return
-            case Ready() if current and change.phase is _Phase.PREPARING:
+            case Ready(_, reports) if current and change.phase is _ChangePhase.PREPARING:
                 change.waiting_for.discard(worker)
-            case InForceNote() if current and change.phase is _Phase.COMMITTING:
+                change.reports.update(dict.fromkeys(reports))
+            case InForceNote() if current and change.phase is _ChangePhase.COMMITTING:
                 change.waiting_for.discard(worker)
-            case ListenersClosed() | Closed() if change.phase is _Phase.CLOSING and worker in change.waiting_for:
+            case ListenersClosed() | Closed() if change.phase is _ChangePhase.CLOSING and worker in change.waiting_for:
                 change.waiting_for.discard(worker)
             case _:
                 return  # such as the Closed of a worker that is recycled: queues that are not emptied yet stay open
         self._go_on()
 
-    def forget(self, worker: Worker) -> None:
+    def forget(self, worker: WorkerProcess) -> None:
         """A worker died. If it died trying, its successors would too; otherwise nobody waits for the dead."""
         change = self._change
         if change is None:
             return
-        if change.phase is _Phase.PREPARING and worker in change.waiting_for:
+        if change.phase is _ChangePhase.PREPARING and worker in change.waiting_for:
             self._take_back(f"worker {worker.slot} died while it tried this; nothing was changed")
         elif worker in change.waiting_for:
             change.waiting_for.discard(worker)
@@ -169,31 +177,31 @@ class Changes:
         change = self._change
         while change is not None and change is self._change and not change.waiting_for:
             match change.phase:
-                case _Phase.PREPARING if change.trial:
+                case _ChangePhase.PREPARING if change.trial:
                     self._take_back(None)
-                case _Phase.PREPARING if change.joining:
+                case _ChangePhase.PREPARING if change.joining:
                     self._join(change)
-                case _Phase.PREPARING:
+                case _ChangePhase.PREPARING:
                     self._commit(change)
-                case _Phase.JOINING:
+                case _ChangePhase.JOINING:
                     return
-                case _Phase.COMMITTING:
+                case _ChangePhase.COMMITTING:
                     if self._close_surplus(change):
                         return
                 case _:
                     self._listeners.close(change.surplus)
                     self._finish(None)
 
-    def _join(self, change: _Change) -> None:
-        change.phase = _Phase.JOINING
+    def _join(self, change: _PendingChange) -> None:
+        change.phase = _ChangePhase.JOINING
         assert change.limit is not None
         change.limit.cancel()
         copies, change.joining = change.joining, []
         self._open(change, copies)  # and then those who were born meanwhile have to try it
 
-    def _commit(self, change: _Change) -> None:
-        old, self.running = self.running, change.config
-        change.phase = _Phase.COMMITTING
+    def _commit(self, change: _PendingChange) -> None:
+        old, self.running = self.running, replace(change.config, reports=tuple(change.reports))
+        change.phase = _ChangePhase.COMMITTING
         change.surplus = self._listeners.surplus(
             self._program.listeners(self.running), self.running.variables["workers"]
         )
@@ -206,11 +214,11 @@ class Changes:
             lent = self._listeners.of_slot(worker.slot, change.opened)
             fds = [listening.fileno() for listening in lent.values()]
             self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
-        self.on_commit(old, change.config)
+        self.on_commit(old, self.running)
 
-    def _close_surplus(self, change: _Change) -> bool:
+    def _close_surplus(self, change: _PendingChange) -> bool:
         """Begins the last phase; says whether it has to wait."""
-        change.phase = _Phase.CLOSING
+        change.phase = _ChangePhase.CLOSING
         if not change.surplus:
             return False
         self._limit(change, HALF_OPEN_SECONDS, self._empty_surplus)
@@ -230,7 +238,7 @@ class Changes:
                 self._pool.tell(worker, Close(change.config.generation, tuple(mine)))
         self._go_on()
 
-    def _limit(self, change: _Change, seconds: float, call: Callable[[], None]) -> None:
+    def _limit(self, change: _PendingChange, seconds: float, call: Callable[[], None]) -> None:
         if change.limit is not None:
             change.limit.cancel()
         change.limit = self._loop.after(seconds, call)
@@ -247,6 +255,7 @@ class Changes:
     def _finish(self, reason: str | None) -> None:
         change, self._change = self._change, None
         assert change is not None
+        self.reports = tuple(change.reports)
         if change.limit is not None:
             change.limit.cancel()
         if not change.trial:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from supervisor.config import Config
+from supervisor.config import Config, Report
 from supervisor.control.context import FrozenContext, Status
 from supervisor.control.draft import Spoilt
 from supervisor.control.language import Language
@@ -220,14 +220,17 @@ class Executor:
             if reason is not None:
                 self._refuse(task, reason)
             else:
+                found = self._changes.reports
+                news = found if isinstance(outcome, Trial) else [one for one in found if one not in before.reports]
                 if isinstance(outcome, Change):
                     if not self._starting:  # of a start its commands are logged, not that they were applied
                         self._log_done(task)
                     for message, fields in outcome.entries:
                         self._log(message, **fields)
                     self._log_hosts(before)
+                    self._log_reports(news)
                     self._look_back(task, outcome, before)
-                self._answer(task, outcome)
+                self._answer(task, outcome.with_reports(news))
             self._go_on()
 
         seed = outcome.seed if isinstance(outcome, Change) else b""
@@ -243,6 +246,11 @@ class Executor:
         for (whom, parameter), (host, address) in resolved_hosts(self._changes.running).items():
             if had.get((whom, parameter)) != (host, address):
                 self._log(messages.HOST_RESOLVED, of=whom, parameter=parameter, host=host, address=address)
+
+    def _log_reports(self, reports: Sequence[Report]) -> None:
+        for report in reports:
+            for note in report.notes:
+                self._log(messages.CONFIG_NOTE, of=report.subject, note=note)
 
     # Drafts, and the rollback point
 

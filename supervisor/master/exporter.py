@@ -2,9 +2,9 @@
 
 What runs in the child is the program's (`Program.exporter`), because the supervisor knows nothing of HTTP. The child
 reads the table, and is told over its lifeline what does not stand there: after each change the config as the program
-describes it (`Described`), and each second what only the master sees (`Pulse`). It cannot hold the master up: what it
-does not take is left out, and one that takes nothing for long is killed. When it dies it is born again, after a pause
-that grows; when the master dies it sees the end of its lifeline and goes.
+describes it, and each second what only the master sees (exporterline.py). It cannot hold the master up: what it does
+not take is left out, and one that takes nothing for long is killed. When it dies it is born again, after a pause that
+grows; when the master dies it sees the end of its lifeline and goes.
 """
 
 import multiprocessing
@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.exporterline import Described, ExporterInheritance, Fault, Listening, Pulse, Waiting
+from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.master.policy import pause_before_birth
 from supervisor.runtime import birth, messages, rights, signals
@@ -48,7 +48,7 @@ class Exporter:
         self._in_child = in_child
         self._live = live
         self._inherit = inherit
-        self._facts = Described({})
+        self._facts = DescribedConfig({})
         self._process: Any = None
         self._lifeline: Lifeline | None = None
         self._pause: Timer | None = None
@@ -113,7 +113,7 @@ class Exporter:
 
     def describe(self, described: dict[str, Any]) -> None:
         """The config has changed."""
-        self._facts = Described(described)
+        self._facts = DescribedConfig(described)
         self._told_facts = False
         self._tell_facts()
 

@@ -13,7 +13,7 @@ from typing import Any
 from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
 from supervisor.control.language import Language
-from supervisor.control.outcome import Kill, Order, Recycle, Shutdown
+from supervisor.control.outcome import EndSession, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
 from supervisor.exporterline import ExporterInheritance, Pulse
 from supervisor.lifeline import Accept, Born, Closed, Reopen
@@ -25,7 +25,7 @@ from supervisor.master.exporter import Exporter
 from supervisor.master.jobs import Jobs
 from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
-from supervisor.master.pool import Pool, Worker
+from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import PATIENCE_SECONDS, Means, ShutdownSequence
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
@@ -236,11 +236,11 @@ class Master:
                 except OSError:  # the descriptor of this very listing
                     pass
 
-    def _on_born(self, worker: Worker) -> None:
+    def _on_born(self, worker: WorkerProcess) -> None:
         self._changes.include(worker)
         self._set_gauges()
 
-    def _on_message(self, worker: Worker, message: Any) -> None:
+    def _on_message(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
@@ -248,7 +248,7 @@ class Master:
             self._shutdown.closed(worker)
         self._changes.hear(worker, message)
 
-    def _on_death(self, worker: Worker, code: int) -> None:
+    def _on_death(self, worker: WorkerProcess, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         sessions = self._accounting.recover(worker, self._pool.workers)
         self._show_usage()
@@ -310,7 +310,7 @@ class Master:
                 self._shutdown.begin(order, answer)
             case Recycle():
                 self._recycling.begin(lambda good, text: answer(good, text, ()))
-            case Kill(sid=sid):
+            case EndSession(sid=sid):
                 self._kill(sid, answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:
@@ -382,7 +382,7 @@ class Master:
         self._log(messages.FINISHED, how=how)
 
 
-def _kind_of_death(worker: Worker, code: int) -> str:
+def _kind_of_death(worker: WorkerProcess, code: int) -> str:
     """For the counter: few words, where the log tells more."""
     if worker.hung:
         return "hung"

@@ -38,7 +38,7 @@ class NoBirth(Exception):
 
 
 @dataclass(eq=False)
-class Worker:
+class WorkerProcess:
     """A worker as the master sees it."""
 
     slot: int
@@ -72,17 +72,17 @@ class Pool:
         self._pauses: dict[int, Any] = {}
         self._again: Timer | None = None
         self._no_birth = ""
-        self.workers: list[Worker] = []
+        self.workers: list[WorkerProcess] = []
         self.refilling = True
         # Set by the master before the first birth.
         self.inherit: Callable[[int, int, socket.socket], Inheritance]
         self.in_child: Callable[[set[int]], None]
-        self.on_born: Callable[[Worker], None]
-        self.on_message: Callable[[Worker, Any], None]
-        self.on_death: Callable[[Worker, int], None]
+        self.on_born: Callable[[WorkerProcess], None]
+        self.on_message: Callable[[WorkerProcess, Any], None]
+        self.on_death: Callable[[WorkerProcess, int], None]
 
     @property
-    def seated(self) -> list[Worker]:
+    def seated(self) -> list[WorkerProcess]:
         """The workers that accept, or will; those that only finish their sessions are not among them."""
         return [worker for worker in self.workers if not worker.leaving]
 
@@ -116,16 +116,16 @@ class Pool:
         if self.refilling:
             self.fill()
 
-    def dismiss(self, worker: Worker, empty: bool = True) -> None:
+    def dismiss(self, worker: WorkerProcess, empty: bool = True) -> None:
         """Asks a worker to accept nothing more and to go when its sessions are over."""
         worker.leaving = worker.dismissed = True
         self.tell(worker, Leave(empty))
 
-    def give_birth(self, slot: int) -> Worker:
+    def give_birth(self, slot: int) -> WorkerProcess:
         """Puts a worker into a slot. Raises NoBirth."""
         block = self._free_block()
         process, ours = self._fork(slot, block)
-        worker = Worker(slot, block, process, Lifeline(ours))
+        worker = WorkerProcess(slot, block, process, Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
         self._loop.watch(ours, READ, lambda events: self._hear(worker, events))
@@ -170,7 +170,7 @@ class Pool:
                 return index
         raise NoBirth(f"{len(taken)} workers are still there; wait until some have finished their sessions")
 
-    def _take_block(self, worker: Worker) -> None:
+    def _take_block(self, worker: WorkerProcess) -> None:
         self._generation += 1
         cells = self._segment.block(worker.block)
         cells[_SLOT] = worker.slot
@@ -178,7 +178,7 @@ class Pool:
         cells[_HEARTBEAT] = cells[_LAG] = 0
         cells[_PID] = worker.pid
 
-    def _hear(self, worker: Worker, events: int) -> None:
+    def _hear(self, worker: WorkerProcess, events: int) -> None:
         try:
             if events & WRITE:
                 worker.lifeline.flush()
@@ -197,11 +197,11 @@ class Pool:
             self.on_message(worker, message)
         self._watch_lifeline(worker)
 
-    def _watch_lifeline(self, worker: Worker) -> None:
+    def _watch_lifeline(self, worker: WorkerProcess) -> None:
         events = READ | WRITE if worker.lifeline.wants_write else READ
         self._loop.watch(worker.lifeline.socket, events, lambda happened: self._hear(worker, happened))
 
-    def tell(self, worker: Worker, message: object, fds: Sequence[int] = ()) -> None:
+    def tell(self, worker: WorkerProcess, message: object, fds: Sequence[int] = ()) -> None:
         """Sends an order. A worker that is dying is not told; its successor will know."""
         try:
             worker.lifeline.send(message, fds)
@@ -221,12 +221,12 @@ class Pool:
             self.signal(worker, number)
 
     @staticmethod
-    def signal(worker: Worker, number: int) -> None:
+    def signal(worker: WorkerProcess, number: int) -> None:
         """Sends a signal, unless it is dead already: its pid may then be another's, even if it was not buried yet."""
         if worker.process.exitcode is None:
             os.kill(worker.pid, number)
 
-    def _bury(self, worker: Worker) -> None:
+    def _bury(self, worker: WorkerProcess) -> None:
         """A worker is dead: clears its place, tells the master, and sees to a successor."""
         self._loop.unwatch(worker.process.sentinel)
         self._loop.unwatch(worker.lifeline.socket)
@@ -244,7 +244,7 @@ class Pool:
         if self.refilling:
             self._arrange_successor(worker)
 
-    def _hear_last_words(self, worker: Worker) -> None:
+    def _hear_last_words(self, worker: WorkerProcess) -> None:
         try:
             for message, _fds in worker.lifeline.receive():
                 if isinstance(message, LastWords):
@@ -252,7 +252,7 @@ class Pool:
         except LifelineLost:
             pass
 
-    def _arrange_successor(self, worker: Worker) -> None:
+    def _arrange_successor(self, worker: WorkerProcess) -> None:
         is_needed = worker.slot < self._slots and worker.slot not in {other.slot for other in self.seated}
         if worker.serving or worker.dismissed or not is_needed:
             self.fill()

@@ -8,7 +8,7 @@ ends the recycling; the old worker of its slot stays.
 
 from collections.abc import Callable
 
-from supervisor.master.pool import NoBirth, Pool, Worker
+from supervisor.master.pool import NoBirth, Pool, WorkerProcess
 
 Done = Callable[[bool, str], None]
 
@@ -18,8 +18,8 @@ class Recycling:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._waiting: list[Worker] = []
-        self._successor: Worker | None = None
+        self._waiting: list[WorkerProcess] = []
+        self._successor: WorkerProcess | None = None
         self._renewed = 0
         self._done: Done | None = None
 
@@ -43,7 +43,7 @@ class Recycling:
         except NoBirth as error:
             self._end(False, f"{error}; {self._renewed} workers are renewed")
 
-    def serving(self, worker: Worker) -> None:
+    def serving(self, worker: WorkerProcess) -> None:
         """A worker serves: if it is the successor, the old one may go."""
         if worker is self._successor:
             old = self._waiting.pop(0)
@@ -53,7 +53,7 @@ class Recycling:
             self._renewed += 1
             self._next()
 
-    def dead(self, worker: Worker) -> None:
+    def dead(self, worker: WorkerProcess) -> None:
         """A worker died: if it is the successor, nothing is renewed any more."""
         if worker is self._successor:
             self._successor = None

@@ -17,7 +17,7 @@ from supervisor.control.outcome import Shutdown
 from supervisor.lifeline import CloseQueues, EndSessions
 from supervisor.master.executor import Answer
 from supervisor.master.listeners import Listeners
-from supervisor.master.pool import Pool, Worker
+from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
@@ -60,7 +60,7 @@ class ShutdownSequence:
         self.stage = Stage.STAYING
         self._how = "delayed"
         self._means = means
-        self._not_closed: set[Worker] = set()
+        self._not_closed: set[WorkerProcess] = set()
         self._answer_when_closed: Answer | None = None
         self._deadline: Timer | None = None
 
@@ -165,7 +165,7 @@ class ShutdownSequence:
             pool.dismiss(worker)
         self._look_whether_closed()
 
-    def closed(self, worker: Worker) -> None:
+    def closed(self, worker: WorkerProcess) -> None:
         """A worker accepts nothing more, or is dead."""
         self._not_closed.discard(worker)
         if self.stage is Stage.CLOSING and not self._means.pool.refilling:

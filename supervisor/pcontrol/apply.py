@@ -2,8 +2,8 @@
 
 The file's commands become a draft on the program's control connection (`control/draft.py`), many on their way at a
 time. What differs is printed to standard output, what came of it to standard error. All faults are told, each with its
-FILE:LINE:COLUMN, and then nothing has changed. `Watch` does this again whenever the file changes, until it is told to
-end.
+FILE:LINE:COLUMN, and then nothing has changed. `FileWatch` does this again whenever the file changes, until it is told
+to end.
 """
 
 import os
@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
-from supervisor.control.framing import Answer
+from supervisor.control.framing import ControlReply
 from supervisor.control.rcdisk import read_any, read_regular
 from supervisor.control.rcfile import (
     APPLY,
@@ -23,10 +23,10 @@ from supervisor.control.rcfile import (
     COMES,
     GOES,
     ROLLBACK,
-    Command,
-    Fault,
+    FileCommand,
+    FileFault,
     Loaded,
-    Unreadable,
+    UnreadableFile,
     draft_line,
     fault_in_draft,
     load,
@@ -49,13 +49,13 @@ class NotTaken(Exception):
     the difference if it is known and was asked for, `faults` are those that have a place.
     """
 
-    def __init__(self, text: str, lines: Sequence[str] = (), faults: Sequence[Fault] = ()) -> None:
+    def __init__(self, text: str, lines: Sequence[str] = (), faults: Sequence[FileFault] = ()) -> None:
         super().__init__(text)
         self.lines = lines
         self.faults = faults
 
 
-def draft(connection: Connection, commands: Sequence[Command]) -> None:
+def draft(connection: Connection, commands: Sequence[FileCommand]) -> None:
     """Makes the commands the draft of this connection. Raises NotTaken, after which the connection is of no use."""
     _asked(connection, BEGIN)
     answers = connection.say_all([draft_line(command) for command in commands])
@@ -65,7 +65,7 @@ def draft(connection: Connection, commands: Sequence[Command]) -> None:
         raise NotTaken("\n".join(told(faults)), faults=faults)
 
 
-def _asked(connection: Connection, command: str, lines: Sequence[str] = ()) -> Answer:
+def _asked(connection: Connection, command: str, lines: Sequence[str] = ()) -> ControlReply:
     answer = connection.say(command)
     if not answer.ok:
         raise NotTaken(answer.text, lines)
@@ -79,7 +79,7 @@ class Told(NamedTuple):
     verdict: str
 
 
-def bring(connection: Connection, commands: Sequence[Command], options: Namespace) -> Told:
+def bring(connection: Connection, commands: Sequence[FileCommand], options: Namespace) -> Told:
     """Does with a file's commands what the options say. Raises NotTaken, NoConnection, TimedOut."""
     draft(connection, commands)
     shown = _asked(connection, "json draft show" if options.json else "draft show")
@@ -92,9 +92,9 @@ def bring(connection: Connection, commands: Sequence[Command], options: Namespac
 
 
 def run(connect: Connect, options: Namespace) -> int:
-    """A subcommand; returns the exit code. Raises Unreadable, NoConnection, TimedOut."""
+    """A subcommand; returns the exit code. Raises UnreadableFile, NoConnection, TimedOut."""
     if options.watch is not None:
-        return Watch(connect, options).run()
+        return FileWatch(connect, options).run()
     commands = load(options.file, read_any).commands if options.file is not None else ()
     connection = connect()
     try:
@@ -147,7 +147,7 @@ class _Stamp(NamedTuple):
     changed_ns: int
 
 
-class Watch:
+class FileWatch:
     """Applies a file at the start, whenever its content, or that of a file which it includes, changes, and whenever the
     program is another one.
 
@@ -163,7 +163,7 @@ class Watch:
         self._loaded = Loaded(files=(options.file,))
         self._stamps: list[_Stamp | None] = []
         self._stamps_read: list[_Stamp | None] = []
-        self._done: Sequence[Command] | None = None
+        self._done: Sequence[FileCommand] | None = None
         self._again_at = 0.0
         self._last_told = ""
 
@@ -184,7 +184,7 @@ class Watch:
         if at_once or (rest and stamps != self._stamps_read):
             try:
                 loaded = load(self._options.file, read_regular)
-            except Unreadable as error:
+            except UnreadableFile as error:
                 self._tell_once(str(error))
                 return
             if loaded.files == self._loaded.files:
@@ -220,7 +220,7 @@ class Watch:
             self._connection.close()
         self._connection, self._done, self._again_at = None, None, 0.0
 
-    def _apply(self, commands: Sequence[Command]) -> None:
+    def _apply(self, commands: Sequence[FileCommand]) -> None:
         """The connection that is kept tells when the program ends; a file gets one of its own."""
         connection = self._connect()
         self._done, self._again_at = commands, 0.0

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from supervisor.control.framing import Answer, NotAReply, ReplyReader, encode_request
+from supervisor.control.framing import ControlReply, NotAReply, ReplyReader, encode_request
 
 DEFAULT_RUNDIR = "/var/run/popular"
 PROGRAMS = ("pproxy", "pserv")
@@ -55,11 +55,11 @@ class Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def say(self, command: str) -> Answer:
+    def say(self, command: str) -> ControlReply:
         """The reply to a command. Raises NoConnection or TimedOut; after either the connection is of no more use."""
         return next(self.say_all([command]))
 
-    def say_all(self, commands: Sequence[str]) -> Iterator[Answer]:
+    def say_all(self, commands: Sequence[str]) -> Iterator[ControlReply]:
         """The replies in their order, with some commands on their way at a time; raises like `say`.
 
         Whoever does not take them all must not use the connection any more.
@@ -68,7 +68,7 @@ class Connection:
             batch = commands[start : start + _ON_THEIR_WAY]
             yield from self._exchange(b"".join(map(encode_request, batch)), len(batch))
 
-    def _exchange(self, requests: bytes, count: int) -> Iterator[Answer]:
+    def _exchange(self, requests: bytes, count: int) -> Iterator[ControlReply]:
         self._socket.settimeout(self._timeout_seconds)
         try:
             self._socket.sendall(requests)
@@ -85,7 +85,7 @@ class Connection:
         except OSError as error:
             raise NoConnection(f"{self.path}: {error.strerror or error}") from None
 
-    def _receive(self) -> list[Answer]:
+    def _receive(self) -> list[ControlReply]:
         """At least one reply."""
         deadline = time.monotonic() + self._timeout_seconds
         while True:

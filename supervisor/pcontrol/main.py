@@ -13,7 +13,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from supervisor.control.rcdisk import STANDARD_INPUT, read_any
-from supervisor.control.rcfile import Command, Unreadable, load, told
+from supervisor.control.rcfile import FileCommand, UnreadableFile, load, told
 from supervisor.control.words import phrase
 from supervisor.pcontrol.connection import (
     EXIT_DONE,
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our data has enough; the interpreter must not find that out again when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except Unreadable as error:
+    except UnreadableFile as error:
         _complain(error, options)
         return EXIT_USAGE
 
@@ -102,7 +102,7 @@ def _serve(options: Namespace) -> int:
         connection.close()
 
 
-def _tells_faults(commands: Sequence[Command], options: Namespace) -> bool:
+def _tells_faults(commands: Sequence[FileCommand], options: Namespace) -> bool:
     """Tells all faults of form before anything is said; whether there are any."""
     faults = [command.fault for command in commands if command.fault is not None]
     lines = [json_error("", fault) for fault in faults] if options.json else told(faults)

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 
 from supervisor.pcontrol.connection import DEFAULT_RUNDIR, EXIT_CODES, PROGRAMS
+from supervisor.version import VERSION
 
 SUBCOMMANDS = {
     "check": "tries the configuration in FILE in full, shows what would change, and changes nothing",
@@ -20,16 +21,6 @@ WITH_FILE = ("check", "apply")
 _DEFAULT_TIMEOUT_SECONDS = 90.0
 _DEFAULT_WATCH_SECONDS = 2.0
 _LONGEST_CONFIRM_SECONDS = 86400
-
-
-class _ShowVersion(argparse.Action):
-    """Looks the version up only when it is wanted: that takes longer than saying a command."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_rest: object) -> None:
-        from importlib.metadata import version
-
-        print(parser.prog, version("popular-pop3"))
-        parser.exit()
 
 
 def options_parser() -> argparse.ArgumentParser:
@@ -95,7 +86,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("-i", "--ignore-errors", action="store_true", help="go on after a command that is refused")
     add("-w", "--wait", action="store_true",
         help="then wait until the program is gone, and print how many sessions are left")  # fmt: skip
-    add("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+    add("--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit")
 
 
 def _add_connection_options(parser: argparse.ArgumentParser) -> None:

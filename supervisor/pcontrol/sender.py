@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from supervisor.control.framing import LONGEST_REQUEST, NOTE
-from supervisor.control.rcfile import Command, Fault, split_column
+from supervisor.control.rcfile import FileCommand, FileFault, split_column
 from supervisor.pcontrol.connection import EXIT_DONE, EXIT_REFUSED, Connection
 
 _JSON = "json "
@@ -21,14 +21,14 @@ class CommandSender:
         self._quiet: bool = options.quiet
         self._verbose: bool = options.verbose
 
-    def say_command(self, command: Command) -> bool:
+    def say_command(self, command: FileCommand) -> bool:
         """Says a command of a file; whether it was carried out. Raises NoConnection or TimedOut."""
         if command.fault is not None:
             self.complain(str(command.fault), command.fault)
             return False
         return self.say(command.text, command)
 
-    def say(self, line: str, command: Command | None = None) -> bool:
+    def say(self, line: str, command: FileCommand | None = None) -> bool:
         """Whether a line was carried out; `command` says where it stands. Raises NoConnection or TimedOut."""
         if not fits(line):
             self.complain(f"a line is one line of at most {LONGEST_REQUEST} octets")
@@ -48,18 +48,18 @@ class CommandSender:
                 self._print(text)
         return answer.ok
 
-    def _refused(self, text: str, command: Command | None) -> None:
+    def _refused(self, text: str, command: FileCommand | None) -> None:
         column, reason = split_column(text)
         if column is not None and self._json:
             column = max(1, column - len(_JSON))
         if command is not None:
-            fault = Fault(command.at(column), reason)
+            fault = FileFault(command.at(column), reason)
             self.complain(str(fault), fault)
         else:
             self.complain(reason if column is None else f"column {column}: {reason}", column=column, reason=reason)
 
     def complain(
-        self, text: str, fault: Fault | None = None, column: int | None = None, reason: str | None = None
+        self, text: str, fault: FileFault | None = None, column: int | None = None, reason: str | None = None
     ) -> None:
         """Prints why something was not done; with --json as an object: error, file, line, column."""
         if self._json:
@@ -71,7 +71,7 @@ class CommandSender:
             print(message, file=sys.stderr, flush=True)
 
 
-def json_error(text: str, fault: Fault | None = None, column: int | None = None) -> str:
+def json_error(text: str, fault: FileFault | None = None, column: int | None = None) -> str:
     """An error as one line of JSON; what is not known is null."""
     import json
 
@@ -89,7 +89,7 @@ def _notes(text: str) -> str:
     return f"note: {notes}" if mark else ""
 
 
-def run(sender: CommandSender, lines: Iterable[str], commands: Iterable[Command], ignore_errors: bool) -> int:
+def run(sender: CommandSender, lines: Iterable[str], commands: Iterable[FileCommand], ignore_errors: bool) -> int:
     """Says lines, then the commands of files, until one is refused; returns the exit code."""
     said = itertools.chain(map(sender.say, lines), map(sender.say_command, commands))
     code = EXIT_DONE

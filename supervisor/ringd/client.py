@@ -29,7 +29,7 @@ STEADY_SECONDS = 1.0
 """A connection that has lasted so long is a good one."""
 
 
-class _Group:
+class _LentSockets:
     """The sockets of one address: our copies by inode number, and which copies use which."""
 
     def __init__(self, backlog: int) -> None:
@@ -93,7 +93,7 @@ class Ring:
         self._retry_seconds = FIRST_RETRY_SECONDS
         self._timer: Timer | None = None
         self._sequence = itertools.count(1)
-        self._groups: dict[Address, _Group] = {}
+        self._groups: dict[Address, _LentSockets] = {}
         self._openings: list[_Opening] = []
 
     # The connection
@@ -117,7 +117,7 @@ class Ring:
         for address, group in self._groups.items():
             self._restore(address, group)
 
-    def _restore(self, address: Address, group: _Group) -> None:
+    def _restore(self, address: Address, group: _LentSockets) -> None:
         sockets = list(group.sockets.values())
         while sockets and self._link is not None:
             batch, sockets = sockets[: ringwire.MOST_FDS], sockets[ringwire.MOST_FDS :]
@@ -223,7 +223,7 @@ class Ring:
         self._end(opening)
         copies: dict[ListenerCopy, list[socket.socket]] = {}
         for address, sockets in opening.came.items():
-            group = self._groups.setdefault(address, _Group(opening.backlog))
+            group = self._groups.setdefault(address, _LentSockets(opening.backlog))
             group.backlog = opening.backlog
             group.add(sockets)
             copies |= group.lend(opening.of(address))

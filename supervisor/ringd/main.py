@@ -23,17 +23,17 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 from supervisor.ringd.keeper import Keeper, Ports
 from supervisor.runtime import messages, rights, signals
 from supervisor.runtime.daemon import Daemon
-from supervisor.runtime.directory import Directory, Owner
+from supervisor.runtime.directory import Directory, FileOwner
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import LONGEST_SOCKET_PATH, CannotStart
 from supervisor.sockets.systemd import Notifier
+from supervisor.version import VERSION
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -79,7 +79,7 @@ def options() -> argparse.ArgumentParser:
     )
     add("-d", "--daemon", action="store_true", help="go to the background once it can be asked")
     add("--log-format", choices=("text", "json"), default="text", help="form of the log lines (default: %(default)s)")
-    add("--version", action="version", version=f"%(prog)s {version('popular-pop3')}")
+    add("--version", action="version", version=f"%(prog)s {VERSION}")
     return parser
 
 
@@ -162,7 +162,7 @@ def _run(chosen: argparse.Namespace) -> int:
     daemon = Daemon.part() if chosen.daemon else None
     path = Path(chosen.socket).absolute()
     become = user if os.getuid() == 0 else None
-    directory = Directory.open(path.parent, Owner.of(user), make=True)
+    directory = Directory.open(path.parent, FileOwner.of(user), make=True)
     if become is not None and directory.made:
         os.chown(".", user.pw_uid, user.pw_gid, dir_fd=directory.fd)
     log = Log(
@@ -201,7 +201,7 @@ def _serve(control: socket.socket, log: Log, uid: int, chosen: argparse.Namespac
 
     keeper = Keeper(loop, log, control, uid, chosen.ports, chosen.keep)
     wishes = signals.PendingSignals(loop, grant)
-    log(messages.START, version=version("popular-pop3"), pid=os.getpid(), socket=chosen.socket, uid=uid)
+    log(messages.START, version=VERSION, pid=os.getpid(), socket=chosen.socket, uid=uid)
     if daemon is not None:
         daemon.report(0)
     notifier = Notifier(os.environ)

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from supervisor.runtime import rights
-from supervisor.runtime.directory import Directory, Owner, Untrusted
+from supervisor.runtime.directory import Directory, FileOwner, Untrusted
 
 STANDARD_ERROR = "-"
 _STANDARD = {STANDARD_ERROR: 2, "/dev/stderr": 2, "/dev/stdout": 1}
@@ -37,7 +37,7 @@ class LogFile:
 
     def reopen(self, path: str | None = None) -> None:
         """Opens the file anew, or another one from now on. Raises OSError; the old one then stays in use."""
-        fd, _doubt = _open(path or self.path, Owner.present())
+        fd, _doubt = _open(path or self.path, FileOwner.present())
         old, self._fd = self._fd, fd
         self.path = path or self.path
         if old not in _STANDARD.values():
@@ -55,16 +55,16 @@ def _open_for(path: str, user: pwd.struct_passwd | None) -> tuple[int, str]:
     """
     try:
         with rights.acting_as(user):
-            return _open(path, Owner.of(user))
+            return _open(path, FileOwner.of(user))
     except Untrusted:
         raise
     except PermissionError:
         if user is None or os.geteuid() != 0:
             raise
-    return _open(path, Owner(0, 0), give_to=user)
+    return _open(path, FileOwner(0, 0), give_to=user)
 
 
-def _open(path: str, owner: Owner, give_to: pwd.struct_passwd | None = None) -> tuple[int, str]:
+def _open(path: str, owner: FileOwner, give_to: pwd.struct_passwd | None = None) -> tuple[int, str]:
     """The descriptor of a log, and why others can write its directory. Raises OSError."""
     strict = os.getuid() == 0
     for _ in range(_MOST_LINKS):

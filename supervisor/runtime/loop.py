@@ -5,13 +5,15 @@ Single-threaded; every callback returns at once. Times are seconds of the monoto
 
 import heapq
 import itertools
+import select
 import selectors
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-READ = selectors.EVENT_READ
-WRITE = selectors.EVENT_WRITE
+READ = select.EPOLLIN
+WRITE = select.EPOLLOUT
+"""One number each for all event loops here; those of `selectors` are others."""
 
 _LONGEST_WAIT_SECONDS = 60.0
 _FEW_TIMERS = 64
@@ -46,10 +48,11 @@ class Loop:
 
     def watch(self, file: int | HasFileno, events: int, call: Callable[[int], None]) -> None:
         """Calls `call(events)` whenever `file` is ready; a second call for the same file replaces the first."""
+        wanted = (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
         try:
-            self._selector.modify(file, events, call)
+            self._selector.modify(file, wanted, call)
         except KeyError:
-            self._selector.register(file, events, call)
+            self._selector.register(file, wanted, call)
 
     def unwatch(self, file: int | HasFileno) -> None:
         """Forgets a file; to be called before it is closed. A file that is not watched is fine."""
@@ -76,7 +79,7 @@ class Loop:
         """Waits until something is due and does all that is due."""
         for key, events in self._selector.select(self._wait_seconds()):
             self.now = time.monotonic()
-            key.data(events)
+            key.data((READ if events & selectors.EVENT_READ else 0) | (WRITE if events & selectors.EVENT_WRITE else 0))
         self.now = time.monotonic()
         while self._timers and self._timers[0][0] <= self.now:
             timer = heapq.heappop(self._timers)[2]

@@ -49,6 +49,9 @@ CONFIG_IN_FORCE = Message(
 HOST_RESOLVED = Message(
     0x0216, "INF", "host_resolved", "A host name of the configuration stands for this address from now on."
 )
+CONFIG_NOTE = Message(
+    0x0219, "ADM", "config_note", "Something that a configuration in force is made of is not all good: what, and why."
+)
 OTHER_INSTANCE = Message(
     0x0217,
     "ADM",
@@ -146,6 +149,7 @@ SUPERVISOR_MESSAGES = (
     COMMAND_REFUSED,
     CONFIG_IN_FORCE,
     HOST_RESOLVED,
+    CONFIG_NOTE,
     OTHER_INSTANCE,
     LOG_REOPENED,
     LOG_FAILED,

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.runtime import rights
-from supervisor.runtime.directory import Directory, Owner, Untrusted
+from supervisor.runtime.directory import Directory, FileOwner, Untrusted
 from supervisor.table import segment
 
 _MOST_INSTANCES = 64
@@ -58,7 +58,7 @@ class RunDirectory:
         self.control_path: Path | None = None
         self._user = user
         try:
-            self._directory = Directory.open(path, Owner.of(user), make=True)
+            self._directory = Directory.open(path, FileOwner.of(user), make=True)
             if user is not None:
                 self._give_to(user)
             with rights.acting_as(user), self._alone():

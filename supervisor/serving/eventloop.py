@@ -16,8 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-READ = select.EPOLLIN
-WRITE = select.EPOLLOUT
+from supervisor.runtime.loop import READ, WRITE
 
 _MOST_EVENTS = 64
 """At a time; more would have the kernel's answer allocated the slow way, at each wait."""

@@ -270,7 +270,7 @@ class Layout:
         return fixed + description
 
 
-class Header(NamedTuple):
+class TableHeader(NamedTuple):
     """What a reader learns from the first bytes."""
 
     layout: Layout
@@ -278,7 +278,7 @@ class Header(NamedTuple):
     pid: int
 
 
-def read_header(data: Any) -> Header:
+def read_header(data: Any) -> TableHeader:
     """Rebuilds the layout from a segment (anything that slices to bytes). Raises WrongFormat."""
     if len(data) < _HEADER.size:
         raise WrongFormat("too short for a state file")
@@ -299,7 +299,7 @@ def read_header(data: Any) -> Header:
         raise WrongFormat("the state file's sizes do not agree with its description")
     if len(data) < layout.size:
         raise WrongFormat("the state file is cut short")
-    return Header(layout, boot_time, pid)
+    return TableHeader(layout, boot_time, pid)
 
 
 def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Set
 
 from supervisor.program import Service
 from supervisor.runtime import messages
+from supervisor.runtime.loop import READ
 from supervisor.serving.context import WorkerContext
-from supervisor.serving.eventloop import READ
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.silence import hear_all, silence
 

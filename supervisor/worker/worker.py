@@ -199,7 +199,7 @@ class Worker:
                     future.result().retire()
             elif error is None:
                 self._prepared = (config, future.result())
-                self._tell(lifeline.Ready(config.generation))
+                self._tell(lifeline.Ready(config.generation, tuple(self._program.reports(future.result()))))
             else:
                 reason = str(error) if isinstance(error, CommandRefused) else f"{type(error).__name__}: {error}"
                 self._tell(lifeline.Unable(config.generation, reason))

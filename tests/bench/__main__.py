@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import processes
-from .contestants import BENCH, BIN, CONTESTANTS, Contestant, Place, Running
-from .workloads import WORKLOADS, Size, Workload, compile_programs
+from tests.bench import processes
+from tests.bench.contestants import BENCH, BIN, CONTESTANTS, Contestant, Place, Running
+from tests.bench.workloads import WORKLOADS, Size, Workload, compile_programs
 
 REFERENCE = "haproxy"
 QUICK = {"rounds": 2, "sessions": 2000, "hold": 500}

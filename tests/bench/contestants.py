@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import processes
+from tests.bench import processes
 
 BENCH = Path(__file__).parent
 BIN = BENCH / "bin"

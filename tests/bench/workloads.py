@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import processes
-from .contestants import BIN, PROJECT, Running
+from tests.bench import processes
+from tests.bench.contestants import BIN, PROJECT, Running
 
 MICRO = 1_000_000
 KIB = 1024

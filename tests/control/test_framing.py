@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from supervisor.control.framing import (
     LONGEST_REQUEST,
-    Answer,
+    ControlReply,
+    ControlRequestReader,
     Malformed,
     NotAReply,
     ReplyReader,
-    RequestReader,
     encode_reply,
     encode_request,
 )
@@ -20,7 +20,7 @@ LINE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_s
 
 def feed_all(data: bytes, size: int) -> list[str | Malformed]:
     """The requests in `data`, fed in pieces."""
-    reader = RequestReader()
+    reader = ControlRequestReader()
     return [request for at in range(0, len(data), size) for request in reader.feed(data[at : at + size])]
 
 
@@ -52,7 +52,7 @@ def test_the_longest_line_is_accepted(end: bytes, size: int) -> None:
 
 def test_an_endless_line_takes_no_memory() -> None:
     """What is skipped is not kept."""
-    reader = RequestReader()
+    reader = ControlRequestReader()
     for _ in range(100):
         reader.feed(b"x" * 10_000)
 
@@ -80,7 +80,7 @@ def test_replies_survive_the_wire(replies: list[tuple[bool, str, list[str]]], si
     reader = ReplyReader()
     answers = [answer for at in range(0, len(data), size) for answer in reader.feed(data[at : at + size])]
 
-    assert answers == [Answer(ok, text.rstrip(), lines) for ok, text, lines in replies]
+    assert answers == [ControlReply(ok, text.rstrip(), lines) for ok, text, lines in replies]
 
 
 def test_dots_are_stuffed() -> None:

@@ -12,11 +12,11 @@ from supervisor.control.rcdisk import read_any, read_regular
 from supervisor.control.rcfile import (
     LONGEST_COMMAND,
     MOST_TOLD,
-    Content,
-    Fault,
+    FileContent,
+    FileFault,
     Loaded,
     Place,
-    Unreadable,
+    UnreadableFile,
     fault_in_draft,
     load,
     parse,
@@ -35,10 +35,10 @@ OCTETS = st.one_of(st.binary(max_size=200), st.lists(PIECES, max_size=30).map(la
 def loaded(files: Mapping[str, bytes], name: str = "a.rc") -> Loaded:
     """The file of this name, among others that there are."""
 
-    def read(wanted: str) -> Content:
+    def read(wanted: str) -> FileContent:
         if wanted not in files:
-            raise Unreadable(f"{wanted}: No such file or directory")
-        return Content(files[wanted], wanted, wanted)
+            raise UnreadableFile(f"{wanted}: No such file or directory")
+        return FileContent(files[wanted], wanted, wanted)
 
     return load(name, read)
 
@@ -61,10 +61,10 @@ def test_what_is_quoted_is_read_again(lines: list[list[str]]) -> None:
 
 @given(OCTETS, OCTETS)
 def test_no_content_raises_anything_else(first: bytes, second: bytes) -> None:
-    """Whatever two files hold that may include each other: commands and faults with places in them, or Unreadable."""
+    """Whatever two files hold that may include each other: commands and faults with places, or UnreadableFile."""
     try:
         found = loaded({"a.rc": first, "b.rc": second})
-    except Unreadable:
+    except UnreadableFile:
         return
 
     for command in found.commands:
@@ -83,7 +83,7 @@ def test_a_line_is_refused_where_its_words_are(line: str) -> None:
     try:
         words = split(line)
     except CommandRefused as refused:
-        why = Fault(Place("a.rc", 1, refused.column or 1), refused.text)
+        why = FileFault(Place("a.rc", 1, refused.column or 1), refused.text)
     commands = parse(line.encode(), "a.rc")
     assert [command.fault for command in commands] == ([why] if why or words else [])
     assert why or [split(command.text) for command in commands] == ([words] if words else [])
@@ -135,7 +135,7 @@ def test_faults_are_named(content: str, column: int, text: str) -> None:
 
 def test_octets_that_are_no_text() -> None:
     """The file is refused whole, with the place of the first octet."""
-    with pytest.raises(Unreadable, match=r"a\.rc:2:3: octet 0xff is not UTF-8"):
+    with pytest.raises(UnreadableFile, match=r"a\.rc:2:3: octet 0xff is not UTF-8"):
         parse(b"ok\nab\xff\xfe\n", "a.rc")
 
 
@@ -178,18 +178,18 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     """A FIFO, which would be waited for, and a device are refused where a program must be able to start again."""
     os.mkfifo(tmp_path / "fifo")
     for name in (str(tmp_path / "fifo"), "/dev/null", str(tmp_path)):
-        with pytest.raises(Unreadable, match="not a regular file"):
+        with pytest.raises(UnreadableFile, match="not a regular file"):
             read_regular(name)
     for read in (read_any, read_regular):
-        with pytest.raises(Unreadable, match="No such file"):
+        with pytest.raises(UnreadableFile, match="No such file"):
             read(str(tmp_path / "none"))
-        with pytest.raises(Unreadable, match="null"):
+        with pytest.raises(UnreadableFile, match="null"):
             read("a\0b")
 
 
 def test_faults_are_counted_where_they_are_many() -> None:
     """So many are told, and how many more there are."""
-    lines = told(Fault(Place("a", number, 1), "no") for number in range(1, MOST_TOLD + 8))
+    lines = told(FileFault(Place("a", number, 1), "no") for number in range(1, MOST_TOLD + 8))
 
     assert lines[0] == "a:1:1: no"
     assert (len(lines), lines[-1]) == (MOST_TOLD + 1, "and 7 more")

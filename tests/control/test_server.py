@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.framing import Answer, ReplyReader
+from supervisor.control.framing import ControlReply, ReplyReader
 from supervisor.control.server import MOST_CLIENTS
 from supervisor.pcontrol.connection import Connection
 from tests.control.console import Console, console
@@ -30,10 +30,10 @@ def raw(here: Console) -> socket.socket:
     return client
 
 
-def answers(client: socket.socket, count: int) -> list[Answer]:
+def answers(client: socket.socket, count: int) -> list[ControlReply]:
     """The next `count` replies."""
     reader = ReplyReader()
-    got: list[Answer] = []
+    got: list[ControlReply] = []
     while len(got) < count:
         data = client.recv(65536)
         assert data, "the server closed the connection"
@@ -41,7 +41,7 @@ def answers(client: socket.socket, count: int) -> list[Answer]:
     return got
 
 
-def say(here: Console, command: str) -> Answer:
+def say(here: Console, command: str) -> ControlReply:
     """One command from a client of its own."""
     connection = Connection(here.path, 10)
     try:
@@ -52,8 +52,8 @@ def say(here: Console, command: str) -> Answer:
 
 def test_a_command_is_answered_and_the_peer_is_known(here: Console) -> None:
     """A command reaches its conductor with the peer's user id, and the reply comes back."""
-    assert say(here, "echo hello") == Answer(True, "said", ["hello"])
-    assert say(here, "nonsense") == Answer(False, "column 1: nonsense is unknown", [])
+    assert say(here, "echo hello") == ControlReply(True, "said", ["hello"])
+    assert say(here, "nonsense") == ControlReply(False, "column 1: nonsense is unknown", [])
     assert here.heard == [("echo hello", os.getuid()), ("nonsense", os.getuid())]
 
 
@@ -80,7 +80,7 @@ def test_a_malformed_line_is_refused_and_the_connection_goes_on(here: Console, b
         client.sendall(bad + b"\necho on\n")
         first, second = answers(client, 2)
         assert not first.ok
-        assert second == Answer(True, "said", ["on"])
+        assert second == ControlReply(True, "said", ["on"])
 
 
 def test_many_commands_at_once(here: Console) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import yaml
 
-from popular.version import VERSION
+from supervisor.version import VERSION
 from tests.deploy.image import HOME, Container, Image, serves, words
 from tests.patience import patient
 from tests.system.certificates import Authority

@@ -14,8 +14,8 @@ from pathlib import Path
 import argon2
 from packaging.requirements import Requirement
 
-from popular.version import VERSION
 from supervisor.runtime.signals import SHUTDOWNS
+from supervisor.version import VERSION
 from tests.deploy.image import (
     CONTAINER,
     HOME,

@@ -8,7 +8,7 @@ from pathlib import Path
 import argon2
 import pytest
 
-from popular.version import VERSION
+from supervisor.version import VERSION
 from tests.deploy.engine import HARDENED, NAME, Engine
 from tests.deploy.image import PROJECT, PYTHON, instruction, serves, words
 from tests.patience import patient

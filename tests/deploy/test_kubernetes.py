@@ -10,7 +10,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from popular.version import VERSION
+from supervisor.version import VERSION
 from tests.deploy.kustomize import Resource, containers, find, pod, render
 from tests.system.site import Proxy
 

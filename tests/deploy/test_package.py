@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from popular.version import VERSION
+from supervisor.version import VERSION
 from tests.patience import patient
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from metrics import page
-from metrics.http import Request
+from metrics.http import HttpRequest
 from metrics.known import Known
 from metrics.page import BadQuery
 from metrics.snapshot import MOST_ROWS, PageQuery, document
@@ -71,7 +71,9 @@ def at(seconds: float) -> Moment:
 
 def ask(known: Known, query: dict[str, str] | None = None, peer: str = "127.0.0.1", **fields: str) -> Any:
     """The body of /status.json, which must be there."""
-    answer = page.status(known, Request("GET", "/status.json", query or {}, {"host": "127.0.0.1:9110"} | fields, peer))
+    answer = page.status(
+        known, HttpRequest("GET", "/status.json", query or {}, {"host": "127.0.0.1:9110"} | fields, peer)
+    )
     assert answer.status == HTTPStatus.OK, answer.body
     return json.loads(answer.body)
 
@@ -103,7 +105,7 @@ def test_names_in_full_are_for_the_machine_itself(
 ) -> None:
     """Asked from loopback, by a loopback name, and by no proxy; for everybody else the asked counts for nothing."""
     write(table, 1, "joe.bloggs")
-    answer = page.status(known, Request("GET", "/status.json", {"users": "1"}, fields, peer))
+    answer = page.status(known, HttpRequest("GET", "/status.json", {"users": "1"}, fields, peer))
     told = json.loads(answer.body)
     assert users(told) == (["joe.bloggs"] if private else ["j*"])
     assert (told["sessions"]["may_unmask"], told["sessions"]["masked"]) == (private, not private)
@@ -152,14 +154,14 @@ def test_bad_queries(known: Known, query: dict[str, str], words: str) -> None:
     """Which word is wrong, and what is allowed; the status says that it was the client's fault."""
     with pytest.raises(BadQuery, match=re.escape(words)):
         page.query_of(query, private=True)
-    answer = page.status(known, Request("GET", "/status.json", query, {}, "127.0.0.1"))
+    answer = page.status(known, HttpRequest("GET", "/status.json", query, {}, "127.0.0.1"))
     assert answer.status == HTTPStatus.BAD_REQUEST
     assert words in answer.body.decode()
 
 
 def test_sorting_by_nothing(known: Known) -> None:
     """A column that is none is named, with those that there are."""
-    answer = page.status(known, Request("GET", "/status.json", {"sort": "colour"}, {}, "127.0.0.1"))
+    answer = page.status(known, HttpRequest("GET", "/status.json", {"sort": "colour"}, {}, "127.0.0.1"))
     assert answer.status == HTTPStatus.BAD_REQUEST
     assert b'no column "colour"; there are: row pid' in answer.body
 
@@ -250,7 +252,7 @@ def test_ten_thousand_sessions(known: Known, table: Segment) -> None:
     table.free_row(0, 4000)
     assert document(known, PageQuery(), at(8.9))["sessions"]["all"] == SESSIONS, "not read again within a second"
     assert document(known, PageQuery(), at(9.1))["sessions"]["all"] == SESSIONS - 1
-    answer = page.status(known, Request("GET", "/status.json", {"rows": str(MOST_ROWS)}, {}, "192.0.2.7"))
+    answer = page.status(known, HttpRequest("GET", "/status.json", {"rows": str(MOST_ROWS)}, {}, "192.0.2.7"))
     assert len(json.loads(answer.body)["sessions"]["rows"]) == MOST_ROWS
     assert len(answer.body) < 300_000
     print(f"{SESSIONS} sessions: {min(seconds) * 1000:.0f} ms, {len(answer.body) >> 10} KiB")

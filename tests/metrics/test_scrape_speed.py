@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from metrics.collector import Collector
 from metrics.exporter import metrics
-from metrics.http import Request
+from metrics.http import HttpRequest
 from metrics.known import Known
 from popular.proxy.program import PROGRAM
 from supervisor.common_metrics import metrics_of
@@ -76,7 +76,7 @@ def test_a_scrape_of_a_full_table_is_quick(known: Known) -> None:
 
 def test_openmetrics_is_as_complete(known: Known) -> None:
     """Who asks for OpenMetrics gets the same families."""
-    request = Request("GET", "/metrics", {}, {"accept": "application/openmetrics-text;version=1.0.0"}, "127.0.0.1")
+    request = HttpRequest("GET", "/metrics", {}, {"accept": "application/openmetrics-text;version=1.0.0"}, "127.0.0.1")
     answer = metrics(known, request)
 
     assert answer.status is HTTPStatus.OK

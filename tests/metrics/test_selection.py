@@ -6,7 +6,7 @@ import pytest
 
 from metrics import selection
 from metrics.headline import GOOD, QUIET
-from metrics.selection import TONES, Filter, Order
+from metrics.selection import TONES, Filter, SortOrder
 from popular.proxy.phases import STATES
 from popular.store.pserv.phases import STATES as STORE_STATES
 
@@ -35,10 +35,10 @@ def test_masked_addresses(address: str, shown: str) -> None:
 def test_a_filter_sees_only_what_is_shown() -> None:
     """A masked name cannot be asked for letter by letter."""
     masked = [selection.masked(session) for session in ALL]
-    assert selection.select(masked, [Filter.of("ann")], Order()) == []
-    assert selection.select(masked, [Filter.of("user=an")], Order()) == []
-    assert selection.select(masked, [Filter.of("192.0.2.17")], Order()) == []
-    assert [one["row"] for one in selection.select(masked, [Filter.of("192.0.2.")], Order())] == [1, 3]
+    assert selection.select(masked, [Filter.of("ann")], SortOrder()) == []
+    assert selection.select(masked, [Filter.of("user=an")], SortOrder()) == []
+    assert selection.select(masked, [Filter.of("192.0.2.17")], SortOrder()) == []
+    assert [one["row"] for one in selection.select(masked, [Filter.of("192.0.2.")], SortOrder())] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_filters(filters: list[str], rows: list[int] | None) -> None:
     if rows is None:
         assert wanted == [Filter("a", "b=c")]
     else:
-        assert [one["row"] for one in selection.select(ALL, wanted, Order())] == rows
+        assert [one["row"] for one in selection.select(ALL, wanted, SortOrder())] == rows
 
 
 @pytest.mark.parametrize(
     ("order", "rows"),
     [
-        (Order("user"), [3, 1, 2]),
-        (Order("user", True), [2, 1, 3]),
-        (Order("sent"), [1, 3, 2]),
-        (Order("sent", True), [2, 1, 3]),
+        (SortOrder("user"), [3, 1, 2]),
+        (SortOrder("user", True), [2, 1, 3]),
+        (SortOrder("sent"), [1, 3, 2]),
+        (SortOrder("sent", True), [2, 1, 3]),
     ],
 )
-def test_orders(order: Order, rows: list[int]) -> None:
+def test_orders(order: SortOrder, rows: list[int]) -> None:
     """Numbers by value, texts without regard to case, equals by row."""
     assert [one["row"] for one in selection.select(ALL, [], order)] == rows
 

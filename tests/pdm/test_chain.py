@@ -146,6 +146,26 @@ def test_a_decoy_is_spent_once_and_only_on_a_user_whom_nobody_knows(others, spen
     assert calls == ["a"] * spent
 
 
+def test_the_decoy_of_the_smallest_rank_is_spent():
+    """And what the second round would have cost, of all modules."""
+    calls = []
+
+    def spends(word):
+        return lambda: calls.append(word)
+
+    modules = [
+        Scripted("a", Unknown(spends("a"), 0.5)),
+        Scripted("b", Unknown(spends("b"), 0.2, spends("b again"))),
+        Scripted("c", Unknown(None, 0.0, spends("c again"))),
+        Scripted("d", Unknown(spends("d"), 0.2)),
+    ]
+    assert chain.ask(modules, QUESTION) == NobodyKnows()
+    assert calls == ["b", "b again", "c again"]
+    calls.clear()
+    chain.ask([*modules, Scripted("e", NO)], QUESTION)
+    assert calls == []
+
+
 def test_a_decoy_is_not_spent_when_there_is_nothing_to_hide():
     """With a fallback backend, the proxy asks without."""
     calls = []

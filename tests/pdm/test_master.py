@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from popular.pdm import chain
+from popular.pdm import chain, passwords
 from popular.pdm.contract import ModuleFailed, Question, Route, Secret, Unknown
 from popular.pdm.loader import OWN_DIRECTORY, load
 from tests.pdm.test_passwords import by_crypt
@@ -20,10 +20,10 @@ def question(client_ip="192.0.2.7", password="open", namespace="default", user="
 def master(tmp_path):
     """Opens the module with a file of these lines."""
 
-    def opened(*lines):
+    def opened(*lines, more=()):
         path = tmp_path / "masterauth.conf"
         path.write_text("".join(f"{line}\n" for line in lines))
-        return load(OWN_DIRECTORY, "master", "m", [str(path)])
+        return load(OWN_DIRECTORY, "master", "m", [str(path), *more])
 
     opened.path = tmp_path / "masterauth.conf"
     return opened
@@ -84,8 +84,30 @@ def test_a_mailbox_found_by_another_module_is_opened(module, tmp_path):
 
 def test_it_knows_nobody(module):
     """A master password alone opens nothing: some module must know the user."""
-    assert module.check(question()) == Unknown()
+    assert isinstance(module.check(question()), Unknown)
     assert chain.ask([module], question()) == chain.NobodyKnows()
+
+
+def test_an_unknown_user_costs_what_a_known_one_does(module, tmp_path, monkeypatch):
+    """Where a master password counts, a wrong password of a known user is compared with it, too."""
+    users = tmp_path / "users"
+    users.write_text(f"default:joe:{by_crypt('$6$', 'joe')}:b1:\n")
+    modules = [load(OWN_DIRECTORY, "passwd", "main", [str(users)]), module]
+    verified, real = [], passwords.verify
+
+    def counted(stored, password):
+        verified.append(passwords.form_of(stored))
+        return real(stored, password)
+
+    monkeypatch.setattr(passwords, "verify", counted)
+    for client_ip, masters in (("192.0.2.7", 1), ("127.0.0.1", 2), ("192.0.2.99", 0)):
+        spent = []
+        for user in ("joe", "nobody"):
+            verified.clear()
+            chain.ask(modules, question(client_ip, "wrong", user=user))
+            spent.append(sorted(verified))
+        assert spent[0] == spent[1]
+        assert len(spent[0]) == 1 + masters
 
 
 @pytest.mark.parametrize(
@@ -106,17 +128,22 @@ def test_it_knows_nobody(module):
         ("192.0.2.7:default:", "HASH: this is no hash"),
     ],
 )
-def test_a_faulty_line_is_named(master, line, text):
-    """File, line number and what is wrong, without the hash."""
+def test_a_faulty_line_is_skipped_and_named(master, line, text):
+    """File, line number and what is wrong, without the hash; the others count. With `strict` nothing does."""
+    lines = ("# comment", line, "192.0.2.7:default:{PLAIN}open")
+    module = master(*lines)
+    assert module.authenticate(question(), Route("b1"))
+    assert module.notes[1].startswith(f"{master.path}:2: {text}")
+    assert module.skipped == 1
     with pytest.raises(ModuleFailed) as caught:
-        master("# comment", line)
-    assert str(caught.value).startswith(f"{master.path}:2: {text}")
-    assert CANARY not in "".join(traceback.format_exception_only(caught.value))
+        master(*lines, more=["strict"])
+    assert str(caught.value) == module.notes[1]
+    assert CANARY not in "".join([*module.notes, *traceback.format_exception_only(caught.value)])
 
 
 def test_a_missing_file_is_named():
     """So is one file name too many."""
-    with pytest.raises(ModuleFailed, match="one argument at most"):
+    with pytest.raises(ModuleFailed, match=r"\[FILE\] \[strict\] is wanted"):
         load(OWN_DIRECTORY, "master", "m", ["a", "b"])
     with pytest.raises(ModuleFailed, match=r"/nowhere/masterauth\.conf cannot be read"):
         load(OWN_DIRECTORY, "master", "m", ["/nowhere/masterauth.conf"])

@@ -12,8 +12,8 @@ from popular.protocol.mailcheck import (
     BadPacket,
     CheckFailed,
     Mail,
+    MailCheckQuestion,
     NotAQuestion,
-    Question,
     error_answer,
     load_answer,
     mail_answer,
@@ -45,7 +45,7 @@ from popular.protocol.xpop import BadMailboxName
 )
 def test_questions(packet: bytes, mailbox: str | None) -> None:
     """Both questions, with any line end, and the old form."""
-    assert parse_question(packet) == Question(mailbox)
+    assert parse_question(packet) == MailCheckQuestion(mailbox)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_questions_come_back(mailbox: str) -> None:
         packet = question(mailbox)
     except BadMailboxName:
         return
-    assert parse_question(packet) == Question(mailbox)
+    assert parse_question(packet) == MailCheckQuestion(mailbox)
 
 
 def test_error_answers_come_back() -> None:

@@ -13,7 +13,7 @@ import pytest
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.vserv import Vserv
 from supervisor.control.lookups import ResolveHost, Result
-from supervisor.control.outcome import Change, Kill, Shutdown
+from supervisor.control.outcome import Change, EndSession, Shutdown
 from supervisor.control.variables import processors
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
@@ -64,6 +64,7 @@ READ_WRITE = [
     ("maxpressure", "Int (0-100)", "0", ["0", "100"], ["-1", "101"]),
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001", "x"]),
     ("pdmdir", "Dir", None, ["/", "/tmp"], ["/no/such/dir", ""]),
+    ("pdmwatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("proxytimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
     ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),
@@ -667,7 +668,7 @@ def test_sessions(console: Console) -> None:
 def test_kill(console: Console) -> None:
     """A living session can be killed, another one is refused."""
     outcome = console.say("kill p.1.2")
-    assert isinstance(outcome, Kill)
+    assert isinstance(outcome, EndSession)
     assert outcome.sid == "p.1.2"
     assert 'no session "p.9.9"' in refused(console, "kill p.9.9")
 

@@ -14,7 +14,7 @@ from popular.store.maildir.maildir import Maildir
 from tests.patience import patient
 from tests.store.test_pserv import Store
 from tests.system.dovecot import Dovecot
-from tests.system.site import PopClient
+from tests.system.site import PopClient, need
 
 LF = b"Return-Path: <a@example.org>\nSubject: as Postfix writes it\n\nhello\n\n.\n..dots\n.end\n"
 LARGE = b"Subject: large\n\n" + b"".join(b"%d: a line of a mail that needs several pieces\n" % at for at in range(9000))
@@ -100,10 +100,9 @@ def unstuffed(answer: object) -> bytes:
 def test_mail_that_dovecot_delivered(tmp_path: Path, dovecot: Dovecot) -> None:
     """Its names tell the size on the wire (`,W=`): such a mailbox is listed without a look at its files."""
     dovecot.add_user("joe", "secret")
-    lda = Path("/usr/lib/dovecot/dovecot-lda")
-    if not lda.exists():
-        pytest.skip("dovecot-lda is not where Debian has it")
-    command = [str(lda), "-c", str(dovecot.home / "dovecot.conf"), "-d", "joe", "-f", "a@example.org"]
+    # Wherever the distribution has it.
+    lda = [need("doveadm"), "-c", str(dovecot.home / "dovecot.conf"), "exec", "dovecot-lda"]
+    command = [*lda, "-c", str(dovecot.home / "dovecot.conf"), "-d", "joe", "-f", "a@example.org"]
     for mail in (LF, LARGE):
         subprocess.run(command, input=mail, check=True, timeout=patient(20))
     with Store(tmp_path, root=dovecot.home / "mail") as store:

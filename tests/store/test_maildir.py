@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from popular.protocol.mailcheck import Mail
 from popular.protocol.xpop import BadMailboxName
-from popular.store.maildir.listing import CUR, NEW, Message
+from popular.store.maildir.listing import CUR, NEW, StoredMessage
 from popular.store.maildir.maildir import MailboxError, Maildir, MessageGone
 from popular.store.messages import (
     DELETE_FAILED,
@@ -104,8 +104,8 @@ class TestList:
         put(joe, tmp_path, CUR, "945113195.1_99999")
         assert joe.list() == (
             [
-                Message(99999, "945113195.1_99999", CUR, "945113195.1_99999"),
-                Message(1067, "945113196.14341_1067", NEW, "945113196.14341_1067"),
+                StoredMessage(99999, "945113195.1_99999", CUR, "945113195.1_99999"),
+                StoredMessage(1067, "945113196.14341_1067", NEW, "945113196.14341_1067"),
             ],
             [],
         )
@@ -259,7 +259,7 @@ class TestBounds:
             with pytest.raises(MailboxError, match="symbolic link"):
                 maildir.has_mail()
             with pytest.raises(MailboxError, match="symbolic link"):
-                maildir.update([Message(3, "1.1_3", NEW, "1.1_3")], [])
+                maildir.update([StoredMessage(3, "1.1_3", NEW, "1.1_3")], [])
         assert files(outside) == before
 
     def test_a_message_that_is_a_link_is_not_read(self, joe: Maildir, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.transaction import LINES_OF_A_PIECE
 from popular.protocol.xpop import LONGEST_LINE, Request
-from popular.store.maildir.listing import CUR, NEW, Message, Note
+from popular.store.maildir.listing import CUR, NEW, ListingNote, StoredMessage
 from popular.store.messages import DIR_ACCESS_FAILED, NOT_A_MESSAGE, READ_FAILED, UPDATE_FAILED
 from popular.store.pserv.machine import CLOSING_SECONDS, DISK_SECONDS, ENOUGH, MOST_NOTES, Machine, Want
 from popular.store.pserv.phases import LEGAL, STATES, Phase
 from popular.store.pserv.verbs import Verbs
 
 REQUEST = b"3/joe\r\np.1.1\r\n\r\n"
-MESSAGES = [Message(120, "1.1_120", NEW, "1.1_120"), Message(80, "2.1_80", CUR, "2.1_80:2,S")]
+MESSAGES = [StoredMessage(120, "1.1_120", NEW, "1.1_120"), StoredMessage(80, "2.1_80", CUR, "2.1_80:2,S")]
 WELCOME = b"+OK 2 messages (200 octets)\r\n"
 LATER = b"-ERR [SYS/TEMP] "
 SLOWNESS = ("expect_within", DISK_SECONDS)
@@ -69,7 +69,7 @@ class Script:
         return self.machine.phase, self.machine.wants
 
 
-def in_transaction(flags: bytes = b"", messages: Sequence[Message] = MESSAGES) -> Script:
+def in_transaction(flags: bytes = b"", messages: Sequence[StoredMessage] = MESSAGES) -> Script:
     """A session whose mailbox is open."""
     script = Script(b"3/joe\r\np.1.1\r\n" + flags + b"\r\n")
     assert script.verbs.take() == [("open_mailbox", Request("3/joe", "p.1.1", flags.decode())), SLOWNESS]
@@ -268,7 +268,7 @@ def test_no_reply_inside_a_message() -> None:
 def test_a_long_listing_is_sent_as_the_client_takes_it() -> None:
     """Each turn makes one piece, others have theirs in between, and what was pipelined behind it waits."""
     count = 10 * LINES_OF_A_PIECE
-    script = in_transaction(messages=[Message(1, f"{n}_1", CUR, f"{n}_1") for n in range(count)])
+    script = in_transaction(messages=[StoredMessage(1, f"{n}_1", CUR, f"{n}_1") for n in range(count)])
     done = script.says(b"UIDL\r\nNOOP\r\n")
     listing = b""
     pieces = 0
@@ -289,7 +289,9 @@ def test_a_long_listing_is_sent_as_the_client_takes_it() -> None:
 
 def test_many_answers_are_given_in_turns() -> None:
     """Who pipelines what has large answers gets about ENOUGH octets, then others have their turn."""
-    script = in_transaction(messages=[Message(1, f"{n}_1" + "x" * 60, CUR, f"{n}") for n in range(LINES_OF_A_PIECE)])
+    script = in_transaction(
+        messages=[StoredMessage(1, f"{n}_1" + "x" * 60, CUR, f"{n}") for n in range(LINES_OF_A_PIECE)]
+    )
     ((_, said),) = script.says(b"UIDL\r\n" * 50)
     turns = [len(said)]
     while script.machine.wants is Want.TURN:
@@ -318,7 +320,7 @@ def test_odd_files_are_noted_up_to_a_number() -> None:
     """The first twenty have a line each, the others one together; both of a listing and of an UPDATE."""
     script = Script(REQUEST + b"DELE 1\r\nQUIT\r\n")
     script.verbs.take()
-    odd = [Note(NOT_A_MESSAGE, f"f{number}", "d---") for number in range(MOST_NOTES + 10)]
+    odd = [ListingNote(NOT_A_MESSAGE, f"f{number}", "d---") for number in range(MOST_NOTES + 10)]
     for done in (script.tell("opened", MESSAGES, odd), script.tell("updated", 1, 0, odd)):
         notes = [words[2] for words in done if words[0] == "note"]
         assert len(notes) == MOST_NOTES + 1

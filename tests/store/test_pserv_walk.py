@@ -14,7 +14,7 @@ from hypothesis.stateful import (
 )
 
 from popular.protocol.transaction import LINES_OF_A_PIECE
-from popular.store.maildir.listing import CUR, NEW, Message, Note
+from popular.store.maildir.listing import CUR, NEW, ListingNote, StoredMessage
 from popular.store.messages import NOT_A_MESSAGE
 from popular.store.pserv.machine import ENOUGH, Machine, Want
 from popular.store.pserv.phases import Phase
@@ -27,7 +27,7 @@ SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=6).map(b"".join) | 
 MAILBOXES = st.sampled_from([0, 1, 2, *[2 * LINES_OF_A_PIECE] * 2, 3 * LINES_OF_A_PIECE])
 SELDOM = st.sampled_from([False] * 19 + [True])
 """For what ends a session, or no walk comes far."""
-MANY = [Message(n, f"u{n}", (NEW, CUR)[n % 2], f"u{n}") for n in range(3 * LINES_OF_A_PIECE)]
+MANY = [StoredMessage(n, f"u{n}", (NEW, CUR)[n % 2], f"u{n}") for n in range(3 * LINES_OF_A_PIECE)]
 ANSWERS = {
     "list": ["opened"] * 9 + ["cannot_open"],
     "open": ["piece"] * 6 + ["gone", "unreadable"],
@@ -73,14 +73,14 @@ class Driver:
     def open_mailbox(self, _request: object) -> None:
         self._ask("list")
 
-    def open_message(self, _message: Message, _lines: int | None) -> None:
+    def open_message(self, _message: StoredMessage, _lines: int | None) -> None:
         self._ask("open")
 
     def read_on(self) -> None:
         assert self.in_message
         self._ask("read")
 
-    def update(self, deleted: list[Message], read: list[Message]) -> None:
+    def update(self, deleted: list[StoredMessage], read: list[StoredMessage]) -> None:
         self._ask("update")
         assert deleted or read
         assert self.quit_given
@@ -167,7 +167,7 @@ class Walk(RuleBasedStateMachine):
         answer = data.draw(st.sampled_from(ANSWERS[job]))
         if answer == "opened":
             count, odd = data.draw(MAILBOXES), data.draw(st.integers(0, 30))
-            self.enter("opened", MANY[:count], [Note(NOT_A_MESSAGE, "f", "d")] * odd)
+            self.enter("opened", MANY[:count], [ListingNote(NOT_A_MESSAGE, "f", "d")] * odd)
         elif answer == "piece":
             late, last = self.machine.phase is not Phase.SENDING, data.draw(st.booleans())
             self.enter("piece", data.draw(st.binary(max_size=50)), last=last)

@@ -13,7 +13,7 @@ from popular.store.pserv.program import PROGRAM, listeners
 from supervisor.config import Config
 from supervisor.control.difference import config_lines
 from supervisor.control.language import Language
-from supervisor.control.outcome import Change, Kill
+from supervisor.control.outcome import Change, EndSession
 from supervisor.control.variables import initial_values, processors
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
@@ -264,5 +264,5 @@ def test_sessions_by_mailbox(console: Console) -> None:
     assert [row["sid"] for row in console.say('sessions client 10.0.0.1 state "sending a message"').data] == ["p.1.2"]
     assert refused(console, "sessions vserv v1").startswith("column 10: ")
     outcome = console.say("kill p.1.2")
-    assert isinstance(outcome, Kill)
+    assert isinstance(outcome, EndSession)
     assert not isinstance(outcome, Change)

@@ -24,10 +24,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from supervisor.control.framing import Answer, ReplyReader, encode_request
+from supervisor.control.framing import ControlReply, ReplyReader, encode_request
 from supervisor.table.segment import View
 from tests.bench import processes
-from tests.system.dovecot import Dovecot
 from tests.system.wire import (
     LOOPBACK,
     PATIENCE,
@@ -46,10 +45,9 @@ from tests.system.wire import (
 __all__ = [
     "LOOPBACK",
     "PATIENCE",
-    "Answer",
     "CheckServer",
+    "ControlReply",
     "Conversation",
-    "Dovecot",
     "Entry",
     "Peer",
     "Play",
@@ -212,7 +210,7 @@ class Proxy:
 
     # Talking to it
 
-    def control(self, command: str, patience: float = PATIENCE) -> Answer:
+    def control(self, command: str, patience: float = PATIENCE) -> ControlReply:
         """Says a command over the control socket and gives the reply."""
         with socket.socket(socket.AF_UNIX) as control:
             control.settimeout(patience)
@@ -227,7 +225,7 @@ class Proxy:
                 if answers:
                     return answers[0]
 
-    def said(self, command: str) -> Answer:
+    def said(self, command: str) -> ControlReply:
         """Says a command that must be +OK."""
         answer = self.control(command)
         assert answer.ok, f"{command}: {answer.text}"

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.system.certificates import Authority
-from tests.system.site import LOOPBACK, PATIENCE, Dovecot, Proxy, free_port, program, wait_until
+from tests.system.dovecot import Dovecot
+from tests.system.site import LOOPBACK, PATIENCE, Proxy, free_port, program, wait_until
 
 
 class Storage(Protocol):

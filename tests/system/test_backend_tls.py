@@ -14,7 +14,8 @@ import pytest
 
 from tests.patience import patient
 from tests.system.certificates import RSA, Authority, Leaf
-from tests.system.site import LOOPBACK, Dovecot, Peer, Play, PopClient, Proxy, ScriptedBackend, free_port, need
+from tests.system.dovecot import Dovecot
+from tests.system.site import LOOPBACK, Peer, Play, PopClient, Proxy, ScriptedBackend, free_port, need
 from tests.system.wire import commands, pop3_server, wait_until, xpop_server
 
 NAME = "store1.example.org"

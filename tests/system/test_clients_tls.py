@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pytest
 
 from tests.system.certificates import EC, RSA, Authority
+from tests.system.dovecot import Dovecot
 from tests.system.mailclients import CLIENTS, KNOW_NO_STLS, NAME, TLS_CLIENTS, Account, Tls
 from tests.system.mailsite import LARGE, PASSWORD, Site, as_sent, digests, fetched, mail
-from tests.system.site import LOOPBACK, Dovecot, Proxy, free_port
+from tests.system.site import LOOPBACK, Proxy, free_port
 from tests.system.storages import BACKEND_NAME, STORAGES, STORAGES_IN_TLS
 from tests.system.tap import Tap
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from metrics import picture
-from metrics.picture import Choice, Picture
+from metrics.picture import Picture, SessionChoice
 from popular import demo
 from popular.demo import contents
 from tests.patience import patient
@@ -132,7 +132,7 @@ class Demo:
         return code
 
     def status(self, program: str) -> Picture:
-        return picture.take(picture.candidates(None, program, str(self.directory / "run")), Choice())
+        return picture.take(picture.candidates(None, program, str(self.directory / "run")), SessionChoice())
 
 
 class Terminal:

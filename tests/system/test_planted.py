@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.runtime.directory import Directory, Owner, Untrusted
+from supervisor.runtime.directory import Directory, FileOwner, Untrusted
 from supervisor.runtime.rights import acting_as
 from tests.patience import patient
 from tests.system.site import Proxy, free_port, log_entries, program, wait_until
@@ -122,7 +122,7 @@ def test_directories_that_others_can_write_are_refused(place: Path) -> None:
     for number, (mode, owner, group) in enumerate([*bad, *good]):
         path = _directory(place / f"d{number}", mode, owner, group)
         try:
-            Directory.open(path, Owner.of(NOBODY)).close()
+            Directory.open(path, FileOwner.of(NOBODY)).close()
             refused = ""
         except Untrusted as error:
             refused = str(error)

@@ -14,7 +14,8 @@ import pytest
 from popular.protocol.proxyheader import build
 from tests.patience import patient
 from tests.system.certificates import Authority
-from tests.system.site import LOOPBACK, Dovecot, Peer, PopClient, Proxy, ScriptedBackend, free_port, need
+from tests.system.dovecot import Dovecot
+from tests.system.site import LOOPBACK, Peer, PopClient, Proxy, ScriptedBackend, free_port, need
 from tests.system.wire import pop3_server, wait_until, xpop_server
 
 CLIENT = ("192.0.2.77", 4711)

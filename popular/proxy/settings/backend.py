@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from popular.proxy.settings.kinds import Authorities, CaFile, Fingerprint, HostName, Server, ServerHost
+from popular.proxy.settings.kinds import Authorities, CaFile, Fingerprint, HostName, ResolvedHost, ServerHost
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.kinds import ANY, Bool, Choice, Int
@@ -38,8 +38,8 @@ def _default_port(known: Mapping[str, Any]) -> int:
 class Backend(Thing):
     """A storage server."""
 
-    host: Server = parameter(
-        ServerHost(), Server(), "Host name or address of the backend; a name is resolved now, once."
+    host: ResolvedHost = parameter(
+        ServerHost(), ResolvedHost(), "Host name or address of the backend; a name is resolved now, once."
     )
     port: int = parameter(
         Int(1, 65535), _default_port, "TCP port. Default: the well-known one, 110, or 995 for POP3 with tls implicit."

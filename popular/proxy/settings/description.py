@@ -3,6 +3,7 @@
 from typing import Any
 
 from popular.proxy.settings.certificates import certificate_store_of
+from popular.proxy.settings.modulefiles import skipped_lines
 from popular.tls.certificate import Certificate
 from supervisor.config import Config
 
@@ -22,7 +23,10 @@ def describe(config: Config) -> dict[str, Any]:
             _chosen(backend, "id", "state", "port", "prot") | {"host": backend.address}
             for backend in things["backend"].values()
         ],
-        "modules": [_chosen(module, "id", "mod") for module in things["pdm"].values()],
+        "modules": [
+            _chosen(module, "id", "mod") | {"skipped_lines": skipped_lines(config, module.id)}
+            for module in things["pdm"].values()
+        ],
         "certificates": [_certificate(name, one) for name, one in store.certificates.items()] if store else [],
     }
 

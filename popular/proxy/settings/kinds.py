@@ -22,7 +22,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
-class Server:
+class ResolvedHost:
     """A host as it was typed, and its address as numeric text. Both "" where none was given."""
 
     name: str = ""
@@ -39,8 +39,8 @@ class ServerHost(Kind):
     def describe(self) -> str:
         return "Host"
 
-    def parse(self, text: str, lookups: Lookups) -> Server:
-        return Server(text, Host(optional=True).parse(text, lookups))
+    def parse(self, text: str, lookups: Lookups) -> ResolvedHost:
+        return ResolvedHost(text, Host(optional=True).parse(text, lookups))
 
 
 @dataclass(frozen=True)

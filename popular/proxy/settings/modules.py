@@ -4,25 +4,31 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from popular.proxy.settings import modulefiles
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import fit
 from supervisor.control.outcome import Change, Outcome, Reply, noted
 from supervisor.control.things import count_of, ids, list_handler, named, room_for_one_more
+from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, phrase
+from supervisor.program import PeriodicCommand
 
 CHAPTER = "Runtime configuration: the pdm command"
+CHECK = "pdm check"
+PERIODIC = PeriodicCommand(CHECK, "pdmwatch")
 
 _TITLE = "authentication module"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleSpec:
     """A module: file `libpdm_MOD` in `directory`, opened with `args`.
 
-    `reloads` counts `pdm reload`: another number than before asks for it. It says nothing about what the module is.
+    `reloads` counts `pdm reload`: another number than before asks for it. `lenient`: if that fails, it may stay as it
+    was. Neither says anything about what the module is.
     """
 
     id: str
@@ -30,9 +36,14 @@ class Module:
     args: tuple[str, ...]
     directory: str
     reloads: int = field(default=0, compare=False)
+    lenient: bool = field(default=False, compare=False)
+
+    def reloaded(self, lenient: bool = False) -> "ModuleSpec":
+        """The same, to be reloaded."""
+        return replace(self, reloads=self.reloads + 1, lenient=lenient)
 
 
-def add_command(module: Module) -> str:
+def add_command(module: ModuleSpec) -> str:
     """The command that adds a module."""
     return phrase(["pdm", "add", module.id, module.mod, *module.args])
 
@@ -43,7 +54,7 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     if not _NAME.fullmatch(mod):
         raise CommandRefused(f"{shown(mod)} is not a module name; allowed: letters, digits, _ and -", mod.column)
     directory = context.config.variables["pdmdir"]
-    module = Module(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
+    module = ModuleSpec(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
     there = context.config.things["pdm"].get(ident)
     if there == module:  # the same file said twice must not be refused
         return Change(f"module {ident} is there already, added by the same words", config=context.config)
@@ -57,7 +68,7 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     return Change(noted(done, note), config=context.config.with_thing("pdm", ident, module))
 
 
-def _backend_note(module: Module, context: CommandContext) -> str | None:
+def _backend_note(module: ModuleSpec, context: CommandContext) -> str | None:
     """The argument of `any` is a backend; those of the other modules are their own affair."""
     named = module.args[0] if module.mod == "any" and module.args else None
     backends = context.config.things["backend"]
@@ -67,9 +78,20 @@ def _backend_note(module: Module, context: CommandContext) -> str | None:
 
 
 def _reload(context: CommandContext, arguments: Arguments) -> Outcome:
-    module: Module = named("pdm", arguments["id"], context)
-    config = context.config.with_thing("pdm", module.id, replace(module, reloads=module.reloads + 1))
+    module: ModuleSpec = named("pdm", arguments["id"], context)
+    config = context.config.with_thing("pdm", module.id, module.reloaded())
     return Change(f"module {module.id} is reloaded", config=config)
+
+
+def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
+    config = context.config
+    files = modulefiles.watched(config)
+    changed = modulefiles.changed(config, context.lookups.find(modulefiles.LookAt(files))) if files else []
+    if not changed:
+        return Reply("nothing has changed")
+    for ident in changed:
+        config = config.with_thing("pdm", ident, config.things["pdm"][ident].reloaded(lenient=True))
+    return Change(f"read anew: {', '.join(changed)}", config=config)
 
 
 def _del(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -83,9 +105,17 @@ def _flush(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 
 def _show(context: CommandContext, arguments: Arguments) -> Outcome:
-    module: Module = named("pdm", arguments["id"], context)
-    data = {"id": module.id, "mod": module.mod, "args": list(module.args), "directory": module.directory}
-    return Reply(data=data, lines=[add_command(module)])
+    module: ModuleSpec = named("pdm", arguments["id"], context)
+    notes = modulefiles.notes_on(context.config, module.id)
+    data = {
+        "id": module.id,
+        "mod": module.mod,
+        "args": list(module.args),
+        "directory": module.directory,
+        "skipped": modulefiles.skipped_lines(context.config, module.id),
+        "notes": notes,
+    }
+    return Reply(data=data, lines=[add_command(module), *(f"# {note}" for note in notes)])
 
 
 def _list(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -134,9 +164,20 @@ def pdm_commands() -> Sequence[ControlCommand]:
             order=True,
         ),
         ControlCommand(
+            CHECK,
+            _check,
+            "Reloads the modules with a file that has changed.\nThe program says this to itself every pdmwatch. If a "
+            "file cannot be used, what was read of it before stays in use, and the log says why. A file that was "
+            "written less than a second ago is left for the next time; best replace it by renaming a finished one.",
+            changes=True,
+            source=BESIDE,
+            order=True,
+        ),
+        ControlCommand(
             "pdm show <id>",
             _show,
-            "Shows a module as the command that adds it.\nThe line can be pasted back.",
+            "Shows a module as the command that adds it.\nThe lines can be pasted back; those that begin with # say "
+            "what is wrong with its files.",
             known,
             source=CHAPTER,
         ),

@@ -126,6 +126,14 @@ PROXY_VARIABLES = (
         when="modules added from now on",
     ),
     Variable(
+        "pdmwatch",
+        Time(0, HOUR),
+        "How often the files that modules have read are looked at; a module with one that has changed is reloaded "
+        "(`pdm check`). 0: never.",
+        default=10,
+        source=BESIDE,
+    ),
+    Variable(
         "proxytimeout",
         Time(10 * MINUTE, DAY),
         "A proxied session in which neither client nor backend says anything for this long is closed (RFC 1939 "

@@ -28,7 +28,7 @@ _VIRTUAL_SIZE = re.compile(r"[^:]*,W=(\d{1,15})(?:[,:].*)?", re.ASCII | re.DOTAL
 _UID = re.compile(r"[!-~]{1,70}")
 
 
-class Message(NamedTuple):
+class StoredMessage(NamedTuple):
     """One message of a listing (the protocol's `Listed`). `folder` is where it was when it was listed."""
 
     size: int
@@ -37,7 +37,7 @@ class Message(NamedTuple):
     name: str
 
 
-class Note(NamedTuple):
+class ListingNote(NamedTuple):
     """Something about a file of the mailbox that the administrator should read in the log."""
 
     message: LogMessage
@@ -48,8 +48,8 @@ class Note(NamedTuple):
 class Listing(NamedTuple):
     """The messages in the order of their arrival, and what was odd."""
 
-    messages: list[Message]
-    notes: list[Note]
+    messages: list[StoredMessage]
+    notes: list[ListingNote]
 
 
 _Arrival = tuple[int, int, str]
@@ -60,8 +60,8 @@ class Gathered:
     """A listing in the making. Unique ids are its keys, so they are unique whatever the files are called."""
 
     def __init__(self) -> None:
-        self.notes: list[Note] = []
-        self._found: dict[str, tuple[_Arrival, Message]] = {}
+        self.notes: list[ListingNote] = []
+        self._found: dict[str, tuple[_Arrival, StoredMessage]] = {}
 
     def add(self, folder: str, fd: int, name: str) -> None:
         """Adds one entry of the folder that is open as `fd`."""
@@ -79,9 +79,9 @@ class Gathered:
         uid = _uid(name)
         earlier = self._found.get(uid)
         if earlier and earlier[1].folder == folder:
-            self.notes.append(Note(SAME_UID, name, f"same unique id as {earlier[1].name}"))
+            self.notes.append(ListingNote(SAME_UID, name, f"same unique id as {earlier[1].name}"))
             uid = _digest(name)
-        self._found[uid] = (int(seconds), int(micros or 0), name), Message(int(size), uid, folder, name)
+        self._found[uid] = (int(seconds), int(micros or 0), name), StoredMessage(int(size), uid, folder, name)
 
     def _status(self, fd: int, name: str) -> os.stat_result | None:
         """What the system knows of a file whose name does not tell; None if it is not a message."""
@@ -90,10 +90,10 @@ class Gathered:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self.notes.append(Note(STAT_FAILED, name, reason_of(error)))
+            self.notes.append(ListingNote(STAT_FAILED, name, reason_of(error)))
             return None
         if not stat.S_ISREG(status.st_mode):
-            self.notes.append(Note(NOT_A_MESSAGE, name, stat.filemode(status.st_mode)))
+            self.notes.append(ListingNote(NOT_A_MESSAGE, name, stat.filemode(status.st_mode)))
             return None
         return status
 

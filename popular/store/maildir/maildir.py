@@ -24,7 +24,7 @@ from typing import BinaryIO, NamedTuple
 from popular.protocol.mailcheck import Mail
 from popular.protocol.xpop import check_mailbox_name
 from popular.store.maildir.folders import RootUnusable, make_folder, make_step, open_folder, open_root, step_into
-from popular.store.maildir.listing import CUR, NEW, Gathered, Listing, Message, Note, reason_of
+from popular.store.maildir.listing import CUR, NEW, Gathered, Listing, ListingNote, StoredMessage, reason_of
 from popular.store.messages import DELETE_FAILED, FOLDER_MISSING, MOVE_FAILED
 
 
@@ -43,7 +43,7 @@ class Updated(NamedTuple):
     moved: int
     vanished: int
     failed: int
-    notes: list[Note]
+    notes: list[ListingNote]
 
 
 class Maildir:
@@ -65,7 +65,7 @@ class Maildir:
         with self._handler("list"), self._open_folders((NEW, CUR)) as folders:
             for folder, fd in folders.items():
                 if fd is None:
-                    gathered.notes.append(Note(FOLDER_MISSING, folder, "no such directory"))
+                    gathered.notes.append(ListingNote(FOLDER_MISSING, folder, "no such directory"))
                     continue
                 for name in os.listdir(fd):
                     gathered.add(folder, fd, name)
@@ -79,7 +79,7 @@ class Maildir:
                     return Mail.NEW if folder == NEW else Mail.ONLY_READ
         return Mail.NONE
 
-    def open(self, message: Message) -> BinaryIO:
+    def open(self, message: StoredMessage) -> BinaryIO:
         """The content of a message, unbuffered; the caller closes it. Raises MessageGone, MailboxError."""
         with self._handler("read"), self._open_folders(_both(message.folder)) as folders:
             for fd in folders.values():
@@ -88,7 +88,7 @@ class Maildir:
                         return _open_regular(message.name, fd)
         raise MessageGone(f"mailbox {self.name}: {message.name} is gone")
 
-    def update(self, deleted: Iterable[Message], retrieved: Iterable[Message]) -> Updated:
+    def update(self, deleted: Iterable[StoredMessage], retrieved: Iterable[StoredMessage]) -> Updated:
         """Removes the deleted, moves the retrieved from `new` to `cur`. Raises MailboxError if nothing can be done.
 
         For a master session `retrieved` is empty: what it read stays new.
@@ -97,9 +97,11 @@ class Maildir:
             removals = [(message, _remove(folders, message)) for message in deleted]
             moves = [(message, _move_to_cur(folders, message)) for message in retrieved if message.folder == NEW]
         failed = [
-            Note(DELETE_FAILED, message.name, reason_of(error)) for message, error in removals if _is_fault(error)
+            ListingNote(DELETE_FAILED, message.name, reason_of(error))
+            for message, error in removals
+            if _is_fault(error)
         ]
-        stuck = [Note(MOVE_FAILED, it.name, reason_of(error)) for it, error in moves if _is_fault(error)]
+        stuck = [ListingNote(MOVE_FAILED, it.name, reason_of(error)) for it, error in moves if _is_fault(error)]
         return Updated(
             removed=sum(error is None for _, error in removals),
             moved=sum(error is None for _, error in moves),
@@ -108,7 +110,7 @@ class Maildir:
             notes=failed + stuck,
         )
 
-    def deliver(self, chunks: Iterable[bytes]) -> Message:
+    def deliver(self, chunks: Iterable[bytes]) -> StoredMessage:
         """Puts a mail (CRLF content, in chunks) into `new`; makes the mailbox if it does not exist.
 
         When it returns the mail is on the disk under its final name. Raises MailboxError: try again later.
@@ -129,7 +131,7 @@ class Maildir:
                 with suppress(OSError):  # what stays in tmp is not mail
                     os.unlink(base, dir_fd=tmp)
             os.fsync(new)
-        return Message(size, name, NEW, name)
+        return StoredMessage(size, name, NEW, name)
 
     @contextmanager
     def _handler(self, handler: str) -> Iterator[None]:
@@ -173,7 +175,7 @@ def _open_regular(name: str, folder: int) -> BinaryIO:
     return open(fd, "rb", buffering=0)
 
 
-def _remove(folders: dict[str, int | None], message: Message) -> OSError | None:
+def _remove(folders: dict[str, int | None], message: StoredMessage) -> OSError | None:
     """Removes a message, wherever another session may have moved it; gives back what went wrong."""
     for folder in _both(message.folder):
         fd = folders.get(folder)
@@ -188,7 +190,7 @@ def _remove(folders: dict[str, int | None], message: Message) -> OSError | None:
     return FileNotFoundError()
 
 
-def _move_to_cur(folders: dict[str, int | None], message: Message) -> OSError | None:
+def _move_to_cur(folders: dict[str, int | None], message: StoredMessage) -> OSError | None:
     """Moves a message; gives back what went wrong."""
     new, cur = folders.get(NEW), folders.get(CUR)
     if new is None:

@@ -21,7 +21,7 @@ from popular.protocol.lines import LONGEST_COMMAND, LineBuffer, LineTooLong, Nul
 from popular.protocol.replies import Code, err
 from popular.protocol.transaction import Answer, Transaction, quit_reply
 from popular.protocol.xpop import LONGEST_LINE, BadMailboxName, BadRequest, Request, RequestReader
-from popular.store.maildir.listing import NEW, Message, Note
+from popular.store.maildir.listing import NEW, ListingNote, StoredMessage
 from popular.store.messages import DIR_ACCESS_FAILED, READ_FAILED, UPDATE_FAILED
 from popular.store.pserv.phases import (
     ASKED_NOTHING,
@@ -111,7 +111,7 @@ class Machine:
         self._lines = LineBuffer(LONGEST_LINE)
         self._reader = RequestReader()
         self._transaction = Transaction((), ())
-        self._messages: Sequence[Message] = ()
+        self._messages: Sequence[StoredMessage] = ()
         self._sending: _Sending | None = None
         self._listing: Iterator[bytes] = iter(())
         self._said = 0
@@ -252,7 +252,7 @@ class Machine:
         self._verbs.expect_nothing()
         return True
 
-    def opened(self, messages: Sequence[Message], notes: Sequence[Note]) -> None:
+    def opened(self, messages: Sequence[StoredMessage], notes: Sequence[ListingNote]) -> None:
         """The mailbox is listed. `notes`: what was odd in it."""
         if self._awaits_fact_of(OPENING):
             self._verbs.count("opened")
@@ -331,7 +331,7 @@ class Machine:
         else:
             self._finish("quit", quit_reply(0))
 
-    def updated(self, removed: int, failed: int, notes: Sequence[Note]) -> None:
+    def updated(self, removed: int, failed: int, notes: Sequence[ListingNote]) -> None:
         """The UPDATE is done; `failed` deleted messages are still there."""
         if self._awaits_fact_of(UPDATING):
             self.deleted = removed
@@ -354,7 +354,7 @@ class Machine:
         assert self.request is not None
         self._verbs.note(message, mailbox=self.request.mailbox, **fields)
 
-    def _note_odd_files(self, notes: Sequence[Note]) -> None:
+    def _note_odd_files(self, notes: Sequence[ListingNote]) -> None:
         for note in notes[:MOST_NOTES]:
             self._note(note.message, file=note.file, reason=note.reason)
         if len(notes) > MOST_NOTES:

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Protocol
 
-from popular.store.maildir.listing import Listing, Message
+from popular.store.maildir.listing import Listing, StoredMessage
 from popular.store.maildir.maildir import MailboxError, Maildir, MessageGone, Updated
 from popular.store.pserv.machine import Machine
 from popular.store.pserv.outgoing import Outgoing
@@ -42,7 +42,7 @@ class Mailbox:
         """Lists the messages."""
         self._in_pool(self._maildir.list, self._listed)
 
-    def open(self, message: Message, lines: int | None) -> None:
+    def open(self, message: StoredMessage, lines: int | None) -> None:
         """Opens a message and reads its first piece."""
         self._in_pool(partial(Outgoing, self._maildir, message, lines), self._opened)
 
@@ -51,7 +51,7 @@ class Mailbox:
         assert self._outgoing is not None
         self._in_pool(self._outgoing.read_on, self._read)
 
-    def update(self, deleted: Sequence[Message], read: Sequence[Message]) -> None:
+    def update(self, deleted: Sequence[StoredMessage], read: Sequence[StoredMessage]) -> None:
         """Removes and moves."""
         self._in_pool(partial(self._maildir.update, deleted, read), self._updated)
 

@@ -7,7 +7,7 @@ message is.
 from typing import BinaryIO
 
 from popular.protocol.dotstuff import LineEnds, Stuffer, Top
-from popular.store.maildir.listing import Message
+from popular.store.maildir.listing import StoredMessage
 from popular.store.maildir.maildir import Maildir
 
 PIECE_OCTETS = 1 << 16
@@ -19,7 +19,7 @@ class Outgoing:
 
     __slots__ = ("_file", "_line_ends", "_piece", "_stuffer", "_top", "over")
 
-    def __init__(self, maildir: Maildir, message: Message, lines: int | None) -> None:
+    def __init__(self, maildir: Maildir, message: StoredMessage, lines: int | None) -> None:
         """Opens the message and reads the first piece. `lines`: only so many of the body (TOP), None: all.
 
         Raises MessageGone, MailboxError, and OSError if it cannot be read.

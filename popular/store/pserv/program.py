@@ -12,7 +12,6 @@ from popular.store.pserv.metrics import METRICS, SERVER
 from popular.store.pserv.phases import STATES
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
-from popular.version import VERSION
 from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
@@ -22,6 +21,7 @@ from supervisor.runtime.messages import SUPERVISOR_MESSAGES
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
+from supervisor.version import VERSION
 
 COLUMNS = (
     Column("sid", f"{LONGEST_SID}s", "session id, the proxy's own from its request on"),

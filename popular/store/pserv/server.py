@@ -14,7 +14,7 @@ STATES = {
 
 
 @dataclass(frozen=True)
-class Server(Thing):
+class ServerThing(Thing):
     """`iface` is a numeric address or ANY."""
 
     iface: str = parameter(
@@ -30,4 +30,4 @@ class Server(Thing):
     )
 
 
-SERVER = Sort("server", Server, "server", single=True, source=CHAPTER)
+SERVER = Sort("server", ServerThing, "server", single=True, source=CHAPTER)

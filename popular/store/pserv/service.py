@@ -7,7 +7,7 @@ from typing import Any
 from popular.protocol.capabilities import after_login
 from popular.store.pserv.capabilities import lines_of
 from popular.store.pserv.server import SERVER
-from popular.store.pserv.session import Session, TlsSettings
+from popular.store.pserv.session import Session, SessionSettings
 from supervisor.config import Config
 from supervisor.serving.context import WorkerContext
 
@@ -18,7 +18,7 @@ class StoreService:
     def __init__(self, context: WorkerContext, config: Config) -> None:
         variables = config.variables
         self._context = context
-        self._tls_settings = TlsSettings(
+        self._settings = SessionSettings(
             mailboxdir=Path(variables["mailboxdir"]),
             capabilities=after_login(lines_of(config)),
             requesttimeout=variables["requesttimeout"],
@@ -29,9 +29,7 @@ class StoreService:
 
     def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], _listener: str) -> None:
         """See supervisor.program.Service."""
-        Session(
-            context=self._context, tls_settings=self._tls_settings, token=token, connection=connection, peer=peer
-        ).begin()
+        Session(context=self._context, settings=self._settings, token=token, connection=connection, peer=peer).begin()
 
     def retire(self) -> None:
         """See supervisor.program.Service."""

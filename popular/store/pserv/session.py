@@ -15,7 +15,7 @@ from typing import Any
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from popular.protocol.xpop import Request
-from popular.store.maildir.listing import Message
+from popular.store.maildir.listing import StoredMessage
 from popular.store.maildir.maildir import Maildir
 from popular.store.pserv import session_log
 from popular.store.pserv.machine import Machine, Want
@@ -41,7 +41,7 @@ _STANDING = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TlsSettings:
+class SessionSettings:
     """What a session needs to know of the config under which it was accepted."""
 
     mailboxdir: Path
@@ -65,10 +65,10 @@ class Session:
         "_mailbox",
         "_over",
         "_peer",
+        "_settings",
         "_shown",
         "_started",
         "_started_wall",
-        "_tls_settings",
         "_token",
         "sid",
     )
@@ -77,21 +77,21 @@ class Session:
         self,
         *,
         context: WorkerContext,
-        tls_settings: TlsSettings,
+        settings: SessionSettings,
         token: int,
         connection: socket.SocketType,
         peer: tuple[Any, ...],
     ) -> None:
         self._context = context
-        self._tls_settings = tls_settings
+        self._settings = settings
         self._token = token
         self._peer = peer
         self._started_wall = time.time()
         self._started = time.monotonic()
         self._client = ClientConnection(context.loop, context.log, connection, self)
-        self._deadlines = Deadlines(context.wheel, self, self._started, tls_settings.requesttimeout)
+        self._deadlines = Deadlines(context.wheel, self, self._started, settings.requesttimeout)
         self._mailbox: Mailbox | None = None
-        self._machine = Machine(self, tls_settings.capabilities)
+        self._machine = Machine(self, settings.capabilities)
         self._over = False
         self._shown: tuple[Phase, int] = (self._machine.phase, 0)
         self.sid = context.session_id(SID_PREFIX, self._started_wall)
@@ -99,7 +99,7 @@ class Session:
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
-        self._context.admit(self._token, self, self._tls_settings.started)
+        self._context.admit(self._token, self, self._settings.started)
         self._show()
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
         self._client.listen(True)
@@ -132,7 +132,7 @@ class Session:
 
     def idle_at(self) -> float:
         """See deadlines.Owner. A client that takes a large message is not idle."""
-        return max(self._client.heard, self._client.took) + self._tls_settings.idletimeout
+        return max(self._client.heard, self._client.took) + self._settings.idletimeout
 
     def expired(self, what: str) -> None:
         """See deadlines.Owner."""
@@ -187,14 +187,14 @@ class Session:
             self.sid = request.sid
         names = (request.mailbox.encode(), request.flags.encode())
         self._identity = (self.sid.encode(), *self._identity[1:3], *names)
-        self._deadlines.login_done(self._tls_settings.sessiontimeout)
-        maildir = Maildir(self._tls_settings.mailboxdir, request.mailbox)
+        self._deadlines.login_done(self._settings.sessiontimeout)
+        maildir = Maildir(self._settings.mailboxdir, request.mailbox)
         self._mailbox = Mailbox(
             context=self._context, maildir=maildir, sid=self.sid, machine=self._machine, enter=self._enter
         )
         self._mailbox.list()
 
-    def open_message(self, message: Message, lines: int | None) -> None:
+    def open_message(self, message: StoredMessage, lines: int | None) -> None:
         """See Verbs."""
         assert self._mailbox is not None
         self._mailbox.open(message, lines)
@@ -204,7 +204,7 @@ class Session:
         assert self._mailbox is not None
         self._mailbox.read_on()
 
-    def update(self, deleted: Sequence[Message], read: Sequence[Message]) -> None:
+    def update(self, deleted: Sequence[StoredMessage], read: Sequence[StoredMessage]) -> None:
         """See Verbs."""
         assert self._mailbox is not None
         self._mailbox.update(deleted, read)

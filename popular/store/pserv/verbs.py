@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from popular.protocol.xpop import Request
-from popular.store.maildir.listing import Message
+from popular.store.maildir.listing import StoredMessage
 from supervisor.runtime.messages import Message as LogMessage
 
 
@@ -25,7 +25,7 @@ class Verbs(Protocol):
         """Has the mailbox listed: `opened` or `cannot_open`. The session bears the request's name from now on, and its
         own time begins."""
 
-    def open_message(self, message: Message, lines: int | None) -> None:
+    def open_message(self, message: StoredMessage, lines: int | None) -> None:
         """Has the message opened, and its first piece read: `piece`, `gone` or `unreadable`.
 
         `lines`: only the header and so many lines of the body; None: all.
@@ -34,7 +34,7 @@ class Verbs(Protocol):
     def read_on(self) -> None:
         """Has the next piece of the open message read: `piece` or `broke_off`."""
 
-    def update(self, deleted: Sequence[Message], read: Sequence[Message]) -> None:
+    def update(self, deleted: Sequence[StoredMessage], read: Sequence[StoredMessage]) -> None:
         """Has the deleted messages removed and the read ones moved: `updated` or `cannot_update`."""
 
     def expect_within(self, seconds: float) -> None:

@@ -3,8 +3,10 @@
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
+
+from supervisor.version import VERSION
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,27 +15,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, program: str, description: str, usage_code: int, add_help: bool = True) -> None:
         super().__init__(prog=program, description=description, allow_abbrev=False, add_help=add_help)
         self._usage_code = usage_code
-        self.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+        self.add_argument(
+            "--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit"
+        )
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(self._usage_code, f"{self.prog}: {message}\n")
-
-
-class _ShowVersion(argparse.Action):
-    """Looks the version up only when it is wanted: that takes longer than delivering a mail."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        _namespace: argparse.Namespace,
-        _values: str | Sequence[Any] | None,
-        _option: str | None = None,
-    ) -> NoReturn:
-        import importlib.metadata
-
-        print(parser.prog, importlib.metadata.version("popular-pop3"))
-        parser.exit()
 
 
 def whole(lowest: int, highest: int) -> Callable[[str], int]:

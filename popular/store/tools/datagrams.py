@@ -1,7 +1,7 @@
 """Answers UDP packets in several processes that share one socket, until a signal ends them.
 
-The process that calls `Server.run` answers too. Helpers are forked from it; one that dies is replaced, and all leave
-when the lifeline, a pipe that only the parent can write to, closes: also when the parent is killed. HUP reopens the log
+The process that calls `run` answers too. Helpers are forked from it; one that dies is replaced, and all leave when
+the lifeline, a pipe that only the parent can write to, closes: also when the parent is killed. HUP reopens the log
 in all of them. An answer leaves from the very address that was asked: a server with several addresses must not answer
 from another one, since whoever asked listens to that one only.
 """
@@ -51,7 +51,7 @@ def bind(host: str, port: int) -> socket.socket:
     return made
 
 
-class Server:
+class DatagramServer:
     """The socket, the helpers, and what wakes them."""
 
     def __init__(self, bound: socket.socket, answer: Answer, longest: int, helpers: int, log: Log) -> None:

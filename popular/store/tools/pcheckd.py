@@ -34,10 +34,10 @@ from popular.protocol.xpop import BadMailboxName
 from popular.store.maildir.maildir import MailboxError, Maildir
 from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN
 from popular.store.tools.commandline import Parser, positive, whole
-from popular.store.tools.datagrams import Server, bind
+from popular.store.tools.datagrams import DatagramServer, bind
 from supervisor.runtime import rights
 from supervisor.runtime.daemon import Daemon
-from supervisor.runtime.directory import Directory, Owner
+from supervisor.runtime.directory import Directory, FileOwner
 from supervisor.runtime.load import LOADAVG, read_load
 from supervisor.runtime.log import Log
 from supervisor.runtime.messages import DIRECTORY_SHARED, START, Message
@@ -200,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_FAILED
     log(START, host=chosen.host, port=chosen.port, mailboxdir=root)
     checker = Checker(root, chosen.emptyload, chosen.load_file, log, chosen.debug)
-    server = Server(bound, checker.answer, LONGEST_QUESTION, chosen.fork, log)
+    server = DatagramServer(bound, checker.answer, LONGEST_QUESTION, chosen.fork, log)
     if daemon is not None:
         daemon.report(0)
     notifier = Notifier(os.environ)
@@ -220,7 +220,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 def _run_directory(path: Path, user: pwd.struct_passwd | None) -> Directory:
     """The directory of the pid file; one that is made now is the user's. Raises OSError."""
-    directory = Directory.open(path, Owner.of(user), make=True)
+    directory = Directory.open(path, FileOwner.of(user), make=True)
     if user is not None and directory.made:
         os.chown(".", user.pw_uid, user.pw_gid, dir_fd=directory.fd)
     return directory
