@@ -83,8 +83,8 @@ def options(program: Program) -> argparse.ArgumentParser:
     add(
         "--cores",
         action="store_true",
-        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and keys "
-        "are in what they show (default: neither)",
+        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
+        "keys are in what they show (default: neither)",
     )
     add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
     add(
