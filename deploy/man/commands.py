@@ -5,7 +5,7 @@ from metrics import live, pstatus
 from popular.demo import command as demo
 from popular.pdm import ptestpdm
 from popular.protocol.mailcheck import Mail
-from popular.proxy.phases import STATES
+from popular.proxy.session.phases import STATES
 from popular.store.pserv.phases import STATES as STORE_STATES
 from popular.store.tools import pcheck
 from popular.store.tools import pcheckd as mailcheckd

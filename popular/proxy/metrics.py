@@ -2,8 +2,8 @@
 
 from popular.metrics import traffic
 from popular.net.handshake import FAILURES as TLS_FAILURES
-from popular.proxy.backend_login import FAILURES as BACKEND_FAILURES
-from popular.proxy.endings import LOGIN_FAILURES
+from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
+from popular.proxy.session.endings import LOGIN_FAILURES
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, Some, Things
 from supervisor.table.layout import microseconds
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from metrics.exporter import export
 from popular.messages import POPULAR_MESSAGES
-from popular.proxy.endings import ENDINGS
 from popular.proxy.metrics import METRICS, VSERV
-from popular.proxy.phases import STATES
 from popular.proxy.service import ProxyService
+from popular.proxy.session.endings import ENDINGS
+from popular.proxy.session.phases import STATES
 from popular.proxy.settings import certificates, modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe

@@ -7,7 +7,7 @@ import pytest
 from metrics import selection
 from metrics.headline import GOOD, QUIET
 from metrics.selection import TONES, Filter, SortOrder
-from popular.proxy.phases import STATES
+from popular.proxy.session.phases import STATES
 from popular.store.pserv.phases import STATES as STORE_STATES
 
 ANN = {"row": 1, "user": "Ann", "client": "192.0.2.17", "port": 40001, "target": "ann", "sent": 5, "state": "ending"}

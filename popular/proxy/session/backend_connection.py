@@ -8,10 +8,10 @@ own.
 import errno
 import os
 import socket
-from typing import Protocol
 
 from popular.net.channel import Channel, TlsChannel
 from popular.proxy.backend_tls import BackendTls, words_of
+from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.eventloop import EventLoop
@@ -19,24 +19,6 @@ from supervisor.sockets.sources import keep_alive
 
 _READ_SIZE = 4096
 _KIND = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-
-
-class Owner(Protocol):
-    """Who wants to know how it goes."""
-
-    def backend_connected(self) -> None:
-        """Called only if the backend does not greet. TLS stands, if it comes first."""
-
-    def backend_tls_up(self) -> None:
-        """The answer to `start_tls`."""
-
-    def backend_says(self, data: bytes) -> None: ...
-
-    def backend_broke(self, reason: str, word: str = "") -> None:
-        """The connection is closed already. `word` is for the counter, if it is known (backend_login.FAILURES)."""
-
-    def fault(self, error: Exception) -> None:
-        """An error of ours, which must not reach the event loop."""
 
 
 class _Extras:
@@ -54,13 +36,20 @@ class _Extras:
         """TLS stands, and nothing was heard in it."""
 
 
-class BackendLeg:
+class BackendConnection:
     """One connection. After `close` it is silent."""
 
     __slots__ = ("_extras", "_greets", "_owner", "channel")
 
     def __init__(
-        self, loop: EventLoop, backend: Backend, greets: bool, owner: Owner, tls: BackendTls | None, introduction: bytes
+        self,
+        loop: EventLoop,
+        backend: Backend,
+        owner: SessionEvents,
+        *,
+        greets: bool,
+        tls: BackendTls | None,
+        introduction: bytes,
     ) -> None:
         """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
         `introduction`: what to send first of all, in clear (a PROXY header). Raises OSError if that fails at once.
@@ -89,29 +78,37 @@ class BackendLeg:
         self.channel: Channel = Channel(loop, connection, self._ready)
         self.channel.want(READ if waits else WRITE)
 
-    def send(self, data: bytes) -> None:
-        """Sends a line of the login. On a connection that was just made, what does not fit at once never will."""
+    def send(self, data: bytes) -> str:
+        """Sends a line of the login. "", or why it broke: it is closed then.
+
+        On a connection that was just made, what does not fit at once never will.
+        """
         try:
-            if self.channel.send(data) < len(data):
-                self._break("it does not take our login")
+            if self.channel.send(data) == len(data):
+                return ""
         except OSError as error:
-            self._break(_words(error))
+            self.close()
+            return _words(error)
+        self.close()
+        return "it does not take our login"
 
     def close(self) -> None:
         """Lets go, without a word to the backend (but TLS is ended properly)."""
-        if self.channel.tls and not self._is_shaking_hands():
+        if self.channel.tls and not self.shaking_hands:
             self.channel.end_sending()
         self.channel.close()
 
-    def describe_silence(self) -> str:
-        """What did not come in time."""
+    @property
+    def connected(self) -> bool:
         try:
             self.channel.connection.getpeername()
         except OSError:
-            return "no connection in time"
-        return "no TLS handshake in time" if self._is_shaking_hands() else "no answer in time"
+            return False
+        return True
 
-    def _is_shaking_hands(self) -> bool:
+    @property
+    def shaking_hands(self) -> bool:
+        """Whether TLS has begun, and does not stand yet."""
         return self._extras is not None and self._extras.shaking_hands
 
     def _break(self, reason: str, word: str = "") -> None:
@@ -156,38 +153,47 @@ class BackendLeg:
         if number:
             self._break(os.strerror(number))
             return
-        try:
-            self.channel.connection.getpeername()
-        except OSError:
+        if not self.connected:
             return  # an event of the connection that had this descriptor before, in the same waking
         self.channel.want(READ)
         extras = self._extras
-        if extras is not None and extras.introduction:
-            self.send(extras.introduction)
-        if self.channel.fd < 0:
-            return
-        if extras is not None and extras.implicit:
-            self.start_tls()
+        if extras is not None:
+            self._begin(extras)
+        elif not self._greets:
+            self._owner.backend_connected()
+
+    def _begin(self, extras: _Extras) -> None:
+        reason = self.send(extras.introduction) if extras.introduction else ""
+        if reason:
+            self._owner.backend_broke(reason)
+        elif extras.implicit:
+            reason = self.start_tls()
+            if reason:
+                self._owner.backend_broke(reason, "tls")
         elif not self._greets:
             self._owner.backend_connected()
 
     # TLS
 
-    def start_tls(self) -> None:
-        """Begins the handshake; the answer is `backend_tls_up` (or what it would have been without TLS) or
-        `backend_broke`.
+    def start_tls(self) -> str:
+        """Begins the handshake: "", or why there is none; the connection is closed then.
+
+        Later the owner hears `backend_tls_up` (or what it would have heard without TLS) or `backend_broke`.
         """
         extras = self._extras
         assert extras is not None
         assert extras.tls is not None
+        extras.shaking_hands = True
         self.channel.want(0)
         try:
-            self.channel = extras.tls.begin(extras.loop, self.channel.connection, self._shake_hands)
+            self.channel = channel = extras.tls.begin(extras.loop, self.channel.connection, self._shake_hands)
+            wanted = channel.handshake()
         except OSError as error:
-            self._break(_words(error), "tls")
-            return
-        extras.shaking_hands = True
-        self._shake_hands()
+            self.close()
+            return words_of(error, extras.tls.name) if self.channel.tls else _words(error)
+        # None: a backend on the same machine has answered before we looked. The owner hears of it later all the same.
+        channel.want(READ if wanted == "read" else WRITE)
+        return ""
 
     def _shake_hands(self, _events: int = 0) -> None:
         try:

@@ -5,26 +5,23 @@ answer to this question or nothing.
 """
 
 import socket
-from collections.abc import Callable
 
 from popular.protocol.lines import NullByte
-from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, Mail, parse_mail_answer, question
+from popular.protocol.mailcheck import LONGEST_ANSWER, BadPacket, CheckFailed, parse_mail_answer, question
+from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ
 from supervisor.serving.eventloop import EventLoop
 
-Answered = Callable[[Mail | None, str], None]
-"""The answer, or None and the reason why there is none."""
-
 
 class MailQuestion:
-    """One question. `answered` is called once, unless `close` comes first."""
+    """One question. The owner hears of the answer once, unless `close` comes first."""
 
-    __slots__ = ("_answered", "_loop", "_socket")
+    __slots__ = ("_loop", "_owner", "_socket")
 
-    def __init__(self, loop: EventLoop, host: str, port: int, mailbox: str, answered: Answered) -> None:
+    def __init__(self, loop: EventLoop, host: str, port: int, mailbox: str, owner: SessionEvents) -> None:
         """Sends the question. Raises OSError where that is not possible, and BadMailboxName."""
         self._loop = loop
-        self._answered = answered
+        self._owner = owner
         packet = question(mailbox)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
@@ -34,9 +31,15 @@ class MailQuestion:
         except OSError:
             self._socket.close()
             raise
-        loop.watch(self._socket.fileno(), READ, self._readable)
+        loop.watch(self._socket.fileno(), READ, self._ready)
 
-    def _readable(self, _events: int) -> None:
+    def _ready(self, _events: int) -> None:
+        try:
+            self._read()
+        except Exception as error:
+            self._owner.fault(error)
+
+    def _read(self) -> None:
         mail, reason = None, ""
         try:
             mail = parse_mail_answer(self._socket.recv(LONGEST_ANSWER))
@@ -47,7 +50,7 @@ class MailQuestion:
         except (BadPacket, CheckFailed, NullByte) as error:
             reason = str(error) or type(error).__name__
         self.close()
-        self._answered(mail, reason)
+        self._owner.mail_checked(mail, reason)
 
     def close(self) -> None:
         """Gives the question up. Twice is fine."""

@@ -8,15 +8,21 @@ bounded, and nothing that could end a line ever goes into a name or password.
 """
 
 import re
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from popular.protocol import xpop
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
 from popular.protocol.replies import code_of, is_ok
-from popular.proxy.actions import SendBackend, StartBackendTls
 
 STARTING_TLS = "starting TLS"
 _LINE_ENDS = re.compile(b"[\r\n\0]")
+
+
+class StartTls(NamedTuple):
+    """TLS is to begin now; `tls_up` goes on."""
+
+
+START_TLS: Final = StartTls()
 
 
 class Joined(NamedTuple):
@@ -61,12 +67,13 @@ class Broken(NamedTuple):
     word: str
 
 
-Progress: TypeAlias = SendBackend | StartBackendTls | Joined | Rejected | Broken | None
+Progress: TypeAlias = bytes | StartTls | Joined | Rejected | Broken | None
+"""Octets are what to say now; None: there is no whole reply yet."""
 
 FIRST_TTL = 7
 """Proxies that a session may pass through, ourselves not counted; the next one refuses it at 0 (Dovecot)."""
 
-_STLS = SendBackend(b"STLS\r\n")
+_STLS = b"STLS\r\n"
 _GREETING, _XCLIENT = "reading the greeting", "telling the client's address"
 WORDS = {
     _GREETING: "greeting",
@@ -107,10 +114,7 @@ class Pop3Login:
         """
         if _LINE_ENDS.search(user + password):
             raise ValueError("a name or password with a line end in it")
-        self._say: tuple[SendBackend, ...] = (
-            SendBackend(b"USER " + user + b"\r\n"),
-            SendBackend(b"PASS " + password + b"\r\n"),
-        )
+        self._say: tuple[bytes, ...] = (b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n")
         self._steps: tuple[str, ...] = self.STEPS
         self._step = 0
         self._first = 0
@@ -118,11 +122,11 @@ class Pop3Login:
         self._lines = LineBuffer(LONGEST_REPLY)
         self._needs_offer = bool(xclient)
         if xclient:
-            self._begin_with(SendBackend(xclient + b"\r\n"), _XCLIENT)
+            self._begin_with(xclient + b"\r\n", _XCLIENT)
         if stls:
             self._begin_with(_STLS, STARTING_TLS)
 
-    def _begin_with(self, say: SendBackend, step: str) -> None:
+    def _begin_with(self, say: bytes, step: str) -> None:
         self._say = (say, *self._say)
         self._steps = (_GREETING, step, *self._steps[1:])
         self._first += 1
@@ -148,15 +152,15 @@ class Pop3Login:
             return Joined(line, self._lines.take_rest())
         if self._lines.held:
             return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
-        return StartBackendTls() if self._steps[step] is STARTING_TLS else self._say_next()
+        return START_TLS if self._steps[step] is STARTING_TLS else self._say_next()
 
-    def tls_up(self) -> SendBackend:
-        """TLS, asked for by StartBackendTls, stands. Nothing that the backend said before is remembered."""
+    def tls_up(self) -> bytes:
+        """TLS, asked for by StartTls, stands. Nothing that the backend said before is remembered."""
         assert self._steps[self._step] is STARTING_TLS
         assert not self._lines.held
         return self._say_next()
 
-    def _say_next(self) -> SendBackend:
+    def _say_next(self) -> bytes:
         step = self._step
         self._step = step + 1
         return self._say[step]

@@ -6,23 +6,13 @@ as far as it surely is the header's, so that half a header does not wake us agai
 """
 
 import socket
-from typing import Any, Protocol
+from typing import Any
 
-from popular.protocol.proxyheader import MOST, BadHeader, Endpoint, Header, build, parse
+from popular.protocol.proxyheader import MOST, BadHeader, Endpoint, build, parse
+from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ
 from supervisor.serving.eventloop import EventLoop
 from supervisor.worker.acceptor import MAPPED_IPV4
-
-
-class Owner(Protocol):
-    """Who wants to know."""
-
-    def introduced(self, header: Header) -> None: ...
-
-    def header_failed(self, reason: str) -> None: ...
-
-    def fault(self, error: Exception) -> None:
-        """An error of ours, which must not reach the event loop."""
 
 
 class HeaderReader:
@@ -30,7 +20,7 @@ class HeaderReader:
 
     __slots__ = ("_connection", "_held", "_loop", "_owner")
 
-    def __init__(self, loop: EventLoop, connection: socket.SocketType, owner: Owner) -> None:
+    def __init__(self, loop: EventLoop, connection: socket.SocketType, owner: SessionEvents) -> None:
         self._loop = loop
         self._connection = connection
         self._owner = owner

@@ -5,12 +5,11 @@ piece is as large as it can be (a large mail) and both legs are plain, the kerne
 stream is looked at for QUIT and DELE, and is otherwise untouched.
 """
 
-from collections.abc import Callable
-
 from popular.net.channel import Channel
 from popular.net.splice import Pipes, Transfer
 from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
+from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.eventloop import Clock
 
@@ -23,13 +22,6 @@ _MOMENT_SECONDS = 1.0
 LINGER_SECONDS = 5.0
 """A backend in TLS that has said nothing for so long has no more answers for a client that has gone."""
 
-Over = Callable[[str], None]
-Fault = Callable[[Exception], None]
-
-
-def _nobody(_ending: object) -> None:
-    """Hears of the end of a relay that is closed."""
-
 
 class Relay:
     """One pair. Invariant: a side is read only while nothing is held back for the other."""
@@ -39,11 +31,10 @@ class Relay:
         "_client",
         "_client_done",
         "_clock",
-        "_fault",
         "_for_backend",
         "_for_client",
         "_over",
-        "_over_already",
+        "_owner",
         "_pipes",
         "_plain",
         "_reads_backend",
@@ -56,26 +47,16 @@ class Relay:
     )
 
     def __init__(
-        self,
-        client: Channel,
-        backend: Channel,
-        pipes: Pipes,
-        clock: Clock,
-        over: Over,
-        fault: Fault,
-        client_done: bool,
+        self, client: Channel, backend: Channel, pipes: Pipes, clock: Clock, owner: SessionEvents, client_done: bool
     ) -> None:
-        """`over(ending)` is called once, unless `close` comes first; `fault(error)` for an error of ours, which must
-        not reach the event loop. `client_done`: the client sends nothing more.
-        """
+        """The owner hears of the end once, unless `close` comes first. `client_done`: the client sends nothing more."""
         self._client = client
         self._backend = backend
         self._plain = not (client.tls or backend.tls)
         self._pipes = pipes
         self._clock = clock
-        self._over = over
-        self._fault = fault
-        self._over_already = False
+        self._owner = owner
+        self._over = False
         self._client_done = client_done
         self._for_client = b""
         self._for_backend = b""
@@ -92,7 +73,7 @@ class Relay:
         self._client.hand_to(self._on_client)
         self._backend.hand_to(self._on_backend)
         self._give_client(to_client)
-        if to_backend and not self._over_already:
+        if to_backend and not self._over:
             self._give_backend(to_backend)
         if self._client_done and not self._for_backend:
             self._tell_end_of_client()
@@ -109,22 +90,22 @@ class Relay:
 
     def close(self) -> None:
         """Gives the pipe back, and lets go of the session; the channels are the session's."""
-        self._over_already = True
+        self._over = True
         self._reads_client = self._reads_backend = False
-        self._over = self._fault = _nobody
+        del self._owner
         if self._transfer is not None:
             self._transfer.close()
             self._transfer = None
 
     def _end(self, ending: str) -> None:
-        if not self._over_already:
-            self._over_already = True
+        if not self._over:
+            self._over = True
             self._reads_client = self._reads_backend = False
-            self._over("quit" if self.watch.quit and ending == "backend_closed" else ending)
+            self._owner.relay_ended("quit" if self.watch.quit and ending == "backend_closed" else ending)
 
     def _balance(self) -> None:
         """Each side is read while nothing is held back for the other, and written to while something is for it."""
-        if self._over_already:
+        if self._over:
             return
         client_lags = bool(self._for_client) or self._transfer is not None
         self._reads_backend = not client_lags
@@ -135,7 +116,7 @@ class Relay:
     # Client → backend
 
     def _on_client(self, events: int) -> None:
-        fault = self._fault
+        owner = self._owner
         try:
             if events != READ:
                 if events & WRITE:
@@ -147,7 +128,7 @@ class Relay:
                 if not self._plain:
                     self._read_pending_client()
         except Exception as error:
-            fault(error)
+            owner.fault(error)
 
     def _read_pending_client(self) -> None:
         """What TLS has in hand makes no event."""
@@ -218,7 +199,7 @@ class Relay:
     # Backend → client
 
     def _on_backend(self, events: int) -> None:
-        fault = self._fault
+        owner = self._owner
         try:
             if events != READ:
                 if events & WRITE:
@@ -233,7 +214,7 @@ class Relay:
                 if is_much:
                     self._read_much()
         except Exception as error:
-            fault(error)
+            owner.fault(error)
 
     def _read_backend(self) -> bool:
         """Passes a piece on. Says whether it was as large as can be, so that more of it is likely to be there."""
