@@ -81,6 +81,12 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="the most that maxsession can be raised to; sizes the session table (default: %(default)s)",
     )
     add("-u", "--user", metavar="USER", help="run as this user when started as root")
+    add(
+        "--cores",
+        action="store_true",
+        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
+        "keys are in what they show (default: neither)",
+    )
     add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
     add(
         "--ctrl-group",
@@ -156,6 +162,8 @@ def _address(text: str) -> HttpAddress | None:
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Starts a program and runs it; returns the exit code of the process."""
     chosen = options(program).parse_args(argv)
+    if not chosen.cores:
+        rights.forbid_cores()
     try:
         return _check(program, chosen) if chosen.check else _start(program, chosen)
     except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:

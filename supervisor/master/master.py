@@ -157,6 +157,7 @@ class Master:
         self._loop.after(TICK_SECONDS, self._tick)
         self._watchdog.look(self._changes.running)
         self._show_usage()
+        self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
         self._exporter.pulse(self._pulse())
         if not self._shutdown.final:
             self._periodic_commands.look(self._changes.running)
