@@ -4,16 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from popular.proxy.settings.kinds import (
-    AUTO,
-    Authorities,
-    CaFile,
-    Fingerprint,
-    HostName,
-    IntOrAuto,
-    ResolvedHost,
-    ServerHost,
-)
+from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
+from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.kinds import ANY, Bool, Choice, Int, Time
