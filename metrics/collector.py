@@ -30,6 +30,7 @@ from supervisor.metric import (
     Metric,
     OfProcess,
     Own,
+    Present,
     Queued,
     Setting,
     Shown,
@@ -125,7 +126,7 @@ def _histogram(row: Metric, source: Durations, moment: ScrapeMoment) -> Family:
 
 def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     match row.source:
-        case Counts(cell):
+        case Counts(cell) | Present(cell):
             return _counted(row, moment.readings[cell])
         case Some(cell, names):
             return _some(cell, names, moment)

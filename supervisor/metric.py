@@ -68,6 +68,13 @@ class Counts(CountSource):
 
 
 @dataclass(frozen=True)
+class Present(CountSource):
+    """How many there are now: a number of theirs that also falls, and whose part of a dead process is taken off."""
+
+    cell: str
+
+
+@dataclass(frozen=True)
 class Durations(CountSource):
     """A histogram that they keep there. `bounds` are in microseconds."""
 
@@ -194,9 +201,15 @@ class Metric(NamedTuple):
 def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
     """The counters of the session table."""
     return tuple(
-        Counter(metric.source.cell, metric.help, metric.values, metric.things.sort if metric.things else "")
+        Counter(
+            metric.source.cell,
+            metric.help,
+            metric.values,
+            metric.things.sort if metric.things else "",
+            isinstance(metric.source, Present),
+        )
         for metric in metrics
-        if isinstance(metric.source, Counts)
+        if isinstance(metric.source, Counts | Present)
     )
 
 

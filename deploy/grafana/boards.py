@@ -136,6 +136,11 @@ BACKENDS = Board(
                     note="Off if it is so at any instance.",
                 ),
                 graph("Sessions by backend", gauge("backend_sessions", "backend"), stacked=True),
+                graph(
+                    "Waiting for a backend",
+                    gauge("backend_waiting_sessions", "backend"),
+                    note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",
+                ),
                 graph("Logins by backend", rate("backend_logins_total", "backend")),
                 graph("Failures by reason", rate("backend_failures_total", "reason"), stacked=True),
                 graph("Failures by backend", rate("backend_failures_total", "backend")),
@@ -144,8 +149,8 @@ BACKENDS = Board(
                     failing("backend_failures_total", "backend_logins_total", "backend"),
                     whole=True,
                 ),
-                graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend"), width=12),
-                graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend"), width=12),
+                graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend")),
+                graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend")),
             ),
         ),
         (

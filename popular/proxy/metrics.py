@@ -4,7 +4,7 @@ from popular.metrics import traffic
 from popular.net.handshake import FAILURES as TLS_FAILURES
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, Some, Things
+from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, Present, Some, Things
 from supervisor.table.layout import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
@@ -92,6 +92,12 @@ _BACKENDS = (
         (BACKEND,),
     ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
+    Metric(
+        "popular_backend_waiting_sessions",
+        "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
+        Present("backend_waiting"),
+        (BACKEND,),
+    ),
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(
         "popular_backend_failures_total",

@@ -106,10 +106,19 @@ class Accounting:
         for token in missing:
             self.segment.free_row(token, os.getpid())
         sessions = self._end_lost_sessions(dead.block)
+        self._take_off(dead.block)
         self.tokens.put([*in_pipe, *missing])
         if missing:
             self._log(messages.TOKENS_RECOVERED, tokens=len(missing), sessions=sessions)
         return sessions
+
+    def _take_off(self, block: int) -> None:
+        """Takes off what a dead worker counted as being there now."""
+        layout, cells = self.segment.layout, self.segment.block(block)
+        for row in layout.counters:
+            if row.falls:
+                for cell in range(*layout.counter_slices[row.name].indices(len(cells))):
+                    cells[cell] = 0
 
     def _end_lost_sessions(self, block: int) -> int:
         """Ends in the counters what a dead worker had begun and not ended.

@@ -48,13 +48,15 @@ class Column(NamedTuple):
 class Counter(NamedTuple):
     """A number that only grows. With `labels` it is one number for each of them; `name[label]` in listings.
 
-    With `by` it is kept for each configured thing of that sort.
+    With `by` it is kept for each configured thing of that sort. With `falls` it is how many there are now: each process
+    takes off what it has added, and when it dies the master does.
     """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
     by: str = ""
+    falls: bool = False
 
     @property
     def width(self) -> int:

@@ -40,6 +40,9 @@ class Segment:
         self.reader = RowReader(layout, self.map)
         self.counter_cells = layout.counter_cells
         self._gauge_cells = layout.gauge_cells
+        first = layout.block_offset(0) // 8
+        self.all_cells = self.cells[first : first + layout.block_count * layout.block_size // 8]
+        """The blocks of all processes, one behind the other."""
 
     @classmethod
     def create(cls, name: str, layout: Layout) -> "Segment":
@@ -161,7 +164,8 @@ class View:
     def counters(self) -> dict[str, int | dict[str, int]]:
         """All counters, summed over blocks and places; one with labels is a mapping from label to number.
 
-        What is gone from the configuration is counted too: these sums never fall.
+        What is gone from the configuration is counted too: these sums never fall, but of what is counted while it is
+        there.
         """
         cells = self._summed()
         sums: dict[str, int | dict[str, int]] = {}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.proxy.session.backend_connection import BackendConnection
+from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.mailcheck import MailQuestion
@@ -22,13 +23,15 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_began", "_question", "_runtime", "backend")
+    __slots__ = ("_began", "_question", "_runtime", "_waiting", "backend")
 
     def __init__(self, runtime: VservRuntime) -> None:
         self._runtime = runtime
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
         self._question: MailQuestion | None = None
+        self._waiting: BackendQueue | None = None
+        """Those who wait for the backend, one of whom this is."""
         self.backend: BackendConnection | None = None
 
     # The modules
@@ -42,6 +45,21 @@ class Login:
         return runtime.modules.ask(question, hide_unknown)
 
     # The mail check
+
+    def wait_for(self, backend: Backend) -> bool:
+        """Whether one more session may wait for the backend; then it does, unless it did already."""
+        if self._waiting is None:
+            waiting = self._runtime.waiting[backend.id]
+            if not waiting.enter():
+                return False
+            self._waiting = waiting
+        return True
+
+    def wait_no_more(self) -> None:
+        """The login is done, or given up."""
+        if self._waiting is not None:
+            self._waiting.leave()
+            self._waiting = None
 
     def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> str:
         """Why the question cannot be put, or "": then it is told of the answer."""
@@ -126,6 +144,7 @@ class Login:
 
     def leave_backend(self) -> None:
         """Closes its connection, if there is one, without a word."""
+        self.wait_no_more()
         if self.backend is not None:
             self.backend.close()
             self.backend = None

@@ -36,8 +36,6 @@ from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import POP3, STARTTLS, Backend
 
 MOST_FAILED_LOGINS = 3
-BACKEND_SECONDS = 20.0
-"""For the connect, TLS and the login together; a backend that does not greet has them for the login once more."""
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
@@ -63,7 +61,7 @@ class Machine(ClientSide):
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_failures", "_login", "_password_is_ours", "backend", "target")
+    __slots__ = ("_failures", "_login", "_password_is_ours", "_patience", "backend", "target")
 
     def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
         super().__init__(verbs, rules, peer_ip, peer_port, sid)
@@ -72,6 +70,8 @@ class Machine(ClientSide):
         """Holds a password, so it is let go of as soon as it has done its work."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
+        self._patience = 0.0
+        """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
         self.backend = ""
         self.target = ""
 
@@ -195,20 +195,25 @@ class Machine(ClientSide):
     def _connect(self, backend: Backend) -> None:
         assert self._login is not None
         self._move(CONNECTING)
-        self._verbs.connect(backend, self._login.greets, BACKEND_SECONDS)
+        seconds = self._rules.connect_seconds(backend)
+        self._patience = max(0.0, self._rules.login_seconds(backend) - seconds)
+        self._verbs.connect(backend, self._login.greets, seconds)
 
     def connected(self) -> None:
         """The connection to a backend that does not greet stands."""
         assert self._login is not None
-        self._move(LOGGING_IN)
-        self._verbs.expect(BACKEND_SECONDS)
+        self._begin_login()
         self._verbs.send_backend(self._login.opening())
+
+    def _begin_login(self) -> None:
+        self._move(LOGGING_IN)
+        self._verbs.expect(self._rules.login_seconds(self._rules.backends[self.backend]))
 
     def backend_says(self, data: bytes) -> None:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
         assert self._login is not None
         if self.phase is CONNECTING:
-            self._move(LOGGING_IN)
+            self._begin_login()
         progress = self._login.hear(data)
         if isinstance(progress, bytes):
             self._verbs.send_backend(progress)
@@ -298,6 +303,9 @@ class Machine(ClientSide):
             self.decided(CannotTell(NO_ANSWER))
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
+        elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:
+            self._verbs.expect(self._patience)
+            self._patience = 0.0
         else:
             self._verbs.leave_backend()
             self.backend_failed(missing, "timeout")

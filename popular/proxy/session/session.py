@@ -17,6 +17,7 @@ from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
+from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.header_reader import HeaderReader, introduction, local_end
 from popular.proxy.session.login import Login
@@ -174,31 +175,32 @@ class Session:
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        reason = self._login.check_mail(backend, mailbox, self)
-        if reason:
+        if not self._login.wait_for(backend):
+            self._leave(_BROKEN, CROWDED)
+        elif reason := self._login.check_mail(backend, mailbox, self):
             self._leave(_UNCHECKED, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
+        if not self._login.wait_for(backend):
+            self._leave(_BROKEN, CROWDED)
+            return
         header = b""
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = introduction(backend.sendproxy, self._peer, local)
-        reason = self._login.connect(backend, greets, header, self)
-        if reason:
+        if reason := self._login.connect(backend, greets, header, self):
             self._leave(_BROKEN, (reason, ""))
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
 
     def send_backend(self, data: bytes) -> None:
-        reason = self._login.send(data)
-        if reason:
+        if reason := self._login.send(data):
             self._leave(_BROKEN, (reason, ""))
 
     def start_backend_tls(self) -> None:
-        reason = self._login.start_tls()
-        if reason:
+        if reason := self._login.start_tls():
             self._leave(_BROKEN, (reason, "tls"))
 
     def leave_backend(self) -> None:
@@ -207,6 +209,7 @@ class Session:
 
     def logged_in(self) -> None:
         runtime = self._runtime
+        self._login.wait_no_more()
         self._deadlines.login_done(runtime.sessiontimeout)
         runtime.logins(runtime.context.clock.now - self._started)
         self._show()
@@ -337,6 +340,7 @@ class Session:
         self._settle()
 
     def _tell_broken(self, reason: str, word: str) -> None:
+        self._login.wait_no_more()
         self._deadlines.expect_nothing()
         self._machine.backend_failed(reason, word)
 
