@@ -34,6 +34,7 @@ from popular.proxy.session.phases import (
     LOGGING_IN,
     MOVES,
     NAMED,
+    PENDING,
     RELAYING,
     SIMULATING,
     STARTING_TLS,
@@ -260,11 +261,31 @@ def test_too_many_faulty_commands_end_it() -> None:
 
 
 def test_a_client_that_says_nothing_more_is_answered_first() -> None:
-    """Then it ends; while something else is waited for, it waits for that."""
+    """Commands behind PASS are answered; then it ends."""
     session = begun()
-    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.says(b"USER ann\r\nPASS secret\r\nCAPA\r\n")
     assert session.leaves() == []
-    assert session.decided(NobodyKnows())[-2:] == [("send", WRONG), ("finish", "client_closed")]
+    *_, (_, reply), end = session.decided(NobodyKnows())
+    assert reply.startswith(WRONG + b"+OK capability list")
+    assert end == ("finish", "client_closed")
+
+
+@pytest.mark.parametrize("phase", PENDING, ids=lambda phase: phase.name)
+def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
+    """Nobody waits for the answer: it ends at once, whoever is asked; but for one with commands behind PASS."""
+    ways = {after: way for (_, after), way in WAYS.items() if after in PENDING}
+    assert ways[phase]().leaves() == [("finish", "client_closed")]
+    served = ways[phase]()
+    served.says(b"QUIT\r\n")
+    assert served.leaves() == []
+
+
+def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
+    """Its last word is a second PASS, and it has left already when that is read."""
+    session = begun()
+    session.says(b"USER ann\r\nPASS wrong\r\nUSER ann\r\nPASS secret\r\n")
+    session.leaves()
+    assert session.decided(NobodyKnows())[-1] == ("finish", "client_closed")
 
 
 def test_whoever_is_far_ahead_is_not_read() -> None:
