@@ -394,6 +394,36 @@ def test_softfail_shows_an_empty_mailbox() -> None:
     ]
 
 
+def vouched(backend: str, **route: Any) -> Admitted:
+    return Admitted(Route(backend, **route), "users", "boss", vouched=True)
+
+
+MASTER_LOGIN = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann", "module": "boss"}
+
+
+@pytest.mark.parametrize("backend", ["xpop", "cxpop", "pop", "tls", "dovecot", "fake", "offline"])
+def test_a_master_login_is_told_and_counted(backend: str) -> None:
+    """Who, from where, into whose mailbox, by which module; before anything else is done, whatever the backend is."""
+    note, count, *rest = asking().decided(vouched(backend, target="3/ann", secret=Secret(b"ours")))
+    assert note == ("note", "master_login", {**MASTER_LOGIN, "backend": backend, "target": "3/ann"})
+    assert count == ("count", "master_logins", None, "boss")
+    assert rest
+
+
+@pytest.mark.parametrize("backend", ["pop", "tls", "dovecot"])
+def test_a_master_password_is_sent_to_no_backend(backend: str) -> None:
+    """Without a SECRET there is no login; with one that is what the backend hears."""
+    *_, note, count, reply, end = asking().decided(vouched(backend))
+    assert note == ("note", "no_secret", {"user": "ann", "backend": backend})
+    assert count == ("count", "login_failures", "unavailable", "v1")
+    assert reply == ("send", b"-ERR [SYS/PERM] the mailbox cannot be opened, please ask your postmaster\r\n")
+    assert end == ("finish", "no_secret")
+    session = asking()
+    session.decided(vouched("pop", secret=Secret(b"ours")))
+    session.backend_says(OK)
+    assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
+
+
 def test_a_late_decision_changes_nothing() -> None:
     """The modules answer after their time was over."""
     session = asking(softfail=True)

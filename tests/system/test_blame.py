@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, Peer, Play, PopClient, Proxy, ScriptedBackend, free_port
+from tests.system.site import LOOPBACK, Peer, Play, PopClient, Proxy, ScriptedBackend, free_port, pop3_server
 
 MOST = 4
 """`maxsession` of all sites here."""
@@ -85,3 +85,26 @@ def test_a_client_that_hangs_up_gives_its_token_back_at_once(make_site: MakeSite
     assert site.proxy.wait_for_endings(2 * MOST + 1) == ["client_closed"] * (2 * MOST) + ["quit"]
     assert not site.proxy.log("backend_failed")
     assert not site.counted("backend_failures")
+
+
+# Master logins
+
+
+def test_a_master_login_leaves_a_trace_and_its_password_goes_nowhere(make_site: MakeSite, tmp_path: Path) -> None:
+    """A line and a counter for each; a backend without the user's SECRET is not even connected to."""
+    (tmp_path / "users").write_text("default:ann:{PLAIN}secret:b:\ndefault:bob:{PLAIN}secret:b::his\n")
+    (tmp_path / "master").write_text("127.0.0.1:default:{PLAIN}open sesame\n")
+    modules = ("pdm flush", f"pdm add users passwd {tmp_path}/users", f"pdm add boss master {tmp_path}/master")
+    site = make_site(pop3_server([], b"his"), *modules)
+    with PopClient(site.port) as client:
+        assert client.log_in("ann", "open sesame").startswith(b"-ERR [SYS/PERM]")
+    with PopClient(site.port) as client:
+        assert client.log_in("bob", "open sesame").startswith(b"+OK")
+        client.ask("QUIT")
+    assert sorted(site.proxy.wait_for_endings(2)) == ["no_secret", "quit"]
+    told = [(entry.level, entry.fields["user"], entry.fields["module"]) for entry in site.proxy.log("master_login")]
+    assert told == [("ADM", "ann", "boss"), ("ADM", "bob", "boss")]
+    assert [entry.fields["user"] for entry in site.proxy.log("no_secret")] == ["ann"]
+    assert site.proxy.state().counters()["master_logins"] == 2
+    assert site.backend.connections == 1
+    assert "sesame" not in site.proxy.logfile.read_text()
