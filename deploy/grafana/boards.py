@@ -178,9 +178,10 @@ BACKENDS = Board(
                     whole=True,
                 ),
                 graph("Answer of a module, 95 %", quantile(0.95, "module_duration_seconds", "module")),
-                graph("Bad lines of user files", gauge("module_skipped_lines", "module", how="max")),
-                graph("Mail checks by answer", rate("mail_checks_total", "answer"), stacked=True),
-                graph("Mail check", *quantiles("mail_check_duration_seconds")),
+                graph("Master logins by module", rate("master_logins_total", "module"), width=6),
+                graph("Bad lines of user files", gauge("module_skipped_lines", "module", how="max"), width=6),
+                graph("Mail checks by answer", rate("mail_checks_total", "answer"), width=6, stacked=True),
+                graph("Mail check", *quantiles("mail_check_duration_seconds"), width=6),
             ),
         ),
         (

@@ -58,6 +58,12 @@ _LOGINS = (
         (MODULE,),
     ),
     Metric(
+        "popular_master_logins_total",
+        "Users whom a module vouched for though the password was not their own: a master password, say.",
+        Counts("master_logins"),
+        (MODULE,),
+    ),
+    Metric(
         "popular_module_skipped_lines",
         "Lines of a module's files that are bad, and skipped.",
         Described("skipped_lines"),

@@ -82,7 +82,9 @@ class Machine(ClientSide):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         if isinstance(decision, Admitted):
-            self._follow(decision.route, fallback=False)
+            if decision.vouched:
+                self._tell_master_login(decision)
+            self._follow(decision.route, vouched=decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback:
             self._follow(Route(self._rules.fallback), fallback=True)
         elif isinstance(decision, CannotTell):
@@ -90,6 +92,14 @@ class Machine(ClientSide):
             self._trouble("module_failed", "module")
         else:
             self._wrong_login("unknown" if isinstance(decision, NobodyKnows) else "password")
+
+    def _tell_master_login(self, decision: Admitted) -> None:
+        """Who opens a mailbox with a password that is not its owner's is always told."""
+        route = decision.route
+        fields: dict[str, object] = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
+        fields |= {"user": self.user, "backend": route.backend, "target": route.target or self.user}
+        self._verbs.note(messages.MASTER_LOGIN, {**fields, "module": decision.authenticated_by})
+        self._verbs.count("master_logins", None, decision.authenticated_by)
 
     def _wrong_login(self, why: str, code: Code = Code.AUTH) -> None:
         """The same words and the same code for every reason, so that nobody learns which users exist."""
@@ -126,8 +136,8 @@ class Machine(ClientSide):
 
     # The mailbox
 
-    def _follow(self, route: Route, fallback: bool) -> None:
-        """The user may come in: where is the mailbox, and is there anything in it?"""
+    def _follow(self, route: Route, *, fallback: bool = False, vouched: bool = False) -> None:
+        """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._rules.backends.get(route.backend)
         self.backend, self.target = route.backend, route.target or self.user
         if backend is None:
@@ -137,10 +147,17 @@ class Machine(ClientSide):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._simulate()
-        elif backend.prot == POP3 or fallback:
-            self._log_in(route, backend)
-        else:
+        elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
+        elif vouched and route.secret is None:
+            self._no_secret()
+        else:
+            self._log_in(route, backend)
+
+    def _no_secret(self) -> None:
+        """The only password that is there is not the user's own: a backend has no business with it."""
+        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
+        self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _log_in(self, route: Route, backend: Backend) -> None:
         assert self._secret is not None

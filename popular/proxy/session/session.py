@@ -81,7 +81,7 @@ class Session:
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
         self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, connection, self)
+        self._client = ClientConnection(context.loop, context.log, connection, self, hears_of_reset=True)
         self._login = Login(runtime)
         self._row = SessionRow(runtime, token, sid, wall)
         self._reader: HeaderReader | None = None
