@@ -6,11 +6,16 @@ is written here by hand, the rest of a description is the families' own help.
 
 from deploy.grafana.classic import Board, PanelLine
 from deploy.grafana.panels import (
+    ANY_IS_BAD,
     BAD_IS_ONE,
     GOOD_IS_ONE,
+    LASTING,
     LEVEL_WORDS,
     LEVELS,
+    MANY_FAIL,
     NEAR_LIMIT,
+    SLOW,
+    SOME_FAIL,
     TIME_LEFT,
     failing,
     graph,
@@ -19,7 +24,7 @@ from deploy.grafana.panels import (
     of_limit,
     quantiles,
 )
-from deploy.grafana.queries import buckets, gauge, quantile, rate, share, since, until
+from deploy.grafana.queries import buckets, gauge, quantile, rate, share, since, until, worst
 
 NO_LIMIT = "A limit of 0 is none."
 OF_PSERV = "Of pserv only."
@@ -45,11 +50,34 @@ OVERVIEW = Board(
                 now("Sessions", gauge("sessions")),
                 now("Session limit used", SESSIONS_OF_LIMIT, steps=NEAR_LIMIT, note="At 100 % clients must wait."),
                 now("Logins", rate("logins_total")),
-                now("Logins that fail", failing("login_failures_total", "logins_total")),
-                now("Login, 95 %", quantile(0.95, "login_duration_seconds")),
+                now("Logins that fail", failing("login_failures_total", "logins_total"), steps=MANY_FAIL),
+                now("Login, 95 %", quantile(0.95, "login_duration_seconds"), steps=SLOW),
                 now("Session state", gauge("session_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
                 now("Load state", gauge("load_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
                 DRAINING,
+                now(
+                    "The worst five backends",
+                    worst(5, gauge("backend_recent_failures_ratio", "backend", how="max")),
+                    shape="bargauge",
+                    width=8,
+                    steps=SOME_FAIL,
+                    note="Share of the attempts that failed in the last minute.",
+                ),
+                now(
+                    "Failing for",
+                    worst(5, gauge("backend_failing_seconds", "backend", how="max")),
+                    shape="bargauge",
+                    width=8,
+                    steps=LASTING,
+                    note="Backends at which attempts go on failing, and for how long they have.",
+                ),
+                now(
+                    "Last errors of backends",
+                    worst(5, rate("backend_failures_total", "backend", "reason")),
+                    shape="bargauge",
+                    width=8,
+                    steps=ANY_IS_BAD,
+                ),
             ),
         ),
         (
@@ -128,8 +156,8 @@ BACKENDS = Board(
             "Backends",
             (
                 graph(
-                    "Online",
-                    gauge("backend_up", "backend", how="min"),
+                    "Configured as online",
+                    gauge("backend_configured_online", "backend", how="min"),
                     shape="state-timeline",
                     steps=GOOD_IS_ONE,
                     words=("off", "online"),

@@ -4,7 +4,7 @@ from popular.metrics import traffic
 from popular.net.handshake import FAILURES as TLS_FAILURES
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, Present, Some, Things
+from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
@@ -14,6 +14,9 @@ CERTIFICATE = Things(sort="certificate", name="certificate", facts="certificates
 
 REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
 """Endings by which a session is turned away before a login was possible, and what the reason is called."""
+
+REFUSALS_OF_USERS = ("user", "password", "mailbox")
+"""Failures at a backend that are the user's, as long as others come in there."""
 
 LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 NETWORK = microseconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -92,10 +95,24 @@ _BACKENDS = (
         unit="s",
     ),
     Metric(
-        "popular_backend_up",
+        "popular_backend_configured_online",
         "1 if the backend is configured as online, else 0.",
         Described("state", equals="online"),
         (BACKEND,),
+    ),
+    Metric(
+        "popular_backend_recent_failures_ratio",
+        "Part of the attempts to log in to a backend that failed in the last minute; 0 if there were none.",
+        OfHealth("ratio"),
+        (BACKEND,),
+        unit="ratio",
+    ),
+    Metric(
+        "popular_backend_failing_seconds",
+        "For how long attempts to log in to a backend have been failing, a minute apart at most; 0: they do not.",
+        OfHealth("age"),
+        (BACKEND,),
+        unit="s",
     ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
     Metric(

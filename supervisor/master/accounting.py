@@ -25,6 +25,12 @@ MOST_TOLD_APART = 32
 """Things of a sort for which no option sets a limit; what is beyond counts without its name."""
 
 
+WATCHED_GAUGES = ("waiting", "soonest_end")
+"""For readers who have the table only: how many clients wait to be accepted, and when the first of the things ends that
+have an end (seconds since 1970; 0: none has).
+"""
+
+
 def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> Layout:
     """The table of a program: what the supervisor keeps of every session, and then the program's own.
 
@@ -38,13 +44,16 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         program=program.magic,
         columns=(*BASE_COLUMNS, *program.columns),
         counters=counters,
-        gauges=metric.gauges(metrics),
+        gauges=(*metric.gauges(metrics), *WATCHED_GAUGES),
         states=tuple(program.states),
         endings=endings_of(program),
         block_count=blocks,
         row_count=limits["sessionlimit"],
         histograms=histograms,
         places=tuple(IndexRange(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
+        healths=program.watched.healths,
+        rates=program.watched.rates,
+        tones=program.watched.tones,
     )
 
 
