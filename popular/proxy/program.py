@@ -16,7 +16,7 @@ from supervisor.config import Config, Report
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Program, Service
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
 from supervisor.runtime.messages import SUPERVISOR_MESSAGES
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
@@ -37,15 +37,12 @@ COLUMNS = (
 )
 
 DEBUG_OPTIONS = {
-    "AUTH": "Authentication details, without passwords.",
-    "RINGD": "Communication with the ringd process.",
-    "CTRL": "Control requests and answers.",
-    "IO": "Low level input and output.",
-    "MAIN": "What the program is doing.",
-    "NET": "Connections to clients and backends.",
-    "PASS": "Passwords, in the dialogues of POP. A security risk: not for normal use.",
-    "POP": "POP3 dialogues before the two sides are joined.",
-    "TLS": "TLS handshakes.",
+    "AUTH": "Authentication: what each module answered and how long it took, and the route, without passwords.",
+    **COMMON_DEBUG_OPTIONS,
+    "NET": "Connections to clients and backends: addresses, and why they end; listening sockets.",
+    "PASS": "The password of each attempt to log in. A security risk: not for normal use.",
+    "POP": "POP3 dialogues with clients and backends before the two sides are joined.",
+    "TLS": "TLS handshakes with clients and backends.",
 }
 
 

@@ -65,6 +65,7 @@ class Master:
         self._program = program
         self._rundir = rundir
         self._log = log
+        self._log.options = first.debug
         self._notifier = notifier
         self._over = False
         self.exit_code = 0
@@ -84,7 +85,7 @@ class Master:
         self._load_files = load_files
         self._watchdog = Watchdog(load_files, self._accounting, self._pool, log)
         self._watchdog.on_accepting = lambda: self._pool.tell_all(Accept(self._watchdog.accepting))
-        self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
+        self._changes = Changes(program, first, self._loop, log, self._pool, self._listeners)
         self._changes.on_commit = self._on_commit
         self._changes.settle = self._settle
         self._changes.on_taken_back = lambda: self._accounting.count("config_change_failures")
@@ -243,6 +244,7 @@ class Master:
 
     def _on_message(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
+            self._log.debug("MAIN", "serving", slot=worker.slot, worker=worker.pid, seconds=worker.age())
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
         if isinstance(message, Closed):
@@ -373,6 +375,7 @@ class Master:
         if self._over:
             return
         self._over = True
+        self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
         self._jobs.stop()
         self._exporter.stop()
         self._server.flush()

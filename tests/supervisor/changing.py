@@ -5,6 +5,7 @@ pool (`Crew`), and the source of sockets (`Doors`), which may answer late or ref
 with the clients in its queue; it lives as long as somebody holds a copy, and who waits at its end is lost.
 """
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +18,12 @@ from supervisor.lifeline import Abort, Close, Closed, Commit, InForce, Leave, Li
 from supervisor.master.change import Changes
 from supervisor.master.listeners import Listeners
 from supervisor.program import Listener
+from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Timer
 from supervisor.sockets.sources import ListenerCopy, Opened
 
 MASTER = "master"
+QUIET = Log("test", os.devnull)
 PROGRAM = SimpleNamespace(listeners=lambda config: list(config.things["listener"]))
 
 
@@ -254,7 +257,7 @@ class World:
     def __init__(self, first: Config) -> None:
         self.clock, self.doors = Clock(), Doors()
         self.crew, self.listeners = Crew(self.doors), Listeners(self.doors)  # type: ignore[arg-type]
-        self.changes = Changes(PROGRAM, first, self.clock, self.crew, self.listeners)  # type: ignore[arg-type]
+        self.changes = Changes(PROGRAM, first, self.clock, QUIET, self.crew, self.listeners)  # type: ignore[arg-type]
         self.changes.on_commit = self._on_commit
         self.doors.ports_in_use = self._ports_in_force
         self.in_force = {first.generation}

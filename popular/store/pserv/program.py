@@ -16,7 +16,7 @@ from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Program, Service
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
 from supervisor.runtime.messages import SUPERVISOR_MESSAGES
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
@@ -35,9 +35,9 @@ COLUMNS = (
 )
 
 DEBUG_OPTIONS = {
-    "CTRL": "Control requests and answers.",
+    **COMMON_DEBUG_OPTIONS,
     "MAIL": "Mailboxes opened and updated, messages not found.",
-    "NET": "Connections accepted.",
+    "NET": "Connections accepted and closed, listening sockets.",
     "PASS": "Passwords, should a client send one by mistake. A security risk: not for normal use.",
     "POP": "POP3 dialogues, without the messages.",
 }
