@@ -25,6 +25,7 @@ from supervisor.ringd.client import Ring
 from supervisor.runtime import messages, rights
 from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.httpaddress import HttpAddress, parse_address
+from supervisor.runtime.httptoken import read_digest
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.rundir import CannotStart, RunDirectory
@@ -138,6 +139,13 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="where the exporter answers (/ is the status page, /metrics, /livez, /readyz); off for none, port 0 for "
         "any (default: %(default)s)",
     )
+    add(
+        "--metrics-token",
+        metavar="FILE",
+        help="a file, not readable by everybody, with a token of 16 characters or more: whoever sends it "
+        "(Authorization: Bearer TOKEN) sees names and addresses in full on the status page; without it they are seen "
+        f"over the socket RUNDIR/{program.name}.http only",
+    )
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version}")
@@ -214,6 +222,7 @@ def _make_master(
     user: pwd.struct_passwd | None,
     notifier: Notifier,
 ) -> Master:
+    token = read_digest(Path(chosen.metrics_token)) if chosen.metrics_token else b""
     path = chosen.logfile or f"/var/log/popular/{program.name}"
     try:
         log = Log(
@@ -247,6 +256,7 @@ def _make_master(
         _source(chosen, log, notifier),
         notifier,
         chosen.metrics,
+        token,
     )
 
 
