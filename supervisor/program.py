@@ -20,6 +20,13 @@ from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
 from supervisor.watched import Watched
 
+COMMON_DEBUG_OPTIONS = {
+    "RINGD": "Communication with the ringd process.",
+    "CTRL": "Control requests and answers.",
+    "IO": "System calls on connections that are made from then on, by leg, and what came of them; not what was read.",
+    "MAIN": "What the program does: births and ends of workers, the steps of changes and of shutdowns.",
+}
+
 
 class PeriodicCommand(NamedTuple):
     """A command that the master says by itself, every so many seconds: the variable `every` tells them, 0 is never."""

@@ -13,6 +13,7 @@ import socket
 import ssl
 from typing import cast
 
+from popular.net.trace import Trace
 from supervisor.serving.eventloop import EventLoop, Watcher
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -45,6 +46,21 @@ class Channel:
         self.connection = connection
         self.fd = connection.fileno()
         """-1 once it is closed: the number may be another connection's by then."""
+
+    @property
+    def trace(self) -> Trace | None:
+        """What shows its system calls; see traced.py."""
+        return None
+
+    def in_tls(
+        self,
+        context: ssl.SSLContext,
+        watcher: Watcher,
+        server_name: str | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> "TlsChannel":
+        """TLS on this connection, its handshake yet to be done; see TlsChannel."""
+        return TlsChannel(self._loop, self.connection, context, watcher, server_name, session)
 
     def want(self, events: int) -> None:
         """The watcher is called for these events (READ, WRITE, both, BROKEN or 0) from now on."""

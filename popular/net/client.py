@@ -10,9 +10,11 @@ client sends. The owner says whether it wants to be fed (`listen`). TLS begins h
 import socket
 from typing import Protocol
 
-from popular.dialogue import Dialogue
+from popular.dialogue import DIALOGUE_OPTIONS, Dialogue
 from popular.net.channel import BROKEN, Channel
 from popular.net.handshake import Agreed, Failure, Handshake
+from popular.net.trace import CLIENT, trace_of
+from popular.net.traced import channel_of
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE
@@ -91,7 +93,7 @@ class ClientConnection:
         self._asker: TlsAsker | None = None
         self._draining = False
         self._dialogue: Dialogue | None = None
-        self.channel = Channel(loop, connection, self._ready)
+        self.channel: Channel = channel_of(loop, connection, self._ready, trace_of(log, owner.sid, CLIENT))
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
         self.waits = False
@@ -224,7 +226,7 @@ class ClientConnection:
             self._drain()
 
     def _debug(self, who: str, data: bytes) -> None:
-        if "POP" in self._log.options:
+        if not self._log.options.isdisjoint(DIALOGUE_OPTIONS):
             if self._dialogue is None:
                 self._dialogue = Dialogue(self._log)
             if who == "client":

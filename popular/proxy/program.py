@@ -14,7 +14,7 @@ from popular.proxy.settings.variables import PROXY_VARIABLES
 from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Program, Service
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
 from supervisor.serving.context import WorkerContext
 from supervisor.table.layout import Column, Health, Rate
 from supervisor.version import VERSION
@@ -66,15 +66,12 @@ WATCHED = Watched(
 )
 
 DEBUG_OPTIONS = {
-    "AUTH": "Authentication details, without passwords.",
-    "RINGD": "Communication with the ringd process.",
-    "CTRL": "Control requests and answers.",
-    "IO": "Low level input and output.",
-    "MAIN": "What the program is doing.",
-    "NET": "Connections to clients and backends.",
-    "PASS": "Passwords, in the dialogues of POP. A security risk: not for normal use.",
-    "POP": "POP3 dialogues before the two sides are joined.",
-    "TLS": "TLS handshakes.",
+    "AUTH": "Authentication: what each module answered and how long it took, and the route, without passwords.",
+    **COMMON_DEBUG_OPTIONS,
+    "NET": "Connections to clients and backends: addresses, and why they end; listening sockets.",
+    "PASS": "The password of each attempt to log in. A security risk: not for normal use.",
+    "POP": "POP3 dialogues with clients and backends before the two sides are joined.",
+    "TLS": "TLS handshakes with clients and backends.",
 }
 
 

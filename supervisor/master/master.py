@@ -71,6 +71,7 @@ class Master:
         self._program = program
         self._rundir = rundir
         self._log = log
+        self._log.options = first.debug
         self._notifier = notifier
         self._over = False
         self.exit_code = 0
@@ -87,7 +88,9 @@ class Master:
         self._watchdog = Watchdog(
             load_files, self._accounting, self._pool, log=log, accepting_changed=self._tell_accepting
         )
-        self._changes = Changes(program, first, self._loop, pool=self._pool, listeners=self._listeners, events=self)
+        self._changes = Changes(
+            program, first, self._loop, log=log, pool=self._pool, listeners=self._listeners, events=self
+        )
         self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
             self._loop,
@@ -262,6 +265,7 @@ class Master:
 
     def heard(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
+            self._log.debug("MAIN", "serving", slot=worker.slot, worker=worker.pid, seconds=worker.age())
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
         if isinstance(message, Closed):
@@ -406,6 +410,7 @@ class Master:
         if self._over:
             return
         self._over = True
+        self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
         self._jobs.stop()
         self._stop_exporter()
         self._server.flush()

@@ -7,6 +7,7 @@ stream is looked at for QUIT and DELE, and is otherwise untouched.
 
 from popular.net.channel import BROKEN, Channel
 from popular.net.splice import Pipes, Transfer
+from popular.net.traced import transfer_of
 from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
@@ -266,7 +267,7 @@ class Relay:
         """A large mail: the kernel moves it, as long as there is more and the client takes it."""
         try:
             if self._transfer is None:
-                self._transfer = Transfer(self._pipes)
+                self._transfer = transfer_of(self._pipes, self._backend, self._client)
             for _ in range(_ROUNDS):
                 count = self._transfer.fill(self._backend.fd)
                 if not count:

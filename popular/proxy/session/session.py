@@ -13,7 +13,7 @@ from typing import Any
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed, Failure
-from popular.pdm.chain import CannotTell, Decision
+from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
@@ -26,7 +26,7 @@ from popular.proxy.session.phases import CONNECTING, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
-from popular.proxy.session.session_log import log_end, log_handshake
+from popular.proxy.session.session_log import log_begin, log_end, log_handshake, log_introduced
 from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
@@ -82,7 +82,7 @@ class Session:
         self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
         self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
         self._client = ClientConnection(context.loop, context.log, connection, self, hears_of_reset=True)
-        self._login = Login(runtime)
+        self._login = Login(runtime, sid)
         self._row = SessionRow(runtime, token, sid, wall)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
@@ -99,6 +99,7 @@ class Session:
         runtime = self._runtime
         runtime.context.admit(self._token, self, runtime.started)
         try:
+            log_begin(runtime, self.sid, self._peer, self._client)
             self._show()
             self._deadlines.look_at(self._started + runtime.first_look)
             self._machine.begin()
@@ -278,6 +279,7 @@ class Session:
         self._via = self._peer[0]
         if header.source is not None:
             self._peer = header.source
+        log_introduced(self._runtime, self.sid, self._peer, self._via)
         self._machine.introduced(self._peer)
         self._settle()
         if not self._over:
@@ -301,10 +303,6 @@ class Session:
             self.fault(error)
 
     def _tell_decision(self, decision: Decision) -> None:
-        log = self._runtime.context.log
-        if log.options:
-            reason = decision.reason if isinstance(decision, CannotTell) else ""
-            log.debug("AUTH", "decision", self.sid, decision=type(decision).__name__, reason=reason)
         self._deadlines.expect_nothing()
         self._machine.decided(decision)
 
@@ -327,15 +325,17 @@ class Session:
         machine = self._machine
         if machine.phase is CONNECTING:
             self._login.connected(machine.backend)
+        self._login.hears(data)
         machine.backend_says(data)
         self._settle()
 
     def backend_tls_up(self) -> None:
+        self._login.tls_up()
         self._machine.backend_tls_up()
         self._settle()
 
     def backend_broke(self, reason: str, word: str = "") -> None:
-        self._login.backend = None
+        self._login.lost(reason)
         self._tell_broken(reason, word)
         self._settle()
 
