@@ -1,7 +1,8 @@
 """The contract between the supervisor and a program that it runs.
 
-A program is one frozen value: its name, the rows of its tables, and two functions: which listening sockets a config
-wants, and how to make the service that answers connections under a config. The supervisor knows nothing else of it.
+A program is one frozen value: its name, the rows of its tables, and a few functions, first of all which listening
+sockets a config wants, and how to make the service that answers connections under a config. The supervisor knows
+nothing else of it.
 """
 
 import socket
@@ -68,7 +69,7 @@ class Program:
     make_service: Callable[[WorkerContext, Config, Service | None], Service]
     """Runs in a thread of a worker; may block.
 
-    Raises `supervisor.control.language.CommandRefused` when the config cannot be served.
+    Raises `supervisor.control.words.CommandRefused` when the config cannot be served.
     """
     listener_kind: Things
     """The sort whose ids are the names of the listeners: by it sessions are counted."""

@@ -1,6 +1,6 @@
-"""The messages of the log, one row each. A number is never reused (the manual's chapter on log files).
+"""The messages of the log, one row each. A number is never reused.
 
-Those of the supervisor are here; a program adds its own. Numbers that the manual names keep their meaning.
+Those of the supervisor are here; a program adds its own. Numbers of POPular 1.5 keep their meaning.
 """
 
 from typing import NamedTuple
