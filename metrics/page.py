@@ -4,7 +4,7 @@
     status(known, request)       the document of snapshot.py, as the query queries
 
 The query of /status.json: filter, sort, desc (1: the largest first), rows (1 to 1000), span (2m or 1h), users (1: names
-and addresses in full). A query that makes no sense is answered with 400 and a command.
+and addresses in full). A query that makes no sense is answered with 400 and the reason.
 
 Names in full are only for a browser on the machine itself: asked from a loopback address, by a loopback name (another
 site whose name was bent to 127.0.0.1 has its own), and not through a proxy. For everybody else `users` counts for

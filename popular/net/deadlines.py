@@ -1,4 +1,4 @@
-"""The deadlines of a session, a part that it has: all on one place of the wheel, which is asked for the earliest.
+"""The deadlines of a session, a part that it has: all in one bucket of the wheel, which is asked for the earliest.
 
 authtimeout until the login, idletimeout without a word of the client, proxytimeout without a byte while proxying,
 sessiontimeout from the login on, and a limit for whatever step the session is waiting for. A deadline that moves later

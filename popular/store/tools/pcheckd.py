@@ -1,4 +1,4 @@
-"""`pcheckd`: tells proxies by UDP whether a mailbox has mail (the manual's page on pcheckd).
+"""`pcheckd`: tells proxies by UDP whether a mailbox has mail.
 
 It answers one packet with one packet, reads directories only, and never writes into a mailbox. It takes packets from
 anyone who can reach its port: to whatever is no question it answers `-ERR`, or nothing if it holds a NUL or is itself
