@@ -55,7 +55,17 @@ class Session(Protocol):
 class WorkerContext:
     """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""
 
-    def __init__(self, loop: EventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        log: Log,
+        segment: Segment,
+        *,
+        block: int,
+        tokens: TokenPipe,
+        released: Callable[[], None],
+    ) -> None:
+        """`released` is called when a session is over."""
         self.loop = loop
         self.clock = loop.clock
         self.log = log
@@ -64,7 +74,7 @@ class WorkerContext:
         self.pid = os.getpid()
         self.cells = segment.block(block)
         self.sessions: dict[int, Session] = {}
-        self.on_release: Callable[[], None] | None = None
+        self._released = released
         self._layout = segment.layout
         self.counters = self.open_counters({})
         """For what does not belong to a configured thing."""
@@ -98,8 +108,7 @@ class WorkerContext:
         self.cells[self._endings[ending]] += 1
         self._observe_end(seconds)
         self._put_back(token)
-        if self.on_release is not None:
-            self.on_release()
+        self._released()
 
     def decline(self, token: int) -> None:
         """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""

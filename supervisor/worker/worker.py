@@ -93,7 +93,14 @@ class Worker:
         self._log = inheritance.log
         self._log.options = inheritance.config.debug
         self._lifeline: Lifeline | None = Lifeline(inheritance.lifeline)
-        self._context = WorkerContext(loop, inheritance.log, inheritance.segment, inheritance.block, inheritance.tokens)
+        self._context = WorkerContext(
+            loop,
+            inheritance.log,
+            inheritance.segment,
+            block=inheritance.block,
+            tokens=inheritance.tokens,
+            released=self._released,
+        )
         self._beats = Heartbeat(self._context.cells)
         self._acceptor = Acceptor(
             self._context,
@@ -102,7 +109,7 @@ class Worker:
             inheritance.listeners,
             inheritance.accepting,
             self._fed,
-            self._emptied,
+            self._released,
         )
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
@@ -236,7 +243,6 @@ class Worker:
         self._acceptor.finish(empty)
         self._leaving = True
         self._tell(lifeline.Closed())
-        self._context.on_release = self._go_if_done
         self._go_if_done()
 
     def _end_sessions(self) -> None:
@@ -256,7 +262,8 @@ class Worker:
         if self._leaving and self._lifeline is not None:
             self._hear()
 
-    def _emptied(self) -> None:
+    def _released(self) -> None:
+        """A session is over, or a queue empty: perhaps it was the last thing to do."""
         if self._leaving:
             self._go_if_done()
 
@@ -290,6 +297,7 @@ class Worker:
     def _beat(self) -> None:
         """Shows that the loop turns, and how far the sessions have come."""
         self._beats.beat()
+        self._context.count("log_lines_lost", amount=self._log.newly_lost())
         for session in self._context.sessions.values():
             session.refresh()
         self._loop.call_later(HEARTBEAT_SECONDS, self._beat)

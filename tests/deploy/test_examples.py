@@ -93,3 +93,4 @@ def test_example_of_pserv(tmp_path: Path) -> None:
             client.say(b"joe\r\n-\r\n\r\nSTAT\r\n")
             assert client.line().startswith(b"+OK")
             assert client.line() == b"+OK 0 0"
+        assert re.findall(r"trusted (\S+)", text) == ["127.0.0.0/8,::1"], "it says who is let in"
