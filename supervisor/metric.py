@@ -159,7 +159,7 @@ class Setting(CountSource):
 
 @dataclass(frozen=True)
 class Queued(CountSource):
-    """A field of `supervisor.master.exporter.Queue`, by listener and slot."""
+    """A field of `supervisor.exporterline.Queue`, by listener and slot."""
 
     field: str
     origin: ClassVar[str] = MASTER

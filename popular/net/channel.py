@@ -37,7 +37,7 @@ class Channel:
 
     tls = False
     MOST = 1 << 16
-    """Octets that are received at a time, where much may come: whoever gets so many had better ask for more."""
+    """Octets that are read at a time, where much may come; a full read means that more is probably waiting."""
 
     def __init__(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher) -> None:
         self._loop = loop

@@ -1,6 +1,6 @@
 """The master: puts the parts together and runs the loop.
 
-Single-threaded; holds no user's data; never blocks (what may block is an job). It owns the listening sockets, the
+Single-threaded; holds no user's data; never blocks (what may block is a job). It owns the listening sockets, the
 control socket, the table and the tokens, and it is the only one that gives birth to workers.
 """
 

@@ -153,7 +153,7 @@ class BackendConnection:
             extras.tls.remember(self.channel)
 
     def _opened(self) -> None:
-        """The backend that waits for us to speak first is connected, or is not to be had."""
+        """The backend that waits for us to speak first is connected, or cannot be reached."""
         number = self.channel.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
             self._break(os.strerror(number))

@@ -184,7 +184,7 @@ class Pop3Login:
 
 
 class XpopLogin:
-    """Mailbox, session id, flags (the manual's chapter on XPOP)."""
+    """Mailbox, session id, flags: see popular/protocol/xpop.py."""
 
     __slots__ = ("_lines", "_opening")
 

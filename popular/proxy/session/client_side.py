@@ -37,7 +37,7 @@ MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
 
 HEADER_SECONDS = 5.0
-"""For the PROXY header: it is sent with the connection, by a machine that is near."""
+"""For the PROXY header: it is sent with the connection, by a host that is near."""
 HANDSHAKE_SECONDS = 30.0
 MODULE_SECONDS = 30.0
 CLOSING_SECONDS = 5.0

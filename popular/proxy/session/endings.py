@@ -32,5 +32,5 @@ ENDINGS: dict[str, str] = {
 
 LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable")
 """Why a login failed, for the counter: wrong password, nobody knows the user, the backend refused him, no module could
-tell, or his backend is not to be had.
+tell, or the backend is unavailable.
 """

@@ -70,7 +70,7 @@ class Login:
             self._waiting = None
 
     def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> str:
-        """Why the question cannot be put, or "": then it is told of the answer."""
+        """Why the question cannot be put, or "": then `events` hears of the answer."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
@@ -82,7 +82,7 @@ class Login:
         return ""
 
     def answered(self) -> None:
-        """The mail check was."""
+        """The mail check has its answer, or needs none any more."""
         self._question = None
         self._time_check()
 
@@ -101,7 +101,7 @@ class Login:
     # The backend
 
     def connect(self, backend: Backend, greets: bool, header: bytes, events: SessionEvents) -> str:
-        """Why there is no connection, or "": then it is told of it. `header`: what is said first, in clear."""
+        """Why there is no connection, or "": then `events` hears of it. `header`: what is said first, in clear."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
@@ -174,7 +174,7 @@ class Login:
             self._debug("POP", "proxy", line=shown)
 
     def start_tls(self) -> str:
-        """Why there is no TLS with the backend, or "": then it is told of it."""
+        """Why there is no TLS with the backend, or "": then the session hears of it."""
         assert self.backend is not None
         reason = self.backend.start_tls()
         if reason:

@@ -70,7 +70,7 @@ class Relay:
         self.watch = CommandWatch()
 
     def begin(self, to_client: bytes, to_backend: bytes) -> None:
-        """Passes on what is in hand and starts."""
+        """Passes on what was held back until now, and starts."""
         self._client.hand_to(self._on_client)
         self._backend.hand_to(self._on_backend)
         self._give_client(to_client)
@@ -137,7 +137,7 @@ class Relay:
             owner.fault(error)
 
     def _read_pending_client(self) -> None:
-        """What TLS has in hand makes no event."""
+        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
         while self._reads_client and self._client.pending:
             self._read_client()
 
@@ -247,7 +247,7 @@ class Relay:
                 return
 
     def _read_on_backend(self) -> None:
-        """What TLS has in hand makes no event."""
+        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
         if self._reads_backend and self._backend.pending:
             self._read_much()
 

@@ -108,21 +108,21 @@ class Session:
     # What happens is told to the machine, and what it wants then is seen to
 
     def client_says(self, data: bytes) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.says(data)
         self._see_to()
 
     def client_ended(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.client_ends()
         self._see_to()
 
     def client_took_all(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._see_to()
 
     def client_broke(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.reset()
 
     def fault(self, error: Exception) -> None:
@@ -131,11 +131,11 @@ class Session:
         self.end("internal_error")
 
     def idle_at(self) -> float:
-        """See deadlines.Owner. A client that takes a large message is not idle."""
+        """See DeadlineOwner. A client that takes a large message is not idle."""
         return max(self._client.heard, self._client.took) + self._settings.idletimeout
 
     def expired(self, what: str) -> None:
-        """See deadlines.Owner."""
+        """See DeadlineOwner."""
         self._enter(self._machine.expired, what)
 
     def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
