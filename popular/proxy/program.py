@@ -11,10 +11,12 @@ from popular.proxy.settings import certificates, modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
+from popular.tls import groups
+from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
 from supervisor.table.layout import Column
 from supervisor.version import VERSION
@@ -40,6 +42,15 @@ DEBUG_OPTIONS = {
     "POP": "POP3 dialogues with clients and backends before the two sides are joined.",
     "TLS": "TLS handshakes with clients and backends.",
 }
+
+
+TLS_GROUPS = StartOption(
+    "tls-groups",
+    "GROUPS",
+    "groups of the key exchange in TLS, with commas, the best first (default: those of "
+    f"{','.join(groups.PREFERRED)} that OpenSSL knows)",
+    set_groups,
+)
 
 
 def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
@@ -75,6 +86,7 @@ PROGRAM = Program(
     reports=_reports,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     limits=LIMITS,
+    start_options=(TLS_GROUPS,),
 )
 
 
