@@ -13,6 +13,7 @@ from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.mailcheck import MailQuestion
+from popular.proxy.session.module_chain import Waiting
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
 
@@ -23,12 +24,14 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_began", "_question", "_runtime", "_waiting", "backend")
+    __slots__ = ("_asked", "_began", "_question", "_runtime", "_waiting", "backend")
 
     def __init__(self, runtime: VservRuntime) -> None:
         self._runtime = runtime
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
+        self._asked: Waiting | None = None
+        """What the modules are asked, in a thread or waiting for one."""
         self._question: MailQuestion | None = None
         self._waiting: BackendQueue | None = None
         """Those who wait for the backend, one of whom this is."""
@@ -40,9 +43,19 @@ class Login:
         """The decision, or None: then `decided` is called later."""
         runtime = self._runtime
         hide_unknown = not runtime.rules.fallback
-        if runtime.modules.blocking:
-            return runtime.modules.ask_in_thread(question, hide_unknown, decided)
-        return runtime.modules.ask(question, hide_unknown)
+        if not runtime.modules.blocking:
+            return runtime.modules.ask(question, hide_unknown)
+        asked = runtime.modules.ask_in_thread(question, hide_unknown, decided)
+        if not isinstance(asked, Waiting):
+            return asked
+        self._asked = asked
+        return None
+
+    def _forget_asked(self) -> None:
+        """The modules need not answer any more."""
+        if self._asked is not None:
+            self._asked.drop()
+            self._asked = None
 
     # The mail check
 
@@ -79,6 +92,7 @@ class Login:
 
     def give_up_question(self) -> None:
         """The answer would be late, if there is a question."""
+        self._forget_asked()
         if self._question is not None:
             self._question.close()
             self.answered()
@@ -151,6 +165,7 @@ class Login:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
+        self._forget_asked()
         if self._question is not None:
             self._question.close()
             self._question = None
