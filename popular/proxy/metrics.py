@@ -4,6 +4,7 @@ from popular.metrics import traffic
 from popular.net.handshake import FAILURES as TLS_FAILURES
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
+from popular.proxy.session.module_chain import DROPPED
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
 
@@ -65,6 +66,23 @@ _LOGINS = (
         "Users whom a module vouched for though the password was not their own: a master password, say.",
         Counts("master_logins"),
         (MODULE,),
+    ),
+    Metric(
+        "popular_module_queue_length",
+        "Questions to modules that wait for a thread.",
+        Present("module_queue"),
+    ),
+    Metric(
+        "popular_module_queue_duration_seconds",
+        "How long questions to modules waited for a thread.",
+        Durations("module_queue_duration", LOCAL),
+        unit="s",
+    ),
+    Metric(
+        "popular_module_questions_dropped_total",
+        "Questions that were never put to a module: their client was gone, or too many were waiting.",
+        Counts("module_questions_dropped"),
+        (Label("reason", DROPPED),),
     ),
     Metric(
         "popular_module_skipped_lines",

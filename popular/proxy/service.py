@@ -16,7 +16,7 @@ from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.backend_queue import BackendQueue
-from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
@@ -70,6 +70,7 @@ class ProxyService:
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
         self.tls = _tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
+        self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -81,10 +82,11 @@ class ProxyService:
         observer = counters.observer
         backends, modules = config.things["backend"], config.things["pdm"]
         chain = ModuleChain(
-            context,
             [held.module for held in self._open],
-            counters,
-            {ident: observer("module_duration", ident, "module_lookups") for ident in modules},
+            self.questions,
+            context.log,
+            counters=counters,
+            observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         moved = [counters.cell(counter, end) for counter, end in ends]
