@@ -16,6 +16,7 @@ from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
@@ -68,6 +69,10 @@ class ProxyService:
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
         self.tls = _tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
+        had = {} if before is None else before.refusals
+        self.refusals: Mapping[str, Refusals] = {
+            ident: had.get(ident) or Refusals() for ident in config.things["backend"]
+        }
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -102,6 +107,7 @@ class ProxyService:
                 moved=moved,
                 backend_connects=connects,
                 backend_logins=logins,
+                refusals=self.refusals,
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
