@@ -177,6 +177,7 @@ BACKENDS = Board(
                     failing("backend_failures_total", "backend_logins_total", "backend"),
                     whole=True,
                 ),
+                graph("Logins put off", rate("logins_deferred_total", "reason"), note="In use, or asked too soon."),
                 graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend")),
                 graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend")),
             ),

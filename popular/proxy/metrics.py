@@ -5,6 +5,7 @@ from popular.net.handshake import FAILURES as TLS_FAILURES
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import DROPPED
+from popular.proxy.session.refusals import DEFERRALS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
 
@@ -142,9 +143,15 @@ _BACKENDS = (
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(
         "popular_backend_failures_total",
-        "Attempts to log in to a backend that failed, by the step or the reason.",
+        "Attempts to log in to a backend that failed by its fault, by the step or the reason.",
         Counts("backend_failures"),
         (BACKEND, Label("reason", BACKEND_FAILURES)),
+    ),
+    Metric(
+        "popular_logins_deferred_total",
+        "Logins that a backend put off: the mailbox is in use, or was asked too soon. Neither logins nor failures.",
+        Counts("logins_deferred"),
+        (BACKEND, Label("reason", tuple(DEFERRALS.values()))),
     ),
     Metric(
         "popular_backend_connect_duration_seconds",

@@ -17,6 +17,7 @@ from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
+from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
@@ -71,6 +72,10 @@ class ProxyService:
         self.tls = _tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
+        had = {} if before is None else before.refusals
+        self.refusals: Mapping[str, Refusals] = {
+            ident: had.get(ident) or Refusals() for ident in config.things["backend"]
+        }
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -111,6 +116,7 @@ class ProxyService:
                 backend_connects=connects,
                 backend_logins=logins,
                 waiting=waiting,
+                refusals=self.refusals,
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()

@@ -133,7 +133,8 @@ class BackendConnection:
         try:
             data = self.channel.receive(_READ_SIZE)
         except OSError as error:
-            self._break(_words(error))
+            stood = error.errno in (errno.ECONNRESET, errno.EPIPE)  # a port without a server refuses, and never resets
+            self._break(_words(error), "closed" if stood else "")
             return
         if data:
             if self._extras is not None:
@@ -142,7 +143,7 @@ class BackendConnection:
         elif data is not None:
             # Behind a PROXY header, without a word: that is how one is refused.
             refused = self._extras is not None and self._extras.introduction
-            self._break("it closed the connection", "proxy_header" if refused else "")
+            self._break("it closed the connection", "proxy_header" if refused else "closed")
 
     def _heard(self, extras: _Extras) -> None:
         extras.introduction = b""
@@ -170,7 +171,7 @@ class BackendConnection:
     def _begin(self, extras: _Extras) -> None:
         reason = self.send(extras.introduction) if extras.introduction else ""
         if reason:
-            self._owner.backend_broke(reason)
+            self._owner.backend_broke(reason, "closed")
         elif extras.implicit:
             reason = self.start_tls()
             if reason:

@@ -79,7 +79,7 @@ class Session:
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
+        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid, runtime.refusals)
         self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
         self._client = ClientConnection(context.loop, context.log, connection, self, hears_of_reset=True)
         self._login = Login(runtime, sid)
