@@ -8,10 +8,11 @@ from popular.proxy.metrics import METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES
-from popular.proxy.settings import certificates, modules
+from popular.proxy.settings import modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
+from popular.tls import commands as certificates
 from supervisor.config import Config, Report
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables

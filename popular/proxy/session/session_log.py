@@ -1,4 +1,4 @@
-"""What is written about a session: its one log line, and what a TLS handshake came to."""
+"""What is written about a session: its one log line."""
 
 from typing import TypeAlias
 
@@ -6,7 +6,6 @@ from popular.messages import SESSION_END
 from popular.net.handshake import Agreed
 from popular.proxy.session.machine import Machine
 from supervisor.runtime.log import Log
-from supervisor.serving.context import WorkerContext
 
 Moved: TypeAlias = tuple[int, int, int, int]
 """Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those
@@ -47,12 +46,3 @@ def log_end(
         cipher=tls.cipher if tls is not None else "",
         via=via,
     )
-
-
-def log_handshake(context: WorkerContext, sid: str, agreed: Agreed) -> None:
-    """A handshake with a client is done: counted, and with the debug option TLS told."""
-    context.count("tls_handshakes", agreed.version)
-    if agreed.resumed:
-        context.count("tls_resumptions")
-    if context.log.options:
-        context.log.debug("TLS", "handshake", sid, **agreed._asdict())

@@ -3,7 +3,15 @@
 from typing import Any
 
 from metrics.exporter import export
-from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
+from popular.messages import (
+    AUTHORITIES_TAKEN,
+    CERTIFICATE_FAULT,
+    CERTIFICATE_GONE,
+    CERTIFICATE_TAKEN,
+    NULL_BYTE_IN_INPUT,
+    SESSION_END,
+    TLS_FAILED,
+)
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
 from popular.store import messages
 from popular.store.pserv.commands import COMMANDS, SORTS, rc_lines
@@ -12,6 +20,8 @@ from popular.store.pserv.metrics import METRICS, SERVER
 from popular.store.pserv.phases import STATES
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
+from popular.tls import commands as certificates
+from popular.tls.variables import TLS_VARIABLES
 from supervisor.config import Config
 from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
@@ -40,6 +50,7 @@ DEBUG_OPTIONS = {
     "NET": "Connections accepted.",
     "PASS": "Passwords, should a client send one by mistake. A security risk: not for normal use.",
     "POP": "POP3 dialogues, without the messages.",
+    "TLS": "TLS handshakes.",
 }
 
 MESSAGES = (
@@ -57,6 +68,11 @@ MESSAGES = (
     messages.READ_FAILED,
     messages.UPDATE_FAILED,
     messages.UNTRUSTED_PEER,
+    TLS_FAILED,
+    CERTIFICATE_TAKEN,
+    CERTIFICATE_GONE,
+    CERTIFICATE_FAULT,
+    AUTHORITIES_TAKEN,
 )
 
 
@@ -75,17 +91,25 @@ def describe(config: Config) -> dict[str, Any]:
             name: config.variables[name] for name in ("maxsession", "maxlocalload", "maxpressure", "workers")
         },
         "vservs": [
-            {"id": one.id, "state": one.state, "iface": one.iface, "port": one.port, "prot": "XPOP", "starttls": "off"}
+            {
+                "id": one.id,
+                "state": one.state,
+                "iface": one.iface,
+                "port": one.port,
+                "prot": one.prot,
+                "starttls": "off",
+            }
             for one in config.things["server"].values()
         ],
         "backends": [],
         "modules": [],
-        "certificates": [],
+        "certificates": certificates.described(config),
     }
 
 
-def _make_service(context: WorkerContext, config: Config, _before: Service | None) -> Service:
-    return StoreService(context, config)
+def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
+    assert before is None or isinstance(before, StoreService)
+    return StoreService(context, config, before)
 
 
 PROGRAM = Program(
@@ -99,7 +123,7 @@ PROGRAM = Program(
     states=STATES,
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
-    variables=(*common_variables("pserv"), *STORE_VARIABLES),
+    variables=(*common_variables("pserv"), *STORE_VARIABLES, *TLS_VARIABLES),
     commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
@@ -109,6 +133,8 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",
+    complete=certificates.complete,
+    periodic_commands=(certificates.PERIODIC,),
 )
 
 
