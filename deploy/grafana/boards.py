@@ -69,7 +69,6 @@ OVERVIEW = Board(
                     "Refused, and accepting paused",
                     PanelLine(rate("sessions_refused_total", "reason"), "refused"),
                     PanelLine(rate("accept_pauses_total", "reason"), "paused"),
-                    PanelLine(rate("untrusted_peers_total"), "not trusted"),
                 ),
             ),
         ),
@@ -282,13 +281,14 @@ WORKERS = Board(
         (
             "Storage server",
             (
-                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=12),
+                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=8),
+                graph("Refused: not trusted", rate("untrusted_peers_total", "instance"), note=OF_PSERV, width=8),
                 graph(
                     "Messages",
                     PanelLine(rate("messages_retrieved_total"), "retrieved"),
                     PanelLine(rate("messages_deleted_total"), "deleted"),
                     note=OF_PSERV,
-                    width=12,
+                    width=8,
                 ),
             ),
         ),
