@@ -327,13 +327,14 @@ WORKERS = Board(
         (
             "Storage server",
             (
-                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=12),
+                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=8),
+                graph("Refused: not trusted", rate("untrusted_peers_total", "instance"), note=OF_PSERV, width=8),
                 graph(
                     "Messages",
                     PanelLine(rate("messages_retrieved_total"), "retrieved"),
                     PanelLine(rate("messages_deleted_total"), "deleted"),
                     note=OF_PSERV,
-                    width=12,
+                    width=8,
                 ),
             ),
         ),

@@ -42,7 +42,6 @@ from popular.proxy.session.phases import (
     Phase,
 )
 from popular.proxy.session.refusals import ENOUGH, Refusals
-from popular.proxy.settings.kinds import Networks
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules

@@ -8,6 +8,7 @@ own.
 import errno
 import os
 import socket
+import ssl
 
 from popular.net.channel import Channel, TlsChannel
 from popular.net.trace import Trace
@@ -132,6 +133,9 @@ class BackendConnection:
     def _read(self) -> None:
         try:
             data = self.channel.receive(_READ_SIZE)
+        except ssl.SSLError as error:  # with TLS 1.3 what it makes of our certificate is only heard now
+            self._break(self._words_in_tls(error), "tls")
+            return
         except OSError as error:
             stood = error.errno in (errno.ECONNRESET, errno.EPIPE)  # a port without a server refuses, and never resets
             self._break(_words(error), "closed" if stood else "")
@@ -208,13 +212,18 @@ class BackendConnection:
         except Exception as error:
             self._owner.fault(error)
 
+    def _words_in_tls(self, error: OSError) -> str:
+        assert self._extras is not None
+        assert self._extras.tls is not None
+        return words_of(error, self._extras.tls.name)
+
     def _go_on_shaking_hands(self, extras: _Extras) -> None:
         assert isinstance(self.channel, TlsChannel)
         assert extras.tls is not None
         try:
             wanted = self.channel.handshake()
         except OSError as error:
-            self._break(words_of(error, extras.tls.name), "tls")
+            self._break(self._words_in_tls(error), "tls")
             return
         if wanted is not None:
             self.channel.want(WRITE if wanted == "write" else READ)
