@@ -24,13 +24,13 @@ _KIND = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 class _Extras:
     """What a connection needs that is not plain."""
 
-    __slots__ = ("fresh", "implicit", "introduction", "loop", "shaking_hands", "tls")
+    __slots__ = ("fresh", "implicit", "loop", "proxy_header", "shaking_hands", "tls")
 
-    def __init__(self, loop: EventLoop, tls: BackendTls | None, implicit: bool, introduction: bytes) -> None:
+    def __init__(self, loop: EventLoop, tls: BackendTls | None, implicit: bool, proxy_header: bytes) -> None:
         self.loop = loop
         self.tls = tls
         self.implicit = implicit
-        self.introduction = introduction
+        self.proxy_header = proxy_header
         self.shaking_hands = False
         self.fresh = False
         """TLS stands, and nothing was heard in it."""
@@ -49,10 +49,10 @@ class BackendConnection:
         *,
         greets: bool,
         tls: BackendTls | None,
-        introduction: bytes,
+        proxy_header: bytes,
     ) -> None:
         """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
-        `introduction`: what to send first of all, in clear (a PROXY header). Raises OSError if that fails at once.
+        `proxy_header`: what to send first of all, in clear (a PROXY header). Raises OSError if that fails at once.
         """
         address = backend.address
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -71,10 +71,10 @@ class BackendConnection:
         self._greets = greets
         self._extras: _Extras | None = None
         waits = greets
-        if tls is not None or introduction:
+        if tls is not None or proxy_header:
             implicit = tls is not None and backend.tls == IMPLICIT
-            self._extras = _Extras(loop, tls, implicit, introduction)
-            waits = greets and not implicit and not introduction
+            self._extras = _Extras(loop, tls, implicit, proxy_header)
+            waits = greets and not implicit and not proxy_header
         self.channel: Channel = Channel(loop, connection, self._ready)
         self.channel.want(READ if waits else WRITE)
 
@@ -136,11 +136,11 @@ class BackendConnection:
             self._owner.backend_says(data)
         elif data is not None:
             # Behind a PROXY header, without a word: that is how one is refused.
-            refused = self._extras is not None and self._extras.introduction
+            refused = self._extras is not None and self._extras.proxy_header
             self._break("it closed the connection", "proxy_header" if refused else "")
 
     def _heard(self, extras: _Extras) -> None:
-        extras.introduction = b""
+        extras.proxy_header = b""
         if extras.fresh:
             extras.fresh = False
             assert isinstance(self.channel, TlsChannel)
@@ -163,7 +163,7 @@ class BackendConnection:
             self._owner.backend_connected()
 
     def _begin(self, extras: _Extras) -> None:
-        reason = self.send(extras.introduction) if extras.introduction else ""
+        reason = self.send(extras.proxy_header) if extras.proxy_header else ""
         if reason:
             self._owner.backend_broke(reason)
         elif extras.implicit:

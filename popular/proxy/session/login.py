@@ -79,7 +79,7 @@ class Login:
         tls = None if backend.tls == OFF else runtime.backend_tls[backend.id]
         try:
             self.backend = BackendConnection(
-                runtime.context.loop, backend, events, greets=greets, tls=tls, introduction=header
+                runtime.context.loop, backend, events, greets=greets, tls=tls, proxy_header=header
             )
         except OSError as error:
             return error.strerror or type(error).__name__
