@@ -13,8 +13,10 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.commands import ALL
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values, processors
 from supervisor.master.master import Master
@@ -87,6 +89,13 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
         "keys are in what they show (default: neither)",
     )
+    add(
+        "--debug",
+        metavar="OPTIONS",
+        type=_debug_options(program),
+        default=frozenset(),
+        help="debug options that are on from the beginning, such as MAIN,NET: the start itself is shown too",
+    )
     add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
     add(
         "--ctrl-group",
@@ -148,6 +157,18 @@ def _number(lowest: int, highest: int) -> Callable[[str], int]:
         if not text.isdecimal() or not lowest <= int(text) <= highest:
             raise argparse.ArgumentTypeError(f"'{text}' is not a number from {lowest} to {highest}")
         return int(text)
+
+    return parse
+
+
+def _debug_options(program: Program) -> Callable[[str], frozenset[str]]:
+    def parse(text: str) -> frozenset[str]:
+        named = {name.upper() for name in text.split(",")}
+        unknown = named - program.debug_options.keys() - {ALL}
+        if unknown:
+            allowed = ", ".join([*program.debug_options, ALL])
+            raise argparse.ArgumentTypeError(f"'{', '.join(sorted(unknown))}' is unknown; allowed: {allowed}")
+        return frozenset(program.debug_options if ALL in named else named)
 
     return parse
 
@@ -247,7 +268,8 @@ def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[
     """What the start options say, before any command."""
     given = {"logfile": logfile, "workers": chosen.workers, "grace": chosen.grace}
     variables = initial_values(program.variables, limits, **given)
-    return Config(generation=1, variables=variables, things={sort: {} for sort in program.sorts})
+    things: dict[str, dict[str, Any]] = {sort: {} for sort in program.sorts}
+    return Config(generation=1, variables=variables, things=things, debug=chosen.debug)
 
 
 def _check(program: Program, chosen: argparse.Namespace) -> int:

@@ -81,7 +81,8 @@ class Route(NamedTuple):
     """Where a user's mail is.
 
     `target` is the mailbox for an XPOP or CXPOP backend, and the user name for a POP3 backend; None = the client's own
-    name. `secret` is the password for a POP3 backend; None = the client's own. `flags` are XPOP flag letters, as "M".
+    name. `secret` is the password for a POP3 backend; None = the client's own, which no backend is sent where another
+    module vouched for the user (it is not his own then). `flags` are XPOP flag letters, as "M".
     """
 
     backend: str

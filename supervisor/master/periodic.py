@@ -44,6 +44,7 @@ class PeriodicCommands:
     def _begin(self, schedule: _Schedule) -> None:
         def answered(done: bool, text: str, _lines: Sequence[str]) -> None:
             schedule.under_way = False
+            self._log.debug("MAIN", "periodic", command=schedule.periodic.command, answer=text)
             failure = "" if done else text
             if failure and failure != schedule.failure:
                 self._log(messages.PERIODIC_FAILED, line=schedule.periodic.command, reason=failure)

@@ -98,6 +98,7 @@ class ShutdownSequence:
 
     def _move(self, stage: Stage) -> None:
         self.stage = stage
+        self._means.log.debug("MAIN", "shutdown_step", step=stage.value, sessions=self._means.sessions())
         self._means.on_stage()
 
     def _end_at_once(self) -> None:

@@ -10,10 +10,11 @@ count the ids for which there was no index.
 Only the master writes names and baselines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from supervisor.table.layout import Counter, Histogram
 from supervisor.table.names import write_name
 from supervisor.table.segment import Segment
 
@@ -76,12 +77,12 @@ class CounterIndexes:
         write_name(self._layout, self._segment.map, sort, index, ident)
         self._names[sort][index] = ident
 
-    def _cells(self, sort: str, index: int) -> list[int]:
-        """Where in a block an index counts."""
+    def _cells(self, sort: str, index: int, rows: Iterable[Counter | Histogram]) -> list[int]:
+        """Where in a block an index counts what these rows say."""
         layout = self._layout
         return [
             layout.counter_cells[row.name] + index * row.width + cell
-            for row in layout.counted
+            for row in rows
             if row.by == sort
             for cell in range(row.width)
         ]
@@ -89,9 +90,11 @@ class CounterIndexes:
     def _is_blank(self, sort: str, index: int) -> bool:
         """Whether nothing was counted there since it has its name."""
         baseline = self._segment.block(self._layout.baseline)
-        return all(self._segment.sum(cell) == baseline[cell] for cell in self._cells(sort, index))
+        return all(self._segment.sum(cell) == baseline[cell] for cell in self._cells(sort, index, self._layout.counted))
 
     def _set_baseline(self, sort: str, index: int) -> None:
+        """What falls by itself needs none: who is still counted there will be taken off."""
         baseline = self._segment.block(self._layout.baseline)
-        for cell in self._cells(sort, index):
+        rows = [row for row in self._layout.counted if isinstance(row, Histogram) or not row.falls]
+        for cell in self._cells(sort, index, rows):
             baseline[cell] = self._segment.sum(cell)

@@ -15,7 +15,7 @@ aligned 8-byte cells; a row holds two cells that each begin with a checksum and 
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -43,18 +43,24 @@ class Column(NamedTuple):
     name: str
     form: str
     help: str
+    mask: str = ""
+    """What somebody is not told who may not know who it is: "name", "address" or "number"; "" for nothing of that."""
+    spare: int = 0
+    """How readily a narrow screen does without: the highest first, 0 never."""
 
 
 class Counter(NamedTuple):
     """A number that only grows. With `labels` it is one number for each of them; `name[label]` in listings.
 
-    With `by` it is kept for each configured thing of that sort.
+    With `by` it is kept for each configured thing of that sort. With `falls` it is how many there are now: each process
+    takes off what it has added, and when it dies the master does.
     """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
     by: str = ""
+    falls: bool = False
 
     @property
     def width(self) -> int:
@@ -92,11 +98,38 @@ class IndexRange(NamedTuple):
     size: int
 
 
+class Rate(NamedTuple):
+    """A counter whose speed is told beside the headline, and by which word; `bad` if it should stand still."""
+
+    counter: str
+    word: str
+    bad: bool = False
+
+
+class Health(NamedTuple):
+    """How well each thing of a sort did in the last minute, by two of its counters: what went well, and what did not.
+
+    The master keeps it (supervisor/master/health.py), in cells of its own block.
+    """
+
+    by: str
+    good: str
+    bad: str
+    refusals: tuple[str, ...] = ()
+    """Labels of `bad` that need not be the thing's fault."""
+
+
+HEALTH_CELLS = ("watched", "good", "bad", "refused", "reason", "failed", "since")
+"""Of each place: whether its thing is configured; for the last minute what went well, what did not, and how much of
+that were refusals; then the last reason (its label's index + 1; 0: none yet), when that was, and since when it goes on
+(seconds since 1970; 0: it does not).
+"""
+
 BASE_COLUMNS = (
     Column("state", "B", "index into the program's states; 0 is a free row"),
-    Column("pid", "I", "process that serves the session"),
-    Column("started", "d", "when the session was accepted, seconds since 1970"),
-    Column("since", "d", "when the state was entered, seconds since 1970"),
+    Column("pid", "I", "process that serves the session", spare=9),
+    Column("started", "d", "when the session was accepted, seconds since 1970", spare=1),
+    Column("since", "d", "when the state was entered, seconds since 1970", spare=12),
 )
 
 CELLS_OF_VERSION_3 = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
@@ -137,6 +170,10 @@ class Layout:
     indexes: tuple[IndexRange, ...] = ()
     process_cells: tuple[str, ...] = BASE_CELLS
     """What a block begins with."""
+    healths: tuple[Health, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    tones: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """States that stand out: "good", or "busy" (somebody waits for us)."""
 
     @cached_property
     def cell_struct(self) -> struct.Struct:
@@ -196,8 +233,18 @@ class Layout:
         return {name: self._counter_end + position for position, name in enumerate(self.gauges)}
 
     @cached_property
+    def health_cells(self) -> dict[str, int]:
+        """Cell index within block 0 of the first health cell of each sort; place n begins n × width behind it."""
+        cells, position = {}, self._counter_end + len(self.gauges)
+        for health in self.healths:
+            cells[health.by] = position
+            position += self.index_counts[health.by] * len(HEALTH_CELLS)
+        return cells
+
+    @cached_property
     def block_size(self) -> int:
-        return _round_up(8 * (self._counter_end + len(self.gauges)), _LINE)
+        health = sum(self.index_counts[health.by] for health in self.healths) * len(HEALTH_CELLS)
+        return _round_up(8 * (self._counter_end + len(self.gauges) + health), _LINE)
 
     @cached_property
     def description(self) -> bytes:
@@ -209,6 +256,10 @@ class Layout:
                 "histograms": [row._asdict() | {"cell": self.counter_cells[row.name]} for row in self.histograms],
                 "places": [row._asdict() for row in self.indexes],
                 "gauges": self.gauge_cells,
+                "healths": [row._asdict() | {"cell": self.health_cells[row.by]} for row in self.healths],
+                "health_cells": HEALTH_CELLS,
+                "rates": [row._asdict() for row in self.rates],
+                "tones": dict(self.tones),
                 "states": self.states,
                 "endings": self.endings,
             },
@@ -318,8 +369,14 @@ def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
         histograms=_named(Histogram, described["histograms"]),
         indexes=_named(IndexRange, described["places"]),
         process_cells=tuple(described["process_cells"]),
+        healths=_named(Health, described.get("healths", ())),
+        rates=_named(Rate, described.get("rates", ())),
+        tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},
     )
     cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}
+    health_cells = {row["by"]: row["cell"] for row in described.get("healths", ())}
+    if tuple(described.get("health_cells", HEALTH_CELLS)) != HEALTH_CELLS or health_cells != layout.health_cells:
+        raise ValueError("health cells that are elsewhere")
     if (cells, described["gauges"]) != (layout.counter_cells, layout.gauge_cells):
         raise ValueError("cells that are elsewhere")
     return layout

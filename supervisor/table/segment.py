@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import posix_ipc
 
-from supervisor.table.layout import BASE_CELLS, FREE, Counter, Histogram, Layout, read_header
+from supervisor.table.layout import BASE_CELLS, FREE, HEALTH_CELLS, Counter, Histogram, Layout, read_header
 from supervisor.table.names import Name, read_names
 from supervisor.table.rows import RowReader, RowWriter
 
@@ -40,6 +40,9 @@ class Segment:
         self.reader = RowReader(layout, self.map)
         self.counter_cells = layout.counter_cells
         self._gauge_cells = layout.gauge_cells
+        first = layout.block_offset(0) // 8
+        self.all_cells = self.cells[first : first + layout.block_count * layout.block_size // 8]
+        """The blocks of all processes, one behind the other."""
 
     @classmethod
     def create(cls, name: str, layout: Layout) -> "Segment":
@@ -81,6 +84,10 @@ class Segment:
     def _has_counted(self, index: int) -> bool:
         return index == 0 or self.block(index)[_GENERATION] != 0
 
+    def blocks_in_use(self) -> list[memoryview]:
+        """Those in which somebody has ever counted, the master's first."""
+        return [self.block(index) for index in range(self.layout.block_count) if self._has_counted(index)]
+
     def set_gauge(self, name: str, value: int) -> None:
         """Sets one of the master's gauges."""
         self.block(0)[self._gauge_cells[name]] = value
@@ -114,6 +121,18 @@ class Reading(NamedTuple):
 
     ident: str
     numbers: Sequence[int]
+
+
+class HealthReading(NamedTuple):
+    """How well a thing did in the last minute, and the last time that it did not; see HEALTH_CELLS."""
+
+    ident: str
+    good: int
+    bad: int
+    refused: int
+    reason: str
+    failed: int
+    since: int
 
 
 class View:
@@ -161,7 +180,8 @@ class View:
     def counters(self) -> dict[str, int | dict[str, int]]:
         """All counters, summed over blocks and indexes; one with labels is a mapping from label to number.
 
-        What is gone from the configuration is counted too: these sums never fall.
+        What is gone from the configuration is counted too: these sums never fall, but of what is counted while it is
+        there.
         """
         cells = self._summed()
         sums: dict[str, int | dict[str, int]] = {}
@@ -207,6 +227,21 @@ class View:
         """The master's gauges."""
         block = self._block(0)
         return {name: block[cell] for name, cell in self.layout.gauge_cells.items()}
+
+    def healths(self) -> dict[str, list[HealthReading]]:
+        """What the master keeps of each configured thing of a sort, in the order of their places."""
+        block, names = self._block(0), self.names()
+        labels = {row.name: ("", *row.labels) for row in self.layout.counters}
+        found: dict[str, list[HealthReading]] = {}
+        for health in self.layout.healths:
+            found[health.by] = []
+            for place, name in enumerate(names[health.by]):
+                cell = self.layout.health_cells[health.by] + place * len(HEALTH_CELLS)
+                watched, good, bad, refused, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
+                if watched and name.ident:
+                    why = labels[health.bad][reason] if reason < len(labels[health.bad]) else ""
+                    found[health.by].append(HealthReading(name.ident, good, bad, refused, why, failed, since))
+        return found
 
     def workers(self) -> list[dict[str, int]]:
         """The processes that own a block now: the first cells of their blocks, by name."""

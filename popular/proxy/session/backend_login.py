@@ -43,8 +43,11 @@ FAILURES = (
     "password",
     "mailbox",
     "closed",
+    "maxwaiting",
 )
-"""How an attempt at a backend can fail, for the counter: the step at which it ended, `timeout` or `closed` at any."""
+"""How an attempt at a backend can fail, for the counter: the step at which it ended, `timeout` or `closed` at any; or
+it was none, because too many sessions wait for the backend (`maxwaiting`).
+"""
 
 
 class Rejected(NamedTuple):

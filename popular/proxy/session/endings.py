@@ -27,6 +27,7 @@ ENDINGS: dict[str, str] = {
     "idle_timeout": "Nothing was heard of the client for idletimeout.",
     "proxy_timeout": "Nothing came from client or backend for proxytimeout.",
     "session_timeout": "The session was longer than sessiontimeout.",
+    "no_secret": "A master login found no password for the user's POP3 backend.",
 }
 
 LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable")

@@ -28,7 +28,9 @@ class Verbs(Protocol):
         """Ask the modules: → `decided`."""
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
-        """Ask the backend by UDP whether there is mail: → `checked`."""
+        """Ask the backend by UDP whether there is mail: → `checked`; or, where too many wait for it,
+        → `backend_failed`.
+        """
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         """Connect to the backend. If it `greets` (speaks first): → `backend_says`, else → `connected`; or

@@ -88,13 +88,13 @@ class Session:
         self._peer = peer
         self._started_wall = time.time()
         self._started = time.monotonic()
+        self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._client = ClientConnection(context.loop, context.log, connection, self)
         self._deadlines = Deadlines(context.wheel, self, self._started, settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
         self._shown: tuple[Phase, int] = (self._machine.phase, 0)
-        self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
 
     def begin(self) -> None:
@@ -184,7 +184,10 @@ class Session:
     def open_mailbox(self, request: Request) -> None:
         """See Verbs."""
         if request.sid != "-":
+            self._context.log.debug("NET", "named", self.sid, to=request.sid)
             self.sid = request.sid
+            if self._client.channel.trace is not None:
+                self._client.channel.trace.sid = self.sid
         names = (request.mailbox.encode(), request.flags.encode())
         self._identity = (self.sid.encode(), *self._identity[1:3], *names)
         self._deadlines.login_done(self._settings.sessiontimeout)
