@@ -19,7 +19,7 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
 from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.client_side import MOST_HELD
-from popular.proxy.session.header_reader import HeaderReader, introduction, local_end
+from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
 from popular.proxy.session.phases import CONNECTING, SIMULATING
@@ -189,7 +189,7 @@ class Session:
         header = b""
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
-            header = introduction(backend.sendproxy, self._peer, local)
+            header = proxy_header(backend.sendproxy, self._peer, local)
         if reason := self._login.connect(backend, greets, header, self):
             self._leave(_BROKEN, (reason, ""))
 

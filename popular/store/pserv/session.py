@@ -32,7 +32,7 @@ from supervisor.serving.context import CutCost, WorkerContext
 SID_PREFIX = "pserv"
 """Of the id that a session has until its request names one."""
 
-_STANDING = {
+_CUT_COSTS = {
     OPENING: CutCost.IN_TRANSFER,
     SERVING: CutCost.IDLE,
     SENDING: CutCost.IN_TRANSFER,
@@ -295,8 +295,8 @@ class Session:
         """See supervisor.serving.context.Session."""
         if self._mailbox is None:
             return CutCost.NOT_LOGGED_IN
-        standing = _STANDING[self._machine.phase]
-        return CutCost.IN_TRANSFER if standing is CutCost.IDLE and self._client.waits else standing
+        cost = _CUT_COSTS[self._machine.phase]
+        return CutCost.IN_TRANSFER if cost is CutCost.IDLE and self._client.waits else cost
 
     def refresh(self) -> None:
         """See supervisor.serving.context.Session."""
