@@ -17,7 +17,7 @@ from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.mailcheck import MailQuestion
-from popular.proxy.session.module_chain import Waiting
+from popular.proxy.session.module_chain import WaitingQuestion
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
 
@@ -35,7 +35,7 @@ class Login:
         self._sid = sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
-        self._asked: Waiting | None = None
+        self._asked: WaitingQuestion | None = None
         """What the modules are asked, in a thread or waiting for one."""
         self._question: MailQuestion | None = None
         self._waiting: BackendQueue | None = None
@@ -54,7 +54,7 @@ class Login:
         if not runtime.modules.blocking:
             return runtime.modules.ask(question, hide_unknown, self._sid)
         asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
-        if not isinstance(asked, Waiting):
+        if not isinstance(asked, WaitingQuestion):
             return asked
         self._asked = asked
         return None
