@@ -4,6 +4,7 @@ from deploy.man.parts import Section, command, example, see_also, terms, text
 from metrics import live, pstatus
 from popular.demo import command as demo
 from popular.pdm import ptestpdm
+from popular.programs import PROGRAMS
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.phases import STATES
 from popular.store.pserv.phases import STATES as STORE_STATES
@@ -20,8 +21,8 @@ from supervisor.runtime import signals
 
 def apply_options() -> str:
     """The options that only `pcontrol apply` has."""
-    known = {action.dest for action in pcontrol.options_parser()._actions} | {"files"}
-    parser = pcontrol.subcommand_parser("apply")
+    known = {action.dest for action in pcontrol.options_parser(PROGRAMS)._actions} | {"files"}
+    parser = pcontrol.subcommand_parser("apply", PROGRAMS)
     parser._actions = [action for action in parser._actions if action.dest not in known]
     return manual.options(parser)
 
@@ -56,7 +57,7 @@ def pcontrol_page() -> list[Section]:
     )
     return [
         *command(
-            pcontrol.options_parser(),
+            pcontrol.options_parser(PROGRAMS),
             "pcontrol says commands to a running pproxy or pserv: those of -c first, then that of the command line or "
             "those of the files. Data goes to standard output, messages to standard error. After the first command "
             "that is refused it stops.",
@@ -92,7 +93,7 @@ def pstatus_page() -> list[Section]:
     ]
     return [
         *command(
-            pstatus.options(),
+            pstatus.options(PROGRAMS),
             "pstatus shows what a running program writes into its state file: how many sessions there may be, the "
             "workers and when they last showed life, the counters, and the table of living sessions. Free rows are "
             "counted, not printed. It only reads; the program does not notice.",

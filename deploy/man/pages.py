@@ -37,7 +37,9 @@ MODULES = (
         "Opens a mailbox that another module found, for whoever comes from the right address with the master password. "
         "One entry a line: IP:NAMESPACE:HASH, an IPv6 address in brackets. FILE is /etc/popular/masterauth.conf if it "
         "is not given; bad lines and changes are treated as those of passwd. Mail that is read in such a session stays "
-        "new.",
+        "new. Each such login is told in the log (master_login) and counted (popular_master_logins_total). On a POP3 "
+        "backend it needs the user's SECRET of passwd: a master password is sent to no backend; without SECRET the "
+        "client hears [SYS/PERM], and the log says no_secret.",
     ),
 )
 

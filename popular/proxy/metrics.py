@@ -3,7 +3,7 @@
 from popular.metrics import NETWORK, TLS, traffic
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, Some, Things
+from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
@@ -12,6 +12,9 @@ MODULE = Things(sort="pdm", name="module", facts="modules")
 
 REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
 """Endings by which a session is turned away before a login was possible, and what the reason is called."""
+
+REFUSALS_OF_USERS = ("user", "password", "mailbox")
+"""Failures at a backend that are the user's, as long as others come in there."""
 
 LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
@@ -55,6 +58,12 @@ _LOGINS = (
         (MODULE,),
     ),
     Metric(
+        "popular_master_logins_total",
+        "Users whom a module vouched for though the password was not their own: a master password, say.",
+        Counts("master_logins"),
+        (MODULE,),
+    ),
+    Metric(
         "popular_module_skipped_lines",
         "Lines of a module's files that are bad, and skipped.",
         Described("skipped_lines"),
@@ -83,12 +92,32 @@ _BACKENDS = (
         unit="s",
     ),
     Metric(
-        "popular_backend_up",
+        "popular_backend_configured_online",
         "1 if the backend is configured as online, else 0.",
         Described("state", equals="online"),
         (BACKEND,),
     ),
+    Metric(
+        "popular_backend_recent_failures_ratio",
+        "Part of the attempts to log in to a backend that failed in the last minute; 0 if there were none.",
+        OfHealth("ratio"),
+        (BACKEND,),
+        unit="ratio",
+    ),
+    Metric(
+        "popular_backend_failing_seconds",
+        "For how long attempts to log in to a backend have been failing, a minute apart at most; 0: they do not.",
+        OfHealth("age"),
+        (BACKEND,),
+        unit="s",
+    ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
+    Metric(
+        "popular_backend_waiting_sessions",
+        "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
+        Present("backend_waiting"),
+        (BACKEND,),
+    ),
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(
         "popular_backend_failures_total",

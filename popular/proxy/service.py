@@ -13,10 +13,12 @@ from popular.pdm import loader
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
+from popular.proxy.settings.backend import most_waiting
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
@@ -84,6 +86,10 @@ class ProxyService:
         moved = [counters.cell(counter, end) for counter, end in ends]
         connects = {ident: observer("backend_connect_duration", ident) for ident in backends}
         logins = {ident: observer("backend_login_duration", ident, "backend_logins") for ident in backends}
+        waiting = {
+            ident: BackendQueue(context, counters.cell("backend_waiting", None, ident), most_waiting(backend, config))
+            for ident, backend in backends.items()
+        }
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -98,6 +104,7 @@ class ProxyService:
                 moved=moved,
                 backend_connects=connects,
                 backend_logins=logins,
+                waiting=waiting,
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()

@@ -18,10 +18,10 @@ from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import Change, Entry, Outcome, Reply, lines_of, noted
-from supervisor.control.things import count_of
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
+from supervisor.runtime.plural import count_of
 
 CHECK = "tls check"
 PERIODIC = PeriodicCommand(CHECK, "tlswatch")

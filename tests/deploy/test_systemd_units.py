@@ -95,6 +95,7 @@ def test_units_are_hardened_alike() -> None:
         for name, path in UNITS.items()
     }
     for name, text in sections.items():
+        assert "LimitCORE=0" in text
         binds = name in ("pproxy", "ringd")
         assert ("AmbientCapabilities=CAP_NET_BIND_SERVICE" in text) is binds
         assert ("PrivateUsers=yes" in text) is not binds

@@ -229,7 +229,7 @@ class PureSession:
         return self._done()
 
     def backend_failed(self, reason: str, word: str = "") -> list[tuple[Any, ...]]:
-        self._answered("connect", REPLY, "start_backend_tls")
+        self._answered("check_mail", "connect", REPLY, "start_backend_tls")
         self.verbs.backend = None
         self.machine.backend_failed(reason, word)
         return self._done()

@@ -15,7 +15,6 @@ from popular.pdm.contract import Question, Route, Secret
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import MOST_ERRORS, MOST_HELD
 from popular.proxy.session.machine import (
-    BACKEND_SECONDS,
     LINGERING,
     MOST_FAILED_LOGINS,
     NO_ANSWER,
@@ -35,6 +34,7 @@ from popular.proxy.session.phases import (
     LOGGING_IN,
     MOVES,
     NAMED,
+    PENDING,
     RELAYING,
     SIMULATING,
     STARTING_TLS,
@@ -260,11 +260,31 @@ def test_too_many_faulty_commands_end_it() -> None:
 
 
 def test_a_client_that_says_nothing_more_is_answered_first() -> None:
-    """Then it ends; while something else is waited for, it waits for that."""
+    """Commands behind PASS are answered; then it ends."""
     session = begun()
-    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.says(b"USER ann\r\nPASS secret\r\nCAPA\r\n")
     assert session.leaves() == []
-    assert session.decided(NobodyKnows())[-2:] == [("send", WRONG), ("finish", "client_closed")]
+    *_, (_, reply), end = session.decided(NobodyKnows())
+    assert reply.startswith(WRONG + b"+OK capability list")
+    assert end == ("finish", "client_closed")
+
+
+@pytest.mark.parametrize("phase", PENDING, ids=lambda phase: phase.name)
+def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
+    """Nobody waits for the answer: it ends at once, whoever is asked; but for one with commands behind PASS."""
+    ways = {after: way for (_, after), way in WAYS.items() if after in PENDING}
+    assert ways[phase]().leaves() == [("finish", "client_closed")]
+    served = ways[phase]()
+    served.says(b"QUIT\r\n")
+    assert served.leaves() == []
+
+
+def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
+    """Its last word is a second PASS, and it has left already when that is read."""
+    session = begun()
+    session.says(b"USER ann\r\nPASS wrong\r\nUSER ann\r\nPASS secret\r\n")
+    session.leaves()
+    assert session.decided(NobodyKnows())[-1] == ("finish", "client_closed")
 
 
 def test_whoever_is_far_ahead_is_not_read() -> None:
@@ -373,6 +393,36 @@ def test_softfail_shows_an_empty_mailbox() -> None:
     ]
 
 
+def vouched(backend: str, **route: Any) -> Admitted:
+    return Admitted(Route(backend, **route), "users", "boss", vouched=True)
+
+
+MASTER_LOGIN = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann", "module": "boss"}
+
+
+@pytest.mark.parametrize("backend", ["xpop", "cxpop", "pop", "tls", "dovecot", "fake", "offline"])
+def test_a_master_login_is_told_and_counted(backend: str) -> None:
+    """Who, from where, into whose mailbox, by which module; before anything else is done, whatever the backend is."""
+    note, count, *rest = asking().decided(vouched(backend, target="3/ann", secret=Secret(b"ours")))
+    assert note == ("note", "master_login", {**MASTER_LOGIN, "backend": backend, "target": "3/ann"})
+    assert count == ("count", "master_logins", None, "boss")
+    assert rest
+
+
+@pytest.mark.parametrize("backend", ["pop", "tls", "dovecot"])
+def test_a_master_password_is_sent_to_no_backend(backend: str) -> None:
+    """Without a SECRET there is no login; with one that is what the backend hears."""
+    *_, note, count, reply, end = asking().decided(vouched(backend))
+    assert note == ("note", "no_secret", {"user": "ann", "backend": backend})
+    assert count == ("count", "login_failures", "unavailable", "v1")
+    assert reply == ("send", b"-ERR [SYS/PERM] the mailbox cannot be opened, please ask your postmaster\r\n")
+    assert end == ("finish", "no_secret")
+    session = asking()
+    session.decided(vouched("pop", secret=Secret(b"ours")))
+    session.backend_says(OK)
+    assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
+
+
 def test_a_late_decision_changes_nothing() -> None:
     """The modules answer after their time was over."""
     session = asking(softfail=True)
@@ -385,7 +435,7 @@ def test_nobody_knows_him_but_there_is_a_fallback() -> None:
     """He is tried there by POP3, with his own name and password."""
     session = asking(fallback="xpop")
     assert session.decided(NobodyKnows()) == [("connect", "xpop", True)]
-    assert session.backend_says(OK) == [("send_backend", b"USER ann\r\n")]
+    assert session.backend_says(OK)[-1] == ("send_backend", b"USER ann\r\n")
 
 
 @pytest.mark.parametrize(
@@ -459,7 +509,7 @@ def test_a_login_at_a_pop3_backend() -> None:
     """USER and PASS, each behind a reply; then the two are joined, with what is there for either of them."""
     session = at_backend()
     session.says(b"STAT\r\nQU")
-    assert session.backend_says(OK) == [("send_backend", b"USER ann\r\n")]
+    assert session.backend_says(OK) == [("expect", rules().logintimeout), ("send_backend", b"USER ann\r\n")]
     assert session.backend_says(b"+O") == []
     assert session.backend_says(b"K\r\n") == [("send_backend", b"PASS secret\r\n")]
     assert session.backend_says(b"+OK in\r\n+OK more\r\n") == [
@@ -471,7 +521,7 @@ def test_a_login_at_a_pop3_backend() -> None:
 def test_a_login_in_tls() -> None:
     """The name is said only when TLS stands."""
     session = at_backend("tls")
-    assert session.backend_says(OK) == [("send_backend", b"STLS\r\n")]
+    assert session.backend_says(OK)[-1] == ("send_backend", b"STLS\r\n")
     assert session.backend_says(OK) == [("start_backend_tls",)]
     assert session.backend_tls_up() == [("send_backend", b"USER ann\r\n")]
 
@@ -481,7 +531,7 @@ def test_a_login_at_a_storage_server() -> None:
     session = asking()
     session.decided(admitted("xpop", target="3/ann", flags="M"))
     assert session.connected() == [
-        ("expect", BACKEND_SECONDS),
+        ("expect", rules().logintimeout),
         ("send_backend", b"3/ann\r\np01.1.2\r\nM\r\n"),
     ]
     assert session.backend_says(OK) == [("logged_in",), ("relay", OK, b"")]
@@ -490,7 +540,7 @@ def test_a_login_at_a_storage_server() -> None:
 def test_a_backend_that_knows_the_client_by_xclient() -> None:
     """It hears the client's address and the session's id."""
     said = b"XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=p01.1.2 TTL=7\r\n"
-    assert at_backend("dovecot").backend_says(b"+OK [XCLIENT]\r\n") == [("send_backend", said)]
+    assert at_backend("dovecot").backend_says(b"+OK [XCLIENT]\r\n")[-1] == ("send_backend", said)
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,7 @@ class _Session(PureSession):
     def client_resets(self) -> None:
         if self._watch is None:
             self.ending = "client_reset"  # the machine is not told: there is nothing to decide
+            self.verbs.backend = None
         else:
             self.relay_ended("client_reset")
 

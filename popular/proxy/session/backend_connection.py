@@ -11,6 +11,8 @@ import socket
 import ssl
 
 from popular.net.channel import Channel, TlsChannel
+from popular.net.trace import Trace
+from popular.net.traced import channel_of
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
@@ -25,10 +27,9 @@ _KIND = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 class _Extras:
     """What a connection needs that is not plain."""
 
-    __slots__ = ("fresh", "implicit", "introduction", "loop", "shaking_hands", "tls")
+    __slots__ = ("fresh", "implicit", "introduction", "shaking_hands", "tls")
 
-    def __init__(self, loop: EventLoop, tls: BackendTls | None, implicit: bool, introduction: bytes) -> None:
-        self.loop = loop
+    def __init__(self, tls: BackendTls | None, implicit: bool, introduction: bytes) -> None:
         self.tls = tls
         self.implicit = implicit
         self.introduction = introduction
@@ -51,9 +52,11 @@ class BackendConnection:
         greets: bool,
         tls: BackendTls | None,
         introduction: bytes,
+        trace: Trace | None,
     ) -> None:
         """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
-        `introduction`: what to send first of all, in clear (a PROXY header). Raises OSError if that fails at once.
+        `introduction`: what to send first of all, in clear (a PROXY header); `trace` shows its system calls. Raises
+        OSError if that fails at once.
         """
         address = backend.address
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -63,6 +66,8 @@ class BackendConnection:
         try:
             keep_alive(connection)
             number = connection.connect_ex((address, backend.port))
+            if trace is not None:
+                trace.show("connect", connection.fileno(), errno.errorcode.get(number, number))
             if number not in (0, errno.EINPROGRESS):
                 raise OSError(number, os.strerror(number))
         except OSError:
@@ -74,9 +79,9 @@ class BackendConnection:
         waits = greets
         if tls is not None or introduction:
             implicit = tls is not None and backend.tls == IMPLICIT
-            self._extras = _Extras(loop, tls, implicit, introduction)
+            self._extras = _Extras(tls, implicit, introduction)
             waits = greets and not implicit and not introduction
-        self.channel: Channel = Channel(loop, connection, self._ready)
+        self.channel: Channel = channel_of(loop, connection, self._ready, trace)
         self.channel.want(READ if waits else WRITE)
 
     def send(self, data: bytes) -> str:
@@ -152,7 +157,7 @@ class BackendConnection:
             extras.tls.remember(self.channel)
 
     def _opened(self) -> None:
-        """The backend that waits for us to speak first is connected, or is not to be had."""
+        """The backend that waits for us to speak first is connected, or cannot be reached."""
         number = self.channel.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
             self._break(os.strerror(number))
@@ -190,7 +195,7 @@ class BackendConnection:
         extras.shaking_hands = True
         self.channel.want(0)
         try:
-            self.channel = channel = extras.tls.begin(extras.loop, self.channel.connection, self._shake_hands)
+            self.channel = channel = extras.tls.begin(self.channel, self._shake_hands)
             wanted = channel.handshake()
         except OSError as error:
             self.close()

@@ -43,8 +43,11 @@ FAILURES = (
     "password",
     "mailbox",
     "closed",
+    "maxwaiting",
 )
-"""How an attempt at a backend can fail, for the counter: the step at which it ended, `timeout` or `closed` at any."""
+"""How an attempt at a backend can fail, for the counter: the step at which it ended, `timeout` or `closed` at any; or
+it was none, because too many sessions wait for the backend (`maxwaiting`).
+"""
 
 
 class Rejected(NamedTuple):
@@ -181,7 +184,7 @@ class Pop3Login:
 
 
 class XpopLogin:
-    """Mailbox, session id, flags (the manual's chapter on XPOP)."""
+    """Mailbox, session id, flags: see popular/protocol/xpop.py."""
 
     __slots__ = ("_lines", "_opening")
 

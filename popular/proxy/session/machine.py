@@ -36,8 +36,6 @@ from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import POP3, STARTTLS, Backend
 
 MOST_FAILED_LOGINS = 3
-BACKEND_SECONDS = 20.0
-"""For the connect, TLS and the login together; a backend that does not greet has them for the login once more."""
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
@@ -63,7 +61,7 @@ class Machine(ClientSide):
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_failures", "_login", "_password_is_ours", "backend", "target")
+    __slots__ = ("_failures", "_login", "_password_is_ours", "_patience", "backend", "target")
 
     def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
         super().__init__(verbs, rules, peer_ip, peer_port, sid)
@@ -72,6 +70,8 @@ class Machine(ClientSide):
         """Holds a password, so it is let go of as soon as it has done its work."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
+        self._patience = 0.0
+        """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
         self.backend = ""
         self.target = ""
 
@@ -82,7 +82,9 @@ class Machine(ClientSide):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         if isinstance(decision, Admitted):
-            self._follow(decision.route, fallback=False)
+            if decision.vouched:
+                self._tell_master_login(decision)
+            self._follow(decision.route, vouched=decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback:
             self._follow(Route(self._rules.fallback), fallback=True)
         elif isinstance(decision, CannotTell):
@@ -90,6 +92,14 @@ class Machine(ClientSide):
             self._trouble("module_failed", "module")
         else:
             self._wrong_login("unknown" if isinstance(decision, NobodyKnows) else "password")
+
+    def _tell_master_login(self, decision: Admitted) -> None:
+        """Who opens a mailbox with a password that is not its owner's is always told."""
+        route = decision.route
+        fields: dict[str, object] = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
+        fields |= {"user": self.user, "backend": route.backend, "target": route.target or self.user}
+        self._verbs.note(messages.MASTER_LOGIN, {**fields, "module": decision.authenticated_by})
+        self._verbs.count("master_logins", None, decision.authenticated_by)
 
     def _wrong_login(self, why: str, code: Code = Code.AUTH) -> None:
         """The same words and the same code for every reason, so that nobody learns which users exist."""
@@ -126,8 +136,8 @@ class Machine(ClientSide):
 
     # The mailbox
 
-    def _follow(self, route: Route, fallback: bool) -> None:
-        """The user may come in: where is the mailbox, and is there anything in it?"""
+    def _follow(self, route: Route, *, fallback: bool = False, vouched: bool = False) -> None:
+        """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._rules.backends.get(route.backend)
         self.backend, self.target = route.backend, route.target or self.user
         if backend is None:
@@ -137,10 +147,17 @@ class Machine(ClientSide):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._simulate()
-        elif backend.prot == POP3 or fallback:
-            self._log_in(route, backend)
-        else:
+        elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
+        elif vouched and route.secret is None:
+            self._no_secret()
+        else:
+            self._log_in(route, backend)
+
+    def _no_secret(self) -> None:
+        """The only password that is there is not the user's own: a backend has no business with it."""
+        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
+        self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _log_in(self, route: Route, backend: Backend) -> None:
         assert self._secret is not None
@@ -195,20 +212,25 @@ class Machine(ClientSide):
     def _connect(self, backend: Backend) -> None:
         assert self._login is not None
         self._move(CONNECTING)
-        self._verbs.connect(backend, self._login.greets, BACKEND_SECONDS)
+        seconds = self._rules.connect_seconds(backend)
+        self._patience = max(0.0, self._rules.login_seconds(backend) - seconds)
+        self._verbs.connect(backend, self._login.greets, seconds)
 
     def connected(self) -> None:
         """The connection to a backend that does not greet stands."""
         assert self._login is not None
-        self._move(LOGGING_IN)
-        self._verbs.expect(BACKEND_SECONDS)
+        self._begin_login()
         self._verbs.send_backend(self._login.opening())
+
+    def _begin_login(self) -> None:
+        self._move(LOGGING_IN)
+        self._verbs.expect(self._rules.login_seconds(self._rules.backends[self.backend]))
 
     def backend_says(self, data: bytes) -> None:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
         assert self._login is not None
         if self.phase is CONNECTING:
-            self._move(LOGGING_IN)
+            self._begin_login()
         progress = self._login.hear(data)
         if isinstance(progress, bytes):
             self._verbs.send_backend(progress)
@@ -298,6 +320,9 @@ class Machine(ClientSide):
             self.decided(CannotTell(NO_ANSWER))
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
+        elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:
+            self._verbs.expect(self._patience)
+            self._patience = 0.0
         else:
             self._verbs.leave_backend()
             self.backend_failed(missing, "timeout")

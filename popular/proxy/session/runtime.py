@@ -5,7 +5,7 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.session.machine import BACKEND_SECONDS
+from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
@@ -38,6 +38,7 @@ class VservRuntime:
         "started",
         "tls",
         "vserv",
+        "waiting",
     )
 
     def __init__(
@@ -54,6 +55,7 @@ class VservRuntime:
         moved: Sequence[int],
         backend_connects: Mapping[str, Observer],
         backend_logins: Mapping[str, Observer],
+        waiting: Mapping[str, BackendQueue],
         over: Callable[[], None],
     ) -> None:
         """`moved`: the cells of session_log.Moved; `over` is called by each session at its end."""
@@ -68,7 +70,7 @@ class VservRuntime:
         self.over = over
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]
-        self.first_look = min(BACKEND_SECONDS, self.authtimeout, self.idletimeout)
+        self.first_look = min(rules.connecttimeout, self.authtimeout, self.idletimeout)
         """Seconds after which a new session looks at its deadlines for the first time."""
         self.proxytimeout: float = variables["proxytimeout"]
         self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
@@ -81,3 +83,4 @@ class VservRuntime:
         self.moved = moved
         self.backend_connects = backend_connects
         self.backend_logins = backend_logins
+        self.waiting = waiting

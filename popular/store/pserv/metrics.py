@@ -4,6 +4,8 @@ from popular.metrics import TLS, traffic
 from supervisor.metric import Counts, Metric, Things
 
 SERVER = Things(sort="server", name="vserv", facts="vservs")
+BACKEND = Things(sort="backend", name="backend", facts="backends")
+"""There are none; who reads the status pages of proxy and storage server finds an empty list."""
 
 METRICS = (
     Metric("popular_mailboxes_opened_total", "Mailboxes opened.", Counts("opened")),

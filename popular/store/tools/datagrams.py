@@ -20,7 +20,7 @@ from supervisor.runtime.log import Log
 from supervisor.worker.acceptor import MAPPED_IPV4
 
 ENDS = (signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGPWR)
-"""The signals that end the server (the manual's page on pcheckd)."""
+"""The signals that end the server."""
 
 _AT_ONE_GO = 64
 _SECONDS_TO_REBIRTH = 1.0
