@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.capabilities import DEFAULT
-from popular.store.pserv.program import PROGRAM, listeners
+from popular.store.pserv.program import PROGRAM
 from supervisor.config import Config
 from supervisor.control.difference import config_lines
 from supervisor.control.language import Language
@@ -175,14 +175,14 @@ def test_address_and_port_change_only_offline(console: Console) -> None:
 
 def test_listeners_follow_the_server(console: Console) -> None:
     """Nobody listens until the server is online; then at its address, ANY at all of IPv4 and IPv6."""
-    assert listeners(console.config) == []
+    assert PROGRAM.listeners(console.config) == []
     console.say("server conf iface 127.0.0.1 port 1110")
-    assert listeners(console.config) == []
+    assert PROGRAM.listeners(console.config) == []
     console.say("server conf state online")
-    assert [listener.address for listener in listeners(console.config)] == [("127.0.0.1", 1110)]
+    assert [listener.address for listener in PROGRAM.listeners(console.config)] == [("127.0.0.1", 1110)]
     console.say("server conf state offline iface ANY")
     console.say("server conf state online")
-    (listener,) = listeners(console.config)
+    (listener,) = PROGRAM.listeners(console.config)
     assert listener.address[1] == 1110
     assert listener.dual_stack == socket.has_dualstack_ipv6()
 

@@ -7,6 +7,7 @@ from popular.proxy.settings.modulefiles import skipped_lines
 from popular.tls.certificate import Certificate
 from supervisor.config import Config
 
+_STARTTLS = {"off": "", "optional": "+STLS", "force": "+STLS forced"}
 _VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
 
 
@@ -17,10 +18,11 @@ def describe(config: Config) -> dict[str, Any]:
         "generation": config.generation,
         "variables": {name: config.variables[name] for name in _VARIABLES},
         "vservs": [
-            _chosen(vserv, "id", "state", "iface", "port", "prot", "starttls") for vserv in things["vserv"].values()
+            _chosen(vserv, "id", "state", "iface", "port") | {"protocol": _protocol(vserv)}
+            for vserv in things["vserv"].values()
         ],
         "backends": [
-            _chosen(backend, "id", "state", "port", "prot") | {"host": backend.address}
+            _chosen(backend, "id", "state", "port") | {"host": backend.address, "protocol": backend.prot}
             for backend in things["backend"].values()
         ],
         "modules": [
@@ -29,6 +31,11 @@ def describe(config: Config) -> dict[str, Any]:
         ],
         "certificates": [_certificate(name, one) for name, one in store.certificates.items()] if store else [],
     }
+
+
+def _protocol(vserv: Any) -> str:
+    """What is spoken there, and whether TLS can be begun, or must be."""
+    return f"{vserv.prot}{_STARTTLS[vserv.starttls]}"
 
 
 def _chosen(thing: Any, *names: str) -> dict[str, Any]:
