@@ -32,6 +32,7 @@ from supervisor.metric import (
     OfHealth,
     OfProcess,
     Own,
+    Present,
     Queued,
     Setting,
     Shown,
@@ -132,7 +133,7 @@ def _histogram(row: Metric, source: Durations, moment: ScrapeMoment) -> Family:
 
 def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     match row.source:
-        case Counts(cell):
+        case Counts(cell) | Present(cell):
             return _counted(row, moment.readings[cell])
         case Some(cell, names):
             return _some(cell, names, moment)
@@ -198,7 +199,7 @@ def _living(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     states = [()] if len(row.labels) == 1 else [(state,) for state in moment.known.view.layout.states[1:]]
     found: Counter[tuple[str, ...]] = Counter(dict.fromkeys(((one, *state) for one in ids for state in states), 0))
     for kind, count in moment.sessions:
-        # Sessions that do not tell whose they are belong to the only thing that there is.
+        # Sessions without the column of this sort belong to the only thing that there is.
         ident = kind[things.column] if things.column else next(iter(ids), "")
         if ident or not things.column:
             found[(ident, kind["state"])[: len(row.labels)]] += count

@@ -3,7 +3,7 @@
     viewing = press(viewing, key, columns, rows)       a key was pressed
     frame(picture, rates, viewing, width, height)      the screen, as lines of coloured spans
 
-Pure: no terminal, no clock. terminal.py has the hands, pstatus.py the loop.
+Pure: no terminal, no clock. terminal.py does the input and output, pstatus.py has the loop.
 """
 
 from collections.abc import Mapping, Sequence

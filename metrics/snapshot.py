@@ -3,7 +3,7 @@
     document(known, asked, Moment.present())
 
 Reads and never writes. At most `MOST_ROWS` sessions are in a document; names and addresses in them are masked unless
-the asked says otherwise, and whether it may is for page.py to decide.
+the query asks for them in full; whether it may is for page.py to decide.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ MOST_ROWS = 1000
 USUAL_ROWS = 100
 
 _NOT_SHOWN = frozenset({"row", "pid", "port"})
-"""Columns of the table that say nothing to somebody who looks at a page."""
+"""Columns of the table that are of no use on a page."""
 _TIMES = ("started", "since")
 _OCTETS = ("received", "sent")
 _HELP = {
@@ -50,7 +50,7 @@ class PageQuery(NamedTuple):
 
 
 def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
-    """The page at one moment. Raises UnknownColumn when the asked sorts by a column that is none."""
+    """The page at one moment. Raises UnknownColumn when the query sorts by a column that is none."""
     view, facts = known.view, known.facts
     selection.check_columns([asked.sort], view.layout)
     sessions = known.watch.sessions(moment, asked.users)

@@ -68,6 +68,13 @@ class Counts(CountSource):
 
 
 @dataclass(frozen=True)
+class Present(CountSource):
+    """How many there are now: a number of theirs that also falls, and whose part of a dead process is taken off."""
+
+    cell: str
+
+
+@dataclass(frozen=True)
 class Durations(CountSource):
     """A histogram that they keep there. `bounds` are in microseconds."""
 
@@ -152,7 +159,7 @@ class Setting(CountSource):
 
 @dataclass(frozen=True)
 class Queued(CountSource):
-    """A field of `supervisor.master.exporter.Queue`, by listener and slot."""
+    """A field of `supervisor.exporterline.Queue`, by listener and slot."""
 
     field: str
     origin: ClassVar[str] = MASTER
@@ -204,9 +211,15 @@ class Metric(NamedTuple):
 def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
     """The counters of the session table."""
     return tuple(
-        Counter(metric.source.cell, metric.help, metric.values, metric.things.sort if metric.things else "")
+        Counter(
+            metric.source.cell,
+            metric.help,
+            metric.values,
+            metric.things.sort if metric.things else "",
+            isinstance(metric.source, Present),
+        )
         for metric in metrics
-        if isinstance(metric.source, Counts)
+        if isinstance(metric.source, Counts | Present)
     )
 
 

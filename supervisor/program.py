@@ -20,12 +20,31 @@ from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
 from supervisor.watched import Watched
 
+COMMON_DEBUG_OPTIONS = {
+    "RINGD": "Communication with the ringd process.",
+    "CTRL": "Control requests and answers.",
+    "IO": "System calls on connections that are made from then on, by leg, and what came of them; not what was read.",
+    "MAIN": "What the program does: births and ends of workers, the steps of changes and of shutdowns.",
+}
+
 
 class PeriodicCommand(NamedTuple):
     """A command that the master says by itself, every so many seconds: the variable `every` tells them, 0 is never."""
 
     command: str
     every: str
+
+
+class StartOption(NamedTuple):
+    """An option of the command line that a program has for itself: `--name METAVAR`.
+
+    `take` is called with its value, if it is given, before all else; it raises ValueError.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    take: Callable[[str], None]
 
 
 class Service(Protocol):
@@ -69,7 +88,7 @@ class Program:
     make_service: Callable[[WorkerContext, Config, Service | None], Service]
     """Runs in a thread of a worker; may block.
 
-    Raises `supervisor.control.language.CommandRefused` when the config cannot be served.
+    Raises `supervisor.control.words.CommandRefused` when the config cannot be served.
     """
     watched: Watched
     """What watchers show of it beside its metrics."""
@@ -89,6 +108,7 @@ class Program:
     periodic_commands: Sequence[PeriodicCommand] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
+    start_options: Sequence[StartOption] = ()
 
     @property
     def listener_kind(self) -> Things:

@@ -164,6 +164,11 @@ BACKENDS = Board(
                     note="Off if it is so at any instance.",
                 ),
                 graph("Sessions by backend", gauge("backend_sessions", "backend"), stacked=True),
+                graph(
+                    "Waiting for a backend",
+                    gauge("backend_waiting_sessions", "backend"),
+                    note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",
+                ),
                 graph("Logins by backend", rate("backend_logins_total", "backend")),
                 graph("Failures by reason", rate("backend_failures_total", "reason"), stacked=True),
                 graph("Failures by backend", rate("backend_failures_total", "backend")),
@@ -172,8 +177,8 @@ BACKENDS = Board(
                     failing("backend_failures_total", "backend_logins_total", "backend"),
                     whole=True,
                 ),
-                graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend"), width=12),
-                graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend"), width=12),
+                graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend")),
+                graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend")),
             ),
         ),
         (
@@ -201,6 +206,15 @@ BACKENDS = Board(
                     whole=True,
                 ),
                 graph("Answer of a module, 95 %", quantile(0.95, "module_duration_seconds", "module")),
+                graph("Master logins by module", rate("master_logins_total", "module")),
+                graph("Questions that wait for a thread", gauge("module_queue_length")),
+                graph("Wait for a thread", *quantiles("module_queue_duration_seconds")),
+                graph(
+                    "Questions that were dropped, by reason",
+                    rate("module_questions_dropped_total", "reason"),
+                    stacked=True,
+                    note="Gone: the client had left. Refused: too many were waiting.",
+                ),
                 graph("Bad lines of user files", gauge("module_skipped_lines", "module", how="max")),
                 graph("Mail checks by answer", rate("mail_checks_total", "answer"), stacked=True),
                 graph("Mail check", *quantiles("mail_check_duration_seconds")),
@@ -293,17 +307,20 @@ WORKERS = Board(
         (
             "Errors and control",
             (
-                graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause")),
+                graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause"), width=6),
                 graph(
                     "Commands",
                     PanelLine(rate("control_sentences_total"), "asked"),
                     PanelLine(rate("control_refusals_total"), "refused"),
+                    width=6,
                 ),
                 graph(
                     "Changes of the configuration",
                     PanelLine(rate("config_changes_total"), "in force"),
                     PanelLine(rate("config_change_failures_total"), "taken back"),
+                    width=6,
                 ),
+                graph("Log lines lost", rate("log_lines_lost_total", "instance"), width=6),
             ),
         ),
         (

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from popular.pdm.contract import ModuleFailed
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.-]+")
-"""A namespace or a backend: the manual's type Id."""
+"""A namespace or a backend: the type Id of the control language."""
 
 STRICT = "strict"
 """The argument that makes a bad line a failure."""
@@ -34,7 +34,7 @@ def split_strict(arguments: Sequence[str]) -> tuple[list[str], bool]:
     return [word for word in arguments if word != STRICT], STRICT in arguments
 
 
-class Content(NamedTuple):
+class LineFileContent(NamedTuple):
     """All octets of a file, and what fstat(2) said of it before they were read."""
 
     octets: bytes
@@ -44,7 +44,7 @@ class Content(NamedTuple):
         return f"Content({len(self.octets)} octets)"
 
 
-def read(path: str) -> Content:
+def read(path: str) -> LineFileContent:
     """A regular file, whole. Raises ModuleFailed."""
     try:
         # Not blocking, so that a named pipe is refused instead of waited for.
@@ -55,7 +55,7 @@ def read(path: str) -> Content:
                 raise ModuleFailed(f"{path} is not a regular file")
             if mode & stat.S_IWOTH:
                 raise ModuleFailed(f"{path} may be written by everybody: take that right away (chmod o-w)")
-            return Content(file.read(), status)
+            return LineFileContent(file.read(), status)
     except OSError as error:
         raise ModuleFailed(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:

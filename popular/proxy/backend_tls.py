@@ -8,16 +8,15 @@ Contexts are shared: backends that believe the same authorities have the same on
 
 import hashlib
 import os
-import socket
 import ssl
 from typing import NamedTuple
 
-from popular.net.channel import TlsChannel
+from popular.net.channel import Channel, TlsChannel
 from popular.proxy.settings.backend import OFF, POP3, Backend
 from popular.tls.contexts import ALPN, VERSIONS
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
-from supervisor.serving.eventloop import EventLoop, Watcher
+from supervisor.serving.eventloop import Watcher
 
 
 class ContextKey(NamedTuple):
@@ -54,9 +53,9 @@ class BackendTls:
         """Whether what one has verified holds for the other."""
         return (self.context, self.name, self.pin) == (other.context, other.name, other.pin)
 
-    def begin(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher) -> TlsChannel:
+    def begin(self, channel: Channel, watcher: Watcher) -> TlsChannel:
         """TLS on this connection, its handshake yet to be done. Takes the connection over."""
-        return TlsChannel(loop, connection, self.context, watcher, server_name=self.name, session=self._session)
+        return channel.in_tls(self.context, watcher, server_name=self.name, session=self._session)
 
     def objection(self, channel: TlsChannel) -> str:
         """What is wrong with the certificate after a handshake that went well: "" if nothing."""

@@ -2,9 +2,10 @@
 
 from popular.metrics import traffic
 from popular.net.handshake import FAILURES as TLS_FAILURES
-from popular.proxy.backend_login import FAILURES as BACKEND_FAILURES
-from popular.proxy.endings import LOGIN_FAILURES
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Some, Things
+from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
+from popular.proxy.session.endings import LOGIN_FAILURES
+from popular.proxy.session.module_chain import DROPPED
+from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
@@ -61,6 +62,29 @@ _LOGINS = (
         (MODULE,),
     ),
     Metric(
+        "popular_master_logins_total",
+        "Users whom a module vouched for though the password was not their own: a master password, say.",
+        Counts("master_logins"),
+        (MODULE,),
+    ),
+    Metric(
+        "popular_module_queue_length",
+        "Questions to modules that wait for a thread.",
+        Present("module_queue"),
+    ),
+    Metric(
+        "popular_module_queue_duration_seconds",
+        "How long questions to modules waited for a thread.",
+        Durations("module_queue_duration", LOCAL),
+        unit="s",
+    ),
+    Metric(
+        "popular_module_questions_dropped_total",
+        "Questions that were never put to a module: their client was gone, or too many were waiting.",
+        Counts("module_questions_dropped"),
+        (Label("reason", DROPPED),),
+    ),
+    Metric(
         "popular_module_skipped_lines",
         "Lines of a module's files that are bad, and skipped.",
         Described("skipped_lines"),
@@ -109,6 +133,12 @@ _BACKENDS = (
         unit="s",
     ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
+    Metric(
+        "popular_backend_waiting_sessions",
+        "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
+        Present("backend_waiting"),
+        (BACKEND,),
+    ),
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(
         "popular_backend_failures_total",

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 
 from metrics.exporter import export
-from popular.proxy.endings import ENDINGS
 from popular.proxy.metrics import BACKEND, METRICS, REFUSALS_OF_USERS, VSERV
-from popular.proxy.phases import STATES, Phase
 from popular.proxy.service import ProxyService
+from popular.proxy.session.endings import ENDINGS
+from popular.proxy.session.phases import STATES, Phase
 from popular.proxy.settings import certificates, modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
+from popular.tls import groups
+from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Program, Service
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
 from supervisor.table.layout import Column, Health, Rate
 from supervisor.version import VERSION
@@ -66,16 +68,22 @@ WATCHED = Watched(
 )
 
 DEBUG_OPTIONS = {
-    "AUTH": "Authentication details, without passwords.",
-    "RINGD": "Communication with the ringd process.",
-    "CTRL": "Control requests and answers.",
-    "IO": "Low level input and output.",
-    "MAIN": "What the program is doing.",
-    "NET": "Connections to clients and backends.",
-    "PASS": "Passwords, in the dialogues of POP. A security risk: not for normal use.",
-    "POP": "POP3 dialogues before the two sides are joined.",
-    "TLS": "TLS handshakes.",
+    "AUTH": "Authentication: what each module answered and how long it took, and the route, without passwords.",
+    **COMMON_DEBUG_OPTIONS,
+    "NET": "Connections to clients and backends: addresses, and why they end; listening sockets.",
+    "PASS": "The password of each attempt to log in. A security risk: not for normal use.",
+    "POP": "POP3 dialogues with clients and backends before the two sides are joined.",
+    "TLS": "TLS handshakes with clients and backends.",
 }
+
+
+TLS_GROUPS = StartOption(
+    "tls-groups",
+    "GROUPS",
+    "groups of the key exchange in TLS, with commas, the best first (default: those of "
+    f"{','.join(groups.PREFERRED)} that OpenSSL knows)",
+    set_groups,
+)
 
 
 def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
@@ -112,6 +120,7 @@ PROGRAM = Program(
     reports=_reports,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     limits=LIMITS,
+    start_options=(TLS_GROUPS,),
 )
 
 

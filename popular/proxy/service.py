@@ -4,25 +4,23 @@ A session keeps the service under which it was accepted. Modules outlive the ser
 successor uses them.
 """
 
-import asyncio
-import functools
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from popular import messages
 from popular.net.splice import Pipes
-from popular.pdm import chain, loader
-from popular.pdm.chain import CannotTell, Decision
+from popular.pdm import loader
 from popular.pdm.contract import Module as PdmModule
-from popular.pdm.contract import ModuleFailed, Question
-from popular.protocol import capabilities, replies
+from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.login_driver import BACKEND_SECONDS
-from popular.proxy.rules import Rules
-from popular.proxy.session import Session
+from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
+from popular.proxy.session.rules import rules_of
+from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.session import Session
+from popular.proxy.settings.backend import most_waiting
 from popular.proxy.settings.certificates import certificate_store_of, users
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -33,10 +31,6 @@ from popular.tls.directory import DEFAULT, CertificateStore
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.serving.context import WorkerContext
-from supervisor.serving.counters import Observer
-
-MOST_WAITING = 1000
-"""Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
 
 
 class OpenModule:
@@ -66,97 +60,66 @@ class OpenModule:
             self.module.close()
 
 
-class Front(NamedTuple):
-    """What a session has to do with its virtual server."""
-
-    rules: Rules
-    started: int
-    """The cell that counts its sessions."""
-    logins: Observer
-
-
 class ProxyService:
     """Made in a thread (`__init__` may block), used on the event loop."""
 
     def __init__(self, context: WorkerContext, config: Config, before: "ProxyService | None") -> None:
         """Raises CommandRefused with a text for people."""
         variables = config.variables
-        self.context = context
-        self.authtimeout: float = variables["authtimeout"] or float("inf")
-        self.idletimeout: float = variables["idletimeout"]
-        self.first_look = min(BACKEND_SECONDS, self.authtimeout, self.idletimeout)
-        """Seconds after which a new session looks at its deadlines for the first time."""
-        self.proxytimeout: float = variables["proxytimeout"]
-        self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
-        self.checktimeout: float = variables["checktimeout"]
-        self.checkport: int = variables["checkport"]
-        self.sidprefix: str = variables["sidprefix"]
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
-        vservs: dict[str, Vserv] = dict(config.things["vserv"])
-        self.counters = context.open_counters(config.counter_indexes)
-        observer = self.counters.observer
-        self.backend_connects = {
-            ident: observer("backend_connect_duration", ident) for ident in config.things["backend"]
-        }
-        self.backend_logins = {
-            ident: observer("backend_login_duration", ident, "backend_logins") for ident in config.things["backend"]
-        }
-        self._lookups = {ident: observer("module_duration", ident, "module_lookups") for ident in config.things["pdm"]}
-        self.moved = [
-            self.counters.cell(counter, end)
-            for end in ("client", "backend")
-            for counter in ("received_bytes", "sent_bytes")
-        ]
-        """The cells of story.Moved."""
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
         self.tls = _tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
-        self._fronts = {
-            ident: Front(
-                _rules(vserv, config),
-                self.counters.cell("sessions_started", None, ident),
-                observer("login_duration", ident, "logins"),
+        self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
+        self._sessions = 0
+        self._retired = False
+        # Behind whatever may fail, so that nothing needs to be closed then.
+        self._open: list[OpenModule] = _open_modules(config, before._open if before is not None else [])
+        self._vservs = self._runtimes(context, config)
+
+    def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
+        counters = context.open_counters(config.counter_indexes)
+        observer = counters.observer
+        backends, modules = config.things["backend"], config.things["pdm"]
+        chain = ModuleChain(
+            [held.module for held in self._open],
+            self.questions,
+            context.log,
+            counters=counters,
+            observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
+        )
+        ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
+        moved = [counters.cell(counter, end) for counter, end in ends]
+        connects = {ident: observer("backend_connect_duration", ident) for ident in backends}
+        logins = {ident: observer("backend_login_duration", ident, "backend_logins") for ident in backends}
+        waiting = {
+            ident: BackendQueue(context, counters.cell("backend_waiting", None, ident), most_waiting(backend, config))
+            for ident, backend in backends.items()
+        }
+        vservs: Mapping[str, Vserv] = config.things["vserv"]
+        return {
+            ident: VservRuntime(
+                context,
+                rules_of(vserv, config),
+                config.variables,
+                modules=chain,
+                pipes=self.pipes,
+                tls=self.tls.get(ident),
+                backend_tls=self.backend_tls,
+                counters=counters,
+                moved=moved,
+                backend_connects=connects,
+                backend_logins=logins,
+                waiting=waiting,
+                over=self._session_over,
             )
             for ident, vserv in vservs.items()
         }
-        self._sessions = 0
-        self._retired = False
-        self._asking = 0
-        # Last, because whatever fails before needs no closing.
-        self._open: list[OpenModule] = _open_modules(config, before._open if before is not None else [])
-        self.modules: Sequence[PdmModule] = [held.module for held in self._open]
-        self.modules_block = chain.blocks(self.modules)
 
     def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], listener: str) -> None:
         """See supervisor.program.Service."""
         self._sessions += 1
-        Session(self, token, connection, peer, self._fronts[listener]).begin()
-
-    def ask_in_pool(self, question: Question, hide_unknown: bool, decided: Callable[[Decision], None]) -> None:
-        """Asks the modules in a thread, because one of them may block; `decided` is called on the event loop."""
-        if self._asking >= MOST_WAITING:
-            self.context.log(messages.POOL_FULL, waiting=self._asking)
-            decided(CannotTell("too many logins are waiting"))
-            return
-        self._asking += 1
-
-        record = chain.Record()
-
-        def answered(future: "asyncio.Future[Decision]") -> None:
-            self._asking -= 1
-            self.count_lookups(record)
-            if not future.cancelled():
-                decided(future.result())
-
-        asked = functools.partial(chain.ask, self.modules, question, hide_unknown=hide_unknown, record=record)
-        self.context.loop.run_in_executor(self.context.pool, asked).add_done_callback(answered)
-
-    def count_lookups(self, record: chain.Record) -> None:
-        """Counts what the modules were asked."""
-        for ident, seconds in record.asked:
-            self._lookups[ident](seconds)
-        for ident in record.failed:
-            self.counters.count("module_failures", None, ident)
+        Session(self._vservs[listener], token, connection, peer).begin()
 
     def retire(self) -> None:
         self._retired = True
@@ -166,8 +129,7 @@ class ProxyService:
         """See supervisor.program.Program."""
         return [held.report() for held in self._open]
 
-    def session_over(self) -> None:
-        """Called by each session at its end."""
+    def _session_over(self) -> None:
         self._sessions -= 1
         if self._retired:
             self._release_if_unused()
@@ -206,30 +168,6 @@ def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
                 raise
             had.stays(str(error))
     return had
-
-
-def _rules(vserv: Vserv, config: Config) -> Rules:
-    chosen = config.things["capa"].get(vserv.capa)
-    lines = chosen.lines if chosen is not None else capabilities.DEFAULT
-    offers_stls = vserv.starttls != "off"
-    clear = capabilities.before_login(lines, stls=offers_stls, login=vserv.starttls != "force")
-    return Rules(
-        vserv=vserv.id,
-        state=vserv.state,
-        protocol=vserv.prot,
-        namespace=vserv.namespace,
-        defaultns=config.variables["defaultns"],
-        starttls=vserv.starttls,
-        greeting=replies.ok(vserv.bannerok),
-        refusal=replies.err(vserv.bannererr),
-        capa_clear=clear,
-        capa_tls=capabilities.before_login(lines, stls=False, login=True),
-        capa_after=capabilities.after_login(lines),
-        backends=config.things["backend"],
-        fallback=config.variables["fallback"],
-        softfail=config.variables["softfail"],
-        trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
-    )
 
 
 def _tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:

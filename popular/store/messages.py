@@ -1,6 +1,7 @@
 """The log messages of the storage side (`pserv`'s mailboxes, `pcheckd`, `pdeliver`). A number is never reused.
 
-Numbers below 0200 are the manual's and keep its meaning. What the proxy says too stands in popular/messages.py.
+Numbers below 0200 are those of POPular 1.5 and keep their meaning. What the proxy says too stands in
+popular/messages.py.
 """
 
 from supervisor.runtime.messages import Message, messages_in
@@ -19,6 +20,9 @@ BAD_REQUEST = Message(0x0405, "ADM", "bad_request", "pserv was not asked for a m
 READ_FAILED = Message(0x0406, "ADM", "read_failed", "A message cannot be read, though it is there.")
 UPDATE_FAILED = Message(
     0x0407, "ADM", "update_failed", "A user said QUIT, and nothing in the mailbox could be removed or marked as read."
+)
+UNTRUSTED_PEER = Message(
+    0x0408, "ADM", "untrusted_peer", "Whoever is not in trusted was refused by pserv or pcheckd; once a minute at most."
 )
 
 DELIVERED = Message(0x0410, "INF", "delivered", "pdeliver put a mail into a mailbox.")

@@ -1,6 +1,6 @@
 """The master: puts the parts together and runs the loop.
 
-Single-threaded; holds no user's data; never blocks (what may block is an job). It owns the listening sockets, the
+Single-threaded; holds no user's data; never blocks (what may block is a job). It owns the listening sockets, the
 control socket, the table and the tokens, and it is the only one that gives birth to workers.
 """
 
@@ -71,6 +71,7 @@ class Master:
         self._program = program
         self._rundir = rundir
         self._log = log
+        self._log.options = first.debug
         self._notifier = notifier
         self._over = False
         self.exit_code = 0
@@ -82,20 +83,15 @@ class Master:
         source.attach(self._loop)
         self._health = HealthWatch(self._accounting.segment)
         self._listeners = Listeners(source)
-        self._pool = Pool(self._loop, log, self._accounting.segment, slots)
-        self._pool.inherit = self._inherit
-        self._pool.in_child = self._in_child
-        self._pool.on_born = self._on_born
-        self._pool.on_message = self._on_message
-        self._pool.on_death = self._on_death
+        self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
         self._load_files = load_files
-        self._watchdog = Watchdog(load_files, self._accounting, self._pool, log)
-        self._watchdog.on_accepting = lambda: self._pool.tell_all(Accept(self._watchdog.accepting))
-        self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
-        self._changes.on_commit = self._on_commit
-        self._changes.settle = self._settle
-        self._changes.on_taken_back = lambda: self._accounting.count("config_change_failures")
-        self._recycling = Recycling(self._pool)
+        self._watchdog = Watchdog(
+            load_files, self._accounting, self._pool, log=log, accepting_changed=self._tell_accepting
+        )
+        self._changes = Changes(
+            program, first, self._loop, log=log, pool=self._pool, listeners=self._listeners, events=self
+        )
+        self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
             self._loop,
             log,
@@ -106,10 +102,10 @@ class Master:
             self._finish,
         )
         self._shutdown = ShutdownSequence(means)
-        self._jobs = Jobs(self._loop, self._in_child)
+        self._jobs = Jobs(self._loop, self.forget_all)
         self._http: socket.socket | None = None
         inherit = self._exporter_heritage(metrics, metrics_token)
-        self._exporter = Exporter(self._loop, log, self._in_child, program.exporter, inherit)
+        self._exporter = Exporter(self._loop, log, self.forget_all, program.exporter, inherit)
         self._describe(first)
         count = self._accounting.count
         self.executor = Executor(
@@ -169,6 +165,7 @@ class Master:
         self._watchdog.look(self._changes.running)
         self._health.look(self._changes.running.counter_indexes, time.time())
         self._show_usage()
+        self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
         pulse = self._pulse()
         self._accounting.set_gauges(waiting=sum(queue.length for queue in pulse.queues))
         self._exporter.pulse(pulse)
@@ -228,9 +225,9 @@ class Master:
 
         return inherit
 
-    # The workers
+    # The workers (pool.py, PoolEvents)
 
-    def _inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
+    def inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
         return Inheritance(
             self._program,
             self._changes.running,
@@ -251,7 +248,7 @@ class Master:
         wanted = self._program.listeners(running)
         return [copy for copy in copies if copy[0] in wanted]
 
-    def _in_child(self, keep: set[int]) -> None:
+    def forget_all(self, keep: set[int]) -> None:
         """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
         signals.forget_in_child()
         keep = keep | {0, 1, 2, *self._rundir.descriptors}
@@ -262,19 +259,20 @@ class Master:
                 except OSError:  # the descriptor of this very listing
                     pass
 
-    def _on_born(self, worker: WorkerProcess) -> None:
+    def born(self, worker: WorkerProcess) -> None:
         self._changes.include(worker)
         self._set_gauges()
 
-    def _on_message(self, worker: WorkerProcess, message: Any) -> None:
+    def heard(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
+            self._log.debug("MAIN", "serving", slot=worker.slot, worker=worker.pid, seconds=worker.age())
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
         if isinstance(message, Closed):
             self._shutdown.closed(worker)
         self._changes.hear(worker, message)
 
-    def _on_death(self, worker: WorkerProcess, code: int) -> None:
+    def died(self, worker: WorkerProcess, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         sessions = self._accounting.recover(worker, self._pool.workers)
         self._show_usage()
@@ -295,22 +293,29 @@ class Master:
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
-    # Config
+    def _tell_accepting(self) -> None:
+        self._pool.tell_all(Accept(self._watchdog.accepting))
 
-    def _settle(self, config: Config) -> Config:
+    # Config (change.py, ChangeEvents)
+
+    def settle(self, config: Config) -> Config:
         return replace(
             config, counter_indexes=self._accounting.indexes.settle(config.things, self._changes.running.things)
         )
 
-    def _on_commit(self, _old: Config, new: Config) -> None:
+    def committed(self, config: Config) -> None:
         """What the master itself takes from a new config."""
         self._accounting.count("config_changes")
-        self._describe(new)
-        self._log.options = new.debug
-        self._accounting.issue(new.variables["maxsession"])
-        self._pool.set_slots(new.variables["workers"])
+        self._describe(config)
+        self._log.options = config.debug
+        self._accounting.issue(config.variables["maxsession"])
+        self._pool.set_slots(config.variables["workers"])
         self._set_gauges()
-        self._watchdog.check_load(new)
+        self._watchdog.check_load(config)
+
+    def taken_back(self) -> None:
+        """See change.py."""
+        self._accounting.count("config_change_failures")
 
     def _describe(self, config: Config) -> None:
         """Tells watchers of a config."""
@@ -405,6 +410,7 @@ class Master:
         if self._over:
             return
         self._over = True
+        self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
         self._jobs.stop()
         self._stop_exporter()
         self._server.flush()

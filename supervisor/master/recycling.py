@@ -17,8 +17,10 @@ Done = Callable[[bool, str], None]
 class Recycling:
     """One at a time."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, dismiss: Callable[[WorkerProcess], None]) -> None:
+        """`dismiss` asks a worker to go that has a successor."""
         self._pool = pool
+        self._dismiss = dismiss
         self._waiting: list[WorkerProcess] = []
         self._successor: WorkerProcess | None = None
         self._renewed = 0
@@ -52,7 +54,7 @@ class Recycling:
         if worker is self._successor:
             old = self._waiting.pop(0)
             if old in self._pool.seated:
-                self._pool.dismiss(old, empty=False)
+                self._dismiss(old)
             self._successor = None
             self._renewed += 1
             self._next()

@@ -67,6 +67,12 @@ OTHER_INSTANCE = Message(
 )
 LOG_REOPENED = Message(0x0208, "INF", "log_reopened", "The log file was opened anew.")
 LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be opened; the old one stays in use.")
+LOG_LINES_LOST = Message(
+    0x021A,
+    "ADM",
+    "log_lines_lost",
+    "So many lines of this process could not be written before this one (disk full?).",
+)
 NOT_CONFIRMED = Message(
     0x0260, "ADM", "not_confirmed", "Nobody has confirmed `draft apply` in time; the configuration before comes back."
 )

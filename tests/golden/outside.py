@@ -20,7 +20,18 @@ from tests.system.site import Proxy, program
 HERE = Path(__file__).parent
 SUPERVISED = ("pproxy", "pserv")
 SUBCOMMANDS = {"pcontrol": ("check", "apply", "confirm", "rollback")}
-COMMANDS = (*SUPERVISED, "pcontrol", "pstatus", "pcheckd", "pcheck", "pdeliver", "ptestpdm", "ringd", "popular-demo")
+COMMANDS = (
+    *SUPERVISED,
+    "pcontrol",
+    "pstatus",
+    "pcheckd",
+    "pcheck",
+    "pdeliver",
+    "ptestpdm",
+    "ringd",
+    "popular-demo",
+    "pclean",
+)
 
 QUESTIONS = {
     "pproxy": (

@@ -21,8 +21,8 @@ from metrics.known import Known
 from metrics.page import BadQuery
 from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
-from popular.proxy.phases import Phase
 from popular.proxy.program import PROGRAM
+from popular.proxy.session.phases import Phase
 from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
 from supervisor.table import segment

@@ -4,8 +4,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from popular.proxy.actions import SendBackend, StartBackendTls
-from popular.proxy.backend_login import Broken, Joined, Pop3Login, Progress, Rejected, xclient
+from popular.proxy.session.backend_login import (
+    START_TLS,
+    Broken,
+    Joined,
+    Pop3Login,
+    Progress,
+    Rejected,
+    StartTls,
+    xclient,
+)
 
 XCLIENT = b"XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=p01.1.2 TTL=7"
 
@@ -15,7 +23,7 @@ def heard(login: Pop3Login, *lines: bytes) -> Progress:
     progress: Progress = None
     for line in lines:
         progress = login.hear(line + b"\r\n")
-        if isinstance(progress, StartBackendTls):
+        if isinstance(progress, StartTls):
             progress = login.tls_up()
     return progress
 
@@ -32,7 +40,7 @@ def heard(login: Pop3Login, *lines: bytes) -> Progress:
 def test_what_is_said_in_which_order(stls: bool, client: bytes, said: Sequence[bytes]) -> None:
     """STLS first, then XCLIENT, then the login; what comes behind the last reply is the client's."""
     login = Pop3Login(b"ann", b"secret", stls=stls, xclient=client)
-    assert [heard(login, b"+OK [XCLIENT]") for _ in said] == [SendBackend(line + b"\r\n") for line in said]
+    assert [heard(login, b"+OK [XCLIENT]") for _ in said] == [line + b"\r\n" for line in said]
     assert login.hear(b"+OK 3 messages\r\n+OK more") == Joined(b"+OK 3 messages", b"+OK more")
 
 
@@ -49,9 +57,9 @@ def test_nothing_may_stand_behind_a_reply_before_tls(replies: Sequence[bytes]) -
 def test_the_login_waits_for_tls() -> None:
     """Behind +OK to STLS nothing is said but the handshake."""
     login = Pop3Login(b"ann", b"secret", stls=True)
-    assert login.hear(b"+OK\r\n") == SendBackend(b"STLS\r\n")
-    assert login.hear(b"+OK\r\n") == StartBackendTls()
-    assert login.tls_up() == SendBackend(b"USER ann\r\n")
+    assert login.hear(b"+OK\r\n") == b"STLS\r\n"
+    assert login.hear(b"+OK\r\n") is START_TLS
+    assert login.tls_up() == b"USER ann\r\n"
 
 
 def test_refusals_name_what_was_refused() -> None:

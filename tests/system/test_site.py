@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.dovecot import Dovecot
 from tests.system.site import (
     LOOPBACK,
-    Dovecot,
     PopClient,
     Proxy,
     ScriptedBackend,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import patient
 from tests.system.scrape import scrape
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
@@ -88,12 +89,12 @@ def test_check_tells_it(users: Users, tmp_path: Path) -> None:
     pcontrol = [program("pcontrol"), "-r", str(users.proxy.rundir), "check", str(rc)]
     alone = [program("pproxy"), "--check", "-c", str(rc)]
     for command in (pcontrol, alone):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
         assert done.returncode == 0, done
         assert told(users.file)[1] in done.stdout + done.stderr
     rc.write_text("".join(f"{line} strict\n" if line.startswith("pdm") else f"{line}\n" for line in users.rc))
     for command in (pcontrol, alone):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=False)
         assert done.returncode == 1, done
         assert told(users.file)[1] in done.stdout + done.stderr
 

@@ -1,10 +1,8 @@
 """Plays a script through a real `pproxy`: a client, a backend and a mail check that do exactly what it says.
 
-What differs is shown as a diff of the script. A stage lasts for many scripts: before each of them the proxy is
-configured anew, without being started again.
+A stage lasts for many scripts: where one needs it, the proxy is configured anew, without being started again.
 """
 
-import difflib
 import re
 import socket
 import time
@@ -13,31 +11,11 @@ from pathlib import Path
 
 from tests.patience import patient
 from tests.system.site import LOOPBACK, Entry, Peer, PopClient, Proxy, free_port, wait_until
+from tests.transcripts.performance import BEGINNING, Otherwise, fields, filled, lines, perform
 from tests.transcripts.script import Script, Step, octets, shown
-
-BEGINNING = (
-    "set checkport $CHECK",
-    "backend conf b1 host 127.0.0.1 port $BACKEND state online",
-    "pdm add everyone any b1",
-    "vserv conf v1 iface 127.0.0.1 port $PORT bannerok ready bannererr disabled state online",
-)
 
 PATIENCE = patient(3.0)
 _BETWEEN_OCTETS = 0.0004
-
-_WORD = re.compile(r"\$([A-Z]+)")
-
-
-class Differs(AssertionError):
-    """What happened is not what the script says."""
-
-
-class _Otherwise(Exception):
-    """A step went otherwise; `happened` are the lines to show in its place."""
-
-    def __init__(self, *happened: str) -> None:
-        super().__init__(*happened)
-        self.happened = happened
 
 
 class Stage:
@@ -63,6 +41,8 @@ class Stage:
         self.proxy.said(self.filled("set capadir $DIR"))
         self.proxy.said(self.filled("set tlsdir $TLS"))
         self._first = dict(self._variables())
+        self._set_up: tuple[list[str], dict[str, list[str]]] | None = None
+        """The commands and files of the script that is set, unless its operator says more."""
 
     def close(self) -> None:
         self.backend.close()
@@ -70,17 +50,25 @@ class Stage:
 
     def filled(self, text: str) -> str:
         """A text with the site's words in it."""
-        return _WORD.sub(lambda match: self.words.get(match[1], match[0]), text)
+        return filled(text, self.words)
 
     def set(self, script: Script) -> None:
-        """Configures the proxy as if it were new."""
+        """Configures the proxy as if it were new, unless the script before has left it as this one wants it."""
+        wanted = script.commands, script.files
+        before, self._set_up = self._set_up, None
+        if before != wanted:
+            self._configure(script)
+        if not any(step.sign == "P:" for step in script.steps):
+            self._set_up = wanted
+
+    def _configure(self, script: Script) -> None:
         for name, line in self._variables():
             if line != self._first[name]:
                 self.proxy.said(f"set {self._first[name]}")
         for sort in ("vserv", "pdm", "backend"):
             self.proxy.said(f"{sort} flush")
-        for name, lines in script.files.items():
-            (self.directory / name).write_text("".join(f"{self.filled(line)}\n" for line in lines))
+        for name, text in script.files.items():
+            (self.directory / name).write_text("".join(f"{self.filled(line)}\n" for line in text))
         for command in (*BEGINNING, *script.commands):
             self.proxy.said(self.filled(command))
 
@@ -95,23 +83,9 @@ def play(stage: Stage, script: Script, pace: str) -> None:
     stage.set(script)
     player = _Player(stage, pace)
     try:
-        for number, step in enumerate(script.steps):
-            following = script.steps[number + 1] if number + 1 < len(script.steps) else None
-            try:
-                player.step(step, following)
-            except _Otherwise as otherwise:
-                _show(script, number, [*otherwise.happened, *player.unread()])
-        surplus = player.unread()
-        if surplus:
-            _show(script, len(script.steps), surplus)
+        perform(script, player)
     finally:
         player.close()
-
-
-def _show(script: Script, number: int, happened: list[str]) -> None:
-    said = [str(step) for step in script.steps]
-    diff = difflib.unified_diff(said, [*said[:number], *happened], "the script", "what happened", lineterm="", n=99)
-    raise Differs("\n".join((f"{script.place}: {script.title}", *diff)))
 
 
 class _Player:
@@ -139,7 +113,7 @@ class _Player:
         self._proxy.wait_until_quiet()
 
     def step(self, step: Step, following: Step | None) -> None:
-        """Does one line. Raises _Otherwise."""
+        """Does one line. Raises Otherwise."""
         sign, text = step.sign, self._stage.filled(step.text)
         if sign in ("C:", "C=", "B>", "B="):
             who = sign[0]
@@ -165,7 +139,7 @@ class _Player:
                 case "E:" | "L:":
                     self._logged(sign, text)
         except TimeoutError:
-            raise _Otherwise(f"# nothing happened for {PATIENCE:g} s, instead of {step}") from None
+            raise Otherwise(f"# nothing happened for {PATIENCE:g} s, instead of {step}") from None
 
     # Who is there
 
@@ -207,7 +181,7 @@ class _Player:
             self._connect()
         except ConnectionRefusedError:
             return
-        raise _Otherwise("C! connect")
+        raise Otherwise("C! connect")
 
     def _client_sees_close(self) -> None:
         self._sees_close("S", self._the_client())
@@ -220,7 +194,7 @@ class _Player:
     def _sees_close(self, who: str, peer: Peer) -> None:
         rest = peer.rest()
         if rest:
-            raise _Otherwise(*_lines("S:" if who == "S" else "B<", rest), f"{who}! closed")
+            raise Otherwise(*lines("S:" if who == "S" else "B<", rest), f"{who}! closed")
 
     def _leave(self) -> None:
         assert self._client is not None
@@ -257,9 +231,9 @@ class _Player:
         try:
             line = peer.line()
         except (AssertionError, ConnectionError) as error:
-            raise _Otherwise(*_lines(sign, peer.heard), f"{sign[0]}! closed", f"# {error}") from None
+            raise Otherwise(*lines(sign, peer.heard), f"{sign[0]}! closed", f"# {error}") from None
         if line != wanted:
-            raise _Otherwise(f"{sign} {shown(line)}")
+            raise Otherwise(f"{sign} {shown(line)}")
 
     def _backend_receives(self, text: str) -> None:
         if text != "$SID":
@@ -267,33 +241,33 @@ class _Player:
             return
         self._sid = self._the_backend().line().decode()
         if not re.fullmatch(r"[\w.-]+\.\d+\.\d+(-\d+)?", self._sid):
-            raise _Otherwise(f"B< {self._sid}")
+            raise Otherwise(f"B< {self._sid}")
 
     def _is_asked(self, wanted: bytes) -> None:
         packet, self._asker = self._stage.check.recvfrom(2048)
         if packet != wanted + b"\r\n":
-            raise _Otherwise(f"U< {shown(packet)}")
+            raise Otherwise(f"U< {shown(packet)}")
 
     # The log
 
     def _logged(self, sign: str, text: str) -> None:
-        name, _, fields = text.partition(" ")
+        name, _, wanted = text.partition(" ")
         if sign == "E:":
             self._over += 1
             wait_until(lambda: len(self._proxy.endings()) >= self._over, "the session is over")
             self._entry = self._proxy.log("session_end")[-1]
-            fields = f"ending='{name}' {fields}"
+            wanted = f"ending='{name}' {wanted}"
             if self._sid and self._sid != self._entry.sid:
-                raise _Otherwise(f"# the backend was told the session id {self._sid}; the log says {self._entry.sid}")
+                raise Otherwise(f"# the backend was told the session id {self._sid}; the log says {self._entry.sid}")
             found = [self._entry]
         else:
             assert self._entry is not None, "L: stands behind E:"
             found = self._proxy.log(name, self._entry.sid)
             if len(found) != 1:
-                raise _Otherwise(f"# {len(found)} entries {name}", *(f"# {entry.line}" for entry in found))
-        for field in re.findall(r"\w+='[^']*'|\w+=\S+", fields):
+                raise Otherwise(f"# {len(found)} entries {name}", *(f"# {entry.line}" for entry in found))
+        for field in fields(wanted):
             if f" {field} " not in f"{found[0].line} ":
-                raise _Otherwise(f"# {found[0].line}", f"# has no {field}")
+                raise Otherwise(f"# {found[0].line}", f"# has no {field}")
 
     def unread(self) -> list[str]:
         """What came, or comes within a moment, and was not asked for."""
@@ -305,11 +279,11 @@ class _Player:
                     rest = peer.rest()
                 except TimeoutError:
                     rest = peer.heard
-                surplus += _lines(sign, rest)
+                surplus += lines(sign, rest)
         surplus += self._surprises()
-        # The log line follows the end of the connection by a moment.
+        # A session that is over has its line in the log before its row is free.
         deadline = time.monotonic() + 0.1
-        while len(self._proxy.endings()) == self._over and time.monotonic() < deadline:
+        while self._proxy.sessions() and time.monotonic() < deadline:
             time.sleep(0.005)
         over = len(self._proxy.endings())
         return [*surplus, *(f"E: {ending}" for ending in self._proxy.endings()[self._over : over])]
@@ -330,7 +304,3 @@ class _Player:
                 pass
             finally:
                 waiting.settimeout(PATIENCE)
-
-
-def _lines(sign: str, data: bytes) -> list[str]:
-    return [f"{sign} {shown(line)}" for line in data.split(b"\r\n") if line]

@@ -30,6 +30,7 @@ A script in which the client is never answered would pass for the wrong reasons:
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,6 +89,12 @@ def read(path: Path) -> list[Script]:
         if not any(step.sign == "E:" for step in script.steps):
             raise BadScript(f"{script.place}: the session never ends (no line E:)")
     return scripts
+
+
+def by_set_up(scripts: Sequence[Script]) -> list[Script]:
+    """The same ones; those that want the same commands and files stand together, where the first of them stood."""
+    set_ups = [(script.commands, script.files) for script in scripts]
+    return sorted(scripts, key=lambda script: set_ups.index((script.commands, script.files)))
 
 
 def _with_line(script: Script, line: str, place: str) -> Script:

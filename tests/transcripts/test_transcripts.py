@@ -1,4 +1,4 @@
-"""Whole sessions, played through a real `pproxy`, each in two paces: pieces as the script has them, and single octets.
+"""Whole sessions, each played once through a real `pproxy`. In single octets the machine plays them (`test_pure.py`).
 
 The scripts are the files `*.txt` beside this one; `script.py` says how to write them.
 """
@@ -11,15 +11,13 @@ import pytest
 
 from tests.patience import patient
 from tests.system.site import Proxy, need
-from tests.transcripts.play import Differs, Stage, play
-from tests.transcripts.script import BadScript, Script, octets, read, shown
+from tests.transcripts.performance import Differs
+from tests.transcripts.play import Stage, play
+from tests.transcripts.script import BadScript, Script, by_set_up, octets, read, shown
 
 _FILES = sorted(Path(__file__).parent.glob("*.txt"))
 _SCRIPTS = [
-    pytest.param(script, pace, id=f"{path.stem}: {script.title} ({pace})")
-    for path in _FILES
-    for script in read(path)
-    for pace in script.paces
+    pytest.param(script, id=f"{path.stem}: {script.title}") for path in _FILES for script in by_set_up(read(path))
 ]
 
 
@@ -52,12 +50,12 @@ def _make_certificate(directory: Path) -> None:
     subprocess.run([*command, *names], check=True, capture_output=True, timeout=patient(30))
 
 
-@pytest.mark.parametrize(("script", "pace"), _SCRIPTS)
-def test_transcript(stage: Stage, script: Script, pace: str) -> None:
+@pytest.mark.parametrize("script", _SCRIPTS)
+def test_transcript(stage: Stage, script: Script) -> None:
     """The session goes as the script says."""
     if script.tls:
         _make_certificate(Path(stage.words["TLS"]))
-    play(stage, script, pace)
+    play(stage, script, script.paces[0])
 
 
 def _script(directory: Path, *lines: str) -> Script:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from popular import messages
-from popular.proxy.settings.kinds import MOST_CA_OCTETS, Authorities, CaFile
 from popular.proxy.settings.vserv import Vserv
+from popular.tls.authorities import MOST_CA_OCTETS, Authorities, CaFile
 from popular.tls.certificate import Certificate
 from popular.tls.directory import DEFAULT, CertificateStore, Digests, LookAt, ReadAll, digest, renewed
 from supervisor.config import Config

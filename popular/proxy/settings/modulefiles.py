@@ -1,8 +1,9 @@
 """The files that authentication modules are made of: what the workers told of them, and whether they are others now.
 
 Each worker opens each module, and reports what it found (`report_on`). The master looks at the files from time to time
-(`LookAt`, a job that only asks the file system); a module with a file that is not the reported one is reloaded in all
-workers, by `pdm check`. A file that cannot be used then changes nothing but the notes: what was read before stays.
+(`LookAtModules`, a job that only asks the file system); a module with a file that is not the reported one is reloaded
+in all workers, by `pdm check`. A file that cannot be used then changes nothing but the notes: what was read before
+stays.
 """
 
 import os
@@ -44,7 +45,7 @@ def stamp_now(path: str) -> Stamp:
 
 
 @dataclass(frozen=True)
-class LookAt(Job):
+class LookAtModules(Job):
     """The stamps of files that have settled."""
 
     paths: tuple[str, ...]

@@ -87,7 +87,7 @@ def _reload(context: CommandContext, arguments: Arguments) -> Outcome:
 def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
     config = context.config
     files = modulefiles.watched(config)
-    changed = modulefiles.changed(config, context.lookups.find(modulefiles.LookAt(files))) if files else []
+    changed = modulefiles.changed(config, context.lookups.find(modulefiles.LookAtModules(files))) if files else []
     if not changed:
         return Reply("nothing has changed")
     for ident in changed:

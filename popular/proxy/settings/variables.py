@@ -6,7 +6,7 @@ import ssl
 from typing import Any
 
 import popular.pdm
-from popular.proxy.settings.backend import POP3
+from popular.proxy.settings.backend import LONGEST_STEP, POP3
 from popular.tls.contexts import VERSIONS
 from supervisor.control.context import CommandContext, Variable
 from supervisor.control.kinds import Bool, Choice, Dir, Id, Int, String, Time, shown
@@ -94,6 +94,14 @@ PROXY_VARIABLES = (
         when=_NEW_SESSIONS,
     ),
     Variable(
+        "connecttimeout",
+        Time(1, LONGEST_STEP),
+        "How long the connection to a backend may take. A backend's parameter connecttimeout goes before it.",
+        default=5,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
+    ),
+    Variable(
         "defaultns",
         Id(),
         f"The namespace of a client that names none, where the vserv's namespace is {USER_NAMESPACE}.",
@@ -116,6 +124,15 @@ PROXY_VARIABLES = (
         "minutes). See also proxytimeout.",
         default=10 * MINUTE,
         when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "logintimeout",
+        Time(1, LONGEST_STEP),
+        "How long the login to a backend may take once the connection stands: TLS, its greeting, its answer to the "
+        "password. A backend's parameter logintimeout goes before it. See also authtimeout.",
+        default=30,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
     ),
     Variable(
         "pdmdir",

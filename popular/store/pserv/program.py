@@ -13,7 +13,7 @@ from popular.store.pserv.variables import STORE_VARIABLES
 from supervisor.config import Config
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Program, Service
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
 from supervisor.serving.context import WorkerContext
 from supervisor.table.layout import Column, Rate
 from supervisor.version import VERSION
@@ -44,9 +44,9 @@ WATCHED = Watched(
 )
 
 DEBUG_OPTIONS = {
-    "CTRL": "Control requests and answers.",
+    **COMMON_DEBUG_OPTIONS,
     "MAIL": "Mailboxes opened and updated, messages not found.",
-    "NET": "Connections accepted.",
+    "NET": "Connections accepted and closed, listening sockets.",
     "PASS": "Passwords, should a client send one by mistake. A security risk: not for normal use.",
     "POP": "POP3 dialogues, without the messages.",
 }

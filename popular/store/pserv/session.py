@@ -88,13 +88,13 @@ class Session:
         self._peer = peer
         self._started_wall = time.time()
         self._started = time.monotonic()
+        self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._client = ClientConnection(context.loop, context.log, connection, self)
         self._deadlines = Deadlines(context.wheel, self, self._started, settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
         self._shown: tuple[Phase, int] = (self._machine.phase, 0)
-        self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
 
     def begin(self) -> None:
@@ -108,21 +108,21 @@ class Session:
     # What happens is told to the machine, and what it wants then is seen to
 
     def client_says(self, data: bytes) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.says(data)
         self._see_to()
 
     def client_ended(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.client_ends()
         self._see_to()
 
     def client_took_all(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._see_to()
 
     def client_broke(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.reset()
 
     def fault(self, error: Exception) -> None:
@@ -131,11 +131,11 @@ class Session:
         self.end("internal_error")
 
     def idle_at(self) -> float:
-        """See deadlines.Owner. A client that takes a large message is not idle."""
+        """See DeadlineOwner. A client that takes a large message is not idle."""
         return max(self._client.heard, self._client.took) + self._settings.idletimeout
 
     def expired(self, what: str) -> None:
-        """See deadlines.Owner."""
+        """See DeadlineOwner."""
         self._enter(self._machine.expired, what)
 
     def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
@@ -184,7 +184,10 @@ class Session:
     def open_mailbox(self, request: Request) -> None:
         """See Verbs."""
         if request.sid != "-":
+            self._context.log.debug("NET", "named", self.sid, to=request.sid)
             self.sid = request.sid
+            if self._client.channel.trace is not None:
+                self._client.channel.trace.sid = self.sid
         names = (request.mailbox.encode(), request.flags.encode())
         self._identity = (self.sid.encode(), *self._identity[1:3], *names)
         self._deadlines.login_done(self._settings.sessiontimeout)

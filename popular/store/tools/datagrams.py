@@ -19,7 +19,7 @@ from popular.store.messages import CHECK_FAILED, HELPER_DIED
 from supervisor.runtime.log import Log
 
 ENDS = (signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGPWR)
-"""The signals that end the server (the manual's page on pcheckd)."""
+"""The signals that end the server."""
 
 _AT_ONE_GO = 64
 _SECONDS_TO_REBIRTH = 1.0

@@ -1,0 +1,1 @@
+"""One session of `pproxy`: a machine that decides (`machine.py`), and a driver that does (`session.py`)."""

@@ -1,0 +1,217 @@
+"""The login dialogue with a backend, as a machine: what it says goes in, what to say and how it ended come out.
+
+    POP3          greeting → (STLS → TLS →) (XCLIENT →) USER → PASS → joined
+    XPOP, CXPOP   three lines → one reply → joined
+
+What the backend sends behind its last reply already belongs to the client. A backend may be hostile: its lines are
+bounded, and nothing that could end a line ever goes into a name or password.
+"""
+
+import re
+from typing import Final, NamedTuple, TypeAlias
+
+from popular.protocol import xpop
+from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
+from popular.protocol.replies import code_of, is_ok
+
+STARTING_TLS = "starting TLS"
+_LINE_ENDS = re.compile(b"[\r\n\0]")
+
+
+class StartTls(NamedTuple):
+    """TLS is to begin now; `tls_up` goes on."""
+
+
+START_TLS: Final = StartTls()
+
+
+class Joined(NamedTuple):
+    """Logged in: the backend's reply line (without its end), and what it sent behind it."""
+
+    reply: bytes
+    rest: bytes
+
+
+FAILURES = (
+    "connect",
+    "timeout",
+    "proxy_header",
+    "tls",
+    "greeting",
+    "xclient",
+    "user",
+    "password",
+    "mailbox",
+    "closed",
+    "maxwaiting",
+)
+"""How an attempt at a backend can fail, for the counter: the step at which it ended, `timeout` or `closed` at any; or
+it was none, because too many sessions wait for the backend (`maxwaiting`).
+"""
+
+
+class Rejected(NamedTuple):
+    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was about the password.
+
+    `word` is the step's word of FAILURES.
+    """
+
+    reply: bytes
+    code: bytes | None
+    step: str
+    of_login: bool
+    word: str
+
+
+class Broken(NamedTuple):
+    """The backend does not speak the protocol. `word` is the step's word of FAILURES."""
+
+    reason: str
+    word: str
+
+
+Progress: TypeAlias = bytes | StartTls | Joined | Rejected | Broken | None
+"""Octets are what to say now; None: there is no whole reply yet."""
+
+FIRST_TTL = 7
+"""Proxies that a session may pass through, ourselves not counted; the next one refuses it at 0 (Dovecot)."""
+
+_STLS = b"STLS\r\n"
+_GREETING, _XCLIENT = "reading the greeting", "telling the client's address"
+WORDS = {
+    _GREETING: "greeting",
+    STARTING_TLS: "tls",
+    _XCLIENT: "xclient",
+    "sending the user name": "user",
+    "sending the password": "password",
+}
+"""The steps of a POP3 login in the words of FAILURES."""
+_OFFER = b"[XCLIENT]"
+"""In the greeting for those whose XCLIENT counts; from others Dovecot takes it with +OK, and ignores it.
+
+Before STLS anybody could have written the greeting: nothing is made of it but to give up.
+"""
+_UNFIT = re.compile(r"[^!-~]")
+
+
+def xclient(address: str, port: int, sid: str) -> bytes:
+    """The line by which Dovecot's pop3-login learns whose session this is. Its values know no quoting.
+
+    What could end a value or the line becomes an underscore.
+    """
+    values = {"ADDR": address, "PORT": str(port), "SESSION": sid, "TTL": str(FIRST_TTL)}
+    return " ".join(["XCLIENT", *(f"{name}={_UNFIT.sub('_', value)}" for name, value in values.items())]).encode()
+
+
+class Pop3Login:
+    """USER and PASS (RFC 1939 section 7), behind STLS (RFC 2595 section 4) and XCLIENT where they are wanted."""
+
+    __slots__ = ("_first", "_lines", "_needs_offer", "_say", "_step", "_steps")
+
+    greets = True
+    STEPS = (_GREETING, "sending the user name", "sending the password")
+
+    def __init__(self, user: bytes, password: bytes, stls: bool = False, xclient: bytes = b"") -> None:
+        """`stls`: say STLS first; `xclient`: then this line. Raises ValueError if a name or password holds CR, LF or
+        NUL.
+        """
+        if _LINE_ENDS.search(user + password):
+            raise ValueError("a name or password with a line end in it")
+        self._say: tuple[bytes, ...] = (b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n")
+        self._steps: tuple[str, ...] = self.STEPS
+        self._step = 0
+        self._first = 0
+        """The step at which it says USER."""
+        self._lines = LineBuffer(LONGEST_REPLY)
+        self._needs_offer = bool(xclient)
+        if xclient:
+            self._begin_with(xclient + b"\r\n", _XCLIENT)
+        if stls:
+            self._begin_with(_STLS, STARTING_TLS)
+
+    def _begin_with(self, say: bytes, step: str) -> None:
+        self._say = (say, *self._say)
+        self._steps = (_GREETING, step, *self._steps[1:])
+        self._first += 1
+
+    def opening(self) -> bytes:
+        """What to send at once: nothing, the backend greets."""
+        return b""
+
+    def hear(self, data: bytes) -> Progress:
+        """What the backend sent."""
+        try:
+            line = self._lines.next_line(data)
+        except PeerFault:
+            return Broken(f"no proper reply while {self._steps[self._step]}", WORDS[self._steps[self._step]])
+        if line is None:
+            return None
+        if not is_ok(line):
+            return self._refused(line)
+        step = self._step
+        if step == 0 and self._needs_offer and _OFFER not in line:
+            return self._refused_xclient(line)
+        if step == len(self._say):
+            return Joined(line, self._lines.take_rest())
+        if self._lines.held:
+            return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
+        return START_TLS if self._steps[step] is STARTING_TLS else self._say_next()
+
+    def tls_up(self) -> bytes:
+        """TLS, asked for by StartTls, stands. Nothing that the backend said before is remembered."""
+        assert self._steps[self._step] is STARTING_TLS
+        assert not self._lines.held
+        return self._say_next()
+
+    def _say_next(self) -> bytes:
+        step = self._step
+        self._step = step + 1
+        return self._say[step]
+
+    def _refused(self, line: bytes) -> Progress:
+        step = self._steps[self._step]
+        if not line.startswith(b"-ERR"):
+            return Broken(f"no proper reply while {step}", WORDS[step])
+        if step is STARTING_TLS:
+            return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}", WORDS[step])
+        if step is _XCLIENT:
+            return self._refused_xclient(line)
+        return Rejected(line, code_of(line), step, self._step > self._first, WORDS[step])
+
+    def _refused_xclient(self, line: bytes) -> Broken:
+        said = line.decode("utf-8", "replace")
+        return Broken(f"it takes no XCLIENT (is the proxy in its login_trusted_networks?): {said}", "xclient")
+
+
+class XpopLogin:
+    """Mailbox, session id, flags: see popular/protocol/xpop.py."""
+
+    __slots__ = ("_lines", "_opening")
+
+    greets = False
+
+    def __init__(self, mailbox: str, sid: str, flags: str) -> None:
+        """Raises BadMailboxName."""
+        self._opening = xpop.request(mailbox, sid, flags)
+        self._lines = LineBuffer(LONGEST_REPLY)
+
+    def opening(self) -> bytes:
+        """The three lines, sent before the server says anything."""
+        return self._opening
+
+    def hear(self, data: bytes) -> Progress:
+        """What the storage server sent."""
+        try:
+            line = self._lines.next_line(data)
+        except PeerFault:
+            return Broken("no proper reply while opening the mailbox", "mailbox")
+        if line is None:
+            return None
+        if is_ok(line):
+            return Joined(line, self._lines.take_rest())
+        if line.startswith(b"-ERR"):
+            return Rejected(line, code_of(line), "opening the mailbox", False, "mailbox")
+        return Broken("no proper reply while opening the mailbox", "mailbox")
+
+
+BackendLogin: TypeAlias = Pop3Login | XpopLogin

@@ -1,0 +1,339 @@
+"""What the proxy makes of the words of a client: the AUTHORIZATION state, STLS, and the simulated mailbox.
+
+The lower half of the machine (`machine.py`), which adds what modules and backends say. Pure, as it is: octets and facts
+come in, verbs are called (`verbs.py`).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from popular import messages
+from popular.pdm.contract import Question, Secret
+from popular.protocol import replies
+from popular.protocol.commands import VERBS, State, parse
+from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
+from popular.protocol.transaction import Transaction
+from popular.proxy.session.phases import (
+    ASKING,
+    AWAITING_HEADER,
+    ENDED,
+    GREETED,
+    LISTENING,
+    MOVES,
+    NAMED,
+    NOT_READ,
+    PENDING,
+    SIMULATING,
+    STARTING_TLS,
+    Phase,
+)
+from popular.proxy.session.rules import Rules
+from popular.proxy.session.verbs import Verbs
+from popular.proxy.settings.vserv import POP3S
+
+MOST_ERRORS = 10
+"""Faulty commands before login."""
+MOST_HELD = 1 << 14
+"""Octets that a client may send ahead of an answer before it is no longer read."""
+
+HEADER_SECONDS = 5.0
+"""For the PROXY header: it is sent with the connection, by a host that is near."""
+HANDSHAKE_SECONDS = 30.0
+MODULE_SECONDS = 30.0
+CLOSING_SECONDS = 5.0
+"""How long a last reply may take to leave."""
+
+_SEND_PASS = replies.ok("send PASS")
+_BYE = replies.ok("bye")
+
+
+class ClientSide:
+    """One session, as far as its client goes."""
+
+    __slots__ = (
+        "_certificate_name",
+        "_eof",
+        "_errors",
+        "_peer_ip",
+        "_peer_port",
+        "_rules",
+        "_secret",
+        "_sid",
+        "_tls",
+        "_transaction",
+        "_verbs",
+        "lines",
+        "namespace",
+        "phase",
+        "user",
+    )
+
+    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
+        self._verbs = verbs
+        self._rules = rules
+        self._peer_ip = peer_ip
+        self._peer_port = peer_port
+        self._sid = sid
+        self._tls = False
+        self._certificate_name = ""
+        self.lines = LineBuffer()
+        """What the client has sent and was not yet answered."""
+        self._errors = 0
+        self._eof = False
+        self._secret: Secret | None = None
+        self._transaction: Transaction | None = None
+        self.phase: Phase = GREETED if rules.trusted is None else AWAITING_HEADER
+        self.user = ""
+        self.namespace = ""
+
+    def listens(self) -> bool:
+        """Whether the client is to be read: not while it is too far ahead of our answers."""
+        return self.phase not in NOT_READ and len(self.lines.held) <= MOST_HELD
+
+    def _move(self, phase: Phase) -> None:
+        """The only one that changes the phase."""
+        assert self.phase << 4 | phase in MOVES, f"{self.phase.name} does not lead to {phase.name}"
+        self.phase = phase
+
+    def _end(self, ending: str) -> None:
+        self._move(ENDED)
+        self._secret = None
+        self._verbs.finish(ending, CLOSING_SECONDS)
+
+    # The beginning
+
+    def begin(self) -> None:
+        """The connection is there."""
+        trusted = self._rules.trusted
+        if trusted is None:
+            self._greet()
+        elif self._peer_ip in trusted:
+            self._verbs.await_header(HEADER_SECONDS)
+        else:
+            self.header_failed("it is not in trusted")
+
+    def introduced(self, peer: tuple[Any, ...]) -> None:
+        """The PROXY header has come: this is who the client is (address, port)."""
+        self._peer_ip, self._peer_port = peer[:2]
+        self._move(GREETED)
+        self._greet()
+
+    def header_failed(self, reason: str) -> None:
+        """An untrusted peer, or a malformed header: closed without a reply."""
+        fields: dict[str, object] = {"peer": self._peer_ip, "vserv": self._rules.vserv, "reason": reason}
+        self._verbs.note(messages.BAD_HEADER, fields)
+        self._end("proxy_header")
+
+    def _greet(self) -> None:
+        rules = self._rules
+        if rules.protocol == POP3S and not self._tls:
+            self._start_tls()
+        elif rules.state == "disabled":
+            self._verbs.send(rules.refusal)
+            self._end("vserv_disabled")
+        else:
+            self._verbs.send(rules.greeting)
+
+    # Lines
+
+    def client_says(self, data: bytes) -> None:
+        """The client sent this."""
+        self.lines.feed(data)
+        self._go_on()
+
+    def client_eof(self) -> None:
+        """The client will send nothing more. What it sent before is still answered, unless it `is_gone`."""
+        self._eof = True
+        if self.phase in PENDING and self._is_gone():
+            self._end("client_closed")
+        else:
+            self._go_on()
+
+    def _is_gone(self) -> bool:
+        """Whether nobody waits for the answer to PASS: the client sends nothing more, and PASS was its last word.
+
+        Behind that nothing could be done for it, and whoever is asked for it is asked in vain. A client with commands
+        behind PASS has only closed its half: it is served to its end.
+        """
+        return self._eof and not self.lines.held
+
+    def _go_on(self) -> None:
+        """Answers the lines that are there, as far as the phase allows."""
+        lines = self.lines
+        while lines.held and self.phase in LISTENING:
+            try:
+                line = lines.next_line()
+            except NullByte:
+                self._null_byte()
+                return
+            except LineTooLong:
+                self._verbs.send(replies.err("the line is too long"))
+                self._end("line_too_long")
+                return
+            if line is None:
+                break
+            if self._transaction is None:
+                self._command(line)
+            else:
+                self._simulated(line)
+        if self._eof and self.phase in LISTENING:
+            self._end("client_closed")
+
+    def _null_byte(self) -> None:
+        """A NUL octet, also one that the relay found: dropped silently, and told to the operator."""
+        self._verbs.note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
+        self._end("null_byte")
+
+    def _simulated(self, line: bytes) -> None:
+        assert self._transaction is not None
+        answer = self._transaction.command(line)
+        if answer.over:
+            self._verbs.send(answer.reply or _BYE)
+            self._end("quit")
+        else:
+            self._verbs.send(answer.reply)
+
+    def _command(self, line: bytes) -> None:
+        """A command in the AUTHORIZATION state."""
+        keyword, _, argument = line.partition(b" ")
+        known = _COMMANDS.get(keyword.upper())
+        if known is None:
+            self._not_here(parse(line).keyword)
+            return
+        takes_none, answer = known
+        # A password may be blanks only: all behind the first blank is it (RFC 1939 section 7).
+        if takes_none is not (not (argument if answer is ClientSide._password else argument.strip())):
+            self._error(f"{keyword.decode().upper()} takes {'no' if takes_none else 'an'} argument")
+        else:
+            answer(self, argument)
+
+    def _not_here(self, keyword: str) -> None:
+        self._error(f"{keyword} is for after the login" if keyword in VERBS else "unknown command")
+
+    def _error(self, text: str) -> None:
+        self._errors += 1
+        if self._errors > MOST_ERRORS:
+            self._verbs.send(replies.err("too many faulty commands"))
+            self._end("too_many_errors")
+        else:
+            self._verbs.send(replies.err(text))
+
+    # Commands
+
+    def _needs_tls(self) -> bool:
+        return self._rules.starttls == "force" and not self._tls
+
+    def _name(self, argument: bytes) -> None:
+        if self._needs_tls():
+            self._error("say STLS first, a password must not travel in clear")
+            return
+        try:
+            name = argument.decode("utf-8")
+        except UnicodeDecodeError:
+            self._error("the user name is not UTF-8")
+            return
+        if not name.isprintable():
+            self._error("the user name has control characters")
+            return
+        self.user, self.namespace = self._split_namespace(name)
+        self._move(NAMED)
+        self._verbs.send(_SEND_PASS)
+
+    def _split_namespace(self, name: str) -> tuple[str, str]:
+        """`name=namespace` only under the namespace USER; otherwise the client has no say in it."""
+        if self._rules.namespace != "USER":
+            return name, self._rules.namespace
+        user, equals, namespace = name.rpartition("=")
+        return (user, namespace or self._rules.defaultns) if equals else (name, self._rules.defaultns)
+
+    def _password(self, argument: bytes) -> None:
+        rules = self._rules
+        if self._needs_tls():
+            self._error("say STLS first, a password must not travel in clear")
+        elif self.phase is not NAMED:
+            self._error("say USER first")
+        elif rules.state == "fake":
+            self._simulate()
+        else:
+            self._secret = secret = Secret(argument)
+            self._move(ASKING)
+            if self._is_gone():
+                self._end("client_closed")
+                return
+            question = Question(
+                self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, self._certificate_name
+            )
+            self._verbs.ask(question, MODULE_SECONDS)
+
+    def _capa(self, _argument: bytes) -> None:
+        self._verbs.send(self._rules.capa_tls if self._tls else self._rules.capa_clear)
+
+    def _quit(self, _argument: bytes) -> None:
+        self._verbs.send(_BYE)
+        self._end("quit")
+
+    def _simulate(self) -> None:
+        """The client goes on with us, in a mailbox without mail."""
+        verbs = self._verbs
+        self._transaction = Transaction((), self._rules.capa_after)
+        self._secret = None
+        self._move(SIMULATING)
+        verbs.logged_in()
+        verbs.count("simulated", None, "")
+        verbs.send(self._transaction.welcome())
+        self._go_on()
+
+    # TLS
+
+    def _stls(self, _argument: bytes) -> None:
+        if self._tls:
+            self._error("TLS is already there")
+        elif self._rules.starttls == "off":
+            self._error("STLS is not offered here")
+        elif len(self.lines):
+            # Typed in clear, but to be believed as if it came inside TLS: the classic injection (RFC 2595 section 4).
+            self._end("plaintext_after_stls")
+        else:
+            self._verbs.send(replies.ok("begin TLS"))
+            self._start_tls()
+
+    def _start_tls(self) -> None:
+        self._move(STARTING_TLS)
+        self._verbs.start_tls(HANDSHAKE_SECONDS)
+
+    def tls_up(self, certificate_name: str) -> None:
+        """TLS stands. All that was learned before is forgotten (RFC 2595 section 4).
+
+        `certificate_name` belongs to the connection, and is known from now on: a login is wanted all the same.
+        """
+        if len(self.lines):
+            self._end("plaintext_after_stls")
+            return
+        self._tls = True
+        self._certificate_name = certificate_name
+        self.user = self.namespace = ""
+        self._move(GREETED)
+        if self._rules.protocol == POP3S:
+            self._greet()
+
+    def tls_failed(self, why: str, reason: str) -> None:
+        """There is no TLS with this client, and nothing more is said to it. `why` is for the counter."""
+        vserv = self._rules.vserv
+        self._verbs.count("tls_failures", why, "")
+        self._verbs.note(messages.TLS_FAILED, {"client": self._peer_ip, "vserv": vserv, "why": why, "reason": reason})
+        self._end("tls_failed")
+
+
+_ANSWERS: dict[str, Callable[[ClientSide, bytes], None]] = {
+    "USER": ClientSide._name,
+    "PASS": ClientSide._password,
+    "CAPA": ClientSide._capa,
+    "STLS": ClientSide._stls,
+    "QUIT": ClientSide._quit,
+}
+_COMMANDS = {
+    verb.keyword.encode(): (not verb.fewest, _ANSWERS[verb.keyword])
+    for verb in VERBS.values()
+    if State.AUTHORIZATION in verb.states
+}
+"""Whether it takes no argument, and what answers it."""

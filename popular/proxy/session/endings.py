@@ -1,0 +1,36 @@
+"""Why a session is over: each session ends once, for one of these reasons.
+
+Each is a counter's label and a word in the log line.
+
+The supervisor's own endings (killed, shutdown, worker_died, internal_error) stand in supervisor/serving/context.py.
+"""
+
+ENDINGS: dict[str, str] = {
+    "quit": "The client said QUIT and had its reply.",
+    "client_closed": "The client closed the connection without QUIT.",
+    "client_reset": "The client's connection broke, or the client vanished.",
+    "backend_closed": "The backend closed the connection, though the client had not said QUIT.",
+    "backend_failed": "The backend could not be reached, was too slow, or refused.",
+    "backend_offline": "The user's backend is configured as offline.",
+    "no_backend": "A module named a backend that is not configured.",
+    "bad_mailbox": "There can be no mailbox of the name that the user's is said to have.",
+    "module_failed": "No module could tell whether the user may come in.",
+    "vserv_disabled": "The virtual server is disabled: banner and close.",
+    "too_many_failures": "Too many failed logins on one connection.",
+    "too_many_errors": "Too many faulty commands before login.",
+    "line_too_long": "A line without end, or longer than a command may be.",
+    "null_byte": "A NUL octet in the input: dropped at once and silently.",
+    "plaintext_after_stls": "Something was sent in clear behind STLS: it could have been injected.",
+    "proxy_header": "A PROXY header was expected, and did not come, or not from a trusted address.",
+    "tls_failed": "The TLS handshake failed.",
+    "auth_timeout": "Not logged in within authtimeout.",
+    "idle_timeout": "Nothing was heard of the client for idletimeout.",
+    "proxy_timeout": "Nothing came from client or backend for proxytimeout.",
+    "session_timeout": "The session was longer than sessiontimeout.",
+    "no_secret": "A master login found no password for the user's POP3 backend.",
+}
+
+LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable")
+"""Why a login failed, for the counter: wrong password, nobody knows the user, the backend refused him, no module could
+tell, or the backend is unavailable.
+"""

@@ -1,0 +1,328 @@
+"""The proxy session as a machine: bytes and facts in, verbs called. No socket, clock, log or file in here.
+
+    client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py)
+    introduced, header_failed          the PROXY header (client_side.py)
+    tls_up, tls_failed                 TLS with the client (client_side.py)
+    decided, checked                   what the modules, and the mail check, have answered
+    connected, backend_says, backend_tls_up, backend_failed      how it goes with the backend
+    relay_ended                        the two were joined, and are no more
+    expired                            a deadline has passed
+
+Each may call verbs (verbs.py), which never call back. When the backend has let the user in, the last one is `relay`,
+and from then on the octets do not pass through here. What ends a session from outside (a broken connection, the
+supervisor, an error of ours) is not told to the machine: there is nothing to decide.
+"""
+
+from popular import messages
+from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows
+from popular.pdm.contract import Route
+from popular.protocol import replies, xpop
+from popular.protocol.mailcheck import Mail
+from popular.protocol.replies import Code
+from popular.proxy.session.backend_login import BackendLogin, Broken, Joined, Pop3Login, Rejected, XpopLogin, xclient
+from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
+from popular.proxy.session.phases import (
+    ASKING,
+    AWAITING_HEADER,
+    CHECKING,
+    CONNECTING,
+    GREETED,
+    LOGGING_IN,
+    RELAYING,
+    STARTING_TLS,
+)
+from popular.proxy.session.rules import Rules
+from popular.proxy.session.verbs import Verbs
+from popular.proxy.settings.backend import POP3, STARTTLS, Backend
+
+MOST_FAILED_LOGINS = 3
+
+NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
+"""What a backend can have failed to do when its time is over."""
+LINGERING = "lingering"
+"""The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
+
+_TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
+_BAD_LOGIN = "the user name or the password is wrong"
+_TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
+
+_OWN_WORDS = {
+    Code.AUTH: _BAD_LOGIN,
+    Code.IN_USE: "the mailbox is in use by another session",
+    Code.LOGIN_DELAY: "the mailbox was asked too soon after the last time",
+    Code.SYS_TEMP: _TRY_LATER,
+    Code.SYS_PERM: "the mailbox cannot be opened, please ask your postmaster",
+}
+
+
+class Machine(ClientSide):
+    """One session.
+
+    `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
+    """
+
+    __slots__ = ("_failures", "_login", "_password_is_ours", "_patience", "backend", "target")
+
+    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
+        super().__init__(verbs, rules, peer_ip, peer_port, sid)
+        self._failures = 0
+        self._login: BackendLogin | None = None
+        """Holds a password, so it is let go of as soon as it has done its work."""
+        self._password_is_ours = False
+        """The backend was told a password of a module's, not the client's."""
+        self._patience = 0.0
+        """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
+        self.backend = ""
+        self.target = ""
+
+    # The modules
+
+    def decided(self, decision: Decision) -> None:
+        """What the modules made of the user name and the password."""
+        if self.phase is not ASKING:
+            return  # A thread cannot be stopped: this one was given up.
+        if isinstance(decision, Admitted):
+            if decision.vouched:
+                self._tell_master_login(decision)
+            self._follow(decision.route, vouched=decision.vouched)
+        elif isinstance(decision, NobodyKnows) and self._rules.fallback:
+            self._follow(Route(self._rules.fallback), fallback=True)
+        elif isinstance(decision, CannotTell):
+            self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
+            self._trouble("module_failed", "module")
+        else:
+            self._wrong_login("unknown" if isinstance(decision, NobodyKnows) else "password")
+
+    def _tell_master_login(self, decision: Admitted) -> None:
+        """Who opens a mailbox with a password that is not its owner's is always told."""
+        route = decision.route
+        fields: dict[str, object] = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
+        fields |= {"user": self.user, "backend": route.backend, "target": route.target or self.user}
+        self._verbs.note(messages.MASTER_LOGIN, {**fields, "module": decision.authenticated_by})
+        self._verbs.count("master_logins", None, decision.authenticated_by)
+
+    def _wrong_login(self, why: str, code: Code = Code.AUTH) -> None:
+        """The same words and the same code for every reason, so that nobody learns which users exist."""
+        rules, verbs = self._rules, self._verbs
+        self._failures += 1
+        self._secret = None
+        self._login = None
+        fields: dict[str, object] = {"client": self._peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
+        verbs.note(messages.LOGIN_FAILED, {**fields, "user": self.user, "why": why})
+        verbs.count("login_failures", why, rules.vserv)
+        verbs.send(replies.err(_OWN_WORDS[code], code))
+        if self._failures >= MOST_FAILED_LOGINS:
+            self._end("too_many_failures")
+            return
+        self._move(GREETED)
+        self._go_on()
+
+    def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
+        """Not the client's fault: `why` says for the counter whose it is.
+
+        An empty mailbox would make clients forget what they have seen, so it is shown only on demand.
+        """
+        self._login = None
+        if self._rules.softfail:
+            self._verbs.leave_backend()
+            self._simulate()
+        else:
+            self._refuse(ending, why, code)
+
+    def _refuse(self, ending: str, why: str, code: Code) -> None:
+        self._verbs.count("login_failures", why, self._rules.vserv)
+        self._verbs.send(replies.err(_OWN_WORDS[code], code))
+        self._end(ending)
+
+    # The mailbox
+
+    def _follow(self, route: Route, *, fallback: bool = False, vouched: bool = False) -> None:
+        """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
+        backend = self._rules.backends.get(route.backend)
+        self.backend, self.target = route.backend, route.target or self.user
+        if backend is None:
+            self._verbs.note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user})
+            self._trouble("no_backend")
+        elif backend.state == "offline":
+            self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
+        elif backend.state == "fake":
+            self._simulate()
+        elif backend.prot != POP3 and not fallback:
+            self._open_mailbox(route, backend)
+        elif vouched and route.secret is None:
+            self._no_secret()
+        else:
+            self._log_in(route, backend)
+
+    def _no_secret(self) -> None:
+        """The only password that is there is not the user's own: a backend has no business with it."""
+        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
+        self._refuse("no_secret", "unavailable", Code.SYS_PERM)
+
+    def _log_in(self, route: Route, backend: Backend) -> None:
+        assert self._secret is not None
+        secret = route.secret or self._secret
+        self._password_is_ours = route.secret is not None
+        try:
+            self._login = Pop3Login(
+                self.target.encode(),
+                secret.reveal(),
+                stls=backend.tls == STARTTLS,
+                xclient=xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b"",
+            )
+        except ValueError:
+            self._wrong_login("password")
+            return
+        self._connect(backend)
+
+    def _open_mailbox(self, route: Route, backend: Backend) -> None:
+        try:
+            self._login = XpopLogin(self.target, self._sid, route.flags)
+        except xpop.BadMailboxName as error:
+            self._bad_mailbox(str(error))
+            return
+        if backend.prot == "CXPOP":
+            self._move(CHECKING)
+            self._verbs.check_mail(backend, self.target, self._rules.checktimeout)
+        else:
+            self._connect(backend)
+
+    def _bad_mailbox(self, reason: str) -> None:
+        """The user's password is right; that there can be no such mailbox is the operator's to repair."""
+        self._verbs.note(messages.BAD_MAILBOX, {"user": self.user, "mailbox": self.target, "reason": reason})
+        self._refuse("bad_mailbox", "unavailable", Code.SYS_PERM)
+
+    def checked(self, mail: Mail | None, reason: str) -> None:
+        """What the mail check found; None if it was not answered properly or in time, for this reason."""
+        verbs = self._verbs
+        if mail is None:
+            verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "reason": reason})
+            verbs.count("mail_checks", "unanswered", "")
+        elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
+            verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
+            self._login = None
+            self._simulate()
+            return
+        else:
+            verbs.count("mail_checks", "mail", "")
+        self._connect(self._rules.backends[self.backend])
+
+    # The backend
+
+    def _connect(self, backend: Backend) -> None:
+        assert self._login is not None
+        self._move(CONNECTING)
+        seconds = self._rules.connect_seconds(backend)
+        self._patience = max(0.0, self._rules.login_seconds(backend) - seconds)
+        self._verbs.connect(backend, self._login.greets, seconds)
+
+    def connected(self) -> None:
+        """The connection to a backend that does not greet stands."""
+        assert self._login is not None
+        self._begin_login()
+        self._verbs.send_backend(self._login.opening())
+
+    def _begin_login(self) -> None:
+        self._move(LOGGING_IN)
+        self._verbs.expect(self._rules.login_seconds(self._rules.backends[self.backend]))
+
+    def backend_says(self, data: bytes) -> None:
+        """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
+        assert self._login is not None
+        if self.phase is CONNECTING:
+            self._begin_login()
+        progress = self._login.hear(data)
+        if isinstance(progress, bytes):
+            self._verbs.send_backend(progress)
+        elif isinstance(progress, Joined):
+            self._join(progress)
+        elif isinstance(progress, Rejected):
+            self._rejected(progress)
+        elif isinstance(progress, Broken):
+            self.backend_failed(progress.reason, progress.word)
+        elif progress is not None:
+            self._verbs.start_backend_tls()
+
+    def backend_tls_up(self) -> None:
+        """TLS with the backend stands, as it was asked for."""
+        assert isinstance(self._login, Pop3Login)
+        self._verbs.send_backend(self._login.tls_up())
+
+    def _join(self, joined: Joined) -> None:
+        """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
+        self._move(RELAYING)
+        self._login = None
+        self._secret = None
+        self._verbs.logged_in()
+        self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
+
+    def _rejected(self, rejected: Rejected) -> None:
+        """The backend's words go to the log; the client gets its response code and ours, which tell strangers
+        nothing.
+        """
+        code = replies.known_code(rejected.code)
+        tells_why = code is not None and code is not Code.AUTH
+        if rejected.of_login and (tells_why or not self._password_is_ours):
+            self._verbs.leave_backend()
+            self._wrong_login("backend", code if code is not None else Code.AUTH)
+            return
+        self._note_backend(rejected.step, rejected.reply.decode("utf-8", "replace"), rejected.word)
+        self._trouble("backend_failed", code=code if code is not None and tells_why else Code.SYS_TEMP)
+
+    def backend_failed(self, reason: str, word: str) -> None:
+        """The backend is not reachable, went away, or talks nonsense, before the two were joined.
+
+        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it.
+        """
+        self._note_backend(self.phase.phrase, reason, word or ("connect" if self.phase is CONNECTING else "closed"))
+        self._trouble("backend_failed")
+
+    def _note_backend(self, step: str, reason: str, word: str) -> None:
+        fields: dict[str, object] = {"backend": self.backend, "user": self.user, "step": step, "reason": reason}
+        self._verbs.note(messages.BACKEND_FAILED, fields)
+        self._verbs.count("backend_failures", word, self.backend)
+
+    # The end
+
+    def _end(self, ending: str) -> None:
+        self._login = None
+        super()._end(ending)
+
+    def relay_ended(self, ending: str) -> None:
+        """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""
+        if ending == "null_byte":
+            self._null_byte()
+        else:
+            self._end(ending)
+
+    def expired(self, what: str, missing: str) -> None:
+        """A deadline has passed: "step", "auth", "session" or "idle". `missing`: how far the backend had come, if there
+        is one: NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER or LINGERING.
+
+        It closes without a word (RFC 1939 section 3); only a step has another way to go on.
+        """
+        if what == "step":
+            self._step_expired(missing)
+        elif what != "idle":
+            self._end(_TIME_OUTS[what])
+        elif self.phase is not RELAYING:
+            self._end("idle_timeout")
+        else:
+            self._end("client_closed" if missing == LINGERING else "proxy_timeout")
+
+    def _step_expired(self, missing: str) -> None:
+        phase = self.phase
+        if phase is AWAITING_HEADER:
+            self.header_failed(f"no header within {HEADER_SECONDS:g} s")
+        elif phase is STARTING_TLS:
+            self.tls_failed("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s")
+        elif phase is ASKING:
+            self.decided(CannotTell(NO_ANSWER))
+        elif phase is CHECKING:
+            self.checked(None, NO_ANSWER)
+        elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:
+            self._verbs.expect(self._patience)
+            self._patience = 0.0
+        else:
+            self._verbs.leave_backend()
+            self.backend_failed(missing, "timeout")

@@ -1,0 +1,63 @@
+"""The phases of a proxy session, and which may follow which.
+
+`docs/sessions.md` is drawn from the table.
+"""
+
+from popular.phrased import Phrased
+
+
+class Phase(Phrased):
+    """What a session is doing. The number stands in its row, the phrase completes "… while ___"."""
+
+    GREETED = 1, "waiting for a user name"
+    NAMED = 2, "waiting for a password"
+    STARTING_TLS = 3, "starting TLS"
+    ASKING = 4, "asking the modules"
+    CHECKING = 5, "checking the mailbox"
+    CONNECTING = 6, "connecting to the backend"
+    LOGGING_IN = 7, "logging in to the backend"
+    SIMULATING = 8, "showing an empty mailbox"
+    RELAYING = 9, "passing mail on"
+    ENDED = 10, "ending"
+    AWAITING_HEADER = 11, "waiting for the PROXY header"
+
+
+GREETED, NAMED, STARTING_TLS, ASKING, CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING, ENDED, *_ = Phase
+AWAITING_HEADER = Phase.AWAITING_HEADER
+# Names of the module, because a member of an enum is ten times as far away, and a session asks for two dozen.
+
+STATES = ("free", *(phase.phrase for phase in Phase))
+"""For the table: index 0 is a row without a session."""
+
+BEGINNINGS = frozenset({GREETED, AWAITING_HEADER})
+"""A session begins in one of these."""
+
+LEGAL: dict[Phase, frozenset[Phase]] = {
+    AWAITING_HEADER: frozenset({GREETED, ENDED}),
+    GREETED: frozenset({NAMED, STARTING_TLS, ENDED}),
+    STARTING_TLS: frozenset({GREETED, ENDED}),
+    NAMED: frozenset({NAMED, STARTING_TLS, ASKING, SIMULATING, ENDED}),
+    ASKING: frozenset({GREETED, CHECKING, CONNECTING, SIMULATING, ENDED}),
+    CHECKING: frozenset({CONNECTING, SIMULATING, ENDED}),
+    CONNECTING: frozenset({LOGGING_IN, SIMULATING, ENDED}),
+    LOGGING_IN: frozenset({GREETED, SIMULATING, RELAYING, ENDED}),
+    SIMULATING: frozenset({ENDED}),
+    RELAYING: frozenset({ENDED}),
+    ENDED: frozenset(),
+}
+"""From each phase, where it may lead."""
+
+MOVES = frozenset(before << 4 | after for before, afters in LEGAL.items() for after in afters)
+"""The same as numbers: one look for a move (a set of enum members would compute their hashes in Python)."""
+
+LISTENING = (GREETED, NAMED, SIMULATING)
+"""Phases in which a line of the client is answered at once; in all others it waits.
+
+A tuple: to look into a set costs a call, because enums compute their hash in Python.
+"""
+
+PENDING = (ASKING, CHECKING, CONNECTING, LOGGING_IN)
+"""Phases in which somebody is asked on behalf of the client, who waits for the answer to PASS."""
+
+NOT_READ = (STARTING_TLS, RELAYING, ENDED, AWAITING_HEADER)
+"""Phases in which the client's octets are somebody else's to read, or nobody's."""

@@ -1,0 +1,298 @@
+"""Joins client and backend: passes bytes both ways and holds back whoever is faster, until one side closes.
+
+What a slow reader has not taken is at most one piece or one pipe for each session, however large the mail. When a
+piece is as large as it can be (a large mail) and both legs are plain, the kernel moves the rest (splice). The client's
+stream is looked at for QUIT and DELE, and is otherwise untouched.
+"""
+
+from popular.net.channel import BROKEN, Channel
+from popular.net.splice import Pipes, Transfer
+from popular.net.traced import transfer_of
+from popular.protocol.lines import NullByte
+from popular.protocol.watch import CommandWatch
+from popular.proxy.session.events import SessionEvents
+from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.eventloop import Clock
+
+_COMMANDS = 1 << 12
+"""Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
+_ROUNDS = 16
+"""Pieces of one mail that are moved before other sessions get their turn."""
+
+_MOMENT_SECONDS = 1.0
+LINGER_SECONDS = 5.0
+"""A backend in TLS that has said nothing for so long has no more answers for a client that has gone."""
+
+
+class Relay:
+    """One pair. Invariant: a side is read only while nothing is held back for the other."""
+
+    __slots__ = (
+        "_backend",
+        "_client",
+        "_client_done",
+        "_clock",
+        "_for_backend",
+        "_for_client",
+        "_over",
+        "_owner",
+        "_pipes",
+        "_plain",
+        "_reads_backend",
+        "_reads_client",
+        "_transfer",
+        "active",
+        "from_client",
+        "to_client",
+        "watch",
+    )
+
+    def __init__(
+        self, client: Channel, backend: Channel, pipes: Pipes, clock: Clock, owner: SessionEvents, client_done: bool
+    ) -> None:
+        """The owner hears of the end once, unless `close` comes first. `client_done`: the client sends nothing more."""
+        self._client = client
+        self._backend = backend
+        self._plain = not (client.tls or backend.tls)
+        self._pipes = pipes
+        self._clock = clock
+        self._owner = owner
+        self._over = False
+        self._client_done = client_done
+        self._for_client = b""
+        self._for_backend = b""
+        self._transfer: Transfer | None = None
+        self._reads_client = not client_done
+        self._reads_backend = True
+        self.active = clock.now
+        self.from_client = 0
+        self.to_client = 0
+        self.watch = CommandWatch()
+
+    def begin(self, to_client: bytes, to_backend: bytes) -> None:
+        """Passes on what was held back until now, and starts."""
+        self._client.hand_to(self._on_client)
+        self._backend.hand_to(self._on_backend)
+        self._give_client(to_client)
+        if to_backend and not self._over:
+            self._give_backend(to_backend)
+        if self._client_done and not self._for_backend:
+            self._tell_end_of_client()
+        self._balance()
+        if not self._plain:
+            self._read_pending_client()
+            self._read_on_backend()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a mail seems to be under way: something is held back, or was passed on a moment ago."""
+        holds = bool(self._for_client or self._for_backend) or self._transfer is not None
+        return holds or self._clock.now - self.active < _MOMENT_SECONDS
+
+    def close(self) -> None:
+        """Gives the pipe back, and lets go of the session; the channels are the session's."""
+        self._over = True
+        self._reads_client = self._reads_backend = False
+        del self._owner
+        if self._transfer is not None:
+            self._transfer.close()
+            self._transfer = None
+
+    def _end(self, ending: str) -> None:
+        if not self._over:
+            self._over = True
+            self._reads_client = self._reads_backend = False
+            self._owner.relay_ended("quit" if self.watch.quit and ending == "backend_closed" else ending)
+
+    def _balance(self) -> None:
+        """Each side is read while nothing is held back for the other, and written to while something is for it."""
+        if self._over:
+            return
+        client_lags = bool(self._for_client) or self._transfer is not None
+        self._reads_backend = not client_lags
+        self._reads_client = not self._for_backend and not self._client_done
+        gone_if_broken = self._client_done and not self._for_backend
+        self._client.want(
+            (READ if self._reads_client else BROKEN if gone_if_broken else 0) | (WRITE if client_lags else 0)
+        )
+        self._backend.want((READ if self._reads_backend else 0) | (WRITE if self._for_backend else 0))
+
+    # Client → backend
+
+    def _on_client(self, events: int) -> None:
+        owner = self._owner
+        try:
+            if events != READ:
+                if events & WRITE:
+                    self._client_takes_more()
+                if not events & ~WRITE:
+                    return
+            if self._reads_client:
+                self._read_client()
+                if not self._plain:
+                    self._read_pending_client()
+            elif events & BROKEN:
+                self._end("client_reset")
+        except Exception as error:
+            owner.fault(error)
+
+    def _read_pending_client(self) -> None:
+        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
+        while self._reads_client and self._client.pending:
+            self._read_client()
+
+    def _read_client(self) -> None:
+        try:
+            piece = self._client.receive(_COMMANDS)
+        except OSError:
+            self._end("client_reset")
+            return
+        if piece:
+            self._give_backend(piece)
+        elif piece is not None:
+            self._client_done = True
+            self._tell_end_of_client()
+            self._balance()
+
+    def _give_backend(self, piece: bytes) -> None:
+        self.active = self._clock.now
+        self.from_client += len(piece)
+        try:
+            self.watch.see(piece)
+            sent = self._backend.send(piece)
+        except NullByte:
+            self._end("null_byte")
+            return
+        except OSError:
+            return  # what the backend said before it broke is still to be read; then its end is seen
+        if sent < len(piece):
+            self._for_backend = piece[sent:]
+            self._balance()
+
+    def _backend_takes_more(self) -> None:
+        try:
+            self._for_backend = self._for_backend[self._backend.send(self._for_backend) :]
+        except OSError:
+            self._for_backend = b""
+        self.active = self._clock.now
+        if not self._for_backend:
+            if self._client_done:
+                self._tell_end_of_client()
+            self._balance()
+            self._read_pending_client()
+
+    def _tell_end_of_client(self) -> None:
+        """The client sends nothing more; the backend hears of it and may still answer, unless it `lingers`.
+
+        QUIT is never said for the client: deletions are the client's to commit.
+        """
+        if self._backend.tls:
+            return
+        try:
+            self._backend.end_sending()
+        except OSError:
+            pass
+
+    @property
+    def lingers(self) -> bool:
+        """The client sends nothing more, and the backend goes on in TLS until it has been quiet for LINGER_SECONDS.
+
+        TLS has no half that could be closed alone (Python's `unwrap` would lose what comes at that moment), so such a
+        backend is not told. Behind QUIT it closes by itself, and takes the time it wants.
+        """
+        return self._client_done and self._backend.tls and not self.watch.quit
+
+    # Backend → client
+
+    def _on_backend(self, events: int) -> None:
+        owner = self._owner
+        try:
+            if events != READ:
+                if events & WRITE:
+                    self._backend_takes_more()
+                if not events & ~WRITE:
+                    return
+            if self._reads_backend:
+                is_much = self._read_backend()
+                if self.watch.quit and self._reads_backend:
+                    # It closes behind its answer to QUIT; to see that at once saves being woken for it.
+                    is_much = self._read_backend()
+                if is_much:
+                    self._read_much()
+        except Exception as error:
+            owner.fault(error)
+
+    def _read_backend(self) -> bool:
+        """Passes a piece on. Says whether it was as large as can be, so that more of it is likely to be there."""
+        backend = self._backend
+        try:
+            piece = backend.receive(backend.MOST)
+        except OSError:
+            piece = b""
+        if piece:
+            self._give_client(piece)
+            return len(piece) == backend.MOST
+        if piece is not None:
+            self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
+        return False
+
+    def _read_much(self) -> None:
+        """A large mail goes on: moved by the kernel, or through TLS piece by piece."""
+        if self._plain:
+            if self._reads_backend:
+                self._splice()
+            return
+        for _ in range(_ROUNDS):
+            if not self._reads_backend or not self._read_backend():
+                return
+
+    def _read_on_backend(self) -> None:
+        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
+        if self._reads_backend and self._backend.pending:
+            self._read_much()
+
+    def _give_client(self, piece: bytes) -> None:
+        self.active = self._clock.now
+        self.to_client += len(piece)
+        try:
+            sent = self._client.send(piece)
+        except OSError:
+            self._end("client_reset")
+            return
+        if sent < len(piece):
+            self._for_client = piece[sent:]
+            self._balance()
+
+    def _splice(self) -> None:
+        """A large mail: the kernel moves it, as long as there is more and the client takes it."""
+        try:
+            if self._transfer is None:
+                self._transfer = transfer_of(self._pipes, self._backend, self._client)
+            for _ in range(_ROUNDS):
+                count = self._transfer.fill(self._backend.fd)
+                if not count:
+                    break
+                self.to_client += count
+                if not self._transfer.empty(self._client.fd):
+                    self._balance()
+                    return
+        except OSError:
+            self._end("client_reset")
+            return
+        self.active = self._clock.now
+        self._transfer.close()
+        self._transfer = None
+        self._balance()
+
+    def _client_takes_more(self) -> None:
+        try:
+            if self._for_client:
+                self._for_client = self._for_client[self._client.send(self._for_client) :]
+            elif self._transfer is not None and self._transfer.empty(self._client.fd):
+                self._splice()
+        except OSError:
+            self._end("client_reset")
+            return
+        self.active = self._clock.now
+        self._balance()
+        self._read_on_backend()

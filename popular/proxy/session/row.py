@@ -1,0 +1,77 @@
+"""What a session keeps in shared memory: its row of the table, and its share of the counters of octets."""
+
+import time
+
+from popular.net.client import ClientConnection
+from popular.proxy.session.machine import Machine
+from popular.proxy.session.phases import Phase
+from popular.proxy.session.relay import Relay
+from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.session_log import NOTHING_MOVED, Moved
+
+
+class SessionRow:
+    """One session's. The row itself is freed by whoever gives the token back."""
+
+    __slots__ = ("_counted", "_runtime", "_shown", "_shown_at", "_sid", "_started", "_token")
+
+    def __init__(self, runtime: VservRuntime, token: int, sid: str, started: float) -> None:
+        """`started`: seconds since 1970."""
+        self._runtime = runtime
+        self._token = token
+        self._sid = sid.encode()
+        self._started = started
+        self._shown: Phase | None = None
+        self._shown_at = 0.0
+        self._counted = NOTHING_MOVED
+
+    def show(self, since: float, machine: Machine, peer: tuple[str, int], moved: Moved, deletes: int) -> None:
+        """Writes the row. `since`: when the phase began; `deletes`: deletions that are not committed."""
+        runtime = self._runtime
+        context = runtime.context
+        self._shown = phase = machine.phase
+        self._shown_at = context.clock.now
+        context.write_row(
+            self._token,
+            phase,
+            context.pid,
+            self._started,
+            since,
+            self._sid,
+            peer[0].encode(),
+            peer[1],
+            runtime.vserv,
+            machine.user.encode(),
+            machine.backend.encode(),
+            machine.target.encode(),
+            moved[0],
+            moved[1],
+            deletes,
+        )
+
+    def refresh(self, machine: Machine, peer: tuple[str, int], client: ClientConnection, relay: Relay | None) -> None:
+        """Writes the row, and counts, if something has changed."""
+        if machine.phase is self._shown and (relay is None or relay.active <= self._shown_at):
+            return
+        moved = moved_by(client, relay)
+        self.show(time.time(), machine, peer, moved, 0 if relay is None else relay.watch.deletes)
+        self.count(moved)
+
+    def count(self, moved: Moved) -> None:
+        """Counts what was moved since it was counted last: a long session is seen before it is over."""
+        counters = self._runtime.context.cells
+        from_client, to_client, from_backend, to_backend = self._runtime.moved
+        before, self._counted = self._counted, moved
+        counters[from_client] += moved[0] - before[0]
+        counters[to_client] += moved[1] - before[1]
+        if moved[2] or moved[3]:
+            counters[from_backend] += moved[2] - before[2]
+            counters[to_backend] += moved[3] - before[3]
+
+
+def moved_by(client: ClientConnection, relay: Relay | None) -> Moved:
+    """The octets that went through a session."""
+    if relay is None:
+        return client.received, client.sent, 0, 0
+    to_backend, from_backend = relay.from_client, relay.to_client
+    return client.received + to_backend, client.sent + from_backend, from_backend, to_backend

@@ -1,0 +1,86 @@
+"""What the sessions of one virtual server need under one config: rules, times, modules, TLS, counters."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from popular.net.splice import Pipes
+from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.rules import Rules
+from popular.tls.contexts import TlsSettings
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.counters import Counters, Observer
+
+
+class VservRuntime:
+    """Made by the service once for each virtual server. A session keeps the one under which it was accepted."""
+
+    __slots__ = (
+        "authtimeout",
+        "backend_connects",
+        "backend_logins",
+        "backend_tls",
+        "checkport",
+        "context",
+        "counters",
+        "first_look",
+        "idletimeout",
+        "logins",
+        "modules",
+        "moved",
+        "over",
+        "pipes",
+        "proxytimeout",
+        "rules",
+        "sessiontimeout",
+        "sidprefix",
+        "started",
+        "tls",
+        "vserv",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        rules: Rules,
+        variables: Mapping[str, Any],
+        *,
+        modules: ModuleChain,
+        pipes: Pipes,
+        tls: TlsSettings | None,
+        backend_tls: BackendsInTls,
+        counters: Counters,
+        moved: Sequence[int],
+        backend_connects: Mapping[str, Observer],
+        backend_logins: Mapping[str, Observer],
+        waiting: Mapping[str, BackendQueue],
+        over: Callable[[], None],
+    ) -> None:
+        """`moved`: the cells of session_log.Moved; `over` is called by each session at its end."""
+        self.context = context
+        self.rules = rules
+        self.vserv = rules.vserv.encode()
+        """The virtual server's name, as rows have it."""
+        self.modules = modules
+        self.pipes = pipes
+        self.tls = tls
+        self.backend_tls = backend_tls
+        self.over = over
+        self.authtimeout: float = variables["authtimeout"] or float("inf")
+        self.idletimeout: float = variables["idletimeout"]
+        self.first_look = min(rules.connecttimeout, self.authtimeout, self.idletimeout)
+        """Seconds after which a new session looks at its deadlines for the first time."""
+        self.proxytimeout: float = variables["proxytimeout"]
+        self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
+        self.checkport: int = variables["checkport"]
+        self.sidprefix: str = variables["sidprefix"]
+        self.counters = counters
+        self.started = counters.cell("sessions_started", None, rules.vserv)
+        """The cell that counts its sessions."""
+        self.logins: Observer = counters.observer("login_duration", rules.vserv, "logins")
+        self.moved = moved
+        self.backend_connects = backend_connects
+        self.backend_logins = backend_logins
+        self.waiting = waiting

@@ -1,0 +1,452 @@
+"""One proxy session: carries out the verbs of its machine and tells it what came of them. It decides nothing.
+
+It has a machine, deadlines, a client connection, a login (modules, mail check, backend) and a row of the table; where
+they are needed, the reader of a PROXY header and a relay. Each event from the loop is one entry into the machine, with
+`_settle` behind it. Whatever goes wrong in here costs this one session and is logged as a fault of ours: who calls in
+here from the event loop catches what is raised, and says `fault`.
+"""
+
+import socket
+import time
+from typing import Any
+
+from popular.net.client import ClientConnection
+from popular.net.deadlines import Deadlines
+from popular.net.handshake import Agreed, Failure
+from popular.pdm.chain import Decision
+from popular.pdm.contract import Question
+from popular.protocol.mailcheck import Mail
+from popular.protocol.proxyheader import Endpoint, Header
+from popular.proxy.session.backend_queue import CROWDED
+from popular.proxy.session.client_side import MOST_HELD
+from popular.proxy.session.header_reader import HeaderReader, introduction, local_end
+from popular.proxy.session.login import Login
+from popular.proxy.session.machine import LINGERING, Machine
+from popular.proxy.session.phases import CONNECTING, SIMULATING
+from popular.proxy.session.relay import LINGER_SECONDS, Relay
+from popular.proxy.session.row import SessionRow, moved_by
+from popular.proxy.session.runtime import VservRuntime
+from popular.proxy.session.session_log import log_begin, log_end, log_handshake, log_introduced
+from popular.proxy.settings.backend import OFF, Backend
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG, Message
+from supervisor.serving.context import CutCost
+
+_NOTHING, _DECIDED, _UNCHECKED, _BROKEN, _START_TLS, _JOIN = range(6)
+"""What a verb leaves for when the entry that called it has returned: to tell what is known at once, or to begin."""
+
+
+class Session:
+    """One client connection from accept to close.
+
+    It is the supervisor's `Session`, the machine's `Verbs`, hears `SessionEvents` from its parts, and owns the client
+    connection and the deadlines.
+    """
+
+    __slots__ = (
+        "_client",
+        "_deadlines",
+        "_ending",
+        "_left",
+        "_left_value",
+        "_login",
+        "_machine",
+        "_over",
+        "_peer",
+        "_reached",
+        "_reader",
+        "_relay",
+        "_row",
+        "_runtime",
+        "_started",
+        "_tls",
+        "_tls_began",
+        "_token",
+        "_via",
+        "sid",
+    )
+
+    def __init__(self, runtime: VservRuntime, token: int, connection: socket.SocketType, peer: tuple[Any, ...]) -> None:
+        context = runtime.context
+        self._started = now = context.clock.now
+        wall = time.time()
+        self.sid = sid = context.session_id(runtime.sidprefix, wall)
+        self._runtime = runtime
+        self._token = token
+        self._peer: tuple[str, int] = peer[:2]
+        """Who the client is: by the PROXY header, if there is one."""
+        self._via = ""
+        """Who brought the PROXY header."""
+        self._reached: Endpoint | None = None
+        """Where he accepted the client, if he says so."""
+        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
+        self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
+        self._client = ClientConnection(context.loop, context.log, connection, self, hears_of_reset=True)
+        self._login = Login(runtime, sid)
+        self._row = SessionRow(runtime, token, sid, wall)
+        self._reader: HeaderReader | None = None
+        self._relay: Relay | None = None
+        self._tls: Agreed | None = None
+        self._tls_began = 0.0
+        self._left = _NOTHING
+        self._left_value: Any = None
+        self._ending = ""
+        """Why the session ends, as soon as the last reply has left."""
+        self._over = False
+
+    def begin(self) -> None:
+        """Takes the token and greets."""
+        runtime = self._runtime
+        runtime.context.admit(self._token, self, runtime.started)
+        try:
+            log_begin(runtime, self.sid, self._peer, self._client)
+            self._show()
+            self._deadlines.look_at(self._started + runtime.first_look)
+            self._machine.begin()
+            self._settle()
+        except Exception as error:
+            self.fault(error)
+
+    def _settle(self) -> None:
+        """What follows each entry: replies leave, what a verb has left is seen to, and a session that is to end does so
+        when the last reply has left.
+        """
+        client = self._client
+        while True:
+            if client.unsent and not client.flush():
+                self.end("client_reset")
+                return
+            if not self._left:
+                break
+            self._see_to_what_is_left()
+            if self._over:
+                return
+        if self._ending:
+            if client.unsent:
+                self._only_send()
+            else:
+                self.end(self._ending)
+        elif not client.listens:
+            client.listen(self._machine.listens())
+
+    def _leave(self, what: int, value: Any = None) -> None:
+        assert not self._left, "one entry begins one step at most"
+        self._left = what
+        self._left_value = value
+
+    def _see_to_what_is_left(self) -> None:
+        what, value = self._left, self._left_value
+        self._left = _NOTHING
+        self._left_value = None
+        if what == _DECIDED:
+            self._tell_decision(value)
+        elif what == _JOIN:
+            self._join(*value)
+        elif what == _BROKEN:
+            self._tell_broken(*value)
+        elif what == _START_TLS:
+            self._start_tls()
+        else:
+            self._tell_check(None, value)
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours: it ends this session and nothing else."""
+        self._runtime.context.log(SESSION_BUG, self.sid, error=kind_and_location_of(error))
+        self.end("internal_error")
+
+    # Verbs
+
+    def send(self, data: bytes) -> None:
+        self._client.put(data)
+
+    def start_tls(self, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
+        self._leave(_START_TLS)
+
+    def await_header(self, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
+        self._reader = HeaderReader(self._runtime.context.loop, self._client.channel.connection, self)
+
+    def ask(self, question: Question, seconds: float) -> None:
+        decision = self._login.ask(question, self._decided)
+        if decision is not None:
+            self._leave(_DECIDED, decision)
+        else:
+            self._deadlines.expect_within(seconds)
+
+    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
+        if not self._login.wait_for(backend):
+            self._leave(_BROKEN, CROWDED)
+        elif reason := self._login.check_mail(backend, mailbox, self):
+            self._leave(_UNCHECKED, reason)
+
+    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
+        if not self._login.wait_for(backend):
+            self._leave(_BROKEN, CROWDED)
+            return
+        header = b""
+        if backend.sendproxy != OFF:
+            local = self._reached or local_end(self._client.channel.connection)
+            header = introduction(backend.sendproxy, self._peer, local)
+        if reason := self._login.connect(backend, greets, header, self):
+            self._leave(_BROKEN, (reason, ""))
+
+    def expect(self, seconds: float) -> None:
+        self._deadlines.expect_within(seconds)
+
+    def send_backend(self, data: bytes) -> None:
+        if reason := self._login.send(data):
+            self._leave(_BROKEN, (reason, ""))
+
+    def start_backend_tls(self) -> None:
+        if reason := self._login.start_tls():
+            self._leave(_BROKEN, (reason, "tls"))
+
+    def leave_backend(self) -> None:
+        self._deadlines.expect_nothing()
+        self._login.leave_backend()
+
+    def logged_in(self) -> None:
+        runtime = self._runtime
+        self._login.wait_no_more()
+        self._deadlines.login_done(runtime.sessiontimeout)
+        runtime.logins(runtime.context.clock.now - self._started)
+        self._show()
+
+    def relay(self, to_client: bytes, to_backend: bytes) -> None:
+        self._leave(_JOIN, (to_client, to_backend))
+
+    def note(self, message: Message, fields: dict[str, object]) -> None:
+        self._runtime.context.log(message, self.sid, **fields)
+
+    def count(self, counter: str, label: str | None, ident: str) -> None:
+        self._runtime.counters.count(counter, label, ident)
+
+    def finish(self, ending: str, seconds: float) -> None:
+        self._ending = ending
+        if self._client.unsent:
+            self._deadlines.expect_within(seconds)
+
+    # The client
+
+    def client_says(self, data: bytes) -> None:
+        machine = self._machine
+        machine.client_says(data)
+        self._settle()
+        if len(machine.lines.held) > MOST_HELD and not self._over:
+            self._client.listen(False)
+
+    def client_ended(self) -> None:
+        self._machine.client_eof()
+        self._settle()
+
+    def client_took_all(self) -> None:
+        if self._ending:
+            self.end(self._ending)
+
+    def client_broke(self) -> None:
+        self.end("client_reset")
+
+    def _start_tls(self) -> None:
+        client, tls_settings = self._client, self._runtime.tls
+        assert tls_settings is not None, "a virtual server with TLS has a certificate"
+        self._tls_began = self._runtime.context.clock.now
+        if client.waits:
+            client.hand_over()
+            self.tls_failed(Failure("other", "the client did not take the reply to STLS"))
+        else:
+            client.start_tls(tls_settings, self)
+
+    def tls_up(self, agreed: Agreed) -> None:
+        context = self._runtime.context
+        self._deadlines.expect_nothing()
+        self._tls = agreed
+        self._runtime.counters.observe("tls_handshake_duration", context.clock.now - self._tls_began)
+        log_handshake(context, self.sid, agreed)
+        self._machine.tls_up(agreed.certificate_name)
+        self._settle()
+
+    def tls_failed(self, failure: Failure) -> None:
+        self._machine.tls_failed(failure.why, failure.reason)
+        self._settle()
+
+    def introduced(self, header: Header) -> None:
+        self._reader = None
+        self._deadlines.expect_nothing()
+        self._reached = header.destination
+        self._via = self._peer[0]
+        if header.source is not None:
+            self._peer = header.source
+        log_introduced(self._runtime, self.sid, self._peer, self._via)
+        self._machine.introduced(self._peer)
+        self._settle()
+        if not self._over:
+            self._show()
+
+    def header_failed(self, reason: str) -> None:
+        self._reader = None
+        self._machine.header_failed(reason)
+        self._settle()
+
+    # The login
+
+    def _decided(self, decision: Decision) -> None:
+        """A thread has asked the modules. It cannot be stopped: the answer may be late."""
+        if self._over or self._ending:
+            return
+        try:
+            self._tell_decision(decision)
+            self._settle()
+        except Exception as error:
+            self.fault(error)
+
+    def _tell_decision(self, decision: Decision) -> None:
+        self._deadlines.expect_nothing()
+        self._machine.decided(decision)
+
+    def mail_checked(self, mail: Mail | None, reason: str) -> None:
+        self._login.answered()
+        self._tell_check(mail, reason)
+        self._settle()
+
+    def _tell_check(self, mail: Mail | None, reason: str) -> None:
+        self._deadlines.expect_nothing()
+        self._machine.checked(mail, reason)
+
+    def backend_connected(self) -> None:
+        machine = self._machine
+        self._login.connected(machine.backend)
+        machine.connected()
+        self._settle()
+
+    def backend_says(self, data: bytes) -> None:
+        machine = self._machine
+        if machine.phase is CONNECTING:
+            self._login.connected(machine.backend)
+        self._login.hears(data)
+        machine.backend_says(data)
+        self._settle()
+
+    def backend_tls_up(self) -> None:
+        self._login.tls_up()
+        self._machine.backend_tls_up()
+        self._settle()
+
+    def backend_broke(self, reason: str, word: str = "") -> None:
+        self._login.lost(reason)
+        self._tell_broken(reason, word)
+        self._settle()
+
+    def _tell_broken(self, reason: str, word: str) -> None:
+        self._login.wait_no_more()
+        self._deadlines.expect_nothing()
+        self._machine.backend_failed(reason, word)
+
+    def _join(self, to_client: bytes, to_backend: bytes) -> None:
+        client, runtime = self._client, self._runtime
+        backend = self._login.let_in(self._machine.backend)
+        self._relay = Relay(client.channel, backend.channel, runtime.pipes, runtime.context.clock, self, client.done)
+        self._relay.begin(client.hand_over() + to_client, to_backend)
+
+    def relay_ended(self, ending: str) -> None:
+        self._machine.relay_ended(ending)
+        self._settle()
+
+    # Time
+
+    def idle_at(self) -> float:
+        relay = self._relay
+        if relay is not None:
+            return relay.active + (LINGER_SECONDS if relay.lingers else self._runtime.proxytimeout)
+        return self._client.heard + self._runtime.idletimeout
+
+    def expired(self, what: str) -> None:
+        try:
+            if self._ending:
+                self.end(self._ending)
+            else:
+                self._expire(what)
+        except Exception as error:
+            self.fault(error)
+
+    def _expire(self, what: str) -> None:
+        relay = self._relay
+        if relay is not None:
+            missing = LINGERING if relay.lingers else ""
+        else:
+            missing = self._login.missing()
+            if what == "step":
+                self._login.give_up_question()
+        self._machine.expired(what, missing)
+        self._settle()
+
+    # The supervisor
+
+    def cut_cost(self) -> CutCost:
+        """See supervisor.serving.context.Session."""
+        relay = self._relay
+        if relay is None:
+            return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
+        if relay.watch.quit:
+            return CutCost.COMMITTING
+        return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
+
+    def refresh(self) -> None:
+        """See supervisor.serving.context.Session."""
+        relay = self._relay
+        if relay is not None and relay.lingers:
+            self._deadlines.set_alarm()
+        self._row.refresh(self._machine, self._peer, self._client, relay)
+
+    def _show(self) -> None:
+        self._row.show(time.time(), self._machine, self._peer, moved_by(self._client, self._relay), 0)
+
+    # The end
+
+    def _only_send(self) -> None:
+        """The last reply has not left: nothing else is waited for any more."""
+        self._client.listen(False)
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._login.close()
+
+    def end(self, ending: str) -> None:
+        """Once, for one reason: closes everything, frees the row, gives the token back, writes the log line.
+
+        The machine is let go of, as every part has let go of us: so a session that is over is free without the
+        collector.
+        """
+        if self._over:
+            return
+        self._over = True
+        self._deadlines.stop()
+        moved = moved_by(self._client, self._relay)
+        self._row.count(moved)
+        if self._relay is not None:
+            self._relay.close()
+            self._relay = None
+        self._stop_waiting()
+        self._client.close(after_quit=ending == "quit")
+        runtime, context = self._runtime, self._runtime.context
+        seconds = context.clock.now - self._started
+        log_end(
+            context.log,
+            self.sid,
+            client=self._peer[0],
+            vserv=runtime.rules.vserv,
+            machine=self._machine,
+            ending=ending,
+            seconds=seconds,
+            moved=moved,
+            tls=self._tls,
+            via=self._via,
+        )
+        del self._machine
+        context.release(self._token, ending, seconds)
+        runtime.over()

@@ -1,0 +1,65 @@
+"""What the machine tells the driver to do: the verbs of one session, and nothing else.
+
+A verb never calls the machine. What it comes to is told later, by the entry named; what is known at once (a connect
+that fails, modules that do not block) as soon as the entry that called the verb has returned. After `finish` the
+machine calls none.
+"""
+
+from typing import Protocol
+
+from popular.pdm.contract import Question
+from popular.proxy.settings.backend import Backend
+from supervisor.runtime.messages import Message
+
+
+class Verbs(Protocol):
+    """Where seconds are given, the answer has to come within them; else the machine hears `expired`."""
+
+    def send(self, data: bytes) -> None:
+        """A reply to the client. All that one entry says leaves in one piece, when it has returned."""
+
+    def start_tls(self, seconds: float) -> None:
+        """TLS with the client, behind what was said: → `tls_up`, `tls_failed`."""
+
+    def await_header(self, seconds: float) -> None:
+        """Read the PROXY header: → `introduced`, `header_failed`."""
+
+    def ask(self, question: Question, seconds: float) -> None:
+        """Ask the modules: → `decided`."""
+
+    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+        """Ask the backend by UDP whether there is mail: → `checked`; or, where too many wait for it,
+        → `backend_failed`.
+        """
+
+    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+        """Connect to the backend. If it `greets` (speaks first): → `backend_says`, else → `connected`; or
+        → `backend_failed`.
+        """
+
+    def expect(self, seconds: float) -> None:
+        """The answer that is waited for has so many seconds from now on."""
+
+    def send_backend(self, data: bytes) -> None:
+        """A line of the login, to the backend."""
+
+    def start_backend_tls(self) -> None:
+        """TLS with the backend: → `backend_tls_up`, `backend_failed`."""
+
+    def leave_backend(self) -> None:
+        """Close the connection to the backend, if there is one, without a word."""
+
+    def logged_in(self) -> None:
+        """The authentication phase is over: its deadline no longer counts, that of the session begins."""
+
+    def relay(self, to_client: bytes, to_backend: bytes) -> None:
+        """Join client and backend, behind what each is still to be sent: → `relay_ended`."""
+
+    def note(self, message: Message, fields: dict[str, object]) -> None:
+        """An entry of the log."""
+
+    def count(self, counter: str, label: str | None, ident: str) -> None:
+        """An event; `ident` is the thing by whose sort the counter is kept, or ""."""
+
+    def finish(self, ending: str, seconds: float) -> None:
+        """The session is over, as soon as the last reply has left, which has so many seconds."""

@@ -1,0 +1,251 @@
+"""A session without sockets: the machine, and in place of its driver a double that writes down each verb.
+
+The double holds the machine to the rules of the verbs, and knows what is waited for, so that a test can say only what
+could come. Pure, as the machine is.
+"""
+
+import itertools
+from typing import Any
+
+from popular.pdm.chain import Decision
+from popular.pdm.contract import Question
+from popular.protocol.mailcheck import Mail
+from popular.proxy.session.client_side import CLOSING_SECONDS
+from popular.proxy.session.machine import Machine
+from popular.proxy.session.phases import Phase
+from popular.proxy.session.rules import Rules
+from popular.proxy.settings.backend import Backend
+from supervisor.runtime.messages import Message
+
+REPLY = "reply"
+"""What is waited for behind `send_backend`; everything else that is has the name of its verb."""
+
+
+class SessionDouble:
+    """The verbs of one session."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[Any, ...]] = []
+        """All verbs in order. Neighbouring replies are one, as they are one on the wire."""
+        self.to_client = b""
+        self.to_backend = b""
+        """What was sent to backends."""
+        self.waits = ""
+        """For the answer to which verb."""
+        self.asked: tuple[Any, ...] = ()
+        """What that verb was given."""
+        self.seconds: float | None = None
+        """For what is waited for."""
+        self.backend: Backend | None = None
+        """To whom there is a connection, or will be."""
+        self.ending = ""
+
+    def _write(self, *verb: Any) -> None:
+        assert not self.ending, f"{verb[0]} after the end"
+        if verb[0] == "send" and self.done and self.done[-1][0] == "send":
+            self.done[-1] = ("send", self.done[-1][1] + verb[1])
+        else:
+            self.done.append(verb)
+
+    def _wait(self, verb: str, *given: Any, instead_of: str = "") -> None:
+        assert self.waits == instead_of, f"{verb} while the answer to {self.waits or 'nothing'} is waited for"
+        assert self.seconds is not None, f"{verb} without a limit"
+        self._write(verb, *given)
+        self.waits = verb
+        self.asked = given
+
+    # The verbs
+
+    def send(self, data: bytes) -> None:
+        assert data.endswith(b"\r\n"), "half a reply"
+        self._write("send", data)
+        self.to_client += data
+
+    def start_tls(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._wait("start_tls")
+
+    def await_header(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._wait("await_header")
+
+    def ask(self, question: Question, seconds: float) -> None:
+        self.seconds = seconds
+        self._wait("ask", question)
+
+    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+        self.seconds = seconds
+        self._wait("check_mail", backend.id, mailbox)
+
+    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+        assert self.backend is None, "the connection of before was not left"
+        self.seconds = seconds
+        self._wait("connect", backend.id, greets)
+        self.backend = backend
+
+    def expect(self, seconds: float) -> None:
+        self._write("expect", seconds)
+        self.seconds = seconds
+
+    def send_backend(self, data: bytes) -> None:
+        assert self.backend is not None, "nobody is there"
+        self._wait("send_backend", data, instead_of=self.waits and REPLY)
+        self.waits = REPLY
+        self.to_backend += data
+
+    def start_backend_tls(self) -> None:
+        assert self.backend is not None, "nobody is there"
+        self._wait("start_backend_tls", instead_of=REPLY)
+
+    def leave_backend(self) -> None:
+        self._write("leave_backend")
+        self._backend_is_gone()
+
+    def _backend_is_gone(self) -> None:
+        self.waits = ""
+        self.backend = self.seconds = None
+
+    def logged_in(self) -> None:
+        self._write("logged_in")
+
+    def relay(self, to_client: bytes, to_backend: bytes) -> None:
+        assert self.backend is not None, "nobody is there"
+        self._wait("relay", to_client, to_backend, instead_of=REPLY)
+        self.seconds = None
+
+    def note(self, message: Message, fields: dict[str, object]) -> None:
+        self._write("note", message.name, fields)
+
+    def count(self, counter: str, label: str | None, ident: str) -> None:
+        self._write("count", counter, label, ident)
+
+    def finish(self, ending: str, seconds: float) -> None:
+        assert seconds == CLOSING_SECONDS
+        self._write("finish", ending)
+        self.ending = ending
+        self._backend_is_gone()
+
+
+class Tracked(Machine):
+    """The machine, which also writes down its way."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.way = [self.phase]
+
+    def _move(self, phase: Phase) -> None:
+        super()._move(phase)
+        self.way.append(phase)
+
+
+class PureSession:
+    """A machine with its double. Each entry gives the verbs that it called."""
+
+    def __init__(self, rules: Rules, ip: str = "192.0.2.1", port: int = 4711, sid: str = "p01.1.2") -> None:
+        self.verbs = SessionDouble()
+        self.machine = Tracked(self.verbs, rules, ip, port, sid)
+
+    @property
+    def moves(self) -> list[tuple[Phase, Phase]]:
+        """From which phase to which it has gone."""
+        return list(itertools.pairwise(self.machine.way))
+
+    def _done(self) -> list[tuple[Any, ...]]:
+        done, self.verbs.done = self.verbs.done, []
+        return done
+
+    def _answered(self, *verbs: str) -> None:
+        assert self.verbs.waits in verbs, f"nobody waits for the answer to {verbs[0]}"
+        self.verbs.waits = ""
+        self.verbs.seconds = None
+
+    def begin(self) -> list[tuple[Any, ...]]:
+        self.machine.begin()
+        return self._done()
+
+    # The client
+
+    def says(self, data: bytes) -> list[tuple[Any, ...]]:
+        assert self.verbs.waits not in ("start_tls", "await_header", "relay"), "somebody else reads the client"
+        self.machine.client_says(data)
+        return self._done()
+
+    def leaves(self) -> list[tuple[Any, ...]]:
+        """It sends nothing more."""
+        self.machine.client_eof()
+        return self._done()
+
+    def introduced(self, ip: str, port: int) -> list[tuple[Any, ...]]:
+        self._answered("await_header")
+        self.machine.introduced((ip, port))
+        return self._done()
+
+    def header_failed(self, reason: str) -> list[tuple[Any, ...]]:
+        self._answered("await_header")
+        self.machine.header_failed(reason)
+        return self._done()
+
+    def tls_up(self, certificate_name: str = "") -> list[tuple[Any, ...]]:
+        self._answered("start_tls")
+        self.machine.tls_up(certificate_name)
+        return self._done()
+
+    def tls_failed(self, why: str, reason: str) -> list[tuple[Any, ...]]:
+        self._answered("start_tls")
+        self.machine.tls_failed(why, reason)
+        return self._done()
+
+    # The login
+
+    def decided(self, decision: Decision) -> list[tuple[Any, ...]]:
+        """Unlike other answers it may also come when nobody waits for it any more: a thread cannot be stopped."""
+        if self.verbs.waits == "ask":
+            self._answered("ask")
+        self.machine.decided(decision)
+        return self._done()
+
+    def checked(self, mail: Mail | None, reason: str = "") -> list[tuple[Any, ...]]:
+        self._answered("check_mail")
+        self.machine.checked(mail, reason)
+        return self._done()
+
+    def connected(self) -> list[tuple[Any, ...]]:
+        assert self.verbs.asked[1:] == (False,), "who greets is there when it has"
+        self._answered("connect")
+        self.machine.connected()
+        return self._done()
+
+    def backend_says(self, data: bytes) -> list[tuple[Any, ...]]:
+        assert self.verbs.waits in ("connect", REPLY), "nobody listens to the backend"
+        assert self.verbs.waits == REPLY or self.verbs.asked[1], "who does not greet speaks only when spoken to"
+        self.verbs.waits = REPLY
+        self.machine.backend_says(data)
+        return self._done()
+
+    def backend_tls_up(self) -> list[tuple[Any, ...]]:
+        assert self.verbs.waits == "start_backend_tls", "nobody waits for TLS"
+        self.verbs.waits = ""
+        self.machine.backend_tls_up()
+        return self._done()
+
+    def backend_failed(self, reason: str, word: str = "") -> list[tuple[Any, ...]]:
+        self._answered("check_mail", "connect", REPLY, "start_backend_tls")
+        self.verbs.backend = None
+        self.machine.backend_failed(reason, word)
+        return self._done()
+
+    def relay_ended(self, ending: str) -> list[tuple[Any, ...]]:
+        self._answered("relay")
+        self.machine.relay_ended(ending)
+        return self._done()
+
+    # Time
+
+    def expired(self, what: str, missing: str = "") -> list[tuple[Any, ...]]:
+        if what == "step":
+            assert self.verbs.seconds is not None, "nothing is waited for that has a limit"
+            self.verbs.seconds = None
+            if self.verbs.backend is None:
+                self.verbs.waits = ""
+        self.machine.expired(what, missing)
+        return self._done()

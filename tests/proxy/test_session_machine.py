@@ -1,0 +1,660 @@
+"""The proxy's session as a machine: octets and lookups in, verbs out."""
+
+import itertools
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popular.net.networks import Networks
+from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
+from popular.pdm.contract import Question, Route, Secret
+from popular.protocol.mailcheck import Mail
+from popular.proxy.session.client_side import MOST_ERRORS, MOST_HELD
+from popular.proxy.session.machine import (
+    LINGERING,
+    MOST_FAILED_LOGINS,
+    NO_ANSWER,
+    NO_CONNECTION,
+    NO_HANDSHAKE,
+)
+from popular.proxy.session.phases import (
+    ASKING,
+    AWAITING_HEADER,
+    BEGINNINGS,
+    CHECKING,
+    CONNECTING,
+    ENDED,
+    GREETED,
+    LEGAL,
+    LISTENING,
+    LOGGING_IN,
+    MOVES,
+    NAMED,
+    PENDING,
+    RELAYING,
+    SIMULATING,
+    STARTING_TLS,
+    STATES,
+    Phase,
+)
+from popular.proxy.settings.vserv import POP3S
+from tests.proxy.session_double import PureSession
+from tests.proxy.session_rules import rules
+
+TRUSTED = Networks("", (ip_network("192.0.2.0/24"),))
+LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
+WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
+SEND_PASS = b"+OK send PASS\r\n"
+EMPTY = b"+OK 0 messages (0 octets)\r\n"
+OK = b"+OK\r\n"
+
+
+def admitted(backend: str, **route: Any) -> Admitted:
+    return Admitted(Route(backend, **route), "m", "m")
+
+
+def begun(**other: Any) -> PureSession:
+    """A session that has begun, and the client has been answered."""
+    session = PureSession(rules(**other))
+    session.begin()
+    return session
+
+
+def asking(**other: Any) -> PureSession:
+    """… whose client has said a name and a password."""
+    session = begun(**other)
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    return session
+
+
+def at_backend(name: str = "pop", **other: Any) -> PureSession:
+    """… and is let in by the modules."""
+    session = asking(**other)
+    session.decided(admitted(name))
+    return session
+
+
+def logging_in(**other: Any) -> PureSession:
+    """… and whose password the backend has."""
+    session = at_backend(**other)
+    session.backend_says(OK)
+    session.backend_says(OK)
+    return session
+
+
+def relaying(**other: Any) -> PureSession:
+    session = logging_in(**other)
+    session.backend_says(OK)
+    return session
+
+
+def simulating() -> PureSession:
+    return at_backend("fake")
+
+
+def after(session: PureSession, entry: str, *lookups: Any) -> PureSession:
+    getattr(session, entry)(*lookups)
+    return session
+
+
+# The table
+
+WAYS: dict[tuple[Phase, Phase], Callable[[], PureSession]] = {
+    (AWAITING_HEADER, GREETED): lambda: after(begun(trusted=TRUSTED), "introduced", "198.51.100.7", 99),
+    (AWAITING_HEADER, ENDED): lambda: after(begun(trusted=TRUSTED), "header_failed", "no header"),
+    (GREETED, NAMED): lambda: after(begun(), "says", b"USER ann\r\n"),
+    (GREETED, STARTING_TLS): lambda: after(begun(starttls="optional"), "says", b"STLS\r\n"),
+    (GREETED, ENDED): lambda: after(begun(), "says", b"QUIT\r\n"),
+    (STARTING_TLS, GREETED): lambda: after(begun(protocol=POP3S), "tls_up"),
+    (STARTING_TLS, ENDED): lambda: after(begun(protocol=POP3S), "tls_failed", "version", "too old"),
+    (NAMED, NAMED): lambda: after(begun(), "says", b"USER ann\r\nUSER bob\r\n"),
+    (NAMED, STARTING_TLS): lambda: after(begun(starttls="optional"), "says", b"USER ann\r\nSTLS\r\n"),
+    (NAMED, ASKING): asking,
+    (NAMED, SIMULATING): lambda: asking(state="fake"),
+    (NAMED, ENDED): lambda: after(begun(), "says", b"USER ann\r\nQUIT\r\n"),
+    (ASKING, GREETED): lambda: after(asking(), "decided", NobodyKnows()),
+    (ASKING, CHECKING): lambda: at_backend("cxpop"),
+    (ASKING, CONNECTING): at_backend,
+    (ASKING, SIMULATING): simulating,
+    (ASKING, ENDED): lambda: at_backend("offline"),
+    (CHECKING, CONNECTING): lambda: after(at_backend("cxpop"), "checked", Mail.NEW),
+    (CHECKING, SIMULATING): lambda: after(at_backend("cxpop"), "checked", Mail.NONE),
+    (CHECKING, ENDED): lambda: after(at_backend("cxpop"), "expired", "auth"),
+    (CONNECTING, LOGGING_IN): lambda: after(at_backend("xpop"), "connected"),
+    (CONNECTING, SIMULATING): lambda: after(at_backend(softfail=True), "backend_failed", "refused"),
+    (CONNECTING, ENDED): lambda: after(at_backend(), "backend_failed", "refused"),
+    (LOGGING_IN, GREETED): lambda: after(logging_in(), "backend_says", b"-ERR\r\n"),
+    (LOGGING_IN, SIMULATING): lambda: after(logging_in(softfail=True), "backend_failed", "closed"),
+    (LOGGING_IN, RELAYING): relaying,
+    (LOGGING_IN, ENDED): lambda: after(logging_in(), "backend_failed", "closed"),
+    (SIMULATING, ENDED): lambda: after(simulating(), "says", b"QUIT\r\n"),
+    (RELAYING, ENDED): lambda: after(relaying(), "relay_ended", "quit"),
+}
+
+
+def test_every_phase_has_its_moves_and_can_be_reached() -> None:
+    """The table has a row for each phase; each can be reached from a beginning, and each but the last can end."""
+    assert set(LEGAL) == set(Phase)
+    reached = set(BEGINNINGS)
+    for _ in Phase:
+        reached |= {after for before in reached for after in LEGAL[before]}
+    assert reached == set(Phase)
+    assert [phase for phase in Phase if ENDED not in LEGAL[phase]] == [ENDED]
+    assert not LEGAL[ENDED]
+
+
+def test_the_number_of_a_phase_is_its_state_in_the_table() -> None:
+    """A row's number is the place of its phrase."""
+    assert [STATES[phase] for phase in Phase] == [phase.phrase for phase in Phase]
+    assert len(STATES) == len(Phase) + 1
+
+
+def test_moves_are_numbers_that_cannot_be_mistaken() -> None:
+    """Two phases in one number, four bits each: there is no seventeenth phase."""
+    assert max(Phase) < 16
+    assert len(MOVES) == sum(map(len, LEGAL.values()))
+
+
+def test_every_legal_move_is_made() -> None:
+    """The table has no move that never happens, and none is missing here."""
+    assert set(WAYS) == {(before, after) for before in LEGAL for after in LEGAL[before]}
+
+
+@pytest.mark.parametrize("move", WAYS, ids=lambda move: f"{move[0].name}-{move[1].name}")
+def test_a_legal_move(move: tuple[Phase, Phase]) -> None:
+    """Something makes it."""
+    assert WAYS[move]().moves[-1] == move
+
+
+def test_an_illegal_move_is_a_fault_of_ours() -> None:
+    """Nobody is relayed who was not asked for a password."""
+    with pytest.raises(AssertionError, match="GREETED does not lead to RELAYING"):
+        begun().machine._move(RELAYING)
+
+
+# The beginning
+
+
+@pytest.mark.parametrize(
+    ("other", "verbs"),
+    [
+        ({}, [("send", b"+OK ready\r\n")]),
+        ({"state": "disabled"}, [("send", b"-ERR disabled\r\n"), ("finish", "vserv_disabled")]),
+        ({"protocol": POP3S}, [("start_tls",)]),
+        ({"trusted": TRUSTED}, [("await_header",)]),
+    ],
+)
+def test_how_it_begins(other: dict[str, Any], verbs: list[tuple[Any, ...]]) -> None:
+    """With a greeting, a refusal, TLS or a PROXY header."""
+    assert PureSession(rules(**other)).begin() == verbs
+
+
+def test_whoever_is_not_trusted_hears_nothing() -> None:
+    """A connection from elsewhere is closed without a word, and the operator is told."""
+    note, end = PureSession(rules(trusted=TRUSTED), ip="203.0.113.1").begin()
+    assert note == (
+        "note",
+        "bad_header",
+        {"peer": "203.0.113.1", "vserv": "v1", "reason": "it is not in trusted"},
+    )
+    assert end == ("finish", "proxy_header")
+
+
+def test_the_header_says_who_the_client_is() -> None:
+    """The modules hear the address that the PROXY header names."""
+    session = begun(trusted=TRUSTED)
+    assert session.introduced("198.51.100.7", 99) == [("send", b"+OK ready\r\n")]
+    ((verb, question), *_) = session.says(b"USER ann\r\nPASS secret\r\n")[1:]
+    assert (verb, question.client_ip) == ("ask", "198.51.100.7")
+
+
+# The client
+
+
+def test_the_modules_are_asked_with_all_that_is_known() -> None:
+    """Behind USER and PASS in one piece there is one reply, and one question."""
+    session = begun(namespace="USER")
+    question = Question("192.0.2.1", "POP3", "context", "ann", Secret(b" se cret "), "v1", "")
+    assert session.says(b"USER ann=context\r\nPASS  se cret \r\n") == [("send", SEND_PASS), ("ask", question)]
+
+
+@given(st.lists(st.integers(1, 30), max_size=6))
+def test_commands_may_come_in_pieces(cuts: list[int]) -> None:
+    """However they are cut, the same is said and asked."""
+    said = b"CAPA\r\nUSER ann\r\nPASS secret\r\nQUIT\r\n"
+    whole, pieces = begun(), begun()
+    verbs = whole.says(said)
+    ends = [0, *sorted({cut for cut in cuts if cut < len(said)}), len(said)]
+    in_pieces = [verb for start, end in itertools.pairwise(ends) for verb in pieces.says(said[start:end])]
+    assert b"".join(verb[1] for verb in in_pieces if verb[0] == "send") == verbs[0][1]
+    assert [verb for verb in in_pieces if verb[0] != "send"] == verbs[1:]
+
+
+@pytest.mark.parametrize(
+    ("line", "ending"),
+    [(b"\0", "null_byte"), (b"A" * 300, "line_too_long"), (b"STLS\r\nCAPA\r\n", "plaintext_after_stls")],
+)
+def test_what_ends_a_session_at_once(line: bytes, ending: str) -> None:
+    """Whatever stands behind it is not answered."""
+    session = begun(starttls="optional")
+    assert session.says(line)[-1] == ("finish", ending)
+    assert session.says(b"CAPA\r\n") == []
+
+
+def test_a_null_byte_is_told_to_nobody_but_the_operator() -> None:
+    """No reply, and an entry that names the phase."""
+    note = ("note", "null_byte_in_input", {"phase": GREETED.phrase})
+    assert begun().says(b"CA\0PA\r\n") == [note, ("finish", "null_byte")]
+
+
+def test_too_many_faulty_commands_end_it() -> None:
+    """One more than MOST_ERRORS."""
+    session = begun()
+    for _ in range(MOST_ERRORS):
+        assert session.says(b"what\r\n") == [("send", b"-ERR unknown command\r\n")]
+    assert session.says(b"what\r\n") == [("send", b"-ERR too many faulty commands\r\n"), ("finish", "too_many_errors")]
+
+
+def test_a_client_that_says_nothing_more_is_answered_first() -> None:
+    """Commands behind PASS are answered; then it ends."""
+    session = begun()
+    session.says(b"USER ann\r\nPASS secret\r\nCAPA\r\n")
+    assert session.leaves() == []
+    *_, (_, reply), end = session.decided(NobodyKnows())
+    assert reply.startswith(WRONG + b"+OK capability list")
+    assert end == ("finish", "client_closed")
+
+
+@pytest.mark.parametrize("phase", PENDING, ids=lambda phase: phase.name)
+def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
+    """Nobody waits for the answer: it ends at once, whoever is asked; but for one with commands behind PASS."""
+    ways = {after: way for (_, after), way in WAYS.items() if after in PENDING}
+    assert ways[phase]().leaves() == [("finish", "client_closed")]
+    served = ways[phase]()
+    served.says(b"QUIT\r\n")
+    assert served.leaves() == []
+
+
+def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
+    """Its last word is a second PASS, and it has left already when that is read."""
+    session = begun()
+    session.says(b"USER ann\r\nPASS wrong\r\nUSER ann\r\nPASS secret\r\n")
+    session.leaves()
+    assert session.decided(NobodyKnows())[-1] == ("finish", "client_closed")
+
+
+def test_whoever_is_far_ahead_is_not_read() -> None:
+    """What is held for a client that does not wait for its answers is bounded."""
+    session = asking()
+    session.says(b"x" * MOST_HELD)
+    assert session.machine.listens()
+    session.says(b"x")
+    assert not session.machine.listens()
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=[f"{before.name}-{after.name}" for before, after in WAYS])
+def test_who_reads_the_client(way: Callable[[], PureSession]) -> None:
+    """The machine, unless TLS, a header or the relay is under way, or it is over."""
+    machine = way().machine
+    assert machine.listens() is (machine.phase not in (STARTING_TLS, AWAITING_HEADER, RELAYING, ENDED))
+    assert machine.phase not in LISTENING or machine.listens()
+
+
+# TLS
+
+
+def test_behind_stls_everything_is_forgotten() -> None:
+    """Name and errors of before count for nothing; no second greeting; a second STLS is a fault."""
+    session = begun(starttls="optional")
+    assert session.says(b"USER ann\r\nSTLS\r\n") == [("send", SEND_PASS + b"+OK begin TLS\r\n"), ("start_tls",)]
+    assert session.tls_up("ann@example.org") == []
+    assert session.machine.user == ""
+    assert session.says(b"PASS secret\r\n") == [("send", b"-ERR say USER first\r\n")]
+    assert session.says(b"STLS\r\n") == [("send", b"-ERR TLS is already there\r\n")]
+    _, (_, question) = session.says(b"USER ann\r\nPASS secret\r\n")
+    assert question.certificate_name == "ann@example.org"
+
+
+def test_pop3s_greets_in_tls() -> None:
+    """Once."""
+    assert begun(protocol=POP3S).tls_up() == [("send", b"+OK ready\r\n")]
+
+
+def test_no_tls_no_session() -> None:
+    """It is counted and told to the operator, and nothing is said to the client."""
+    fields = {"client": "192.0.2.1", "vserv": "v1", "why": "version", "reason": "too old"}
+    assert begun(protocol=POP3S).tls_failed("version", "too old") == [
+        ("count", "tls_failures", "version", ""),
+        ("note", "tls_failed", fields),
+        ("finish", "tls_failed"),
+    ]
+
+
+@pytest.mark.parametrize("line", [b"USER ann\r\n", b"PASS secret\r\n"])
+def test_no_password_in_clear_where_tls_is_forced(line: bytes) -> None:
+    """Neither name nor password is taken."""
+    session = begun(starttls="force")
+    assert session.says(line) == [("send", b"-ERR say STLS first, a password must not travel in clear\r\n")]
+    assert session.machine.phase is GREETED
+
+
+# The modules
+
+
+@pytest.mark.parametrize(("decision", "why"), [(NobodyKnows(), "unknown"), (RefusedLogin("m"), "password")])
+def test_a_wrong_login(decision: Any, why: str) -> None:
+    """The client cannot tell who is known; the operator can."""
+    fields = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann", "why": why}
+    assert asking().decided(decision) == [
+        ("note", "login_failed", fields),
+        ("count", "login_failures", why, "v1"),
+        ("send", WRONG),
+    ]
+
+
+def test_the_next_command_follows_a_wrong_login() -> None:
+    """What was sent behind PASS is answered after it, in one piece."""
+    session = asking()
+    session.says(b"USER bob\r\n")
+    assert session.decided(NobodyKnows())[-1] == ("send", WRONG + SEND_PASS)
+    assert session.machine.phase is NAMED
+
+
+def test_too_many_wrong_logins_end_it() -> None:
+    """The third is the last."""
+    session = begun()
+    for failures in range(1, MOST_FAILED_LOGINS + 1):
+        session.says(b"USER ann\r\nPASS secret\r\n")
+        verbs = session.decided(NobodyKnows())
+        assert (verbs[-1] == ("finish", "too_many_failures")) is (failures == MOST_FAILED_LOGINS)
+
+
+def test_a_module_that_cannot_tell() -> None:
+    """Trouble of ours: never a wrong password."""
+    assert asking().decided(CannotTell("m: away")) == [
+        ("note", "module_failed", {"user": "ann", "reason": "m: away"}),
+        ("count", "login_failures", "module", "v1"),
+        ("send", LATER),
+        ("finish", "module_failed"),
+    ]
+
+
+def test_softfail_shows_an_empty_mailbox() -> None:
+    """And whatever there may be of a backend is left."""
+    assert asking(softfail=True).decided(CannotTell("m: away"))[1:] == [
+        ("leave_backend",),
+        ("logged_in",),
+        ("count", "simulated", None, ""),
+        ("send", EMPTY),
+    ]
+
+
+def vouched(backend: str, **route: Any) -> Admitted:
+    return Admitted(Route(backend, **route), "users", "boss", vouched=True)
+
+
+MASTER_LOGIN = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann", "module": "boss"}
+
+
+@pytest.mark.parametrize("backend", ["xpop", "cxpop", "pop", "tls", "dovecot", "fake", "offline"])
+def test_a_master_login_is_told_and_counted(backend: str) -> None:
+    """Who, from where, into whose mailbox, by which module; before anything else is done, whatever the backend is."""
+    note, count, *rest = asking().decided(vouched(backend, target="3/ann", secret=Secret(b"ours")))
+    assert note == ("note", "master_login", {**MASTER_LOGIN, "backend": backend, "target": "3/ann"})
+    assert count == ("count", "master_logins", None, "boss")
+    assert rest
+
+
+@pytest.mark.parametrize("backend", ["pop", "tls", "dovecot"])
+def test_a_master_password_is_sent_to_no_backend(backend: str) -> None:
+    """Without a SECRET there is no login; with one that is what the backend hears."""
+    *_, note, count, reply, end = asking().decided(vouched(backend))
+    assert note == ("note", "no_secret", {"user": "ann", "backend": backend})
+    assert count == ("count", "login_failures", "unavailable", "v1")
+    assert reply == ("send", b"-ERR [SYS/PERM] the mailbox cannot be opened, please ask your postmaster\r\n")
+    assert end == ("finish", "no_secret")
+    session = asking()
+    session.decided(vouched("pop", secret=Secret(b"ours")))
+    session.backend_says(OK)
+    assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
+
+
+def test_a_late_decision_changes_nothing() -> None:
+    """The modules answer after their time was over."""
+    session = asking(softfail=True)
+    session.expired("step")
+    assert session.machine.phase is SIMULATING
+    assert session.decided(admitted("pop")) == []
+
+
+def test_nobody_knows_him_but_there_is_a_fallback() -> None:
+    """He is tried there by POP3, with his own name and password."""
+    session = asking(fallback="xpop")
+    assert session.decided(NobodyKnows()) == [("connect", "xpop", True)]
+    assert session.backend_says(OK)[-1] == ("send_backend", b"USER ann\r\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "verbs"),
+    [
+        ("pop", [("connect", "pop", True)]),
+        ("xpop", [("connect", "xpop", False)]),
+        ("cxpop", [("check_mail", "cxpop", "ann")]),
+        ("fake", [("logged_in",), ("count", "simulated", None, ""), ("send", EMPTY)]),
+        ("offline", [("count", "login_failures", "unavailable", "v1"), ("send", LATER), ("finish", "backend_offline")]),
+        (
+            "nowhere",
+            [
+                ("note", "no_backend", {"backend": "nowhere", "user": "ann"}),
+                ("count", "login_failures", "unavailable", "v1"),
+                ("send", LATER),
+                ("finish", "no_backend"),
+            ],
+        ),
+    ],
+)
+def test_where_the_mailbox_is(name: str, verbs: list[tuple[Any, ...]]) -> None:
+    """What a route leads to."""
+    assert asking().decided(admitted(name)) == verbs
+
+
+def test_a_name_that_is_no_mailbox() -> None:
+    """The storage server is not even asked; the password was right, and the user is told that it is not his fault."""
+    note, count, reply, end = asking().decided(admitted("xpop", target="../ann"))
+    assert note[:2] == ("note", "bad_mailbox")
+    assert count == ("count", "login_failures", "unavailable", "v1")
+    assert reply == ("send", b"-ERR [SYS/PERM] the mailbox cannot be opened, please ask your postmaster\r\n")
+    assert end[:2] == ("finish", "bad_mailbox")
+
+
+def test_a_password_that_would_end_a_line_is_wrong() -> None:
+    """It never gets to a backend."""
+    assert asking().decided(admitted("pop", secret=Secret(b"a\nb")))[-1] == ("send", WRONG)
+
+
+# The mail check
+
+
+@pytest.mark.parametrize(
+    ("mail", "label", "verbs"),
+    [
+        (Mail.NONE, "empty", [("logged_in",), ("count", "simulated", None, ""), ("send", EMPTY)]),
+        (Mail.LOAD_TOO_HIGH, "load", [("logged_in",), ("count", "simulated", None, ""), ("send", EMPTY)]),
+        (Mail.ONLY_READ, "mail", [("connect", "cxpop", False)]),
+        (Mail.NEW, "mail", [("connect", "cxpop", False)]),
+    ],
+)
+def test_what_the_mail_check_found(mail: Mail, label: str, verbs: list[tuple[Any, ...]]) -> None:
+    """Nothing: an empty mailbox; anything: the storage server."""
+    assert at_backend("cxpop").checked(mail) == [("count", "mail_checks", label, ""), *verbs]
+
+
+def test_a_mail_check_without_an_answer() -> None:
+    """The storage server is connected to all the same."""
+    assert at_backend("cxpop").checked(None, "odd") == [
+        ("note", "check_failed", {"backend": "cxpop", "reason": "odd"}),
+        ("count", "mail_checks", "unanswered", ""),
+        ("connect", "cxpop", False),
+    ]
+
+
+# The backend
+
+
+def test_a_login_at_a_pop3_backend() -> None:
+    """USER and PASS, each behind a reply; then the two are joined, with what is there for either of them."""
+    session = at_backend()
+    session.says(b"STAT\r\nQU")
+    assert session.backend_says(OK) == [("expect", rules().logintimeout), ("send_backend", b"USER ann\r\n")]
+    assert session.backend_says(b"+O") == []
+    assert session.backend_says(b"K\r\n") == [("send_backend", b"PASS secret\r\n")]
+    assert session.backend_says(b"+OK in\r\n+OK more\r\n") == [
+        ("logged_in",),
+        ("relay", b"+OK in\r\n+OK more\r\n", b"STAT\r\nQU"),
+    ]
+
+
+def test_a_login_in_tls() -> None:
+    """The name is said only when TLS stands."""
+    session = at_backend("tls")
+    assert session.backend_says(OK)[-1] == ("send_backend", b"STLS\r\n")
+    assert session.backend_says(OK) == [("start_backend_tls",)]
+    assert session.backend_tls_up() == [("send_backend", b"USER ann\r\n")]
+
+
+def test_a_login_at_a_storage_server() -> None:
+    """Mailbox, session id and flags, as soon as it is there; from then on it has its time once more."""
+    session = asking()
+    session.decided(admitted("xpop", target="3/ann", flags="M"))
+    assert session.connected() == [
+        ("expect", rules().logintimeout),
+        ("send_backend", b"3/ann\r\np01.1.2\r\nM\r\n"),
+    ]
+    assert session.backend_says(OK) == [("logged_in",), ("relay", OK, b"")]
+
+
+def test_a_backend_that_knows_the_client_by_xclient() -> None:
+    """It hears the client's address and the session's id."""
+    said = b"XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=p01.1.2 TTL=7\r\n"
+    assert at_backend("dovecot").backend_says(b"+OK [XCLIENT]\r\n")[-1] == ("send_backend", said)
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        (b"-ERR no\r\n", WRONG),
+        (b"-ERR [AUTH] no\r\n", WRONG),
+        (b"-ERR [IN-USE] no\r\n", b"-ERR [IN-USE] the mailbox is in use by another session\r\n"),
+    ],
+)
+def test_a_password_that_the_backend_refuses(reply: bytes, told: bytes) -> None:
+    """A wrong login as any other, but for codes that tell why."""
+    leave, note, count, send = logging_in().backend_says(reply)
+    assert leave == ("leave_backend",)
+    assert (note[1], note[2]["why"]) == ("login_failed", "backend")
+    assert (count, send) == (("count", "login_failures", "backend", "v1"), ("send", told))
+
+
+def test_a_password_of_ours_that_the_backend_refuses() -> None:
+    """The client's was right: it is told to come again, and the operator what the backend said."""
+    session = asking()
+    session.decided(admitted("pop", secret=Secret(b"ours")))
+    session.backend_says(OK)
+    assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
+    step = "sending the password"
+    assert session.backend_says(b"-ERR no\r\n") == [
+        ("note", "backend_failed", {"backend": "pop", "user": "ann", "step": step, "reason": "-ERR no"}),
+        ("count", "backend_failures", "password", "pop"),
+        ("count", "login_failures", "unavailable", "v1"),
+        ("send", LATER),
+        ("finish", "backend_failed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("session", "word", "label"),
+    [(at_backend, "", "connect"), (logging_in, "", "closed"), (logging_in, "tls", "tls")],
+)
+def test_a_backend_that_is_not_to_be_had(session: Callable[[], PureSession], word: str, label: str) -> None:
+    """The counter knows at which step."""
+    note, count, *rest = session().backend_failed("away", word)
+    assert note[1] == "backend_failed"
+    assert count == ("count", "backend_failures", label, "pop")
+    assert rest == [("count", "login_failures", "unavailable", "v1"), ("send", LATER), ("finish", "backend_failed")]
+
+
+def test_a_backend_that_talks_nonsense() -> None:
+    """It is as if it were not there."""
+    note, count, *_ = logging_in().backend_says(b"hello\r\n")
+    assert note[2]["reason"] == "no proper reply while sending the password"
+    assert count == ("count", "backend_failures", "password", "pop")
+
+
+# Joined
+
+
+@pytest.mark.parametrize("ending", ["quit", "client_closed", "client_reset", "backend_closed"])
+def test_the_relay_ends(ending: str) -> None:
+    """And the session with it."""
+    assert relaying().relay_ended(ending) == [("finish", ending)]
+
+
+def test_a_null_byte_in_the_relay() -> None:
+    """The operator is told, as of any other."""
+    note = ("note", "null_byte_in_input", {"phase": RELAYING.phrase})
+    assert relaying().relay_ended("null_byte") == [note, ("finish", "null_byte")]
+
+
+# Time
+
+
+@pytest.mark.parametrize(
+    ("session", "what", "missing", "ending"),
+    [
+        (begun, "auth", "", "auth_timeout"),
+        (begun, "idle", "", "idle_timeout"),
+        (asking, "idle", "", "idle_timeout"),
+        (logging_in, "auth", NO_ANSWER, "auth_timeout"),
+        (simulating, "session", "", "session_timeout"),
+        (simulating, "idle", "", "idle_timeout"),
+        (relaying, "session", "", "session_timeout"),
+        (relaying, "idle", "", "proxy_timeout"),
+        (relaying, "idle", LINGERING, "client_closed"),
+    ],
+)
+def test_a_deadline_ends_a_session_without_a_word(
+    session: Callable[[], PureSession], what: str, missing: str, ending: str
+) -> None:
+    """What the ending is called depends on where it was."""
+    assert session().expired(what, missing) == [("finish", ending)]
+
+
+@pytest.mark.parametrize(
+    ("session", "missing", "event", "told"),
+    [
+        (lambda: begun(trusted=TRUSTED), "", "bad_header", "no header within 5 s"),
+        (lambda: begun(protocol=POP3S), "", "tls_failed", "not done within 30 s"),
+        (asking, "", "module_failed", NO_ANSWER),
+        (lambda: at_backend("cxpop"), "", "check_failed", NO_ANSWER),
+        (at_backend, NO_CONNECTION, "backend_failed", NO_CONNECTION),
+        (logging_in, NO_ANSWER, "backend_failed", NO_ANSWER),
+        (logging_in, NO_HANDSHAKE, "backend_failed", NO_HANDSHAKE),
+    ],
+)
+def test_an_answer_that_does_not_come_in_time(
+    session: Callable[[], PureSession], missing: str, event: str, told: str
+) -> None:
+    """Is told as any other failure of that step."""
+    verbs = session().expired("step", missing)
+    notes = [verb for verb in verbs if verb[0] == "note"]
+    assert [(note[1], note[2]["reason"]) for note in notes] == [(event, told)]
+
+
+def test_a_backend_that_is_too_slow_is_left_first() -> None:
+    """Whatever it still says is not heard."""
+    leave, _, count, *_ = at_backend().expired("step", NO_CONNECTION)
+    assert (leave, count) == (("leave_backend",), ("count", "backend_failures", "timeout", "pop"))
