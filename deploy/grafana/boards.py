@@ -177,6 +177,7 @@ BACKENDS = Board(
                     failing("backend_failures_total", "backend_logins_total", "backend"),
                     whole=True,
                 ),
+                graph("Logins put off", rate("logins_deferred_total", "reason"), note="In use, or asked too soon."),
                 graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend")),
                 graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend")),
             ),
@@ -326,13 +327,14 @@ WORKERS = Board(
         (
             "Storage server",
             (
-                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=12),
+                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=8),
+                graph("Refused: not trusted", rate("untrusted_peers_total", "instance"), note=OF_PSERV, width=8),
                 graph(
                     "Messages",
                     PanelLine(rate("messages_retrieved_total"), "retrieved"),
                     PanelLine(rate("messages_deleted_total"), "deleted"),
                     note=OF_PSERV,
-                    width=12,
+                    width=8,
                 ),
             ),
         ),

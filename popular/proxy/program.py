@@ -7,10 +7,11 @@ from popular.proxy.metrics import BACKEND, METRICS, REFUSALS_OF_USERS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
-from popular.proxy.settings import certificates, modules
+from popular.proxy.settings import modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
+from popular.tls import commands as certificates
 from popular.tls import groups
 from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report

@@ -126,7 +126,7 @@ class Login:
             self._debug("NET", "connecting", **where)
         try:
             self.backend = BackendConnection(
-                runtime.context.loop, backend, events, greets=greets, tls=tls, introduction=header, trace=trace
+                runtime.context.loop, backend, events, greets=greets, tls=tls, proxy_header=header, trace=trace
             )
         except OSError as error:
             reason = error.strerror or type(error).__name__

@@ -13,6 +13,7 @@ from popular.pdm import chain
 from popular.pdm.chain import Admitted, CannotTell, Decision
 from popular.pdm.contract import Module, Question
 from popular.proxy.session.turns import Turns, network_of
+from supervisor.runtime.log import Log
 from supervisor.serving.context import POOL_THREADS, WorkerContext
 from supervisor.serving.counters import Counters, Observer
 

@@ -681,7 +681,7 @@ def test_workers(console: Console) -> None:
 
 
 def test_json(console: Console) -> None:
-    """`json SENTENCE` gives the data as one JSON line, typed, for what changes something too."""
+    """`json COMMAND` gives the data as one JSON line, typed, for what changes something too."""
     console.say("vserv conf v1 port 1110")
     shown = json.loads(console.lines("json vserv show v1")[0])
     assert (shown["id"], shown["port"], shown["starttls"]) == ("v1", 1110, "off")
