@@ -61,11 +61,11 @@ def concerns(
     for sort, found in healths.items():
         failing = [one for one in failing_first(found) if is_failing(one)]
         if failing:
-            text = f"{len(failing)} of {count_of(len(found), sort)} {'fails' if len(failing) == 1 else 'fail'}"
+            text = f"{len(failing)} of {count_of(len(found), sort)} {noun(len(failing), 'fails', 'fail')}"
             named = "; ".join(_told(one, now) for one in failing[:_MOST_NAMED])
             yield Concern(text, f"{named}{_more(len(failing))}.")
     if waiting := gauges.get("waiting", 0):
-        text = f"{waiting:,} {noun(waiting, 'client')} {'waits' if waiting == 1 else 'wait'} to be accepted"
+        text = f"{waiting:,} {noun(waiting, 'client')} {noun(waiting, 'waits', 'wait')} to be accepted"
         yield Concern(text, is_urgent=waiting >= MANY_WAITING)
     if end := gauges.get("soonest_end", 0):
         days = int((end - now) // _DAY)

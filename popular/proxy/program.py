@@ -107,6 +107,7 @@ PROGRAM = Program(
     states=STATES,
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
+    debug_notes={"PASS": "passwords are logged"},
     variables=(*common_variables("pproxy"), *PROXY_VARIABLES),
     commands=COMMANDS,
     sorts=SORTS,
