@@ -146,6 +146,8 @@ def options(program: Program) -> argparse.ArgumentParser:
         "(Authorization: Bearer TOKEN) sees names and addresses in full on the status page; without it they are seen "
         f"over the socket RUNDIR/{program.name}.http only",
     )
+    for own in program.start_options:
+        add(f"--{own.name}", metavar=own.metavar, help=own.help)
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version}")
@@ -182,14 +184,26 @@ def _address(text: str) -> HttpAddress | None:
 
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Starts a program and runs it; returns the exit code of the process."""
-    chosen = options(program).parse_args(argv)
+    parser = options(program)
+    chosen = parser.parse_args(argv)
     if not chosen.cores:
         rights.forbid_cores()
+    _take_own_options(program, chosen, parser)
     try:
         return _check(program, chosen) if chosen.check else _start(program, chosen)
     except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return EXIT_USAGE if chosen.check else EXIT_FAILED
+
+
+def _take_own_options(program: Program, chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    for own in program.start_options:
+        text = getattr(chosen, own.name.replace("-", "_"))
+        if text is not None:
+            try:
+                own.take(text)
+            except ValueError as error:
+                parser.error(f"argument --{own.name}: {error}")
 
 
 def _start(program: Program, chosen: argparse.Namespace) -> int:

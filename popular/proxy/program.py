@@ -7,14 +7,17 @@ from popular.proxy.metrics import BACKEND, METRICS, REFUSALS_OF_USERS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
-from popular.proxy.settings import certificates, modules
+from popular.proxy.settings import modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
+from popular.tls import commands as certificates
+from popular.tls import groups
+from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
 from supervisor.table.layout import Column, Health, Rate
 from supervisor.version import VERSION
@@ -75,6 +78,15 @@ DEBUG_OPTIONS = {
 }
 
 
+TLS_GROUPS = StartOption(
+    "tls-groups",
+    "GROUPS",
+    "groups of the key exchange in TLS, with commas, the best first (default: those of "
+    f"{','.join(groups.PREFERRED)} that OpenSSL knows)",
+    set_groups,
+)
+
+
 def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
     assert before is None or isinstance(before, ProxyService)
     return ProxyService(context, config, before)
@@ -108,6 +120,7 @@ PROGRAM = Program(
     reports=_reports,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     limits=LIMITS,
+    start_options=(TLS_GROUPS,),
 )
 
 

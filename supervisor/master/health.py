@@ -26,7 +26,7 @@ class HealthSample(NamedTuple):
 
 
 @dataclass
-class _WatchedThing:
+class _ThingHealth:
     """One thing, from one look to the next."""
 
     index: int
@@ -46,7 +46,7 @@ class HealthWatch:
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
         self._counters = {row.name: row for row in segment.layout.counters}
-        self._watched: dict[str, dict[str, _WatchedThing]] = {health.by: {} for health in segment.layout.healths}
+        self._watched: dict[str, dict[str, _ThingHealth]] = {health.by: {} for health in segment.layout.healths}
 
     def look(self, indexes: Mapping[str, Mapping[str, int]], now: float) -> None:
         """One round. `indexes`: sort → id → index, as the running config has it; `now`: seconds since 1970."""
@@ -63,11 +63,11 @@ class HealthWatch:
             }
 
     def _look(
-        self, health: Health, known: _WatchedThing | None, index: int, blocks: Sequence[memoryview], now: float
-    ) -> _WatchedThing:
+        self, health: Health, known: _ThingHealth | None, index: int, blocks: Sequence[memoryview], now: float
+    ) -> _ThingHealth:
         sample = self._sample(health, index, blocks)
         if known is None or known.index != index:
-            known = _WatchedThing(index, sample, now)
+            known = _ThingHealth(index, sample, now)
             known.steps.append(sample)
         _note(known, sample, now)
         self._show(health, known)
@@ -81,7 +81,7 @@ class HealthWatch:
         first = self._segment.layout.counter_cells[row.name] + index * row.width
         return [sum(block[cell] for block in blocks) for cell in range(first, first + row.width)]
 
-    def _show(self, health: Health, known: _WatchedThing) -> None:
+    def _show(self, health: Health, known: _ThingHealth) -> None:
         """What stands in the table: numbers of the last minute, and what was last wrong."""
         labels = self._counters[health.bad].labels or ("",)
         past = known.steps[0]
@@ -96,7 +96,7 @@ class HealthWatch:
             block[cell] = value
 
 
-def _note(known: _WatchedThing, sample: HealthSample, now: float) -> None:
+def _note(known: _ThingHealth, sample: HealthSample, now: float) -> None:
     """What has happened since the last look."""
     grown = [new - old for new, old in zip(sample.bad, known.last.bad, strict=True)]
     if any(grown):

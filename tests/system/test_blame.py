@@ -108,3 +108,59 @@ def test_a_master_login_leaves_a_trace_and_its_password_goes_nowhere(make_site: 
     assert site.proxy.state().counters()["master_logins"] == 2
     assert site.backend.connections == 1
     assert "sesame" not in site.proxy.logfile.read_text()
+
+
+# What a backend's refusal says
+
+
+def says(*replies: bytes) -> Play:
+    """A backend that answers like this, one line of the client's after the other; then it closes."""
+
+    def play(peer: Peer) -> None:
+        peer.say(replies[0] + b"\r\n")
+        for reply in replies[1:]:
+            peer.line()
+            peer.say(reply + b"\r\n")
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("reply", "line", "counted"),
+    [
+        (b"-ERR [SYS/TEMP] no disk", "backend_failed", {"backend_failures": {"refused": 1}}),
+        (b"-ERR [AUTH] use STLS", "backend_failed", {"backend_failures": {"tls": 1}}),
+        (b"-ERR [In-Use/x] locked", "login_deferred", {"logins_deferred": {"in_use": 1}}),
+        (b"-ERR [LOGIN-DELAY] wait", "login_deferred", {"logins_deferred": {"login_delay": 1}}),
+        (b"-ERR [AUTH] wrong", "login_failed", {"login_failures": {"backend": 1}}),
+        (b"-ERR wrong", "login_failed", {"login_failures": {"backend": 1}}),
+    ],
+)
+def test_a_refusal_is_put_down_to_whom_its_code_names(
+    make_site: MakeSite, reply: bytes, line: str, counted: dict[str, dict[str, int]]
+) -> None:
+    """The backend's words are in the log, once, and it is counted under one name."""
+    site = make_site(says(b"+OK", b"+OK", reply))
+    with PopClient(site.port) as client:
+        client.log_in()
+    site.proxy.wait_for_endings(1)
+    lines = [entry for entry in site.proxy.log() if reply.decode() in entry.line]
+    assert [entry.name for entry in lines] == [line]
+    if line == "backend_failed":
+        counted = {**counted, "login_failures": {"unavailable": 1}}
+    counters = ("backend_failures", "logins_deferred", "login_failures")
+    assert {name: numbers for name in counters if (numbers := site.counted(name))} == counted
+
+
+def test_a_backend_that_refuses_everybody_is_told_once(make_site: MakeSite) -> None:
+    """Also when the configuration has changed meanwhile: what is known of backends is handed on."""
+    site = make_site(says(b"+OK", b"+OK", b"-ERR login failed"), workers=1)
+    for number in range(7):
+        with PopClient(site.port) as client:
+            assert client.log_in(f"u{number}") == b"-ERR [AUTH] the user name or the password is wrong"
+        site.proxy.said(f"set idletimeout {600 + number}")
+    site.proxy.wait_for_endings(7)
+    (told,) = site.proxy.log("backend_failed")
+    assert told.fields["reason"] == "it refused 5 users in a row and does not say why: -ERR login failed"
+    assert site.counted("backend_failures") == {"everybody": 3}
+    assert site.counted("login_failures") == {"backend": 7}

@@ -8,6 +8,7 @@ own.
 import errno
 import os
 import socket
+import ssl
 
 from popular.net.channel import Channel, TlsChannel
 from popular.net.trace import Trace
@@ -132,8 +133,12 @@ class BackendConnection:
     def _read(self) -> None:
         try:
             data = self.channel.receive(_READ_SIZE)
+        except ssl.SSLError as error:  # with TLS 1.3 what it makes of our certificate is only heard now
+            self._break(self._words_in_tls(error), "tls")
+            return
         except OSError as error:
-            self._break(_words(error))
+            stood = error.errno in (errno.ECONNRESET, errno.EPIPE)  # a port without a server refuses, and never resets
+            self._break(_words(error), "closed" if stood else "")
             return
         if data:
             if self._extras is not None:
@@ -142,7 +147,7 @@ class BackendConnection:
         elif data is not None:
             # Behind a PROXY header, without a word: that is how one is refused.
             refused = self._extras is not None and self._extras.proxy_header
-            self._break("it closed the connection", "proxy_header" if refused else "")
+            self._break("it closed the connection", "proxy_header" if refused else "closed")
 
     def _heard(self, extras: _Extras) -> None:
         extras.proxy_header = b""
@@ -170,7 +175,7 @@ class BackendConnection:
     def _begin(self, extras: _Extras) -> None:
         reason = self.send(extras.proxy_header) if extras.proxy_header else ""
         if reason:
-            self._owner.backend_broke(reason)
+            self._owner.backend_broke(reason, "closed")
         elif extras.implicit:
             reason = self.start_tls()
             if reason:
@@ -207,13 +212,18 @@ class BackendConnection:
         except Exception as error:
             self._owner.fault(error)
 
+    def _words_in_tls(self, error: OSError) -> str:
+        assert self._extras is not None
+        assert self._extras.tls is not None
+        return words_of(error, self._extras.tls.name)
+
     def _go_on_shaking_hands(self, extras: _Extras) -> None:
         assert isinstance(self.channel, TlsChannel)
         assert extras.tls is not None
         try:
             wanted = self.channel.handshake()
         except OSError as error:
-            self._break(words_of(error, extras.tls.name), "tls")
+            self._break(self._words_in_tls(error), "tls")
             return
         if wanted is not None:
             self.channel.want(WRITE if wanted == "write" else READ)

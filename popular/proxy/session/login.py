@@ -17,6 +17,7 @@ from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.mailcheck import MailQuestion
+from popular.proxy.session.module_chain import Waiting
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
 
@@ -27,13 +28,15 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_began", "_question", "_runtime", "_sid", "_waiting", "backend")
+    __slots__ = ("_asked", "_began", "_question", "_runtime", "_sid", "_waiting", "backend")
 
     def __init__(self, runtime: VservRuntime, sid: str) -> None:
         self._runtime = runtime
         self._sid = sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
+        self._asked: Waiting | None = None
+        """What the modules are asked, in a thread or waiting for one."""
         self._question: MailQuestion | None = None
         self._waiting: BackendQueue | None = None
         """Those who wait for the backend, one of whom this is."""
@@ -48,9 +51,19 @@ class Login:
             password = question.password.reveal().decode(errors="replace")
             self._debug("PASS", "attempt", namespace=question.namespace, user=question.user, password=password)
         hide_unknown = not runtime.rules.fallback
-        if runtime.modules.blocking:
-            return runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
-        return runtime.modules.ask(question, hide_unknown, self._sid)
+        if not runtime.modules.blocking:
+            return runtime.modules.ask(question, hide_unknown, self._sid)
+        asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
+        if not isinstance(asked, Waiting):
+            return asked
+        self._asked = asked
+        return None
+
+    def _forget_asked(self) -> None:
+        """The modules need not answer any more."""
+        if self._asked is not None:
+            self._asked.drop()
+            self._asked = None
 
     # The mail check
 
@@ -88,6 +101,7 @@ class Login:
 
     def give_up_question(self) -> None:
         """The answer would be late, if there is a question."""
+        self._forget_asked()
         if self._question is not None:
             self._question.close()
             self.answered()
@@ -205,6 +219,7 @@ class Login:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
+        self._forget_asked()
         if self._question is not None:
             self._question.close()
             self._question = None

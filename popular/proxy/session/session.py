@@ -12,7 +12,7 @@ from typing import Any
 
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
-from popular.net.handshake import Agreed, Failure
+from popular.net.handshake import Agreed, Failure, log_handshake
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
@@ -26,7 +26,7 @@ from popular.proxy.session.phases import CONNECTING, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
-from popular.proxy.session.session_log import log_begin, log_end, log_handshake, log_introduced
+from popular.proxy.session.session_log import log_begin, log_end, log_introduced
 from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
@@ -79,7 +79,7 @@ class Session:
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
+        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid, runtime.refusals)
         self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
         self._client = ClientConnection(context.loop, context.log, connection, self, hears_of_reset=True)
         self._login = Login(runtime, sid)
@@ -263,8 +263,7 @@ class Session:
         context = self._runtime.context
         self._deadlines.expect_nothing()
         self._tls = agreed
-        self._runtime.counters.observe("tls_handshake_duration", context.clock.now - self._tls_began)
-        log_handshake(context, self.sid, agreed)
+        log_handshake(context, self.sid, agreed, context.clock.now - self._tls_began)
         self._machine.tls_up(agreed.certificate_name)
         self._settle()
 

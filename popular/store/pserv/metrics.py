@@ -1,6 +1,6 @@
 """The metrics of `pserv`, beside those that every program has."""
 
-from popular.metrics import traffic
+from popular.metrics import TLS, traffic
 from supervisor.metric import Counts, Metric, Things
 
 SERVER = Things(sort="server", name="vserv", facts="vservs")
@@ -16,5 +16,6 @@ METRICS = (
         "Connections that were closed at once because their address is not in trusted.",
         Counts("untrusted_peers"),
     ),
+    *TLS,
     *traffic("client"),
 )

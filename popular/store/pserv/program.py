@@ -10,6 +10,8 @@ from popular.store.pserv.metrics import BACKEND, METRICS, SERVER
 from popular.store.pserv.phases import STATES, Phase
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
+from popular.tls import commands as certificates
+from popular.tls.variables import TLS_VARIABLES
 from supervisor.config import Config
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
@@ -49,6 +51,7 @@ DEBUG_OPTIONS = {
     "NET": "Connections accepted and closed, listening sockets.",
     "PASS": "Passwords, should a client send one by mistake. A security risk: not for normal use.",
     "POP": "POP3 dialogues, without the messages.",
+    "TLS": "TLS handshakes.",
 }
 
 
@@ -60,17 +63,25 @@ def describe(config: Config) -> dict[str, Any]:
             name: config.variables[name] for name in ("maxsession", "maxlocalload", "maxpressure", "workers")
         },
         "vservs": [
-            {"id": one.id, "state": one.state, "iface": one.iface, "port": one.port, "prot": "XPOP", "starttls": "off"}
+            {
+                "id": one.id,
+                "state": one.state,
+                "iface": one.iface,
+                "port": one.port,
+                "prot": one.prot,
+                "starttls": "off",
+            }
             for one in config.things["server"].values()
         ],
         "backends": [],
         "modules": [],
-        "certificates": [],
+        "certificates": certificates.described(config),
     }
 
 
-def _make_service(context: WorkerContext, config: Config, _before: Service | None) -> Service:
-    return StoreService(context, config)
+def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
+    assert before is None or isinstance(before, StoreService)
+    return StoreService(context, config, before)
 
 
 PROGRAM = Program(
@@ -83,7 +94,7 @@ PROGRAM = Program(
     states=STATES,
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
-    variables=(*common_variables("pserv"), *STORE_VARIABLES),
+    variables=(*common_variables("pserv"), *STORE_VARIABLES, *TLS_VARIABLES),
     commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
@@ -92,6 +103,8 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9111",
+    complete=certificates.complete,
+    periodic_commands=(certificates.PERIODIC,),
 )
 
 

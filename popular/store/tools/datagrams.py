@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from popular.store.messages import CHECK_FAILED, HELPER_DIED
 from supervisor.runtime.log import Log
+from supervisor.worker.acceptor import MAPPED_IPV4
 
 ENDS = (signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGPWR)
 """The signals that end the server."""
@@ -174,7 +175,7 @@ class DatagramServer:
             except OSError as error:
                 self._log(CHECK_FAILED, reason=f"receiving: {error.strerror}")
                 return
-            answer = self._answer(packet, peer[0])
+            answer = self._answer(packet, peer[0].removeprefix(MAPPED_IPV4))
             if answer is not None:
                 self._send(answer, ancillary, peer)
 
