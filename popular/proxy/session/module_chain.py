@@ -93,7 +93,6 @@ class QuestionQueue:
             self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
 
     def drop(self, waiting: WaitingQuestion) -> None:
-        """See WaitingQuestion.drop."""
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
             self._cells[self._length] -= 1

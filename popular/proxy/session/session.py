@@ -384,7 +384,6 @@ class Session:
     # The supervisor
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is None:
             return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
@@ -393,7 +392,6 @@ class Session:
         return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
 
     def refresh(self) -> None:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
