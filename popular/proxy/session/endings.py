@@ -9,7 +9,7 @@ ENDINGS: dict[str, str] = {
     "quit": "The client said QUIT and had its reply.",
     "client_closed": "The client closed the connection without QUIT.",
     "client_reset": "The client's connection broke, or the client vanished.",
-    "backend_closed": "The backend closed the connection, though the client had not said QUIT.",
+    "backend_closed": "The backend closed the connection before QUIT, or without an answer to it.",
     "backend_failed": "The backend could not be reached, was too slow, or refused.",
     "backend_offline": "The user's backend is configured as offline.",
     "no_backend": "A module named a backend that is not configured.",
