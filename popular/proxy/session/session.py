@@ -174,8 +174,10 @@ class Session:
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        reason = self._login.check_mail(backend, mailbox, self)
-        if reason:
+        reason, word = self._login.check_mail(backend, mailbox, self)
+        if word:
+            self._leave(_BROKEN, (reason, word))
+        elif reason:
             self._leave(_UNCHECKED, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
@@ -184,9 +186,9 @@ class Session:
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = introduction(backend.sendproxy, self._peer, local)
-        reason = self._login.connect(backend, greets, header, self)
+        reason, word = self._login.connect(backend, greets, header, self)
         if reason:
-            self._leave(_BROKEN, (reason, ""))
+            self._leave(_BROKEN, (reason, word))
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
