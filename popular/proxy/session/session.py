@@ -178,7 +178,11 @@ class Session:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
             self._leave(_BROKEN, CROWDED)
-        elif reason := self._login.check_mail(backend, mailbox, self):
+            return
+        reason, word = self._login.check_mail(backend, mailbox, self)
+        if word:
+            self._leave(_BROKEN, (reason, word))
+        elif reason:
             self._leave(_UNCHECKED, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
@@ -190,8 +194,9 @@ class Session:
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = proxy_header(backend.sendproxy, self._peer, local)
-        if reason := self._login.connect(backend, greets, header, self):
-            self._leave(_BROKEN, (reason, ""))
+        reason, word = self._login.connect(backend, greets, header, self)
+        if reason:
+            self._leave(_BROKEN, (reason, word))
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
