@@ -139,6 +139,16 @@ class Described(CountSource):
 
 
 @dataclass(frozen=True)
+class OfHealth(CountSource):
+    """What the master keeps of each thing of the metric's one label (supervisor.table.layout.Health): "ratio", the part
+    of the last minute's attempts that failed; or "age", for how many seconds failures have been going on.
+    """
+
+    what: str
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
 class Setting(CountSource):
     """A variable of the configuration, divided by `scale`."""
 
@@ -149,7 +159,7 @@ class Setting(CountSource):
 
 @dataclass(frozen=True)
 class Queued(CountSource):
-    """A field of `supervisor.master.exporter.Queue`, by listener and slot."""
+    """A field of `supervisor.exporterline.Queue`, by listener and slot."""
 
     field: str
     origin: ClassVar[str] = MASTER
@@ -219,6 +229,15 @@ def histograms(metrics: Iterable[Metric]) -> tuple[Histogram, ...]:
         Histogram(metric.source.cell, metric.help, metric.source.bounds, metric.things.sort if metric.things else "")
         for metric in metrics
         if isinstance(metric.source, Durations)
+    )
+
+
+def ends(metrics: Iterable[Metric]) -> tuple[tuple[Things, str], ...]:
+    """The sorts of things that have an end, and which of their facts it is."""
+    return tuple(
+        (metric.things, metric.source.fact)
+        for metric in metrics
+        if metric.unit == "timestamp" and isinstance(metric.source, Described) and metric.things is not None
     )
 
 

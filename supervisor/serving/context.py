@@ -91,9 +91,9 @@ class WorkerContext:
         self._second = 0
         self._in_second = 0
 
-    def open_counters(self, places: Mapping[str, Mapping[str, int]]) -> Counters:
-        """Where to count under a config that has these places."""
-        return Counters(self._layout, self.cells, places)
+    def open_counters(self, indexes: Mapping[str, Mapping[str, int]]) -> Counters:
+        """Where to count under a config that has these indexes."""
+        return Counters(self._layout, self.cells, indexes)
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""
@@ -122,7 +122,7 @@ class WorkerContext:
         self._put_back(token)
 
     def _put_back(self, token: int) -> None:
-        """The hand is emptied first: what is in a dead worker's hand counts as lost with it."""
+        """The token cell is emptied first: what is in a dead worker's cell counts as lost with it."""
         if self.cells[_TOKEN_CELL] == token + 1:
             self.cells[_TOKEN_CELL] = 0
         os.write(self._tokens.write_end, wire(token))

@@ -45,7 +45,7 @@ ROUTES = st.builds(
     st.sampled_from(["", "M"]),
 )
 DECISIONS = st.one_of(
-    *[st.builds(Admitted, ROUTES, st.just("m"), st.just("m"))] * 3,
+    *[st.builds(Admitted, ROUTES, st.just("m"), st.just("m"), st.sampled_from([False, False, True]))] * 3,
     st.sampled_from([NobodyKnows(), RefusedLogin("m"), CannotTell("m: away")]),
 )
 RULES = st.builds(

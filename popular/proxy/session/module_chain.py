@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from popular import messages
 from popular.pdm import chain
-from popular.pdm.chain import CannotTell, Decision
+from popular.pdm.chain import Admitted, CannotTell, Decision
 from popular.pdm.contract import Module, Question
 from popular.proxy.session.turns import Turns, network_of
+from supervisor.runtime.log import Log
 from supervisor.serving.context import POOL_THREADS, WorkerContext
 from supervisor.serving.counters import Counters, Observer
 
@@ -124,36 +125,82 @@ class ModuleChain:
     """Asks, and counts what was asked."""
 
     def __init__(
-        self, modules: Sequence[Module], queue: QuestionQueue, counters: Counters, observers: Mapping[str, Observer]
+        self,
+        modules: Sequence[Module],
+        queue: QuestionQueue,
+        log: Log,
+        *,
+        counters: Counters,
+        observers: Mapping[str, Observer],
     ) -> None:
         """`observers`: for each module's id, what counts a question and how long its answer took."""
         self._modules = modules
         self._queue = queue
+        self._log = log
         self._counters = counters
         self._observers = observers
         self.blocking = chain.blocks(modules)
 
-    def ask(self, question: Question, hide_unknown: bool) -> Decision:
+    def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
-        decision, count = self._ask(question, hide_unknown)
+        decision, count = self._ask(question, hide_unknown, sid)
         count()
         return decision
 
     def ask_in_thread(
-        self, question: Question, hide_unknown: bool, decided: Callable[[Decision], None]
+        self, question: Question, hide_unknown: bool, sid: str, decided: Callable[[Decision], None]
     ) -> Decision | PendingQuestion:
         """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
-        work = functools.partial(self._ask, question, hide_unknown)
+        work = functools.partial(self._ask, question, hide_unknown, sid)
         waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided)
         return self._queue.put(waiting) or waiting
 
-    def _ask(self, question: Question, hide_unknown: bool) -> tuple[Decision, Callable[[], None]]:
+    def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
+        """The decision, and what counts and tells of it on the event loop."""
         record = chain.Record()
         decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
-        return decision, functools.partial(self._count, record)
+        return decision, functools.partial(self._asked, question, record, decision, sid)
+
+    def _asked(self, question: Question, record: chain.Record, decision: Decision, sid: str) -> None:
+        self._count(record)
+        self._tell(question, record, decision, sid)
 
     def _count(self, record: chain.Record) -> None:
-        for ident, seconds in record.asked:
+        for ident, seconds, _answer in record.asked:
             self._observers[ident](seconds)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
+
+    def _tell(self, question: Question, record: chain.Record, decision: Decision, sid: str) -> None:
+        """Debug option AUTH: what each module answered and how long it took, and what came of it."""
+        log = self._log
+        if "AUTH" not in log.options:
+            return
+        for ident, seconds, answer in record.asked:
+            log.debug("AUTH", "module", sid, module=ident, answer=_words(answer), seconds=round(seconds, 6))
+        asked = {"namespace": question.namespace, "user": question.user, "certificate": question.certificate_name}
+        log.debug("AUTH", "decision", sid, decision=type(decision).__name__, **asked, **_fields(decision))
+
+
+def _words(answer: object) -> object:
+    """What a module answered, in a word or two; a failure has its own."""
+    if isinstance(answer, bool):
+        return "vouches" if answer else "does not vouch"
+    return answer if isinstance(answer, str) else type(answer).__name__.lower()
+
+
+def _fields(decision: Decision) -> dict[str, str]:
+    """By whom, and where to; a secret is only told apart from the client's own password."""
+    if isinstance(decision, CannotTell):
+        return {"reason": decision.reason}
+    if not isinstance(decision, Admitted):
+        return {}
+    route = decision.route
+    return {
+        "identified_by": decision.identified_by,
+        "authenticated_by": decision.authenticated_by,
+        "backend": route.backend,
+        "target": route.target or "",
+        "flags": route.flags,
+        "password": "of the module" if route.secret is not None else "of the client",
+    }

@@ -56,7 +56,7 @@ class Verbs(Protocol):
         """The authentication phase is over: its deadline no longer counts, that of the session begins."""
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
-        """Join client and backend, behind what is in hand for each: → `relay_ended`."""
+        """Join client and backend, behind what each is still to be sent: → `relay_ended`."""
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         """An entry of the log."""

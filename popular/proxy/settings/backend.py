@@ -8,7 +8,7 @@ from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto,
 from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
-from supervisor.control.kinds import ANY, Bool, Choice, Int, Time
+from supervisor.control.kinds import ANY, Bool, Choice, Id, Int, Time
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
 from supervisor.control.words import CommandRefused
 from supervisor.table.tokens import MOST_TOKENS
@@ -76,6 +76,11 @@ class Backend(Thing):
         "",
         "SHA-256 of the only certificate that the backend may have, beside what verify asks for, or instead of it.",
     )
+    tlscert: str = parameter(
+        Id(optional=True),
+        "",
+        'The certificate to show to a backend that asks for one, NAME.pem in tlsdir: pserv wants one. "": none.',
+    )
     sendproxy: str = parameter(
         Choice(OFF, *PROXY_VERSIONS),
         OFF,
@@ -107,6 +112,11 @@ class Backend(Thing):
     def address(self) -> str:
         """Numeric text, or "" as long as no host was given."""
         return self.host.address
+
+    @property
+    def needed_certificates(self) -> tuple[str, ...]:
+        """See popular.tls.users."""
+        return (self.tlscert,) if self.tlscert and self.tls != OFF else ()
 
     def resolved(self) -> Mapping[str, tuple[str, str]]:
         return {"host": (self.host.name, self.host.address)} if self.host.name != self.host.address else {}
