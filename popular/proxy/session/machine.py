@@ -49,8 +49,6 @@ from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend
 
-MOST_FAILED_LOGINS = 3
-
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
 OURS = "ours"
@@ -166,7 +164,7 @@ class Machine(ClientSide):
         self._secret = None
         self._login = None
         self._verbs.send(replies.err(_OWN_WORDS[code], code))
-        if self._failures >= MOST_FAILED_LOGINS:
+        if self._failures >= self._rules.maxfailures:
             self._end("too_many_failures")
             return
         self._move(GREETED)
