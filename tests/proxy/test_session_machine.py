@@ -446,7 +446,7 @@ def test_what_the_mail_check_found(mail: Mail, label: str, verbs: list[tuple[Any
 def test_a_mail_check_without_an_answer() -> None:
     """The storage server is connected to all the same."""
     assert at_backend("cxpop").checked(None, "odd") == [
-        ("note", "check_failed", {"backend": "cxpop", "reason": "odd"}),
+        ("note", "check_failed", {"backend": "cxpop", "address": "127.0.0.1", "reason": "odd"}),
         ("count", "mail_checks", "unanswered", ""),
         ("connect", "cxpop", False),
     ]
@@ -517,7 +517,11 @@ def test_a_password_of_ours_that_the_backend_refuses() -> None:
     assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
     step = "sending the password"
     assert session.backend_says(b"-ERR no\r\n") == [
-        ("note", "backend_failed", {"backend": "pop", "user": "ann", "step": step, "reason": "-ERR no"}),
+        (
+            "note",
+            "backend_failed",
+            {"backend": "pop", "address": "127.0.0.1", "user": "ann", "step": step, "reason": "-ERR no"},
+        ),
         ("count", "backend_failures", "password", "pop"),
         ("count", "login_failures", "unavailable", "v1"),
         ("send", LATER),
