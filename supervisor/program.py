@@ -18,6 +18,7 @@ from supervisor.metric import Metric, Things
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
+from supervisor.watched import Watched
 
 COMMON_DEBUG_OPTIONS = {
     "RINGD": "Communication with the ringd process.",
@@ -85,10 +86,10 @@ class Program:
     make_service: Callable[[WorkerContext, Config, Service | None], Service]
     """Runs in a thread of a worker; may block.
 
-    Raises `supervisor.control.language.CommandRefused` when the config cannot be served.
+    Raises `supervisor.control.words.CommandRefused` when the config cannot be served.
     """
-    listener_kind: Things
-    """The sort whose things have an interface, a port and a listening socket there: by it sessions are counted."""
+    watched: Watched
+    """What watchers show of it beside its metrics."""
     describe: Callable[[Config], dict[str, Any]]
     """What a watcher may know of a config: JSON-able, and never a secret."""
     exporter: Callable[[ExporterInheritance], None]
@@ -106,6 +107,11 @@ class Program:
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
     start_options: Sequence[StartOption] = ()
+
+    @property
+    def listener_kind(self) -> Things:
+        """The sort whose things have an interface, a port and a listening socket there: by it sessions are counted."""
+        return self.watched.listeners.things
 
     def listeners(self, config: Config) -> list[Listener]:
         """Which listening sockets a config wants: one for each thing of the listener kind that is not offline."""

@@ -11,7 +11,7 @@ import socket
 from typing import Protocol
 
 from popular.dialogue import DIALOGUE_OPTIONS, Dialogue
-from popular.net.channel import Channel
+from popular.net.channel import BROKEN, Channel
 from popular.net.handshake import Agreed, Failure, Handshake
 from popular.net.trace import CLIENT, trace_of
 from popular.net.traced import channel_of
@@ -62,6 +62,7 @@ class ClientConnection:
         "_log",
         "_loop",
         "_owner",
+        "_unfed",
         "channel",
         "done",
         "heard",
@@ -73,12 +74,22 @@ class ClientConnection:
         "waits",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, connection: socket.SocketType, owner: ClientOwner) -> None:
-        """It is not read before `listen`."""
+    def __init__(
+        self,
+        loop: EventLoop,
+        log: Log,
+        connection: socket.SocketType,
+        owner: ClientOwner,
+        *,
+        hears_of_reset: bool = False,
+    ) -> None:
+        """It is not read before `listen`. `hears_of_reset`: `client_broke` also comes while the owner is not fed."""
         self._loop = loop
         self._clock = loop.clock
         self._log = log
         self._owner = owner
+        self._unfed = BROKEN if hears_of_reset else 0
+        """What is waited for of a client that is not read."""
         self._asker: TlsAsker | None = None
         self._draining = False
         self._dialogue: Dialogue | None = None
@@ -161,8 +172,10 @@ class ClientConnection:
         try:
             if events & WRITE:
                 self._takes_more(owner)
+            elif events & self._unfed and (self.done or not self.listens):
+                owner.client_broke()
             elif self.done or not self.listens:
-                self.channel.want(0)
+                self.channel.want(self._unfed)
             else:
                 self._read(owner)
                 if self.channel.tls:
@@ -184,7 +197,7 @@ class ClientConnection:
             owner.client_says(data)
         elif data is not None:
             self.done = True
-            self.channel.want(0)
+            self.channel.want(self._unfed)
             owner.client_ended()
 
     def _drain(self) -> None:
@@ -208,7 +221,7 @@ class ClientConnection:
         """Unless the owner has put new replies, or closed."""
         if self.waits or self.channel.fd < 0:
             return
-        self.channel.want(READ if self.listens and not self.done else 0)
+        self.channel.want(READ if self.listens and not self.done else self._unfed)
         if self.channel.tls:
             self._drain()
 

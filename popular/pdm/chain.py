@@ -19,11 +19,15 @@ from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, 
 
 
 class Admitted(NamedTuple):
-    """The user may come in. Both ids are of modules, and the same one unless a second round was needed."""
+    """The user may come in. Both ids are of modules; who identified him may also be the one who vouches for him.
+
+    `vouched`: only the second round let him in. The password is right, but it is not his own: a master password, say.
+    """
 
     route: Route
     identified_by: str
     authenticated_by: str
+    vouched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def _second_round(
         finally:
             record.asked.append((module.ident, monotonic() - began, heard))
         if vouches:
-            return Admitted(_flagged(route, module.flags), identified_by, module.ident)
+            return Admitted(_flagged(route, module.flags), identified_by, module.ident, vouched=True)
     return CannotTell("; ".join(failures)) if failures else RefusedLogin(identified_by)
 
 

@@ -1,4 +1,4 @@
-"""How a program ends: the manual's four shutdowns.
+"""How a program ends: the four variants of `shutdown`.
 
 parent    the master goes at once; the workers see the end of their lifelines and finish their sessions
 children  all sessions end at once; fresh workers follow

@@ -21,7 +21,7 @@ from supervisor.control.words import CommandRefused
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.program import Program, Service
 from supervisor.runtime import messages, rights
-from supervisor.runtime.fault import index_of
+from supervisor.runtime.fault import location_of
 from supervisor.runtime.log import Log
 from supervisor.serving.context import CutCost, WorkerContext
 from supervisor.serving.eventloop import EventLoop
@@ -105,7 +105,7 @@ class Worker:
         self._acceptor = Acceptor(
             self._context,
             inheritance.tokens.read_end,
-            inheritance.segment.hand(inheritance.block),
+            inheritance.segment.token_cell(inheritance.block),
             inheritance.listeners,
             inheritance.accepting,
             self._fed,
@@ -133,7 +133,7 @@ class Worker:
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""
         text = str(error) if isinstance(error, CommandRefused) else type(error).__name__
-        self._tell(lifeline.LastWords(f"{text} at {index_of(error)}"))
+        self._tell(lifeline.LastWords(f"{text} at {location_of(error)}"))
 
     # The lifeline
 

@@ -54,7 +54,7 @@ def table() -> Iterator[Segment]:
 
 @pytest.fixture
 def known(table: Segment) -> Known:
-    made = Known("pproxy", "2.0", os.getpid(), path_of(table.name), View(table.map), facts=FACTS)
+    made = Known("pproxy", "2.0", os.getpid(), path_of(table.name), View(table.map), PROGRAM.watched, facts=FACTS)
     made.hear(Pulse(False, 1, (Queue("v", 0, 2, 128), Queue("v", 1, 3, 128))))
     return made
 

@@ -12,10 +12,12 @@ from popular.net.trace import BACKEND, trace_of
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.proxy.session.backend_connection import BackendConnection
+from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.mailcheck import MailQuestion
+from popular.proxy.session.module_chain import Waiting
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
 
@@ -26,14 +28,18 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_began", "_question", "_runtime", "_sid", "backend")
+    __slots__ = ("_asked", "_began", "_question", "_runtime", "_sid", "_waiting", "backend")
 
     def __init__(self, runtime: VservRuntime, sid: str) -> None:
         self._runtime = runtime
         self._sid = sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
+        self._asked: Waiting | None = None
+        """What the modules are asked, in a thread or waiting for one."""
         self._question: MailQuestion | None = None
+        self._waiting: BackendQueue | None = None
+        """Those who wait for the backend, one of whom this is."""
         self.backend: BackendConnection | None = None
 
     # The modules
@@ -45,14 +51,39 @@ class Login:
             password = question.password.reveal().decode(errors="replace")
             self._debug("PASS", "attempt", namespace=question.namespace, user=question.user, password=password)
         hide_unknown = not runtime.rules.fallback
-        if runtime.modules.blocking:
-            return runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
-        return runtime.modules.ask(question, hide_unknown, self._sid)
+        if not runtime.modules.blocking:
+            return runtime.modules.ask(question, hide_unknown, self._sid)
+        asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
+        if not isinstance(asked, Waiting):
+            return asked
+        self._asked = asked
+        return None
+
+    def _forget_asked(self) -> None:
+        """The modules need not answer any more."""
+        if self._asked is not None:
+            self._asked.drop()
+            self._asked = None
 
     # The mail check
 
+    def wait_for(self, backend: Backend) -> bool:
+        """Whether one more session may wait for the backend; then it does, unless it did already."""
+        if self._waiting is None:
+            waiting = self._runtime.waiting[backend.id]
+            if not waiting.enter():
+                return False
+            self._waiting = waiting
+        return True
+
+    def wait_no_more(self) -> None:
+        """The login is done, or given up."""
+        if self._waiting is not None:
+            self._waiting.leave()
+            self._waiting = None
+
     def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> str:
-        """Why the question cannot be put, or "": then it is told of the answer."""
+        """Why the question cannot be put, or "": then `events` hears of the answer."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
@@ -64,12 +95,13 @@ class Login:
         return ""
 
     def answered(self) -> None:
-        """The mail check was."""
+        """The mail check has its answer, or needs none any more."""
         self._question = None
         self._time_check()
 
     def give_up_question(self) -> None:
         """The answer would be late, if there is a question."""
+        self._forget_asked()
         if self._question is not None:
             self._question.close()
             self.answered()
@@ -83,7 +115,7 @@ class Login:
     # The backend
 
     def connect(self, backend: Backend, greets: bool, header: bytes, events: SessionEvents) -> str:
-        """Why there is no connection, or "": then it is told of it. `header`: what is said first, in clear."""
+        """Why there is no connection, or "": then `events` hears of it. `header`: what is said first, in clear."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
@@ -94,7 +126,7 @@ class Login:
             self._debug("NET", "connecting", **where)
         try:
             self.backend = BackendConnection(
-                runtime.context.loop, backend, events, greets=greets, tls=tls, introduction=header, trace=trace
+                runtime.context.loop, backend, events, greets=greets, tls=tls, proxy_header=header, trace=trace
             )
         except OSError as error:
             reason = error.strerror or type(error).__name__
@@ -156,7 +188,7 @@ class Login:
             self._debug("POP", "proxy", line=shown)
 
     def start_tls(self) -> str:
-        """Why there is no TLS with the backend, or "": then it is told of it."""
+        """Why there is no TLS with the backend, or "": then the session hears of it."""
         assert self.backend is not None
         reason = self.backend.start_tls()
         if reason:
@@ -179,6 +211,7 @@ class Login:
 
     def leave_backend(self) -> None:
         """Closes its connection, if there is one, without a word."""
+        self.wait_no_more()
         if self.backend is not None:
             self._debug("NET", "backend_left")
             self.backend.close()
@@ -186,6 +219,7 @@ class Login:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
+        self._forget_asked()
         if self._question is not None:
             self._question.close()
             self._question = None

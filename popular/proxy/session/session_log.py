@@ -1,6 +1,4 @@
-"""What is written about a session: its one log line, what a TLS handshake came to, and what the debug options show of
-the client's connection.
-"""
+"""What is written about a session: its one log line, and what the debug options show of the client's connection."""
 
 from typing import TypeAlias
 
@@ -11,7 +9,6 @@ from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.runtime import VservRuntime
 from supervisor.runtime.log import Log
-from supervisor.serving.context import WorkerContext
 
 Moved: TypeAlias = tuple[int, int, int, int]
 """Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those
@@ -68,12 +65,3 @@ def log_end(
         cipher=tls.cipher if tls is not None else "",
         via=via,
     )
-
-
-def log_handshake(context: WorkerContext, sid: str, agreed: Agreed) -> None:
-    """A handshake with a client is done: counted, and with the debug option TLS told."""
-    context.count("tls_handshakes", agreed.version)
-    if agreed.resumed:
-        context.count("tls_resumptions")
-    if context.log.options:
-        context.log.debug("TLS", "handshake", sid, **agreed._asdict())
