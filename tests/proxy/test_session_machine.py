@@ -47,6 +47,7 @@ from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
 TRUSTED = Networks("", (ip_network("192.0.2.0/24"),))
+FAILED = {"backend": "pop", "address": "127.0.0.1", "user": "ann"}
 WHO = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann"}
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
@@ -546,7 +547,7 @@ def test_what_the_mail_check_found(mail: Mail, label: str, verbs: list[tuple[Any
 def test_a_mail_check_without_an_answer() -> None:
     """The storage server is connected to all the same."""
     assert at_backend("cxpop").checked(None, "odd") == [
-        ("note", "check_failed", {"backend": "cxpop", "reason": "odd"}),
+        ("note", "check_failed", {"backend": "cxpop", "address": "127.0.0.1", "reason": "odd"}),
         ("count", "mail_checks", "unanswered", ""),
         ("connect", "cxpop", False),
     ]
@@ -647,7 +648,7 @@ def test_a_login_that_fails_by_the_backends_own_word(code: str, word: str, repli
         session.backend_says(OK)
     note, count, refused, (_, told), end = session.backend_says(f"-ERR [{code}] no disk\r\n".encode())
     step = ["sending the user name", "sending the password"][replies - 1]
-    fields = {"backend": "pop", "user": "ann", "step": step, "reason": f"-ERR [{code}] no disk", "code": code}
+    fields = {**FAILED, "step": step, "reason": f"-ERR [{code}] no disk", "code": code}
     assert note == ("note", "backend_failed", fields)
     assert count == ("count", "backend_failures", word, "pop")
     assert refused == ("count", "login_failures", "unavailable", "v1")
@@ -729,7 +730,7 @@ def test_a_password_of_ours_that_the_backend_refuses() -> None:
     assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
     step = "sending the password"
     assert session.backend_says(b"-ERR no\r\n") == [
-        ("note", "backend_failed", {"backend": "pop", "user": "ann", "step": step, "reason": "-ERR no", "code": ""}),
+        ("note", "backend_failed", {**FAILED, "step": step, "reason": "-ERR no", "code": ""}),
         ("count", "backend_failures", "password", "pop"),
         ("count", "login_failures", "unavailable", "v1"),
         ("send", LATER),

@@ -252,7 +252,7 @@ class Machine(ClientSide):
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
         verbs = self._verbs
         if mail is None:
-            verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "reason": reason})
+            verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "address": self._address(), "reason": reason})
             verbs.count("mail_checks", "unanswered", "")
         elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
@@ -369,9 +369,13 @@ class Machine(ClientSide):
         self._trouble("backend_failed")
 
     def _note_backend(self, step: str, reason: str, word: str, said: Mapping[str, object] = NOTHING_SAID) -> None:
-        fields: dict[str, object] = {"backend": self.backend, "user": self.user, "step": step, "reason": reason}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, **said})
+        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
+
+    def _address(self) -> str:
+        """What the backend's host name stands for: there it failed."""
+        return self._rules.backends[self.backend].address
 
     # The end
 
