@@ -21,7 +21,7 @@ from http import HTTPStatus
 from metrics.http import HttpRequest, HttpResponse, HttpServer, text
 from metrics.known import Known
 from metrics.watch import Moment
-from supervisor.exporterline import Waiting, DescribedConfig, ExporterInheritance, Fault, Listening, Pulse
+from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.httpaddress import HttpAddress

@@ -27,7 +27,7 @@ _LOGINS = (
     Metric(
         "popular_login_failures_total",
         "Logins that failed, by reason: wrong password, unknown user, refused by the backend, modules cannot tell, "
-        "backend not to be had.",
+        "backend not to be had, no descriptor, memory or port of ours left.",
         Counts("login_failures"),
         (VSERV, Label("reason", LOGIN_FAILURES)),
     ),

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.exporterline import Waiting, DescribedConfig, ExporterInheritance, Fault, Listening, Pulse
+from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.master.policy import pause_before_birth
 from supervisor.runtime import birth, messages, rights, signals

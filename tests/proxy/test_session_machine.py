@@ -20,6 +20,7 @@ from popular.proxy.session.machine import (
     NO_ANSWER,
     NO_CONNECTION,
     NO_HANDSHAKE,
+    OURS,
 )
 from popular.proxy.session.phases import (
     ASKING,
@@ -731,9 +732,26 @@ def test_at_which_step_a_backend_fails(session: Callable[[], PureSession], word:
     ],
 )
 def test_at_which_step_a_backend_is_too_slow(session: Callable[[], PureSession], missing: str, step: str) -> None:
-    """The same."""
-    _, note, *_ = session().expired("step", missing)
-    assert note[2]["step"] == step
+    """The same. A backend that took the connection has the time of a login for its greeting, too."""
+    waits = session()
+    calls = waits.expired("step", missing)
+    if calls[0][0] == "expect":
+        calls = waits.expired("step", missing)
+    assert calls[1][2]["step"] == step
+
+
+@pytest.mark.parametrize("backend", ["pop", "cxpop"])
+def test_what_we_lack_is_no_backends_fault(backend: str) -> None:
+    """A descriptor or a port: told and counted as ours, and the client shall come again."""
+    session = at_backend(backend)
+    fields = {"user": "ann", "step": session.machine.phase.phrase, "reason": "Too many open files"}
+    session.verbs.waits = "connect"
+    assert session.backend_failed("Too many open files", OURS) == [
+        ("note", "no_resources", fields),
+        ("count", "login_failures", "resources", "v1"),
+        ("send", LATER),
+        ("finish", "no_resources"),
+    ]
 
 
 def test_a_backend_that_talks_nonsense() -> None:

@@ -178,7 +178,11 @@ class Session:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
             self._leave(_BROKEN, CROWDED)
-        elif reason := self._login.check_mail(backend, mailbox, self):
+            return
+        reason, word = self._login.check_mail(backend, mailbox, self)
+        if word:
+            self._leave(_BROKEN, (reason, word))
+        elif reason:
             self._leave(_UNCHECKED, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
@@ -190,8 +194,9 @@ class Session:
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = proxy_header(backend.sendproxy, self._peer, local)
-        if reason := self._login.connect(backend, greets, header, self):
-            self._leave(_BROKEN, (reason, ""))
+        reason, word = self._login.connect(backend, greets, header, self)
+        if reason:
+            self._leave(_BROKEN, (reason, word))
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -384,7 +389,6 @@ class Session:
     # The supervisor
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is None:
             return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
@@ -393,7 +397,6 @@ class Session:
         return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
 
     def refresh(self) -> None:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
