@@ -15,9 +15,6 @@ MODULE = Things(sort="pdm", name="module", facts="modules")
 REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
 """Endings by which a session is turned away before a login was possible, and what the reason is called."""
 
-REFUSALS_OF_USERS = ("user", "password", "mailbox")
-"""Failures at a backend that are the user's, as long as others come in there."""
-
 LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
 _LOGINS = (
