@@ -329,6 +329,12 @@ def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
     assert served.leaves() == []
 
 
+@pytest.mark.parametrize("other", [{"trusted": TRUSTED}, {"protocol": POP3S}])
+def test_a_health_check_is_no_fault(other: dict[str, Any]) -> None:
+    """Who closes without a word where a PROXY header or TLS is expected is not complained of."""
+    assert begun(**other).leaves() == [("finish", "client_closed")]
+
+
 def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
     """Its last word is a second PASS, and it has left already when that is read."""
     session = begun()
