@@ -203,7 +203,7 @@ class PureSession:
         return self._done()
 
     def leaves(self) -> list[tuple[Any, ...]]:
-        """It sends nothing more."""
+        """It sends nothing more; if a header or TLS is waited for, nothing of that came."""
         self.machine.client_eof()
         return self._done()
 

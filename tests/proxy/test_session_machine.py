@@ -19,6 +19,7 @@ from popular.proxy.session.machine import (
     NO_ANSWER,
     NO_CONNECTION,
     NO_HANDSHAKE,
+    OURS,
 )
 from popular.proxy.session.phases import (
     ASKING,
@@ -46,6 +47,7 @@ from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
 TRUSTED = Networks("", (ip_network("192.0.2.0/24"),))
+FAILED = {"backend": "pop", "address": "127.0.0.1", "user": "ann"}
 WHO = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann"}
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
@@ -327,6 +329,12 @@ def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
     assert served.leaves() == []
 
 
+@pytest.mark.parametrize("other", [{"trusted": TRUSTED}, {"protocol": POP3S}])
+def test_a_health_check_is_no_fault(other: dict[str, Any]) -> None:
+    """Who closes without a word where a PROXY header or TLS is expected is not complained of."""
+    assert begun(**other).leaves() == [("finish", "client_closed")]
+
+
 def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
     """Its last word is a second PASS, and it has left already when that is read."""
     session = begun()
@@ -545,7 +553,7 @@ def test_what_the_mail_check_found(mail: Mail, label: str, verbs: list[tuple[Any
 def test_a_mail_check_without_an_answer() -> None:
     """The storage server is connected to all the same."""
     assert at_backend("cxpop").checked(None, "odd") == [
-        ("note", "check_failed", {"backend": "cxpop", "reason": "odd"}),
+        ("note", "check_failed", {"backend": "cxpop", "address": "127.0.0.1", "reason": "odd"}),
         ("count", "mail_checks", "unanswered", ""),
         ("connect", "cxpop", False),
     ]
@@ -646,7 +654,7 @@ def test_a_login_that_fails_by_the_backends_own_word(code: str, word: str, repli
         session.backend_says(OK)
     note, count, refused, (_, told), end = session.backend_says(f"-ERR [{code}] no disk\r\n".encode())
     step = ["sending the user name", "sending the password"][replies - 1]
-    fields = {"backend": "pop", "user": "ann", "step": step, "reason": f"-ERR [{code}] no disk", "code": code}
+    fields = {**FAILED, "step": step, "reason": f"-ERR [{code}] no disk", "code": code}
     assert note == ("note", "backend_failed", fields)
     assert count == ("count", "backend_failures", word, "pop")
     assert refused == ("count", "login_failures", "unavailable", "v1")
@@ -728,7 +736,7 @@ def test_a_password_of_ours_that_the_backend_refuses() -> None:
     assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
     step = "sending the password"
     assert session.backend_says(b"-ERR no\r\n") == [
-        ("note", "backend_failed", {"backend": "pop", "user": "ann", "step": step, "reason": "-ERR no", "code": ""}),
+        ("note", "backend_failed", {**FAILED, "step": step, "reason": "-ERR no", "code": ""}),
         ("count", "backend_failures", "password", "pop"),
         ("count", "login_failures", "unavailable", "v1"),
         ("send", LATER),
@@ -778,11 +786,26 @@ def test_at_which_step_a_backend_fails(session: Callable[[], PureSession], word:
     ],
 )
 def test_at_which_step_a_backend_is_too_slow(session: Callable[[], PureSession], missing: str, step: str) -> None:
-    """The same. One that is connected, and has not greeted yet, gets the time of its login first."""
-    slow = session()
-    done = slow.expired("step", missing)
-    _, note, *_ = slow.expired("step", missing) if done[0][0] == "expect" else done
-    assert note[2]["step"] == step
+    """The same. A backend that took the connection has the time of a login for its greeting, too."""
+    waits = session()
+    calls = waits.expired("step", missing)
+    if calls[0][0] == "expect":
+        calls = waits.expired("step", missing)
+    assert calls[1][2]["step"] == step
+
+
+@pytest.mark.parametrize("backend", ["pop", "cxpop"])
+def test_what_we_lack_is_no_backends_fault(backend: str) -> None:
+    """A descriptor or a port: told and counted as ours, and the client shall come again."""
+    session = at_backend(backend)
+    fields = {"user": "ann", "step": session.machine.phase.phrase, "reason": "Too many open files"}
+    session.verbs.waits = "connect"
+    assert session.backend_failed("Too many open files", OURS) == [
+        ("note", "no_resources", fields),
+        ("count", "login_failures", "resources", "v1"),
+        ("send", LATER),
+        ("finish", "no_resources"),
+    ]
 
 
 def test_a_backend_that_talks_nonsense() -> None:

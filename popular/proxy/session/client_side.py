@@ -22,6 +22,7 @@ from popular.proxy.session.phases import (
     MOVES,
     NAMED,
     NOT_READ,
+    NOTHING_SAID,
     PENDING,
     SIMULATING,
     STARTING_TLS,
@@ -147,9 +148,12 @@ class ClientSide:
         self._go_on()
 
     def client_eof(self) -> None:
-        """The client will send nothing more. What it sent before is still answered, unless it `is_gone`."""
+        """The client will send nothing more. What it sent before is still answered, unless it `is_gone`.
+
+        In NOTHING_SAID it has said nothing of what was expected: a health check, and nobody's fault.
+        """
         self._eof = True
-        if self.phase in PENDING and self._is_gone():
+        if (self.phase in PENDING and self._is_gone()) or self.phase in NOTHING_SAID:
             self._end("client_closed")
         else:
             self._go_on()

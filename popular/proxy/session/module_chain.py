@@ -94,7 +94,6 @@ class QuestionQueue:
             self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
 
     def drop(self, waiting: PendingQuestion) -> None:
-        """See PendingQuestion.drop."""
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
             self._cells[self._length] -= 1

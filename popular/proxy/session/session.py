@@ -174,7 +174,11 @@ class Session:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
             self._leave(self._tell_broken, *CROWDED)
-        elif reason := self._login.check_mail(backend, mailbox, self):
+            return
+        reason, word = self._login.check_mail(backend, mailbox, self)
+        if word:
+            self._leave(self._tell_broken, reason, word)
+        elif reason:
             self._leave(self._tell_check, None, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
@@ -186,8 +190,9 @@ class Session:
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = proxy_header(backend.sendproxy, self._peer, local)
-        if reason := self._login.connect(backend, greets, header, self):
-            self._leave(self._tell_broken, reason, "")
+        reason, word = self._login.connect(backend, greets, header, self)
+        if reason:
+            self._leave(self._tell_broken, reason, word)
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -370,7 +375,6 @@ class Session:
     # The supervisor
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None:
             return relay.cut_cost()
@@ -381,7 +385,6 @@ class Session:
         return (self._peer[0], self._client.heard) if self._machine.phase in SILENT else None
 
     def refresh(self) -> None:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
