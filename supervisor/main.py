@@ -86,7 +86,7 @@ def options(program: Program) -> argparse.ArgumentParser:
     add(
         "--cores",
         action="store_true",
-        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
+        help="allow core files, and tracing by the program's own user: to look for a fault only, since secrets and "
         "keys are in what they show (default: neither)",
     )
     add(

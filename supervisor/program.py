@@ -77,6 +77,8 @@ class Program:
     endings: Sequence[str]
     debug_options: Mapping[str, str]
     """Option → help."""
+    debug_notes: Mapping[str, str]
+    """Option → what whoever switches it on should know."""
     variables: Sequence[Variable]
     commands: Sequence[ControlCommand]
     sorts: Sequence[str]

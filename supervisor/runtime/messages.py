@@ -88,7 +88,10 @@ CANNOT_GO_BACK = Message(
     0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` cannot come back yet; it is tried again."
 )
 ACCEPT_FAILED = Message(
-    0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
+    0x020A,
+    "ADM",
+    "accept_failed",
+    "A worker cannot accept for want of descriptors or memory; clients wait.",
 )
 WORKER_HANGS = Message(0x020E, "SOS", "worker_hangs", "A worker's loop does not turn any more; it is killed.")
 SESSION_BUG = Message(

@@ -260,8 +260,8 @@ def test_show_config_recreates(console: Console, tmp_path: Path) -> None:
 def test_debug_options(console: Console) -> None:
     """The debug options are those of a storage server."""
     console.say("debug =ALL")
-    assert console.lines("debug") == ["CTRL MAIL NET PASS POP TLS"]
-    assert "allowed: CTRL" in refused(console, "debug +AUTH")
+    assert console.lines("debug") == ["CTRL IO MAIL MAIN NET PASS POP RINGD TLS"]
+    assert "allowed: RINGD, CTRL, IO" in refused(console, "debug +AUTH")
 
 
 def test_sessions_by_mailbox(console: Console) -> None:

@@ -5,6 +5,7 @@ The figures are printed (`pytest -s`). Each test does the attack twice where a v
 
 import contextlib
 import os
+import selectors
 import signal
 import socket
 import statistics
@@ -226,3 +227,79 @@ def test_logins_of_one_address_do_not_stop_those_of_others(stays: bool, tmp_path
         assert dropped["gone"] > 0 or stays
         # A thread is free after 1/8 of a hash; then one stranger's, and then its own.
         assert statistics.median(waits) < 3 * _HASH_SECONDS + patient(0.3)
+
+
+# Many commands of many clients
+
+_NOISY = 300
+
+
+@contextlib.contextmanager
+def noise(port: int, commands: bytes) -> Iterator[None]:
+    """Connections that say this as fast as they can, and take the answers; one that is closed is made again."""
+    over = threading.Event()
+
+    def live() -> None:
+        selector = selectors.DefaultSelector()
+
+        def connect() -> None:
+            connection = socket.create_connection((LOOPBACK, port), patient(20))
+            connection.setblocking(False)
+            selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+        for _ in range(_NOISY):
+            connect()
+        while not over.is_set():
+            for key, events in selector.select(0.1):
+                connection = key.fileobj
+                assert isinstance(connection, socket.socket)
+                try:
+                    if events & selectors.EVENT_READ and not connection.recv(1 << 16):
+                        raise ConnectionResetError
+                    if events & selectors.EVENT_WRITE:
+                        connection.send(commands)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    selector.unregister(connection)
+                    connection.close()
+                    connect()
+            time.sleep(0.002)
+        for key in list(selector.get_map().values()):
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.close()
+        selector.close()
+
+    stranger = threading.Thread(target=live, daemon=True)
+    stranger.start()
+    try:
+        yield
+    finally:
+        over.set()
+        stranger.join(patient(30))
+
+
+@pytest.mark.parametrize("most", ["50", "0"], ids=["with maxcommands", "with the turns alone"])
+def test_noisy_clients_cost_a_quiet_one_milliseconds(most: str, tmp_path: Path) -> None:
+    """With 300 connections that send commands without end, a quiet client's command is answered soon, even where
+    maxcommands does not end them.
+    """
+    port = free_port()
+    rc = [
+        f"set maxcommands {most}",
+        "backend conf b state fake",
+        "pdm add all any b",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with Proxy(tmp_path, rc, workers=1) as proxy:
+        with PopClient(port) as quiet:
+            assert quiet.log_in().startswith(b"+OK")
+            alone = statistics.median(seconds_of(lambda: quiet.ask("NOOP") and None) for _ in range(20))
+            with noise(port, b"USER stranger\r\n" * 500):
+                time.sleep(1)
+                waits = [seconds_of(lambda: quiet.ask("NOOP") and None) for _ in range(40)]
+        median = told(
+            f"maxcommands {most}: a command takes {alone * 1e6:.0f} µs alone; beside {_NOISY} strangers", waits
+        )
+        assert ("too_many_commands" in proxy.endings()) is (most == "50")
+        assert median < patient(0.15)

@@ -49,10 +49,10 @@ from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend
 
-MOST_FAILED_LOGINS = 3
-
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
+OURS = "ours"
+"""The word of a failure that is no backend's: we lack a descriptor, memory or a port."""
 LINGERING = "lingering"
 """The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
 
@@ -164,7 +164,7 @@ class Machine(ClientSide):
         self._secret = None
         self._login = None
         self._verbs.send(replies.err(_OWN_WORDS[code], code))
-        if self._failures >= MOST_FAILED_LOGINS:
+        if self._failures >= self._rules.maxfailures:
             self._end("too_many_failures")
             return
         self._move(GREETED)
@@ -356,9 +356,14 @@ class Machine(ClientSide):
     def backend_failed(self, reason: str, word: str) -> None:
         """The backend is not reachable, went away, or talks nonsense, before the two were joined.
 
-        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it.
+        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
         """
         assert self._login is not None
+        if word == OURS:
+            fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
+            self._verbs.note(messages.NO_RESOURCES, fields)
+            self._trouble("no_resources", "resources")
+            return
         word = word or ("connect" if self.phase is CONNECTING else "closed")
         self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or self._login.step, reason, word)
         self._trouble("backend_failed")
