@@ -174,16 +174,13 @@ def _counted(known: Known, table: ThingTable) -> dict[str, dict[str, int]]:
 
 
 def _place(thing: Mapping[str, Any], host: str) -> dict[str, Any]:
-    protocol = thing["prot"]
-    if thing.get("starttls", "off") != "off":
-        protocol += f"+STLS{' forced' if thing['starttls'] == 'force' else ''}"
     address = f"[{thing[host]}]" if ":" in thing[host] else thing[host]  # a backend may have none yet
     place = f"{address}:{thing['port']}" if address else ""
     return {
         "id": thing["id"],
         "state": thing["state"],
         "address": place,
-        "protocol": protocol,
+        "protocol": thing["protocol"],
     }
 
 

@@ -45,6 +45,15 @@ NO_SECRET = Message(
     "no_secret",
     "A master login found no password for the user's POP3 backend: the module that found him has no SECRET for him.",
 )
+LOGIN_DEFERRED = Message(
+    0x0332, "INF", "login_deferred", "A backend put a login off: the mailbox is in use, or was asked too soon."
+)
+NO_RESOURCES = Message(
+    0x0333,
+    "ADM",
+    "no_resources",
+    "A login failed because we have no descriptor, memory or port left; no backend is to blame.",
+)
 BAD_HEADER = Message(
     0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
 )

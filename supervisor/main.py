@@ -86,7 +86,7 @@ def options(program: Program) -> argparse.ArgumentParser:
     add(
         "--cores",
         action="store_true",
-        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
+        help="allow core files, and tracing by the program's own user: to look for a fault only, since secrets and "
         "keys are in what they show (default: neither)",
     )
     add(
@@ -146,6 +146,8 @@ def options(program: Program) -> argparse.ArgumentParser:
         "(Authorization: Bearer TOKEN) sees names and addresses in full on the status page; without it they are seen "
         f"over the socket RUNDIR/{program.name}.http only",
     )
+    for own in program.start_options:
+        add(f"--{own.name}", metavar=own.metavar, help=own.help)
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version}")
@@ -182,14 +184,26 @@ def _address(text: str) -> HttpAddress | None:
 
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Starts a program and runs it; returns the exit code of the process."""
-    chosen = options(program).parse_args(argv)
+    parser = options(program)
+    chosen = parser.parse_args(argv)
     if not chosen.cores:
         rights.forbid_cores()
+    _take_own_options(program, chosen, parser)
     try:
         return _check(program, chosen) if chosen.check else _start(program, chosen)
     except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return EXIT_USAGE if chosen.check else EXIT_FAILED
+
+
+def _take_own_options(program: Program, chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    for own in program.start_options:
+        text = getattr(chosen, own.name.replace("-", "_"))
+        if text is not None:
+            try:
+                own.take(text)
+            except ValueError as error:
+                parser.error(f"argument --{own.name}: {error}")
 
 
 def _start(program: Program, chosen: argparse.Namespace) -> int:
@@ -244,7 +258,6 @@ def _make_master(
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, log.path)
     _raise_file_limit(log, first.variables["maxsession"])
-    files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
     return Master(
         program,
         first,
@@ -252,7 +265,7 @@ def _make_master(
         rundir,
         log,
         limits,
-        files,
+        _load_files(chosen),
         _source(chosen, log, notifier),
         notifier,
         chosen.metrics,
@@ -272,6 +285,10 @@ def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[
     return Config(generation=1, variables=variables, things=things, debug=chosen.debug)
 
 
+def _load_files(chosen: argparse.Namespace) -> LoadFiles:
+    return LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
+
+
 def _check(program: Program, chosen: argparse.Namespace) -> int:
     """Tries the start configuration; as the user who would run it, if this is root."""
     commands = commands_of(chosen.config)
@@ -279,7 +296,7 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
         rights.become(rights.find_user(chosen.user))
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, chosen.logfile or f"/var/log/popular/{program.name}")
-    code = try_start(Trying(program, first, limits), commands, ", ".join(chosen.config))
+    code = try_start(Trying(program, first, limits, _load_files(chosen)), commands, ", ".join(chosen.config))
     sys.stderr.flush()
     os._exit(code)  # a thread of a module may still run
 

@@ -35,6 +35,18 @@ class PeriodicCommand(NamedTuple):
     every: str
 
 
+class StartOption(NamedTuple):
+    """An option of the command line that a program has for itself: `--name METAVAR`.
+
+    `take` is called with its value, if it is given, before all else; it raises ValueError.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    take: Callable[[str], None]
+
+
 class Service(Protocol):
     """One config, ready to serve connections in one worker."""
 
@@ -65,6 +77,8 @@ class Program:
     endings: Sequence[str]
     debug_options: Mapping[str, str]
     """Option → help."""
+    debug_notes: Mapping[str, str]
+    """Option → what whoever switches it on should know."""
     variables: Sequence[Variable]
     commands: Sequence[ControlCommand]
     sorts: Sequence[str]
@@ -94,6 +108,7 @@ class Program:
     periodic_commands: Sequence[PeriodicCommand] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
+    start_options: Sequence[StartOption] = ()
 
     @property
     def listener_kind(self) -> Things:

@@ -3,6 +3,8 @@
 from popular.metrics import NETWORK, TLS, traffic
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
+from popular.proxy.session.module_chain import DROPPED
+from popular.proxy.session.refusals import DEFERRALS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
 
@@ -12,9 +14,6 @@ MODULE = Things(sort="pdm", name="module", facts="modules")
 
 REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
 """Endings by which a session is turned away before a login was possible, and what the reason is called."""
-
-REFUSALS_OF_USERS = ("user", "password", "mailbox")
-"""Failures at a backend that are the user's, as long as others come in there."""
 
 LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
@@ -28,7 +27,7 @@ _LOGINS = (
     Metric(
         "popular_login_failures_total",
         "Logins that failed, by reason: wrong password, unknown user, refused by the backend, modules cannot tell, "
-        "backend not to be had.",
+        "backend not to be had, no descriptor, memory or port of ours left.",
         Counts("login_failures"),
         (VSERV, Label("reason", LOGIN_FAILURES)),
     ),
@@ -62,6 +61,23 @@ _LOGINS = (
         "Users whom a module vouched for though the password was not their own: a master password, say.",
         Counts("master_logins"),
         (MODULE,),
+    ),
+    Metric(
+        "popular_module_queue_length",
+        "Questions to modules that wait for a thread.",
+        Present("module_queue"),
+    ),
+    Metric(
+        "popular_module_queue_duration_seconds",
+        "How long questions to modules waited for a thread.",
+        Durations("module_queue_duration", LOCAL),
+        unit="s",
+    ),
+    Metric(
+        "popular_module_questions_dropped_total",
+        "Questions that were never put to a module: their client was gone, or too many were waiting.",
+        Counts("module_questions_dropped"),
+        (Label("reason", DROPPED),),
     ),
     Metric(
         "popular_module_skipped_lines",
@@ -121,9 +137,15 @@ _BACKENDS = (
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(
         "popular_backend_failures_total",
-        "Attempts to log in to a backend that failed, by the step or the reason.",
+        "Attempts to log in to a backend that failed by its fault, by the step or the reason.",
         Counts("backend_failures"),
         (BACKEND, Label("reason", BACKEND_FAILURES)),
+    ),
+    Metric(
+        "popular_logins_deferred_total",
+        "Logins that a backend put off: the mailbox is in use, or was asked too soon. Neither logins nor failures.",
+        Counts("logins_deferred"),
+        (BACKEND, Label("reason", tuple(DEFERRALS.values()))),
     ),
     Metric(
         "popular_backend_connect_duration_seconds",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metrics.exporter import export
-from popular.proxy.metrics import BACKEND, METRICS, REFUSALS_OF_USERS, VSERV
+from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
@@ -12,10 +12,12 @@ from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
+from popular.tls import groups
+from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
 from supervisor.table.layout import Column, Health, Rate
 from supervisor.version import VERSION
@@ -52,7 +54,7 @@ WATCHED = Watched(
                 CountedColumn("logins", "logins", "backend_logins"),
                 CountedColumn("failures", "failed", "backend_failures"),
             ),
-            health=Health(by="backend", good="backend_logins", bad="backend_failures", refusals=REFUSALS_OF_USERS),
+            health=Health(by="backend", good="backend_logins", bad="backend_failures"),
         ),
     ),
     graphs=(Graph("logins", "Logins", "logins"), Graph("failures", "Failed logins", "login_failures")),
@@ -76,6 +78,15 @@ DEBUG_OPTIONS = {
 }
 
 
+TLS_GROUPS = StartOption(
+    "tls-groups",
+    "GROUPS",
+    "groups of the key exchange in TLS, with commas, the best first (default: those of "
+    f"{','.join(groups.PREFERRED)} that OpenSSL knows)",
+    set_groups,
+)
+
+
 def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
     assert before is None or isinstance(before, ProxyService)
     return ProxyService(context, config, before)
@@ -96,6 +107,7 @@ PROGRAM = Program(
     states=STATES,
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
+    debug_notes={"PASS": "passwords are logged"},
     variables=(*common_variables("pproxy"), *PROXY_VARIABLES),
     commands=COMMANDS,
     sorts=SORTS,
@@ -109,6 +121,7 @@ PROGRAM = Program(
     reports=_reports,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     limits=LIMITS,
+    start_options=(TLS_GROUPS,),
 )
 
 

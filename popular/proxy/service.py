@@ -14,7 +14,8 @@ from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.backend_queue import BackendQueue
-from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
+from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
@@ -66,6 +67,11 @@ class ProxyService:
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
         self.tls = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
+        self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
+        had = {} if before is None else before.refusals
+        self.refusals: Mapping[str, Refusals] = {
+            ident: had.get(ident) or Refusals() for ident in config.things["backend"]
+        }
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -77,10 +83,11 @@ class ProxyService:
         observer = counters.observer
         backends, modules = config.things["backend"], config.things["pdm"]
         chain = ModuleChain(
-            context,
             [held.module for held in self._open],
-            counters,
-            {ident: observer("module_duration", ident, "module_lookups") for ident in modules},
+            self.questions,
+            context.log,
+            counters=counters,
+            observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         moved = [counters.cell(counter, end) for counter, end in ends]
@@ -105,13 +112,14 @@ class ProxyService:
                 backend_connects=connects,
                 backend_logins=logins,
                 waiting=waiting,
+                refusals=self.refusals,
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
         }
 
     def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], listener: str) -> None:
-        """See supervisor.program.Service."""
+        """Begins a session, which holds this service until it is over."""
         self._sessions += 1
         Session(self._vservs[listener], token, connection, peer).begin()
 
@@ -120,7 +128,7 @@ class ProxyService:
         self._release_if_unused()
 
     def reports(self) -> list[Report]:
-        """See supervisor.program.Program."""
+        """What was found in the modules, for the master to keep and to tell."""
         return [held.report() for held in self._open]
 
     def _session_over(self) -> None:

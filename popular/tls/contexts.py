@@ -14,6 +14,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from popular.tls import groups
@@ -53,9 +54,14 @@ class TicketContexts:
 
     def __init__(self, weeks: int, made: float) -> None:
         """`made`: the monotonic clock's time at which the first week begins."""
-        self._later = deque(_first_context() for _ in range(weeks - 1))
-        self._current = _first_context()
+        self._weeks = weeks
         self._until = made + WEEK_SECONDS
+        self.make()
+
+    def make(self) -> None:
+        """Makes them all, or makes them anew, before any worker is born."""
+        self._later = deque(_first_context() for _ in range(self._weeks - 1))
+        self._current = _first_context()
 
     def at(self, now: float) -> ssl.SSLContext:
         """The ticket context of this moment (monotonic clock)."""
@@ -65,8 +71,18 @@ class TicketContexts:
         return self._current
 
 
-groups.restrict()
+with suppress(ValueError):  # an OpenSSL that cannot be told has groups of its own
+    groups.restrict(groups.default())
 TICKET_CONTEXTS = TicketContexts(WEEKS, time.monotonic())
+
+
+def set_groups(text: str) -> None:
+    """The groups of the key exchange, with commas, the best first; to be called before a config has any context.
+
+    Raises ValueError.
+    """
+    groups.restrict(text.split(","))
+    TICKET_CONTEXTS.make()
 
 
 class Clients(NamedTuple):

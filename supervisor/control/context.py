@@ -176,6 +176,10 @@ class ProgramTables(Protocol):
         """Option → help."""
 
     @property
+    def debug_notes(self) -> Mapping[str, str]:
+        """Option → what whoever switches it on should know."""
+
+    @property
     def variables(self) -> Sequence[Variable]: ...
 
     @property

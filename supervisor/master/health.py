@@ -26,10 +26,10 @@ class HealthSample(NamedTuple):
 
 
 @dataclass
-class _Watched:
+class _ThingHealth:
     """One thing, from one look to the next."""
 
-    place: int
+    index: int
     last: HealthSample
     began: float
     """When the newest of `steps` was taken."""
@@ -46,57 +46,54 @@ class HealthWatch:
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
         self._counters = {row.name: row for row in segment.layout.counters}
-        self._watched: dict[str, dict[str, _Watched]] = {health.by: {} for health in segment.layout.healths}
+        self._watched: dict[str, dict[str, _ThingHealth]] = {health.by: {} for health in segment.layout.healths}
 
-    def look(self, places: Mapping[str, Mapping[str, int]], now: float) -> None:
-        """One round. `places`: sort → id → place, as the running config has it; `now`: seconds since 1970."""
+    def look(self, indexes: Mapping[str, Mapping[str, int]], now: float) -> None:
+        """One round. `indexes`: sort → id → index, as the running config has it; `now`: seconds since 1970."""
         if not self._watched:
             return
         blocks = self._segment.blocks_in_use()
         for health in self._segment.layout.healths:
-            known, wanted = self._watched[health.by], places.get(health.by, {})
+            known, wanted = self._watched[health.by], indexes.get(health.by, {})
             for ident, gone in known.items():
-                if wanted.get(ident) != gone.place:
-                    self._write(health, gone.place, [0] * len(HEALTH_CELLS))
+                if wanted.get(ident) != gone.index:
+                    self._write(health, gone.index, [0] * len(HEALTH_CELLS))
             self._watched[health.by] = {
-                ident: self._look(health, known.get(ident), place, blocks, now) for ident, place in wanted.items()
+                ident: self._look(health, known.get(ident), index, blocks, now) for ident, index in wanted.items()
             }
 
     def _look(
-        self, health: Health, known: _Watched | None, place: int, blocks: Sequence[memoryview], now: float
-    ) -> _Watched:
-        sample = self._sample(health, place, blocks)
-        if known is None or known.place != place:
-            known = _Watched(place, sample, now)
+        self, health: Health, known: _ThingHealth | None, index: int, blocks: Sequence[memoryview], now: float
+    ) -> _ThingHealth:
+        sample = self._sample(health, index, blocks)
+        if known is None or known.index != index:
+            known = _ThingHealth(index, sample, now)
             known.steps.append(sample)
         _note(known, sample, now)
         self._show(health, known)
         return known
 
-    def _sample(self, health: Health, place: int, blocks: Sequence[memoryview]) -> HealthSample:
+    def _sample(self, health: Health, index: int, blocks: Sequence[memoryview]) -> HealthSample:
         good, bad = self._counters[health.good], self._counters[health.bad]
-        return HealthSample(sum(self._read(good, place, blocks)), tuple(self._read(bad, place, blocks)))
+        return HealthSample(sum(self._read(good, index, blocks)), tuple(self._read(bad, index, blocks)))
 
-    def _read(self, row: Counter, place: int, blocks: Sequence[memoryview]) -> list[int]:
-        first = self._segment.layout.counter_cells[row.name] + place * row.width
+    def _read(self, row: Counter, index: int, blocks: Sequence[memoryview]) -> list[int]:
+        first = self._segment.layout.counter_cells[row.name] + index * row.width
         return [sum(block[cell] for block in blocks) for cell in range(first, first + row.width)]
 
-    def _show(self, health: Health, known: _Watched) -> None:
+    def _show(self, health: Health, known: _ThingHealth) -> None:
         """What stands in the table: numbers of the last minute, and what was last wrong."""
-        labels = self._counters[health.bad].labels or ("",)
         past = known.steps[0]
-        grown = [new - old for new, old in zip(known.last.bad, past.bad, strict=True)]
-        refused = sum(number for number, label in zip(grown, labels, strict=True) if label in health.refusals)
-        values = [1, known.last.good - past.good, sum(grown), refused]
-        self._write(health, known.place, [*values, known.reason, int(known.failed), int(known.since)])
+        values = [1, known.last.good - past.good, sum(known.last.bad) - sum(past.bad)]
+        self._write(health, known.index, [*values, known.reason, int(known.failed), int(known.since)])
 
-    def _write(self, health: Health, place: int, values: Sequence[int]) -> None:
+    def _write(self, health: Health, index: int, values: Sequence[int]) -> None:
         block = self._segment.block(0)
-        for cell, value in enumerate(values, self._segment.layout.health_cells[health.by] + place * len(HEALTH_CELLS)):
+        for cell, value in enumerate(values, self._segment.layout.health_cells[health.by] + index * len(HEALTH_CELLS)):
             block[cell] = value
 
 
-def _note(known: _Watched, sample: HealthSample, now: float) -> None:
+def _note(known: _ThingHealth, sample: HealthSample, now: float) -> None:
     """What has happened since the last look."""
     grown = [new - old for new, old in zip(sample.bad, known.last.bad, strict=True)]
     if any(grown):

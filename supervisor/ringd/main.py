@@ -47,7 +47,7 @@ def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="ringd",
-        description="Opens listening sockets for pproxy and pserv, and keeps them across their restarts.",
+        description="Opens listening sockets for the programs of one user, and keeps them across their restarts.",
         allow_abbrev=False,
     )
     add = parser.add_argument

@@ -115,14 +115,12 @@ class Health(NamedTuple):
     by: str
     good: str
     bad: str
-    refusals: tuple[str, ...] = ()
-    """Labels of `bad` that need not be the thing's fault."""
 
 
-HEALTH_CELLS = ("watched", "good", "bad", "refused", "reason", "failed", "since")
-"""Of each place: whether its thing is configured; for the last minute what went well, what did not, and how much of
-that were refusals; then the last reason (its label's index + 1; 0: none yet), when that was, and since when it goes on
-(seconds since 1970; 0: it does not).
+HEALTH_CELLS = ("watched", "good", "bad", "reason", "failed", "since")
+"""Of each place: whether its thing is configured; what went well in the last minute, and what did not; then the last
+reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it does
+not).
 """
 
 BASE_COLUMNS = (

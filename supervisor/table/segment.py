@@ -129,7 +129,6 @@ class HealthReading(NamedTuple):
     ident: str
     good: int
     bad: int
-    refused: int
     reason: str
     failed: int
     since: int
@@ -237,10 +236,10 @@ class View:
             found[health.by] = []
             for place, name in enumerate(names[health.by]):
                 cell = self.layout.health_cells[health.by] + place * len(HEALTH_CELLS)
-                watched, good, bad, refused, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
+                watched, good, bad, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
                 if watched and name.ident:
                     why = labels[health.bad][reason] if reason < len(labels[health.bad]) else ""
-                    found[health.by].append(HealthReading(name.ident, good, bad, refused, why, failed, since))
+                    found[health.by].append(HealthReading(name.ident, good, bad, why, failed, since))
         return found
 
     def workers(self) -> list[dict[str, int]]:

@@ -35,8 +35,8 @@ NOW = 1_800_000_000.0
 TOKEN = "t" * 16
 FACTS: dict[str, Any] = {
     "variables": {"maxlocalload": 32, "maxpressure": 0},
-    "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "prot": "POP3", "starttls": "optional"}],
-    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "prot": "XPOP"}],
+    "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "protocol": "POP3+STLS"}],
+    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "protocol": "XPOP"}],
     "certificates": [{"name": "c", "names": ["x"], "key_type": "EC", "not_after": NOW + 3.5 * 86400}],
 }
 

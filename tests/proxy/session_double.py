@@ -5,6 +5,7 @@ could come. Pure, as the machine is.
 """
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from popular.pdm.chain import Decision
@@ -13,10 +14,12 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
+from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
+NONE_KNOWN: Mapping[str, Refusals] = {}
 REPLY = "reply"
 """What is waited for behind `send_backend`; everything else that is has the name of its verb."""
 
@@ -39,6 +42,8 @@ class SessionDouble:
         self.backend: Backend | None = None
         """To whom there is a connection, or will be."""
         self.ending = ""
+        self.rests = False
+        """All others have their turn before it goes on."""
 
     def _write(self, *verb: Any) -> None:
         assert not self.ending, f"{verb[0]} after the end"
@@ -60,6 +65,10 @@ class SessionDouble:
         assert data.endswith(b"\r\n"), "half a reply"
         self._write("send", data)
         self.to_client += data
+
+    def rest(self) -> None:
+        self._write("rest")
+        self.rests = True
 
     def start_tls(self, seconds: float) -> None:
         self.seconds = seconds
@@ -141,9 +150,16 @@ class Tracked(Machine):
 class PureSession:
     """A machine with its double. Each entry gives the verbs that it called."""
 
-    def __init__(self, rules: Rules, ip: str = "192.0.2.1", port: int = 4711, sid: str = "p01.1.2") -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        ip: str = "192.0.2.1",
+        port: int = 4711,
+        sid: str = "p01.1.2",
+        refusals: Mapping[str, Refusals] = NONE_KNOWN,
+    ) -> None:
         self.verbs = SessionDouble()
-        self.machine = Tracked(self.verbs, rules, ip, port, sid)
+        self.machine = Tracked(self.verbs, rules, ip, port, sid, refusals)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:
@@ -165,13 +181,29 @@ class PureSession:
 
     # The client
 
+    def proceeds(self) -> list[tuple[Any, ...]]:
+        """All others have had their turn."""
+        assert self.verbs.rests, "it does not wait for its turn"
+        self.verbs.rests = False
+        if not self.verbs.ending:
+            self.machine.proceed()
+        return self._done()
+
+    def goes_on(self) -> list[tuple[Any, ...]]:
+        """… as often as it takes to answer all."""
+        done: list[tuple[Any, ...]] = []
+        while self.verbs.rests:
+            done += self.proceeds()
+        return done
+
     def says(self, data: bytes) -> list[tuple[Any, ...]]:
+        assert not self.verbs.rests, "nobody hears it"
         assert self.verbs.waits not in ("start_tls", "await_header", "relay"), "somebody else reads the client"
         self.machine.client_says(data)
         return self._done()
 
     def leaves(self) -> list[tuple[Any, ...]]:
-        """It sends nothing more."""
+        """It sends nothing more; if a header or TLS is waited for, nothing of that came."""
         self.machine.client_eof()
         return self._done()
 

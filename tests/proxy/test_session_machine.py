@@ -13,13 +13,13 @@ from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol.mailcheck import Mail
-from popular.proxy.session.client_side import MOST_ERRORS, MOST_HELD
+from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
 from popular.proxy.session.machine import (
     LINGERING,
-    MOST_FAILED_LOGINS,
     NO_ANSWER,
     NO_CONNECTION,
     NO_HANDSHAKE,
+    OURS,
 )
 from popular.proxy.session.phases import (
     ASKING,
@@ -41,11 +41,14 @@ from popular.proxy.session.phases import (
     STATES,
     Phase,
 )
+from popular.proxy.session.refusals import ENOUGH, Refusals
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
 TRUSTED = Networks("", (ip_network("192.0.2.0/24"),))
+FAILED = {"backend": "pop", "address": "127.0.0.1", "user": "ann"}
+WHO = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann"}
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 SEND_PASS = b"+OK send PASS\r\n"
@@ -251,10 +254,57 @@ def test_a_null_byte_is_told_to_nobody_but_the_operator() -> None:
     assert begun().says(b"CA\0PA\r\n") == [note, ("finish", "null_byte")]
 
 
-def test_too_many_faulty_commands_end_it() -> None:
-    """One more than MOST_ERRORS."""
+def test_too_many_commands_before_the_login_end_it() -> None:
+    """One more than maxcommands, whatever they are; behind the login there is no limit."""
+    session = begun(maxcommands=3)
+    for said in (b"CAPA\r\n", b"USER ann\r\n", b"what\r\n"):
+        session.says(said)
+    assert session.says(b"PASS secret\r\n") == [
+        ("send", b"-ERR too many commands before the login\r\n"),
+        ("finish", "too_many_commands"),
+    ]
+    session = asking(maxcommands=2)
+    session.decided(admitted("fake"))
+    assert session.says(b"NOOP\r\n" * 3) == [("send", OK * 3)]
+
+
+@pytest.mark.parametrize("state", ["before the login", "in an empty mailbox"])
+def test_others_have_their_turn_between_the_lines_of_one_client(state: str) -> None:
+    """Whoever sends many lines is answered a few at a time, and is not read in between; all are answered, in order."""
+    session = begun(maxcommands=1000) if state == "before the login" else simulating()
+    say = b"USER ann\r\n" if state == "before the login" else b"NOOP\r\n"
+    reply = SEND_PASS if state == "before the login" else OK
+    assert session.says(say * (2 * LINES_A_TURN + 1) + b"QUIT\r\n") == [("send", reply * LINES_A_TURN), ("rest",)]
+    assert not session.machine.listens()
+    assert session.proceeds() == [("send", reply * LINES_A_TURN), ("rest",)]
+    *_, last = session.proceeds()
+    assert last == ("finish", "quit")
+
+
+def test_a_client_that_has_left_is_answered_to_its_end() -> None:
+    """In as many turns as it takes."""
     session = begun()
-    for _ in range(MOST_ERRORS):
+    assert session.says(b"CAPA\r\n" * LINES_A_TURN)[1:] == []
+    assert session.leaves() == [("finish", "client_closed")]
+    session = begun()
+    session.says(b"CAPA\r\n" * (LINES_A_TURN + 1))
+    assert session.goes_on() == [("send", rules().capa_clear)]
+    assert session.leaves() == [("finish", "client_closed")]
+
+
+def test_a_session_that_ends_at_rest_is_over() -> None:
+    """A deadline does not wait for its turn."""
+    session = begun()
+    session.says(b"CAPA\r\n" * (LINES_A_TURN + 1))
+    assert session.expired("auth") == [("finish", "auth_timeout")]
+    assert session.proceeds() == []
+
+
+@pytest.mark.parametrize("most", [0, 10])
+def test_too_many_faulty_commands_end_it(most: int) -> None:
+    """One more than maxerrors."""
+    session = begun(maxerrors=most)
+    for _ in range(most):
         assert session.says(b"what\r\n") == [("send", b"-ERR unknown command\r\n")]
     assert session.says(b"what\r\n") == [("send", b"-ERR too many faulty commands\r\n"), ("finish", "too_many_errors")]
 
@@ -277,6 +327,12 @@ def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
     served = ways[phase]()
     served.says(b"QUIT\r\n")
     assert served.leaves() == []
+
+
+@pytest.mark.parametrize("other", [{"trusted": TRUSTED}, {"protocol": POP3S}])
+def test_a_health_check_is_no_fault(other: dict[str, Any]) -> None:
+    """Who closes without a word where a PROXY header or TLS is expected is not complained of."""
+    assert begun(**other).leaves() == [("finish", "client_closed")]
 
 
 def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
@@ -348,7 +404,7 @@ def test_no_password_in_clear_where_tls_is_forced(line: bytes) -> None:
 @pytest.mark.parametrize(("decision", "why"), [(NobodyKnows(), "unknown"), (RefusedLogin("m"), "password")])
 def test_a_wrong_login(decision: Any, why: str) -> None:
     """The client cannot tell who is known; the operator can."""
-    fields = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann", "why": why}
+    fields = {**WHO, "why": why}
     assert asking().decided(decision) == [
         ("note", "login_failed", fields),
         ("count", "login_failures", why, "v1"),
@@ -367,10 +423,11 @@ def test_the_next_command_follows_a_wrong_login() -> None:
 def test_too_many_wrong_logins_end_it() -> None:
     """The third is the last."""
     session = begun()
-    for failures in range(1, MOST_FAILED_LOGINS + 1):
+    most = rules().maxfailures
+    for failures in range(1, most + 1):
         session.says(b"USER ann\r\nPASS secret\r\n")
         verbs = session.decided(NobodyKnows())
-        assert (verbs[-1] == ("finish", "too_many_failures")) is (failures == MOST_FAILED_LOGINS)
+        assert (verbs[-1] == ("finish", "too_many_failures")) is (failures == most)
 
 
 def test_a_module_that_cannot_tell() -> None:
@@ -397,7 +454,7 @@ def vouched(backend: str, **route: Any) -> Admitted:
     return Admitted(Route(backend, **route), "users", "boss", vouched=True)
 
 
-MASTER_LOGIN = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann", "module": "boss"}
+MASTER_LOGIN = {**WHO, "module": "boss"}
 
 
 @pytest.mark.parametrize("backend", ["xpop", "cxpop", "pop", "tls", "dovecot", "fake", "offline"])
@@ -496,7 +553,7 @@ def test_what_the_mail_check_found(mail: Mail, label: str, verbs: list[tuple[Any
 def test_a_mail_check_without_an_answer() -> None:
     """The storage server is connected to all the same."""
     assert at_backend("cxpop").checked(None, "odd") == [
-        ("note", "check_failed", {"backend": "cxpop", "reason": "odd"}),
+        ("note", "check_failed", {"backend": "cxpop", "address": "127.0.0.1", "reason": "odd"}),
         ("count", "mail_checks", "unanswered", ""),
         ("connect", "cxpop", False),
     ]
@@ -543,20 +600,132 @@ def test_a_backend_that_knows_the_client_by_xclient() -> None:
     assert at_backend("dovecot").backend_says(b"+OK [XCLIENT]\r\n")[-1] == ("send_backend", said)
 
 
+@pytest.mark.parametrize(("reply", "code"), [(b"-ERR no", ""), (b"-ERR [AUTH] no", "AUTH"), (b"-ERR [X] no", "X")])
+def test_a_password_that_the_backend_refuses(reply: bytes, code: str) -> None:
+    """A wrong login as any other; the log has the backend's words."""
+    leave, note, count, send = logging_in().backend_says(reply + b"\r\n")
+    assert leave == ("leave_backend",)
+    said = {"why": "backend", "backend": "pop", "code": code, "reply": reply.decode()}
+    assert note == ("note", "login_failed", {**WHO, **said})
+    assert (count, send) == (("count", "login_failures", "backend", "v1"), ("send", WRONG))
+
+
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("backend", "code", "label", "told"),
     [
-        (b"-ERR no\r\n", WRONG),
-        (b"-ERR [AUTH] no\r\n", WRONG),
-        (b"-ERR [IN-USE] no\r\n", b"-ERR [IN-USE] the mailbox is in use by another session\r\n"),
+        ("pop", "IN-USE", "in_use", b"-ERR [IN-USE] the mailbox is in use by another session\r\n"),
+        ("xpop", "in-use/x", "in_use", b"-ERR [IN-USE] the mailbox is in use by another session\r\n"),
+        (
+            "pop",
+            "LOGIN-DELAY",
+            "login_delay",
+            b"-ERR [LOGIN-DELAY] the mailbox was asked too soon after the last time\r\n",
+        ),
     ],
 )
-def test_a_password_that_the_backend_refuses(reply: bytes, told: bytes) -> None:
-    """A wrong login as any other, but for codes that tell why."""
-    leave, note, count, send = logging_in().backend_says(reply)
+def test_a_login_that_the_backend_puts_off(backend: str, code: str, label: str, told: bytes) -> None:
+    """Neither a wrong login nor a fault of the backend's: the client may come again as often as it likes."""
+    session = begun(softfail=True)
+    for _ in range(rules().maxfailures + 1):
+        session.says(b"USER ann\r\nPASS secret\r\n")
+        session.decided(admitted(backend))
+        if backend == "xpop":
+            session.connected()
+        else:
+            session.backend_says(OK)
+            session.backend_says(OK)
+        said = {"backend": backend, "code": code, "reply": f"-ERR [{code}] no"}
+        assert session.backend_says(f"-ERR [{code}] no\r\n".encode()) == [
+            ("leave_backend",),
+            ("note", "login_deferred", {**WHO, **said}),
+            ("count", "logins_deferred", label, backend),
+            ("send", told),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("code", "word"), [("SYS/TEMP", "refused"), ("SYS/PERM", "refused"), ("sys/temp/x", "refused")]
+)
+@pytest.mark.parametrize("replies", [1, 2])
+def test_a_login_that_fails_by_the_backends_own_word(code: str, word: str, replies: int) -> None:
+    """To USER as to PASS: the backend's failure, its words and its code in the log; no wrong login."""
+    session = at_backend()
+    for _ in range(replies):
+        session.backend_says(OK)
+    note, count, refused, (_, told), end = session.backend_says(f"-ERR [{code}] no disk\r\n".encode())
+    step = ["sending the user name", "sending the password"][replies - 1]
+    fields = {**FAILED, "step": step, "reason": f"-ERR [{code}] no disk", "code": code}
+    assert note == ("note", "backend_failed", fields)
+    assert count == ("count", "backend_failures", word, "pop")
+    assert refused == ("count", "login_failures", "unavailable", "v1")
+    assert told.startswith(f"-ERR [{code[:8].upper()}] ".encode())
+    assert end == ("finish", "backend_failed")
+
+
+@pytest.mark.parametrize("reply", [b"-ERR [AUTH] use STLS", b"-ERR plaintext logins are off", b"-ERR [X] SSL only"])
+def test_a_backend_that_wants_tls(reply: bytes) -> None:
+    """Its fault (or its operator's), where the connection is in clear; in TLS it must mean the password."""
+    note, count, *_ = logging_in().backend_says(reply + b"\r\n")
+    assert (note[1], count) == ("backend_failed", ("count", "backend_failures", "tls", "pop"))
+    session = at_backend("tls")
+    session.backend_says(OK)
+    session.backend_says(OK)
+    session.backend_tls_up()
+    session.backend_says(OK)
+    assert session.backend_says(reply + b"\r\n")[1][1] == "login_failed"
+
+
+def tried(refusals: Refusals, user: str, *, reply: bytes = b"-ERR\r\n", **other: Any) -> list[tuple[Any, ...]]:
+    """A login of this user at a backend that answers the password so; what comes of the answer."""
+    session = PureSession(rules(**other), refusals={"pop": refusals})
+    session.begin()
+    session.says(f"USER {user}\r\nPASS secret\r\n".encode())
+    session.decided(NobodyKnows() if other else admitted("pop"))
+    session.backend_says(OK)
+    session.backend_says(OK)
+    return session.backend_says(reply)
+
+
+def test_a_backend_that_refuses_everybody_without_a_word() -> None:
+    """Each of them is a wrong login as before, but from ENOUGH users on it counts as the backend's too, told once."""
+    refusals = Refusals()
+    names = [f"u{number}" for number in range(ENOUGH)]
+    for name in names[:-1]:
+        assert [verb[1] for verb in tried(refusals, name)[1:3]] == ["login_failed", "login_failures"]
+    leave, note, count, *rest = tried(refusals, names[-1])
     assert leave == ("leave_backend",)
-    assert (note[1], note[2]["why"]) == ("login_failed", "backend")
-    assert (count, send) == (("count", "login_failures", "backend", "v1"), ("send", told))
+    assert note[1:2] == ("backend_failed",)
+    assert note[2]["reason"] == f"it refused {ENOUGH} users in a row and does not say why: -ERR"
+    assert count == ("count", "backend_failures", "everybody", "pop")
+    assert [verb[1] for verb in rest[:2]] == ["login_failed", "login_failures"]
+    assert tried(refusals, names[0])[1:2] == [count]
+    tried(refusals, "bob", reply=OK)
+    assert tried(refusals, names[0])[1][1] == "login_failed"
+
+
+def test_what_does_not_show_that_a_backend_refuses_everybody() -> None:
+    """One user again and again; strangers, once it has let somebody in; a code; whoever comes by the fallback."""
+    for let_in, names, reply, other in (
+        ("", ["ann"] * 9, b"-ERR\r\n", {}),
+        ("ann", [f"stranger{number}" for number in range(9)], b"-ERR\r\n", {}),
+        ("", [f"u{number}" for number in range(9)], b"-ERR [AUTH]\r\n", {}),
+        ("", [f"u{number}" for number in range(9)], b"-ERR\r\n", {"fallback": "pop"}),
+    ):
+        refusals = Refusals()
+        if let_in:
+            tried(refusals, let_in, reply=OK)
+        for name in names:
+            verbs = tried(refusals, name, reply=reply, **other)
+            assert [verb[1] for verb in verbs[1:3]] == ["login_failed", "login_failures"]
+
+
+def test_users_whom_it_has_let_in_show_it() -> None:
+    """Somebody was let in long ago, and now nobody is."""
+    refusals = Refusals()
+    names = [f"u{number}" for number in range(ENOUGH)]
+    for name in names:
+        tried(refusals, name, reply=OK)
+    assert [len(tried(refusals, name)) for name in names] == [4] * (ENOUGH - 1) + [6]
 
 
 def test_a_password_of_ours_that_the_backend_refuses() -> None:
@@ -567,7 +736,7 @@ def test_a_password_of_ours_that_the_backend_refuses() -> None:
     assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
     step = "sending the password"
     assert session.backend_says(b"-ERR no\r\n") == [
-        ("note", "backend_failed", {"backend": "pop", "user": "ann", "step": step, "reason": "-ERR no"}),
+        ("note", "backend_failed", {**FAILED, "step": step, "reason": "-ERR no", "code": ""}),
         ("count", "backend_failures", "password", "pop"),
         ("count", "login_failures", "unavailable", "v1"),
         ("send", LATER),
@@ -585,6 +754,58 @@ def test_a_backend_that_is_not_to_be_had(session: Callable[[], PureSession], wor
     assert note[1] == "backend_failed"
     assert count == ("count", "backend_failures", label, "pop")
     assert rest == [("count", "login_failures", "unavailable", "v1"), ("send", LATER), ("finish", "backend_failed")]
+
+
+@pytest.mark.parametrize(
+    ("session", "word", "label", "step"),
+    [
+        (at_backend, "", "connect", "connecting to the backend"),
+        (at_backend, "closed", "closed", "reading the greeting"),
+        (lambda: at_backend("xpop"), "", "connect", "connecting to the backend"),
+        (lambda: after(at_backend("xpop"), "connected"), "closed", "closed", "opening the mailbox"),
+        (lambda: after(at_backend(), "backend_says", OK), "closed", "closed", "sending the user name"),
+        (logging_in, "", "closed", "sending the password"),
+        (logging_in, "tls", "tls", "starting TLS"),
+        (lambda: after(at_backend("tls"), "backend_says", OK), "", "closed", "starting TLS"),
+    ],
+)
+def test_at_which_step_a_backend_fails(session: Callable[[], PureSession], word: str, label: str, step: str) -> None:
+    """It is connected to until it has not come so far; then what it owes is named."""
+    note, count, *_ = session().backend_failed("away", word)
+    assert (note[2]["step"], count) == (step, ("count", "backend_failures", label, note[2]["backend"]))
+
+
+@pytest.mark.parametrize(
+    ("session", "missing", "step"),
+    [
+        (at_backend, NO_CONNECTION, "connecting to the backend"),
+        (at_backend, NO_ANSWER, "reading the greeting"),
+        (at_backend, NO_HANDSHAKE, "starting TLS"),
+        (logging_in, NO_ANSWER, "sending the password"),
+        (lambda: after(at_backend("xpop"), "connected"), NO_ANSWER, "opening the mailbox"),
+    ],
+)
+def test_at_which_step_a_backend_is_too_slow(session: Callable[[], PureSession], missing: str, step: str) -> None:
+    """The same. A backend that took the connection has the time of a login for its greeting, too."""
+    waits = session()
+    calls = waits.expired("step", missing)
+    if calls[0][0] == "expect":
+        calls = waits.expired("step", missing)
+    assert calls[1][2]["step"] == step
+
+
+@pytest.mark.parametrize("backend", ["pop", "cxpop"])
+def test_what_we_lack_is_no_backends_fault(backend: str) -> None:
+    """A descriptor or a port: told and counted as ours, and the client shall come again."""
+    session = at_backend(backend)
+    fields = {"user": "ann", "step": session.machine.phase.phrase, "reason": "Too many open files"}
+    session.verbs.waits = "connect"
+    assert session.backend_failed("Too many open files", OURS) == [
+        ("note", "no_resources", fields),
+        ("count", "login_failures", "resources", "v1"),
+        ("send", LATER),
+        ("finish", "no_resources"),
+    ]
 
 
 def test_a_backend_that_talks_nonsense() -> None:

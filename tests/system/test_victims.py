@@ -5,15 +5,29 @@ The figures are printed (`pytest -s`). Each test does the attack twice where a v
 
 import contextlib
 import os
+import selectors
 import signal
+import socket
 import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.patience import patient
-from tests.system.site import LOOPBACK, Peer, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, wait_until
+from tests.system.site import (
+    LOOPBACK,
+    Conversation,
+    Peer,
+    PopClient,
+    Proxy,
+    ScriptedBackend,
+    free_port,
+    pop3_server,
+    wait_until,
+)
 
 
 @contextlib.contextmanager
@@ -149,3 +163,143 @@ def test_a_slow_store_is_used_and_one_that_is_not_there_is_given_up_early(tmp_pa
             print(f"a silent store is given up after {waited:.1f} s")
             assert 3 <= waited < patient(4.5)
             proxy.wait_for_endings(2)
+
+
+# Many questions of one client
+
+
+_SLOW_MODULE = '''
+import time
+from popular.pdm.contract import Authenticated, Module, Route
+
+class Slow(Module):
+    """Takes as long as an expensive hash does, whoever asks."""
+    def __init__(self, ident, arguments):
+        self.ident, self.arguments = ident, arguments
+    def check(self, question):
+        time.sleep(SECONDS)
+        return Authenticated(Route("b"))
+
+open_module = Slow
+'''
+_HASH_SECONDS = 0.25
+
+
+def _asks(port: int, here: str, stays: bool) -> None:
+    """A login from an address. Whoever does not stay is gone as soon as it has said its password."""
+    with socket.create_connection((LOOPBACK, port), patient(20), (here, 0)) as connection:
+        client = Conversation(connection, patient(20))
+        client.ask("USER stranger")
+        client.say(b"PASS x\r\n")
+        if stays:
+            client.line()
+        else:
+            time.sleep(0.05)
+            client.reset()
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["who hang up", "who stay"])
+def test_logins_of_one_address_do_not_stop_those_of_others(stays: bool, tmp_path: Path) -> None:
+    """With many more logins of one address than the modules can answer, whether their clients hang up or wait for the
+    answer, a login from another takes at most the work of one turn; and nobody is left in the queue.
+    """
+    (tmp_path / "libpdm_slow.py").write_text(_SLOW_MODULE.replace("SECONDS", str(_HASH_SECONDS)))
+    port = free_port()
+    rc = [
+        f"set pdmdir {tmp_path}",
+        "backend conf b state fake",
+        "pdm add slow slow",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with Proxy(tmp_path, rc, workers=1) as proxy:
+        alone = seconds_of(lambda: log_in(port, "ann"))
+        with crowd(150, lambda: _asks(port, "127.0.0.2", stays)):
+            time.sleep(2)
+            waits = [seconds_of(lambda: log_in(port, "ann")) for _ in range(10)]
+            length = proxy.state().counters()["module_queue"]
+        told(f"a login takes {alone * 1000:.0f} ms alone; beside 150 strangers of one address, {length} waiting", waits)
+        proxy.wait_until_quiet()
+        counters = proxy.state().counters()
+        dropped = counters["module_questions_dropped"]
+        assert isinstance(dropped, dict)
+        print(f"dropped: {dropped}")
+        assert counters["module_queue"] == 0
+        assert dropped["gone"] > 0 or stays
+        # A thread is free after 1/8 of a hash; then one stranger's, and then its own.
+        assert statistics.median(waits) < 3 * _HASH_SECONDS + patient(0.3)
+
+
+# Many commands of many clients
+
+_NOISY = 300
+
+
+@contextlib.contextmanager
+def noise(port: int, commands: bytes) -> Iterator[None]:
+    """Connections that say this as fast as they can, and take the answers; one that is closed is made again."""
+    over = threading.Event()
+
+    def live() -> None:
+        selector = selectors.DefaultSelector()
+
+        def connect() -> None:
+            connection = socket.create_connection((LOOPBACK, port), patient(20))
+            connection.setblocking(False)
+            selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+        for _ in range(_NOISY):
+            connect()
+        while not over.is_set():
+            for key, events in selector.select(0.1):
+                connection = key.fileobj
+                assert isinstance(connection, socket.socket)
+                try:
+                    if events & selectors.EVENT_READ and not connection.recv(1 << 16):
+                        raise ConnectionResetError
+                    if events & selectors.EVENT_WRITE:
+                        connection.send(commands)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    selector.unregister(connection)
+                    connection.close()
+                    connect()
+            time.sleep(0.002)
+        for key in list(selector.get_map().values()):
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.close()
+        selector.close()
+
+    stranger = threading.Thread(target=live, daemon=True)
+    stranger.start()
+    try:
+        yield
+    finally:
+        over.set()
+        stranger.join(patient(30))
+
+
+@pytest.mark.parametrize("most", ["50", "0"], ids=["with maxcommands", "with the turns alone"])
+def test_noisy_clients_cost_a_quiet_one_milliseconds(most: str, tmp_path: Path) -> None:
+    """With 300 connections that send commands without end, a quiet client's command is answered soon, even where
+    maxcommands does not end them.
+    """
+    port = free_port()
+    rc = [
+        f"set maxcommands {most}",
+        "backend conf b state fake",
+        "pdm add all any b",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with Proxy(tmp_path, rc, workers=1) as proxy:
+        with PopClient(port) as quiet:
+            assert quiet.log_in().startswith(b"+OK")
+            alone = statistics.median(seconds_of(lambda: quiet.ask("NOOP") and None) for _ in range(20))
+            with noise(port, b"USER stranger\r\n" * 500):
+                time.sleep(1)
+                waits = [seconds_of(lambda: quiet.ask("NOOP") and None) for _ in range(40)]
+        median = told(
+            f"maxcommands {most}: a command takes {alone * 1e6:.0f} µs alone; beside {_NOISY} strangers", waits
+        )
+        assert ("too_many_commands" in proxy.endings()) is (most == "50")
+        assert median < patient(0.15)

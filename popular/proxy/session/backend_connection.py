@@ -27,12 +27,12 @@ _KIND = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 class _Extras:
     """What a connection needs that is not plain."""
 
-    __slots__ = ("fresh", "implicit", "introduction", "shaking_hands", "tls")
+    __slots__ = ("fresh", "implicit", "proxy_header", "shaking_hands", "tls")
 
-    def __init__(self, tls: BackendTls | None, implicit: bool, introduction: bytes) -> None:
+    def __init__(self, tls: BackendTls | None, implicit: bool, proxy_header: bytes) -> None:
         self.tls = tls
         self.implicit = implicit
-        self.introduction = introduction
+        self.proxy_header = proxy_header
         self.shaking_hands = False
         self.fresh = False
         """TLS stands, and nothing was heard in it."""
@@ -51,11 +51,11 @@ class BackendConnection:
         *,
         greets: bool,
         tls: BackendTls | None,
-        introduction: bytes,
+        proxy_header: bytes,
         trace: Trace | None,
     ) -> None:
         """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
-        `introduction`: what to send first of all, in clear (a PROXY header); `trace` shows its system calls. Raises
+        `proxy_header`: what to send first of all, in clear (a PROXY header); `trace` shows its system calls. Raises
         OSError if that fails at once.
         """
         address = backend.address
@@ -77,10 +77,10 @@ class BackendConnection:
         self._greets = greets
         self._extras: _Extras | None = None
         waits = greets
-        if tls is not None or introduction:
+        if tls is not None or proxy_header:
             implicit = tls is not None and backend.tls == IMPLICIT
-            self._extras = _Extras(tls, implicit, introduction)
-            waits = greets and not implicit and not introduction
+            self._extras = _Extras(tls, implicit, proxy_header)
+            waits = greets and not implicit and not proxy_header
         self.channel: Channel = channel_of(loop, connection, self._ready, trace)
         self.channel.want(READ if waits else WRITE)
 
@@ -137,7 +137,8 @@ class BackendConnection:
             self._break(self._words_in_tls(error), "tls")
             return
         except OSError as error:
-            self._break(_words(error))
+            stood = error.errno in (errno.ECONNRESET, errno.EPIPE)  # a port without a server refuses, and never resets
+            self._break(_words(error), "closed" if stood else "")
             return
         if data:
             if self._extras is not None:
@@ -145,11 +146,11 @@ class BackendConnection:
             self._owner.backend_says(data)
         elif data is not None:
             # Behind a PROXY header, without a word: that is how one is refused.
-            refused = self._extras is not None and self._extras.introduction
-            self._break("it closed the connection", "proxy_header" if refused else "")
+            refused = self._extras is not None and self._extras.proxy_header
+            self._break("it closed the connection", "proxy_header" if refused else "closed")
 
     def _heard(self, extras: _Extras) -> None:
-        extras.introduction = b""
+        extras.proxy_header = b""
         if extras.fresh:
             extras.fresh = False
             assert isinstance(self.channel, TlsChannel)
@@ -172,9 +173,9 @@ class BackendConnection:
             self._owner.backend_connected()
 
     def _begin(self, extras: _Extras) -> None:
-        reason = self.send(extras.introduction) if extras.introduction else ""
+        reason = self.send(extras.proxy_header) if extras.proxy_header else ""
         if reason:
-            self._owner.backend_broke(reason)
+            self._owner.backend_broke(reason, "closed")
         elif extras.implicit:
             reason = self.start_tls()
             if reason:

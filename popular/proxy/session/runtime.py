@@ -7,6 +7,7 @@ from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
@@ -32,6 +33,7 @@ class VservRuntime:
         "over",
         "pipes",
         "proxytimeout",
+        "refusals",
         "rules",
         "sessiontimeout",
         "sidprefix",
@@ -56,9 +58,12 @@ class VservRuntime:
         backend_connects: Mapping[str, Observer],
         backend_logins: Mapping[str, Observer],
         waiting: Mapping[str, BackendQueue],
+        refusals: Mapping[str, Refusals],
         over: Callable[[], None],
     ) -> None:
-        """`moved`: the cells of session_log.Moved; `over` is called by each session at its end."""
+        """`moved`: the cells of session_log.Moved; `refusals`: of each backend; `over` is called by each session at its
+        end.
+        """
         self.context = context
         self.rules = rules
         self.vserv = rules.vserv.encode()
@@ -67,6 +72,7 @@ class VservRuntime:
         self.pipes = pipes
         self.tls = tls
         self.backend_tls = backend_tls
+        self.refusals = refusals
         self.over = over
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]

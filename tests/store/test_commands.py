@@ -261,7 +261,7 @@ def test_debug_options(console: Console) -> None:
     """The debug options are those of a storage server."""
     console.say("debug =ALL")
     assert console.lines("debug") == ["CTRL IO MAIL MAIN NET PASS POP RINGD TLS"]
-    assert "allowed: RINGD, CTRL" in refused(console, "debug +AUTH")
+    assert "allowed: RINGD, CTRL, IO" in refused(console, "debug +AUTH")
 
 
 def test_sessions_by_mailbox(console: Console) -> None:

@@ -62,6 +62,9 @@ READ_WRITE = [
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("logfile", "File", "/var/log/popular/pproxy", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
     ("logintimeout", "Time (1s-10m)", "30s", ["1s", "10m"], ["0", "601s", "x"]),
+    ("maxcommands", "Int (0-10000)", "50", ["0", "10000"], ["-1", "10001"]),
+    ("maxerrors", "Int (0-10000)", "10", ["0", "10000"], ["-1", "10001"]),
+    ("maxfailures", "Int (1-1000)", "3", ["1", "1000"], ["0", "1001"]),
     ("maxlocalload", "Int (0-9999)", "0", ["0", "9999"], ["-1", "10000"]),
     ("maxpressure", "Int (0-100)", "0", ["0", "100"], ["-1", "101"]),
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001", "x"]),
@@ -681,7 +684,7 @@ def test_workers(console: Console) -> None:
 
 
 def test_json(console: Console) -> None:
-    """`json SENTENCE` gives the data as one JSON line, typed, for what changes something too."""
+    """`json COMMAND` gives the data as one JSON line, typed, for what changes something too."""
     console.say("vserv conf v1 port 1110")
     shown = json.loads(console.lines("json vserv show v1")[0])
     assert (shown["id"], shown["port"], shown["starttls"]) == ("v1", 1110, "off")
