@@ -258,7 +258,6 @@ def _make_master(
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, log.path)
     _raise_file_limit(log, first.variables["maxsession"])
-    files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
     return Master(
         program,
         first,
@@ -266,7 +265,7 @@ def _make_master(
         rundir,
         log,
         limits,
-        files,
+        _load_files(chosen),
         _source(chosen, log, notifier),
         notifier,
         chosen.metrics,
@@ -286,6 +285,10 @@ def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[
     return Config(generation=1, variables=variables, things=things, debug=chosen.debug)
 
 
+def _load_files(chosen: argparse.Namespace) -> LoadFiles:
+    return LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
+
+
 def _check(program: Program, chosen: argparse.Namespace) -> int:
     """Tries the start configuration; as the user who would run it, if this is root."""
     commands = commands_of(chosen.config)
@@ -293,7 +296,7 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
         rights.become(rights.find_user(chosen.user))
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, chosen.logfile or f"/var/log/popular/{program.name}")
-    code = try_start(Trying(program, first, limits), commands, ", ".join(chosen.config))
+    code = try_start(Trying(program, first, limits, _load_files(chosen)), commands, ", ".join(chosen.config))
     sys.stderr.flush()
     os._exit(code)  # a thread of a module may still run
 

@@ -258,5 +258,14 @@ class ClientConnection:
         assert asker is not None
         asker.tls_failed(failure)
 
+    def nobody_came(self, broke: bool) -> None:
+        """See handshake.Leg."""
+        self._asker = None
+        self.done = True
+        if broke:
+            self._owner.client_broke()
+        else:
+            self._owner.client_ended()
+
     def fault(self, error: Exception) -> None:
         self._owner.fault(error)

@@ -38,6 +38,14 @@ LOAD_STATE = Message(
     0x0172, "ADM", "load_state", "Load or pressure crossed 80, 90 or 100 % of its limit; at MAX nobody is accepted."
 )
 
+LOAD_READING = Message(
+    0x0173,
+    "ADM",
+    "load_reading",
+    "Load or pressure, for which there is a limit, cannot be read any more (`lost`: the limit does not count) or can "
+    "be again (`back`).",
+)
+
 WORKER_BORN = Message(0x0200, "INF", "worker_born", "A worker sits in its slot and accepts.")
 WORKER_DIED = Message(
     0x0201, "ADM", "worker_died", "A worker ended unexpectedly; its sessions are lost and a successor follows."

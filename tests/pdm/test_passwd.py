@@ -228,7 +228,7 @@ def test_the_file_must_be_one(tmp_path):
     (tmp_path / "open").chmod(0o666)
     assert "No such file" in failure(tmp_path / "missing")
     assert "not a regular file" in failure(tmp_path / "pipe")
-    assert "cannot be read" in failure(tmp_path)
+    assert "not a regular file" in failure(tmp_path)
     assert "chmod o-w" in failure(tmp_path / "open")
 
 

@@ -18,6 +18,7 @@ ENDINGS: dict[str, str] = {
     "vserv_disabled": "The virtual server is disabled: banner and close.",
     "too_many_failures": "Too many failed logins on one connection.",
     "too_many_errors": "Too many faulty commands before login.",
+    "too_many_commands": "Too many commands before login.",
     "line_too_long": "A line without end, or longer than a command may be.",
     "null_byte": "A NUL octet in the input: dropped at once and silently.",
     "plaintext_after_stls": "Something was sent in clear behind STLS: it could have been injected.",

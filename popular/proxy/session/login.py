@@ -18,7 +18,7 @@ from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.mailcheck import MailQuestion
-from popular.proxy.session.module_chain import WaitingQuestion
+from popular.proxy.session.module_chain import PendingQuestion
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
 
@@ -44,7 +44,7 @@ class Login:
         self._sid = sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
-        self._asked: WaitingQuestion | None = None
+        self._asked: PendingQuestion | None = None
         """What the modules are asked, in a thread or waiting for one."""
         self._question: MailQuestion | None = None
         self._waiting: BackendQueue | None = None
@@ -63,7 +63,7 @@ class Login:
         if not runtime.modules.blocking:
             return runtime.modules.ask(question, hide_unknown, self._sid)
         asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
-        if not isinstance(asked, WaitingQuestion):
+        if not isinstance(asked, PendingQuestion):
             return asked
         self._asked = asked
         return None

@@ -12,6 +12,7 @@ from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.context import CutCost
 from supervisor.serving.eventloop import Clock
 
 _COMMANDS = 1 << 12
@@ -83,11 +84,13 @@ class Relay:
             self._read_pending_client()
             self._read_on_backend()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a mail seems to be under way: something is held back, or was passed on a moment ago."""
+    def cut_cost(self) -> CutCost:
+        """What would be lost. A mail seems to be under way where something is held back, or was passed on just now."""
+        if self.watch.quit:
+            return CutCost.COMMITTING
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
-        return holds or self._clock.now - self.active < _MOMENT_SECONDS
+        busy = holds or self._clock.now - self.active < _MOMENT_SECONDS
+        return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 
     def close(self) -> None:
         """Gives the pipe back, and lets go of the session; the channels are the session's."""
