@@ -148,3 +148,6 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+page()  # put together now, and not at the first question: see exporter.py

@@ -55,6 +55,8 @@ class Leg(Protocol):
     """Whose connection it is. Its `channel` is exchanged for one in TLS."""
 
     channel: Channel
+    heard: float
+    """When it last sent something."""
 
     def hands_shaken(self, agreed: Agreed) -> None: ...
 
@@ -82,6 +84,7 @@ class Handshake:
         leg.channel.want(READ)
 
     def _ready(self, _events: int) -> None:
+        self._leg.heard = self._loop.clock.now
         try:
             if self._leg.channel.tls:
                 self._shake_hands()

@@ -131,10 +131,11 @@ BASE_COLUMNS = (
 )
 
 CELLS_OF_VERSION_3 = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
-BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds")
+BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds", "waiting", "displaceable")
 """The first cells of a block: who counts here, when it last showed life, the token in its token cell, `hand` (row + 1;
 0 = none), how late its event loop was of late, at worst; and what it found out about itself: processor time, memory,
-descriptors.
+descriptors; and for who makes room where no session is free (worker/displacer.py): how many clients wait, and how many
+sessions of one network could be ended for them.
 """
 
 LONGEST_NAME = 64

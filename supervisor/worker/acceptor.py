@@ -14,7 +14,7 @@ from supervisor.program import Service
 from supervisor.runtime import messages
 from supervisor.runtime.loop import READ
 from supervisor.serving.context import WorkerContext
-from supervisor.sockets.listener import Listener
+from supervisor.sockets.listener import Listener, queue_of
 from supervisor.sockets.silence import hear_all, silence
 
 MAPPED_IPV4 = "::ffff:"
@@ -208,6 +208,12 @@ class Acceptor:
         return True
 
     # Pauses
+
+    def waiting(self) -> int:
+        """How many clients wait for nothing but a session."""
+        if not self._starved or not self._allowed or self._pausing or self._over:
+            return 0
+        return sum(queue_of(listening)[0] for listening in self._listeners.values())
 
     def _starve(self) -> None:
         """No token is free: clients wait in the backlog until one is."""

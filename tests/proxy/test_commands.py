@@ -57,6 +57,7 @@ READ_WRITE = [
     ("checktimeout", "Time (1s-1m)", "3s", ["1s", "1m"], ["0", "61s"]),
     ("connecttimeout", "Time (1s-10m)", "5s", ["1s", "10m"], ["0", "601s", "x"]),
     ("defaultns", "Id", "default", ["example.org", "a_b-c.d"], ["a b", "a/b", "USER", '""']),
+    ("displace", "Bool", "on", ["on", "off"], ["2"]),
     ("fallback", "Id", '""', ["b1", '""'], ["a/b"]),
     ("grace", "Time (0s-1d)", "0s", ["0s", "10s", "1d"], ["1d1s", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),

@@ -137,7 +137,17 @@ def test_pcheck_and_its_exit_codes(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["-l", "-m", "joe"], ["-m", "../joe"], ["-m", ""], ["-p", "0"], ["-p", "x"], ["-t", "0"], ["-t", "nan"], ["x"]],
+    [
+        ["-l", "-m", "joe"],
+        ["-m", "../joe"],
+        ["-m", ""],
+        ["-p", "0"],
+        ["-p", "x"],
+        ["-t", "0"],
+        ["-t", "nan"],
+        ["x"],
+        ["-s", "127.0.0.010"],
+    ],
 )
 def test_pchecks_bad_command_lines(site: Site, arguments: list[str]) -> None:
     """3, with the reason, and nothing is sent."""
@@ -407,6 +417,9 @@ def test_a_port_in_use(site: Site) -> None:
         ["-h"],
         ["--trusted", "10.0.0.1/8"],
         ["--trusted", "lan"],
+        ["-h", "127.0.0.010"],
+        ["-h", "2130706433"],
+        ["-h", "0x7f.1"],
     ],
 )
 def test_bad_command_lines(arguments: list[str]) -> None:

@@ -12,10 +12,11 @@ from popular import messages
 from popular.pdm import chain
 from popular.pdm.chain import Admitted, CannotTell, Decision
 from popular.pdm.contract import Module, Question
-from popular.proxy.session.turns import Turns, network_of
+from popular.proxy.session.turns import Turns
 from supervisor.runtime.log import Log
 from supervisor.serving.context import POOL_THREADS, WorkerContext
 from supervisor.serving.counters import Counters, Observer
+from supervisor.serving.network import network_of
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""

@@ -23,7 +23,7 @@ from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
-from popular.proxy.session.phases import CONNECTING, SIMULATING
+from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
@@ -379,6 +379,10 @@ class Session:
         if relay is not None:
             return relay.cut_cost()
         return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
+
+    def displaceable(self) -> tuple[str, float] | None:
+        """See supervisor.serving.context.Session."""
+        return (self._peer[0], self._client.heard) if self._machine.phase in SILENT else None
 
     def refresh(self) -> None:
         relay = self._relay

@@ -22,7 +22,7 @@ from popular.store.maildir.maildir import Maildir
 from popular.store.pserv import session_log
 from popular.store.pserv.machine import Machine, Want
 from popular.store.pserv.mailbox import Mailbox
-from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
+from popular.store.pserv.phases import ASKED_NOTHING, ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -280,6 +280,10 @@ class Session:
             return CutCost.NOT_LOGGED_IN
         cost = _CUT_COSTS[self._machine.phase]
         return CutCost.IN_TRANSFER if cost is CutCost.IDLE and self._client.waits else cost
+
+    def displaceable(self) -> tuple[str, float] | None:
+        """See supervisor.serving.context.Session."""
+        return (self._peer[0], self._client.heard) if self._machine.phase is ASKED_NOTHING else None
 
     def refresh(self) -> None:
         if self._shown != (self._machine.phase, self._client.sent):

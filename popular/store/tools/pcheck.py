@@ -24,6 +24,7 @@ from popular.protocol.mailcheck import (
 )
 from popular.protocol.xpop import BadMailboxName
 from popular.store.tools.commandline import Parser, positive, whole
+from popular.store.tools.hosts import host_or_address
 
 EXIT_OK = 0
 EXIT_MAIL = 1
@@ -35,7 +36,14 @@ def options() -> Parser:
     """The command line."""
     parser = Parser("pcheck", "Asks a pcheckd for the load of its machine, or whether a mailbox has mail.", EXIT_USAGE)
     add = parser.add_argument
-    add("-s", "--server", metavar="SERVER", default="127.0.0.1", help="host of the pcheckd (default: %(default)s)")
+    add(
+        "-s",
+        "--server",
+        metavar="SERVER",
+        type=host_or_address,
+        default="127.0.0.1",
+        help="host of the pcheckd (default: %(default)s)",
+    )
     add("-p", "--port", metavar="PORT", type=whole(1, 65535), default=DEFAULT_PORT, help="default: %(default)s")
     add("-t", "--timeout", metavar="SECONDS", type=positive, default=3.0, help="default: %(default)s")
     asked = parser.add_mutually_exclusive_group()
