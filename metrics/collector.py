@@ -136,7 +136,7 @@ def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
         case Living():
             return _living(row, moment)
         case Described(fact, equals):
-            return _described(row, fact, equals, moment)
+            return _described(row, fact, equals, moment=moment)
         case Setting(variable, scale):
             return [((), moment.known.facts.get("variables", {}).get(variable, 0) / scale)]
         case Queued(field):
@@ -159,7 +159,7 @@ def _some(cell: str, names: Mapping[str, str], moment: ScrapeMoment) -> Iterator
     return (((name,), numbers[value]) for value, name in names.items())
 
 
-def _described(row: Metric, fact: str, equals: str, moment: ScrapeMoment) -> Iterator[Value]:
+def _described(row: Metric, fact: str, equals: str, *, moment: ScrapeMoment) -> Iterator[Value]:
     things = row.things
     assert things is not None, row.name
     for one in moment.things(things):

@@ -79,7 +79,7 @@ def parse(head: bytes, peer: str) -> HttpRequest:
         if not colon or not name or name != name.strip():
             raise BadHttpRequest("a header field makes no sense")
         fields[name.lower()] = value.strip()
-    return HttpRequest(method, place.path, parameters, fields, peer)
+    return HttpRequest(method, place.path, parameters, fields=fields, peer=peer)
 
 
 def encode(response: HttpResponse, with_body: bool) -> bytes:

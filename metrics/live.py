@@ -110,7 +110,7 @@ class Meter:
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
-def press(viewing: Viewing, key: str, columns: Sequence[str], page: int) -> Viewing:
+def press(viewing: Viewing, key: str, columns: Sequence[str], *, page: int) -> Viewing:
     """What becomes of it when a key is pressed. `page`: how many lines the screen has for the table."""
     if viewing.typed is not None:
         return _type(viewing, key, columns)
@@ -187,7 +187,7 @@ def scrolled(picture: Picture, viewing: Viewing, height: int) -> Viewing:
     return replace(viewing, top=max(0, min(viewing.top, lines - room(height))))
 
 
-def frame(picture: Picture, rates: Rates, viewing: Viewing, width: int, height: int) -> list[Line]:
+def frame(picture: Picture, rates: Rates, viewing: Viewing, *, width: int, height: int) -> list[Line]:
     """The screen: at most `height` lines, none longer than `width`."""
     if viewing.help:
         body = _help()
@@ -242,12 +242,12 @@ def _sessions(picture: Picture, viewing: Viewing, width: int) -> tuple[str, list
     names = selection.columns(picture.view.layout)
     cells = [{name: cell(name, session[name], picture.now) for name in names} for session in picture.sessions]
     widths = {name: min(_WIDEST, max([len(name) + 2, *(len(row[name]) for row in cells)])) for name in names}
-    shown = _fitting(names, widths, order.column, width)
+    shown = _fitting(names, widths, order.column, width=width)
     bar = _GAP.join(_placed(_head(name, order), widths[name], name in numeric) for name in shown)
-    return bar, [_line(row, shown, widths, numeric) for row in cells]
+    return bar, [_line(row, shown, widths, numeric=numeric) for row in cells]
 
 
-def _fitting(names: Sequence[str], widths: Mapping[str, int], kept: str, width: int) -> list[str]:
+def _fitting(names: Sequence[str], widths: Mapping[str, int], kept: str, *, width: int) -> list[str]:
     """The columns that fit beside each other; the one that is sorted by is always among them."""
     shown = list(names)
     for name in _DROPPED_FIRST:
@@ -271,7 +271,7 @@ def _placed(text: str, width: int, to_the_right: bool) -> str:
     return text.rjust(width) if to_the_right else text.ljust(width)
 
 
-def _line(row: Mapping[str, str], shown: Sequence[str], widths: Mapping[str, int], numeric: set[str]) -> Line:
+def _line(row: Mapping[str, str], shown: Sequence[str], widths: Mapping[str, int], *, numeric: set[str]) -> Line:
     *others, state = shown
     text = _GAP.join(_placed(row[name], widths[name], name in numeric) for name in others)
     tone = selection.tone(row[state])

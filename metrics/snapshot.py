@@ -58,7 +58,7 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
         "taken": round(moment.now, 3),
         "started": view.header.boot_time,
         "headline": headline(gauges, len(sessions), facts)._asdict(),
-        "totals": _totals(known, gauges, counters, len(sessions)),
+        "totals": _totals(known, gauges, counters, sessions=len(sessions)),
         "history": _history(known, counters, asked.span),
         "vservs": _vservs(known, sessions),
         "backends": _backends(known, sessions),
@@ -68,7 +68,7 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
     }
 
 
-def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any], sessions: int) -> dict[str, Any]:
+def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any], *, sessions: int) -> dict[str, Any]:
     logins_a_second, failures_a_second = known.watch.history.rates()
     return {
         "sessions": sessions,

@@ -48,7 +48,7 @@ class Watch:
         counters = self._view.counters()
         load = self._view.gauges().get("load_hundredths", 0) / 100
         good, bad = first_of(counters, LOGINS) or 0, first_of(counters, FAILURES) or 0
-        self.history.add(Sample(moment.ns / 1e9, _living(counters), good, bad, load))
+        self.history.add(Sample(moment.ns / 1e9, _living(counters), good, failures=bad, load=load))
 
     def sessions(self, moment: Moment, users: bool) -> list[Session]:
         """The living sessions, masked unless `users`. Not to be changed."""

@@ -194,7 +194,7 @@ class Metric(NamedTuple):
 def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
     """The counters of the session table."""
     return tuple(
-        Counter(metric.source.cell, metric.help, metric.values, metric.things.sort if metric.things else "")
+        Counter(metric.source.cell, metric.help, metric.values, by=metric.things.sort if metric.things else "")
         for metric in metrics
         if isinstance(metric.source, Counts)
     )
@@ -203,7 +203,7 @@ def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
 def histograms(metrics: Iterable[Metric]) -> tuple[Histogram, ...]:
     """The histograms of the session table."""
     return tuple(
-        Histogram(metric.source.cell, metric.help, metric.source.bounds, metric.things.sort if metric.things else "")
+        Histogram(metric.source.cell, metric.help, metric.source.bounds, by=metric.things.sort if metric.things else "")
         for metric in metrics
         if isinstance(metric.source, Durations)
     )

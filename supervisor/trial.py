@@ -87,11 +87,11 @@ class Trying:
                 self._first,
                 self._first,
                 self._program,
-                self._facts,
-                self._language,
-                self._limits,
-                _NotRunning(),
-                self._draft,
+                lookups=self._facts,
+                language=self._language,
+                limits=self._limits,
+                status=_NotRunning(),
+                draft=self._draft,
                 starting=True,
             )
             try:

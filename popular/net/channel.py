@@ -116,6 +116,7 @@ class TlsChannel(Channel):
         loop: EventLoop,
         connection: socket.SocketType,
         context: ssl.SSLContext,
+        *,
         watcher: Watcher,
         server_name: str | None = None,
         session: ssl.SSLSession | None = None,

@@ -71,7 +71,7 @@ class ClientConnection:
         "waits",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, connection: socket.SocketType, owner: ClientOwner) -> None:
+    def __init__(self, loop: EventLoop, log: Log, connection: socket.SocketType, *, owner: ClientOwner) -> None:
         """It is not read before `listen`."""
         self._loop = loop
         self._clock = loop.clock

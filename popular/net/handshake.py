@@ -130,7 +130,7 @@ class Handshake:
         leg = self._leg
         leg.channel.want(0)
         try:
-            channel = TlsChannel(self._loop, leg.channel.connection, self._tls_settings.front(), self._ready)
+            channel = TlsChannel(self._loop, leg.channel.connection, self._tls_settings.front(), watcher=self._ready)
             leg.channel = channel
             channel.connection.context = self._tls_settings.context(server_name)
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
@@ -161,7 +161,7 @@ class Handshake:
         assert cipher is not None
         asks = self._tls_settings.asks != ssl.CERT_NONE
         name = name_in(connection.getpeercert() or {}) if asks else ""
-        return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, name)
+        return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, certificate_name=name)
 
 
 def failure_of(error: OSError) -> Failure:

@@ -56,7 +56,7 @@ class BackendTls:
 
     def begin(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher) -> TlsChannel:
         """TLS on this connection, its handshake yet to be done. Takes the connection over."""
-        return TlsChannel(loop, connection, self.context, watcher, server_name=self.name, session=self._session)
+        return TlsChannel(loop, connection, self.context, watcher=watcher, server_name=self.name, session=self._session)
 
     def objection(self, channel: TlsChannel) -> str:
         """What is wrong with the certificate after a handshake that went well: "" if nothing."""
@@ -99,8 +99,10 @@ class BackendsInTls:
 def _context_key(backend: Backend, least_version: str) -> ContextKey:
     alpn = ALPN if backend.prot == POP3 else ""  # XPOP has no name with IANA
     if not backend.verify:
-        return ContextKey(False, "", (), least_version, alpn)
-    return ContextKey(True, backend.tlsca.pem, () if backend.tlsca.pem else _system_stamp(), least_version, alpn)
+        return ContextKey(False, "", (), least_version=least_version, alpn=alpn)
+    return ContextKey(
+        True, backend.tlsca.pem, () if backend.tlsca.pem else _system_stamp(), least_version=least_version, alpn=alpn
+    )
 
 
 def _system_stamp() -> tuple[int, ...]:

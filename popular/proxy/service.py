@@ -50,7 +50,7 @@ class OpenModule:
         """What the master shall know of it."""
         notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
         skipped = getattr(self.module, "skipped", 0)
-        return report_on(self.spec.id, self.spec.reloads, notes, skipped, self._files)
+        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files)
 
     def release(self) -> None:
         self.holders -= 1
@@ -82,7 +82,7 @@ class ProxyService:
             context,
             [held.module for held in self._open],
             counters,
-            {ident: observer("module_duration", ident, "module_lookups") for ident in modules},
+            observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         moved = [counters.cell(counter, end) for counter, end in ends]
@@ -107,10 +107,10 @@ class ProxyService:
             for ident, vserv in vservs.items()
         }
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], listener: str) -> None:
+    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
         """See supervisor.program.Service."""
         self._sessions += 1
-        Session(self._vservs[listener], token, connection, peer).begin()
+        Session(self._vservs[listener], token, connection, peer=peer).begin()
 
     def retire(self) -> None:
         self._retired = True
@@ -150,7 +150,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
 def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or had.spec != spec:
-        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))
+        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args))
     if had.spec.reloads != spec.reloads:
         try:
             return OpenModule(spec, had.module.reload())
@@ -169,7 +169,7 @@ def _tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
     store = certificate_store_of(config)
     assert store is not None, "Program.complete sees to it"
     try:
-        return {vserv.id: _tls_settings_of(vserv, store, contexts, config.variables) for vserv in vservs}
+        return {vserv.id: _tls_settings_of(vserv, store, contexts, variables=config.variables) for vserv in vservs}
     except OSError as error:
         raise CommandRefused(f"TLS: {error.strerror or error}") from None
     finally:
@@ -177,7 +177,7 @@ def _tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
 
 
 def _tls_settings_of(
-    vserv: Vserv, store: CertificateStore, contexts: Contexts, variables: Mapping[str, Any]
+    vserv: Vserv, store: CertificateStore, contexts: Contexts, *, variables: Mapping[str, Any]
 ) -> TlsSettings:
     now = time.time()
     certificates = store.certificates
@@ -190,4 +190,4 @@ def _tls_settings_of(
         otherwise = contexts.get(answer, clients)
         table = choice.by_name(certificates.values(), now)
         named = {name: contexts.get(answer, clients) for name, answer in table.items()}
-    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)
+    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks=asks)

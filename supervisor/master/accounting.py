@@ -102,7 +102,7 @@ class Accounting:
         hands = {row["hand"] - 1 for row in self._view.workers() if row["pid"] in pids}
         reader = self.segment.reader
         owners = {token: reader.owner(token) for token in issued}
-        missing = lost(issued, in_pipe, hands, owners, pids, dropped)
+        missing = lost(issued, in_pipe, hands, owners=owners, living=pids, dropped=dropped)
         for token in missing:
             self.segment.free_row(token, os.getpid())
         sessions = self._end_lost_sessions(dead.block)

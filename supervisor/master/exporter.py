@@ -39,6 +39,7 @@ class Exporter:
         loop: Loop,
         log: Log,
         in_child: Callable[[set[int]], None],
+        *,
         live: Callable[[ExporterInheritance], None],
         inherit: Callable[[socket.socket], ExporterInheritance] | None,
     ) -> None:

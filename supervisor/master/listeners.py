@@ -102,7 +102,7 @@ class Listeners:
         for (listener, slot), sockets in self._sockets.items():
             told = [_TCP_INFO.unpack(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)) for one in sockets]
             length, limit = (sum(numbers) for numbers in zip(*told, strict=True))
-            found.append(Queue(listener.name, slot, length, limit))
+            found.append(Queue(listener.name, slot, length, limit=limit))
         return tuple(found)
 
     def _of(self, copies: Iterable[ListenerCopy]) -> list[socket.socket]:

@@ -52,6 +52,7 @@ class Master:
         program: Program,
         first: Config,
         language: Language,
+        *,
         rundir: RunDirectory,
         log: Log,
         limits: Mapping[str, int],
@@ -86,18 +87,29 @@ class Master:
             self._loop,
             log,
             self._pool,
-            self._listeners,
-            self._accounting.count_sessions,
-            self._on_stage,
-            self._finish,
+            listeners=self._listeners,
+            sessions=self._accounting.count_sessions,
+            on_stage=self._on_stage,
+            finish=self._finish,
         )
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
-        self._exporter = Exporter(self._loop, log, self.forget_all, program.exporter, self._exporter_heritage(metrics))
+        self._exporter = Exporter(
+            self._loop, log, self.forget_all, live=program.exporter, inherit=self._exporter_heritage(metrics)
+        )
         self._exporter.describe(program.describe(first))
         count = self._accounting.count
         self.executor = Executor(
-            program, language, limits, self, self._changes, self._loop, self._jobs, log, self._perform, count
+            program,
+            language,
+            limits,
+            status=self,
+            changes=self._changes,
+            loop=self._loop,
+            jobs=self._jobs,
+            log=log,
+            perform=self._perform,
+            count=count,
         )
         self._periodic_commands = PeriodicCommands(program.periodic_commands, self.executor, log)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
@@ -202,14 +214,14 @@ class Master:
             self._program,
             self._changes.running,
             self._log,
-            self._accounting.segment,
-            self._accounting.tokens,
-            block,
-            slot,
-            lifeline,
-            self._listeners.of_slot(slot, self._wanted_copies()),
-            self._listeners.shared,
-            self._watchdog.accepting,
+            segment=self._accounting.segment,
+            tokens=self._accounting.tokens,
+            block=block,
+            slot=slot,
+            lifeline=lifeline,
+            listeners=self._listeners.of_slot(slot, self._wanted_copies()),
+            shared=self._listeners.shared,
+            accepting=self._watchdog.accepting,
         )
 
     def _wanted_copies(self) -> list[ListenerCopy]:

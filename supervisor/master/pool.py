@@ -139,7 +139,7 @@ class Pool:
         """Puts a worker into a slot. Raises NoBirth."""
         block = self._free_block()
         process, ours = self._fork(slot, block)
-        worker = WorkerProcess(slot, block, process, Lifeline(ours))
+        worker = WorkerProcess(slot, block, process, lifeline=Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
         self._loop.watch(ours, READ, lambda events: self._hear(worker, events))

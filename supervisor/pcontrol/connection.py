@@ -108,7 +108,7 @@ class Connection:
             return False
 
 
-def connect(socket_path: str | None, rundir: str, program: str | None, timeout_seconds: float) -> Connection:
+def connect(socket_path: str | None, rundir: str, program: str | None, *, timeout_seconds: float) -> Connection:
     """Connects to the named socket, or to that of the named program, or to the first program that answers."""
     if socket_path is not None:
         return Connection(Path(socket_path), timeout_seconds)

@@ -69,4 +69,4 @@ class Log(LogFile):
         self._lines.after_fork()
 
     def _render(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
-        return self._line(entry["event"], entry["message"], entry["sid"], entry["fields"])
+        return self._line(entry["event"], entry["message"], entry["sid"], fields=entry["fields"])

@@ -45,7 +45,7 @@ class RunDirectory:
     """One instance's place in a run directory."""
 
     def __init__(
-        self, path: Path, name: str, user: pwd.struct_passwd | None = None, readers: int | None = None
+        self, path: Path, name: str, user: pwd.struct_passwd | None = None, *, readers: int | None = None
     ) -> None:
         """Makes the directory (0700) if it is missing, and takes the first free lock. Raises CannotStart.
 
@@ -290,7 +290,7 @@ class RunDirectory:
             finally:
                 os.close(fd)
             table = segment.path_of(self._segment_of(number))
-            found.append(_Neighbour(lock, self._control_of(pid), table, started))
+            found.append(_Neighbour(lock, self._control_of(pid), table, started=started))
         return found
 
     def _control_of(self, pid: str) -> str | None:

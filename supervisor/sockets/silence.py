@@ -10,17 +10,17 @@ import socket
 import struct
 
 
-def _instruction(code: int, jump_true: int, jump_false: int, value: int) -> bytes:
+def _instruction(code: int, jump_true: int, jump_false: int, *, value: int) -> bytes:
     return struct.pack("HBBI", code, jump_true, jump_false, value)
 
 
 _NO_SYN = b"".join(
     (
-        _instruction(0x30, 0, 0, 13),  # load the octet of flags of the TCP header
-        _instruction(0x54, 0, 0, 0x12),  # of it, SYN and ACK
-        _instruction(0x15, 0, 1, 0x02),  # SYN alone?
-        _instruction(0x06, 0, 0, 0),  # yes: drop the packet
-        _instruction(0x06, 0, 0, 0xFFFFFFFF),  # no: keep all of it
+        _instruction(0x30, 0, 0, value=13),  # load the octet of flags of the TCP header
+        _instruction(0x54, 0, 0, value=0x12),  # of it, SYN and ACK
+        _instruction(0x15, 0, 1, value=0x02),  # SYN alone?
+        _instruction(0x06, 0, 0, value=0),  # yes: drop the packet
+        _instruction(0x06, 0, 0, value=0xFFFFFFFF),  # no: keep all of it
     )
 )
 _SO_ATTACH_FILTER = 26

@@ -73,7 +73,7 @@ class CounterIndexes:
         return place
 
     def _name(self, sort: str, place: int, ident: str) -> None:
-        write_name(self._layout, self._segment.map, sort, place, ident)
+        write_name(self._layout, self._segment.map, sort, place=place, ident=ident)
         self._names[sort][place] = ident
 
     def _cells(self, sort: str, place: int) -> list[int]:

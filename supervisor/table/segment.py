@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import posix_ipc
 
-from supervisor.table.layout import BASE_CELLS, FREE, Counter, Histogram, Layout, read_header
+from supervisor.table.layout import BASE_CELLS, Counter, Histogram, Layout, read_header
 from supervisor.table.names import Name, read_names
 from supervisor.table.rows import RowReader, RowWriter
 
@@ -91,9 +91,8 @@ class Segment:
         Writes both cells: the dead may have left one of them half written, and the next writer would begin with the
         other one.
         """
-        blank = [b"" if column.form.endswith("s") else 0 for column in self.layout.columns[4:]]
         for _cell in range(2):
-            self.rows.write(row, FREE, pid, 0.0, 0.0, *blank)
+            self.rows.free(row, pid)
 
 
 def remove(name: str) -> None:

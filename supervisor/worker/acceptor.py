@@ -31,6 +31,7 @@ class Acceptor:
         context: WorkerContext,
         tokens: int,
         hand: memoryview,
+        *,
         listeners: Mapping[Listener, socket.socket],
         allowed: bool,
         fed: Callable[[], None],
@@ -133,9 +134,9 @@ class Acceptor:
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
         family = int(listening.family)
-        self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening, family))
+        self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening, family=family))
 
-    def _accept(self, listener: Listener, listening: socket.socket, family: int, _events: int = READ) -> bool:
+    def _accept(self, listener: Listener, listening: socket.socket, _events: int = READ, *, family: int) -> bool:
         """Accepts one connection if there is a token for it. Says whether there was one.
 
         Beneath the socket's own `accept`, which looks up two enums each time (1.3 of 4.6 µs).
@@ -158,7 +159,7 @@ class Acceptor:
         hear_all(connection)
         if peer[0].startswith(MAPPED_IPV4):
             peer = (peer[0].removeprefix(MAPPED_IPV4), peer[1])
-        self._retired.get(listening, self._service).serve(token, connection, peer, listener.name)
+        self._retired.get(listening, self._service).serve(token, connection, peer, listener=listener.name)
         self._hand[0] = 0
         return True
 
@@ -214,7 +215,7 @@ class Acceptor:
         """
         for listener, listening in list(self._emptying):
             family = int(listening.family)
-            while self._allowed and not self._pausing and self._accept(listener, listening, family):
+            while self._allowed and not self._pausing and self._accept(listener, listening, family=family):
                 pass
             if self._starved or self._pausing or not self._allowed:
                 return

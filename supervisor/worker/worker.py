@@ -106,10 +106,10 @@ class Worker:
             self._context,
             inheritance.tokens.read_end,
             inheritance.segment.hand(inheritance.block),
-            inheritance.listeners,
-            inheritance.accepting,
-            self._fed,
-            self._released,
+            listeners=inheritance.listeners,
+            allowed=inheritance.accepting,
+            fed=self._fed,
+            emptied=self._released,
         )
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0

@@ -9,7 +9,7 @@ def filled(seconds: int, a_second: int = 3) -> History:
     """So many seconds in which sessions count up, and three logins come in each."""
     history = History()
     for second in range(seconds):
-        history.add(Sample(1000.0 + second, second, a_second * second, second // 2, second / 10))
+        history.add(Sample(1000.0 + second, second, a_second * second, failures=second // 2, load=second / 10))
     return history
 
 
@@ -43,7 +43,7 @@ def test_the_oldest_are_forgotten() -> None:
 def test_a_missed_second_spoils_nothing() -> None:
     """After a pause the rate is that of the whole pause."""
     history = filled(3)
-    history.add(Sample(1012.0, 5, 36, 1, 0.0))
+    history.add(Sample(1012.0, 5, 36, failures=1, load=0.0))
     assert history.series("2m")["logins"] == [3.0, 3.0, 3.0]
     assert history.rates()[0] == 3.0
 
@@ -51,14 +51,14 @@ def test_a_missed_second_spoils_nothing() -> None:
 def test_two_samples_of_one_second_are_one() -> None:
     """A second sample too early is not a point of its own."""
     history = filled(3)
-    history.add(Sample(1002.2, 99, 99, 99, 0.0))
+    history.add(Sample(1002.2, 99, 99, failures=99, load=0.0))
     assert history.series("2m")["sessions"] == [1, 2]
 
 
 def test_a_table_made_anew_is_no_negative_rate() -> None:
     """Counters that begin at 0 again count as nothing."""
     history = filled(5)
-    history.add(Sample(1005.0, 0, 0, 0, 0.0))
+    history.add(Sample(1005.0, 0, 0, failures=0, load=0.0))
     assert history.series("2m")["logins"][-1] == 0.0
 
 

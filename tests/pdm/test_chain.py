@@ -9,7 +9,7 @@ from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Secret, Unknown
 
 CANARY = "canary-4711"
-QUESTION = Question("127.0.0.1", "POP3", "default", "joe", Secret(CANARY.encode()), "v1")
+QUESTION = Question("127.0.0.1", "POP3", "default", user="joe", password=Secret(CANARY.encode()), vserv="v1")
 HERE, THERE = Route("b1", "joe"), Route("b2", "j")
 
 
@@ -111,8 +111,8 @@ def test_every_pair_of_modules_keeps_the_rules(replies):
 def test_flags_of_the_module_that_vouches_come_along():
     """A master's M is added to the route of the user, once, and nothing else of the route changes."""
     master = Scripted("m", authenticate=True, flags="M")
-    decision = chain.ask([Scripted("a", Refused(Route("b1", "joe", Secret(b"x"), "Q"))), master], QUESTION)
-    assert decision == Admitted(Route("b1", "joe", Secret(b"x"), "QM"), "a", "m")
+    decision = chain.ask([Scripted("a", Refused(Route("b1", "joe", Secret(b"x"), flags="Q"))), master], QUESTION)
+    assert decision == Admitted(Route("b1", "joe", Secret(b"x"), flags="QM"), "a", "m")
     decision = chain.ask([Scripted("a", Refused(Route("b1", flags="M"))), master], QUESTION)
     assert decision == Admitted(Route("b1", flags="M"), "a", "m")
 

@@ -129,8 +129,8 @@ class SessionDouble:
 class Tracked(Machine):
     """The machine, which also writes down its way."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.way = [self.phase]
 
     def _move(self, phase: Phase) -> None:
@@ -143,7 +143,7 @@ class PureSession:
 
     def __init__(self, rules: Rules, ip: str = "192.0.2.1", port: int = 4711, sid: str = "p01.1.2") -> None:
         self.verbs = SessionDouble()
-        self.machine = Tracked(self.verbs, rules, ip, port, sid)
+        self.machine = Tracked(self.verbs, rules, ip, peer_port=port, sid=sid)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

@@ -201,7 +201,7 @@ def test_a_flood_of_bad_packets_does_not_fill_the_log(tmp_path: Path) -> None:
     """Ten lines a second tell of what others send, and of a load that cannot be read; each packet has its answer."""
     now, logfile = [100.0], tmp_path / "log"
     log = Log("pcheckd", str(logfile))
-    checker = Checker(tmp_path, 2.5, tmp_path / "none", log, debug=False, clock=lambda: now[0])
+    checker = Checker(tmp_path, 2.5, tmp_path / "none", log=log, debug=False, clock=lambda: now[0])
     for second, lines in enumerate((10, 20, 30)):
         for number in range(500):
             now[0] = 100.0 + second + number / 500
@@ -224,7 +224,7 @@ def test_a_flood_has_its_answers(site: Site) -> None:
 @given(st.binary(max_size=LONGEST_QUESTION + 10) | st.text("abc./*ML-+\r\n\0", max_size=12).map(str.encode))
 def test_no_packet_raises(tmp_path: Path, packet: bytes) -> None:
     """Whatever a hostile network sends, there is a short answer of one line, or none."""
-    checker = Checker(tmp_path, None, tmp_path / "none", Log("pcheckd", os.devnull), debug=True)
+    checker = Checker(tmp_path, None, tmp_path / "none", log=Log("pcheckd", os.devnull), debug=True)
     answer = checker.answer(packet, "192.0.2.1")
     assert answer is None or re.fullmatch(rb"(\+OK|-ERR)[ -~]{1,100}\n", answer)
 

@@ -26,7 +26,7 @@ class _Extras:
 
     __slots__ = ("fresh", "implicit", "introduction", "loop", "shaking_hands", "tls")
 
-    def __init__(self, loop: EventLoop, tls: BackendTls | None, implicit: bool, introduction: bytes) -> None:
+    def __init__(self, loop: EventLoop, tls: BackendTls | None, implicit: bool, *, introduction: bytes) -> None:
         self.loop = loop
         self.tls = tls
         self.implicit = implicit
@@ -73,7 +73,7 @@ class BackendConnection:
         waits = greets
         if tls is not None or introduction:
             implicit = tls is not None and backend.tls == IMPLICIT
-            self._extras = _Extras(loop, tls, implicit, introduction)
+            self._extras = _Extras(loop, tls, implicit, introduction=introduction)
             waits = greets and not implicit and not introduction
         self.channel: Channel = Channel(loop, connection, self._ready)
         self.channel.want(READ if waits else WRITE)

@@ -108,7 +108,7 @@ class Pop3Login:
     greets = True
     STEPS = (_GREETING, "sending the user name", "sending the password")
 
-    def __init__(self, user: bytes, password: bytes, stls: bool = False, xclient: bytes = b"") -> None:
+    def __init__(self, user: bytes, password: bytes, stls: bool = False, *, xclient: bytes = b"") -> None:
         """`stls`: say STLS first; `xclient`: then this line. Raises ValueError if a name or password holds CR, LF or
         NUL.
         """
@@ -173,7 +173,7 @@ class Pop3Login:
             return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}", WORDS[step])
         if step is _XCLIENT:
             return self._refused_xclient(line)
-        return Rejected(line, code_of(line), step, self._step > self._first, WORDS[step])
+        return Rejected(line, code_of(line), step, of_login=self._step > self._first, word=WORDS[step])
 
     def _refused_xclient(self, line: bytes) -> Broken:
         said = line.decode("utf-8", "replace")
@@ -207,7 +207,7 @@ class XpopLogin:
         if is_ok(line):
             return Joined(line, self._lines.take_rest())
         if line.startswith(b"-ERR"):
-            return Rejected(line, code_of(line), "opening the mailbox", False, "mailbox")
+            return Rejected(line, code_of(line), "opening the mailbox", of_login=False, word="mailbox")
         return Broken("no proper reply while opening the mailbox", "mailbox")
 
 

@@ -48,7 +48,9 @@ class Login:
         runtime = self._runtime
         self._began = runtime.context.clock.now
         try:
-            self._question = MailQuestion(runtime.context.loop, backend.address, runtime.checkport, mailbox, events)
+            self._question = MailQuestion(
+                runtime.context.loop, backend.address, runtime.checkport, mailbox=mailbox, owner=events
+            )
         except OSError as error:
             self._time_check()
             return error.strerror or type(error).__name__
@@ -71,7 +73,7 @@ class Login:
 
     # The backend
 
-    def connect(self, backend: Backend, greets: bool, header: bytes, events: SessionEvents) -> str:
+    def connect(self, backend: Backend, greets: bool, header: bytes, *, events: SessionEvents) -> str:
         """Why there is no connection, or "": then it is told of it. `header`: what is said first, in clear."""
         runtime = self._runtime
         self._began = runtime.context.clock.now

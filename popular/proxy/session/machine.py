@@ -65,8 +65,8 @@ class Machine(ClientSide):
 
     __slots__ = ("_failures", "_login", "_password_is_ours", "backend", "target")
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
-        super().__init__(verbs, rules, peer_ip, peer_port, sid)
+    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, *, peer_port: int, sid: str) -> None:
+        super().__init__(verbs, rules, peer_ip, peer_port=peer_port, sid=sid)
         self._failures = 0
         self._login: BackendLogin | None = None
         """Holds a password, so it is let go of as soon as it has done its work."""

@@ -19,7 +19,12 @@ class ModuleChain:
     """Asks, and counts what was asked."""
 
     def __init__(
-        self, context: WorkerContext, modules: Sequence[Module], counters: Counters, observers: Mapping[str, Observer]
+        self,
+        context: WorkerContext,
+        modules: Sequence[Module],
+        counters: Counters,
+        *,
+        observers: Mapping[str, Observer],
     ) -> None:
         """`observers`: for each module's id, what counts a question and how long its answer took."""
         self._context = context

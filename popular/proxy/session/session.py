@@ -65,7 +65,9 @@ class Session:
         "sid",
     )
 
-    def __init__(self, runtime: VservRuntime, token: int, connection: socket.SocketType, peer: tuple[Any, ...]) -> None:
+    def __init__(
+        self, runtime: VservRuntime, token: int, connection: socket.SocketType, *, peer: tuple[Any, ...]
+    ) -> None:
         context = runtime.context
         self._started = now = context.clock.now
         wall = time.time()
@@ -78,11 +80,11 @@ class Session:
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
-        self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, connection, self)
+        self._machine = Machine(self, runtime.rules, self._peer[0], peer_port=self._peer[1], sid=sid)
+        self._deadlines = Deadlines(context.wheel, self, now, authtimeout=runtime.authtimeout)
+        self._client = ClientConnection(context.loop, context.log, connection, owner=self)
         self._login = Login(runtime)
-        self._row = SessionRow(runtime, token, sid, wall)
+        self._row = SessionRow(runtime, token, sid, started=wall)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
         self._tls: Agreed | None = None
@@ -184,7 +186,7 @@ class Session:
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = introduction(backend.sendproxy, self._peer, local)
-        reason = self._login.connect(backend, greets, header, self)
+        reason = self._login.connect(backend, greets, header, events=self)
         if reason:
             self._leave(_BROKEN, (reason, ""))
 
@@ -343,7 +345,14 @@ class Session:
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
         backend = self._login.let_in(self._machine.backend)
-        self._relay = Relay(client.channel, backend.channel, runtime.pipes, runtime.context.clock, self, client.done)
+        self._relay = Relay(
+            client.channel,
+            backend.channel,
+            runtime.pipes,
+            clock=runtime.context.clock,
+            owner=self,
+            client_done=client.done,
+        )
         self._relay.begin(client.hand_over() + to_client, to_backend)
 
     def relay_ended(self, ending: str) -> None:
@@ -394,10 +403,10 @@ class Session:
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
-        self._row.refresh(self._machine, self._peer, self._client, relay)
+        self._row.refresh(self._machine, self._peer, self._client, relay=relay)
 
     def _show(self) -> None:
-        self._row.show(time.time(), self._machine, self._peer, moved_by(self._client, self._relay), 0)
+        self._row.show(time.time(), self._machine, self._peer, moved=moved_by(self._client, self._relay), deletes=0)
 
     # The end
 

@@ -27,8 +27,9 @@ class StoreService:
             started=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], _listener: str) -> None:
+    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
         """See supervisor.program.Service."""
+        del listener  # all are served alike
         Session(context=self._context, settings=self._settings, token=token, connection=connection, peer=peer).begin()
 
     def retire(self) -> None:

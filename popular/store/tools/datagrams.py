@@ -54,7 +54,7 @@ def bind(host: str, port: int) -> socket.socket:
 class DatagramServer:
     """The socket, the helpers, and what wakes them."""
 
-    def __init__(self, bound: socket.socket, answer: Answer, longest: int, helpers: int, log: Log) -> None:
+    def __init__(self, bound: socket.socket, answer: Answer, longest: int, *, helpers: int, log: Log) -> None:
         """`longest`: octets of a packet that can be a question; of a longer one, `longest + 1` are read."""
         self._socket = bound
         self._answer = answer
