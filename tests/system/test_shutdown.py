@@ -83,7 +83,9 @@ def test_children_in_a_drain_promises_nobody(tmp_path: Path) -> None:
     """No fresh workers follow when the program only waits for its sessions."""
     port = free_port()
     with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state fake"]) as proxy:
+        old = set(proxy.workers())
         assert "fresh workers follow" in proxy.said("shutdown children").text
+        wait_until(lambda: old.isdisjoint(proxy.workers()), "nobody is served by one that is told to end")
         with PopClient(port) as client:
             client.line()
             proxy.said("shutdown delayed")
