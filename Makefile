@@ -10,7 +10,7 @@ PYTEST ?= $(BIN)/python -m pytest
 
 BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: run quick test coverage check bench man dashboards clean
+.PHONY: run quick test coverage check bench man dashboards diagrams clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
@@ -45,6 +45,9 @@ man: $(VENV)/.tools
 
 dashboards: $(VENV)/.tools
 	$(BIN)/python -m deploy.grafana
+
+diagrams: $(VENV)/.tools
+	$(BIN)/python -m deploy.sessions
 
 clean:
 	rm -rf $(VENV) build dist tests/bench/bin .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

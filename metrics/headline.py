@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from supervisor.runtime.load import Level
+from supervisor.runtime.plural import noun
 
 GOOD, BUSY, CLOSED, QUIET = "good", "busy", "closed", "quiet"
 """Tones: all is well; look at it; nobody new is served; nothing to say. They decide about colours."""
@@ -75,8 +76,10 @@ def _instead(vservs: list[Mapping[str, Any]]) -> str:
 def _serving(gauges: Mapping[str, int], sessions: int, measured: list[LimitReading]) -> Headline:
     most = gauges.get("maxsession", 0)
     if sessions >= most > 0:
-        return Headline(CLOSED, f"Full: {sessions:,} of {most:,} sessions", "Newcomers wait until somebody leaves.")
-    text = f"Serving {sessions:,} session{'' if sessions == 1 else 's'}" if sessions else "Ready, nobody is connected"
+        return Headline(
+            CLOSED, f"Full: {sessions:,} of {most:,} {noun(most, 'session')}", "Newcomers wait until somebody leaves."
+        )
+    text = f"Serving {sessions:,} {noun(sessions, 'session')}" if sessions else "Ready, nobody is connected"
     if gauges.get("session_state", 0) >= Level.WARN:
         return Headline(BUSY, text, f"Near the limit of {most:,}.")
     if gauges.get("load_state") == Level.WARN:

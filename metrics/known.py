@@ -36,6 +36,8 @@ class Known:
     pulse_at: float = 0.0
     """Seconds of the monotonic clock."""
     processor: ProcessorTime = field(default_factory=ProcessorTime)
+    token: bytes = b""
+    """The digest of the token that lets see names in full; empty if there is none."""
     metrics: tuple[Metric, ...] = ()
     """The rows of what the program counts."""
 

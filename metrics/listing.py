@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from metrics import selection
 from metrics.picture import ALL_ROWS, Picture, Rows
 from supervisor.runtime.load import Level
+from supervisor.runtime.plural import count_of
 from supervisor.table.segment import View
 
 TIMES = frozenset({"started", "since"})
@@ -145,7 +146,7 @@ def _free(picture: Picture, rows: Rows) -> str:
 def sessions_of(picture: Picture) -> str:
     """How many sessions there are, and how many of them passed the filters."""
     living, shown = len(picture.living), len(picture.sessions)
-    return f"{f'{shown} of ' if shown < living else ''}{living} session{'' if living == 1 else 's'}"
+    return f"{f'{shown} of ' if shown < living else ''}{count_of(living, 'session')}"
 
 
 # --- text -------------------------------------------------------------------------------------------------------------

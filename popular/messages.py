@@ -3,7 +3,7 @@
 Those of the supervisor stand in supervisor/runtime/messages.py; numbers are never reused.
 """
 
-from supervisor.runtime.messages import Message
+from supervisor.runtime.messages import Message, messages_in
 
 NULL_BYTE_IN_INPUT = Message(
     0x0035, "ADM", "null_byte_in_input", "A NUL octet came in; the connection, or the packet, was dropped unanswered."
@@ -40,21 +40,4 @@ BAD_HEADER = Message(
     0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
 )
 
-POPULAR_MESSAGES = (
-    NULL_BYTE_IN_INPUT,
-    SHUTDOWN,
-    SESSION_END,
-    LOGIN_FAILED,
-    MODULE_FAILED,
-    BACKEND_FAILED,
-    NO_BACKEND,
-    BAD_MAILBOX,
-    CHECK_FAILED,
-    TLS_FAILED,
-    POOL_FULL,
-    CERTIFICATE_TAKEN,
-    CERTIFICATE_GONE,
-    CERTIFICATE_FAULT,
-    AUTHORITIES_TAKEN,
-    BAD_HEADER,
-)
+POPULAR_MESSAGES = messages_in(globals())

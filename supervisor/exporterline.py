@@ -66,3 +66,7 @@ class ExporterInheritance:
     address: HttpAddress
     metrics: tuple[Metric, ...]
     lifeline: socket.socket
+    http: socket.socket | None = None
+    """Listens in the run directory, with the rights of the control socket."""
+    token: bytes = b""
+    """The digest of the token that lets see names in full; empty if there is none."""

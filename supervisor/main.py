@@ -23,6 +23,7 @@ from supervisor.ringd.client import Ring
 from supervisor.runtime import messages, rights
 from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.httpaddress import HttpAddress, parse_address
+from supervisor.runtime.httptoken import read_digest
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.rundir import CannotStart, RunDirectory
@@ -80,6 +81,12 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="the most that maxsession can be raised to; sizes the session table (default: %(default)s)",
     )
     add("-u", "--user", metavar="USER", help="run as this user when started as root")
+    add(
+        "--cores",
+        action="store_true",
+        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
+        "keys are in what they show (default: neither)",
+    )
     add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
     add(
         "--ctrl-group",
@@ -123,6 +130,13 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="where the exporter answers (/ is the status page, /metrics, /livez, /readyz); off for none, port 0 for "
         "any (default: %(default)s)",
     )
+    add(
+        "--metrics-token",
+        metavar="FILE",
+        help="a file, not readable by everybody, with a token of 16 characters or more: whoever sends it "
+        "(Authorization: Bearer TOKEN) sees names and addresses in full on the status page; without it they are seen "
+        f"over the socket RUNDIR/{program.name}.http only",
+    )
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version}")
@@ -148,6 +162,8 @@ def _address(text: str) -> HttpAddress | None:
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Starts a program and runs it; returns the exit code of the process."""
     chosen = options(program).parse_args(argv)
+    if not chosen.cores:
+        rights.forbid_cores()
     try:
         return _check(program, chosen) if chosen.check else _start(program, chosen)
     except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
@@ -186,6 +202,7 @@ def _make_master(
     user: pwd.struct_passwd | None,
     notifier: Notifier,
 ) -> Master:
+    token = read_digest(Path(chosen.metrics_token)) if chosen.metrics_token else b""
     path = chosen.logfile or f"/var/log/popular/{program.name}"
     try:
         log = Log(
@@ -219,6 +236,7 @@ def _make_master(
         source=_source(chosen, log, notifier),
         notifier=notifier,
         metrics=chosen.metrics,
+        metrics_token=token,
     )
 
 

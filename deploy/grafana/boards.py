@@ -265,17 +265,20 @@ WORKERS = Board(
         (
             "Errors and control",
             (
-                graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause")),
+                graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause"), width=6),
                 graph(
                     "Commands",
                     PanelLine(rate("control_sentences_total"), "asked"),
                     PanelLine(rate("control_refusals_total"), "refused"),
+                    width=6,
                 ),
                 graph(
                     "Changes of the configuration",
                     PanelLine(rate("config_changes_total"), "in force"),
                     PanelLine(rate("config_change_failures_total"), "taken back"),
+                    width=6,
                 ),
+                graph("Log lines lost", rate("log_lines_lost_total", "instance"), width=6),
             ),
         ),
         (

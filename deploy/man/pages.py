@@ -74,7 +74,7 @@ def _pproxy() -> list[Section]:
 
 PSERV_RC = (
     "set mailboxdir /var/spool/popular",
-    "server conf iface 10.0.0.1 port 110 state online",
+    "server conf iface 10.0.0.1 port 110 trusted 10.0.0.0/24 state online",
 )
 
 
@@ -83,8 +83,9 @@ def _pserv() -> list[Section]:
         *daemon(
             PSERV,
             "pserv serves mail from Maildirs to proxies. A proxy names the mailbox (XPOP), and from then on it is "
-            "POP3, already logged in. pserv asks for no password: whoever can connect can read every mailbox, so let "
-            "it listen where only the proxies reach it.",
+            "POP3, already logged in. pserv asks for no password: whoever connects from an address in trusted can read "
+            "every mailbox, so let nobody but the proxies be there. It is this host only until you say otherwise; "
+            "others are closed without a word, counted, and told in the log (untrusted_peer) once a minute.",
             "pserv speaks no TLS. Where the network between is not to be trusted, put a TLS proxy in front of it, on "
             "the same host (stunnel, HAProxy, nginx stream), let pserv listen on 127.0.0.1, and let that proxy demand "
             "a client certificate or admit the addresses of the POP3 proxies only. In pproxy the backend then has prot "
@@ -127,6 +128,7 @@ def pages() -> dict[str, str]:
         ("pstatus", 1): ("shows the session table and the counters", commands.pstatus_page()),
         ("pcheck", 1): ("asks a pcheckd", commands.pcheck_page()),
         ("pdeliver", 1): ("puts a mail into a mailbox", commands.pdeliver_page()),
+        ("pclean", 1): ("removes left-over and old files from mailboxes", commands.pclean_page()),
         ("ptestpdm", 1): ("tries authentication modules out", commands.ptestpdm_page()),
         ("popular-demo", 1): ("a whole small mail site in the foreground", commands.demo_page()),
         ("popular-pdm", 7): ("how to write an authentication module", modules_page()),

@@ -229,8 +229,11 @@ function showThings(told) {
   }
 }
 
+let mayUnmask = false;
+
 function showSessions(told) {
   const listed = told.sessions;
+  mayUnmask = listed.may_unmask;
   const columns = listed.columns.map((column, place) => sessionColumn(column, place, told));
   const none = listed.all ? "No session matches the filter." : "Nobody is connected.";
   fill(find("sessions").querySelector("table"), columns, listed.rows, none, true);
@@ -241,7 +244,7 @@ function showSessions(told) {
   showChoices(columns);
   say(find("count"), counted(listed));
   find("more").hidden = listed.rows.length >= Math.min(listed.found, MOST_ROWS);
-  find("unmask").hidden = !listed.may_unmask;
+  find("unmask").hidden = !listed.may_unmask && !listed.takes_token;
 }
 
 function sessionColumn(column, place, told) {
@@ -283,6 +286,7 @@ function sortBy(name) {
 
 let timer = 0;
 let question = null;
+let token = ""; // who has it sees names in full; forgotten with the page
 let heard = null; // when the last answer came, seconds since 1970
 
 async function ask() {
@@ -291,7 +295,9 @@ async function ask() {
   const mine = question = new AbortController();
   const patience = setTimeout(() => mine.abort(), PATIENCE);
   try {
-    const answer = await fetch(`status.json?${new URLSearchParams(asked)}`, { signal: mine.signal, cache: "no-store" });
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const answer = await fetch(`status.json?${new URLSearchParams(asked)}`, { signal: mine.signal, cache: "no-store", headers });
+    if (answer.status === 401) return void refuse();
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const told = await answer.json();
     if (mine === question) draw(told);
@@ -312,8 +318,21 @@ function draw(told) {
   showThings(told);
   showSessions(told);
   const masks = told.sessions.masked ? "Names and addresses are shortened" : "Names and addresses are shown in full";
-  const why = told.sessions.may_unmask ? "" : "; in full only for who asks from the machine itself";
+  const why = told.sessions.may_unmask ? "" : "; in full only with the token, or over the socket in the run directory";
   say(find("footer"), `As of ${clock(told.taken)}, renewed every two seconds. ${masks}${why}.`);
+}
+
+function mask() {
+  token = "";
+  asked.users = "0";
+  find("users").checked = false;
+}
+
+function refuse() {
+  mask();
+  say(find("alarm"), "This is not the token: names stay shortened.");
+  find("alarm").hidden = false;
+  timer = setTimeout(ask, EVERY);
 }
 
 function miss() {
@@ -357,7 +376,12 @@ for (const button of document.querySelectorAll("button[data-span]")) {
   });
 }
 find("filter").addEventListener("input", (event) => { asked.filter = event.target.value.trim(); asked.rows = 100; ask(); });
-find("users").addEventListener("change", (event) => { asked.users = event.target.checked ? "1" : "0"; ask(); });
+find("users").addEventListener("change", (event) => {
+  asked.users = event.target.checked ? "1" : "0";
+  if (event.target.checked && !mayUnmask) token = (window.prompt("The token of --metrics-token") ?? "").trim();
+  if (event.target.checked && !mayUnmask && !token) mask();
+  ask();
+});
 find("sort").addEventListener("change", (event) => sortBy(event.target.value));
 find("turn").addEventListener("click", () => sortBy(asked.sort));
 find("more").addEventListener("click", () => { asked.rows = MOST_ROWS; ask(); });

@@ -33,6 +33,7 @@ from popular.pdm.contract import (
     Unknown,
 )
 from supervisor.control.words import CommandRefused, split
+from supervisor.runtime.rights import forbid_cores
 from supervisor.version import VERSION
 
 EXIT_ANSWERED = 0
@@ -50,6 +51,7 @@ class _Faulty(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status; SystemExit(2) on wrong usage."""
     chosen = options().parse_args(arguments)
+    forbid_cores()
     modules: list[Module] = []
     try:
         for module in _opened(Path(chosen.commands), chosen.dir, sys.stderr if chosen.debug else None):

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from metrics.exporter import export
-from popular.messages import POPULAR_MESSAGES
 from popular.proxy.metrics import METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
@@ -13,13 +12,10 @@ from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from supervisor.config import Config, Report
-from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
-from supervisor.runtime.messages import SUPERVISOR_MESSAGES
 from supervisor.serving.context import WorkerContext
-from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
 from supervisor.version import VERSION
 
@@ -49,11 +45,6 @@ DEBUG_OPTIONS = {
 }
 
 
-def listeners(config: Config) -> list[Listener]:
-    """One for each virtual server that is not offline."""
-    return [Listener.at(one.id, one.iface, one.port) for one in config.things["vserv"].values() if one.state != OFFLINE]
-
-
 def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
     assert before is None or isinstance(before, ProxyService)
     return ProxyService(context, config, before)
@@ -69,7 +60,6 @@ PROGRAM = Program(
     version=VERSION,
     summary="POP3 proxy: authenticates users, finds their storage server and joins the two.",
     magic=b"PROXY\0\0\0",
-    messages=(*SUPERVISOR_MESSAGES, *POPULAR_MESSAGES),
     columns=COLUMNS,
     metrics=METRICS,
     states=STATES,
@@ -79,7 +69,6 @@ PROGRAM = Program(
     commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
-    listeners=listeners,
     make_service=_make_service,
     listener_kind=VSERV,
     describe=describe,

@@ -6,6 +6,7 @@ control socket, the table and the tokens, and it is the only one that gives birt
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -35,6 +36,7 @@ from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
+from supervisor.runtime.plural import count_of
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import Source
@@ -60,6 +62,7 @@ class Master:
         source: Source,
         notifier: Notifier,
         metrics: HttpAddress | None,
+        metrics_token: bytes = b"",
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
         self.pid = os.getpid()
@@ -94,9 +97,9 @@ class Master:
         )
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
-        self._exporter = Exporter(
-            self._loop, log, self.forget_all, live=program.exporter, inherit=self._exporter_heritage(metrics)
-        )
+        self._http: socket.socket | None = None
+        inherit = self._exporter_heritage(metrics, metrics_token)
+        self._exporter = Exporter(self._loop, log, self.forget_all, live=program.exporter, inherit=inherit)
         self._exporter.describe(program.describe(first))
         count = self._accounting.count
         self.executor = Executor(
@@ -113,6 +116,8 @@ class Master:
         )
         self._periodic_commands = PeriodicCommands(program.periodic_commands, self.executor, log)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
+        if metrics is not None:
+            self._http = rundir.open_http_socket()
         self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
         rundir.publish_state()
         self._set_gauges()
@@ -162,12 +167,13 @@ class Master:
         self._loop.after(TICK_SECONDS, self._tick)
         self._watchdog.look(self._changes.running)
         self._show_usage()
+        self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
         self._exporter.pulse(self._pulse())
         if not self._shutdown.final:
             self._periodic_commands.look(self._changes.running)
         elif self._exporter.address is not None and self._rundir.has_successor():
             # Who asks there wants to know of the one that serves: its /readyz decides where clients are sent.
-            self._exporter.stop()
+            self._stop_exporter()
             self._log(messages.EXPORTER_YIELDED)
         self._tell_manager()
 
@@ -178,7 +184,8 @@ class Master:
     def _tell_manager(self) -> None:
         """Each second: that the loop turns, what `systemctl status` shows, and that a drain may take its time."""
         self._notifier.alive()
-        status = f"{self._accounting.count_sessions()} sessions, {len(self._pool.workers)} workers"
+        sessions, workers = self._accounting.count_sessions(), len(self._pool.workers)
+        status = f"{count_of(sessions, 'session')}, {count_of(workers, 'worker')}"
         if self._shutdown.draining:
             self._notifier.patience(PATIENCE_SECONDS)
             status = f"{self._shutdown.stage.value}; {status}"
@@ -188,7 +195,15 @@ class Master:
         serving = sum(worker.serving for worker in self._pool.seated)
         return Pulse(self._shutdown.draining, serving, self._listeners.queues())
 
-    def _exporter_heritage(self, address: HttpAddress | None) -> Callable[[Any], ExporterInheritance] | None:
+    def _stop_exporter(self) -> None:
+        self._exporter.stop()
+        self._rundir.withdraw_http()
+        if self._http is not None:
+            self._http.close()
+
+    def _exporter_heritage(
+        self, address: HttpAddress | None, token: bytes
+    ) -> Callable[[Any], ExporterInheritance] | None:
         if address is None:
             return None
         program, table, metrics = self._program, path_of(self._accounting.segment.name), metrics_of(self._program)
@@ -203,6 +218,8 @@ class Master:
                 address=address,
                 metrics=metrics,
                 lifeline=lifeline,
+                http=self._http,
+                token=token,
             )
 
         return inherit
@@ -349,8 +366,8 @@ class Master:
         self._accounting.issue(self._changes.running.variables["maxsession"])
         self._take_up_logfile()
         self.executor.started()
-        for pid, socket in self._rundir.others():
-            self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {socket} shutdown delayed")
+        for pid, control in self._rundir.others():
+            self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {control} shutdown delayed")
 
     def fail(self, code: int, reasons: Iterable[str]) -> None:
         """The start configuration cannot be put into force: the program ends with this exit code."""
@@ -385,7 +402,7 @@ class Master:
             return
         self._over = True
         self._jobs.stop()
-        self._exporter.stop()
+        self._stop_exporter()
         self._server.flush()
         if how == "parent":
             self._rundir.withdraw_control()

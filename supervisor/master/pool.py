@@ -20,6 +20,7 @@ from supervisor.runtime import birth, messages, signals
 from supervisor.runtime.descriptors import open_descriptors
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE, Loop, Timer
+from supervisor.runtime.plural import count_of
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.worker.worker import Inheritance, live
@@ -182,7 +183,8 @@ class Pool:
         for index in range(1, self._segment.layout.block_count):
             if index not in taken:
                 return index
-        raise NoBirth(f"{len(taken)} workers are still there; wait until some have finished their sessions")
+        there = count_of(len(taken), "worker is still there", "workers are still there")
+        raise NoBirth(f"{there}; wait until some have finished their sessions")
 
     def _take_block(self, worker: WorkerProcess) -> None:
         self._generation += 1

@@ -9,6 +9,7 @@ ends the recycling; the old worker of its slot stays.
 from collections.abc import Callable
 
 from supervisor.master.pool import NoBirth, Pool, WorkerProcess
+from supervisor.runtime.plural import count_of
 
 Done = Callable[[bool, str], None]
 
@@ -35,15 +36,18 @@ class Recycling:
         self._waiting = sorted(self._pool.seated, key=lambda worker: worker.slot)
         self._next()
 
+    def _summary(self) -> str:
+        return count_of(self._renewed, "worker is renewed", "workers are renewed")
+
     def _next(self) -> None:
         self._waiting = [worker for worker in self._waiting if worker in self._pool.seated]
         if not self._waiting:
-            self._end(True, f"{self._renewed} workers are renewed")
+            self._end(True, self._summary())
             return
         try:
             self._successor = self._pool.give_birth(self._waiting[0].slot)
         except NoBirth as error:
-            self._end(False, f"{error}; {self._renewed} workers are renewed")
+            self._end(False, f"{error}; {self._summary()}")
 
     def serving(self, worker: WorkerProcess) -> None:
         """A worker serves: if it is the successor, the old one may go."""

@@ -10,7 +10,9 @@ from popular.proxy.program import PROGRAM
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 TREES = ("supervisor", "metrics", "popular", "deploy", "tests", "docs", ".ci")
+FROM_ROOT = tuple(f"{tree}/" for tree in TREES)
 SUFFIXES = {".py", ".txt", ".md", ".toml", ".rc", ".c", ".1", ".7", ".8"}
 MADE_LATER = ("/", ".venv/", "popular-demo/")
 """Beginnings of paths that are not the project's: the host's, and what `make` makes."""
@@ -51,10 +53,22 @@ def test_every_file_that_is_named_exists(document: str) -> None:
     assert [word for word in named if not is_there(word)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Links are relative to the page that has them; what looks like a path of ours in backticks begins at the root."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == []
+    spans = [span for span in re.findall(r"`([^`]+)`", text) if not span.startswith("kubectl ")]  # has deploy/pproxy
+    words = [word for span in spans for word in span.split()]
+    ours = [one for word in words if word.startswith(FROM_ROOT) and "*" not in word for one in braced(word)]
+    assert [word for word in ours if not (ROOT / word).exists()] == []
+
+
 def test_what_is_not_there_is_noticed() -> None:
     """A file that was moved, one of two in braces, and a folder that is gone."""
-    assert [word for word in braced("popular/proxy/{session,sessions}.py") if not is_there(word)] == [
-        "popular/proxy/sessions.py"
+    assert [word for word in braced("popular/proxy/session/{session,sessions}.py") if not is_there(word)] == [
+        "popular/proxy/session/sessions.py"
     ]
     assert not is_there("aster.py")
     assert not is_there("tests/nowhere")

@@ -490,9 +490,9 @@ def test_proxyprotocol_needs_trusted_networks(console: Console) -> None:
     assert "anybody could claim any address" in refused(console, "vserv conf v1 proxyprotocol require")
     console.say("vserv conf v1 proxyprotocol require trusted 10.0.0.0/8,2001:db8::/32,192.0.2.7")
     assert vserv(console).trusted.typed == "10.0.0.0/8,2001:db8::/32,192.0.2.7"
-    for address in ("10.255.0.1", "2001:db8::1", "192.0.2.7"):
+    for address in ("10.255.0.1", "2001:db8::1", "192.0.2.7", "::ffff:10.0.0.1"):
         assert address in vserv(console).trusted
-    for address in ("11.0.0.1", "2001:db9::1", "192.0.2.8", "::ffff:10.0.0.1", "fe80::1%eth0"):
+    for address in ("11.0.0.1", "2001:db9::1", "192.0.2.8", "::ffff:11.0.0.1", "fe80::1%eth0"):
         assert address not in vserv(console).trusted
     assert "anybody could claim" in refused(console, 'vserv conf v1 trusted ""')
     assert 'did you mean "10.0.0.0/8"?' in refused(console, "vserv conf v1 trusted 10.1.2.3/8")

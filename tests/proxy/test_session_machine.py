@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol.mailcheck import Mail
@@ -40,7 +41,6 @@ from popular.proxy.session.phases import (
     STATES,
     Phase,
 )
-from popular.proxy.settings.kinds import Networks
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules

@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret
 from popular.protocol.mailcheck import Mail
@@ -22,7 +23,6 @@ from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.machine import LINGERING, NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.phases import LISTENING, Phase
 from popular.proxy.session.rules import Rules
-from popular.proxy.settings.kinds import Networks
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import REPLY, PureSession
 from tests.proxy.session_rules import BACKENDS, rules

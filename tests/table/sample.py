@@ -15,7 +15,7 @@ def layout(rows: int = 4, blocks: int = 3) -> Layout:
             Counter("begun", "Begun."),
             Counter("ended", "Ended, by ending.", ENDINGS),
             Counter("calls", "Calls, by shop.", by="shop"),
-            Counter("faults", "Faults, by shop and kind.", ("late", "wrong"), "shop"),
+            Counter("faults", "Faults, by shop and kind.", ("late", "wrong"), by="shop"),
         ),
         gauges=("limit", "load"),
         states=STATES,
@@ -24,7 +24,7 @@ def layout(rows: int = 4, blocks: int = 3) -> Layout:
         row_count=rows,
         histograms=(
             Histogram("wait", "Waits.", (1000, 1_000_000)),
-            Histogram("work", "Work, by shop.", (1000, 2000), "shop"),
+            Histogram("work", "Work, by shop.", (1000, 2000), by="shop"),
         ),
         places=(IndexRange("shop", 3),),
     )

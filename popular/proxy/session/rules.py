@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from popular.net.networks import Networks
 from popular.protocol import capabilities, replies
 from popular.proxy.settings.backend import Backend
-from popular.proxy.settings.kinds import Networks
 from popular.proxy.settings.vserv import Vserv
 from supervisor.config import Config
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from popular.proxy.settings.kinds import Authorities, CaFile, Fingerprint, HostName, ResolvedHost, ServerHost
+from popular.proxy.settings.kinds import Fingerprint, HostName, ResolvedHost, ServerHost
+from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.kinds import ANY, Bool, Choice, Int

@@ -11,18 +11,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from popular import messages
-from popular.proxy.settings.kinds import MOST_CA_OCTETS, Authorities, CaFile
 from popular.proxy.settings.vserv import Vserv
+from popular.tls.authorities import MOST_CA_OCTETS, Authorities, CaFile
 from popular.tls.certificate import Certificate
 from popular.tls.directory import DEFAULT, CertificateStore, Digests, LookAt, ReadAll, digest, renewed
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import Change, Entry, Outcome, Reply, lines_of, noted
-from supervisor.control.things import count_of
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
+from supervisor.runtime.plural import count_of
 
 SORT = "tls"
 CHECK = "tls check"

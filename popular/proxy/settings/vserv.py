@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from popular.net.networks import NetworkList, Networks
 from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.settings.backend import leads_back
-from popular.proxy.settings.kinds import Authorities, CaFile, NetworkList, Networks
 from popular.proxy.settings.variables import USER_NAMESPACE
+from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.kinds import Choice, Id, Iface, Int, String, nearest

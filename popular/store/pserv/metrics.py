@@ -9,5 +9,10 @@ METRICS = (
     Metric("popular_mailboxes_opened_total", "Mailboxes opened.", Counts("opened")),
     Metric("popular_messages_retrieved_total", "Messages sent whole.", Counts("retrieved")),
     Metric("popular_messages_deleted_total", "Messages removed.", Counts("deleted")),
+    Metric(
+        "popular_untrusted_peers_total",
+        "Connections that were closed at once because their address is not in trusted.",
+        Counts("untrusted_peers"),
+    ),
     *traffic("client"),
 )

@@ -3,9 +3,7 @@
 from typing import Any
 
 from metrics.exporter import export
-from popular.messages import NULL_BYTE_IN_INPUT, SESSION_END
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
-from popular.store import messages
 from popular.store.pserv.commands import COMMANDS, SORTS, rc_lines
 from popular.store.pserv.endings import ENDINGS
 from popular.store.pserv.metrics import METRICS, SERVER
@@ -13,13 +11,10 @@ from popular.store.pserv.phases import STATES
 from popular.store.pserv.service import StoreService
 from popular.store.pserv.variables import STORE_VARIABLES
 from supervisor.config import Config
-from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import Program, Service
-from supervisor.runtime.messages import SUPERVISOR_MESSAGES
 from supervisor.serving.context import WorkerContext
-from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
 from supervisor.version import VERSION
 
@@ -41,29 +36,6 @@ DEBUG_OPTIONS = {
     "PASS": "Passwords, should a client send one by mistake. A security risk: not for normal use.",
     "POP": "POP3 dialogues, without the messages.",
 }
-
-MESSAGES = (
-    *SUPERVISOR_MESSAGES,
-    SESSION_END,
-    NULL_BYTE_IN_INPUT,
-    messages.DIR_ACCESS_FAILED,
-    messages.STAT_FAILED,
-    messages.NOT_A_MESSAGE,
-    messages.SAME_UID,
-    messages.FOLDER_MISSING,
-    messages.MOVE_FAILED,
-    messages.DELETE_FAILED,
-    messages.BAD_REQUEST,
-    messages.READ_FAILED,
-    messages.UPDATE_FAILED,
-)
-
-
-def listeners(config: Config) -> list[Listener]:
-    """One, if there is a server that is not offline."""
-    return [
-        Listener.at(one.id, one.iface, one.port) for one in config.things["server"].values() if one.state != OFFLINE
-    ]
 
 
 def describe(config: Config) -> dict[str, Any]:
@@ -92,7 +64,6 @@ PROGRAM = Program(
     version=VERSION,
     summary="POP3 storage server: serves mailboxes to POP3 proxies that have authenticated their users (XPOP).",
     magic=b"SERVER\0\0",
-    messages=MESSAGES,
     columns=COLUMNS,
     metrics=METRICS,
     states=STATES,
@@ -102,7 +73,6 @@ PROGRAM = Program(
     commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
-    listeners=listeners,
     make_service=_make_service,
     listener_kind=SERVER,
     describe=describe,

@@ -4,12 +4,18 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from popular.net.networks import LOOPBACK, Networks
 from popular.protocol.capabilities import after_login
+from popular.store.messages import UNTRUSTED_PEER
 from popular.store.pserv.capabilities import lines_of
 from popular.store.pserv.server import SERVER
 from popular.store.pserv.session import Session, SessionSettings
 from supervisor.config import Config
+from supervisor.runtime.sparingly import Sparingly
 from supervisor.serving.context import WorkerContext
+
+_TELLS = Sparingly(60)
+"""Made before the workers are forked: strangers shall not fill the log of any of them."""
 
 
 class StoreService:
@@ -18,6 +24,7 @@ class StoreService:
     def __init__(self, context: WorkerContext, config: Config) -> None:
         variables = config.variables
         self._context = context
+        self._trusted: Networks = next((server.trusted for server in config.things[SERVER.name].values()), LOOPBACK)
         self._settings = SessionSettings(
             mailboxdir=Path(variables["mailboxdir"]),
             capabilities=after_login(lines_of(config)),
@@ -30,7 +37,17 @@ class StoreService:
     def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
         """See supervisor.program.Service."""
         del listener  # all are served alike
+        if peer[0] not in self._trusted:
+            self._refuse(token, connection, peer[0])
+            return
         Session(context=self._context, settings=self._settings, token=token, connection=connection, peer=peer).begin()
+
+    def _refuse(self, token: int, connection: socket.SocketType, address: str) -> None:
+        self._context.count("untrusted_peers")
+        if _TELLS():
+            self._context.log(UNTRUSTED_PEER, peer=address, trusted=self._trusted)
+        self._context.decline(token)
+        connection.close()
 
     def retire(self) -> None:
         """See supervisor.program.Service."""
