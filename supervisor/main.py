@@ -225,19 +225,23 @@ def _make_master(
     first = _first_config(program, chosen, limits, logfile=log.path)
     _raise_file_limit(log, first.variables["maxsession"])
     files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
-    return Master(
-        program,
-        first,
-        Language(program.commands),
-        rundir=rundir,
-        log=log,
-        limits=limits,
-        load_files=files,
-        source=_source(chosen, log, notifier),
-        notifier=notifier,
-        metrics=chosen.metrics,
-        metrics_token=token,
-    )
+    try:
+        return Master(
+            program,
+            first,
+            Language(program.commands),
+            rundir=rundir,
+            log=log,
+            limits=limits,
+            load_files=files,
+            source=_source(chosen, log, notifier),
+            notifier=notifier,
+            metrics=chosen.metrics,
+            metrics_token=token,
+        )
+    except (CannotStart, OSError) as error:
+        log(messages.START_FAILED, reason=str(error))
+        raise
 
 
 def _limits(program: Program, chosen: argparse.Namespace) -> dict[str, int]:

@@ -353,8 +353,11 @@ class Master:
         answer(False, f"there is no session {sid}; `sessions` lists them", ())
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if number == signals.REOPEN:
+        if number in signals.REOPENS:
             self.reopen_log()
+            return
+        if number in signals.IGNORED:
+            self._log(messages.SIGNAL_IGNORED, signal=number.name)
             return
         self._log(messages.GOT_TERM_SIGNAL, signal=number.name)
         self.shut_down(signals.SHUTDOWNS[number])

@@ -194,8 +194,10 @@ def _serve(control: socket.socket, log: Log, uid: int, *, chosen: argparse.Names
     ending: list[signal.Signals] = []
 
     def grant(number: signal.Signals) -> None:
-        if number == signals.REOPEN:
+        if number in signals.REOPENS:
             _reopen(log)
+        elif number in signals.IGNORED:
+            log(messages.SIGNAL_IGNORED, signal=number.name)
         else:
             ending.append(number)
 

@@ -65,7 +65,7 @@ class Log(LogFile):
     def info(self, line: bytes) -> None:
         """The end of structlog's chain. Of lines that were lost the first one tells that can be written again."""
         if self._lost and self.write(
-            self._line(LOG_LINES_LOST.name, LOG_LINES_LOST, "-", numeric={"lines": self._lost})
+            self._line(LOG_LINES_LOST.name, LOG_LINES_LOST, "-", fields={"lines": self._lost})
         ):
             self._lost = 0
         if not self.write(line):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from popular.protocol.mailcheck import LONGEST_QUESTION, Mail, parse_mail_answer
 from popular.store.maildir.maildir import Maildir
 from popular.store.tools.pcheckd import Checker
+from supervisor.runtime import signals
 from supervisor.runtime.log import Log
 from tests.patience import patient
 from tests.system.site import wait_until
@@ -285,12 +286,29 @@ def test_debug_logs_every_packet(site: Site) -> None:
     assert " DBG 0000 net_sent peer='127.0.0.1' packet='+OK 0 no mail'\n" in site.log
 
 
-def test_hup_reopens_the_log_in_all_processes(site: Site) -> None:
-    """After the log was moved away and HUP, everything goes to the new file."""
+def test_what_means_nothing_is_told(site: Site) -> None:
+    """Other signals than these are no end of it: a line in the log, and it answers on."""
+    with site.running("-f", "2") as process:
+        for number in signals.IGNORED:
+            process.send_signal(number)
+            wait_until(
+                lambda number=number: f" signal_ignored signal='{number.name}'" in site.log, f"{number.name} told"
+            )
+        for pid in children(process.pid):
+            for number in (signal.SIGUSR1, *signals.IGNORED):
+                os.kill(pid, number)
+        assert site.ask(b"*Mjoe")
+        assert process.poll() is None
+        assert "helper_died" not in site.log
+
+
+@pytest.mark.parametrize("number", signals.REOPENS)
+def test_a_signal_reopens_the_log_in_all_processes(site: Site, number: signal.Signals) -> None:
+    """After the log was moved away, everything goes to the new file."""
     with site.running("--debug", "-f", "2") as process:
         wait_until(lambda: len(children(process.pid)) == 2, "two helpers live")
         old = site.logfile.rename(site.logfile.with_suffix(".1"))
-        process.send_signal(signal.SIGHUP)
+        process.send_signal(number)
         everybody = {process.pid, *children(process.pid)}
         wait_until(lambda: all(_log_of(pid) == str(site.logfile) for pid in everybody), "all have the new log")
         before = old.read_text()

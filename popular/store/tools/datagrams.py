@@ -1,9 +1,9 @@
 """Answers UDP packets in several processes that share one socket, until a signal ends them.
 
 The process that calls `run` answers too. Helpers are forked from it; one that dies is replaced, and all leave when
-the lifeline, a pipe that only the parent can write to, closes: also when the parent is killed. HUP reopens the log
-in all of them. An answer leaves from the very address that was asked: a server with several addresses must not answer
-from another one, since whoever asked listens to that one only.
+the lifeline, a pipe that only the parent can write to, closes: also when the parent is killed. HUP and USR1 reopen
+the log in all of them. An answer leaves from the very address that was asked: a server with several addresses must
+not answer from another one, since whoever asked listens to that one only.
 """
 
 import os
@@ -16,7 +16,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from popular.store.messages import CHECK_FAILED, HELPER_DIED
+from supervisor.runtime import signals
 from supervisor.runtime.log import Log
+from supervisor.runtime.messages import SIGNAL_IGNORED
 
 ENDS = (signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGPWR)
 """The signals that end the server (the manual's page on pcheckd)."""
@@ -71,7 +73,7 @@ class DatagramServer:
 
         `caught` is called as soon as a signal ends it in order.
         """
-        wishes = _catch((*ENDS, signal.SIGHUP, signal.SIGCHLD))
+        wishes = _catch((*ENDS, *signals.REOPENS, *signals.IGNORED, signal.SIGCHLD))
         caught()
         try:
             with selectors.DefaultSelector() as selector:
@@ -89,7 +91,9 @@ class DatagramServer:
         for number in os.read(wishes, 512):
             if number in ENDS:
                 self._ended_by = signal.Signals(number)
-            elif number == signal.SIGHUP:
+            elif number in signals.IGNORED:
+                self._log(SIGNAL_IGNORED, signal=signal.Signals(number).name)
+            elif number in signals.REOPENS:
                 self._reopen_log()
                 for pid in self._helpers:
                     os.kill(pid, signal.SIGHUP)
@@ -153,6 +157,7 @@ class DatagramServer:
                 signal.signal(number, signal.SIG_DFL)
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)
+            signals.ignore(signal.SIGUSR1, *signals.IGNORED)
             wishes = _catch((signal.SIGHUP,))
             with selectors.DefaultSelector() as selector:
                 selector.register(self._socket, selectors.EVENT_READ, self._answer_some)
