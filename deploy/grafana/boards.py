@@ -69,6 +69,7 @@ OVERVIEW = Board(
                     "Refused, and accepting paused",
                     PanelLine(rate("sessions_refused_total", "reason"), "refused"),
                     PanelLine(rate("accept_pauses_total", "reason"), "paused"),
+                    PanelLine(rate("clients_turned_away_total"), "turned away"),
                 ),
             ),
         ),

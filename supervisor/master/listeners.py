@@ -7,10 +7,12 @@ accepts from the same socket (measured in the design: 0 of 200 lost, against 82â
 
 import socket
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from supervisor.exporterline import Queue
 from supervisor.sockets.listener import Listener, ListenerCopy
+from supervisor.sockets.silence import turn_away
 from supervisor.sockets.sources import Source
 
 _TCP_INFO = struct.Struct("=24xII")
@@ -95,6 +97,14 @@ class Listeners:
             one.close()
         self._sockets = {}
         self._source.let_go()
+
+    def turn_away(self) -> Counter[str]:
+        """Sends away who waits in the silenced queues, of the sockets that end with this program; how many, by name."""
+        told = Counter[str]()
+        if not self._source.shared:
+            for (listener, _slot), sockets in self._sockets.items():
+                told[listener.name] += sum(map(turn_away, sockets))
+        return +told
 
     def queues(self) -> tuple[Queue, ...]:
         """Who waits where (tcp(7): of a listening socket, TCP_INFO tells length and limit of its queue)."""

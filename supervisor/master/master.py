@@ -93,6 +93,7 @@ class Master:
             listeners=self._listeners,
             sessions=self._accounting.count_sessions,
             on_stage=self._on_stage,
+            turn_away=self._turn_away,
             finish=self._finish,
         )
         self._shutdown = ShutdownSequence(means)
@@ -332,6 +333,11 @@ class Master:
             self.executor.end()
         self._set_gauges()
         self._notifier.stopping()
+
+    def _turn_away(self) -> None:
+        for listener, clients in self._listeners.turn_away().items():
+            self._accounting.count("turned_away", amount=clients)
+            self._log(messages.TURNED_AWAY, listener=listener, clients=clients)
 
     def _perform(self, order: Order, answer: Answer) -> None:
         match order:

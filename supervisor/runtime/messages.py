@@ -41,6 +41,13 @@ LOAD_STATE = Message(
     0x0172, "ADM", "load_state", "Load or pressure crossed 80, 90 or 100 % of its limit; at MAX nobody is accepted."
 )
 
+TURNED_AWAY = Message(
+    0x0222,
+    "ADM",
+    "turned_away",
+    "Clients that waited in the queue of a socket when the program ended: they were closed without a session.",
+)
+
 WORKER_BORN = Message(0x0200, "INF", "worker_born", "A worker sits in its slot and accepts.")
 WORKER_DIED = Message(
     0x0201, "ADM", "worker_died", "A worker ended unexpectedly; its sessions are lost and a successor follows."

@@ -14,7 +14,7 @@ from supervisor.runtime import messages
 from supervisor.runtime.loop import READ
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
-from supervisor.sockets.silence import hear_all, silence
+from supervisor.sockets.silence import hear_all, silence, turn_away
 
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
@@ -112,9 +112,13 @@ class Acceptor:
         """Whether somebody may still wait at a socket that is given back."""
         return bool(self._emptying)
 
-    def give_up_queues(self) -> None:
-        """Who still waits is not accepted any more."""
-        for _listener, listening in self._emptying:
+    def give_up_queues(self, *, shared: bool) -> None:
+        """Who still waits is not served any more: is left to those who share the socket, or sent away."""
+        for listener, listening in self._emptying:
+            clients = 0 if shared else turn_away(listening)
+            if clients:
+                self._context.count("turned_away", amount=clients)
+                self._context.log(messages.TURNED_AWAY, listener=listener.name, clients=clients)
             self._shut(listening)
         self._emptying = []
 

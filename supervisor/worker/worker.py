@@ -190,7 +190,7 @@ class Worker:
             case lifeline.Leave(empty):
                 self._leave(empty)
             case lifeline.CloseQueues():
-                self._acceptor.give_up_queues()
+                self._acceptor.give_up_queues(shared=self._shared)
             case lifeline.EndSessions():
                 self._end_sessions()
 
@@ -288,7 +288,7 @@ class Worker:
     def _end_at_once(self) -> None:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""
         self._leaving = True
-        self._acceptor.give_up_queues()
+        self._acceptor.give_up_queues(shared=self._shared)
         self._acceptor.finish(empty=False)
         for session in list(self._context.sessions.values()):
             session.end("shutdown")
