@@ -96,6 +96,7 @@ def export(inheritance: ExporterInheritance) -> None:
         master=inheritance.master,
         table=inheritance.table,
         view=view,
+        watched=inheritance.watched,
         metrics=inheritance.metrics,
         token=inheritance.token,
     )

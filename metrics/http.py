@@ -106,7 +106,7 @@ class HttpServer:
         self._routes = routes
         self._on_fault = on_fault
         self._connections: dict[asyncio.StreamWriter, None] = {}
-        """The one that has been there longest in front."""
+        """The oldest first."""
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Begins to answer; gives address and port. `::` is every address, of IPv4 too. Raises OSError."""

@@ -1,10 +1,10 @@
 """The status page: `/`, one HTML page without outside resources, and `/status.json`, which it asks every two seconds.
 
     page()                       the page, with a policy that lets nothing run but its own script
-    status(known, request)       the document of snapshot.py, as the query queries
+    status(known, request)       the document of snapshot.py, as the query asks for it
 
 The query of /status.json: filter, sort, desc (1: the largest first), rows (1 to 1000), span (2m or 1h), users (1: names
-and addresses in full). A query that makes no sense is answered with 400 and a command.
+and addresses in full). A query that makes no sense is answered with 400 and the reason.
 
 Names in full are for who asks over the Unix socket in the run directory, which only those reach who reach the control
 socket, or who has the token of `--metrics-token`; a wrong token is answered with 401. For everybody else `users` counts

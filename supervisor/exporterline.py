@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from supervisor.metric import Metric
 from supervisor.runtime.httpaddress import HttpAddress
+from supervisor.watched import Watched
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class ExporterInheritance:
     table: Path
     address: HttpAddress
     metrics: tuple[Metric, ...]
+    watched: Watched
     lifeline: socket.socket
     http: socket.socket | None = None
     """Listens in the run directory, with the rights of the control socket."""

@@ -18,6 +18,14 @@ from supervisor.metric import Metric, Things
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
+from supervisor.watched import Watched
+
+COMMON_DEBUG_OPTIONS = {
+    "RINGD": "Communication with the ringd process.",
+    "CTRL": "Control requests and answers.",
+    "IO": "System calls on connections that are made from then on, by leg, and what came of them; not what was read.",
+    "MAIN": "What the program does: births and ends of workers, the steps of changes and of shutdowns.",
+}
 
 
 class PeriodicCommand(NamedTuple):
@@ -25,6 +33,18 @@ class PeriodicCommand(NamedTuple):
 
     command: str
     every: str
+
+
+class StartOption(NamedTuple):
+    """An option of the command line that a program has for itself: `--name METAVAR`.
+
+    `take` is called with its value, if it is given, before all else; it raises ValueError.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    take: Callable[[str], None]
 
 
 class Service(Protocol):
@@ -57,6 +77,8 @@ class Program:
     endings: Sequence[str]
     debug_options: Mapping[str, str]
     """Option → help."""
+    debug_notes: Mapping[str, str]
+    """Option → what whoever switches it on should know."""
     variables: Sequence[Variable]
     commands: Sequence[ControlCommand]
     sorts: Sequence[str]
@@ -66,10 +88,10 @@ class Program:
     make_service: Callable[[WorkerContext, Config, Service | None], Service]
     """Runs in a thread of a worker; may block.
 
-    Raises `supervisor.control.language.CommandRefused` when the config cannot be served.
+    Raises `supervisor.control.words.CommandRefused` when the config cannot be served.
     """
-    listener_kind: Things
-    """The sort whose things have an interface, a port and a listening socket there: by it sessions are counted."""
+    watched: Watched
+    """What watchers show of it beside its metrics."""
     describe: Callable[[Config], dict[str, Any]]
     """What a watcher may know of a config: JSON-able, and never a secret."""
     exporter: Callable[[ExporterInheritance], None]
@@ -86,6 +108,12 @@ class Program:
     periodic_commands: Sequence[PeriodicCommand] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
+    start_options: Sequence[StartOption] = ()
+
+    @property
+    def listener_kind(self) -> Things:
+        """The sort whose things have an interface, a port and a listening socket there: by it sessions are counted."""
+        return self.watched.listeners.things
 
     def listeners(self, config: Config) -> list[Listener]:
         """Which listening sockets a config wants: one for each thing of the listener kind that is not offline."""

@@ -107,7 +107,10 @@ class Trying:
 
 
 def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> Sequence[Report]:
-    """As a worker makes it; its table has one row, and no name by the time that it is used. Raises CommandRefused."""
+    """As a worker makes it; its table has one row, and its shared memory has no name any more when it is used.
+
+    Raises CommandRefused.
+    """
     name = f"/popular-{program.name}-check-{os.getpid()}"
     segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
     remove(name)

@@ -31,7 +31,7 @@ function octets(value) {
   return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
-const TITLES = { started: "age", since: "in state", sid: "session", vserv: "server" };
+const TITLES = { started: "age", since: "in state", sid: "session" };
 const title = (name) => TITLES[name] ?? name;
 
 const TONES = { online: "good", offline: "quiet", disabled: "busy", fake: "busy" };
@@ -117,6 +117,7 @@ function show(cell, column, row) {
 
 function showHead(told) {
   say(find("program"), told.program);
+  say(find("host"), `on ${told.host}`);
   say(find("headline"), told.headline.text);
   mark(find("headline"), "data-tone", told.headline.tone);
   say(find("detail"), told.headline.detail);
@@ -129,7 +130,7 @@ function showHead(told) {
     told.version ? `version ${told.version}` : "",
   ];
   say(find("facts"), facts.filter(Boolean).join(" · "));
-  document.title = `${told.headline.text} · ${told.program}`;
+  document.title = `${told.headline.text} · ${told.program} · ${told.host}`;
 }
 
 const WIDTH = 240;
@@ -173,8 +174,7 @@ function showGraph(figure, graph, told) {
 
 function current(graph, told) {
   if (graph.name === "sessions") return told.totals.sessions;
-  if (graph.name === "logins") return told.totals.logins_a_second;
-  if (graph.name === "failures") return told.totals.failures_a_second;
+  if (graph.rate) return told.totals[`${graph.name}_a_second`];
   return told.totals.readings[0].value;
 }
 
@@ -199,10 +199,21 @@ const count = (name, heading, more = {}) => ({ name, title: heading, kind: "numb
 const state = { ...text("state", "state"), tone: (row) => TONES[row.state] ?? "quiet" };
 
 const PLACE = [text("id", "id"), state, text("address", "address", { label: "" }), text("protocol", "protocol", { label: "" }), count("sessions", "sessions")];
-const LOGINS = [count("logins", "logins"), count("failures", "failed")];
+
+// What a program says of its things: which tables there are, and their columns behind those of every table.
+function thingColumns(table, told) {
+  const kinds = {
+    number: (column) => count(column.name, column.title),
+    text: (column) => text(column.name, column.title, { label: "" }),
+    share: (column) => ({ ...count(column.name, column.title), text: percent, hint: (row) => row.tried ? `of ${number(row.tried)}` : "", tone: (row) => row.failing ? "closed" : row.share ? "busy" : "quiet" }),
+    age: (column) => ({ ...count(column.name, column.title), text: (row) => row[column.name] ? age(told.taken - row[column.name]) : "" }),
+  };
+  return [...PLACE, ...table.columns.map((column) => ({ ...kinds[column.kind](column), help: column.help }))];
+}
+
+const percent = (row) => row.share === null ? "" : `${oneDigit(100 * row.share)} %`;
+
 const THINGS = {
-  vservs: [...PLACE, count("waiting", "waiting", { help: "connections that nobody has accepted yet" }), ...LOGINS],
-  backends: [...PLACE, ...LOGINS],
   workers: [
     text("slot", "slot"),
     count("pid", "process", { text: (row) => String(row.pid) }),
@@ -220,7 +231,11 @@ const THINGS = {
 };
 
 function showThings(told) {
-  for (const [name, columns] of Object.entries(THINGS)) {
+  const tables = told.tables.map((table) => [table.name, thingColumns(table, told)]);
+  for (const table of told.tables) {
+    if (find(table.name) === null) find("workers").before(make("section", { id: table.name, class: table.columns.length > 4 ? "wide" : "" }, make("h2", {}, table.title), make("div", { class: "sheet" }, make("table"))));
+  }
+  for (const [name, columns] of [...tables, ...Object.entries(THINGS)]) {
     const section = find(name);
     section.hidden = !told[name].length;
     if (!told[name].length) continue;

@@ -8,14 +8,22 @@ the socket object, and each saves 0.15 µs of a session that has twenty of them.
 """
 
 import os
+import select
 import socket
 import ssl
 from typing import cast
 
+from popular.net.trace import Trace
 from supervisor.serving.eventloop import EventLoop, Watcher
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST_DISCARDED = 1 << 16
+
+BROKEN = select.EPOLLERR | select.EPOLLHUP
+"""To want this alone: the watcher is called when nothing can be read or written any more, and not before.
+
+epoll(7) tells of it whatever is wanted, but only of descriptors that are watched.
+"""
 
 
 def _nobody(_events: int) -> None:
@@ -29,7 +37,7 @@ class Channel:
 
     tls = False
     MOST = 1 << 16
-    """Octets that are received at a time, where much may come: whoever gets so many had better ask for more."""
+    """Octets that are read at a time, where much may come; a full read means that more is probably waiting."""
 
     def __init__(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher) -> None:
         self._loop = loop
@@ -39,8 +47,26 @@ class Channel:
         self.fd = connection.fileno()
         """-1 once it is closed: the number may be another connection's by then."""
 
+    @property
+    def trace(self) -> Trace | None:
+        """What shows its system calls; see traced.py."""
+        return None
+
+    def in_tls(
+        self,
+        context: ssl.SSLContext,
+        watcher: Watcher,
+        server_name: str | None = None,
+        *,
+        session: ssl.SSLSession | None = None,
+    ) -> "TlsChannel":
+        """TLS on this connection, its handshake yet to be done; see TlsChannel."""
+        return TlsChannel(
+            self._loop, self.connection, context, watcher=watcher, server_name=server_name, session=session
+        )
+
     def want(self, events: int) -> None:
-        """The watcher is called for these events (READ, WRITE, both or 0) from now on."""
+        """The watcher is called for these events (READ, WRITE, both, BROKEN or 0) from now on."""
         if events == self._events:
             return
         if not self._events:

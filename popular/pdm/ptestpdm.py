@@ -126,7 +126,7 @@ def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Modul
             module = loader.load(directory, name, ident, arguments=arguments)
         except ModuleFailed as error:
             raise _Faulty(f"{place}: {error}") from None
-        yield module if debug is None else _Watched(module, debug)
+        yield module if debug is None else _TalkingModule(module, debug)
     if not idents:
         raise _Faulty(f"{path} names no module")
 
@@ -173,7 +173,7 @@ def _route(route: Route) -> str:
     return f"backend={route.backend} target={target} secret={secret} flags={route.flags or '-'}"
 
 
-class _Watched(Module):
+class _TalkingModule(Module):
     """A module that tells what it answers."""
 
     def __init__(self, module: Module, out: TextIO) -> None:
@@ -189,7 +189,7 @@ class _Watched(Module):
         return self._timed("authenticate", lambda: self._module.authenticate(question, route))
 
     def reload(self) -> Module:
-        return _Watched(self._module.reload(), self._out)
+        return _TalkingModule(self._module.reload(), self._out)
 
     def close(self) -> None:
         self._module.close()

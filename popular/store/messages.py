@@ -1,6 +1,7 @@
 """The log messages of the storage side (`pserv`'s mailboxes, `pcheckd`, `pdeliver`). A number is never reused.
 
-Numbers below 0200 are the manual's and keep its meaning. What the proxy says too stands in popular/messages.py.
+Numbers below 0200 are those of POPular 1.5 and keep their meaning. What the proxy says too stands in
+popular/messages.py.
 """
 
 from supervisor.runtime.messages import Message, messages_in

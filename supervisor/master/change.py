@@ -18,7 +18,7 @@ the kernel has put into its queue would be lost if it were taken back.
 import enum
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from supervisor.lifeline import InForce as InForceNote
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.program import Program
+from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
@@ -83,9 +84,18 @@ class Changes:
     """Holds the running config and the one change that may be under way. `first`: the config of the start options."""
 
     def __init__(
-        self, program: Program, first: Config, loop: Loop, *, pool: Pool, listeners: Listeners, events: ChangeEvents
+        self,
+        program: Program,
+        first: Config,
+        loop: Loop,
+        *,
+        log: Log,
+        pool: Pool,
+        listeners: Listeners,
+        events: ChangeEvents,
     ) -> None:
         self.first = self.running = first
+        self._log = log
         self.reports: tuple[Report, ...] = ()
         """What the workers found when they tried the last config."""
         self._last_tried = first.generation
@@ -111,12 +121,15 @@ class Changes:
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
         change.joining = [copy for copy in missing if copy[0].address[1] in ports]
+        self._tell(change, trial=str(trial).lower(), missing=len(missing))
         self._open(change, [copy for copy in missing if copy[0].address[1] not in ports])
 
     def _open(self, change: _PendingChange, copies: list[ListenerCopy]) -> None:
         """Gets listening sockets, and goes on, or takes the change back. One that was abandoned gives them back."""
 
         def opened(reason: str | None) -> None:
+            if copies:
+                self._log.debug("NET", "listening_opened", sockets=_named(copies), reason=reason or "")
             if change is not self._change:
                 self._listeners.close(copies if reason is None else [])
                 return
@@ -145,6 +158,7 @@ class Changes:
 
     def _prepare_all(self, change: _PendingChange) -> None:
         change.phase = _ChangePhase.PREPARING
+        self._tell(change, workers=len(self._pool.seated))
         self._limit(change, PREPARE_SECONDS, self._too_slow_to_prepare)
         for worker in self._pool.seated:
             if worker not in change.told:
@@ -166,6 +180,9 @@ class Changes:
         change = self._change
         if change is None:
             return
+        if "MAIN" in self._log.options:
+            kind = type(note).__name__.lower()
+            self._log.debug("MAIN", "change_heard", note=kind, slot=worker.slot, worker=worker.pid)
         current = getattr(note, "generation", None) == change.config.generation
         match note:
             case Unable(_, reason) if current and change.phase is _ChangePhase.PREPARING:
@@ -226,6 +243,7 @@ class Changes:
 
     def _join(self, change: _PendingChange) -> None:
         change.phase = _ChangePhase.JOINING
+        self._tell(change, sockets=len(change.joining))
         assert change.limit is not None
         change.limit.cancel()
         copies, change.joining = change.joining, []
@@ -238,6 +256,7 @@ class Changes:
             self._program.listeners(self.running), self.running.variables["workers"]
         )
         self._listeners.silence(change.surplus)
+        self._tell(change, surplus=len(change.surplus))
         seated = set(self._pool.seated)
         self._limit(change, COMMIT_SECONDS if seated <= change.told else PREPARE_SECONDS, self._too_slow_to_commit)
         change.waiting_for = set(seated)
@@ -258,6 +277,9 @@ class Changes:
     def _close_surplus(self, change: _PendingChange) -> bool:
         """Begins the last phase; says whether it has to wait."""
         change.phase = _ChangePhase.CLOSING
+        self._tell(change, surplus=len(change.surplus))
+        if change.surplus:
+            self._log.debug("NET", "listening_closing", sockets=_named(change.surplus))
         if not change.surplus:
             return False
         self._limit(change, HALF_OPEN_SECONDS, self._empty_surplus)
@@ -276,6 +298,11 @@ class Changes:
                 change.waiting_for.add(worker)
                 self._pool.tell(worker, Close(change.config.generation, tuple(mine)))
         self._go_on()
+
+    def _tell(self, change: _PendingChange, **fields: object) -> None:
+        """The step that begins, for the debug option MAIN."""
+        step = change.phase.name.lower()
+        self._log.debug("MAIN", "change_step", "-", step=step, generation=change.config.generation, **fields)
 
     def _limit(self, change: _PendingChange, seconds: float, call: Callable[[], None]) -> None:
         if change.limit is not None:
@@ -297,6 +324,7 @@ class Changes:
         self.reports = tuple(change.reports)
         if change.limit is not None:
             change.limit.cancel()
+        self._log.debug("MAIN", "change_over", generation=change.config.generation, reason=reason or "")
         recycled, self._recycled = self._recycled, []
         for worker in recycled:
             if worker in self._pool.seated:
@@ -316,3 +344,8 @@ class Changes:
         assert self._change is not None
         for worker in list(self._change.waiting_for):
             self._pool.signal(worker, signal.SIGKILL)
+
+
+def _named(copies: Sequence[ListenerCopy]) -> str:
+    """For the log: which listener, where, and of which slot."""
+    return ", ".join(f"{one.name} {one.address[0]}:{one.address[1]} slot {slot}" for one, slot in copies)

@@ -1,16 +1,18 @@
 """The master: puts the parts together and runs the loop.
 
-Single-threaded; holds no user's data; never blocks (what may block is an job). It owns the listening sockets, the
+Single-threaded; holds no user's data; never blocks (what may block is a job). It owns the listening sockets, the
 control socket, the table and the tokens, and it is the only one that gives birth to workers.
 """
 
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from supervisor import metric
 from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
 from supervisor.control.language import Language
@@ -23,6 +25,7 @@ from supervisor.master.accounting import Accounting, table_layout
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
 from supervisor.master.exporter import Exporter
+from supervisor.master.health import HealthWatch
 from supervisor.master.jobs import Jobs
 from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
@@ -69,6 +72,7 @@ class Master:
         self._program = program
         self._rundir = rundir
         self._log = log
+        self._log.options = first.debug
         self._notifier = notifier
         self._over = False
         self.exit_code = 0
@@ -78,13 +82,16 @@ class Master:
         layout = table_layout(program, _blocks(slots), limits)
         self._accounting = Accounting(rundir.segment_name, layout, log)
         source.attach(self._loop)
+        self._health = HealthWatch(self._accounting.segment)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
         self._load_files = load_files
         self._watchdog = Watchdog(
             load_files, self._accounting, self._pool, log=log, accepting_changed=self._tell_accepting
         )
-        self._changes = Changes(program, first, self._loop, pool=self._pool, listeners=self._listeners, events=self)
+        self._changes = Changes(
+            program, first, self._loop, log=log, pool=self._pool, listeners=self._listeners, events=self
+        )
         self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
             self._loop,
@@ -101,7 +108,7 @@ class Master:
         self._http: socket.socket | None = None
         inherit = self._exporter_heritage(metrics, metrics_token)
         self._exporter = Exporter(self._loop, log, self.forget_all, live=program.exporter, inherit=inherit)
-        self._exporter.describe(program.describe(first))
+        self._describe(first)
         count = self._accounting.count
         self.executor = Executor(
             program,
@@ -167,9 +174,12 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._watchdog.look(self._changes.running)
+        self._health.look(self._changes.running.counter_indexes, time.time())
         self._show_usage()
         self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
-        self._exporter.pulse(self._pulse())
+        pulse = self._pulse()
+        self._accounting.set_gauges(waiting=sum(queue.length for queue in pulse.queues))
+        self._exporter.pulse(pulse)
         if not self._shutdown.final:
             self._periodic_commands.look(self._changes.running)
         elif self._exporter.address is not None and self._rundir.has_successor():
@@ -218,6 +228,7 @@ class Master:
                 table=table,
                 address=address,
                 metrics=metrics,
+                watched=program.watched,
                 lifeline=lifeline,
                 http=self._http,
                 token=token,
@@ -265,6 +276,7 @@ class Master:
 
     def heard(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
+            self._log.debug("MAIN", "serving", slot=worker.slot, worker=worker.pid, seconds=worker.age())
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
         if isinstance(message, Closed):
@@ -305,7 +317,7 @@ class Master:
     def committed(self, config: Config) -> None:
         """What the master itself takes from a new config."""
         self._accounting.count("config_changes")
-        self._exporter.describe(self._program.describe(config))
+        self._describe(config)
         self._log.options = config.debug
         self._accounting.issue(config.variables["maxsession"])
         self._pool.set_slots(config.variables["workers"])
@@ -315,6 +327,13 @@ class Master:
     def taken_back(self) -> None:
         """See change.py."""
         self._accounting.count("config_change_failures")
+
+    def _describe(self, config: Config) -> None:
+        """Tells watchers of a config."""
+        described = self._program.describe(config)
+        ends = [thing[fact] for sort, fact in metric.ends(self._program.metrics) for thing in described[sort.facts]]
+        self._accounting.set_gauges(soonest_end=int(min(ends, default=0)))
+        self._exporter.describe(described)
 
     def _set_gauges(self) -> None:
         running = self._changes.running
@@ -410,6 +429,7 @@ class Master:
         if self._over:
             return
         self._over = True
+        self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
         self._jobs.stop()
         self._stop_exporter()
         self._server.flush()

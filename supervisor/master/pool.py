@@ -59,6 +59,10 @@ class WorkerProcess:
     def pid(self) -> int:
         return int(self.process.pid)
 
+    def age(self) -> float:
+        """Seconds since its birth."""
+        return round(time.monotonic() - self.born, 3)
+
 
 class PoolEvents(Protocol):
     """What a pool asks of its master, and tells it."""
@@ -134,6 +138,7 @@ class Pool:
     def dismiss(self, worker: WorkerProcess, empty: bool = True) -> None:
         """Asks a worker to accept nothing more and to go when its sessions are over."""
         worker.leaving = worker.dismissed = True
+        self._log.debug("MAIN", "dismissed", slot=worker.slot, worker=worker.pid, accepts_who_waits=str(empty).lower())
         self.tell(worker, Leave(empty))
 
     def give_birth(self, slot: int) -> WorkerProcess:
@@ -143,6 +148,7 @@ class Pool:
         worker = WorkerProcess(slot, block, process, lifeline=Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
+        self._log.debug("MAIN", "birth", slot=slot, worker=worker.pid, birth=self._generation, block=block)
         self._loop.watch(ours, READ, lambda events: self._hear(worker, events))
         self._loop.watch(process.sentinel, READ, lambda _events: self._bury(worker))
         self._events.born(worker)
@@ -251,6 +257,7 @@ class Pool:
         self._hear_last_words(worker)
         worker.lifeline.close()
         self.workers.remove(worker)
+        self._log.debug("MAIN", "death", slot=worker.slot, worker=worker.pid, code=code, seconds=worker.age())
         cells = self._segment.block(worker.block)
         for cell in (_PID, *_USAGE):
             cells[cell] = 0

@@ -1,4 +1,4 @@
-"""How a program ends: the manual's four shutdowns.
+"""How a program ends: the four variants of `shutdown`.
 
 parent    the master goes at once; the workers see the end of their lifelines and finish their sessions
 children  all sessions end at once; fresh workers follow
@@ -101,6 +101,7 @@ class ShutdownSequence:
 
     def _move(self, stage: Stage) -> None:
         self.stage = stage
+        self._means.log.debug("MAIN", "shutdown_step", step=stage.value, sessions=self._means.sessions())
         self._means.on_stage()
 
     def _end_at_once(self) -> None:

@@ -19,7 +19,7 @@ LIMITS = {"load": "maxlocalload", "pressure": "maxpressure"}
 
 
 class Watchdog:
-    """The two warning machines of the manual, and the heartbeat."""
+    """The levels of load and sessions (OK, WARN, MAX), and the workers' heartbeats."""
 
     def __init__(
         self, files: LoadFiles, accounting: Accounting, pool: Pool, *, log: Log, accepting_changed: Callable[[], None]

@@ -27,7 +27,7 @@ def options_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
     """What stands in front of the first word. `programs` are the names of those that there are to speak to."""
     parser = argparse.ArgumentParser(
         prog="pcontrol",
-        usage="pcontrol [options] [-c CMD]… [SENTENCE | FILE… | SUBCOMMAND]",
+        usage="pcontrol [options] [-c CMD]… [COMMAND | FILE… | SUBCOMMAND]",
         description=f"Says commands to a running {_or(programs) or 'program'}.",
         epilog="Subcommands, each with its own --help: "
         + "; ".join(f"{name}: {what}" for name, what in SUBCOMMANDS.items())

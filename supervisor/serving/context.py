@@ -76,6 +76,8 @@ class WorkerContext:
         self.sessions: dict[int, Session] = {}
         self._released = released
         self._layout = segment.layout
+        self._all_cells = segment.all_cells
+        self._block_cells = segment.layout.block_size // 8
         self.counters = self.open_counters({})
         """For what does not belong to a configured thing."""
         self.count = self.counters.count
@@ -88,9 +90,13 @@ class WorkerContext:
         self._second = 0
         self._in_second = 0
 
-    def open_counters(self, places: Mapping[str, Mapping[str, int]]) -> Counters:
-        """Where to count under a config that has these places."""
-        return Counters(self._layout, self.cells, places)
+    def open_counters(self, indexes: Mapping[str, Mapping[str, int]]) -> Counters:
+        """Where to count under a config that has these indexes."""
+        return Counters(self._layout, self.cells, indexes)
+
+    def sum(self, cell: int) -> int:
+        """What a cell comes to over all processes, at this moment."""
+        return sum(self._all_cells[cell :: self._block_cells])
 
     def admit(self, token: int, session: Session, started: int) -> None:
         """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""
@@ -115,7 +121,7 @@ class WorkerContext:
         self._put_back(token)
 
     def _put_back(self, token: int) -> None:
-        """The hand is emptied first: what is in a dead worker's hand counts as lost with it."""
+        """The token cell is emptied first: what is in a dead worker's cell counts as lost with it."""
         if self.cells[_TOKEN_CELL] == token + 1:
             self.cells[_TOKEN_CELL] = 0
         os.write(self._tokens.write_end, wire(token))

@@ -113,8 +113,8 @@ class RowReader:
         """
         columns = [self._names.index(name) for name in names]
         forms = (
-            form if number in (0, *columns) else f"{struct.calcsize(form)}x"
-            for number, (_name, form, _help) in enumerate(self._layout.columns)
+            column.form if number in (0, *columns) else f"{struct.calcsize(column.form)}x"
+            for number, column in enumerate(self._layout.columns)
         )
         wanted = struct.Struct(f"<{_COLUMNS_AT}x" + "".join(forms)).unpack
         found = Counter[tuple[Any, ...]]()

@@ -1,6 +1,6 @@
 """The accepting of a worker: on the sockets that its slot is lent, as long as it gets tokens and the master allows it.
 
-Each connection goes to the service of the moment; on a socket that the config wants no more, to the service that was
+Each connection goes to the current service; on a socket that the config wants no more, to the service that was
 in force while it did. A socket that is given back is closed when nobody waits in its queue.
 """
 
@@ -30,14 +30,15 @@ class Acceptor:
         self,
         context: WorkerContext,
         tokens: int,
-        hand: memoryview,
+        token_cell: memoryview,
         *,
         listeners: Mapping[Listener, socket.socket],
         allowed: bool,
         fed: Callable[[], None],
         emptied: Callable[[], None],
     ) -> None:
-        """`tokens`: the descriptor they are read from; `hand`: the four octets of our block into which they are read.
+        """`tokens`: the descriptor they are read from; `token_cell`: the four octets of our block into which
+        they are read.
 
         `fed` is called when there are tokens again, before one is taken; `emptied` whenever no queue is left to be
         emptied.
@@ -45,8 +46,8 @@ class Acceptor:
         self._context = context
         self._loop = context.loop
         self._tokens = tokens
-        self._hand_bytes = hand
-        self._hand = hand.cast("I")
+        self._token_octets = token_cell
+        self._token = token_cell.cast("I")
         self._listeners = dict(listeners)
         self._retired: dict[socket.socket, Service] = {}
         """Sockets that the config wants no more, with the service for those who still wait in their queues."""
@@ -64,6 +65,7 @@ class Acceptor:
     def begin(self, service: Service) -> None:
         """Starts to accept."""
         self._service = service
+        self._tell_lent(self._listeners)
         self._arm()
 
     def exchange(self, service: Service, wanted: Set[Listener], lent: Mapping[Listener, socket.socket]) -> None:
@@ -76,6 +78,7 @@ class Acceptor:
         if not retired:
             old.retire()
         self._listeners |= lent
+        self._tell_lent(lent)
         if self._armed:
             for listener, listening in lent.items():
                 self._watch(listener, listening)
@@ -130,11 +133,23 @@ class Acceptor:
         if wanted == self._armed:
             return
         self._armed = wanted
+        self._context.log.debug(
+            "NET",
+            "accepting" if wanted else "not_accepting",
+            listeners=len(self._listeners),
+            reason="" if wanted else self._obstacle(),
+        )
         for listener, listening in self._listeners.items():
             if wanted:
                 self._watch(listener, listening)
             else:
                 self._loop.unwatch(listening.fileno())
+
+    def _obstacle(self) -> str:
+        """Why nobody is accepted."""
+        if self._over:
+            return "leaving"
+        return "no session is free" if self._starved else "out of descriptors" if self._pausing else "load"
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
         family = int(listening.family)
@@ -146,11 +161,11 @@ class Acceptor:
         Beneath the socket's own `accept`, which looks up two enums each time (1.3 of 4.6 µs).
         """
         try:
-            os.readv(self._tokens, [self._hand_bytes])
+            os.readv(self._tokens, [self._token_octets])
         except BlockingIOError:
             self._starve()
             return False
-        token = self._hand[0] - 1
+        token = self._token[0] - 1
         try:
             fd, peer = listening._accept()  # type: ignore[attr-defined]
         except OSError as error:
@@ -164,7 +179,7 @@ class Acceptor:
         if peer[0].startswith(MAPPED_IPV4):
             peer = (peer[0].removeprefix(MAPPED_IPV4), peer[1])
         self._retired.get(listening, self._service).serve(token, connection, peer, listener=listener.name)
-        self._hand[0] = 0
+        self._token[0] = 0
         return True
 
     # Pauses
@@ -227,7 +242,15 @@ class Acceptor:
             self._shut(listening)
         self._emptied()
 
+    def _tell_lent(self, lent: Mapping[Listener, socket.socket]) -> None:
+        for listener, listening in lent.items():
+            host, port = listener.address[:2]
+            self._context.log.debug(
+                "NET", "listens", listener=listener.name, address=host, port=port, fd=listening.fileno()
+            )
+
     def _shut(self, listening: socket.socket) -> None:
+        self._context.log.debug("NET", "listens_no_more", fd=listening.fileno())
         listening.close()
         old = self._retired.pop(listening, None)
         if old is not None and old not in self._retired.values():

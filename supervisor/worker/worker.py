@@ -21,7 +21,7 @@ from supervisor.control.words import CommandRefused
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.program import Program, Service
 from supervisor.runtime import messages, rights
-from supervisor.runtime.fault import index_of
+from supervisor.runtime.fault import location_of
 from supervisor.runtime.log import Log
 from supervisor.serving.context import CutCost, WorkerContext
 from supervisor.serving.eventloop import EventLoop
@@ -105,7 +105,7 @@ class Worker:
         self._acceptor = Acceptor(
             self._context,
             inheritance.tokens.read_end,
-            inheritance.segment.hand(inheritance.block),
+            inheritance.segment.token_cell(inheritance.block),
             listeners=inheritance.listeners,
             allowed=inheritance.accepting,
             fed=self._fed,
@@ -127,12 +127,13 @@ class Worker:
         self._loop.add_reader(self._lifeline.socket, self._hear)
         self._beat()
         self._acceptor.begin(self._service)
+        self._debug("begins", generation=self._config.generation)
         self._tell(lifeline.Born(self._config.generation))
 
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""
         text = str(error) if isinstance(error, CommandRefused) else type(error).__name__
-        self._tell(lifeline.LastWords(f"{text} at {index_of(error)}"))
+        self._tell(lifeline.LastWords(f"{text} at {location_of(error)}"))
 
     # The lifeline
 
@@ -197,10 +198,12 @@ class Worker:
     def _prepare(self, config: Config, before: Service | None) -> None:
         """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
         self._preparing = config.generation
+        began = time.monotonic()
         made = self._loop.run_in_executor(self._context.pool, self._program.make_service, self._context, config, before)
 
         def finished(future: "asyncio.Future[Service]") -> None:
             error = future.exception()
+            self._debug("prepared", generation=config.generation, seconds=round(time.monotonic() - began, 3))
             if self._preparing != config.generation:
                 if error is None:
                     future.result().retire()
@@ -222,9 +225,11 @@ class Worker:
         if seed:
             ssl.RAND_add(seed, float(len(seed)))
         self._log.options = self._config.debug
+        self._debug("committed", generation=generation, lent=len(lent))
         self._tell(lifeline.InForce(generation))
 
     def _abort(self) -> None:
+        self._debug("aborted", generation=self._preparing)
         self._preparing = 0
         if self._prepared is not None:
             self._prepared[1].retire()
@@ -240,6 +245,7 @@ class Worker:
 
     def _leave(self, empty: bool) -> None:
         """Accepts nobody but who waits, finishes the sessions, then goes."""
+        self._debug("leaves", accepts_who_waits=str(empty).lower())
         self._acceptor.finish(empty)
         self._leaving = True
         self._tell(lifeline.Closed())
@@ -274,6 +280,7 @@ class Worker:
     def _orphaned(self) -> None:
         """The master is gone: nobody lends us sockets any more."""
         if self._lifeline is not None:
+            self._debug("orphaned")
             self._loop.remove_reader(self._lifeline.socket)
             self._loop.remove_writer(self._lifeline.socket)
             self._lifeline.close()
@@ -287,12 +294,17 @@ class Worker:
 
     def _end_at_once(self) -> None:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""
+        self._debug("ends_at_once")
         self._leaving = True
         self._acceptor.give_up_queues(shared=self._shared)
         self._acceptor.finish(empty=False)
         for session in list(self._context.sessions.values()):
             session.end("shutdown")
         self._loop.call_soon(self._loop.stop)
+
+    def _debug(self, step: str, **fields: object) -> None:
+        """A step of this worker's life, for the debug option MAIN."""
+        self._log.debug("MAIN", f"worker_{step}", "-", sessions=len(self._context.sessions), **fields)
 
     def _beat(self) -> None:
         """Shows that the loop turns, and how far the sessions have come."""

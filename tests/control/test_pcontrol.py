@@ -87,7 +87,7 @@ def test_quiet_and_verbose(here: Console) -> None:
 
 
 def test_json(here: Console) -> None:
-    """--json says `json SENTENCE`."""
+    """--json says `json COMMAND`."""
     assert run(here, "--json", "-c", "echo one").stdout == '"one"\n'
 
 

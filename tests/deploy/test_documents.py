@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from popular.proxy.program import PROGRAM
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.vserv import Vserv
+from supervisor.control.things import parameters
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
@@ -72,6 +75,14 @@ def test_what_is_not_there_is_noticed() -> None:
     ]
     assert not is_there("aster.py")
     assert not is_there("tests/nowhere")
+
+
+def test_the_specification_names_everything() -> None:
+    """Each variable, and each parameter of virtual servers and backends: of the manual, or beside it."""
+    page = (ROOT / "docs/specification.md").read_text("utf-8")
+    named = {word for span in re.findall(r"`([^`]+)`", page) for word in span.split()}
+    known = {row.name for row in PROGRAM.variables} | parameters(Vserv).keys() | parameters(Backend).keys()
+    assert known - named == set()
 
 
 def test_every_variable_is_on_the_page() -> None:

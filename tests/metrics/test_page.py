@@ -35,8 +35,8 @@ NOW = 1_800_000_000.0
 TOKEN = "t" * 16
 FACTS: dict[str, Any] = {
     "variables": {"maxlocalload": 32, "maxpressure": 0},
-    "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "prot": "POP3", "starttls": "optional"}],
-    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "prot": "XPOP"}],
+    "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "protocol": "POP3+STLS"}],
+    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "protocol": "XPOP"}],
     "certificates": [{"name": "c", "names": ["x"], "key_type": "EC", "not_after": NOW + 3.5 * 86400}],
 }
 
@@ -54,7 +54,15 @@ def table() -> Iterator[Segment]:
 
 @pytest.fixture
 def known(table: Segment) -> Known:
-    made = Known("pproxy", "2.0", os.getpid(), table=path_of(table.name), view=View(table.map), facts=FACTS)
+    made = Known(
+        "pproxy",
+        "2.0",
+        os.getpid(),
+        table=path_of(table.name),
+        view=View(table.map),
+        watched=PROGRAM.watched,
+        facts=FACTS,
+    )
     made.hear(Pulse(False, 1, (Queue("v", 0, 2, limit=128), Queue("v", 1, 3, limit=128))))
     return made
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from metrics import listing
+from metrics.duration import age
 from popular import programs
 from supervisor.table.layout import MAGIC
 from supervisor.table.segment import Segment
@@ -326,4 +326,4 @@ def test_a_reader_that_goes_away_is_no_error(rundir: Path) -> None:
 )
 def test_ages(seconds: float, text: str) -> None:
     """Intervals are told in their two largest units."""
-    assert listing.age(seconds) == text
+    assert age(seconds) == text

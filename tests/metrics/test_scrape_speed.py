@@ -66,7 +66,15 @@ def known() -> Iterator[Known]:
         "vservs": [{"id": ident, "state": "online"} for ident in names["vserv"]],
         "backends": [{"id": ident, "state": "online"} for ident in names["backend"]],
     }
-    known = Known("pproxy", "2.0", os.getpid(), table=path_of(NAME), view=View.open(path_of(NAME)), facts=facts)
+    known = Known(
+        "pproxy",
+        "2.0",
+        os.getpid(),
+        table=path_of(NAME),
+        view=View.open(path_of(NAME)),
+        watched=PROGRAM.watched,
+        facts=facts,
+    )
     known.metrics = metrics_of(PROGRAM)
     known.hear(
         Pulse(False, SLOTS, tuple(Queue(name, slot, 0, limit=512) for name in names["vserv"] for slot in range(SLOTS)))

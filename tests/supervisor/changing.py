@@ -5,6 +5,7 @@ pool, and the source of sockets, which may answer late or refuse. A simulated so
 as long as somebody holds a descriptor, and who waits at its end is lost.
 """
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +17,13 @@ from supervisor.config import Config
 from supervisor.lifeline import Abort, Close, Closed, Commit, InForce, Leave, ListenersClosed, Prepare, Ready, Unable
 from supervisor.master.change import Changes
 from supervisor.master.listeners import Listeners
+from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Timer
 from supervisor.sockets.listener import Listener, ListenerCopy
 from supervisor.sockets.sources import Opened
 
 MASTER = "master"
+QUIET = Log("test", os.devnull)
 PROGRAM = SimpleNamespace(listeners=lambda config: list(config.things["listener"]))
 
 
@@ -263,6 +266,7 @@ class Simulation:
             PROGRAM,  # type: ignore[arg-type]
             first,
             self.clock,  # type: ignore[arg-type]
+            log=QUIET,
             pool=self.pool,  # type: ignore[arg-type]
             listeners=self.listeners,
             events=self,

@@ -232,7 +232,7 @@ class Proxy:
         return answer
 
     def json(self, command: str) -> Any:
-        """The data of a command, by `json SENTENCE`."""
+        """The data of a command, by `json COMMAND`."""
         return json.loads(self.said(f"json {command}").lines[0])
 
     def sessions(self) -> list[dict[str, Any]]:

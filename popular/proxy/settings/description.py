@@ -2,43 +2,40 @@
 
 from typing import Any
 
-from popular.proxy.settings.certificates import certificate_store_of
 from popular.proxy.settings.modulefiles import skipped_lines
-from popular.tls.certificate import Certificate
+from popular.tls.commands import described
 from supervisor.config import Config
 
+_STARTTLS = {"off": "", "optional": "+STLS", "force": "+STLS forced"}
 _VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
 
 
 def describe(config: Config) -> dict[str, Any]:
     """See supervisor.program.Program."""
-    things, store = config.things, certificate_store_of(config)
+    things = config.things
     return {
         "generation": config.generation,
         "variables": {name: config.variables[name] for name in _VARIABLES},
         "vservs": [
-            _chosen(vserv, "id", "state", "iface", "port", "prot", "starttls") for vserv in things["vserv"].values()
+            _chosen(vserv, "id", "state", "iface", "port") | {"protocol": _protocol(vserv)}
+            for vserv in things["vserv"].values()
         ],
         "backends": [
-            _chosen(backend, "id", "state", "port", "prot") | {"host": backend.address}
+            _chosen(backend, "id", "state", "port") | {"host": backend.address, "protocol": backend.prot}
             for backend in things["backend"].values()
         ],
         "modules": [
             _chosen(module, "id", "mod") | {"skipped_lines": skipped_lines(config, module.id)}
             for module in things["pdm"].values()
         ],
-        "certificates": [_certificate(name, one) for name, one in store.certificates.items()] if store else [],
+        "certificates": described(config),
     }
+
+
+def _protocol(vserv: Any) -> str:
+    """What is spoken there, and whether TLS can be begun, or must be."""
+    return f"{vserv.prot}{_STARTTLS[vserv.starttls]}"
 
 
 def _chosen(thing: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in names}
-
-
-def _certificate(name: str, certificate: Certificate) -> dict[str, Any]:
-    return {
-        "name": name,
-        "names": list(certificate.names),
-        "key_type": certificate.key_type,
-        "not_after": certificate.not_after,
-    }

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from supervisor.control.kinds import Host, Kind, shown
+from supervisor.control.kinds import Host, Int, Kind, shown
 from supervisor.control.lookups import Lookups, Unfit
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -36,6 +36,32 @@ class ServerHost(Kind):
 
     def parse(self, text: str, lookups: Lookups) -> ResolvedHost:
         return ResolvedHost(text, Host(optional=True).parse(text, lookups))
+
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class IntOrAuto(Kind):
+    """A whole number, or AUTO for what follows from other things."""
+
+    low: int
+    high: int
+
+    def describe(self) -> str:
+        return f"{AUTO} or {Int(self.low, self.high).describe()}"
+
+    def parse(self, text: str, lookups: Lookups) -> int | str:
+        if text.lower() == AUTO:
+            return AUTO
+        try:
+            return Int(self.low, self.high).parse(text, lookups)
+        except Unfit:
+            allowed = f"{AUTO}, or a whole number from {self.low} to {self.high}"
+            raise Unfit(f"{shown(text)} does not fit; allowed: {allowed}") from None
+
+    def complete(self, prefix: str) -> list[str]:
+        return [AUTO] if AUTO.startswith(prefix.lower()) else []
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from popular.store.messages import UNTRUSTED_PEER
 from popular.store.pserv.capabilities import lines_of
 from popular.store.pserv.server import SERVER
 from popular.store.pserv.session import Session, SessionSettings
+from popular.tls.contexts import Contexts
+from popular.tls.serving import tls_settings
 from supervisor.config import Config
 from supervisor.runtime.sparingly import Sparingly
 from supervisor.serving.context import WorkerContext
@@ -21,16 +23,19 @@ _TELLS = Sparingly(60)
 class StoreService:
     """Begins sessions. It holds nothing that would have to be closed."""
 
-    def __init__(self, context: WorkerContext, config: Config) -> None:
+    def __init__(self, context: WorkerContext, config: Config, before: "StoreService | None") -> None:
+        """Raises CommandRefused if OpenSSL cannot be brought to serve it."""
         variables = config.variables
         self._context = context
         self._trusted: Networks = next((server.trusted for server in config.things[SERVER.name].values()), LOOPBACK)
+        self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
         self._settings = SessionSettings(
             mailboxdir=Path(variables["mailboxdir"]),
             capabilities=after_login(lines_of(config)),
             requesttimeout=variables["requesttimeout"],
             idletimeout=variables["idletimeout"],
             sessiontimeout=variables["sessiontimeout"] or float("inf"),
+            tls=tls_settings(config, self.contexts).get(SERVER.name),
             started=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 

@@ -1,4 +1,4 @@
-"""`pcheckd`: tells proxies by UDP whether a mailbox has mail (the manual's page on pcheckd).
+"""`pcheckd`: tells proxies by UDP whether a mailbox has mail.
 
 It answers one packet with one packet, reads directories only, and never writes into a mailbox. Who is not in --trusted
 gets no answer: so nobody learns from it who has mail, and nobody can have it send more to a forged address than he

@@ -75,6 +75,10 @@ READ_WRITE = [
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001"]),
     ("requesttimeout", "Time (1s-1h)", "30s", ["1s", "1h"], ["0", "1h1s"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
+    ("tlsciphers", "String", "ECDHE+AESGCM:ECDHE+CHACHA20", ["ECDHE+AESGCM"], ["nonsense"]),
+    ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir", "tmp"]),
+    ("tlsminversion", "1.2|1.3", "1.2", ["1.2", "1.3"], ["1.1", "tls"]),
+    ("tlswatch", "Time (0s-1h)", "10s", ["0", "1h"], ["2h"]),
     ("workers", "Int (1-1024)", str(processors()), ["1", "1024"], ["0", "1025", "x"]),
     ("workertimeout", "Time (0s-1h)", "30s", ["0", "5s", "1h"], ["2h"]),
 ]
@@ -119,7 +123,11 @@ def test_show_without_a_name_shows_all(console: Console) -> None:
 PARAMETERS = [
     ("iface", "ANY", ["127.0.0.1", "::1", "any"], ["no host", "1.2.3.4.5x!"]),
     ("port", "110", ["1", "65535"], ["0", "65536", "pop3"]),
+    ("prot", "XPOP", ["XPOP", "XPOPs clientcert off"], ["POP3"]),
     ("state", "offline", ["online", "offline"], ["disabled", "fake"]),
+    ("tls", '""', ["default", "store1"], ["a/b"]),
+    ("clientcert", "require", ["off", "require"], ["optional"]),
+    ("clientca", '""', [], ["/etc/passwd", "/no/such"]),
     ("trusted", "127.0.0.0/8,::1", ["10.0.0.0/8", "192.0.2.7,2001:db8::/32"], ["10.0.0.1/8", "lan", "10.0.0.0/8, ::1"]),
 ]
 
@@ -143,7 +151,10 @@ def test_there_is_one_server_without_a_name(console: Console) -> None:
     assert console.say("server conf port 1110 trusted ::1").text == "server is made"
     assert console.say("server conf state online").text == "server is changed"
     line, *comments = console.lines("server show")
-    assert (line, comments) == ("server conf port 1110 state online trusted ::1", ["# defaults: iface ANY"])
+    assert (line, comments) == (
+        "server conf port 1110 state online trusted ::1",
+        ['# defaults: iface ANY prot XPOP tls "" clientcert require clientca ""'],
+    )
 
     again = StoreConsole()
     again.say(line)
@@ -154,8 +165,9 @@ def test_there_is_one_server_without_a_name(console: Console) -> None:
 
 def test_what_is_wrong_with_a_parameter_is_told(console: Console) -> None:
     """Unknown, doubled and half-said parameters are refused by name."""
-    assert refused(console, "server conf prot 110") == (
-        'column 13: "prot" is unknown; did you mean "port"?; allowed: iface, port, state, trusted'
+    assert refused(console, "server conf poort 110") == (
+        'column 13: "poort" is unknown; did you mean "port"?; '
+        "allowed: iface, port, prot, state, trusted, tls, clientcert, clientca"
     )
     assert "given twice" in refused(console, "server conf port 110 port 111")
     assert "<value> is missing" in refused(console, "server conf port")
@@ -248,8 +260,8 @@ def test_show_config_recreates(console: Console, tmp_path: Path) -> None:
 def test_debug_options(console: Console) -> None:
     """The debug options are those of a storage server."""
     console.say("debug =ALL")
-    assert console.lines("debug") == ["CTRL MAIL NET PASS POP"]
-    assert "allowed: CTRL" in refused(console, "debug +TLS")
+    assert console.lines("debug") == ["CTRL IO MAIL MAIN NET PASS POP RINGD TLS"]
+    assert "allowed: RINGD, CTRL, IO" in refused(console, "debug +AUTH")
 
 
 def test_sessions_by_mailbox(console: Console) -> None:
