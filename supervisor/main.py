@@ -86,7 +86,7 @@ def options(program: Program) -> argparse.ArgumentParser:
     add(
         "--cores",
         action="store_true",
-        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
+        help="allow core files, and tracing by the program's own user: to look for a fault only, since secrets and "
         "keys are in what they show (default: neither)",
     )
     add(
@@ -259,7 +259,6 @@ def _make_master(
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, logfile=log.path)
     _raise_file_limit(log, first.variables["maxsession"])
-    files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
     try:
         return Master(
             program,
@@ -268,7 +267,7 @@ def _make_master(
             rundir=rundir,
             log=log,
             limits=limits,
-            load_files=files,
+            load_files=_load_files(chosen),
             source=_source(chosen, log, notifier),
             notifier=notifier,
             metrics=chosen.metrics,
@@ -291,6 +290,10 @@ def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[
     return Config(generation=1, variables=variables, things=things, debug=chosen.debug)
 
 
+def _load_files(chosen: argparse.Namespace) -> LoadFiles:
+    return LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
+
+
 def _check(program: Program, chosen: argparse.Namespace) -> int:
     """Tries the start configuration; as the user who would run it, if this is root."""
     commands = commands_of(chosen.config)
@@ -298,7 +301,7 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
         rights.become(rights.find_user(chosen.user))
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, logfile=chosen.logfile or f"/var/log/popular/{program.name}")
-    code = try_start(Trying(program, first, limits), commands, ", ".join(chosen.config))
+    code = try_start(Trying(program, first, limits, load_files=_load_files(chosen)), commands, ", ".join(chosen.config))
     sys.stderr.flush()
     os._exit(code)  # a thread of a module may still run
 

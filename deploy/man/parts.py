@@ -208,7 +208,8 @@ def log() -> list[Section]:
             "ENDINGS OF SESSIONS",
             text(
                 "Each session ends once, and its line session_end names the reason. Besides those below there are "
-                "killed (the command kill), shutdown, worker_died and internal_error."
+                "killed (the command kill), shutdown, worker_died, internal_error, and displaced (silent, not logged "
+                "in, when others waited because maxsession was reached; see the variable displace)."
             ),
         ),
         ("ENDINGS OF PPROXY", terms(proxy_endings.ENDINGS.items())),

@@ -52,7 +52,10 @@ class TlsAsker(Protocol):
 
 
 class ClientConnection:
-    """One connection. `received` and `sent` count octets; `heard` and `took` are when it last sent or took some."""
+    """One connection, and the handshake's `Leg`.
+
+    `received` and `sent` count octets; `heard` and `took` are when it last sent or took some.
+    """
 
     __slots__ = (
         "_asker",
@@ -243,7 +246,6 @@ class ClientConnection:
         Handshake(self._loop, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
-        """See handshake.Leg."""
         asker, self._asker = self._asker, None
         assert asker is not None
         self.channel.hand_to(self._ready)
@@ -252,11 +254,18 @@ class ClientConnection:
         self._drain()
 
     def hands_refused(self, failure: Failure) -> None:
-        """See handshake.Leg."""
         asker, self._asker = self._asker, None
         assert asker is not None
         asker.tls_failed(failure)
 
-    def fault(self, error: Exception) -> None:
+    def nobody_came(self, broke: bool) -> None:
         """See handshake.Leg."""
+        self._asker = None
+        self.done = True
+        if broke:
+            self._owner.client_broke()
+        else:
+            self._owner.client_ended()
+
+    def fault(self, error: Exception) -> None:
         self._owner.fault(error)

@@ -78,7 +78,6 @@ class Deadlines:
         self._wakes = -NEVER
 
     def on_time(self, now: float) -> None:
-        """See supervisor.serving.wheel.Timed."""
         owner = self._owner
         self._wakes = NEVER
         if now >= self._to_step:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metrics.exporter import export
-from popular.proxy.metrics import BACKEND, METRICS, REFUSALS_OF_USERS, VSERV
+from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
@@ -54,7 +54,7 @@ WATCHED = Watched(
                 CountedColumn("logins", "logins", "backend_logins"),
                 CountedColumn("failures", "failed", "backend_failures"),
             ),
-            health=Health(by="backend", good="backend_logins", bad="backend_failures", refusals=REFUSALS_OF_USERS),
+            health=Health(by="backend", good="backend_logins", bad="backend_failures"),
         ),
     ),
     graphs=(Graph("logins", "Logins", "logins"), Graph("failures", "Failed logins", "login_failures")),

@@ -119,7 +119,7 @@ class ProxyService:
         }
 
     def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
-        """See supervisor.program.Service."""
+        """Begins a session, which holds this service until it is over."""
         self._sessions += 1
         Session(self._vservs[listener], token, connection, peer=peer).begin()
 
@@ -128,7 +128,7 @@ class ProxyService:
         self._release_if_unused()
 
     def reports(self) -> list[Report]:
-        """See supervisor.program.Program."""
+        """What was found in the modules, for the master to keep and to tell."""
         return [held.report() for held in self._open]
 
     def _session_over(self) -> None:

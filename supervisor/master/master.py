@@ -325,7 +325,7 @@ class Master:
         self._watchdog.check_load(config)
 
     def taken_back(self) -> None:
-        """See change.py."""
+        """A change of the config failed before it was in force (change.py)."""
         self._accounting.count("config_change_failures")
 
     def _describe(self, config: Config) -> None:

@@ -77,7 +77,7 @@ class _Opening:
 
 
 class Ring:
-    """See Source."""
+    """The sockets that ringd lends: a `Source`, where each method is explained."""
 
     shared = True
 
@@ -255,7 +255,6 @@ class Ring:
         self._say(Quiet, [name for _address, names in self._only(copies) for name in names])
 
     def give_up(self, copies: Sequence[ListenerCopy]) -> None:
-        """See Source."""
         for address, names in self._only(copies):
             group = self._groups[address]
             group.drop(names)

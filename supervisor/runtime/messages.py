@@ -48,6 +48,14 @@ TURNED_AWAY = Message(
     "Clients that waited in the queue of a socket when the program ended: they were closed without a session.",
 )
 
+LOAD_READING = Message(
+    0x0173,
+    "ADM",
+    "load_reading",
+    "Load or pressure, for which there is a limit, cannot be read any more (`lost`: the limit does not count) or can "
+    "be again (`back`).",
+)
+
 WORKER_BORN = Message(0x0200, "INF", "worker_born", "A worker sits in its slot and accepts.")
 WORKER_DIED = Message(
     0x0201, "ADM", "worker_died", "A worker ended unexpectedly; its sessions are lost and a successor follows."
@@ -90,7 +98,10 @@ CANNOT_GO_BACK = Message(
     0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` cannot come back yet; it is tried again."
 )
 ACCEPT_FAILED = Message(
-    0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
+    0x020A,
+    "ADM",
+    "accept_failed",
+    "A worker cannot accept for want of descriptors or memory; clients wait.",
 )
 WORKER_HANGS = Message(0x020E, "SOS", "worker_hangs", "A worker's loop does not turn any more; it is killed.")
 SESSION_BUG = Message(

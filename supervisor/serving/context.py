@@ -16,8 +16,10 @@ from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe, wire
 
-BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error")
-"""Endings that every program has; a program's own follow."""
+BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced")
+"""Endings that every program has; a program's own follow. Displaced is who was silent, and not logged in, when others
+waited at maxsession.
+"""
 
 PAUSES = ("sessions", "load", "descriptors")
 """Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
@@ -48,6 +50,9 @@ class Session(Protocol):
     def cut_cost(self) -> CutCost:
         """What would be lost if it ended now."""
 
+    def displaceable(self) -> tuple[str, float] | None:
+        """If it waits for nothing but its client, who has not logged in: whose it is, and when he was last heard."""
+
     def refresh(self) -> None:
         """Writes its row if there is something new to show; called once in a while."""
 
@@ -72,8 +77,10 @@ class WorkerContext:
         self.wheel = Wheel(loop)
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="pool")
         self.pid = os.getpid()
+        self.block = block
         self.cells = segment.block(block)
         self.sessions: dict[int, Session] = {}
+        """By token, the oldest first."""
         self._released = released
         self._layout = segment.layout
         self._all_cells = segment.all_cells
@@ -96,7 +103,11 @@ class WorkerContext:
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""
-        return sum(self._all_cells[cell :: self._block_cells])
+        return sum(self.each(cell))
+
+    def each(self, cell: int) -> memoryview:
+        """A cell of all processes, by block."""
+        return self._all_cells[cell :: self._block_cells]
 
     def admit(self, token: int, session: Session, started: int) -> None:
         """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""

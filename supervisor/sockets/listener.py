@@ -1,10 +1,13 @@
 """A listening socket as a configuration wants it, and the address that it stands at."""
 
 import socket
+import struct
 from typing import Any, NamedTuple
 
 ANY = "ANY"
 """All addresses of the host, in the place of one."""
+_TCP_INFO = struct.Struct("=24xII")
+"""tcpi_unacked and tcpi_sacked: of a listening socket, who waits and how many can."""
 
 
 class Listener(NamedTuple):
@@ -34,6 +37,12 @@ class Listener(NamedTuple):
 
 ListenerCopy = tuple[Listener, int]
 """A listener and the slot whose worker accepts from its sockets."""
+
+
+def queue_of(listening: socket.socket) -> tuple[int, int]:
+    """How many wait at a listening socket, and how many can (tcp(7): TCP_INFO tells length and limit)."""
+    waiting, limit = _TCP_INFO.unpack(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32))
+    return waiting, limit
 
 
 class Address(NamedTuple):

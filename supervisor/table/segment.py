@@ -152,7 +152,6 @@ class HealthReading(NamedTuple):
     ident: str
     good: int
     bad: int
-    refused: int
     reason: str
     failed: int
     since: int
@@ -260,11 +259,11 @@ class View:
             found[health.by] = []
             for place, name in enumerate(names[health.by]):
                 cell = self.layout.health_cells[health.by] + place * len(HEALTH_CELLS)
-                watched, good, bad, refused, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
+                watched, good, bad, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
                 if watched and name.ident:
                     why = labels[health.bad][reason] if reason < len(labels[health.bad]) else ""
                     found[health.by].append(
-                        HealthReading(name.ident, good, bad, refused=refused, reason=why, failed=failed, since=since)
+                        HealthReading(name.ident, good, bad, reason=why, failed=failed, since=since)
                     )
         return found
 

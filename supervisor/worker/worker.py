@@ -30,6 +30,7 @@ from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.worker.acceptor import Acceptor
+from supervisor.worker.displacer import LOOK_SECONDS, Displacer
 from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 
 ENDING_STEP_SECONDS = 0.5
@@ -111,6 +112,7 @@ class Worker:
             fed=self._fed,
             emptied=self._released,
         )
+        self._displacer = Displacer(self._context)
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
         self._service: Service
@@ -126,6 +128,7 @@ class Worker:
         assert self._lifeline is not None
         self._loop.add_reader(self._lifeline.socket, self._hear)
         self._beat()
+        self._make_room()
         self._acceptor.begin(self._service)
         self._debug("begins", generation=self._config.generation)
         self._tell(lifeline.Born(self._config.generation))
@@ -305,6 +308,11 @@ class Worker:
     def _debug(self, step: str, **fields: object) -> None:
         """A step of this worker's life, for the debug option MAIN."""
         self._log.debug("MAIN", f"worker_{step}", "-", sessions=len(self._context.sessions), **fields)
+
+    def _make_room(self) -> None:
+        """For who waits because no session is free."""
+        self._displacer.look(self._acceptor.waiting() if self._config.variables["displace"] else 0)
+        self._loop.call_later(LOOK_SECONDS, self._make_room)
 
     def _beat(self) -> None:
         """Shows that the loop turns, and how far the sessions have come."""

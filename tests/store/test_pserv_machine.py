@@ -13,7 +13,15 @@ from popular.protocol.transaction import LINES_OF_A_PIECE
 from popular.protocol.xpop import LONGEST_LINE, Request
 from popular.store.maildir.listing import CUR, NEW, ListingNote, StoredMessage
 from popular.store.messages import DIR_ACCESS_FAILED, NOT_A_MESSAGE, READ_FAILED, UPDATE_FAILED
-from popular.store.pserv.machine import CLOSING_SECONDS, DISK_SECONDS, ENOUGH, MOST_NOTES, Machine, Want
+from popular.store.pserv.machine import (
+    CLOSING_SECONDS,
+    DISK_SECONDS,
+    ENOUGH,
+    LINES_A_TURN,
+    MOST_NOTES,
+    Machine,
+    Want,
+)
 from popular.store.pserv.phases import LEGAL, STATES, Phase
 from popular.store.pserv.verbs import Verbs
 
@@ -299,6 +307,17 @@ def test_many_answers_are_given_in_turns() -> None:
         turns.append(sum(len(words[1]) for words in script.tell("proceed")))
     assert len(turns) >= 50
     assert max(turns) < 2 * ENOUGH
+    assert script.now == (Phase.SERVING, Want.OCTETS)
+
+
+def test_many_small_answers_are_given_in_turns_too() -> None:
+    """A few lines of one client, then others have theirs; half a line is not waited for."""
+    script = in_transaction()
+    ok = b"+OK\r\n"
+    sends = [script.says(b"NOOP\r\n" * (2 * LINES_A_TURN) + b"NO")]
+    while script.machine.wants is Want.TURN:
+        sends.append(script.tell("proceed"))
+    assert [b"".join(words[1] for words in done) for done in sends] == [ok * LINES_A_TURN, ok * LINES_A_TURN, b""]
     assert script.now == (Phase.SERVING, Want.OCTETS)
 
 

@@ -26,5 +26,5 @@ def layout(rows: int = 4, blocks: int = 3) -> Layout:
             Histogram("wait", "Waits.", (1000, 1_000_000)),
             Histogram("work", "Work, by shop.", (1000, 2000), by="shop"),
         ),
-        places=(IndexRange("shop", 3),),
+        indexes=(IndexRange("shop", 3),),
     )

@@ -51,7 +51,7 @@ LAYOUTS = st.builds(
         block_count=blocks,
         row_count=rows,
         histograms=tuple(histograms),
-        places=(IndexRange("shop", shops), IndexRange("street", 1)),
+        indexes=(IndexRange("shop", shops), IndexRange("street", 1)),
         process_cells=tuple(cells),
     ),
     COLUMNS,

@@ -12,10 +12,11 @@ from popular import messages
 from popular.pdm import chain
 from popular.pdm.chain import Admitted, CannotTell, Decision
 from popular.pdm.contract import Module, Question
-from popular.proxy.session.turns import Turns, network_of
+from popular.proxy.session.turns import Turns
 from supervisor.runtime.log import Log
 from supervisor.serving.context import POOL_THREADS, WorkerContext
 from supervisor.serving.counters import Counters, Observer
+from supervisor.serving.network import network_of
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
@@ -30,7 +31,7 @@ DROPPED = ("gone", "refused")
 _TOO_MANY = CannotTell("too many logins are waiting")
 
 
-class WaitingQuestion:
+class PendingQuestion:
     """A question that waits for a thread, or has one."""
 
     __slots__ = ("_queue", "decided", "network", "since", "work")
@@ -61,14 +62,14 @@ class QuestionQueue:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
-        self._turns: Turns[WaitingQuestion] = Turns(MOST_WAITING, MOST_OF_ONE)
+        self._turns: Turns[PendingQuestion] = Turns(MOST_WAITING, MOST_OF_ONE)
         self._running = 0
         self._cells = context.cells
         self._length = context.counters.cell("module_queue")
         self._observe = context.counters.observer("module_queue_duration")
         self._logged = 0.0
 
-    def put(self, waiting: WaitingQuestion) -> Decision | None:
+    def put(self, waiting: PendingQuestion) -> Decision | None:
         """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once."""
         if self._running < POOL_THREADS:
             self._observe(0.0)
@@ -85,7 +86,7 @@ class QuestionQueue:
         self._context.loop.call_soon(refused.decided, _TOO_MANY)
         return None
 
-    def _refuse(self, refused: WaitingQuestion) -> None:
+    def _refuse(self, refused: PendingQuestion) -> None:
         refused.work = None
         self._context.count("module_questions_dropped", "refused")
         now = self._context.clock.now
@@ -93,14 +94,13 @@ class QuestionQueue:
             self._logged = now
             self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
 
-    def drop(self, waiting: WaitingQuestion) -> None:
-        """See WaitingQuestion.drop."""
+    def drop(self, waiting: PendingQuestion) -> None:
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
             self._cells[self._length] -= 1
             self._context.count("module_questions_dropped", "gone")
 
-    def _start(self, waiting: WaitingQuestion) -> None:
+    def _start(self, waiting: PendingQuestion) -> None:
         work, waiting.work = waiting.work, None
         assert work is not None
         self._running += 1
@@ -108,7 +108,7 @@ class QuestionQueue:
         future.add_done_callback(functools.partial(self._answered, waiting))
 
     def _answered(
-        self, waiting: WaitingQuestion, future: "asyncio.Future[tuple[Decision, Callable[[], None]]]"
+        self, waiting: PendingQuestion, future: "asyncio.Future[tuple[Decision, Callable[[], None]]]"
     ) -> None:
         self._running -= 1
         following = self._turns.take()
@@ -150,10 +150,10 @@ class ModuleChain:
 
     def ask_in_thread(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
-    ) -> Decision | WaitingQuestion:
+    ) -> Decision | PendingQuestion:
         """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
         work = functools.partial(self._ask, question, hide_unknown, sid)
-        waiting = WaitingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
+        waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
         return self._queue.put(waiting) or waiting
 
     def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:

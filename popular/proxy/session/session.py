@@ -8,6 +8,7 @@ here from the event loop catches what is raised, and says `fault`.
 
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from popular.net.client import ClientConnection
@@ -22,7 +23,7 @@ from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
-from popular.proxy.session.phases import CONNECTING, SIMULATING
+from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
@@ -31,9 +32,6 @@ from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost
-
-_NOTHING, _DECIDED, _UNCHECKED, _BROKEN, _START_TLS, _JOIN = range(6)
-"""What a verb leaves for when the entry that called it has returned: to tell what is known at once, or to begin."""
 
 
 class Session:
@@ -48,7 +46,6 @@ class Session:
         "_deadlines",
         "_ending",
         "_left",
-        "_left_value",
         "_login",
         "_machine",
         "_over",
@@ -92,8 +89,8 @@ class Session:
         self._relay: Relay | None = None
         self._tls: Agreed | None = None
         self._tls_began = 0.0
-        self._left = _NOTHING
-        self._left_value: Any = None
+        self._left: tuple[Callable[..., None], tuple[Any, ...]] | None = None
+        """What a verb leaves for when the entry has returned that called it: to tell what is known, or to begin."""
         self._ending = ""
         """Why the session ends, as soon as the last reply has left."""
         self._over = False
@@ -111,6 +108,16 @@ class Session:
         except Exception as error:
             self.fault(error)
 
+    def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
+        """Tells the machine what none of the parts does; too late is fine."""
+        if self._over or self._ending:
+            return
+        try:
+            entry(*facts)
+            self._settle()
+        except Exception as error:
+            self.fault(error)
+
     def _settle(self) -> None:
         """What follows each entry: replies leave, what a verb has left is seen to, and a session that is to end does so
         when the last reply has left.
@@ -120,9 +127,10 @@ class Session:
             if client.unsent and not client.flush():
                 self.end("client_reset")
                 return
-            if not self._left:
+            if self._left is None:
                 break
-            self._see_to_what_is_left()
+            (do, facts), self._left = self._left, None
+            do(*facts)
             if self._over:
                 return
         if self._ending:
@@ -133,25 +141,9 @@ class Session:
         elif not client.listens:
             client.listen(self._machine.listens())
 
-    def _leave(self, what: int, value: Any = None) -> None:
-        assert not self._left, "one entry begins one step at most"
-        self._left = what
-        self._left_value = value
-
-    def _see_to_what_is_left(self) -> None:
-        what, value = self._left, self._left_value
-        self._left = _NOTHING
-        self._left_value = None
-        if what == _DECIDED:
-            self._tell_decision(value)
-        elif what == _JOIN:
-            self._join(*value)
-        elif what == _BROKEN:
-            self._tell_broken(*value)
-        elif what == _START_TLS:
-            self._start_tls()
-        else:
-            self._tell_check(None, value)
+    def _leave(self, do: Callable[..., None], *facts: Any) -> None:
+        assert self._left is None, "one entry begins one step at most"
+        self._left = do, facts
 
     def fault(self, error: Exception) -> None:
         """An error of ours: it ends this session and nothing else."""
@@ -163,9 +155,13 @@ class Session:
     def send(self, data: bytes) -> None:
         self._client.put(data)
 
+    def rest(self) -> None:
+        self._client.listen(False)
+        self._runtime.context.loop.call_soon(self._enter, self._machine.proceed)
+
     def start_tls(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        self._leave(_START_TLS)
+        self._leave(self._start_tls)
 
     def await_header(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -174,39 +170,44 @@ class Session:
     def ask(self, question: Question, seconds: float) -> None:
         decision = self._login.ask(question, self._decided)
         if decision is not None:
-            self._leave(_DECIDED, decision)
+            self._leave(self._tell_decision, decision)
         else:
             self._deadlines.expect_within(seconds)
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
-            self._leave(_BROKEN, CROWDED)
-        elif reason := self._login.check_mail(backend, mailbox, self):
-            self._leave(_UNCHECKED, reason)
+            self._leave(self._tell_broken, *CROWDED)
+            return
+        reason, word = self._login.check_mail(backend, mailbox, self)
+        if word:
+            self._leave(self._tell_broken, reason, word)
+        elif reason:
+            self._leave(self._tell_check, None, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
-            self._leave(_BROKEN, CROWDED)
+            self._leave(self._tell_broken, *CROWDED)
             return
         header = b""
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = proxy_header(backend.sendproxy, self._peer, local)
-        if reason := self._login.connect(backend, greets, header, events=self):
-            self._leave(_BROKEN, (reason, ""))
+        reason, word = self._login.connect(backend, greets, header, events=self)
+        if reason:
+            self._leave(self._tell_broken, reason, word)
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
-            self._leave(_BROKEN, (reason, ""))
+            self._leave(self._tell_broken, reason, "")
 
     def start_backend_tls(self) -> None:
         if reason := self._login.start_tls():
-            self._leave(_BROKEN, (reason, "tls"))
+            self._leave(self._tell_broken, reason, "tls")
 
     def leave_backend(self) -> None:
         self._deadlines.expect_nothing()
@@ -220,7 +221,7 @@ class Session:
         self._show()
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
-        self._leave(_JOIN, (to_client, to_backend))
+        self._leave(self._join, to_client, to_backend)
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         self._runtime.context.log(message, self.sid, **fields)
@@ -297,13 +298,7 @@ class Session:
 
     def _decided(self, decision: Decision) -> None:
         """A thread has asked the modules. It cannot be stopped: the answer may be late."""
-        if self._over or self._ending:
-            return
-        try:
-            self._tell_decision(decision)
-            self._settle()
-        except Exception as error:
-            self.fault(error)
+        self._enter(self._tell_decision, decision)
 
     def _tell_decision(self, decision: Decision) -> None:
         self._deadlines.expect_nothing()
@@ -373,13 +368,10 @@ class Session:
         return self._client.heard + self._runtime.idletimeout
 
     def expired(self, what: str) -> None:
-        try:
-            if self._ending:
-                self.end(self._ending)
-            else:
-                self._expire(what)
-        except Exception as error:
-            self.fault(error)
+        if self._ending:
+            self.end(self._ending)
+        else:
+            self._enter(self._expire, what)
 
     def _expire(self, what: str) -> None:
         relay = self._relay
@@ -390,21 +382,20 @@ class Session:
             if what == "step":
                 self._login.give_up_question()
         self._machine.expired(what, missing)
-        self._settle()
 
     # The supervisor
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
-        if relay is None:
-            return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
-        if relay.watch.quit:
-            return CutCost.COMMITTING
-        return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
+        if relay is not None:
+            return relay.cut_cost()
+        return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
+
+    def displaceable(self) -> tuple[str, float] | None:
+        """See supervisor.serving.context.Session."""
+        return (self._peer[0], self._client.heard) if self._machine.phase in SILENT else None
 
     def refresh(self) -> None:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()

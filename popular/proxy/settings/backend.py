@@ -115,7 +115,6 @@ class Backend(Thing):
 
     @property
     def needed_certificates(self) -> tuple[str, ...]:
-        """See popular.tls.users."""
         return (self.tlscert,) if self.tlscert and self.tls != OFF else ()
 
     def resolved(self) -> Mapping[str, tuple[str, str]]:

@@ -11,7 +11,7 @@ _VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """See supervisor.program.Program."""
+    """Ids, addresses, states and limits: JSON-able, and never a secret (Program.describe)."""
     things = config.things
     return {
         "generation": config.generation,

@@ -64,7 +64,7 @@ class ServerThing(Thing):
 
     @property
     def needed_certificates(self) -> tuple[str, ...]:
-        """See popular.tls.users."""
+        """The names of those without which it cannot serve (popular/tls/users.py)."""
         return (self.tls or DEFAULT,) if self.state != OFFLINE and self.prot == XPOPS else ()
 
 

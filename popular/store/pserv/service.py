@@ -40,7 +40,7 @@ class StoreService:
         )
 
     def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
-        """See supervisor.program.Service."""
+        """Begins a session; who is not a trusted proxy is closed at once."""
         del listener  # all are served alike
         if peer[0] not in self._trusted:
             self._refuse(token, connection, peer[0])

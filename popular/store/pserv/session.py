@@ -22,7 +22,7 @@ from popular.store.maildir.maildir import Maildir
 from popular.store.pserv import session_log
 from popular.store.pserv.machine import Machine, Want
 from popular.store.pserv.mailbox import Mailbox
-from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
+from popular.store.pserv.phases import ASKED_NOTHING, ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -59,7 +59,8 @@ class SessionSettings:
 
 
 class Session:
-    """One connection from accept to close: the supervisor's `Session`, and its machine's `Verbs`."""
+    """One connection from accept to close: the supervisor's `Session`, its machine's `Verbs`, and a `ClientOwner` and
+    `DeadlineOwner`. What a method of these is for, they tell."""
 
     __slots__ = (
         "_client",
@@ -125,13 +126,11 @@ class Session:
     # TLS, before the machine has heard of anything
 
     def tls_up(self, agreed: Agreed) -> None:
-        """See client.TlsAsker."""
         self._shaking_hands = False
         log_handshake(self._context, self.sid, agreed, seconds=time.monotonic() - self._started)
         self._client.listen(True)
 
     def tls_failed(self, failure: Failure) -> None:
-        """See client.TlsAsker."""
         self._context.count("tls_failures", failure.why)
         client = self._peer[0]
         self._context.log(TLS_FAILED, self.sid, client=client, why=failure.why, reason=failure.reason)
@@ -140,21 +139,17 @@ class Session:
     # What happens is told to the machine, and what it wants then is seen to
 
     def client_says(self, data: bytes) -> None:
-        """See ClientOwner."""
         self._machine.says(data)
         self._see_to()
 
     def client_ended(self) -> None:
-        """See ClientOwner."""
         self._machine.client_ends()
         self._see_to()
 
     def client_took_all(self) -> None:
-        """See ClientOwner."""
         self._see_to()
 
     def client_broke(self) -> None:
-        """See ClientOwner."""
         self._machine.reset()
 
     def fault(self, error: Exception) -> None:
@@ -167,7 +162,6 @@ class Session:
         return max(self._client.heard, self._client.took) + self._settings.idletimeout
 
     def expired(self, what: str) -> None:
-        """See DeadlineOwner."""
         if self._shaking_hands:
             self.tls_failed(Failure("timeout", "not done within requesttimeout"))
             return
@@ -207,18 +201,15 @@ class Session:
         if wants is Want.TURN:
             self._context.loop.call_soon(self._enter, machine.proceed)
 
-    # Verbs (see there)
+    # Verbs
 
     def send(self, reply: bytes) -> None:
-        """See Verbs."""
         self._client.put(reply)
 
     def send_content(self, piece: bytes) -> None:
-        """See Verbs."""
         self._client.put_content(piece)
 
     def open_mailbox(self, request: Request) -> None:
-        """See Verbs."""
         if request.sid != "-":
             self._context.log.debug("NET", "named", self.sid, to=request.sid)
             self.sid = request.sid
@@ -237,34 +228,27 @@ class Session:
         self._mailbox.list()
 
     def open_message(self, message: StoredMessage, lines: int | None) -> None:
-        """See Verbs."""
         assert self._mailbox is not None
         self._mailbox.open(message, lines)
 
     def read_on(self) -> None:
-        """See Verbs."""
         assert self._mailbox is not None
         self._mailbox.read_on()
 
     def update(self, deleted: Sequence[StoredMessage], read: Sequence[StoredMessage]) -> None:
-        """See Verbs."""
         assert self._mailbox is not None
         self._mailbox.update(deleted, read)
 
     def expect_within(self, seconds: float) -> None:
-        """See Verbs."""
         self._deadlines.expect_within(seconds)
 
     def expect_nothing(self) -> None:
-        """See Verbs."""
         self._deadlines.expect_nothing()
 
     def note(self, message: LogMessage, **fields: object) -> None:
-        """See Verbs."""
         self._context.log(message, self.sid, **fields)
 
     def count(self, counter: str) -> None:
-        """See Verbs."""
         self._context.count(counter)
 
     def end(self, ending: str, reason: str = "") -> None:
@@ -301,14 +285,16 @@ class Session:
     # The supervisor, and the table
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.serving.context.Session."""
         if self._mailbox is None:
             return CutCost.NOT_LOGGED_IN
         cost = _CUT_COSTS[self._machine.phase]
         return CutCost.IN_TRANSFER if cost is CutCost.IDLE and self._client.waits else cost
 
-    def refresh(self) -> None:
+    def displaceable(self) -> tuple[str, float] | None:
         """See supervisor.serving.context.Session."""
+        return (self._peer[0], self._client.heard) if self._machine.phase is ASKED_NOTHING else None
+
+    def refresh(self) -> None:
         if self._shown != (self._machine.phase, self._client.sent):
             self._show()
 
