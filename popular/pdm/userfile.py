@@ -66,7 +66,7 @@ class Users:
         self._drop_doubles()
         self.faults.refuse_if_all_are_bad(len(self._index))
         self.forms, self.samples = counts, samples
-        self.decoys = Decoys(counts, samples, len(self._index), path)
+        self.decoys = Decoys(counts, samples, users=len(self._index), path=path)
 
     def find(self, namespace: str, name: str) -> User | None:
         """The user of this name, or None."""
