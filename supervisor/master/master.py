@@ -318,6 +318,7 @@ class Master:
         """What the master itself takes from a new config."""
         self._accounting.count("config_changes")
         self._describe(config)
+        self._health.look(config.counter_indexes, time.time())  # before anybody counts for what is new
         self._log.options = config.debug
         self._accounting.issue(config.variables["maxsession"])
         self._pool.set_slots(config.variables["workers"])
