@@ -1,6 +1,6 @@
 """The pages of the commands that the supervisor does not run: their options and exit codes, and a few words."""
 
-from deploy.man.parts import Section, command, example, see_also, terms, text
+from deploy.man.parts import Section, command, example, names_of, see_also, terms, text
 from metrics import live, pstatus
 from popular.demo import command as demo
 from popular.pdm import pcdb, ptestpdm
@@ -149,7 +149,12 @@ def pcheckd_page() -> list[Section]:
             + "\n"
             + terms(codes),
         ),
-        ("SIGNALS", terms([("SIGHUP", "opens the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")])),
+        (
+            "SIGNALS",
+            terms(
+                [(names_of(signals.REOPENS), "open the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")]
+            ),
+        ),
         ("FILES", terms([("RUNDIR/pcheckd.pid", "process id of the first process")])),
         ("EXIT STATUS", terms(exits)),
         see_also("pcheck(1)", "pserv(8)", "pproxy(8)"),
@@ -185,7 +190,9 @@ def ringd_page() -> list[Section]:
         ),
         (
             "SIGNALS",
-            terms([(signals.REOPEN.name, "opens the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")]),
+            terms(
+                [(names_of(signals.REOPENS), "open the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")]
+            ),
         ),
         (
             "FILES",

@@ -146,6 +146,6 @@ def pages() -> dict[str, str]:
         ("popular-log", 7): ("the log files and their messages", log()),
     }
     return {
-        f"{name}.{number}": folded(_dated(manual.page(name, number, title, VERSION, sections)))
+        f"{name}.{number}": folded(_dated(manual.page(name, number, title, version=VERSION, sections=sections)))
         for (name, number), (title, sections) in contents.items()
     }

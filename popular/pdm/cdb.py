@@ -96,13 +96,13 @@ class Reader:
             raise BadDatabase("a record lies behind the end of the file")
         key_length, data_length = _PAIR.unpack_from(octets)
         begin = _PAIR.size + key_length
-        if key_length != len(key) or self._part(octets, position, _PAIR.size, begin) != key:
+        if key_length != len(key) or self._part(octets, position, begin=_PAIR.size, end=begin) != key:
             return None
         if data_length > LONGEST_DATA:
             raise BadDatabase(f"a record has more than {LONGEST_DATA} octets")
-        return self._part(octets, position, begin, begin + data_length)
+        return self._part(octets, position, begin=begin, end=begin + data_length)
 
-    def _part(self, octets: bytes, position: int, begin: int, end: int) -> bytes:
+    def _part(self, octets: bytes, position: int, *, begin: int, end: int) -> bytes:
         """Octets of a record, of which the first ones have been read."""
         return octets[begin:end] if end <= len(octets) else self._read(position + begin, end - begin)
 

@@ -17,7 +17,7 @@ class Decoys:
 
     __slots__ = ("_samples", "_seed", "_up_to", "_users")
 
-    def __init__(self, forms: Mapping[str, int], samples: Mapping[str, str], users: int, path: str) -> None:
+    def __init__(self, forms: Mapping[str, int], samples: Mapping[str, str], *, users: int, path: str) -> None:
         usable = sorted(forms.keys() - {passwords.LOCKED})
         self._samples = [samples[form] for form in usable]
         self._up_to = list(accumulate(forms[form] for form in usable))

@@ -100,7 +100,7 @@ class Line(NamedTuple):
         return text
 
 
-def lines(content: bytes, start: int = 0, end: int | None = None, number: int = 1) -> Iterator[Line]:
+def lines(content: bytes, start: int = 0, end: int | None = None, *, number: int = 1) -> Iterator[Line]:
     """The entries between two offsets, without comments and empty lines. `number` is that of the line at `start`."""
     end = len(content) if end is None else end
     while start < end:

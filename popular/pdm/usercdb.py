@@ -67,7 +67,7 @@ class UserCdb:
             except (passwords.UnknownForm, ValueError):
                 raise cdb.BadDatabase("its record of the forms of passwords is bad") from None
             samples[form] = stored
-        return Decoys(forms, samples, max(self._reader.records - 1, 1), self._path)
+        return Decoys(forms, samples, users=max(self._reader.records - 1, 1), path=self._path)
 
     def _sampled_decoys(self) -> Decoys:
         forms: dict[str, int] = {}
@@ -80,7 +80,7 @@ class UserCdb:
                 continue
             forms[form] = forms.get(form, 0) + 1
             samples.setdefault(form, stored)
-        return Decoys(forms, samples, max(self._reader.records, 1), self._path)
+        return Decoys(forms, samples, users=max(self._reader.records, 1), path=self._path)
 
 
 def records_of(users: Users) -> Iterator[tuple[bytes, bytes]]:

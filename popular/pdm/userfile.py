@@ -66,7 +66,7 @@ class Users:
         self._drop_doubles()
         self.faults.refuse_if_all_are_bad(len(self._index))
         self.forms, self.samples = counts, samples
-        self.decoys = Decoys(counts, samples, len(self._index), path)
+        self.decoys = Decoys(counts, samples, users=len(self._index), path=path)
 
     def find(self, namespace: str, name: str) -> User | None:
         """The user of this name, or None."""
@@ -89,7 +89,7 @@ class Users:
             if start > position:
                 number += content.count(b"\n", counted, position)
                 counted = position
-                yield from self._looked_at(linefile.lines(content, position, start, number))
+                yield from self._looked_at(linefile.lines(content, position, start, number=number))
             position = match.end() + 1
             try:
                 stored = match["hash"].decode("ascii")
@@ -101,7 +101,7 @@ class Users:
                 continue
             yield match["key"], start, stored, form
         number += content.count(b"\n", counted, position)
-        yield from self._looked_at(linefile.lines(content, position, None, number))
+        yield from self._looked_at(linefile.lines(content, position, None, number=number))
 
     def _looked_at(self, lines: Iterator[linefile.Line]) -> Iterator[tuple[bytes, int, str, str]]:
         for line in lines:
@@ -162,7 +162,7 @@ def user_of(text: str) -> User:
     """A line, taken apart. Raises ValueError if it has too few fields."""
     namespace, name, stored, backend, target, *secret = text.split(":", len(FIELDS))
     own_secret = Secret(secret[0].encode()) if secret and secret[0] else None
-    return User(namespace, name, stored, Route(backend, target or None, own_secret))
+    return User(namespace, name, stored, route=Route(backend, target or None, own_secret))
 
 
 def key_of(namespace: str, name: str) -> bytes:

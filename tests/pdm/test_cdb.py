@@ -134,7 +134,7 @@ def test_it_answers_as_passwd_does(tmp_path: Path) -> None:
     users.write_text("".join(f"{line}\n" for line in LINES))
     assert pcdb(tmp_path / "users.cdb", users).stdout == "users 5; bad lines 0\n"
     for more in ([], ["%d/%n"]):
-        ours = load(OWN_DIRECTORY, "cdb", "main", [str(tmp_path / "users.cdb"), *more])
+        ours = load(OWN_DIRECTORY, "cdb", "main", arguments=[str(tmp_path / "users.cdb"), *more])
         theirs = load(OWN_DIRECTORY, "passwd", "main", [str(users), *more])
         for namespace in ("default", "other", "", "default:joe"):
             for user in (
@@ -164,7 +164,7 @@ def test_unknown_users_cost_what_known_ones_cost(tmp_path: Path) -> None:
     """The forms of passwords come with the database, each as often as it has them; a name has always the same decoy."""
     cheap, dear = "{PLAIN}joe", by_crypt("$6$", "joe", 1000)
     lines = [f"default:user{n}:{cheap if n % 4 else dear}:b1:" for n in range(200)]
-    module = load(OWN_DIRECTORY, "cdb", "main", [str(made(tmp_path, *lines))])
+    module = load(OWN_DIRECTORY, "cdb", "main", arguments=[str(made(tmp_path, *lines))])
     drawn = [module._users.decoys.drawn(f"default:stranger{n}".encode()) for n in range(1000)]
     assert 180 < drawn.count(dear) < 320
     assert drawn.count(dear) + sum(stored.startswith("{PLAIN}") for stored in drawn) == 1000
@@ -188,7 +188,7 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
             b"default:new": b"{NEWEST}joe:b1:x",
         },
     )
-    module = load(OWN_DIRECTORY, "cdb", "main", [str(path)])
+    module = load(OWN_DIRECTORY, "cdb", "main", arguments=[str(path)])
     assert module.check(question("joe")) == Authenticated(Route("b1", "3/joe"))
     (note,) = module.notes
     assert "not made by pcdb" in note
@@ -204,7 +204,7 @@ def test_a_database_of_another_program(tmp_path: Path) -> None:
 def test_no_name_leads_to_the_record_of_forms(tmp_path: Path) -> None:
     """It is the one key that is no user's; an empty namespace, as `USER popular=`, does not find it."""
     path = foreign(tmp_path / "users.cdb", {FORMS_KEY: b"1 {PLAIN}joe\n", b"default:joe": b"{PLAIN}joe:b1:"})
-    module = load(OWN_DIRECTORY, "cdb", "main", [str(path)])
+    module = load(OWN_DIRECTORY, "cdb", "main", arguments=[str(path)])
     for namespace, user in (("", "popular"), ("", ":popular"), (":popular", ""), ("default", "joe:{PLAIN}joe")):
         assert isinstance(module.check(question(user, namespace=namespace)), Unknown)
 
@@ -226,7 +226,7 @@ def test_what_is_no_database(tmp_path: Path, content: bytes | None, mode: int, r
         path.chmod(mode)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(ModuleFailed, match=reason) as caught:
-        load(OWN_DIRECTORY, "cdb", "main", [str(path)])
+        load(OWN_DIRECTORY, "cdb", "main", arguments=[str(path)])
     assert str(path) in str(caught.value)
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -235,13 +235,13 @@ def test_what_is_no_database(tmp_path: Path, content: bytes | None, mode: int, r
 def test_bad_arguments(arguments: tuple[str, ...]) -> None:
     """FILE [TARGET], and nothing else."""
     with pytest.raises(ModuleFailed):
-        load(OWN_DIRECTORY, "cdb", "main", list(arguments))
+        load(OWN_DIRECTORY, "cdb", "main", arguments=list(arguments))
 
 
 def test_a_file_that_shrinks_while_it_is_open(tmp_path: Path) -> None:
     """Who overwrites it in place breaks lookups, and no worker: a mapping would end the process."""
     path = foreign(tmp_path / "users.cdb", {f"default:user{n}".encode(): b"{PLAIN}joe:b1:" for n in range(1000)})
-    module = load(OWN_DIRECTORY, "cdb", "main", [str(path)])
+    module = load(OWN_DIRECTORY, "cdb", "main", arguments=[str(path)])
     assert isinstance(module.check(question("user500")), Authenticated)
     os.truncate(path, 4000)
     with pytest.raises(ModuleFailed, match="broken off"):
@@ -255,7 +255,7 @@ def test_a_file_that_shrinks_while_it_is_open(tmp_path: Path) -> None:
 def test_the_old_one_serves_until_it_is_reloaded(tmp_path: Path) -> None:
     """pcdb replaces the file by a rename; what was open stays whole."""
     path = made(tmp_path, "default:joe:{PLAIN}joe:b1:")
-    module = load(OWN_DIRECTORY, "cdb", "main", [str(path)])
+    module = load(OWN_DIRECTORY, "cdb", "main", arguments=[str(path)])
     made(tmp_path, "default:ann:{PLAIN}joe:b1:")
     assert isinstance(module.check(question("joe")), Authenticated)
     new = module.reload()
@@ -276,7 +276,7 @@ def test_four_hundred_thousand_users(tmp_path: Path) -> None:
     assert pcdb(path, given=users).stdout == "users 400000; bad lines 0\n"
     names = [f"user{random.randrange(500_000)}@example.org" for _ in range(20_000)]
     before, began = _resident(), time.process_time()
-    module = load(OWN_DIRECTORY, "cdb", "main", [str(path)])
+    module = load(OWN_DIRECTORY, "cdb", "main", arguments=[str(path)])
     opened = time.process_time() - began
     began = time.process_time()
     found = sum(module._users.find("default", name) is not None for name in names)

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadMailboxName as fault:
         parser.error(str(fault))
     try:
-        answer = _ask(chosen.server, chosen.port, packet, chosen.timeout)
+        answer = _ask(chosen.server, chosen.port, packet, seconds=chosen.timeout)
     except TimeoutError:
         return _fail(f"no answer from {chosen.server} port {chosen.port} within {chosen.timeout:g} s")
     except OSError as error:
@@ -83,7 +83,7 @@ def _fail(text: str) -> int:
     return EXIT_FAILED
 
 
-def _ask(host: str, port: int, packet: bytes, seconds: float) -> bytes:
+def _ask(host: str, port: int, packet: bytes, *, seconds: float) -> bytes:
     """Sends one packet, waits for one. The socket is connected: packets of others do not count. Raises OSError."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as asking:

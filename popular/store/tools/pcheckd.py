@@ -64,6 +64,7 @@ class Checker:
         root: Path,
         full_load: float | None,
         load_file: Path,
+        *,
         log: Log,
         debug: bool,
         trusted: Networks = LOOPBACK,
@@ -244,8 +245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pcheckd: {error.filename or 'cannot start'}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
     log(START, host=chosen.host, port=chosen.port, mailboxdir=root, trusted=chosen.trusted)
-    checker = Checker(root, chosen.emptyload, chosen.load_file, log, chosen.debug, chosen.trusted)
-    server = DatagramServer(bound, checker.answer, LONGEST_QUESTION, chosen.fork, log)
+    checker = Checker(root, chosen.emptyload, chosen.load_file, log=log, debug=chosen.debug, trusted=chosen.trusted)
+    server = DatagramServer(bound, checker.answer, LONGEST_QUESTION, helpers=chosen.fork, log=log)
     if daemon is not None:
         daemon.report(0)
     notifier = Notifier(os.environ)
