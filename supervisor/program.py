@@ -50,7 +50,7 @@ class StartOption(NamedTuple):
 class Service(Protocol):
     """One config, ready to serve connections in one worker."""
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], listener: str) -> None:
+    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
         """Takes over an accepted, non-blocking connection and the token that it holds. Must not raise, must not block.
 
         The session gives the token back with `WorkerContext.release` when it is over.

@@ -58,7 +58,7 @@ class _NotRunning:
 class Trying:
     """One draft, said line by line."""
 
-    def __init__(self, program: Program, first: Config, limits: Mapping[str, int], load_files: LoadFiles) -> None:
+    def __init__(self, program: Program, first: Config, limits: Mapping[str, int], *, load_files: LoadFiles) -> None:
         self.name = program.name
         self._program = program
         self._first = first
@@ -91,11 +91,11 @@ class Trying:
                 self._first,
                 self._first,
                 self._program,
-                self._facts,
-                self._language,
-                self._limits,
-                self._status,
-                self._draft,
+                lookups=self._facts,
+                language=self._language,
+                limits=self._limits,
+                status=self._status,
+                draft=self._draft,
                 starting=True,
             )
             try:

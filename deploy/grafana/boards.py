@@ -97,6 +97,7 @@ OVERVIEW = Board(
                     "Refused, and accepting paused",
                     PanelLine(rate("sessions_refused_total", "reason"), "refused"),
                     PanelLine(rate("accept_pauses_total", "reason"), "paused"),
+                    PanelLine(rate("clients_turned_away_total"), "turned away"),
                 ),
             ),
         ),

@@ -57,10 +57,13 @@ class Channel:
         context: ssl.SSLContext,
         watcher: Watcher,
         server_name: str | None = None,
+        *,
         session: ssl.SSLSession | None = None,
     ) -> "TlsChannel":
         """TLS on this connection, its handshake yet to be done; see TlsChannel."""
-        return TlsChannel(self._loop, self.connection, context, watcher, server_name, session)
+        return TlsChannel(
+            self._loop, self.connection, context, watcher=watcher, server_name=server_name, session=session
+        )
 
     def want(self, events: int) -> None:
         """The watcher is called for these events (READ, WRITE, both, BROKEN or 0) from now on."""
@@ -139,6 +142,7 @@ class TlsChannel(Channel):
         loop: EventLoop,
         connection: socket.SocketType,
         context: ssl.SSLContext,
+        *,
         watcher: Watcher,
         server_name: str | None = None,
         session: ssl.SSLSession | None = None,

@@ -82,8 +82,8 @@ class ClientConnection:
         loop: EventLoop,
         log: Log,
         connection: socket.SocketType,
-        owner: ClientOwner,
         *,
+        owner: ClientOwner,
         hears_of_reset: bool = False,
     ) -> None:
         """It is not read before `listen`. `hears_of_reset`: `client_broke` also comes while the owner is not fed."""
@@ -96,7 +96,7 @@ class ClientConnection:
         self._asker: TlsAsker | None = None
         self._draining = False
         self._dialogue: Dialogue | None = None
-        self.channel: Channel = channel_of(loop, connection, self._ready, trace_of(log, owner.sid, CLIENT))
+        self.channel: Channel = channel_of(loop, connection, self._ready, trace=trace_of(log, owner.sid, CLIENT))
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
         self.waits = False

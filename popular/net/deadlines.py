@@ -28,7 +28,7 @@ class Deadlines:
 
     __slots__ = ("_owner", "_to_log_in", "_to_step", "_until", "_wakes", "_wheel", "bucket")
 
-    def __init__(self, wheel: Wheel, owner: DeadlineOwner, now: float, authtimeout: float) -> None:
+    def __init__(self, wheel: Wheel, owner: DeadlineOwner, now: float, *, authtimeout: float) -> None:
         """Nothing is asked of the wheel yet: `look_at` or `set_alarm` does."""
         self._wheel = wheel
         self._owner = owner

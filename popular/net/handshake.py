@@ -174,7 +174,7 @@ class Handshake:
         assert cipher is not None
         asks = self._tls_settings.asks != ssl.CERT_NONE
         name = name_in(connection.getpeercert() or {}) if asks else ""
-        return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, name)
+        return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, certificate_name=name)
 
 
 def failure_of(error: OSError) -> Failure:
@@ -200,7 +200,7 @@ def name_in(certificate: Mapping[str, Any]) -> str:
     return next((str(name) for name in names if name.isprintable()), "")
 
 
-def log_handshake(context: WorkerContext, sid: str, agreed: Agreed, seconds: float) -> None:
+def log_handshake(context: WorkerContext, sid: str, agreed: Agreed, *, seconds: float) -> None:
     """A handshake with a client is done after so many seconds: counted, and with the debug option TLS told."""
     context.counters.observe("tls_handshake_duration", seconds)
     context.count("tls_handshakes", agreed.version)

@@ -83,7 +83,7 @@ TLS_GROUPS = StartOption(
     "GROUPS",
     "groups of the key exchange in TLS, with commas, the best first (default: those of "
     f"{','.join(groups.PREFERRED)} that OpenSSL knows)",
-    set_groups,
+    take=set_groups,
 )
 
 

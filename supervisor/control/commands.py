@@ -59,7 +59,7 @@ def _set(context: CommandContext, arguments: Arguments) -> Outcome:
     row = variable_named(word, context)
     if row.read_only:
         raise CommandRefused(f"{row.name} is read-only", word.column, of_form=True)
-    value = fit(row.kind, arguments["content"], context.lookups, row.name)
+    value = fit(row.kind, arguments["content"], context.lookups, what=row.name)
     try:
         note = row.check(context, value) if row.check is not None else None
     except CommandRefused as refused:

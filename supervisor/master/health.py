@@ -59,11 +59,12 @@ class HealthWatch:
                 if wanted.get(ident) != gone.index:
                     self._write(health, gone.index, [0] * len(HEALTH_CELLS))
             self._watched[health.by] = {
-                ident: self._look(health, known.get(ident), index, blocks, now) for ident, index in wanted.items()
+                ident: self._look(health, known.get(ident), index, blocks=blocks, now=now)
+                for ident, index in wanted.items()
             }
 
     def _look(
-        self, health: Health, known: _ThingHealth | None, index: int, blocks: Sequence[memoryview], now: float
+        self, health: Health, known: _ThingHealth | None, index: int, *, blocks: Sequence[memoryview], now: float
     ) -> _ThingHealth:
         sample = self._sample(health, index, blocks)
         if known is None or known.index != index:

@@ -33,9 +33,19 @@ START_FAILED = Message(
 LEFT_MAIN_LOOP = Message(0x0004, "BUG", "left_main_loop", "The master's loop ended on an unexpected error.")
 SHUTDOWN_SERVER = Message(0x0005, "INF", "shutdown_server", "A shutdown begins; `how` says which of the four.")
 GOT_TERM_SIGNAL = Message(0x0133, "INF", "got_term_signal", "The master received a signal that asks for a shutdown.")
+SIGNAL_IGNORED = Message(
+    0x0134, "INF", "signal_ignored", "A signal came that means nothing to this program; nothing was done."
+)
 SESSION_STATE = Message(0x0170, "ADM", "session_state", "The number of sessions crossed 80, 90 or 100 % of maxsession.")
 LOAD_STATE = Message(
     0x0172, "ADM", "load_state", "Load or pressure crossed 80, 90 or 100 % of its limit; at MAX nobody is accepted."
+)
+
+TURNED_AWAY = Message(
+    0x0222,
+    "ADM",
+    "turned_away",
+    "Clients that waited in the queue of a socket when the program ended: they were closed without a session.",
 )
 
 LOAD_READING = Message(

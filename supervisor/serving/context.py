@@ -12,7 +12,7 @@ from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
-from supervisor.table.layout import BASE_CELLS, FREE
+from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe, wire
 
@@ -92,8 +92,7 @@ class WorkerContext:
         self._tokens = tokens
         self.write_row = segment.rows.write
         """Shows a session in the table, see RowWriter.write; `pid` is ours."""
-        blank = (b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:])
-        self._blank = tuple(blank)
+        self._free_row = segment.rows.free
         self._observe_end = self.counters.observer("session_duration")
         self._endings = {ending: self.counters.cell("sessions_ended", ending) for ending in segment.layout.endings}
         self._second = 0
@@ -128,7 +127,7 @@ class WorkerContext:
         Exactly once for each admitted session.
         """
         del self.sessions[token]
-        self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self._free_row(token, self.pid)
         self.cells[self._endings[ending]] += 1
         self._observe_end(seconds)
         self._put_back(token)
@@ -136,7 +135,7 @@ class WorkerContext:
 
     def decline(self, token: int) -> None:
         """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
-        self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self._free_row(token, self.pid)
         self._put_back(token)
 
     def _put_back(self, token: int) -> None:

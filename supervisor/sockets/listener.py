@@ -30,9 +30,9 @@ class Listener(NamedTuple):
         """On a numeric address; or on ANY: all addresses, of IPv6 and IPv4 by one socket where the host has both."""
         if iface == ANY:
             if socket.has_dualstack_ipv6():
-                return cls(name, socket.AF_INET6, ("::", port), True)
-            return cls(name, socket.AF_INET, ("0.0.0.0", port), False)
-        return cls(name, socket.AF_INET6 if ":" in iface else socket.AF_INET, (iface, port), False)
+                return cls(name, socket.AF_INET6, ("::", port), dual_stack=True)
+            return cls(name, socket.AF_INET, ("0.0.0.0", port), dual_stack=False)
+        return cls(name, socket.AF_INET6 if ":" in iface else socket.AF_INET, (iface, port), dual_stack=False)
 
 
 ListenerCopy = tuple[Listener, int]

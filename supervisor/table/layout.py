@@ -342,7 +342,7 @@ def read_header(data: Any) -> TableHeader:
     header_size, names_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
     described = bytes(data[_HEADER.size : _HEADER.size + length])
     try:
-        layout = _READERS[version](program, described, block_count, row_count)
+        layout = _READERS[version](program, described, blocks=block_count, rows=row_count)
         computed = (layout.header_size, layout.names_size, layout.block_size, layout.row_size, layout.cell_size)
     except (ValueError, LookupError, TypeError, AttributeError, struct.error, RecursionError):
         raise WrongFormat("the state file's description makes no sense") from None
@@ -353,7 +353,7 @@ def read_header(data: Any) -> TableHeader:
     return TableHeader(layout, boot_time, pid)
 
 
-def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
+def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout:
     """The layout of version 4. Keys that are not known are passed over. Raises what a senseless description raises."""
     described = json.loads(text)
     layout = Layout(
@@ -381,7 +381,7 @@ def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
     return layout
 
 
-def _described_by_position(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
+def _described_by_position(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout:
     """The layout of version 3."""
     described = json.loads(text)
     return Layout(

@@ -11,6 +11,7 @@ processes share), columns.
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from time import monotonic_ns
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -26,7 +27,18 @@ _MOST_LOOKS = 100
 class RowWriter:
     """Writes rows. One process at a time owns a row: who holds its token."""
 
-    __slots__ = ("_first", "_length", "_map", "_offset_cells", "_pack", "_row_size", "_serials", "_size")
+    __slots__ = (
+        "_blank",
+        "_first",
+        "_in_order",
+        "_length",
+        "_map",
+        "_offset_cells",
+        "_pack",
+        "_row_size",
+        "_serials",
+        "_size",
+    )
 
     def __init__(self, layout: Layout, segment: memoryview) -> None:
         self._map = segment
@@ -37,14 +49,21 @@ class RowWriter:
         self._offset_cells = layout.cell_size // 8
         self._pack = layout.cell_struct.pack
         self._length = _SERIAL_AT + layout.cell_struct.size
+        self._in_order = itemgetter(*(column.name for column in layout.columns))
+        self._blank = {column.name: b"" if column.form.endswith("s") else 0 for column in layout.columns}
 
-    def write(self, row: int, state: int, pid: int, started: float, since: float, *columns: object) -> None:
-        """Replaces the older of the two cells. `columns` are the program's, in order; text is cut to its width."""
+    def free(self, row: int, pid: int) -> None:
+        """The row holds no session any more; it tells who freed it."""
+        self.write(row, **self._blank | {"state": FREE, "pid": pid})
+
+    def write(self, row: int, /, **columns: object) -> None:
+        """Replaces the older of the two cells. Takes every column by its name; text is cut to its width."""
+        assert len(columns) == len(self._blank), f"the columns are {', '.join(self._blank)}"
         start = self._first + row * self._row_size
         serials, index = self._serials, (start + _SERIAL_AT) >> 3
         if serials[index] > serials[index + self._offset_cells]:
             start += self._size
-        checked = self._pack(monotonic_ns(), state, pid, started, since, *columns)
+        checked = self._pack(monotonic_ns(), *self._in_order(columns))
         self._map[start : start + self._length] = crc32(checked).to_bytes(_SERIAL_AT, "little") + checked
 
 

@@ -15,7 +15,7 @@ from supervisor.runtime import messages
 from supervisor.runtime.loop import READ
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener, queue_of
-from supervisor.sockets.silence import hear_all, silence
+from supervisor.sockets.silence import hear_all, silence, turn_away
 
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
@@ -41,6 +41,7 @@ class Acceptor:
         context: WorkerContext,
         tokens: int,
         token_cell: memoryview,
+        *,
         listeners: Mapping[Listener, socket.socket],
         allowed: bool,
         fed: Callable[[], None],
@@ -139,9 +140,13 @@ class Acceptor:
         """Whether somebody may still wait at a socket that is given back."""
         return bool(self._emptying)
 
-    def give_up_queues(self) -> None:
-        """Who still waits is not accepted any more."""
-        for _listener, listening in self._emptying:
+    def give_up_queues(self, *, shared: bool) -> None:
+        """Who still waits is not served any more: is left to those who share the socket, or sent away."""
+        for listener, listening in self._emptying:
+            clients = 0 if shared else turn_away(listening)
+            if clients:
+                self._context.count("turned_away", amount=clients)
+                self._context.log(messages.TURNED_AWAY, listener=listener.name, clients=clients)
             self._shut(listening)
         self._emptying = []
 
@@ -173,9 +178,9 @@ class Acceptor:
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
         family = int(listening.family)
-        self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening, family))
+        self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening, family=family))
 
-    def _accept(self, listener: Listener, listening: socket.socket, family: int, _events: int = READ) -> bool:
+    def _accept(self, listener: Listener, listening: socket.socket, _events: int = READ, *, family: int) -> bool:
         """Accepts one connection if there is a token for it. Says whether there was one.
 
         Beneath the socket's own `accept`, which looks up two enums each time (1.3 of 4.6 µs).
@@ -202,7 +207,7 @@ class Acceptor:
         hear_all(connection)
         if peer[0].startswith(MAPPED_IPV4):
             peer = (peer[0].removeprefix(MAPPED_IPV4), peer[1])
-        self._retired.get(listening, self._service).serve(token, connection, peer, listener.name)
+        self._retired.get(listening, self._service).serve(token, connection, peer, listener=listener.name)
         self._token[0] = 0
         self._full = False
         return True
@@ -274,7 +279,7 @@ class Acceptor:
         """
         for listener, listening in list(self._emptying):
             family = int(listening.family)
-            while self._allowed and not self._pausing and self._accept(listener, listening, family):
+            while self._allowed and not self._pausing and self._accept(listener, listening, family=family):
                 pass
             if self._starved or self._pausing or not self._allowed:
                 return

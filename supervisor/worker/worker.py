@@ -107,10 +107,10 @@ class Worker:
             self._context,
             inheritance.tokens.read_end,
             inheritance.segment.token_cell(inheritance.block),
-            inheritance.listeners,
-            inheritance.accepting,
-            self._fed,
-            self._released,
+            listeners=inheritance.listeners,
+            allowed=inheritance.accepting,
+            fed=self._fed,
+            emptied=self._released,
         )
         self._displacer = Displacer(self._context)
         self._prepared: tuple[Config, Service] | None = None
@@ -194,7 +194,7 @@ class Worker:
             case lifeline.Leave(empty):
                 self._leave(empty)
             case lifeline.CloseQueues():
-                self._acceptor.give_up_queues()
+                self._acceptor.give_up_queues(shared=self._shared)
             case lifeline.EndSessions():
                 self._end_sessions()
 
@@ -299,7 +299,7 @@ class Worker:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""
         self._debug("ends_at_once")
         self._leaving = True
-        self._acceptor.give_up_queues()
+        self._acceptor.give_up_queues(shared=self._shared)
         self._acceptor.finish(empty=False)
         for session in list(self._context.sessions.values()):
             session.end("shutdown")

@@ -138,8 +138,8 @@ class SessionDouble:
 class Tracked(Machine):
     """The machine, which also writes down its way."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.way = [self.phase]
 
     def _move(self, phase: Phase) -> None:
@@ -159,7 +159,7 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
     ) -> None:
         self.verbs = SessionDouble()
-        self.machine = Tracked(self.verbs, rules, ip, port, sid, refusals)
+        self.machine = Tracked(self.verbs, rules, ip, peer_port=port, sid=sid, refusals=refusals)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

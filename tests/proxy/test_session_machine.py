@@ -221,7 +221,9 @@ def test_the_header_says_who_the_client_is() -> None:
 def test_the_modules_are_asked_with_all_that_is_known() -> None:
     """Behind USER and PASS in one piece there is one reply, and one question."""
     session = begun(namespace="USER")
-    question = Question("192.0.2.1", "POP3", "context", "ann", Secret(b" se cret "), "v1", "")
+    question = Question(
+        "192.0.2.1", "POP3", "context", user="ann", password=Secret(b" se cret "), vserv="v1", certificate_name=""
+    )
     assert session.says(b"USER ann=context\r\nPASS  se cret \r\n") == [("send", SEND_PASS), ("ask", question)]
 
 

@@ -66,6 +66,7 @@ READ_ONLY = [
 # name, type as the manual writes it, default, good values, bad values
 READ_WRITE = [
     ("backlog", "Int (5-1024)", "512", ["5", "1024"], ["4", "1025"]),
+    ("displace", "Bool", "on", ["on", "off"], ["2"]),
     ("grace", "Time (0s-1d)", "0s", ["0s", "10s", "1d"], ["1d1s", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("logfile", "File", "/var/log/popular/pserv", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),

@@ -26,7 +26,7 @@ from popular.store.pserv.phases import LEGAL, STATES, Phase
 from popular.store.pserv.verbs import Verbs
 
 REQUEST = b"3/joe\r\np.1.1\r\n\r\n"
-MESSAGES = [StoredMessage(120, "1.1_120", NEW, "1.1_120"), StoredMessage(80, "2.1_80", CUR, "2.1_80:2,S")]
+MESSAGES = [StoredMessage(120, "1.1_120", NEW, name="1.1_120"), StoredMessage(80, "2.1_80", CUR, name="2.1_80:2,S")]
 WELCOME = b"+OK 2 messages (200 octets)\r\n"
 LATER = b"-ERR [SYS/TEMP] "
 SLOWNESS = ("expect_within", DISK_SECONDS)
@@ -276,7 +276,7 @@ def test_no_reply_inside_a_message() -> None:
 def test_a_long_listing_is_sent_as_the_client_takes_it() -> None:
     """Each turn makes one piece, others have theirs in between, and what was pipelined behind it waits."""
     count = 10 * LINES_OF_A_PIECE
-    script = in_transaction(messages=[StoredMessage(1, f"{n}_1", CUR, f"{n}_1") for n in range(count)])
+    script = in_transaction(messages=[StoredMessage(1, f"{n}_1", CUR, name=f"{n}_1") for n in range(count)])
     done = script.says(b"UIDL\r\nNOOP\r\n")
     listing = b""
     pieces = 0
@@ -298,7 +298,7 @@ def test_a_long_listing_is_sent_as_the_client_takes_it() -> None:
 def test_many_answers_are_given_in_turns() -> None:
     """Who pipelines what has large answers gets about ENOUGH octets, then others have their turn."""
     script = in_transaction(
-        messages=[StoredMessage(1, f"{n}_1" + "x" * 60, CUR, f"{n}") for n in range(LINES_OF_A_PIECE)]
+        messages=[StoredMessage(1, f"{n}_1" + "x" * 60, CUR, name=f"{n}") for n in range(LINES_OF_A_PIECE)]
     )
     ((_, said),) = script.says(b"UIDL\r\n" * 50)
     turns = [len(said)]

@@ -82,7 +82,7 @@ class _Session(PureSession):
 
     def _modules(self) -> list[Module]:
         specs = self._config.things["pdm"].values()
-        return [loader.load(spec.directory, spec.mod, spec.id, spec.args) for spec in specs]
+        return [loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args) for spec in specs]
 
     def _connect(self, greets: bool) -> None:
         assert self.verbs.backend is not None

@@ -71,7 +71,7 @@ class ClientSide:
         "user",
     )
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
+    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, *, peer_port: int, sid: str) -> None:
         self._verbs = verbs
         self._rules = rules
         self._peer_ip = peer_ip
@@ -286,7 +286,13 @@ class ClientSide:
                 self._end("client_closed")
                 return
             question = Question(
-                self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, self._certificate_name
+                self._peer_ip,
+                rules.protocol,
+                self.namespace,
+                user=self.user,
+                password=secret,
+                vserv=rules.vserv,
+                certificate_name=self._certificate_name,
             )
             self._verbs.ask(question, MODULE_SECONDS)
 

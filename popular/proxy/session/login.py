@@ -62,7 +62,7 @@ class Login:
         hide_unknown = not runtime.rules.fallback
         if not runtime.modules.blocking:
             return runtime.modules.ask(question, hide_unknown, self._sid)
-        asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
+        asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided=decided)
         if not isinstance(asked, PendingQuestion):
             return asked
         self._asked = asked
@@ -97,7 +97,9 @@ class Login:
         self._began = runtime.context.clock.now
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
-            self._question = MailQuestion(runtime.context.loop, backend.address, runtime.checkport, mailbox, events)
+            self._question = MailQuestion(
+                runtime.context.loop, backend.address, runtime.checkport, mailbox=mailbox, owner=events
+            )
         except OSError as error:
             self._time_check()
             return failure(error)
@@ -123,7 +125,7 @@ class Login:
 
     # The backend
 
-    def connect(self, backend: Backend, greets: bool, header: bytes, events: SessionEvents) -> tuple[str, str]:
+    def connect(self, backend: Backend, greets: bool, header: bytes, *, events: SessionEvents) -> tuple[str, str]:
         """Why there is no connection, and the word for it; or "": then `events` hears of it. `header`: what is said
         first, in clear.
         """

@@ -100,12 +100,13 @@ class Machine(ClientSide):
         verbs: Verbs,
         rules: Rules,
         peer_ip: str,
+        *,
         peer_port: int,
         sid: str,
         refusals: Mapping[str, Refusals],
     ) -> None:
         """`refusals`: what all sessions together know of each backend."""
-        super().__init__(verbs, rules, peer_ip, peer_port, sid)
+        super().__init__(verbs, rules, peer_ip, peer_port=peer_port, sid=sid)
         self._failures = 0
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
@@ -325,7 +326,7 @@ class Machine(ClientSide):
         reply = rejected.reply.decode("utf-8", "replace")
         said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
         if whose is Affair.BACKEND or whose is Affair.TLS:
-            self._note_backend(rejected.step, reply, word_of(rejected, code, whose), said)
+            self._note_backend(rejected.step, reply, word_of(rejected, code, whose), said=said)
             self._trouble("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
             return
         self._verbs.leave_backend()
@@ -368,7 +369,7 @@ class Machine(ClientSide):
         self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or self._login.step, reason, word)
         self._trouble("backend_failed")
 
-    def _note_backend(self, step: str, reason: str, word: str, said: Mapping[str, object] = NOTHING_SAID) -> None:
+    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)

@@ -41,6 +41,7 @@ class PendingQuestion:
         queue: "QuestionQueue",
         network: str,
         work: Callable[[], tuple[Decision, Callable[[], None]]],
+        *,
         decided: Callable[[Decision], None],
     ) -> None:
         """`work` is done in a thread: it gives the decision, and what counts it on the event loop."""
@@ -148,22 +149,22 @@ class ModuleChain:
         return decision
 
     def ask_in_thread(
-        self, question: Question, hide_unknown: bool, sid: str, decided: Callable[[Decision], None]
+        self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> Decision | PendingQuestion:
         """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
         work = functools.partial(self._ask, question, hide_unknown, sid)
-        waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided)
+        waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
         return self._queue.put(waiting) or waiting
 
     def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""
         record = chain.Record()
         decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
-        return decision, functools.partial(self._asked, question, record, decision, sid)
+        return decision, functools.partial(self._asked, question, record, decision, sid=sid)
 
-    def _asked(self, question: Question, record: chain.Record, decision: Decision, sid: str) -> None:
+    def _asked(self, question: Question, record: chain.Record, decision: Decision, *, sid: str) -> None:
         self._count(record)
-        self._tell(question, record, decision, sid)
+        self._tell(question, record, decision, sid=sid)
 
     def _count(self, record: chain.Record) -> None:
         for ident, seconds, _answer in record.asked:
@@ -171,7 +172,7 @@ class ModuleChain:
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
 
-    def _tell(self, question: Question, record: chain.Record, decision: Decision, sid: str) -> None:
+    def _tell(self, question: Question, record: chain.Record, decision: Decision, *, sid: str) -> None:
         """Debug option AUTH: what each module answered and how long it took, and what came of it."""
         log = self._log
         if "AUTH" not in log.options:

@@ -49,7 +49,7 @@ class Relay:
     )
 
     def __init__(
-        self, client: Channel, backend: Channel, pipes: Pipes, clock: Clock, owner: SessionEvents, client_done: bool
+        self, client: Channel, backend: Channel, pipes: Pipes, *, clock: Clock, owner: SessionEvents, client_done: bool
     ) -> None:
         """The owner hears of the end once, unless `close` comes first. `client_done`: the client sends nothing more."""
         self._client = client

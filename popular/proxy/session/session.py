@@ -63,7 +63,9 @@ class Session:
         "sid",
     )
 
-    def __init__(self, runtime: VservRuntime, token: int, connection: socket.SocketType, peer: tuple[Any, ...]) -> None:
+    def __init__(
+        self, runtime: VservRuntime, token: int, connection: socket.SocketType, *, peer: tuple[Any, ...]
+    ) -> None:
         context = runtime.context
         self._started = now = context.clock.now
         wall = time.time()
@@ -76,11 +78,13 @@ class Session:
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid, runtime.refusals)
-        self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, connection, self, hears_of_reset=True)
+        self._machine = Machine(
+            self, runtime.rules, self._peer[0], peer_port=self._peer[1], sid=sid, refusals=runtime.refusals
+        )
+        self._deadlines = Deadlines(context.wheel, self, now, authtimeout=runtime.authtimeout)
+        self._client = ClientConnection(context.loop, context.log, connection, owner=self, hears_of_reset=True)
         self._login = Login(runtime, sid)
-        self._row = SessionRow(runtime, token, sid, wall)
+        self._row = SessionRow(runtime, token, sid, started=wall)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
         self._tls: Agreed | None = None
@@ -96,7 +100,7 @@ class Session:
         runtime = self._runtime
         runtime.context.admit(self._token, self, runtime.started)
         try:
-            log_begin(runtime, self.sid, self._peer, self._client)
+            log_begin(runtime, self.sid, self._peer, client=self._client)
             self._show()
             self._deadlines.look_at(self._started + runtime.first_look)
             self._machine.begin()
@@ -190,7 +194,7 @@ class Session:
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = proxy_header(backend.sendproxy, self._peer, local)
-        reason, word = self._login.connect(backend, greets, header, self)
+        reason, word = self._login.connect(backend, greets, header, events=self)
         if reason:
             self._leave(self._tell_broken, reason, word)
 
@@ -264,7 +268,7 @@ class Session:
         context = self._runtime.context
         self._deadlines.expect_nothing()
         self._tls = agreed
-        log_handshake(context, self.sid, agreed, context.clock.now - self._tls_began)
+        log_handshake(context, self.sid, agreed, seconds=context.clock.now - self._tls_began)
         self._machine.tls_up(agreed.certificate_name)
         self._settle()
 
@@ -279,7 +283,7 @@ class Session:
         self._via = self._peer[0]
         if header.source is not None:
             self._peer = header.source
-        log_introduced(self._runtime, self.sid, self._peer, self._via)
+        log_introduced(self._runtime, self.sid, self._peer, via=self._via)
         self._machine.introduced(self._peer)
         self._settle()
         if not self._over:
@@ -341,7 +345,14 @@ class Session:
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
         backend = self._login.let_in(self._machine.backend)
-        self._relay = Relay(client.channel, backend.channel, runtime.pipes, runtime.context.clock, self, client.done)
+        self._relay = Relay(
+            client.channel,
+            backend.channel,
+            runtime.pipes,
+            clock=runtime.context.clock,
+            owner=self,
+            client_done=client.done,
+        )
         self._relay.begin(client.hand_over() + to_client, to_backend)
 
     def relay_ended(self, ending: str) -> None:
@@ -388,10 +399,10 @@ class Session:
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
-        self._row.refresh(self._machine, self._peer, self._client, relay)
+        self._row.refresh(self._machine, self._peer, self._client, relay=relay)
 
     def _show(self) -> None:
-        self._row.show(time.time(), self._machine, self._peer, moved_by(self._client, self._relay), 0)
+        self._row.show(time.time(), self._machine, self._peer, moved=moved_by(self._client, self._relay), deletes=0)
 
     # The end
 

@@ -80,4 +80,4 @@ def _check(_context: CommandContext, _config: Config, server: ServerThing) -> st
     return f"only {LOOPBACK} may connect, which is this host: say `trusted NET,NET…` for the networks of the proxies"
 
 
-SERVER = Sort("server", ServerThing, "server", _check, single=True, source=CHAPTER)
+SERVER = Sort("server", ServerThing, "server", check=_check, single=True, source=CHAPTER)

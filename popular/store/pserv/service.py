@@ -39,8 +39,9 @@ class StoreService:
             started=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], _listener: str) -> None:
+    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
         """Begins a session; who is not a trusted proxy is closed at once."""
+        del listener  # all are served alike
         if peer[0] not in self._trusted:
             self._refuse(token, connection, peer[0])
             return

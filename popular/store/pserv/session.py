@@ -96,14 +96,20 @@ class Session:
         self._started_wall = time.time()
         self._started = time.monotonic()
         self.sid = context.session_id(SID_PREFIX, self._started_wall)
-        self._client = ClientConnection(context.loop, context.log, connection, self)
-        self._deadlines = Deadlines(context.wheel, self, self._started, settings.requesttimeout)
+        self._client = ClientConnection(context.loop, context.log, connection, owner=self)
+        self._deadlines = Deadlines(context.wheel, self, self._started, authtimeout=settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
         self._shaking_hands = False
         self._shown: tuple[Phase, int] = (self._machine.phase, 0)
-        self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
+        self._identity: dict[str, object] = {
+            "sid": self.sid.encode(),
+            "client": peer[0].encode(),
+            "port": peer[1],
+            "mailbox": b"",
+            "flags": b"",
+        }
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
@@ -121,7 +127,7 @@ class Session:
 
     def tls_up(self, agreed: Agreed) -> None:
         self._shaking_hands = False
-        log_handshake(self._context, self.sid, agreed, time.monotonic() - self._started)
+        log_handshake(self._context, self.sid, agreed, seconds=time.monotonic() - self._started)
         self._client.listen(True)
 
     def tls_failed(self, failure: Failure) -> None:
@@ -209,8 +215,11 @@ class Session:
             self.sid = request.sid
             if self._client.channel.trace is not None:
                 self._client.channel.trace.sid = self.sid
-        names = (request.mailbox.encode(), request.flags.encode())
-        self._identity = (self.sid.encode(), *self._identity[1:3], *names)
+        self._identity |= {
+            "sid": self.sid.encode(),
+            "mailbox": request.mailbox.encode(),
+            "flags": request.flags.encode(),
+        }
         self._deadlines.login_done(self._settings.sessiontimeout)
         maildir = Maildir(self._settings.mailboxdir, request.mailbox)
         self._mailbox = Mailbox(
@@ -294,12 +303,12 @@ class Session:
         self._shown = (machine.phase, client.sent)
         self._context.write_row(
             self._token,
-            machine.phase,
-            self._context.pid,
-            self._started_wall,
-            time.time(),
-            *self._identity,
-            machine.retrieved,
-            client.received,
-            client.sent,
+            state=machine.phase,
+            pid=self._context.pid,
+            started=self._started_wall,
+            since=time.time(),
+            **self._identity,
+            retrieved=machine.retrieved,
+            received=client.received,
+            sent=client.sent,
         )
