@@ -24,7 +24,7 @@ waited at maxsession.
 PAUSES = ("sessions", "load", "descriptors")
 """Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
 
-_TOKEN_CELL = BASE_CELLS.index("hand")
+_TOKEN_CELL, _GENERATION = BASE_CELLS.index("hand"), BASE_CELLS.index("generation")
 
 POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
@@ -83,8 +83,9 @@ class WorkerContext:
         """By token, the oldest first."""
         self._released = released
         self._layout = segment.layout
-        self._all_cells = segment.all_cells
+        self._all_cells = self._used_cells = segment.all_cells
         self._block_cells = segment.layout.block_size // 8
+        self.look_for_blocks()
         self.counters = self.open_counters({})
         """For what does not belong to a configured thing."""
         self.count = self.counters.count
@@ -107,7 +108,13 @@ class WorkerContext:
 
     def each(self, cell: int) -> memoryview:
         """A cell of all processes, by block."""
-        return self._all_cells[cell :: self._block_cells]
+        return self._used_cells[cell :: self._block_cells]
+
+    def look_for_blocks(self) -> None:
+        """To be called once in a while: which blocks are in use. To add up all that there may ever be takes longer."""
+        births = self._all_cells[_GENERATION :: self._block_cells].tolist()
+        used = max((block for block, birth in enumerate(births) if birth), default=0)
+        self._used_cells = self._all_cells[: (max(used, self.block) + 1) * self._block_cells]
 
     def admit(self, token: int, session: Session, started: int) -> None:
         """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""
