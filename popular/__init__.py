@@ -14,3 +14,7 @@ config, ready to serve) → `proxy/session.py` (the driver) ⇄ `proxy/machine.p
 this?) → `proxy/mailcheck.py` (is there mail?) → `proxy/backend_login.py` → `proxy/relay.py`, or, for an empty mailbox,
 `protocol/transaction.py`.
 """
+
+from supervisor import compiled
+
+__all__ = ["compiled"]  # first of all, see there

@@ -15,3 +15,7 @@ It knows nothing of POP3. Its words:
 
 Read `program.py` first (the contract with a program), then `master.py`, `worker.py`, `table/`, `control/`.
 """
+
+from supervisor import compiled
+
+__all__ = ["compiled"]  # first of all: it decides in which form the modules are found that follow

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from supervisor import compiled
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values, processors
@@ -125,7 +126,7 @@ def options(program: Program) -> argparse.ArgumentParser:
     )
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
-    add("--version", action="version", version=f"%(prog)s {program.version}")
+    add("--version", action="version", version=f"%(prog)s {program.version} ({compiled.form()})")
     return parser
 
 

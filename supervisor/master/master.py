@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from supervisor import compiled
 from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
 from supervisor.control.language import Language
@@ -138,6 +139,7 @@ class Master:
         self._log(
             messages.START,
             version=self._program.version,
+            form=compiled.form(),
             workers=self._changes.running.variables["workers"],
             pid=self.pid,
         )

@@ -2,9 +2,8 @@
 
 .venv/bin/python -m tests.bench.instructions [login|empty] [--at-once N] [--profile FILE]
 
-Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone; what is counted
-behind a warm-up is shared out among the sessions. `--profile` keeps the
-dump, for callgrind_annotate.
+Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone; what is
+counted behind a warm-up is shared out among the sessions. `--profile` keeps the dump, for callgrind_annotate.
 """
 
 import argparse
