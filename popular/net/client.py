@@ -7,7 +7,6 @@ client sends. The owner says whether it wants to be fed (`listen`). TLS begins h
 `put` and `flush` never call the owner; `listen(True)` does only in TLS, with what was decrypted already.
 """
 
-import socket
 from typing import Protocol
 
 from popular.dialogue import Dialogue
@@ -71,8 +70,8 @@ class ClientConnection:
         "waits",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, connection: socket.SocketType, owner: ClientOwner) -> None:
-        """It is not read before `listen`."""
+    def __init__(self, loop: EventLoop, log: Log, fd: int, owner: ClientOwner) -> None:
+        """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
         self._loop = loop
         self._clock = loop.clock
         self._log = log
@@ -80,7 +79,7 @@ class ClientConnection:
         self._asker: TlsAsker | None = None
         self._draining = False
         self._dialogue: Dialogue | None = None
-        self.channel = Channel(loop, connection, self._ready)
+        self.channel = Channel(loop.core, fd, self._ready)
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
         self.waits = False

@@ -130,7 +130,7 @@ class Handshake:
         leg = self._leg
         leg.channel.want(0)
         try:
-            channel = TlsChannel(self._loop, leg.channel.connection, self._tls_settings.front(), self._ready)
+            channel = TlsChannel(self._loop.core, leg.channel.connection, self._tls_settings.front(), self._ready)
             leg.channel = channel
             channel.connection.context = self._tls_settings.context(server_name)
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS

@@ -56,7 +56,7 @@ class BackendTls:
 
     def begin(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher) -> TlsChannel:
         """TLS on this connection, its handshake yet to be done. Takes the connection over."""
-        return TlsChannel(loop, connection, self.context, watcher, server_name=self.name, session=self._session)
+        return TlsChannel(loop.core, connection, self.context, watcher, server_name=self.name, session=self._session)
 
     def objection(self, channel: TlsChannel) -> str:
         """What is wrong with the certificate after a handshake that went well: "" if nothing."""

@@ -4,7 +4,6 @@ A session keeps the service under which it was accepted. Modules outlive the ser
 successor uses them.
 """
 
-import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -107,10 +106,10 @@ class ProxyService:
             for ident, vserv in vservs.items()
         }
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], listener: str) -> None:
+    def serve(self, token: int, fd: int, peer: tuple[str, int], listener: str) -> None:
         """See supervisor.program.Service."""
         self._sessions += 1
-        Session(self._vservs[listener], token, connection, peer).begin()
+        Session(self._vservs[listener], token, fd, peer).begin()
 
     def retire(self) -> None:
         self._retired = True

@@ -130,6 +130,11 @@ class Login:
             self.backend.close()
             self.backend = None
 
+    def keep_alive(self) -> None:
+        """A connection that lasts is kept alive."""
+        if self.backend is not None:
+            self.backend.keep_alive()
+
     def close(self) -> None:
         """Nothing is waited for any more."""
         if self._question is not None:

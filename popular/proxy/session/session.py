@@ -6,7 +6,6 @@ they are needed, the reader of a PROXY header and a relay. Each event from the l
 here from the event loop catches what is raised, and says `fault`.
 """
 
-import socket
 import time
 from typing import Any
 
@@ -65,14 +64,14 @@ class Session:
         "sid",
     )
 
-    def __init__(self, runtime: VservRuntime, token: int, connection: socket.SocketType, peer: tuple[Any, ...]) -> None:
+    def __init__(self, runtime: VservRuntime, token: int, fd: int, peer: tuple[str, int]) -> None:
         context = runtime.context
         self._started = now = context.clock.now
         wall = time.time()
         self.sid = sid = context.session_id(runtime.sidprefix, wall)
         self._runtime = runtime
         self._token = token
-        self._peer: tuple[str, int] = peer[:2]
+        self._peer = peer
         """Who the client is: by the PROXY header, if there is one."""
         self._via = ""
         """Who brought the PROXY header."""
@@ -80,7 +79,7 @@ class Session:
         """Where he accepted the client, if he says so."""
         self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
         self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, connection, self)
+        self._client = ClientConnection(context.loop, context.log, fd, self)
         self._login = Login(runtime)
         self._row = SessionRow(runtime, token, sid, wall)
         self._reader: HeaderReader | None = None
@@ -394,6 +393,7 @@ class Session:
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
+        self._login.keep_alive()
         self._row.refresh(self._machine, self._peer, self._client, relay)
 
     def _show(self) -> None:

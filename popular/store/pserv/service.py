@@ -1,8 +1,6 @@
 """One config of `pserv`, ready to serve. A session keeps what it was accepted under."""
 
-import socket
 from pathlib import Path
-from typing import Any
 
 from popular.protocol.capabilities import after_login
 from popular.store.pserv.capabilities import lines_of
@@ -27,9 +25,9 @@ class StoreService:
             started=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], _listener: str) -> None:
+    def serve(self, token: int, fd: int, peer: tuple[str, int], _listener: str) -> None:
         """See supervisor.program.Service."""
-        Session(context=self._context, settings=self._settings, token=token, connection=connection, peer=peer).begin()
+        Session(context=self._context, settings=self._settings, token=token, fd=fd, peer=peer).begin()
 
     def retire(self) -> None:
         """See supervisor.program.Service."""

@@ -1,0 +1,18 @@
+from supervisor.system cimport Watch, close, end_sending, receive, send
+
+cdef class Channel:
+    cdef public int fd
+    cdef public unsigned int _events
+    cdef public Watch _core
+    cdef public object _connection
+    cdef public object _watcher
+    cpdef want(self, unsigned int events)
+    cpdef hand_to(self, watcher)
+    cpdef receive(self, Py_ssize_t most)
+    cpdef Py_ssize_t send(self, bytes data) except -1
+    cpdef end_sending(self)
+    cpdef close(self)
+    cpdef close_kindly(self)
+
+cdef class TlsChannel(Channel):
+    cpdef handshake(self)

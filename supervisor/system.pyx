@@ -1,0 +1,331 @@
+"""The compiled form of system.py, which says what everything is for: here is only how the kernel is asked directly.
+
+Nothing here lets go of the interpreter's lock but the wait for events: no other call waits.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+import os
+import struct
+from collections.abc import Callable
+
+Watcher = Callable[[int], object]
+
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int, timespec *)
+    int CLOCK_MONOTONIC
+
+cdef extern from "unistd.h" nogil:
+    int c_close "close" (int)
+
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+        uint64_t u64
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int)
+    int epoll_wait(int, epoll_event *, int, int)
+    int epoll_ctl(int, int, int, epoll_event *)
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+
+cdef extern from "sys/socket.h" nogil:
+    struct sockaddr:
+        pass
+    struct sockaddr_storage:
+        uint16_t ss_family
+    ssize_t c_send "send" (int, const void *, size_t, int)
+    ssize_t c_recv "recv" (int, void *, size_t, int)
+    int c_accept "accept4" (int, sockaddr *, unsigned int *, int)
+    int c_socket "socket" (int, int, int)
+    int c_connect "connect" (int, const sockaddr *, unsigned int)
+    int setsockopt(int, int, int, const void *, unsigned int)
+    int shutdown(int, int)
+    int AF_INET, AF_INET6, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
+
+cdef extern from "netinet/in.h" nogil:
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct sockaddr_in:
+        uint16_t sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+    struct sockaddr_in6:
+        uint16_t sin6_family
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    uint16_t htons(uint16_t)
+    uint16_t ntohs(uint16_t)
+    int IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP
+
+cdef extern from "netinet/tcp.h" nogil:
+    int TCP_NODELAY
+
+cdef extern from "arpa/inet.h" nogil:
+    const char *inet_ntop(int, const void *, char *, unsigned int)
+    int inet_pton(int, const char *, void *)
+
+IP_MINTTL, IPV6_MINHOPCOUNT = MINTTL, MINHOPCOUNT
+
+cdef enum:
+    MINTTL = 21
+    MINHOPCOUNT = 73
+    MOST_EVENTS = 128
+    AT_A_TIME = 65536
+    FIRST_WATCHERS = 256
+
+cdef char _received[AT_A_TIME]  # of one thread only: the event loop's
+cdef epoll_event _found[MOST_EVENTS]
+
+
+cdef inline double _monotonic() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef class Clock:
+    """See system.py."""
+
+    def __init__(self):
+        self.now = _monotonic()
+
+
+cdef class Watch:
+    """See system.py."""
+
+    def __cinit__(self):
+        self._epoll = -1
+        self._watchers = [None] * FIRST_WATCHERS
+        self.clock = Clock()
+
+    def __init__(self):
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            PyErr_SetFromErrno(OSError)
+
+    cdef _put(self, int fd, watcher):
+        if fd < 0:
+            raise ValueError("a descriptor that is closed")
+        while fd >= len(self._watchers):
+            self._watchers.extend([None] * len(self._watchers))
+        self._watchers[fd] = watcher
+
+    cdef int _control(self, int order, int fd, unsigned int events) except -1:
+        cdef epoll_event event
+        event.data.u64 = 0
+        event.events = events
+        event.data.fd = fd
+        if epoll_ctl(self._epoll, order, fd, &event) < 0:
+            PyErr_SetFromErrno(OSError)
+        return 0
+
+    cpdef watch(self, int fd, unsigned int events, watcher):
+        self._put(fd, watcher)
+        self._control(EPOLL_CTL_ADD, fd, events)
+
+    cpdef rewatch(self, int fd, unsigned int events):
+        self._control(EPOLL_CTL_MOD, fd, events)
+
+    cpdef redirect(self, int fd, watcher):
+        self._put(fd, watcher)
+
+    cpdef unwatch(self, int fd):
+        cdef epoll_event event
+        self.forget(fd)
+        epoll_ctl(self._epoll, EPOLL_CTL_DEL, fd, &event)
+
+    cpdef forget(self, int fd):
+        if 0 <= fd < len(self._watchers):
+            self._watchers[fd] = None
+
+    def run(self, double timeout):
+        cdef double deadline = _monotonic() + timeout
+        cdef int count, fd, milliseconds, position
+        self.interrupted = False
+        while True:
+            milliseconds = <int>(timeout * 1000 + 0.999) if timeout > 0 else 0
+            with nogil:
+                count = epoll_wait(self._epoll, _found, MOST_EVENTS, milliseconds)
+            if count < 0:
+                if errno != EINTR:
+                    PyErr_SetFromErrno(OSError)
+                count = 0
+                PyErr_CheckSignals()
+            self.clock.now = _monotonic()
+            for position in range(count):
+                fd = _found[position].data.fd
+                watcher = self._watchers[fd] if fd < len(self._watchers) else None
+                if watcher is not None:
+                    watcher(_found[position].events)
+            timeout = deadline - self.clock.now
+            if self.interrupted or timeout <= 0:
+                return
+
+    def fileno(self):
+        return self._epoll
+
+    def close(self):
+        if self._epoll >= 0:
+            c_close(self._epoll)
+        self._epoll = -1
+
+
+cpdef receive(int fd, Py_ssize_t most):
+    cdef ssize_t count = c_recv(fd, _received, most if most < AT_A_TIME else AT_A_TIME, 0)
+    if count >= 0:
+        return PyBytes_FromStringAndSize(_received, count)
+    if errno == EAGAIN:
+        return None
+    PyErr_SetFromErrno(OSError)
+
+
+cpdef Py_ssize_t send(int fd, data) except -1:
+    cdef bytes octets = data if type(data) is bytes else bytes(data)
+    cdef ssize_t count = c_send(fd, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets), MSG_NOSIGNAL)
+    if count < 0:
+        if errno != EAGAIN:
+            PyErr_SetFromErrno(OSError)
+        return 0
+    return count
+
+
+cpdef end_sending(int fd):
+    if shutdown(fd, SHUT_WR) < 0:
+        PyErr_SetFromErrno(OSError)
+
+
+cpdef close(int fd):
+    if c_close(fd) < 0:
+        PyErr_SetFromErrno(OSError)
+
+
+cpdef tuple accept(listening):
+    cdef sockaddr_storage address
+    cdef unsigned int length = sizeof(address)
+    cdef char text[64]
+    cdef int none = 0
+    cdef int fd = c_accept(listening.fileno(), <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if fd < 0:
+        PyErr_SetFromErrno(OSError)
+    setsockopt(fd, IPPROTO_IP, MINTTL, &none, sizeof(none))
+    if address.ss_family == AF_INET:
+        inet_ntop(AF_INET, &(<sockaddr_in *>&address).sin_addr, text, sizeof(text))
+        return fd, text.decode("ascii"), ntohs((<sockaddr_in *>&address).sin_port)
+    setsockopt(fd, IPPROTO_IPV6, MINHOPCOUNT, &none, sizeof(none))
+    inet_ntop(AF_INET6, &(<sockaddr_in6 *>&address).sin6_addr, text, sizeof(text))
+    return fd, text.decode("ascii"), ntohs((<sockaddr_in6 *>&address).sin6_port)
+
+
+cpdef int dial(str address, int port) except -1:
+    cdef sockaddr_in six_or_four
+    cdef sockaddr_in6 six
+    cdef int fd, result, number, yes = 1
+    cdef bytes text = address.encode()
+    cdef int family = AF_INET6 if b":" in text else AF_INET
+    fd = c_socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        PyErr_SetFromErrno(OSError)
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes))
+    if family == AF_INET:
+        memset(&six_or_four, 0, sizeof(six_or_four))
+        six_or_four.sin_family = AF_INET
+        six_or_four.sin_port = htons(port)
+        result = inet_pton(AF_INET, text, &six_or_four.sin_addr)
+        number = 0
+        if result == 1 and c_connect(fd, <sockaddr *>&six_or_four, sizeof(six_or_four)) < 0:
+            number = errno
+    else:
+        memset(&six, 0, sizeof(six))
+        six.sin6_family = AF_INET6
+        six.sin6_port = htons(port)
+        result = inet_pton(AF_INET6, text, &six.sin6_addr)
+        number = 0
+        if result == 1 and c_connect(fd, <sockaddr *>&six, sizeof(six)) < 0:
+            number = errno
+    if result != 1:
+        c_close(fd)
+        return _dial_by_name(address, port)
+    if number != 0 and number != EINPROGRESS:
+        c_close(fd)
+        raise OSError(number, os.strerror(number))
+    return fd
+
+
+cdef int _dial_by_name(str address, int port) except -1:
+    """An address that only the library knows to read, such as one with a zone (fe80::1%eth0)."""
+    import socket
+
+    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        number = connection.connect_ex((address, port))
+        if number not in (0, EINPROGRESS):
+            raise OSError(number, os.strerror(number))
+    except OSError:
+        connection.close()
+        raise
+    return connection.detach()
+
+
+cdef class Packer:
+    """See system.py."""
+
+    def __init__(self, str form):
+        self.size = struct.calcsize(form)
+        self._kinds = b""
+        self._widths = []
+        width = ""
+        for letter in form.removeprefix("<"):
+            if letter.isdecimal():
+                width += letter
+                continue
+            assert letter in "BHIQds" and (letter == "s" or not width), "a column of a kind that no row has"
+            self._kinds += letter.encode()
+            self._widths.append(int(width or struct.calcsize(f"<{letter}")))
+            width = ""
+        assert sum(self._widths) == self.size
+
+    cpdef bytes pack(self, tuple values):
+        cdef const char *kinds = PyBytes_AS_STRING(self._kinds)
+        cdef Py_ssize_t at = 0, place, width, length
+        cdef bytes octets = PyBytes_FromStringAndSize(NULL, self.size)
+        cdef bytes text
+        cdef char *out = PyBytes_AS_STRING(octets)
+        cdef uint64_t whole
+        cdef double number
+        if len(values) != len(self._widths):
+            raise ValueError("as many values as there are columns")
+        for place in range(len(self._widths)):
+            width = self._widths[place]
+            if kinds[place] == b"s":
+                text = values[place]
+                if text is None:
+                    raise TypeError("text is wanted")
+                length = PyBytes_GET_SIZE(text)
+                if length >= width:
+                    memcpy(out + at, PyBytes_AS_STRING(text), width)
+                else:
+                    memcpy(out + at, PyBytes_AS_STRING(text), length)
+                    memset(out + at + length, 0, width - length)
+            elif kinds[place] == b"d":
+                number = values[place]
+                memcpy(out + at, &number, 8)
+            else:
+                whole = values[place]  # little-endian, as the processors are on which this is compiled
+                if width < 8 and whole >> (8 * width):
+                    raise OverflowError("a number that is too large for its column")
+                memcpy(out + at, &whole, width)
+            at += width
+        return octets
