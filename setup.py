@@ -27,7 +27,7 @@ DIRECTIVES = {
     "binding": False,
     "nonecheck": True,  # None where an object should be is an error, as in Python, and not the end of the worker
 }
-FLAGS = ["-O2", "-g0", "-Wno-unused"]
+FLAGS = ["-O2", "-g0", "-Wno-unused", "-Wno-sign-compare"]
 
 
 class Build(build_ext):

@@ -1,4 +1,7 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum:
+    MOST_BUCKETS = 64
 
 cdef class Clock:
     cdef public double now
@@ -18,6 +21,7 @@ cdef class Watch:
 
 cpdef receive(int fd, Py_ssize_t most)
 cpdef Py_ssize_t send(int fd, data) except -1
+cpdef write(int fd, bytes data)
 cpdef end_sending(int fd)
 cpdef close(int fd)
 cpdef tuple accept(listening)
@@ -28,3 +32,21 @@ cdef class Packer:
     cdef bytes _kinds
     cdef list _widths
     cpdef bytes pack(self, tuple values)
+
+cdef class Shared:
+    cdef Py_buffer _map
+    cdef bint _held
+    cdef uint64_t *_numbers
+    cdef Py_ssize_t _count
+    cdef uint64_t *_cell(self, Py_ssize_t cell) except NULL
+    cpdef uint64_t read(self, Py_ssize_t cell) except? 0xffffffffffffffff
+    cpdef write(self, Py_ssize_t cell, uint64_t number)
+    cpdef add(self, Py_ssize_t cell, int64_t amount)
+    cpdef bint fill(self, Py_ssize_t cell, int fd) except -1
+    cpdef put(self, Py_ssize_t at, bytes octets)
+
+cdef class Observer:
+    cdef Shared _shared
+    cdef Py_ssize_t _first, _sum, _event, _buckets
+    cdef uint64_t _bounds[MOST_BUCKETS]
+    cpdef count(self, double seconds)

@@ -9,7 +9,8 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 IP_MINTTL = 21
@@ -118,6 +119,11 @@ def send(fd: int, data: bytes | memoryview) -> int:
         return 0
 
 
+def write(fd: int, data: bytes) -> None:
+    """Into a pipe that has room for it. Raises OSError."""
+    os.write(fd, data)
+
+
 def end_sending(fd: int) -> None:
     """Tells the other side that nothing more comes; it can be read on. Raises OSError."""
     connection = socket.SocketType(socket.AF_INET, _STREAM, 0, fd)
@@ -180,3 +186,64 @@ class Packer:
     def pack(self, values: tuple[object, ...]) -> bytes:
         """One row."""
         return self._pack(*values)
+
+
+# Shared memory. An addition there is two steps: it is for one thread, and each cell has one process that writes it.
+
+
+class Shared:
+    """A piece of shared memory: numbers of eight octets each, by their place, and octets."""
+
+    __slots__ = ("_map", "_numbers")
+
+    def __init__(self, memory: memoryview) -> None:
+        """`memory`: of the form "B", and as many octets as make whole numbers; or a cast of it to numbers ("Q")."""
+        self._map = memory.cast("B")
+        self._numbers = self._map.cast("Q")
+
+    def read(self, cell: int) -> int:
+        """The number there."""
+        return self._numbers[cell]
+
+    def write(self, cell: int, number: int) -> None:
+        """Replaces it."""
+        self._numbers[cell] = number
+
+    def add(self, cell: int, amount: int) -> None:
+        """Adds to it."""
+        self._numbers[cell] += amount
+
+    def fill(self, cell: int, fd: int) -> bool:
+        """Reads four octets from a pipe straight into the lower half of a number. False if there are none now."""
+        try:
+            os.readv(fd, [self._map[8 * cell : 8 * cell + 4]])
+        except BlockingIOError:
+            return False
+        return True
+
+    def put(self, at: int, octets: bytes) -> None:
+        """Octets, in one piece."""
+        self._map[at : at + len(octets)] = octets
+
+
+class Observer:
+    """Counts durations: each in its bucket, and all in a sum."""
+
+    __slots__ = ("_bounds", "_event", "_first", "_shared", "_sum")
+
+    def __init__(self, shared: Shared, first: int, bounds: Sequence[int], event: int) -> None:
+        """`first`: cell of the first bucket; `bounds`: microseconds; `event`: a cell that counts each too, or -1."""
+        self._shared = shared
+        self._first = first
+        self._bounds = tuple(bounds)
+        self._sum = first + len(bounds) + 1
+        self._event = event
+
+    def count(self, seconds: float) -> None:
+        """One more."""
+        add = self._shared.add
+        microseconds = int(seconds * 1e6 + 0.5)
+        add(self._first + bisect_left(self._bounds, microseconds), 1)
+        add(self._sum, microseconds)
+        if self._event >= 0:
+            add(self._event, 1)

@@ -3,6 +3,7 @@
 Nothing here lets go of the interpreter's lock but the wait for events: no other call waits.
 """
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, errno
@@ -24,6 +25,8 @@ cdef extern from "time.h" nogil:
 
 cdef extern from "unistd.h" nogil:
     int c_close "close" (int)
+    ssize_t c_read "read" (int, void *, size_t)
+    ssize_t c_write "write" (int, const void *, size_t)
 
 cdef extern from "sys/epoll.h" nogil:
     ctypedef union epoll_data_t:
@@ -200,6 +203,11 @@ cpdef Py_ssize_t send(int fd, data) except -1:
     return count
 
 
+cpdef write(int fd, bytes data):
+    if c_write(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) < 0:
+        PyErr_SetFromErrno(OSError)
+
+
 cpdef end_sending(int fd):
     if shutdown(fd, SHUT_WR) < 0:
         PyErr_SetFromErrno(OSError)
@@ -329,3 +337,73 @@ cdef class Packer:
                 memcpy(out + at, &whole, width)
             at += width
         return octets
+
+
+cdef class Shared:
+    """See system.py."""
+
+    def __cinit__(self, memory):
+        PyObject_GetBuffer(memory, &self._map, PyBUF_WRITABLE)
+        self._held = True
+        self._numbers = <uint64_t *>self._map.buf
+        self._count = self._map.len // 8
+        if <size_t>self._map.buf % 8:
+            raise ValueError("numbers begin at a multiple of eight")
+
+    def __dealloc__(self):
+        if self._held:
+            PyBuffer_Release(&self._map)
+
+    cdef uint64_t *_cell(self, Py_ssize_t cell) except NULL:
+        if not 0 <= cell < self._count:
+            raise IndexError(f"there is no cell {cell}")
+        return self._numbers + cell
+
+    cpdef uint64_t read(self, Py_ssize_t cell) except? 0xffffffffffffffff:
+        return self._cell(cell)[0]
+
+    cpdef write(self, Py_ssize_t cell, uint64_t number):
+        self._cell(cell)[0] = number
+
+    cpdef add(self, Py_ssize_t cell, int64_t amount):
+        cdef uint64_t *number = self._cell(cell)
+        number[0] += <uint64_t>amount
+
+    cpdef bint fill(self, Py_ssize_t cell, int fd) except -1:
+        if c_read(fd, self._cell(cell), 4) < 0:
+            if errno != EAGAIN:
+                PyErr_SetFromErrno(OSError)
+            return False
+        return True
+
+    cpdef put(self, Py_ssize_t at, bytes octets):
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(octets)
+        if at < 0 or length > self._map.len - at:
+            raise IndexError("octets behind the end")
+        memcpy(<char *>self._map.buf + at, PyBytes_AS_STRING(octets), length)
+
+
+cdef class Observer:
+    """See system.py."""
+
+    def __init__(self, Shared shared, Py_ssize_t first, bounds, Py_ssize_t event):
+        cdef Py_ssize_t place
+        self._shared = shared
+        self._first = first
+        self._buckets = len(bounds)
+        if self._buckets > MOST_BUCKETS:
+            raise ValueError("more buckets than any histogram has")
+        self._sum = first + self._buckets + 1
+        self._event = event
+        for place in range(self._buckets):
+            self._bounds[place] = bounds[place]
+
+    cpdef count(self, double seconds):
+        cdef int64_t microseconds = <int64_t>(seconds * 1e6 + 0.5)
+        cdef Py_ssize_t place = 0
+        while place < self._buckets and <int64_t>self._bounds[place] < microseconds:
+            place += 1
+        self._shared.add(self._first + place, 1)
+        self._shared.add(self._sum, microseconds)
+        if self._event >= 0:
+            self._shared.add(self._event, 1)

@@ -12,6 +12,7 @@ from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
+from supervisor.system import Shared, write
 from supervisor.table.layout import BASE_CELLS, FREE
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe, wire
@@ -22,7 +23,7 @@ BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error")
 PAUSES = ("sessions", "load", "descriptors")
 """Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
 
-_TOKEN_CELL = BASE_CELLS.index("hand")
+TOKEN_CELL = BASE_CELLS.index("hand")
 
 POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
@@ -55,6 +56,29 @@ class Session(Protocol):
 class WorkerContext:
     """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""
 
+    __slots__ = (
+        "_blank",
+        "_durations",
+        "_endings",
+        "_in_second",
+        "_layout",
+        "_second",
+        "_tokens",
+        "cells",
+        "clock",
+        "count",
+        "counters",
+        "log",
+        "loop",
+        "on_release",
+        "pid",
+        "pool",
+        "sessions",
+        "shared",
+        "wheel",
+        "write_row",
+    )
+
     def __init__(self, loop: EventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe) -> None:
         self.loop = loop
         self.clock = loop.clock
@@ -63,6 +87,8 @@ class WorkerContext:
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="pool")
         self.pid = os.getpid()
         self.cells = segment.block(block)
+        self.shared = Shared(self.cells)
+        """The same, to be written."""
         self.sessions: dict[int, Session] = {}
         self.on_release: Callable[[], None] | None = None
         self._layout = segment.layout
@@ -74,7 +100,7 @@ class WorkerContext:
         """Shows a session in the table, see RowWriter.write; `pid` is ours."""
         blank = (b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:])
         self._blank = tuple(blank)
-        self._observe_end = self.counters.observer("session_duration")
+        self._durations = self.counters.observer("session_duration")
         self._endings = {ending: self.counters.cell("sessions_ended", ending) for ending in segment.layout.endings}
         self._second = 0
         self._in_second = 0
@@ -86,7 +112,7 @@ class WorkerContext:
     def admit(self, token: int, session: Session, started: int) -> None:
         """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""
         self.sessions[token] = session
-        self.cells[started] += 1
+        self.shared.add(started, 1)
 
     def release(self, token: int, ending: str, seconds: float) -> None:
         """The session is over after so many seconds: frees its row, counts its ending, gives the token back.
@@ -95,8 +121,8 @@ class WorkerContext:
         """
         del self.sessions[token]
         self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
-        self.cells[self._endings[ending]] += 1
-        self._observe_end(seconds)
+        self.shared.add(self._endings[ending], 1)
+        self._durations.count(seconds)
         self._put_back(token)
         if self.on_release is not None:
             self.on_release()
@@ -108,9 +134,10 @@ class WorkerContext:
 
     def _put_back(self, token: int) -> None:
         """The hand is emptied first: what is in a dead worker's hand counts as lost with it."""
-        if self.cells[_TOKEN_CELL] == token + 1:
-            self.cells[_TOKEN_CELL] = 0
-        os.write(self._tokens.write_end, wire(token))
+        shared = self.shared
+        if shared.read(TOKEN_CELL) == token + 1:
+            shared.write(TOKEN_CELL, 0)
+        write(self._tokens.write_end, wire(token))
 
     def session_id(self, prefix: str, now: float) -> str:
         """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on.

@@ -5,14 +5,13 @@ in force while it did. A socket that is given back is closed when nobody waits i
 """
 
 import functools
-import os
 import socket
 from collections.abc import Callable, Iterable, Mapping, Set
 
 from supervisor.program import Service
 from supervisor.runtime import messages
 from supervisor.runtime.loop import READ
-from supervisor.serving.context import WorkerContext
+from supervisor.serving.context import TOKEN_CELL, WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.sockets.silence import silence
 from supervisor.system import accept
@@ -26,17 +25,33 @@ PAUSE_SECONDS = 1.0
 class Acceptor:
     """A worker's listening sockets, which are the master's too."""
 
+    __slots__ = (
+        "_allowed",
+        "_armed",
+        "_context",
+        "_emptied",
+        "_emptying",
+        "_fed",
+        "_listeners",
+        "_loop",
+        "_over",
+        "_pausing",
+        "_retired",
+        "_service",
+        "_starved",
+        "_tokens",
+    )
+
     def __init__(
         self,
         context: WorkerContext,
         tokens: int,
-        hand: memoryview,
         listeners: Mapping[Listener, socket.socket],
         allowed: bool,
         fed: Callable[[], None],
         emptied: Callable[[], None],
     ) -> None:
-        """`tokens`: the descriptor they are read from; `hand`: the four octets of our block into which they are read.
+        """`tokens`: the descriptor they are read from, into the cell `hand` of our block.
 
         `fed` is called when there are tokens again, before one is taken; `emptied` whenever no queue is left to be
         emptied.
@@ -44,8 +59,6 @@ class Acceptor:
         self._context = context
         self._loop = context.loop
         self._tokens = tokens
-        self._hand_bytes = hand
-        self._hand = hand.cast("I")
         self._listeners = dict(listeners)
         self._retired: dict[socket.socket, Service] = {}
         """Sockets that the config wants no more, with the service for those who still wait in their queues."""
@@ -136,12 +149,11 @@ class Acceptor:
 
     def _accept(self, listener: Listener, listening: socket.socket, _events: int = READ) -> bool:
         """Accepts one connection if there is a token for it. Says whether there was one."""
-        try:
-            os.readv(self._tokens, [self._hand_bytes])
-        except BlockingIOError:
+        shared = self._context.shared
+        if not shared.fill(TOKEN_CELL, self._tokens):
             self._starve()
             return False
-        token = self._hand[0] - 1
+        token = shared.read(TOKEN_CELL) - 1
         try:
             fd, host, port = accept(listening)
         except OSError as error:
@@ -151,7 +163,7 @@ class Acceptor:
             return False
         service = self._retired.get(listening, self._service)
         service.serve(token, fd, (host.removeprefix(MAPPED_IPV4), port), listener.name)
-        self._hand[0] = 0
+        shared.write(TOKEN_CELL, 0)
         return True
 
     # Pauses

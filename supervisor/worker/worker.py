@@ -98,7 +98,6 @@ class Worker:
         self._acceptor = Acceptor(
             self._context,
             inheritance.tokens.read_end,
-            inheritance.segment.hand(inheritance.block),
             inheritance.listeners,
             inheritance.accepting,
             self._fed,

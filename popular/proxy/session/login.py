@@ -89,13 +89,13 @@ class Login:
         """The connection stands; from here on the login is timed."""
         runtime = self._runtime
         now = runtime.context.clock.now
-        runtime.backend_connects[backend](now - self._began)
+        runtime.backend_connects[backend].count(now - self._began)
         self._began = now
 
     def let_in(self, backend: str) -> BackendConnection:
         """The backend did: its connection, to be relayed."""
         runtime = self._runtime
-        runtime.backend_logins[backend](runtime.context.clock.now - self._began)
+        runtime.backend_logins[backend].count(runtime.context.clock.now - self._began)
         assert self.backend is not None
         return self.backend
 

@@ -9,7 +9,8 @@ from popular.pdm import chain
 from popular.pdm.chain import CannotTell, Decision
 from popular.pdm.contract import Module, Question
 from supervisor.serving.context import WorkerContext
-from supervisor.serving.counters import Counters, Observer
+from supervisor.serving.counters import Counters
+from supervisor.system import Observer
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
@@ -58,6 +59,6 @@ class ModuleChain:
 
     def _count(self, record: chain.Record) -> None:
         for ident, seconds in record.asked:
-            self._observers[ident](seconds)
+            self._observers[ident].count(seconds)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)

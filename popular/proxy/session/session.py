@@ -207,7 +207,7 @@ class Session:
     def logged_in(self) -> None:
         runtime = self._runtime
         self._deadlines.login_done(runtime.sessiontimeout)
-        runtime.logins(runtime.context.clock.now - self._started)
+        runtime.logins.count(runtime.context.clock.now - self._started)
         self._show()
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:

@@ -1,0 +1,19 @@
+from supervisor.serving.counters cimport Counters
+from supervisor.serving.wheel cimport Wheel
+from supervisor.system cimport Clock, Observer, Shared, write
+
+cdef class WorkerContext:
+    cdef public object _layout, _tokens, cells, count, log, loop, on_release, pool, write_row
+    cdef public Clock clock
+    cdef public Counters counters
+    cdef public Observer _durations
+    cdef public Shared shared
+    cdef public Wheel wheel
+    cdef public dict _endings, sessions
+    cdef public tuple _blank
+    cdef public long _in_second, _second, pid
+    cpdef admit(self, long token, session, Py_ssize_t started)
+    cpdef release(self, long token, str ending, double seconds)
+    cpdef decline(self, long token)
+    cdef _put_back(self, long token)
+    cpdef str session_id(self, str prefix, double now)
