@@ -138,7 +138,8 @@ class Session:
         if what == _DECIDED:
             self._tell_decision(value)
         elif what == _JOIN:
-            self._join(*value)
+            to_client, to_backend = value
+            self._join(to_client, to_backend)
         elif what == _BROKEN:
             self._tell_broken(*value)
         elif what == _START_TLS:
