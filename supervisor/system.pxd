@@ -27,6 +27,9 @@ cpdef close(int fd)
 cpdef tuple accept(listening)
 cpdef int dial(str address, int port) except -1
 
+cpdef double wall()
+cpdef bytes entry(str head, tuple names, tuple values)
+
 cdef class Packer:
     cdef readonly Py_ssize_t size
     cdef bytes _kinds

@@ -8,6 +8,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memset
 
 import os
@@ -21,7 +22,12 @@ cdef extern from "time.h" nogil:
         long tv_sec
         long tv_nsec
     int clock_gettime(int, timespec *)
-    int CLOCK_MONOTONIC
+    int CLOCK_MONOTONIC, CLOCK_REALTIME
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
+    bint PyUnicode_IS_COMPACT_ASCII(object)
+    long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
 
 cdef extern from "unistd.h" nogil:
     int c_close "close" (int)
@@ -86,6 +92,9 @@ cdef enum:
     MOST_EVENTS = 128
     AT_A_TIME = 65536
     FIRST_WATCHERS = 256
+    MOST_OF_LINE = 4096
+    LONGEST_HEAD = 1024
+    LONGEST_TEXT = 512  # as in logline.py
 
 cdef char _received[AT_A_TIME]  # of one thread only: the event loop's
 cdef epoll_event _found[MOST_EVENTS]
@@ -285,6 +294,87 @@ cdef int _dial_by_name(str address, int port) except -1:
         connection.close()
         raise
     return connection.detach()
+
+
+cpdef double wall():
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef inline Py_ssize_t _plain(char *out, const char *text, Py_ssize_t length) noexcept:
+    """Copies text that needs no escape: how much, or -1."""
+    cdef Py_ssize_t place
+    for place in range(length):
+        if text[place] < 32 or text[place] > 126 or text[place] == 39 or text[place] == 92:
+            return -1
+        out[place] = text[place]
+    return length
+
+
+cdef Py_ssize_t _decimal(char *out, double number) noexcept:
+    """A number of thousandths as Python's `repr` writes it: how much, or -1 if it is none, or a large one."""
+    cdef int64_t thousandths
+    cdef Py_ssize_t length
+    if not 0 <= number < 1e9:
+        return -1
+    thousandths = <int64_t>(number * 1000 + 0.5)
+    if thousandths / 1000.0 != number:
+        return -1
+    length = snprintf(out, 32, "%lld.%03lld", <long long>(thousandths // 1000), <long long>(thousandths % 1000))
+    while out[length - 1] == 48 and out[length - 2] != 46:
+        length -= 1
+    return length
+
+
+cpdef bytes entry(str head, tuple names, tuple values):
+    cdef char out[MOST_OF_LINE]
+    cdef const char *text
+    cdef Py_ssize_t at, fields, length, place
+    cdef long long whole
+    cdef int overflow = 0
+    text = PyUnicode_AsUTF8AndSize(head, &length)
+    if length > LONGEST_HEAD:
+        return None
+    memcpy(out, text, length)
+    at = fields = length
+    for place in range(len(names)):
+        if at > MOST_OF_LINE - LONGEST_HEAD:
+            return None
+        text = PyUnicode_AsUTF8AndSize(names[place], &length)
+        if length > 64:
+            return None
+        memcpy(out + at, text, length)
+        at += length
+        value = values[place]
+        if type(value) is str:
+            if not PyUnicode_IS_COMPACT_ASCII(value):
+                return None
+            text = PyUnicode_AsUTF8AndSize(value, &length)
+            if length > LONGEST_TEXT:
+                return None
+            out[at] = 39
+            length = _plain(out + at + 1, text, length)
+            if length < 0:
+                return None
+            out[at + 1 + length] = 39
+            at += length + 2
+        elif type(value) is int:
+            whole = PyLong_AsLongLongAndOverflow(value, &overflow)
+            if overflow:
+                return None
+            at += snprintf(out + at, 32, "%lld", whole)
+        elif type(value) is float:
+            length = _decimal(out + at, value)
+            if length < 0:
+                return None
+            at += length
+        else:
+            return None
+    if at - fields > LONGEST_TEXT:
+        return None
+    out[at] = 10
+    return PyBytes_FromStringAndSize(out, at + 1)
 
 
 cdef class Packer:

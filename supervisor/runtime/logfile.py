@@ -10,6 +10,7 @@ from pathlib import Path
 
 from supervisor.runtime import rights
 from supervisor.runtime.directory import Directory, FileOwner, Untrusted
+from supervisor.system import write
 
 STANDARD_ERROR = "-"
 _STANDARD = {STANDARD_ERROR: 2, "/dev/stderr": 2, "/dev/stdout": 1}
@@ -31,7 +32,7 @@ class LogFile:
     def write(self, line: bytes) -> None:
         """Writes a finished line. A full disk must not stop the service."""
         try:
-            os.write(self._fd, line)
+            write(self._fd, line)
         except OSError:
             pass
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.messages import Message
+from supervisor.system import entry, wall
 
 _LONGEST_VALUE = 512
 _NUMBERS = (int, float)
@@ -21,6 +22,8 @@ _NUMBERS = (int, float)
 
 class Lines:
     """Makes the lines of one program."""
+
+    __slots__ = ("_host", "_pid", "_second", "_shapes", "_stamp", "_who", "_with_fractions", "_zone", "program")
 
     def __init__(self, program: str, with_fractions: bool = False) -> None:
         """`with_fractions`: the time of the text format has milliseconds and a zone: `235959.123+0100`."""
@@ -49,6 +52,14 @@ class Lines:
         if len(said) > _LONGEST_VALUE or said.count("'") != quotes or "\\" in said or not said.isprintable():
             said = template % tuple([value if type(value) in _NUMBERS else _escape(value) for value in values])
         return f"{head}{said}\n".encode()
+
+    def known(self, message: Message, sid: str, names: tuple[str, ...], values: tuple[object, ...]) -> bytes | None:
+        """What `text` makes, if nothing in it is out of the ordinary, and it can be had for less; else None.
+
+        `names`: " key=" for each of the values.
+        """
+        head = f"{self._time()}{self._who}{sid} {message.level} {message.number:04x} {message.name}"
+        return entry(head, names, values)
 
     def _shape(self, fields: dict[str, Any]) -> tuple[str, int]:
         """The template for fields of these names and types, and how many quotes are in it.
@@ -84,7 +95,7 @@ class Lines:
         return (json.dumps(record) + "\n").encode()
 
     def _time(self) -> str:
-        now = time.time()
+        now = wall()
         second = int(now)
         if second != self._second:
             self._second = second

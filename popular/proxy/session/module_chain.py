@@ -19,6 +19,8 @@ MOST_WAITING = 1000
 class ModuleChain:
     """Asks, and counts what was asked."""
 
+    __slots__ = ("_context", "_counters", "_modules", "_observers", "_waiting", "blocking")
+
     def __init__(
         self, context: WorkerContext, modules: Sequence[Module], counters: Counters, observers: Mapping[str, Observer]
     ) -> None:

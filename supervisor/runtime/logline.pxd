@@ -1,0 +1,10 @@
+from supervisor.system cimport entry, wall
+
+cdef class Lines:
+    cdef public str _host, _stamp, _who, _zone, program
+    cdef public long _pid, _second
+    cdef public dict _shapes
+    cdef public bint _with_fractions
+    cpdef text(self, str name, message, str sid, dict fields)
+    cpdef known(self, message, str sid, tuple names, tuple values)
+    cdef str _time(self)
