@@ -16,7 +16,7 @@ TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]')
 SOURCES := setup.py supervisor/compiled.py $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
 TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
 
-.PHONY: run quick test pure core coverage check bench man dashboards clean
+.PHONY: run quick test pure core coverage check bench man dashboards diagrams clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
@@ -59,6 +59,9 @@ man: $(VENV)/.tools
 
 dashboards: $(VENV)/.tools
 	$(BIN)/python -m deploy.grafana
+
+diagrams: $(VENV)/.tools
+	$(BIN)/python -m deploy.sessions
 
 clean:
 	find supervisor popular -name '*.so' -delete

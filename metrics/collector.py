@@ -19,6 +19,7 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.samples import Sample
 
 from metrics.known import Known
+from metrics.trouble import share
 from supervisor.exporterline import Queue
 from supervisor.metric import (
     COUNTER,
@@ -28,15 +29,17 @@ from supervisor.metric import (
     Durations,
     Living,
     Metric,
+    OfHealth,
     OfProcess,
     Own,
+    Present,
     Queued,
     Setting,
     Shown,
     Some,
     Things,
 )
-from supervisor.table.segment import Reading
+from supervisor.table.segment import HealthReading, Reading
 
 Value = tuple[tuple[str, ...], float]
 """The values of a metric's labels, in order, and the number."""
@@ -47,6 +50,7 @@ class ScrapeMoment:
 
     def __init__(self, known: Known) -> None:
         self.known = known
+        self.now = time.time()
         self.now_ns = time.monotonic_ns()
         self.columns = _columns(known)
 
@@ -57,6 +61,10 @@ class ScrapeMoment:
     @cached_property
     def gauges(self) -> dict[str, int]:
         return self.known.view.gauges()
+
+    @cached_property
+    def healths(self) -> dict[str, list[HealthReading]]:
+        return self.known.view.healths()
 
     @cached_property
     def workers(self) -> list[dict[str, int]]:
@@ -125,7 +133,7 @@ def _histogram(row: Metric, source: Durations, moment: ScrapeMoment) -> Family:
 
 def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     match row.source:
-        case Counts(cell):
+        case Counts(cell) | Present(cell):
             return _counted(row, moment.readings[cell])
         case Some(cell, names):
             return _some(cell, names, moment)
@@ -137,6 +145,8 @@ def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
             return _living(row, moment)
         case Described(fact, equals):
             return _described(row, fact, equals, moment)
+        case OfHealth(what):
+            return _of_health(row, what, moment)
         case Setting(variable, scale):
             return [((), moment.known.facts.get("variables", {}).get(variable, 0) / scale)]
         case Queued(field):
@@ -166,6 +176,14 @@ def _described(row: Metric, fact: str, equals: str, moment: ScrapeMoment) -> Ite
         yield (one[things.key],), float(one[fact] == equals) if equals else one[fact]
 
 
+def _of_health(row: Metric, what: str, moment: ScrapeMoment) -> Iterator[Value]:
+    things = row.things
+    assert things is not None, row.name
+    for one in moment.healths[things.sort]:
+        lasted = max(0.0, moment.now - one.since) if one.since else 0.0
+        yield (one.ident,), share(one) if what == "ratio" else lasted
+
+
 # --- living sessions --------------------------------------------------------------------------------------------------
 
 
@@ -181,7 +199,7 @@ def _living(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     states = [()] if len(row.labels) == 1 else [(state,) for state in moment.known.view.layout.states[1:]]
     found: Counter[tuple[str, ...]] = Counter(dict.fromkeys(((one, *state) for one in ids for state in states), 0))
     for kind, count in moment.sessions:
-        # Sessions that do not tell whose they are belong to the only thing that there is.
+        # Sessions without the column of this sort belong to the only thing that there is.
         ident = kind[things.column] if things.column else next(iter(ids), "")
         if ident or not things.column:
             found[(ident, kind["state"])[: len(row.labels)]] += count

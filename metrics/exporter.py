@@ -13,6 +13,7 @@ the master.
 
 import asyncio
 import gc
+import socket
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
@@ -95,9 +96,11 @@ def export(inheritance: ExporterInheritance) -> None:
         master=inheritance.master,
         table=inheritance.table,
         view=view,
+        watched=inheritance.watched,
         metrics=inheritance.metrics,
+        token=inheritance.token,
     )
-    asyncio.run(_Process(known, lifeline).live(inheritance.address))
+    asyncio.run(_Process(known, lifeline).live(inheritance.address, inheritance.http))
 
 
 class _Process:
@@ -109,10 +112,13 @@ class _Process:
         self._over = asyncio.Event()
         self._faults: set[str] = set()
 
-    async def live(self, address: HttpAddress) -> None:
+    async def live(self, address: HttpAddress, http: socket.socket | None) -> None:
         asyncio.get_running_loop().add_reader(self._lifeline.socket, self._hear)
         routes = {path: partial(answer, self._known) for path, answer in ROUTES.items()}
-        opening = asyncio.create_task(self._open(HttpServer(routes, self._tell_fault), address))
+        server = HttpServer(routes, self._tell_fault)
+        if http is not None:
+            await server.listen_at(http)
+        opening = asyncio.create_task(self._open(server, address))
         await self._over.wait()
         opening.cancel()
 

@@ -4,16 +4,20 @@ Pure: gauges of the table and the facts about the configuration go in. The statu
 by what an operator must know first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from metrics.trouble import Concern, concerns
 from supervisor.runtime.load import Level
+from supervisor.runtime.plural import noun
+from supervisor.table.segment import HealthReading
+from supervisor.watched import ThingTable
 
 GOOD, BUSY, CLOSED, QUIET = "good", "busy", "closed", "quiet"
 """Tones: all is well; look at it; nobody new is served; nothing to say. They decide about colours."""
 
 SERVING = ("online", "fake")
-"""States of a virtual server in which clients are let in."""
+"""States of what clients connect to in which they are let in."""
 
 _BACK_BELOW = 0.9
 """Part of a limit below which the program accepts again (see supervisor.runtime.load.next_level)."""
@@ -35,17 +39,37 @@ class LimitReading(NamedTuple):
     limit: float
 
 
-def headline(gauges: Mapping[str, int], sessions: int, facts: Mapping[str, Any]) -> Headline:
-    """What is most important now. `facts` is what the master tells of the configuration (Program.describe)."""
+def headline(
+    gauges: Mapping[str, int],
+    sessions: int,
+    facts: Mapping[str, Any],
+    healths: Mapping[str, Sequence[HealthReading]],
+    now: float,
+    listeners: ThingTable | None = None,
+) -> Headline:
+    """What is most important now.
+
+    `facts` is what the master tells of the configuration (Program.describe), `listeners` where in it the things stand
+    that clients connect to; who has the table only does without both.
+    """
     if gauges.get("draining"):
         return Headline(CLOSED, f"Draining, {sessions or 'nobody'} left", "New clients are served elsewhere.")
     if not gauges.get("workers"):
         return Headline(CLOSED, "Not accepting: no worker lives", "A successor is on its way; clients wait.")
     if gauges.get("load_state") == Level.MAX:
         return _overloaded(readings(gauges, facts))
-    if "vservs" in facts and not any(vserv["state"] in SERVING for vserv in facts["vservs"]):
-        return Headline(CLOSED, "Not serving: no virtual server is online", _instead(facts["vservs"]))
-    return _serving(gauges, sessions, readings(gauges, facts))
+    there = facts.get(listeners.things.facts) if listeners is not None else None
+    if listeners is not None and there is not None and not any(one["state"] in SERVING for one in there):
+        return Headline(CLOSED, f"Not serving: no {listeners.one} is online", _instead(there))
+    return _concerned(_serving(gauges, sessions, readings(gauges, facts)), list(concerns(gauges, healths, now)))
+
+
+def _concerned(said: Headline, found: Sequence[Concern]) -> Headline:
+    """The same, and what else is to be known."""
+    tone = BUSY if said.tone == GOOD and any(one.is_urgent for one in found) else said.tone
+    texts = [said.text, *(one.text for one in found)]
+    details = [said.detail, *(one.detail for one in found)]
+    return Headline(tone, "; ".join(texts), " ".join(filter(None, details)))
 
 
 def readings(gauges: Mapping[str, int], facts: Mapping[str, Any]) -> list[LimitReading]:
@@ -67,16 +91,18 @@ def _overloaded(measured: list[LimitReading]) -> Headline:
     return Headline(CLOSED, f"Not accepting: {worst.what} {worst.value:.3g} {sign} {worst.limit:g}", back)
 
 
-def _instead(vservs: list[Mapping[str, Any]]) -> str:
-    states = sorted({vserv["state"] for vserv in vservs})
+def _instead(there: Sequence[Mapping[str, Any]]) -> str:
+    states = sorted({one["state"] for one in there})
     return f"Configured are: {', '.join(states)}." if states else "None is configured."
 
 
 def _serving(gauges: Mapping[str, int], sessions: int, measured: list[LimitReading]) -> Headline:
     most = gauges.get("maxsession", 0)
     if sessions >= most > 0:
-        return Headline(CLOSED, f"Full: {sessions:,} of {most:,} sessions", "Newcomers wait until somebody leaves.")
-    text = f"Serving {sessions:,} session{'' if sessions == 1 else 's'}" if sessions else "Ready, nobody is connected"
+        return Headline(
+            CLOSED, f"Full: {sessions:,} of {most:,} {noun(most, 'session')}", "Newcomers wait until somebody leaves."
+        )
+    text = f"Serving {sessions:,} {noun(sessions, 'session')}" if sessions else "Ready, nobody is connected"
     if gauges.get("session_state", 0) >= Level.WARN:
         return Headline(BUSY, text, f"Near the limit of {most:,}.")
     if gauges.get("load_state") == Level.WARN:

@@ -35,7 +35,8 @@ class HttpRequest(NamedTuple):
     parameters: Mapping[str, str]
     fields: Mapping[str, str]
     peer: str
-    """The client's address."""
+    """The client's address; of one at a Unix socket nothing."""
+    by_unix_socket: bool = False
 
 
 class HttpResponse(NamedTuple):
@@ -59,7 +60,7 @@ def text(status: HTTPStatus, words: str = "") -> HttpResponse:
     return HttpResponse(status, TEXT, f"{words or status.phrase}\n".encode())
 
 
-def parse(head: bytes, peer: str) -> HttpRequest:
+def parse(head: bytes, peer: str, by_unix_socket: bool = False) -> HttpRequest:
     """The request line and the header fields, with the empty line at the end. Raises BadHttpRequest."""
     lines = head.decode("latin-1").split("\r\n")
     if any(map(_CONTROLS.search, lines)):
@@ -79,7 +80,7 @@ def parse(head: bytes, peer: str) -> HttpRequest:
         if not colon or not name or name != name.strip():
             raise BadHttpRequest("a header field makes no sense")
         fields[name.lower()] = value.strip()
-    return HttpRequest(method, place.path, parameters, fields, peer)
+    return HttpRequest(method, place.path, parameters, fields, peer, by_unix_socket)
 
 
 def encode(response: HttpResponse, with_body: bool) -> bytes:
@@ -98,14 +99,14 @@ def encode(response: HttpResponse, with_body: bool) -> bytes:
 
 
 class HttpServer:
-    """Answers on one listening socket."""
+    """Answers at one address, and at a Unix socket if there is one."""
 
     def __init__(self, routes: Mapping[str, Answer], on_fault: Callable[[Exception], None]) -> None:
         """`on_fault` is told of an error of ours; the client learns only that there was one."""
         self._routes = routes
         self._on_fault = on_fault
         self._connections: dict[asyncio.StreamWriter, None] = {}
-        """The one that has been there longest in front."""
+        """The oldest first."""
 
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Begins to answer; gives address and port. `::` is every address, of IPv4 too. Raises OSError."""
@@ -117,6 +118,10 @@ class HttpServer:
         await asyncio.start_server(self._converse, sock=listening, limit=LONGEST_REQUEST)
         address = listening.getsockname()
         return address[0], address[1]
+
+    async def listen_at(self, listening: socket.socket) -> None:
+        """Begins to answer at a Unix socket that listens already."""
+        await asyncio.start_unix_server(self._converse, sock=listening, limit=LONGEST_REQUEST)
 
     def answer(self, request: HttpRequest) -> HttpResponse:
         """The answer to a request; never raises."""
@@ -158,7 +163,8 @@ class HttpServer:
             async with asyncio.timeout(REQUEST_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
             peer = writer.get_extra_info("peername") or [""]  # of one that is gone already nothing is known
-            request = parse(head, peer[0].removeprefix(_MAPPED_IPV4))
+            by_unix_socket = writer.get_extra_info("socket").family == socket.AF_UNIX
+            request = parse(head, "" if by_unix_socket else peer[0].removeprefix(_MAPPED_IPV4), by_unix_socket)
         except TimeoutError:
             return encode(text(HTTPStatus.REQUEST_TIMEOUT), with_body=True)
         except asyncio.LimitOverrunError:

@@ -4,6 +4,7 @@ All that is shown is made from it, and it answers the two questions that probes 
 clients be sent here?
 """
 
+import socket
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from supervisor.exporterline import Pulse
 from supervisor.metric import Metric
 from supervisor.runtime.load import Level
 from supervisor.table.segment import View
+from supervisor.watched import Watched
 
 FRESH_SECONDS = 10.0
 """The master gives a sign each second; after so many without one it counts as dead or stuck."""
@@ -30,20 +32,25 @@ class Known:
     master: int
     table: Path
     view: View
+    watched: Watched
     facts: dict[str, Any] = field(default_factory=dict)
     """What `Program.describe` told of the running config; empty until it comes."""
     pulse: Pulse | None = None
     pulse_at: float = 0.0
     """Seconds of the monotonic clock."""
     processor: ProcessorTime = field(default_factory=ProcessorTime)
+    token: bytes = b""
+    """The digest of the token that lets see names in full; empty if there is none."""
     metrics: tuple[Metric, ...] = ()
     """The rows of what the program counts."""
+    host: str = field(default_factory=socket.gethostname)
+    """Where it runs."""
 
     watch: Watch = field(init=False)
     """Sessions and history, for the status page."""
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.view)
+        self.watch = Watch(self.view, self.watched.graphs)
 
     def hear(self, pulse: Pulse) -> None:
         """The master gave a sign of life."""
@@ -66,8 +73,9 @@ class Known:
             return "draining"
         if self.view.gauges()["load_state"] == Level.MAX:
             return "the load is too high: nobody is accepted"
-        if not any(vserv["state"] in SERVING for vserv in self.facts.get("vservs", ())):
-            return "no virtual server is online"
+        listeners = self.watched.listeners
+        if not any(one["state"] in SERVING for one in self.facts.get(listeners.things.facts, ())):
+            return f"no {listeners.one} is online"
         if not self.pulse.serving:
             return "no worker serves"
         return ""

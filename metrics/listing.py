@@ -4,19 +4,22 @@ Pure. The table describes itself, so that nothing here knows what a column means
 Times are shown as ages. What comes from strangers is stripped of everything that could steer a terminal.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from metrics import selection
+from metrics.duration import age
+from metrics.headline import headline
 from metrics.picture import ALL_ROWS, Picture, Rows
+from metrics.trouble import failing_first, failure_of
 from supervisor.runtime.load import Level
+from supervisor.runtime.plural import count_of
 from supervisor.table.segment import View
 
 TIMES = frozenset({"started", "since"})
 
 _GAP = "  "
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def document(picture: Picture) -> dict[str, Any]:
@@ -32,6 +35,7 @@ def document(picture: Picture) -> dict[str, Any]:
         "gauges": view.gauges(),
         "workers": [_worker(worker, picture.now_ns) for worker in view.workers()],
         "counters": view.counters(),
+        "healths": {sort: [one._asdict() for one in found] for sort, found in view.healths().items()},
         "sessions": picture.sessions,
     }
 
@@ -46,7 +50,12 @@ def report(picture: Picture, rows: Rows, active: bool) -> list[str]:
         f"up {age(picture.now - view.header.boot_time)}"
     ]
     counters = table(("counter", "value"), [(line.text, line.value) for line in counter_lines(view)], numeric={1})
-    blocks = [head, _gauges(view), _workers(picture), counters, [*_sessions(picture), _free(picture, rows)]]
+    said = headline(view.gauges(), len(picture.living), {}, view.healths(), picture.now)
+    head += [" ".join(part for part in (f"{said.text}.", said.detail) if part)]
+    blocks = [
+        *(head, *_failing(picture), _gauges(view), _workers(picture), counters),
+        [*_sessions(picture), _free(picture, rows)],
+    ]
     return [line for block in blocks for line in ("", *block)][1:]
 
 
@@ -68,20 +77,36 @@ def _worker(worker: dict[str, int], now_ns: int) -> dict[str, Any]:
     }
 
 
+def _failing(picture: Picture) -> Iterator[list[str]]:
+    """A table for each sort of which something has failed in the last minute; without those that did not."""
+    for sort, found in picture.view.healths().items():
+        lines = [failure_of(one, picture.now) for one in failing_first(found) if one.bad]
+        if lines:
+            yield table((sort, "state", "failed", "of", "share", "last error", "ago", "since"), lines, {2, 3, 4, 6, 7})
+
+
 def _gauges(view: View) -> list[str]:
-    lines = [(name, _GAUGES.get(name, str)(value)) for name, value in view.gauges().items()]
-    return table(("gauge", "value"), lines, numeric={1})
+    return table(("gauge", "value"), [gauge(name, value) for name, value in view.gauges().items()], numeric={1})
+
+
+def gauge(name: str, value: int) -> tuple[str, str]:
+    """What a gauge of the table says to people; the table holds whole numbers only."""
+    if name.endswith(_HUNDREDTHS):
+        return name.removesuffix(_HUNDREDTHS), f"{value / 100:.2f}"
+    return name, _GAUGES.get(name, str)(value)
 
 
 def _level(value: int) -> str:
     return Level(value).name if value in list(Level) else str(value)
 
 
+_HUNDREDTHS = "_hundredths"
 _GAUGES: dict[str, Callable[[int], str]] = {
     "session_state": _level,
     "load_state": _level,
+    "soonest_end": lambda value: _date(value) if value else "-",
 }
-"""Gauges whose number is the state of a warning machine."""
+"""Gauges whose number is the state of a warning machine, or a moment."""
 
 
 def _workers(picture: Picture) -> list[str]:
@@ -145,7 +170,7 @@ def _free(picture: Picture, rows: Rows) -> str:
 def sessions_of(picture: Picture) -> str:
     """How many sessions there are, and how many of them passed the filters."""
     living, shown = len(picture.living), len(picture.sessions)
-    return f"{f'{shown} of ' if shown < living else ''}{living} session{'' if living == 1 else 's'}"
+    return f"{f'{shown} of ' if shown < living else ''}{count_of(living, 'session')}"
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -167,18 +192,6 @@ def table(heads: Sequence[str], lines: Iterable[Sequence[Any]], numeric: set[int
 def printable(text: str) -> str:
     """What may go to a terminal: names come from strangers, and could steer it."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
-
-
-def age(seconds: float) -> str:
-    """A time interval, in its two largest units: 7s, 3m07s, 2h03m, 4d02h. Never negative."""
-    whole = max(0, int(seconds))
-    if whole < _MINUTE:
-        return f"{whole}s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE}m{whole % _MINUTE:02}s"
-    if whole < _DAY:
-        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02}m"
-    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02}h"
 
 
 def _date(moment: float) -> str:

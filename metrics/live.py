@@ -3,7 +3,7 @@
     viewing = press(viewing, key, columns, rows)       a key was pressed
     frame(picture, rates, viewing, width, height)      the screen, as lines of coloured spans
 
-Pure: no terminal, no clock. terminal.py has the hands, pstatus.py the loop.
+Pure: no terminal, no clock. terminal.py does the input and output, pstatus.py has the loop.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from metrics import selection
+from metrics.duration import age
 from metrics.headline import BUSY, CLOSED, QUIET, headline
-from metrics.listing import TIMES, age, cell, counter_lines, printable, program, sessions_of
+from metrics.listing import TIMES, cell, counter_lines, printable, program, sessions_of
 from metrics.picture import Picture, SessionChoice
 from metrics.selection import Filter, SortOrder
+from supervisor.table.layout import Layout
 from supervisor.table.segment import View
 
 PLAIN, BOLD, BAR = "plain", "bold", "bar"
@@ -37,25 +39,8 @@ _FOOT_LINES = 1
 _GAP = "  "
 _WIDEST = 28
 """Characters that one column may have."""
-_DROPPED_FIRST = (
-    "port",
-    "row",
-    "target",
-    "since",
-    "deletes",
-    "flags",
-    "pid",
-    "sid",
-    "received",
-    "retrieved",
-    "vserv",
-    "sent",
-    "client",
-    "backend",
-    "started",
-)
-"""Columns that a narrow screen does without, in this order."""
-
+_SPARE_ROW = 14
+"""The number of the row stands in no column of the table."""
 Rates = Mapping[tuple[str, ...], float]
 
 
@@ -221,17 +206,12 @@ def _title(picture: Picture) -> Line:
 
 def _state(picture: Picture, rates: Rates) -> Line:
     gauges = picture.view.gauges()
-    said = headline(gauges, len(picture.living), {})
+    said = headline(gauges, len(picture.living), {}, picture.view.healths(), picture.now)
     line = [InkedText(said.text, said.tone), InkedText(f"   limit {gauges.get('maxsession', 0)}")]
-    for title, path in (
-        ("logins", "logins"),
-        ("opened", "mailboxes_opened"),
-        ("opened", "opened"),
-        ("failures", "login_failures"),
-    ):
-        if (path,) in rates:
-            rate = rates[(path,)]
-            line.append(InkedText(f"   {title} {rate:.1f}/s", CLOSED if title == "failures" and rate else PLAIN))
+    for row in picture.view.layout.rates:
+        if (row.counter,) in rates:
+            rate = rates[(row.counter,)]
+            line.append(InkedText(f"   {row.word} {rate:.1f}/s", CLOSED if row.bad and rate else PLAIN))
     return [*line, InkedText(f"   load {gauges.get('load_hundredths', 0) / 100:.2f}")]
 
 
@@ -242,18 +222,27 @@ def _sessions(picture: Picture, viewing: Viewing, width: int) -> tuple[str, list
     names = selection.columns(picture.view.layout)
     cells = [{name: cell(name, session[name], picture.now) for name in names} for session in picture.sessions]
     widths = {name: min(_WIDEST, max([len(name) + 2, *(len(row[name]) for row in cells)])) for name in names}
-    shown = _fitting(names, widths, order.column, width)
+    shown = _fitting(names, widths, order.column, _spared(picture.view.layout), width)
     bar = _GAP.join(_placed(_head(name, order), widths[name], name in numeric) for name in shown)
-    return bar, [_line(row, shown, widths, numeric) for row in cells]
+    layout = picture.view.layout
+    return bar, [_line(row, shown, widths, numeric, selection.tone(row["state"], layout)) for row in cells]
 
 
-def _fitting(names: Sequence[str], widths: Mapping[str, int], kept: str, width: int) -> list[str]:
+def _spared(layout: Layout) -> list[str]:
+    """The columns that a narrow screen does without, in this order."""
+    readily = {column.name: column.spare for column in layout.columns if column.spare} | {"row": _SPARE_ROW}
+    return sorted(readily, key=lambda name: readily[name], reverse=True)
+
+
+def _fitting(
+    names: Sequence[str], widths: Mapping[str, int], kept: str, spared: Sequence[str], width: int
+) -> list[str]:
     """The columns that fit beside each other; the one that is sorted by is always among them."""
     shown = list(names)
-    for name in _DROPPED_FIRST:
+    for name in spared:
         if sum(widths[name] for name in shown) + len(_GAP) * (len(shown) - 1) <= width:
             break
-        if name in shown and name != kept:
+        if name != kept:
             shown.remove(name)
     return shown
 
@@ -271,10 +260,11 @@ def _placed(text: str, width: int, to_the_right: bool) -> str:
     return text.rjust(width) if to_the_right else text.ljust(width)
 
 
-def _line(row: Mapping[str, str], shown: Sequence[str], widths: Mapping[str, int], numeric: set[str]) -> Line:
+def _line(
+    row: Mapping[str, str], shown: Sequence[str], widths: Mapping[str, int], numeric: set[str], tone: str
+) -> Line:
     *others, state = shown
     text = _GAP.join(_placed(row[name], widths[name], name in numeric) for name in others)
-    tone = selection.tone(row[state])
     return [InkedText(text + _GAP), InkedText(row[state], PLAIN if tone == QUIET else tone)]
 
 

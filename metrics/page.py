@@ -1,14 +1,15 @@
 """The status page: `/`, one HTML page without outside resources, and `/status.json`, which it asks every two seconds.
 
     page()                       the page, with a policy that lets nothing run but its own script
-    status(known, request)       the document of snapshot.py, as the query queries
+    status(known, request)       the document of snapshot.py, as the query asks for it
 
 The query of /status.json: filter, sort, desc (1: the largest first), rows (1 to 1000), span (2m or 1h), users (1: names
-and addresses in full). A query that makes no sense is answered with 400 and a command.
+and addresses in full). A query that makes no sense is answered with 400 and the reason.
 
-Names in full are only for a browser on the machine itself: asked from a loopback address, by a loopback name (another
-site whose name was bent to 127.0.0.1 has its own), and not through a proxy. For everybody else `users` counts for
-nothing. Names are masked before they are filtered and sorted, so that nothing can be learned by asking often.
+Names in full are for who asks over the Unix socket in the run directory, which only those reach who reach the control
+socket, or who has the token of `--metrics-token`; a wrong token is answered with 401. For everybody else `users` counts
+for nothing, wherever he sits. Names are masked before they are filtered and sorted, so that nothing can be learned by
+asking often.
 """
 
 import base64
@@ -28,6 +29,7 @@ from metrics.known import Known
 from metrics.selection import UnknownColumn
 from metrics.snapshot import MOST_ROWS, PageQuery, document
 from metrics.watch import Moment
+from supervisor.runtime.httptoken import is_token
 
 HTML = "text/html; charset=utf-8"
 JSON = "application/json; charset=utf-8"
@@ -82,12 +84,15 @@ def _hash(text: str) -> str:
 
 def status(known: Known, request: HttpRequest) -> HttpResponse:
     """/status.json."""
-    private = is_private(request)
+    private = is_private(known, request)
+    if known.token and "authorization" in request.fields and not private:
+        refused = text(HTTPStatus.UNAUTHORIZED, "this is not the token of --metrics-token")
+        return refused._replace(fields=(("WWW-Authenticate", "Bearer"), *_FIELDS))
     try:
         told = document(known, query_of(request.parameters, private), Moment.present())
     except (BadQuery, UnknownColumn) as error:
         return text(HTTPStatus.BAD_REQUEST, str(error))
-    told["sessions"]["may_unmask"] = private
+    told["sessions"] |= {"may_unmask": private, "takes_token": bool(known.token)}
     return HttpResponse(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), _FIELDS)
 
 
@@ -118,22 +123,28 @@ def _rows(text: str) -> int:
     return int(text)
 
 
-def is_private(request: HttpRequest) -> bool:
-    """Whether who asks sits at the machine itself, as far as one can tell."""
-    if any(name in request.fields for name in _FORWARDED):
-        return False
-    return _is_loopback(request.peer) and _is_local_name(request.fields.get("host", ""))
+def is_private(known: Known, request: HttpRequest) -> bool:
+    """Whether who asks may see names in full: he has the token, or may connect to a socket that only few may.
+
+    To sit at the machine is no right: any account does, and whatever serves the world from there.
+    """
+    authorization = request.fields.get("authorization", "")
+    if known.token and authorization:
+        return is_token(authorization, known.token)
+    forwarded = any(name in request.fields for name in _FORWARDED)
+    return request.by_unix_socket and not forwarded and _is_local_name(request.fields.get("host", ""))
 
 
 def _is_local_name(host: str) -> bool:
+    """Whether the page is asked for by a name of the machine itself: a browser whose tunnel ends at the socket could be
+    sent here by another site, which has its own name.
+    """
     name = re.sub(r":[0-9]{1,5}$", "", host).removeprefix("[").removesuffix("]")
     return name.lower() == "localhost" or _is_loopback(name)
 
 
 def _is_loopback(address: str) -> bool:
     try:
-        parsed = ipaddress.ip_address(address)
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_loopback

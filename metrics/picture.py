@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from metrics import selection
 from metrics.selection import Filter, Session, SortOrder
-from supervisor.pcontrol.connection import PROGRAMS
 from supervisor.table.layout import WrongFormat
 from supervisor.table.segment import View, path_of
 
@@ -57,11 +56,11 @@ class Picture(NamedTuple):
         return self._replace(sessions=selection.select(self.living, choice.filters, choice.order))
 
 
-def candidates(file: str | None, program: str | None, rundir: str) -> list[Path]:
+def candidates(file: str | None, programs: Sequence[str], rundir: str) -> list[Path]:
     """The state files to try, in order."""
     if file is not None:
         return [Path(file)]
-    return [Path(rundir) / f"{name}.state" for name in ((program,) if program is not None else PROGRAMS)]
+    return [Path(rundir) / f"{name}.state" for name in programs]
 
 
 def take(paths: Sequence[Path], choice: SessionChoice) -> Picture:

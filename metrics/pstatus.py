@@ -26,7 +26,7 @@ from metrics.listing import document, report
 from metrics.picture import ALL_ROWS, Picture, Rows, SessionChoice, UnreadableTable, candidates, take
 from metrics.selection import Filter, SortOrder, UnknownColumn
 from metrics.terminal import Terminal
-from supervisor.pcontrol.connection import DEFAULT_RUNDIR, PROGRAMS
+from supervisor.pcontrol.connection import DEFAULT_RUNDIR
 from supervisor.version import VERSION
 
 EXIT_SHOWN = 0
@@ -36,7 +36,7 @@ EXIT_USAGE = 2
 _DAY = 86400
 
 
-def options() -> argparse.ArgumentParser:
+def options(programs: Sequence[str]) -> argparse.ArgumentParser:
     """The command line; the manual page is made from it."""
     parser = argparse.ArgumentParser(
         prog="pstatus",
@@ -48,7 +48,11 @@ def options() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("-f", "--file", metavar="FILE", help="a state file, or a copy of one")
     source.add_argument(
-        "-p", "--program", choices=PROGRAMS, help="program to look at (default: pproxy if it runs, else pserv)"
+        "-p",
+        "--program",
+        metavar="PROGRAM",
+        choices=programs or None,
+        help=f"program to look at: {' or '.join(programs)} (default: the first of them that runs)",
     )
     add("-l", "--loop", metavar="TIME", nargs="?", const=1.0, type=_seconds,
         help="again every TIME seconds (1 if no TIME is said), until interrupted; on a terminal, as a live table "
@@ -92,10 +96,10 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 10
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command."""
-    chosen = options().parse_args(argv)
-    paths = candidates(chosen.file, chosen.program, chosen.rundir)
+def main(argv: Sequence[str] | None = None, programs: Sequence[str] = ()) -> int:
+    """The command. `programs` are the names of those that there are to look at, in the order of trying."""
+    chosen = options(programs).parse_args(argv)
+    paths = candidates(chosen.file, programs if chosen.program is None else [chosen.program], chosen.rundir)
     choice = SessionChoice(chosen.rows, tuple(chosen.filters), SortOrder(chosen.sort, chosen.reverse))
     try:
         if chosen.loop is not None and not chosen.json and _is_terminal():

@@ -4,29 +4,16 @@ Pure: rows as `View.sessions` gives them go in and come out. A filter and an ord
 that nobody can ask a masked name letter by letter.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from metrics.headline import BUSY, GOOD, QUIET
+from metrics.headline import QUIET
 from supervisor.table.layout import BASE_COLUMNS, Layout
 
 Session = dict[str, Any]
 
 MASKED = "*"
 """Stands for what a mask has taken away."""
-
-TONES = {
-    "asking the modules": BUSY,
-    "checking the mailbox": BUSY,
-    "connecting to the backend": BUSY,
-    "logging in to the backend": BUSY,
-    "opening the mailbox": BUSY,
-    "passing mail on": GOOD,
-    "sending a listing": GOOD,
-    "sending a message": GOOD,
-    "updating the mailbox": BUSY,
-}
-"""States of a session that stand out: mail flows, or somebody waits for us."""
 
 _OCTETS_SHOWN = 3
 _GROUPS_SHOWN = 3
@@ -97,17 +84,25 @@ def _rank(value: Any) -> Any:
     return value.casefold() if isinstance(value, str) else value
 
 
-def tone(state: str) -> str:
+def tone(state: str, layout: Layout) -> str:
     """How a state of a session is coloured."""
-    return TONES.get(state, QUIET)
+    return layout.tones.get(state, QUIET)
 
 
 # --- masks ------------------------------------------------------------------------------------------------------------
 
 
-def masked(session: Session) -> Session:
+Masks = Mapping[str, Callable[[Any], Any]]
+
+
+def masks(layout: Layout) -> Masks:
+    """Which columns tell about a person, and what is left of them."""
+    return {column.name: _MASKS[column.mask] for column in layout.columns if column.mask}
+
+
+def masked(session: Session, masks: Masks) -> Session:
     """The same session without what tells who it is: names keep their first letter, addresses their network."""
-    return session | {name: mask(session[name]) for name, mask in _MASKS.items() if name in session}
+    return session | {name: mask(session[name]) for name, mask in masks.items()}
 
 
 def mask_name(name: str) -> str:
@@ -122,16 +117,10 @@ def mask_address(address: str) -> str:
     return ".".join([*address.split(".")[:_OCTETS_SHOWN], MASKED]) if address else ""
 
 
-def mask_port(_port: int) -> int:
+def mask_number(_number: int) -> int:
     """Nothing is left of it: with an address it would tell one client behind a router from another."""
     return 0
 
 
-_MASKS: dict[str, Callable[[Any], Any]] = {
-    "user": mask_name,
-    "target": mask_name,
-    "mailbox": mask_name,
-    "client": mask_address,
-    "port": mask_port,
-}
-"""Columns that tell about a person, whatever the program."""
+_MASKS: Masks = {"name": mask_name, "address": mask_address, "number": mask_number}
+"""By what `Column.mask` says."""

@@ -3,7 +3,7 @@
     document(known, asked, Moment.present())
 
 Reads and never writes. At most `MOST_ROWS` sessions are in a document; names and addresses in them are masked unless
-the asked says otherwise, and whether it may is for page.py to decide.
+the query asks for them in full; whether it may is for page.py to decide.
 """
 
 from collections import Counter
@@ -15,15 +15,18 @@ from metrics.headline import headline, readings
 from metrics.history import SHORTEST
 from metrics.known import Known
 from metrics.selection import Filter, Session, SortOrder
-from metrics.watch import FAILURES, LOGINS, Moment, first_of, total
+from metrics.trouble import failing_first, is_failing, share
+from metrics.watch import Moment, total
 from supervisor.runtime.load import Level
 from supervisor.table.layout import Layout
+from supervisor.table.segment import HealthReading
+from supervisor.watched import ThingTable
 
 MOST_ROWS = 1000
 USUAL_ROWS = 100
 
 _NOT_SHOWN = frozenset({"row", "pid", "port"})
-"""Columns of the table that say nothing to somebody who looks at a page."""
+"""Columns of the table that are of no use on a page."""
 _TIMES = ("started", "since")
 _OCTETS = ("received", "sent")
 _HELP = {
@@ -47,21 +50,23 @@ class PageQuery(NamedTuple):
 
 
 def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
-    """The page at one moment. Raises UnknownColumn when the asked sorts by a column that is none."""
+    """The page at one moment. Raises UnknownColumn when the query sorts by a column that is none."""
     view, facts = known.view, known.facts
     selection.check_columns([asked.sort], view.layout)
     sessions = known.watch.sessions(moment, asked.users)
-    gauges, counters = view.gauges(), view.counters()
+    gauges, counters, healths = view.gauges(), view.counters(), view.healths()
+    said = headline(gauges, len(sessions), facts, healths, moment.now, known.watched.listeners)
     return {
         "program": known.program,
+        "host": known.host,
         "version": known.version,
         "taken": round(moment.now, 3),
         "started": view.header.boot_time,
-        "headline": headline(gauges, len(sessions), facts)._asdict(),
+        "headline": said._asdict(),
         "totals": _totals(known, gauges, counters, len(sessions)),
-        "history": _history(known, counters, asked.span),
-        "vservs": _vservs(known, sessions),
-        "backends": _backends(known, sessions),
+        "history": _history(known, asked.span),
+        "tables": [_described(table, known) for table in known.watched.tables],
+        **{table.things.facts: _things(table, known, sessions, healths) for table in known.watched.tables},
         "workers": _workers(known, sessions, moment.ns),
         "certificates": [_certificate(one, moment.now) for one in facts.get("certificates", ())],
         "sessions": _sessions(view.layout, sessions, asked),
@@ -69,7 +74,7 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
 
 
 def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any], sessions: int) -> dict[str, Any]:
-    logins_a_second, failures_a_second = known.watch.history.rates()
+    rates = known.watch.history.rates()
     return {
         "sessions": sessions,
         "maxsession": gauges["maxsession"],
@@ -77,10 +82,8 @@ def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any]
         "session_state": Level(gauges["session_state"]).name,
         "load_state": Level(gauges["load_state"]).name,
         "readings": [one._asdict() for one in readings(gauges, known.facts)],
-        "logins": first_of(counters, LOGINS),
-        "failures": first_of(counters, FAILURES),
-        "logins_a_second": round(logins_a_second, 1),
-        "failures_a_second": round(failures_a_second, 1),
+        **{graph.key: total(counters[graph.counter]) for graph in known.watched.graphs},
+        **{f"{graph.key}_a_second": round(rates[graph.key], 1) for graph in known.watched.graphs},
         "started": total(counters["sessions_started"]),
         "draining": bool(gauges["draining"]),
         "generation": gauges["generation"],
@@ -88,61 +91,86 @@ def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any]
     }
 
 
-def _history(known: Known, counters: Mapping[str, Any], span: str) -> dict[str, Any]:
-    """The graphs, and how they are called; a program that does not count something has no graph of it."""
+def _history(known: Known, span: str) -> dict[str, Any]:
+    """The graphs, and how they are called."""
     drawn = known.watch.history.series(span)
-    titles = {"sessions": "Sessions", "logins": "Logins", "failures": "Failed logins", "load": "Load"}
-    if "logins" not in counters:
-        titles["logins"] = "Mailboxes opened"
-    if first_of(counters, FAILURES) is None:
-        del titles["failures"]
+    counted = [(graph.key, graph.title, True) for graph in known.watched.graphs]
     graphs = [
-        {"name": name, "title": title, "rate": name in ("logins", "failures"), "values": drawn[name]}
-        for name, title in titles.items()
+        {"name": name, "title": title, "rate": rate, "values": drawn[name]}
+        for name, title, rate in (("sessions", "Sessions", False), *counted, ("load", "Load", False))
     ]
     return {"span": drawn["span"], "step": drawn["step"], "points": drawn["points"], "graphs": graphs}
 
 
-# --- servers, backends, workers, certificates -------------------------------------------------------------------------
+# --- things, workers, certificates ------------------------------------------------------------------------------------
+
+_WAITING = {"name": "waiting", "title": "waiting", "help": "connections that nobody has accepted yet"}
+_HEALTH = (
+    {"name": "share", "title": "fails", "kind": "share", "help": "of what was tried in the last minute"},
+    {"name": "reason", "title": "last error", "kind": "text", "help": ""},
+    {"name": "since", "title": "for", "kind": "age", "help": "since when failures go on"},
+)
 
 
-def _vservs(known: Known, sessions: Sequence[Session]) -> list[dict[str, Any]]:
-    """`waiting`: connections that nobody has accepted yet."""
-    vservs = known.facts.get("vservs", ())
+def _described(table: ThingTable, known: Known) -> dict[str, Any]:
+    """What a table on the page is called, and its columns behind those that every one has."""
+    columns = [_WAITING | {"kind": "number"}] if table is known.watched.listeners else []
+    columns += [{"name": one.key, "title": one.title, "kind": "number", "help": ""} for one in table.counted]
+    return {
+        "name": table.things.facts,
+        "title": table.title,
+        "columns": [*columns, *(_HEALTH if table.health is not None else ())],
+    }
+
+
+def _things(
+    table: ThingTable,
+    known: Known,
+    sessions: Sequence[Session],
+    healths: Mapping[str, Sequence[HealthReading]],
+) -> list[dict[str, Any]]:
+    """A line for each; those that fail stand first. `waiting`: connections that nobody has accepted yet."""
+    described = known.facts.get(table.things.facts, ())
     waiting: Counter[str] = Counter()
     for queue in known.pulse.queues if known.pulse is not None else ():
         waiting[queue.listener] += queue.length
-    # A program whose sessions do not tell their server has only one.
-    only = vservs[0]["id"] if vservs else ""
-    held = Counter(session.get("vserv", only) for session in sessions)
-    counted = _counted(known, {"logins": "logins", "failures": "login_failures"})
-    return [
-        _place(vserv, "iface")
-        | {"sessions": held[vserv["id"]], "waiting": waiting[vserv["id"]]}
-        | {name: numbers.get(vserv["id"], 0) for name, numbers in counted.items()}
-        for vserv in vservs
+    # Sessions that do not tell whose they are belong to the only thing that there is.
+    column, only = table.things.column, described[0]["id"] if described else ""
+    held = Counter(session[column] if column else only for session in sessions)
+    counted = _counted(known, table)
+    lines = [
+        _place(one, table.host)
+        | {"sessions": held[one["id"]]}
+        | ({"waiting": waiting[one["id"]]} if table is known.watched.listeners else {})
+        | {name: numbers.get(one["id"], 0) for name, numbers in counted.items()}
+        for one in described
     ]
+    if table.health is None:
+        return lines
+    found = {one.ident: one for one in healths[table.health.by]}
+    order = {one.ident: place for place, one in enumerate(failing_first(found.values())) if is_failing(one)}
+    lines.sort(key=lambda line: order.get(line["id"], len(order)))
+    return [line | _health(found.get(line["id"])) for line in lines]
 
 
-def _backends(known: Known, sessions: Sequence[Session]) -> list[dict[str, Any]]:
-    held = Counter(session.get("backend", "") for session in sessions)
-    counted = _counted(known, {"logins": "backend_logins", "failures": "backend_failures"})
-    return [
-        _place(backend, "host")
-        | {"sessions": held[backend["id"]]}
-        | {name: numbers.get(backend["id"], 0) for name, numbers in counted.items()}
-        for backend in known.facts.get("backends", ())
-    ]
-
-
-def _counted(known: Known, names: Mapping[str, str]) -> dict[str, dict[str, int]]:
-    """Those of the counters that the program has: name → id → number."""
-    found = known.view.readings()
+def _health(one: HealthReading | None) -> dict[str, Any]:
+    """Shares are of the last minute; `since` and `failed` seconds since 1970, None if there is nothing to say."""
+    if one is None:
+        return {"failing": False, "share": None, "tried": 0, "reason": "", "failed": None, "since": None}
     return {
-        name: {reading.ident: sum(reading.numbers) for reading in found[counter]}
-        for name, counter in names.items()
-        if counter in found
+        "failing": is_failing(one),
+        "share": round(share(one), 3) if one.good + one.bad else None,
+        "tried": one.good + one.bad,
+        "reason": one.reason,
+        "failed": one.failed or None,
+        "since": one.since or None,
     }
+
+
+def _counted(known: Known, table: ThingTable) -> dict[str, dict[str, int]]:
+    """Key → id → number."""
+    found = known.view.readings()
+    return {one.key: {reading.ident: sum(reading.numbers) for reading in found[one.counter]} for one in table.counted}
 
 
 def _place(thing: Mapping[str, Any], host: str) -> dict[str, Any]:
@@ -195,7 +223,7 @@ def _sessions(layout: Layout, sessions: Sequence[Session], asked: PageQuery) -> 
     return {
         "columns": [{"name": name, "kind": _kind(name, layout), "help": helps.get(name, "")} for name in names],
         "rows": [[session[name] for name in names] for session in found[: asked.rows]],
-        "tones": {state: selection.tone(state) for state in layout.states},
+        "tones": {state: selection.tone(state, layout) for state in layout.states},
         "found": len(found),
         "all": len(sessions),
         "masked": not asked.users,

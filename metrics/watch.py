@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metrics import selection
-from metrics.history import History, Sample
+from metrics.history import History
 from metrics.selection import Session
 from supervisor.table.segment import View
+from supervisor.watched import Graph
 
 FRESH_SECONDS = 1.0
-
-LOGINS = ("logins", "mailboxes_opened", "opened")
-"""The counter of what goes well: the first that the program has."""
-FAILURES = ("login_failures",)
 
 
 class Moment(NamedTuple):
@@ -36,9 +33,10 @@ class Moment(NamedTuple):
 class Watch:
     """What is kept from one look to the next."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, graphs: Sequence[Graph]) -> None:
         self._view = view
-        self.history = History()
+        self._counters = [graph.counter for graph in graphs]
+        self.history = History(("sessions", "load"), [graph.key for graph in graphs])
         self._sessions: list[Session] = []
         self._masked: list[Session] | None = None
         self._read_ns = -1
@@ -47,8 +45,8 @@ class Watch:
         """Adds a point to the history; to be called once a second."""
         counters = self._view.counters()
         load = self._view.gauges().get("load_hundredths", 0) / 100
-        good, bad = first_of(counters, LOGINS) or 0, first_of(counters, FAILURES) or 0
-        self.history.add(Sample(moment.ns / 1e9, _living(counters), good, bad, load))
+        drawn = [total(counters[name]) for name in self._counters]
+        self.history.add(moment.ns / 1e9, (_living(counters), load, *drawn))
 
     def sessions(self, moment: Moment, users: bool) -> list[Session]:
         """The living sessions, masked unless `users`. Not to be changed."""
@@ -57,18 +55,14 @@ class Watch:
         if users:
             return self._sessions
         if self._masked is None:
-            self._masked = [selection.masked(session) for session in self._sessions]
+            masks = selection.masks(self._view.layout)
+            self._masked = [selection.masked(session, masks) for session in self._sessions]
         return self._masked
 
 
 def total(value: Any) -> int:
     """The sum of a counter over all its labels."""
     return sum(map(total, value.values())) if isinstance(value, Mapping) else int(value)
-
-
-def first_of(counters: Mapping[str, Any], names: Sequence[str]) -> int | None:
-    """The sum of the first of these counters that there is."""
-    return next((total(counters[name]) for name in names if name in counters), None)
 
 
 def _living(counters: Mapping[str, Any]) -> int:

@@ -1,4 +1,5 @@
-"""The debug lines of a POP3 dialogue, in `pproxy` and `pserv` (debug options POP and PASS).
+"""The debug lines of a POP3 dialogue, in `pproxy` and `pserv` (debug options POP, and PASS, which alone shows passwords
+and nothing else).
 
 What is logged is parsed commands, never octets as they came: a password that came in pieces, behind a bare LF, with a
 blank in front of PASS, or as the argument of a command that nobody knows is not recognised by its looks. So a line is
@@ -8,6 +9,8 @@ judged when it is whole; a command that is known shows what it may hold, everyth
 from popular.protocol.commands import VERBS, parse
 from popular.protocol.lines import LONGEST_COMMAND
 from supervisor.runtime.log import Log
+
+DIALOGUE_OPTIONS = frozenset({"POP", "PASS"})
 
 
 class Dialogue:
@@ -44,7 +47,11 @@ class Dialogue:
                 self._log.debug("POP", "server", sid, line=line.decode("utf-8", "replace"))
 
     def _show(self, sid: str, line: bytes) -> None:
-        if self._sure and "PASS" in self._log.options:
+        options = self._log.options
+        if "POP" not in options:
+            if self._sure and parse(line).keyword == "PASS":
+                self._log.debug("PASS", "client", sid, line=line.decode("utf-8", "replace"))
+        elif self._sure and "PASS" in options:
             self._log.debug("POP", "client", sid, line=line.decode("utf-8", "replace"))
         elif self._sure and (shown := without_secrets(line)):
             self._log.debug("POP", "client", sid, line=shown)

@@ -3,7 +3,7 @@
 Those of the supervisor stand in supervisor/runtime/messages.py; numbers are never reused.
 """
 
-from supervisor.runtime.messages import Message
+from supervisor.runtime.messages import Message, messages_in
 
 NULL_BYTE_IN_INPUT = Message(
     0x0035, "ADM", "null_byte_in_input", "A NUL octet came in; the connection, or the packet, was dropped unanswered."
@@ -36,25 +36,20 @@ CERTIFICATE_FAULT = Message(
 AUTHORITIES_TAKEN = Message(
     0x0323, "INF", "authorities_taken", "CA certificates of clientca or tlsca count from now on as the file has them."
 )
+MASTER_LOGIN = Message(
+    0x0330, "ADM", "master_login", "A module vouched for a user whose own password it was not: a master password, say."
+)
+NO_SECRET = Message(
+    0x0331,
+    "ADM",
+    "no_secret",
+    "A master login found no password for the user's POP3 backend: the module that found him has no SECRET for him.",
+)
+LOGIN_DEFERRED = Message(
+    0x0332, "INF", "login_deferred", "A backend put a login off: the mailbox is in use, or was asked too soon."
+)
 BAD_HEADER = Message(
     0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
 )
 
-POPULAR_MESSAGES = (
-    NULL_BYTE_IN_INPUT,
-    SHUTDOWN,
-    SESSION_END,
-    LOGIN_FAILED,
-    MODULE_FAILED,
-    BACKEND_FAILED,
-    NO_BACKEND,
-    BAD_MAILBOX,
-    CHECK_FAILED,
-    TLS_FAILED,
-    POOL_FULL,
-    CERTIFICATE_TAKEN,
-    CERTIFICATE_GONE,
-    CERTIFICATE_FAULT,
-    AUTHORITIES_TAKEN,
-    BAD_HEADER,
-)
+POPULAR_MESSAGES = messages_in(globals())

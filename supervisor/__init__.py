@@ -10,10 +10,11 @@ It knows nothing of POP3. Its words:
     token       the right to hold row i of the table; without a token nobody accepts
     row         a fixed-size record in shared memory with one writer at a time
     config      one frozen value with a generation number; replaced whole, never edited
-    command    one command of the control language
+    command     one line of the control language
     lifeline    the socket pair between master and worker: config and orders down, acknowledgements up
 
-Read `program.py` first (the contract with a program), then `master.py`, `worker.py`, `table/`, `control/`.
+Read `program.py` first (the contract with a program), then `master/master.py`, `worker/worker.py`, `table/`,
+`control/`. ARCHITECTURE.md tells which room runs in which process.
 """
 
 from supervisor import compiled

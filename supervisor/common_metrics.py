@@ -55,6 +55,11 @@ _PROGRAM = (
     ),
     Metric("popular_control_refusals_total", "Commands that were refused.", Counts("control_refusals")),
     Metric(
+        "popular_log_lines_lost_total",
+        "Lines of the log that could not be written, such as on a full disk.",
+        Counts("log_lines_lost"),
+    ),
+    Metric(
         "popular_draining",
         "1 while the program is shutting down and finishes its sessions, else 0.",
         Shown("draining"),

@@ -33,7 +33,7 @@ class Config:
     debug: frozenset[str] = frozenset()
     things: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     counter_indexes: Mapping[str, Mapping[str, int]] = field(default_factory=dict, compare=False)
-    """Where in the table each thing counts, by sort and id; the master fills it in (table/counter_indexes.py)."""
+    """Where in the table each thing counts, by sort and id; the master fills it in (table/indexes.py)."""
     reports: tuple[Report, ...] = field(default=(), compare=False)
     """What the workers found when they tried it, each once; the master fills it in when it is the running one."""
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from supervisor.metric import Metric
 from supervisor.runtime.httpaddress import HttpAddress
+from supervisor.watched import Watched
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,9 @@ class ExporterInheritance:
     table: Path
     address: HttpAddress
     metrics: tuple[Metric, ...]
+    watched: Watched
     lifeline: socket.socket
+    http: socket.socket | None = None
+    """Listens in the run directory, with the rights of the control socket."""
+    token: bytes = b""
+    """The digest of the token that lets see names in full; empty if there is none."""

@@ -13,9 +13,11 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from supervisor import compiled
 from supervisor.config import Config
+from supervisor.control.commands import ALL
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values, processors
 from supervisor.master.master import Master
@@ -24,6 +26,7 @@ from supervisor.ringd.client import Ring
 from supervisor.runtime import messages, rights
 from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.httpaddress import HttpAddress, parse_address
+from supervisor.runtime.httptoken import read_digest
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.rundir import CannotStart, RunDirectory
@@ -81,6 +84,19 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="the most that maxsession can be raised to; sizes the session table (default: %(default)s)",
     )
     add("-u", "--user", metavar="USER", help="run as this user when started as root")
+    add(
+        "--cores",
+        action="store_true",
+        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
+        "keys are in what they show (default: neither)",
+    )
+    add(
+        "--debug",
+        metavar="OPTIONS",
+        type=_debug_options(program),
+        default=frozenset(),
+        help="debug options that are on from the beginning, such as MAIN,NET: the start itself is shown too",
+    )
     add("-d", "--daemon", action="store_true", help="go to the background once the start configuration is in force")
     add(
         "--ctrl-group",
@@ -124,6 +140,15 @@ def options(program: Program) -> argparse.ArgumentParser:
         help="where the exporter answers (/ is the status page, /metrics, /livez, /readyz); off for none, port 0 for "
         "any (default: %(default)s)",
     )
+    add(
+        "--metrics-token",
+        metavar="FILE",
+        help="a file, not readable by everybody, with a token of 16 characters or more: whoever sends it "
+        "(Authorization: Bearer TOKEN) sees names and addresses in full on the status page; without it they are seen "
+        f"over the socket RUNDIR/{program.name}.http only",
+    )
+    for own in program.start_options:
+        add(f"--{own.name}", metavar=own.metavar, help=own.help)
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
     add("--version", action="version", version=f"%(prog)s {program.version} ({compiled.form()})")
@@ -139,6 +164,18 @@ def _number(lowest: int, highest: int) -> Callable[[str], int]:
     return parse
 
 
+def _debug_options(program: Program) -> Callable[[str], frozenset[str]]:
+    def parse(text: str) -> frozenset[str]:
+        named = {name.upper() for name in text.split(",")}
+        unknown = named - program.debug_options.keys() - {ALL}
+        if unknown:
+            allowed = ", ".join([*program.debug_options, ALL])
+            raise argparse.ArgumentTypeError(f"'{', '.join(sorted(unknown))}' is unknown; allowed: {allowed}")
+        return frozenset(program.debug_options if ALL in named else named)
+
+    return parse
+
+
 def _address(text: str) -> HttpAddress | None:
     try:
         return parse_address(text)
@@ -148,12 +185,26 @@ def _address(text: str) -> HttpAddress | None:
 
 def main(program: Program, argv: Sequence[str] | None = None) -> int:
     """Starts a program and runs it; returns the exit code of the process."""
-    chosen = options(program).parse_args(argv)
+    parser = options(program)
+    chosen = parser.parse_args(argv)
+    if not chosen.cores:
+        rights.forbid_cores()
+    _take_own_options(program, chosen, parser)
     try:
         return _check(program, chosen) if chosen.check else _start(program, chosen)
     except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return EXIT_USAGE if chosen.check else EXIT_FAILED
+
+
+def _take_own_options(program: Program, chosen: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    for own in program.start_options:
+        text = getattr(chosen, own.name.replace("-", "_"))
+        if text is not None:
+            try:
+                own.take(text)
+            except ValueError as error:
+                parser.error(f"argument --{own.name}: {error}")
 
 
 def _start(program: Program, chosen: argparse.Namespace) -> int:
@@ -186,6 +237,7 @@ def _make_master(
     user: pwd.struct_passwd | None,
     notifier: Notifier,
 ) -> Master:
+    token = read_digest(Path(chosen.metrics_token)) if chosen.metrics_token else b""
     path = chosen.logfile or f"/var/log/popular/{program.name}"
     try:
         log = Log(
@@ -219,6 +271,7 @@ def _make_master(
         _source(chosen, log, notifier),
         notifier,
         chosen.metrics,
+        token,
     )
 
 
@@ -230,7 +283,8 @@ def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[
     """What the start options say, before any command."""
     given = {"logfile": logfile, "workers": chosen.workers, "grace": chosen.grace}
     variables = initial_values(program.variables, limits, **given)
-    return Config(generation=1, variables=variables, things={sort: {} for sort in program.sorts})
+    things: dict[str, dict[str, Any]] = {sort: {} for sort in program.sorts}
+    return Config(generation=1, variables=variables, things=things, debug=chosen.debug)
 
 
 def _check(program: Program, chosen: argparse.Namespace) -> int:

@@ -68,6 +68,13 @@ class Counts(CountSource):
 
 
 @dataclass(frozen=True)
+class Present(CountSource):
+    """How many there are now: a number of theirs that also falls, and whose part of a dead process is taken off."""
+
+    cell: str
+
+
+@dataclass(frozen=True)
 class Durations(CountSource):
     """A histogram that they keep there. `bounds` are in microseconds."""
 
@@ -132,6 +139,16 @@ class Described(CountSource):
 
 
 @dataclass(frozen=True)
+class OfHealth(CountSource):
+    """What the master keeps of each thing of the metric's one label (supervisor.table.layout.Health): "ratio", the part
+    of the last minute's attempts that failed; or "age", for how many seconds failures have been going on.
+    """
+
+    what: str
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
 class Setting(CountSource):
     """A variable of the configuration, divided by `scale`."""
 
@@ -142,7 +159,7 @@ class Setting(CountSource):
 
 @dataclass(frozen=True)
 class Queued(CountSource):
-    """A field of `supervisor.master.exporter.Queue`, by listener and slot."""
+    """A field of `supervisor.exporterline.Queue`, by listener and slot."""
 
     field: str
     origin: ClassVar[str] = MASTER
@@ -194,9 +211,15 @@ class Metric(NamedTuple):
 def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
     """The counters of the session table."""
     return tuple(
-        Counter(metric.source.cell, metric.help, metric.values, metric.things.sort if metric.things else "")
+        Counter(
+            metric.source.cell,
+            metric.help,
+            metric.values,
+            metric.things.sort if metric.things else "",
+            isinstance(metric.source, Present),
+        )
         for metric in metrics
-        if isinstance(metric.source, Counts)
+        if isinstance(metric.source, Counts | Present)
     )
 
 
@@ -206,6 +229,15 @@ def histograms(metrics: Iterable[Metric]) -> tuple[Histogram, ...]:
         Histogram(metric.source.cell, metric.help, metric.source.bounds, metric.things.sort if metric.things else "")
         for metric in metrics
         if isinstance(metric.source, Durations)
+    )
+
+
+def ends(metrics: Iterable[Metric]) -> tuple[tuple[Things, str], ...]:
+    """The sorts of things that have an end, and which of their facts it is."""
+    return tuple(
+        (metric.things, metric.source.fact)
+        for metric in metrics
+        if metric.unit == "timestamp" and isinstance(metric.source, Described) and metric.things is not None
     )
 
 

@@ -1,7 +1,7 @@
 """The contract between the supervisor and a program that it runs.
 
-A program is one frozen value: its name, the rows of its tables, and two functions: which listening sockets a config
-wants, and how to make the service that answers connections under a config. The supervisor knows nothing else of it.
+A program is one frozen value: its name, the rows of its tables, and how to make the service that answers connections
+under a config. The supervisor knows nothing else of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +11,20 @@ from typing import Any, NamedTuple, Protocol
 from supervisor.config import Config, Report
 from supervisor.control.context import CommandContext, ControlCommand, Variable
 from supervisor.control.outcome import Change
+from supervisor.control.things import OFFLINE
 from supervisor.exporterline import ExporterInheritance
 from supervisor.metric import Metric, Things
-from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.layout import Column
+from supervisor.watched import Watched
+
+COMMON_DEBUG_OPTIONS = {
+    "RINGD": "Communication with the ringd process.",
+    "CTRL": "Control requests and answers.",
+    "IO": "System calls on connections that are made from then on, by leg, and what came of them; not what was read.",
+    "MAIN": "What the program does: births and ends of workers, the steps of changes and of shutdowns.",
+}
 
 
 class PeriodicCommand(NamedTuple):
@@ -24,6 +32,18 @@ class PeriodicCommand(NamedTuple):
 
     command: str
     every: str
+
+
+class StartOption(NamedTuple):
+    """An option of the command line that a program has for itself: `--name METAVAR`.
+
+    `take` is called with its value, if it is given, before all else; it raises ValueError.
+    """
+
+    name: str
+    metavar: str
+    help: str
+    take: Callable[[str], None]
 
 
 class Service(Protocol):
@@ -49,7 +69,6 @@ class Program:
     summary: str
     magic: bytes
     """Eight octets that follow `POPULAR\\0` in the state file."""
-    messages: Sequence[Message]
     columns: Sequence[Column]
     metrics: Sequence[Metric]
     """Its own, beside those that every program has (common_metrics.py)."""
@@ -64,14 +83,13 @@ class Program:
     """The sorts of named things that its config holds, in the order in which an rc file must make them."""
     rc_lines: Callable[[Config], list[str]]
     """The commands that make the things of a config anew, in order."""
-    listeners: Callable[[Config], list[Listener]]
     make_service: Callable[[WorkerContext, Config, Service | None], Service]
     """Runs in a thread of a worker; may block.
 
-    Raises `supervisor.control.language.CommandRefused` when the config cannot be served.
+    Raises `supervisor.control.words.CommandRefused` when the config cannot be served.
     """
-    listener_kind: Things
-    """The sort whose ids are the names of the listeners: by it sessions are counted."""
+    watched: Watched
+    """What watchers show of it beside its metrics."""
     describe: Callable[[Config], dict[str, Any]]
     """What a watcher may know of a config: JSON-able, and never a secret."""
     exporter: Callable[[ExporterInheritance], None]
@@ -88,3 +106,14 @@ class Program:
     periodic_commands: Sequence[PeriodicCommand] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
+    start_options: Sequence[StartOption] = ()
+
+    @property
+    def listener_kind(self) -> Things:
+        """The sort whose things have an interface, a port and a listening socket there: by it sessions are counted."""
+        return self.watched.listeners.things
+
+    def listeners(self, config: Config) -> list[Listener]:
+        """Which listening sockets a config wants: one for each thing of the listener kind that is not offline."""
+        things = config.things[self.listener_kind.sort].values()
+        return [Listener.at(one.id, one.iface, one.port) for one in things if one.state != OFFLINE]

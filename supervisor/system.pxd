@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
     MOST_BUCKETS = 64
+    MOST_COLUMNS = 64
 
 cdef class Clock:
     cdef public double now
@@ -31,9 +32,9 @@ cpdef double wall()
 cpdef bytes entry(str head, tuple names, tuple values)
 
 cdef class Packer:
-    cdef readonly Py_ssize_t size
-    cdef bytes _kinds
-    cdef list _widths
+    cdef Py_ssize_t _count, _size
+    cdef char _kinds[MOST_COLUMNS]
+    cdef Py_ssize_t _widths[MOST_COLUMNS]
     cpdef bytes pack(self, tuple values)
 
 cdef class Shared:

@@ -12,12 +12,14 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
+from zlib import crc32
 
 IP_MINTTL = 21
 IPV6_MINHOPCOUNT = 73
 """ip(7), ipv6(7); not in the socket module. Fewer hops than this, and a packet is not heard."""
 _STREAM = int(socket.SOCK_STREAM)
 _NEW_STREAM = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+_CHECKSUM_OCTETS = 8
 _MOST_EVENTS = 64
 """At a time; more would have the kernel's answer allocated the slow way, at each wait."""
 
@@ -186,19 +188,21 @@ def entry(_head: str, _names: tuple[str, ...], _values: tuple[object, ...]) -> b
 
 
 class Packer:
-    """Makes a row's octets from its columns: numbers, and text that is cut to its width, or filled up."""
+    """Makes a row's octets from its columns: numbers, and text that is cut to its width, or filled up.
 
-    __slots__ = ("_pack", "size")
+    In front of them stand their checksum, and a serial number: nanoseconds of the monotonic clock.
+    """
+
+    __slots__ = ("_pack",)
 
     def __init__(self, form: str) -> None:
-        """`form`: as the struct module has it."""
-        made = struct.Struct(form)
-        self._pack = made.pack
-        self.size = made.size
+        """`form`: serial number and columns, as the struct module has it."""
+        self._pack = struct.Struct(form).pack
 
     def pack(self, values: tuple[object, ...]) -> bytes:
         """One row."""
-        return self._pack(*values)
+        checked = self._pack(time.monotonic_ns(), *values)
+        return crc32(checked).to_bytes(_CHECKSUM_OCTETS, "little") + checked
 
 
 # Shared memory. An addition there is two steps: it is for one thread, and each cell has one process that writes it.

@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memset
 import os
 import struct
 from collections.abc import Callable
+from zlib import crc32
 
 Watcher = Callable[[int], object]
 
@@ -92,6 +93,7 @@ cdef enum:
     MOST_EVENTS = 128
     AT_A_TIME = 65536
     FIRST_WATCHERS = 256
+    CHECKSUM_OCTETS = 8
     MOST_OF_LINE = 4096
     LONGEST_HEAD = 1024
     LONGEST_TEXT = 512  # as in logline.py
@@ -381,51 +383,56 @@ cdef class Packer:
     """See system.py."""
 
     def __init__(self, str form):
-        self.size = struct.calcsize(form)
-        self._kinds = b""
-        self._widths = []
-        width = ""
+        cdef Py_ssize_t width
+        self._count = self._size = 0
+        digits = ""
         for letter in form.removeprefix("<"):
             if letter.isdecimal():
-                width += letter
+                digits += letter
                 continue
-            assert letter in "BHIQds" and (letter == "s" or not width), "a column of a kind that no row has"
-            self._kinds += letter.encode()
-            self._widths.append(int(width or struct.calcsize(f"<{letter}")))
-            width = ""
-        assert sum(self._widths) == self.size
+            if letter not in "BHIQds" or (digits and letter != "s") or self._count == MOST_COLUMNS:
+                raise ValueError("a column of a kind that no row has, or too many of them")
+            width = int(digits or struct.calcsize(f"<{letter}"))
+            self._kinds[self._count] = ord(letter)
+            self._widths[self._count] = width
+            self._count += 1
+            self._size += width
+            digits = ""
 
     cpdef bytes pack(self, tuple values):
-        cdef const char *kinds = PyBytes_AS_STRING(self._kinds)
-        cdef Py_ssize_t at = 0, place, width, length
-        cdef bytes octets = PyBytes_FromStringAndSize(NULL, self.size)
+        cdef bytes octets = PyBytes_FromStringAndSize(NULL, CHECKSUM_OCTETS + self._size)
+        cdef char *out = PyBytes_AS_STRING(octets) + CHECKSUM_OCTETS
+        cdef Py_ssize_t place, width, length
         cdef bytes text
-        cdef char *out = PyBytes_AS_STRING(octets)
         cdef uint64_t whole
         cdef double number
-        if len(values) != len(self._widths):
+        cdef timespec now
+        if len(values) != self._count - 1:
             raise ValueError("as many values as there are columns")
-        for place in range(len(self._widths)):
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        whole = <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+        memcpy(out, &whole, 8)  # little-endian, as are the processors for which this is compiled
+        out += 8
+        for place in range(1, self._count):
             width = self._widths[place]
-            if kinds[place] == b"s":
-                text = values[place]
+            if self._kinds[place] == 115:  # s
+                text = values[place - 1]
                 if text is None:
                     raise TypeError("text is wanted")
-                length = PyBytes_GET_SIZE(text)
-                if length >= width:
-                    memcpy(out + at, PyBytes_AS_STRING(text), width)
-                else:
-                    memcpy(out + at, PyBytes_AS_STRING(text), length)
-                    memset(out + at + length, 0, width - length)
-            elif kinds[place] == b"d":
-                number = values[place]
-                memcpy(out + at, &number, 8)
+                length = min(width, PyBytes_GET_SIZE(text))
+                memcpy(out, PyBytes_AS_STRING(text), length)
+                memset(out + length, 0, width - length)
+            elif self._kinds[place] == 100:  # d
+                number = values[place - 1]
+                memcpy(out, &number, 8)
             else:
-                whole = values[place]  # little-endian, as the processors are on which this is compiled
+                whole = values[place - 1]
                 if width < 8 and whole >> (8 * width):
                     raise OverflowError("a number that is too large for its column")
-                memcpy(out + at, &whole, width)
-            at += width
+                memcpy(out, &whole, width)
+            out += width
+        whole = crc32(octets[CHECKSUM_OCTETS:])
+        memcpy(PyBytes_AS_STRING(octets), &whole, CHECKSUM_OCTETS)
         return octets
 
 

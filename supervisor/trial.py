@@ -107,11 +107,16 @@ class Trying:
 
 
 def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -> Sequence[Report]:
-    """As a worker makes it; its table has one row, and no name by the time that it is used. Raises CommandRefused."""
+    """As a worker makes it; its table has one row, and its shared memory has no name any more when it is used.
+
+    Raises CommandRefused.
+    """
     name = f"/popular-{program.name}-check-{os.getpid()}"
     segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
     remove(name)
-    context = WorkerContext(EventLoop(), Log(program.name, os.devnull), segment, 0, TokenPipe(1))
+    context = WorkerContext(
+        EventLoop(), Log(program.name, os.devnull), segment, block=0, tokens=TokenPipe(1), released=lambda: None
+    )
     service = program.make_service(
         context, replace(config, counter_indexes=CounterIndexes(segment).settle(config.things)), None
     )

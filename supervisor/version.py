@@ -1,3 +1,3 @@
-"""The version, once: pyproject.toml states the same, and a test compares them."""
+"""The version, once: the package is built with it, and every command tells it."""
 
 VERSION = "2.0.0.dev0"

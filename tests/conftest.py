@@ -25,6 +25,7 @@ _ALONE = (
     "system/test_storm.py",
     "system/test_supervision.py",
     "system/test_tls_attacks.py",
+    "system/test_victims.py",
 )
 """Tests that load the machine or measure time: `make test` runs them one after the other, all others side by side."""
 

@@ -6,11 +6,16 @@ is written here by hand, the rest of a description is the families' own help.
 
 from deploy.grafana.classic import Board, PanelLine
 from deploy.grafana.panels import (
+    ANY_IS_BAD,
     BAD_IS_ONE,
     GOOD_IS_ONE,
+    LASTING,
     LEVEL_WORDS,
     LEVELS,
+    MANY_FAIL,
     NEAR_LIMIT,
+    SLOW,
+    SOME_FAIL,
     TIME_LEFT,
     failing,
     graph,
@@ -19,7 +24,7 @@ from deploy.grafana.panels import (
     of_limit,
     quantiles,
 )
-from deploy.grafana.queries import buckets, gauge, quantile, rate, share, since, until
+from deploy.grafana.queries import buckets, gauge, quantile, rate, share, since, until, worst
 
 NO_LIMIT = "A limit of 0 is none."
 OF_PSERV = "Of pserv only."
@@ -45,11 +50,34 @@ OVERVIEW = Board(
                 now("Sessions", gauge("sessions")),
                 now("Session limit used", SESSIONS_OF_LIMIT, steps=NEAR_LIMIT, note="At 100 % clients must wait."),
                 now("Logins", rate("logins_total")),
-                now("Logins that fail", failing("login_failures_total", "logins_total")),
-                now("Login, 95 %", quantile(0.95, "login_duration_seconds")),
+                now("Logins that fail", failing("login_failures_total", "logins_total"), steps=MANY_FAIL),
+                now("Login, 95 %", quantile(0.95, "login_duration_seconds"), steps=SLOW),
                 now("Session state", gauge("session_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
                 now("Load state", gauge("load_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
                 DRAINING,
+                now(
+                    "The worst five backends",
+                    worst(5, gauge("backend_recent_failures_ratio", "backend", how="max")),
+                    shape="bargauge",
+                    width=8,
+                    steps=SOME_FAIL,
+                    note="Share of the attempts that failed in the last minute.",
+                ),
+                now(
+                    "Failing for",
+                    worst(5, gauge("backend_failing_seconds", "backend", how="max")),
+                    shape="bargauge",
+                    width=8,
+                    steps=LASTING,
+                    note="Backends at which attempts go on failing, and for how long they have.",
+                ),
+                now(
+                    "Last errors of backends",
+                    worst(5, rate("backend_failures_total", "backend", "reason")),
+                    shape="bargauge",
+                    width=8,
+                    steps=ANY_IS_BAD,
+                ),
             ),
         ),
         (
@@ -128,14 +156,19 @@ BACKENDS = Board(
             "Backends",
             (
                 graph(
-                    "Online",
-                    gauge("backend_up", "backend", how="min"),
+                    "Configured as online",
+                    gauge("backend_configured_online", "backend", how="min"),
                     shape="state-timeline",
                     steps=GOOD_IS_ONE,
                     words=("off", "online"),
                     note="Off if it is so at any instance.",
                 ),
                 graph("Sessions by backend", gauge("backend_sessions", "backend"), stacked=True),
+                graph(
+                    "Waiting for a backend",
+                    gauge("backend_waiting_sessions", "backend"),
+                    note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",
+                ),
                 graph("Logins by backend", rate("backend_logins_total", "backend")),
                 graph("Failures by reason", rate("backend_failures_total", "reason"), stacked=True),
                 graph("Failures by backend", rate("backend_failures_total", "backend")),
@@ -144,8 +177,9 @@ BACKENDS = Board(
                     failing("backend_failures_total", "backend_logins_total", "backend"),
                     whole=True,
                 ),
-                graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend"), width=12),
-                graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend"), width=12),
+                graph("Logins put off", rate("logins_deferred_total", "reason"), note="In use, or asked too soon."),
+                graph("Connect, 95 %", quantile(0.95, "backend_connect_duration_seconds", "backend")),
+                graph("Login, 95 %", quantile(0.95, "backend_login_duration_seconds", "backend")),
             ),
         ),
         (
@@ -173,6 +207,15 @@ BACKENDS = Board(
                     whole=True,
                 ),
                 graph("Answer of a module, 95 %", quantile(0.95, "module_duration_seconds", "module")),
+                graph("Master logins by module", rate("master_logins_total", "module")),
+                graph("Questions that wait for a thread", gauge("module_queue_length")),
+                graph("Wait for a thread", *quantiles("module_queue_duration_seconds")),
+                graph(
+                    "Questions that were dropped, by reason",
+                    rate("module_questions_dropped_total", "reason"),
+                    stacked=True,
+                    note="Gone: the client had left. Refused: too many were waiting.",
+                ),
                 graph("Bad lines of user files", gauge("module_skipped_lines", "module", how="max")),
                 graph("Mail checks by answer", rate("mail_checks_total", "answer"), stacked=True),
                 graph("Mail check", *quantiles("mail_check_duration_seconds")),
@@ -265,29 +308,33 @@ WORKERS = Board(
         (
             "Errors and control",
             (
-                graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause")),
+                graph("Workers ended, by cause", rate("worker_restarts_total", "instance", "cause"), width=6),
                 graph(
                     "Commands",
                     PanelLine(rate("control_sentences_total"), "asked"),
                     PanelLine(rate("control_refusals_total"), "refused"),
+                    width=6,
                 ),
                 graph(
                     "Changes of the configuration",
                     PanelLine(rate("config_changes_total"), "in force"),
                     PanelLine(rate("config_change_failures_total"), "taken back"),
+                    width=6,
                 ),
+                graph("Log lines lost", rate("log_lines_lost_total", "instance"), width=6),
             ),
         ),
         (
             "Storage server",
             (
-                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=12),
+                graph("Mailboxes opened", rate("mailboxes_opened_total", "instance"), note=OF_PSERV, width=8),
+                graph("Refused: not trusted", rate("untrusted_peers_total", "instance"), note=OF_PSERV, width=8),
                 graph(
                     "Messages",
                     PanelLine(rate("messages_retrieved_total"), "retrieved"),
                     PanelLine(rate("messages_deleted_total"), "deleted"),
                     note=OF_PSERV,
-                    width=12,
+                    width=8,
                 ),
             ),
         ),

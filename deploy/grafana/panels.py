@@ -13,6 +13,13 @@ LEVELS: tuple[Step, ...] = ((None, "green"), (Level.WARN, "orange"), (Level.MAX,
 LEVEL_WORDS = tuple(level.name for level in Level)
 GOOD_IS_ONE: tuple[Step, ...] = ((None, "red"), (1, "green"))
 BAD_IS_ONE: tuple[Step, ...] = ((None, "green"), (1, "orange"))
+MANY_FAIL: tuple[Step, ...] = ((None, "green"), (0.2, "yellow"), (0.5, "red"))
+"""Of logins: users mistype. Red where deploy/prometheus/alerts.yml says PopularLoginFailureRatioHigh."""
+SOME_FAIL: tuple[Step, ...] = ((None, "green"), (0.1, "orange"), (0.5, "red"))
+"""Of attempts at a backend: orange where the status page counts it as failing."""
+SLOW: tuple[Step, ...] = ((None, "green"), (1, "yellow"), (5, "red"))
+LASTING: tuple[Step, ...] = ((None, "green"), (1, "yellow"), (60, "orange"), (600, "red"))
+ANY_IS_BAD: tuple[Step, ...] = ((None, "green"), (0.001, "orange"), (1, "red"))
 TIME_LEFT: tuple[Step, ...] = ((None, "red"), (2 * _DAY, "orange"), (14 * _DAY, "green"))
 """Orange where deploy/prometheus/alerts.yml says PopularCertificateExpiresSoon."""
 

@@ -65,6 +65,11 @@ def share(part: Expression, *whole: Expression) -> Expression:
     return Expression(f"{part.text} / ({total} > 0)", tuple(families), "percentunit", part.by)
 
 
+def worst(count: int, expression: Expression) -> Expression:
+    """The highest so many of them."""
+    return expression._replace(text=f"topk({count}, {expression.text})")
+
+
 def since(name: str, *by: str) -> Expression:
     """Seconds since a moment."""
     moment = _moment(name, by)

@@ -4,10 +4,11 @@ from deploy.man.parts import Section, command, example, see_also, terms, text
 from metrics import live, pstatus
 from popular.demo import command as demo
 from popular.pdm import ptestpdm
+from popular.programs import PROGRAMS
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.phases import STATES
 from popular.store.pserv.phases import STATES as STORE_STATES
-from popular.store.tools import pcheck
+from popular.store.tools import pcheck, pclean
 from popular.store.tools import pcheckd as mailcheckd
 from popular.store.tools import pdeliver as deliver
 from supervisor.control import manual
@@ -20,8 +21,8 @@ from supervisor.runtime import signals
 
 def apply_options() -> str:
     """The options that only `pcontrol apply` has."""
-    known = {action.dest for action in pcontrol.options_parser()._actions} | {"files"}
-    parser = pcontrol.subcommand_parser("apply")
+    known = {action.dest for action in pcontrol.options_parser(PROGRAMS)._actions} | {"files"}
+    parser = pcontrol.subcommand_parser("apply", PROGRAMS)
     parser._actions = [action for action in parser._actions if action.dest not in known]
     return manual.options(parser)
 
@@ -56,7 +57,7 @@ def pcontrol_page() -> list[Section]:
     )
     return [
         *command(
-            pcontrol.options_parser(),
+            pcontrol.options_parser(PROGRAMS),
             "pcontrol says commands to a running pproxy or pserv: those of -c first, then that of the command line or "
             "those of the files. Data goes to standard output, messages to standard error. After the first command "
             "that is refused it stops.",
@@ -92,7 +93,7 @@ def pstatus_page() -> list[Section]:
     ]
     return [
         *command(
-            pstatus.options(),
+            pstatus.options(PROGRAMS),
             "pstatus shows what a running program writes into its state file: how many sessions there may be, the "
             "workers and when they last showed life, the counters, and the table of living sessions. Free rows are "
             "counted, not printed. It only reads; the program does not notice.",
@@ -138,7 +139,9 @@ def pcheckd_page() -> list[Section]:
             mailcheckd.options(),
             "pcheckd answers proxies by UDP whether a mailbox has mail, so that they need no connection for an empty "
             "one. One packet is a question, one packet its answer.",
-            "It reads directories and nothing else. It answers whoever reaches its port: keep it for the proxies.",
+            "It reads directories and nothing else. It answers who is in --trusted, which is this host only if it is "
+            "not said; others get no answer, and are told in the log (untrusted_peer) once a minute. Mind that an "
+            "address can be forged in UDP: the network should let nobody else send from those of the proxies.",
         ),
         (
             "PROTOCOL",
@@ -235,7 +238,38 @@ def pdeliver_page() -> list[Section]:
         ),
         ("EXIT STATUS", terms(exits)),
         ("EXAMPLE", example("pdeliver -m /var/spool/popular -q 100 3/2d/joe.doe < mail")),
-        see_also("pserv(8)", "popular-log(7)"),
+        see_also("pserv(8)", "pclean(1)", "popular-log(7)"),
+    ]
+
+
+def pclean_page() -> list[Section]:
+    exits = [
+        (pclean.EXIT_DONE, "done"),
+        (pclean.EXIT_FAULTS, "something could not be looked into or removed; the rest is done"),
+        (pclean.EXIT_USAGE, "bad command line"),
+    ]
+    return [
+        *command(
+            pclean.options(),
+            "A delivery writes a mail into the folder tmp of the mailbox first; if it is killed there, the file stays. "
+            "pclean goes through all mailboxes below the mail root and removes what is left over so, and mail that is "
+            "older than it may be, if it is told to. A timer calls it once a day (pclean.timer); mail can be "
+            "delivered and read meanwhile.",
+            "A file in tmp is as old as the last time that it was written or read. Mail is as old as its name and the "
+            "time of its file say; where they differ, as after a copy, the younger counts.",
+            "The last line says how many mailboxes there were, and for each sort of folder what was removed and what "
+            "was younger. Only regular files are removed, and no symbolic link is followed. A mailbox is a directory "
+            "with new and tmp in it; those whose names begin with a dot, as other servers' folders, are passed over.",
+        ),
+        ("EXIT STATUS", terms(exits)),
+        (
+            "EXAMPLES",
+            example(
+                "pclean -m /var/spool/popular --dry-run",
+                "pclean -m /var/spool/popular --cur 90d 3/2d/joe.doe",
+            ),
+        ),
+        see_also("pdeliver(1)", "pserv(8)"),
     ]
 
 

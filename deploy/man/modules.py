@@ -23,7 +23,8 @@ QUESTION = {
 ROUTE = {
     "backend": "the id of the backend",
     "target": "the mailbox on an XPOP or CXPOP backend, the user name on a POP3 backend; None for the client's own",
-    "secret": "the password for a POP3 backend, a Secret; None for the client's own",
+    "secret": "the password for a POP3 backend, a Secret; None for the client's own. A login that another module "
+    "vouched for needs one there: what the client typed is not the user's own, and is sent to no backend",
     "flags": "XPOP flag letters; M makes a master session, which leaves new mail new",
 }
 """Fields of Route → what they hold."""
@@ -37,7 +38,7 @@ ANSWERS = {
     "authenticate would have cost here, and is called as well. UNKNOWN is the answer of a module without such work.",
     "Authenticated(route)": "The user is known, the password is right, and no other module is asked.",
     "Refused(route)": "The user is known, and the password is wrong. Now all modules are asked, in their order, "
-    "whether one of them vouches for this user (authenticate).",
+    "whether one of them vouches for this user (authenticate). Each such login is logged (master_login) and counted.",
 }
 
 MODULE = {
@@ -52,7 +53,7 @@ MODULE = {
     "reload": "reload(): a successor made from the same arguments, with files and connections opened anew. The old "
     "one goes on answering until the new one is in force; if reload fails nothing changes",
     "close": "close(): gives back what the module holds. Called once, when no question is under way any more",
-    "notes": "what the operator should know of it, a line each and without secrets: told in the reply to the sentence "
+    "notes": "what the operator should know of it, a line each and without secrets: told in the reply to the command "
     "that opened it, and in the log. May be absent, as the two that follow",
     "skipped": "how many lines of its files are bad and skipped, for the metrics",
     "files": "the files that it is made of, by path, each with what os.fstat() said when it was read. When one is "

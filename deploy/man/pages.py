@@ -37,7 +37,9 @@ MODULES = (
         "Opens a mailbox that another module found, for whoever comes from the right address with the master password. "
         "One entry a line: IP:NAMESPACE:HASH, an IPv6 address in brackets. FILE is /etc/popular/masterauth.conf if it "
         "is not given; bad lines and changes are treated as those of passwd. Mail that is read in such a session stays "
-        "new.",
+        "new. Each such login is told in the log (master_login) and counted (popular_master_logins_total). On a POP3 "
+        "backend it needs the user's SECRET of passwd: a master password is sent to no backend; without SECRET the "
+        "client hears [SYS/PERM], and the log says no_secret.",
     ),
 )
 
@@ -74,7 +76,7 @@ def _pproxy() -> list[Section]:
 
 PSERV_RC = (
     "set mailboxdir /var/spool/popular",
-    "server conf iface 10.0.0.1 port 110 state online",
+    "server conf iface 10.0.0.1 port 110 trusted 10.0.0.0/24 state online",
 )
 
 
@@ -83,12 +85,14 @@ def _pserv() -> list[Section]:
         *daemon(
             PSERV,
             "pserv serves mail from Maildirs to proxies. A proxy names the mailbox (XPOP), and from then on it is "
-            "POP3, already logged in. pserv asks for no password: whoever can connect can read every mailbox, so let "
-            "it listen where only the proxies reach it.",
-            "pserv speaks no TLS. Where the network between is not to be trusted, put a TLS proxy in front of it, on "
-            "the same host (stunnel, HAProxy, nginx stream), let pserv listen on 127.0.0.1, and let that proxy demand "
-            "a client certificate or admit the addresses of the POP3 proxies only. In pproxy the backend then has prot "
-            "XPOP or CXPOP, tls implicit, tlsname and tlsca; pcheckd is asked by UDP as before, without TLS.",
+            "POP3, already logged in. pserv asks for no password: whoever connects from an address in trusted can read "
+            "every mailbox, so let nobody but the proxies be there. It is this host only until you say otherwise; "
+            "others are closed without a word, counted, and told in the log (untrusted_peer) once a minute.",
+            "Where the network between is not to be trusted, let it speak TLS: server conf prot XPOPs clientca FILE, "
+            "with its own certificate in tlsdir as pproxy has it. FILE holds the authority of the proxies' "
+            "certificates, which must be for clients (extendedKeyUsage clientAuth, or none). Let that authority sign "
+            "for nobody else. In pproxy the backend then has prot XPOP or CXPOP, tls implicit, tlsname, tlsca, and "
+            "tlscert for the proxy's certificate; pcheckd is asked by UDP as before, without TLS.",
             "It opens no port until it is configured: see --config and pserv-control(7).",
             "Nothing is locked. Two sessions may have one mailbox open; a message that the other one has removed is "
             "answered with an error. Mail that was read moves from new to cur at QUIT, except in a master session.",
@@ -127,6 +131,7 @@ def pages() -> dict[str, str]:
         ("pstatus", 1): ("shows the session table and the counters", commands.pstatus_page()),
         ("pcheck", 1): ("asks a pcheckd", commands.pcheck_page()),
         ("pdeliver", 1): ("puts a mail into a mailbox", commands.pdeliver_page()),
+        ("pclean", 1): ("removes left-over and old files from mailboxes", commands.pclean_page()),
         ("ptestpdm", 1): ("tries authentication modules out", commands.ptestpdm_page()),
         ("popular-demo", 1): ("a whole small mail site in the foreground", commands.demo_page()),
         ("popular-pdm", 7): ("how to write an authentication module", modules_page()),

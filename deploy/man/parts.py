@@ -13,7 +13,7 @@ from supervisor.control import manual
 from supervisor.control.manual import escape
 from supervisor.program import Program
 from supervisor.runtime import signals
-from supervisor.runtime.messages import DEBUG, RINGD_MESSAGES, SUPERVISOR_MESSAGES, Message
+from supervisor.runtime.messages import SUPERVISOR_MESSAGES, Message
 
 Section = tuple[str, str]
 """Heading and troff."""
@@ -95,6 +95,7 @@ def daemon(program: Program, *description: str) -> list[Section]:
     files = [
         (f"RUNDIR/{name}.ctrl", "link to the newest control socket; pcontrol speaks to it"),
         (f"RUNDIR/{name}.PID.ctrl", "the control socket, for its owner only (and to read for --ctrl-group)"),
+        (f"RUNDIR/{name}.http", "link to the newest socket of an exporter: HTTP, for who may use the control socket"),
         (f"RUNDIR/{name}.state", "link to the session table; pstatus reads it"),
         (f"RUNDIR/{name}.pid", "process id of the master"),
         (f"RUNDIR/{name}.N.lock", "held as long as an instance, or a worker that it left, lives"),
@@ -152,8 +153,8 @@ def control(program: Program, rc: Sequence[str]) -> list[Section]:
 
 
 def messages() -> list[Message]:
-    """All messages of all programs, by number; one that several programs have is there once."""
-    return sorted({DEBUG, *SUPERVISOR_MESSAGES, *RINGD_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES})
+    """All messages of all programs, by number."""
+    return sorted((*SUPERVISOR_MESSAGES, *POPULAR_MESSAGES, *STORE_MESSAGES))
 
 
 def _message(row: Message) -> tuple[str, str]:

@@ -31,7 +31,7 @@ function octets(value) {
   return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }
 
-const TITLES = { started: "age", since: "in state", sid: "session", vserv: "server" };
+const TITLES = { started: "age", since: "in state", sid: "session" };
 const title = (name) => TITLES[name] ?? name;
 
 const TONES = { online: "good", offline: "quiet", disabled: "busy", fake: "busy" };
@@ -117,6 +117,7 @@ function show(cell, column, row) {
 
 function showHead(told) {
   say(find("program"), told.program);
+  say(find("host"), `on ${told.host}`);
   say(find("headline"), told.headline.text);
   mark(find("headline"), "data-tone", told.headline.tone);
   say(find("detail"), told.headline.detail);
@@ -129,7 +130,7 @@ function showHead(told) {
     told.version ? `version ${told.version}` : "",
   ];
   say(find("facts"), facts.filter(Boolean).join(" · "));
-  document.title = `${told.headline.text} · ${told.program}`;
+  document.title = `${told.headline.text} · ${told.program} · ${told.host}`;
 }
 
 const WIDTH = 240;
@@ -173,8 +174,7 @@ function showGraph(figure, graph, told) {
 
 function current(graph, told) {
   if (graph.name === "sessions") return told.totals.sessions;
-  if (graph.name === "logins") return told.totals.logins_a_second;
-  if (graph.name === "failures") return told.totals.failures_a_second;
+  if (graph.rate) return told.totals[`${graph.name}_a_second`];
   return told.totals.readings[0].value;
 }
 
@@ -199,10 +199,21 @@ const count = (name, heading, more = {}) => ({ name, title: heading, kind: "numb
 const state = { ...text("state", "state"), tone: (row) => TONES[row.state] ?? "quiet" };
 
 const PLACE = [text("id", "id"), state, text("address", "address", { label: "" }), text("protocol", "protocol", { label: "" }), count("sessions", "sessions")];
-const LOGINS = [count("logins", "logins"), count("failures", "failed")];
+
+// What a program says of its things: which tables there are, and their columns behind those of every table.
+function thingColumns(table, told) {
+  const kinds = {
+    number: (column) => count(column.name, column.title),
+    text: (column) => text(column.name, column.title, { label: "" }),
+    share: (column) => ({ ...count(column.name, column.title), text: percent, hint: (row) => row.tried ? `of ${number(row.tried)}` : "", tone: (row) => row.failing ? "closed" : row.share ? "busy" : "quiet" }),
+    age: (column) => ({ ...count(column.name, column.title), text: (row) => row[column.name] ? age(told.taken - row[column.name]) : "" }),
+  };
+  return [...PLACE, ...table.columns.map((column) => ({ ...kinds[column.kind](column), help: column.help }))];
+}
+
+const percent = (row) => row.share === null ? "" : `${oneDigit(100 * row.share)} %`;
+
 const THINGS = {
-  vservs: [...PLACE, count("waiting", "waiting", { help: "connections that nobody has accepted yet" }), ...LOGINS],
-  backends: [...PLACE, ...LOGINS],
   workers: [
     text("slot", "slot"),
     count("pid", "process", { text: (row) => String(row.pid) }),
@@ -220,7 +231,11 @@ const THINGS = {
 };
 
 function showThings(told) {
-  for (const [name, columns] of Object.entries(THINGS)) {
+  const tables = told.tables.map((table) => [table.name, thingColumns(table, told)]);
+  for (const table of told.tables) {
+    if (find(table.name) === null) find("workers").before(make("section", { id: table.name, class: table.columns.length > 4 ? "wide" : "" }, make("h2", {}, table.title), make("div", { class: "sheet" }, make("table"))));
+  }
+  for (const [name, columns] of [...tables, ...Object.entries(THINGS)]) {
     const section = find(name);
     section.hidden = !told[name].length;
     if (!told[name].length) continue;
@@ -229,8 +244,11 @@ function showThings(told) {
   }
 }
 
+let mayUnmask = false;
+
 function showSessions(told) {
   const listed = told.sessions;
+  mayUnmask = listed.may_unmask;
   const columns = listed.columns.map((column, place) => sessionColumn(column, place, told));
   const none = listed.all ? "No session matches the filter." : "Nobody is connected.";
   fill(find("sessions").querySelector("table"), columns, listed.rows, none, true);
@@ -241,7 +259,7 @@ function showSessions(told) {
   showChoices(columns);
   say(find("count"), counted(listed));
   find("more").hidden = listed.rows.length >= Math.min(listed.found, MOST_ROWS);
-  find("unmask").hidden = !listed.may_unmask;
+  find("unmask").hidden = !listed.may_unmask && !listed.takes_token;
 }
 
 function sessionColumn(column, place, told) {
@@ -283,6 +301,7 @@ function sortBy(name) {
 
 let timer = 0;
 let question = null;
+let token = ""; // who has it sees names in full; forgotten with the page
 let heard = null; // when the last answer came, seconds since 1970
 
 async function ask() {
@@ -291,7 +310,9 @@ async function ask() {
   const mine = question = new AbortController();
   const patience = setTimeout(() => mine.abort(), PATIENCE);
   try {
-    const answer = await fetch(`status.json?${new URLSearchParams(asked)}`, { signal: mine.signal, cache: "no-store" });
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const answer = await fetch(`status.json?${new URLSearchParams(asked)}`, { signal: mine.signal, cache: "no-store", headers });
+    if (answer.status === 401) return void refuse();
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const told = await answer.json();
     if (mine === question) draw(told);
@@ -312,8 +333,21 @@ function draw(told) {
   showThings(told);
   showSessions(told);
   const masks = told.sessions.masked ? "Names and addresses are shortened" : "Names and addresses are shown in full";
-  const why = told.sessions.may_unmask ? "" : "; in full only for who asks from the machine itself";
+  const why = told.sessions.may_unmask ? "" : "; in full only with the token, or over the socket in the run directory";
   say(find("footer"), `As of ${clock(told.taken)}, renewed every two seconds. ${masks}${why}.`);
+}
+
+function mask() {
+  token = "";
+  asked.users = "0";
+  find("users").checked = false;
+}
+
+function refuse() {
+  mask();
+  say(find("alarm"), "This is not the token: names stay shortened.");
+  find("alarm").hidden = false;
+  timer = setTimeout(ask, EVERY);
 }
 
 function miss() {
@@ -357,7 +391,12 @@ for (const button of document.querySelectorAll("button[data-span]")) {
   });
 }
 find("filter").addEventListener("input", (event) => { asked.filter = event.target.value.trim(); asked.rows = 100; ask(); });
-find("users").addEventListener("change", (event) => { asked.users = event.target.checked ? "1" : "0"; ask(); });
+find("users").addEventListener("change", (event) => {
+  asked.users = event.target.checked ? "1" : "0";
+  if (event.target.checked && !mayUnmask) token = (window.prompt("The token of --metrics-token") ?? "").trim();
+  if (event.target.checked && !mayUnmask && !token) mask();
+  ask();
+});
 find("sort").addEventListener("change", (event) => sortBy(event.target.value));
 find("turn").addEventListener("click", () => sortBy(asked.sort));
 find("more").addEventListener("click", () => { asked.rows = MOST_ROWS; ask(); });

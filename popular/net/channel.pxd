@@ -13,6 +13,3 @@ cdef class Channel:
     cpdef end_sending(self)
     cpdef close(self)
     cpdef close_kindly(self)
-
-cdef class TlsChannel(Channel):
-    cpdef handshake(self)

@@ -4,14 +4,22 @@
 is broken. `want` says which events the watcher is to be called for; it costs a system call only when that changes.
 """
 
+import select
 import socket
 import ssl
 from typing import Any, cast
 
+from popular.net.trace import Trace
 from supervisor.system import Watch, Watcher, close, end_sending, receive, send
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST_DISCARDED = 1 << 16
+
+BROKEN = select.EPOLLERR | select.EPOLLHUP
+"""To want this alone: the watcher is called when nothing can be read or written any more, and not before.
+
+epoll(7) tells of it whatever is wanted, but only of descriptors that are watched.
+"""
 
 
 def _nobody(_events: int) -> None:
@@ -25,7 +33,7 @@ class Channel:
 
     tls = False
     MOST = 1 << 16
-    """Octets that are received at a time, where much may come: whoever gets so many had better ask for more."""
+    """Octets that are read at a time, where much may come; a full read means that more is probably waiting."""
 
     def __init__(self, core: Watch, fd: int, watcher: Watcher) -> None:
         """`fd`: of a non-blocking socket, which is this channel's to close."""
@@ -44,8 +52,23 @@ class Channel:
             self._connection.setblocking(False)
         return cast(socket.SocketType, self._connection)
 
+    @property
+    def trace(self) -> Trace | None:
+        """What shows its system calls; see traced.py."""
+        return None
+
+    def in_tls(
+        self,
+        context: ssl.SSLContext,
+        watcher: Watcher,
+        server_name: str | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> "TlsChannel":
+        """TLS on this connection, its handshake yet to be done; see TlsChannel."""
+        return TlsChannel(self._core, self.connection, context, watcher, server_name, session)
+
     def want(self, events: int) -> None:
-        """The watcher is called for these events (READ, WRITE, both or 0) from now on."""
+        """The watcher is called for these events (READ, WRITE, both, BROKEN or 0) from now on."""
         if events == self._events:
             return
         if not self._events:

@@ -6,6 +6,7 @@ cdef class ClientConnection:
     cdef public Clock _clock
     cdef public Channel channel
     cdef public bytes unsent
+    cdef public unsigned int _unfed
     cdef public bint _draining, done, listens, waits
     cdef public double heard, took
     cdef public long long received, sent

@@ -9,9 +9,11 @@ client sends. The owner says whether it wants to be fed (`listen`). TLS begins h
 
 from typing import Protocol
 
-from popular.dialogue import Dialogue
-from popular.net.channel import Channel
+from popular.dialogue import DIALOGUE_OPTIONS, Dialogue
+from popular.net.channel import BROKEN, Channel
 from popular.net.handshake import Agreed, Failure, Handshake
+from popular.net.trace import CLIENT, trace_of
+from popular.net.traced import channel_of
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE
@@ -59,6 +61,7 @@ class ClientConnection:
         "_log",
         "_loop",
         "_owner",
+        "_unfed",
         "channel",
         "done",
         "heard",
@@ -70,16 +73,20 @@ class ClientConnection:
         "waits",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, fd: int, owner: ClientOwner) -> None:
-        """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
+    def __init__(self, loop: EventLoop, log: Log, fd: int, owner: ClientOwner, *, hears_of_reset: bool = False) -> None:
+        """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end. `hears_of_reset`:
+        `client_broke` also comes while the owner is not fed.
+        """
         self._loop = loop
         self._clock = loop.clock
         self._log = log
         self._owner = owner
+        self._unfed = BROKEN if hears_of_reset else 0
+        """What is waited for of a client that is not read."""
         self._asker: TlsAsker | None = None
         self._draining = False
         self._dialogue: Dialogue | None = None
-        self.channel = Channel(loop.core, fd, self._ready)
+        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace_of(log, owner.sid, CLIENT))
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
         self.waits = False
@@ -158,8 +165,10 @@ class ClientConnection:
         try:
             if events & WRITE:
                 self._takes_more(owner)
+            elif events & self._unfed and (self.done or not self.listens):
+                owner.client_broke()
             elif self.done or not self.listens:
-                self.channel.want(0)
+                self.channel.want(self._unfed)
             else:
                 self._read(owner)
                 if self.channel.tls:
@@ -181,7 +190,7 @@ class ClientConnection:
             owner.client_says(data)
         elif data is not None:
             self.done = True
-            self.channel.want(0)
+            self.channel.want(self._unfed)
             owner.client_ended()
 
     def _drain(self) -> None:
@@ -205,12 +214,12 @@ class ClientConnection:
         """Unless the owner has put new replies, or closed."""
         if self.waits or self.channel.fd < 0:
             return
-        self.channel.want(READ if self.listens and not self.done else 0)
+        self.channel.want(READ if self.listens and not self.done else self._unfed)
         if self.channel.tls:
             self._drain()
 
     def _debug(self, who: str, data: bytes) -> None:
-        if "POP" in self._log.options:
+        if not self._log.options.isdisjoint(DIALOGUE_OPTIONS):
             if self._dialogue is None:
                 self._dialogue = Dialogue(self._log)
             if who == "client":

@@ -1,4 +1,4 @@
-"""The deadlines of a session, a part that it has: all on one place of the wheel, which is asked for the earliest.
+"""The deadlines of a session, a part that it has: all in one bucket of the wheel, which is asked for the earliest.
 
 authtimeout until the login, idletimeout without a word of the client, proxytimeout without a byte while proxying,
 sessiontimeout from the login on, and a limit for whatever step the session is waiting for. A deadline that moves later
@@ -90,81 +90,5 @@ class Deadlines:
             owner.expired("session")
         elif now >= owner.idle_at():
             owner.expired("idle")
-        if self._wakes == NEVER:
-            self.set_alarm()
-
-
-class DeadlinesBase:
-    """The base of a session that has no such part yet. Times are seconds of the monotonic clock."""
-
-    __slots__ = ("_to_log_in", "_to_step", "_until", "_wakes", "_wheel", "bucket", "heard")
-
-    def __init__(self, wheel: Wheel, now: float, authtimeout: float) -> None:
-        self._wheel = wheel
-        self._to_log_in = now + authtimeout
-        self._to_step = NEVER
-        self._until = NEVER
-        self._wakes = NEVER
-        self.heard = now
-        self.bucket: Bucket | None = None
-
-    def idle_at(self) -> float:
-        """When the session will have been idle for too long, as things stand."""
-        raise NotImplementedError
-
-    def expired(self, what: str) -> None:
-        """A deadline has passed: "step", "auth", "session" or "idle"."""
-        raise NotImplementedError
-
-    def set_alarm(self) -> None:
-        """Asks the wheel for the earliest deadline, unless it calls earlier anyway."""
-        earliest = min(self._to_log_in, self._to_step, self._until, self.idle_at())
-        if earliest < self._wakes:
-            self._wakes = earliest
-            self._wheel.put(self, earliest)
-
-    def look_at(self, when: float) -> None:
-        """Looks at the deadlines at this time, whatever they may be then.
-
-        A first look that comes soon saves the wheel's being asked again for each step of a login: no step is shorter.
-        """
-        self._wakes = when
-        self._wheel.put(self, when)
-
-    def expect_within(self, seconds: float) -> None:
-        """The next step has to come in time; this takes the place of the limit before."""
-        self._to_step = when = time.monotonic() + seconds
-        if when < self._wakes:
-            self._wakes = when
-            self._wheel.put(self, when)
-
-    def expect_nothing(self) -> None:
-        """The step has come."""
-        self._to_step = NEVER
-
-    def login_done(self, sessiontimeout: float) -> None:
-        """The authentication phase is over and does not count; the session's own time begins."""
-        self._to_log_in = self._to_step = NEVER
-        if sessiontimeout != NEVER:
-            self._until = time.monotonic() + sessiontimeout
-            self.set_alarm()
-
-    def no_alarm(self) -> None:
-        """The session is over."""
-        self._wheel.remove(self)
-        self._wakes = -NEVER
-
-    def on_time(self, now: float) -> None:
-        """See supervisor.serving.wheel.Timed."""
-        self._wakes = NEVER
-        if now >= self._to_step:
-            self._to_step = NEVER
-            self.expired("step")
-        elif now >= self._to_log_in:
-            self.expired("auth")
-        elif now >= self._until:
-            self.expired("session")
-        elif now >= self.idle_at():
-            self.expired("idle")
         if self._wakes == NEVER:
             self.set_alarm()

@@ -18,6 +18,7 @@ from popular.protocol import clienthello
 from popular.protocol.clienthello import NOTHING_SAID, BadHello, NotTls
 from popular.tls.contexts import ALPN, TlsSettings
 from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
 
 FAILURES = ("alpn", "version", "certificate", "timeout", "other")
@@ -130,7 +131,7 @@ class Handshake:
         leg = self._leg
         leg.channel.want(0)
         try:
-            channel = TlsChannel(self._loop.core, leg.channel.connection, self._tls_settings.front(), self._ready)
+            channel = leg.channel.in_tls(self._tls_settings.first_context(), self._ready)
             leg.channel = channel
             channel.connection.context = self._tls_settings.context(server_name)
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
@@ -185,3 +186,13 @@ def name_in(certificate: Mapping[str, Any]) -> str:
     names = [name for kind, name in certificate.get("subjectAltName", ()) if kind in ("email", "DNS")]
     names += [name for part in certificate.get("subject", ()) for kind, name in part if kind == "commonName"]
     return next((str(name) for name in names if name.isprintable()), "")
+
+
+def log_handshake(context: WorkerContext, sid: str, agreed: Agreed, seconds: float) -> None:
+    """A handshake with a client is done after so many seconds: counted, and with the debug option TLS told."""
+    context.counters.observe("tls_handshake_duration", seconds)
+    context.count("tls_handshakes", agreed.version)
+    if agreed.resumed:
+        context.count("tls_resumptions")
+    if context.log.options:
+        context.log.debug("TLS", "handshake", sid, **agreed._asdict())

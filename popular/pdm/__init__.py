@@ -1,4 +1,4 @@
-"""The authentication modules (the manual's PDMs): who is this user, may he in, and where is his mail?
+"""The authentication modules: who is this user, may he in, and where is his mail?
 
 Read `contract.py` first (what a module is), then `loader.py` (how it comes in), `chain.py` (how several are asked) and
 one module: `libpdm_any.py`. `passwords.py` knows the stored forms of passwords, `linefile.py` the files with one entry

@@ -19,11 +19,15 @@ from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, 
 
 
 class Admitted(NamedTuple):
-    """The user may come in. Both ids are of modules, and the same one unless a second round was needed."""
+    """The user may come in. Both ids are of modules; who identified him may also be the one who vouches for him.
+
+    `vouched`: only the second round let him in. The password is right, but it is not his own: a master password, say.
+    """
 
     route: Route
     identified_by: str
     authenticated_by: str
+    vouched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +53,15 @@ Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | CannotTell
 
 
 class Record:
-    """Which modules were asked, each with the seconds that it took, and which could not answer: for the counters."""
+    """Which modules were asked, each with the seconds that it took and what it answered, and which could not: for the
+    counters and the log.
+    """
 
     __slots__ = ("asked", "failed")
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, float]] = []
+        self.asked: list[tuple[str, float, object]] = []
+        """The answer of a first round is one of the contract's, of a second one a bool, and a failure its words."""
         self.failed: list[str] = []
 
 
@@ -76,18 +83,20 @@ def ask(
     unknown: list[tuple[Module, Unknown]] = []
     for module in modules:
         began = monotonic()
+        heard: object = None
         try:
-            answer = module.check(question)
+            heard = answer = module.check(question)
             if isinstance(answer, Unknown):
                 unknown.append((module, answer))
                 continue
             route = _route_of(answer)
         except Exception as error:
-            failures.append(_failure(module, error))
+            heard = _failure(module, error)
+            failures.append(heard)
             record.failed.append(module.ident)
             continue
         finally:
-            record.asked.append((module.ident, monotonic() - began))
+            record.asked.append((module.ident, monotonic() - began, heard))
         if isinstance(answer, Authenticated):
             return Admitted(route, module.ident, module.ident)
         return _second_round(modules, question, module.ident, route, failures, record)
@@ -120,18 +129,20 @@ def _second_round(
 ) -> Decision:
     for module in modules:
         began = monotonic()
+        heard: object = None
         try:
-            vouches = module.authenticate(question, route)
+            heard = vouches = module.authenticate(question, route)
             if not isinstance(vouches, bool):
                 raise _NoAnswer(vouches)
         except Exception as error:
-            failures.append(_failure(module, error))
+            heard = _failure(module, error)
+            failures.append(heard)
             record.failed.append(module.ident)
             continue
         finally:
-            record.asked.append((module.ident, monotonic() - began))
+            record.asked.append((module.ident, monotonic() - began, heard))
         if vouches:
-            return Admitted(_flagged(route, module.flags), identified_by, module.ident)
+            return Admitted(_flagged(route, module.flags), identified_by, module.ident, vouched=True)
     return CannotTell("; ".join(failures)) if failures else RefusedLogin(identified_by)
 
 

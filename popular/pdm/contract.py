@@ -1,11 +1,11 @@
-"""The contract between the proxy and an authentication module (the manual's PDM, chapter "PDM C API").
+"""The contract between the proxy and an authentication module.
 
 A module named NAME is a Python module file `libpdm_NAME` (source or compiled) in the directory `pdmdir`. It has one
 function,
 
     open_module(ident: str, arguments: Sequence[str]) -> Module
 
-which is the manual's pdm_init: `ident` is the id that the operator chose, `arguments` are the words behind the module's
+`ident` is the id that the operator chose, `arguments` are the words behind the module's
 name in `pdm add ID MOD ARG ...`. If it cannot start it raises `ModuleFailed` with a text for people.
 
 Two questions are put to a module, and it answers at least one of them. `check`: who is this, where is his mail, is the
@@ -81,7 +81,8 @@ class Route(NamedTuple):
     """Where a user's mail is.
 
     `target` is the mailbox for an XPOP or CXPOP backend, and the user name for a POP3 backend; None = the client's own
-    name. `secret` is the password for a POP3 backend; None = the client's own. `flags` are XPOP flag letters, as "M".
+    name. `secret` is the password for a POP3 backend; None = the client's own, which no backend is sent where another
+    module vouched for the user (it is not his own then). `flags` are XPOP flag letters, as "M".
     """
 
     backend: str
@@ -142,7 +143,7 @@ class Module(Protocol):
     """The id that the operator gave it."""
 
     arguments: Sequence[str]
-    """What it was opened with (the manual's pdm_args)."""
+    """What it was opened with."""
 
     blocking: bool = True
     """Whether an answer may wait, or take long. Then it is asked in a thread, never on the event loop."""
@@ -162,12 +163,12 @@ class Module(Protocol):
     """
 
     def check(self, question: Question) -> Answer:
-        """Who is this, and may he in? (the manual's pdm_check). Raises ModuleFailed if it cannot tell."""
+        """Who is this, and may he in? Raises ModuleFailed if it cannot tell."""
         del question
         return UNKNOWN
 
     def authenticate(self, question: Question, route: Route) -> bool:
-        """Whether this user, whom another module found with this route, may come in (pdm_auth). False is "not by me".
+        """Whether this user, whom another module found with this route, may come in. False is "not by me".
 
         Asked in the second round only. Raises ModuleFailed if it cannot tell.
         """
@@ -175,7 +176,7 @@ class Module(Protocol):
         return False
 
     def reload(self) -> "Module":
-        """A successor made from the same arguments, with files and connections opened anew (pdm_reload).
+        """A successor made from the same arguments, with files and connections opened anew.
 
         The old one goes on answering until the new one is in force, so that a reload that fails changes nothing. It may
         read files, as open_module may: neither is for the event loop. Raises ModuleFailed.
@@ -183,5 +184,5 @@ class Module(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what it holds (pdm_close). Called once, when no question is under way any more."""
+        """Gives back what it holds. Called once, when no question is under way any more."""
         return

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from popular.pdm.contract import ModuleFailed
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9_.-]+")
-"""A namespace or a backend: the manual's type Id."""
+"""A namespace or a backend: the type Id of the control language."""
 
 STRICT = "strict"
 """The argument that makes a bad line a failure."""

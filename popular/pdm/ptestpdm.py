@@ -33,6 +33,7 @@ from popular.pdm.contract import (
     Unknown,
 )
 from supervisor.control.words import CommandRefused, split
+from supervisor.runtime.rights import forbid_cores
 from supervisor.version import VERSION
 
 EXIT_ANSWERED = 0
@@ -50,6 +51,7 @@ class _Faulty(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status; SystemExit(2) on wrong usage."""
     chosen = options().parse_args(arguments)
+    forbid_cores()
     modules: list[Module] = []
     try:
         for module in _opened(Path(chosen.commands), chosen.dir, sys.stderr if chosen.debug else None):
@@ -124,7 +126,7 @@ def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Modul
             module = loader.load(directory, name, ident, arguments)
         except ModuleFailed as error:
             raise _Faulty(f"{place}: {error}") from None
-        yield module if debug is None else _Watched(module, debug)
+        yield module if debug is None else _TalkingModule(module, debug)
     if not idents:
         raise _Faulty(f"{path} names no module")
 
@@ -163,7 +165,7 @@ def _route(route: Route) -> str:
     return f"backend={route.backend} target={target} secret={secret} flags={route.flags or '-'}"
 
 
-class _Watched(Module):
+class _TalkingModule(Module):
     """A module that tells what it answers."""
 
     def __init__(self, module: Module, out: TextIO) -> None:
@@ -179,7 +181,7 @@ class _Watched(Module):
         return self._timed("authenticate", lambda: self._module.authenticate(question, route))
 
     def reload(self) -> Module:
-        return _Watched(self._module.reload(), self._out)
+        return _TalkingModule(self._module.reload(), self._out)
 
     def close(self) -> None:
         self._module.close()

@@ -1,8 +1,7 @@
 """What CAPA answers (RFC 2449), before and after login.
 
-The proxy answers before login and the storage server after it, so both are configured with fixed lists (the manual's
-chapter on capabilities). What may be used before login must also be listed after it, except what only makes sense
-before (STLS).
+The proxy answers before login and the storage server after it, so both are configured with fixed lists. What may be
+used before login must also be listed after it, except what only makes sense before (STLS).
 """
 
 import re

@@ -16,7 +16,7 @@ class PeerFault(Exception):
 
 
 class NullByte(PeerFault):
-    """A NUL octet in the input (the manual's security chapter: drop at once and silently)."""
+    """A NUL octet in the input: the connection is dropped at once and without a reply, as POPular 1.5 did."""
 
 
 class LineTooLong(PeerFault):

@@ -1,4 +1,4 @@
-"""MAILCHECK: is there mail? One UDP packet asks, one answers (the manual's chapter on the mail check).
+"""MAILCHECK: is there mail? One UDP packet asks, one answers, as in POPular 1.5.
 
     *Mjoe.doe       is there mail in this mailbox?     +OK 0 no mail
     *L              what is the machine's load?        +OK 3.23

@@ -23,7 +23,7 @@ class CommandWatch:
         """The beginning of the line that is not finished yet, at most four octets."""
 
     def see(self, data: bytes) -> None:
-        """Looks at the next piece. Raises NullByte (the manual's chapter on security)."""
+        """Looks at the next piece. Raises NullByte."""
         if 0 in data:
             raise NullByte
         if not self._line and data.find(b"\n") == len(data) - 1:

@@ -1,4 +1,4 @@
-"""XPOP: how a proxy opens a mailbox on a storage server without a password (the manual's chapter on XPOP).
+"""XPOP: how a proxy opens a mailbox on a storage server without a password, as in POPular 1.5.
 
 Right after the connect the proxy sends three lines: the mailbox, the session id, and flag letters. The server answers
 with one POP3 reply line; from then on it is plain POP3 in the TRANSACTION state. The rule for mailbox names lives here
@@ -36,7 +36,7 @@ class BadRequest(ValueError):
 
 
 def check_mailbox_name(name: str) -> None:
-    """Raises BadMailboxName unless `name` is a path below the mail root (the manual's chapter on security).
+    """Raises BadMailboxName unless `name` is a path below the mail root.
 
     Letters, digits and `. _ - + / = %`; no `..` anywhere, no `/` in front, at most 255 octets. Also refused are an
     empty name, and empty or `.` path steps, which would give one mailbox several names.

@@ -1,4 +1,4 @@
-"""TLS towards backends: whom to believe, what the certificate must be, and why it is not.
+"""TLS towards backends: whom to believe, what the certificate must be, which one of ours to show, and why it failed.
 
 `BackendsInTls` is made once for each config (it may block: the system's CA certificates are read); of what it has
 for a backend, `begin` starts TLS on a connection, and `objection` says after the handshake whether the certificate is
@@ -8,16 +8,17 @@ Contexts are shared: backends that believe the same authorities have the same on
 
 import hashlib
 import os
-import socket
 import ssl
 from typing import NamedTuple
 
-from popular.net.channel import TlsChannel
+from popular.net.channel import Channel, TlsChannel
 from popular.proxy.settings.backend import OFF, POP3, Backend
+from popular.tls.certificate import Certificate, load_chain
 from popular.tls.contexts import ALPN, VERSIONS
+from popular.tls.users import certificate_store_of
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
-from supervisor.serving.eventloop import EventLoop, Watcher
+from supervisor.serving.eventloop import Watcher
 
 
 class ContextKey(NamedTuple):
@@ -30,6 +31,8 @@ class ContextKey(NamedTuple):
     """When the system's authorities last changed, if they are meant."""
     least_version: str
     alpn: str
+    own: str
+    """Fingerprint of the certificate that we show, "" if none."""
 
 
 class BackendTls:
@@ -54,9 +57,9 @@ class BackendTls:
         """Whether what one has verified holds for the other."""
         return (self.context, self.name, self.pin) == (other.context, other.name, other.pin)
 
-    def begin(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher) -> TlsChannel:
+    def begin(self, channel: Channel, watcher: Watcher) -> TlsChannel:
         """TLS on this connection, its handshake yet to be done. Takes the connection over."""
-        return TlsChannel(loop.core, connection, self.context, watcher, server_name=self.name, session=self._session)
+        return channel.in_tls(self.context, watcher, server_name=self.name, session=self._session)
 
     def objection(self, channel: TlsChannel) -> str:
         """What is wrong with the certificate after a handshake that went well: "" if nothing."""
@@ -80,13 +83,16 @@ class BackendsInTls:
     def __init__(self, config: Config, before: "BackendsInTls | None") -> None:
         """Raises CommandRefused where a file of authorities is no good."""
         had = before._contexts if before is not None else {}
+        store = certificate_store_of(config)
+        certificates = store.certificates if store is not None else {}
         self._contexts: dict[ContextKey, ssl.SSLContext] = {}
         self._by_id: dict[str, BackendTls] = {}
         for backend in config.things["backend"].values():
             if backend.tls != OFF:
-                context_key = _context_key(backend, config.variables["tlsminversion"])
-                context = self._contexts.get(context_key) or had.get(context_key) or _context(backend, context_key)
-                self._contexts[context_key] = context
+                own = certificates[backend.tlscert] if backend.tlscert else None
+                key = _context_key(backend, config.variables["tlsminversion"], own)
+                context = self._contexts.get(key) or had.get(key) or _context(backend, key, own)
+                self._contexts[key] = context
                 new = BackendTls(context, backend.certified_name.rstrip("."), backend.pin)
                 old = before._by_id.get(backend.id) if before is not None else None
                 self._by_id[backend.id] = old if old is not None and old.is_like(new) else new
@@ -96,11 +102,13 @@ class BackendsInTls:
         return self._by_id[ident]
 
 
-def _context_key(backend: Backend, least_version: str) -> ContextKey:
+def _context_key(backend: Backend, least_version: str, own: Certificate | None) -> ContextKey:
     alpn = ALPN if backend.prot == POP3 else ""  # XPOP has no name with IANA
+    fingerprint = own.fingerprint if own is not None else ""
     if not backend.verify:
-        return ContextKey(False, "", (), least_version, alpn)
-    return ContextKey(True, backend.tlsca.pem, () if backend.tlsca.pem else _system_stamp(), least_version, alpn)
+        return ContextKey(False, "", (), least_version, alpn, fingerprint)
+    system = () if backend.tlsca.pem else _system_stamp()
+    return ContextKey(True, backend.tlsca.pem, system, least_version, alpn, fingerprint)
 
 
 def _system_stamp() -> tuple[int, ...]:
@@ -108,8 +116,10 @@ def _system_stamp() -> tuple[int, ...]:
     return tuple(os.stat(path).st_mtime_ns for path in (paths.cafile, paths.capath) if path and os.path.exists(path))
 
 
-def _context(backend: Backend, context_key: ContextKey) -> ssl.SSLContext:
+def _context(backend: Backend, context_key: ContextKey, own: Certificate | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if own is not None:
+        load_chain(context, own.chain, own.key)
     context.minimum_version = VERSIONS[context_key.least_version]
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     if context_key.alpn:
@@ -141,5 +151,9 @@ def words_of(error: OSError, name: str) -> str:
         return "it closed the connection during the TLS handshake"
     if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
         return "what it sends is no TLS"
-    reason = getattr(error, "reason", None)
+    reason = str(getattr(error, "reason", None) or "")
+    if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
+        wanted = "REQUIRED" in reason
+        about = "wants a certificate of ours (tlscert)" if wanted else "does not accept our certificate"
+        return f"it {about}: {reason.replace('_', ' ').lower()}"
     return f"TLS: {str(reason).replace('_', ' ').lower()}" if reason else error.strerror or type(error).__name__

@@ -1,22 +1,24 @@
 """The metrics of `pproxy`, beside those that every program has."""
 
-from popular.metrics import traffic
-from popular.net.handshake import FAILURES as TLS_FAILURES
+from popular.metrics import NETWORK, TLS, traffic
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, Some, Things
+from popular.proxy.session.module_chain import DROPPED
+from popular.proxy.session.refusals import DEFERRALS
+from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
 BACKEND = Things(sort="backend", name="backend", facts="backends", column="backend")
 MODULE = Things(sort="pdm", name="module", facts="modules")
-CERTIFICATE = Things(sort="certificate", name="certificate", facts="certificates", key="name")
 
 REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
 """Endings by which a session is turned away before a login was possible, and what the reason is called."""
 
+REFUSALS_OF_USERS = ("user", "password", "mailbox")
+"""Failures at a backend that are the user's, as long as others come in there."""
+
 LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
-NETWORK = microseconds(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 _LOGINS = (
     Metric(
@@ -58,6 +60,29 @@ _LOGINS = (
         (MODULE,),
     ),
     Metric(
+        "popular_master_logins_total",
+        "Users whom a module vouched for though the password was not their own: a master password, say.",
+        Counts("master_logins"),
+        (MODULE,),
+    ),
+    Metric(
+        "popular_module_queue_length",
+        "Questions to modules that wait for a thread.",
+        Present("module_queue"),
+    ),
+    Metric(
+        "popular_module_queue_duration_seconds",
+        "How long questions to modules waited for a thread.",
+        Durations("module_queue_duration", LOCAL),
+        unit="s",
+    ),
+    Metric(
+        "popular_module_questions_dropped_total",
+        "Questions that were never put to a module: their client was gone, or too many were waiting.",
+        Counts("module_questions_dropped"),
+        (Label("reason", DROPPED),),
+    ),
+    Metric(
         "popular_module_skipped_lines",
         "Lines of a module's files that are bad, and skipped.",
         Described("skipped_lines"),
@@ -86,18 +111,44 @@ _BACKENDS = (
         unit="s",
     ),
     Metric(
-        "popular_backend_up",
+        "popular_backend_configured_online",
         "1 if the backend is configured as online, else 0.",
         Described("state", equals="online"),
         (BACKEND,),
     ),
+    Metric(
+        "popular_backend_recent_failures_ratio",
+        "Part of the attempts to log in to a backend that failed in the last minute; 0 if there were none.",
+        OfHealth("ratio"),
+        (BACKEND,),
+        unit="ratio",
+    ),
+    Metric(
+        "popular_backend_failing_seconds",
+        "For how long attempts to log in to a backend have been failing, a minute apart at most; 0: they do not.",
+        OfHealth("age"),
+        (BACKEND,),
+        unit="s",
+    ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
+    Metric(
+        "popular_backend_waiting_sessions",
+        "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
+        Present("backend_waiting"),
+        (BACKEND,),
+    ),
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(
         "popular_backend_failures_total",
-        "Attempts to log in to a backend that failed, by the step or the reason.",
+        "Attempts to log in to a backend that failed by its fault, by the step or the reason.",
         Counts("backend_failures"),
         (BACKEND, Label("reason", BACKEND_FAILURES)),
+    ),
+    Metric(
+        "popular_logins_deferred_total",
+        "Logins that a backend put off: the mailbox is in use, or was asked too soon. Neither logins nor failures.",
+        Counts("logins_deferred"),
+        (BACKEND, Label("reason", tuple(DEFERRALS.values()))),
     ),
     Metric(
         "popular_backend_connect_duration_seconds",
@@ -116,37 +167,4 @@ _BACKENDS = (
     ),
 )
 
-_TLS = (
-    Metric(
-        "popular_tls_handshakes_total",
-        "TLS handshakes with clients that succeeded, by version.",
-        Counts("tls_handshakes"),
-        (Label("version", ("TLSv1.2", "TLSv1.3")),),
-    ),
-    Metric(
-        "popular_tls_handshake_failures_total",
-        "TLS handshakes with clients that failed, by reason.",
-        Counts("tls_failures"),
-        (Label("reason", TLS_FAILURES),),
-    ),
-    Metric(
-        "popular_tls_resumptions_total",
-        "TLS handshakes that resumed a session.",
-        Counts("tls_resumptions"),
-    ),
-    Metric(
-        "popular_tls_handshake_duration_seconds",
-        "How long TLS handshakes with clients took that succeeded.",
-        Durations("tls_handshake_duration", NETWORK),
-        unit="s",
-    ),
-    Metric(
-        "popular_tls_certificate_not_after_timestamp_seconds",
-        "When a certificate ends.",
-        Described("not_after"),
-        (CERTIFICATE,),
-        unit="timestamp",
-    ),
-)
-
-METRICS = (*_LOGINS, *_BACKENDS, *_TLS, *traffic("client", "backend"))
+METRICS = (*_LOGINS, *_BACKENDS, *TLS, *traffic("client", "backend"))

@@ -3,55 +3,88 @@
 from collections.abc import Sequence
 
 from metrics.exporter import export
-from popular.messages import POPULAR_MESSAGES
-from popular.proxy.metrics import METRICS, VSERV
+from popular.proxy.metrics import BACKEND, METRICS, REFUSALS_OF_USERS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
-from popular.proxy.session.phases import STATES
-from popular.proxy.settings import certificates, modules
+from popular.proxy.session.phases import STATES, Phase
+from popular.proxy.settings import modules
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
+from popular.tls import commands as certificates
+from popular.tls import groups
+from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report
-from supervisor.control.things import OFFLINE
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.program import Program, Service
-from supervisor.runtime.messages import SUPERVISOR_MESSAGES
+from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
-from supervisor.sockets.listener import Listener
-from supervisor.table.layout import Column
+from supervisor.table.layout import Column, Health, Rate
 from supervisor.version import VERSION
+from supervisor.watched import BUSY, GOOD, CountedColumn, Graph, ThingTable, Watched
 
 COLUMNS = (
-    Column("sid", "96s", "session id"),
-    Column("client", "46s", "the client's address"),
-    Column("port", "H", "the client's port"),
-    Column("vserv", "64s", "virtual server"),
-    Column("user", "96s", "user name, without its namespace"),
-    Column("backend", "64s", "backend"),
-    Column("target", "96s", "mailbox, or user name on the backend"),
-    Column("received", "Q", "octets from the client"),
-    Column("sent", "Q", "octets to the client"),
-    Column("deletes", "I", "deletions that are not yet committed"),
+    Column("sid", "96s", "session id", spare=8),
+    Column("client", "46s", "the client's address", mask="address", spare=3),
+    Column("port", "H", "the client's port", mask="number", spare=15),
+    Column("vserv", "64s", "virtual server", spare=5),
+    Column("user", "96s", "user name, without its namespace", mask="name"),
+    Column("backend", "64s", "backend", spare=2),
+    Column("target", "96s", "mailbox, or user name on the backend", mask="name", spare=13),
+    Column("received", "Q", "octets from the client", spare=7),
+    Column("sent", "Q", "octets to the client", spare=4),
+    Column("deletes", "I", "deletions that are not yet committed", spare=11),
+)
+
+WATCHED = Watched(
+    listeners=ThingTable(
+        VSERV,
+        title="Virtual servers",
+        one="virtual server",
+        host="iface",
+        counted=(CountedColumn("logins", "logins", "logins"), CountedColumn("failures", "failed", "login_failures")),
+    ),
+    others=(
+        ThingTable(
+            BACKEND,
+            title="Backends",
+            one="backend",
+            host="host",
+            counted=(
+                CountedColumn("logins", "logins", "backend_logins"),
+                CountedColumn("failures", "failed", "backend_failures"),
+            ),
+            health=Health(by="backend", good="backend_logins", bad="backend_failures", refusals=REFUSALS_OF_USERS),
+        ),
+    ),
+    graphs=(Graph("logins", "Logins", "logins"), Graph("failures", "Failed logins", "login_failures")),
+    rates=(Rate("logins", "logins"), Rate("login_failures", "failures", bad=True)),
+    tones={
+        Phase.ASKING.phrase: BUSY,
+        Phase.CHECKING.phrase: BUSY,
+        Phase.CONNECTING.phrase: BUSY,
+        Phase.LOGGING_IN.phrase: BUSY,
+        Phase.RELAYING.phrase: GOOD,
+    },
 )
 
 DEBUG_OPTIONS = {
-    "AUTH": "Authentication details, without passwords.",
-    "RINGD": "Communication with the ringd process.",
-    "CTRL": "Control requests and answers.",
-    "IO": "Low level input and output.",
-    "MAIN": "What the program is doing.",
-    "NET": "Connections to clients and backends.",
-    "PASS": "Passwords, in the dialogues of POP. A security risk: not for normal use.",
-    "POP": "POP3 dialogues before the two sides are joined.",
-    "TLS": "TLS handshakes.",
+    "AUTH": "Authentication: what each module answered and how long it took, and the route, without passwords.",
+    **COMMON_DEBUG_OPTIONS,
+    "NET": "Connections to clients and backends: addresses, and why they end; listening sockets.",
+    "PASS": "The password of each attempt to log in. A security risk: not for normal use.",
+    "POP": "POP3 dialogues with clients and backends before the two sides are joined.",
+    "TLS": "TLS handshakes with clients and backends.",
 }
 
 
-def listeners(config: Config) -> list[Listener]:
-    """One for each virtual server that is not offline."""
-    return [Listener.at(one.id, one.iface, one.port) for one in config.things["vserv"].values() if one.state != OFFLINE]
+TLS_GROUPS = StartOption(
+    "tls-groups",
+    "GROUPS",
+    "groups of the key exchange in TLS, with commas, the best first (default: those of "
+    f"{','.join(groups.PREFERRED)} that OpenSSL knows)",
+    set_groups,
+)
 
 
 def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
@@ -69,7 +102,6 @@ PROGRAM = Program(
     version=VERSION,
     summary="POP3 proxy: authenticates users, finds their storage server and joins the two.",
     magic=b"PROXY\0\0\0",
-    messages=(*SUPERVISOR_MESSAGES, *POPULAR_MESSAGES),
     columns=COLUMNS,
     metrics=METRICS,
     states=STATES,
@@ -79,9 +111,8 @@ PROGRAM = Program(
     commands=COMMANDS,
     sorts=SORTS,
     rc_lines=rc_lines,
-    listeners=listeners,
     make_service=_make_service,
-    listener_kind=VSERV,
+    watched=WATCHED,
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9110",
@@ -89,6 +120,7 @@ PROGRAM = Program(
     reports=_reports,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     limits=LIMITS,
+    start_options=(TLS_GROUPS,),
 )
 
 

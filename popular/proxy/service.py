@@ -4,27 +4,25 @@ A session keeps the service under which it was accepted. Modules outlive the ser
 successor uses them.
 """
 
-import ssl
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
 from popular.pdm.contract import Module as PdmModule
 from popular.pdm.contract import ModuleFailed
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
+from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
-from popular.proxy.settings.certificates import certificate_store_of, users
+from popular.proxy.settings.backend import most_waiting
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
-from popular.tls import choice
-from popular.tls.contexts import ASKING, NOTHING_ASKED, VERSIONS, Clients, Contexts, TlsSettings
-from popular.tls.directory import DEFAULT, CertificateStore
+from popular.tls.contexts import Contexts
+from popular.tls.serving import tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.serving.context import WorkerContext
@@ -65,8 +63,13 @@ class ProxyService:
         variables = config.variables
         self.pipes: Pipes = before.pipes if before is not None else Pipes()
         self.contexts: Contexts = Contexts(variables["tlsciphers"], None if before is None else before.contexts)
-        self.tls = _tls_settings(config, self.contexts)
+        self.tls = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
+        self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
+        had = {} if before is None else before.refusals
+        self.refusals: Mapping[str, Refusals] = {
+            ident: had.get(ident) or Refusals() for ident in config.things["backend"]
+        }
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -78,15 +81,20 @@ class ProxyService:
         observer = counters.observer
         backends, modules = config.things["backend"], config.things["pdm"]
         chain = ModuleChain(
-            context,
             [held.module for held in self._open],
-            counters,
-            {ident: observer("module_duration", ident, "module_lookups") for ident in modules},
+            self.questions,
+            context.log,
+            counters=counters,
+            observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
         )
         ends = [(counter, end) for end in ("client", "backend") for counter in ("received_bytes", "sent_bytes")]
         moved = [counters.cell(counter, end) for counter, end in ends]
         connects = {ident: observer("backend_connect_duration", ident) for ident in backends}
         logins = {ident: observer("backend_login_duration", ident, "backend_logins") for ident in backends}
+        waiting = {
+            ident: BackendQueue(context, counters.cell("backend_waiting", None, ident), most_waiting(backend, config))
+            for ident, backend in backends.items()
+        }
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -101,6 +109,8 @@ class ProxyService:
                 moved=moved,
                 backend_connects=connects,
                 backend_logins=logins,
+                waiting=waiting,
+                refusals=self.refusals,
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
@@ -158,35 +168,3 @@ def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
                 raise
             had.stays(str(error))
     return had
-
-
-def _tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
-    """For each virtual server that needs TLS. Raises CommandRefused if OpenSSL cannot be brought to it."""
-    vservs = users(config)
-    if not vservs:
-        return {}
-    store = certificate_store_of(config)
-    assert store is not None, "Program.complete sees to it"
-    try:
-        return {vserv.id: _tls_settings_of(vserv, store, contexts, config.variables) for vserv in vservs}
-    except OSError as error:
-        raise CommandRefused(f"TLS: {error.strerror or error}") from None
-    finally:
-        contexts.complete()
-
-
-def _tls_settings_of(
-    vserv: Vserv, store: CertificateStore, contexts: Contexts, variables: Mapping[str, Any]
-) -> TlsSettings:
-    now = time.time()
-    certificates = store.certificates
-    asks = ASKING[vserv.clientcert]
-    clients = Clients(asks, vserv.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
-    if vserv.tls:
-        otherwise, named = contexts.get((certificates[vserv.tls],), clients), {}
-    else:
-        answer = choice.beside(certificates[DEFAULT], certificates.values(), now)
-        otherwise = contexts.get(answer, clients)
-        table = choice.by_name(certificates.values(), now)
-        named = {name: contexts.get(answer, clients) for name, answer in table.items()}
-    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)

@@ -1,10 +1,10 @@
 """The log messages of the storage side (`pserv`'s mailboxes, `pcheckd`, `pdeliver`). A number is never reused.
 
-Numbers below 0200 are the manual's and keep its meaning. What the proxy says too stands in popular/messages.py.
+Numbers below 0200 are those of POPular 1.5 and keep their meaning. What the proxy says too stands in
+popular/messages.py.
 """
 
-from popular.messages import NULL_BYTE_IN_INPUT, SHUTDOWN
-from supervisor.runtime.messages import START, Message
+from supervisor.runtime.messages import Message, messages_in
 
 DIR_ACCESS_FAILED = Message(0x0006, "ADM", "dir_access_failed", "A mailbox, or one of its folders, cannot be used.")
 STAT_FAILED = Message(0x0009, "ADM", "stat_failed", "The size of a message cannot be found out; it is not listed.")
@@ -21,6 +21,9 @@ READ_FAILED = Message(0x0406, "ADM", "read_failed", "A message cannot be read, t
 UPDATE_FAILED = Message(
     0x0407, "ADM", "update_failed", "A user said QUIT, and nothing in the mailbox could be removed or marked as read."
 )
+UNTRUSTED_PEER = Message(
+    0x0408, "ADM", "untrusted_peer", "Whoever is not in trusted was refused by pserv or pcheckd; once a minute at most."
+)
 
 DELIVERED = Message(0x0410, "INF", "delivered", "pdeliver put a mail into a mailbox.")
 OVER_QUOTA = Message(0x0411, "ERR", "over_quota", "pdeliver refused a mail: the mailbox is full.")
@@ -33,25 +36,4 @@ CHECK_FAILED = Message(0x0421, "ADM", "check_failed", "pcheckd could not look in
 LOAD_UNKNOWN = Message(0x0422, "ADM", "load_unknown", "pcheckd cannot read the machine's load; mailboxes are checked.")
 HELPER_DIED = Message(0x0423, "ADM", "helper_died", "A forked process of pcheckd ended unexpectedly; another follows.")
 
-STORE_MESSAGES = (
-    START,
-    DIR_ACCESS_FAILED,
-    STAT_FAILED,
-    NULL_BYTE_IN_INPUT,
-    SHUTDOWN,
-    NOT_A_MESSAGE,
-    SAME_UID,
-    FOLDER_MISSING,
-    MOVE_FAILED,
-    DELETE_FAILED,
-    BAD_REQUEST,
-    READ_FAILED,
-    UPDATE_FAILED,
-    DELIVERED,
-    OVER_QUOTA,
-    NOT_DELIVERED,
-    BAD_PACKET,
-    CHECK_FAILED,
-    LOAD_UNKNOWN,
-    HELPER_DIED,
-)
+STORE_MESSAGES = messages_in(globals())

@@ -1,13 +1,18 @@
-"""TLS towards clients: certificates and who answers with which.
+"""TLS: certificates, who answers with which, and which backends are shown one.
 
     certificate   one certificate with its key, read and checked
     directory     tlsdir: what is in it, what of it is usable, and what changes when it is read again
     choice        which certificates answer which server name
-    contexts      OpenSSL's contexts, made in the workers; and the one front that all workers have in common
+    contexts      OpenSSL's contexts, made in the workers; and the ticket contexts that all workers have in common
+    users         what of a config uses certificates
+    serving       how each server of a config speaks TLS
+    authorities   files of CA certificates, as the config holds them
+    variables     those about TLS, of every program that speaks it
+    commands      `tls list`, and what a new config needs of tlsdir
     groups        which key exchanges there are, for all contexts of the process
 
-The commands about them are in `popular/proxy/settings/certificates.py`, the handshake in `popular/net/handshake.py`.
+The handshake is in `popular/net/handshake.py`.
 
-The directory is read by an job of the master only. What it found travels to the workers inside the config, so that
+The directory is read by a job of the master only. What it found travels to the workers inside the config, so that
 all of them have exactly what was tried, also a worker that is born after a file broke.
 """

@@ -1,18 +1,20 @@
 """OpenSSL's contexts for virtual servers, and how each connection comes to the right ones.
 
-A connection begins with a *front*, which owns the session tickets, and changes to the context with the certificate
-before its first octet is read (OpenSSL decrypts tickets with the keys of the context that it began with). FRONTS are
-made when this module is imported, in the process that forks all workers: so a session can be resumed whichever worker
-answers, and after `workers recycle`. Each serves for a week.
+A connection begins in a *ticket context*, which owns the session tickets, and changes to the context with the
+certificate before its first octet is read (OpenSSL decrypts tickets with the keys of the context that it began with).
+TICKET_CONTEXTS are made when this module is imported, in the process that forks all workers: so a session can be
+resumed whichever worker answers, and after `workers recycle`. Each serves for a week.
 
 Virtual servers that ask for client certificates have no part in it: a session resumed from elsewhere would not be
-verified again (CVE-2025-23419). Each of their connections has a front for itself, without tickets: nothing is resumed.
+verified again (CVE-2025-23419). Each of their connections has a context for itself, without tickets: nothing is
+resumed.
 """
 
 import ssl
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from popular.tls import groups
@@ -29,21 +31,22 @@ WEEKS = 104
 """Longer than any process should run without an upgrade; each costs 14 KiB, shared by all processes."""
 
 
-def _front(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
-    front = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+def _first_context(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # A client that ends its stream without close_notify is still answered: a command that was cut off is none.
-    front.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_IGNORE_UNEXPECTED_EOF
-    front.minimum_version = ssl.TLSVersion.TLSv1_2
-    front.verify_mode = asks
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_IGNORE_UNEXPECTED_EOF
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = asks
     # One is enough for a client that comes back once in a while, and each costs the server a record.
-    front.num_tickets = 1 if asks == ssl.CERT_NONE else 0
+    context.num_tickets = 1 if asks == ssl.CERT_NONE else 0
     if asks != ssl.CERT_NONE:
-        front.options |= ssl.OP_NO_TICKET
-    return front
+        context.options |= ssl.OP_NO_TICKET
+    return context
 
 
 class TicketContexts:
-    """A front for each week: all are made now, and each is dropped, and its ticket keys with it, when its week is over.
+    """A ticket context for each week: all are made now, and each is dropped, and its ticket keys with it, when its week
+    is over.
 
     So all processes forked later change at the same moment, and what was recorded of a session in one week cannot be
     deciphered with what memory holds in the next (RFC 9325 section 3.4). The last one stays.
@@ -51,20 +54,35 @@ class TicketContexts:
 
     def __init__(self, weeks: int, made: float) -> None:
         """`made`: the monotonic clock's time at which the first week begins."""
-        self._later = deque(_front() for _ in range(weeks - 1))
-        self._current = _front()
+        self._weeks = weeks
         self._until = made + WEEK_SECONDS
+        self.make()
+
+    def make(self) -> None:
+        """Makes them all, or makes them anew, before any worker is born."""
+        self._later = deque(_first_context() for _ in range(self._weeks - 1))
+        self._current = _first_context()
 
     def at(self, now: float) -> ssl.SSLContext:
-        """The front of this moment (monotonic clock)."""
+        """The ticket context of this moment (monotonic clock)."""
         while now >= self._until and self._later:
             self._current = self._later.popleft()
             self._until += WEEK_SECONDS
         return self._current
 
 
-groups.restrict()
-FRONTS = TicketContexts(WEEKS, time.monotonic())
+with suppress(ValueError):  # an OpenSSL that cannot be told has groups of its own
+    groups.restrict(groups.default())
+TICKET_CONTEXTS = TicketContexts(WEEKS, time.monotonic())
+
+
+def set_groups(text: str) -> None:
+    """The groups of the key exchange, with commas, the best first; to be called before a config has any context.
+
+    Raises ValueError.
+    """
+    groups.restrict(text.split(","))
+    TICKET_CONTEXTS.make()
 
 
 class Clients(NamedTuple):
@@ -125,12 +143,12 @@ class TlsSettings:
         self._minimum = minimum
         self.asks = asks
 
-    def front(self) -> ssl.SSLContext:
+    def first_context(self) -> ssl.SSLContext:
         """The context with which the next connection begins."""
-        front = FRONTS.at(time.monotonic()) if self.asks == ssl.CERT_NONE else _front(self.asks)
-        if front.minimum_version != self._minimum:
-            front.minimum_version = self._minimum
-        return front
+        context = TICKET_CONTEXTS.at(time.monotonic()) if self.asks == ssl.CERT_NONE else _first_context(self.asks)
+        if context.minimum_version != self._minimum:
+            context.minimum_version = self._minimum
+        return context
 
     def context(self, server_name: str) -> ssl.SSLContext:
         """The context to change to. Nothing is kept of the name: strangers can send any number of them."""

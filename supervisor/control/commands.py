@@ -15,6 +15,7 @@ from supervisor.control.language import fit
 from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, Shutdown, noted
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word, phrase, quote, split
+from supervisor.runtime.plural import count_of
 
 SHOW_AND_SET = "Runtime configuration: the show and set commands"
 SHUTDOWN = "Runtime configuration: the shutdown command"
@@ -144,9 +145,7 @@ def _sessions(context: CommandContext, arguments: Arguments) -> Outcome:
     for name, value in zip(arguments["filter"], arguments["value"], strict=True):
         wanted.setdefault(name, set()).add(value)
     rows = [row for row in context.status.sessions() if all(str(row.get(name)) in wanted[name] for name in wanted)]
-    return Reply(
-        f"{len(rows)} session{'' if len(rows) == 1 else 's'}", data=rows, lines=None if rows else ["no session"]
-    )
+    return Reply(count_of(len(rows), "session"), data=rows, lines=None if rows else ["no session"])
 
 
 def _filter_values(context: CommandContext, arguments: Arguments) -> Iterable[str]:
@@ -167,7 +166,7 @@ def _kill(context: CommandContext, arguments: Arguments) -> Outcome:
 
 def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:
     rows = context.status.workers()
-    return Reply(f"{len(rows)} worker{'' if len(rows) == 1 else 's'}", data=rows)
+    return Reply(count_of(len(rows), "worker"), data=rows)
 
 
 def _help(context: CommandContext, arguments: Arguments) -> Outcome:

@@ -131,7 +131,7 @@ class ControlCommand:
 
     `help`: the first line is the one-liner, paragraphs follow. `slots`: a Kind fits the word before the handler gets
     it; a Completer leaves the word to the handler. `changes`: it may change something. `order`: it is done once, and is
-    no part of a configuration. `source`: the chapter that it comes from.
+    no part of a configuration. `source`: the chapter of the specification that it comes from.
     """
 
     pattern: str

@@ -1,7 +1,7 @@
 """Whole configurations: draft, check, apply, confirm, rollback. The commands behind `pcontrol check` and `apply`.
 
 A draft belongs to the control connection on which it was begun, and is gone with it. It begins where the program began,
-with what its start options say; every `draft say SENTENCE` adds to it, and nothing is in force before `draft apply`
+with what its start options say; every `draft say COMMAND` adds to it, and nothing is in force before `draft apply`
 puts all of it into force as one generation, or nothing. Rules about single steps, such as "port only while offline",
 compare with what the draft says before, and so never with what is running.
 

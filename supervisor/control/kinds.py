@@ -54,7 +54,7 @@ class Kind(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """The type and its range, as the manual writes them: `Time (10m-1d)`."""
+        """The type and its range, as the manual pages write them: `Time (10m-1d)`."""
 
     @abstractmethod
     def parse(self, text: str, lookups: Lookups) -> Any:

@@ -5,8 +5,8 @@ A command is written once, as its pattern:
     vserv conf <vserv> [<parameter> <value>]…
 
 Plain words are said as they are, `<…>` are slots, `[…]` may be left out, `…` repeats what stands before it. Counting,
-usage lines, help, completion and the manual all come from the pattern. Words are never abbreviated: an rc file must not
-change its meaning when a command is added.
+usage lines, help, completion and manual pages all come from the pattern. Words are never abbreviated: an rc file must
+not change its meaning when a command is added.
 
 What a word is, and what `CommandRefused` tells, stands in `words.py`.
 """

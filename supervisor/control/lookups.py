@@ -119,7 +119,7 @@ class FindLocalAddress(Job):
 
 @dataclass(frozen=True)
 class Result:
-    """What came of an job: a value, or the text of its failure.
+    """What came of a job: a value, or the text of its failure.
 
     The value stays out of the repr: it may be a random seed.
     """
@@ -137,7 +137,7 @@ class NeedsLookup(Exception):
 
 
 def run(job: Job) -> Result:
-    """Performs an job in whatever process this is; blocks, never raises."""
+    """Performs a job in whatever process this is; blocks, never raises."""
     try:
         return Result(job.perform())
     except Unfit as unfit:
@@ -159,7 +159,7 @@ class Lookups:
         self._known = dict(known or {})
 
     def store(self, job: Job, result: Result) -> None:
-        """Remembers what came of an job."""
+        """Remembers what came of a job."""
         self._known[job] = result
 
     def address(self, host: str) -> str:
@@ -195,7 +195,7 @@ class Lookups:
         return bool(self.find(FindLocalAddress(address)))
 
     def find(self, job: Job) -> Any:
-        """What an job brings; for those that are a program's own."""
+        """What a job brings; for jobs that are a program's own."""
         result = self._known.get(job)
         if result is None:
             raise NeedsLookup(job)

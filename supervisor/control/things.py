@@ -24,6 +24,7 @@ from supervisor.control.kinds import Id, Kind, String, nearest, shown
 from supervisor.control.language import fit
 from supervisor.control.outcome import Change, Outcome, Reply, noted
 from supervisor.control.words import CommandRefused, Word, phrase
+from supervisor.runtime.plural import count_of
 
 OFFLINE = "offline"
 
@@ -133,10 +134,6 @@ def room_for_one_more(sort: str, title: str, context: CommandContext) -> None:
         raise CommandRefused(
             f"there are {most} {title}s already, which is the limit (a start option of the program raises it)"
         )
-
-
-def count_of(number: int, title: str) -> str:
-    return f"{number} {title}{'' if number == 1 else 's'}"
 
 
 def list_handler(sort: str, title: str, context: CommandContext, _arguments: Arguments) -> Outcome:

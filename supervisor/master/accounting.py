@@ -1,7 +1,7 @@
-"""The master's hold on the table and the tokens: who may have a session, who has one, and what died with a worker.
+"""The master's session accounting: the table's rows, the tokens, and what is recovered when a worker dies.
 
-Invariants, whenever nobody is in between: tokens in the pipe + sessions = maxsession; started − ended = sessions; a
-counter never falls.
+Invariants, whenever no session is just beginning or ending: tokens in the pipe + sessions = maxsession; started − ended
+= sessions; a counter never falls.
 """
 
 import os
@@ -25,10 +25,16 @@ MOST_TOLD_APART = 32
 """Things of a sort for which no option sets a limit; what is beyond counts without its name."""
 
 
+WATCHED_GAUGES = ("waiting", "soonest_end")
+"""For readers who have the table only: how many clients wait to be accepted, and when the first of the things ends that
+have an end (seconds since 1970; 0: none has).
+"""
+
+
 def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> Layout:
     """The table of a program: what the supervisor keeps of every session, and then the program's own.
 
-    Of each sort there are twice as many places as things, so that one that is removed keeps its numbers for a while.
+    Of each sort there are twice as many indexes as things, so that one that is removed keeps its numbers for a while.
     """
     metrics = metrics_of(program)
     counters, histograms = metric.counters(metrics), metric.histograms(metrics)
@@ -38,13 +44,16 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         program=program.magic,
         columns=(*BASE_COLUMNS, *program.columns),
         counters=counters,
-        gauges=metric.gauges(metrics),
+        gauges=(*metric.gauges(metrics), *WATCHED_GAUGES),
         states=tuple(program.states),
         endings=endings_of(program),
         block_count=blocks,
         row_count=limits["sessionlimit"],
         histograms=histograms,
-        places=tuple(IndexRange(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
+        indexes=tuple(IndexRange(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
+        healths=program.watched.healths,
+        rates=program.watched.rates,
+        tones=program.watched.tones,
     )
 
 
@@ -99,17 +108,26 @@ class Accounting:
         # The order matters: see supervisor.table.tokens.lost.
         dropped = self.segment.block(dead.block)[BASE_CELLS.index("hand")] - 1
         in_pipe = self.tokens.drain()
-        hands = {row["hand"] - 1 for row in self._view.workers() if row["pid"] in pids}
+        in_cells = {row["hand"] - 1 for row in self._view.workers() if row["pid"] in pids}
         reader = self.segment.reader
         owners = {token: reader.owner(token) for token in issued}
-        missing = lost(issued, in_pipe, hands, owners, pids, dropped)
+        missing = lost(issued, in_pipe, in_cells, owners, pids, dropped)
         for token in missing:
             self.segment.free_row(token, os.getpid())
         sessions = self._end_lost_sessions(dead.block)
+        self._take_off(dead.block)
         self.tokens.put([*in_pipe, *missing])
         if missing:
             self._log(messages.TOKENS_RECOVERED, tokens=len(missing), sessions=sessions)
         return sessions
+
+    def _take_off(self, block: int) -> None:
+        """Takes off what a dead worker counted as being there now."""
+        layout, cells = self.segment.layout, self.segment.block(block)
+        for row in layout.counters:
+            if row.falls:
+                for cell in range(*layout.counter_slices[row.name].indices(len(cells))):
+                    cells[cell] = 0
 
     def _end_lost_sessions(self, block: int) -> int:
         """Ends in the counters what a dead worker had begun and not ended.

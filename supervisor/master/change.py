@@ -7,8 +7,9 @@
     CLOSING      sockets that are wanted no more were silenced at the commit; now they are emptied, then closed
 
 A step that fails before the commit takes everything back: nothing has changed, and the reply says what failed. After
-the commit nothing can fail any more; a worker that does not confirm in time is killed, because its successor starts
-with the new config. Who waits in the queue of a socket that is closed is served under the config that let him in.
+the commit nothing can fail any more; a worker that cannot take the config, or not in time, is killed, because its
+successor starts with the new one. (A worker born while JOINING tries the config after the commit.) Who waits in the
+queue of a socket that is closed is served under the config that let him in.
 
 A trial goes as far as PREPARING and is taken back then. What joins a port in use comes that late because a client that
 the kernel has put into its queue would be lost if it were taken back.
@@ -17,9 +18,9 @@ the kernel has put into its queue would be lost if it were taken back.
 import enum
 import signal
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from supervisor.config import Config, Report
 from supervisor.lifeline import Abort, Close, Closed, Commit, ListenersClosed, Prepare, Ready, Unable
@@ -27,6 +28,7 @@ from supervisor.lifeline import InForce as InForceNote
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.program import Program
+from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
@@ -63,11 +65,37 @@ class _PendingChange:
     limit: Timer | None = None
 
 
+class ChangeEvents(Protocol):
+    """What the change of a config asks of the master, and tells it."""
+
+    def settle(self, config: Config) -> Config:
+        """Gives the things of a config their counter indexes, beside those of the running one; and, of the running
+        one, takes away all others.
+        """
+
+    def committed(self, config: Config) -> None:
+        """This config is the running one from now on."""
+
+    def taken_back(self) -> None:
+        """A change has failed, and nothing has changed."""
+
+
 class Changes:
     """Holds the running config and the one change that may be under way. `first`: the config of the start options."""
 
-    def __init__(self, program: Program, first: Config, loop: Loop, pool: Pool, listeners: Listeners) -> None:
+    def __init__(
+        self,
+        program: Program,
+        first: Config,
+        loop: Loop,
+        *,
+        log: Log,
+        pool: Pool,
+        listeners: Listeners,
+        events: ChangeEvents,
+    ) -> None:
         self.first = self.running = first
+        self._log = log
         self.reports: tuple[Report, ...] = ()
         """What the workers found when they tried the last config."""
         self._last_tried = first.generation
@@ -76,12 +104,9 @@ class Changes:
         self._pool = pool
         self._listeners = listeners
         self._change: _PendingChange | None = None
-        self.on_commit: Callable[[Config, Config], None] = lambda _old, _new: None
-        self.settle: Callable[[Config], Config] = lambda config: config
-        """Gives the things of a config their copies in the table, beside those of the running one; and, of the running
-        one, takes away all others.
-        """
-        self.on_taken_back: Callable[[], None] = lambda: None
+        self._recycled: list[WorkerProcess] = []
+        """Who goes when the change is over: until then only they can empty the queues of the sockets that it closes."""
+        self._events = events
 
     def begin(self, config: Config, seed: bytes, done: Done, trial: bool = False) -> None:
         """Starts a change, or a trial that changes nothing; to be called only when the one before is done."""
@@ -89,17 +114,20 @@ class Changes:
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
         numbered = replace(config, generation=self._last_tried)
-        change = self._change = _PendingChange(numbered if trial else self.settle(numbered), seed, done, trial)
+        change = self._change = _PendingChange(numbered if trial else self._events.settle(numbered), seed, done, trial)
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
         change.joining = [copy for copy in missing if copy[0].address[1] in ports]
+        self._tell(change, trial=str(trial).lower(), missing=len(missing))
         self._open(change, [copy for copy in missing if copy[0].address[1] not in ports])
 
     def _open(self, change: _PendingChange, copies: list[ListenerCopy]) -> None:
         """Gets listening sockets, and goes on, or takes the change back. One that was abandoned gives them back."""
 
         def opened(reason: str | None) -> None:
+            if copies:
+                self._log.debug("NET", "listening_opened", sockets=_named(copies), reason=reason or "")
             if change is not self._change:
                 self._listeners.close(copies if reason is None else [])
                 return
@@ -109,7 +137,11 @@ class Changes:
             change.opened += copies
             if change.trial:
                 self._listeners.silence(copies)
-            self._prepare_all(change)
+            if change.phase is _ChangePhase.OPENING:
+                self._prepare_all(change)
+            else:
+                self._commit(change)
+                self._go_on()
 
         self._listeners.open(copies, change.config.variables["backlog"], opened)
 
@@ -124,6 +156,7 @@ class Changes:
 
     def _prepare_all(self, change: _PendingChange) -> None:
         change.phase = _ChangePhase.PREPARING
+        self._tell(change, workers=len(self._pool.seated))
         self._limit(change, PREPARE_SECONDS, self._too_slow_to_prepare)
         for worker in self._pool.seated:
             if worker not in change.told:
@@ -145,6 +178,9 @@ class Changes:
         change = self._change
         if change is None:
             return
+        if "MAIN" in self._log.options:
+            kind = type(note).__name__.lower()
+            self._log.debug("MAIN", "change_heard", note=kind, slot=worker.slot, worker=worker.pid)
         current = getattr(note, "generation", None) == change.config.generation
         match note:
             case Unable(_, reason) if current and change.phase is _ChangePhase.PREPARING:
@@ -153,6 +189,10 @@ class Changes:
             case Ready(_, reports) if current and change.phase is _ChangePhase.PREPARING:
                 change.waiting_for.discard(worker)
                 change.reports.update(dict.fromkeys(reports))
+            case Ready() if current and change.phase is _ChangePhase.COMMITTING:
+                self._tell_commit(change, worker)
+            case Unable() if current and change.phase is _ChangePhase.COMMITTING:
+                self._pool.signal(worker, signal.SIGKILL)
             case InForceNote() if current and change.phase is _ChangePhase.COMMITTING:
                 change.waiting_for.discard(worker)
             case ListenersClosed() | Closed() if change.phase is _ChangePhase.CLOSING and worker in change.waiting_for:
@@ -171,6 +211,13 @@ class Changes:
         elif worker in change.waiting_for:
             change.waiting_for.discard(worker)
             self._go_on()
+
+    def dismiss(self, worker: WorkerProcess) -> None:
+        """A worker is recycled: it may go, once nobody waits in a queue that its successor does not have."""
+        if self._change is not None and self._change.surplus:
+            self._recycled.append(worker)
+        else:
+            self._pool.dismiss(worker, empty=False)
 
     def _go_on(self) -> None:
         """Goes through as many phases as nobody has to be waited for."""
@@ -194,31 +241,43 @@ class Changes:
 
     def _join(self, change: _PendingChange) -> None:
         change.phase = _ChangePhase.JOINING
+        self._tell(change, sockets=len(change.joining))
         assert change.limit is not None
         change.limit.cancel()
         copies, change.joining = change.joining, []
-        self._open(change, copies)  # and then those who were born meanwhile have to try it
+        self._open(change, copies)
 
     def _commit(self, change: _PendingChange) -> None:
-        old, self.running = self.running, replace(change.config, reports=tuple(change.reports))
+        self.running = replace(change.config, reports=tuple(change.reports))
         change.phase = _ChangePhase.COMMITTING
         change.surplus = self._listeners.surplus(
             self._program.listeners(self.running), self.running.variables["workers"]
         )
         self._listeners.silence(change.surplus)
-        self._limit(change, COMMIT_SECONDS, self._too_slow_to_commit)
-        change.waiting_for = set(self._pool.seated)
+        self._tell(change, surplus=len(change.surplus))
+        seated = set(self._pool.seated)
+        self._limit(change, COMMIT_SECONDS if seated <= change.told else PREPARE_SECONDS, self._too_slow_to_commit)
+        change.waiting_for = set(seated)
         if change.seed:
             ssl.RAND_add(change.seed, float(len(change.seed)))
         for worker in self._pool.seated:
-            lent = self._listeners.of_slot(worker.slot, change.opened)
-            fds = [listening.fileno() for listening in lent.values()]
-            self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
-        self.on_commit(old, self.running)
+            if worker in change.told:
+                self._tell_commit(change, worker)
+            else:
+                self._prepare(change, worker)
+        self._events.committed(self.running)
+
+    def _tell_commit(self, change: _PendingChange, worker: WorkerProcess) -> None:
+        lent = self._listeners.of_slot(worker.slot, change.opened)
+        fds = [listening.fileno() for listening in lent.values()]
+        self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
 
     def _close_surplus(self, change: _PendingChange) -> bool:
         """Begins the last phase; says whether it has to wait."""
         change.phase = _ChangePhase.CLOSING
+        self._tell(change, surplus=len(change.surplus))
+        if change.surplus:
+            self._log.debug("NET", "listening_closing", sockets=_named(change.surplus))
         if not change.surplus:
             return False
         self._limit(change, HALF_OPEN_SECONDS, self._empty_surplus)
@@ -237,6 +296,11 @@ class Changes:
                 change.waiting_for.add(worker)
                 self._pool.tell(worker, Close(change.config.generation, tuple(mine)))
         self._go_on()
+
+    def _tell(self, change: _PendingChange, **fields: object) -> None:
+        """The step that begins, for the debug option MAIN."""
+        step = change.phase.name.lower()
+        self._log.debug("MAIN", "change_step", "-", step=step, generation=change.config.generation, **fields)
 
     def _limit(self, change: _PendingChange, seconds: float, call: Callable[[], None]) -> None:
         if change.limit is not None:
@@ -258,10 +322,15 @@ class Changes:
         self.reports = tuple(change.reports)
         if change.limit is not None:
             change.limit.cancel()
+        self._log.debug("MAIN", "change_over", generation=change.config.generation, reason=reason or "")
+        recycled, self._recycled = self._recycled, []
+        for worker in recycled:
+            if worker in self._pool.seated:
+                self._pool.dismiss(worker, empty=False)
         if not change.trial:
-            self.settle(self.running)
+            self._events.settle(self.running)
             if reason is not None:
-                self.on_taken_back()
+                self._events.taken_back()
         change.done(reason)
 
     def _too_slow_to_prepare(self) -> None:
@@ -273,3 +342,8 @@ class Changes:
         assert self._change is not None
         for worker in list(self._change.waiting_for):
             self._pool.signal(worker, signal.SIGKILL)
+
+
+def _named(copies: Sequence[ListenerCopy]) -> str:
+    """For the log: which listener, where, and of which slot."""
+    return ", ".join(f"{one.name} {one.address[0]}:{one.address[1]} slot {slot}" for one, slot in copies)

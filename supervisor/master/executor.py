@@ -49,8 +49,8 @@ _LONGEST_NAMES = 2000
 
 @dataclass(eq=False)
 class _Origin:
-    """A control connection, or (own) the program itself; `quiet`: by a routine; `reads`: it may change nothing.
-    `lookups` are those of its draft.
+    """A control connection, or (own) the program itself; `quiet`: a periodic command, or the rollback; `reads`: it may
+    change nothing. `lookups` are those of its draft.
     """
 
     uid: int
@@ -107,7 +107,7 @@ class Executor:
         self._hear(_Origin(uid, own=True), line, answer)
 
     def conduct_periodically(self, line: str, answer: Answer) -> None:
-        """The same for a command that nobody said. A refusal is not logged here: it may come every few seconds."""
+        """The same for a periodic command. A refusal is not logged here: it may come every few seconds."""
         self._work(_Task(line, _Origin(os.getuid(), own=True, quiet=True), answer, Lookups()))
 
     def converse(self, uid: int) -> Callable[[str, Answer], None]:

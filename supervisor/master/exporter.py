@@ -101,7 +101,8 @@ class Exporter:
     def _be_born(self, inheritance: ExporterInheritance, held: set[int]) -> None:
         """In the child. Signals to the group are the master's matter: the child goes when its lifeline ends."""
         # What was opened since, the library needs: by its end the master sees that the child is dead.
-        self._in_child({inheritance.lifeline.fileno()} | (open_descriptors() - held))
+        given = {one.fileno() for one in (inheritance.lifeline, inheritance.http) if one is not None}
+        self._in_child(given | (open_descriptors() - held))
         for number in (*signals.SHUTDOWNS, signals.REOPEN):
             signal.signal(number, signal.SIG_IGN)
         signals.let_come()

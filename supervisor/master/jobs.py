@@ -28,7 +28,7 @@ class Jobs:
         self._running: set[Any] = set()
 
     def send(self, job: Job, done: Callable[[Result], None]) -> None:
-        """Runs an job; `done(result)` is called once, at once if no child can be sent out."""
+        """Runs a job; `done(result)` is called once, at once if no child can be sent out."""
         try:
             child, receiver = self._fork(job)
         except OSError as error:

@@ -1,16 +1,18 @@
 """The master: puts the parts together and runs the loop.
 
-Single-threaded; holds no user's data; never blocks (what may block is an job). It owns the listening sockets, the
+Single-threaded; holds no user's data; never blocks (what may block is a job). It owns the listening sockets, the
 control socket, the table and the tokens, and it is the only one that gives birth to workers.
 """
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from supervisor import compiled
+from supervisor import compiled, metric
 from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
 from supervisor.control.language import Language
@@ -23,6 +25,7 @@ from supervisor.master.accounting import Accounting, table_layout
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
 from supervisor.master.exporter import Exporter
+from supervisor.master.health import HealthWatch
 from supervisor.master.jobs import Jobs
 from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
@@ -36,6 +39,7 @@ from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
+from supervisor.runtime.plural import count_of
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import Source
@@ -60,12 +64,14 @@ class Master:
         source: Source,
         notifier: Notifier,
         metrics: HttpAddress | None,
+        metrics_token: bytes = b"",
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
         self.pid = os.getpid()
         self._program = program
         self._rundir = rundir
         self._log = log
+        self._log.options = first.debug
         self._notifier = notifier
         self._over = False
         self.exit_code = 0
@@ -75,21 +81,17 @@ class Master:
         layout = table_layout(program, _blocks(slots), limits)
         self._accounting = Accounting(rundir.segment_name, layout, log)
         source.attach(self._loop)
+        self._health = HealthWatch(self._accounting.segment)
         self._listeners = Listeners(source)
-        self._pool = Pool(self._loop, log, self._accounting.segment, slots)
-        self._pool.inherit = self._inherit
-        self._pool.in_child = self._in_child
-        self._pool.on_born = self._on_born
-        self._pool.on_message = self._on_message
-        self._pool.on_death = self._on_death
+        self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
         self._load_files = load_files
-        self._watchdog = Watchdog(load_files, self._accounting, self._pool, log)
-        self._watchdog.on_accepting = lambda: self._pool.tell_all(Accept(self._watchdog.accepting))
-        self._changes = Changes(program, first, self._loop, self._pool, self._listeners)
-        self._changes.on_commit = self._on_commit
-        self._changes.settle = self._settle
-        self._changes.on_taken_back = lambda: self._accounting.count("config_change_failures")
-        self._recycling = Recycling(self._pool)
+        self._watchdog = Watchdog(
+            load_files, self._accounting, self._pool, log=log, accepting_changed=self._tell_accepting
+        )
+        self._changes = Changes(
+            program, first, self._loop, log=log, pool=self._pool, listeners=self._listeners, events=self
+        )
+        self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
             self._loop,
             log,
@@ -100,15 +102,19 @@ class Master:
             self._finish,
         )
         self._shutdown = ShutdownSequence(means)
-        self._jobs = Jobs(self._loop, self._in_child)
-        self._exporter = Exporter(self._loop, log, self._in_child, program.exporter, self._exporter_heritage(metrics))
-        self._exporter.describe(program.describe(first))
+        self._jobs = Jobs(self._loop, self.forget_all)
+        self._http: socket.socket | None = None
+        inherit = self._exporter_heritage(metrics, metrics_token)
+        self._exporter = Exporter(self._loop, log, self.forget_all, program.exporter, inherit)
+        self._describe(first)
         count = self._accounting.count
         self.executor = Executor(
             program, language, limits, self, self._changes, self._loop, self._jobs, log, self._perform, count
         )
         self._periodic_commands = PeriodicCommands(program.periodic_commands, self.executor, log)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
+        if metrics is not None:
+            self._http = rundir.open_http_socket()
         self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
         rundir.publish_state()
         self._set_gauges()
@@ -158,13 +164,17 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._watchdog.look(self._changes.running)
+        self._health.look(self._changes.running.counter_indexes, time.time())
         self._show_usage()
-        self._exporter.pulse(self._pulse())
+        self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
+        pulse = self._pulse()
+        self._accounting.set_gauges(waiting=sum(queue.length for queue in pulse.queues))
+        self._exporter.pulse(pulse)
         if not self._shutdown.final:
             self._periodic_commands.look(self._changes.running)
         elif self._exporter.address is not None and self._rundir.has_successor():
             # Who asks there wants to know of the one that serves: its /readyz decides where clients are sent.
-            self._exporter.stop()
+            self._stop_exporter()
             self._log(messages.EXPORTER_YIELDED)
         self._tell_manager()
 
@@ -175,7 +185,8 @@ class Master:
     def _tell_manager(self) -> None:
         """Each second: that the loop turns, what `systemctl status` shows, and that a drain may take its time."""
         self._notifier.alive()
-        status = f"{self._accounting.count_sessions()} sessions, {len(self._pool.workers)} workers"
+        sessions, workers = self._accounting.count_sessions(), len(self._pool.workers)
+        status = f"{count_of(sessions, 'session')}, {count_of(workers, 'worker')}"
         if self._shutdown.draining:
             self._notifier.patience(PATIENCE_SECONDS)
             status = f"{self._shutdown.stage.value}; {status}"
@@ -185,7 +196,15 @@ class Master:
         serving = sum(worker.serving for worker in self._pool.seated)
         return Pulse(self._shutdown.draining, serving, self._listeners.queues())
 
-    def _exporter_heritage(self, address: HttpAddress | None) -> Callable[[Any], ExporterInheritance] | None:
+    def _stop_exporter(self) -> None:
+        self._exporter.stop()
+        self._rundir.withdraw_http()
+        if self._http is not None:
+            self._http.close()
+
+    def _exporter_heritage(
+        self, address: HttpAddress | None, token: bytes
+    ) -> Callable[[Any], ExporterInheritance] | None:
         if address is None:
             return None
         program, table, metrics = self._program, path_of(self._accounting.segment.name), metrics_of(self._program)
@@ -199,14 +218,17 @@ class Master:
                 table=table,
                 address=address,
                 metrics=metrics,
+                watched=program.watched,
                 lifeline=lifeline,
+                http=self._http,
+                token=token,
             )
 
         return inherit
 
-    # The workers
+    # The workers (pool.py, PoolEvents)
 
-    def _inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
+    def inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
         return Inheritance(
             self._program,
             self._changes.running,
@@ -227,7 +249,7 @@ class Master:
         wanted = self._program.listeners(running)
         return [copy for copy in copies if copy[0] in wanted]
 
-    def _in_child(self, keep: set[int]) -> None:
+    def forget_all(self, keep: set[int]) -> None:
         """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
         signals.forget_in_child()
         keep = keep | {0, 1, 2, *self._rundir.descriptors}
@@ -238,19 +260,20 @@ class Master:
                 except OSError:  # the descriptor of this very listing
                     pass
 
-    def _on_born(self, worker: WorkerProcess) -> None:
+    def born(self, worker: WorkerProcess) -> None:
         self._changes.include(worker)
         self._set_gauges()
 
-    def _on_message(self, worker: WorkerProcess, message: Any) -> None:
+    def heard(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
+            self._log.debug("MAIN", "serving", slot=worker.slot, worker=worker.pid, seconds=worker.age())
             self._log(messages.WORKER_BORN, slot=worker.slot, worker=worker.pid)
             self._recycling.serving(worker)
         if isinstance(message, Closed):
             self._shutdown.closed(worker)
         self._changes.hear(worker, message)
 
-    def _on_death(self, worker: WorkerProcess, code: int) -> None:
+    def died(self, worker: WorkerProcess, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         sessions = self._accounting.recover(worker, self._pool.workers)
         self._show_usage()
@@ -271,22 +294,36 @@ class Master:
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
-    # Config
+    def _tell_accepting(self) -> None:
+        self._pool.tell_all(Accept(self._watchdog.accepting))
 
-    def _settle(self, config: Config) -> Config:
+    # Config (change.py, ChangeEvents)
+
+    def settle(self, config: Config) -> Config:
         return replace(
             config, counter_indexes=self._accounting.indexes.settle(config.things, self._changes.running.things)
         )
 
-    def _on_commit(self, _old: Config, new: Config) -> None:
+    def committed(self, config: Config) -> None:
         """What the master itself takes from a new config."""
         self._accounting.count("config_changes")
-        self._exporter.describe(self._program.describe(new))
-        self._log.options = new.debug
-        self._accounting.issue(new.variables["maxsession"])
-        self._pool.set_slots(new.variables["workers"])
+        self._describe(config)
+        self._log.options = config.debug
+        self._accounting.issue(config.variables["maxsession"])
+        self._pool.set_slots(config.variables["workers"])
         self._set_gauges()
-        self._watchdog.check_load(new)
+        self._watchdog.check_load(config)
+
+    def taken_back(self) -> None:
+        """See change.py."""
+        self._accounting.count("config_change_failures")
+
+    def _describe(self, config: Config) -> None:
+        """Tells watchers of a config."""
+        described = self._program.describe(config)
+        ends = [thing[fact] for sort, fact in metric.ends(self._program.metrics) for thing in described[sort.facts]]
+        self._accounting.set_gauges(soonest_end=int(min(ends, default=0)))
+        self._exporter.describe(described)
 
     def _set_gauges(self) -> None:
         running = self._changes.running
@@ -339,8 +376,8 @@ class Master:
         self._accounting.issue(self._changes.running.variables["maxsession"])
         self._take_up_logfile()
         self.executor.started()
-        for pid, socket in self._rundir.others():
-            self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {socket} shutdown delayed")
+        for pid, control in self._rundir.others():
+            self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {control} shutdown delayed")
 
     def fail(self, code: int, reasons: Iterable[str]) -> None:
         """The start configuration cannot be put into force: the program ends with this exit code."""
@@ -374,8 +411,9 @@ class Master:
         if self._over:
             return
         self._over = True
+        self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
         self._jobs.stop()
-        self._exporter.stop()
+        self._stop_exporter()
         self._server.flush()
         if how == "parent":
             self._rundir.withdraw_control()

@@ -1,4 +1,4 @@
-"""What the master says to itself: the periodic_commands of a program, each every so many seconds, one at a time.
+"""Periodic commands: what the master says to itself every so many seconds, one run of each at a time.
 
 They go through the executor like any other command. A round that changes nothing leaves no trace; one that fails is
 logged when its reason is another one than the time before.
@@ -15,7 +15,7 @@ from supervisor.runtime.log import Log
 
 
 class _Schedule:
-    """One periodic: when it was begun, whether it is under way, and why it failed the last time."""
+    """One periodic command: when it was begun, whether it is under way, and why it failed the last time."""
 
     def __init__(self, periodic: PeriodicCommand) -> None:
         self.periodic = periodic
@@ -25,7 +25,7 @@ class _Schedule:
 
 
 class PeriodicCommands:
-    """All periodic_commands of a program."""
+    """All periodic commands of a program."""
 
     def __init__(self, periodic_commands: Sequence[PeriodicCommand], executor: Executor, log: Log) -> None:
         self._schedules = [_Schedule(periodic) for periodic in periodic_commands]
@@ -44,6 +44,7 @@ class PeriodicCommands:
     def _begin(self, schedule: _Schedule) -> None:
         def answered(done: bool, text: str, _lines: Sequence[str]) -> None:
             schedule.under_way = False
+            self._log.debug("MAIN", "periodic", command=schedule.periodic.command, answer=text)
             failure = "" if done else text
             if failure and failure != schedule.failure:
                 self._log(messages.PERIODIC_FAILED, line=schedule.periodic.command, reason=failure)

@@ -1,4 +1,4 @@
-"""Decides, and does nothing: when a slot gets its next worker."""
+"""When a slot gets its next worker: exponential back-off after deaths at birth. Pure."""
 
 LONGEST_PAUSE_SECONDS = 30.0
 

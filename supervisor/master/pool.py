@@ -1,7 +1,7 @@
 """The slots and who sits in them: births, deaths, and messages to the living.
 
 The pool fills an empty slot again unless it was told not to; when is policy.py's decision. What a message or a death
-means is the master's matter: the pool calls back.
+means is the master's matter: it is told (`PoolEvents`).
 """
 
 import multiprocessing
@@ -10,9 +10,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from supervisor.lifeline import Born, LastWords, Leave, Lifeline, LifelineLost
 from supervisor.master.policy import pause_before_birth
@@ -20,6 +20,7 @@ from supervisor.runtime import birth, messages, signals
 from supervisor.runtime.descriptors import open_descriptors
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE, Loop, Timer
+from supervisor.runtime.plural import count_of
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.worker.worker import Inheritance, live
@@ -58,14 +59,38 @@ class WorkerProcess:
     def pid(self) -> int:
         return int(self.process.pid)
 
+    def age(self) -> float:
+        """Seconds since its birth."""
+        return round(time.monotonic() - self.born, 3)
+
+
+class PoolEvents(Protocol):
+    """What a pool asks of its master, and tells it."""
+
+    def inherit(self, slot: int, block: int, lifeline: socket.socket) -> Inheritance:
+        """What a worker receives at birth."""
+
+    def forget_all(self, keep: set[int]) -> None:
+        """In a fresh child: lets go of what is the master's, but for these descriptors."""
+
+    def born(self, worker: WorkerProcess) -> None:
+        """A worker is there; it does not serve yet."""
+
+    def heard(self, worker: WorkerProcess, message: Any) -> None:
+        """A worker said this on its lifeline."""
+
+    def died(self, worker: WorkerProcess, code: int) -> None:
+        """A worker is dead; its block still shows what it held."""
+
 
 class Pool:
     """All workers of a master."""
 
-    def __init__(self, loop: Loop, log: Log, segment: Segment, slots: int) -> None:
+    def __init__(self, loop: Loop, log: Log, segment: Segment, *, slots: int, events: PoolEvents) -> None:
         self._loop = loop
         self._log = log
         self._segment = segment
+        self._events = events
         self._generation = 0
         self._slots = slots
         self._deaths_at_birth: dict[int, int] = {}
@@ -74,12 +99,6 @@ class Pool:
         self._no_birth = ""
         self.workers: list[WorkerProcess] = []
         self.refilling = True
-        # Set by the master before the first birth.
-        self.inherit: Callable[[int, int, socket.socket], Inheritance]
-        self.in_child: Callable[[set[int]], None]
-        self.on_born: Callable[[WorkerProcess], None]
-        self.on_message: Callable[[WorkerProcess, Any], None]
-        self.on_death: Callable[[WorkerProcess, int], None]
 
     @property
     def seated(self) -> list[WorkerProcess]:
@@ -119,6 +138,7 @@ class Pool:
     def dismiss(self, worker: WorkerProcess, empty: bool = True) -> None:
         """Asks a worker to accept nothing more and to go when its sessions are over."""
         worker.leaving = worker.dismissed = True
+        self._log.debug("MAIN", "dismissed", slot=worker.slot, worker=worker.pid, accepts_who_waits=str(empty).lower())
         self.tell(worker, Leave(empty))
 
     def give_birth(self, slot: int) -> WorkerProcess:
@@ -128,9 +148,10 @@ class Pool:
         worker = WorkerProcess(slot, block, process, Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
+        self._log.debug("MAIN", "birth", slot=slot, worker=worker.pid, birth=self._generation, block=block)
         self._loop.watch(ours, READ, lambda events: self._hear(worker, events))
         self._loop.watch(process.sentinel, READ, lambda _events: self._bury(worker))
-        self.on_born(worker)
+        self._events.born(worker)
         return worker
 
     def _fork(self, slot: int, block: int) -> tuple[Any, socket.socket]:
@@ -141,7 +162,7 @@ class Pool:
             raise NoBirth(os.strerror(error.errno or 0)) from None
         with theirs:
             try:
-                inheritance = self.inherit(slot, block, theirs)
+                inheritance = self._events.inherit(slot, block, theirs)
                 process = _fork.Process(target=self._be_born, args=(inheritance, open_descriptors()), daemon=False)
                 birth.start(process)
             except OSError as error:
@@ -158,7 +179,7 @@ class Pool:
             inheritance.log.fileno(),
         }
         own |= {listening.fileno() for listening in inheritance.listeners.values()}
-        self.in_child(own | (open_descriptors() - held))
+        self._events.forget_all(own | (open_descriptors() - held))
         signals.let_come()
         live(inheritance)
 
@@ -168,7 +189,8 @@ class Pool:
         for index in range(1, self._segment.layout.block_count):
             if index not in taken:
                 return index
-        raise NoBirth(f"{len(taken)} workers are still there; wait until some have finished their sessions")
+        there = count_of(len(taken), "worker is still there", "workers are still there")
+        raise NoBirth(f"{there}; wait until some have finished their sessions")
 
     def _take_block(self, worker: WorkerProcess) -> None:
         self._generation += 1
@@ -194,7 +216,7 @@ class Pool:
                     self._deaths_at_birth.pop(worker.slot, None)
                 case LastWords(text):
                     worker.last_words = text
-            self.on_message(worker, message)
+            self._events.heard(worker, message)
         self._watch_lifeline(worker)
 
     def _watch_lifeline(self, worker: WorkerProcess) -> None:
@@ -235,10 +257,11 @@ class Pool:
         self._hear_last_words(worker)
         worker.lifeline.close()
         self.workers.remove(worker)
+        self._log.debug("MAIN", "death", slot=worker.slot, worker=worker.pid, code=code, seconds=worker.age())
         cells = self._segment.block(worker.block)
         for cell in (_PID, *_USAGE):
             cells[cell] = 0
-        self.on_death(worker, code)
+        self._events.died(worker, code)
         cells[_TOKEN_CELL] = 0  # the master has looked for a token in it
         worker.process.close()
         if self.refilling:

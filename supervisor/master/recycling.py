@@ -9,6 +9,7 @@ ends the recycling; the old worker of its slot stays.
 from collections.abc import Callable
 
 from supervisor.master.pool import NoBirth, Pool, WorkerProcess
+from supervisor.runtime.plural import count_of
 
 Done = Callable[[bool, str], None]
 
@@ -16,8 +17,10 @@ Done = Callable[[bool, str], None]
 class Recycling:
     """One at a time."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, dismiss: Callable[[WorkerProcess], None]) -> None:
+        """`dismiss` asks a worker to go that has a successor."""
         self._pool = pool
+        self._dismiss = dismiss
         self._waiting: list[WorkerProcess] = []
         self._successor: WorkerProcess | None = None
         self._renewed = 0
@@ -33,22 +36,25 @@ class Recycling:
         self._waiting = sorted(self._pool.seated, key=lambda worker: worker.slot)
         self._next()
 
+    def _summary(self) -> str:
+        return count_of(self._renewed, "worker is renewed", "workers are renewed")
+
     def _next(self) -> None:
         self._waiting = [worker for worker in self._waiting if worker in self._pool.seated]
         if not self._waiting:
-            self._end(True, f"{self._renewed} workers are renewed")
+            self._end(True, self._summary())
             return
         try:
             self._successor = self._pool.give_birth(self._waiting[0].slot)
         except NoBirth as error:
-            self._end(False, f"{error}; {self._renewed} workers are renewed")
+            self._end(False, f"{error}; {self._summary()}")
 
     def serving(self, worker: WorkerProcess) -> None:
         """A worker serves: if it is the successor, the old one may go."""
         if worker is self._successor:
             old = self._waiting.pop(0)
             if old in self._pool.seated:
-                self._pool.dismiss(old, empty=False)
+                self._dismiss(old)
             self._successor = None
             self._renewed += 1
             self._next()

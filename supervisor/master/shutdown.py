@@ -1,4 +1,4 @@
-"""How a program ends: the manual's four shutdowns.
+"""How a program ends: the four variants of `shutdown`.
 
 parent    the master goes at once; the workers see the end of their lifelines and finish their sessions
 children  all sessions end at once; fresh workers follow
@@ -21,6 +21,7 @@ from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
+from supervisor.runtime.plural import count_of
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
 
 PATIENCE_SECONDS = 10.0
@@ -79,21 +80,25 @@ class ShutdownSequence:
         self._means.log(messages.SHUTDOWN_SERVER, how=order.how)
         match order.how:
             case "children":
-                sessions = self._means.sessions()
+                ended = self._ended()
                 self._end_workers()
                 follow = "fresh workers follow" if self._means.pool.refilling else "no workers follow: the program ends"
-                answer(True, f"{sessions} sessions are ended; {follow}", ())
+                answer(True, f"{ended}; {follow}", ())
             case "parent":
-                answer(True, f"the parent goes; its children finish {self._means.sessions()} sessions", ())
+                answer(True, f"the parent goes; its children finish {count_of(self._means.sessions(), 'session')}", ())
                 self._means.loop.after(0.0, lambda: self._means.finish("parent"))
             case "all":
-                answer(True, f"{self._means.sessions()} sessions are ended", ())
+                answer(True, self._ended(), ())
                 self._end_at_once()
             case _:
                 self._delay(order, answer)
 
+    def _ended(self) -> str:
+        return count_of(self._means.sessions(), "session is ended", "sessions are ended")
+
     def _move(self, stage: Stage) -> None:
         self.stage = stage
+        self._means.log.debug("MAIN", "shutdown_step", step=stage.value, sessions=self._means.sessions())
         self._means.on_stage()
 
     def _end_at_once(self) -> None:
@@ -178,7 +183,8 @@ class ShutdownSequence:
         self._move(Stage.WAITING)
         if self._answer_when_closed is not None:
             answer, self._answer_when_closed = self._answer_when_closed, None
-            answer(True, f"nobody is accepted any more; {self._means.sessions()} sessions are still there", ())
+            left = count_of(self._means.sessions(), "session is still there", "sessions are still there")
+            answer(True, f"nobody is accepted any more; {left}", ())
         self.look_whether_done()
 
     def look_whether_done(self) -> None:

@@ -19,17 +19,19 @@ LIMITS = {"load": "maxlocalload", "pressure": "maxpressure"}
 
 
 class Watchdog:
-    """The two warning machines of the manual, and the heartbeat."""
+    """The levels of load and sessions (OK, WARN, MAX), and the workers' heartbeats."""
 
-    def __init__(self, files: LoadFiles, accounting: Accounting, pool: Pool, log: Log) -> None:
+    def __init__(
+        self, files: LoadFiles, accounting: Accounting, pool: Pool, *, log: Log, accepting_changed: Callable[[], None]
+    ) -> None:
+        """`accepting_changed` is called when `accepting` has changed."""
         self._files = files
         self._accounting = accounting
         self._pool = pool
         self._log = log
         self._levels = {"load": Level.OK, "pressure": Level.OK}
         self._session_level = Level.OK
-        self.on_accepting: Callable[[], None] = lambda: None
-        """Called when `accepting` has changed."""
+        self._accepting_changed = accepting_changed
 
     @property
     def accepting(self) -> bool:
@@ -54,7 +56,7 @@ class Watchdog:
             load_state=max(self._levels.values()),
         )
         if self.accepting is not before:
-            self.on_accepting()
+            self._accepting_changed()
 
     def _check_level(self, what: str, value: float, limit: int) -> None:
         before = self._levels[what]

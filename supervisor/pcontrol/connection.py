@@ -8,7 +8,6 @@ from pathlib import Path
 from supervisor.control.framing import ControlReply, NotAReply, ReplyReader, encode_request
 
 DEFAULT_RUNDIR = "/var/run/popular"
-PROGRAMS = ("pproxy", "pserv")
 
 EXIT_DONE = 0
 EXIT_REFUSED = 1
@@ -108,14 +107,14 @@ class Connection:
             return False
 
 
-def connect(socket_path: str | None, rundir: str, program: str | None, timeout_seconds: float) -> Connection:
-    """Connects to the named socket, or to that of the named program, or to the first program that answers."""
+def connect(socket_path: str | None, rundir: str, programs: Sequence[str], timeout_seconds: float) -> Connection:
+    """Connects to the named socket, or to that of the first of the programs that answers. Raises NoConnection."""
     if socket_path is not None:
         return Connection(Path(socket_path), timeout_seconds)
     failures = []
-    for name in (program,) if program is not None else PROGRAMS:
+    for name in programs:
         try:
             return Connection(Path(rundir) / f"{name}.ctrl", timeout_seconds)
         except NoConnection as failure:
             failures.append(str(failure))
-    raise NoConnection("; ".join(failures))
+    raise NoConnection("; ".join(failures) or "which one? --program or --socket tells it")

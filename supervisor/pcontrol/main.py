@@ -28,14 +28,15 @@ from supervisor.pcontrol.connection import (
 )
 from supervisor.pcontrol.options import SUBCOMMANDS, files_parser, options_parser, parse_subcommand
 from supervisor.pcontrol.sender import CommandSender, json_error, run
+from supervisor.runtime.plural import count_of
 
 _LOOK_SECONDS = 0.25
 """How often --wait looks how many sessions are left."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command."""
-    options = _parse(argv)
+def main(argv: Sequence[str] | None = None, programs: Sequence[str] = ()) -> int:
+    """The command. `programs` are the names of those that there are to speak to, in the order of trying."""
+    options = _parse(argv, programs)
     try:
         return _serve(options)
     except (NoConnection, TimedOut) as error:
@@ -50,16 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
 
 
-def _parse(argv: Sequence[str] | None) -> Namespace:
+def _parse(argv: Sequence[str] | None, programs: Sequence[str]) -> Namespace:
     """The options, with `subcommand` (None if there is none), `commands` and `files`. Exits with 2."""
-    parser = options_parser()
+    parser = options_parser(programs)
     options = parser.parse_args(argv)
     first, *rest = options.words or [""]
     options.subcommand = first if first in SUBCOMMANDS else None
     if options.subcommand is not None:
         return parse_subcommand(first, rest, options)
     if options.words and not is_command(first):
-        options = files_parser().parse_intermixed_args(options.words, options)
+        options = files_parser(programs).parse_intermixed_args(options.words, options)
     else:
         options.files = []
     options.commands = [*options.command, *([phrase(options.words)] if is_command(first) else [])]
@@ -75,7 +76,8 @@ def is_command(word: str) -> bool:
 
 def _serve(options: Namespace) -> int:
     def connected() -> Connection:
-        return connect(options.socket, options.rundir, options.program, options.timeout)
+        programs = options.programs if options.program is None else [options.program]
+        return connect(options.socket, options.rundir, programs, options.timeout)
 
     if options.subcommand is not None:
         from supervisor.pcontrol import apply
@@ -136,7 +138,7 @@ def wait_for_end(connection: Connection, timeout_seconds: float, quiet: bool) ->
             answer = connection.say("json sessions")
             left = len(json.loads(answer.lines[0]))
             if left != shown and not quiet:
-                print(f"{left} session{'' if left == 1 else 's'} left", flush=True)
+                print(f"{count_of(left, 'session')} left", flush=True)
             shown = left
             time.sleep(_LOOK_SECONDS)
     except NoConnection:

@@ -7,7 +7,7 @@ all of it is one command, a word each; anything else, then it is a FILE, and so 
 import argparse
 from collections.abc import Sequence
 
-from supervisor.pcontrol.connection import DEFAULT_RUNDIR, EXIT_CODES, PROGRAMS
+from supervisor.pcontrol.connection import DEFAULT_RUNDIR, EXIT_CODES
 from supervisor.version import VERSION
 
 SUBCOMMANDS = {
@@ -23,18 +23,19 @@ _DEFAULT_WATCH_SECONDS = 2.0
 _LONGEST_CONFIRM_SECONDS = 86400
 
 
-def options_parser() -> argparse.ArgumentParser:
-    """What stands in front of the first word."""
+def options_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
+    """What stands in front of the first word. `programs` are the names of those that there are to speak to."""
     parser = argparse.ArgumentParser(
         prog="pcontrol",
-        usage="pcontrol [options] [-c CMD]… [SENTENCE | FILE… | SUBCOMMAND]",
-        description="Says commands to a running pproxy or pserv.",
+        usage="pcontrol [options] [-c CMD]… [COMMAND | FILE… | SUBCOMMAND]",
+        description=f"Says commands to a running {_or(programs) or 'program'}.",
         epilog="Subcommands, each with its own --help: "
         + "; ".join(f"{name}: {what}" for name, what in SUBCOMMANDS.items())
         + f". Without -c and anything else there is a prompt. {_exit_codes()}",
         allow_abbrev=False,
     )
-    _add_options(parser)
+    parser.set_defaults(programs=programs)
+    _add_options(parser, programs)
     parser.add_argument(
         "words",
         metavar="WORD",
@@ -45,15 +46,15 @@ def options_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def files_parser() -> argparse.ArgumentParser:
+def files_parser(programs: Sequence[str]) -> argparse.ArgumentParser:
     """What stands behind a first word that is a FILE: more of them, and options that were forgotten before."""
     parser = argparse.ArgumentParser(prog="pcontrol", argument_default=argparse.SUPPRESS, allow_abbrev=False)
-    _add_options(parser)
+    _add_options(parser, programs)
     parser.add_argument("files", nargs="*")
     return parser
 
 
-def subcommand_parser(name: str) -> argparse.ArgumentParser:
+def subcommand_parser(name: str, programs: Sequence[str]) -> argparse.ArgumentParser:
     """What stands behind the name of a subcommand; the options of the connection may stand there too."""
     parser = argparse.ArgumentParser(
         prog=f"pcontrol {name}",
@@ -67,7 +68,7 @@ def subcommand_parser(name: str) -> argparse.ArgumentParser:
     parser.add_argument("files", metavar="FILE", nargs="*", help=whole)
     if name == "apply":
         _add_apply_options(parser)
-    _add_connection_options(parser)
+    _add_connection_options(parser, programs)
     return parser
 
 
@@ -75,13 +76,13 @@ def _exit_codes() -> str:
     return f"Exit code {'; '.join(f'{code}: {text}' for code, text in EXIT_CODES.items())}."
 
 
-def _add_options(parser: argparse.ArgumentParser) -> None:
+def _add_options(parser: argparse.ArgumentParser, programs: Sequence[str]) -> None:
     add = parser.add_argument
     add(
         "-c", "--command", metavar="CMD", action="append", default=_default(parser, []),
         help="a command to say; may be given many times",
     )  # fmt: skip
-    _add_connection_options(parser)
+    _add_connection_options(parser, programs)
     add("-v", "--verbose", action="store_true", help="print each command and its status text too")
     add("-i", "--ignore-errors", action="store_true", help="go on after a command that is refused")
     add("-w", "--wait", action="store_true",
@@ -89,12 +90,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add("--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit")
 
 
-def _add_connection_options(parser: argparse.ArgumentParser) -> None:
+def _add_connection_options(parser: argparse.ArgumentParser, programs: Sequence[str]) -> None:
     add = parser.add_argument
     add("-s", "--socket", metavar="FILE", help="the control socket")
     add("-r", "--rundir", metavar="DIR", default=_default(parser, DEFAULT_RUNDIR),
         help=f"run directory (default: {DEFAULT_RUNDIR})")  # fmt: skip
-    add("-p", "--program", choices=PROGRAMS, help="program to speak to (default: pproxy if it answers, else pserv)")
+    add("-p", "--program", metavar="PROGRAM", choices=programs or None,
+        help=f"program to speak to: {_or(programs)} (default: the first of them that answers)")  # fmt: skip
     add("-q", "--quiet", action="store_true", help="no messages, only data and the exit code")
     add("--json", action="store_true", help="data, and errors, as JSON, one line a command")
     add("--timeout", metavar="SECONDS", type=seconds, default=_default(parser, _DEFAULT_TIMEOUT_SECONDS),
@@ -109,6 +111,10 @@ def _add_apply_options(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--watch", metavar="SECONDS", nargs="?", type=seconds, const=_DEFAULT_WATCH_SECONDS,
         help="stay, and look so often whether FILE, or a file that it includes, has changed or the program was started "
         f"anew; then apply it again (default: {_DEFAULT_WATCH_SECONDS:g})")  # fmt: skip
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(names)
 
 
 def _default(parser: argparse.ArgumentParser, value: object) -> object:
@@ -139,7 +145,7 @@ def seconds(text: str) -> float:
 
 def parse_subcommand(name: str, words: Sequence[str], options: argparse.Namespace) -> argparse.Namespace:
     """The options behind a subcommand, added to those in front of it. Exits with 2."""
-    parser = subcommand_parser(name)
+    parser = subcommand_parser(name, options.programs)
     if options.command or options.ignore_errors or options.wait or options.verbose:
         parser.error(f"--command, --ignore-errors, --verbose and --wait do not go with pcontrol {name}")
     for option, value in {"dry_run": False, "confirm": None, "watch": None}.items():

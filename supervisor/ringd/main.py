@@ -1,4 +1,4 @@
-"""`ringd`: opens listening sockets for a program that may not, and keeps them for its successor (the manual's ringd).
+"""`ringd`: opens listening sockets for a program that may not, and keeps them for its successor.
 
 It listens on a Unix socket for one user's programs, opens TCP ports for them, also below 1024, keeps a copy of every
 socket, and gives the same ones to whoever of that user claims the address again. So a program can be stopped, in any
@@ -193,14 +193,14 @@ def _serve(control: socket.socket, log: Log, uid: int, chosen: argparse.Namespac
     loop = Loop()
     ending: list[signal.Signals] = []
 
-    def grant(number: signal.Signals) -> None:
+    def on_signal(number: signal.Signals) -> None:
         if number == signals.REOPEN:
             _reopen(log)
         else:
             ending.append(number)
 
     keeper = Keeper(loop, log, control, uid, chosen.ports, chosen.keep)
-    wishes = signals.PendingSignals(loop, grant)
+    pending = signals.PendingSignals(loop, on_signal)
     log(messages.START, version=VERSION, pid=os.getpid(), socket=chosen.socket, uid=uid)
     if daemon is not None:
         daemon.report(0)
@@ -214,7 +214,7 @@ def _serve(control: socket.socket, log: Log, uid: int, chosen: argparse.Namespac
     log(messages.GOT_TERM_SIGNAL, signal=ending[0].name)
     keeper.close()
     log(messages.FINISHED, how="signal")
-    del wishes
+    del pending
 
 
 def _tell_alive(loop: Loop, notifier: Notifier) -> None:

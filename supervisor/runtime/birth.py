@@ -17,7 +17,8 @@ def start(process: Any) -> None:
     _find_room()
     held = open_descriptors()
     try:
-        # A signal to the child before it has let go of the master's wake-up pipe would come to the master as a wish.
+        # A signal to the child before it has let go of the master's wake-up pipe would wake the master as one of its
+        # own.
         with signals.held_back():
             process.start()
     except OSError:

@@ -7,7 +7,7 @@ EXIT_FAULTY = 1
 
 
 class Daemon:
-    """The background half's thread to the process that was started."""
+    """The pipe from the process in the background to the one that was started, which waits in the foreground."""
 
     def __init__(self, write_end: int) -> None:
         self._write_end = write_end

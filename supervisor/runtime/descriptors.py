@@ -10,7 +10,7 @@ def open_descriptors() -> set[int]:
 
 
 def _is_open(number: int) -> bool:
-    """Not so the one of the listing, when that is done."""
+    """The descriptor that the listing itself used is closed by now."""
     try:
         fcntl.fcntl(number, fcntl.F_GETFD)
     except OSError:

@@ -1,4 +1,4 @@
-"""The two warning machines (the manual's chapter on session and load warnings), and the system's load.
+"""Levels of load and sessions (OK, WARN, MAX), and the system's load as it is measured.
 
 OK → WARN at 90 % of the limit, → MAX at 100 %; MAX → WARN below 90 %; WARN → OK below 80 %. A limit of 0 means that
 nothing is checked.
@@ -37,7 +37,7 @@ def pressure_file() -> Path:
 
 
 class Level(enum.IntEnum):
-    """The state of a warning machine."""
+    """How near a reading is to its limit."""
 
     OK = 0
     WARN = 1

@@ -10,7 +10,7 @@ import structlog
 
 from supervisor.runtime.logfile import STANDARD_ERROR, LogFile
 from supervisor.runtime.logline import Lines
-from supervisor.runtime.messages import DEBUG, Message
+from supervisor.runtime.messages import DEBUG, LOG_LINES_LOST, Message
 
 __all__ = ["STANDARD_ERROR", "Log"]
 
@@ -45,6 +45,8 @@ class Log(LogFile):
         self.program = program
         self.form = form
         self.options: frozenset[str] = frozenset()
+        self._lost = self._uncounted = 0
+        """Lines that could not be written and were not told of yet, or not counted."""
         self._lines = Lines(program, stamps == "milliseconds")
         self._line = self._lines.text if form == "text" else self._lines.json
         render: Any = self._render
@@ -69,12 +71,22 @@ class Log(LogFile):
             self._entries.write({"event": name, "message": DEBUG, "sid": sid, "fields": fields})
 
     def info(self, line: bytes) -> None:
-        """The end of structlog's chain."""
-        self.write(line)
+        """The end of structlog's chain. Of lines that were lost the first one tells that can be written again."""
+        if self._lost and self.write(self._line(LOG_LINES_LOST.name, LOG_LINES_LOST, "-", {"lines": self._lost})):
+            self._lost = 0
+        if not self.write(line):
+            self._lost += 1
+            self._uncounted += 1
+
+    def newly_lost(self) -> int:
+        """How many lines could not be written since the last call, for a counter."""
+        count, self._uncounted = self._uncounted, 0
+        return count
 
     def after_fork(self) -> None:
-        """In a child: the same file, another pid."""
+        """In a child: the same file, another pid, and nothing lost yet."""
         self._lines.after_fork()
+        self._lost = self._uncounted = 0
 
     def _render(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
         return self._line(entry["event"], entry["message"], entry["sid"], entry["fields"])

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from supervisor.runtime import rights
 from supervisor.runtime.directory import Directory, FileOwner, Untrusted
-from supervisor.system import write
 
 STANDARD_ERROR = "-"
 _STANDARD = {STANDARD_ERROR: 2, "/dev/stderr": 2, "/dev/stdout": 1}
@@ -28,13 +27,40 @@ class LogFile:
         self.path = path
         self._fd, self.doubt = _open_for(path, user)
         """Also why others can write the directory that it is in; empty if they cannot."""
+        self._unended = False
+        """What was written last has no line end, and could not be given one."""
 
-    def write(self, line: bytes) -> None:
-        """Writes a finished line. A full disk must not stop the service."""
+    def write(self, line: bytes) -> bool:
+        """Writes a finished line. False if it is lost, or a part of it: a full disk must not stop the service."""
+        if self._unended:
+            line = b"\n" + line
+        written = 0
         try:
-            write(self._fd, line)
+            while written < len(line):
+                written += os.write(self._fd, line[written:])
         except OSError:
+            if written:
+                self._unended = not self._end(line[:written])
+            return False
+        self._unended = False
+        return True
+
+    def _end(self, torn: bytes) -> bool:
+        """Ends a line that was cut off, so that no process's next one is glued to it. False if that was not possible.
+
+        The line end takes the place of the last character: that needs no space on a disk that has none.
+        """
+        kept = torn[:-1].decode(errors="ignore").encode()
+        line_end = b"\n".rjust(len(torn) - len(kept))
+        try:
+            with open(f"/proc/self/fd/{self._fd}", "r+b", buffering=0) as file:
+                start = os.fstat(file.fileno()).st_size - len(torn)
+                if os.pread(file.fileno(), len(torn), start) == torn:
+                    os.pwrite(file.fileno(), line_end, start + len(kept))
+                    return True
+        except OSError:  # a pipe, a device, no space for even that
             pass
+        return torn.endswith(b"\n")
 
     def reopen(self, path: str | None = None) -> None:
         """Opens the file anew, or another one from now on. Raises OSError; the old one then stays in use."""

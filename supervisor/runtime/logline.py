@@ -1,6 +1,6 @@
-"""Entries of the log as lines: the manual's text format, or JSON.
+"""Entries of the log as lines: as text, in the format of POPular 1.5, or as JSON.
 
-Text (the manual's chapter on log files): date, time, host without domain, program, pid, session id or `-`, level,
+Text: date, time, host without domain, program, pid, session id or `-`, level,
 four-digit hex number, name, then `key=number` and `key='value'`. Whatever came from outside is escaped, and cut at
 512 characters: a line stays a line.
 

@@ -1,8 +1,10 @@
-"""The messages of the log, one row each. A number is never reused (the manual's chapter on log files).
+"""The messages of the log: a message is one row, `NAME = Message(…)`, and stands nowhere else.
 
-Those of the supervisor are here; a program adds its own. Numbers that the manual names keep their meaning.
+Those of the supervisor are here; other files of this name hold the rows of what they log. popular-log(7) is made from
+all of them. A number is never reused, and those of the original POPular keep their meaning.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -17,6 +19,11 @@ class Message(NamedTuple):
     level: str
     name: str
     help: str
+
+
+def messages_in(names: Mapping[str, object]) -> tuple[Message, ...]:
+    """The rows among the names of a module, in the order in which they stand there."""
+    return tuple(value for value in names.values() if isinstance(value, Message))
 
 
 START = Message(0x0001, "INF", "start", "The program has started.")
@@ -60,6 +67,12 @@ OTHER_INSTANCE = Message(
 )
 LOG_REOPENED = Message(0x0208, "INF", "log_reopened", "The log file was opened anew.")
 LOG_FAILED = Message(0x0209, "ADM", "log_failed", "The log file could not be opened; the old one stays in use.")
+LOG_LINES_LOST = Message(
+    0x021A,
+    "ADM",
+    "log_lines_lost",
+    "So many lines of this process could not be written before this one (disk full?).",
+)
 NOT_CONFIRMED = Message(
     0x0260, "ADM", "not_confirmed", "Nobody has confirmed `draft apply` in time; the configuration before comes back."
 )
@@ -131,61 +144,5 @@ DEBUG = Message(
     0x0000, "DBG", "debug", "Debug messages all have this number; which ones appear is the `debug` command's matter."
 )
 
-SUPERVISOR_MESSAGES = (
-    START,
-    START_FAILED,
-    LEFT_MAIN_LOOP,
-    SHUTDOWN_SERVER,
-    GOT_TERM_SIGNAL,
-    SESSION_STATE,
-    LOAD_STATE,
-    WORKER_BORN,
-    WORKER_DIED,
-    WORKER_LEFT,
-    WORKER_RETRY,
-    NO_BIRTH,
-    TOKENS_RECOVERED,
-    COMMAND,
-    COMMAND_REFUSED,
-    CONFIG_IN_FORCE,
-    HOST_RESOLVED,
-    CONFIG_NOTE,
-    OTHER_INSTANCE,
-    LOG_REOPENED,
-    LOG_FAILED,
-    NOT_CONFIRMED,
-    CANNOT_GO_BACK,
-    ACCEPT_FAILED,
-    WORKER_HANGS,
-    SESSION_BUG,
-    FINISHED,
-    LIMIT_LOW,
-    CODE_UNREADABLE,
-    DIRECTORY_SHARED,
-    RINGD_LOST,
-    RINGD_BACK,
-    SYSTEMD_UNCLAIMED,
-    EXPORTER_LISTENS,
-    EXPORTER_WAITS,
-    EXPORTER_DIED,
-    EXPORTER_YIELDED,
-    EXPORTER_BUG,
-    PERIODIC_FAILED,
-)
-RINGD_MESSAGES = (
-    START,
-    GOT_TERM_SIGNAL,
-    LOG_REOPENED,
-    LOG_FAILED,
-    FINISHED,
-    DIRECTORY_SHARED,
-    RING_OPENED,
-    RING_LENT,
-    RING_RESTORED,
-    RING_DENIED,
-    RING_CLOSED,
-    RING_UNCLAIMED,
-    RING_EXPIRED,
-    RING_PEER_FAULT,
-    RING_STRANGER,
-)
+SUPERVISOR_MESSAGES = messages_in(globals())
+"""Those of the supervisor and of `ringd`."""

@@ -1,5 +1,8 @@
 """Gives up root. The master keeps the one right to bind ports below 1024, the workers keep nothing.
 
+And keeps memory to itself: a process that holds passwords or keys leaves no core file, and nobody but root can trace it
+or look into its memory (so its own user cannot either, and finds less about it in /proc).
+
 `capset` and `prctl` have no wrapper in the standard library, so they are called in libc by their documented numbers
 (capabilities(7), prctl(2)).
 """
@@ -8,10 +11,13 @@ import ctypes
 import grp
 import os
 import pwd
+import resource
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_PR_GET_DUMPABLE = 3
+_PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_SET_NO_NEW_PRIVS = 38
 _CAP_NET_BIND_SERVICE = 10
@@ -47,11 +53,28 @@ def find_group(name: str) -> int:
 def become(user: pwd.struct_passwd) -> None:
     """The master, once: drops to the user for good, and keeps CAP_NET_BIND_SERVICE. Raises OSError."""
     _call("prctl", _PR_SET_KEEPCAPS, 1, 0, 0, 0)
-    os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
-    os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
-    os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
+    with _as_dumpable_as_before():
+        os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+        os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
+        os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     _call("prctl", _PR_SET_KEEPCAPS, 0, 0, 0, 0)
     _set_capabilities(1 << _CAP_NET_BIND_SERVICE)
+
+
+def forbid_cores() -> None:
+    """This process and its children leave no core file, and only root can trace them."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+@contextmanager
+def _as_dumpable_as_before() -> Iterator[None]:
+    """A change of user sets that to what fs.suid_dumpable says."""
+    before = _libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
+    try:
+        yield
+    finally:
+        _call("prctl", _PR_SET_DUMPABLE, int(before == 1), 0, 0, 0)
 
 
 @contextmanager
@@ -61,15 +84,16 @@ def acting_as(user: pwd.struct_passwd | None) -> Iterator[None]:
         yield
         return
     groups, gid = os.getgroups(), os.getegid()
-    os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
-    os.setegid(user.pw_gid)
-    os.seteuid(user.pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(gid)
-        os.setgroups(groups)
+    with _as_dumpable_as_before():
+        os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+        os.setegid(user.pw_gid)
+        os.seteuid(user.pw_uid)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(gid)
+            os.setgroups(groups)
 
 
 def renounce() -> None:

@@ -4,10 +4,12 @@
                      instances apart
     NAME.PID.ctrl    the control socket; a second living instance with that pid (containers) gets NAME.PID-2.ctrl
     NAME.ctrl        link to the newest control socket
+    NAME.PID.http    the exporter's socket, with the rights of the control socket beside it and the same number
+    NAME.http        link to the newest one
     NAME.pid         link to the newest instance's lock
     NAME.state       link to the newest instance's session table
 
-When the newest instance ends, the three links lead to the next one that lives.
+When the newest instance ends, the links lead to the next one that lives.
 
 What a dead instance left is replaced, and its shared memory removed; what a living one holds is never touched: a lock
 that cannot be had and a socket that answers are alive.
@@ -33,6 +35,8 @@ from supervisor.runtime.directory import Directory, FileOwner, Untrusted
 from supervisor.table import segment
 
 _MOST_INSTANCES = 64
+CONTROL, HTTP = ".ctrl", ".http"
+"""What the names of sockets end with."""
 LONGEST_SOCKET_PATH = 107
 """Octets (unix(7)); whoever connects names the whole path."""
 
@@ -56,6 +60,7 @@ class RunDirectory:
         self.path = path
         self.name = name
         self.control_path: Path | None = None
+        self._http_name = ""
         self._user = user
         try:
             self._directory = Directory.open(path, FileOwner.of(user), make=True)
@@ -138,7 +143,7 @@ class RunDirectory:
     def _remove_orphans(self) -> None:
         """Removes the shared memory, locks and sockets of instances that died without a chance to do so."""
         for name in self._directory.names():
-            if name.startswith(f"{self.name}.") and name.endswith(".ctrl") and self._is_dead(name):
+            if name.startswith(f"{self.name}.") and name.endswith((CONTROL, HTTP)) and self._is_dead(name):
                 _ignoring_strangers(self._directory.remove, name)
         for number in self._numbers():
             try:
@@ -160,28 +165,48 @@ class RunDirectory:
             with self._alone():
                 self.control_path = self._bind_first_free(control)
                 if self._readers is not None:
-                    self._let_in(self._readers)
-                self._directory.link(f"{self.name}.ctrl", self.control_path.name)
+                    self._let_in(self._readers, self.control_path.name)
+                self._directory.link(f"{self.name}{CONTROL}", self.control_path.name)
         except OSError as error:
             control.close()
             raise CannotStart(f"control socket in {self.path}: {error.strerror or error}") from None
         return control
 
-    def _let_in(self, group: int) -> None:
-        """The group may go through the directory, without seeing what is in it, and connect to the control socket."""
+    def open_http_socket(self) -> socket.socket:
+        """Binds and publishes the exporter's socket; whoever may connect to the control socket may connect to it too.
+
+        To be called when there is a control socket. Raises CannotStart.
+        """
         assert self.control_path is not None
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        try:
+            with self._alone():
+                name = self.control_path.with_suffix(HTTP).name
+                self._directory.remove(name)
+                _bind_private(listening, self._directory.reached(name))
+                if self._readers is not None:
+                    self._let_in(self._readers, name)
+                self._directory.link(f"{self.name}{HTTP}", name)
+                self._http_name = name
+        except OSError as error:
+            listening.close()
+            raise CannotStart(f"the exporter's socket in {self.path}: {error.strerror or error}") from None
+        return listening
+
+    def _let_in(self, group: int, socket_name: str) -> None:
+        """The group may go through the directory, without seeing what is in it, and connect to this socket."""
         here = self._directory.fd
         found = os.fstat(here)
         # What another group could do there, such as writing, this one has no right to.
         mode = stat.S_IMODE(found.st_mode) & (0o7777 if found.st_gid == group else 0o7707)
         os.chown(".", -1, group, dir_fd=here)
         os.chmod(".", mode | stat.S_IXGRP, dir_fd=here)
-        os.chown(self.control_path.name, -1, group, dir_fd=here, follow_symlinks=False)
-        os.chmod(self.control_path.name, 0o660, dir_fd=here)
+        os.chown(socket_name, -1, group, dir_fd=here, follow_symlinks=False)
+        os.chmod(socket_name, 0o660, dir_fd=here)
 
     def _bind_first_free(self, control: socket.socket) -> Path:
         for suffix in ("", *(f"-{number}" for number in range(2, _MOST_INSTANCES + 2))):
-            path = self.path / f"{self.name}.{os.getpid()}{suffix}.ctrl"
+            path = self.path / f"{self.name}.{os.getpid()}{suffix}{CONTROL}"
             if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
                 raise OSError(f"{path} is too long for a socket, {LONGEST_SOCKET_PATH} octets are allowed")
             there = self._directory.status(path.name)
@@ -229,9 +254,19 @@ class RunDirectory:
         heir = self._heir()
         if self.control_path is not None:
             self._directory.remove(self.control_path.name)
-            self._hand_on(f"{self.name}.ctrl", self.control_path.name, heir.control if heir else None)
+            self._hand_on(f"{self.name}{CONTROL}", self.control_path.name, heir.control if heir else None)
             self.control_path = None
+        self.withdraw_http()
         self._hand_on(f"{self.name}.pid", self._lock_name(self.instance), heir.lock if heir else None)
+
+    def withdraw_http(self) -> None:
+        """Removes the exporter's socket, if there is one; the link leads to that of another living instance."""
+        if not self._http_name:
+            return
+        heir = self._heir()
+        self._directory.remove(self._http_name)
+        self._hand_on(f"{self.name}{HTTP}", self._http_name, heir.http if heir else None)
+        self._http_name = ""
 
     def withdraw_all(self) -> None:
         """No process of this instance is left: removes the table and the lock too."""
@@ -290,17 +325,26 @@ class RunDirectory:
             finally:
                 os.close(fd)
             table = segment.path_of(self._segment_of(number))
-            found.append(_Neighbour(lock, self._control_of(pid), table, started))
+            control = self._control_of(pid)
+            found.append(_Neighbour(lock, control, self._http_beside(control), table, started))
         return found
 
     def _control_of(self, pid: str) -> str | None:
         """The control socket at which the master with this pid answers."""
         for name in self._directory.names():
             own = self.control_path is not None and name == self.control_path.name
-            fits = name == f"{self.name}.{pid}.ctrl" or name.startswith(f"{self.name}.{pid}-")
-            if fits and not own and self._directory.is_socket(name) and _answers(self._directory.reached(name)):
+            fits = name == f"{self.name}.{pid}{CONTROL}" or name.startswith(f"{self.name}.{pid}-")
+            if fits and name.endswith(CONTROL) and not own and self._serves(name):
                 return name
         return None
+
+    def _serves(self, name: str) -> bool:
+        return self._directory.is_socket(name) and _answers(self._directory.reached(name))
+
+    def _http_beside(self, control: str | None) -> str | None:
+        """The exporter's socket of the instance with this control socket."""
+        name = control.removesuffix(CONTROL) + HTTP if control is not None else ""
+        return name if name and self._directory.is_socket(name) else None
 
 
 class _Neighbour(NamedTuple):
@@ -308,6 +352,7 @@ class _Neighbour(NamedTuple):
 
     lock: str
     control: str | None
+    http: str | None
     table: Path
     started: float
 

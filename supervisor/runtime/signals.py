@@ -1,4 +1,4 @@
-"""Signals become wishes: a handler notes the number and nothing else, and the master's loop looks at the notes."""
+"""Pending signals: a handler notes the number and nothing else, and the master's loop looks at the notes."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ SHUTDOWNS = {
     signal.SIGINT: "children",
     signal.SIGPWR: "delayed",
 }
-"""What each signal to the master asks for (the manual's chapter on signals)."""
+"""What each signal to the master asks for, as in POPular 1.5."""
 
 REOPEN = signal.SIGHUP
 _HANDLED = (*SHUTDOWNS, REOPEN)

@@ -3,7 +3,8 @@ from supervisor.serving.wheel cimport Wheel
 from supervisor.system cimport Clock, Observer, Shared, write
 
 cdef class WorkerContext:
-    cdef public object _layout, _tokens, cells, count, log, loop, on_release, pool, write_row
+    cdef public object _all_cells, _layout, _released, _tokens, cells, count, log, loop, pool, write_row
+    cdef public Py_ssize_t _block_cells
     cdef public Clock clock
     cdef public Counters counters
     cdef public Observer _durations

@@ -57,11 +57,14 @@ class WorkerContext:
     """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""
 
     __slots__ = (
+        "_all_cells",
         "_blank",
+        "_block_cells",
         "_durations",
         "_endings",
         "_in_second",
         "_layout",
+        "_released",
         "_second",
         "_tokens",
         "cells",
@@ -70,7 +73,6 @@ class WorkerContext:
         "counters",
         "log",
         "loop",
-        "on_release",
         "pid",
         "pool",
         "sessions",
@@ -79,7 +81,17 @@ class WorkerContext:
         "write_row",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, segment: Segment, block: int, tokens: TokenPipe) -> None:
+    def __init__(
+        self,
+        loop: EventLoop,
+        log: Log,
+        segment: Segment,
+        *,
+        block: int,
+        tokens: TokenPipe,
+        released: Callable[[], None],
+    ) -> None:
+        """`released` is called when a session is over."""
         self.loop = loop
         self.clock = loop.clock
         self.log = log
@@ -90,8 +102,10 @@ class WorkerContext:
         self.shared = Shared(self.cells)
         """The same, to be written."""
         self.sessions: dict[int, Session] = {}
-        self.on_release: Callable[[], None] | None = None
+        self._released = released
         self._layout = segment.layout
+        self._all_cells = segment.all_cells
+        self._block_cells = segment.layout.block_size // 8
         self.counters = self.open_counters({})
         """For what does not belong to a configured thing."""
         self.count = self.counters.count
@@ -105,9 +119,13 @@ class WorkerContext:
         self._second = 0
         self._in_second = 0
 
-    def open_counters(self, places: Mapping[str, Mapping[str, int]]) -> Counters:
-        """Where to count under a config that has these places."""
-        return Counters(self._layout, self.cells, places)
+    def open_counters(self, indexes: Mapping[str, Mapping[str, int]]) -> Counters:
+        """Where to count under a config that has these indexes."""
+        return Counters(self._layout, self.cells, indexes)
+
+    def sum(self, cell: int) -> int:
+        """What a cell comes to over all processes, at this moment."""
+        return sum(self._all_cells[cell :: self._block_cells])
 
     def admit(self, token: int, session: Session, started: int) -> None:
         """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""
@@ -124,8 +142,7 @@ class WorkerContext:
         self.shared.add(self._endings[ending], 1)
         self._durations.count(seconds)
         self._put_back(token)
-        if self.on_release is not None:
-            self.on_release()
+        self._released()
 
     def decline(self, token: int) -> None:
         """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
@@ -133,7 +150,7 @@ class WorkerContext:
         self._put_back(token)
 
     def _put_back(self, token: int) -> None:
-        """The hand is emptied first: what is in a dead worker's hand counts as lost with it."""
+        """The token cell is emptied first: what is in a dead worker's cell counts as lost with it."""
         shared = self.shared
         if shared.read(TOKEN_CELL) == token + 1:
             shared.write(TOKEN_CELL, 0)

@@ -18,13 +18,13 @@ from supervisor.table.layout import Counter, Histogram, Layout
 class Counters:
     """The cells of one block, by counter, label and id."""
 
-    __slots__ = ("_cells", "_counters", "_histograms", "_layout", "_observers", "_places", "_shared")
+    __slots__ = ("_cells", "_counters", "_histograms", "_indexes", "_layout", "_observers", "_shared")
 
-    def __init__(self, layout: Layout, block: memoryview, places: Mapping[str, Mapping[str, int]]) -> None:
-        """`places`: sort → id → place, as the config has it."""
+    def __init__(self, layout: Layout, block: memoryview, indexes: Mapping[str, Mapping[str, int]]) -> None:
+        """`indexes`: sort → id → index, as the config has it."""
         self._layout = layout
         self._shared = Shared(block)
-        self._places = places
+        self._indexes = indexes
         self._counters = {row.name: row for row in layout.counters}
         self._histograms = {row.name: row for row in layout.histograms}
         self._cells: dict[tuple[str, str | None, str], int] = {}
@@ -62,9 +62,9 @@ class Counters:
         return cell if label is None else cell + row.labels.index(label)
 
     def _first(self, row: Counter | Histogram, ident: str) -> int:
-        """The first cell of an id. One without a place counts in the last one, which has no name."""
+        """The first cell of an id. One without an index counts in the last one, which has no name."""
         first = self._layout.counter_cells[row.name]
         if not row.by:
             return first
         nameless = self._layout.index_counts[row.by] - 1
-        return first + row.width * self._places.get(row.by, {}).get(ident, nameless)
+        return first + row.width * self._indexes.get(row.by, {}).get(ident, nameless)

@@ -37,7 +37,7 @@ class Wheel:
         self._timer = loop.call_later(TICK_SECONDS, self._turn)
 
     def put(self, thing: Timed, when: float) -> None:
-        """Calls `thing.on_time` at `when` or up to a tick later; an earlier wish of the same thing is forgotten."""
+        """Calls `thing.on_time` at `when` or up to a tick later; what was asked for it before is forgotten."""
         if thing.bucket is not None:
             thing.bucket.pop(thing, None)
         tick = int(when / TICK_SECONDS) + 1

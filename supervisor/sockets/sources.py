@@ -114,7 +114,7 @@ def listen(address: Address, backlog: int) -> socket.socket:
 
 
 def keep_alive(connection: socket.SocketType) -> None:
-    """What the manual asks of every TCP socket (SO_KEEPALIVE), with times that suit middle boxes, and TCP_NODELAY."""
+    """SO_KEEPALIVE, as POPular 1.5 set it on every TCP socket, with times that suit middle boxes, and TCP_NODELAY."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)

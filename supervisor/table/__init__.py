@@ -3,7 +3,7 @@
     layout.py    where everything stands, and the description that travels with it
     rows.py      writing and reading one row: two cells, the newest that checks counts
     segment.py   making, attaching and reading the segment
-    tokens.py    the right to hold a row, and result tokens that died with a worker
+    tokens.py    the right to hold a row, and finding tokens that died with a worker
 
 No lock anywhere: one writer for each row and each block, and readers that check what they read.
 """

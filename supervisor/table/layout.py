@@ -6,22 +6,22 @@ cell or say more of a row: a reader passes over what it does not know. All numbe
 aligned 8-byte cells; a row holds two cells that each begin with a checksum and a serial number, and so does a name.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
-    names    which configured thing each place of a sort belongs to (indexes.py)
+    names    which configured thing each index of a sort belongs to (indexes.py)
     block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls;
-             the last one holds the baselines of places that had another owner before
+             the last one holds the baselines of indexes that had another owner before
     row      one session
 """
 
 import json
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 MAGIC = b"POPULAR\0"
 VERSION = 4
-"""Version 1 is the one of the manual's C structs; version 2 had no names and no histograms; version 3 described what it
+"""Version 1 was POPular 1.5's, of C structs; version 2 had no names and no histograms; version 3 described what it
 holds by position, and its blocks began with fewer cells.
 """
 READABLE = (3, 4)
@@ -43,22 +43,28 @@ class Column(NamedTuple):
     name: str
     form: str
     help: str
+    mask: str = ""
+    """What somebody is not told who may not know who it is: "name", "address" or "number"; "" for nothing of that."""
+    spare: int = 0
+    """How readily a narrow screen does without: the highest first, 0 never."""
 
 
 class Counter(NamedTuple):
     """A number that only grows. With `labels` it is one number for each of them; `name[label]` in listings.
 
-    With `by` it is kept for each configured thing of that sort.
+    With `by` it is kept for each configured thing of that sort. With `falls` it is how many there are now: each process
+    takes off what it has added, and when it dies the master does.
     """
 
     name: str
     help: str
     labels: tuple[str, ...] = ()
     by: str = ""
+    falls: bool = False
 
     @property
     def width(self) -> int:
-        """Cells of one place."""
+        """Cells of one index."""
         return max(1, len(self.labels))
 
 
@@ -76,7 +82,7 @@ class Histogram(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Cells of one place."""
+        """Cells of one index."""
         return len(self.bounds) + 2
 
 
@@ -92,17 +98,45 @@ class IndexRange(NamedTuple):
     size: int
 
 
+class Rate(NamedTuple):
+    """A counter whose speed is told beside the headline, and by which word; `bad` if it should stand still."""
+
+    counter: str
+    word: str
+    bad: bool = False
+
+
+class Health(NamedTuple):
+    """How well each thing of a sort did in the last minute, by two of its counters: what went well, and what did not.
+
+    The master keeps it (supervisor/master/health.py), in cells of its own block.
+    """
+
+    by: str
+    good: str
+    bad: str
+    refusals: tuple[str, ...] = ()
+    """Labels of `bad` that need not be the thing's fault."""
+
+
+HEALTH_CELLS = ("watched", "good", "bad", "refused", "reason", "failed", "since")
+"""Of each place: whether its thing is configured; for the last minute what went well, what did not, and how much of
+that were refusals; then the last reason (its label's index + 1; 0: none yet), when that was, and since when it goes on
+(seconds since 1970; 0: it does not).
+"""
+
 BASE_COLUMNS = (
     Column("state", "B", "index into the program's states; 0 is a free row"),
-    Column("pid", "I", "process that serves the session"),
-    Column("started", "d", "when the session was accepted, seconds since 1970"),
-    Column("since", "d", "when the state was entered, seconds since 1970"),
+    Column("pid", "I", "process that serves the session", spare=9),
+    Column("started", "d", "when the session was accepted, seconds since 1970", spare=1),
+    Column("since", "d", "when the state was entered, seconds since 1970", spare=12),
 )
 
 CELLS_OF_VERSION_3 = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
 BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds")
-"""The first cells of a block: who counts here, when it last showed life, the token in its hand (index + 1; 0 = none),
-how late its event loop was of late, at worst; and what it found out about itself: processor time, memory, descriptors.
+"""The first cells of a block: who counts here, when it last showed life, the token in its token cell, `hand` (row + 1;
+0 = none), how late its event loop was of late, at worst; and what it found out about itself: processor time, memory,
+descriptors.
 """
 
 LONGEST_NAME = 64
@@ -133,13 +167,17 @@ class Layout:
     block_count: int
     row_count: int
     histograms: tuple[Histogram, ...] = ()
-    places: tuple[IndexRange, ...] = ()
+    indexes: tuple[IndexRange, ...] = ()
     process_cells: tuple[str, ...] = BASE_CELLS
     """What a block begins with."""
+    healths: tuple[Health, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    tones: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """States that stand out: "good", or "busy" (somebody waits for us)."""
 
     @cached_property
     def cell_struct(self) -> struct.Struct:
-        """Serial number, then the columns. The checksum stands in front; see rows.py."""
+        """Serial number, then the columns. The checksum stands before them; see rows.py."""
         return struct.Struct("<Q" + "".join(column.form for column in self.columns))
 
     @cached_property
@@ -153,7 +191,7 @@ class Layout:
     @cached_property
     def index_counts(self) -> dict[str, int]:
         """IndexRange of each sort; what is not kept by a sort has one."""
-        return {"": 1} | {places.sort: places.size for places in self.places}
+        return {"": 1} | {one.sort: one.size for one in self.indexes}
 
     @cached_property
     def counted(self) -> tuple[Counter | Histogram, ...]:
@@ -164,7 +202,7 @@ class Layout:
     def counter_cells(self) -> dict[str, int]:
         """Cell index within a block of the first number of each counter and histogram.
 
-        The numbers of place n begin n × width behind it.
+        The numbers of index n begin n × width behind it.
         """
         cells, position = {}, len(self.process_cells)
         for row in self.counted:
@@ -174,7 +212,7 @@ class Layout:
 
     @cached_property
     def counter_slices(self) -> dict[str, slice]:
-        """All cells of each counter and histogram within a block, those of all places."""
+        """All cells of each counter and histogram within a block, those of all indexes."""
         return {
             row.name: slice(first, first + self.index_counts[row.by] * row.width)
             for row in self.counted
@@ -195,8 +233,18 @@ class Layout:
         return {name: self._counter_end + position for position, name in enumerate(self.gauges)}
 
     @cached_property
+    def health_cells(self) -> dict[str, int]:
+        """Cell index within block 0 of the first health cell of each sort; place n begins n × width behind it."""
+        cells, position = {}, self._counter_end + len(self.gauges)
+        for health in self.healths:
+            cells[health.by] = position
+            position += self.index_counts[health.by] * len(HEALTH_CELLS)
+        return cells
+
+    @cached_property
     def block_size(self) -> int:
-        return _round_up(8 * (self._counter_end + len(self.gauges)), _LINE)
+        health = sum(self.index_counts[health.by] for health in self.healths) * len(HEALTH_CELLS)
+        return _round_up(8 * (self._counter_end + len(self.gauges) + health), _LINE)
 
     @cached_property
     def description(self) -> bytes:
@@ -206,8 +254,12 @@ class Layout:
                 "process_cells": self.process_cells,
                 "counters": [row._asdict() | {"cell": self.counter_cells[row.name]} for row in self.counters],
                 "histograms": [row._asdict() | {"cell": self.counter_cells[row.name]} for row in self.histograms],
-                "places": [row._asdict() for row in self.places],
+                "places": [row._asdict() for row in self.indexes],
                 "gauges": self.gauge_cells,
+                "healths": [row._asdict() | {"cell": self.health_cells[row.by]} for row in self.healths],
+                "health_cells": HEALTH_CELLS,
+                "rates": [row._asdict() for row in self.rates],
+                "tones": dict(self.tones),
                 "states": self.states,
                 "endings": self.endings,
             },
@@ -222,14 +274,14 @@ class Layout:
     def name_offsets(self) -> dict[str, int]:
         """Where the names of each sort begin."""
         offsets, position = {}, self.header_size
-        for places in self.places:
-            offsets[places.sort] = position
-            position += 2 * NAME_STRUCT.size * places.size
+        for one in self.indexes:
+            offsets[one.sort] = position
+            position += 2 * NAME_STRUCT.size * one.size
         return offsets
 
     @cached_property
     def names_size(self) -> int:
-        return _round_up(2 * NAME_STRUCT.size * sum(places.size for places in self.places), _PAGE)
+        return _round_up(2 * NAME_STRUCT.size * sum(one.size for one in self.indexes), _PAGE)
 
     def block_offset(self, block: int) -> int:
         return self.header_size + self.names_size + block * self.block_size
@@ -315,10 +367,16 @@ def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
         block_count=blocks,
         row_count=rows,
         histograms=_named(Histogram, described["histograms"]),
-        places=_named(IndexRange, described["places"]),
+        indexes=_named(IndexRange, described["places"]),
         process_cells=tuple(described["process_cells"]),
+        healths=_named(Health, described.get("healths", ())),
+        rates=_named(Rate, described.get("rates", ())),
+        tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},
     )
     cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}
+    health_cells = {row["by"]: row["cell"] for row in described.get("healths", ())}
+    if tuple(described.get("health_cells", HEALTH_CELLS)) != HEALTH_CELLS or health_cells != layout.health_cells:
+        raise ValueError("health cells that are elsewhere")
     if (cells, described["gauges"]) != (layout.counter_cells, layout.gauge_cells):
         raise ValueError("cells that are elsewhere")
     return layout
@@ -337,7 +395,7 @@ def _described_by_position(program: bytes, text: bytes, blocks: int, rows: int) 
         block_count=blocks,
         row_count=rows,
         histograms=_positioned(Histogram, described["histograms"]),
-        places=_positioned(IndexRange, described["places"]),
+        indexes=_positioned(IndexRange, described["places"]),
         process_cells=CELLS_OF_VERSION_3,
     )
 

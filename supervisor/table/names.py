@@ -1,4 +1,4 @@
-"""The names of the places: written like rows, into the older of two cells, each with a checksum and a serial number.
+"""The names of the indexes: written like rows, into the older of two cells, each with a checksum and a serial number.
 
 So a reader never sees half a name. Only the master writes them (indexes.py).
 """
@@ -13,7 +13,7 @@ _CHECKED = slice(8, NAME_STRUCT.size)
 
 
 class Name(NamedTuple):
-    """Who has a place: the id, "" for nobody, and since which writing."""
+    """Who has an index: the id, "" for nobody, and since which writing."""
 
     serial: int
     ident: str
@@ -23,20 +23,20 @@ NOBODY = Name(0, "")
 
 
 def read_names(layout: Layout, data: Any) -> dict[str, list[Name]]:
-    """All names of all sorts, by place."""
+    """All names of all sorts, by index."""
     return {
-        places.sort: [_newest(data, _cells(layout, places.sort, place)) for place in range(places.size)]
-        for places in layout.places
+        one.sort: [_newest(data, _cells(layout, one.sort, index)) for index in range(one.size)]
+        for one in layout.indexes
     }
 
 
-def _cells(layout: Layout, sort: str, place: int) -> tuple[int, int]:
-    start = layout.name_offsets[sort] + 2 * NAME_STRUCT.size * place
+def _cells(layout: Layout, sort: str, index: int) -> tuple[int, int]:
+    start = layout.name_offsets[sort] + 2 * NAME_STRUCT.size * index
     return start, start + NAME_STRUCT.size
 
 
 def _newest(data: Any, cells: tuple[int, int]) -> Name:
-    """The newest cell that checks; NOBODY for a place that was never given."""
+    """The newest cell that checks; NOBODY for an index that was never given."""
     newest = NOBODY
     for cell in cells:
         copy = bytes(data[cell : cell + NAME_STRUCT.size])
@@ -46,9 +46,9 @@ def _newest(data: Any, cells: tuple[int, int]) -> Name:
     return newest
 
 
-def write_name(layout: Layout, data: memoryview, sort: str, place: int, ident: str) -> None:
+def write_name(layout: Layout, data: memoryview, sort: str, index: int, ident: str) -> None:
     """Replaces the older cell, in one assignment."""
-    cells = _cells(layout, sort, place)
+    cells = _cells(layout, sort, index)
     serials = [int.from_bytes(data[cell + 8 : cell + 16], "little") for cell in cells]
     older = cells[serials[0] > serials[1]]
     fresh = NAME_STRUCT.pack(0, max(monotonic_ns(), *(serial + 1 for serial in serials)), ident.encode())

@@ -11,7 +11,6 @@ processes share), columns.
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from time import monotonic_ns
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -43,8 +42,7 @@ class RowWriter:
         shared, serial = self._shared, (start + _SERIAL_AT) >> 3
         if shared.read(serial) > shared.read(serial + self._offset_cells):
             start += self._size
-        checked = self._packer.pack((monotonic_ns(), state, pid, started, since, *columns))
-        shared.put(start, crc32(checked).to_bytes(_SERIAL_AT, "little") + checked)
+        shared.put(start, self._packer.pack((state, pid, started, since, *columns)))
 
 
 class Row(NamedTuple):
@@ -93,8 +91,8 @@ class RowReader:
         """
         columns = [self._names.index(name) for name in names]
         forms = (
-            form if number in (0, *columns) else f"{struct.calcsize(form)}x"
-            for number, (_name, form, _help) in enumerate(self._layout.columns)
+            column.form if number in (0, *columns) else f"{struct.calcsize(column.form)}x"
+            for number, column in enumerate(self._layout.columns)
         )
         wanted = struct.Struct(f"<{_COLUMNS_AT}x" + "".join(forms)).unpack
         found = Counter[tuple[Any, ...]]()

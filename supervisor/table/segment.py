@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import posix_ipc
 
-from supervisor.table.layout import BASE_CELLS, FREE, Counter, Histogram, Layout, read_header
+from supervisor.table.layout import BASE_CELLS, FREE, HEALTH_CELLS, Counter, Histogram, Layout, read_header
 from supervisor.table.names import Name, read_names
 from supervisor.table.rows import RowReader, RowWriter
 
@@ -40,6 +40,9 @@ class Segment:
         self.reader = RowReader(layout, self.map)
         self.counter_cells = layout.counter_cells
         self._gauge_cells = layout.gauge_cells
+        first = layout.block_offset(0) // 8
+        self.all_cells = self.cells[first : first + layout.block_count * layout.block_size // 8]
+        """The blocks of all processes, one behind the other."""
 
     @classmethod
     def create(cls, name: str, layout: Layout) -> "Segment":
@@ -65,8 +68,8 @@ class Segment:
         start = self.layout.block_offset(index) // 8
         return self.cells[start : start + self.layout.block_size // 8]
 
-    def hand(self, index: int) -> memoryview:
-        """The four octets of the cell `hand` into which a token is read."""
+    def token_cell(self, index: int) -> memoryview:
+        """The four octets into which a block's owner reads a token."""
         start = self.layout.block_offset(index) + 8 * BASE_CELLS.index("hand")
         return self.map[start : start + 4]
 
@@ -80,6 +83,10 @@ class Segment:
 
     def _has_counted(self, index: int) -> bool:
         return index == 0 or self.block(index)[_GENERATION] != 0
+
+    def blocks_in_use(self) -> list[memoryview]:
+        """Those in which somebody has ever counted, the master's first."""
+        return [self.block(index) for index in range(self.layout.block_count) if self._has_counted(index)]
 
     def set_gauge(self, name: str, value: int) -> None:
         """Sets one of the master's gauges."""
@@ -110,10 +117,22 @@ def path_of(name: str) -> Path:
 
 
 class Reading(NamedTuple):
-    """What stands in the cells of one place: `ident` is its id, "" for what is not kept by a sort."""
+    """What stands in the cells of one index: `ident` is its id, "" for what is not kept by a sort."""
 
     ident: str
     numbers: Sequence[int]
+
+
+class HealthReading(NamedTuple):
+    """How well a thing did in the last minute, and the last time that it did not; see HEALTH_CELLS."""
+
+    ident: str
+    good: int
+    bad: int
+    refused: int
+    reason: str
+    failed: int
+    since: int
 
 
 class View:
@@ -159,19 +178,20 @@ class View:
         return tally
 
     def counters(self) -> dict[str, int | dict[str, int]]:
-        """All counters, summed over blocks and places; one with labels is a mapping from label to number.
+        """All counters, summed over blocks and indexes; one with labels is a mapping from label to number.
 
-        What is gone from the configuration is counted too: these sums never fall.
+        What is gone from the configuration is counted too: these sums never fall, but of what is counted while it is
+        there.
         """
         cells = self._summed()
         sums: dict[str, int | dict[str, int]] = {}
         for counter in self.layout.counters:
-            totals = [sum(column) for column in zip(*self._places(cells, counter), strict=True)]
+            totals = [sum(column) for column in zip(*self._by_index(cells, counter), strict=True)]
             sums[counter.name] = dict(zip(counter.labels, totals, strict=True)) if counter.labels else totals[0]
         return sums
 
     def readings(self) -> dict[str, list[Reading]]:
-        """The cells of every counter and histogram, for each id that has a place; numbers begin at 0 with the id."""
+        """The cells of every counter and histogram, for each id that has an index; numbers begin at 0 with the id."""
         names = self.names()
         for _ in range(_MOST_LOOKS):
             cells, baseline = self._summed(), self._block(self.layout.baseline)
@@ -186,27 +206,42 @@ class View:
         return {
             row.name: [
                 Reading(ident, numbers)
-                for ident, numbers in zip(steady.get(row.by, [""]), self._places(counted, row), strict=True)
+                for ident, numbers in zip(steady.get(row.by, [""]), self._by_index(counted, row), strict=True)
                 if ident or not row.by
             ]
             for row in self.layout.counted
         }
 
     def names(self) -> dict[str, list[Name]]:
-        """Who has which place, by sort."""
+        """Who has which index, by sort."""
         return read_names(self.layout, self._data)
 
-    def _places(self, cells: Sequence[int], row: Counter | Histogram) -> Iterator[Sequence[int]]:
-        """The cells of one counter or histogram, place by place."""
+    def _by_index(self, cells: Sequence[int], row: Counter | Histogram) -> Iterator[Sequence[int]]:
+        """The cells of one counter or histogram, index by index."""
         first = self.layout.counter_cells[row.name]
-        for place in range(self.layout.index_counts[row.by]):
-            start = first + place * row.width
+        for index in range(self.layout.index_counts[row.by]):
+            start = first + index * row.width
             yield cells[start : start + row.width]
 
     def gauges(self) -> dict[str, int]:
         """The master's gauges."""
         block = self._block(0)
         return {name: block[cell] for name, cell in self.layout.gauge_cells.items()}
+
+    def healths(self) -> dict[str, list[HealthReading]]:
+        """What the master keeps of each configured thing of a sort, in the order of their places."""
+        block, names = self._block(0), self.names()
+        labels = {row.name: ("", *row.labels) for row in self.layout.counters}
+        found: dict[str, list[HealthReading]] = {}
+        for health in self.layout.healths:
+            found[health.by] = []
+            for place, name in enumerate(names[health.by]):
+                cell = self.layout.health_cells[health.by] + place * len(HEALTH_CELLS)
+                watched, good, bad, refused, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
+                if watched and name.ident:
+                    why = labels[health.bad][reason] if reason < len(labels[health.bad]) else ""
+                    found[health.by].append(HealthReading(name.ident, good, bad, refused, why, failed, since))
+        return found
 
     def workers(self) -> list[dict[str, int]]:
         """The processes that own a block now: the first cells of their blocks, by name."""

@@ -3,7 +3,7 @@
 A worker reads a token before it accepts and writes it back when the session is over; the kernel makes both atomic. So
 there are never more than `maxsession` sessions over all workers, each row has one owner, and workers that find the
 pipe empty are woken by its becoming readable. A token travels as four octets, index + 1. It is read straight into the
-cell `hand` of the worker's block, so that it is always in one of four places: in the pipe, in a hand, in a row, or
+token cell of the worker's block (`hand` in the table), so that it is always in the pipe, in a token cell, in a row, or
 lost with a worker that died. `lost` finds the last kind exactly.
 
 The raising of `maxsession` is the writing of more tokens; that is why it can only be raised.
@@ -68,23 +68,23 @@ def wire(token: int) -> bytes:
 def lost(
     tokens: Iterable[int],
     in_pipe: Set[int],
-    in_hands: Set[int],
+    in_cells: Set[int],
     owners: Mapping[int, int],
     living: Set[int],
     dropped: int | None = None,
 ) -> list[int]:
     """The tokens that died with a worker, out of all that were ever issued.
 
-    `in_pipe` must be taken out of the pipe first, then `in_hands` (of living workers) looked at, then `owners` (who
-    last wrote each row): a token moves pipe → hand → row → pipe, so one that is looked for in this order and not
-    found has no living holder. A row last written by a living worker is in good hands even if it says "free": that
-    worker is about to put the token back, or has done so. Only the token in the dead worker's hand, `dropped`, is lost
-    whoever wrote its row: the dead one had not come to write it.
+    `in_pipe` must be taken out of the pipe first, then `in_cells` (of living workers) looked at, then `owners` (who
+    last wrote each row): a token moves pipe → token cell → row → pipe, so one that is looked for in this order and not
+    found has no living holder. A row last written by a living worker is accounted for even if it says "free": that
+    worker is about to put the token back, or has done so. Only the token in the dead worker's token cell, `dropped`, is
+    lost whoever wrote its row: the dead one had not come to write it.
 
-    This holds because a hand is emptied after its token's row was written, and before the token goes back.
+    This holds because a token cell is emptied after its token's row was written, and before the token goes back.
     """
     return [
         token
         for token in tokens
-        if token == dropped or (token not in in_pipe and token not in in_hands and owners[token] not in living)
+        if token == dropped or (token not in in_pipe and token not in in_cells and owners[token] not in living)
     ]

@@ -1,6 +1,6 @@
 """The accepting of a worker: on the sockets that its slot is lent, as long as it gets tokens and the master allows it.
 
-Each connection goes to the service of the moment; on a socket that the config wants no more, to the service that was
+Each connection goes to the current service; on a socket that the config wants no more, to the service that was
 in force while it did. A socket that is given back is closed when nobody waits in its queue.
 """
 
@@ -51,7 +51,7 @@ class Acceptor:
         fed: Callable[[], None],
         emptied: Callable[[], None],
     ) -> None:
-        """`tokens`: the descriptor they are read from, into the cell `hand` of our block.
+        """`tokens`: the descriptor they are read from, into the token cell of our block.
 
         `fed` is called when there are tokens again, before one is taken; `emptied` whenever no queue is left to be
         emptied.
@@ -76,6 +76,7 @@ class Acceptor:
     def begin(self, service: Service) -> None:
         """Starts to accept."""
         self._service = service
+        self._tell_lent(self._listeners)
         self._arm()
 
     def exchange(self, service: Service, wanted: Set[Listener], lent: Mapping[Listener, socket.socket]) -> None:
@@ -88,6 +89,7 @@ class Acceptor:
         if not retired:
             old.retire()
         self._listeners |= lent
+        self._tell_lent(lent)
         if self._armed:
             for listener, listening in lent.items():
                 self._watch(listener, listening)
@@ -138,11 +140,23 @@ class Acceptor:
         if wanted == self._armed:
             return
         self._armed = wanted
+        self._context.log.debug(
+            "NET",
+            "accepting" if wanted else "not_accepting",
+            listeners=len(self._listeners),
+            reason="" if wanted else self._obstacle(),
+        )
         for listener, listening in self._listeners.items():
             if wanted:
                 self._watch(listener, listening)
             else:
                 self._loop.unwatch(listening.fileno())
+
+    def _obstacle(self) -> str:
+        """Why nobody is accepted."""
+        if self._over:
+            return "leaving"
+        return "no session is free" if self._starved else "out of descriptors" if self._pausing else "load"
 
     def _watch(self, listener: Listener, listening: socket.socket) -> None:
         self._loop.watch(listening.fileno(), READ, functools.partial(self._accept, listener, listening))
@@ -225,7 +239,15 @@ class Acceptor:
             self._shut(listening)
         self._emptied()
 
+    def _tell_lent(self, lent: Mapping[Listener, socket.socket]) -> None:
+        for listener, listening in lent.items():
+            host, port = listener.address[:2]
+            self._context.log.debug(
+                "NET", "listens", listener=listener.name, address=host, port=port, fd=listening.fileno()
+            )
+
     def _shut(self, listening: socket.socket) -> None:
+        self._context.log.debug("NET", "listens_no_more", fd=listening.fileno())
         listening.close()
         old = self._retired.pop(listening, None)
         if old is not None and old not in self._retired.values():

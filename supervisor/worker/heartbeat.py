@@ -1,8 +1,8 @@
 """The heartbeat of a worker: shows in its block that its loop turns, and how late it was.
 
-It also shows what the process uses of the machine (usage.py). The lateness of the timer is how long whoever is ready
-has to wait for his turn. What stands in the table is the worst of the last half minute, so that a scrape every
-fifteen seconds misses nothing.
+Event-loop lag is how late the timer fired: so long does a socket that is ready wait to be served. The maximum of the
+last 30 beats stands in the table, so that a scrape every fifteen seconds misses nothing. What the process uses of the
+machine is shown too (usage.py).
 """
 
 from collections import deque

@@ -21,7 +21,7 @@ from supervisor.control.words import CommandRefused
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.program import Program, Service
 from supervisor.runtime import messages, rights
-from supervisor.runtime.fault import index_of
+from supervisor.runtime.fault import location_of
 from supervisor.runtime.log import Log
 from supervisor.serving.context import CutCost, WorkerContext
 from supervisor.serving.eventloop import EventLoop
@@ -93,7 +93,14 @@ class Worker:
         self._log = inheritance.log
         self._log.options = inheritance.config.debug
         self._lifeline: Lifeline | None = Lifeline(inheritance.lifeline)
-        self._context = WorkerContext(loop, inheritance.log, inheritance.segment, inheritance.block, inheritance.tokens)
+        self._context = WorkerContext(
+            loop,
+            inheritance.log,
+            inheritance.segment,
+            block=inheritance.block,
+            tokens=inheritance.tokens,
+            released=self._released,
+        )
         self._beats = Heartbeat(self._context.cells)
         self._acceptor = Acceptor(
             self._context,
@@ -101,7 +108,7 @@ class Worker:
             inheritance.listeners,
             inheritance.accepting,
             self._fed,
-            self._emptied,
+            self._released,
         )
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
@@ -119,12 +126,13 @@ class Worker:
         self._loop.add_reader(self._lifeline.socket, self._hear)
         self._beat()
         self._acceptor.begin(self._service)
+        self._debug("begins", generation=self._config.generation)
         self._tell(lifeline.Born(self._config.generation))
 
     def say_last_words(self, error: Exception) -> None:
         """Tells the master what this worker dies of: the kind of error and its place, no values."""
         text = str(error) if isinstance(error, CommandRefused) else type(error).__name__
-        self._tell(lifeline.LastWords(f"{text} at {index_of(error)}"))
+        self._tell(lifeline.LastWords(f"{text} at {location_of(error)}"))
 
     # The lifeline
 
@@ -189,10 +197,12 @@ class Worker:
     def _prepare(self, config: Config, before: Service | None) -> None:
         """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
         self._preparing = config.generation
+        began = time.monotonic()
         made = self._loop.run_in_executor(self._context.pool, self._program.make_service, self._context, config, before)
 
         def finished(future: "asyncio.Future[Service]") -> None:
             error = future.exception()
+            self._debug("prepared", generation=config.generation, seconds=round(time.monotonic() - began, 3))
             if self._preparing != config.generation:
                 if error is None:
                     future.result().retire()
@@ -214,9 +224,11 @@ class Worker:
         if seed:
             ssl.RAND_add(seed, float(len(seed)))
         self._log.options = self._config.debug
+        self._debug("committed", generation=generation, lent=len(lent))
         self._tell(lifeline.InForce(generation))
 
     def _abort(self) -> None:
+        self._debug("aborted", generation=self._preparing)
         self._preparing = 0
         if self._prepared is not None:
             self._prepared[1].retire()
@@ -232,10 +244,10 @@ class Worker:
 
     def _leave(self, empty: bool) -> None:
         """Accepts nobody but who waits, finishes the sessions, then goes."""
+        self._debug("leaves", accepts_who_waits=str(empty).lower())
         self._acceptor.finish(empty)
         self._leaving = True
         self._tell(lifeline.Closed())
-        self._context.on_release = self._go_if_done
         self._go_if_done()
 
     def _end_sessions(self) -> None:
@@ -255,7 +267,8 @@ class Worker:
         if self._leaving and self._lifeline is not None:
             self._hear()
 
-    def _emptied(self) -> None:
+    def _released(self) -> None:
+        """A session is over, or a queue empty: perhaps it was the last thing to do."""
         if self._leaving:
             self._go_if_done()
 
@@ -266,6 +279,7 @@ class Worker:
     def _orphaned(self) -> None:
         """The master is gone: nobody lends us sockets any more."""
         if self._lifeline is not None:
+            self._debug("orphaned")
             self._loop.remove_reader(self._lifeline.socket)
             self._loop.remove_writer(self._lifeline.socket)
             self._lifeline.close()
@@ -279,6 +293,7 @@ class Worker:
 
     def _end_at_once(self) -> None:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""
+        self._debug("ends_at_once")
         self._leaving = True
         self._acceptor.give_up_queues()
         self._acceptor.finish(empty=False)
@@ -286,9 +301,14 @@ class Worker:
             session.end("shutdown")
         self._loop.call_soon(self._loop.stop)
 
+    def _debug(self, step: str, **fields: object) -> None:
+        """A step of this worker's life, for the debug option MAIN."""
+        self._log.debug("MAIN", f"worker_{step}", "-", sessions=len(self._context.sessions), **fields)
+
     def _beat(self) -> None:
         """Shows that the loop turns, and how far the sessions have come."""
         self._beats.beat()
+        self._context.count("log_lines_lost", amount=self._log.newly_lost())
         for session in self._context.sessions.values():
             session.refresh()
         self._loop.call_later(HEARTBEAT_SECONDS, self._beat)

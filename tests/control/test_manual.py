@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from popular.programs import PROGRAMS
 from popular.proxy.settings.commands import COMMANDS
 from popular.proxy.settings.variables import VARIABLES
 from supervisor.control import manual
@@ -16,7 +17,7 @@ from tests.patience import patient
 
 def whole_page() -> str:
     """A page with everything on it."""
-    parser = options_parser()
+    parser = options_parser(PROGRAMS)
     return manual.page(
         "pproxy",
         8,

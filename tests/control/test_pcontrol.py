@@ -16,8 +16,9 @@ import pytest
 from supervisor.pcontrol.prompt import is_kept
 from tests.control.console import Console, console
 from tests.patience import patient
+from tests.system.site import program
 
-PCONTROL = [sys.executable, "-m", "supervisor.pcontrol.main"]
+PCONTROL = [program("pcontrol")]
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_quiet_and_verbose(here: Console) -> None:
 
 
 def test_json(here: Console) -> None:
-    """--json says `json SENTENCE`."""
+    """--json says `json COMMAND`."""
     assert run(here, "--json", "-c", "echo one").stdout == '"one"\n'
 
 
@@ -166,7 +167,7 @@ class Terminal:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             environment = {**os.environ, "XDG_STATE_HOME": str(home), "TERM": "dumb", "INPUTRC": "/dev/null"}
-            os.execve(sys.executable, [*PCONTROL, "-s", str(here.path)], environment)
+            os.execve(PCONTROL[0], [*PCONTROL, "-s", str(here.path)], environment)
         self.seen = ""
 
     def type(self, text: str) -> None:

@@ -26,12 +26,15 @@ import yaml
 from supervisor.version import VERSION
 from tests.deploy.image import HOME, Container, Image, serves, words
 from tests.patience import patient
+from tests.store.test_trusted import refuses_strangers
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, STARTED, PopClient, free_port, need, wait_until
 
 COMPOSE = Path(__file__).parents[2] / "deploy/compose"
 SITE: dict[str, Any] = yaml.safe_load((COMPOSE / "compose.yaml").read_text())
 SERVICES: dict[str, Any] = SITE["services"]
+NEIGHBOURS = "127.0.0.0/30"
+"""Stands for the network of the storage server: the proxies connect from 127.0.0.1, clients from 127.0.0.5."""
 OURS = ("pproxy1", "pproxy2", "pserv", "pcheckd")
 
 
@@ -81,6 +84,7 @@ def test_addresses_agree() -> None:
     assert "front" in SERVICES["haproxy"]["networks"]
     place = SERVICES["pserv"]["networks"]["store"]
     assert ipaddress.ip_address(place["ipv4_address"]) in ipaddress.ip_network(subnets["store"])
+    assert re.findall(r"trusted (\S+)", store) == [subnets["store"]] == [option("pcheckd", "--trusted")]
     assert re.findall(r"iface (\S+)", store) == [place["ipv4_address"]] == [option("pcheckd", "--host")]
     assert re.findall(r"backend conf \w+ host (\S+)", proxy) == place["aliases"]
     assert SITE["networks"]["store"]["internal"] is True
@@ -136,7 +140,7 @@ class Site:
             ours = self.ports["pserv"].get(port, ours)
             text = re.sub(rf"(port |:){port}\b", rf"\g<1>{ours}", text)
         text = re.sub(r"0\.0\.0\.0|10\.110\.2\.10|\bANY\b|\bstore1(?= port)", LOOPBACK, text)
-        return text.replace("10.110.1.0/24", "127.0.0.0/8")
+        return text.replace("10.110.1.0/24", "127.0.0.0/8").replace("10.110.2.0/24", NEIGHBOURS)
 
     def mounts(self, name: str) -> dict[str, Path]:
         found = {}
@@ -242,6 +246,7 @@ def test_a_site_that_loses_a_proxy(site: Site) -> None:
     addresses. One proxy is stopped as the engine does it: HAProxy sends nobody there any more, no client is turned
     away, and who was there finishes.
     """
+    refuses_strangers(int(site.ports["pserv"]["1100"]), int(site.check), "127.0.0.5")
     clients = [_log_in(site) for _ in range(4)]
     assert all(client.stat()[0] == 1 for client in clients)
     assert b"Subject: hello" in clients[0].retr(1)[1]

@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 
 from popular.proxy.program import PROGRAM
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.vserv import Vserv
+from supervisor.control.things import parameters
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 TREES = ("supervisor", "metrics", "popular", "deploy", "tests", "docs", ".ci")
+FROM_ROOT = tuple(f"{tree}/" for tree in TREES)
 SUFFIXES = {".py", ".txt", ".md", ".toml", ".rc", ".c", ".1", ".7", ".8"}
 MADE_LATER = ("/", ".venv/", "popular-demo/")
 """Beginnings of paths that are not the project's: the host's, and what `make` makes."""
@@ -51,13 +56,33 @@ def test_every_file_that_is_named_exists(document: str) -> None:
     assert [word for word in named if not is_there(word)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=[page.relative_to(ROOT).as_posix() for page in PAGES])
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Links are relative to the page that has them; what looks like a path of ours in backticks begins at the root."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == []
+    spans = [span for span in re.findall(r"`([^`]+)`", text) if not span.startswith("kubectl ")]  # has deploy/pproxy
+    words = [word for span in spans for word in span.split()]
+    ours = [one for word in words if word.startswith(FROM_ROOT) and "*" not in word for one in braced(word)]
+    assert [word for word in ours if not (ROOT / word).exists()] == []
+
+
 def test_what_is_not_there_is_noticed() -> None:
     """A file that was moved, one of two in braces, and a folder that is gone."""
-    assert [word for word in braced("popular/proxy/{session,sessions}.py") if not is_there(word)] == [
-        "popular/proxy/sessions.py"
+    assert [word for word in braced("popular/proxy/session/{session,sessions}.py") if not is_there(word)] == [
+        "popular/proxy/session/sessions.py"
     ]
     assert not is_there("aster.py")
     assert not is_there("tests/nowhere")
+
+
+def test_the_specification_names_everything() -> None:
+    """Each variable, and each parameter of virtual servers and backends: of the manual, or beside it."""
+    page = (ROOT / "docs/specification.md").read_text("utf-8")
+    named = {word for span in re.findall(r"`([^`]+)`", page) for word in span.split()}
+    known = {row.name for row in PROGRAM.variables} | parameters(Vserv).keys() | parameters(Backend).keys()
+    assert known - named == set()
 
 
 def test_every_variable_is_on_the_page() -> None:

@@ -3,11 +3,12 @@
 import re
 import socket
 import ssl
+import subprocess
 from pathlib import Path
 
 from tests.patience import patient
 from tests.system.certificates import Authority
-from tests.system.site import PopClient, Proxy, free_port, wait_until
+from tests.system.site import PopClient, Proxy, free_port, program, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +35,8 @@ def test_example_of_pproxy(tmp_path: Path) -> None:
     port = free_port()
     with started(text, tmp_path, port) as proxy:
         wait_until(lambda: proxy.said("vserv list").lines == ["main"], "the start configuration is in force")
-        commands = [line for line in proxy.said("show config").lines if not line.startswith("set logfile")]
+        options = ("set logfile ", "set workers ")  # of the command line
+        commands = [line for line in proxy.said("show config").lines if not line.startswith(options)]
         wanted = [line for line in text.splitlines() if line and not line.startswith("#")]
         assert len(commands) == len(wanted), commands
         with PopClient(port) as client:
@@ -43,9 +45,21 @@ def test_example_of_pproxy(tmp_path: Path) -> None:
             assert client.ask("STAT") == b"+OK 0 0", "the backend is in the state fake"
 
 
-def test_example_in_the_readme(tmp_path: Path) -> None:
-    """The first configuration in the README is one that works, and so is what it says of TLS behind it."""
-    first, tls = re.findall(r"^```rc\n(.*?)^```$", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+def test_example_of_pproxy_as_it_stands(tmp_path: Path) -> None:
+    """But for the folder of its files, `pproxy --check` finds it good: on all addresses, beside its own backends."""
+    (tmp_path / "users").touch()
+    (tmp_path / "masterauth.conf").touch()
+    rc = tmp_path / "pproxy.rc"
+    rc.write_text((ROOT / "deploy/popular/pproxy.rc").read_text().replace("/etc/popular", str(tmp_path)))
+    command = [program("pproxy"), "--check", "--rundir", str(tmp_path), "--config", str(rc)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient(30))
+    assert done.returncode == 0, done.stderr
+
+
+def test_example_in_the_pages(tmp_path: Path) -> None:
+    """The first configuration on the page about configuration works, and so does what it says of TLS behind it."""
+    page = (ROOT / "docs/configuration.md").read_text()
+    first, tls = re.findall(r"^```rc\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     with started(first, tmp_path, free_port()) as proxy:
         wait_until(lambda: proxy.said("vserv list").lines == ["main"], "the start configuration is in force")
         assert "state online" in proxy.said("vserv show main").lines[0]
@@ -79,3 +93,4 @@ def test_example_of_pserv(tmp_path: Path) -> None:
             client.say(b"joe\r\n-\r\n\r\nSTAT\r\n")
             assert client.line().startswith(b"+OK")
             assert client.line() == b"+OK 0 0"
+        assert re.findall(r"trusted (\S+)", text) == ["127.0.0.0/8,::1"], "it says who is let in"

@@ -190,3 +190,23 @@ def test_the_proxy_is_where_the_store_expects_it(production: list[Resource]) -> 
     policy = find(production, "NetworkPolicy", "pserv")["spec"]["ingress"][0]
     (peer,) = policy["from"]
     assert selected(production, peer["podSelector"]["matchLabels"]) == [find(production, "Deployment", "pproxy")]
+
+
+def test_the_pod_network_is_a_value_of_the_overlay(production: list[Resource]) -> None:
+    """Said once there, it is what both programs of the storage server trust; the base has another one."""
+    (value,) = re.findall(r"cidr=(\S+)", (MANIFESTS / "overlays/production/kustomization.yaml").read_text())
+
+    def trusted(resources: list[Resource]) -> list[str]:
+        rc = find(resources, "ConfigMap", "pserv")["data"]["trusted.rc"]
+        (option,) = [
+            word.partition("=")[2]
+            for one in containers(find(resources, "StatefulSet", "pserv"))
+            for word in one["args"]
+            if word.startswith("--trusted=")
+        ]
+        return [rc.split("trusted ")[1].strip(), *option.split(",")]
+
+    assert trusted(production) == [value, "127.0.0.1", value]
+    assert "pod-network" not in {one["metadata"]["name"] for one in production}
+    base, _, again = trusted(render(MANIFESTS / "pserv"))
+    assert base == again != value

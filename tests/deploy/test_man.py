@@ -14,7 +14,6 @@ from deploy.man.parts import folded, messages
 from popular.pdm import loader
 from popular.pdm.contract import Answer, Question, Route
 from popular.proxy.program import PROGRAM as PPROXY
-from popular.store.messages import STORE_MESSAGES
 from popular.store.pserv.program import PROGRAM as PSERV
 from supervisor.program import Program
 from tests.patience import patient
@@ -124,7 +123,7 @@ def test_the_example_of_a_module(tmp_path: Path) -> None:
 def test_every_message_is_listed() -> None:
     """popular-log(7) has number, level, name and help of each message."""
     text = plain("popular-log.7")
-    for message in (*PPROXY.messages, *PSERV.messages, *STORE_MESSAGES):
+    for message in messages():
         assert f".TP \\fB{message.number:04x} {message.level} {message.name}\\fR" in text
         assert message.help in text
     for ending in (*PPROXY.endings, *PSERV.endings):

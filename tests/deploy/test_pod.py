@@ -20,6 +20,7 @@ from tests.deploy.image import HOME, Container, Image
 from tests.deploy.kustomize import Resource, containers, find, pod, render
 from tests.deploy.test_kubernetes import MANIFESTS
 from tests.patience import patient
+from tests.store.test_trusted import refuses_strangers
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, STARTED, PopClient, free_port, wait_until
 
@@ -27,10 +28,15 @@ PORTS = {"1110": free_port(), "1995": free_port(), "1100": free_port(), "9110": 
 CHECK = free_port()
 
 
+POD_NETWORK = "10.42.0.0/16"
+"""The value of the overlay; here it is where the proxy connects from, 127.0.0.1, and not 127.0.0.5."""
+
+
 def moved(text: str) -> str:
     """With the ports of this test, on loopback."""
     for port, ours in PORTS.items():
         text = re.sub(rf"(port |:){port}\b", rf"\g<1>{ours}", text)
+    text = text.replace(POD_NETWORK, "127.0.0.0/30")
     text = text.replace("iface ANY", f"iface {LOOPBACK}").replace("[::]", LOOPBACK)
     return text.replace("host store1", f"host {LOOPBACK}")
 
@@ -124,8 +130,8 @@ def manifests() -> list[Resource]:
 def store(image: Image, manifests: list[Resource], tmp_path: Path) -> Iterator[Pod]:
     """A running pserv pod; joe has one mail."""
     with Pod(image, find(manifests, "StatefulSet", "pserv"), tmp_path / "pserv") as store:
-        rc = find(manifests, "ConfigMap", "pserv")["data"]["pserv.rc"]
-        project(store.volumes["rc"], {"pserv.rc": moved(rc)})
+        files = find(manifests, "ConfigMap", "pserv")["data"]
+        project(store.volumes["rc"], {name: moved(text) for name, text in files.items()})
         deliver = [f"/{HOME}/bin/pdeliver", "--logfile", "-", "-m", "/var/spool/popular", "joe"]
         assert store.run("pserv", deliver, "Subject: hello\n\nHello.\n") == 0
         store.start("pserv")
@@ -177,6 +183,7 @@ def test_the_pods_serve_change_and_go(image: Image, manifests: list[Resource], t
         assert banner() == b"+OK new"
         assert client.noop().startswith(b"+OK")
         client.quit()
+        refuses_strangers(PORTS["1100"], CHECK, "127.0.0.5")
         assert stopping.process.wait(patient(30)) == 0
         assert main.process.wait(patient(10)) == 0
         os.kill(apply.pid, 15)

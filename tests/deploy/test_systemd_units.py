@@ -4,6 +4,8 @@ systemd itself does not run here. What it would enforce on system calls is compa
 makes.
 """
 
+import datetime
+import itertools
 import os
 import re
 import shlex
@@ -17,6 +19,7 @@ import pytest
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
 from popular.store.tools import pcheckd as mailcheckd
+from popular.store.tools import pclean
 from supervisor import main
 from supervisor.ringd import main as ringd
 from tests.bench import processes
@@ -36,6 +39,7 @@ from tests.system.site import (
 
 ROOT = Path(__file__).parents[2]
 UNITS = {path.stem: path for path in sorted((ROOT / "deploy/systemd").glob("*.service"))}
+TIMERS = sorted((ROOT / "deploy/systemd").glob("*.timer"))
 INSTALLED = "/opt/popular/bin/"
 HIGHEST_EXPOSURE = 20
 """In tenths; systemd calls 1.0 to 4.2 OK."""
@@ -62,7 +66,7 @@ def command(name: str, setting: str) -> list[str]:
 
 def test_units_are_verified(tmp_path: Path) -> None:
     """systemd finds nothing wrong with them, and their programs exist."""
-    for path in UNITS.values():
+    for path in (*UNITS.values(), *TIMERS):
         text = path.read_text().replace(INSTALLED, f"{Path(program('pproxy')).parent}/")
         (tmp_path / path.name).write_text(text)
     verify = [need("systemd-analyze"), "verify", "--man=no"]
@@ -86,8 +90,12 @@ def test_units_are_hardened(name: str) -> None:
 
 def test_units_are_hardened_alike() -> None:
     """Only who binds low ports has the right to, and only who does not lives in a user namespace of its own."""
-    sections = {name: path.read_text().partition("# What it may not do")[2] for name, path in UNITS.items()}
+    sections = {
+        name: path.read_text().partition("# What it may not do")[2].partition("\n[Install]")[0]
+        for name, path in UNITS.items()
+    }
     for name, text in sections.items():
+        assert "LimitCORE=0" in text
         binds = name in ("pproxy", "ringd")
         assert ("AmbientCapabilities=CAP_NET_BIND_SERVICE" in text) is binds
         assert ("PrivateUsers=yes" in text) is not binds
@@ -132,9 +140,28 @@ def test_start_commands_are_understood() -> None:
     for name, known in (("pproxy", PPROXY), ("pserv", PSERV)):
         assert main.options(known).parse_args(command(name, "ExecStart")[1:]).config == [f"/etc/popular/{name}.rc"]
         assert (ROOT / f"deploy/popular/{name}.rc").is_file()
-    assert mailcheckd.options().parse_args(command("pcheckd", "ExecStart")[1:]).foreground
+    checker = mailcheckd.options().parse_args(command("pcheckd", "ExecStart")[1:])
+    assert checker.foreground
+    assert "--trusted" in command("pcheckd", "ExecStart"), "who is let in is said, not left to the default"
+    assert ("127.0.0.9" in checker.trusted, "10.0.0.1" in checker.trusted) == (True, False)
+    assert not pclean.options().parse_args(command("pclean", "ExecStart")[1:]).dry_run
     allowed = ringd.options().parse_args(command("ringd", "ExecStart")[1:]).ports
     assert all(any(port in ports for ports in allowed) for port in (110, 995, 1100))
+
+
+def test_the_timer_starts_its_service_each_day() -> None:
+    """So systemd reads its calendar; the service is there, and cleans the mailboxes that pserv serves."""
+    (timer,) = TIMERS
+    assert timer.stem in UNITS, "a timer starts the service of its name"
+    (when,) = re.findall(r"^OnCalendar=(.*)$", timer.read_text(), re.MULTILINE)
+    told = subprocess.run(
+        [need("systemd-analyze"), "calendar", "--iterations=3", when], capture_output=True, text=True, check=True
+    ).stdout
+    days = re.findall(r"(\d{4}-\d\d-\d\d) 04:00:00", re.sub(r"Normalized form:.*", "", told))
+    dates = [datetime.date.fromisoformat(day) for day in dict.fromkeys(days)]
+    assert {later - earlier for earlier, later in itertools.pairwise(dates)} == {datetime.timedelta(days=1)}
+    cleaned = pclean.options().parse_args(command("pclean", "ExecStart")[1:]).mailboxdir
+    assert settings("pclean")["ReadWritePaths"] == settings("pserv")["ReadWritePaths"] == [cleaned]
 
 
 def test_stop_drains(tmp_path: Path) -> None:

@@ -20,7 +20,18 @@ from tests.system.site import Proxy, program
 HERE = Path(__file__).parent
 SUPERVISED = ("pproxy", "pserv")
 SUBCOMMANDS = {"pcontrol": ("check", "apply", "confirm", "rollback")}
-COMMANDS = (*SUPERVISED, "pcontrol", "pstatus", "pcheckd", "pcheck", "pdeliver", "ptestpdm", "ringd", "popular-demo")
+COMMANDS = (
+    *SUPERVISED,
+    "pcontrol",
+    "pstatus",
+    "pcheckd",
+    "pcheck",
+    "pdeliver",
+    "ptestpdm",
+    "ringd",
+    "popular-demo",
+    "pclean",
+)
 
 QUESTIONS = {
     "pproxy": (
@@ -42,18 +53,16 @@ QUESTIONS = {
 def options() -> Iterator[str]:
     """Each option of each command, and the exit code for one that it does not have."""
     for name in COMMANDS:
-        said = subprocess.run([program(name), "--help"], capture_output=True, text=True, timeout=patient(30))
+        said = _run(name, "--help")
         yield f"{name} --help: exit {said.returncode}"
-        helps = said.stdout + "".join(_help(name, word) for word in SUBCOMMANDS.get(name, ()))
+        helps = said.stdout + "".join(_run(name, word, "--help").stdout for word in SUBCOMMANDS.get(name, ()))
         for option in sorted(set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", helps))):
             yield f"{name} {option}"
-        wrong = subprocess.run([program(name), "--no-such-option"], capture_output=True, text=True, timeout=patient(30))
-        yield f"{name} --no-such-option: exit {wrong.returncode}"
+        yield f"{name} --no-such-option: exit {_run(name, '--no-such-option').returncode}"
 
 
-def _help(*command: str) -> str:
-    name, *words = command
-    return subprocess.run([program(name), *words, "--help"], capture_output=True, text=True, timeout=patient(30)).stdout
+def _run(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([program(name), *words], capture_output=True, text=True, timeout=patient(30))
 
 
 def exit_codes() -> Iterator[str]:

@@ -59,6 +59,12 @@ class Browser:
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element("css selector", selector)
 
+    def answer(self, text: str) -> None:
+        """Types into the question that the page asks, and accepts."""
+        question = self.driver.switch_to.alert
+        question.send_keys(text)
+        question.accept()
+
     def empty(self, selector: str) -> None:
         """Wipes a field, as a hand would."""
         self.find(selector).send_keys(Keys.CONTROL, "a", Keys.NULL, Keys.DELETE)

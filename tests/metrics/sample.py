@@ -16,6 +16,7 @@ LAYOUT = Layout(
     endings=("quit", "lost"),
     block_count=4,
     row_count=ROWS,
+    tones={"passing mail on": "good"},
 )
 WAITING, PASSING = 1, 2
 

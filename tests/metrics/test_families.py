@@ -24,11 +24,12 @@ UNITS = {"s": "_seconds", "bytes": "_bytes", "ratio": "_ratio", "timestamp": "_s
 
 def lines(name: str, directory: Path) -> list[str]:
     """A configuration in which every family has a sample."""
-    if name == "pserv":
-        return [f"server conf iface {LOOPBACK} port {free_port()} state online"]
     tls = directory / "tls"
     tls.mkdir()
     certificates.Authority().issue("localhost").write(tls, "default")
+    if name == "pserv":
+        server = f"server conf iface {LOOPBACK} port {free_port()} prot XPOPs clientcert off state online"
+        return [f"set tlsdir {tls}", server]
     return [
         f"set tlsdir {tls}",
         f"backend conf b host {LOOPBACK} port {free_port()} state online",

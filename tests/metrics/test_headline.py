@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
-from metrics.headline import BUSY, CLOSED, GOOD, headline
+from metrics.headline import BUSY, CLOSED, GOOD, Headline, headline
+from popular.proxy.program import WATCHED
+from supervisor.table.segment import HealthReading
 
+NOW = 1_800_000_000.0
 WELL = {
     "draining": 0,
     "workers": 2,
@@ -19,6 +22,11 @@ FACTS: dict[str, Any] = {
     "variables": {"maxlocalload": 32, "maxpressure": 40},
     "vservs": [{"id": "v", "state": "online"}, {"id": "w", "state": "offline"}],
 }
+
+
+def said_of(gauges: dict[str, int], sessions: int, facts: dict[str, Any], *backends: HealthReading) -> Headline:
+    """The headline of a proxy with these backends."""
+    return headline(gauges, sessions, facts, {"backend": backends}, NOW, WATCHED.listeners)
 
 
 @pytest.mark.parametrize(
@@ -41,25 +49,79 @@ FACTS: dict[str, Any] = {
 )
 def test_what_is_said(gauges: dict[str, int], sessions: int, tone: str, text: str) -> None:
     """What an operator must know first comes first."""
-    said = headline(WELL | gauges, sessions, FACTS)
+    said = said_of(WELL | gauges, sessions, FACTS)
     assert (said.tone, said.text) == (tone, text)
     assert (said.detail == "") is (tone == GOOD)
 
 
 def test_details() -> None:
     """Why, and what comes next."""
-    assert headline(WELL | {"session_state": 1}, 460, FACTS).detail == "Near the limit of 500."
-    assert headline(WELL | {"load_state": 1, "load_hundredths": 3000}, 4, FACTS).detail == (
+    assert said_of(WELL | {"session_state": 1}, 460, FACTS).detail == "Near the limit of 500."
+    assert said_of(WELL | {"load_state": 1, "load_hundredths": 3000}, 4, FACTS).detail == (
         "The load is 30; at 32 nobody is accepted."
     )
-    assert "below 28.8" in headline(WELL | {"load_state": 2, "load_hundredths": 4000}, 4, FACTS).detail
+    assert "below 28.8" in said_of(WELL | {"load_state": 2, "load_hundredths": 4000}, 4, FACTS).detail
 
 
 def test_no_virtual_server_is_online() -> None:
     """Nobody can come in; what there is instead is told. Before the facts are known, nothing is claimed."""
     away = FACTS | {"vservs": [{"id": "v", "state": "disabled"}, {"id": "w", "state": "offline"}]}
-    assert headline(WELL, 0, away).text == "Not serving: no virtual server is online"
-    assert headline(WELL, 0, away).detail == "Configured are: disabled, offline."
-    assert headline(WELL, 0, FACTS | {"vservs": []}).detail == "None is configured."
-    assert headline(WELL, 0, FACTS | {"vservs": [{"id": "v", "state": "fake"}]}).tone == GOOD
-    assert headline(WELL, 0, {}).tone == GOOD
+    assert said_of(WELL, 0, away).text == "Not serving: no virtual server is online"
+    assert said_of(WELL, 0, away).detail == "Configured are: disabled, offline."
+    assert said_of(WELL, 0, FACTS | {"vservs": []}).detail == "None is configured."
+    assert said_of(WELL, 0, FACTS | {"vservs": [{"id": "v", "state": "fake"}]}).tone == GOOD
+    assert said_of(WELL, 0, {}).tone == GOOD
+
+
+WELL_ONE = HealthReading("b1", 100, 0, 0, "", 0, 0)
+BROKEN = HealthReading("b7", 0, 12, 0, "connect", int(NOW) - 2, int(NOW) - 187)
+HALF = HealthReading("b9", 60, 40, 0, "timeout", int(NOW) - 1, int(NOW) - 61)
+
+
+@pytest.mark.parametrize(
+    ("backend", "fails"),
+    [
+        (WELL_ONE, False),
+        (BROKEN, True),
+        (HALF, True),
+        (HealthReading("b", 91, 9, 0, "timeout", 1, 1), False),
+        (HealthReading("b", 90, 10, 0, "timeout", 1, 1), True),
+        (HealthReading("b", 0, 0, 0, "timeout", 1, 0), False),
+        (HealthReading("b", 1, 99, 99, "password", 1, 1), False),
+        (HealthReading("b", 0, 4, 4, "password", 1, 1), False),
+        (HealthReading("b", 0, 5, 5, "password", 1, 1), True),
+    ],
+)
+def test_which_backend_fails(backend: HealthReading, fails: bool) -> None:
+    """A tenth by its own fault, or several users refused and nobody let in; wrong passwords alone are the users'."""
+    said = said_of(WELL, 4, FACTS, WELL_ONE, backend)
+    assert (said.tone == BUSY, "fail" in said.text) == (fails, fails)
+
+
+def test_failing_backends_are_in_the_headline() -> None:
+    """How many, and of the worst their share, the last error and since when."""
+    said = said_of(WELL, 412, FACTS, WELL_ONE, HALF, BROKEN)
+    assert said.text == "Serving 412 sessions; 2 of 3 backends fail"
+    assert said.detail == (
+        "b7: 12 of 12 failed in the last minute, connect, since 3m07s; "
+        "b9: 40 of 100 failed in the last minute, timeout, since 1m01s."
+    )
+    five = [BROKEN._replace(ident=f"b{number}") for number in range(5)]
+    assert said_of(WELL, 1, FACTS, *five).detail.endswith("; and 2 more.")
+
+
+@pytest.mark.parametrize(
+    ("gauges", "tone", "text"),
+    [
+        ({"waiting": 1}, GOOD, "Serving 1 session; 1 client waits to be accepted"),
+        ({"waiting": 17}, BUSY, "Serving 1 session; 17 clients wait to be accepted"),
+        ({"soonest_end": int(NOW) + 5 * 86400 + 60}, BUSY, "Serving 1 session; a certificate ends in 5 days"),
+        ({"soonest_end": int(NOW) + 22 * 86400}, GOOD, "Serving 1 session"),
+        ({"soonest_end": int(NOW) - 60}, BUSY, "Serving 1 session; a certificate has expired"),
+        ({"waiting": 17, "draining": 1}, CLOSED, "Draining, 1 left"),
+    ],
+)
+def test_who_waits_and_what_ends(gauges: dict[str, int], tone: str, text: str) -> None:
+    """Clients in the queues, and certificates near their end; what is more important stands alone."""
+    said = said_of(WELL | gauges, 1, FACTS)
+    assert (said.tone, said.text) == (tone, text)

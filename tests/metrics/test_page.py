@@ -32,6 +32,7 @@ from tests.system.site import Proxy, free_port, wait_until
 
 SESSIONS = 10_000
 NOW = 1_800_000_000.0
+TOKEN = "t" * 16
 FACTS: dict[str, Any] = {
     "variables": {"maxlocalload": 32, "maxpressure": 0},
     "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "prot": "POP3", "starttls": "optional"}],
@@ -53,7 +54,7 @@ def table() -> Iterator[Segment]:
 
 @pytest.fixture
 def known(table: Segment) -> Known:
-    made = Known("pproxy", "2.0", os.getpid(), path_of(table.name), View(table.map), facts=FACTS)
+    made = Known("pproxy", "2.0", os.getpid(), path_of(table.name), View(table.map), PROGRAM.watched, facts=FACTS)
     made.hear(Pulse(False, 1, (Queue("v", 0, 2, 128), Queue("v", 1, 3, 128))))
     return made
 
@@ -84,32 +85,53 @@ def users(told: Any) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("peer", "fields", "private"),
+    ("socket", "fields", "private"),
     [
-        ("127.0.0.1", {"host": "127.0.0.1:9110"}, True),
-        ("127.0.0.1", {"host": "localhost:9110"}, True),
-        ("127.0.0.1", {"host": "LocalHost"}, True),
-        ("::1", {"host": "[::1]:9110"}, True),
-        ("::ffff:127.0.0.1", {"host": "localhost"}, True),
-        ("192.0.2.7", {"host": "localhost:9110"}, False),
-        ("127.0.0.1", {"host": "evil.example:9110"}, False),
-        ("127.0.0.1", {"host": "127.0.0.1.evil.example"}, False),
-        ("127.0.0.1", {}, False),
-        ("127.0.0.1", {"host": "localhost", "x-forwarded-for": "192.0.2.7"}, False),
-        ("127.0.0.1", {"host": "localhost", "forwarded": "for=192.0.2.7"}, False),
-        ("127.0.0.1", {"host": "localhost", "via": "1.1 proxy"}, False),
+        (True, {"host": "127.0.0.1:9110"}, True),
+        (True, {"host": "LocalHost"}, True),
+        (True, {"host": "[::1]:9110"}, True),
+        (True, {"host": "evil.example:9110"}, False),
+        (True, {"host": "127.0.0.1.evil.example"}, False),
+        (True, {}, False),
+        (True, {"host": "localhost", "x-forwarded-for": "192.0.2.7"}, False),
+        (True, {"host": "localhost", "forwarded": "for=192.0.2.7"}, False),
+        (True, {"host": "localhost", "via": "1.1 proxy"}, False),
+        (False, {"host": "127.0.0.1:9110"}, False),
+        (False, {"host": "localhost"}, False),
+        (False, {"host": "localhost", "authorization": f"Bearer {TOKEN}"}, True),
+        (False, {"host": "mail.example.org", "authorization": f"bearer  {TOKEN}", "via": "1.1 proxy"}, True),
     ],
 )
-def test_names_in_full_are_for_the_machine_itself(
-    known: Known, table: Segment, peer: str, fields: dict[str, str], private: bool
+def test_names_in_full_are_for_the_socket_and_the_token(
+    known: Known, table: Segment, socket: bool, fields: dict[str, str], private: bool
 ) -> None:
-    """Asked from loopback, by a loopback name, and by no proxy; for everybody else the asked counts for nothing."""
+    """Over the socket by a local name and by no proxy, or with the token; to sit on the machine is no right."""
+    known.token = hashlib.sha256(TOKEN.encode()).digest()
     write(table, 1, "joe.bloggs")
-    answer = page.status(known, HttpRequest("GET", "/status.json", {"users": "1"}, fields, peer))
+    peer = "" if socket else "127.0.0.1"
+    answer = page.status(known, HttpRequest("GET", "/status.json", {"users": "1"}, fields, peer, socket))
     told = json.loads(answer.body)
     assert users(told) == (["joe.bloggs"] if private else ["j*"])
     assert (told["sessions"]["may_unmask"], told["sessions"]["masked"]) == (private, not private)
     assert (b"bloggs" in answer.body) is private
+
+
+@pytest.mark.parametrize("field", ["Bearer wrong", f"Bearer {'t' * 15}", f"Basic {'t' * 16}", "Bearer", "Bearer \xff"])
+@pytest.mark.parametrize("socket", [False, True])
+def test_a_wrong_token_is_refused(known: Known, table: Segment, field: str, socket: bool) -> None:
+    """Whoever means to show one is told that it is not the right one, also where none is wanted."""
+    known.token = hashlib.sha256(TOKEN.encode()).digest()
+    write(table, 1, "joe.bloggs")
+    fields = {"host": "localhost", "authorization": field}
+    answer = page.status(known, HttpRequest("GET", "/status.json", {"users": "1"}, fields, "127.0.0.1", socket))
+    assert (answer.status, b"bloggs" in answer.body) == (HTTPStatus.UNAUTHORIZED, False)
+
+
+def test_without_a_token_there_is_none_to_guess(known: Known, table: Segment) -> None:
+    """Where no token was configured, the empty one is none either."""
+    write(table, 1, "joe.bloggs")
+    for field in ("Bearer ", "Bearer x", f"Bearer {TOKEN}"):
+        assert users(ask(known, {"users": "1"}, authorization=field)) == ["j*"]
 
 
 def test_a_masked_name_cannot_be_guessed(known: Known, table: Segment) -> None:

@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from metrics import listing, pstatus
+from metrics.duration import age
+from popular import programs
 from supervisor.table.layout import MAGIC
 from supervisor.table.segment import Segment
 from tests.metrics.sample import PASSING, ROWS, WAITING
 from tests.patience import patient
+from tests.system.site import program
 
 Run = Callable[..., tuple[int, list[str], str]]
 
@@ -25,7 +26,7 @@ Run = Callable[..., tuple[int, list[str], str]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     def call(*argv: object) -> tuple[int, list[str], str]:
-        code = pstatus.main([str(word) for word in argv])
+        code = programs.pstatus([str(word) for word in argv])
         out, err = capsys.readouterr()
         return code, out.splitlines(), err
 
@@ -116,7 +117,7 @@ def test_range_of_rows(run: Run, rundir: Path, text: str, rows: list[str], free:
 def test_bad_command_line(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     """What cannot be meant ends with code 2 and a message; -f and -p exclude each other."""
     with pytest.raises(SystemExit) as stopped:
-        pstatus.main(argv)
+        programs.pstatus(argv)
     assert stopped.value.code == 2
     assert "pstatus: error:" in capsys.readouterr().err
 
@@ -286,7 +287,7 @@ def test_a_table_that_is_being_written(run: Run, rundir: Path, living: Segment) 
 @pytest.mark.processes
 def test_loop_repeats_and_survives_a_restart(rundir: Path) -> None:
     """-l shows again and again; a program that is away for a moment costs a message, not the loop."""
-    command = [sys.executable, "-m", "metrics.pstatus", "--rundir", str(rundir), "--json", "-l", "0.1"]
+    command = [program("pstatus"), "--rundir", str(rundir), "--json", "-l", "0.1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -305,7 +306,7 @@ def test_loop_repeats_and_survives_a_restart(rundir: Path) -> None:
 @pytest.mark.processes
 def test_a_reader_that_goes_away_is_no_error(rundir: Path) -> None:
     """`pstatus -l | head -1` ends without a traceback."""
-    command = [sys.executable, "-m", "metrics.pstatus", "--rundir", str(rundir), "--json", "-l", "0.1"]
+    command = [program("pstatus"), "--rundir", str(rundir), "--json", "-l", "0.1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -321,4 +322,4 @@ def test_a_reader_that_goes_away_is_no_error(rundir: Path) -> None:
 )
 def test_ages(seconds: float, text: str) -> None:
     """Intervals are told in their two largest units."""
-    assert listing.age(seconds) == text
+    assert age(seconds) == text

@@ -8,7 +8,6 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from metrics.terminal import ENTER, LEAVE
 from supervisor.table.segment import Segment
 from tests.metrics.sample import PASSING, WAITING
 from tests.patience import PATIENCE
-from tests.system.site import wait_until
+from tests.system.site import program, wait_until
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _STEERING = re.compile(r"\x1b\[[?0-9;]*[A-Za-z]")
@@ -35,7 +34,7 @@ class Tty:
         self._slave = slave
         self.resize(*size)
         self.before = self.settings()
-        words = [sys.executable, "-m", "metrics.pstatus", "-l", "0.2", *map(str, argv)]
+        words = [program("pstatus"), "-l", "0.2", *map(str, argv)]
         kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
         self.process = subprocess.Popen(
             words,

@@ -51,7 +51,7 @@ def known() -> Iterator[Known]:
         "vservs": [{"id": ident, "state": "online"} for ident in names["vserv"]],
         "backends": [{"id": ident, "state": "online"} for ident in names["backend"]],
     }
-    known = Known("pproxy", "2.0", os.getpid(), path_of(NAME), View.open(path_of(NAME)), facts)
+    known = Known("pproxy", "2.0", os.getpid(), path_of(NAME), View.open(path_of(NAME)), PROGRAM.watched, facts)
     known.metrics = metrics_of(PROGRAM)
     known.hear(
         Pulse(False, SLOTS, tuple(Queue(name, slot, 0, 512) for name in names["vserv"] for slot in range(SLOTS)))

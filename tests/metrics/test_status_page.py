@@ -20,6 +20,7 @@ from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
 pytestmark = pytest.mark.clients
 
+TOKEN = "0123456789abcdef"
 HOSTILE = "<img src=x onerror=document.title='hacked'>"
 PHONE = 360
 
@@ -58,7 +59,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             f"vserv conf asleep iface {LOOPBACK} port {free_port()} state disabled",
             "backend conf other host 127.0.0.2 port 110 prot XPOP state fake",
         ]
-        with Proxy(directory, rc, options=["--sessionlimit", "2000"], metrics=f"{LOOPBACK}:0") as proxy:
+        (directory / "token").touch(0o600)
+        (directory / "token").write_text(f"{TOKEN}\n")
+        options = ["--sessionlimit", "2000", "--metrics-token", str(directory / "token")]
+        with Proxy(directory, rc, options=options, metrics=f"{LOOPBACK}:0") as proxy:
             yield Site(proxy, port)
 
 
@@ -88,6 +92,12 @@ def clients(site: Site, *names: str) -> Iterator[list[PopClient]]:
             assert client.log_in(name).startswith(b"+OK")
         yield made
     wait_until(lambda: not site.proxy.sessions(), "all have left")
+
+
+def unmask(page: Browser, token: str = TOKEN) -> None:
+    """Asks for names in full, and says the token that is asked for."""
+    page.find("#users").click()
+    page.answer(token)
 
 
 def luminance(page: Browser) -> float:
@@ -184,17 +194,29 @@ def test_names_are_masked_unless_asked_for(site: Site, page: Browser) -> None:
     with clients(site, "ann.example"):
         page.until(lambda: page.column("user") == ["a*"], "a mask")
         assert "ann.example" not in page.driver.page_source
-        page.find("#users").click()
+        unmask(page)
         page.until(lambda: page.column("user") == ["ann.example"], "the name")
         assert page.column("client") == [LOOPBACK]
         assert "in full" in page.text("#footer")
+
+
+def test_a_wrong_token_shows_nothing(site: Site, page: Browser) -> None:
+    """It is told that it is wrong, and names stay as they were."""
+    with clients(site, "ann.example"):
+        page.until(lambda: page.column("user") == ["a*"], "a mask")
+        unmask(page, "0123456789abcdeF")
+        page.until(lambda: "not the token" in page.text("#alarm"), "the reason")
+        page.until(lambda: not page.find("#alarm").is_displayed(), "the next answer")
+        assert page.column("user") == ["a*"]
+        assert not page.find("#users").is_selected()
+    assert [one for one in page.errors() if "401" not in one] == []
 
 
 def test_hostile_names_stay_text(site: Site, page: Browser) -> None:
     """Whatever somebody calls himself is shown letter by letter, and does nothing."""
     names = [HOSTILE, "</script><script>document.title='hacked'</script>", "&lt;b&gt;" + "x" * 60]
     with clients(site, *names):
-        page.find("#users").click()
+        unmask(page)
         page.until(lambda: sorted(page.column("user")) == sorted(names), "all names, as they are")
         assert page.run("return document.querySelectorAll('img, #sessions script, #sessions b').length") == 0
         assert "hacked" not in page.driver.title
@@ -220,7 +242,7 @@ def test_on_a_phone(site: Site, page: Browser) -> None:
     with clients(site, "x" * 90, "ann"):
         page.dress(PHONE, 780)
         page.open(site.url)
-        page.find("#users").click()
+        unmask(page)
         page.until(lambda: "x" * 90 in page.column("user"), "the long name")
         assert page.run("return document.documentElement.scrollWidth") == PHONE
         assert page.run(_WIDEST) <= PHONE

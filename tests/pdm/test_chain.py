@@ -54,20 +54,21 @@ CASES = [
     ([(NO, False)], RefusedLogin("a"), "a? a!b1"),
     # one that takes everyone, behind one with a list: a wrong password stays wrong
     ([(NO, False), (Authenticated(THERE), False)], RefusedLogin("a"), "a? a!b1 b!b1"),
-    # the second round asks all, from the front, and the route is that of the module that knows the user
-    ([(NO, False), (NOT_ME, True)], Admitted(HERE, "a", "b"), "a? a!b1 b!b1"),
-    ([(NOT_ME, True), (NO, False)], Admitted(HERE, "b", "a"), "a? b? a!b1"),
-    ([(NO, True), (NOT_ME, True)], Admitted(HERE, "a", "a"), "a? a!b1"),
-    ([(NOT_ME, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c"), "a? b? a!b1 b!b1 c!b1"),
+    # the second round asks all, from the front, and the route is that of the module that knows the user; who comes in
+    # by it was vouched for, also by the module that knows him
+    ([(NO, False), (NOT_ME, True)], Admitted(HERE, "a", "b", True), "a? a!b1 b!b1"),
+    ([(NOT_ME, True), (NO, False)], Admitted(HERE, "b", "a", True), "a? b? a!b1"),
+    ([(NO, True), (NOT_ME, True)], Admitted(HERE, "a", "a", True), "a? a!b1"),
+    ([(NOT_ME, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c", True), "a? b? a!b1 b!b1 c!b1"),
     # failures: a later module may still let him in, but nobody may be turned away
     ([(DOWN, False)], CannotTell("a: the database is down"), "a?"),
     ([(DOWN, False), (NOT_ME, False)], CannotTell("a: the database is down"), "a? b?"),
     ([(NOT_ME, False), (DOWN, False)], CannotTell("b: the database is down"), "a? b?"),
     ([(DOWN, False), (YES, False)], Admitted(HERE, "b", "b"), "a? b?"),
     ([(DOWN, False), (NO, False)], CannotTell("a: the database is down"), "a? b? a!b1 b!b1"),
-    ([(DOWN, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c"), "a? b? a!b1 b!b1 c!b1"),
+    ([(DOWN, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c", True), "a? b? a!b1 b!b1 c!b1"),
     ([(NO, False), (NOT_ME, DOWN)], CannotTell("b: the database is down"), "a? a!b1 b!b1"),
-    ([(NO, DOWN), (NOT_ME, True)], Admitted(HERE, "a", "b"), "a? a!b1 b!b1"),
+    ([(NO, DOWN), (NOT_ME, True)], Admitted(HERE, "a", "b", True), "a? a!b1 b!b1"),
     ([(DOWN, False), (DOWN, False)], CannotTell("a: the database is down; b: the database is down"), "a? b?"),
     # what no module should do
     ([(KeyError(CANARY), False)], CannotTell("a: KeyError"), "a?"),
@@ -112,9 +113,9 @@ def test_flags_of_the_module_that_vouches_come_along():
     """A master's M is added to the route of the user, once, and nothing else of the route changes."""
     master = Scripted("m", authenticate=True, flags="M")
     decision = chain.ask([Scripted("a", Refused(Route("b1", "joe", Secret(b"x"), "Q"))), master], QUESTION)
-    assert decision == Admitted(Route("b1", "joe", Secret(b"x"), "QM"), "a", "m")
+    assert decision == Admitted(Route("b1", "joe", Secret(b"x"), "QM"), "a", "m", True)
     decision = chain.ask([Scripted("a", Refused(Route("b1", flags="M"))), master], QUESTION)
-    assert decision == Admitted(Route("b1", flags="M"), "a", "m")
+    assert decision == Admitted(Route("b1", flags="M"), "a", "m", True)
 
 
 def test_flags_do_not_come_along_in_the_first_round():

@@ -76,7 +76,7 @@ def test_a_mailbox_found_by_another_module_is_opened(module, tmp_path):
     users = tmp_path / "users"
     users.write_text("default:joe:{PLAIN}joe:b1:3/2d/joe\n")
     modules = [module, load(OWN_DIRECTORY, "passwd", "main", [str(users)])]
-    assert chain.ask(modules, question()) == chain.Admitted(Route("b1", "3/2d/joe", flags="M"), "main", "m")
+    assert chain.ask(modules, question()) == chain.Admitted(Route("b1", "3/2d/joe", flags="M"), "main", "m", True)
     assert chain.ask(modules, question(password="joe")) == chain.Admitted(Route("b1", "3/2d/joe"), "main", "main")
     assert chain.ask(modules, question(client_ip="192.0.2.9")) == chain.RefusedLogin("main")
     assert chain.ask(modules, question(user="nobody")) == chain.NobodyKnows()

@@ -282,9 +282,9 @@ def test_listing_100_000_messages_is_not_quadratic() -> None:
             transaction.command(b"DELE %d" % number)
         best = 1e9
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.thread_time()
             assert whole(transaction.command(b"UIDL")).count(b"\r\n") == count // 2 + 2
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.thread_time() - begun)
         return best
 
     assert seconds(100_000) < 40 * seconds(10_000)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from popular.proxy.settings.certificates import complete
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.variables import VARIABLES
+from popular.tls.commands import complete
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run

@@ -5,6 +5,7 @@ could come. Pure, as the machine is.
 """
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from popular.pdm.chain import Decision
@@ -13,10 +14,12 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
+from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
+NONE_KNOWN: Mapping[str, Refusals] = {}
 REPLY = "reply"
 """What is waited for behind `send_backend`; everything else that is has the name of its verb."""
 
@@ -141,9 +144,16 @@ class Tracked(Machine):
 class PureSession:
     """A machine with its double. Each entry gives the verbs that it called."""
 
-    def __init__(self, rules: Rules, ip: str = "192.0.2.1", port: int = 4711, sid: str = "p01.1.2") -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        ip: str = "192.0.2.1",
+        port: int = 4711,
+        sid: str = "p01.1.2",
+        refusals: Mapping[str, Refusals] = NONE_KNOWN,
+    ) -> None:
         self.verbs = SessionDouble()
-        self.machine = Tracked(self.verbs, rules, ip, port, sid)
+        self.machine = Tracked(self.verbs, rules, ip, port, sid, refusals)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:
@@ -229,7 +239,7 @@ class PureSession:
         return self._done()
 
     def backend_failed(self, reason: str, word: str = "") -> list[tuple[Any, ...]]:
-        self._answered("connect", REPLY, "start_backend_tls")
+        self._answered("check_mail", "connect", REPLY, "start_backend_tls")
         self.verbs.backend = None
         self.machine.backend_failed(reason, word)
         return self._done()

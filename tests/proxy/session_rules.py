@@ -12,6 +12,8 @@ BACKENDS = {
     "pop": "prot POP3",
     "tls": "prot POP3 tls starttls verify off",
     "dovecot": "prot POP3 xclient on",
+    "slow": "prot POP3 connecttimeout 9 logintimeout 70",
+    "slowxpop": "prot XPOP connecttimeout 9 logintimeout 70",
     "xpop": "prot XPOP",
     "cxpop": "prot CXPOP",
     "fake": "prot XPOP state fake",

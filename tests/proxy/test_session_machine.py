@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import MOST_ERRORS, MOST_HELD
 from popular.proxy.session.machine import (
-    BACKEND_SECONDS,
     LINGERING,
     MOST_FAILED_LOGINS,
     NO_ANSWER,
@@ -34,18 +34,20 @@ from popular.proxy.session.phases import (
     LOGGING_IN,
     MOVES,
     NAMED,
+    PENDING,
     RELAYING,
     SIMULATING,
     STARTING_TLS,
     STATES,
     Phase,
 )
-from popular.proxy.settings.kinds import Networks
+from popular.proxy.session.refusals import ENOUGH, Refusals
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
 TRUSTED = Networks("", (ip_network("192.0.2.0/24"),))
+WHO = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann"}
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 SEND_PASS = b"+OK send PASS\r\n"
@@ -260,11 +262,31 @@ def test_too_many_faulty_commands_end_it() -> None:
 
 
 def test_a_client_that_says_nothing_more_is_answered_first() -> None:
-    """Then it ends; while something else is waited for, it waits for that."""
+    """Commands behind PASS are answered; then it ends."""
     session = begun()
-    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.says(b"USER ann\r\nPASS secret\r\nCAPA\r\n")
     assert session.leaves() == []
-    assert session.decided(NobodyKnows())[-2:] == [("send", WRONG), ("finish", "client_closed")]
+    *_, (_, reply), end = session.decided(NobodyKnows())
+    assert reply.startswith(WRONG + b"+OK capability list")
+    assert end == ("finish", "client_closed")
+
+
+@pytest.mark.parametrize("phase", PENDING, ids=lambda phase: phase.name)
+def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
+    """Nobody waits for the answer: it ends at once, whoever is asked; but for one with commands behind PASS."""
+    ways = {after: way for (_, after), way in WAYS.items() if after in PENDING}
+    assert ways[phase]().leaves() == [("finish", "client_closed")]
+    served = ways[phase]()
+    served.says(b"QUIT\r\n")
+    assert served.leaves() == []
+
+
+def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
+    """Its last word is a second PASS, and it has left already when that is read."""
+    session = begun()
+    session.says(b"USER ann\r\nPASS wrong\r\nUSER ann\r\nPASS secret\r\n")
+    session.leaves()
+    assert session.decided(NobodyKnows())[-1] == ("finish", "client_closed")
 
 
 def test_whoever_is_far_ahead_is_not_read() -> None:
@@ -328,7 +350,7 @@ def test_no_password_in_clear_where_tls_is_forced(line: bytes) -> None:
 @pytest.mark.parametrize(("decision", "why"), [(NobodyKnows(), "unknown"), (RefusedLogin("m"), "password")])
 def test_a_wrong_login(decision: Any, why: str) -> None:
     """The client cannot tell who is known; the operator can."""
-    fields = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann", "why": why}
+    fields = {**WHO, "why": why}
     assert asking().decided(decision) == [
         ("note", "login_failed", fields),
         ("count", "login_failures", why, "v1"),
@@ -373,6 +395,36 @@ def test_softfail_shows_an_empty_mailbox() -> None:
     ]
 
 
+def vouched(backend: str, **route: Any) -> Admitted:
+    return Admitted(Route(backend, **route), "users", "boss", vouched=True)
+
+
+MASTER_LOGIN = {**WHO, "module": "boss"}
+
+
+@pytest.mark.parametrize("backend", ["xpop", "cxpop", "pop", "tls", "dovecot", "fake", "offline"])
+def test_a_master_login_is_told_and_counted(backend: str) -> None:
+    """Who, from where, into whose mailbox, by which module; before anything else is done, whatever the backend is."""
+    note, count, *rest = asking().decided(vouched(backend, target="3/ann", secret=Secret(b"ours")))
+    assert note == ("note", "master_login", {**MASTER_LOGIN, "backend": backend, "target": "3/ann"})
+    assert count == ("count", "master_logins", None, "boss")
+    assert rest
+
+
+@pytest.mark.parametrize("backend", ["pop", "tls", "dovecot"])
+def test_a_master_password_is_sent_to_no_backend(backend: str) -> None:
+    """Without a SECRET there is no login; with one that is what the backend hears."""
+    *_, note, count, reply, end = asking().decided(vouched(backend))
+    assert note == ("note", "no_secret", {"user": "ann", "backend": backend})
+    assert count == ("count", "login_failures", "unavailable", "v1")
+    assert reply == ("send", b"-ERR [SYS/PERM] the mailbox cannot be opened, please ask your postmaster\r\n")
+    assert end == ("finish", "no_secret")
+    session = asking()
+    session.decided(vouched("pop", secret=Secret(b"ours")))
+    session.backend_says(OK)
+    assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
+
+
 def test_a_late_decision_changes_nothing() -> None:
     """The modules answer after their time was over."""
     session = asking(softfail=True)
@@ -385,7 +437,7 @@ def test_nobody_knows_him_but_there_is_a_fallback() -> None:
     """He is tried there by POP3, with his own name and password."""
     session = asking(fallback="xpop")
     assert session.decided(NobodyKnows()) == [("connect", "xpop", True)]
-    assert session.backend_says(OK) == [("send_backend", b"USER ann\r\n")]
+    assert session.backend_says(OK)[-1] == ("send_backend", b"USER ann\r\n")
 
 
 @pytest.mark.parametrize(
@@ -459,7 +511,7 @@ def test_a_login_at_a_pop3_backend() -> None:
     """USER and PASS, each behind a reply; then the two are joined, with what is there for either of them."""
     session = at_backend()
     session.says(b"STAT\r\nQU")
-    assert session.backend_says(OK) == [("send_backend", b"USER ann\r\n")]
+    assert session.backend_says(OK) == [("expect", rules().logintimeout), ("send_backend", b"USER ann\r\n")]
     assert session.backend_says(b"+O") == []
     assert session.backend_says(b"K\r\n") == [("send_backend", b"PASS secret\r\n")]
     assert session.backend_says(b"+OK in\r\n+OK more\r\n") == [
@@ -471,7 +523,7 @@ def test_a_login_at_a_pop3_backend() -> None:
 def test_a_login_in_tls() -> None:
     """The name is said only when TLS stands."""
     session = at_backend("tls")
-    assert session.backend_says(OK) == [("send_backend", b"STLS\r\n")]
+    assert session.backend_says(OK)[-1] == ("send_backend", b"STLS\r\n")
     assert session.backend_says(OK) == [("start_backend_tls",)]
     assert session.backend_tls_up() == [("send_backend", b"USER ann\r\n")]
 
@@ -481,7 +533,7 @@ def test_a_login_at_a_storage_server() -> None:
     session = asking()
     session.decided(admitted("xpop", target="3/ann", flags="M"))
     assert session.connected() == [
-        ("expect", BACKEND_SECONDS),
+        ("expect", rules().logintimeout),
         ("send_backend", b"3/ann\r\np01.1.2\r\nM\r\n"),
     ]
     assert session.backend_says(OK) == [("logged_in",), ("relay", OK, b"")]
@@ -490,23 +542,135 @@ def test_a_login_at_a_storage_server() -> None:
 def test_a_backend_that_knows_the_client_by_xclient() -> None:
     """It hears the client's address and the session's id."""
     said = b"XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=p01.1.2 TTL=7\r\n"
-    assert at_backend("dovecot").backend_says(b"+OK [XCLIENT]\r\n") == [("send_backend", said)]
+    assert at_backend("dovecot").backend_says(b"+OK [XCLIENT]\r\n")[-1] == ("send_backend", said)
+
+
+@pytest.mark.parametrize(("reply", "code"), [(b"-ERR no", ""), (b"-ERR [AUTH] no", "AUTH"), (b"-ERR [X] no", "X")])
+def test_a_password_that_the_backend_refuses(reply: bytes, code: str) -> None:
+    """A wrong login as any other; the log has the backend's words."""
+    leave, note, count, send = logging_in().backend_says(reply + b"\r\n")
+    assert leave == ("leave_backend",)
+    said = {"why": "backend", "backend": "pop", "code": code, "reply": reply.decode()}
+    assert note == ("note", "login_failed", {**WHO, **said})
+    assert (count, send) == (("count", "login_failures", "backend", "v1"), ("send", WRONG))
 
 
 @pytest.mark.parametrize(
-    ("reply", "told"),
+    ("backend", "code", "label", "told"),
     [
-        (b"-ERR no\r\n", WRONG),
-        (b"-ERR [AUTH] no\r\n", WRONG),
-        (b"-ERR [IN-USE] no\r\n", b"-ERR [IN-USE] the mailbox is in use by another session\r\n"),
+        ("pop", "IN-USE", "in_use", b"-ERR [IN-USE] the mailbox is in use by another session\r\n"),
+        ("xpop", "in-use/x", "in_use", b"-ERR [IN-USE] the mailbox is in use by another session\r\n"),
+        (
+            "pop",
+            "LOGIN-DELAY",
+            "login_delay",
+            b"-ERR [LOGIN-DELAY] the mailbox was asked too soon after the last time\r\n",
+        ),
     ],
 )
-def test_a_password_that_the_backend_refuses(reply: bytes, told: bytes) -> None:
-    """A wrong login as any other, but for codes that tell why."""
-    leave, note, count, send = logging_in().backend_says(reply)
+def test_a_login_that_the_backend_puts_off(backend: str, code: str, label: str, told: bytes) -> None:
+    """Neither a wrong login nor a fault of the backend's: the client may come again as often as it likes."""
+    session = begun(softfail=True)
+    for _ in range(MOST_FAILED_LOGINS + 1):
+        session.says(b"USER ann\r\nPASS secret\r\n")
+        session.decided(admitted(backend))
+        if backend == "xpop":
+            session.connected()
+        else:
+            session.backend_says(OK)
+            session.backend_says(OK)
+        said = {"backend": backend, "code": code, "reply": f"-ERR [{code}] no"}
+        assert session.backend_says(f"-ERR [{code}] no\r\n".encode()) == [
+            ("leave_backend",),
+            ("note", "login_deferred", {**WHO, **said}),
+            ("count", "logins_deferred", label, backend),
+            ("send", told),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("code", "word"), [("SYS/TEMP", "refused"), ("SYS/PERM", "refused"), ("sys/temp/x", "refused")]
+)
+@pytest.mark.parametrize("replies", [1, 2])
+def test_a_login_that_fails_by_the_backends_own_word(code: str, word: str, replies: int) -> None:
+    """To USER as to PASS: the backend's failure, its words and its code in the log; no wrong login."""
+    session = at_backend()
+    for _ in range(replies):
+        session.backend_says(OK)
+    note, count, refused, (_, told), end = session.backend_says(f"-ERR [{code}] no disk\r\n".encode())
+    step = ["sending the user name", "sending the password"][replies - 1]
+    fields = {"backend": "pop", "user": "ann", "step": step, "reason": f"-ERR [{code}] no disk", "code": code}
+    assert note == ("note", "backend_failed", fields)
+    assert count == ("count", "backend_failures", word, "pop")
+    assert refused == ("count", "login_failures", "unavailable", "v1")
+    assert told.startswith(f"-ERR [{code[:8].upper()}] ".encode())
+    assert end == ("finish", "backend_failed")
+
+
+@pytest.mark.parametrize("reply", [b"-ERR [AUTH] use STLS", b"-ERR plaintext logins are off", b"-ERR [X] SSL only"])
+def test_a_backend_that_wants_tls(reply: bytes) -> None:
+    """Its fault (or its operator's), where the connection is in clear; in TLS it must mean the password."""
+    note, count, *_ = logging_in().backend_says(reply + b"\r\n")
+    assert (note[1], count) == ("backend_failed", ("count", "backend_failures", "tls", "pop"))
+    session = at_backend("tls")
+    session.backend_says(OK)
+    session.backend_says(OK)
+    session.backend_tls_up()
+    session.backend_says(OK)
+    assert session.backend_says(reply + b"\r\n")[1][1] == "login_failed"
+
+
+def tried(refusals: Refusals, user: str, *, reply: bytes = b"-ERR\r\n", **other: Any) -> list[tuple[Any, ...]]:
+    """A login of this user at a backend that answers the password so; what comes of the answer."""
+    session = PureSession(rules(**other), refusals={"pop": refusals})
+    session.begin()
+    session.says(f"USER {user}\r\nPASS secret\r\n".encode())
+    session.decided(NobodyKnows() if other else admitted("pop"))
+    session.backend_says(OK)
+    session.backend_says(OK)
+    return session.backend_says(reply)
+
+
+def test_a_backend_that_refuses_everybody_without_a_word() -> None:
+    """Each of them is a wrong login as before, but from ENOUGH users on it counts as the backend's too, told once."""
+    refusals = Refusals()
+    names = [f"u{number}" for number in range(ENOUGH)]
+    for name in names[:-1]:
+        assert [verb[1] for verb in tried(refusals, name)[1:3]] == ["login_failed", "login_failures"]
+    leave, note, count, *rest = tried(refusals, names[-1])
     assert leave == ("leave_backend",)
-    assert (note[1], note[2]["why"]) == ("login_failed", "backend")
-    assert (count, send) == (("count", "login_failures", "backend", "v1"), ("send", told))
+    assert note[1:2] == ("backend_failed",)
+    assert note[2]["reason"] == f"it refused {ENOUGH} users in a row and does not say why: -ERR"
+    assert count == ("count", "backend_failures", "everybody", "pop")
+    assert [verb[1] for verb in rest[:2]] == ["login_failed", "login_failures"]
+    assert tried(refusals, names[0])[1:2] == [count]
+    tried(refusals, "bob", reply=OK)
+    assert tried(refusals, names[0])[1][1] == "login_failed"
+
+
+def test_what_does_not_show_that_a_backend_refuses_everybody() -> None:
+    """One user again and again; strangers, once it has let somebody in; a code; whoever comes by the fallback."""
+    for let_in, names, reply, other in (
+        ("", ["ann"] * 9, b"-ERR\r\n", {}),
+        ("ann", [f"stranger{number}" for number in range(9)], b"-ERR\r\n", {}),
+        ("", [f"u{number}" for number in range(9)], b"-ERR [AUTH]\r\n", {}),
+        ("", [f"u{number}" for number in range(9)], b"-ERR\r\n", {"fallback": "pop"}),
+    ):
+        refusals = Refusals()
+        if let_in:
+            tried(refusals, let_in, reply=OK)
+        for name in names:
+            verbs = tried(refusals, name, reply=reply, **other)
+            assert [verb[1] for verb in verbs[1:3]] == ["login_failed", "login_failures"]
+
+
+def test_users_whom_it_has_let_in_show_it() -> None:
+    """Somebody was let in long ago, and now nobody is."""
+    refusals = Refusals()
+    names = [f"u{number}" for number in range(ENOUGH)]
+    for name in names:
+        tried(refusals, name, reply=OK)
+    assert [len(tried(refusals, name)) for name in names] == [4] * (ENOUGH - 1) + [6]
 
 
 def test_a_password_of_ours_that_the_backend_refuses() -> None:
@@ -517,7 +681,7 @@ def test_a_password_of_ours_that_the_backend_refuses() -> None:
     assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
     step = "sending the password"
     assert session.backend_says(b"-ERR no\r\n") == [
-        ("note", "backend_failed", {"backend": "pop", "user": "ann", "step": step, "reason": "-ERR no"}),
+        ("note", "backend_failed", {"backend": "pop", "user": "ann", "step": step, "reason": "-ERR no", "code": ""}),
         ("count", "backend_failures", "password", "pop"),
         ("count", "login_failures", "unavailable", "v1"),
         ("send", LATER),
@@ -535,6 +699,41 @@ def test_a_backend_that_is_not_to_be_had(session: Callable[[], PureSession], wor
     assert note[1] == "backend_failed"
     assert count == ("count", "backend_failures", label, "pop")
     assert rest == [("count", "login_failures", "unavailable", "v1"), ("send", LATER), ("finish", "backend_failed")]
+
+
+@pytest.mark.parametrize(
+    ("session", "word", "label", "step"),
+    [
+        (at_backend, "", "connect", "connecting to the backend"),
+        (at_backend, "closed", "closed", "reading the greeting"),
+        (lambda: at_backend("xpop"), "", "connect", "connecting to the backend"),
+        (lambda: after(at_backend("xpop"), "connected"), "closed", "closed", "opening the mailbox"),
+        (lambda: after(at_backend(), "backend_says", OK), "closed", "closed", "sending the user name"),
+        (logging_in, "", "closed", "sending the password"),
+        (logging_in, "tls", "tls", "starting TLS"),
+        (lambda: after(at_backend("tls"), "backend_says", OK), "", "closed", "starting TLS"),
+    ],
+)
+def test_at_which_step_a_backend_fails(session: Callable[[], PureSession], word: str, label: str, step: str) -> None:
+    """It is connected to until it has not come so far; then what it owes is named."""
+    note, count, *_ = session().backend_failed("away", word)
+    assert (note[2]["step"], count) == (step, ("count", "backend_failures", label, note[2]["backend"]))
+
+
+@pytest.mark.parametrize(
+    ("session", "missing", "step"),
+    [
+        (at_backend, NO_CONNECTION, "connecting to the backend"),
+        (at_backend, NO_ANSWER, "reading the greeting"),
+        (at_backend, NO_HANDSHAKE, "starting TLS"),
+        (logging_in, NO_ANSWER, "sending the password"),
+        (lambda: after(at_backend("xpop"), "connected"), NO_ANSWER, "opening the mailbox"),
+    ],
+)
+def test_at_which_step_a_backend_is_too_slow(session: Callable[[], PureSession], missing: str, step: str) -> None:
+    """The same."""
+    _, note, *_ = session().expired("step", missing)
+    assert note[2]["step"] == step
 
 
 def test_a_backend_that_talks_nonsense() -> None:

@@ -15,6 +15,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret
 from popular.protocol.mailcheck import Mail
@@ -22,7 +23,6 @@ from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.machine import LINGERING, NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.phases import LISTENING, Phase
 from popular.proxy.session.rules import Rules
-from popular.proxy.settings.kinds import Networks
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import REPLY, PureSession
 from tests.proxy.session_rules import BACKENDS, rules
@@ -45,7 +45,7 @@ ROUTES = st.builds(
     st.sampled_from(["", "M"]),
 )
 DECISIONS = st.one_of(
-    *[st.builds(Admitted, ROUTES, st.just("m"), st.just("m"))] * 3,
+    *[st.builds(Admitted, ROUTES, st.just("m"), st.just("m"), st.sampled_from([False, False, True]))] * 3,
     st.sampled_from([NobodyKnows(), RefusedLogin("m"), CannotTell("m: away")]),
 )
 RULES = st.builds(
@@ -193,7 +193,7 @@ class Walk(RuleBasedStateMachine):
     def backend_tls_comes(self) -> None:
         self.session.backend_tls_up()
 
-    @precondition(lambda self: self.waits("connect", REPLY, "start_backend_tls"))
+    @precondition(lambda self: self.waits("check_mail", "connect", REPLY, "start_backend_tls"))
     @rule(now=SELDOM, word=st.sampled_from(["", "tls"]))
     def backend_fails(self, now: bool, word: str) -> None:
         if now:
@@ -207,13 +207,23 @@ class Walk(RuleBasedStateMachine):
     # Time
 
     @precondition(lambda self: self.alive())
-    @rule(now=SELDOM, what=st.sampled_from(["step", "step", "auth", "session", "idle"]), lingers=st.booleans())
-    def time_is_over(self, now: bool, what: str, lingers: bool) -> None:
+    @rule(
+        now=SELDOM,
+        what=st.sampled_from(["step", "step", "auth", "session", "idle"]),
+        lingers=st.booleans(),
+        stands=st.booleans(),
+    )
+    def time_is_over(self, now: bool, what: str, lingers: bool, stands: bool) -> None:
+        """`stands`: the connection to a backend does, which has not greeted."""
         verbs = self.verbs
         logged_in = self.machine.phase in (Phase.SIMULATING, Phase.RELAYING)
         possible = {"step": verbs.seconds is not None, "auth": not logged_in, "session": logged_in, "idle": True}
         if now and possible[what]:
-            of_backend = {"connect": NO_CONNECTION, REPLY: NO_ANSWER, "start_backend_tls": NO_HANDSHAKE}
+            of_backend = {
+                "connect": NO_ANSWER if stands else NO_CONNECTION,
+                REPLY: NO_ANSWER,
+                "start_backend_tls": NO_HANDSHAKE,
+            }
             missing = LINGERING if verbs.waits == "relay" and lingers else of_backend.get(verbs.waits, "")
             self.session.expired(what, missing)
 

@@ -1,6 +1,7 @@
 """pcheckd as a process, asked by pcheck and by raw sockets, on the loopback."""
 
 import contextlib
+import multiprocessing
 import os
 import re
 import signal
@@ -82,11 +83,15 @@ class Site:
             process.terminate()
             process.communicate(timeout=patient(10))
 
-    def ask(self, packet: bytes, seconds: float = 10.0, host: str | None = None) -> bytes | None:
-        """The answer to a packet, on a socket of its own."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+    def ask(
+        self, packet: bytes, seconds: float = 10.0, host: str | None = None, source: str | None = None
+    ) -> bytes | None:
+        """The answer to a packet, on a socket of its own, that is bound to `source`."""
+        family = socket.AF_INET6 if ":" in (host or self.host) else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as asking:
             asking.settimeout(seconds)
+            if source:
+                asking.bind((source, 0))
             asking.connect((host or self.host, self.port))
             asking.send(packet)
             try:
@@ -205,10 +210,10 @@ def test_a_flood_of_bad_packets_does_not_fill_the_log(tmp_path: Path) -> None:
     for second, lines in enumerate((10, 20, 30)):
         for number in range(500):
             now[0] = 100.0 + second + number / 500
-            assert checker.answer(b"*Mjoe" if number % 100 == 99 else b"*X", "192.0.2.1") is not None
+            assert checker.answer(b"*Mjoe" if number % 100 == 99 else b"*X", "127.0.0.1") is not None
         assert len(logfile.read_text().splitlines()) == lines
     now[0] = 200.0
-    checker.answer(b"*Mjoe", "192.0.2.1")
+    checker.answer(b"*Mjoe", "127.0.0.1")
     assert logfile.read_text().splitlines()[-1].find(" load_unknown ") > 0, "after a rest the next is told"
 
 
@@ -225,8 +230,9 @@ def test_a_flood_has_its_answers(site: Site) -> None:
 def test_no_packet_raises(tmp_path: Path, packet: bytes) -> None:
     """Whatever a hostile network sends, there is a short answer of one line, or none."""
     checker = Checker(tmp_path, None, tmp_path / "none", Log("pcheckd", os.devnull), debug=True)
-    answer = checker.answer(packet, "192.0.2.1")
+    answer = checker.answer(packet, "127.0.0.1")
     assert answer is None or re.fullmatch(rb"(\+OK|-ERR)[ -~]{1,100}\n", answer)
+    assert checker.answer(packet, "192.0.2.1") is None, "a stranger gets nothing"
 
 
 def test_load_too_high(site: Site) -> None:
@@ -390,13 +396,72 @@ def test_a_port_in_use(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["-p", "0"], ["-p", "65536"], ["-e", "-1"], ["-e", "x"], ["-f", "-1"], ["-f", "1000"], ["joe"], ["-h"]],
+    [
+        ["-p", "0"],
+        ["-p", "65536"],
+        ["-e", "-1"],
+        ["-e", "x"],
+        ["-f", "-1"],
+        ["-f", "1000"],
+        ["joe"],
+        ["-h"],
+        ["--trusted", "10.0.0.1/8"],
+        ["--trusted", "lan"],
+    ],
 )
 def test_bad_command_lines(arguments: list[str]) -> None:
     """2, with the reason."""
     ran = subprocess.run([*PCHECKD, *arguments], capture_output=True, text=True, timeout=patient(30), check=False)
     assert ran.returncode == 2
     assert "pcheckd: " in ran.stderr
+
+
+PROXY, STRANGER = "127.0.0.2", "127.0.0.3"
+"""Linux has all of 127.0.0.0/8 on the loopback."""
+
+
+def test_a_stranger_gets_no_answer(site: Site) -> None:
+    """Whatever he asks: so nothing is sent to an address that he forges. It is told once, with the trusted networks."""
+    site.fill("joe", Mail.NEW)
+    with site.running("-f", "2", "--trusted", f"{PROXY}/32,192.0.2.0/24"):
+        for packet in (b"*Mjoe\r\n", b"*L", b"*X", b"", b"joe", b"*M../x", b"x" * 1000):
+            assert site.ask(packet, 0.2, source=STRANGER) is None, packet
+        assert site.ask(b"*Mjoe", 0.2, source="127.0.0.1") is None, "loopback is not trusted unless it is said"
+        assert site.ask(b"*Mjoe", source=PROXY) == b"+OK 2 new mail\n"
+    assert f" trusted='{PROXY}/32,192.0.2.0/24'\n" in site.log
+    (line,) = re.findall(r"ADM 0408 untrusted_peer .*", site.log)
+    assert line == f"ADM 0408 untrusted_peer peer='{STRANGER}' packets=1 trusted='{PROXY}/32,192.0.2.0/24'"
+
+
+def test_strangers_are_told_once_a_minute(tmp_path: Path) -> None:
+    """With how many packets there were since the line before, whichever process received them."""
+    now, logfile = [100.0], tmp_path / "log"
+    checker = Checker(
+        tmp_path, None, tmp_path / "none", Log("pcheckd", str(logfile)), debug=False, clock=lambda: now[0]
+    )
+
+    def told() -> list[int]:
+        return [int(packets) for packets in re.findall(r" untrusted_peer .* packets=(\d+) ", logfile.read_text())]
+
+    for number in range(1000):
+        now[0] = 100.0 + number * 0.0599
+        assert checker.answer(b"*Mjoe", STRANGER.replace("127", "10")) is None
+    assert told() == [1]
+    helper = multiprocessing.get_context("fork").Process(target=checker.answer, args=(b"*L", "192.0.2.7"))
+    helper.start()
+    helper.join(patient(10))
+    now[0] = 160.0
+    assert checker.answer(b"*Mjoe", "2001:db8::1%eth0") is None
+    assert told() == [1, 1001]
+
+
+def test_trusted_networks_of_both_families(site: Site) -> None:
+    """On the any-address of IPv6, an IPv4 proxy is told by its IPv4 address."""
+    site.host, site.port = "::", free_port("::1")
+    with site.running("--trusted", f"{PROXY}/32,::1"):
+        assert site.ask(b"*Mjoe", host="127.0.0.1", source=PROXY) == b"+OK 0 no mail\n"
+        assert site.ask(b"*Mjoe", host="::1") == b"+OK 0 no mail\n"
+        assert site.ask(b"*Mjoe", 0.3, host="127.0.0.1", source=STRANGER) is None
 
 
 def test_answers_leave_from_the_address_that_was_asked(site: Site) -> None:

@@ -1,10 +1,11 @@
-"""A world for the change of a configuration, in single steps: workers, sockets and a clock that do what a test says.
+"""A simulation for the change of a configuration, in single steps: workers, sockets and a clock do what a test says.
 
 `Changes` and `Listeners` are the real ones. What stands around them in the master is played: the loop's clock, the
-pool (`Crew`), and the source of sockets (`Doors`), which may answer late or refuse. A door is one listening socket
-with the clients in its queue; it lives as long as somebody holds a copy, and who waits at its end is lost.
+pool, and the source of sockets, which may answer late or refuse. A simulated socket has clients in its queue; it lives
+as long as somebody holds a descriptor, and who waits at its end is lost.
 """
 
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -16,11 +17,13 @@ from supervisor.config import Config
 from supervisor.lifeline import Abort, Close, Closed, Commit, InForce, Leave, ListenersClosed, Prepare, Ready, Unable
 from supervisor.master.change import Changes
 from supervisor.master.listeners import Listeners
-from supervisor.program import Listener
+from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Timer
-from supervisor.sockets.sources import ListenerCopy, Opened
+from supervisor.sockets.listener import Listener, ListenerCopy
+from supervisor.sockets.sources import Opened
 
 MASTER = "master"
+QUIET = Log("test", os.devnull)
 PROGRAM = SimpleNamespace(listeners=lambda config: list(config.things["listener"]))
 
 
@@ -58,7 +61,7 @@ class Clock:
 
 
 @dataclass(eq=False)
-class Door:
+class SimulatedSocket:
     """One listening socket."""
 
     copy: ListenerCopy
@@ -76,26 +79,26 @@ class Door:
 
 
 @dataclass
-class Copy:
-    """The master's descriptor of a door."""
+class Descriptor:
+    """The master's descriptor of a listening socket."""
 
-    door: Door
+    listening: SimulatedSocket
     number: int
 
     def fileno(self) -> int:
         return self.number
 
     def close(self) -> None:
-        self.door.drop(MASTER)
+        self.listening.drop(MASTER)
 
 
-class Doors:
+class SimulatedSource:
     """The source of sockets: it answers when it is told to."""
 
     shared = False
 
     def __init__(self) -> None:
-        self.all: list[Door] = []
+        self.all: list[SimulatedSocket] = []
         self.asked: list[tuple[list[ListenerCopy], Opened]] = []
         self.at_once = False
         self.ports_in_use: Callable[[], set[int]] = set
@@ -112,21 +115,21 @@ class Doors:
             opened(None, "the port is in use by another program")
             return
         used = self.ports_in_use()
-        doors = [Door(copy, {MASTER}, was_in_force=copy[0].address[1] in used) for copy in copies]
-        self.all += doors
-        first = len(self.all) - len(doors)
-        opened([[Copy(door, first + number)] for number, door in enumerate(doors)], "")
+        sockets = [SimulatedSocket(copy, {MASTER}, was_in_force=copy[0].address[1] in used) for copy in copies]
+        self.all += sockets
+        first = len(self.all) - len(sockets)
+        opened([[Descriptor(listening, first + number)] for number, listening in enumerate(sockets)], "")
 
-    def silence(self, _places: Sequence[ListenerCopy], sockets: Sequence[Copy]) -> None:
-        for copy in sockets:
-            copy.door.silenced = True
+    def silence(self, _places: Sequence[ListenerCopy], sockets: Sequence[Descriptor]) -> None:
+        for descriptor in sockets:
+            descriptor.listening.silenced = True
 
     def give_up(self, _places: Sequence[ListenerCopy]) -> None:
         pass
 
 
 @dataclass(eq=False)
-class Hand:
+class SimulatedWorker:
     """A worker: as the pool knows it, and, below, as it is."""
 
     slot: int
@@ -136,15 +139,17 @@ class Hand:
     hung: bool = False
     late: bool = False
     """Somebody's time may have been up while it had something to do."""
+    refused: bool = False
+    """It said that it cannot serve a config."""
     orders: list[object] = field(default_factory=list)
     """Sent, and not yet obeyed."""
     notes: list[object] = field(default_factory=list)
     """Said, and not yet heard by the master."""
-    held: dict[Listener, Door] = field(default_factory=dict)
+    held: dict[Listener, SimulatedSocket] = field(default_factory=dict)
     retired: dict[Listener, Config] = field(default_factory=dict)
     preparing: Config | None = None
     prepared: Config | None = None
-    lent: dict[int, list[Door]] = field(default_factory=dict)
+    lent: dict[int, list[SimulatedSocket]] = field(default_factory=dict)
     """With a Commit that is still under way, by its generation."""
 
     @property
@@ -153,7 +158,7 @@ class Hand:
         return bool(self.notes or (not self.killed and not self.hung and (self.orders or self.preparing)))
 
     def obey(self) -> None:
-        """The next order, as supervisor/worker/worker.py and acceptor.py do."""
+        """The next order, as worker.py and acceptor.py in supervisor/worker do."""
         match self.orders.pop(0):
             case Prepare(config):
                 self.preparing = config
@@ -184,6 +189,7 @@ class Hand:
         assert self.preparing is not None
         tried, self.preparing = self.preparing, None
         if refuses:
+            self.refused = True
             self.notes.append(Unable(tried.generation, "no such module"))
         else:
             self.prepared = tried
@@ -191,10 +197,12 @@ class Hand:
 
     def accept(self, listener: Listener) -> None:
         """Who waits there is served, under the config that let him in."""
-        door = self.held[listener]
+        listening = self.held[listener]
         under = self.retired.get(listener, self.serving)
-        assert not door.queue or listener in PROGRAM.listeners(under), f"served at {listener} under a config without it"
-        door.queue = 0
+        assert not listening.queue or listener in PROGRAM.listeners(under), (
+            f"served at {listener} under a config without it"
+        )
+        listening.queue = 0
 
     def _give_back(self, listener: Listener, empty: bool) -> None:
         if listener not in self.held:
@@ -204,39 +212,39 @@ class Hand:
         self.held.pop(listener).drop(self)
 
 
-class Crew:
+class SimulatedPool:
     """The pool."""
 
-    def __init__(self, doors: Doors) -> None:
-        self.workers: list[Hand] = []
-        self._doors = doors
+    def __init__(self, source: SimulatedSource) -> None:
+        self.workers: list[SimulatedWorker] = []
+        self._source = source
 
     @property
-    def seated(self) -> list[Hand]:
+    def seated(self) -> list[SimulatedWorker]:
         return [worker for worker in self.workers if not worker.leaving]
 
-    def tell(self, worker: Hand, message: object, fds: Sequence[int] = ()) -> None:
-        doors = [self._doors.all[fd] for fd in fds]
-        for door in doors:
-            assert MASTER in door.holders, "a descriptor that is closed"
-            door.holders.add(worker)  # it travels with the message
+    def tell(self, worker: SimulatedWorker, message: object, fds: Sequence[int] = ()) -> None:
+        sockets = [self._source.all[fd] for fd in fds]
+        for listening in sockets:
+            assert MASTER in listening.holders, "a descriptor that is closed"
+            listening.holders.add(worker)  # it travels with the message
         if isinstance(message, Commit):
-            worker.lent[message.generation] = doors
+            worker.lent[message.generation] = sockets
         worker.orders.append(message)
 
-    def dismiss(self, worker: Hand, empty: bool = True) -> None:
+    def dismiss(self, worker: SimulatedWorker, empty: bool = True) -> None:
         worker.leaving = True
         self.tell(worker, Leave(empty))
 
     @staticmethod
-    def signal(worker: Hand, number: int) -> None:
+    def signal(worker: SimulatedWorker, number: int) -> None:
         assert number == signal.SIGKILL
-        assert worker.hung or worker.late, "it did all it was asked to, at once"
+        assert worker.hung or worker.late or worker.refused, "it did all it was asked to, at once"
         worker.killed = True
 
 
 @dataclass
-class Wish:
+class Attempt:
     """One change that was begun."""
 
     config: Config
@@ -248,17 +256,24 @@ class Wish:
     answers: list[str | None] = field(default_factory=list)
 
 
-class World:
+class Simulation:
     """A master's part of it all."""
 
     def __init__(self, first: Config) -> None:
-        self.clock, self.doors = Clock(), Doors()
-        self.crew, self.listeners = Crew(self.doors), Listeners(self.doors)  # type: ignore[arg-type]
-        self.changes = Changes(PROGRAM, first, self.clock, self.crew, self.listeners)  # type: ignore[arg-type]
-        self.changes.on_commit = self._on_commit
-        self.doors.ports_in_use = self._ports_in_force
+        self.clock, self.source = Clock(), SimulatedSource()
+        self.pool, self.listeners = SimulatedPool(self.source), Listeners(self.source)  # type: ignore[arg-type]
+        self.changes = Changes(
+            PROGRAM,  # type: ignore[arg-type]
+            first,
+            self.clock,  # type: ignore[arg-type]
+            log=QUIET,
+            pool=self.pool,  # type: ignore[arg-type]
+            listeners=self.listeners,
+            events=self,
+        )
+        self.source.ports_in_use = self._ports_in_force
         self.in_force = {first.generation}
-        self.wish: Wish | None = None
+        self.attempt: Attempt | None = None
 
     @property
     def running(self) -> Config:
@@ -266,63 +281,70 @@ class World:
 
     @property
     def busy(self) -> bool:
-        return self.wish is not None and not self.wish.answers
+        return self.attempt is not None and not self.attempt.answers
 
     def begin(self, config: Config, trial: bool) -> None:
-        wish = self.wish = Wish(config, trial, self.running)
-        self.changes.begin(config, b"", wish.answers.append, trial)
+        attempt = self.attempt = Attempt(config, trial, self.running)
+        self.changes.begin(config, b"", attempt.answers.append, trial)
 
-    def _on_commit(self, _old: Config, new: Config) -> None:
-        assert self.wish is not None
-        assert not self.wish.committed
-        assert not self.wish.deadly
-        self.wish.committed = True
-        self.in_force.add(new.generation)
-        for door in self.doors.all:
-            if self._is_surplus(door):
-                door.was_in_force &= any(worker in door.holders for worker in self.crew.seated)  # likewise
+    def settle(self, config: Config) -> Config:
+        """There is nothing to count."""
+        return config
+
+    def taken_back(self) -> None:
+        """The answer tells it."""
+
+    def committed(self, config: Config) -> None:
+        assert self.attempt is not None
+        assert not self.attempt.committed
+        assert not self.attempt.deadly
+        self.attempt.committed = True
+        self.in_force.add(config.generation)
+        for listening in self.source.all:
+            if self._is_surplus(listening):
+                listening.was_in_force &= any(worker in listening.holders for worker in self.pool.seated)  # likewise
             else:
-                door.was_in_force |= MASTER in door.holders
+                listening.was_in_force |= MASTER in listening.holders
 
-    def _is_surplus(self, door: Door) -> bool:
-        one, slot = door.copy
+    def _is_surplus(self, listening: SimulatedSocket) -> bool:
+        one, slot = listening.copy
         return one not in PROGRAM.listeners(self.running) or slot >= self.running.variables["workers"]
 
     def _ports_in_force(self) -> set[int]:
         return {one.address[1] for one in PROGRAM.listeners(self.running)}
 
     def empty_slots(self) -> list[int]:
-        taken = {worker.slot for worker in self.crew.seated}
+        taken = {worker.slot for worker in self.pool.seated}
         return [slot for slot in range(self.running.variables["workers"]) if slot not in taken]
 
-    def give_birth(self, slot: int) -> Hand:
+    def give_birth(self, slot: int) -> SimulatedWorker:
         """As supervisor/master/master.py lets a worker inherit."""
-        worker = Hand(slot, self.running)
+        worker = SimulatedWorker(slot, self.running)
         wanted = PROGRAM.listeners(self.running)
         copies = [copy for copy in self.listeners.copies() if copy[0] in wanted]
-        for one, copy in self.listeners.of_slot(slot, copies).items():
-            worker.held[one] = copy.door  # type: ignore[attr-defined]
+        for one, descriptor in self.listeners.of_slot(slot, copies).items():
+            worker.held[one] = descriptor.listening  # type: ignore[attr-defined]
             worker.held[one].holders.add(worker)
-        self.crew.workers.append(worker)
+        self.pool.workers.append(worker)
         self.changes.include(worker)  # type: ignore[arg-type]
         return worker
 
     def turn(self) -> bool:
         """Time passes; who has something to do is late."""
-        for worker in self.crew.workers:
+        for worker in self.pool.workers:
             worker.late |= worker.busy
         return self.clock.turn()
 
-    def hear(self, worker: Hand) -> None:
+    def hear(self, worker: SimulatedWorker) -> None:
         self.changes.hear(worker, worker.notes.pop(0))  # type: ignore[arg-type]
 
-    def die(self, worker: Hand) -> None:
+    def die(self, worker: SimulatedWorker) -> None:
         """Whatever it had, and whatever it said that was not heard, is gone."""
-        self.crew.workers.remove(worker)
-        if self.wish is not None and worker.preparing is not None and not worker.leaving:
-            self.wish.deadly |= worker.preparing == self.wish.config
-        for door in self.doors.all:
-            if worker in door.holders and self._is_surplus(door):
-                door.was_in_force = False  # nobody else can serve them under the config that let them in
-            door.drop(worker)
+        self.pool.workers.remove(worker)
+        if self.attempt is not None and worker.preparing is not None and not worker.leaving:
+            self.attempt.deadly |= worker.preparing == self.attempt.config
+        for listening in self.source.all:
+            if worker in listening.holders and self._is_surplus(listening):
+                listening.was_in_force = False  # nobody else can serve them under the config that let them in
+            listening.drop(worker)
         self.changes.forget(worker)  # type: ignore[arg-type]

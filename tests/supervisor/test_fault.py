@@ -2,7 +2,7 @@
 
 import re
 
-from supervisor.runtime.fault import index_of, kind_and_location_of
+from supervisor.runtime.fault import kind_and_location_of, location_of
 
 CANARY = "canary-4711"
 
@@ -24,4 +24,4 @@ def test_kind_and_place() -> None:
 
 def test_one_that_was_never_raised() -> None:
     """It has no place."""
-    assert index_of(ValueError(CANARY)) == "?"
+    assert location_of(ValueError(CANARY)) == "?"

@@ -394,7 +394,7 @@ def test_a_drain_asks_for_patience(manager: Manager, tmp_path: Path) -> None:
             process.send_signal(signal.SIGPWR)
             wait_until(lambda: len(manager.said("EXTEND_TIMEOUT_USEC")) > 1, "it asks again")
             assert all(int(text) > 2_000_000 for text in manager.said("EXTEND_TIMEOUT_USEC"))
-            wait_until(lambda: manager.said("STATUS")[-1].startswith("waiting for sessions; 1 sessions"), "what for")
+            wait_until(lambda: manager.said("STATUS")[-1].startswith("waiting for sessions; 1 session,"), "what for")
         assert process.wait(patient(10)) == 0
     finally:
         process.kill()

@@ -52,7 +52,7 @@ def test_deadlines_come_in_their_order_and_not_early() -> None:
 
 
 def test_a_deadline_that_was_moved_counts_once() -> None:
-    """Later, earlier, taken back: only the last wish counts; a thing may ask again when its time has come."""
+    """Later, earlier, taken back: only what was asked last counts; a thing may ask again when its time has come."""
     start = time.monotonic()
 
     def again(alarm: Alarm) -> None:

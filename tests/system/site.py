@@ -137,6 +137,10 @@ def _entry(line: str) -> Entry:
     return Entry(int(match["pid"]), match["sid"], match["level"], match["number"], match["name"], fields, line)
 
 
+SEEN = [] if os.getuid() == 0 else ["--cores"]
+"""Options that let tests look into /proc/PID, as only root can otherwise."""
+
+
 class Proxy:
     """A running `pproxy` (or, by `name`, another program of the supervisor). Use it in a `with` block.
 
@@ -162,7 +166,7 @@ class Proxy:
         self.stderr = directory / f"{name}.stderr"
         self._rc_lines = list(rc_lines)
         self._command = [program(name), "-r", str(self.rundir), "-l", str(self.logfile), "-w", str(workers)]
-        self._command += ["--metrics", metrics, *options]
+        self._command += ["--metrics", metrics, *SEEN, *options]
         self._segment: Path | None = None
         self._log = _LogReader(self.logfile)
         self._killed = False
@@ -228,7 +232,7 @@ class Proxy:
         return answer
 
     def json(self, command: str) -> Any:
-        """The data of a command, by `json SENTENCE`."""
+        """The data of a command, by `json COMMAND`."""
         return json.loads(self.said(f"json {command}").lines[0])
 
     def sessions(self) -> list[dict[str, Any]]:

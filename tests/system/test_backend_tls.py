@@ -96,8 +96,11 @@ def test_a_session_with_dovecot_in_tls(site: Site, dovecot: Dovecot, ca: Path, l
     """Verified and pinned; every mail is the same; Dovecot says that the login came in TLS."""
     port = dovecot.port if way == "starttls" else dovecot.tls_port
     site.backend(port, f"tls {way} tlsname {NAME} tlsca {ca} pin {leaf.fingerprint}")
+    site.proxy.said("debug =TLS")
     with PopClient(site.port) as client:
         assert client.log_in().startswith(b"+OK")
+        (handshake,) = site.proxy.log("tls_backend_handshake")
+        assert handshake.fields["version"] == "TLSv1.3"
         assert [client.retrieve(number) for number in (1, 2)] == MAILS
         assert client.ask("QUIT").startswith(b"+OK")
     assert site.proxy.wait_for_endings(1) == ["quit"]

@@ -2,13 +2,25 @@
 
 import base64
 import json
+import resource
 import signal
 import socket
 import subprocess
 from pathlib import Path
 
 from tests.patience import patient
-from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, program, wait_until
+from tests.system.scrape import scrape
+from tests.system.site import (
+    LOOPBACK,
+    PopClient,
+    Proxy,
+    ScriptedBackend,
+    free_port,
+    log_entries,
+    pop3_server,
+    program,
+    wait_until,
+)
 
 CANARY = "kanarie-7b1f"
 
@@ -166,3 +178,52 @@ def test_json_says_the_same(tmp_path: Path) -> None:
     )
     assert {entry["program"] for entry in entries} == {"pproxy"}
     assert "zoë" in [entry.get("user") for entry in ends]
+
+
+def _set_room(proxy: Proxy, octets: int | None) -> None:
+    """As if the disk had so much space left; None: plenty."""
+    for pid in (proxy.pid, *proxy.workers()):
+        _soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        room = hard if octets is None else proxy.logfile.stat().st_size + octets
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (room, hard))
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """The service goes on; each process says how many lines it could not write when it can write again, the metric
+    tells it before, and no half line is glued to a good one.
+    """
+    port = free_port()
+    rc_lines = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    with Proxy(tmp_path, rc_lines, metrics=f"{LOOPBACK}:0") as proxy:
+
+        def serve(sessions: int) -> None:
+            for _ in range(sessions):
+                with PopClient(port) as client:
+                    assert client.log_in("ann", "x").startswith(b"+OK")
+                    client.ask("QUIT")
+            proxy.wait_until_quiet()
+
+        serve(1)
+        _set_room(proxy, 100)
+        serve(20)
+        proxy.said("set maxsession 1001")
+        lost = 21
+        wait_until(lambda: scrape(proxy).value("popular_log_lines_lost_total") == lost, "the metric tells of them")
+        _set_room(proxy, None)
+        serve(20)
+        proxy.said("set maxsession 1002")
+
+        full = tmp_path / "full.log"
+        proxy.logfile.rename(full)
+        proxy.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: proxy.logfile.exists() and proxy.log("log_reopened"), "the log is a new one")
+        lines = full.read_text().splitlines()
+        (half,) = [line for line in lines if len(line) == 99]
+        full.write_text("".join(f"{line}\n" for line in lines if line != half))
+        entries = log_entries(full)
+        told = {entry.pid: int(entry.fields["lines"]) for entry in entries if entry.name == "log_lines_lost"}
+        assert set(told) == {proxy.pid, *proxy.workers()}
+        assert sum(told.values()) == lost
+        assert [entry.name for entry in entries].count("log_lines_lost") == len(told)
+        assert [entry.name for entry in entries].count("session_end") == 21
+        assert scrape(proxy).value("popular_log_lines_lost_total") == lost

@@ -132,7 +132,7 @@ def test_failures_are_counted_by_their_reasons(tmp_path: Path) -> None:
             assert seen.value("popular_module_lookups_total", module="one") == 1, "a deleted module keeps its numbers"
             assert seen.value("popular_module_lookups_total", module="two") == 1
             assert seen.value("popular_sessions_ended_total", ending="backend_failed") == 1
-            assert seen.value("popular_backend_up", backend="gone") == 1, "configured as online"
+            assert seen.value("popular_backend_configured_online", backend="gone") == 1, "configured as online"
             assert b"gone" not in get(address(proxy), "/readyz").body
 
 

@@ -28,7 +28,7 @@ TLS_1_2 = {
 }
 """Forward secrecy and authenticated encryption: what RFC 9325 section 4.2 recommends, and ChaCha20 (RFC 7905)."""
 
-GROUPS = {"x25519", "x448", "secp256r1", "secp384r1", "secp521r1"}
+GROUPS = {"x25519", "secp256r1", "secp384r1"}
 """Elliptic curves of 112 bits and more. In the groups of finite fields a handshake costs a server up to a hundred
 times as much: whoever asks for ffdhe8192 ten times a second stops a worker (CVE-2002-20001).
 """

@@ -74,7 +74,7 @@ def test_a_reader_sees_what_the_writers_wrote(segment: Segment) -> None:
 
 def test_the_hand_is_where_the_reader_looks(segment: Segment) -> None:
     """Four octets read into the hand show as the number in the block's cell."""
-    segment.hand(2)[:] = (7).to_bytes(4, "little")
+    segment.token_cell(2)[:] = (7).to_bytes(4, "little")
 
     assert segment.block(2)[BASE_CELLS.index("hand")] == 7
 

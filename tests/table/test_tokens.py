@@ -188,7 +188,7 @@ def _take_and_give(pipe: TokenPipe, segment: Segment, block: int) -> None:
     """A worker that holds up to three rows; ends by being killed."""
     signal.alarm(60)
     pid, dice, sessions = os.getpid(), random.Random(os.getpid()), list[int]()
-    hand_octets = segment.hand(block)
+    hand_octets = segment.token_cell(block)
     hand = hand_octets.cast("I")
     while True:
         if sessions and (len(sessions) == 3 or dice.random() < 0.5):

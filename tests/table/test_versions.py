@@ -40,6 +40,7 @@ def test_version_3_is_read_as_its_own_program_read_it(name: str) -> None:
     } == told["readings"]
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ["pproxy", "pserv"])
 def test_pstatus_shows_an_old_instance(name: str, tmp_path: Path) -> None:
     """The text, the JSON, and what it says of the sessions, while the old instance drains."""

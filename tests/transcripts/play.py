@@ -124,7 +124,7 @@ class _Player:
         try:
             match sign:
                 case "C!" | "S!" | "B!":
-                    self._DEEDS[sign, text](self)
+                    self._ACTIONS[sign, text](self)
                 case "S:":
                     self._receives("S:", self._the_client(), octets(text))
                 case "B<":
@@ -213,7 +213,7 @@ class _Player:
         self._the_backend().reset()
         self._backend = None
 
-    _DEEDS = {
+    _ACTIONS = {
         ("C!", "connect"): _connect,
         ("C!", "close"): _leave,
         ("C!", "half-close"): lambda self: self._the_client().half_close(),

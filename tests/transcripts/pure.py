@@ -111,6 +111,7 @@ class _Session(PureSession):
     def client_resets(self) -> None:
         if self._watch is None:
             self.ending = "client_reset"  # the machine is not told: there is nothing to decide
+            self.verbs.backend = None
         else:
             self.relay_ended("client_reset")
 
@@ -182,7 +183,7 @@ class _Player:
                 if following is None or following.sign not in (f"{who}:", f"{who}=", f"{who}>"):
                     self._send(who)
             case "C!" | "S!" | "B!":
-                self._DEEDS[sign, text](self)
+                self._ACTIONS[sign, text](self)
             case "S:":
                 self._client_receives(octets(text))
             case "B<":
@@ -283,7 +284,7 @@ class _Player:
     def _backend_resets(self) -> None:
         self._backend_closes("Connection reset by peer")
 
-    _DEEDS: Mapping[tuple[str, str], Callable[["_Player"], None]] = {
+    _ACTIONS: Mapping[tuple[str, str], Callable[["_Player"], None]] = {
         ("C!", "connect"): _connect,
         ("C!", "close"): _client_closes,
         ("C!", "half-close"): _client_closes,

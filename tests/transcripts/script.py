@@ -11,12 +11,12 @@ A file holds scripts; each begins with its title, which says what is to be expec
 
     C: text               the client sends a line     (lines that follow each other leave in one piece)
     C= text               … octets, without a line end
-    C! deed               connect, close, half-close, reset
+    C! action             connect, close, half-close, reset
     S: text               the client receives this line
-    S! deed               closed, refused: the client sees the end of the connection, or cannot connect at all
+    S! action             closed, refused: the client sees the end of the connection, or cannot connect at all
     B< text               the backend receives this line
     B> text, B= text      the backend sends a line, or octets
-    B! deed               close, reset, closed: the backend closes, or sees the end of the connection
+    B! action             close, reset, closed: the backend closes, or sees the end of the connection
     U< text, U> text      the mail check receives this packet (its line end left out), and answers
     P: command           the operator says a command, which must be +OK
     E: ending key='…'     the session is over, in exactly one line of the log, with these fields among others
@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 SIGNS = ("C:", "C=", "C!", "S:", "S!", "B<", "B>", "B=", "B!", "U<", "U>", "P:", "E:", "L:")
-DEEDS = {
+ACTIONS = {
     "C!": ("connect", "close", "half-close", "reset"),
     "S!": ("closed", "refused"),
     "B!": ("close", "reset", "closed"),
@@ -100,8 +100,8 @@ def by_set_up(scripts: Sequence[Script]) -> list[Script]:
 def _with_line(script: Script, line: str, place: str) -> Script:
     sign, text = line[:2], line[3:]
     if sign in SIGNS and line[2:3] in ("", " "):
-        if sign in DEEDS and text not in DEEDS[sign]:
-            raise BadScript(f"{place}: {text!r} is no deed; allowed: {', '.join(DEEDS[sign])}")
+        if sign in ACTIONS and text not in ACTIONS[sign]:
+            raise BadScript(f"{place}: {text!r} is no action; allowed: {', '.join(ACTIONS[sign])}")
         return script._replace(steps=[*script.steps, Step(sign, text)])
     head, colon, text = line.partition(":")
     text = text.removeprefix(" ")

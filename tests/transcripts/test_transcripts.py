@@ -102,7 +102,7 @@ def test_another_ending_is_a_difference(stage: Stage, tmp_path: Path) -> None:
     [
         (("C: QUIT", "E: quit"), "never answered"),
         (("S: +OK ready",), "never ends"),
-        (("S: +OK ready", "C! explode", "E: quit"), "'explode' is no deed"),
+        (("S: +OK ready", "C! explode", "E: quit"), "'explode' is no action"),
         (("X: what", "S: +OK", "E: quit"), "not a line of a script"),
     ],
 )

@@ -5,10 +5,14 @@ A backend that greets, and is spoken to in clear, is waited for by its greeting 
 own.
 """
 
+import errno
 import os
 import socket
+import ssl
 
 from popular.net.channel import Channel, TlsChannel
+from popular.net.trace import Trace
+from popular.net.traced import channel_of
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
@@ -23,13 +27,12 @@ _READ_SIZE = 4096
 class _Extras:
     """What a connection needs that is not plain."""
 
-    __slots__ = ("fresh", "implicit", "introduction", "loop", "shaking_hands", "tls")
+    __slots__ = ("fresh", "implicit", "proxy_header", "shaking_hands", "tls")
 
-    def __init__(self, loop: EventLoop, tls: BackendTls | None, implicit: bool, introduction: bytes) -> None:
-        self.loop = loop
+    def __init__(self, tls: BackendTls | None, implicit: bool, proxy_header: bytes) -> None:
         self.tls = tls
         self.implicit = implicit
-        self.introduction = introduction
+        self.proxy_header = proxy_header
         self.shaking_hands = False
         self.fresh = False
         """TLS stands, and nothing was heard in it."""
@@ -48,22 +51,31 @@ class BackendConnection:
         *,
         greets: bool,
         tls: BackendTls | None,
-        introduction: bytes,
+        proxy_header: bytes,
+        trace: Trace | None,
     ) -> None:
         """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
-        `introduction`: what to send first of all, in clear (a PROXY header). Raises OSError if that fails at once.
+        `proxy_header`: what to send first of all, in clear (a PROXY header); `trace` shows its system calls. Raises
+        OSError if that fails at once.
         """
-        fd = dial(backend.address, backend.port)
+        try:
+            fd = dial(backend.address, backend.port)
+        except OSError as error:
+            if trace is not None:
+                trace.show("connect", -1, errno.errorcode.get(error.errno or 0, error.errno))
+            raise
+        if trace is not None:
+            trace.show("connect", fd, "EINPROGRESS")
         self._owner = owner
         self._greets = greets
         self._lasts = False
         self._extras: _Extras | None = None
         waits = greets
-        if tls is not None or introduction:
+        if tls is not None or proxy_header:
             implicit = tls is not None and backend.tls == IMPLICIT
-            self._extras = _Extras(loop, tls, implicit, introduction)
-            waits = greets and not implicit and not introduction
-        self.channel: Channel = Channel(loop.core, fd, self._ready)
+            self._extras = _Extras(tls, implicit, proxy_header)
+            waits = greets and not implicit and not proxy_header
+        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace)
         self.channel.want(READ if waits else WRITE)
 
     def send(self, data: bytes) -> str:
@@ -126,8 +138,12 @@ class BackendConnection:
     def _read(self) -> None:
         try:
             data = self.channel.receive(_READ_SIZE)
+        except ssl.SSLError as error:  # with TLS 1.3 what it makes of our certificate is only heard now
+            self._break(self._words_in_tls(error), "tls")
+            return
         except OSError as error:
-            self._break(_words(error))
+            stood = error.errno in (errno.ECONNRESET, errno.EPIPE)  # a port without a server refuses, and never resets
+            self._break(_words(error), "closed" if stood else "")
             return
         if data:
             if self._extras is not None:
@@ -135,11 +151,11 @@ class BackendConnection:
             self._owner.backend_says(data)
         elif data is not None:
             # Behind a PROXY header, without a word: that is how one is refused.
-            refused = self._extras is not None and self._extras.introduction
-            self._break("it closed the connection", "proxy_header" if refused else "")
+            refused = self._extras is not None and self._extras.proxy_header
+            self._break("it closed the connection", "proxy_header" if refused else "closed")
 
     def _heard(self, extras: _Extras) -> None:
-        extras.introduction = b""
+        extras.proxy_header = b""
         if extras.fresh:
             extras.fresh = False
             assert isinstance(self.channel, TlsChannel)
@@ -147,7 +163,7 @@ class BackendConnection:
             extras.tls.remember(self.channel)
 
     def _opened(self) -> None:
-        """The backend that waits for us to speak first is connected, or is not to be had."""
+        """The backend that waits for us to speak first is connected, or cannot be reached."""
         number = self.channel.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
             self._break(os.strerror(number))
@@ -162,9 +178,9 @@ class BackendConnection:
             self._owner.backend_connected()
 
     def _begin(self, extras: _Extras) -> None:
-        reason = self.send(extras.introduction) if extras.introduction else ""
+        reason = self.send(extras.proxy_header) if extras.proxy_header else ""
         if reason:
-            self._owner.backend_broke(reason)
+            self._owner.backend_broke(reason, "closed")
         elif extras.implicit:
             reason = self.start_tls()
             if reason:
@@ -185,7 +201,7 @@ class BackendConnection:
         extras.shaking_hands = True
         self.channel.want(0)
         try:
-            self.channel = channel = extras.tls.begin(extras.loop, self.channel.connection, self._shake_hands)
+            self.channel = channel = extras.tls.begin(self.channel, self._shake_hands)
             wanted = channel.handshake()
         except OSError as error:
             self.close()
@@ -201,13 +217,18 @@ class BackendConnection:
         except Exception as error:
             self._owner.fault(error)
 
+    def _words_in_tls(self, error: OSError) -> str:
+        assert self._extras is not None
+        assert self._extras.tls is not None
+        return words_of(error, self._extras.tls.name)
+
     def _go_on_shaking_hands(self, extras: _Extras) -> None:
         assert isinstance(self.channel, TlsChannel)
         assert extras.tls is not None
         try:
             wanted = self.channel.handshake()
         except OSError as error:
-            self._break(words_of(error, extras.tls.name), "tls")
+            self._break(self._words_in_tls(error), "tls")
             return
         if wanted is not None:
             self.channel.want(WRITE if wanted == "write" else READ)

@@ -43,14 +43,19 @@ FAILURES = (
     "password",
     "mailbox",
     "closed",
+    "maxwaiting",
+    "refused",
+    "everybody",
 )
-"""How an attempt at a backend can fail, for the counter: the step at which it ended, `timeout` or `closed` at any."""
+"""How an attempt at a backend can fail, for the counter: the step at which it ended, or at any step `timeout`, `closed`
+and `refused` (a code says that the fault is the backend's). `everybody`: it does not say why it refuses a user, but has
+refused several in a row (refusals.py). `maxwaiting`: there was none, because too many sessions wait for the backend.
+"""
 
 
 class Rejected(NamedTuple):
-    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was about the password.
-
-    `word` is the step's word of FAILURES.
+    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was the answer to USER or
+    PASS. `word` is the step's word of FAILURES. In `reply` no password stands, whatever the backend repeats.
     """
 
     reply: bytes
@@ -74,9 +79,10 @@ FIRST_TTL = 7
 """Proxies that a session may pass through, ourselves not counted; the next one refuses it at 0 (Dovecot)."""
 
 _STLS = b"STLS\r\n"
-_GREETING, _XCLIENT = "reading the greeting", "telling the client's address"
+GREETING, _XCLIENT = "reading the greeting", "telling the client's address"
+_OPENING = "opening the mailbox"
 WORDS = {
-    _GREETING: "greeting",
+    GREETING: "greeting",
     STARTING_TLS: "tls",
     _XCLIENT: "xclient",
     "sending the user name": "user",
@@ -106,7 +112,7 @@ class Pop3Login:
     __slots__ = ("_first", "_lines", "_needs_offer", "_say", "_step", "_steps")
 
     greets = True
-    STEPS = (_GREETING, "sending the user name", "sending the password")
+    STEPS = (GREETING, "sending the user name", "sending the password")
 
     def __init__(self, user: bytes, password: bytes, stls: bool = False, xclient: bytes = b"") -> None:
         """`stls`: say STLS first; `xclient`: then this line. Raises ValueError if a name or password holds CR, LF or
@@ -128,8 +134,13 @@ class Pop3Login:
 
     def _begin_with(self, say: bytes, step: str) -> None:
         self._say = (say, *self._say)
-        self._steps = (_GREETING, step, *self._steps[1:])
+        self._steps = (GREETING, step, *self._steps[1:])
         self._first += 1
+
+    @property
+    def step(self) -> str:
+        """What is waited for; completes "while ___"."""
+        return self._steps[self._step]
 
     def opening(self) -> bytes:
         """What to send at once: nothing, the backend greets."""
@@ -173,7 +184,13 @@ class Pop3Login:
             return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}", WORDS[step])
         if step is _XCLIENT:
             return self._refused_xclient(line)
-        return Rejected(line, code_of(line), step, self._step > self._first, WORDS[step])
+        return Rejected(self._without_password(line), code_of(line), step, self._step > self._first, WORDS[step])
+
+    def _without_password(self, line: bytes) -> bytes:
+        """A server that takes PASS for an unknown command may repeat it; logs hold no password."""
+        password = self._say[-1][len(b"PASS ") : -len(b"\r\n")]
+        repeats = self._step == len(self._say) and password and password in line
+        return b"-ERR (not shown: the password is in it)" if repeats else line
 
     def _refused_xclient(self, line: bytes) -> Broken:
         said = line.decode("utf-8", "replace")
@@ -181,11 +198,12 @@ class Pop3Login:
 
 
 class XpopLogin:
-    """Mailbox, session id, flags (the manual's chapter on XPOP)."""
+    """Mailbox, session id, flags: see popular/protocol/xpop.py."""
 
     __slots__ = ("_lines", "_opening")
 
     greets = False
+    step = _OPENING
 
     def __init__(self, mailbox: str, sid: str, flags: str) -> None:
         """Raises BadMailboxName."""
@@ -201,14 +219,14 @@ class XpopLogin:
         try:
             line = self._lines.next_line(data)
         except PeerFault:
-            return Broken("no proper reply while opening the mailbox", "mailbox")
+            return Broken(f"no proper reply while {_OPENING}", "mailbox")
         if line is None:
             return None
         if is_ok(line):
             return Joined(line, self._lines.take_rest())
         if line.startswith(b"-ERR"):
-            return Rejected(line, code_of(line), "opening the mailbox", False, "mailbox")
-        return Broken("no proper reply while opening the mailbox", "mailbox")
+            return Rejected(line, code_of(line), _OPENING, False, "mailbox")
+        return Broken(f"no proper reply while {_OPENING}", "mailbox")
 
 
 BackendLogin: TypeAlias = Pop3Login | XpopLogin

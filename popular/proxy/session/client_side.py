@@ -22,6 +22,7 @@ from popular.proxy.session.phases import (
     MOVES,
     NAMED,
     NOT_READ,
+    PENDING,
     SIMULATING,
     STARTING_TLS,
     Phase,
@@ -36,7 +37,7 @@ MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
 
 HEADER_SECONDS = 5.0
-"""For the PROXY header: it is sent with the connection, by a machine that is near."""
+"""For the PROXY header: it is sent with the connection, by a host that is near."""
 HANDSHAKE_SECONDS = 30.0
 MODULE_SECONDS = 30.0
 CLOSING_SECONDS = 5.0
@@ -141,9 +142,20 @@ class ClientSide:
         self._go_on()
 
     def client_eof(self) -> None:
-        """The client will send nothing more. What it sent before is still answered."""
+        """The client will send nothing more. What it sent before is still answered, unless it `is_gone`."""
         self._eof = True
-        self._go_on()
+        if self.phase in PENDING and self._is_gone():
+            self._end("client_closed")
+        else:
+            self._go_on()
+
+    def _is_gone(self) -> bool:
+        """Whether nobody waits for the answer to PASS: the client sends nothing more, and PASS was its last word.
+
+        Behind that nothing could be done for it, and whoever is asked for it is asked in vain. A client with commands
+        behind PASS has only closed its half: it is served to its end.
+        """
+        return self._eof and not self.lines.held
 
     def _go_on(self) -> None:
         """Answers the lines that are there, as far as the phase allows."""
@@ -245,6 +257,9 @@ class ClientSide:
         else:
             self._secret = secret = Secret(argument)
             self._move(ASKING)
+            if self._is_gone():
+                self._end("client_closed")
+                return
             question = Question(
                 self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, self._certificate_name
             )

@@ -27,9 +27,10 @@ ENDINGS: dict[str, str] = {
     "idle_timeout": "Nothing was heard of the client for idletimeout.",
     "proxy_timeout": "Nothing came from client or backend for proxytimeout.",
     "session_timeout": "The session was longer than sessiontimeout.",
+    "no_secret": "A master login found no password for the user's POP3 backend.",
 }
 
 LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable")
 """Why a login failed, for the counter: wrong password, nobody knows the user, the backend refused him, no module could
-tell, or his backend is not to be had.
+tell, or the backend is unavailable.
 """

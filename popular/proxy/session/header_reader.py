@@ -71,6 +71,6 @@ def local_end(connection: socket.SocketType) -> Endpoint | None:
     return host.removeprefix(MAPPED_IPV4), port
 
 
-def introduction(version: str, peer: tuple[Any, ...], local: Endpoint | None) -> bytes:
+def proxy_header(version: str, peer: tuple[Any, ...], local: Endpoint | None) -> bytes:
     """The header ("v1" or "v2") that tells a backend about a client, and about where it was accepted."""
     return build(version, (peer[0].partition("%")[0], peer[1]), local)

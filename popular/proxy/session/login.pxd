@@ -6,7 +6,8 @@ from supervisor.system cimport Observer
 
 cdef class Login:
     cdef public double _began
-    cdef public object _question
+    cdef public object _asked, _question, _waiting
+    cdef public str _sid
     cdef public VservRuntime _runtime
     cdef public BackendConnection backend
     cpdef ask(self, question, decided)
@@ -17,5 +18,7 @@ cdef class Login:
     cpdef BackendConnection let_in(self, str backend)
     cpdef str send(self, bytes data)
     cpdef leave_backend(self)
+    cpdef wait_no_more(self)
+    cpdef hears(self, bytes data)
     cpdef keep_alive(self)
     cpdef close(self)

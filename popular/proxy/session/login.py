@@ -4,14 +4,20 @@ It begins what it is told to, and takes the time of each step. What is known at 
 session later (`events.py`).
 """
 
+import ssl
 from collections.abc import Callable
 
+from popular.dialogue import without_secrets
+from popular.net.trace import BACKEND, trace_of
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.proxy.session.backend_connection import BackendConnection
+from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
+from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.mailcheck import MailQuestion
+from popular.proxy.session.module_chain import Waiting
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
 
@@ -22,13 +28,18 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_began", "_question", "_runtime", "backend")
+    __slots__ = ("_asked", "_began", "_question", "_runtime", "_sid", "_waiting", "backend")
 
-    def __init__(self, runtime: VservRuntime) -> None:
+    def __init__(self, runtime: VservRuntime, sid: str) -> None:
         self._runtime = runtime
+        self._sid = sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
+        self._asked: Waiting | None = None
+        """What the modules are asked, in a thread or waiting for one."""
         self._question: MailQuestion | None = None
+        self._waiting: BackendQueue | None = None
+        """Those who wait for the backend, one of whom this is."""
         self.backend: BackendConnection | None = None
 
     # The modules
@@ -36,17 +47,46 @@ class Login:
     def ask(self, question: Question, decided: Callable[[Decision], None]) -> Decision | None:
         """The decision, or None: then `decided` is called later."""
         runtime = self._runtime
+        if "PASS" in runtime.context.log.options:
+            password = question.password.reveal().decode(errors="replace")
+            self._debug("PASS", "attempt", namespace=question.namespace, user=question.user, password=password)
         hide_unknown = not runtime.rules.fallback
-        if runtime.modules.blocking:
-            return runtime.modules.ask_in_thread(question, hide_unknown, decided)
-        return runtime.modules.ask(question, hide_unknown)
+        if not runtime.modules.blocking:
+            return runtime.modules.ask(question, hide_unknown, self._sid)
+        asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
+        if not isinstance(asked, Waiting):
+            return asked
+        self._asked = asked
+        return None
+
+    def _forget_asked(self) -> None:
+        """The modules need not answer any more."""
+        if self._asked is not None:
+            self._asked.drop()
+            self._asked = None
 
     # The mail check
 
+    def wait_for(self, backend: Backend) -> bool:
+        """Whether one more session may wait for the backend; then it does, unless it did already."""
+        if self._waiting is None:
+            waiting = self._runtime.waiting[backend.id]
+            if not waiting.enter():
+                return False
+            self._waiting = waiting
+        return True
+
+    def wait_no_more(self) -> None:
+        """The login is done, or given up."""
+        if self._waiting is not None:
+            self._waiting.leave()
+            self._waiting = None
+
     def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> str:
-        """Why the question cannot be put, or "": then it is told of the answer."""
+        """Why the question cannot be put, or "": then `events` hears of the answer."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
+        self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
             self._question = MailQuestion(runtime.context.loop, backend.address, runtime.checkport, mailbox, events)
         except OSError as error:
@@ -55,34 +95,43 @@ class Login:
         return ""
 
     def answered(self) -> None:
-        """The mail check was."""
+        """The mail check has its answer, or needs none any more."""
         self._question = None
         self._time_check()
 
     def give_up_question(self) -> None:
         """The answer would be late, if there is a question."""
+        self._forget_asked()
         if self._question is not None:
             self._question.close()
             self.answered()
 
     def _time_check(self) -> None:
         runtime = self._runtime
-        runtime.counters.observe("mail_check_duration", runtime.context.clock.now - self._began)
+        seconds = runtime.context.clock.now - self._began
+        runtime.counters.observe("mail_check_duration", seconds)
+        self._debug("NET", "asked_for_mail", seconds=round(seconds, 6))
 
     # The backend
 
     def connect(self, backend: Backend, greets: bool, header: bytes, events: SessionEvents) -> str:
-        """Why there is no connection, or "": then it is told of it. `header`: what is said first, in clear."""
+        """Why there is no connection, or "": then `events` hears of it. `header`: what is said first, in clear."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
         tls = None if backend.tls == OFF else runtime.backend_tls[backend.id]
+        trace = trace_of(runtime.context.log, self._sid, BACKEND)
+        if runtime.context.log.options:
+            where = {"backend": backend.id, "host": backend.host, "address": backend.address, "port": backend.port}
+            self._debug("NET", "connecting", **where)
         try:
             self.backend = BackendConnection(
-                runtime.context.loop, backend, events, greets=greets, tls=tls, introduction=header
+                runtime.context.loop, backend, events, greets=greets, tls=tls, proxy_header=header, trace=trace
             )
         except OSError as error:
-            return error.strerror or type(error).__name__
+            reason = error.strerror or type(error).__name__
+            self.lost(reason)
+            return reason
         return ""
 
     def connected(self, backend: str) -> None:
@@ -90,7 +139,22 @@ class Login:
         runtime = self._runtime
         now = runtime.context.clock.now
         runtime.backend_connects[backend].count(now - self._began)
+        if runtime.context.log.options:
+            assert self.backend is not None
+            host, port = local_end(self.backend.channel.connection) or ("", 0)
+            seconds = round(now - self._began, 6)
+            self._debug("NET", "connected", backend=backend, local=host, local_port=port, seconds=seconds)
+            self.tls_up()
         self._began = now
+
+    def tls_up(self) -> None:
+        """TLS with the backend stands, if it has TLS."""
+        assert self.backend is not None
+        connection = self.backend.channel.connection
+        if isinstance(connection, ssl.SSLSocket):
+            cipher, resumed = (connection.cipher() or ("",))[0], connection.session_reused
+            version = connection.version() or ""
+            self._debug("TLS", "backend_handshake", version=version, cipher=cipher, resumed=str(bool(resumed)))
 
     def let_in(self, backend: str) -> BackendConnection:
         """The backend did: its connection, to be relayed."""
@@ -102,18 +166,39 @@ class Login:
     def send(self, data: bytes) -> str:
         """Why the backend cannot be told, or ""."""
         assert self.backend is not None
+        if self._runtime.context.log.options:
+            self._show_said(data)
         reason = self.backend.send(data)
         if reason:
-            self.backend = None
+            self.lost(reason)
         return reason
 
+    def hears(self, data: bytes) -> None:
+        """What the backend says before it is joined with the client (debug option POP)."""
+        if self._runtime.context.log.options:
+            line, _, rest = data.partition(b"\r\n")
+            self._debug("POP", "backend", line=line.decode(errors="replace"), more=len(rest))
+
+    def _show_said(self, data: bytes) -> None:
+        """What the backend is told (debug option POP); the password only with PASS."""
+        for line in data.splitlines():
+            shown = line.decode(errors="replace")
+            if line.startswith(b"PASS ") and "PASS" not in self._runtime.context.log.options:
+                shown = without_secrets(line)
+            self._debug("POP", "proxy", line=shown)
+
     def start_tls(self) -> str:
-        """Why there is no TLS with the backend, or "": then it is told of it."""
+        """Why there is no TLS with the backend, or "": then the session hears of it."""
         assert self.backend is not None
         reason = self.backend.start_tls()
         if reason:
-            self.backend = None
+            self.lost(reason)
         return reason
+
+    def lost(self, reason: str) -> None:
+        """There is no connection to the backend any more, or never was."""
+        self._debug("NET", "backend_lost", reason=reason)
+        self.backend = None
 
     def missing(self) -> str:
         """What the backend has not done yet, see Machine.expired."""
@@ -126,7 +211,9 @@ class Login:
 
     def leave_backend(self) -> None:
         """Closes its connection, if there is one, without a word."""
+        self.wait_no_more()
         if self.backend is not None:
+            self._debug("NET", "backend_left")
             self.backend.close()
             self.backend = None
 
@@ -137,7 +224,13 @@ class Login:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
+        self._forget_asked()
         if self._question is not None:
             self._question.close()
             self._question = None
         self.leave_backend()
+
+    def _debug(self, option: str, name: str, **fields: object) -> None:
+        log = self._runtime.context.log
+        if log.options:
+            log.debug(option, name, self._sid, **fields)

@@ -1,12 +1,11 @@
 from popular.proxy.session.client_side cimport ClientSide
 
 cdef class Machine(ClientSide):
-    cdef public object _login
+    cdef public object _login, _patience, _refusals, _refusals_of
     cdef public long _failures
     cdef public bint _password_is_ours
     cdef public str backend, target
     cpdef decided(self, decision)
-    cdef _follow(self, route, bint fallback)
     cdef _log_in(self, route, backend)
     cdef _open_mailbox(self, route, backend)
     cpdef checked(self, mail, str reason)

@@ -13,13 +13,26 @@ and from then on the octets do not pass through here. What ends a session from o
 supervisor, an error of ours) is not told to the machine: there is nothing to decide.
 """
 
+from collections.abc import Mapping
+
 from popular import messages
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows
 from popular.pdm.contract import Route
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
-from popular.proxy.session.backend_login import BackendLogin, Broken, Joined, Pop3Login, Rejected, XpopLogin, xclient
+from popular.proxy.session.backend_login import (
+    STARTING_TLS as TLS_STEP,
+)
+from popular.proxy.session.backend_login import (
+    BackendLogin,
+    Broken,
+    Joined,
+    Pop3Login,
+    Rejected,
+    XpopLogin,
+    xclient,
+)
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
 from popular.proxy.session.phases import (
     ASKING,
@@ -31,20 +44,28 @@ from popular.proxy.session.phases import (
     RELAYING,
     STARTING_TLS,
 )
+from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import POP3, STARTTLS, Backend
+from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend
 
 MOST_FAILED_LOGINS = 3
-BACKEND_SECONDS = 20.0
-"""For the connect, TLS and the login together; a backend that does not greet has them for the login once more."""
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
 LINGERING = "lingering"
 """The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
 
+_STEPS = {
+    "connect": CONNECTING.phrase,
+    "tls": TLS_STEP,
+    NO_CONNECTION: CONNECTING.phrase,
+    NO_HANDSHAKE: TLS_STEP,
+}
+"""Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
+
 _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
+NOTHING_SAID: Mapping[str, object] = {}
 _BAD_LOGIN = "the user name or the password is wrong"
 _TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
 
@@ -63,15 +84,38 @@ class Machine(ClientSide):
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
-    __slots__ = ("_failures", "_login", "_password_is_ours", "backend", "target")
+    __slots__ = (
+        "_failures",
+        "_login",
+        "_password_is_ours",
+        "_patience",
+        "_refusals",
+        "_refusals_of",
+        "backend",
+        "target",
+    )
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
+    def __init__(
+        self,
+        verbs: Verbs,
+        rules: Rules,
+        peer_ip: str,
+        peer_port: int,
+        sid: str,
+        refusals: Mapping[str, Refusals],
+    ) -> None:
+        """`refusals`: what all sessions together know of each backend."""
         super().__init__(verbs, rules, peer_ip, peer_port, sid)
         self._failures = 0
+        self._refusals_of = refusals
+        self._refusals: Refusals | None = None
+        """Of the backend, if the user and his password are such that its answer tells something of the others."""
         self._login: BackendLogin | None = None
         """Holds a password, so it is let go of as soon as it has done its work."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
+        self._patience = 0.0
+        """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
         self.backend = ""
         self.target = ""
 
@@ -82,7 +126,9 @@ class Machine(ClientSide):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         if isinstance(decision, Admitted):
-            self._follow(decision.route, fallback=False)
+            if decision.vouched:
+                self._tell_master_login(decision)
+            self._follow(decision.route, vouched=decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback:
             self._follow(Route(self._rules.fallback), fallback=True)
         elif isinstance(decision, CannotTell):
@@ -91,16 +137,33 @@ class Machine(ClientSide):
         else:
             self._wrong_login("unknown" if isinstance(decision, NobodyKnows) else "password")
 
-    def _wrong_login(self, why: str, code: Code = Code.AUTH) -> None:
-        """The same words and the same code for every reason, so that nobody learns which users exist."""
-        rules, verbs = self._rules, self._verbs
+    def _tell_master_login(self, decision: Admitted) -> None:
+        """Who opens a mailbox with a password that is not its owner's is always told."""
+        route = decision.route
+        fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
+        self._verbs.note(messages.MASTER_LOGIN, {**self._who(), **fields})
+        self._verbs.count("master_logins", None, decision.authenticated_by)
+
+    def _who(self) -> dict[str, object]:
+        """Fields of the log that say who wants to log in, and from where."""
+        fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
+        return {**fields, "user": self.user}
+
+    def _wrong_login(self, why: str, said: Mapping[str, object] = NOTHING_SAID) -> None:
+        """The same words and the same code for every reason, so that nobody learns which users exist. `said`: what the
+        backend did, for the log.
+        """
+        verbs = self._verbs
         self._failures += 1
+        verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
+        verbs.count("login_failures", why, self._rules.vserv)
+        self._try_again(Code.AUTH)
+
+    def _try_again(self, code: Code) -> None:
+        """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
         self._secret = None
         self._login = None
-        fields: dict[str, object] = {"client": self._peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
-        verbs.note(messages.LOGIN_FAILED, {**fields, "user": self.user, "why": why})
-        verbs.count("login_failures", why, rules.vserv)
-        verbs.send(replies.err(_OWN_WORDS[code], code))
+        self._verbs.send(replies.err(_OWN_WORDS[code], code))
         if self._failures >= MOST_FAILED_LOGINS:
             self._end("too_many_failures")
             return
@@ -126,10 +189,11 @@ class Machine(ClientSide):
 
     # The mailbox
 
-    def _follow(self, route: Route, fallback: bool) -> None:
-        """The user may come in: where is the mailbox, and is there anything in it?"""
+    def _follow(self, route: Route, *, fallback: bool = False, vouched: bool = False) -> None:
+        """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._rules.backends.get(route.backend)
         self.backend, self.target = route.backend, route.target or self.user
+        self._refusals = None
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user})
             self._trouble("no_backend")
@@ -137,10 +201,19 @@ class Machine(ClientSide):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._simulate()
-        elif backend.prot == POP3 or fallback:
-            self._log_in(route, backend)
-        else:
+        elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
+        elif vouched and route.secret is None:
+            self._no_secret()
+        else:
+            if not fallback and route.secret is None:
+                self._refusals = self._refusals_of.get(backend.id)
+            self._log_in(route, backend)
+
+    def _no_secret(self) -> None:
+        """The only password that is there is not the user's own: a backend has no business with it."""
+        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
+        self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _log_in(self, route: Route, backend: Backend) -> None:
         assert self._secret is not None
@@ -195,20 +268,25 @@ class Machine(ClientSide):
     def _connect(self, backend: Backend) -> None:
         assert self._login is not None
         self._move(CONNECTING)
-        self._verbs.connect(backend, self._login.greets, BACKEND_SECONDS)
+        seconds = self._rules.connect_seconds(backend)
+        self._patience = max(0.0, self._rules.login_seconds(backend) - seconds)
+        self._verbs.connect(backend, self._login.greets, seconds)
 
     def connected(self) -> None:
         """The connection to a backend that does not greet stands."""
         assert self._login is not None
-        self._move(LOGGING_IN)
-        self._verbs.expect(BACKEND_SECONDS)
+        self._begin_login()
         self._verbs.send_backend(self._login.opening())
+
+    def _begin_login(self) -> None:
+        self._move(LOGGING_IN)
+        self._verbs.expect(self._rules.login_seconds(self._rules.backends[self.backend]))
 
     def backend_says(self, data: bytes) -> None:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
         assert self._login is not None
         if self.phase is CONNECTING:
-            self._move(LOGGING_IN)
+            self._begin_login()
         progress = self._login.hear(data)
         if isinstance(progress, bytes):
             self._verbs.send_backend(progress)
@@ -229,6 +307,8 @@ class Machine(ClientSide):
     def _join(self, joined: Joined) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
         self._move(RELAYING)
+        if self._refusals is not None:
+            self._refusals.let_in(self.target)
         self._login = None
         self._secret = None
         self._verbs.logged_in()
@@ -239,25 +319,53 @@ class Machine(ClientSide):
         nothing.
         """
         code = replies.known_code(rejected.code)
-        tells_why = code is not None and code is not Code.AUTH
-        if rejected.of_login and (tells_why or not self._password_is_ours):
-            self._verbs.leave_backend()
-            self._wrong_login("backend", code if code is not None else Code.AUTH)
+        in_clear = self._rules.backends[self.backend].tls == OFF
+        of_user = not self._password_is_ours
+        whose = affair(rejected, code, in_clear=in_clear, of_user=of_user, user=self.target)
+        reply = rejected.reply.decode("utf-8", "replace")
+        said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
+        if whose is Affair.BACKEND or whose is Affair.TLS:
+            self._note_backend(rejected.step, reply, word_of(rejected, code, whose), said)
+            self._trouble("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
             return
-        self._note_backend(rejected.step, rejected.reply.decode("utf-8", "replace"), rejected.word)
-        self._trouble("backend_failed", code=code if code is not None and tells_why else Code.SYS_TEMP)
+        self._verbs.leave_backend()
+        said |= {"backend": self.backend, "reply": reply}
+        if whose is Affair.MAILBOX:
+            assert code is not None
+            self._verbs.note(messages.LOGIN_DEFERRED, {**self._who(), **said})
+            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
+            self._try_again(code)
+            return
+        if whose is Affair.USER_UNSAID and self._refusals is not None:
+            self._doubt(self._refusals, rejected.step, reply)
+        self._wrong_login("backend", said)
+
+    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
+        """A refusal that does not say why: the user's wrong password, or does the backend refuse everybody? Then it
+        counts as the backend's too, and is told once.
+        """
+        was = refusals.of_everybody
+        refusals.refused(self.target)
+        if not refusals.of_everybody:
+            return
+        if was:
+            self._verbs.count("backend_failures", "everybody", self.backend)
+        else:
+            self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
 
     def backend_failed(self, reason: str, word: str) -> None:
         """The backend is not reachable, went away, or talks nonsense, before the two were joined.
 
         `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it.
         """
-        self._note_backend(self.phase.phrase, reason, word or ("connect" if self.phase is CONNECTING else "closed"))
+        assert self._login is not None
+        word = word or ("connect" if self.phase is CONNECTING else "closed")
+        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or self._login.step, reason, word)
         self._trouble("backend_failed")
 
-    def _note_backend(self, step: str, reason: str, word: str) -> None:
+    def _note_backend(self, step: str, reason: str, word: str, said: Mapping[str, object] = NOTHING_SAID) -> None:
         fields: dict[str, object] = {"backend": self.backend, "user": self.user, "step": step, "reason": reason}
-        self._verbs.note(messages.BACKEND_FAILED, fields)
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, **said})
         self._verbs.count("backend_failures", word, self.backend)
 
     # The end
@@ -298,6 +406,9 @@ class Machine(ClientSide):
             self.decided(CannotTell(NO_ANSWER))
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
+        elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:
+            self._verbs.expect(self._patience)
+            self._patience = 0.0
         else:
             self._verbs.leave_backend()
             self.backend_failed(missing, "timeout")

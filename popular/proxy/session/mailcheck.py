@@ -1,4 +1,4 @@
-"""Asks a storage server by UDP whether a mailbox has mail (the manual's chapter on the mail check).
+"""Asks a storage server by UDP whether a mailbox has mail (popular/protocol/mailcheck.py).
 
 The packets carry no number, so each question has a socket of its own, connected to the server: what comes in is the
 answer to this question or nothing.

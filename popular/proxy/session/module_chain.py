@@ -1,4 +1,8 @@
-"""The modules of one config, as sessions ask them: at once, or in a thread where one of them may block."""
+"""The modules of one config, as sessions ask them: at once, or in a thread where one of them may block.
+
+A worker has as many threads for it as its pool has. What has to wait for one is taken in turn over the clients'
+addresses (`turns.py`), and forgotten when its session ends: nobody computes a hash for a client that has gone.
+"""
 
 import asyncio
 import functools
@@ -6,61 +10,198 @@ from collections.abc import Callable, Mapping, Sequence
 
 from popular import messages
 from popular.pdm import chain
-from popular.pdm.chain import CannotTell, Decision
+from popular.pdm.chain import Admitted, CannotTell, Decision
 from popular.pdm.contract import Module, Question
-from supervisor.serving.context import WorkerContext
+from popular.proxy.session.turns import Turns, network_of
+from supervisor.runtime.log import Log
+from supervisor.serving.context import POOL_THREADS, WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.system import Observer
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
+MOST_OF_ONE = 250
+"""Of them, those of one network."""
+LOG_SECONDS = 1.0
+"""Between two lines that say so."""
+
+DROPPED = ("gone", "refused")
+"""Why a question was never put, for the counter: its session ended, or too many were waiting."""
+
+_TOO_MANY = CannotTell("too many logins are waiting")
+
+
+class Waiting:
+    """A question that waits for a thread, or has one."""
+
+    __slots__ = ("_queue", "decided", "network", "since", "work")
+
+    def __init__(
+        self,
+        queue: "QuestionQueue",
+        network: str,
+        work: Callable[[], tuple[Decision, Callable[[], None]]],
+        decided: Callable[[Decision], None],
+    ) -> None:
+        """`work` is done in a thread: it gives the decision, and what counts it on the event loop."""
+        self._queue = queue
+        self.network = network
+        self.decided = decided
+        self.since = 0.0
+        self.work: Callable[[], tuple[Decision, Callable[[], None]]] | None = work
+        """Holds a password, so it is let go of as soon as a thread has it, or nobody wants to know any more."""
+
+    def drop(self) -> None:
+        """Nobody wants to know any more. A thread that has it cannot be stopped."""
+        self._queue.drop(self)
+
+
+class QuestionQueue:
+    """The questions of a worker that are in threads, and those that wait for one. For the event loop's thread only."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._turns: Turns[Waiting] = Turns(MOST_WAITING, MOST_OF_ONE)
+        self._running = 0
+        self._cells = context.cells
+        self._length = context.counters.cell("module_queue")
+        self._observe = context.counters.observer("module_queue_duration").count
+        self._logged = 0.0
+
+    def put(self, waiting: Waiting) -> Decision | None:
+        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once."""
+        if self._running < POOL_THREADS:
+            self._observe(0.0)
+            self._start(waiting)
+            return None
+        waiting.since = self._context.clock.now
+        refused = self._turns.add(waiting.network, waiting)
+        self._cells[self._length] += refused is None
+        if refused is None:
+            return None
+        self._refuse(refused)
+        if refused is waiting:
+            return _TOO_MANY
+        self._context.loop.call_soon(refused.decided, _TOO_MANY)
+        return None
+
+    def _refuse(self, refused: Waiting) -> None:
+        refused.work = None
+        self._context.count("module_questions_dropped", "refused")
+        now = self._context.clock.now
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
+
+    def drop(self, waiting: Waiting) -> None:
+        """See Waiting.drop."""
+        if self._turns.remove(waiting.network, waiting):
+            waiting.work = None
+            self._cells[self._length] -= 1
+            self._context.count("module_questions_dropped", "gone")
+
+    def _start(self, waiting: Waiting) -> None:
+        work, waiting.work = waiting.work, None
+        assert work is not None
+        self._running += 1
+        future = self._context.loop.run_in_executor(self._context.pool, work)
+        future.add_done_callback(functools.partial(self._answered, waiting))
+
+    def _answered(self, waiting: Waiting, future: "asyncio.Future[tuple[Decision, Callable[[], None]]]") -> None:
+        self._running -= 1
+        following = self._turns.take()
+        if following is not None:
+            self._cells[self._length] -= 1
+            self._observe(self._context.clock.now - following.since)
+            self._start(following)
+        if not future.cancelled():
+            decision, count = future.result()
+            count()
+            waiting.decided(decision)
 
 
 class ModuleChain:
     """Asks, and counts what was asked."""
 
-    __slots__ = ("_context", "_counters", "_modules", "_observers", "_waiting", "blocking")
+    __slots__ = ("_counters", "_log", "_modules", "_observers", "_queue", "blocking")
 
     def __init__(
-        self, context: WorkerContext, modules: Sequence[Module], counters: Counters, observers: Mapping[str, Observer]
+        self,
+        modules: Sequence[Module],
+        queue: QuestionQueue,
+        log: Log,
+        *,
+        counters: Counters,
+        observers: Mapping[str, Observer],
     ) -> None:
         """`observers`: for each module's id, what counts a question and how long its answer took."""
-        self._context = context
         self._modules = modules
+        self._queue = queue
+        self._log = log
         self._counters = counters
         self._observers = observers
-        self._waiting = 0
         self.blocking = chain.blocks(modules)
 
-    def ask(self, question: Question, hide_unknown: bool) -> Decision:
+    def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
-        record = chain.Record()
-        decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
-        self._count(record)
+        decision, count = self._ask(question, hide_unknown, sid)
+        count()
         return decision
 
     def ask_in_thread(
-        self, question: Question, hide_unknown: bool, decided: Callable[[Decision], None]
-    ) -> Decision | None:
-        """None, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
-        if self._waiting >= MOST_WAITING:
-            self._context.log(messages.POOL_FULL, waiting=self._waiting)
-            return CannotTell("too many logins are waiting")
-        self._waiting += 1
+        self, question: Question, hide_unknown: bool, sid: str, decided: Callable[[Decision], None]
+    ) -> Decision | Waiting:
+        """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
+        work = functools.partial(self._ask, question, hide_unknown, sid)
+        waiting = Waiting(self._queue, network_of(question.client_ip), work, decided)
+        return self._queue.put(waiting) or waiting
+
+    def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
+        """The decision, and what counts and tells of it on the event loop."""
         record = chain.Record()
+        decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
+        return decision, functools.partial(self._asked, question, record, decision, sid)
 
-        def answered(future: "asyncio.Future[Decision]") -> None:
-            self._waiting -= 1
-            self._count(record)
-            if not future.cancelled():
-                decided(future.result())
-
-        asked = functools.partial(chain.ask, self._modules, question, hide_unknown=hide_unknown, record=record)
-        self._context.loop.run_in_executor(self._context.pool, asked).add_done_callback(answered)
-        return None
+    def _asked(self, question: Question, record: chain.Record, decision: Decision, sid: str) -> None:
+        self._count(record)
+        self._tell(question, record, decision, sid)
 
     def _count(self, record: chain.Record) -> None:
-        for ident, seconds in record.asked:
+        for ident, seconds, _answer in record.asked:
             self._observers[ident].count(seconds)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
+
+    def _tell(self, question: Question, record: chain.Record, decision: Decision, sid: str) -> None:
+        """Debug option AUTH: what each module answered and how long it took, and what came of it."""
+        log = self._log
+        if "AUTH" not in log.options:
+            return
+        for ident, seconds, answer in record.asked:
+            log.debug("AUTH", "module", sid, module=ident, answer=_words(answer), seconds=round(seconds, 6))
+        asked = {"namespace": question.namespace, "user": question.user, "certificate": question.certificate_name}
+        log.debug("AUTH", "decision", sid, decision=type(decision).__name__, **asked, **_fields(decision))
+
+
+def _words(answer: object) -> object:
+    """What a module answered, in a word or two; a failure has its own."""
+    if isinstance(answer, bool):
+        return "vouches" if answer else "does not vouch"
+    return answer if isinstance(answer, str) else type(answer).__name__.lower()
+
+
+def _fields(decision: Decision) -> dict[str, str]:
+    """By whom, and where to; a secret is only told apart from the client's own password."""
+    if isinstance(decision, CannotTell):
+        return {"reason": decision.reason}
+    if not isinstance(decision, Admitted):
+        return {}
+    route = decision.route
+    return {
+        "identified_by": decision.identified_by,
+        "authenticated_by": decision.authenticated_by,
+        "backend": route.backend,
+        "target": route.target or "",
+        "flags": route.flags,
+        "password": "of the module" if route.secret is not None else "of the client",
+    }

@@ -56,5 +56,8 @@ LISTENING = (GREETED, NAMED, SIMULATING)
 A tuple: to look into a set costs a call, because enums compute their hash in Python.
 """
 
+PENDING = (ASKING, CHECKING, CONNECTING, LOGGING_IN)
+"""Phases in which somebody is asked on behalf of the client, who waits for the answer to PASS."""
+
 NOT_READ = (STARTING_TLS, RELAYING, ENDED, AWAITING_HEADER)
 """Phases in which the client's octets are somebody else's to read, or nobody's."""

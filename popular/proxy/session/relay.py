@@ -5,8 +5,9 @@ piece is as large as it can be (a large mail) and both legs are plain, the kerne
 stream is looked at for QUIT and DELE, and is otherwise untouched.
 """
 
-from popular.net.channel import Channel
+from popular.net.channel import BROKEN, Channel
 from popular.net.splice import Pipes, Transfer
+from popular.net.traced import transfer_of
 from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
@@ -69,7 +70,7 @@ class Relay:
         self.watch = CommandWatch()
 
     def begin(self, to_client: bytes, to_backend: bytes) -> None:
-        """Passes on what is in hand and starts."""
+        """Passes on what was held back until now, and starts."""
         self._client.hand_to(self._on_client)
         self._backend.hand_to(self._on_backend)
         self._give_client(to_client)
@@ -110,7 +111,10 @@ class Relay:
         client_lags = bool(self._for_client) or self._transfer is not None
         self._reads_backend = not client_lags
         self._reads_client = not self._for_backend and not self._client_done
-        self._client.want((READ if self._reads_client else 0) | (WRITE if client_lags else 0))
+        gone_if_broken = self._client_done and not self._for_backend
+        self._client.want(
+            (READ if self._reads_client else BROKEN if gone_if_broken else 0) | (WRITE if client_lags else 0)
+        )
         self._backend.want((READ if self._reads_backend else 0) | (WRITE if self._for_backend else 0))
 
     # Client → backend
@@ -127,11 +131,13 @@ class Relay:
                 self._read_client()
                 if not self._plain:
                     self._read_pending_client()
+            elif events & BROKEN:
+                self._end("client_reset")
         except Exception as error:
             owner.fault(error)
 
     def _read_pending_client(self) -> None:
-        """What TLS has in hand makes no event."""
+        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
         while self._reads_client and self._client.pending:
             self._read_client()
 
@@ -241,7 +247,7 @@ class Relay:
                 return
 
     def _read_on_backend(self) -> None:
-        """What TLS has in hand makes no event."""
+        """Octets that OpenSSL has decrypted already do not make the socket readable: they are fetched here."""
         if self._reads_backend and self._backend.pending:
             self._read_much()
 
@@ -261,7 +267,7 @@ class Relay:
         """A large mail: the kernel moves it, as long as there is more and the client takes it."""
         try:
             if self._transfer is None:
-                self._transfer = Transfer(self._pipes)
+                self._transfer = transfer_of(self._pipes, self._backend, self._client)
             for _ in range(_ROUNDS):
                 count = self._transfer.fill(self._backend.fd)
                 if not count:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from popular.net.networks import Networks
 from popular.protocol import capabilities, replies
 from popular.proxy.settings.backend import Backend
-from popular.proxy.settings.kinds import Networks
 from popular.proxy.settings.vserv import Vserv
 from supervisor.config import Config
 
@@ -29,8 +29,18 @@ class Rules:
     fallback: str
     softfail: bool
     checktimeout: float
+    connecttimeout: float
+    logintimeout: float
     trusted: Networks | None
     """Whose PROXY header is believed; None where none is expected."""
+
+    def connect_seconds(self, backend: Backend) -> float:
+        """How long the connection to a backend may take."""
+        return backend.connecttimeout or self.connecttimeout
+
+    def login_seconds(self, backend: Backend) -> float:
+        """How long the login may take when the connection stands."""
+        return backend.logintimeout or self.logintimeout
 
 
 def rules_of(vserv: Vserv, config: Config) -> Rules:
@@ -55,5 +65,7 @@ def rules_of(vserv: Vserv, config: Config) -> Rules:
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],
         checktimeout=config.variables["checktimeout"],
+        connecttimeout=config.variables["connecttimeout"],
+        logintimeout=config.variables["logintimeout"],
         trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
     )

@@ -5,8 +5,9 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
-from popular.proxy.session.machine import BACKEND_SECONDS
+from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
@@ -33,12 +34,14 @@ class VservRuntime:
         "over",
         "pipes",
         "proxytimeout",
+        "refusals",
         "rules",
         "sessiontimeout",
         "sidprefix",
         "started",
         "tls",
         "vserv",
+        "waiting",
     )
 
     def __init__(
@@ -55,9 +58,13 @@ class VservRuntime:
         moved: Sequence[int],
         backend_connects: Mapping[str, Observer],
         backend_logins: Mapping[str, Observer],
+        waiting: Mapping[str, BackendQueue],
+        refusals: Mapping[str, Refusals],
         over: Callable[[], None],
     ) -> None:
-        """`moved`: the cells of session_log.Moved; `over` is called by each session at its end."""
+        """`moved`: the cells of session_log.Moved; `refusals`: of each backend; `over` is called by each session at its
+        end.
+        """
         self.context = context
         self.rules = rules
         self.vserv = rules.vserv.encode()
@@ -66,10 +73,11 @@ class VservRuntime:
         self.pipes = pipes
         self.tls = tls
         self.backend_tls = backend_tls
+        self.refusals = refusals
         self.over = over
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]
-        self.first_look = min(BACKEND_SECONDS, self.authtimeout, self.idletimeout)
+        self.first_look = min(rules.connecttimeout, self.authtimeout, self.idletimeout)
         """Seconds after which a new session looks at its deadlines for the first time."""
         self.proxytimeout: float = variables["proxytimeout"]
         self.sessiontimeout: float = variables["sessiontimeout"] or float("inf")
@@ -82,3 +90,4 @@ class VservRuntime:
         self.moved = moved
         self.backend_connects = backend_connects
         self.backend_logins = backend_logins
+        self.waiting = waiting

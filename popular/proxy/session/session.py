@@ -11,20 +11,21 @@ from typing import Any
 
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
-from popular.net.handshake import Agreed, Failure
-from popular.pdm.chain import CannotTell, Decision
+from popular.net.handshake import Agreed, Failure, log_handshake
+from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
+from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.client_side import MOST_HELD
-from popular.proxy.session.header_reader import HeaderReader, introduction, local_end
+from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
 from popular.proxy.session.phases import CONNECTING, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
-from popular.proxy.session.session_log import log_end, log_handshake
+from popular.proxy.session.session_log import log_begin, log_end, log_introduced
 from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
@@ -77,10 +78,10 @@ class Session:
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid)
+        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid, runtime.refusals)
         self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, fd, self)
-        self._login = Login(runtime)
+        self._client = ClientConnection(context.loop, context.log, fd, self, hears_of_reset=True)
+        self._login = Login(runtime, sid)
         self._row = SessionRow(runtime, token, sid, wall)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
@@ -97,6 +98,7 @@ class Session:
         runtime = self._runtime
         runtime.context.admit(self._token, self, runtime.started)
         try:
+            log_begin(runtime, self.sid, self._peer, self._client)
             self._show()
             self._deadlines.look_at(self._started + runtime.first_look)
             self._machine.begin()
@@ -174,31 +176,32 @@ class Session:
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        reason = self._login.check_mail(backend, mailbox, self)
-        if reason:
+        if not self._login.wait_for(backend):
+            self._leave(_BROKEN, CROWDED)
+        elif reason := self._login.check_mail(backend, mailbox, self):
             self._leave(_UNCHECKED, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
+        if not self._login.wait_for(backend):
+            self._leave(_BROKEN, CROWDED)
+            return
         header = b""
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
-            header = introduction(backend.sendproxy, self._peer, local)
-        reason = self._login.connect(backend, greets, header, self)
-        if reason:
+            header = proxy_header(backend.sendproxy, self._peer, local)
+        if reason := self._login.connect(backend, greets, header, self):
             self._leave(_BROKEN, (reason, ""))
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
 
     def send_backend(self, data: bytes) -> None:
-        reason = self._login.send(data)
-        if reason:
+        if reason := self._login.send(data):
             self._leave(_BROKEN, (reason, ""))
 
     def start_backend_tls(self) -> None:
-        reason = self._login.start_tls()
-        if reason:
+        if reason := self._login.start_tls():
             self._leave(_BROKEN, (reason, "tls"))
 
     def leave_backend(self) -> None:
@@ -207,6 +210,7 @@ class Session:
 
     def logged_in(self) -> None:
         runtime = self._runtime
+        self._login.wait_no_more()
         self._deadlines.login_done(runtime.sessiontimeout)
         runtime.logins.count(runtime.context.clock.now - self._started)
         self._show()
@@ -259,8 +263,7 @@ class Session:
         context = self._runtime.context
         self._deadlines.expect_nothing()
         self._tls = agreed
-        self._runtime.counters.observe("tls_handshake_duration", context.clock.now - self._tls_began)
-        log_handshake(context, self.sid, agreed)
+        log_handshake(context, self.sid, agreed, context.clock.now - self._tls_began)
         self._machine.tls_up(agreed.certificate_name)
         self._settle()
 
@@ -275,6 +278,7 @@ class Session:
         self._via = self._peer[0]
         if header.source is not None:
             self._peer = header.source
+        log_introduced(self._runtime, self.sid, self._peer, self._via)
         self._machine.introduced(self._peer)
         self._settle()
         if not self._over:
@@ -298,10 +302,6 @@ class Session:
             self.fault(error)
 
     def _tell_decision(self, decision: Decision) -> None:
-        log = self._runtime.context.log
-        if log.options:
-            reason = decision.reason if isinstance(decision, CannotTell) else ""
-            log.debug("AUTH", "decision", self.sid, decision=type(decision).__name__, reason=reason)
         self._deadlines.expect_nothing()
         self._machine.decided(decision)
 
@@ -324,19 +324,22 @@ class Session:
         machine = self._machine
         if machine.phase is CONNECTING:
             self._login.connected(machine.backend)
+        self._login.hears(data)
         machine.backend_says(data)
         self._settle()
 
     def backend_tls_up(self) -> None:
+        self._login.tls_up()
         self._machine.backend_tls_up()
         self._settle()
 
     def backend_broke(self, reason: str, word: str = "") -> None:
-        self._login.backend = None
+        self._login.lost(reason)
         self._tell_broken(reason, word)
         self._settle()
 
     def _tell_broken(self, reason: str, word: str) -> None:
+        self._login.wait_no_more()
         self._deadlines.expect_nothing()
         self._machine.backend_failed(reason, word)
 

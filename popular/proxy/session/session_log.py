@@ -1,12 +1,14 @@
-"""What is written about a session: its one log line, and what a TLS handshake came to."""
+"""What is written about a session: its one log line, and what the debug options show of the client's connection."""
 
 from typing import TypeAlias
 
 from popular.messages import SESSION_END
+from popular.net.client import ClientConnection
 from popular.net.handshake import Agreed
+from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import Machine
+from popular.proxy.session.runtime import VservRuntime
 from supervisor.runtime.log import Log
-from supervisor.serving.context import WorkerContext
 
 Moved: TypeAlias = tuple[int, int, int, int]
 """Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those
@@ -17,6 +19,20 @@ _FIELDS = "client vserv namespace user backend target ending seconds received se
 _NAMES = tuple(f" {field}=" for field in _FIELDS.split())
 
 NOTHING_MOVED: Moved = (0, 0, 0, 0)
+
+
+def log_begin(runtime: VservRuntime, sid: str, peer: tuple[str, int], client: ClientConnection) -> None:
+    """A connection was accepted (debug option NET)."""
+    log = runtime.context.log
+    if "NET" in log.options:
+        host, port = local_end(client.channel.connection) or ("", 0)
+        fields = {"vserv": runtime.rules.vserv, "client": peer[0], "port": peer[1], "local": host, "local_port": port}
+        log.debug("NET", "accepted", sid, **fields, fd=client.channel.fd)
+
+
+def log_introduced(runtime: VservRuntime, sid: str, peer: tuple[str, int], via: str) -> None:
+    """The PROXY header told who the client is (debug option NET)."""
+    runtime.context.log.debug("NET", "introduced", sid, client=peer[0], port=peer[1], via=via)
 
 
 def log_end(
@@ -33,6 +49,8 @@ def log_end(
     via: str,
 ) -> None:
     """The whole session in one line. `seconds`: how long it was; `via`: who brought its PROXY header."""
+    if "NET" in log.options:
+        log.debug("NET", "closed", sid, client=client, reason=ending, received=moved[0], sent=moved[1])
     values = (
         client,
         vserv,
@@ -49,12 +67,3 @@ def log_end(
         via,
     )
     log.often(SESSION_END, sid, _NAMES, values)
-
-
-def log_handshake(context: WorkerContext, sid: str, agreed: Agreed) -> None:
-    """A handshake with a client is done: counted, and with the debug option TLS told."""
-    context.count("tls_handshakes", agreed.version)
-    if agreed.resumed:
-        context.count("tls_resumptions")
-    if context.log.options:
-        context.log.debug("TLS", "handshake", sid, **agreed._asdict())

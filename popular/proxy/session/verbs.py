@@ -28,7 +28,9 @@ class Verbs(Protocol):
         """Ask the modules: → `decided`."""
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
-        """Ask the backend by UDP whether there is mail: → `checked`."""
+        """Ask the backend by UDP whether there is mail: → `checked`; or, where too many wait for it,
+        → `backend_failed`.
+        """
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         """Connect to the backend. If it `greets` (speaks first): → `backend_says`, else → `connected`; or
@@ -51,7 +53,7 @@ class Verbs(Protocol):
         """The authentication phase is over: its deadline no longer counts, that of the session begins."""
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
-        """Join client and backend, behind what is in hand for each: → `relay_ended`."""
+        """Join client and backend, behind what each is still to be sent: → `relay_ended`."""
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         """An entry of the log."""

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from popular.proxy.settings.kinds import Authorities, CaFile, Fingerprint, HostName, ResolvedHost, ServerHost
+from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
+from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
-from supervisor.control.kinds import ANY, Bool, Choice, Int
+from supervisor.control.kinds import ANY, Bool, Choice, Id, Int, Time
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
 from supervisor.control.words import CommandRefused
+from supervisor.table.tokens import MOST_TOKENS
 
 CHAPTER = "Runtime configuration: the backend command"
 
@@ -20,6 +22,10 @@ POP3S_PORT = 995
 
 OFF, STARTTLS, IMPLICIT = "off", "starttls", "implicit"
 PROXY_VERSIONS = ("v1", "v2")
+LONGEST_STEP = 10 * 60
+"""Seconds that connecttimeout and logintimeout may have."""
+SHARE = 4
+"""A backend may make every fourth session wait, if nothing else was said."""
 
 _EVERY_ADDRESS = (ANY, "0.0.0.0", "::")
 
@@ -70,6 +76,11 @@ class Backend(Thing):
         "",
         "SHA-256 of the only certificate that the backend may have, beside what verify asks for, or instead of it.",
     )
+    tlscert: str = parameter(
+        Id(optional=True),
+        "",
+        'The certificate to show to a backend that asks for one, NAME.pem in tlsdir: pserv wants one. "": none.',
+    )
     sendproxy: str = parameter(
         Choice(OFF, *PROXY_VERSIONS),
         OFF,
@@ -82,11 +93,30 @@ class Backend(Thing):
         "Tell a Dovecot backend the client's address and the session id by XCLIENT, before the login (POP3 only). The "
         "proxy must be in its login_trusted_networks.",
     )
+    connecttimeout: int = parameter(
+        Time(0, LONGEST_STEP), 0, "How long the connection may take. 0: as the variable connecttimeout says."
+    )
+    logintimeout: int = parameter(
+        Time(0, LONGEST_STEP), 0, "How long the login may take. 0: as the variable logintimeout says."
+    )
+    maxwaiting: int | str = parameter(
+        IntOrAuto(0, MOST_TOKENS),
+        AUTO,
+        "How many sessions, over all workers, may wait for the backend at once, from the mail check or the connect to "
+        "the end of the login; one more is told at once to come again ([SYS/TEMP]). So a backend that hangs leaves "
+        f"sessions for the users of others. auto: maxsession/{SHARE}, or no limit if no other backend is online. 0: "
+        "no limit.",
+    )
 
     @property
     def address(self) -> str:
         """Numeric text, or "" as long as no host was given."""
         return self.host.address
+
+    @property
+    def needed_certificates(self) -> tuple[str, ...]:
+        """See popular.tls.users."""
+        return (self.tlscert,) if self.tlscert and self.tls != OFF else ()
 
     def resolved(self) -> Mapping[str, tuple[str, str]]:
         return {"host": (self.host.name, self.host.address)} if self.host.name != self.host.address else {}
@@ -95,6 +125,14 @@ class Backend(Thing):
     def certified_name(self) -> str:
         """The name, or address, that its certificate must have."""
         return self.tlsname or self.host.name
+
+
+def most_waiting(backend: Backend, config: Config) -> int:
+    """How many sessions may wait for a backend; 0 is no limit."""
+    if isinstance(backend.maxwaiting, int):
+        return backend.maxwaiting
+    online = sum(one.state == "online" for one in config.things["backend"].values())
+    return 0 if online < 2 else max(1, config.variables["maxsession"] // SHARE)
 
 
 def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> bool:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from popular.proxy.settings import capabilities, certificates, modules
+from popular.proxy.settings import capabilities, modules
 from popular.proxy.settings.backend import BACKEND
 from popular.proxy.settings.vserv import VSERV
+from popular.tls.commands import tls_commands
+from popular.tls.users import SORT as TLS_SORT
 from supervisor.config import Config
 from supervisor.control import things
 from supervisor.control.commands import common_commands
@@ -16,7 +18,7 @@ from supervisor.control.words import CommandRefused, phrase
 
 PRNG_CHAPTER = "Runtime configuration: the prng command"
 
-SORTS = ("prng", "capa", "backend", "pdm", "vserv", certificates.SORT)
+SORTS = ("prng", "capa", "backend", "pdm", "vserv", TLS_SORT)
 """The sorts of things in a config, in the order in which an rc file makes them."""
 
 LIMITS = {"vserv": 32, "backend": 32}
@@ -72,6 +74,6 @@ COMMANDS: Sequence[ControlCommand] = (
     *things.commands_of(BACKEND),
     *modules.pdm_commands(),
     *capabilities.capa_commands(),
-    *certificates.tls_commands(),
+    *tls_commands(),
     prng_command(),
 )

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from popular.proxy.settings.certificates import certificate_store_of
 from popular.proxy.settings.modulefiles import skipped_lines
-from popular.tls.certificate import Certificate
+from popular.tls.commands import described
 from supervisor.config import Config
 
 _VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
@@ -12,7 +11,7 @@ _VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
 
 def describe(config: Config) -> dict[str, Any]:
     """See supervisor.program.Program."""
-    things, store = config.things, certificate_store_of(config)
+    things = config.things
     return {
         "generation": config.generation,
         "variables": {name: config.variables[name] for name in _VARIABLES},
@@ -27,18 +26,9 @@ def describe(config: Config) -> dict[str, Any]:
             _chosen(module, "id", "mod") | {"skipped_lines": skipped_lines(config, module.id)}
             for module in things["pdm"].values()
         ],
-        "certificates": [_certificate(name, one) for name, one in store.certificates.items()] if store else [],
+        "certificates": described(config),
     }
 
 
 def _chosen(thing: Any, *names: str) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in names}
-
-
-def _certificate(name: str, certificate: Certificate) -> dict[str, Any]:
-    return {
-        "name": name,
-        "names": list(certificate.names),
-        "key_type": certificate.key_type,
-        "not_after": certificate.not_after,
-    }

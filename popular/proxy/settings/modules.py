@@ -10,10 +10,11 @@ from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import fit
 from supervisor.control.outcome import Change, Outcome, Reply, noted
-from supervisor.control.things import count_of, ids, list_handler, named, room_for_one_more
+from supervisor.control.things import ids, list_handler, named, room_for_one_more
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, phrase
 from supervisor.program import PeriodicCommand
+from supervisor.runtime.plural import count_of
 
 CHAPTER = "Runtime configuration: the pdm command"
 CHECK = "pdm check"

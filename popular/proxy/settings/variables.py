@@ -2,14 +2,13 @@
 
 import os
 import socket
-import ssl
 from typing import Any
 
 import popular.pdm
-from popular.proxy.settings.backend import POP3
-from popular.tls.contexts import VERSIONS
+from popular.proxy.settings.backend import LONGEST_STEP, POP3
+from popular.tls.variables import TLS_VARIABLES
 from supervisor.control.context import CommandContext, Variable
-from supervisor.control.kinds import Bool, Choice, Dir, Id, Int, String, Time, shown
+from supervisor.control.kinds import Bool, Dir, Id, Int, Time
 from supervisor.control.variables import BESIDE, common_variables
 from supervisor.control.words import CommandRefused
 
@@ -31,15 +30,6 @@ def _no_sslv2(_context: CommandContext, value: bool) -> None:
 def _is_a_namespace(_context: CommandContext, value: str) -> None:
     if value == USER_NAMESPACE:
         raise CommandRefused(f"{USER_NAMESPACE} is not a namespace but the request to take it from the client")
-
-
-def _are_ciphers(_context: CommandContext, value: str) -> None:
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(value)
-    except ssl.SSLError:
-        raise CommandRefused(
-            f"no cipher is in {shown(value)}; allowed: what `openssl ciphers -tls1_2 LIST` lists"
-        ) from None
 
 
 def _fallback_note(context: CommandContext, value: str) -> str | None:
@@ -94,6 +84,14 @@ PROXY_VARIABLES = (
         when=_NEW_SESSIONS,
     ),
     Variable(
+        "connecttimeout",
+        Time(1, LONGEST_STEP),
+        "How long the connection to a backend may take. A backend's parameter connecttimeout goes before it.",
+        default=5,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
+    ),
+    Variable(
         "defaultns",
         Id(),
         f"The namespace of a client that names none, where the vserv's namespace is {USER_NAMESPACE}.",
@@ -116,6 +114,15 @@ PROXY_VARIABLES = (
         "minutes). See also proxytimeout.",
         default=10 * MINUTE,
         when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "logintimeout",
+        Time(1, LONGEST_STEP),
+        "How long the login to a backend may take once the connection stands: TLS, its greeting, its answer to the "
+        "password. A backend's parameter logintimeout goes before it. See also authtimeout.",
+        default=30,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
     ),
     Variable(
         "pdmdir",
@@ -165,38 +172,7 @@ PROXY_VARIABLES = (
         when=_NEW_SESSIONS,
         source="Introduction: soft failure",
     ),
-    Variable(
-        "tlsdir",
-        Dir(),
-        "Directory of keys and certificates for TLS.",
-        default="/etc/popular/tls",
-        when=_NEW_SESSIONS,
-    ),
-    Variable(
-        "tlsciphers",
-        String(),
-        "Cipher suites of TLS 1.2, in the words of `openssl ciphers`. Those of TLS 1.3 are all good.",
-        default="ECDHE+AESGCM:ECDHE+CHACHA20",
-        when=_NEW_SESSIONS,
-        check=_are_ciphers,
-        source=BESIDE,
-    ),
-    Variable(
-        "tlsminversion",
-        Choice(*VERSIONS),
-        "The oldest version of TLS that clients may speak.",
-        default="1.2",
-        when=_NEW_SESSIONS,
-        source=BESIDE,
-    ),
-    Variable(
-        "tlswatch",
-        Time(0, HOUR),
-        "How often the files in tlsdir, and those of clientca and tlsca, are looked at; what has changed is taken up "
-        "(`tls check`). 0: never.",
-        default=10,
-        source=BESIDE,
-    ),
+    *TLS_VARIABLES,
 )
 
 VARIABLES = (*common_variables("pproxy"), *PROXY_VARIABLES)

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from popular.net.networks import NetworkList, Networks
 from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.settings.backend import leads_back
-from popular.proxy.settings.kinds import Authorities, CaFile, NetworkList, Networks
 from popular.proxy.settings.variables import USER_NAMESPACE
+from popular.tls.authorities import Authorities, CaFile
+from popular.tls.directory import DEFAULT
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
 from supervisor.control.kinds import Choice, Id, Iface, Int, String, nearest
@@ -107,9 +109,10 @@ class Vserv(Thing):
     )
 
     @property
-    def needs_tls(self) -> bool:
-        """Whether it is in use and clients may speak TLS with it."""
-        return self.state != OFFLINE and (self.prot == POP3S or self.starttls != "off")
+    def needed_certificates(self) -> tuple[str, ...]:
+        """See popular.tls.users: where it is in use and clients may speak TLS with it."""
+        in_tls = self.state != OFFLINE and (self.prot == POP3S or self.starttls != "off")
+        return (self.tls or DEFAULT,) if in_tls else ()
 
 
 def _check(context: CommandContext, config: Config, vserv: Vserv) -> str | None:

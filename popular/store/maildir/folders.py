@@ -41,6 +41,11 @@ def open_folder(name: str, mailbox: int, stack: ExitStack) -> int | None:
         return None
 
 
+def list_folder(directory: int, stack: ExitStack) -> int:
+    """The same directory, to be listed. Raises OSError."""
+    return _open(".", directory, _FOLDER, stack)
+
+
 def make_step(step: str, parent: int, stack: ExitStack) -> int:
     """Like `step_into`, but makes a directory (0700) that does not exist. Raises OSError."""
     _make(step, parent)

@@ -1,4 +1,4 @@
-"""The extended Maildir: a mailbox is a directory with `new`, `cur` and `tmp` (the manual's chapter on internals).
+"""The extended Maildir: a mailbox is a directory with `new`, `cur` and `tmp`.
 
 A message is a file with CRLF line ends, named TIME.PID_SIZE: its size in octets is in its name, so that listing a
 mailbox needs no stat. New mail is in `new`; what was read is in `cur`, under the same name. What this module writes is
@@ -6,9 +6,9 @@ named TIME.PID-MICROSECONDS-RANDOM_SIZE, unique also when two containers deliver
 read too, with LF or CRLF line ends: their size is asked for, and flags behind a `:` do not count.
 
 A mailbox that does not exist is empty; one that cannot be read is an error (MailboxError), and so is a mail root that
-is not there. Nothing below the root is reached through a symbolic link. Nothing is locked (the manual's chapter on
-mailbox locking): a message may vanish between any two calls, and that is no error. Every call blocks on the disk, keeps
-no directory open, and may be made from any thread.
+is not there. Nothing below the root is reached through a symbolic link. Nothing is locked: a message may vanish between
+any two calls, and that is no error. Every call blocks on the disk, keeps no directory open, and may be made from any
+thread.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """The answer of `pserv` to CAPA: the built-in list, or one that was loaded from a file.
 
-There is one list and it has no name (the manual: pserv's syntax differs from pproxy's). The file looks as it does
+There is one list and it has no name: pserv's `capa` differs from pproxy's. The file looks as it does
 there: one capability a line, exactly as in the answer to CAPA. It is checked when it is loaded, and read only then.
 """
 

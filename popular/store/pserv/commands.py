@@ -1,15 +1,17 @@
-"""The commands of `pserv`: those of every program, and server, capa."""
+"""The commands of `pserv`: those of every program, and server, capa, tls."""
 
 from collections.abc import Sequence
 
 from popular.store.pserv import capabilities
 from popular.store.pserv.server import SERVER
+from popular.tls.commands import tls_commands
+from popular.tls.users import SORT as TLS_SORT
 from supervisor.config import Config
 from supervisor.control import things
 from supervisor.control.commands import common_commands
 from supervisor.control.context import ControlCommand
 
-SORTS = (capabilities.SORT, SERVER.name)
+SORTS = (capabilities.SORT, SERVER.name, TLS_SORT)
 """The sorts of things in a config, in the order in which an rc file makes them."""
 
 FILTERS = ("mailbox", "client", "state")
@@ -25,4 +27,5 @@ COMMANDS: Sequence[ControlCommand] = (
     *common_commands(FILTERS),
     *things.commands_of(SERVER),
     *capabilities.capa_commands(),
+    *tls_commands(),
 )

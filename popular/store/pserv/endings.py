@@ -8,6 +8,7 @@ ENDINGS: dict[str, str] = {
     "client_closed": "The client closed the connection without QUIT; the mailbox is as it was.",
     "client_reset": "The client's connection broke; the mailbox is as it was.",
     "request_timeout": "The XPOP request did not come within requesttimeout.",
+    "tls_failed": "The TLS handshake failed, or was not done within requesttimeout.",
     "bad_request": "The first three lines were no XPOP request, or the mailbox name is not allowed.",
     "line_too_long": "A line without end, or longer than a command may be.",
     "null_byte": "A NUL octet in the input: dropped at once and silently.",

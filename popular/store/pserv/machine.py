@@ -264,7 +264,7 @@ class Machine:
             self._take_lines()
 
     def cannot_open(self, reason: str) -> None:
-        """The mailbox is not to be had."""
+        """The mailbox is unavailable."""
         if self._awaits_fact_of(OPENING):
             self._note(DIR_ACCESS_FAILED, reason=reason)
             self._finish("mailbox_failed", err(_CANNOT_OPEN, Code.SYS_TEMP))
@@ -319,7 +319,7 @@ class Machine:
             self._finish("mailbox_failed")
 
     def _update(self) -> None:
-        """What a master session has read stays new (the manual's chapter on the module master)."""
+        """What a master session (flag M) has read stays new."""
         assert self.request is not None
         deleted = [self._messages[number - 1] for number in self._transaction.deleted]
         retrieved = [] if self.request.is_master else self._transaction.retrieved

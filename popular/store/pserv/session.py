@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from popular.messages import TLS_FAILED
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
+from popular.net.handshake import Agreed, Failure, log_handshake
 from popular.protocol.xpop import Request
 from popular.store.maildir.listing import StoredMessage
 from popular.store.maildir.maildir import Maildir
@@ -20,6 +22,7 @@ from popular.store.pserv import session_log
 from popular.store.pserv.machine import Machine, Want
 from popular.store.pserv.mailbox import Mailbox
 from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
+from popular.tls.contexts import TlsSettings
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.runtime.messages import Message as LogMessage
@@ -28,7 +31,7 @@ from supervisor.serving.context import CutCost, WorkerContext
 SID_PREFIX = "pserv"
 """Of the id that a session has until its request names one."""
 
-_STANDING = {
+_CUT_COSTS = {
     OPENING: CutCost.IN_TRANSFER,
     SERVING: CutCost.IDLE,
     SENDING: CutCost.IN_TRANSFER,
@@ -48,6 +51,8 @@ class SessionSettings:
     requesttimeout: float
     idletimeout: float
     sessiontimeout: float
+    tls: TlsSettings | None
+    """How TLS is spoken from the start; None: not at all."""
     started: int
     """The cell that counts the sessions that have begun."""
 
@@ -65,6 +70,7 @@ class Session:
         "_over",
         "_peer",
         "_settings",
+        "_shaking_hands",
         "_shown",
         "_started",
         "_started_wall",
@@ -87,13 +93,14 @@ class Session:
         self._peer = peer
         self._started_wall = time.time()
         self._started = time.monotonic()
+        self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._client = ClientConnection(context.loop, context.log, fd, self)
         self._deadlines = Deadlines(context.wheel, self, self._started, settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
+        self._shaking_hands = False
         self._shown: tuple[Phase, int] = (self._machine.phase, 0)
-        self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
 
     def begin(self) -> None:
@@ -101,27 +108,46 @@ class Session:
         self._context.admit(self._token, self, self._settings.started)
         self._show()
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
-        self._client.listen(True)
         self._deadlines.set_alarm()
+        if self._settings.tls is None:
+            self._client.listen(True)
+        else:
+            self._shaking_hands = True
+            self._client.start_tls(self._settings.tls, self)
+
+    # TLS, before the machine has heard of anything
+
+    def tls_up(self, agreed: Agreed) -> None:
+        """See client.TlsAsker."""
+        self._shaking_hands = False
+        log_handshake(self._context, self.sid, agreed, time.monotonic() - self._started)
+        self._client.listen(True)
+
+    def tls_failed(self, failure: Failure) -> None:
+        """See client.TlsAsker."""
+        self._context.count("tls_failures", failure.why)
+        client = self._peer[0]
+        self._context.log(TLS_FAILED, self.sid, client=client, why=failure.why, reason=failure.reason)
+        self.end("tls_failed", failure.reason)
 
     # What happens is told to the machine, and what it wants then is seen to
 
     def client_says(self, data: bytes) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.says(data)
         self._see_to()
 
     def client_ended(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.client_ends()
         self._see_to()
 
     def client_took_all(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._see_to()
 
     def client_broke(self) -> None:
-        """See client.Owner."""
+        """See ClientOwner."""
         self._machine.reset()
 
     def fault(self, error: Exception) -> None:
@@ -130,11 +156,14 @@ class Session:
         self.end("internal_error")
 
     def idle_at(self) -> float:
-        """See deadlines.Owner. A client that takes a large message is not idle."""
+        """See DeadlineOwner. A client that takes a large message is not idle."""
         return max(self._client.heard, self._client.took) + self._settings.idletimeout
 
     def expired(self, what: str) -> None:
-        """See deadlines.Owner."""
+        """See DeadlineOwner."""
+        if self._shaking_hands:
+            self.tls_failed(Failure("timeout", "not done within requesttimeout"))
+            return
         self._enter(self._machine.expired, what)
 
     def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
@@ -166,8 +195,9 @@ class Session:
             machine.proceed()
             if self._over:
                 return
-        client.listen(machine.wants is Want.OCTETS)
-        if machine.wants is Want.TURN:
+        wants = machine.wants  # as it is now: what TLS has decrypted already, `listen` hands over at once
+        client.listen(wants is Want.OCTETS)
+        if wants is Want.TURN:
             self._context.loop.call_soon(self._enter, machine.proceed)
 
     # Verbs (see there)
@@ -183,7 +213,10 @@ class Session:
     def open_mailbox(self, request: Request) -> None:
         """See Verbs."""
         if request.sid != "-":
+            self._context.log.debug("NET", "named", self.sid, to=request.sid)
             self.sid = request.sid
+            if self._client.channel.trace is not None:
+                self._client.channel.trace.sid = self.sid
         names = (request.mailbox.encode(), request.flags.encode())
         self._identity = (self.sid.encode(), *self._identity[1:3], *names)
         self._deadlines.login_done(self._settings.sessiontimeout)
@@ -261,8 +294,8 @@ class Session:
         """See supervisor.serving.context.Session."""
         if self._mailbox is None:
             return CutCost.NOT_LOGGED_IN
-        standing = _STANDING[self._machine.phase]
-        return CutCost.IN_TRANSFER if standing is CutCost.IDLE and self._client.waits else standing
+        cost = _CUT_COSTS[self._machine.phase]
+        return CutCost.IN_TRANSFER if cost is CutCost.IDLE and self._client.waits else cost
 
     def refresh(self) -> None:
         """See supervisor.serving.context.Session."""

@@ -24,6 +24,8 @@ def write_end(
     sent: int,
 ) -> None:
     """The whole session in one line, and the counters. `seconds`: how long it was."""
+    if "NET" in context.log.options:
+        context.log.debug("NET", "closed", sid, client=client, reason=reason or ending, received=received, sent=sent)
     if ending in _OWN_LINES:
         context.log(_OWN_LINES[ending], sid, client=client, reason=reason)
     context.count("retrieved", None, "", retrieved)

@@ -17,9 +17,10 @@ from typing import Any, NoReturn
 
 from popular.store.messages import CHECK_FAILED, HELPER_DIED
 from supervisor.runtime.log import Log
+from supervisor.worker.acceptor import MAPPED_IPV4
 
 ENDS = (signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGPWR)
-"""The signals that end the server (the manual's page on pcheckd)."""
+"""The signals that end the server."""
 
 _AT_ONE_GO = 64
 _SECONDS_TO_REBIRTH = 1.0
@@ -71,12 +72,12 @@ class DatagramServer:
 
         `caught` is called as soon as a signal ends it in order.
         """
-        wishes = _catch((*ENDS, signal.SIGHUP, signal.SIGCHLD))
+        pending = _catch((*ENDS, signal.SIGHUP, signal.SIGCHLD))
         caught()
         try:
             with selectors.DefaultSelector() as selector:
                 selector.register(self._socket, selectors.EVENT_READ, self._answer_some)
-                selector.register(wishes, selectors.EVENT_READ, lambda: self._on_signal(wishes))
+                selector.register(pending, selectors.EVENT_READ, lambda: self._on_signal(pending))
                 while self._ended_by is None:
                     self._bear_helpers()
                     for key, _ in selector.select(self._pause()):
@@ -85,8 +86,8 @@ class DatagramServer:
             self._dismiss_helpers()
         return self._ended_by
 
-    def _on_signal(self, wishes: int) -> None:
-        for number in os.read(wishes, 512):
+    def _on_signal(self, pending: int) -> None:
+        for number in os.read(pending, 512):
             if number in ENDS:
                 self._ended_by = signal.Signals(number)
             elif number == signal.SIGHUP:
@@ -96,8 +97,8 @@ class DatagramServer:
             elif number == signal.SIGCHLD:
                 self._reap()
 
-    def _reopen_when_asked(self, wishes: int) -> None:
-        os.read(wishes, 512)
+    def _reopen_when_asked(self, pending: int) -> None:
+        os.read(pending, 512)
         self._reopen_log()
 
     def _reopen_log(self) -> None:
@@ -153,10 +154,10 @@ class DatagramServer:
                 signal.signal(number, signal.SIG_DFL)
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)
-            wishes = _catch((signal.SIGHUP,))
+            pending = _catch((signal.SIGHUP,))
             with selectors.DefaultSelector() as selector:
                 selector.register(self._socket, selectors.EVENT_READ, self._answer_some)
-                selector.register(wishes, selectors.EVENT_READ, lambda: self._reopen_when_asked(wishes))
+                selector.register(pending, selectors.EVENT_READ, lambda: self._reopen_when_asked(pending))
                 selector.register(self._lifeline, selectors.EVENT_READ, lambda: os._exit(0))
                 while True:
                     for key, _ in selector.select():
@@ -174,7 +175,7 @@ class DatagramServer:
             except OSError as error:
                 self._log(CHECK_FAILED, reason=f"receiving: {error.strerror}")
                 return
-            answer = self._answer(packet, peer[0])
+            answer = self._answer(packet, peer[0].removeprefix(MAPPED_IPV4))
             if answer is not None:
                 self._send(answer, ancillary, peer)
 

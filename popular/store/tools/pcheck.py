@@ -1,4 +1,4 @@
-"""`pcheck`: asks a pcheckd, prints its answer (the manual's page on pcheck).
+"""`pcheck`: asks a pcheckd, prints its answer.
 
     pcheck -s storage1 -m 3/2d/joe.doe      is there mail?
     pcheck -s storage1                      what is the load?

@@ -1,7 +1,8 @@
-"""`pcheckd`: tells proxies by UDP whether a mailbox has mail (the manual's page on pcheckd).
+"""`pcheckd`: tells proxies by UDP whether a mailbox has mail.
 
-It answers one packet with one packet, reads directories only, and never writes into a mailbox. It takes packets from
-anyone who can reach its port: to whatever is no question it answers `-ERR`, or nothing if it holds a NUL or is itself
+It answers one packet with one packet, reads directories only, and never writes into a mailbox. Who is not in --trusted
+gets no answer: so nobody learns from it who has mail, and nobody can have it send more to a forged address than he
+sends himself. To the others' packets that are no question it answers `-ERR`, or nothing if one holds a NUL or is itself
 an answer, and goes on. QUIT, INT, TERM and PWR end it; HUP reopens its log file.
 
 Exit codes: 0 ended by a signal, 1 it could not start, 2 bad command line.
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from popular.messages import NULL_BYTE_IN_INPUT, SHUTDOWN
+from popular.net.networks import LOOPBACK, NetworkList, Networks
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import (
     DEFAULT_PORT,
@@ -32,20 +34,23 @@ from popular.protocol.mailcheck import (
 )
 from popular.protocol.xpop import BadMailboxName
 from popular.store.maildir.maildir import MailboxError, Maildir
-from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN
+from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN, UNTRUSTED_PEER
 from popular.store.tools.commandline import Parser, positive, whole
 from popular.store.tools.datagrams import DatagramServer, bind
+from supervisor.control.lookups import Lookups, Unfit
 from supervisor.runtime import rights
 from supervisor.runtime.daemon import Daemon
 from supervisor.runtime.directory import Directory, FileOwner
 from supervisor.runtime.load import LOADAVG, read_load
 from supervisor.runtime.log import Log
 from supervisor.runtime.messages import DIRECTORY_SHARED, START, Message
+from supervisor.runtime.sparingly import Sparingly
 from supervisor.sockets.systemd import Notifier
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
+_SECONDS_BETWEEN_STRANGERS = 60
 _MOST_COMPLAINTS = 10
 """Log lines a second about what others send: a flood of bad packets must not fill the disk."""
 
@@ -60,6 +65,7 @@ class Checker:
         load_file: Path,
         log: Log,
         debug: bool,
+        trusted: Networks = LOOPBACK,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`full_load`: from this 1-minute load on, mailboxes are not looked into; None = always look."""
@@ -71,6 +77,10 @@ class Checker:
         self._debug = debug
         self._second = 0
         self._complaints = 0
+        self._trusted = trusted
+        self._strangers = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        """Refused packets since the last line about them: all processes count here."""
+        self._tells = Sparingly(_SECONDS_BETWEEN_STRANGERS, clock)
 
     def answer(self, packet: bytes, peer: str) -> bytes | None:
         """The answer to a packet, or None where there must be none. Never raises."""
@@ -82,6 +92,9 @@ class Checker:
         return reply
 
     def _reply(self, packet: bytes, peer: str) -> bytes | None:
+        if peer not in self._trusted:
+            self._refuse(peer)
+            return None
         try:
             mailbox = parse_question(packet).mailbox
             return self._load() if mailbox is None else self._mail(mailbox, peer)
@@ -94,6 +107,16 @@ class Checker:
         except (BadPacket, BadMailboxName) as fault:
             self._complain(BAD_PACKET, peer=peer, reason=fault, data=printable(packet))
             return error_answer(str(fault))
+
+    def _refuse(self, peer: str) -> None:
+        os.eventfd_write(self._strangers, 1)
+        if not self._tells():
+            return
+        try:
+            packets = os.eventfd_read(self._strangers)
+        except BlockingIOError:  # another process of ours has told it just now
+            return
+        self._log(UNTRUSTED_PEER, "-", peer=peer, packets=packets, trusted=self._trusted)
 
     def _load(self) -> bytes:
         load = read_load(self._load_file)
@@ -162,12 +185,26 @@ def options() -> Parser:
         default="/var/run/popular",
         help="directory of the pid file (default: %(default)s)",
     )
+    add(
+        "--trusted",
+        metavar="NETS",
+        type=_networks,
+        default=LOOPBACK,
+        help="networks and addresses of the proxies, with commas; others get no answer (default: %(default)s)",
+    )
     add("-u", "--user", metavar="USER", help="run as this user when started as root, once the port is bound")
     add("-h", "--host", metavar="HOST", default="0.0.0.0", help="address to listen on (default: %(default)s)")
     add("--nodeamon", "--nodaemon", action="store_true", dest="foreground", help="stay in the foreground")
     add("--debug", action="store_true", help="log every packet received and sent")
     add("--load-file", metavar="FILE", type=Path, default=LOADAVG, help=argparse.SUPPRESS)
     return parser
+
+
+def _networks(text: str) -> Networks:
+    try:
+        return NetworkList().parse(text, Lookups())
+    except Unfit as unfit:
+        raise argparse.ArgumentTypeError(str(unfit)) from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -198,8 +235,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"pcheckd: {error.filename or 'cannot start'}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
-    log(START, host=chosen.host, port=chosen.port, mailboxdir=root)
-    checker = Checker(root, chosen.emptyload, chosen.load_file, log, chosen.debug)
+    log(START, host=chosen.host, port=chosen.port, mailboxdir=root, trusted=chosen.trusted)
+    checker = Checker(root, chosen.emptyload, chosen.load_file, log, chosen.debug, chosen.trusted)
     server = DatagramServer(bound, checker.answer, LONGEST_QUESTION, chosen.fork, log)
     if daemon is not None:
         daemon.report(0)

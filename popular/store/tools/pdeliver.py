@@ -1,4 +1,4 @@
-"""`pdeliver`: puts the mail on standard input into a mailbox (the manual's page on pdeliver).
+"""`pdeliver`: puts the mail on standard input into a mailbox.
 
 Made to be called by a mail server, once a mail. The mailbox is made if it does not exist. The mail is stored with CRLF
 line ends, also at its end, and never held in memory whole. The quota is checked before the delivery, without the new

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from popular.protocol.capabilities import DEFAULT
-from popular.store.pserv.program import PROGRAM, listeners
+from popular.store.pserv.program import PROGRAM
 from supervisor.config import Config
 from supervisor.control.difference import config_lines
 from supervisor.control.language import Language
@@ -75,6 +75,10 @@ READ_WRITE = [
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001"]),
     ("requesttimeout", "Time (1s-1h)", "30s", ["1s", "1h"], ["0", "1h1s"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
+    ("tlsciphers", "String", "ECDHE+AESGCM:ECDHE+CHACHA20", ["ECDHE+AESGCM"], ["nonsense"]),
+    ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir", "tmp"]),
+    ("tlsminversion", "1.2|1.3", "1.2", ["1.2", "1.3"], ["1.1", "tls"]),
+    ("tlswatch", "Time (0s-1h)", "10s", ["0", "1h"], ["2h"]),
     ("workers", "Int (1-1024)", str(processors()), ["1", "1024"], ["0", "1025", "x"]),
     ("workertimeout", "Time (0s-1h)", "30s", ["0", "5s", "1h"], ["2h"]),
 ]
@@ -119,7 +123,12 @@ def test_show_without_a_name_shows_all(console: Console) -> None:
 PARAMETERS = [
     ("iface", "ANY", ["127.0.0.1", "::1", "any"], ["no host", "1.2.3.4.5x!"]),
     ("port", "110", ["1", "65535"], ["0", "65536", "pop3"]),
+    ("prot", "XPOP", ["XPOP", "XPOPs clientcert off"], ["POP3"]),
     ("state", "offline", ["online", "offline"], ["disabled", "fake"]),
+    ("tls", '""', ["default", "store1"], ["a/b"]),
+    ("clientcert", "require", ["off", "require"], ["optional"]),
+    ("clientca", '""', [], ["/etc/passwd", "/no/such"]),
+    ("trusted", "127.0.0.0/8,::1", ["10.0.0.0/8", "192.0.2.7,2001:db8::/32"], ["10.0.0.1/8", "lan", "10.0.0.0/8, ::1"]),
 ]
 
 
@@ -139,10 +148,13 @@ def test_parameters_of_the_server(console: Console, name: str, default: str, goo
 def test_there_is_one_server_without_a_name(console: Console) -> None:
     """`server conf` makes it, changes it afterwards, and `server show` prints what makes it anew; no other command."""
     assert refused(console, "server show") == "no server is configured; make it with: server conf"
-    assert console.say("server conf port 1110").text == "server is made"
+    assert console.say("server conf port 1110 trusted ::1").text == "server is made"
     assert console.say("server conf state online").text == "server is changed"
     line, *comments = console.lines("server show")
-    assert (line, comments) == ("server conf port 1110 state online", ["# defaults: iface ANY"])
+    assert (line, comments) == (
+        "server conf port 1110 state online trusted ::1",
+        ['# defaults: iface ANY prot XPOP tls "" clientcert require clientca ""'],
+    )
 
     again = StoreConsole()
     again.say(line)
@@ -153,8 +165,9 @@ def test_there_is_one_server_without_a_name(console: Console) -> None:
 
 def test_what_is_wrong_with_a_parameter_is_told(console: Console) -> None:
     """Unknown, doubled and half-said parameters are refused by name."""
-    assert refused(console, "server conf prot 110") == (
-        'column 13: "prot" is unknown; did you mean "port"?; allowed: iface, port, state'
+    assert refused(console, "server conf poort 110") == (
+        'column 13: "poort" is unknown; did you mean "port"?; '
+        "allowed: iface, port, prot, state, trusted, tls, clientcert, clientca"
     )
     assert "given twice" in refused(console, "server conf port 110 port 111")
     assert "<value> is missing" in refused(console, "server conf port")
@@ -170,19 +183,19 @@ def test_address_and_port_change_only_offline(console: Console) -> None:
     assert "offline" in refused(console, "server conf iface ::1")
     console.say("server conf port 1111 state offline")
     console.say("server conf iface ::1")
-    assert console.lines("server show") == ["server conf iface ::1 port 1111 state offline"]
+    assert console.lines("server show")[0] == "server conf iface ::1 port 1111 state offline"
 
 
 def test_listeners_follow_the_server(console: Console) -> None:
     """Nobody listens until the server is online; then at its address, ANY at all of IPv4 and IPv6."""
-    assert listeners(console.config) == []
+    assert PROGRAM.listeners(console.config) == []
     console.say("server conf iface 127.0.0.1 port 1110")
-    assert listeners(console.config) == []
+    assert PROGRAM.listeners(console.config) == []
     console.say("server conf state online")
-    assert [listener.address for listener in listeners(console.config)] == [("127.0.0.1", 1110)]
+    assert [listener.address for listener in PROGRAM.listeners(console.config)] == [("127.0.0.1", 1110)]
     console.say("server conf state offline iface ANY")
     console.say("server conf state online")
-    (listener,) = listeners(console.config)
+    (listener,) = PROGRAM.listeners(console.config)
     assert listener.address[1] == 1110
     assert listener.dual_stack == socket.has_dualstack_ipv6()
 
@@ -247,8 +260,8 @@ def test_show_config_recreates(console: Console, tmp_path: Path) -> None:
 def test_debug_options(console: Console) -> None:
     """The debug options are those of a storage server."""
     console.say("debug =ALL")
-    assert console.lines("debug") == ["CTRL MAIL NET PASS POP"]
-    assert "allowed: CTRL" in refused(console, "debug +TLS")
+    assert console.lines("debug") == ["CTRL MAIL NET PASS POP TLS"]
+    assert "allowed: CTRL" in refused(console, "debug +AUTH")
 
 
 def test_sessions_by_mailbox(console: Console) -> None:

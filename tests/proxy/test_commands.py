@@ -55,11 +55,13 @@ READ_WRITE = [
     ("capadir", "Dir", "/etc/popular/capa", ["/", "/tmp"], ["/no/such/dir", "tmp", "/etc/passwd"]),
     ("checkport", "Int (1-65535)", "50110", ["1", "65535"], ["0", "65536"]),
     ("checktimeout", "Time (1s-1m)", "3s", ["1s", "1m"], ["0", "61s"]),
+    ("connecttimeout", "Time (1s-10m)", "5s", ["1s", "10m"], ["0", "601s", "x"]),
     ("defaultns", "Id", "default", ["example.org", "a_b-c.d"], ["a b", "a/b", "USER", '""']),
     ("fallback", "Id", '""', ["b1", '""'], ["a/b"]),
     ("grace", "Time (0s-1d)", "0s", ["0s", "10s", "1d"], ["1d1s", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("logfile", "File", "/var/log/popular/pproxy", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
+    ("logintimeout", "Time (1s-10m)", "30s", ["1s", "10m"], ["0", "601s", "x"]),
     ("maxlocalload", "Int (0-9999)", "0", ["0", "9999"], ["-1", "10000"]),
     ("maxpressure", "Int (0-100)", "0", ["0", "100"], ["-1", "101"]),
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001", "x"]),
@@ -490,9 +492,9 @@ def test_proxyprotocol_needs_trusted_networks(console: Console) -> None:
     assert "anybody could claim any address" in refused(console, "vserv conf v1 proxyprotocol require")
     console.say("vserv conf v1 proxyprotocol require trusted 10.0.0.0/8,2001:db8::/32,192.0.2.7")
     assert vserv(console).trusted.typed == "10.0.0.0/8,2001:db8::/32,192.0.2.7"
-    for address in ("10.255.0.1", "2001:db8::1", "192.0.2.7"):
+    for address in ("10.255.0.1", "2001:db8::1", "192.0.2.7", "::ffff:10.0.0.1"):
         assert address in vserv(console).trusted
-    for address in ("11.0.0.1", "2001:db9::1", "192.0.2.8", "::ffff:10.0.0.1", "fe80::1%eth0"):
+    for address in ("11.0.0.1", "2001:db9::1", "192.0.2.8", "::ffff:11.0.0.1", "fe80::1%eth0"):
         assert address not in vserv(console).trusted
     assert "anybody could claim" in refused(console, 'vserv conf v1 trusted ""')
     assert 'did you mean "10.0.0.0/8"?' in refused(console, "vserv conf v1 trusted 10.1.2.3/8")
@@ -679,7 +681,7 @@ def test_workers(console: Console) -> None:
 
 
 def test_json(console: Console) -> None:
-    """`json SENTENCE` gives the data as one JSON line, typed, for what changes something too."""
+    """`json COMMAND` gives the data as one JSON line, typed, for what changes something too."""
     console.say("vserv conf v1 port 1110")
     shown = json.loads(console.lines("json vserv show v1")[0])
     assert (shown["id"], shown["port"], shown["starttls"]) == ("v1", 1110, "off")

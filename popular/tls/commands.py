@@ -1,7 +1,6 @@
-"""The certificates of virtual servers: the commands about them, and what a new config needs of `tlsdir`.
+"""The certificates of virtual servers and backends: the commands about them, and what a new config needs of `tlsdir`.
 
-The config holds what was read, under `things["tls"]` by directory, once a virtual server needed it; there is never more
-than the one of `tlsdir`. Nothing is read, and no process is started for it, while nobody needs TLS.
+Nothing is read, and no process is started for it, while nobody needs TLS (see `users.py` for who does).
 """
 
 import time
@@ -11,42 +10,28 @@ from datetime import UTC, datetime
 from typing import Any
 
 from popular import messages
-from popular.proxy.settings.kinds import MOST_CA_OCTETS, Authorities, CaFile
-from popular.proxy.settings.vserv import Vserv
+from popular.tls.authorities import MOST_CA_OCTETS, Authorities, CaFile
 from popular.tls.certificate import Certificate
-from popular.tls.directory import DEFAULT, CertificateStore, Digests, LookAt, ReadAll, digest, renewed
+from popular.tls.directory import CertificateStore, Digests, LookAt, ReadAll, digest, renewed
+from popular.tls.users import AUTHORITIES, SORT, certificate_store_of, listeners_in_tls, needed_certificates
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
 from supervisor.control.outcome import Change, Entry, Outcome, Reply, lines_of, noted
-from supervisor.control.things import count_of
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
+from supervisor.runtime.plural import count_of
 
-SORT = "tls"
 CHECK = "tls check"
 PERIODIC = PeriodicCommand(CHECK, "tlswatch")
 
-_AUTHORITIES = {"vserv": "clientca", "backend": "tlsca"}
-"""Sorts of things, and their parameter that names a file of CA certificates."""
 _DAY = 86_400
 _MOST_NOTES = 3
 
 
-def users(config: Config) -> list[Vserv]:
-    """The virtual servers that need a certificate."""
-    return [vserv for vserv in config.things["vserv"].values() if vserv.needs_tls]
-
-
-def certificate_store_of(config: Config) -> CertificateStore | None:
-    """What was read of `tlsdir`, if it was."""
-    found: CertificateStore | None = config.things[SORT].get(config.variables["tlsdir"])
-    return found
-
-
 def complete(context: CommandContext, change: Change) -> Change:
-    """Reads `tlsdir` for a config whose virtual servers need more of it than was read. See Program.complete."""
+    """Reads `tlsdir` for a config that needs more of it than was read. See Program.complete."""
     config = change.config
     if config.things[SORT].keys() - {config.variables["tlsdir"]}:
         config = config.without_things(SORT)
@@ -70,7 +55,7 @@ def complete(context: CommandContext, change: Change) -> Change:
 
 
 def _needed(config: Config) -> set[str]:
-    return {vserv.tls or DEFAULT for vserv in users(config)}
+    return {name for _whom, name in needed_certificates(config)}
 
 
 def _with_store(config: Config, store: CertificateStore) -> Config:
@@ -78,14 +63,13 @@ def _with_store(config: Config, store: CertificateStore) -> Config:
 
 
 def _check_users(config: Config) -> None:
-    """Raises CommandRefused if a virtual server would have no certificate to show."""
+    """Raises CommandRefused if somebody would have no certificate to show."""
     store = certificate_store_of(config)
-    for vserv in users(config):
-        name = vserv.tls or DEFAULT
+    for whom, name in needed_certificates(config):
         if store is None or name in store.certificates:
             continue
         reason = store.faults.get(name, f"{name}.pem is not there")
-        raise CommandRefused(f"vserv {vserv.id}: TLS needs the certificate {name}.pem in {store.directory}: {reason}")
+        raise CommandRefused(f"{whom}: TLS needs the certificate {name}.pem in {store.directory}: {reason}")
 
 
 def _with_notes(text: str, store: CertificateStore, others: Sequence[str] = ()) -> str:
@@ -129,8 +113,8 @@ def _taken_up(text: str, config: Config, news: Sequence[Entry]) -> Change:
 
 def _authorities_in(config: Config) -> Iterator[tuple[str, str, Any, Authorities]]:
     """Every use of a file of CA certificates: sort, parameter, thing, and what was read."""
-    for sort, parameter in _AUTHORITIES.items():
-        for thing in config.things[sort].values():
+    for sort, parameter in AUTHORITIES.items():
+        for thing in config.things.get(sort, {}).values():
             if getattr(thing, parameter).path:
                 yield sort, parameter, thing, getattr(thing, parameter)
 
@@ -164,7 +148,7 @@ def _have_authorities_changed(context: CommandContext) -> bool:
 
 def _check(context: CommandContext, arguments: Arguments) -> Outcome:
     store = certificate_store_of(context.config)
-    if users(context.config):
+    if _needed(context.config):
         look = context.lookups.find(LookAt(context.config.variables["tlsdir"]))
         if store is None or store.is_outdated(look):
             return _reload(context, arguments)
@@ -179,7 +163,7 @@ def _check(context: CommandContext, arguments: Arguments) -> Outcome:
 def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
     store = certificate_store_of(context.config)
     if store is None:
-        text = "nothing was read of tlsdir: no virtual server uses TLS; `tls reload` reads it"
+        text = "nothing was read of tlsdir: nobody uses TLS; `tls reload` reads it"
         return Reply(text, data=[], lines=[text])
     known = [_row(context.config, store, one) for one in store.certificates.values()]
     faulty = [
@@ -188,11 +172,14 @@ def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
         if name not in store.certificates
     ]
     rows = [*known, *faulty]
-    lines = lines_of([{**row, **{key: " ".join(row.get(key, ())) for key in ("names", "vservs")}} for row in rows])
+    lines = lines_of(
+        [{**row, **{key: " ".join(row.get(key, ())) for key in ("names", "vservs", "backends")}} for row in rows]
+    )
     return Reply(count_of(len(known), "certificate"), data=rows, lines=lines)
 
 
 def _row(config: Config, store: CertificateStore, one: Certificate) -> dict[str, Any]:
+    backends = config.things.get("backend", {})
     return {
         "name": one.name,
         "names": list(one.names),
@@ -200,7 +187,8 @@ def _row(config: Config, store: CertificateStore, one: Certificate) -> dict[str,
         "days": int((one.not_after - time.time()) // _DAY),
         "until": _date(one),
         "file": _file(store, one.name),
-        "vservs": [vserv.id for vserv in users(config) if vserv.tls in ("", one.name)],
+        "vservs": [one_in_tls.id for one_in_tls in listeners_in_tls(config) if one_in_tls.tls in ("", one.name)],
+        "backends": [ident for ident, backend in backends.items() if one.name in backend.needed_certificates],
         "serial": f"{one.serial:x}",
         "trouble": store.faults.get(one.name, ""),
     }
@@ -221,8 +209,8 @@ def tls_commands() -> Sequence[ControlCommand]:
             "tls list",
             _list,
             "Lists the certificates that were read of tlsdir.\nFor each: the host names in it, the kind of key, the "
-            "days that it is still valid, the virtual servers that may show it, and what is wrong with its file now, "
-            "if anything is.",
+            "days that it is still valid, the virtual servers that may show it, the backends that it is shown to, and "
+            "what is wrong with its file now, if anything is.",
             source=BESIDE,
         ),
         ControlCommand(
@@ -245,3 +233,12 @@ def tls_commands() -> Sequence[ControlCommand]:
             order=True,
         ),
     )
+
+
+def described(config: Config) -> list[dict[str, Any]]:
+    """What a watcher may know of the certificates in use. No secrets."""
+    store = certificate_store_of(config)
+    return [
+        {"name": name, "names": list(one.names), "key_type": one.key_type, "not_after": one.not_after}
+        for name, one in (store.certificates.items() if store is not None else ())
+    ]

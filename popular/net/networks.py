@@ -1,0 +1,60 @@
+"""Networks that are believed or let in: `192.0.2.0/24,2001:db8::/32,198.51.100.7`, a kind of the control language."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from supervisor.control.kinds import Kind, String, shown
+from supervisor.control.lookups import Lookups, Unfit
+
+MOST_NETWORKS = 64
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks, as they were typed and as they are."""
+
+    typed: str = ""
+    networks: tuple[Network, ...] = ()
+
+    def __str__(self) -> str:
+        return self.typed
+
+    def __bool__(self) -> bool:
+        return bool(self.networks)
+
+    def __contains__(self, address: str) -> bool:
+        """Whether one of them holds the address (numeric text)."""
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        return any(parsed in network for network in self.networks)
+
+
+@dataclass(frozen=True)
+class NetworkList(Kind):
+    """Networks or addresses, with commas and no blanks between them; "" for none."""
+
+    def describe(self) -> str:
+        return "Networks"
+
+    def parse(self, text: str, lookups: Lookups) -> Networks:
+        words = String().parse(text, lookups).split(",") if text else []
+        if len(words) > MOST_NETWORKS:
+            raise Unfit(f"{len(words)} networks are too many; allowed: {MOST_NETWORKS}")
+        return Networks(text, tuple(_network(word) for word in words))
+
+
+def _network(word: str) -> Network:
+    try:
+        return ipaddress.ip_network(word)
+    except ValueError:
+        pass
+    try:
+        meant = f'; did you mean "{ipaddress.ip_network(word, strict=False)}"?'
+    except ValueError:
+        meant = ""
+    raise Unfit(f"{shown(word)} is not a network{meant}; allowed: 192.0.2.0/24, 2001:db8::/32, or an address")
+
+
+LOOPBACK = NetworkList().parse("127.0.0.0/8,::1", Lookups())
+"""This host."""

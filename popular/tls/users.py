@@ -1,0 +1,62 @@
+"""What of a config uses TLS: the servers that clients speak TLS with, and backends that are shown a certificate.
+
+The config holds what was read of `tlsdir`, under `things["tls"]` by directory, once something needed it; there is never
+more than the one of `tlsdir`.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from popular.tls.authorities import Authorities
+from popular.tls.directory import CertificateStore
+from supervisor.config import Config
+
+SORT = "tls"
+
+AUTHORITIES = {"vserv": "clientca", "server": "clientca", "backend": "tlsca"}
+"""Sorts of things that use TLS, and their parameter that names a file of CA certificates."""
+_LISTENERS = ("vserv", "server")
+
+
+class CertificateUser(Protocol):
+    """A thing that may need certificates of `tlsdir`."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def needed_certificates(self) -> tuple[str, ...]:
+        """The names of their files, without `.pem`."""
+
+
+class TlsListener(CertificateUser, Protocol):
+    """One that clients may speak TLS with. `tls` is the certificate to show, or "" for whichever fits."""
+
+    @property
+    def tls(self) -> str: ...
+
+    @property
+    def clientcert(self) -> str: ...
+
+    @property
+    def clientca(self) -> Authorities: ...
+
+
+def certificate_store_of(config: Config) -> CertificateStore | None:
+    """What was read of `tlsdir`, if it was."""
+    found: CertificateStore | None = config.things[SORT].get(config.variables["tlsdir"])
+    return found
+
+
+def listeners_in_tls(config: Config) -> list[TlsListener]:
+    """The virtual servers, or pserv's server, that need a certificate."""
+    things = [thing for sort in _LISTENERS for thing in config.things.get(sort, {}).values()]
+    return [thing for thing in things if thing.needed_certificates]
+
+
+def needed_certificates(config: Config) -> Iterator[tuple[str, str]]:
+    """Each certificate that something needs: who, in words, and its name."""
+    for sort in AUTHORITIES:
+        for thing in config.things.get(sort, {}).values():
+            whom = sort if thing.id == sort else f"{sort} {thing.id}"
+            yield from ((whom, name) for name in thing.needed_certificates)

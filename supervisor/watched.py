@@ -1,0 +1,64 @@
+"""What watchers show of a program beside its metrics, row by row: so that `pstatus`, the exporter and the status page
+know no word of what the program does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from supervisor.metric import Things
+from supervisor.table.layout import Health, Rate
+
+GOOD, BUSY = "good", "busy"
+"""Tones of a state: it is what the program is for; or somebody waits for us."""
+
+
+class Graph(NamedTuple):
+    """A counter whose rate is drawn."""
+
+    key: str
+    """Its name in the document of the status page."""
+    title: str
+    counter: str
+
+
+class CountedColumn(NamedTuple):
+    """A counter that stands in the line of each thing."""
+
+    key: str
+    title: str
+    counter: str
+
+
+class ThingTable(NamedTuple):
+    """A sort of things that has a table on the status page, under the name of its facts."""
+
+    things: Things
+    title: str
+    one: str
+    """What one of them is called in a sentence."""
+    host: str
+    """Which fact is its address."""
+    counted: tuple[CountedColumn, ...] = ()
+    health: Health | None = None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """All of a program."""
+
+    listeners: ThingTable
+    """The sort that clients connect to."""
+    others: tuple[ThingTable, ...] = ()
+    graphs: tuple[Graph, ...] = ()
+    rates: tuple[Rate, ...] = ()
+    tones: Mapping[str, str] = field(default_factory=dict)
+    """State of a session → tone."""
+
+    @property
+    def tables(self) -> tuple[ThingTable, ...]:
+        return (self.listeners, *self.others)
+
+    @property
+    def healths(self) -> tuple[Health, ...]:
+        return tuple(table.health for table in self.tables if table.health is not None)

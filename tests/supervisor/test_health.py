@@ -1,0 +1,114 @@
+"""How well each thing did in the last minute: the master's look at the counters, with a clock that the test turns."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from supervisor.master.health import STEP_SECONDS, HealthWatch
+from supervisor.table import segment
+from supervisor.table.indexes import CounterIndexes
+from supervisor.table.layout import Health
+from supervisor.table.segment import HealthReading, Segment, View
+from tests.table import sample
+
+NOW = 1_800_000_000.0
+LAYOUT = replace(sample.layout(), healths=(Health(by="shop", good="calls", bad="faults", refusals=("wrong",)),))
+
+
+class Shops:
+    """A table in which two workers count for shops, and the master who looks."""
+
+    def __init__(self, table: Segment) -> None:
+        self.table = table
+        self.indexes = CounterIndexes(table)
+        self.places: dict[str, dict[str, int]] = {}
+        self.watch = HealthWatch(table)
+        self.now = NOW
+        for block in (1, 2):
+            table.block(block)[sample.layout().process_cells.index("generation")] = block
+
+    def configure(self, *idents: str) -> None:
+        self.places = self.indexes.settle({"shop": dict.fromkeys(idents)})
+
+    def count(self, ident: str, calls: int = 0, late: int = 0, wrong: int = 0, block: int = 1) -> None:
+        cells, place = self.table.block(block), self.places["shop"][ident]
+        cells[LAYOUT.counter_cells["calls"] + place] += calls
+        cells[LAYOUT.counter_cells["faults"] + 2 * place] += late
+        cells[LAYOUT.counter_cells["faults"] + 2 * place + 1] += wrong
+
+    def pass_by(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.now += 1
+            self.watch.look(self.places, self.now)
+
+    def seen(self) -> dict[str, HealthReading]:
+        return {one.ident: one for one in View(self.table.map).healths()["shop"]}
+
+
+@pytest.fixture
+def shops() -> Iterator[Shops]:
+    table = Segment.create(f"/popular-test-health-{os.getpid()}", LAYOUT)
+    try:
+        yield Shops(table)
+    finally:
+        segment.remove(table.name)
+
+
+def test_the_last_minute_is_told(shops: Shops) -> None:
+    """Over all processes; what was counted before the first look is the past's."""
+    shops.configure("a", "b")
+    shops.count("a", calls=100, late=100)
+    shops.pass_by(1)
+    shops.count("a", calls=3, late=1)
+    shops.count("a", calls=2, wrong=2, block=2)
+    shops.count("b", calls=7)
+    shops.pass_by(1)
+    assert shops.seen()["a"] == HealthReading("a", 5, 3, 2, "wrong", int(shops.now), int(shops.now))
+    assert shops.seen()["b"] == HealthReading("b", 7, 0, 0, "", 0, 0)
+
+
+def test_a_minute_later_it_is_forgotten(shops: Shops) -> None:
+    """All but the last error and when it was. A failure counts for a minute, or a step less."""
+    shops.configure("a")
+    shops.pass_by(1)
+    shops.count("a", calls=1, late=1)
+    shops.pass_by(1)
+    failed = int(shops.now)
+    shops.pass_by(int(60 - STEP_SECONDS) - 1)
+    assert shops.seen()["a"] == HealthReading("a", 1, 1, 0, "late", failed, failed)
+    shops.pass_by(int(STEP_SECONDS) + 2)
+    assert shops.seen()["a"] == HealthReading("a", 0, 0, 0, "late", failed, 0)
+
+
+def test_it_goes_on_since_the_first_failure(shops: Shops) -> None:
+    """As long as they are less than a minute apart; the last reason is that of the most."""
+    shops.configure("a")
+    shops.pass_by(1)
+    for _ in range(10):
+        shops.count("a", calls=1, late=1)
+        shops.pass_by(25)
+    assert shops.seen()["a"].since == int(NOW) + 2
+    assert shops.seen()["a"].bad == 2
+    shops.count("a", late=1, wrong=5)
+    shops.pass_by(1)
+    assert (shops.seen()["a"].reason, shops.seen()["a"].failed) == ("wrong", int(shops.now))
+
+
+def test_what_is_not_configured_is_not_told(shops: Shops) -> None:
+    """Also where its place, its name and its numbers are kept; and whoever gets its place begins anew."""
+    shops.configure("a", "b")
+    shops.pass_by(1)
+    shops.count("a", calls=1, late=5)
+    shops.count("b", calls=1, late=1)
+    shops.pass_by(1)
+    shops.configure("b")
+    shops.pass_by(1)
+    assert list(shops.seen()) == ["b"]
+    shops.configure("b", "c")
+    shops.pass_by(1)
+    assert shops.seen()["c"] == HealthReading("c", 0, 0, 0, "", 0, 0)
+    shops.configure("b", "a")
+    shops.pass_by(1)
+    assert shops.seen()["a"].bad == 0, "five failures are from another time"

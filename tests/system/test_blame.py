@@ -1,0 +1,166 @@
+"""Whose fault it was: each failure is put down to the one who failed, be it the client, a backend or ourselves."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.site import LOOPBACK, Peer, Play, PopClient, Proxy, ScriptedBackend, free_port, pop3_server
+
+MOST = 4
+"""`maxsession` of all sites here."""
+
+
+class Site:
+    """A proxy with one virtual server and one backend, which has all passwords."""
+
+    def __init__(self, proxy: Proxy, port: int, backend: ScriptedBackend) -> None:
+        self.proxy = proxy
+        self.port = port
+        self.backend = backend
+
+    def counted(self, counter: str) -> dict[str, int]:
+        """What a counter has for each label, but for zeros."""
+        numbers = self.proxy.state().counters()[counter]
+        assert isinstance(numbers, dict)
+        return {label: number for label, number in numbers.items() if number}
+
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[MakeSite]:
+    """`make_site(play, *rc_lines)`: a site whose backend does `play`."""
+    with contextlib.ExitStack() as stack:
+
+        def make(play: Play, *rc_lines: str, conf: str = "", workers: int = 2) -> Site:
+            backend = stack.enter_context(ScriptedBackend(play))
+            port = free_port()
+            rc = [
+                f"backend conf b host {LOOPBACK} port {backend.port} state online",
+                "pdm add all any b",
+                *rc_lines,
+                f"vserv conf v iface {LOOPBACK} port {port} state online {conf}",
+            ]
+            proxy = stack.enter_context(Proxy(tmp_path, rc, workers=workers, options=("-n", str(MOST))))
+            return Site(proxy, port, backend)
+
+        yield make
+
+
+def silent(peer: Peer) -> None:
+    """Takes the connection, and never greets."""
+    peer.rest()
+
+
+# Clients that hang up
+
+_HANGS = """\
+import time
+from popular.pdm.contract import Authenticated, Module, Route
+class Hangs(Module):
+    ident, arguments = "hangs", ()
+    def check(self, question):
+        if question.user == "hang":
+            time.sleep(60)
+        return Authenticated(Route("b"))
+def open_module(ident, arguments):
+    return Hangs()
+"""
+
+
+@pytest.mark.parametrize("user", ["hang", "ann"])
+def test_a_client_that_hangs_up_gives_its_token_back_at_once(make_site: MakeSite, tmp_path: Path, user: str) -> None:
+    """While a module or a backend is asked: twice as many as there may be sessions come and go, and another comes."""
+    (tmp_path / "libpdm_hangs.py").write_text(_HANGS)
+    site = make_site(silent, f"set pdmdir {tmp_path}", "pdm flush", "pdm add hangs hangs")
+    for _ in range(2 * MOST):
+        with PopClient(site.port) as client:
+            assert client.ask(f"USER {user}") == b"+OK send PASS"
+            client.say(b"PASS secret\r\n")
+    with PopClient(site.port) as client:
+        assert client.ask("QUIT") == b"+OK bye"
+    assert site.proxy.wait_for_endings(2 * MOST + 1) == ["client_closed"] * (2 * MOST) + ["quit"]
+    assert not site.proxy.log("backend_failed")
+    assert not site.counted("backend_failures")
+
+
+# Master logins
+
+
+def test_a_master_login_leaves_a_trace_and_its_password_goes_nowhere(make_site: MakeSite, tmp_path: Path) -> None:
+    """A line and a counter for each; a backend without the user's SECRET is not even connected to."""
+    (tmp_path / "users").write_text("default:ann:{PLAIN}secret:b:\ndefault:bob:{PLAIN}secret:b::his\n")
+    (tmp_path / "master").write_text("127.0.0.1:default:{PLAIN}open sesame\n")
+    modules = ("pdm flush", f"pdm add users passwd {tmp_path}/users", f"pdm add boss master {tmp_path}/master")
+    site = make_site(pop3_server([], b"his"), *modules)
+    with PopClient(site.port) as client:
+        assert client.log_in("ann", "open sesame").startswith(b"-ERR [SYS/PERM]")
+    with PopClient(site.port) as client:
+        assert client.log_in("bob", "open sesame").startswith(b"+OK")
+        client.ask("QUIT")
+    assert sorted(site.proxy.wait_for_endings(2)) == ["no_secret", "quit"]
+    told = [(entry.level, entry.fields["user"], entry.fields["module"]) for entry in site.proxy.log("master_login")]
+    assert told == [("ADM", "ann", "boss"), ("ADM", "bob", "boss")]
+    assert [entry.fields["user"] for entry in site.proxy.log("no_secret")] == ["ann"]
+    assert site.proxy.state().counters()["master_logins"] == 2
+    assert site.backend.connections == 1
+    assert "sesame" not in site.proxy.logfile.read_text()
+
+
+# What a backend's refusal says
+
+
+def says(*replies: bytes) -> Play:
+    """A backend that answers like this, one line of the client's after the other; then it closes."""
+
+    def play(peer: Peer) -> None:
+        peer.say(replies[0] + b"\r\n")
+        for reply in replies[1:]:
+            peer.line()
+            peer.say(reply + b"\r\n")
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("reply", "line", "counted"),
+    [
+        (b"-ERR [SYS/TEMP] no disk", "backend_failed", {"backend_failures": {"refused": 1}}),
+        (b"-ERR [AUTH] use STLS", "backend_failed", {"backend_failures": {"tls": 1}}),
+        (b"-ERR [In-Use/x] locked", "login_deferred", {"logins_deferred": {"in_use": 1}}),
+        (b"-ERR [LOGIN-DELAY] wait", "login_deferred", {"logins_deferred": {"login_delay": 1}}),
+        (b"-ERR [AUTH] wrong", "login_failed", {"login_failures": {"backend": 1}}),
+        (b"-ERR wrong", "login_failed", {"login_failures": {"backend": 1}}),
+    ],
+)
+def test_a_refusal_is_put_down_to_whom_its_code_names(
+    make_site: MakeSite, reply: bytes, line: str, counted: dict[str, dict[str, int]]
+) -> None:
+    """The backend's words are in the log, once, and it is counted under one name."""
+    site = make_site(says(b"+OK", b"+OK", reply))
+    with PopClient(site.port) as client:
+        client.log_in()
+    site.proxy.wait_for_endings(1)
+    lines = [entry for entry in site.proxy.log() if reply.decode() in entry.line]
+    assert [entry.name for entry in lines] == [line]
+    if line == "backend_failed":
+        counted = {**counted, "login_failures": {"unavailable": 1}}
+    counters = ("backend_failures", "logins_deferred", "login_failures")
+    assert {name: numbers for name in counters if (numbers := site.counted(name))} == counted
+
+
+def test_a_backend_that_refuses_everybody_is_told_once(make_site: MakeSite) -> None:
+    """Also when the configuration has changed meanwhile: what is known of backends is handed on."""
+    site = make_site(says(b"+OK", b"+OK", b"-ERR login failed"), workers=1)
+    for number in range(7):
+        with PopClient(site.port) as client:
+            assert client.log_in(f"u{number}") == b"-ERR [AUTH] the user name or the password is wrong"
+        site.proxy.said(f"set idletimeout {600 + number}")
+    site.proxy.wait_for_endings(7)
+    (told,) = site.proxy.log("backend_failed")
+    assert told.fields["reason"] == "it refused 5 users in a row and does not say why: -ERR login failed"
+    assert site.counted("backend_failures") == {"everybody": 3}
+    assert site.counted("login_failures") == {"backend": 7}

@@ -1,0 +1,228 @@
+"""One client, or one backend, and many victims: each attack done as a stranger would, and what a victim then notices.
+
+The figures are printed (`pytest -s`). Each test does the attack twice where a variable can take the defence away.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.patience import patient
+from tests.system.site import (
+    LOOPBACK,
+    Conversation,
+    Peer,
+    PopClient,
+    Proxy,
+    ScriptedBackend,
+    free_port,
+    pop3_server,
+    wait_until,
+)
+
+
+@contextlib.contextmanager
+def crowd(count: int, deed: Callable[[], None]) -> Iterator[None]:
+    """So many strangers, each of whom does it again and again; what breaks for them is theirs."""
+    over = threading.Event()
+
+    def live() -> None:
+        while not over.is_set():
+            try:
+                deed()
+            except (OSError, AssertionError):
+                over.wait(0.01)
+
+    strangers = [threading.Thread(target=live, daemon=True) for _ in range(count)]
+    for stranger in strangers:
+        stranger.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for stranger in strangers:
+            stranger.join(patient(30))
+
+
+def seconds_of(deed: Callable[[], None]) -> float:
+    began = time.monotonic()
+    deed()
+    return time.monotonic() - began
+
+
+def told(what: str, times: list[float]) -> float:
+    """Prints what a victim waited; gives the median."""
+    median = statistics.median(times)
+    print(f"{what}: median {median * 1000:.0f} ms, at most {max(times) * 1000:.0f} ms, of {len(times)}")
+    return median
+
+
+def log_in(port: int, user: str, answer: bytes = b"+OK") -> None:
+    """A whole session; the answer to PASS begins so."""
+    with PopClient(port) as client:
+        said = client.log_in(user, "secret")
+        assert said.startswith(answer), said
+        if answer == b"+OK":
+            client.ask("QUIT")
+
+
+# One hanging backend
+
+
+def _silent(peer: Peer) -> None:
+    """Takes the connection and says nothing."""
+    peer.rest()
+
+
+def _two_stores(directory: Path, good: ScriptedBackend, hung: ScriptedBackend, port: int) -> list[str]:
+    users = directory / "users"
+    users.write_text("default:ann:{PLAIN}secret:good:\ndefault:joe:{PLAIN}secret:hung:\n")
+    return [
+        f"backend conf good host {LOOPBACK} port {good.port} state online",
+        f"backend conf hung host {LOOPBACK} port {hung.port} state online connecttimeout 1 logintimeout 3",
+        f"pdm add users passwd {users}",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+
+
+def test_a_hanging_backend_leaves_sessions_for_the_users_of_the_others(tmp_path: Path) -> None:
+    """With 20 sessions and 40 clients of a store that says nothing, users of the other store log in at once; with no
+    limit they wait until sessions give up. Afterwards nobody is counted as waiting.
+    """
+    port = free_port()
+    medians = {}
+    with (
+        ScriptedBackend(pop3_server([])) as good,
+        ScriptedBackend(_silent) as hung,
+        Proxy(tmp_path, _two_stores(tmp_path, good, hung, port), options=["-n", "20"]) as proxy,
+    ):
+        for most in ("0", "auto"):
+            proxy.said(f"backend conf hung maxwaiting {most}")
+            with crowd(40, lambda: log_in(port, "joe", b"-ERR [SYS/TEMP]")):
+                time.sleep(0.5)
+                waits = [seconds_of(lambda: log_in(port, "ann")) for _ in range(6 if most == "0" else 60)]
+                waiting = proxy.state().counters()["backend_waiting"]
+            medians[most] = told(f"maxwaiting {most}", waits)
+            assert most == "0" or (isinstance(waiting, int) and waiting <= 5 + 1)
+            proxy.wait_until_quiet()
+        failures = proxy.state().counters()["backend_failures"]
+        assert isinstance(failures, dict)
+        assert failures["maxwaiting"] > 0
+        assert proxy.state().counters()["backend_waiting"] == 0
+        told_why = [entry.fields["reason"] for entry in proxy.log("backend_failed")]
+        assert "as many sessions as maxwaiting allows wait for it already" in told_why
+    assert medians["auto"] < patient(0.5)
+    assert medians["0"] > medians["auto"] * 2
+
+
+def test_who_waited_in_a_worker_that_died_waits_no_more(tmp_path: Path) -> None:
+    """The master takes off what a dead worker counted, so that its backend's share is free again."""
+    port = free_port()
+    with ScriptedBackend(pop3_server([])) as good, ScriptedBackend(_silent) as hung:
+        rc = _two_stores(tmp_path, good, hung, port)
+        with Proxy(tmp_path, rc, options=["-n", "20"], workers=1) as proxy, contextlib.ExitStack() as clients:
+            for _ in range(3):
+                client = clients.enter_context(PopClient(port))
+                client.greeted()
+                client.say(b"USER joe\r\nPASS secret\r\n")
+            wait_until(lambda: proxy.state().counters()["backend_waiting"] == 3, "three wait")
+            os.kill(proxy.workers()[0], signal.SIGKILL)
+            wait_until(lambda: proxy.state().counters()["backend_waiting"] == 0, "nobody waits")
+
+
+def test_a_slow_store_is_used_and_one_that_is_not_there_is_given_up_early(tmp_path: Path) -> None:
+    """A store that greets after connecttimeout can be used; one that says nothing costs logintimeout."""
+    port = free_port()
+
+    def slow(peer: Peer) -> None:
+        time.sleep(1.5)
+        peer.say(b"+OK at last\r\n")
+        peer.line()
+        peer.say(b"+OK\r\n")
+        peer.line()
+        time.sleep(1.5)
+        peer.say(b"+OK in\r\n")
+        peer.rest()
+
+    with ScriptedBackend(slow) as good, ScriptedBackend(_silent) as hung:
+        rc = [*_two_stores(tmp_path, good, hung, port), "set connecttimeout 1s", "set logintimeout 3s"]
+        with Proxy(tmp_path, rc) as proxy:
+            with PopClient(port) as client:
+                assert client.log_in() == b"+OK in"
+            with PopClient(port) as client:
+                waited = seconds_of(lambda: client.log_in("joe") and None)
+            print(f"a silent store is given up after {waited:.1f} s")
+            assert 3 <= waited < patient(4.5)
+            proxy.wait_for_endings(2)
+
+
+# Many questions of one client
+
+
+_SLOW_MODULE = '''
+import time
+from popular.pdm.contract import Authenticated, Module, Route
+
+class Slow(Module):
+    """Takes as long as an expensive hash does, whoever asks."""
+    def __init__(self, ident, arguments):
+        self.ident, self.arguments = ident, arguments
+    def check(self, question):
+        time.sleep(SECONDS)
+        return Authenticated(Route("b"))
+
+open_module = Slow
+'''
+_HASH_SECONDS = 0.25
+
+
+def _asks(port: int, here: str, stays: bool) -> None:
+    """A login from an address. Whoever does not stay is gone as soon as it has said its password."""
+    with socket.create_connection((LOOPBACK, port), patient(20), (here, 0)) as connection:
+        client = Conversation(connection, patient(20))
+        client.ask("USER stranger")
+        client.say(b"PASS x\r\n")
+        if stays:
+            client.line()
+        else:
+            time.sleep(0.05)
+            client.reset()
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["who hang up", "who stay"])
+def test_logins_of_one_address_do_not_stop_those_of_others(stays: bool, tmp_path: Path) -> None:
+    """With many more logins of one address than the modules can answer, whether their clients hang up or wait for the
+    answer, a login from another takes at most the work of one turn; and nobody is left in the queue.
+    """
+    (tmp_path / "libpdm_slow.py").write_text(_SLOW_MODULE.replace("SECONDS", str(_HASH_SECONDS)))
+    port = free_port()
+    rc = [
+        f"set pdmdir {tmp_path}",
+        "backend conf b state fake",
+        "pdm add slow slow",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with Proxy(tmp_path, rc, workers=1) as proxy:
+        alone = seconds_of(lambda: log_in(port, "ann"))
+        with crowd(150, lambda: _asks(port, "127.0.0.2", stays)):
+            time.sleep(2)
+            waits = [seconds_of(lambda: log_in(port, "ann")) for _ in range(10)]
+            length = proxy.state().counters()["module_queue"]
+        told(f"a login takes {alone * 1000:.0f} ms alone; beside 150 strangers of one address, {length} waiting", waits)
+        proxy.wait_until_quiet()
+        counters = proxy.state().counters()
+        dropped = counters["module_questions_dropped"]
+        assert isinstance(dropped, dict)
+        print(f"dropped: {dropped}")
+        assert counters["module_queue"] == 0
+        assert dropped["gone"] > 0 or stays
+        # A thread is free after 1/8 of a hash; then one stranger's, and then its own.
+        assert statistics.median(waits) < 3 * _HASH_SECONDS + patient(0.3)
