@@ -21,6 +21,7 @@ from zlib import crc32
 
 PACKAGES = ("supervisor", "popular")
 PURE, ALWAYS = "1", "0"
+_OURS = tuple(f"{package}." for package in PACKAGES)
 _ROOT = Path(__file__).resolve().parent.parent
 _SUFFIX = EXTENSION_SUFFIXES[0]
 _KINDS = (".py", ".pxd", ".pyx")
@@ -92,17 +93,18 @@ def _objection(made: Made | None) -> str:
 
 
 class _PureFinder:
-    """Finds the sources of hot modules, where Python would find their compiled form first."""
-
-    def __init__(self, modules: Iterable[str]) -> None:
-        self._modules = frozenset(modules)
+    """Finds the sources of our modules, where Python would find a compiled form first, whoever left it there."""
 
     def find_spec(self, name: str, _path: Sequence[str] | None = None, _target: object = None) -> ModuleSpec | None:
-        if name not in self._modules:
+        """The source, if there is a compiled form beside it."""
+        if not name.startswith(_OURS):
+            return None
+        path = os.path.join(_ROOT, *name.split("."))
+        if not os.path.exists(path + _SUFFIX):
             return None
         from importlib.util import spec_from_file_location
 
-        return spec_from_file_location(name, _ROOT / (name.replace(".", "/") + ".py"))
+        return spec_from_file_location(name, path + ".py")
 
 
 def _choose() -> tuple[Made | None, str]:
@@ -113,8 +115,7 @@ def _choose() -> tuple[Made | None, str]:
         return made, ""
     if os.environ.get("POPULAR_PURE") == ALWAYS:
         raise ImportError(f"POPULAR_PURE=0, and the compiled core cannot be used: {objection}")
-    if made is not None:
-        sys.meta_path.insert(0, _PureFinder(made.modules))
+    sys.meta_path.insert(0, _PureFinder())
     return None, objection
 
 

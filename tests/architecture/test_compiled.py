@@ -36,23 +36,28 @@ def test_the_form_is_the_one_that_it_should_be() -> None:
 @pytest.mark.parametrize(
     ("wish", "changed", "said"),
     [
-        (None, False, "compiled by"),
-        ("0", False, "compiled by"),
-        ("1", False, "pure Python: POPULAR_PURE is set"),
-        (None, True, "pure Python: compiled from other sources"),
-        ("0", True, "the compiled core cannot be used: compiled from other sources"),
+        (None, "", "compiled by"),
+        ("0", "", "compiled by"),
+        ("1", "", "pure Python: POPULAR_PURE is set"),
+        (None, "popular/protocol/lines.py", "pure Python: compiled from other sources"),
+        ("0", "popular/protocol/lines.pxd", "the compiled core cannot be used: compiled from other sources"),
+        (None, compiled.record_path().name, "pure Python: not compiled"),
     ],
 )
 def test_a_compiled_form_is_used_if_it_was_made_from_these_sources(
-    tmp_path: Path, wish: str | None, changed: bool, said: str
+    tmp_path: Path, wish: str | None, changed: str, said: str
 ) -> None:
-    """A form of other sources runs nowhere; POPULAR_PURE=0 starts nothing then, and POPULAR_PURE=1 never takes one."""
+    """A form of other sources runs nowhere, nor one whose build was broken off; POPULAR_PURE=0 starts nothing then, and
+    POPULAR_PURE=1 never takes one.
+    """
     if not compiled.record_path().exists():
         said = said.replace("compiled by", "pure Python: not compiled").replace("compiled from other sources", "not co")
     for package in compiled.PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package)
-    if changed:
-        with (tmp_path / "popular/protocol/lines.py").open("a") as file:
+    if changed.startswith("compiled"):
+        (tmp_path / "supervisor" / changed).unlink(missing_ok=True)
+    elif changed:
+        with (tmp_path / changed).open("a") as file:
             file.write("# another line\n")
     environment = {name: value for name, value in os.environ.items() if name != "POPULAR_PURE"}
     if wish is not None:
