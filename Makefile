@@ -12,8 +12,8 @@ PYTEST ?= $(BIN)/python -m pytest
 
 BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]')
-SOURCES := setup.py supervisor/compiled.py $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
+TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
+SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
 TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
 
 .PHONY: run quick test pure core coverage check bench man dashboards diagrams clean
