@@ -1,4 +1,4 @@
-"""A guard: what a session costs a worker is what is written down, give or take 5 %. A change that saves moves the figure."""
+"""A guard: a session costs a worker what is written down, give or take 5 %. A change that saves moves the figure."""
 
 import json
 import platform

@@ -32,8 +32,9 @@ def test_no_other_package_shadows_ours(name: str) -> None:
 
 @pytest.mark.parametrize("command", PROJECT["scripts"])
 def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
-    """Each is installed beside the interpreter, starts from any directory, and writes nothing. Those with a core tell in
-    which form it is.
+    """Each is installed beside the interpreter, starts from any directory, and writes nothing.
+
+    Those with a core tell in which form it is.
     """
     done = subprocess.run(
         [Path(sys.executable).with_name(command), "--version"],
