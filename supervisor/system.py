@@ -180,7 +180,7 @@ def wall() -> float:
 
 
 def entry(_head: str, _names: tuple[str, ...], _values: tuple[object, ...]) -> bytes | None:
-    """A line of the log, `head` and then each name (" key=") with its value, if nothing in it is out of the ordinary.
+    """A line of the log, `head` and then each name with its value, if nothing in it is out of the ordinary.
 
     None leaves the line to logline.py, which knows all of it; in Python this here would not be quicker.
     """
@@ -246,11 +246,11 @@ class Shared:
 class Observer:
     """Counts durations: each in its bucket, and all in a sum."""
 
-    __slots__ = ("_bounds", "_event", "_first", "_shared", "_sum")
+    __slots__ = ("_bounds", "_event", "_first", "_numbers", "_sum")
 
     def __init__(self, shared: Shared, first: int, bounds: Sequence[int], event: int) -> None:
         """`first`: cell of the first bucket; `bounds`: microseconds; `event`: a cell that counts each too, or -1."""
-        self._shared = shared
+        self._numbers = shared._numbers
         self._first = first
         self._bounds = tuple(bounds)
         self._sum = first + len(bounds) + 1
@@ -258,9 +258,9 @@ class Observer:
 
     def count(self, seconds: float) -> None:
         """One more."""
-        add = self._shared.add
+        numbers = self._numbers
         microseconds = int(seconds * 1e6 + 0.5)
-        add(self._first + bisect_left(self._bounds, microseconds), 1)
-        add(self._sum, microseconds)
+        numbers[self._first + bisect_left(self._bounds, microseconds)] += 1
+        numbers[self._sum] += microseconds
         if self._event >= 0:
-            add(self._event, 1)
+            numbers[self._event] += 1

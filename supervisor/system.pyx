@@ -346,8 +346,10 @@ cpdef bytes entry(str head, tuple names, tuple values):
         text = PyUnicode_AsUTF8AndSize(names[place], &length)
         if length > 64:
             return None
-        memcpy(out + at, text, length)
-        at += length
+        out[at] = 32
+        memcpy(out + at + 1, text, length)
+        out[at + 1 + length] = 61
+        at += length + 2
         value = values[place]
         if type(value) is str:
             if not PyUnicode_IS_COMPACT_ASCII(value):

@@ -57,12 +57,11 @@ class Log(LogFile):
         self._entries.write({"event": message.name, "message": message, "sid": sid, "fields": fields})
 
     def often(self, message: Message, sid: str, names: tuple[str, ...], values: tuple[object, ...]) -> None:
-        """Writes an entry of a kind that is written for every session. `names`: " key=" for each of the values."""
-        line = self._lines.known(message, sid, names, values) if self.form == "text" else None
-        if line is not None:
-            self.write(line)
+        """Writes an entry of a kind that is written for every session; past structlog, if it is text."""
+        if self.form == "text":
+            self.info(self._lines.known(message, sid, names, values))
         else:
-            self(message, sid, **{name[1:-1]: value for name, value in zip(names, values, strict=True)})
+            self(message, sid, **dict(zip(names, values, strict=True)))
 
     def debug(self, option: str, name: str, sid: str = "-", **fields: object) -> None:
         """Writes a debug entry if its option is on (the `debug` command). Its name carries the option."""

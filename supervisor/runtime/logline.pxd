@@ -7,4 +7,7 @@ cdef class Lines:
     cdef public bint _with_fractions
     cpdef text(self, str name, message, str sid, dict fields)
     cpdef known(self, message, str sid, tuple names, tuple values)
+    cdef str _head(self, str name, message, str sid)
+    cdef bytes _line(self, str head, tuple names, tuple values)
+    cdef tuple _shape(self, tuple names, tuple values)
     cdef str _time(self)

@@ -43,35 +43,35 @@ class Lines:
 
     def text(self, name: str, message: Message, sid: str, fields: dict[str, Any]) -> bytes:
         """An entry in the text format."""
-        head = f"{self._time()}{self._who}{sid} {message.level} {message.number:04x} {name}"
+        return self._line(self._head(name, message, sid), tuple(fields), tuple(fields.values()))
+
+    def known(self, message: Message, sid: str, names: tuple[str, ...], values: tuple[object, ...]) -> bytes:
+        """The same, for an entry whose names are always these."""
+        head = self._head(message.name, message, sid)
+        return entry(head, names, values) or self._line(head, names, values)
+
+    def _head(self, name: str, message: Message, sid: str) -> str:
+        return f"{self._time()}{self._who}{sid} {message.level} {message.number:04x} {name}"
+
+    def _line(self, head: str, names: tuple[str, ...], values: tuple[object, ...]) -> bytes:
         # All fields at once, then one look at the outcome, because hardly any entry has something to escape: a third of
         # the steps that it takes field by field.
-        template, quotes = self._shape(fields)
-        values = tuple(fields.values())
+        template, quotes = self._shape(names, values)
         said = template % values
         if len(said) > _LONGEST_VALUE or said.count("'") != quotes or "\\" in said or not said.isprintable():
             said = template % tuple([value if type(value) in _NUMBERS else _escape(value) for value in values])
         return f"{head}{said}\n".encode()
 
-    def known(self, message: Message, sid: str, names: tuple[str, ...], values: tuple[object, ...]) -> bytes | None:
-        """What `text` makes, if nothing in it is out of the ordinary, and it can be had for less; else None.
-
-        `names`: " key=" for each of the values.
-        """
-        head = f"{self._time()}{self._who}{sid} {message.level} {message.number:04x} {message.name}"
-        return entry(head, names, values)
-
-    def _shape(self, fields: dict[str, Any]) -> tuple[str, int]:
+    def _shape(self, names: tuple[str, ...], values: tuple[object, ...]) -> tuple[str, int]:
         """The template for fields of these names and types, and how many quotes are in it.
 
         There are as many as there are kinds of entries in the program: a few dozen.
         """
-        names_and_types = (*fields, *map(type, fields.values()))
+        names_and_types = (*names, *map(type, values))
         shape = self._shapes.get(names_and_types)
         if shape is None:
-            template = "".join(
-                f" {key}=%s" if type(value) in _NUMBERS else f" {key}='%s'" for key, value in fields.items()
-            )
+            forms = ["%s" if type(value) in _NUMBERS else "'%s'" for value in values]
+            template = "".join([f" {name}={form}" for name, form in zip(names, forms, strict=True)])
             shape = self._shapes[names_and_types] = template, template.count("'")
         return shape
 

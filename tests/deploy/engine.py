@@ -2,8 +2,8 @@
 
 The base image is made here, because a registry cannot be reached everywhere: Debian's own packages of the same release
 and the same Python, in /usr instead of /usr/local, under the name that the Containerfile asks for. Like the real one it
-has Python's headers, and _tkinter, but no Tk. Everything else of the build is as a user's: pip asks its index, with the certificates that
-this machine trusts.
+has Python's headers, and _tkinter, but no Tk. Everything else of the build is as a user's: pip asks its index, with the
+certificates that this machine trusts.
 """
 
 import os

@@ -16,7 +16,7 @@ that were passed on. A plain tuple, because one with names takes ten times as lo
 """
 
 _FIELDS = "client vserv namespace user backend target ending seconds received sent tls cipher via"
-_NAMES = tuple(f" {field}=" for field in _FIELDS.split())
+_NAMES = tuple(_FIELDS.split())
 
 NOTHING_MOVED: Moved = (0, 0, 0, 0)
 
