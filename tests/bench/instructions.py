@@ -2,8 +2,9 @@
 
 .venv/bin/python -m tests.bench.instructions [login|empty] [--at-once N] [--profile FILE]
 
-Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone; what is
-counted behind a warm-up is shared out among the sessions. `--profile` keeps the dump, for callgrind_annotate.
+Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone. What is
+counted behind a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
+`--profile` keeps the dump, for callgrind_annotate.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from tests.patience import patient
 
 WARM_UP = 50
 SESSIONS = 200
+IDLE_SECONDS = 4.0
+"""Without sessions, a worker shows once a second that it lives, and turns its wheel: that is no session's cost."""
 
 _RC = """
 set maxsession 1000
@@ -84,12 +88,16 @@ def _measure(
     _control(worker, "--instr=on")
     _run(port, WARM_UP, at_once)
     _control(worker, "--dump")
+    began = time.monotonic()
     _run(port, sessions, at_once)
     _control(worker, "--dump")
-    dumps = sorted(directory.glob(f"counts.{worker}.*"), key=lambda path: int(path.suffix[1:]))
+    seconds = time.monotonic() - began
+    time.sleep(IDLE_SECONDS)
+    _control(worker, "--dump")
+    *_, busy, idle = sorted(directory.glob(f"counts.{worker}.*"), key=lambda path: int(path.suffix[1:]))
     if profile is not None:
-        shutil.copy(dumps[-1], profile)
-    return round(_total(dumps[-1]) / sessions)
+        shutil.copy(busy, profile)
+    return round((_total(busy) - _total(idle) * seconds / IDLE_SECONDS) / sessions)
 
 
 def _run(port: int, sessions: int, at_once: int) -> None:
