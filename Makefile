@@ -56,6 +56,7 @@ bench: $(VENV)/.tools $(VENV)/.core
 
 man: $(VENV)/.tools
 	$(BIN)/python -m deploy.man
+	$(BIN)/python -m deploy.completions
 
 dashboards: $(VENV)/.tools
 	$(BIN)/python -m deploy.grafana

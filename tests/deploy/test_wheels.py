@@ -16,7 +16,17 @@ from tests.patience import patient
 from tests.system.test_demo import Demo
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("pyproject.toml", "setup.py", "README.md", "LICENSE", *compiled.PACKAGES, "metrics")
+PARTS = (
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "LICENSE",
+    *compiled.PACKAGES,
+    "metrics",
+    "deploy/man",
+    "deploy/completions",
+)
+SHARED = ("man/man8/pproxy.8", "bash-completion/completions/pproxy", "zsh/site-functions/_pproxy")
 MINUTES = patient(900)
 
 
@@ -74,7 +84,8 @@ def installed(form: str, sdist: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.timeout(3 * MINUTES)
 def test_each_form_installed_runs_the_demo(form: str, installed: Path, tmp_path: Path) -> None:
-    """It says which form it is, and mail can be read through it."""
+    """It says which form it is, has manual pages and completions, and mail can be read through it."""
+    assert [name for name in SHARED if not (installed.parent / "share" / name).is_file()] == []
     told = run(installed / "pproxy", "--version", where=tmp_path)
     expected = "pure Python" if form == "pure" or compiled.hindrance() else "compiled by"
     assert expected in told
