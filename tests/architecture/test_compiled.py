@@ -73,6 +73,33 @@ def test_a_compiled_form_is_used_if_it_was_made_from_these_sources(
         assert str(tmp_path) in done.stdout
 
 
+@pytest.mark.processes
+@pytest.mark.parametrize(("wish", "code"), [(None, 0), ("1", 0), ("0", 1)])
+def test_without_a_compiler_python_is_built(tmp_path: Path, wish: str | None, code: int) -> None:
+    """And that is told in one line, with the reason; unless POPULAR_PURE=0 wants the compiled form and no other."""
+    for package in compiled.PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__", "*.so", "compiled.*.txt")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "POPULAR_PURE"}
+    environment |= {"CC": "/nowhere/cc", "PYTHONPATH": str(tmp_path)} | ({"POPULAR_PURE": wish} if wish else {})
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *words]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+
+    built = run("setup.py", "--quiet", "build_ext", "--inplace")
+    assert (built.returncode, list(tmp_path.rglob("*.so"))) == (code, []), built.stderr
+    reason = "POPULAR_PURE is set" if wish == "1" else "there is no C compiler (/nowhere/cc)"
+    if code:
+        assert reason in built.stderr
+        return
+    told = run("-c", "from supervisor import compiled; compiled.tell()")
+    assert told.stdout.splitlines() == [told.stdout.strip()]
+    assert reason in told.stdout
+
+
 @pytest.mark.parametrize("module", TYPED)
 def test_types_name_the_slots_of_the_sources(module: str) -> None:
     """Each class of a `.pxd` has the fields that its source has as slots: the compiled form knows no others."""
