@@ -144,7 +144,7 @@ def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
         case Living():
             return _living(row, moment)
         case Described(fact, equals):
-            return _described(row, fact, equals, moment)
+            return _described(row, fact, equals, moment=moment)
         case OfHealth(what):
             return _of_health(row, what, moment)
         case Setting(variable, scale):
@@ -169,7 +169,7 @@ def _some(cell: str, names: Mapping[str, str], moment: ScrapeMoment) -> Iterator
     return (((name,), numbers[value]) for value, name in names.items())
 
 
-def _described(row: Metric, fact: str, equals: str, moment: ScrapeMoment) -> Iterator[Value]:
+def _described(row: Metric, fact: str, equals: str, *, moment: ScrapeMoment) -> Iterator[Value]:
     things = row.things
     assert things is not None, row.name
     for one in moment.things(things):

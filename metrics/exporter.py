@@ -7,8 +7,8 @@
                virtual server online
 
 It runs as a child of the master until the lifeline ends (supervisor/master/exporter.py), reads the table and never
-writes it. What may only happen in this process, because it starts threads or is heavy, is imported here and not by
-the master.
+writes it. Whatever it needs is imported, and read, before the master gives up its rights: who it is then may not be
+able to read our files, and they may be those of another release by then.
 """
 
 import asyncio
@@ -18,6 +18,10 @@ from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 
+from prometheus_client.exposition import choose_encoder
+
+from metrics import page as statuspage
+from metrics.collector import Collector
 from metrics.http import HttpRequest, HttpResponse, HttpServer, text
 from metrics.known import Known
 from metrics.watch import Moment
@@ -34,10 +38,6 @@ _OPEN_METRICS = "application/openmetrics-text"
 
 def metrics(known: Known, request: HttpRequest) -> HttpResponse:
     """One scrape."""
-    from prometheus_client.exposition import choose_encoder
-
-    from metrics.collector import Collector
-
     # What else stands in the field is a client's, and the library takes it at its word.
     open_metrics = _OPEN_METRICS in request.fields.get("accept", "")
     encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else "")
@@ -46,16 +46,12 @@ def metrics(known: Known, request: HttpRequest) -> HttpResponse:
 
 def page(_known: Known, _request: HttpRequest) -> HttpResponse:
     """The status page."""
-    from metrics import page
-
-    return page.page()
+    return statuspage.page()
 
 
 def status(known: Known, request: HttpRequest) -> HttpResponse:
     """What the status page asks for, again and again."""
-    from metrics import page
-
-    return page.status(known, request)
+    return statuspage.status(known, request)
 
 
 def livez(known: Known, _request: HttpRequest) -> HttpResponse:

@@ -43,6 +43,7 @@ def headline(
     gauges: Mapping[str, int],
     sessions: int,
     facts: Mapping[str, Any],
+    *,
     healths: Mapping[str, Sequence[HealthReading]],
     now: float,
     listeners: ThingTable | None = None,

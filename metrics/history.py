@@ -85,7 +85,7 @@ class History:
         ring = self._rings[SHORTEST]
         moments = ring.column(0)[-_RECENT:]
         return {
-            name: _rate(moments[0], moments[-1], counted[0], counted[-1]) if len(moments) > 1 else 0.0
+            name: _rate(moments[0], moments[-1], counted[0], high=counted[-1]) if len(moments) > 1 else 0.0
             for name, counted in ((name, ring.column(place)[-_RECENT:]) for name, place in self._counter_places())
         }
 
@@ -101,7 +101,7 @@ class History:
             drawn[name] = [_plain(value) for value in ring.column(place)[1:]]
         for name, place in self._counter_places():
             points = pairwise(zip(moments, ring.column(place), strict=True))
-            drawn[name] = [_rate(before, after, low, high) for (before, low), (after, high) in points]
+            drawn[name] = [_rate(before, after, low, high=high) for (before, low), (after, high) in points]
         return drawn
 
 
@@ -110,7 +110,7 @@ def _plain(value: float) -> float | int:
     return int(value) if value.is_integer() else value
 
 
-def _rate(before: float, after: float, low: float, high: float) -> float:
+def _rate(before: float, after: float, low: float, *, high: float) -> float:
     seconds = after - before
     # A table that was made anew begins at 0: that is not a negative rate.
     return round(max(0.0, high - low) / seconds, 2) if seconds > 0 else 0.0

@@ -80,7 +80,7 @@ def parse(head: bytes, peer: str, by_unix_socket: bool = False) -> HttpRequest:
         if not colon or not name or name != name.strip():
             raise BadHttpRequest("a header field makes no sense")
         fields[name.lower()] = value.strip()
-    return HttpRequest(method, place.path, parameters, fields, peer, by_unix_socket)
+    return HttpRequest(method, place.path, parameters, fields=fields, peer=peer, by_unix_socket=by_unix_socket)
 
 
 def encode(response: HttpResponse, with_body: bool) -> bytes:

@@ -50,7 +50,7 @@ def report(picture: Picture, rows: Rows, active: bool) -> list[str]:
         f"up {age(picture.now - view.header.boot_time)}"
     ]
     counters = table(("counter", "value"), [(line.text, line.value) for line in counter_lines(view)], numeric={1})
-    said = headline(view.gauges(), len(picture.living), {}, view.healths(), picture.now)
+    said = headline(view.gauges(), len(picture.living), {}, healths=view.healths(), now=picture.now)
     head += [" ".join(part for part in (f"{said.text}.", said.detail) if part)]
     blocks = [
         *(head, *_failing(picture), _gauges(view), _workers(picture), counters),

@@ -95,7 +95,7 @@ class Meter:
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
-def press(viewing: Viewing, key: str, columns: Sequence[str], page: int) -> Viewing:
+def press(viewing: Viewing, key: str, columns: Sequence[str], *, page: int) -> Viewing:
     """What becomes of it when a key is pressed. `page`: how many lines the screen has for the table."""
     if viewing.typed is not None:
         return _type(viewing, key, columns)
@@ -172,7 +172,7 @@ def scrolled(picture: Picture, viewing: Viewing, height: int) -> Viewing:
     return replace(viewing, top=max(0, min(viewing.top, lines - room(height))))
 
 
-def frame(picture: Picture, rates: Rates, viewing: Viewing, width: int, height: int) -> list[Line]:
+def frame(picture: Picture, rates: Rates, viewing: Viewing, *, width: int, height: int) -> list[Line]:
     """The screen: at most `height` lines, none longer than `width`."""
     if viewing.help:
         body = _help()
@@ -206,7 +206,7 @@ def _title(picture: Picture) -> Line:
 
 def _state(picture: Picture, rates: Rates) -> Line:
     gauges = picture.view.gauges()
-    said = headline(gauges, len(picture.living), {}, picture.view.healths(), picture.now)
+    said = headline(gauges, len(picture.living), {}, healths=picture.view.healths(), now=picture.now)
     line = [InkedText(said.text, said.tone), InkedText(f"   limit {gauges.get('maxsession', 0)}")]
     for row in picture.view.layout.rates:
         if (row.counter,) in rates:
@@ -222,10 +222,10 @@ def _sessions(picture: Picture, viewing: Viewing, width: int) -> tuple[str, list
     names = selection.columns(picture.view.layout)
     cells = [{name: cell(name, session[name], picture.now) for name in names} for session in picture.sessions]
     widths = {name: min(_WIDEST, max([len(name) + 2, *(len(row[name]) for row in cells)])) for name in names}
-    shown = _fitting(names, widths, order.column, _spared(picture.view.layout), width)
+    shown = _fitting(names, widths, order.column, spared=_spared(picture.view.layout), width=width)
     bar = _GAP.join(_placed(_head(name, order), widths[name], name in numeric) for name in shown)
     layout = picture.view.layout
-    return bar, [_line(row, shown, widths, numeric, selection.tone(row["state"], layout)) for row in cells]
+    return bar, [_line(row, shown, widths, numeric=numeric, tone=selection.tone(row["state"], layout)) for row in cells]
 
 
 def _spared(layout: Layout) -> list[str]:
@@ -235,7 +235,7 @@ def _spared(layout: Layout) -> list[str]:
 
 
 def _fitting(
-    names: Sequence[str], widths: Mapping[str, int], kept: str, spared: Sequence[str], width: int
+    names: Sequence[str], widths: Mapping[str, int], kept: str, *, spared: Sequence[str], width: int
 ) -> list[str]:
     """The columns that fit beside each other; the one that is sorted by is always among them."""
     shown = list(names)
@@ -261,7 +261,7 @@ def _placed(text: str, width: int, to_the_right: bool) -> str:
 
 
 def _line(
-    row: Mapping[str, str], shown: Sequence[str], widths: Mapping[str, int], numeric: set[str], tone: str
+    row: Mapping[str, str], shown: Sequence[str], widths: Mapping[str, int], *, numeric: set[str], tone: str
 ) -> Line:
     *others, state = shown
     text = _GAP.join(_placed(row[name], widths[name], name in numeric) for name in others)

@@ -57,7 +57,7 @@ def page() -> HttpResponse:
     html = html.replace("<style></style>", f"<style>{style}</style>")
     html = html.replace("<script></script>", f"<script>{script}</script>")
     policy = ("Content-Security-Policy", _policy(style, script))
-    return HttpResponse(HTTPStatus.OK, HTML, html.encode(), (policy, *_FIELDS))
+    return HttpResponse(HTTPStatus.OK, HTML, html.encode(), fields=(policy, *_FIELDS))
 
 
 def _policy(style: str, script: str) -> str:
@@ -93,7 +93,7 @@ def status(known: Known, request: HttpRequest) -> HttpResponse:
     except (BadQuery, UnknownColumn) as error:
         return text(HTTPStatus.BAD_REQUEST, str(error))
     told["sessions"] |= {"may_unmask": private, "takes_token": bool(known.token)}
-    return HttpResponse(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), _FIELDS)
+    return HttpResponse(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), fields=_FIELDS)
 
 
 def query_of(given: Mapping[str, str], private: bool) -> PageQuery:
@@ -102,14 +102,14 @@ def query_of(given: Mapping[str, str], private: bool) -> PageQuery:
     return PageQuery(
         filter=given.get("filter", plain.filter)[:_MOST_FILTER],
         sort=given.get("sort", plain.sort),
-        reverse=_one_of(given, "desc", _SWITCHES, plain.reverse),
+        reverse=_one_of(given, "desc", _SWITCHES, usual=plain.reverse),
         rows=_rows(given.get("rows", str(plain.rows))),
-        users=_one_of(given, "users", _SWITCHES, plain.users) and private,
-        span=_one_of(given, "span", {span: span for span in SPANS}, plain.span),
+        users=_one_of(given, "users", _SWITCHES, usual=plain.users) and private,
+        span=_one_of(given, "span", {span: span for span in SPANS}, usual=plain.span),
     )
 
 
-def _one_of(given: Mapping[str, str], name: str, allowed: Mapping[str, Any], usual: Any) -> Any:
+def _one_of(given: Mapping[str, str], name: str, allowed: Mapping[str, Any], *, usual: Any) -> Any:
     if name not in given:
         return usual
     if given[name] not in allowed:
@@ -148,3 +148,6 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+page()  # put together now, and not at the first question: see exporter.py

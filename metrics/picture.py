@@ -89,4 +89,4 @@ def _picture(path: Path, view: View, choice: SessionChoice) -> Picture:
         now_ns = max((worker["heartbeat_ns"] for worker in view.workers()), default=0)
     last = view.layout.row_count - 1 if choice.rows.last is None else choice.rows.last
     chosen = [session for session in sessions if choice.rows.first <= session["row"] <= last]
-    return Picture(path, view, now, now_ns, chosen, []).chosen(choice)
+    return Picture(path, view, now, now_ns=now_ns, living=chosen, sessions=[]).chosen(choice)

@@ -171,7 +171,7 @@ class _LiveTable:
             while not self._viewing.over:
                 width, height = terminal.size()
                 self._viewing = live.scrolled(self._picture, self._viewing, height)
-                terminal.show(live.frame(self._picture, self._rates, self._viewing, width, height))
+                terminal.show(live.frame(self._picture, self._rates, self._viewing, width=width, height=height))
                 self._hear(terminal.keys(self._due - time.monotonic()), live.room(height))
                 if time.monotonic() >= self._due:
                     self._look_again()
@@ -179,7 +179,7 @@ class _LiveTable:
     def _hear(self, keys: Sequence[str], page: int) -> None:
         columns = selection.columns(self._picture.view.layout)
         for key in keys:
-            self._viewing = live.press(self._viewing, key, columns, page)
+            self._viewing = live.press(self._viewing, key, columns, page=page)
         self._picture = self._picture.chosen(self._viewing.choice)
 
     def _look_again(self) -> None:

@@ -55,7 +55,7 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
     selection.check_columns([asked.sort], view.layout)
     sessions = known.watch.sessions(moment, asked.users)
     gauges, counters, healths = view.gauges(), view.counters(), view.healths()
-    said = headline(gauges, len(sessions), facts, healths, moment.now, known.watched.listeners)
+    said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, listeners=known.watched.listeners)
     return {
         "program": known.program,
         "host": known.host,
@@ -63,17 +63,17 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
         "taken": round(moment.now, 3),
         "started": view.header.boot_time,
         "headline": said._asdict(),
-        "totals": _totals(known, gauges, counters, len(sessions)),
+        "totals": _totals(known, gauges, counters, sessions=len(sessions)),
         "history": _history(known, asked.span),
         "tables": [_described(table, known) for table in known.watched.tables],
-        **{table.things.facts: _things(table, known, sessions, healths) for table in known.watched.tables},
+        **{table.things.facts: _things(table, known, sessions, healths=healths) for table in known.watched.tables},
         "workers": _workers(known, sessions, moment.ns),
         "certificates": [_certificate(one, moment.now) for one in facts.get("certificates", ())],
         "sessions": _sessions(view.layout, sessions, asked),
     }
 
 
-def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any], sessions: int) -> dict[str, Any]:
+def _totals(known: Known, gauges: Mapping[str, int], counters: Mapping[str, Any], *, sessions: int) -> dict[str, Any]:
     rates = known.watch.history.rates()
     return {
         "sessions": sessions,
@@ -127,6 +127,7 @@ def _things(
     table: ThingTable,
     known: Known,
     sessions: Sequence[Session],
+    *,
     healths: Mapping[str, Sequence[HealthReading]],
 ) -> list[dict[str, Any]]:
     """A line for each; those that fail stand first. `waiting`: connections that nobody has accepted yet."""
@@ -174,16 +175,13 @@ def _counted(known: Known, table: ThingTable) -> dict[str, dict[str, int]]:
 
 
 def _place(thing: Mapping[str, Any], host: str) -> dict[str, Any]:
-    protocol = thing["prot"]
-    if thing.get("starttls", "off") != "off":
-        protocol += f"+STLS{' forced' if thing['starttls'] == 'force' else ''}"
     address = f"[{thing[host]}]" if ":" in thing[host] else thing[host]  # a backend may have none yet
     place = f"{address}:{thing['port']}" if address else ""
     return {
         "id": thing["id"],
         "state": thing["state"],
         "address": place,
-        "protocol": protocol,
+        "protocol": thing["protocol"],
     }
 
 

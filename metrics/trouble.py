@@ -1,7 +1,6 @@
 """What goes wrong while clients are served: things that fail, clients who wait, certificates near their end. Pure.
 
-A thing fails when a tenth of what was tried there in the last minute failed by its fault, or when it refused all of
-several users: single refusals are the users' own. (See supervisor.table.layout.Health for where the numbers come from.)
+A thing fails when a tenth of what was tried there in the last minute failed (see supervisor.table.layout.Health).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,6 @@ from supervisor.runtime.plural import count_of, noun
 from supervisor.table.segment import HealthReading
 
 FAILING_SHARE = 0.1
-REFUSED_ALL = 5
-"""So many users refused and none let in, and it is not their passwords."""
 MANY_WAITING = 10
 SOON_DAYS = 21
 """Before its end a certificate is worth a word."""
@@ -35,8 +32,7 @@ def share(one: HealthReading) -> float:
 
 
 def is_failing(one: HealthReading) -> bool:
-    faults = one.bad - one.refused
-    return faults >= FAILING_SHARE * (one.good + one.bad) > 0 or (not one.good and one.bad >= REFUSED_ALL)
+    return one.bad >= FAILING_SHARE * (one.good + one.bad) > 0
 
 
 def failing_first(found: Iterable[HealthReading]) -> list[HealthReading]:
@@ -61,11 +57,11 @@ def concerns(
     for sort, found in healths.items():
         failing = [one for one in failing_first(found) if is_failing(one)]
         if failing:
-            text = f"{len(failing)} of {count_of(len(found), sort)} {'fails' if len(failing) == 1 else 'fail'}"
+            text = f"{len(failing)} of {count_of(len(found), sort)} {noun(len(failing), 'fails', 'fail')}"
             named = "; ".join(_told(one, now) for one in failing[:_MOST_NAMED])
             yield Concern(text, f"{named}{_more(len(failing))}.")
     if waiting := gauges.get("waiting", 0):
-        text = f"{waiting:,} {noun(waiting, 'client')} {'waits' if waiting == 1 else 'wait'} to be accepted"
+        text = f"{waiting:,} {noun(waiting, 'client')} {noun(waiting, 'waits', 'wait')} to be accepted"
         yield Concern(text, is_urgent=waiting >= MANY_WAITING)
     if end := gauges.get("soonest_end", 0):
         days = int((end - now) // _DAY)

@@ -48,6 +48,12 @@ NO_SECRET = Message(
 LOGIN_DEFERRED = Message(
     0x0332, "INF", "login_deferred", "A backend put a login off: the mailbox is in use, or was asked too soon."
 )
+NO_RESOURCES = Message(
+    0x0333,
+    "ADM",
+    "no_resources",
+    "A login failed because we have no descriptor, memory or port left; no backend is to blame.",
+)
 BAD_HEADER = Message(
     0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
 )

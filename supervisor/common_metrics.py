@@ -186,6 +186,11 @@ def _sessions(program: Program) -> tuple[Metric, ...]:
             (Label("reason", PAUSES),),
         ),
         Metric(
+            "popular_clients_turned_away_total",
+            "Clients that waited in a queue when the program ended (at once, or at a deadline): closed, no session.",
+            Counts("turned_away"),
+        ),
+        Metric(
             "popular_session_duration_seconds",
             "How long sessions lasted, from accept to end.",
             Durations("session_duration", _DURATIONS),

@@ -87,7 +87,7 @@ def options(program: Program) -> argparse.ArgumentParser:
     add(
         "--cores",
         action="store_true",
-        help="allow core files, and tracing by the program's own user: to look for a fault only, since passwords and "
+        help="allow core files, and tracing by the program's own user: to look for a fault only, since secrets and "
         "keys are in what they show (default: neither)",
     )
     add(
@@ -213,9 +213,9 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
     notifier = Notifier(os.environ)
     configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
     readers = rights.find_group(chosen.ctrl_group) if chosen.ctrl_group else None
-    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user, readers)
+    rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user, readers=readers)
     try:
-        master = _make_master(program, chosen, rundir, user, notifier)
+        master = _make_master(program, chosen, rundir, user=user, notifier=notifier)
     except BaseException:
         rundir.withdraw_all()
         raise
@@ -234,6 +234,7 @@ def _make_master(
     program: Program,
     chosen: argparse.Namespace,
     rundir: RunDirectory,
+    *,
     user: pwd.struct_passwd | None,
     notifier: Notifier,
 ) -> Master:
@@ -257,34 +258,41 @@ def _make_master(
         if doubt:
             log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
     limits = _limits(program, chosen)
-    first = _first_config(program, chosen, limits, log.path)
+    first = _first_config(program, chosen, limits, logfile=log.path)
     _raise_file_limit(log, first.variables["maxsession"])
-    files = LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
-    return Master(
-        program,
-        first,
-        Language(program.commands),
-        rundir,
-        log,
-        limits,
-        files,
-        _source(chosen, log, notifier),
-        notifier,
-        chosen.metrics,
-        token,
-    )
+    try:
+        return Master(
+            program,
+            first,
+            Language(program.commands),
+            rundir=rundir,
+            log=log,
+            limits=limits,
+            load_files=_load_files(chosen),
+            source=_source(chosen, log, notifier),
+            notifier=notifier,
+            metrics=chosen.metrics,
+            metrics_token=token,
+        )
+    except (CannotStart, OSError) as error:
+        log(messages.START_FAILED, reason=str(error))
+        raise
 
 
 def _limits(program: Program, chosen: argparse.Namespace) -> dict[str, int]:
     return {"sessionlimit": chosen.sessionlimit} | {sort: getattr(chosen, f"max_{sort}s") for sort in program.limits}
 
 
-def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[str, int], logfile: str) -> Config:
+def _first_config(program: Program, chosen: argparse.Namespace, limits: Mapping[str, int], *, logfile: str) -> Config:
     """What the start options say, before any command."""
     given = {"logfile": logfile, "workers": chosen.workers, "grace": chosen.grace}
     variables = initial_values(program.variables, limits, **given)
     things: dict[str, dict[str, Any]] = {sort: {} for sort in program.sorts}
     return Config(generation=1, variables=variables, things=things, debug=chosen.debug)
+
+
+def _load_files(chosen: argparse.Namespace) -> LoadFiles:
+    return LoadFiles(Path(chosen.load_file), Path(chosen.pressure_file or pressure_file()))
 
 
 def _check(program: Program, chosen: argparse.Namespace) -> int:
@@ -293,8 +301,8 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
     if chosen.user and os.getuid() == 0:
         rights.become(rights.find_user(chosen.user))
     limits = _limits(program, chosen)
-    first = _first_config(program, chosen, limits, chosen.logfile or f"/var/log/popular/{program.name}")
-    code = try_start(Trying(program, first, limits), commands, ", ".join(chosen.config))
+    first = _first_config(program, chosen, limits, logfile=chosen.logfile or f"/var/log/popular/{program.name}")
+    code = try_start(Trying(program, first, limits, load_files=_load_files(chosen)), commands, ", ".join(chosen.config))
     sys.stderr.flush()
     os._exit(code)  # a thread of a module may still run
 
@@ -305,7 +313,7 @@ def _source(chosen: argparse.Namespace, log: Log, notifier: Notifier) -> Source:
     wanted = chosen.ringd != "off" and (chosen.ringd is not None or path.is_socket())
     source: Source = Ring(path, log) if wanted else Binding()
     passed = inherited(os.environ)
-    return Activated(passed, source, notifier, log) if passed or notifier.stores else source
+    return Activated(passed, source, notifier, log=log) if passed or notifier.stores else source
 
 
 def _raise_file_limit(log: Log, sessions: int) -> None:

@@ -215,8 +215,8 @@ def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
             metric.source.cell,
             metric.help,
             metric.values,
-            metric.things.sort if metric.things else "",
-            isinstance(metric.source, Present),
+            by=metric.things.sort if metric.things else "",
+            falls=isinstance(metric.source, Present),
         )
         for metric in metrics
         if isinstance(metric.source, Counts | Present)
@@ -226,7 +226,7 @@ def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
 def histograms(metrics: Iterable[Metric]) -> tuple[Histogram, ...]:
     """The histograms of the session table."""
     return tuple(
-        Histogram(metric.source.cell, metric.help, metric.source.bounds, metric.things.sort if metric.things else "")
+        Histogram(metric.source.cell, metric.help, metric.source.bounds, by=metric.things.sort if metric.things else "")
         for metric in metrics
         if isinstance(metric.source, Durations)
     )

@@ -49,7 +49,7 @@ class StartOption(NamedTuple):
 class Service(Protocol):
     """One config, ready to serve connections in one worker."""
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], listener: str) -> None:
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
         """Takes over an accepted, non-blocking connection (`fd`) and the token that it holds. Must not raise, must
         not block.
 
@@ -77,6 +77,8 @@ class Program:
     endings: Sequence[str]
     debug_options: Mapping[str, str]
     """Option → help."""
+    debug_notes: Mapping[str, str]
+    """Option → what whoever switches it on should know."""
     variables: Sequence[Variable]
     commands: Sequence[ControlCommand]
     sorts: Sequence[str]

@@ -59,7 +59,7 @@ class StartConfiguration:
                 self._give_up(master, told(self._faults))
                 break
             self._waiting = True
-            say(line, partial(self._answered, master, say, command))
+            say(line, partial(self._answered, master=master, say=say, command=command))
         self._saying = False
         if not self._waiting and master.exit_code == 0:
             master.started(command.text for command in self._commands)
@@ -69,12 +69,13 @@ class StartConfiguration:
 
     def _answered(
         self,
-        master: Master,
-        say: Callable[[str, Answer], None],
-        command: FileCommand | None,
         done: bool,
         text: str,
         _lines: Sequence[str],
+        *,
+        master: Master,
+        say: Callable[[str, Answer], None],
+        command: FileCommand | None,
     ) -> None:
         self._waiting = False
         if command is not None:

@@ -21,7 +21,7 @@ from supervisor.control.rcfile import CHECK, FileCommand, draft_line, fault_in_d
 from supervisor.control.words import CommandRefused
 from supervisor.master.accounting import table_layout
 from supervisor.program import Program
-from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
+from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
@@ -42,8 +42,11 @@ class _NotRunning:
     rundir = "/"
     metrics = "off"
 
+    def __init__(self, load_files: LoadFiles) -> None:
+        self._load_files = load_files
+
     def measured(self, what: str) -> float | None:
-        return LoadFiles(LOADAVG, pressure_file()).read(what)
+        return self._load_files.read(what)
 
     def sessions(self) -> list[dict[str, Any]]:
         return []
@@ -55,11 +58,12 @@ class _NotRunning:
 class Trying:
     """One draft, said line by line."""
 
-    def __init__(self, program: Program, first: Config, limits: Mapping[str, int]) -> None:
+    def __init__(self, program: Program, first: Config, limits: Mapping[str, int], *, load_files: LoadFiles) -> None:
         self.name = program.name
         self._program = program
         self._first = first
         self._limits = limits
+        self._status = _NotRunning(load_files)
         self._language = Language(program.commands)
         self._facts = Lookups()
         self._draft = Draft(first)
@@ -87,11 +91,11 @@ class Trying:
                 self._first,
                 self._first,
                 self._program,
-                self._facts,
-                self._language,
-                self._limits,
-                _NotRunning(),
-                self._draft,
+                lookups=self._facts,
+                language=self._language,
+                limits=self._limits,
+                status=self._status,
+                draft=self._draft,
                 starting=True,
             )
             try:

@@ -36,7 +36,7 @@ class ThingTable(NamedTuple):
     things: Things
     title: str
     one: str
-    """What one of them is called in a sentence."""
+    """What one of them is called in the middle of a text."""
     host: str
     """Which fact is its address."""
     counted: tuple[CountedColumn, ...] = ()

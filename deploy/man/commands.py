@@ -1,9 +1,9 @@
 """The pages of the commands that the supervisor does not run: their options and exit codes, and a few words."""
 
-from deploy.man.parts import Section, command, example, see_also, terms, text
+from deploy.man.parts import Section, command, example, names_of, see_also, terms, text
 from metrics import live, pstatus
 from popular.demo import command as demo
-from popular.pdm import ptestpdm
+from popular.pdm import pcdb, ptestpdm
 from popular.programs import PROGRAMS
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.phases import STATES
@@ -149,7 +149,12 @@ def pcheckd_page() -> list[Section]:
             + "\n"
             + terms(codes),
         ),
-        ("SIGNALS", terms([("SIGHUP", "opens the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")])),
+        (
+            "SIGNALS",
+            terms(
+                [(names_of(signals.REOPENS), "open the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")]
+            ),
+        ),
         ("FILES", terms([("RUNDIR/pcheckd.pid", "process id of the first process")])),
         ("EXIT STATUS", terms(exits)),
         see_also("pcheck(1)", "pserv(8)", "pproxy(8)"),
@@ -185,7 +190,9 @@ def ringd_page() -> list[Section]:
         ),
         (
             "SIGNALS",
-            terms([(signals.REOPEN.name, "opens the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")]),
+            terms(
+                [(names_of(signals.REOPENS), "open the log file anew"), ("SIGTERM, SIGINT, SIGQUIT, SIGPWR", "end it")]
+            ),
         ),
         (
             "FILES",
@@ -270,6 +277,34 @@ def pclean_page() -> list[Section]:
             ),
         ),
         see_also("pdeliver(1)", "pserv(8)"),
+    ]
+
+
+def pcdb_page() -> list[Section]:
+    exits = [
+        (pcdb.EXIT_MADE, "made; bad lines, if there were any, are told"),
+        (pcdb.EXIT_NOT_MADE, "not made; the old database is as it was"),
+        (pcdb.EXIT_USAGE, "bad command line"),
+    ]
+    return [
+        *command(
+            pcdb.options(),
+            "pcdb makes a constant database for the module cdb of pproxy(8) from lines as the module passwd has them: "
+            "NAMESPACE:USER:HASH:BACKEND:TARGET[:SECRET]. Of several lines of one user the first counts.",
+            "The new database is written beside the old one and put into its place by a rename: whoever looks sees one "
+            "of the two, whole, and pproxy takes the new one up by itself. It keeps owner, group and mode of the old "
+            "one; the first one has mode 0640, and must be readable for the proxy's user (chgrp popular FILE).",
+            "It has less than 4 GiB: some 20 million users.",
+        ),
+        ("EXIT STATUS", terms(exits)),
+        (
+            "EXAMPLES",
+            example(
+                "pcdb /etc/popular/users.cdb /etc/popular/users",
+                "pcontrol pdm add users cdb /etc/popular/users.cdb",
+            ),
+        ),
+        see_also("pproxy(8)", "pproxy-control(7)", "popular-pdm(7)"),
     ]
 
 

@@ -79,6 +79,18 @@ def modules_page() -> list[Section]:
                 "a directory, is refused.",
             ),
         ),
+        (
+            "DATABASES OF USERS",
+            text(
+                "The module cdb finds users in a constant database, D. J. Bernstein's format (cdb.txt), which pcdb(1) "
+                "makes. Another program can make one too. The key of a record is NAMESPACE:USER, its data is "
+                "HASH:BACKEND:TARGET[:SECRET], all in UTF-8, as in a line of the module passwd. One more record, with "
+                "the key :popular, has a line for each form of HASH: how many users have it, a blank, and one of "
+                "their HASHes; decoys are made of it, so that the time of an answer does not tell who exists. Without "
+                "it they are taken from the first 1000 records. A database is never changed in place: write another "
+                "one, and rename it."
+            ),
+        ),
         ("A MODULE", terms(MODULE.items())),
         ("THE QUESTION", terms(QUESTION.items())),
         ("THE ANSWERS", terms(ANSWERS.items())),
@@ -115,5 +127,5 @@ def modules_page() -> list[Section]:
                 "ptestpdm --dir deploy/popular --certificate-name ann commands logins",
             ),
         ),
-        see_also("ptestpdm(1)", "pproxy-control(7)", "pproxy(8)"),
+        see_also("ptestpdm(1)", "pcdb(1)", "pproxy-control(7)", "pproxy(8)"),
     ]

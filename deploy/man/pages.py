@@ -33,6 +33,12 @@ MODULES = (
         "(pdmwatch).",
     ),
     (
+        "cdb FILE [TARGET]",
+        "The same users in a constant database, which pcdb(1) makes of such a file: for many of them. It is open at "
+        "once, and takes no memory in the workers. A new database takes the place of the old one by a rename, and is "
+        "taken up by itself (pdmwatch).",
+    ),
+    (
         "master [FILE] [strict]",
         "Opens a mailbox that another module found, for whoever comes from the right address with the master password. "
         "One entry a line: IP:NAMESPACE:HASH, an IPv6 address in brackets. FILE is /etc/popular/masterauth.conf if it "
@@ -117,7 +123,7 @@ def pages() -> dict[str, str]:
             [
                 *control(PPROXY, PPROXY_RC),
                 ("MODULES", terms(MODULES)),
-                see_also("pcontrol(1)", "pproxy(8)", "popular-pdm(7)"),
+                see_also("pcontrol(1)", "pproxy(8)", "popular-pdm(7)", "pcdb(1)"),
             ],
         ),
         ("pserv", 8): ("POP3 storage server", _pserv()),
@@ -132,6 +138,7 @@ def pages() -> dict[str, str]:
         ("pcheck", 1): ("asks a pcheckd", commands.pcheck_page()),
         ("pdeliver", 1): ("puts a mail into a mailbox", commands.pdeliver_page()),
         ("pclean", 1): ("removes left-over and old files from mailboxes", commands.pclean_page()),
+        ("pcdb", 1): ("makes a database for the module cdb", commands.pcdb_page()),
         ("ptestpdm", 1): ("tries authentication modules out", commands.ptestpdm_page()),
         ("popular-demo", 1): ("a whole small mail site in the foreground", commands.demo_page()),
         ("popular-pdm", 7): ("how to write an authentication module", modules_page()),
@@ -139,6 +146,6 @@ def pages() -> dict[str, str]:
         ("popular-log", 7): ("the log files and their messages", log()),
     }
     return {
-        f"{name}.{number}": folded(_dated(manual.page(name, number, title, VERSION, sections)))
+        f"{name}.{number}": folded(_dated(manual.page(name, number, title, version=VERSION, sections=sections)))
         for (name, number), (title, sections) in contents.items()
     }

@@ -1,6 +1,7 @@
 """The parts of a manual page: troff, and what follows from a program's tables. Pure."""
 
 import argparse
+import signal
 import textwrap
 from collections.abc import Iterable, Sequence
 
@@ -117,8 +118,14 @@ def daemon(program: Program, *description: str) -> list[Section]:
     ]
 
 
+def names_of(numbers: Iterable[signal.Signals]) -> str:
+    """Signals in a row."""
+    return ", ".join(number.name for number in numbers)
+
+
 def _signals() -> Iterable[tuple[str, str]]:
-    yield signals.REOPEN.name, "opens the log file anew, under the name in the variable logfile"
+    yield names_of(signals.REOPENS), "open the log file anew, under the name in the variable logfile"
+    yield names_of(signals.IGNORED), "do nothing; the log tells that they came (signal_ignored)"
     for number, how in signals.SHUTDOWNS.items():
         yield number.name, SIGNAL_EFFECTS[how]
 
@@ -201,7 +208,8 @@ def log() -> list[Section]:
             "ENDINGS OF SESSIONS",
             text(
                 "Each session ends once, and its line session_end names the reason. Besides those below there are "
-                "killed (the command kill), shutdown, worker_died and internal_error."
+                "killed (the command kill), shutdown, worker_died, internal_error, and displaced (silent, not logged "
+                "in, when others waited because maxsession was reached; see the variable displace)."
             ),
         ),
         ("ENDINGS OF PPROXY", terms(proxy_endings.ENDINGS.items())),

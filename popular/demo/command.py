@@ -31,7 +31,7 @@ DEFAULT_TLS_PORT = 1995
 DEFAULT_METRICS = f"{HOST}:9110"
 
 
-def run(directory: Path, pop3: int, pop3s: int, metrics: HttpAddress | None) -> None:
+def run(directory: Path, pop3: int, pop3s: int, *, metrics: HttpAddress | None) -> None:
     """The demo, from start to end. Raises CannotRun."""
     ports = choose_ports(pop3, pop3s, metrics)
     with own_directory(directory):
@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command."""
     chosen = options().parse_args(argv)
     try:
-        run(Path(chosen.dir).absolute(), chosen.port, chosen.tls_port, chosen.metrics)
+        run(Path(chosen.dir).absolute(), chosen.port, chosen.tls_port, metrics=chosen.metrics)
     except CannotRun as error:
         print(f"popular-demo: {error}", file=sys.stderr)
         return EXIT_FAILED

@@ -51,8 +51,8 @@ def choose_ports(pop3: int, pop3s: int, metrics: HttpAddress | None) -> Ports:
             wanted(HttpAddress(HOST, pop3), "--port").port,
             wanted(HttpAddress(HOST, pop3s), "--tls-port").port,
             probe(socket.SOCK_STREAM, HttpAddress(HOST, 0), "no port is free").port,
-            probe(socket.SOCK_DGRAM, HttpAddress(HOST, 0), "no port is free").port,
-            wanted(metrics, "--metrics") if metrics is not None else None,
+            check=probe(socket.SOCK_DGRAM, HttpAddress(HOST, 0), "no port is free").port,
+            metrics=wanted(metrics, "--metrics") if metrics is not None else None,
         )
 
 

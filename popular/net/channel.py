@@ -62,10 +62,13 @@ class Channel:
         context: ssl.SSLContext,
         watcher: Watcher,
         server_name: str | None = None,
+        *,
         session: ssl.SSLSession | None = None,
     ) -> "TlsChannel":
         """TLS on this connection, its handshake yet to be done; see TlsChannel."""
-        return TlsChannel(self._core, self.connection, context, watcher, server_name, session)
+        return TlsChannel(
+            self._core, self.connection, context, watcher=watcher, server_name=server_name, session=session
+        )
 
     def want(self, events: int) -> None:
         """The watcher is called for these events (READ, WRITE, both, BROKEN or 0) from now on."""
@@ -141,6 +144,7 @@ class TlsChannel(Channel):
         core: Watch,
         connection: socket.SocketType,
         context: ssl.SSLContext,
+        *,
         watcher: Watcher,
         server_name: str | None = None,
         session: ssl.SSLSession | None = None,

@@ -51,7 +51,10 @@ class TlsAsker(Protocol):
 
 
 class ClientConnection:
-    """One connection. `received` and `sent` count octets; `heard` and `took` are when it last sent or took some."""
+    """One connection, and the handshake's `Leg`.
+
+    `received` and `sent` count octets; `heard` and `took` are when it last sent or took some.
+    """
 
     __slots__ = (
         "_asker",
@@ -73,7 +76,7 @@ class ClientConnection:
         "waits",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, fd: int, owner: ClientOwner, *, hears_of_reset: bool = False) -> None:
+    def __init__(self, loop: EventLoop, log: Log, fd: int, *, owner: ClientOwner, hears_of_reset: bool = False) -> None:
         """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end. `hears_of_reset`:
         `client_broke` also comes while the owner is not fed.
         """
@@ -86,7 +89,7 @@ class ClientConnection:
         self._asker: TlsAsker | None = None
         self._draining = False
         self._dialogue: Dialogue | None = None
-        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace_of(log, owner.sid, CLIENT))
+        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace=trace_of(log, owner.sid, CLIENT))
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
         self.waits = False
@@ -236,7 +239,6 @@ class ClientConnection:
         Handshake(self._loop, self, tls_settings)
 
     def hands_shaken(self, agreed: Agreed) -> None:
-        """See handshake.Leg."""
         asker, self._asker = self._asker, None
         assert asker is not None
         self.channel.hand_to(self._ready)
@@ -245,11 +247,18 @@ class ClientConnection:
         self._drain()
 
     def hands_refused(self, failure: Failure) -> None:
-        """See handshake.Leg."""
         asker, self._asker = self._asker, None
         assert asker is not None
         asker.tls_failed(failure)
 
-    def fault(self, error: Exception) -> None:
+    def nobody_came(self, broke: bool) -> None:
         """See handshake.Leg."""
+        self._asker = None
+        self.done = True
+        if broke:
+            self._owner.client_broke()
+        else:
+            self._owner.client_ended()
+
+    def fault(self, error: Exception) -> None:
         self._owner.fault(error)

@@ -28,7 +28,7 @@ class Deadlines:
 
     __slots__ = ("_owner", "_to_log_in", "_to_step", "_until", "_wakes", "_wheel", "bucket")
 
-    def __init__(self, wheel: Wheel, owner: DeadlineOwner, now: float, authtimeout: float) -> None:
+    def __init__(self, wheel: Wheel, owner: DeadlineOwner, now: float, *, authtimeout: float) -> None:
         """Nothing is asked of the wheel yet: `look_at` or `set_alarm` does."""
         self._wheel = wheel
         self._owner = owner
@@ -78,7 +78,6 @@ class Deadlines:
         self._wakes = -NEVER
 
     def on_time(self, now: float) -> None:
-        """See supervisor.serving.wheel.Timed."""
         owner = self._owner
         self._wakes = NEVER
         if now >= self._to_step:

@@ -4,8 +4,8 @@ The ClientHello is looked at in the kernel's buffer, without being taken: it say
 client that offers only other protocols by ALPN is refused, which Python's ssl cannot do. Until it is whole the kernel
 does not wake us (SO_RCVLOWAT), however slowly it comes. Then OpenSSL does everything, from the first octet on.
 
-It ends with one call, `hands_shaken` or `hands_refused`. The deadline is the caller's, who may close the channel at
-any time.
+It ends with one call: `hands_shaken`, `hands_refused` or `nobody_came`. The deadline is the caller's, who may close
+the channel at any time.
 """
 
 import socket
@@ -55,10 +55,15 @@ class Leg(Protocol):
     """Whose connection it is. Its `channel` is exchanged for one in TLS."""
 
     channel: Channel
+    heard: float
+    """When it last sent something."""
 
     def hands_shaken(self, agreed: Agreed) -> None: ...
 
     def hands_refused(self, failure: Failure) -> None: ...
+
+    def nobody_came(self, broke: bool) -> None:
+        """The client has closed (or was reset) before it said anything, as a health check does."""
 
     def fault(self, error: Exception) -> None:
         """An error of ours, which must not reach the event loop."""
@@ -79,6 +84,7 @@ class Handshake:
         leg.channel.want(READ)
 
     def _ready(self, _events: int) -> None:
+        self._leg.heard = self._loop.clock.now
         try:
             if self._leg.channel.tls:
                 self._shake_hands()
@@ -93,6 +99,9 @@ class Handshake:
         connection = self._leg.channel.connection
         try:
             data = connection.recv(clienthello.MOST_OCTETS, socket.MSG_PEEK)
+            if not data:
+                self._leg.nobody_came(broke=False)
+                return
             if len(data) <= self._seen:  # we were woken all the same: nothing more will come
                 raise ConnectionError("the client closed before its ClientHello was whole")
             hello = clienthello.read_hello(data)
@@ -110,7 +119,10 @@ class Handshake:
             self._leg.hands_refused(Failure("other", str(error)))
             return
         except OSError as error:
-            self._leg.hands_refused(Failure("other", error.strerror or str(error)))
+            if self._seen:
+                self._leg.hands_refused(Failure("other", error.strerror or str(error)))
+            else:
+                self._leg.nobody_came(broke=True)
             return
         if hello.alpn is not None and _OFFERED not in hello.alpn:
             self._refuse_protocols(hello.alpn)
@@ -162,7 +174,7 @@ class Handshake:
         assert cipher is not None
         asks = self._tls_settings.asks != ssl.CERT_NONE
         name = name_in(connection.getpeercert() or {}) if asks else ""
-        return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, name)
+        return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, certificate_name=name)
 
 
 def failure_of(error: OSError) -> Failure:
@@ -188,7 +200,7 @@ def name_in(certificate: Mapping[str, Any]) -> str:
     return next((str(name) for name in names if name.isprintable()), "")
 
 
-def log_handshake(context: WorkerContext, sid: str, agreed: Agreed, seconds: float) -> None:
+def log_handshake(context: WorkerContext, sid: str, agreed: Agreed, *, seconds: float) -> None:
     """A handshake with a client is done after so many seconds: counted, and with the debug option TLS told."""
     context.counters.observe("tls_handshake_duration", seconds)
     context.count("tls_handshakes", agreed.version)

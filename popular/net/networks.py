@@ -25,8 +25,9 @@ class Networks:
         return bool(self.networks)
 
     def __contains__(self, address: str) -> bool:
-        """Whether one of them holds the address (numeric text)."""
+        """Whether one of them holds the address (numeric text); ::ffff:192.0.2.1 is 192.0.2.1."""
         parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
         return any(parsed in network for network in self.networks)
 
 

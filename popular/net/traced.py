@@ -37,9 +37,18 @@ class _Traced(Channel):
         context: ssl.SSLContext,
         watcher: Watcher,
         server_name: str | None = None,
+        *,
         session: ssl.SSLSession | None = None,
     ) -> "TracedTlsChannel":
-        return TracedTlsChannel(self._core, self.connection, context, watcher, server_name, session, trace=self._trace)
+        return TracedTlsChannel(
+            self._core,
+            self.connection,
+            context,
+            watcher=watcher,
+            server_name=server_name,
+            session=session,
+            trace=self._trace,
+        )
 
 
 class TracedChannel(_Traced):
@@ -47,7 +56,7 @@ class TracedChannel(_Traced):
 
     __slots__ = ("_trace",)
 
-    def __init__(self, core: Watch, fd: int, watcher: Watcher, trace: Trace) -> None:
+    def __init__(self, core: Watch, fd: int, watcher: Watcher, *, trace: Trace) -> None:
         super().__init__(core, fd, watcher)
         self._trace = trace
 
@@ -62,13 +71,13 @@ class TracedTlsChannel(_Traced, TlsChannel):
         core: Watch,
         connection: socket.SocketType,
         context: ssl.SSLContext,
+        *,
         watcher: Watcher,
         server_name: str | None,
         session: ssl.SSLSession | None,
-        *,
         trace: Trace,
     ) -> None:
-        super().__init__(core, connection, context, watcher, server_name, session)
+        super().__init__(core, connection, context, watcher=watcher, server_name=server_name, session=session)
         self._trace = trace
 
     def handshake(self) -> str | None:
@@ -95,9 +104,9 @@ class TracedTransfer(Transfer):
             self._sink.show("splice_to", sink, before - self.held)
 
 
-def channel_of(core: Watch, fd: int, watcher: Watcher, trace: Trace | None) -> Channel:
+def channel_of(core: Watch, fd: int, watcher: Watcher, *, trace: Trace | None) -> Channel:
     """A connection in clear, traced or not."""
-    return Channel(core, fd, watcher) if trace is None else TracedChannel(core, fd, watcher, trace)
+    return Channel(core, fd, watcher) if trace is None else TracedChannel(core, fd, watcher, trace=trace)
 
 
 def transfer_of(pipes: Pipes, source: Channel, sink: Channel) -> Transfer:

@@ -99,7 +99,7 @@ def ask(
             record.asked.append((module.ident, monotonic() - began, heard))
         if isinstance(answer, Authenticated):
             return Admitted(route, module.ident, module.ident)
-        return _second_round(modules, question, module.ident, route, failures, record)
+        return _second_round(modules, question, module.ident, route=route, failures=failures, record=record)
     if hide_unknown:
         failures += _spend(unknown)
     return CannotTell("; ".join(failures)) if failures else NobodyKnows()
@@ -123,6 +123,7 @@ def _second_round(
     modules: Sequence[Module],
     question: Question,
     identified_by: str,
+    *,
     route: Route,
     failures: list[str],
     record: Record,

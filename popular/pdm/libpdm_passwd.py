@@ -21,22 +21,12 @@ users. The module takes no part in the second round: it vouches for its own user
 
 import os
 from collections.abc import Sequence
-from functools import partial
 
-from popular.pdm import linefile, passwords
-from popular.pdm.contract import (
-    UNKNOWN,
-    Answer,
-    Authenticated,
-    Module,
-    ModuleFailed,
-    Question,
-    Refused,
-    Secret,
-    Unknown,
-)
+from popular.pdm import linefile
+from popular.pdm.contract import Answer, Module, ModuleFailed, Question
 from popular.pdm.target import filled
 from popular.pdm.userfile import Users
+from popular.pdm.userlist import UserList
 
 
 class Passwd(Module):
@@ -49,40 +39,20 @@ class Passwd(Module):
         self.ident = ident
         self.arguments = tuple(arguments)
         self._path = path or os.path.abspath(words[0])
-        self._fill = filled("passwd", words[1]) if len(words) == 2 else None
-        self._users = Users(self._path, strict)
-        self.notes = self._users.faults.notes()
-        self.skipped = self._users.faults.count
-        self.files = {self._path: self._users.status}
+        fill = filled("passwd", words[1]) if len(words) == 2 else None
+        users = Users(self._path, strict)
+        self._list = UserList(self._path, users, fill)
+        self.notes = users.faults.notes()
+        self.skipped = users.faults.count
+        self.files = {self._path: users.status}
 
     def check(self, question: Question) -> Answer:
         """The user's line, if there is one, and whether the password fits its hash. Raises ModuleFailed."""
-        user = self._users.find(question.namespace, question.user)
-        if user is None:
-            rank = self._users.rank(question.namespace, question.user)
-            return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
-        route = user.route
-        if route.target is None and self._fill is not None:
-            route = route._replace(target=self._fill(question.user))
-        if passwords.form_of(user.hash) == passwords.LOCKED:
-            self._spend(question)
-            return Refused(route)
-        return Authenticated(route) if self._fits(user.hash, question.password) else Refused(route)
+        return self._list.check(question)
 
     def reload(self) -> "Passwd":
         """The file, read anew."""
         return Passwd(self.ident, self.arguments, self._path)
-
-    def _spend(self, question: Question) -> None:
-        stored = self._users.decoy(question.namespace, question.user)
-        if stored is not None:
-            self._fits(stored, question.password)
-
-    def _fits(self, stored: str, password: Secret) -> bool:
-        try:
-            return passwords.verify(stored, password.reveal())
-        except (passwords.UnknownForm, passwords.CannotVerify) as error:
-            raise ModuleFailed(f"{self._path}: {error}") from None
 
 
 def open_module(ident: str, arguments: Sequence[str]) -> Passwd:

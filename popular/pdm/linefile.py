@@ -46,20 +46,33 @@ class LineFileContent(NamedTuple):
 
 def read(path: str) -> LineFileContent:
     """A regular file, whole. Raises ModuleFailed."""
+    fd, status = opened(path)
+    try:
+        with open(fd, "rb") as file:
+            return LineFileContent(file.read(), status)
+    except OSError as error:
+        raise ModuleFailed(f"{path} cannot be read: {error.strerror}") from None
+
+
+def opened(path: str) -> tuple[int, os.stat_result]:
+    """A descriptor of a regular file that not everybody may write, and what fstat(2) says. Raises ModuleFailed."""
     try:
         # Not blocking, so that a named pipe is refused instead of waited for.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            mode = status.st_mode
-            if not stat.S_ISREG(mode):
-                raise ModuleFailed(f"{path} is not a regular file")
-            if mode & stat.S_IWOTH:
-                raise ModuleFailed(f"{path} may be written by everybody: take that right away (chmod o-w)")
-            return LineFileContent(file.read(), status)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        status = os.fstat(fd)
     except OSError as error:
         raise ModuleFailed(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         raise ModuleFailed("a file name cannot hold a NUL") from None
+    fault = ""
+    if not stat.S_ISREG(status.st_mode):
+        fault = "is not a regular file"
+    elif status.st_mode & stat.S_IWOTH:
+        fault = "may be written by everybody: take that right away (chmod o-w)"
+    if fault:
+        os.close(fd)
+        raise ModuleFailed(f"{path} {fault}")
+    return fd, status
 
 
 class BadLine(Exception):
@@ -87,7 +100,7 @@ class Line(NamedTuple):
         return text
 
 
-def lines(content: bytes, start: int = 0, end: int | None = None, number: int = 1) -> Iterator[Line]:
+def lines(content: bytes, start: int = 0, end: int | None = None, *, number: int = 1) -> Iterator[Line]:
     """The entries between two offsets, without comments and empty lines. `number` is that of the line at `start`."""
     end = len(content) if end is None else end
     while start < end:

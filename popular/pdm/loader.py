@@ -73,13 +73,13 @@ _LOADERS = (
 )
 
 
-def load(directory: Path | str, name: str, ident: str, arguments: Sequence[str]) -> Module:
+def load(directory: Path | str, name: str, ident: str, *, arguments: Sequence[str]) -> Module:
     """Opens module `name` from this directory under the id `ident`. Raises ModuleFailed."""
     path = _find(Path(directory), name)
     _refuse_if_strangers_write(path)
     module = _import(path)
     try:
-        opened = _open(module, path, ident, arguments)
+        opened = _open(module, path, ident, arguments=arguments)
         _hold_to_contract(opened, path)
     except ModuleFailed:
         sys.modules.pop(module.__name__, None)
@@ -156,7 +156,7 @@ def _in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _open(module: ModuleType, path: Path, ident: str, arguments: Sequence[str]) -> object:
+def _open(module: ModuleType, path: Path, ident: str, *, arguments: Sequence[str]) -> object:
     open_module = getattr(module, "open_module", None)
     if not callable(open_module):
         raise ModuleFailed(f"{path} is not a module of the proxy: it has no function open_module(ident, arguments)")

@@ -242,7 +242,7 @@ def _understood_scheme(stored: str) -> _Understood:
     if not match or name not in SCHEMES:
         raise UnknownForm(f"the scheme in braces cannot be verified: {', '.join(SCHEMES)} can")
     scheme = SCHEMES[name]
-    octets = _decoded(name, scheme, (match[2] or "").lower(), match[3])
+    octets = _decoded(name, scheme, (match[2] or "").lower(), text=match[3])
     if scheme.crypt:
         return _understood_crypt(octets, scheme.crypt)
     if name == "PBKDF2":
@@ -252,7 +252,7 @@ def _understood_scheme(stored: str) -> _Understood:
     )
 
 
-def _decoded(name: str, scheme: Scheme, written: str, text: str) -> bytes:
+def _decoded(name: str, scheme: Scheme, written: str, *, text: str) -> bytes:
     """What the text stands for. A digest is in base64, unless its length says hexadecimal (as in Dovecot)."""
     if not written and not scheme.digest:
         return text.encode(errors="surrogateescape")

@@ -123,7 +123,7 @@ def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Modul
             raise _Faulty(f"{place}: there is a module '{ident}' already")
         idents.add(ident)
         try:
-            module = loader.load(directory, name, ident, arguments)
+            module = loader.load(directory, name, ident, arguments=arguments)
         except ModuleFailed as error:
             raise _Faulty(f"{place}: {error}") from None
         yield module if debug is None else _TalkingModule(module, debug)
@@ -137,7 +137,15 @@ def _questions(path: Path, certificate_name: str) -> Iterator[Question]:
         if len(words) < 5:
             raise _Faulty(f"{place}: {_DATA} is wanted, {len(words)} of these five are there")
         ip, protocol, namespace, user, password = words
-        yield Question(ip, protocol, namespace, user, Secret(password.encode()), "", certificate_name)
+        yield Question(
+            ip,
+            protocol,
+            namespace,
+            user=user,
+            password=Secret(password.encode()),
+            vserv="",
+            certificate_name=certificate_name,
+        )
 
 
 def _tried(modules: Sequence[Module], question: Question, out: TextIO) -> chain.Decision:

@@ -7,18 +7,17 @@ others are looked at in full, and what is wrong with them is told. A million use
 octets each; a dictionary would take three times the memory, in each worker.
 """
 
-import math
 import re
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from zlib import crc32
 
 from popular.pdm import linefile, passwords
 from popular.pdm.contract import ModuleFailed, Route, Secret
+from popular.pdm.decoys import Decoys
 
 FIELDS = ("NAMESPACE", "USER", "HASH", "BACKEND", "TARGET")
 
@@ -47,12 +46,12 @@ class Users:
     line (lower 32).
     """
 
-    __slots__ = ("_content", "_decoys", "_index", "_seed", "_up_to", "faults", "status")
+    __slots__ = ("_content", "_index", "decoys", "faults", "forms", "samples", "status")
 
-    def __init__(self, path: str, strict: bool) -> None:
-        """Raises ModuleFailed."""
+    def __init__(self, path: str, strict: bool, content: linefile.LineFileContent | None = None) -> None:
+        """`content`: of a file that was read already; `path` is for people then. Raises ModuleFailed."""
         self.faults = linefile.Faults(path, strict)
-        self._content, self.status = linefile.read(path)
+        self._content, self.status = content or linefile.read(path)
         if len(self._content) >= _LARGEST_FILE:
             raise ModuleFailed(f"{path} is larger than 4 GiB")
         counts: dict[str, int] = {}
@@ -66,41 +65,19 @@ class Users:
         self._index = array("Q", index)
         self._drop_doubles()
         self.faults.refuse_if_all_are_bad(len(self._index))
-        forms = sorted(counts.keys() - {passwords.LOCKED})
-        self._decoys = [samples[form] for form in forms]
-        self._up_to = list(accumulate(counts[form] for form in forms))
-        # A stranger does not know the salts, and every worker does: a name has the same decoy in all of them.
-        self._seed = blake2b("".join([path, *self._decoys]).encode(errors="surrogatepass")).digest()
+        self.forms, self.samples = counts, samples
+        self.decoys = Decoys(counts, samples, users=len(self._index), path=path)
 
     def find(self, namespace: str, name: str) -> User | None:
         """The user of this name, or None."""
         offset = self._locate(namespace, name)
         return None if offset is None else self._at(offset)
 
-    def decoy(self, namespace: str, name: str) -> str | None:
-        """Some user's stored password, for a name that has no line; None if the file has no verifiable one.
-
-        Each form comes as often as the file has it.
-        """
-        if not self._decoys:
-            return None
-        place, _chance = self._drawn(namespace, name)
-        return self._decoys[bisect_right(self._up_to, place * self._up_to[-1] >> 64)]
-
-    def rank(self, namespace: str, name: str) -> float | None:
-        """That of the decoy among those of several files; None if there is no decoy.
-
-        The smallest is taken, and of each file as often as it has users: ranks are spread exponentially, at that rate.
-        """
-        if not self._decoys:
-            return None
-        _place, chance = self._drawn(namespace, name)
-        return -math.log((chance + 1) / (1 << 64)) / len(self._index)
-
-    def _drawn(self, namespace: str, name: str) -> tuple[int, int]:
-        """Two numbers of 64 bits that only those can tell who know the seed: always the same for one name."""
-        drawn = blake2b(_key(namespace, name), digest_size=16, key=self._seed).digest()
-        return int.from_bytes(drawn[:8]), int.from_bytes(drawn[8:])
+    def entries(self) -> Iterator[tuple[bytes, bytes]]:
+        """Of each user, in the order of the file: his key, and what stands behind it in his line."""
+        for offset in sorted(item & _OFFSET for item in self._index):
+            namespace, name, rest = self._line(offset).split(b":", 2)
+            yield namespace + b":" + name, rest
 
     def _good_lines(self) -> Iterator[tuple[bytes, int, str, str]]:
         """Of each good line: the user's key, the offset, the stored password and its form."""
@@ -112,7 +89,7 @@ class Users:
             if start > position:
                 number += content.count(b"\n", counted, position)
                 counted = position
-                yield from self._looked_at(linefile.lines(content, position, start, number))
+                yield from self._looked_at(linefile.lines(content, position, start, number=number))
             position = match.end() + 1
             try:
                 stored = match["hash"].decode("ascii")
@@ -124,7 +101,7 @@ class Users:
                 continue
             yield match["key"], start, stored, form
         number += content.count(b"\n", counted, position)
-        yield from self._looked_at(linefile.lines(content, position, None, number))
+        yield from self._looked_at(linefile.lines(content, position, None, number=number))
 
     def _looked_at(self, lines: Iterator[linefile.Line]) -> Iterator[tuple[bytes, int, str, str]]:
         for line in lines:
@@ -134,16 +111,19 @@ class Users:
             except linefile.BadLine as bad:
                 self.faults.add(line.number, str(bad))
                 continue
-            yield _key(user.namespace, user.name), line.start, user.hash, form
+            yield key_of(user.namespace, user.name), line.start, user.hash, form
 
     def _at(self, offset: int) -> User:
+        return user_of(self._line(offset).decode())
+
+    def _line(self, offset: int) -> bytes:
         end = self._content.find(b"\n", offset)
         octets = self._content[offset:] if end < 0 else self._content[offset:end]
-        return _user(octets.removesuffix(b"\r").decode())
+        return octets.removesuffix(b"\r")
 
     def _locate(self, namespace: str, name: str) -> int | None:
         """Offset of the first line of this user."""
-        checksum = crc32(_key(namespace, name))
+        checksum = crc32(key_of(namespace, name))
         position = bisect_left(self._index, checksum << 32)
         while position < len(self._index) and self._index[position] >> 32 == checksum:
             offset = self._index[position] & _OFFSET
@@ -178,13 +158,15 @@ class Users:
         return self._content.count(b"\n", 0, offset) + 1
 
 
-def _user(text: str) -> User:
+def user_of(text: str) -> User:
+    """A line, taken apart. Raises ValueError if it has too few fields."""
     namespace, name, stored, backend, target, *secret = text.split(":", len(FIELDS))
     own_secret = Secret(secret[0].encode()) if secret and secret[0] else None
-    return User(namespace, name, stored, Route(backend, target or None, own_secret))
+    return User(namespace, name, stored, route=Route(backend, target or None, own_secret))
 
 
-def _key(namespace: str, name: str) -> bytes:
+def key_of(namespace: str, name: str) -> bytes:
+    """What a user is looked up by."""
     return f"{namespace}:{name}".encode(errors="surrogatepass")
 
 
@@ -192,7 +174,7 @@ def _checked(text: str) -> User:
     colons = text.count(":")
     if colons < len(FIELDS) - 1:
         raise linefile.BadLine(f"{colons + 1} of the fields {':'.join(FIELDS)}[:SECRET] are there")
-    user = _user(text)
+    user = user_of(text)
     linefile.identifier("NAMESPACE", user.namespace)
     linefile.identifier("BACKEND", user.route.backend)
     if user.name != user.name.strip() or not user.name:

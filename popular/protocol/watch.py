@@ -1,9 +1,14 @@
-"""Watches what a logged-in client sends, without holding it up: has it sent QUIT, how many deletions are not yet
-committed?
+"""Watches what a logged-in client sends, without holding it up: has it sent QUIT, and was that answered, how many
+deletions are not yet committed?
 
 In the TRANSACTION state every line is a command, so it is enough to look at the first four octets of each line.
 Deletions take effect only when QUIT is answered (RFC 1939 section 6), so nobody should be cut in between, and who has
 none can be cut without harm.
+
+Whether QUIT was answered shows when the connection ends. Its answer is the last line of all, and a status; with
+commands sent ahead there are as many statuses behind QUIT as commands that were open then. All that was sent before
+the backend last spoke is taken for answered: so nothing that it says before QUIT is looked at, and only a client that
+sends QUIT in a segment of its own, ahead of answers, could have its end taken for better than it was.
 """
 
 from popular.protocol.lines import NullByte
@@ -14,13 +19,20 @@ _LOOK = 4
 class CommandWatch:
     """Sees the client's stream piece by piece. `quit` once QUIT was sent; `deletes` since login or RSET."""
 
-    __slots__ = ("_line", "deletes", "quit")
+    __slots__ = ("_answer", "_answers", "_line", "_owed", "_status", "deletes", "open", "quit")
 
     def __init__(self) -> None:
         self.quit = False
         self.deletes = 0
-        self._line = b""
-        """The beginning of the line that is not finished yet, at most four octets."""
+        self.open = 0
+        """Commands since the backend last said something; whoever hears it, before QUIT, sets this to 0."""
+        self._owed = 0
+        """Answers behind QUIT, the one to QUIT included."""
+        self._answers = 0
+        self._status = False
+        """The last whole line of the backend's is a status."""
+        self._line = self._answer = b""
+        """The beginnings of the lines that are not finished yet, at most four octets."""
 
     def see(self, data: bytes) -> None:
         """Looks at the next piece. Raises NullByte."""
@@ -28,18 +40,36 @@ class CommandWatch:
             raise NullByte
         if not self._line and data.find(b"\n") == len(data) - 1:
             # Nearly always: one command, whole.
+            self.open += 1
             self._command(data[:_LOOK].upper())
             return
         lines = data.split(b"\n")
         lines[0] = self._line + lines[0][:_LOOK]
         self._line = lines.pop()[:_LOOK]
         for line in lines:
+            self.open += 1
             self._command(line[:_LOOK].upper())
 
     def _command(self, verb: bytes) -> None:
         if verb == b"QUIT":
+            if not self.quit:
+                self._owed = self.open
             self.quit = True
         elif verb == b"DELE":
             self.deletes += 1
         elif verb == b"RSET":
             self.deletes = 0
+
+    def hear(self, data: bytes) -> None:
+        """What the backend says behind QUIT."""
+        lines = data.split(b"\n")
+        lines[0] = self._answer + lines[0][:_LOOK]
+        self._answer = lines.pop()[:_LOOK]
+        for line in lines:
+            self._status = line.startswith((b"+OK", b"-ERR"))
+            self._answers += self._status
+
+    @property
+    def quit_answered(self) -> bool:
+        """Whether the client has had its answer to QUIT, if this is the end."""
+        return self.quit and self._status and not self._answer and self._answers >= self._owed

@@ -106,9 +106,9 @@ def _context_key(backend: Backend, least_version: str, own: Certificate | None) 
     alpn = ALPN if backend.prot == POP3 else ""  # XPOP has no name with IANA
     fingerprint = own.fingerprint if own is not None else ""
     if not backend.verify:
-        return ContextKey(False, "", (), least_version, alpn, fingerprint)
+        return ContextKey(False, "", (), least_version=least_version, alpn=alpn, own=fingerprint)
     system = () if backend.tlsca.pem else _system_stamp()
-    return ContextKey(True, backend.tlsca.pem, system, least_version, alpn, fingerprint)
+    return ContextKey(True, backend.tlsca.pem, system, least_version=least_version, alpn=alpn, own=fingerprint)
 
 
 def _system_stamp() -> tuple[int, ...]:

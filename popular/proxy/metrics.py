@@ -15,9 +15,6 @@ MODULE = Things(sort="pdm", name="module", facts="modules")
 REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
 """Endings by which a session is turned away before a login was possible, and what the reason is called."""
 
-REFUSALS_OF_USERS = ("user", "password", "mailbox")
-"""Failures at a backend that are the user's, as long as others come in there."""
-
 LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
 _LOGINS = (
@@ -30,7 +27,7 @@ _LOGINS = (
     Metric(
         "popular_login_failures_total",
         "Logins that failed, by reason: wrong password, unknown user, refused by the backend, modules cannot tell, "
-        "backend not to be had.",
+        "backend not to be had, no descriptor, memory or port of ours left.",
         Counts("login_failures"),
         (VSERV, Label("reason", LOGIN_FAILURES)),
     ),

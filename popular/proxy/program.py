@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metrics.exporter import export
-from popular.proxy.metrics import BACKEND, METRICS, REFUSALS_OF_USERS, VSERV
+from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
@@ -54,7 +54,7 @@ WATCHED = Watched(
                 CountedColumn("logins", "logins", "backend_logins"),
                 CountedColumn("failures", "failed", "backend_failures"),
             ),
-            health=Health(by="backend", good="backend_logins", bad="backend_failures", refusals=REFUSALS_OF_USERS),
+            health=Health(by="backend", good="backend_logins", bad="backend_failures"),
         ),
     ),
     graphs=(Graph("logins", "Logins", "logins"), Graph("failures", "Failed logins", "login_failures")),
@@ -83,7 +83,7 @@ TLS_GROUPS = StartOption(
     "GROUPS",
     "groups of the key exchange in TLS, with commas, the best first (default: those of "
     f"{','.join(groups.PREFERRED)} that OpenSSL knows)",
-    set_groups,
+    take=set_groups,
 )
 
 
@@ -107,6 +107,7 @@ PROGRAM = Program(
     states=STATES,
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
+    debug_notes={"PASS": "passwords are logged"},
     variables=(*common_variables("pproxy"), *PROXY_VARIABLES),
     commands=COMMANDS,
     sorts=SORTS,

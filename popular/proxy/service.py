@@ -47,7 +47,7 @@ class OpenModule:
         """What the master shall know of it."""
         notes = [self._fault] if self._fault else getattr(self.module, "notes", ())
         skipped = getattr(self.module, "skipped", 0)
-        return report_on(self.spec.id, self.spec.reloads, notes, skipped, self._files)
+        return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files)
 
     def release(self) -> None:
         self.holders -= 1
@@ -116,17 +116,17 @@ class ProxyService:
             for ident, vserv in vservs.items()
         }
 
-    def serve(self, token: int, fd: int, peer: tuple[str, int], listener: str) -> None:
-        """See supervisor.program.Service."""
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
+        """Begins a session, which holds this service until it is over."""
         self._sessions += 1
-        Session(self._vservs[listener], token, fd, peer).begin()
+        Session(self._vservs[listener], token, fd, peer=peer).begin()
 
     def retire(self) -> None:
         self._retired = True
         self._release_if_unused()
 
     def reports(self) -> list[Report]:
-        """See supervisor.program.Program."""
+        """What was found in the modules, for the master to keep and to tell."""
         return [held.report() for held in self._open]
 
     def _session_over(self) -> None:
@@ -159,7 +159,7 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
 def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
     if had is None or had.spec != spec:
-        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, spec.args))
+        return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args))
     if had.spec.reloads != spec.reloads:
         try:
             return OpenModule(spec, had.module.reload())

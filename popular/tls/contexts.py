@@ -135,6 +135,7 @@ class TlsSettings:
         by_name: Mapping[str, ssl.SSLContext],
         otherwise: ssl.SSLContext,
         minimum: ssl.TLSVersion,
+        *,
         asks: ssl.VerifyMode,
     ) -> None:
         """`otherwise` is for clients that name none of these."""

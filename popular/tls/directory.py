@@ -85,7 +85,7 @@ class ReadAll(Job):
                 faults[name] = str(unfit)
             except OSError as error:
                 faults[name] = f"{os.path.basename(error.filename or '')}: {error.strerror}"
-        return CertificateStore(self.directory, stamp, certificates, faults, time.time())
+        return CertificateStore(self.directory, stamp, certificates, faults=faults, read_at=time.time())
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
     store = certificate_store_of(config)
     assert store is not None, "Program.complete sees to it"
     try:
-        return {one.id: _settings_of(one, store, contexts, config.variables) for one in listeners}
+        return {one.id: _settings_of(one, store, contexts, variables=config.variables) for one in listeners}
     except OSError as error:
         raise CommandRefused(f"TLS: {error.strerror or error}") from None
     finally:
@@ -29,7 +29,7 @@ def tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
 
 
 def _settings_of(
-    listener: TlsListener, store: CertificateStore, contexts: Contexts, variables: Mapping[str, Any]
+    listener: TlsListener, store: CertificateStore, contexts: Contexts, *, variables: Mapping[str, Any]
 ) -> TlsSettings:
     now = time.time()
     certificates = store.certificates
@@ -42,4 +42,4 @@ def _settings_of(
         otherwise = contexts.get(answer, clients)
         table = choice.by_name(certificates.values(), now)
         named = {name: contexts.get(answer, clients) for name, answer in table.items()}
-    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks)
+    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks=asks)

@@ -27,7 +27,6 @@ HOW = {
     "all": "All sessions are ended at once, and the program.",
     "delayed": "Nobody is accepted any more; the program ends when the last session does.",
 }
-FILTERS = ("user", "vserv", "backend", "state")
 
 
 def variable_named(word: str, context: CommandContext, others: Sequence[str] = ()) -> Variable:
@@ -60,7 +59,7 @@ def _set(context: CommandContext, arguments: Arguments) -> Outcome:
     row = variable_named(word, context)
     if row.read_only:
         raise CommandRefused(f"{row.name} is read-only", word.column, of_form=True)
-    value = fit(row.kind, arguments["content"], context.lookups, row.name)
+    value = fit(row.kind, arguments["content"], context.lookups, what=row.name)
     try:
         note = row.check(context, value) if row.check is not None else None
     except CommandRefused as refused:
@@ -87,7 +86,7 @@ def _debug(context: CommandContext, arguments: Arguments) -> Outcome:
     sign = words[0][:1]
     if sign not in ("=", "+", "-"):
         raise CommandRefused(
-            "options are set with =, added with + or removed with -, such as: debug +NET,POP",
+            "options are set with =, added with + or removed with -, such as: debug +NET,CTRL",
             words[0].column,
             of_form=True,
         )
@@ -95,8 +94,8 @@ def _debug(context: CommandContext, arguments: Arguments) -> Outcome:
     now = context.config.debug
     options_set = {"=": named, "+": now | named, "-": now - named}[sign]
     text = " ".join(sorted(options_set)) or NONE
-    text = noted(text, "passwords are logged" if "PASS" in options_set else None)
-    return Change(text, config=context.config.with_debug(options_set))
+    notes = [note for option, note in context.program.debug_notes.items() if option in options_set]
+    return Change(noted(text, *notes), config=context.config.with_debug(options_set))
 
 
 def _debug_options(context: CommandContext, words: Sequence[Word]) -> frozenset[str]:
@@ -250,7 +249,7 @@ def _by_option(words: Mapping[str, str]) -> str:
     return "\n".join(f"    {word}  {text}" for word, text in words.items())
 
 
-def common_commands(filters: Sequence[str] = FILTERS) -> list[ControlCommand]:
+def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
     """The rows. `filters` are the columns of a session that `sessions` can be asked for."""
     variables: Completer = partial(_variables, False)
     writable: Completer = partial(_variables, True)
@@ -280,9 +279,9 @@ def common_commands(filters: Sequence[str] = FILTERS) -> list[ControlCommand]:
         ControlCommand(
             "debug [<options>]…",
             _debug,
-            "Shows or changes which debug messages are logged.\n`debug =NET,POP` logs these only, `debug +NET` adds "
-            "one, `debug -NET` removes one; ALL and NONE stand for all and for none. ALL includes PASS: passwords are "
-            "logged.",
+            "Shows or changes which debug messages are logged.\n`debug =NET,CTRL` logs these only, `debug +NET` adds "
+            "one, `debug -NET` removes one; ALL and NONE stand for all and for none. ALL includes those that are a "
+            "security risk.",
             {"options": _debug_words},
             changes=True,
             source=DEBUG,

@@ -176,6 +176,10 @@ class ProgramTables(Protocol):
         """Option → help."""
 
     @property
+    def debug_notes(self) -> Mapping[str, str]:
+        """Option → what whoever switches it on should know."""
+
+    @property
     def variables(self) -> Sequence[Variable]: ...
 
     @property
@@ -233,10 +237,10 @@ def context_with(context: CommandContext, config: Config) -> CommandContext:
         config,
         context.first,
         context.program,
-        context.lookups,
-        context.language,
-        context.limits,
-        context.status,
+        lookups=context.lookups,
+        language=context.language,
+        limits=context.limits,
+        status=context.status,
         running=context.in_force,
         starting=context.starting,
     )

@@ -92,7 +92,7 @@ def difference(context: CommandContext, config: Config) -> Difference:
         changed.append("debug options")
     lines = compare(config_lines(context), config_lines(context_with(context, config)))
     moved = moved_hosts(running, config)
-    return Difference(tuple(lines), tuple(new), tuple(gone), tuple(changed), tuple(moved))
+    return Difference(tuple(lines), tuple(new), tuple(gone), changed=tuple(changed), moved=tuple(moved))
 
 
 def _order(things: Mapping[str, Any], others: Mapping[str, Any]) -> list[str]:

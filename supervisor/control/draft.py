@@ -198,7 +198,13 @@ def _applicable(context: CommandContext) -> tuple[Change, Difference]:
 def _as_in_force(context: CommandContext, config: Config) -> CommandContext:
     """The context as it will be when this config runs."""
     return FrozenContext(
-        config, context.first, context.program, context.lookups, context.language, context.limits, context.status
+        config,
+        context.first,
+        context.program,
+        lookups=context.lookups,
+        language=context.language,
+        limits=context.limits,
+        status=context.status,
     )
 
 

@@ -23,7 +23,7 @@ from supervisor.control.words import BLANKS, INCLUDE, CommandRefused, Word, quot
 _QUOTE_HINT = "; a value with blanks stands in quotes"
 
 
-def fit(kind: Kind, word: str, lookups: Lookups, what: str) -> Any:
+def fit(kind: Kind, word: str, lookups: Lookups, *, what: str) -> Any:
     """The value of a word. Raises CommandRefused that names `what` it is for, and the column; or NeedsLookup."""
     try:
         return kind.parse(str(word), lookups)
@@ -66,7 +66,7 @@ class Language:
             name = command.shape.slot(position)
             assert name is not None
             kind = command.slots[name]
-            values.append(fit(kind, word, lookups, name) if isinstance(kind, Kind) else word)
+            values.append(fit(kind, word, lookups, what=name) if isinstance(kind, Kind) else word)
         return command, command.shape.bind(values)
 
     def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:

@@ -28,6 +28,14 @@ class Unfit(Exception):
     """A value does not fit where it stands; the text says why and what is allowed."""
 
 
+def check_host_name(host: str) -> None:
+    """Raises Unfit for what cannot be one, such as numbers that the system reads as an address nobody meant."""
+    if _NUMBER_LIKE.fullmatch(host):
+        raise Unfit("numbers that are no address; allowed: four numbers from 0 to 255, without leading zeros")
+    if len(host) > _LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(host):
+        raise Unfit("not a host; allowed: an IPv4 or IPv6 address, or a host name")
+
+
 class Job:
     """Something to find out. Subclasses are frozen, hashable and picklable."""
 
@@ -168,10 +176,7 @@ class Lookups:
             return str(ipaddress.ip_address(host))
         except ValueError:
             pass
-        if _NUMBER_LIKE.fullmatch(host):
-            raise Unfit("numbers that are no address; allowed: four numbers from 0 to 255, without leading zeros")
-        if len(host) > _LONGEST_HOST_NAME or not _HOST_NAME.fullmatch(host):
-            raise Unfit("not a host; allowed: an IPv4 or IPv6 address, or a host name")
+        check_host_name(host)
         return str(self.find(ResolveHost(host)))
 
     def directory(self, path: str) -> str:

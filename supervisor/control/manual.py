@@ -18,7 +18,7 @@ def escape(text: str) -> str:
     return re.sub(r"^(?=[.'])", r"\\&", escaped, flags=re.MULTILINE)
 
 
-def page(name: str, number: int, title: str, version: str, sections: Iterable[tuple[str, str]]) -> str:
+def page(name: str, number: int, title: str, *, version: str, sections: Iterable[tuple[str, str]]) -> str:
     """A whole page; `sections` are headings and troff bodies."""
     head = f'.TH "{escape(name.upper())}" {number} "" "POPular {escape(version)}" "POPular"\n'
     first = section("NAME", f"{escape(name)} \\- {escape(title)}")

@@ -79,7 +79,7 @@ class ControlServer:
         if len(self._clients) >= MOST_CLIENTS:
             min(self._clients, key=lambda client: (client.busy, client.last_heard)).close()
         connection.setblocking(False)
-        self._clients.add(_Client(connection, self._loop, self._converse, self._clients.discard))
+        self._clients.add(_Client(connection, self._loop, self._converse, forget=self._clients.discard))
 
     def _accept_again(self) -> None:
         if self._open:
@@ -90,7 +90,7 @@ class _Client:
     """One connection. Either it is read from, or a command is under way, or a reply is being sent."""
 
     def __init__(
-        self, connection: socket.socket, loop: Loop, converse: Converse, forget: Callable[["_Client"], None]
+        self, connection: socket.socket, loop: Loop, converse: Converse, *, forget: Callable[["_Client"], None]
     ) -> None:
         self._connection = connection
         self._loop = loop

@@ -28,7 +28,7 @@ class Shape:
         assert match is not None, f"not a pattern: {pattern}"
         required = tuple(re.findall(r"<(\w+)>", match["required"]))
         tail = required[-1:] if match["again"] else tuple(re.findall(r"<(\w+)>", match["tail"] or ""))
-        return cls(tuple(match["head"].split()), required, tail, bool(match["again"] or match["repeated"]))
+        return cls(tuple(match["head"].split()), required, tail, repeated=bool(match["again"] or match["repeated"]))
 
     def slot(self, position: int) -> str | None:
         """The slot of the argument at `position` (from 0), or None if there is none."""

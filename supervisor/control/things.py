@@ -41,7 +41,7 @@ class Parameter:
 
 def parameter(kind: Kind, default: Any, help: str, *, offline_only: bool = False) -> Any:
     """A field of a Thing. `default`: a value, or a function of the other parameters' values."""
-    return field(kw_only=True, metadata={"parameter": Parameter(kind, default, help, offline_only)})
+    return field(kw_only=True, metadata={"parameter": Parameter(kind, default, help, offline_only=offline_only)})
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def room_for_one_more(sort: str, title: str, context: CommandContext) -> None:
         )
 
 
-def list_handler(sort: str, title: str, context: CommandContext, _arguments: Arguments) -> Outcome:
+def list_handler(context: CommandContext, _arguments: Arguments, *, sort: str, title: str) -> Outcome:
     """The ids of a sort, one a line."""
     things = list(context.config.things[sort])
     return Reply(count_of(len(things), title), data=things)
@@ -167,14 +167,14 @@ def shown_lines(sort: Sort, thing: Thing) -> list[str]:
 
 def _conf(sort: Sort, context: CommandContext, arguments: Arguments) -> Outcome:
     word = sort.name if sort.single else arguments["id"]
-    ident = str(fit(Id(), word, context.lookups, sort.name))
+    ident = str(fit(Id(), word, context.lookups, what=sort.name))
     old = context.config.things[sort.name].get(ident)
     if old is None:
         room_for_one_more(sort.name, sort.title, context)
     changes = _changes(sort, context, arguments)
     new = (old or sort.thing.make(ident)).with_parameters(changes)
     if old is not None:
-        _check_offline(sort, old, new, arguments)
+        _check_offline(sort, old, new, arguments=arguments)
     config = context.config.with_thing(sort.name, ident, new)
     notes = [sort.check(context, config, new), *moved_hosts(context.in_force, config, (sort.name, ident))]
     whom = sort.title if sort.single else f"{sort.name} {ident}"
@@ -216,7 +216,7 @@ def _changes(sort: Sort, context: CommandContext, arguments: Arguments) -> dict[
             )
         if name in changes:
             raise CommandRefused(f"{shown(name)} is given twice", name.column, of_form=True)
-        changes[str(name)] = fit(rows[name].kind, word, context.lookups, name)
+        changes[str(name)] = fit(rows[name].kind, word, context.lookups, what=name)
     return changes
 
 
@@ -227,7 +227,7 @@ def _quote_hint(rows: Mapping[str, Parameter], said: Sequence[str]) -> str:
     return f"; if it belongs to {said[-1]}, put quotes around all of that"
 
 
-def _check_offline(sort: Sort, old: Any, new: Any, arguments: Arguments) -> None:
+def _check_offline(sort: Sort, old: Any, new: Any, *, arguments: Arguments) -> None:
     for name, row in parameters(sort.thing).items():
         if not row.offline_only or getattr(old, name) == getattr(new, name) or OFFLINE in (old.state, new.state):
             continue
@@ -301,8 +301,13 @@ def _commands_about_many(sort: Sort) -> Sequence[ControlCommand]:
     flush = f"Deletes every {title}.\nSessions that use them go on."
     return (
         ControlCommand(
-            f"{name} list", partial(list_handler, name, title), f"Lists the ids of all {title}s.", source=sort.source
+            f"{name} list",
+            partial(list_handler, sort=name, title=title),
+            f"Lists the ids of all {title}s.",
+            source=sort.source,
         ),
-        ControlCommand(f"{name} flush", partial(_flush, sort), flush, {}, True, sort.source),
-        ControlCommand(f"{name} del <id>", partial(_del, sort), delete, {"id": ids(name)}, True, sort.source),
+        ControlCommand(f"{name} flush", partial(_flush, sort), flush, {}, changes=True, source=sort.source),
+        ControlCommand(
+            f"{name} del <id>", partial(_del, sort), delete, {"id": ids(name)}, changes=True, source=sort.source
+        ),
     )

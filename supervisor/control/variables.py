@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from supervisor.control.context import CommandContext, Limits, Variable
-from supervisor.control.kinds import Dir, File, Id, Int, String, Time
+from supervisor.control.kinds import Bool, Dir, File, Id, Int, String, Time
 from supervisor.control.lookups import Unfit
 from supervisor.control.words import CommandRefused
 from supervisor.table.tokens import MOST_TOKENS
@@ -84,6 +84,14 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             "How many connections the kernel lets wait at each listening socket (listen(2)).",
             default=512,
             when="sockets opened from now on: take a server offline and online again",
+        ),
+        Variable(
+            "displace",
+            Bool(),
+            "Where maxsession is reached and clients wait, end sessions that are not logged in and have been silent "
+            "for 2 seconds: of the address (IPv4), or /64 (IPv6), that has most of them, the oldest first.",
+            default=True,
+            source=BESIDE,
         ),
         Variable(
             "logfile",

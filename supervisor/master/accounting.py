@@ -111,7 +111,7 @@ class Accounting:
         in_cells = {row["hand"] - 1 for row in self._view.workers() if row["pid"] in pids}
         reader = self.segment.reader
         owners = {token: reader.owner(token) for token in issued}
-        missing = lost(issued, in_pipe, in_cells, owners, pids, dropped)
+        missing = lost(issued, in_pipe, in_cells, owners=owners, living=pids, dropped=dropped)
         for token in missing:
             self.segment.free_row(token, os.getpid())
         sessions = self._end_lost_sessions(dead.block)

@@ -108,13 +108,15 @@ class Changes:
         """Who goes when the change is over: until then only they can empty the queues of the sockets that it closes."""
         self._events = events
 
-    def begin(self, config: Config, seed: bytes, done: Done, trial: bool = False) -> None:
+    def begin(self, config: Config, seed: bytes, done: Done, *, trial: bool = False) -> None:
         """Starts a change, or a trial that changes nothing; to be called only when the one before is done."""
         assert self._change is None
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
         numbered = replace(config, generation=self._last_tried)
-        change = self._change = _PendingChange(numbered if trial else self._events.settle(numbered), seed, done, trial)
+        change = self._change = _PendingChange(
+            numbered if trial else self._events.settle(numbered), seed, done, trial=trial
+        )
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()

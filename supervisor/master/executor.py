@@ -77,6 +77,7 @@ class Executor:
         program: Program,
         language: Language,
         limits: Mapping[str, int],
+        *,
         status: Status,
         changes: Changes,
         loop: Loop,
@@ -108,7 +109,7 @@ class Executor:
 
     def conduct_periodically(self, line: str, answer: Answer) -> None:
         """The same for a periodic command. A refusal is not logged here: it may come every few seconds."""
-        self._work(_Task(line, _Origin(os.getuid(), own=True, quiet=True), answer, Lookups()))
+        self._work(_Task(line, _Origin(os.getuid(), own=True, quiet=True), answer, lookups=Lookups()))
 
     def converse(self, uid: int) -> Callable[[str, Answer], None]:
         """For a new control connection: what carries out its commands, one at a time. Its draft goes with it."""
@@ -134,11 +135,11 @@ class Executor:
         self._log.debug("CTRL", "request", line=line, uid=origin.uid)
         self._count("control_sentences")
         if origin.reads and not self._language.reads_only(line):
-            self._refuse(_Task(line, origin, answer, Lookups()), _READERS)
+            self._refuse(_Task(line, origin, answer, lookups=Lookups()), _READERS)
             return
         # A fact that one command of a draft has found out holds for the whole draft, and no longer.
         drafting = origin.draft is not None and line.lstrip().startswith("draft ")
-        self._work(_Task(line, origin, answer, origin.lookups if drafting else Lookups()))
+        self._work(_Task(line, origin, answer, lookups=origin.lookups if drafting else Lookups()))
 
     def _work(self, task: _Task) -> None:
         try:
@@ -158,12 +159,12 @@ class Executor:
             running,
             self._changes.first,
             self._program,
-            task.lookups,
-            self._language,
-            self._limits,
-            self._status,
-            task.origin.draft,
-            self._rollback_point.past,
+            lookups=task.lookups,
+            language=self._language,
+            limits=self._limits,
+            status=self._status,
+            draft=task.origin.draft,
+            past=self._rollback_point.past,
             starting=self._starting,
         )
         outcome = self._language.conduct(task.line, context)
@@ -185,7 +186,9 @@ class Executor:
                 self._keep_draft(task.origin, outcome.draft)
                 self._answer(task, outcome)
             case Order():
-                self._perform(outcome, lambda done, text, lines: self._ordered(task, outcome, done, text, lines))
+                self._perform(
+                    outcome, lambda done, text, lines: self._ordered(task, outcome, done, text=text, lines=lines)
+                )
             case _:
                 self._answer(task, outcome)
 
@@ -304,7 +307,7 @@ class Executor:
 
     # Answers
 
-    def _ordered(self, task: _Task, order: Order, done: bool, text: str, lines: Sequence[str]) -> None:
+    def _ordered(self, task: _Task, order: Order, done: bool, *, text: str, lines: Sequence[str]) -> None:
         if not done:
             self._refuse(task, text)
             return

@@ -9,7 +9,6 @@ grows; when the master dies it sees the end of its lifeline and goes.
 
 import multiprocessing
 import os
-import signal
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +38,7 @@ class Exporter:
         loop: Loop,
         log: Log,
         in_child: Callable[[set[int]], None],
+        *,
         live: Callable[[ExporterInheritance], None],
         inherit: Callable[[socket.socket], ExporterInheritance] | None,
     ) -> None:
@@ -103,8 +103,7 @@ class Exporter:
         # What was opened since, the library needs: by its end the master sees that the child is dead.
         given = {one.fileno() for one in (inheritance.lifeline, inheritance.http) if one is not None}
         self._in_child(given | (open_descriptors() - held))
-        for number in (*signals.SHUTDOWNS, signals.REOPEN):
-            signal.signal(number, signal.SIG_IGN)
+        signals.ignore(*signals.SHUTDOWNS, *signals.REOPENS)
         signals.let_come()
         rights.renounce()
         self._live(inheritance)

@@ -59,11 +59,12 @@ class HealthWatch:
                 if wanted.get(ident) != gone.index:
                     self._write(health, gone.index, [0] * len(HEALTH_CELLS))
             self._watched[health.by] = {
-                ident: self._look(health, known.get(ident), index, blocks, now) for ident, index in wanted.items()
+                ident: self._look(health, known.get(ident), index, blocks=blocks, now=now)
+                for ident, index in wanted.items()
             }
 
     def _look(
-        self, health: Health, known: _ThingHealth | None, index: int, blocks: Sequence[memoryview], now: float
+        self, health: Health, known: _ThingHealth | None, index: int, *, blocks: Sequence[memoryview], now: float
     ) -> _ThingHealth:
         sample = self._sample(health, index, blocks)
         if known is None or known.index != index:
@@ -83,11 +84,8 @@ class HealthWatch:
 
     def _show(self, health: Health, known: _ThingHealth) -> None:
         """What stands in the table: numbers of the last minute, and what was last wrong."""
-        labels = self._counters[health.bad].labels or ("",)
         past = known.steps[0]
-        grown = [new - old for new, old in zip(known.last.bad, past.bad, strict=True)]
-        refused = sum(number for number, label in zip(grown, labels, strict=True) if label in health.refusals)
-        values = [1, known.last.good - past.good, sum(grown), refused]
+        values = [1, known.last.good - past.good, sum(known.last.bad) - sum(past.bad)]
         self._write(health, known.index, [*values, known.reason, int(known.failed), int(known.since)])
 
     def _write(self, health: Health, index: int, values: Sequence[int]) -> None:

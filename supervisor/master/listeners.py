@@ -6,15 +6,13 @@ accepts from the same socket (measured in the design: 0 of 200 lost, against 82â
 """
 
 import socket
-import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from supervisor.exporterline import Queue
-from supervisor.sockets.listener import Listener, ListenerCopy
+from supervisor.sockets.listener import Listener, ListenerCopy, queue_of
+from supervisor.sockets.silence import turn_away
 from supervisor.sockets.sources import Source
-
-_TCP_INFO = struct.Struct("=24xII")
-"""tcpi_unacked and tcpi_sacked: of a listening socket, who waits and how many can."""
 
 
 class Listeners:
@@ -96,13 +94,20 @@ class Listeners:
         self._sockets = {}
         self._source.let_go()
 
+    def turn_away(self) -> Counter[str]:
+        """Sends away who waits in the silenced queues, of the sockets that end with this program; how many, by name."""
+        told = Counter[str]()
+        if not self._source.shared:
+            for (listener, _slot), sockets in self._sockets.items():
+                told[listener.name] += sum(map(turn_away, sockets))
+        return +told
+
     def queues(self) -> tuple[Queue, ...]:
-        """Who waits where (tcp(7): of a listening socket, TCP_INFO tells length and limit of its queue)."""
+        """Who waits where."""
         found = []
         for (listener, slot), sockets in self._sockets.items():
-            told = [_TCP_INFO.unpack(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)) for one in sockets]
-            length, limit = (sum(numbers) for numbers in zip(*told, strict=True))
-            found.append(Queue(listener.name, slot, length, limit))
+            length, limit = (sum(numbers) for numbers in zip(*map(queue_of, sockets), strict=True))
+            found.append(Queue(listener.name, slot, length, limit=limit))
         return tuple(found)
 
     def _of(self, copies: Iterable[ListenerCopy]) -> list[socket.socket]:

@@ -57,6 +57,7 @@ class Master:
         program: Program,
         first: Config,
         language: Language,
+        *,
         rundir: RunDirectory,
         log: Log,
         limits: Mapping[str, int],
@@ -96,20 +97,30 @@ class Master:
             self._loop,
             log,
             self._pool,
-            self._listeners,
-            self._accounting.count_sessions,
-            self._on_stage,
-            self._finish,
+            listeners=self._listeners,
+            sessions=self._accounting.count_sessions,
+            on_stage=self._on_stage,
+            turn_away=self._turn_away,
+            finish=self._finish,
         )
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
         self._http: socket.socket | None = None
         inherit = self._exporter_heritage(metrics, metrics_token)
-        self._exporter = Exporter(self._loop, log, self.forget_all, program.exporter, inherit)
+        self._exporter = Exporter(self._loop, log, self.forget_all, live=program.exporter, inherit=inherit)
         self._describe(first)
         count = self._accounting.count
         self.executor = Executor(
-            program, language, limits, self, self._changes, self._loop, self._jobs, log, self._perform, count
+            program,
+            language,
+            limits,
+            status=self,
+            changes=self._changes,
+            loop=self._loop,
+            jobs=self._jobs,
+            log=log,
+            perform=self._perform,
+            count=count,
         )
         self._periodic_commands = PeriodicCommands(program.periodic_commands, self.executor, log)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
@@ -233,14 +244,14 @@ class Master:
             self._program,
             self._changes.running,
             self._log,
-            self._accounting.segment,
-            self._accounting.tokens,
-            block,
-            slot,
-            lifeline,
-            self._listeners.of_slot(slot, self._wanted_copies()),
-            self._listeners.shared,
-            self._watchdog.accepting,
+            segment=self._accounting.segment,
+            tokens=self._accounting.tokens,
+            block=block,
+            slot=slot,
+            lifeline=lifeline,
+            listeners=self._listeners.of_slot(slot, self._wanted_copies()),
+            shared=self._listeners.shared,
+            accepting=self._watchdog.accepting,
         )
 
     def _wanted_copies(self) -> list[ListenerCopy]:
@@ -308,6 +319,7 @@ class Master:
         """What the master itself takes from a new config."""
         self._accounting.count("config_changes")
         self._describe(config)
+        self._health.look(config.counter_indexes, time.time())  # before anybody counts for what is new
         self._log.options = config.debug
         self._accounting.issue(config.variables["maxsession"])
         self._pool.set_slots(config.variables["workers"])
@@ -315,7 +327,7 @@ class Master:
         self._watchdog.check_load(config)
 
     def taken_back(self) -> None:
-        """See change.py."""
+        """A change of the config failed before it was in force (change.py)."""
         self._accounting.count("config_change_failures")
 
     def _describe(self, config: Config) -> None:
@@ -343,6 +355,11 @@ class Master:
         self._set_gauges()
         self._notifier.stopping()
 
+    def _turn_away(self) -> None:
+        for listener, clients in self._listeners.turn_away().items():
+            self._accounting.count("turned_away", amount=clients)
+            self._log(messages.TURNED_AWAY, listener=listener, clients=clients)
+
     def _perform(self, order: Order, answer: Answer) -> None:
         match order:
             case Shutdown():
@@ -363,8 +380,11 @@ class Master:
         answer(False, f"there is no session {sid}; `sessions` lists them", ())
 
     def _on_signal(self, number: signal.Signals) -> None:
-        if number == signals.REOPEN:
+        if number in signals.REOPENS:
             self.reopen_log()
+            return
+        if number in signals.IGNORED:
+            self._log(messages.SIGNAL_IGNORED, signal=number.name)
             return
         self._log(messages.GOT_TERM_SIGNAL, signal=number.name)
         self.shut_down(signals.SHUTDOWNS[number])

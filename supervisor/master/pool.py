@@ -145,7 +145,7 @@ class Pool:
         """Puts a worker into a slot. Raises NoBirth."""
         block = self._free_block()
         process, ours = self._fork(slot, block)
-        worker = WorkerProcess(slot, block, process, Lifeline(ours))
+        worker = WorkerProcess(slot, block, process, lifeline=Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
         self._log.debug("MAIN", "birth", slot=slot, worker=worker.pid, birth=self._generation, block=block)

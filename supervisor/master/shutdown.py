@@ -2,7 +2,7 @@
 
 parent    the master goes at once; the workers see the end of their lifelines and finish their sessions
 children  all sessions end at once; fresh workers follow
-all       all sessions end at once, then the program
+all       all sessions end at once, then the program; queues are silenced, and who waits in them is sent away
 delayed   GRACE: still accepts, but says that it is draining, so that load balancers look elsewhere
           CLOSING: queues are silenced, emptied and closed
           WAITING: until the last session is over, or the deadline ends the rest in the kindest order
@@ -50,6 +50,8 @@ class Means:
     """How many sessions there are."""
     on_stage: Callable[[], None]
     """The stage has changed: show it."""
+    turn_away: Callable[[], None]
+    """Sends away who waits in a queue that nobody will empty."""
     finish: Callable[[str], None]
     """The master ends now; no worker is left, or (parent) they go on alone."""
 
@@ -64,6 +66,7 @@ class ShutdownSequence:
         self._not_closed: set[WorkerProcess] = set()
         self._answer_when_closed: Answer | None = None
         self._deadline: Timer | None = None
+        self._has_queues = True
 
     @property
     def draining(self) -> bool:
@@ -106,7 +109,14 @@ class ShutdownSequence:
         self._how = "all"
         self._move(Stage.ENDING)
         means.pool.refilling = False
+        # A new client is let in by another instance at the same port, if there is one, when it asks again.
+        means.listeners.silence_all()
         self._end_workers()
+        means.loop.after(HALF_OPEN_SECONDS, self._turn_away)
+
+    def _turn_away(self) -> None:
+        self._means.turn_away()
+        self._has_queues = False
         self.look_whether_done()
 
     def _end_workers(self) -> None:
@@ -189,5 +199,6 @@ class ShutdownSequence:
 
     def look_whether_done(self) -> None:
         """To be called at each death of a worker: the last one ends the program."""
-        if self.stage in (Stage.WAITING, Stage.ENDING) and not self._means.pool.workers:
+        may_end = self.stage is Stage.WAITING or (self.stage is Stage.ENDING and not self._has_queues)
+        if may_end and not self._means.pool.workers:
             self._means.loop.after(0.0, lambda: self._means.finish(self._how))

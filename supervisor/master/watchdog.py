@@ -9,7 +9,7 @@ from supervisor.config import Config
 from supervisor.master.accounting import Accounting
 from supervisor.master.pool import Pool
 from supervisor.runtime import messages
-from supervisor.runtime.load import Level, LoadFiles, next_level, read_load, read_pressure
+from supervisor.runtime.load import Level, LoadFiles, next_level
 from supervisor.runtime.log import Log
 
 TICK_SECONDS = 1.0
@@ -30,6 +30,7 @@ class Watchdog:
         self._pool = pool
         self._log = log
         self._levels = {"load": Level.OK, "pressure": Level.OK}
+        self._unreadable: set[str] = set()
         self._session_level = Level.OK
         self._accepting_changed = accepting_changed
 
@@ -47,7 +48,7 @@ class Watchdog:
     def check_load(self, config: Config) -> None:
         """The system's load, and the pressure on the processors of our group, each against its limit."""
         before = self.accepting
-        values = {"load": read_load(self._files.load) or 0.0, "pressure": read_pressure(self._files.pressure) or 0.0}
+        values = {what: self._read(what, config.variables[variable]) for what, variable in LIMITS.items()}
         for what, value in values.items():
             self._check_level(what, value, config.variables[LIMITS[what]])
         self._accounting.set_gauges(
@@ -57,6 +58,14 @@ class Watchdog:
         )
         if self.accepting is not before:
             self._accepting_changed()
+
+    def _read(self, what: str, limit: int) -> float:
+        """0 where it cannot be read; that is told, once, if there is a limit for it."""
+        value = self._files.read(what)
+        if limit and (value is None) is not (what in self._unreadable):
+            self._unreadable ^= {what}
+            self._log(messages.LOAD_READING, of=what, state="lost" if value is None else "back", limit=limit)
+        return value or 0.0
 
     def _check_level(self, what: str, value: float, limit: int) -> None:
         before = self._levels[what]

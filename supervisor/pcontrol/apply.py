@@ -248,4 +248,4 @@ def _stamp(name: str) -> _Stamp | None:
         status = os.stat(name)
     except OSError:
         return None
-    return _Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return _Stamp(status.st_dev, status.st_ino, status.st_size, changed_ns=status.st_mtime_ns)

@@ -107,7 +107,7 @@ class Connection:
             return False
 
 
-def connect(socket_path: str | None, rundir: str, programs: Sequence[str], timeout_seconds: float) -> Connection:
+def connect(socket_path: str | None, rundir: str, programs: Sequence[str], *, timeout_seconds: float) -> Connection:
     """Connects to the named socket, or to that of the first of the programs that answers. Raises NoConnection."""
     if socket_path is not None:
         return Connection(Path(socket_path), timeout_seconds)

@@ -77,7 +77,7 @@ def is_command(word: str) -> bool:
 def _serve(options: Namespace) -> int:
     def connected() -> Connection:
         programs = options.programs if options.program is None else [options.program]
-        return connect(options.socket, options.rundir, programs, options.timeout)
+        return connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
 
     if options.subcommand is not None:
         from supervisor.pcontrol import apply
@@ -94,7 +94,7 @@ def _serve(options: Namespace) -> int:
         return EXIT_REFUSED
     connection = connected()
     try:
-        code = run(CommandSender(connection, options), options.commands, commands, options.ignore_errors)
+        code = run(CommandSender(connection, options), options.commands, commands, ignore_errors=options.ignore_errors)
         if code == EXIT_REFUSED and len(options.words) and is_command(options.words[0]):
             _hint(options.words[0], options)
         if options.wait and code == EXIT_DONE:

@@ -59,7 +59,7 @@ class CommandSender:
             self.complain(reason if column is None else f"column {column}: {reason}", column=column, reason=reason)
 
     def complain(
-        self, text: str, fault: FileFault | None = None, column: int | None = None, reason: str | None = None
+        self, text: str, fault: FileFault | None = None, column: int | None = None, *, reason: str | None = None
     ) -> None:
         """Prints why something was not done; with --json as an object: error, file, line, column."""
         if self._json:
@@ -89,7 +89,7 @@ def _notes(text: str) -> str:
     return f"note: {notes}" if mark else ""
 
 
-def run(sender: CommandSender, lines: Iterable[str], commands: Iterable[FileCommand], ignore_errors: bool) -> int:
+def run(sender: CommandSender, lines: Iterable[str], commands: Iterable[FileCommand], *, ignore_errors: bool) -> int:
     """Says lines, then the commands of files, until one is refused; returns the exit code."""
     said = itertools.chain(map(sender.say, lines), map(sender.say_command, commands))
     code = EXIT_DONE

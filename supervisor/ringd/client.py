@@ -77,7 +77,7 @@ class _Opening:
 
 
 class Ring:
-    """See Source."""
+    """The sockets that ringd lends: a `Source`, where each method is explained."""
 
     shared = True
 
@@ -112,7 +112,7 @@ class Ring:
             self._lost(error.strerror or "it cannot be reached")
             return
         self._log.debug("RINGD", "connected", path=self._path)
-        self._link = Link(self._loop, end, self._hear, self._lost)
+        self._link = Link(self._loop, end, self._hear, lost=self._lost)
         self._timer = self._loop.after(STEADY_SECONDS, self._is_steady)
         for address, group in self._groups.items():
             self._restore(address, group)
@@ -195,22 +195,22 @@ class Ring:
                 if opening is None:  # it was refused meanwhile
                     self._take_late(sockets)
                 else:
-                    self._take(opening, sequence, sockets, remaining)
+                    self._take(opening, sequence, sockets, remaining=remaining)
             case Denied(number, text) if not sockets:
                 if sequence == 0:
                     self._why_not = text
                 elif opening is not None:
-                    self._refuse(opening, self._explain(opening, opening.waiting[sequence], number, text))
+                    self._refuse(opening, self._explain(opening, opening.waiting[sequence], number, text=text))
             case _:
                 for one in sockets:
                     one.close()
                 raise WireFault("ringd sends what only a holder sends")
 
-    def _explain(self, opening: _Opening, address: Address, number: int, text: str) -> str:
+    def _explain(self, opening: _Opening, address: Address, number: int, *, text: str) -> str:
         listener: Listener = opening.of(address)[0][0]
         return explain(listener, OSError(number, text)) if number else f"{listener.name}: {text}"
 
-    def _take(self, opening: _Opening, sequence: int, sockets: list[socket.socket], remaining: int) -> None:
+    def _take(self, opening: _Opening, sequence: int, sockets: list[socket.socket], *, remaining: int) -> None:
         address = opening.waiting[sequence]
         opening.came.setdefault(address, []).extend(sockets)
         if remaining:
@@ -255,7 +255,6 @@ class Ring:
         self._say(Quiet, [name for _address, names in self._only(copies) for name in names])
 
     def give_up(self, copies: Sequence[ListenerCopy]) -> None:
-        """See Source."""
         for address, names in self._only(copies):
             group = self._groups[address]
             group.drop(names)

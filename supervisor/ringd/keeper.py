@@ -86,7 +86,7 @@ class Holder:
 class Keeper:
     """Who holds what."""
 
-    def __init__(self, loop: Loop, log: Log, control: socket.socket, uid: int, ports: Ports, keep: float) -> None:
+    def __init__(self, loop: Loop, log: Log, control: socket.socket, *, uid: int, ports: Ports, keep: float) -> None:
         """`control` listens; root and `uid` may connect; `keep` seconds, 0 for ever."""
         self._loop = loop
         self._log = log
@@ -121,7 +121,7 @@ class Keeper:
             return
         pid, uid, _gid = _CREDENTIALS.unpack(raw)
         holder = Holder(pid, uid)
-        holder.link = Link(self._loop, end, partial(self._hear, holder), partial(self._lose, holder))
+        holder.link = Link(self._loop, end, partial(self._hear, holder=holder), lost=partial(self._lose, holder))
         self._holders.append(holder)
         if uid not in self._uids:
             self._log(messages.RING_STRANGER, peer=pid, uid=uid)
@@ -169,7 +169,7 @@ class Keeper:
 
     # What holders say
 
-    def _hear(self, holder: Holder, message: ringwire.Message, sequence: int, sockets: list[socket.socket]) -> None:
+    def _hear(self, message: ringwire.Message, sequence: int, sockets: list[socket.socket], *, holder: Holder) -> None:
         if sockets and not isinstance(message, Restore):
             for one in sockets:
                 one.close()
@@ -196,10 +196,10 @@ class Keeper:
         try:
             names = self._opened(holder, claim) if not reason else set()
         except OSError as error:
-            self._deny(holder, claim.address, sequence, ringwire.denied(error))
+            self._deny(holder, claim.address, sequence, denied=ringwire.denied(error))
             return
         if reason:
-            self._deny(holder, claim.address, sequence, Denied(0, reason))
+            self._deny(holder, claim.address, sequence, denied=Denied(0, reason))
             return
         group = self._groups[claim.address]
         group.wake(claim.backlog)
@@ -209,7 +209,7 @@ class Keeper:
         )
         self._on_signal(holder, sequence, list(group.sockets.values()))
 
-    def _deny(self, holder: Holder, address: Address, sequence: int, denied: Denied) -> None:
+    def _deny(self, holder: Holder, address: Address, sequence: int, *, denied: Denied) -> None:
         reason = denied.text or os.strerror(denied.number)
         self._log(messages.RING_DENIED, address=_shown(address), reason=reason, peer=holder.pid, uid=holder.uid)
         holder.link.send(denied, sequence)

@@ -27,7 +27,7 @@ class Link:
     `lost(fault)` is called once, unless it is closed here; the fault is empty when the other side has just gone.
     """
 
-    def __init__(self, loop: Loop, end: socket.socket, heard: Heard, lost: Callable[[str], None]) -> None:
+    def __init__(self, loop: Loop, end: socket.socket, heard: Heard, *, lost: Callable[[str], None]) -> None:
         end.setblocking(False)
         self._loop = loop
         self._end = end

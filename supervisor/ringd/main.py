@@ -47,7 +47,7 @@ def options() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="ringd",
-        description="Opens listening sockets for pproxy and pserv, and keeps them across their restarts.",
+        description="Opens listening sockets for the programs of one user, and keeps them across their restarts.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -181,25 +181,27 @@ def _run(chosen: argparse.Namespace) -> int:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        _serve(control, log, user.pw_uid, chosen, daemon)
+        _serve(control, log, user.pw_uid, chosen=chosen, daemon=daemon)
     finally:
         control.close()
         directory.remove(path.name)
     return 0
 
 
-def _serve(control: socket.socket, log: Log, uid: int, chosen: argparse.Namespace, daemon: Daemon | None) -> None:
+def _serve(control: socket.socket, log: Log, uid: int, *, chosen: argparse.Namespace, daemon: Daemon | None) -> None:
     """Runs until a signal ends it."""
     loop = Loop()
     ending: list[signal.Signals] = []
 
     def on_signal(number: signal.Signals) -> None:
-        if number == signals.REOPEN:
+        if number in signals.REOPENS:
             _reopen(log)
+        elif number in signals.IGNORED:
+            log(messages.SIGNAL_IGNORED, signal=number.name)
         else:
             ending.append(number)
 
-    keeper = Keeper(loop, log, control, uid, chosen.ports, chosen.keep)
+    keeper = Keeper(loop, log, control, uid=uid, ports=chosen.ports, keep=chosen.keep)
     pending = signals.PendingSignals(loop, on_signal)
     log(messages.START, version=VERSION, pid=os.getpid(), socket=chosen.socket, uid=uid)
     if daemon is not None:

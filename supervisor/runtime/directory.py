@@ -112,7 +112,7 @@ def _user_name(uid: int) -> str:
 class Directory:
     """One directory, by descriptor."""
 
-    def __init__(self, path: Path, fd: int, owner: FileOwner, made: bool = False, safe_above: bool = True) -> None:
+    def __init__(self, path: Path, fd: int, owner: FileOwner, *, made: bool = False, safe_above: bool = True) -> None:
         self.path = path
         self.fd = fd
         self.owner = owner
@@ -126,7 +126,7 @@ class Directory:
 
     @classmethod
     def open(
-        cls, path: Path, owner: FileOwner | None = None, make: bool = False, strict: bool | None = None
+        cls, path: Path, owner: FileOwner | None = None, make: bool = False, *, strict: bool | None = None
     ) -> "Directory":
         """Opens it; `make`: with mode 0700 if it is not there. Raises OSError.
 
@@ -139,13 +139,13 @@ class Directory:
             made = make and not path.exists()
             if make:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return cls(path, os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), owner, made)
+            return cls(path, os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), owner, made=made)
         try:
             fd, made, safe_above = _descend(path, make)
         except OSError as error:
             error.filename = str(path)
             raise
-        opened = cls(path, fd, owner, made, safe_above)
+        opened = cls(path, fd, owner, made=made, safe_above=safe_above)
         if opened.doubt:
             opened.close()
             raise Untrusted(f"{path} {opened.doubt}")
@@ -166,7 +166,7 @@ class Directory:
 
     # Files
 
-    def open_file(self, name: str, flags: int, mode: int = 0o600, devices: bool = False) -> int:
+    def open_file(self, name: str, flags: int, mode: int = 0o600, *, devices: bool = False) -> int:
         """Opens a file of its own, or makes it if `flags` hold O_CREAT. Raises OSError, Untrusted.
 
         Never follows a link, never truncates; what is opened is a regular file (or, if allowed, a device or a pipe) of

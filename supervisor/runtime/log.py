@@ -71,7 +71,9 @@ class Log(LogFile):
 
     def info(self, line: bytes) -> None:
         """The end of structlog's chain. Of lines that were lost the first one tells that can be written again."""
-        if self._lost and self.write(self._line(LOG_LINES_LOST.name, LOG_LINES_LOST, "-", {"lines": self._lost})):
+        if self._lost and self.write(
+            self._line(LOG_LINES_LOST.name, LOG_LINES_LOST, "-", fields={"lines": self._lost})
+        ):
             self._lost = 0
         if not self.write(line):
             self._lost += 1
@@ -88,4 +90,4 @@ class Log(LogFile):
         self._lost = self._uncounted = 0
 
     def _render(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
-        return self._line(entry["event"], entry["message"], entry["sid"], entry["fields"])
+        return self._line(entry["event"], entry["message"], entry["sid"], fields=entry["fields"])

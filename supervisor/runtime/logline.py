@@ -41,7 +41,7 @@ class Lines:
         self._pid = os.getpid()
         self._who = f" {self._host} {self.program} {self._pid} "
 
-    def text(self, name: str, message: Message, sid: str, fields: dict[str, Any]) -> bytes:
+    def text(self, name: str, message: Message, sid: str, *, fields: dict[str, Any]) -> bytes:
         """An entry in the text format."""
         return self._line(self._head(name, message, sid), tuple(fields), tuple(fields.values()))
 
@@ -75,7 +75,7 @@ class Lines:
             shape = self._shapes[names_and_types] = template, template.count("'")
         return shape
 
-    def json(self, name: str, message: Message, sid: str, fields: dict[str, Any]) -> bytes:
+    def json(self, name: str, message: Message, sid: str, *, fields: dict[str, Any]) -> bytes:
         """An entry as a JSON object."""
         import json
         from datetime import UTC, datetime
@@ -117,7 +117,7 @@ class PlainLog:
 
     def __call__(self, message: Message, sid: str = "-", **fields: object) -> None:
         """Writes one entry."""
-        self._file.write(self._lines.text(message.name, message, sid, fields))
+        self._file.write(self._lines.text(message.name, message, sid, fields=fields))
 
 
 def _escape(value: object) -> str:

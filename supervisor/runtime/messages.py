@@ -33,9 +33,27 @@ START_FAILED = Message(
 LEFT_MAIN_LOOP = Message(0x0004, "BUG", "left_main_loop", "The master's loop ended on an unexpected error.")
 SHUTDOWN_SERVER = Message(0x0005, "INF", "shutdown_server", "A shutdown begins; `how` says which of the four.")
 GOT_TERM_SIGNAL = Message(0x0133, "INF", "got_term_signal", "The master received a signal that asks for a shutdown.")
+SIGNAL_IGNORED = Message(
+    0x0134, "INF", "signal_ignored", "A signal came that means nothing to this program; nothing was done."
+)
 SESSION_STATE = Message(0x0170, "ADM", "session_state", "The number of sessions crossed 80, 90 or 100 % of maxsession.")
 LOAD_STATE = Message(
     0x0172, "ADM", "load_state", "Load or pressure crossed 80, 90 or 100 % of its limit; at MAX nobody is accepted."
+)
+
+TURNED_AWAY = Message(
+    0x0222,
+    "ADM",
+    "turned_away",
+    "Clients that waited in the queue of a socket when the program ended: they were closed without a session.",
+)
+
+LOAD_READING = Message(
+    0x0173,
+    "ADM",
+    "load_reading",
+    "Load or pressure, for which there is a limit, cannot be read any more (`lost`: the limit does not count) or can "
+    "be again (`back`).",
 )
 
 WORKER_BORN = Message(0x0200, "INF", "worker_born", "A worker sits in its slot and accepts.")
@@ -80,7 +98,10 @@ CANNOT_GO_BACK = Message(
     0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` cannot come back yet; it is tried again."
 )
 ACCEPT_FAILED = Message(
-    0x020A, "ADM", "accept_failed", "A worker could not accept (out of descriptors?) and pauses for a second."
+    0x020A,
+    "ADM",
+    "accept_failed",
+    "A worker cannot accept for want of descriptors or memory; clients wait.",
 )
 WORKER_HANGS = Message(0x020E, "SOS", "worker_hangs", "A worker's loop does not turn any more; it is killed.")
 SESSION_BUG = Message(

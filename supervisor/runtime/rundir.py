@@ -49,7 +49,7 @@ class RunDirectory:
     """One instance's place in a run directory."""
 
     def __init__(
-        self, path: Path, name: str, user: pwd.struct_passwd | None = None, readers: int | None = None
+        self, path: Path, name: str, user: pwd.struct_passwd | None = None, *, readers: int | None = None
     ) -> None:
         """Makes the directory (0700) if it is missing, and takes the first free lock. Raises CannotStart.
 
@@ -326,7 +326,7 @@ class RunDirectory:
                 os.close(fd)
             table = segment.path_of(self._segment_of(number))
             control = self._control_of(pid)
-            found.append(_Neighbour(lock, control, self._http_beside(control), table, started))
+            found.append(_Neighbour(lock, control, self._http_beside(control), table=table, started=started))
         return found
 
     def _control_of(self, pid: str) -> str | None:

@@ -15,8 +15,18 @@ SHUTDOWNS = {
 }
 """What each signal to the master asks for, as in POPular 1.5."""
 
-REOPEN = signal.SIGHUP
-_HANDLED = (*SHUTDOWNS, REOPEN)
+REOPENS = (signal.SIGHUP, signal.SIGUSR1)
+"""Open the log file anew; SIGUSR1 because many recipes for logrotate send that."""
+IGNORED = (
+    signal.SIGUSR2,
+    signal.SIGALRM,
+    signal.SIGVTALRM,
+    signal.SIGPROF,
+    signal.SIGIO,
+    signal.SIGSTKFLT,
+)
+"""Mean nothing to us, and would end the process without a word: a daemon says so and goes on."""
+_HANDLED = (*SHUTDOWNS, *REOPENS, *IGNORED)
 
 
 class PendingSignals:
@@ -38,7 +48,7 @@ class PendingSignals:
         except BlockingIOError:
             return
         for number in numbers:
-            if number in SHUTDOWNS or number == REOPEN:
+            if number in _HANDLED:
                 self._on_signal(signal.Signals(number))
 
 
@@ -53,10 +63,17 @@ def held_back() -> Iterator[None]:
 
 
 def forget_in_child() -> None:
-    """A forked child starts with the default of every signal that the master handles."""
+    """A forked child starts with the default of every signal that ends it in order; of the others it hears nothing."""
     signal.set_wakeup_fd(-1)
-    for number in _HANDLED:
+    for number in (*SHUTDOWNS, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+    ignore(signal.SIGUSR1, *IGNORED)
+
+
+def ignore(*numbers: signal.Signals) -> None:
+    """These do nothing from now on."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def let_come() -> None:

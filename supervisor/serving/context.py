@@ -13,17 +13,19 @@ from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, write
-from supervisor.table.layout import BASE_CELLS, FREE
+from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe, wire
 
-BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error")
-"""Endings that every program has; a program's own follow."""
+BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced")
+"""Endings that every program has; a program's own follow. Displaced is who was silent, and not logged in, when others
+waited at maxsession.
+"""
 
 PAUSES = ("sessions", "load", "descriptors")
 """Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
 
-TOKEN_CELL = BASE_CELLS.index("hand")
+TOKEN_CELL, _GENERATION = BASE_CELLS.index("hand"), BASE_CELLS.index("generation")
 
 POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
@@ -49,6 +51,9 @@ class Session(Protocol):
     def cut_cost(self) -> CutCost:
         """What would be lost if it ended now."""
 
+    def displaceable(self) -> tuple[str, float] | None:
+        """If it waits for nothing but its client, who has not logged in: whose it is, and when he was last heard."""
+
     def refresh(self) -> None:
         """Writes its row if there is something new to show; called once in a while."""
 
@@ -58,15 +63,17 @@ class WorkerContext:
 
     __slots__ = (
         "_all_cells",
-        "_blank",
         "_block_cells",
         "_durations",
         "_endings",
+        "_free_row",
         "_in_second",
         "_layout",
         "_released",
         "_second",
         "_tokens",
+        "_used_cells",
+        "block",
         "cells",
         "clock",
         "count",
@@ -98,22 +105,24 @@ class WorkerContext:
         self.wheel = Wheel(loop)
         self.pool = ThreadPoolExecutor(POOL_THREADS, thread_name_prefix="pool")
         self.pid = os.getpid()
+        self.block = block
         self.cells = segment.block(block)
         self.shared = Shared(self.cells)
         """The same, to be written."""
         self.sessions: dict[int, Session] = {}
+        """By token, the oldest first."""
         self._released = released
         self._layout = segment.layout
-        self._all_cells = segment.all_cells
+        self._all_cells = self._used_cells = segment.all_cells
         self._block_cells = segment.layout.block_size // 8
+        self.look_for_blocks()
         self.counters = self.open_counters({})
         """For what does not belong to a configured thing."""
         self.count = self.counters.count
         self._tokens = tokens
         self.write_row = segment.rows.write
         """Shows a session in the table, see RowWriter.write; `pid` is ours."""
-        blank = (b"" if column.form.endswith("s") else 0 for column in segment.layout.columns[4:])
-        self._blank = tuple(blank)
+        self._free_row = segment.rows.free
         self._durations = self.counters.observer("session_duration")
         self._endings = {ending: self.counters.cell("sessions_ended", ending) for ending in segment.layout.endings}
         self._second = 0
@@ -125,7 +134,17 @@ class WorkerContext:
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""
-        return sum(self._all_cells[cell :: self._block_cells])
+        return sum(self.each(cell))
+
+    def each(self, cell: int) -> memoryview:
+        """A cell of all processes, by block."""
+        return self._used_cells[cell :: self._block_cells]
+
+    def look_for_blocks(self) -> None:
+        """To be called once in a while: which blocks are in use. To add up all that there may ever be takes longer."""
+        births = self._all_cells[_GENERATION :: self._block_cells].tolist()
+        used = max((block for block, birth in enumerate(births) if birth), default=0)
+        self._used_cells = self._all_cells[: (max(used, self.block) + 1) * self._block_cells]
 
     def admit(self, token: int, session: Session, started: int) -> None:
         """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""
@@ -138,7 +157,7 @@ class WorkerContext:
         Exactly once for each admitted session.
         """
         del self.sessions[token]
-        self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self._free_row(token, self.pid)
         self.shared.add(self._endings[ending], 1)
         self._durations.count(seconds)
         self._put_back(token)
@@ -146,7 +165,7 @@ class WorkerContext:
 
     def decline(self, token: int) -> None:
         """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
-        self.write_row(token, FREE, self.pid, 0.0, 0.0, *self._blank)
+        self._free_row(token, self.pid)
         self._put_back(token)
 
     def _put_back(self, token: int) -> None:

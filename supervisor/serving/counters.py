@@ -30,7 +30,7 @@ class Counters:
         self._cells: dict[tuple[str, str | None, str], int] = {}
         self._observers: dict[tuple[str, str], Observer] = {}
 
-    def count(self, counter: str, label: str | None = None, ident: str = "", amount: int = 1) -> None:
+    def count(self, counter: str, label: str | None = None, ident: str = "", *, amount: int = 1) -> None:
         """Counts an event, or an amount. `ident` is the id of the thing by whose sort the counter is kept."""
         try:
             cell = self._cells[counter, label, ident]

@@ -1,10 +1,13 @@
 """A listening socket as a configuration wants it, and the address that it stands at."""
 
 import socket
+import struct
 from typing import Any, NamedTuple
 
 ANY = "ANY"
 """All addresses of the host, in the place of one."""
+_TCP_INFO = struct.Struct("=24xII")
+"""tcpi_unacked and tcpi_sacked: of a listening socket, who waits and how many can."""
 
 
 class Listener(NamedTuple):
@@ -27,13 +30,19 @@ class Listener(NamedTuple):
         """On a numeric address; or on ANY: all addresses, of IPv6 and IPv4 by one socket where the host has both."""
         if iface == ANY:
             if socket.has_dualstack_ipv6():
-                return cls(name, socket.AF_INET6, ("::", port), True)
-            return cls(name, socket.AF_INET, ("0.0.0.0", port), False)
-        return cls(name, socket.AF_INET6 if ":" in iface else socket.AF_INET, (iface, port), False)
+                return cls(name, socket.AF_INET6, ("::", port), dual_stack=True)
+            return cls(name, socket.AF_INET, ("0.0.0.0", port), dual_stack=False)
+        return cls(name, socket.AF_INET6 if ":" in iface else socket.AF_INET, (iface, port), dual_stack=False)
 
 
 ListenerCopy = tuple[Listener, int]
 """A listener and the slot whose worker accepts from its sockets."""
+
+
+def queue_of(listening: socket.socket) -> tuple[int, int]:
+    """How many wait at a listening socket, and how many can (tcp(7): TCP_INFO tells length and limit)."""
+    waiting, limit = _TCP_INFO.unpack(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32))
+    return waiting, limit
 
 
 class Address(NamedTuple):

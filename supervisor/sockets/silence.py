@@ -4,6 +4,7 @@ Their first packet (SYN) is dropped, and the client's kernel asks again a second
 nobody does. What was half open completes, what is complete waits in the queue to be accepted.
 """
 
+import contextlib
 import ctypes
 import errno
 import socket
@@ -12,17 +13,17 @@ import struct
 from supervisor.system import IP_MINTTL, IPV6_MINHOPCOUNT
 
 
-def _instruction(code: int, jump_true: int, jump_false: int, value: int) -> bytes:
+def _instruction(code: int, jump_true: int, jump_false: int, *, value: int) -> bytes:
     return struct.pack("HBBI", code, jump_true, jump_false, value)
 
 
 _NO_SYN = b"".join(
     (
-        _instruction(0x30, 0, 0, 13),  # load the octet of flags of the TCP header
-        _instruction(0x54, 0, 0, 0x12),  # of it, SYN and ACK
-        _instruction(0x15, 0, 1, 0x02),  # SYN alone?
-        _instruction(0x06, 0, 0, 0),  # yes: drop the packet
-        _instruction(0x06, 0, 0, 0xFFFFFFFF),  # no: keep all of it
+        _instruction(0x30, 0, 0, value=13),  # load the octet of flags of the TCP header
+        _instruction(0x54, 0, 0, value=0x12),  # of it, SYN and ACK
+        _instruction(0x15, 0, 1, value=0x02),  # SYN alone?
+        _instruction(0x06, 0, 0, value=0),  # yes: drop the packet
+        _instruction(0x06, 0, 0, value=0xFFFFFFFF),  # no: keep all of it
     )
 )
 _SO_ATTACH_FILTER = 26
@@ -30,6 +31,7 @@ _SO_DETACH_FILTER = 27
 
 
 _MOST_HOPS = 255
+_SAID_ALREADY = 1 << 16
 
 
 def silence(listening: socket.socket) -> None:
@@ -55,6 +57,21 @@ def unsilence(listening: socket.socket) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EPERM):  # it has no filter, or could not have got one
             raise
+
+
+def turn_away(listening: socket.socket) -> int:
+    """Accepts whoever waits in the queue of a socket that is about to be closed, only to close; how many there were.
+
+    Closing the socket itself would reset them.
+    """
+    count = 0
+    with contextlib.suppress(OSError):  # the queue is empty, or there are no descriptors
+        while True:
+            fd, _peer = listening._accept()  # type: ignore[attr-defined]
+            with socket.socket(fileno=fd) as connection, contextlib.suppress(OSError):
+                count += 1
+                connection.recv(_SAID_ALREADY, socket.MSG_DONTWAIT)  # what is not read at the end resets, too
+    return count
 
 
 def _demand_hops(one: socket.SocketType, hops: int) -> None:

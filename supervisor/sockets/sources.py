@@ -56,7 +56,7 @@ class Binding:
     shared = False
 
     def attach(self, loop: Loop) -> None:
-        """See Source."""
+        """Nothing to do: nobody is asked for sockets."""
 
     def open(self, copies: Sequence[ListenerCopy], backlog: int, opened: Opened) -> None:
         """See Source; answers at once."""
@@ -80,7 +80,7 @@ class Binding:
         """See Source; closing them was all."""
 
     def let_go(self) -> None:
-        """See Source."""
+        """Nothing to do: the sockets end with this program."""
 
 
 def duplicate(listening: socket.socket) -> socket.socket:

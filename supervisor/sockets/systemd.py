@@ -136,9 +136,9 @@ def _listens(one: socket.socket) -> bool:
 
 
 class Activated:
-    """See Source: what systemd passed, and behind it another source."""
+    """A `Source`, where each method is explained: what systemd passed, and behind it another source."""
 
-    def __init__(self, passed: Iterable[Passed], behind: Source, notifier: Notifier, log: Log) -> None:
+    def __init__(self, passed: Iterable[Passed], behind: Source, notifier: Notifier, *, log: Log) -> None:
         self._behind = behind
         self._notifier = notifier
         self._log = log
@@ -154,7 +154,6 @@ class Activated:
             self._passed.setdefault(Address.found(one.socket), []).append(one)
 
     def attach(self, loop: Loop) -> None:
-        """See Source."""
         self._behind.attach(loop)
         if self._passed:
             loop.after(UNCLAIMED_SECONDS, self.close_unclaimed)
@@ -177,7 +176,6 @@ class Activated:
             self._passed[address] = units
 
     def open(self, copies: Sequence[ListenerCopy], backlog: int, opened: Opened) -> None:
-        """See Source."""
         others = [copy for copy in copies if Address.of(copy[0]) not in self._passed]
 
         def came(sockets: list[list[socket.socket]] | None, reason: str) -> None:
@@ -228,7 +226,6 @@ class Activated:
         self._behind.silence(others, [one for one in sockets if _inode(one) not in passed])
 
     def give_up(self, copies: Sequence[ListenerCopy]) -> None:
-        """See Source."""
         others = [copy for copy in copies if copy not in self._ours]
         for copy in copies:
             for name in self._names.pop(copy, ()):
@@ -247,7 +244,6 @@ class Activated:
         self._keep_units(address)
 
     def let_go(self) -> None:
-        """See Source."""
         for group in self._passed.values():
             for one in group:
                 one.socket.close()

@@ -74,7 +74,7 @@ class CounterIndexes:
         return index
 
     def _name(self, sort: str, index: int, ident: str) -> None:
-        write_name(self._layout, self._segment.map, sort, index, ident)
+        write_name(self._layout, self._segment.map, sort, index=index, ident=ident)
         self._names[sort][index] = ident
 
     def _cells(self, sort: str, index: int, rows: Iterable[Counter | Histogram]) -> list[int]:

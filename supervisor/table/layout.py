@@ -115,14 +115,12 @@ class Health(NamedTuple):
     by: str
     good: str
     bad: str
-    refusals: tuple[str, ...] = ()
-    """Labels of `bad` that need not be the thing's fault."""
 
 
-HEALTH_CELLS = ("watched", "good", "bad", "refused", "reason", "failed", "since")
-"""Of each place: whether its thing is configured; for the last minute what went well, what did not, and how much of
-that were refusals; then the last reason (its label's index + 1; 0: none yet), when that was, and since when it goes on
-(seconds since 1970; 0: it does not).
+HEALTH_CELLS = ("watched", "good", "bad", "reason", "failed", "since")
+"""Of each place: whether its thing is configured; what went well in the last minute, and what did not; then the last
+reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it does
+not).
 """
 
 BASE_COLUMNS = (
@@ -133,10 +131,11 @@ BASE_COLUMNS = (
 )
 
 CELLS_OF_VERSION_3 = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
-BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds")
+BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds", "waiting", "displaceable")
 """The first cells of a block: who counts here, when it last showed life, the token in its token cell, `hand` (row + 1;
 0 = none), how late its event loop was of late, at worst; and what it found out about itself: processor time, memory,
-descriptors.
+descriptors; and for who makes room where no session is free (worker/displacer.py): how many clients wait, and how many
+sessions of one network could be ended for them.
 """
 
 LONGEST_NAME = 64
@@ -343,7 +342,7 @@ def read_header(data: Any) -> TableHeader:
     header_size, names_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
     described = bytes(data[_HEADER.size : _HEADER.size + length])
     try:
-        layout = _READERS[version](program, described, block_count, row_count)
+        layout = _READERS[version](program, described, blocks=block_count, rows=row_count)
         computed = (layout.header_size, layout.names_size, layout.block_size, layout.row_size, layout.cell_size)
     except (ValueError, LookupError, TypeError, AttributeError, struct.error, RecursionError):
         raise WrongFormat("the state file's description makes no sense") from None
@@ -354,7 +353,7 @@ def read_header(data: Any) -> TableHeader:
     return TableHeader(layout, boot_time, pid)
 
 
-def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
+def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout:
     """The layout of version 4. Keys that are not known are passed over. Raises what a senseless description raises."""
     described = json.loads(text)
     layout = Layout(
@@ -382,7 +381,7 @@ def _described(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
     return layout
 
 
-def _described_by_position(program: bytes, text: bytes, blocks: int, rows: int) -> Layout:
+def _described_by_position(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout:
     """The layout of version 3."""
     described = json.loads(text)
     return Layout(

@@ -46,7 +46,7 @@ def _newest(data: Any, cells: tuple[int, int]) -> Name:
     return newest
 
 
-def write_name(layout: Layout, data: memoryview, sort: str, index: int, ident: str) -> None:
+def write_name(layout: Layout, data: memoryview, sort: str, *, index: int, ident: str) -> None:
     """Replaces the older cell, in one assignment."""
     cells = _cells(layout, sort, index)
     serials = [int.from_bytes(data[cell + 8 : cell + 16], "little") for cell in cells]

@@ -11,6 +11,7 @@ processes share), columns.
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -26,7 +27,7 @@ _MOST_LOOKS = 100
 class RowWriter:
     """Writes rows. One process at a time owns a row: who holds its token."""
 
-    __slots__ = ("_first", "_offset_cells", "_packer", "_row_size", "_shared", "_size")
+    __slots__ = ("_blank", "_first", "_in_order", "_offset_cells", "_packer", "_row_size", "_shared", "_size")
 
     def __init__(self, layout: Layout, segment: memoryview) -> None:
         self._shared = Shared(segment)
@@ -35,14 +36,21 @@ class RowWriter:
         self._size = layout.cell_size
         self._offset_cells = layout.cell_size // 8
         self._packer = Packer(layout.cell_struct.format)
+        self._in_order = itemgetter(*(column.name for column in layout.columns))
+        self._blank = {column.name: b"" if column.form.endswith("s") else 0 for column in layout.columns}
 
-    def write(self, row: int, state: int, pid: int, started: float, since: float, *columns: object) -> None:
-        """Replaces the older of the two cells. `columns` are the program's, in order; text is cut to its width."""
+    def free(self, row: int, pid: int) -> None:
+        """The row holds no session any more; it tells who freed it."""
+        self.write(row, **self._blank | {"state": FREE, "pid": pid})
+
+    def write(self, row: int, /, **columns: object) -> None:
+        """Replaces the older of the two cells. Takes every column by its name; text is cut to its width."""
+        assert len(columns) == len(self._blank), f"the columns are {', '.join(self._blank)}"
         start = self._first + row * self._row_size
         shared, serial = self._shared, (start + _SERIAL_AT) >> 3
         if shared.read(serial) > shared.read(serial + self._offset_cells):
             start += self._size
-        shared.put(start, self._packer.pack((state, pid, started, since, *columns)))
+        shared.put(start, self._packer.pack(self._in_order(columns)))
 
 
 class Row(NamedTuple):

@@ -5,18 +5,20 @@ the start and not a SIGBUS later; forked workers inherit the map. `View` reads a
 never writes.
 """
 
+import errno
 import mmap
 import os
 import stat
 import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import posix_ipc
 
-from supervisor.table.layout import BASE_CELLS, FREE, HEALTH_CELLS, Counter, Histogram, Layout, read_header
+from supervisor.table.layout import BASE_CELLS, HEALTH_CELLS, Counter, Histogram, Layout, read_header
 from supervisor.table.names import Name, read_names
 from supervisor.table.rows import RowReader, RowWriter
 
@@ -24,7 +26,15 @@ _GENERATION = BASE_CELLS.index("generation")
 _MOST_LOOKS = 10
 
 
-class NoRoom(OSError):
+FOLDER = Path("/dev/shm")
+"""Where Linux has shared memory."""
+
+
+class NoSharedMemory(OSError):
+    """The table cannot be made; the text is for people."""
+
+
+class NoRoom(NoSharedMemory):
     """Shared memory is too small for the table."""
 
 
@@ -46,17 +56,18 @@ class Segment:
 
     @classmethod
     def create(cls, name: str, layout: Layout) -> "Segment":
-        """Makes the segment; one of the same name that a dead process left is replaced. Raises NoRoom, OSError."""
+        """Makes the segment; one of the same name that a dead process left is replaced. Raises NoSharedMemory."""
         remove(name)
-        shared = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600, size=layout.size)
+        try:
+            shared = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600, size=layout.size)
+        except (posix_ipc.Error, OSError) as error:
+            raise NoSharedMemory(_why_none(error)) from None
         try:
             os.posix_fallocate(shared.fd, 0, layout.size)
             memory = mmap.mmap(shared.fd, layout.size)
         except OSError as error:
             remove(name)
-            raise NoRoom(
-                error.errno, f"no room for {layout.size >> 20} MiB of shared memory: {error.strerror}"
-            ) from None
+            raise NoRoom(f"no room for {layout.size >> 20} MiB of shared memory: {error.strerror}") from None
         finally:
             shared.close_fd()
         header = layout.header(time.time(), os.getpid())
@@ -98,22 +109,34 @@ class Segment:
         Writes both cells: the dead may have left one of them half written, and the next writer would begin with the
         other one.
         """
-        blank = [b"" if column.form.endswith("s") else 0 for column in self.layout.columns[4:]]
         for _cell in range(2):
-            self.rows.write(row, FREE, pid, 0.0, 0.0, *blank)
+            self.rows.free(row, pid)
 
 
 def remove(name: str) -> None:
-    """Removes a segment from the name space; whoever has it mapped keeps it. One that is not there is fine."""
-    try:
+    """Removes a segment from the name space; whoever has it mapped keeps it. One that is not there, or that cannot be
+    removed, is left: it is in nobody's way but of one of the same name, which `create` tells.
+    """
+    with suppress(posix_ipc.Error, OSError):
         posix_ipc.unlink_shared_memory(name)
-    except posix_ipc.ExistentialError:
-        pass
+
+
+def _why_none(error: Exception) -> str:
+    if not FOLDER.is_dir():
+        return f"{FOLDER} is missing; the table of sessions needs a tmpfs there"
+    match error:
+        case posix_ipc.PermissionsError():
+            reason = os.strerror(errno.EACCES)
+        case posix_ipc.ExistentialError():
+            reason = "there is one of the same name, which is not ours"
+        case _:
+            reason = getattr(error, "strerror", None) or str(error)
+    return f"no shared memory can be made in {FOLDER}: {reason}"
 
 
 def path_of(name: str) -> Path:
     """Where the segment can be opened as a file (Linux)."""
-    return Path("/dev/shm") / name.lstrip("/")
+    return FOLDER / name.lstrip("/")
 
 
 class Reading(NamedTuple):
@@ -129,7 +152,6 @@ class HealthReading(NamedTuple):
     ident: str
     good: int
     bad: int
-    refused: int
     reason: str
     failed: int
     since: int
@@ -237,10 +259,12 @@ class View:
             found[health.by] = []
             for place, name in enumerate(names[health.by]):
                 cell = self.layout.health_cells[health.by] + place * len(HEALTH_CELLS)
-                watched, good, bad, refused, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
+                watched, good, bad, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
                 if watched and name.ident:
                     why = labels[health.bad][reason] if reason < len(labels[health.bad]) else ""
-                    found[health.by].append(HealthReading(name.ident, good, bad, refused, why, failed, since))
+                    found[health.by].append(
+                        HealthReading(name.ident, good, bad, reason=why, failed=failed, since=since)
+                    )
         return found
 
     def workers(self) -> list[dict[str, int]]:

@@ -69,6 +69,7 @@ def lost(
     tokens: Iterable[int],
     in_pipe: Set[int],
     in_cells: Set[int],
+    *,
     owners: Mapping[int, int],
     living: Set[int],
     dropped: int | None = None,

@@ -7,4 +7,5 @@ cdef class Acceptor:
     cdef public dict _listeners, _retired
     cdef public list _emptying
     cdef public int _tokens
-    cdef public bint _allowed, _armed, _over, _pausing, _starved
+    cdef public long _most, _room
+    cdef public bint _allowed, _armed, _full, _over, _pausing, _starved

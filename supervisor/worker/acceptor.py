@@ -5,6 +5,8 @@ in force while it did. A socket that is given back is closed when nobody waits i
 """
 
 import functools
+import os
+import resource
 import socket
 from collections.abc import Callable, Iterable, Mapping, Set
 
@@ -12,14 +14,23 @@ from supervisor.program import Service
 from supervisor.runtime import messages
 from supervisor.runtime.loop import READ
 from supervisor.serving.context import TOKEN_CELL, WorkerContext
-from supervisor.sockets.listener import Listener
-from supervisor.sockets.silence import silence
+from supervisor.sockets.listener import Listener, queue_of
+from supervisor.sockets.silence import silence, turn_away
 from supervisor.system import accept
 
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
 PAUSE_SECONDS = 1.0
 """Without descriptors or memory."""
+ROOM_SECONDS = 0.1
+"""How long a worker waits before it looks again whether a session has ended that had descriptors."""
+_SESSION_DESCRIPTORS = 2
+"""The client's, and one for what is opened for it later: a backend, a mail check, a file. Whoever is accepted has both:
+where descriptors are scarce clients wait in the backlog, and no login fails for want of one.
+"""
+_OTHER_DESCRIPTORS = 8
+"""For what comes and goes beside the sessions: log files, files of modules and certificates, a new configuration."""
+_NO_LIMIT = 1 << 62
 
 
 class Acceptor:
@@ -32,11 +43,14 @@ class Acceptor:
         "_emptied",
         "_emptying",
         "_fed",
+        "_full",
         "_listeners",
         "_loop",
+        "_most",
         "_over",
         "_pausing",
         "_retired",
+        "_room",
         "_service",
         "_starved",
         "_tokens",
@@ -46,6 +60,7 @@ class Acceptor:
         self,
         context: WorkerContext,
         tokens: int,
+        *,
         listeners: Mapping[Listener, socket.socket],
         allowed: bool,
         fed: Callable[[], None],
@@ -71,13 +86,27 @@ class Acceptor:
         self._over = False
         self._starved = False
         self._pausing = False
+        self._full = False
+        self._room = _NO_LIMIT
+        """Descriptors for listening sockets and sessions."""
+        self._most = _NO_LIMIT
+        """Sessions for which there are descriptors."""
         self._armed = False
 
     def begin(self, service: Service) -> None:
         """Starts to accept."""
         self._service = service
+        limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit != resource.RLIM_INFINITY:
+            ours = len(os.listdir("/proc/self/fd")) - len(self._listeners)
+            self._room = limit - ours - _OTHER_DESCRIPTORS
+        self._reserve()
         self._tell_lent(self._listeners)
         self._arm()
+
+    def _reserve(self) -> None:
+        """Descriptors for all that a session may need, before its client is accepted."""
+        self._most = max(1, (self._room - len(self._listeners) - len(self._emptying)) // _SESSION_DESCRIPTORS)
 
     def exchange(self, service: Service, wanted: Set[Listener], lent: Mapping[Listener, socket.socket]) -> None:
         """Serves by another config, and takes the new sockets; those that are not wanted are served on, as they were,
@@ -89,6 +118,7 @@ class Acceptor:
         if not retired:
             old.retire()
         self._listeners |= lent
+        self._reserve()
         self._tell_lent(lent)
         if self._armed:
             for listener, listening in lent.items():
@@ -126,9 +156,13 @@ class Acceptor:
         """Whether somebody may still wait at a socket that is given back."""
         return bool(self._emptying)
 
-    def give_up_queues(self) -> None:
-        """Who still waits is not accepted any more."""
-        for _listener, listening in self._emptying:
+    def give_up_queues(self, *, shared: bool) -> None:
+        """Who still waits is not served any more: is left to those who share the socket, or sent away."""
+        for listener, listening in self._emptying:
+            clients = 0 if shared else turn_away(listening)
+            if clients:
+                self._context.count("turned_away", amount=clients)
+                self._context.log(messages.TURNED_AWAY, listener=listener.name, clients=clients)
             self._shut(listening)
         self._emptying = []
 
@@ -163,6 +197,9 @@ class Acceptor:
 
     def _accept(self, listener: Listener, listening: socket.socket, _events: int = READ) -> bool:
         """Accepts one connection if there is a token for it. Says whether there was one."""
+        if len(self._context.sessions) >= self._most:
+            self._wait_for_room()
+            return False
         shared = self._context.shared
         if not shared.fill(TOKEN_CELL, self._tokens):
             self._starve()
@@ -173,14 +210,22 @@ class Acceptor:
         except OSError as error:
             self._context.decline(token)
             if not isinstance(error, BlockingIOError | ConnectionAbortedError):
-                self._pause(error)
+                self._tell_pause(error.strerror or type(error).__name__)
+                self._pause(PAUSE_SECONDS)
             return False
         service = self._retired.get(listening, self._service)
-        service.serve(token, fd, (host.removeprefix(MAPPED_IPV4), port), listener.name)
+        service.serve(token, fd, (host.removeprefix(MAPPED_IPV4), port), listener=listener.name)
         shared.write(TOKEN_CELL, 0)
+        self._full = False
         return True
 
     # Pauses
+
+    def waiting(self) -> int:
+        """How many clients wait for nothing but a session."""
+        if not self._starved or not self._allowed or self._pausing or self._over:
+            return 0
+        return sum(queue_of(listening)[0] for listening in self._listeners.values())
 
     def _starve(self) -> None:
         """No token is free: clients wait in the backlog until one is."""
@@ -197,13 +242,22 @@ class Acceptor:
         self._fed()
         self._resume()
 
-    def _pause(self, error: OSError) -> None:
-        """Out of descriptors or memory: to try again at once would only burn the processor."""
-        self._context.log(messages.ACCEPT_FAILED, error=error.strerror or type(error).__name__)
-        self._pausing = True
+    def _wait_for_room(self) -> None:
+        """All descriptors are taken or reserved: clients wait in the backlog until a session has ended."""
+        if not self._full:
+            self._full = True
+            self._tell_pause(f"the descriptors reach for {self._most} sessions, and so many are there")
+        self._pause(ROOM_SECONDS)
+
+    def _tell_pause(self, error: str) -> None:
+        self._context.log(messages.ACCEPT_FAILED, error=error)
         self._context.counters.count("accept_pauses", "descriptors")
+
+    def _pause(self, seconds: float) -> None:
+        """Out of descriptors or memory: to try again at once would only burn the processor."""
+        self._pausing = True
         self._arm()
-        self._loop.call_later(PAUSE_SECONDS, self._go_on)
+        self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
         self._pausing = False

@@ -30,6 +30,7 @@ from supervisor.sockets.sources import HALF_OPEN_SECONDS
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
 from supervisor.worker.acceptor import Acceptor
+from supervisor.worker.displacer import LOOK_SECONDS, Displacer
 from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 
 ENDING_STEP_SECONDS = 0.5
@@ -105,11 +106,12 @@ class Worker:
         self._acceptor = Acceptor(
             self._context,
             inheritance.tokens.read_end,
-            inheritance.listeners,
-            inheritance.accepting,
-            self._fed,
-            self._released,
+            listeners=inheritance.listeners,
+            allowed=inheritance.accepting,
+            fed=self._fed,
+            emptied=self._released,
         )
+        self._displacer = Displacer(self._context)
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
         self._service: Service
@@ -125,6 +127,7 @@ class Worker:
         assert self._lifeline is not None
         self._loop.add_reader(self._lifeline.socket, self._hear)
         self._beat()
+        self._make_room()
         self._acceptor.begin(self._service)
         self._debug("begins", generation=self._config.generation)
         self._tell(lifeline.Born(self._config.generation))
@@ -190,7 +193,7 @@ class Worker:
             case lifeline.Leave(empty):
                 self._leave(empty)
             case lifeline.CloseQueues():
-                self._acceptor.give_up_queues()
+                self._acceptor.give_up_queues(shared=self._shared)
             case lifeline.EndSessions():
                 self._end_sessions()
 
@@ -295,7 +298,7 @@ class Worker:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""
         self._debug("ends_at_once")
         self._leaving = True
-        self._acceptor.give_up_queues()
+        self._acceptor.give_up_queues(shared=self._shared)
         self._acceptor.finish(empty=False)
         for session in list(self._context.sessions.values()):
             session.end("shutdown")
@@ -305,9 +308,15 @@ class Worker:
         """A step of this worker's life, for the debug option MAIN."""
         self._log.debug("MAIN", f"worker_{step}", "-", sessions=len(self._context.sessions), **fields)
 
+    def _make_room(self) -> None:
+        """For who waits because no session is free."""
+        self._displacer.look(self._acceptor.waiting() if self._config.variables["displace"] else 0)
+        self._loop.call_later(LOOK_SECONDS, self._make_room)
+
     def _beat(self) -> None:
         """Shows that the loop turns, and how far the sessions have come."""
         self._beats.beat()
+        self._context.look_for_blocks()
         self._context.count("log_lines_lost", amount=self._log.newly_lost())
         for session in self._context.sessions.values():
             session.refresh()

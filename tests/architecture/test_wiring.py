@@ -1,11 +1,28 @@
-"""Parts are put together in one way: what a part calls is given to it when it is made."""
+"""Parts are put together in one way: by name where they are many, and at once."""
 
 from tests.architecture.tree import sources
-from tests.architecture.wiring import set_from_outside
+from tests.architecture.wiring import long_calls, long_signatures, set_from_outside
 
 TREES = sources("supervisor", "metrics", "popular")
+ROWS = {
+    "ControlCommand": "pattern, handler, help, slots",
+    "Message": "number, level, name, help",
+    "Metric": "name, help, source, labels",
+    "Verb": "keyword, states, fewest and most arguments, source",
+}
+"""What stands in tables of its own, line by line, and is read as such: its values go by their column."""
 
 
 def test_nothing_that_is_called_is_set_later() -> None:
     """Who reads how a part is made has seen all that it calls; no attribute waits to be filled."""
     assert set_from_outside(TREES) == []
+
+
+def test_whoever_takes_more_than_three_values_takes_the_rest_by_name() -> None:
+    """So that no caller has to count."""
+    assert long_signatures(TREES) == []
+
+
+def test_what_has_more_than_three_parts_is_made_by_name() -> None:
+    """Also where a class has no signature of its own, as a dataclass or a tuple with names."""
+    assert long_calls(TREES, ROWS) == []

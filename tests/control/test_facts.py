@@ -24,7 +24,7 @@ from supervisor.control.lookups import (
     "job", [ResolveHost("localhost"), FindDirectory("/"), ReadFile("/dev/zero", 3), FindLocalAddress("127.0.0.1")]
 )
 def test_errands_travel(job: Job) -> None:
-    """An job is found again after a trip through a pipe, and so is what came of it."""
+    """A job is found again after a trip through a pipe, and so is what came of it."""
     copy = pickle.loads(pickle.dumps(job))
 
     assert {job: 1}[copy] == 1
@@ -71,7 +71,7 @@ def test_a_seed_does_not_show() -> None:
 
 
 def test_our_own_addresses_are_known() -> None:
-    """Loopback is ours without an job; an address of documentation is not ours."""
+    """Loopback is ours without a job; an address of documentation is not ours."""
     assert Lookups().local_address("127.0.0.5") is True
     assert run(FindLocalAddress("127.0.0.1")).value is True
     assert run(FindLocalAddress("192.0.2.1")).value is False

@@ -22,8 +22,8 @@ def whole_page() -> str:
         "pproxy",
         8,
         "a POP3 proxy",
-        "2.0",
-        [
+        version="2.0",
+        sections=[
             ("SYNOPSIS", manual.synopsis(parser)),
             ("OPTIONS", manual.options(parser)),
             ("VARIABLES", manual.variables(VARIABLES, {"sessionlimit": 10_000})),

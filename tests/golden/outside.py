@@ -28,6 +28,7 @@ COMMANDS = (
     "pcheck",
     "pdeliver",
     "ptestpdm",
+    "pcdb",
     "ringd",
     "popular-demo",
     "pclean",

@@ -34,9 +34,11 @@ def written(name: str) -> Segment:
         cells[made.counter_cells["started"]] = 10
         cells[made.counter_cells["ended"] + 1] = 7
     now = time.time()
-    made.rows.write(0, PASSING, 4000, now - 200, now - 5, b"p.1.1", b"joe", 123456)
-    made.rows.write(7, WAITING, 4001, now, now, b"p.2.2", "müller".encode(), 41)
-    made.rows.write(150, WAITING, 4001, now, now, b"p.3.3", b"", 0)
-    made.rows.write(9, WAITING, 4001, now, now, b"p.9.9", b"gone", 0)
+    made.rows.write(
+        0, state=PASSING, pid=4000, started=now - 200, since=now - 5, sid=b"p.1.1", user=b"joe", sent=123456
+    )
+    made.rows.write(7, state=WAITING, pid=4001, started=now, since=now, sid=b"p.2.2", user="müller".encode(), sent=41)
+    made.rows.write(150, state=WAITING, pid=4001, started=now, since=now, sid=b"p.3.3", user=b"", sent=0)
+    made.rows.write(9, state=WAITING, pid=4001, started=now, since=now, sid=b"p.9.9", user=b"gone", sent=0)
     made.free_row(9, 4001)
     return made

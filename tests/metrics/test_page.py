@@ -35,8 +35,8 @@ NOW = 1_800_000_000.0
 TOKEN = "t" * 16
 FACTS: dict[str, Any] = {
     "variables": {"maxlocalload": 32, "maxpressure": 0},
-    "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "prot": "POP3", "starttls": "optional"}],
-    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "prot": "XPOP"}],
+    "vservs": [{"id": "v", "state": "online", "iface": "::", "port": 110, "protocol": "POP3+STLS"}],
+    "backends": [{"id": "store", "state": "online", "host": "192.0.2.1", "port": 110, "protocol": "XPOP"}],
     "certificates": [{"name": "c", "names": ["x"], "key_type": "EC", "not_after": NOW + 3.5 * 86400}],
 }
 
@@ -54,16 +54,38 @@ def table() -> Iterator[Segment]:
 
 @pytest.fixture
 def known(table: Segment) -> Known:
-    made = Known("pproxy", "2.0", os.getpid(), path_of(table.name), View(table.map), PROGRAM.watched, facts=FACTS)
-    made.hear(Pulse(False, 1, (Queue("v", 0, 2, 128), Queue("v", 1, 3, 128))))
+    made = Known(
+        "pproxy",
+        "2.0",
+        os.getpid(),
+        table=path_of(table.name),
+        view=View(table.map),
+        watched=PROGRAM.watched,
+        facts=FACTS,
+    )
+    made.hear(Pulse(False, 1, (Queue("v", 0, 2, limit=128), Queue("v", 1, 3, limit=128))))
     return made
 
 
 def write(table: Segment, row: int, user: str = "joe", **other: Any) -> None:
     """A session in a row."""
-    client, vserv, started = other.get("client", "192.0.2.7"), other.get("vserv", "v"), other.get("started", NOW - row)
-    texts = [word.encode() for word in (f"sid-{row}", client)], [word.encode() for word in (vserv, user, "store", user)]
-    table.rows.write(row, Phase.RELAYING, 4000, started, NOW, *texts[0], 1234, *texts[1], 10, 20 * row, 0)
+    table.rows.write(
+        row,
+        state=Phase.RELAYING,
+        pid=4000,
+        started=other.get("started", NOW - row),
+        since=NOW,
+        sid=f"sid-{row}".encode(),
+        client=other.get("client", "192.0.2.7").encode(),
+        port=1234,
+        vserv=other.get("vserv", "v").encode(),
+        user=user.encode(),
+        backend=b"store",
+        target=user.encode(),
+        received=10,
+        sent=20 * row,
+        deletes=0,
+    )
 
 
 def at(seconds: float) -> Moment:
@@ -73,7 +95,7 @@ def at(seconds: float) -> Moment:
 def ask(known: Known, query: dict[str, str] | None = None, peer: str = "127.0.0.1", **fields: str) -> Any:
     """The body of /status.json, which must be there."""
     answer = page.status(
-        known, HttpRequest("GET", "/status.json", query or {}, {"host": "127.0.0.1:9110"} | fields, peer)
+        known, HttpRequest("GET", "/status.json", query or {}, fields={"host": "127.0.0.1:9110"} | fields, peer=peer)
     )
     assert answer.status == HTTPStatus.OK, answer.body
     return json.loads(answer.body)
@@ -109,7 +131,9 @@ def test_names_in_full_are_for_the_socket_and_the_token(
     known.token = hashlib.sha256(TOKEN.encode()).digest()
     write(table, 1, "joe.bloggs")
     peer = "" if socket else "127.0.0.1"
-    answer = page.status(known, HttpRequest("GET", "/status.json", {"users": "1"}, fields, peer, socket))
+    answer = page.status(
+        known, HttpRequest("GET", "/status.json", {"users": "1"}, fields=fields, peer=peer, by_unix_socket=socket)
+    )
     told = json.loads(answer.body)
     assert users(told) == (["joe.bloggs"] if private else ["j*"])
     assert (told["sessions"]["may_unmask"], told["sessions"]["masked"]) == (private, not private)
@@ -123,7 +147,10 @@ def test_a_wrong_token_is_refused(known: Known, table: Segment, field: str, sock
     known.token = hashlib.sha256(TOKEN.encode()).digest()
     write(table, 1, "joe.bloggs")
     fields = {"host": "localhost", "authorization": field}
-    answer = page.status(known, HttpRequest("GET", "/status.json", {"users": "1"}, fields, "127.0.0.1", socket))
+    answer = page.status(
+        known,
+        HttpRequest("GET", "/status.json", {"users": "1"}, fields=fields, peer="127.0.0.1", by_unix_socket=socket),
+    )
     assert (answer.status, b"bloggs" in answer.body) == (HTTPStatus.UNAUTHORIZED, False)
 
 
@@ -149,7 +176,7 @@ def test_a_masked_name_cannot_be_guessed(known: Known, table: Segment) -> None:
     ("query", "asked"),
     [
         ({}, PageQuery()),
-        ({"filter": "x", "sort": "user", "desc": "0", "rows": "7"}, PageQuery("x", "user", False, 7)),
+        ({"filter": "x", "sort": "user", "desc": "0", "rows": "7"}, PageQuery("x", "user", False, rows=7)),
         ({"span": "1h", "unknown": "1"}, PageQuery(span="1h")),
         ({"filter": "x" * 1000}, PageQuery("x" * 100)),
         ({"rows": str(MOST_ROWS)}, PageQuery(rows=MOST_ROWS)),
@@ -176,14 +203,14 @@ def test_bad_queries(known: Known, query: dict[str, str], words: str) -> None:
     """Which word is wrong, and what is allowed; the status says that it was the client's fault."""
     with pytest.raises(BadQuery, match=re.escape(words)):
         page.query_of(query, private=True)
-    answer = page.status(known, HttpRequest("GET", "/status.json", query, {}, "127.0.0.1"))
+    answer = page.status(known, HttpRequest("GET", "/status.json", query, fields={}, peer="127.0.0.1"))
     assert answer.status == HTTPStatus.BAD_REQUEST
     assert words in answer.body.decode()
 
 
 def test_sorting_by_nothing(known: Known) -> None:
     """A column that is none is named, with those that there are."""
-    answer = page.status(known, HttpRequest("GET", "/status.json", {"sort": "colour"}, {}, "127.0.0.1"))
+    answer = page.status(known, HttpRequest("GET", "/status.json", {"sort": "colour"}, fields={}, peer="127.0.0.1"))
     assert answer.status == HTTPStatus.BAD_REQUEST
     assert b'no column "colour"; there are: row pid' in answer.body
 
@@ -274,7 +301,9 @@ def test_ten_thousand_sessions(known: Known, table: Segment) -> None:
     table.free_row(0, 4000)
     assert document(known, PageQuery(), at(8.9))["sessions"]["all"] == SESSIONS, "not read again within a second"
     assert document(known, PageQuery(), at(9.1))["sessions"]["all"] == SESSIONS - 1
-    answer = page.status(known, HttpRequest("GET", "/status.json", {"rows": str(MOST_ROWS)}, {}, "192.0.2.7"))
+    answer = page.status(
+        known, HttpRequest("GET", "/status.json", {"rows": str(MOST_ROWS)}, fields={}, peer="192.0.2.7")
+    )
     assert len(json.loads(answer.body)["sessions"]["rows"]) == MOST_ROWS
     assert len(answer.body) < 300_000
     print(f"{SESSIONS} sessions: {min(seconds) * 1000:.0f} ms, {len(answer.body) >> 10} KiB")

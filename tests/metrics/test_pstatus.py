@@ -246,7 +246,9 @@ def test_a_directory_is_no_state_file(run: Run, tmp_path: Path) -> None:
 
 def test_control_characters_do_not_reach_the_terminal(run: Run, rundir: Path, living: Segment) -> None:
     """A name that would steer the terminal is shown without its power, and the row stays a line."""
-    living.rows.write(3, WAITING, 4000, 0.0, 0.0, b"p.4.4", b"\x1b[2Jx\ny\xe2\x80\xae", 0)
+    living.rows.write(
+        3, state=WAITING, pid=4000, started=0.0, since=0.0, sid=b"p.4.4", user=b"\x1b[2Jx\ny\xe2\x80\xae", sent=0
+    )
     _code, lines, _err = run("--rundir", rundir, "-a", "-r", "3")
     assert len(lines) == 2
     assert "?[2Jx?y?" in lines[1]
@@ -258,7 +260,9 @@ def _hammer(made: Segment, ready: Any) -> None:
     while True:
         for number in range(ROWS):
             word = b"%015d" % number
-            made.rows.write(number, PASSING, number + 1, 1.0, 2.0, b"s" + word, word, number)
+            made.rows.write(
+                number, state=PASSING, pid=number + 1, started=1.0, since=2.0, sid=b"s" + word, user=word, sent=number
+            )
 
 
 @pytest.mark.processes

@@ -124,7 +124,9 @@ def test_shows_what_there_is(tty: Tty) -> None:
 
 def test_follows_the_program(tty: Tty, living: Segment) -> None:
     """A session that begins appears without a key, and counters become rates."""
-    living.rows.write(20, PASSING, 4001, time.time(), time.time(), b"p.4.4", b"anna", 1)
+    living.rows.write(
+        20, state=PASSING, pid=4001, started=time.time(), since=time.time(), sid=b"p.4.4", user=b"anna", sent=1
+    )
     screen = tty.shows("anna")
     assert screen[-1].startswith("4 sessions")
     tty.type("\t")
@@ -184,7 +186,7 @@ def test_help_and_pause(tty: Tty, living: Segment) -> None:
 def test_scrolls(rundir: Path, living: Segment) -> None:
     """A table that is longer than the screen is scrolled, and not beyond its ends."""
     for row in range(100):
-        living.rows.write(row, WAITING, 4000, 0.0, 0.0, b"s", b"u", 0)
+        living.rows.write(row, state=WAITING, pid=4000, started=0.0, since=0.0, sid=b"s", user=b"u", sent=0)
     with Tty("--rundir", rundir, size=(80, 15)) as tty:
         tty.shows("101 sessions")
         tty.type("\x1b[F")
@@ -265,7 +267,9 @@ def test_a_dumb_terminal_gets_plain_text(rundir: Path) -> None:
 
 def test_names_do_not_steer_the_terminal(rundir: Path, living: Segment) -> None:
     """What a stranger calls himself, and what is typed as a filter, is shown without its power."""
-    living.rows.write(3, WAITING, 4000, 0.0, 0.0, b"p.4.4", b"\x1b[2Jx\ny\xe2\x80\xae", 0)
+    living.rows.write(
+        3, state=WAITING, pid=4000, started=0.0, since=0.0, sid=b"p.4.4", user=b"\x1b[2Jx\ny\xe2\x80\xae", sent=0
+    )
     with Tty("--rundir", rundir) as tty:
         tty.shows("?[2Jx?y?")
         assert "\x1b[2J" not in tty.output

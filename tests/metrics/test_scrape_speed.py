@@ -45,16 +45,39 @@ def known() -> Iterator[Known]:
                 counters.observe(row.name, 0.01, ident)
     for row in range(SESSIONS):
         vserv, backend = names["vserv"][row % THINGS], names["backend"][row // 7 % THINGS]
-        texts = (f"sid.{row}".encode(), b"192.0.2.1", 4711, vserv.encode(), b"ann", backend.encode(), b"ann")
-        segment.rows.write(row, 1 + row % 9, os.getpid() + row % SLOTS, 1.0, 2.0, *texts, 1, 2, 3)
+        segment.rows.write(
+            row,
+            state=1 + row % 9,
+            pid=os.getpid() + row % SLOTS,
+            started=1.0,
+            since=2.0,
+            sid=f"sid.{row}".encode(),
+            client=b"192.0.2.1",
+            port=4711,
+            vserv=vserv.encode(),
+            user=b"ann",
+            backend=backend.encode(),
+            target=b"ann",
+            received=1,
+            sent=2,
+            deletes=3,
+        )
     facts = {
         "vservs": [{"id": ident, "state": "online"} for ident in names["vserv"]],
         "backends": [{"id": ident, "state": "online"} for ident in names["backend"]],
     }
-    known = Known("pproxy", "2.0", os.getpid(), path_of(NAME), View.open(path_of(NAME)), PROGRAM.watched, facts)
+    known = Known(
+        "pproxy",
+        "2.0",
+        os.getpid(),
+        table=path_of(NAME),
+        view=View.open(path_of(NAME)),
+        watched=PROGRAM.watched,
+        facts=facts,
+    )
     known.metrics = metrics_of(PROGRAM)
     known.hear(
-        Pulse(False, SLOTS, tuple(Queue(name, slot, 0, 512) for name in names["vserv"] for slot in range(SLOTS)))
+        Pulse(False, SLOTS, tuple(Queue(name, slot, 0, limit=512) for name in names["vserv"] for slot in range(SLOTS)))
     )
     yield known
     remove(NAME)
@@ -76,7 +99,9 @@ def test_a_scrape_of_a_full_table_is_quick(known: Known) -> None:
 
 def test_openmetrics_is_as_complete(known: Known) -> None:
     """Who asks for OpenMetrics gets the same families."""
-    request = HttpRequest("GET", "/metrics", {}, {"accept": "application/openmetrics-text;version=1.0.0"}, "127.0.0.1")
+    request = HttpRequest(
+        "GET", "/metrics", {}, fields={"accept": "application/openmetrics-text;version=1.0.0"}, peer="127.0.0.1"
+    )
     answer = metrics(known, request)
 
     assert answer.status is HTTPStatus.OK

@@ -25,7 +25,7 @@ class Session:
     def __init__(self, loop: EventLoop, fd: int) -> None:
         self.told: list[str] = []
         self.said = b""
-        self.client = ClientConnection(loop, Log("test", "/dev/null"), fd, self)
+        self.client = ClientConnection(loop, Log("test", "/dev/null"), fd, owner=self)
 
     def client_says(self, data: bytes) -> None:
         self.said += data
@@ -156,7 +156,7 @@ class Timed:
     def __init__(self, loop: EventLoop) -> None:
         self.expirations: list[str] = []
         self.idle = time.monotonic() + 100
-        self.deadlines = Deadlines(Wheel(loop), self, time.monotonic(), 100)
+        self.deadlines = Deadlines(Wheel(loop), self, time.monotonic(), authtimeout=100)
 
     def idle_at(self) -> float:
         return self.idle

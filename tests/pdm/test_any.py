@@ -11,11 +11,11 @@ from popular.pdm.loader import OWN_DIRECTORY, load
 
 
 def opened(*arguments):
-    return load(OWN_DIRECTORY, "any", "a", arguments)
+    return load(OWN_DIRECTORY, "any", "a", arguments=arguments)
 
 
 def question(user, password=b"whatever"):
-    return Question("127.0.0.1", "POP3", "default", user, Secret(password), "v1")
+    return Question("127.0.0.1", "POP3", "default", user=user, password=Secret(password), vserv="v1")
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_target_is_filled_in(target, user, expected):
 
 def test_without_a_target_the_clients_own_name_and_password_are_passed_on():
     """The route says nothing of either."""
-    assert opened("b1").check(question("joe")) == Authenticated(Route("b1", None, None, ""))
+    assert opened("b1").check(question("joe")) == Authenticated(Route("b1", None, None, flags=""))
 
 
 @given(st.text())

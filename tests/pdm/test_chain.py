@@ -9,7 +9,7 @@ from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Secret, Unknown
 
 CANARY = "canary-4711"
-QUESTION = Question("127.0.0.1", "POP3", "default", "joe", Secret(CANARY.encode()), "v1")
+QUESTION = Question("127.0.0.1", "POP3", "default", user="joe", password=Secret(CANARY.encode()), vserv="v1")
 HERE, THERE = Route("b1", "joe"), Route("b2", "j")
 
 
@@ -56,19 +56,19 @@ CASES = [
     ([(NO, False), (Authenticated(THERE), False)], RefusedLogin("a"), "a? a!b1 b!b1"),
     # the second round asks all, from the front, and the route is that of the module that knows the user; who comes in
     # by it was vouched for, also by the module that knows him
-    ([(NO, False), (NOT_ME, True)], Admitted(HERE, "a", "b", True), "a? a!b1 b!b1"),
-    ([(NOT_ME, True), (NO, False)], Admitted(HERE, "b", "a", True), "a? b? a!b1"),
-    ([(NO, True), (NOT_ME, True)], Admitted(HERE, "a", "a", True), "a? a!b1"),
-    ([(NOT_ME, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c", True), "a? b? a!b1 b!b1 c!b1"),
+    ([(NO, False), (NOT_ME, True)], Admitted(HERE, "a", "b", vouched=True), "a? a!b1 b!b1"),
+    ([(NOT_ME, True), (NO, False)], Admitted(HERE, "b", "a", vouched=True), "a? b? a!b1"),
+    ([(NO, True), (NOT_ME, True)], Admitted(HERE, "a", "a", vouched=True), "a? a!b1"),
+    ([(NOT_ME, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c", vouched=True), "a? b? a!b1 b!b1 c!b1"),
     # failures: a later module may still let him in, but nobody may be turned away
     ([(DOWN, False)], CannotTell("a: the database is down"), "a?"),
     ([(DOWN, False), (NOT_ME, False)], CannotTell("a: the database is down"), "a? b?"),
     ([(NOT_ME, False), (DOWN, False)], CannotTell("b: the database is down"), "a? b?"),
     ([(DOWN, False), (YES, False)], Admitted(HERE, "b", "b"), "a? b?"),
     ([(DOWN, False), (NO, False)], CannotTell("a: the database is down"), "a? b? a!b1 b!b1"),
-    ([(DOWN, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c", True), "a? b? a!b1 b!b1 c!b1"),
+    ([(DOWN, False), (NO, False), (NOT_ME, True)], Admitted(HERE, "b", "c", vouched=True), "a? b? a!b1 b!b1 c!b1"),
     ([(NO, False), (NOT_ME, DOWN)], CannotTell("b: the database is down"), "a? a!b1 b!b1"),
-    ([(NO, DOWN), (NOT_ME, True)], Admitted(HERE, "a", "b", True), "a? a!b1 b!b1"),
+    ([(NO, DOWN), (NOT_ME, True)], Admitted(HERE, "a", "b", vouched=True), "a? a!b1 b!b1"),
     ([(DOWN, False), (DOWN, False)], CannotTell("a: the database is down; b: the database is down"), "a? b?"),
     # what no module should do
     ([(KeyError(CANARY), False)], CannotTell("a: KeyError"), "a?"),
@@ -112,10 +112,10 @@ def test_every_pair_of_modules_keeps_the_rules(replies):
 def test_flags_of_the_module_that_vouches_come_along():
     """A master's M is added to the route of the user, once, and nothing else of the route changes."""
     master = Scripted("m", authenticate=True, flags="M")
-    decision = chain.ask([Scripted("a", Refused(Route("b1", "joe", Secret(b"x"), "Q"))), master], QUESTION)
-    assert decision == Admitted(Route("b1", "joe", Secret(b"x"), "QM"), "a", "m", True)
+    decision = chain.ask([Scripted("a", Refused(Route("b1", "joe", Secret(b"x"), flags="Q"))), master], QUESTION)
+    assert decision == Admitted(Route("b1", "joe", Secret(b"x"), flags="QM"), "a", "m", vouched=True)
     decision = chain.ask([Scripted("a", Refused(Route("b1", flags="M"))), master], QUESTION)
-    assert decision == Admitted(Route("b1", flags="M"), "a", "m", True)
+    assert decision == Admitted(Route("b1", flags="M"), "a", "m", vouched=True)
 
 
 def test_flags_do_not_come_along_in_the_first_round():

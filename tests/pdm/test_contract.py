@@ -41,7 +41,7 @@ def test_a_secret_is_not_taken_along_by_accident(handler):
 
 def test_a_question_and_a_route_hide_the_secret_they_carry():
     """The values that travel through the proxy can be logged whole; asdict, which copies, refuses."""
-    question = Question("127.0.0.1", "POP3", "default", "joe", Secret(CANARY), "v1")
+    question = Question("127.0.0.1", "POP3", "default", user="joe", password=Secret(CANARY), vserv="v1")
     assert "joe" in repr(question)
     assert "canary" not in repr(question) + repr(Route("b1", "joe", Secret(CANARY)))
     with pytest.raises(TypeError):
@@ -65,7 +65,7 @@ def test_a_module_that_derives_gets_defaults():
         def reload(self):
             return Mute()
 
-    question = Question("127.0.0.1", "POP3", "default", "joe", Secret(CANARY), "v1")
+    question = Question("127.0.0.1", "POP3", "default", user="joe", password=Secret(CANARY), vserv="v1")
     mute = Mute()
     assert mute.check(question) == Unknown()
     assert mute.authenticate(question, Route("b1")) is False

@@ -16,7 +16,7 @@ from popular.pdm.loader import OWN_DIRECTORY, available, load
 from tests.patience import patient
 
 CANARY = "canary-4711"
-QUESTION = Question("127.0.0.1", "POP3", "default", "joe", Secret(CANARY.encode()), "v1")
+QUESTION = Question("127.0.0.1", "POP3", "default", user="joe", password=Secret(CANARY.encode()), vserv="v1")
 
 SOURCE = """
 from popular.pdm.contract import *
@@ -108,7 +108,7 @@ def write(directory, name, source=SOURCE, **words):
 def text_of_failure(*arguments):
     """The one line that the operator sees."""
     with pytest.raises(ModuleFailed) as caught:
-        load(*arguments)
+        load(*arguments[:3], arguments=arguments[3])
     text = str(caught.value)
     assert "\n" not in text
     assert CANARY not in text
@@ -137,7 +137,7 @@ def compiled(tmp_path_factory):
 def test_source_is_loaded(tmp_path):
     """`pdm add main fixed one two` opens libpdm_fixed.py with its id and its words."""
     write(tmp_path, "fixed")
-    module = load(tmp_path, "fixed", "main", ["one", "two"])
+    module = load(tmp_path, "fixed", "main", arguments=["one", "two"])
     assert module.ident == "main"
     assert tuple(module.arguments) == ("one", "two")
     assert module.check(QUESTION) == Authenticated(Route("b1", "1"))
@@ -146,7 +146,7 @@ def test_source_is_loaded(tmp_path):
 @pytest.mark.processes
 def test_a_compiled_module_is_loaded_and_asked(compiled):
     """A shared library made from C, as the manual's modules were, works in the chain."""
-    module = load(compiled, "fixed", "main", ["one"])
+    module = load(compiled, "fixed", "main", arguments=["one"])
     assert chain.ask([module], QUESTION) == chain.Admitted(Route("compiled", "joe"), "main", "main")
     assert (module.ident, module.arguments, module.flags) == ("main", ("one",), "Q")
     assert module.reload().check(QUESTION) == module.check(QUESTION)
@@ -158,7 +158,7 @@ def test_a_compiled_module_may_have_each_suffix_of_python(compiled, tmp_path, su
     """libpdm_fixed.cpython-….so is found as well as libpdm_fixed.so, and goes before source of the same name."""
     shutil.copy(compiled / "libpdm_fixed.so", tmp_path / f"libpdm_fixed{suffix}")
     write(tmp_path, "fixed")
-    assert load(tmp_path, "fixed", "main", []).check(QUESTION).route.backend == "compiled"
+    assert load(tmp_path, "fixed", "main", arguments=[]).check(QUESTION).route.backend == "compiled"
 
 
 def test_byte_code_alone_is_loaded(tmp_path):
@@ -166,7 +166,7 @@ def test_byte_code_alone_is_loaded(tmp_path):
     source = write(tmp_path, "fixed")
     assert compileall.compile_file(source, legacy=True, quiet=2)
     source.unlink()
-    assert load(tmp_path, "fixed", "main", []).check(QUESTION).route.backend == "b1"
+    assert load(tmp_path, "fixed", "main", arguments=[]).check(QUESTION).route.backend == "b1"
 
 
 def test_two_loads_share_nothing(tmp_path):
@@ -175,7 +175,7 @@ def test_two_loads_share_nothing(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     write(other, "fixed", backend="b2")
-    modules = [load(directory, "fixed", "m", []) for directory in (tmp_path, tmp_path, other)]
+    modules = [load(directory, "fixed", "m", arguments=[]) for directory in (tmp_path, tmp_path, other)]
     assert [module.check(QUESTION).route for module in modules] == [
         Route("b1", "1"),
         Route("b1", "1"),
@@ -187,10 +187,10 @@ def test_an_edit_is_seen_at_once_and_nothing_is_written_beside_it(tmp_path):
     """Also an edit within the same second that does not change the size."""
     path = write(tmp_path, "fixed", backend="b1")
     stamp = path.stat()
-    load(tmp_path, "fixed", "m", [])
+    load(tmp_path, "fixed", "m", arguments=[])
     write(tmp_path, "fixed", backend="b2")
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    assert load(tmp_path, "fixed", "m", []).check(QUESTION).route.backend == "b2"
+    assert load(tmp_path, "fixed", "m", arguments=[]).check(QUESTION).route.backend == "b2"
     assert [entry.name for entry in tmp_path.iterdir()] == ["libpdm_fixed.py"]
 
 
@@ -319,7 +319,7 @@ def test_what_others_can_write_is_not_loaded(tmp_path, which, spoil):
     os.chown(bad, 0, 0, follow_symlinks=False)
     if which != "link":
         bad.chmod(0o755 if bad.is_dir() else 0o644)
-    assert load(linked, "fixed", "m", []).ident == "m"
+    assert load(linked, "fixed", "m", arguments=[]).ident == "m"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make what is another user's")
@@ -329,7 +329,7 @@ def test_a_sticky_directory_and_groups_of_root_are_no_strangers(tmp_path):
     for mode, group in ((0o1777, OTHER), (0o775, OTHER), (0o770, 0)):
         os.chown(tmp_path, 0, group)
         tmp_path.chmod(mode)
-        assert load(tmp_path, "fixed", "m", []).ident == "m"
+        assert load(tmp_path, "fixed", "m", arguments=[]).ident == "m"
 
 
 def test_the_modules_that_come_with_the_proxy_are_there():

@@ -13,7 +13,7 @@ CANARY = "canary-4711"
 
 
 def question(client_ip="192.0.2.7", password="open", namespace="default", user="joe"):
-    return Question(client_ip, "POP3", namespace, user, Secret(password.encode()), "v1")
+    return Question(client_ip, "POP3", namespace, user=user, password=Secret(password.encode()), vserv="v1")
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def master(tmp_path):
     def opened(*lines, more=()):
         path = tmp_path / "masterauth.conf"
         path.write_text("".join(f"{line}\n" for line in lines))
-        return load(OWN_DIRECTORY, "master", "m", [str(path), *more])
+        return load(OWN_DIRECTORY, "master", "m", arguments=[str(path), *more])
 
     opened.path = tmp_path / "masterauth.conf"
     return opened
@@ -75,8 +75,10 @@ def test_a_mailbox_found_by_another_module_is_opened(module, tmp_path):
     """The route is the user's, with the flag M, under the user's own name."""
     users = tmp_path / "users"
     users.write_text("default:joe:{PLAIN}joe:b1:3/2d/joe\n")
-    modules = [module, load(OWN_DIRECTORY, "passwd", "main", [str(users)])]
-    assert chain.ask(modules, question()) == chain.Admitted(Route("b1", "3/2d/joe", flags="M"), "main", "m", True)
+    modules = [module, load(OWN_DIRECTORY, "passwd", "main", arguments=[str(users)])]
+    assert chain.ask(modules, question()) == chain.Admitted(
+        Route("b1", "3/2d/joe", flags="M"), "main", "m", vouched=True
+    )
     assert chain.ask(modules, question(password="joe")) == chain.Admitted(Route("b1", "3/2d/joe"), "main", "main")
     assert chain.ask(modules, question(client_ip="192.0.2.9")) == chain.RefusedLogin("main")
     assert chain.ask(modules, question(user="nobody")) == chain.NobodyKnows()
@@ -92,7 +94,7 @@ def test_an_unknown_user_costs_what_a_known_one_does(module, tmp_path, monkeypat
     """Where a master password counts, a wrong password of a known user is compared with it, too."""
     users = tmp_path / "users"
     users.write_text(f"default:joe:{by_crypt('$6$', 'joe')}:b1:\n")
-    modules = [load(OWN_DIRECTORY, "passwd", "main", [str(users)]), module]
+    modules = [load(OWN_DIRECTORY, "passwd", "main", arguments=[str(users)]), module]
     verified, real = [], passwords.verify
 
     def counted(stored, password):
@@ -144,9 +146,9 @@ def test_a_faulty_line_is_skipped_and_named(master, line, text):
 def test_a_missing_file_is_named():
     """So is one file name too many."""
     with pytest.raises(ModuleFailed, match=r"\[FILE\] \[strict\] is wanted"):
-        load(OWN_DIRECTORY, "master", "m", ["a", "b"])
+        load(OWN_DIRECTORY, "master", "m", arguments=["a", "b"])
     with pytest.raises(ModuleFailed, match=r"/nowhere/masterauth\.conf cannot be read"):
-        load(OWN_DIRECTORY, "master", "m", ["/nowhere/masterauth.conf"])
+        load(OWN_DIRECTORY, "master", "m", arguments=["/nowhere/masterauth.conf"])
 
 
 def test_a_client_without_an_address_is_a_failure(module):

@@ -20,7 +20,7 @@ CANARY = "canary-4711"
 
 
 def question(user, password="joe", namespace="default"):
-    return Question("127.0.0.1", "POP3", namespace, user, Secret(password.encode()), "v1")
+    return Question("127.0.0.1", "POP3", namespace, user=user, password=Secret(password.encode()), vserv="v1")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def passwd(tmp_path):
     def opened(*lines, end="\n", more=(), name="users"):
         path = tmp_path / name
         path.write_text("".join(line + end for line in lines), encoding="utf-8", newline="")
-        return load(OWN_DIRECTORY, "passwd", "main", [str(path), *more])
+        return load(OWN_DIRECTORY, "passwd", "main", arguments=[str(path), *more])
 
     opened.path = tmp_path / "users"
     return opened
@@ -164,9 +164,9 @@ def test_a_file_may_be_named_strict(passwd, monkeypatch):
     """With a path in front of its name, as with a file named -f."""
     passwd("default:joe:{PLAIN}joe:b1:joe", "nonsense", name="strict")
     monkeypatch.chdir(passwd.path.parent)
-    assert load(OWN_DIRECTORY, "passwd", "main", ["./strict"]).skipped == 1
+    assert load(OWN_DIRECTORY, "passwd", "main", arguments=["./strict"]).skipped == 1
     with pytest.raises(ModuleFailed, match="FILE"):
-        load(OWN_DIRECTORY, "passwd", "main", ["strict"])
+        load(OWN_DIRECTORY, "passwd", "main", arguments=["strict"])
 
 
 @pytest.mark.parametrize("stored", [stored for stored in UNKNOWN_FORMS if ":" not in stored and "\n" not in stored])
@@ -179,7 +179,7 @@ def test_a_hash_of_unknown_form_never_waits_for_its_user(passwd, stored):
 def test_what_is_not_utf8_is_named(passwd):
     """With its line."""
     passwd.path.write_bytes(b"default:joe:{PLAIN}x:b1:\ndefault:j\xf6rg:{PLAIN}x:b1:\n")
-    module = load(OWN_DIRECTORY, "passwd", "main", [str(passwd.path)])
+    module = load(OWN_DIRECTORY, "passwd", "main", arguments=[str(passwd.path)])
     assert module.notes[1] == f"{passwd.path}:2: is not UTF-8"
 
 
@@ -198,7 +198,7 @@ def test_four_hundred_thousand_users_are_loaded_fast(passwd):
     hashed = by_crypt("$6$", "joe", 1000)
     passwd.path.write_text("".join(f"default:user{n}@example.org:{hashed}:b{n % 30}:3/{n}\n" for n in range(400_000)))
     begin = time.process_time()
-    module = load(OWN_DIRECTORY, "passwd", "main", [str(passwd.path)])
+    module = load(OWN_DIRECTORY, "passwd", "main", arguments=[str(passwd.path)])
     seconds = time.process_time() - begin
     print(f"400,000 users: {seconds:.2f} s of CPU")
     assert isinstance(module.check(question("user399999@example.org")), Authenticated)
@@ -219,7 +219,7 @@ def test_the_file_must_be_one(tmp_path):
 
     def failure(path):
         with pytest.raises(ModuleFailed) as caught:
-            load(OWN_DIRECTORY, "passwd", "main", [str(path)])
+            load(OWN_DIRECTORY, "passwd", "main", arguments=[str(path)])
         assert str(path) in str(caught.value)
         return str(caught.value)
 
@@ -228,7 +228,7 @@ def test_the_file_must_be_one(tmp_path):
     (tmp_path / "open").chmod(0o666)
     assert "No such file" in failure(tmp_path / "missing")
     assert "not a regular file" in failure(tmp_path / "pipe")
-    assert "cannot be read" in failure(tmp_path)
+    assert "not a regular file" in failure(tmp_path)
     assert "chmod o-w" in failure(tmp_path / "open")
 
 
@@ -236,7 +236,7 @@ def test_the_file_must_be_one(tmp_path):
 def test_wrong_arguments_are_refused(arguments):
     """A file name is wanted, a TARGET and `strict` may follow."""
     with pytest.raises(ModuleFailed):
-        load(OWN_DIRECTORY, "passwd", "main", arguments)
+        load(OWN_DIRECTORY, "passwd", "main", arguments=arguments)
 
 
 def test_a_reload_reads_anew_and_leaves_the_old_one_alone(passwd):
@@ -263,7 +263,7 @@ def test_a_relative_file_stays_the_same_file(passwd, monkeypatch):
     """A daemon changes its directory; the file is that of the moment of `pdm add`."""
     passwd("default:joe:{PLAIN}joe:b1:joe")
     monkeypatch.chdir(passwd.path.parent)
-    module = load(OWN_DIRECTORY, "passwd", "main", ["users"])
+    module = load(OWN_DIRECTORY, "passwd", "main", arguments=["users"])
     monkeypatch.chdir("/")
     assert isinstance(module.reload().check(question("joe")), Authenticated)
     assert module.arguments == ("users",)

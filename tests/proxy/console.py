@@ -47,6 +47,7 @@ class ProgramTables:
     version: str = "2.0"
     variables: Any = VARIABLES
     debug_options: Mapping[str, str] = field(default_factory=lambda: OPTIONS)
+    debug_notes: Mapping[str, str] = field(default_factory=lambda: {"PASS": "passwords are logged"})
     rc_lines: Any = field(default=rc_lines)
     complete: Any = field(default=complete)
 

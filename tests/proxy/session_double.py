@@ -42,6 +42,8 @@ class SessionDouble:
         self.backend: Backend | None = None
         """To whom there is a connection, or will be."""
         self.ending = ""
+        self.rests = False
+        """All others have their turn before it goes on."""
 
     def _write(self, *verb: Any) -> None:
         assert not self.ending, f"{verb[0]} after the end"
@@ -63,6 +65,10 @@ class SessionDouble:
         assert data.endswith(b"\r\n"), "half a reply"
         self._write("send", data)
         self.to_client += data
+
+    def rest(self) -> None:
+        self._write("rest")
+        self.rests = True
 
     def start_tls(self, seconds: float) -> None:
         self.seconds = seconds
@@ -132,8 +138,8 @@ class SessionDouble:
 class Tracked(Machine):
     """The machine, which also writes down its way."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.way = [self.phase]
 
     def _move(self, phase: Phase) -> None:
@@ -153,7 +159,7 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
     ) -> None:
         self.verbs = SessionDouble()
-        self.machine = Tracked(self.verbs, rules, ip, port, sid, refusals)
+        self.machine = Tracked(self.verbs, rules, ip, peer_port=port, sid=sid, refusals=refusals)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:
@@ -175,13 +181,29 @@ class PureSession:
 
     # The client
 
+    def proceeds(self) -> list[tuple[Any, ...]]:
+        """All others have had their turn."""
+        assert self.verbs.rests, "it does not wait for its turn"
+        self.verbs.rests = False
+        if not self.verbs.ending:
+            self.machine.proceed()
+        return self._done()
+
+    def goes_on(self) -> list[tuple[Any, ...]]:
+        """… as often as it takes to answer all."""
+        done: list[tuple[Any, ...]] = []
+        while self.verbs.rests:
+            done += self.proceeds()
+        return done
+
     def says(self, data: bytes) -> list[tuple[Any, ...]]:
+        assert not self.verbs.rests, "nobody hears it"
         assert self.verbs.waits not in ("start_tls", "await_header", "relay"), "somebody else reads the client"
         self.machine.client_says(data)
         return self._done()
 
     def leaves(self) -> list[tuple[Any, ...]]:
-        """It sends nothing more."""
+        """It sends nothing more; if a header or TLS is waited for, nothing of that came."""
         self.machine.client_eof()
         return self._done()
 

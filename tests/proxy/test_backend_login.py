@@ -78,9 +78,11 @@ def test_refusals_name_what_was_refused() -> None:
     for before in (0, 1, 2):
         login = Pop3Login(b"ann", b"x", stls=before > 0, xclient=XCLIENT if before > 1 else b"")
         oks = [b"+OK [XCLIENT]"] * (before + 1)
-        assert heard(login, *oks, refusal) == Rejected(refusal, b"AUTH", "sending the user name", True, "user")
+        assert heard(login, *oks, refusal) == Rejected(
+            refusal, b"AUTH", "sending the user name", of_login=True, word="user"
+        )
     assert heard(Pop3Login(b"ann", b"x", stls=True), refusal) == Rejected(
-        refusal, b"AUTH", "reading the greeting", False, "greeting"
+        refusal, b"AUTH", "reading the greeting", of_login=False, word="greeting"
     )
 
 

@@ -13,13 +13,13 @@ from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol.mailcheck import Mail
-from popular.proxy.session.client_side import MOST_ERRORS, MOST_HELD
+from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
 from popular.proxy.session.machine import (
     LINGERING,
-    MOST_FAILED_LOGINS,
     NO_ANSWER,
     NO_CONNECTION,
     NO_HANDSHAKE,
+    OURS,
 )
 from popular.proxy.session.phases import (
     ASKING,
@@ -47,6 +47,7 @@ from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
 TRUSTED = Networks("", (ip_network("192.0.2.0/24"),))
+FAILED = {"backend": "pop", "address": "127.0.0.1", "user": "ann"}
 WHO = {"client": "192.0.2.1", "vserv": "v1", "namespace": "default", "user": "ann"}
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
@@ -220,7 +221,9 @@ def test_the_header_says_who_the_client_is() -> None:
 def test_the_modules_are_asked_with_all_that_is_known() -> None:
     """Behind USER and PASS in one piece there is one reply, and one question."""
     session = begun(namespace="USER")
-    question = Question("192.0.2.1", "POP3", "context", "ann", Secret(b" se cret "), "v1", "")
+    question = Question(
+        "192.0.2.1", "POP3", "context", user="ann", password=Secret(b" se cret "), vserv="v1", certificate_name=""
+    )
     assert session.says(b"USER ann=context\r\nPASS  se cret \r\n") == [("send", SEND_PASS), ("ask", question)]
 
 
@@ -253,10 +256,57 @@ def test_a_null_byte_is_told_to_nobody_but_the_operator() -> None:
     assert begun().says(b"CA\0PA\r\n") == [note, ("finish", "null_byte")]
 
 
-def test_too_many_faulty_commands_end_it() -> None:
-    """One more than MOST_ERRORS."""
+def test_too_many_commands_before_the_login_end_it() -> None:
+    """One more than maxcommands, whatever they are; behind the login there is no limit."""
+    session = begun(maxcommands=3)
+    for said in (b"CAPA\r\n", b"USER ann\r\n", b"what\r\n"):
+        session.says(said)
+    assert session.says(b"PASS secret\r\n") == [
+        ("send", b"-ERR too many commands before the login\r\n"),
+        ("finish", "too_many_commands"),
+    ]
+    session = asking(maxcommands=2)
+    session.decided(admitted("fake"))
+    assert session.says(b"NOOP\r\n" * 3) == [("send", OK * 3)]
+
+
+@pytest.mark.parametrize("state", ["before the login", "in an empty mailbox"])
+def test_others_have_their_turn_between_the_lines_of_one_client(state: str) -> None:
+    """Whoever sends many lines is answered a few at a time, and is not read in between; all are answered, in order."""
+    session = begun(maxcommands=1000) if state == "before the login" else simulating()
+    say = b"USER ann\r\n" if state == "before the login" else b"NOOP\r\n"
+    reply = SEND_PASS if state == "before the login" else OK
+    assert session.says(say * (2 * LINES_A_TURN + 1) + b"QUIT\r\n") == [("send", reply * LINES_A_TURN), ("rest",)]
+    assert not session.machine.listens()
+    assert session.proceeds() == [("send", reply * LINES_A_TURN), ("rest",)]
+    *_, last = session.proceeds()
+    assert last == ("finish", "quit")
+
+
+def test_a_client_that_has_left_is_answered_to_its_end() -> None:
+    """In as many turns as it takes."""
     session = begun()
-    for _ in range(MOST_ERRORS):
+    assert session.says(b"CAPA\r\n" * LINES_A_TURN)[1:] == []
+    assert session.leaves() == [("finish", "client_closed")]
+    session = begun()
+    session.says(b"CAPA\r\n" * (LINES_A_TURN + 1))
+    assert session.goes_on() == [("send", rules().capa_clear)]
+    assert session.leaves() == [("finish", "client_closed")]
+
+
+def test_a_session_that_ends_at_rest_is_over() -> None:
+    """A deadline does not wait for its turn."""
+    session = begun()
+    session.says(b"CAPA\r\n" * (LINES_A_TURN + 1))
+    assert session.expired("auth") == [("finish", "auth_timeout")]
+    assert session.proceeds() == []
+
+
+@pytest.mark.parametrize("most", [0, 10])
+def test_too_many_faulty_commands_end_it(most: int) -> None:
+    """One more than maxerrors."""
+    session = begun(maxerrors=most)
+    for _ in range(most):
         assert session.says(b"what\r\n") == [("send", b"-ERR unknown command\r\n")]
     assert session.says(b"what\r\n") == [("send", b"-ERR too many faulty commands\r\n"), ("finish", "too_many_errors")]
 
@@ -279,6 +329,12 @@ def test_a_client_is_gone_that_leaves_behind_pass(phase: Phase) -> None:
     served = ways[phase]()
     served.says(b"QUIT\r\n")
     assert served.leaves() == []
+
+
+@pytest.mark.parametrize("other", [{"trusted": TRUSTED}, {"protocol": POP3S}])
+def test_a_health_check_is_no_fault(other: dict[str, Any]) -> None:
+    """Who closes without a word where a PROXY header or TLS is expected is not complained of."""
+    assert begun(**other).leaves() == [("finish", "client_closed")]
 
 
 def test_nobody_is_asked_for_a_client_that_is_gone() -> None:
@@ -369,10 +425,11 @@ def test_the_next_command_follows_a_wrong_login() -> None:
 def test_too_many_wrong_logins_end_it() -> None:
     """The third is the last."""
     session = begun()
-    for failures in range(1, MOST_FAILED_LOGINS + 1):
+    most = rules().maxfailures
+    for failures in range(1, most + 1):
         session.says(b"USER ann\r\nPASS secret\r\n")
         verbs = session.decided(NobodyKnows())
-        assert (verbs[-1] == ("finish", "too_many_failures")) is (failures == MOST_FAILED_LOGINS)
+        assert (verbs[-1] == ("finish", "too_many_failures")) is (failures == most)
 
 
 def test_a_module_that_cannot_tell() -> None:
@@ -498,7 +555,7 @@ def test_what_the_mail_check_found(mail: Mail, label: str, verbs: list[tuple[Any
 def test_a_mail_check_without_an_answer() -> None:
     """The storage server is connected to all the same."""
     assert at_backend("cxpop").checked(None, "odd") == [
-        ("note", "check_failed", {"backend": "cxpop", "reason": "odd"}),
+        ("note", "check_failed", {"backend": "cxpop", "address": "127.0.0.1", "reason": "odd"}),
         ("count", "mail_checks", "unanswered", ""),
         ("connect", "cxpop", False),
     ]
@@ -571,7 +628,7 @@ def test_a_password_that_the_backend_refuses(reply: bytes, code: str) -> None:
 def test_a_login_that_the_backend_puts_off(backend: str, code: str, label: str, told: bytes) -> None:
     """Neither a wrong login nor a fault of the backend's: the client may come again as often as it likes."""
     session = begun(softfail=True)
-    for _ in range(MOST_FAILED_LOGINS + 1):
+    for _ in range(rules().maxfailures + 1):
         session.says(b"USER ann\r\nPASS secret\r\n")
         session.decided(admitted(backend))
         if backend == "xpop":
@@ -599,7 +656,7 @@ def test_a_login_that_fails_by_the_backends_own_word(code: str, word: str, repli
         session.backend_says(OK)
     note, count, refused, (_, told), end = session.backend_says(f"-ERR [{code}] no disk\r\n".encode())
     step = ["sending the user name", "sending the password"][replies - 1]
-    fields = {"backend": "pop", "user": "ann", "step": step, "reason": f"-ERR [{code}] no disk", "code": code}
+    fields = {**FAILED, "step": step, "reason": f"-ERR [{code}] no disk", "code": code}
     assert note == ("note", "backend_failed", fields)
     assert count == ("count", "backend_failures", word, "pop")
     assert refused == ("count", "login_failures", "unavailable", "v1")
@@ -681,7 +738,7 @@ def test_a_password_of_ours_that_the_backend_refuses() -> None:
     assert session.backend_says(OK) == [("send_backend", b"PASS ours\r\n")]
     step = "sending the password"
     assert session.backend_says(b"-ERR no\r\n") == [
-        ("note", "backend_failed", {"backend": "pop", "user": "ann", "step": step, "reason": "-ERR no", "code": ""}),
+        ("note", "backend_failed", {**FAILED, "step": step, "reason": "-ERR no", "code": ""}),
         ("count", "backend_failures", "password", "pop"),
         ("count", "login_failures", "unavailable", "v1"),
         ("send", LATER),
@@ -731,9 +788,26 @@ def test_at_which_step_a_backend_fails(session: Callable[[], PureSession], word:
     ],
 )
 def test_at_which_step_a_backend_is_too_slow(session: Callable[[], PureSession], missing: str, step: str) -> None:
-    """The same."""
-    _, note, *_ = session().expired("step", missing)
-    assert note[2]["step"] == step
+    """The same. A backend that took the connection has the time of a login for its greeting, too."""
+    waits = session()
+    calls = waits.expired("step", missing)
+    if calls[0][0] == "expect":
+        calls = waits.expired("step", missing)
+    assert calls[1][2]["step"] == step
+
+
+@pytest.mark.parametrize("backend", ["pop", "cxpop"])
+def test_what_we_lack_is_no_backends_fault(backend: str) -> None:
+    """A descriptor or a port: told and counted as ours, and the client shall come again."""
+    session = at_backend(backend)
+    fields = {"user": "ann", "step": session.machine.phase.phrase, "reason": "Too many open files"}
+    session.verbs.waits = "connect"
+    assert session.backend_failed("Too many open files", OURS) == [
+        ("note", "no_resources", fields),
+        ("count", "login_failures", "resources", "v1"),
+        ("send", LATER),
+        ("finish", "no_resources"),
+    ]
 
 
 def test_a_backend_that_talks_nonsense() -> None:

@@ -31,7 +31,7 @@ PASSWORD, OURS = b"s3cret", b"0urs"
 LOGIN = [b"USER ann\r\n", b"PASS s3cret\r\n"]
 LINES = [*LOGIN * 4, b"USER ann=x\r\n", b"USER \xff\r\n", b"USER \x07\r\n", b"PASS\r\n", b"CAPA\r\n", b"\r\n"]
 LINES += [b"STLS\r\n", b"STAT\r\n", b"NOOP\r\n", b"what\r\n", b"QU"]
-SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=5).map(b"".join) | st.binary(min_size=1, max_size=9)
+SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=12).map(b"".join) | st.binary(min_size=1, max_size=9)
 LAST_WORDS = st.sampled_from([b"QUIT\r\n", b"A" * 260, b"\0", b"STLS\r\nCAPA\r\n"])
 GOOD = b"+OK [XCLIENT]\r\n"
 LINES_BACK = [GOOD] * 3 + [b"-ERR\r\n", b"-ERR [IN-USE] x\r\n", b"-ERR [AUTH] x\r\n", b"+OK\r\n+OK\r\n"]
@@ -56,6 +56,7 @@ RULES = st.builds(
     namespace=st.sampled_from(["default", "USER"]),
     fallback=st.sampled_from(["", "", "pop", "nowhere"]),
     softfail=st.booleans(),
+    maxcommands=st.sampled_from([50, 50, 4]),
     trusted=st.sampled_from([None] * 9 + [Networks("", (ip_network("192.0.2.0/24"),))] * 3 + [Networks()]),
 )
 SELDOM = st.sampled_from([False] * 19 + [True])
@@ -123,6 +124,8 @@ class Walk(RuleBasedStateMachine):
     # The client
 
     def is_read(self) -> bool:
+        if self.verbs.rests:
+            return False
         return self.alive() and not self.has_left and not self.waits("start_tls", "await_header", "relay")
 
     @precondition(is_read)
@@ -130,6 +133,11 @@ class Walk(RuleBasedStateMachine):
     def client_says(self, data: bytes) -> None:
         self.session.heard += data
         self.session.says(data)
+
+    @precondition(lambda self: self.verbs.rests)
+    @rule()
+    def others_have_had_their_turn(self) -> None:
+        self.session.proceeds()
 
     @precondition(is_read)
     @rule(now=SELDOM, data=LAST_WORDS)
@@ -250,6 +258,10 @@ class Walk(RuleBasedStateMachine):
         if self.alive():
             listens = self.machine.phase in LISTENING
             assert listens is (self.verbs.waits == "")
+            if self.verbs.rests:
+                assert listens
+                assert not self.machine.listens()
+                return
             assert listens is self.machine.listens() or self.machine.phase in READ_AHEAD
             assert listens or self.verbs.waits == "relay" or self.verbs.seconds is not None
             assert not (self.has_left and listens), "a client that has left is listened to"

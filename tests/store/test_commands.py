@@ -66,6 +66,7 @@ READ_ONLY = [
 # name, type as the manual writes it, default, good values, bad values
 READ_WRITE = [
     ("backlog", "Int (5-1024)", "512", ["5", "1024"], ["4", "1025"]),
+    ("displace", "Bool", "on", ["on", "off"], ["2"]),
     ("grace", "Time (0s-1d)", "0s", ["0s", "10s", "1d"], ["1d1s", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("logfile", "File", "/var/log/popular/pserv", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
@@ -260,8 +261,8 @@ def test_show_config_recreates(console: Console, tmp_path: Path) -> None:
 def test_debug_options(console: Console) -> None:
     """The debug options are those of a storage server."""
     console.say("debug =ALL")
-    assert console.lines("debug") == ["CTRL MAIL NET PASS POP TLS"]
-    assert "allowed: CTRL" in refused(console, "debug +AUTH")
+    assert console.lines("debug") == ["CTRL IO MAIL MAIN NET PASS POP RINGD TLS"]
+    assert "allowed: RINGD, CTRL, IO" in refused(console, "debug +AUTH")
 
 
 def test_sessions_by_mailbox(console: Console) -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from popular.protocol.mailcheck import LONGEST_QUESTION, Mail, parse_mail_answer
 from popular.store.maildir.maildir import Maildir
 from popular.store.tools.pcheckd import Checker
+from supervisor.runtime import signals
 from supervisor.runtime.log import Log
 from tests.patience import patient
 from tests.system.site import wait_until
@@ -137,7 +138,17 @@ def test_pcheck_and_its_exit_codes(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["-l", "-m", "joe"], ["-m", "../joe"], ["-m", ""], ["-p", "0"], ["-p", "x"], ["-t", "0"], ["-t", "nan"], ["x"]],
+    [
+        ["-l", "-m", "joe"],
+        ["-m", "../joe"],
+        ["-m", ""],
+        ["-p", "0"],
+        ["-p", "x"],
+        ["-t", "0"],
+        ["-t", "nan"],
+        ["x"],
+        ["-s", "127.0.0.010"],
+    ],
 )
 def test_pchecks_bad_command_lines(site: Site, arguments: list[str]) -> None:
     """3, with the reason, and nothing is sent."""
@@ -206,7 +217,7 @@ def test_a_flood_of_bad_packets_does_not_fill_the_log(tmp_path: Path) -> None:
     """Ten lines a second tell of what others send, and of a load that cannot be read; each packet has its answer."""
     now, logfile = [100.0], tmp_path / "log"
     log = Log("pcheckd", str(logfile))
-    checker = Checker(tmp_path, 2.5, tmp_path / "none", log, debug=False, clock=lambda: now[0])
+    checker = Checker(tmp_path, 2.5, tmp_path / "none", log=log, debug=False, clock=lambda: now[0])
     for second, lines in enumerate((10, 20, 30)):
         for number in range(500):
             now[0] = 100.0 + second + number / 500
@@ -229,7 +240,7 @@ def test_a_flood_has_its_answers(site: Site) -> None:
 @given(st.binary(max_size=LONGEST_QUESTION + 10) | st.text("abc./*ML-+\r\n\0", max_size=12).map(str.encode))
 def test_no_packet_raises(tmp_path: Path, packet: bytes) -> None:
     """Whatever a hostile network sends, there is a short answer of one line, or none."""
-    checker = Checker(tmp_path, None, tmp_path / "none", Log("pcheckd", os.devnull), debug=True)
+    checker = Checker(tmp_path, None, tmp_path / "none", log=Log("pcheckd", os.devnull), debug=True)
     answer = checker.answer(packet, "127.0.0.1")
     assert answer is None or re.fullmatch(rb"(\+OK|-ERR)[ -~]{1,100}\n", answer)
     assert checker.answer(packet, "192.0.2.1") is None, "a stranger gets nothing"
@@ -285,12 +296,29 @@ def test_debug_logs_every_packet(site: Site) -> None:
     assert " DBG 0000 net_sent peer='127.0.0.1' packet='+OK 0 no mail'\n" in site.log
 
 
-def test_hup_reopens_the_log_in_all_processes(site: Site) -> None:
-    """After the log was moved away and HUP, everything goes to the new file."""
+def test_what_means_nothing_is_told(site: Site) -> None:
+    """Other signals than these are no end of it: a line in the log, and it answers on."""
+    with site.running("-f", "2") as process:
+        for number in signals.IGNORED:
+            process.send_signal(number)
+            wait_until(
+                lambda number=number: f" signal_ignored signal='{number.name}'" in site.log, f"{number.name} told"
+            )
+        for pid in children(process.pid):
+            for number in (signal.SIGUSR1, *signals.IGNORED):
+                os.kill(pid, number)
+        assert site.ask(b"*Mjoe")
+        assert process.poll() is None
+        assert "helper_died" not in site.log
+
+
+@pytest.mark.parametrize("number", signals.REOPENS)
+def test_a_signal_reopens_the_log_in_all_processes(site: Site, number: signal.Signals) -> None:
+    """After the log was moved away, everything goes to the new file."""
     with site.running("--debug", "-f", "2") as process:
         wait_until(lambda: len(children(process.pid)) == 2, "two helpers live")
         old = site.logfile.rename(site.logfile.with_suffix(".1"))
-        process.send_signal(signal.SIGHUP)
+        process.send_signal(number)
         everybody = {process.pid, *children(process.pid)}
         wait_until(lambda: all(_log_of(pid) == str(site.logfile) for pid in everybody), "all have the new log")
         before = old.read_text()
@@ -407,6 +435,9 @@ def test_a_port_in_use(site: Site) -> None:
         ["-h"],
         ["--trusted", "10.0.0.1/8"],
         ["--trusted", "lan"],
+        ["-h", "127.0.0.010"],
+        ["-h", "2130706433"],
+        ["-h", "0x7f.1"],
     ],
 )
 def test_bad_command_lines(arguments: list[str]) -> None:
@@ -437,7 +468,7 @@ def test_strangers_are_told_once_a_minute(tmp_path: Path) -> None:
     """With how many packets there were since the line before, whichever process received them."""
     now, logfile = [100.0], tmp_path / "log"
     checker = Checker(
-        tmp_path, None, tmp_path / "none", Log("pcheckd", str(logfile)), debug=False, clock=lambda: now[0]
+        tmp_path, None, tmp_path / "none", log=Log("pcheckd", str(logfile)), debug=False, clock=lambda: now[0]
     )
 
     def told() -> list[int]:

@@ -104,8 +104,8 @@ class TestList:
         put(joe, tmp_path, CUR, "945113195.1_99999")
         assert joe.list() == (
             [
-                StoredMessage(99999, "945113195.1_99999", CUR, "945113195.1_99999"),
-                StoredMessage(1067, "945113196.14341_1067", NEW, "945113196.14341_1067"),
+                StoredMessage(99999, "945113195.1_99999", CUR, name="945113195.1_99999"),
+                StoredMessage(1067, "945113196.14341_1067", NEW, name="945113196.14341_1067"),
             ],
             [],
         )
@@ -259,7 +259,7 @@ class TestBounds:
             with pytest.raises(MailboxError, match="symbolic link"):
                 maildir.has_mail()
             with pytest.raises(MailboxError, match="symbolic link"):
-                maildir.update([StoredMessage(3, "1.1_3", NEW, "1.1_3")], [])
+                maildir.update([StoredMessage(3, "1.1_3", NEW, name="1.1_3")], [])
         assert files(outside) == before
 
     def test_a_message_that_is_a_link_is_not_read(self, joe: Maildir, tmp_path: Path) -> None:

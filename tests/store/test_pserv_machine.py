@@ -13,12 +13,20 @@ from popular.protocol.transaction import LINES_OF_A_PIECE
 from popular.protocol.xpop import LONGEST_LINE, Request
 from popular.store.maildir.listing import CUR, NEW, ListingNote, StoredMessage
 from popular.store.messages import DIR_ACCESS_FAILED, NOT_A_MESSAGE, READ_FAILED, UPDATE_FAILED
-from popular.store.pserv.machine import CLOSING_SECONDS, DISK_SECONDS, ENOUGH, MOST_NOTES, Machine, Want
+from popular.store.pserv.machine import (
+    CLOSING_SECONDS,
+    DISK_SECONDS,
+    ENOUGH,
+    LINES_A_TURN,
+    MOST_NOTES,
+    Machine,
+    Want,
+)
 from popular.store.pserv.phases import LEGAL, STATES, Phase
 from popular.store.pserv.verbs import Verbs
 
 REQUEST = b"3/joe\r\np.1.1\r\n\r\n"
-MESSAGES = [StoredMessage(120, "1.1_120", NEW, "1.1_120"), StoredMessage(80, "2.1_80", CUR, "2.1_80:2,S")]
+MESSAGES = [StoredMessage(120, "1.1_120", NEW, name="1.1_120"), StoredMessage(80, "2.1_80", CUR, name="2.1_80:2,S")]
 WELCOME = b"+OK 2 messages (200 octets)\r\n"
 LATER = b"-ERR [SYS/TEMP] "
 SLOWNESS = ("expect_within", DISK_SECONDS)
@@ -268,7 +276,7 @@ def test_no_reply_inside_a_message() -> None:
 def test_a_long_listing_is_sent_as_the_client_takes_it() -> None:
     """Each turn makes one piece, others have theirs in between, and what was pipelined behind it waits."""
     count = 10 * LINES_OF_A_PIECE
-    script = in_transaction(messages=[StoredMessage(1, f"{n}_1", CUR, f"{n}_1") for n in range(count)])
+    script = in_transaction(messages=[StoredMessage(1, f"{n}_1", CUR, name=f"{n}_1") for n in range(count)])
     done = script.says(b"UIDL\r\nNOOP\r\n")
     listing = b""
     pieces = 0
@@ -290,7 +298,7 @@ def test_a_long_listing_is_sent_as_the_client_takes_it() -> None:
 def test_many_answers_are_given_in_turns() -> None:
     """Who pipelines what has large answers gets about ENOUGH octets, then others have their turn."""
     script = in_transaction(
-        messages=[StoredMessage(1, f"{n}_1" + "x" * 60, CUR, f"{n}") for n in range(LINES_OF_A_PIECE)]
+        messages=[StoredMessage(1, f"{n}_1" + "x" * 60, CUR, name=f"{n}") for n in range(LINES_OF_A_PIECE)]
     )
     ((_, said),) = script.says(b"UIDL\r\n" * 50)
     turns = [len(said)]
@@ -299,6 +307,17 @@ def test_many_answers_are_given_in_turns() -> None:
         turns.append(sum(len(words[1]) for words in script.tell("proceed")))
     assert len(turns) >= 50
     assert max(turns) < 2 * ENOUGH
+    assert script.now == (Phase.SERVING, Want.OCTETS)
+
+
+def test_many_small_answers_are_given_in_turns_too() -> None:
+    """A few lines of one client, then others have theirs; half a line is not waited for."""
+    script = in_transaction()
+    ok = b"+OK\r\n"
+    sends = [script.says(b"NOOP\r\n" * (2 * LINES_A_TURN) + b"NO")]
+    while script.machine.wants is Want.TURN:
+        sends.append(script.tell("proceed"))
+    assert [b"".join(words[1] for words in done) for done in sends] == [ok * LINES_A_TURN, ok * LINES_A_TURN, b""]
     assert script.now == (Phase.SERVING, Want.OCTETS)
 
 

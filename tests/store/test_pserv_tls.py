@@ -241,6 +241,25 @@ def test_tls_1_2_and_many_commands_in_one_record(tmp_path: Path, store: StoreInT
     assert store.state().counters()["tls_handshakes"]["TLSv1.2"] == 1
 
 
+def test_a_long_listing_that_tls_has_decrypted_already(tmp_path: Path, store: StoreInTls) -> None:
+    """A command that came in a record whose first part was read before is carried out once, piece by piece."""
+    folder = store.root / "joe/new"
+    for name in ("new", "cur", "tmp"):
+        (store.root / "joe" / name).mkdir(parents=True)
+    for number in range(3000):
+        (folder / f"{1_700_000_000 + number}.{number}_3").touch()
+    context = presenting(tmp_path, SITE.issue(PROXY_NAME, client=True))
+    for commands in (b"UIDL\r\nLIST\r\n", b"LIST\r\n" * 3):
+        said = asked(
+            store, context, b"joe\r\n-\r\n\r\n" + b"NOOP\r\n" * 690 + commands + b"NOOP\r\n" * 700 + b"QUIT\r\n"
+        )
+        assert said.count(b"\r\n.\r\n") == commands.count(b"\r\n")
+        assert said.count(b"\r\n3000 ") == commands.count(b"\r\n")
+        assert said.endswith(b"+OK bye\r\n")
+    store.wait_until_quiet()
+    assert store.endings() == ["quit"] * 2
+
+
 def test_renewed_certificates_are_taken_up(tmp_path: Path, store: StoreInTls) -> None:
     """On both sides, by `tls check`, which each program says to itself; sessions go on."""
     store.put("joe", PLAIN)

@@ -27,7 +27,7 @@ SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=6).map(b"".join) | 
 MAILBOXES = st.sampled_from([0, 1, 2, *[2 * LINES_OF_A_PIECE] * 2, 3 * LINES_OF_A_PIECE])
 SELDOM = st.sampled_from([False] * 19 + [True])
 """For what ends a session, or no walk comes far."""
-MANY = [StoredMessage(n, f"u{n}", (NEW, CUR)[n % 2], f"u{n}") for n in range(3 * LINES_OF_A_PIECE)]
+MANY = [StoredMessage(n, f"u{n}", (NEW, CUR)[n % 2], name=f"u{n}") for n in range(3 * LINES_OF_A_PIECE)]
 ANSWERS = {
     "list": ["opened"] * 9 + ["cannot_open"],
     "open": ["piece"] * 6 + ["gone", "unreadable"],

@@ -29,7 +29,7 @@ PROGRAM = SimpleNamespace(listeners=lambda config: list(config.things["listener"
 
 def listener(name: str, port: int) -> Listener:
     """On loopback; the name counts, as in a real config."""
-    return Listener(name, socket.AF_INET, ("127.0.0.1", port), False)
+    return Listener(name, socket.AF_INET, ("127.0.0.1", port), dual_stack=False)
 
 
 def config(listeners: Iterable[Listener], workers: int) -> Config:
@@ -285,7 +285,7 @@ class Simulation:
 
     def begin(self, config: Config, trial: bool) -> None:
         attempt = self.attempt = Attempt(config, trial, self.running)
-        self.changes.begin(config, b"", attempt.answers.append, trial)
+        self.changes.begin(config, b"", attempt.answers.append, trial=trial)
 
     def settle(self, config: Config) -> Config:
         """There is nothing to count."""

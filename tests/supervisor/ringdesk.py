@@ -26,7 +26,7 @@ class Console:
         self._control.bind(str(self.path))
         self._control.listen()
         log = Log("ringd", str(self.logfile))
-        self.keeper = Keeper(loop, log, self._control, os.getuid(), ports(allowed), keep)
+        self.keeper = Keeper(loop, log, self._control, uid=os.getuid(), ports=ports(allowed), keep=keep)
         self.peers: list[Peer] = []
 
     def peer(self) -> "Peer":
@@ -55,7 +55,7 @@ class Peer:
         self.lost: str | None = None
         self.heard: list[tuple[Message, int]] = []
         self.sockets: list[socket.socket] = []
-        self.link = Link(console.loop, self.end, self._hear, self._lose)
+        self.link = Link(console.loop, self.end, self._hear, lost=self._lose)
 
     def _hear(self, message: Message, sequence: int, sockets: list[socket.socket]) -> None:
         self.heard.append((message, sequence))

@@ -14,7 +14,7 @@ from supervisor.table.segment import HealthReading, Segment, View
 from tests.table import sample
 
 NOW = 1_800_000_000.0
-LAYOUT = replace(sample.layout(), healths=(Health(by="shop", good="calls", bad="faults", refusals=("wrong",)),))
+LAYOUT = replace(sample.layout(), healths=(Health(by="shop", good="calls", bad="faults"),))
 
 
 class Shops:
@@ -65,8 +65,8 @@ def test_the_last_minute_is_told(shops: Shops) -> None:
     shops.count("a", calls=2, wrong=2, block=2)
     shops.count("b", calls=7)
     shops.pass_by(1)
-    assert shops.seen()["a"] == HealthReading("a", 5, 3, 2, "wrong", int(shops.now), int(shops.now))
-    assert shops.seen()["b"] == HealthReading("b", 7, 0, 0, "", 0, 0)
+    assert shops.seen()["a"] == HealthReading("a", 5, 3, reason="wrong", failed=int(shops.now), since=int(shops.now))
+    assert shops.seen()["b"] == HealthReading("b", 7, 0, reason="", failed=0, since=0)
 
 
 def test_a_minute_later_it_is_forgotten(shops: Shops) -> None:
@@ -77,9 +77,9 @@ def test_a_minute_later_it_is_forgotten(shops: Shops) -> None:
     shops.pass_by(1)
     failed = int(shops.now)
     shops.pass_by(int(60 - STEP_SECONDS) - 1)
-    assert shops.seen()["a"] == HealthReading("a", 1, 1, 0, "late", failed, failed)
+    assert shops.seen()["a"] == HealthReading("a", 1, 1, reason="late", failed=failed, since=failed)
     shops.pass_by(int(STEP_SECONDS) + 2)
-    assert shops.seen()["a"] == HealthReading("a", 0, 0, 0, "late", failed, 0)
+    assert shops.seen()["a"] == HealthReading("a", 0, 0, reason="late", failed=failed, since=0)
 
 
 def test_it_goes_on_since_the_first_failure(shops: Shops) -> None:
@@ -108,7 +108,7 @@ def test_what_is_not_configured_is_not_told(shops: Shops) -> None:
     assert list(shops.seen()) == ["b"]
     shops.configure("b", "c")
     shops.pass_by(1)
-    assert shops.seen()["c"] == HealthReading("c", 0, 0, 0, "", 0, 0)
+    assert shops.seen()["c"] == HealthReading("c", 0, 0, reason="", failed=0, since=0)
     shops.configure("b", "a")
     shops.pass_by(1)
     assert shops.seen()["a"].bad == 0, "five failures are from another time"

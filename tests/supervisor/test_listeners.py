@@ -15,7 +15,7 @@ from tests.system.site import LOOPBACK, free_port
 
 def _listener(port: int, name: str = "v", address: str = LOOPBACK) -> Listener:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return Listener(name, family, (address, port), False)
+    return Listener(name, family, (address, port), dual_stack=False)
 
 
 def _open(listeners: Listeners, wanted: list[Listener], slots: int) -> str | None:
@@ -87,7 +87,7 @@ def test_an_address_that_is_not_ours_is_refused() -> None:
 def test_any_is_both_families(dual_stack: bool) -> None:
     """A dual-stack socket serves IPv4 and IPv6 clients on one port; one for IPv6 alone refuses IPv4."""
     listeners, port = Listeners(Binding()), free_port()
-    assert _open(listeners, [Listener("v", socket.AF_INET6, ("::", port), dual_stack)], 1) is None
+    assert _open(listeners, [Listener("v", socket.AF_INET6, ("::", port), dual_stack=dual_stack)], 1) is None
     try:
         socket.create_connection(("::1", port)).close()
         assert _refuses(port) != dual_stack

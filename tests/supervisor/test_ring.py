@@ -57,7 +57,7 @@ class Program:
 
 def listener(port: int, name: str = "v", host: str = LOOPBACK) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return Listener(name, family, (host, port), False)
+    return Listener(name, family, (host, port), dual_stack=False)
 
 
 def copies(port: int, slots: range, name: str = "v") -> list[ListenerCopy]:

@@ -155,7 +155,7 @@ def test_whose_watchdog(manager: Manager, watchdog: dict[str, str], watched: boo
 
 
 def copies(port: int, slots: range, name: str = "v") -> list[ListenerCopy]:
-    return [(Listener(name, int(socket.AF_INET), (LOOPBACK, port), False), slot) for slot in slots]
+    return [(Listener(name, int(socket.AF_INET), (LOOPBACK, port), dual_stack=False), slot) for slot in slots]
 
 
 def opened(source: Activated, wanted: Sequence[ListenerCopy]) -> list[list[socket.socket]]:
@@ -182,7 +182,7 @@ def test_what_was_passed_comes_first(tmp_path: Path) -> None:
     """
     port, other = free_port(), free_port()
     passed = [Passed("pop3.socket", listen(loopback(port), 5))]
-    source = Activated(passed, Binding(), Notifier({}), Log("t", str(tmp_path / "log")))
+    source = Activated(passed, Binding(), Notifier({}), log=Log("t", str(tmp_path / "log")))
     names = inodes([[passed[0].socket]])
     for _ in range(2):
         wanted = [*copies(port, range(3)), *copies(other, range(1), "w")]
@@ -204,7 +204,7 @@ def test_the_store(manager: Manager, tmp_path: Path) -> None:
     """
     port, gone = free_port(), free_port()
     log, notifier = Log("t", str(tmp_path / "log")), Notifier(manager.environment)
-    source = Activated([], Binding(), notifier, log)
+    source = Activated([], Binding(), notifier, log=log)
     assert source.shared
     kept, given_up = opened(source, copies(port, range(2))), opened(source, copies(gone, range(2), "w"))
     names = inodes(kept)
@@ -220,7 +220,7 @@ def test_the_store(manager: Manager, tmp_path: Path) -> None:
 
     with socket.create_connection((LOOPBACK, port)):
         again = [Passed(name, socket.socket(fileno=os.dup(fds[0]))) for name, fds in manager.store.items()]
-        source = Activated(again, Binding(), notifier, log)
+        source = Activated(again, Binding(), notifier, log=log)
         (sockets,) = opened(source, copies(port, range(1)))
         assert sorted(inodes([sockets])) == sorted(names)
         assert sum(_accepts(one) for one in sockets) == 1
@@ -251,7 +251,7 @@ def test_stored_and_not_wanted_any_more(
     manager.listen()
     passed = [Passed("listener-stored", stored), Passed("unit", unit), Passed("listener-wanted", wanted)]
     ports = [one.socket.getsockname()[1] for one in passed]
-    source = Activated(passed, Binding(), notifier, Log("t", str(logfile)))
+    source = Activated(passed, Binding(), notifier, log=Log("t", str(logfile)))
     source.attach(loop)
     close(opened(source, copies(ports[2], range(1))))
     turn_until(loop, lambda: logfile.exists() and len(log_entries(logfile)) == 2)

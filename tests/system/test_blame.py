@@ -1,12 +1,28 @@
 """Whose fault it was: each failure is put down to the one who failed, be it the client, a backend or ourselves."""
 
 import contextlib
+import os
+import resource
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.system.site import LOOPBACK, Peer, Play, PopClient, Proxy, ScriptedBackend, free_port, pop3_server
+from tests.system.site import (
+    LOOPBACK,
+    PATIENCE,
+    Peer,
+    Play,
+    PopClient,
+    Proxy,
+    ScriptedBackend,
+    free_port,
+    need,
+    pop3_server,
+    wait_until,
+)
 
 MOST = 4
 """`maxsession` of all sites here."""
@@ -82,7 +98,7 @@ def test_a_client_that_hangs_up_gives_its_token_back_at_once(make_site: MakeSite
             client.say(b"PASS secret\r\n")
     with PopClient(site.port) as client:
         assert client.ask("QUIT") == b"+OK bye"
-    assert site.proxy.wait_for_endings(2 * MOST + 1) == ["client_closed"] * (2 * MOST) + ["quit"]
+    assert sorted(site.proxy.wait_for_endings(2 * MOST + 1)) == ["client_closed"] * (2 * MOST) + ["quit"]
     assert not site.proxy.log("backend_failed")
     assert not site.counted("backend_failures")
 
@@ -164,3 +180,110 @@ def test_a_backend_that_refuses_everybody_is_told_once(make_site: MakeSite) -> N
     assert told.fields["reason"] == "it refused 5 users in a row and does not say why: -ERR login failed"
     assert site.counted("backend_failures") == {"everybody": 3}
     assert site.counted("login_failures") == {"backend": 7}
+
+
+# What we ourselves lack
+
+FEW = 40
+"""Descriptors of a process that has few."""
+
+
+def allow_no_more(pid: int) -> None:
+    """Lets a process have no descriptor more than it has now: the limit is the first number that is free."""
+    taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    free = min(set(range(len(taken) + 1)) - taken)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, free))
+
+
+@pytest.mark.parametrize("conf", ["", "backend conf b prot CXPOP"])
+def test_no_backend_is_to_blame_when_we_have_no_descriptor(make_site: MakeSite, conf: str) -> None:
+    """It is ours to repair, and when there are descriptors again logins go on."""
+    site = make_site(pop3_server([]), *([conf] if conf else []), workers=1)
+    (worker,) = site.proxy.workers()
+    with PopClient(site.port) as client:
+        assert client.ask("USER ann") == b"+OK send PASS"
+        allow_no_more(worker)
+        assert client.ask("PASS secret").startswith(b"-ERR [SYS/TEMP]")
+    assert site.proxy.wait_for_endings(1) == ["no_resources"]
+    assert [entry.fields["reason"] for entry in site.proxy.log("no_resources")] == ["Too many open files"]
+    assert not site.counted("backend_failures")
+    assert not site.proxy.log("backend_failed")
+    assert not site.proxy.log("check_failed")
+    assert site.counted("login_failures") == {"resources": 1}
+
+
+def test_a_large_mail_needs_no_descriptor_more(make_site: MakeSite) -> None:
+    """Without one for a pipe it is passed on piece by piece; so is one with QUIT behind it."""
+    site = make_site(pop3_server([b"x\r\n", (b"y" * 70 + b"\r\n") * 100_000]), workers=1)
+    with PopClient(site.port) as client:
+        assert client.log_in().startswith(b"+OK")
+        allow_no_more(site.proxy.workers()[0])
+        assert client.retrieve(2) == (b"y" * 70 + b"\r\n") * 100_000
+        client.say(b"RETR 2\r\nDELE 1\r\nQUIT\r\n")
+        assert client.line().startswith(b"+OK")
+        assert len(client.block()) == 100_000
+        assert client.rest().count(b"+OK") == 2
+    assert site.proxy.wait_for_endings(1) == ["quit"]
+
+
+def test_a_backend_that_is_reset_in_a_large_mail(make_site: MakeSite) -> None:
+    """While the client is slow, so that the mail stands in a pipe: it is the backend that broke, not the client."""
+    gone = threading.Event()
+
+    def play(peer: Peer) -> None:
+        says(b"+OK", b"+OK", b"+OK")(peer)
+        peer.line()
+        peer.connection.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            peer.say(b"+OK\r\n" + b"z" * (1 << 26))
+        peer.reset()
+        gone.set()
+
+    site = make_site(play)
+    with PopClient(site.port, receive_buffer=4096) as client:
+        client.log_in()
+        client.say(b"RETR 1\r\n")
+        assert gone.wait(PATIENCE)
+        client.rest()
+    assert site.proxy.wait_for_endings(1) == ["backend_closed"]
+
+
+def test_descriptors_for_a_backend_are_reserved_before_a_client_is_accepted(tmp_path: Path) -> None:
+    """Far more clients come than there are descriptors for: each one that is greeted can log in, the others wait, and
+    are served as soon as one has left.
+    """
+    with ScriptedBackend(pop3_server([])) as backend, contextlib.ExitStack() as stack:
+        port = free_port()
+        proxy = stack.enter_context(
+            Poor(
+                tmp_path,
+                [
+                    f"backend conf b host {LOOPBACK} port {backend.port} state online",
+                    "pdm add all any b",
+                    f"vserv conf v iface {LOOPBACK} port {port} state online",
+                ],
+                workers=1,
+                options=("-n", "100"),
+            )
+        )
+        clients = [stack.enter_context(PopClient(port, patience=2 * PATIENCE)) for _ in range(FEW)]
+        wait_until(lambda: proxy.log("accept_failed"), "the worker has as many sessions as it can")
+        greeted = len(proxy.sessions())
+        assert 1 <= greeted < FEW / 2
+        for client in clients[:greeted]:
+            assert client.log_in().startswith(b"+OK")
+        assert len(proxy.sessions()) == greeted
+        for client in clients:
+            assert client.log_in().startswith(b"+OK") if client not in clients[:greeted] else True
+            assert client.ask("QUIT").startswith(b"+OK")
+        assert proxy.wait_for_endings(FEW) == ["quit"] * FEW
+        assert not proxy.log("backend_failed")
+        assert not proxy.log("no_resources")
+
+
+class Poor(Proxy):
+    """A proxy whose processes may have few descriptors."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._command = [need("prlimit"), f"--nofile={FEW}:{FEW}", *self._command]

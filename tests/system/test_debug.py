@@ -1,5 +1,6 @@
 """Each debug option, alone, has the lines that an operator would look for, and no others."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,17 @@ from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
 from tests.store.test_pserv import Store
 from tests.system.ring import RingDaemon
-from tests.system.site import LOOPBACK, Entry, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, wait_until
+from tests.system.site import (
+    LOOPBACK,
+    PATIENCE,
+    Entry,
+    PopClient,
+    Proxy,
+    ScriptedBackend,
+    free_port,
+    pop3_server,
+    wait_until,
+)
 from tests.system.tlssite import AUTHORITY, TlsClient
 
 PASSWORD = "kanarie-7b1f"
@@ -74,6 +85,7 @@ STORE_LINES = MASTER | {
     },
     "PASS": {"client"},
     "POP": {"client", "server"},
+    "TLS": {"handshake"},
 }
 
 
@@ -191,9 +203,11 @@ def _assert_what_they_tell(
 
 @pytest.mark.parametrize("option", [*STORE_LINES, "NONE"])
 def test_pserv(tmp_path: Path, option: str) -> None:
-    """A session that reads and deletes a mail, and says PASS by mistake; changes; the end."""
+    """A session that reads and deletes a mail, and says PASS by mistake; one in TLS; changes; the end."""
     store = Store(tmp_path)
-    more_port = free_port()
+    tls, tls_port = tmp_path / "tls", free_port()
+    tls.mkdir()
+    AUTHORITY.issue("localhost").write(tls, "default")
     with RingDaemon(tmp_path) as ring:
         store._command += ["--ringd", str(ring.socket)]
         store._rc_lines.insert(0, f"debug ={option}")
@@ -204,9 +218,15 @@ def test_pserv(tmp_path: Path, option: str) -> None:
                 client.ask(f"PASS {PASSWORD}")
                 client.ask("DELE 1")
                 client.ask("QUIT")
-            store.wait_for_endings(1)
             store.said("server conf state offline")
-            store.said(f"server conf port {more_port} state online")
+            store.said(f"set tlsdir {tls}")
+            store.said(f"server conf port {tls_port} prot XPOPs clientcert off state online")
+            plain = socket.create_connection((LOOPBACK, tls_port), PATIENCE)
+            with AUTHORITY.trusting().wrap_socket(plain, server_hostname="localhost") as secure:
+                secure.sendall(b"joe\r\nd.1.2\r\n\r\nQUIT\r\n")
+                while secure.recv(4096):
+                    pass
+            store.wait_for_endings(2)
             _renew(store)
     if option == "NONE":
         assert [entry.line for entry in store.log() if entry.number == "0000"] == []
@@ -215,7 +235,7 @@ def test_pserv(tmp_path: Path, option: str) -> None:
     assert (PASSWORD in store.logfile.read_text()) is (option == "PASS")
     assert "hello" not in store.logfile.read_text()
     if option == "IO":
-        assert {entry.sid for entry in found["write"]} == {"d.1.1"}, "calls go by the name that the proxy gave"
+        assert {entry.sid for entry in found["write"]} == {"d.1.1", "d.1.2"}, "calls go by the name that the proxy gave"
 
 
 def test_from_the_very_start(tmp_path: Path) -> None:

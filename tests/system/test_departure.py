@@ -226,6 +226,7 @@ def test_the_deadline_ends_waiting_too(tmp_path: Path) -> None:
         assert time.monotonic() - began < 8, "long before any other time is up"
         assert sum(greeting.startswith(b"+OK") for greeting in heard) == 1, "there was room for one"
         assert proxy.process.wait(patient(5)) == 0
+        assert sum(int(entry.fields["clients"]) for entry in proxy.log("turned_away")) == 9
 
 
 def test_nothing_is_changed_at_the_end(tmp_path: Path) -> None:

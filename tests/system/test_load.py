@@ -1,10 +1,13 @@
 """The load guard: at maxlocalload or maxpressure nobody is accepted, and who waited is served when it clears."""
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
+from tests.patience import patient
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
 
 class Load:
@@ -105,12 +108,19 @@ def test_who_waits_at_a_worker_too_many(tmp_path: Path, load: Load) -> None:
 
 
 def test_a_load_that_cannot_be_read_is_no_load(tmp_path: Path) -> None:
-    """Where there is no such file, or something else is in it, a limit is refused; when that comes later, nobody is
-    kept out.
+    """Where there is no such file, or something else is in it, a limit is refused, also by --check and at a start;
+    when that comes later, nobody is kept out, and the log says once that the limit does not count, and when it does
+    again.
     """
     port = free_port()
     path = tmp_path / "loadavg"
     rc = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    limited = tmp_path / "rc"
+    limited.write_text("set maxlocalload 1\n")
+    for more in (["--check"], ["-r", str(tmp_path / "other"), "-l", str(tmp_path / "other.log")]):
+        command = [program("pproxy"), "--load-file", str(path), "-c", str(limited), *more]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patient(30), check=False)
+        assert (done.returncode, "the load cannot be read on this host" in done.stderr) == (1, True)
     with Proxy(tmp_path, rc, options=["--load-file", str(path)]) as proxy:
         for text in (None, "high\n"):
             assert text is None or path.write_text(text)
@@ -122,6 +132,17 @@ def test_a_load_that_cannot_be_read_is_no_load(tmp_path: Path) -> None:
             with PopClient(port) as client:
                 assert _is_served(client, 5)
         assert proxy.log("load_state") == []
+
+        def told() -> list[str]:
+            return [entry.fields["state"] for entry in proxy.log("load_reading") if entry.fields["of"] == "load"]
+
+        wait_until(lambda: told() == ["lost"], "it is told")
+        path.write_text("0.5\n")
+        wait_until(lambda: told() == ["lost", "back"], "and when it can be read again")
+        proxy.said("set maxlocalload 0")
+        path.unlink()
+        time.sleep(1.5)  # more than a round of the watchdog
+        assert told() == ["lost", "back"], "without a limit nobody needs it"
 
 
 class Pressure(Load):

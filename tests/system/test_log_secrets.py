@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.store.test_pserv import Store
-from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server
+from tests.system.site import LOOPBACK, Peer, PopClient, Proxy, ScriptedBackend, free_port, pop3_server
 
 CANARY = "kanarie-7b1f"
 DIGEST = hashlib.md5(f"<1.2@x>{CANARY}".encode()).hexdigest()
@@ -49,6 +49,12 @@ def _play(port: int, ways: dict[str, list[str]], greeting: str = "") -> None:
             client.rest()
 
 
+def _backend(peer: Peer) -> None:
+    """It may be left without a word: a client that goes behind PASS is not waited for."""
+    with suppress(AssertionError):
+        pop3_server([], CANARY.encode())(peer)
+
+
 def _assert_no_trace(program: Proxy) -> None:
     text = program.logfile.read_text() + program.stderr.read_text()
     assert [trace for trace in TRACES if trace in text] == []
@@ -61,7 +67,7 @@ def test_no_way_to_type_a_password_shows_it(tmp_path: Path) -> None:
     """`debug POP` on a proxy: split, with bare LF, misspelt, as SASL and APOP, cut off."""
     port = free_port()
     with (
-        ScriptedBackend(pop3_server([], CANARY.encode())) as backend,
+        ScriptedBackend(_backend) as backend,
         Proxy(
             tmp_path,
             [

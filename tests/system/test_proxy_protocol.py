@@ -169,7 +169,7 @@ def test_what_is_no_header(site: Site) -> None:
             client.say(data)
             assert client.rest() == b""
         assert reason in site.proxy.log("bad_header")[-1].fields["reason"]
-    for data in (b"", HEADERS["v1"][:20], HEADERS["v2"][:20]):
+    for data in (HEADERS["v1"][:20], HEADERS["v2"][:20]):
         with PopClient(site.port) as client:
             client.say(data)
             client.half_close()
@@ -178,7 +178,7 @@ def test_what_is_no_header(site: Site) -> None:
     with PopClient(site.tls_port) as client:
         client.say(b"\x16\x03\x01\x02\0\x01\0")
         assert client.rest() == b""
-    site.ends(len(said) + 4)
+    site.ends(len(said) + 3)
 
 
 def test_a_header_that_does_not_come(site: Site) -> None:
@@ -233,6 +233,28 @@ def test_a_trusted_network_still_needs_tls(site: Site) -> None:
         assert client.ask("STLS").startswith(b"+OK")
         in_tls(site, client)
         assert client.log_in().startswith(b"+OK")
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_health_check_is_no_fault(site: Site, tls: bool) -> None:
+    """It connects and closes, or is reset, with a header of its own or none: nothing is said of it but that it was."""
+    port = site.tls_port if tls else site.port
+    for header in (b"", build("v2", None, None)):
+        for leave in (PopClient.close, PopClient.reset, PopClient.half_close):
+            with PopClient(port) as client:
+                client.say(header)
+                if header and not tls:
+                    client.line()
+                leave(client)
+                if leave is PopClient.half_close:
+                    assert client.rest() == b""
+    endings = site.proxy.wait_for_endings(6)
+    assert set(endings) <= {"client_closed", "client_reset"}
+    assert [entry.line for entry in site.proxy.log() if entry.level != "INF"] == []
+    with PopClient(site.stranger) as client:
+        assert client.rest() == b""
+    assert site.proxy.wait_for_endings(7)[-1] == "proxy_header"
+    assert len(site.proxy.log("bad_header")) == 1
 
 
 @pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2"])

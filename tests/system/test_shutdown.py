@@ -1,5 +1,6 @@
 """The four shutdowns, each by its command and by its signal, with one session open; and the reopening of the log."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import patient
+from tests.system.ring import Storm
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
 
@@ -83,11 +85,13 @@ def test_children_in_a_drain_promises_nobody(tmp_path: Path) -> None:
     """No fresh workers follow when the program only waits for its sessions."""
     port = free_port()
     with Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state fake"]) as proxy:
+        old = set(proxy.workers())
         assert "fresh workers follow" in proxy.said("shutdown children").text
+        wait_until(lambda: old.isdisjoint(proxy.workers()), "nobody is served by one that is told to end")
         with PopClient(port) as client:
             client.line()
             proxy.said("shutdown delayed")
-            assert proxy.said("shutdown children").text.endswith("are ended; no workers follow: the program ends")
+            assert proxy.said("shutdown children").text.endswith("ended; no workers follow: the program ends")
             assert proxy.process.wait(patient(20)) == 0
 
 
@@ -217,3 +221,43 @@ def test_a_new_logfile_counts_from_the_reopening_on(tmp_path: Path) -> None:
         gone.parent.rmdir()
         os.kill(proxy.pid, signal.SIGHUP)
         wait_until(lambda: f" ADM 0209 log_failed file='{gone}'" in other.read_text(), "the failure is told")
+
+
+def test_all_sends_away_who_waits(tmp_path: Path) -> None:
+    """At maxsession, ten wait in the queues: their connections are closed, not reset, and the log tells how many, but
+    for those who were let in when the first sessions had ended.
+    """
+    port = free_port()
+    with Proxy(tmp_path, _site(port), options=["-n", "2"]) as proxy, contextlib.ExitStack() as clients:
+        inside = [clients.enter_context(PopClient(port)) for _ in range(2)]
+        for client in inside:
+            client.greeted()
+        waiting = [clients.enter_context(socket.create_connection((LOOPBACK, port), patient(10))) for _ in range(10)]
+        for client in waiting[:5]:
+            client.sendall(b"CAPA\r\n")
+        proxy.said("shutdown all")
+        let_in = sum(client.makefile("rb").read().startswith(b"+OK") for client in waiting)
+        assert proxy.process.wait(patient(10)) == 0
+        away = sum(int(entry.fields["clients"]) for entry in proxy.log("turned_away"))
+        assert away >= 10 - let_in
+        assert away + proxy.endings().count("shutdown") == 12
+
+
+@pytest.mark.parametrize("how", ["all", "signal"])
+def test_beside_another_instance_nobody_is_reset(tmp_path: Path, how: str) -> None:
+    """Clients come all the time. Those that the ending instance has let in may be cut, and are counted; all others are
+    served by the one that stays.
+    """
+    port = free_port()
+    (tmp_path / "new").mkdir()
+    with Proxy(tmp_path / "new", _site(port)), Proxy(tmp_path, _site(port)) as old, Storm(port) as storm:
+        wait_until(lambda: len(storm.visits) > 100, "clients are served")
+        _ask(old, "all", signal.SIGTERM if how == "signal" else None)
+        assert old.process.wait(patient(10)) == 0
+        ended = time.monotonic()
+        wait_until(lambda: sum(visit.began > ended for visit in storm.visits) > 100, "clients are served")
+    outcomes = storm.outcomes()
+    assert outcomes.keys() <= {"served", "cut"}, outcomes
+    assert storm.outcomes(ended).keys() == {"served"}
+    away = sum(int(entry.fields["clients"]) for entry in old.log("turned_away"))
+    assert outcomes.get("cut", 0) <= old.endings().count("shutdown") + away

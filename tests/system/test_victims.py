@@ -5,6 +5,7 @@ The figures are printed (`pytest -s`). Each test does the attack twice where a v
 
 import contextlib
 import os
+import selectors
 import signal
 import socket
 import statistics
@@ -226,3 +227,162 @@ def test_logins_of_one_address_do_not_stop_those_of_others(stays: bool, tmp_path
         assert dropped["gone"] > 0 or stays
         # A thread is free after 1/8 of a hash; then one stranger's, and then its own.
         assert statistics.median(waits) < 3 * _HASH_SECONDS + patient(0.3)
+
+
+# Many commands of many clients
+
+_NOISY = 300
+
+
+@contextlib.contextmanager
+def noise(port: int, commands: bytes) -> Iterator[None]:
+    """Connections that say this as fast as they can, and take the answers; one that is closed is made again."""
+    over = threading.Event()
+
+    def live() -> None:
+        selector = selectors.DefaultSelector()
+
+        def connect() -> None:
+            connection = socket.create_connection((LOOPBACK, port), patient(20))
+            connection.setblocking(False)
+            selector.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+        for _ in range(_NOISY):
+            connect()
+        while not over.is_set():
+            for key, events in selector.select(0.1):
+                connection = key.fileobj
+                assert isinstance(connection, socket.socket)
+                try:
+                    if events & selectors.EVENT_READ and not connection.recv(1 << 16):
+                        raise ConnectionResetError
+                    if events & selectors.EVENT_WRITE:
+                        connection.send(commands)
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    selector.unregister(connection)
+                    connection.close()
+                    connect()
+            time.sleep(0.002)
+        for key in list(selector.get_map().values()):
+            assert isinstance(key.fileobj, socket.socket)
+            key.fileobj.close()
+        selector.close()
+
+    stranger = threading.Thread(target=live, daemon=True)
+    stranger.start()
+    try:
+        yield
+    finally:
+        over.set()
+        stranger.join(patient(30))
+
+
+@pytest.mark.parametrize("most", ["50", "0"], ids=["with maxcommands", "with the turns alone"])
+def test_noisy_clients_cost_a_quiet_one_milliseconds(most: str, tmp_path: Path) -> None:
+    """With 300 connections that send commands without end, a quiet client's command is answered soon, even where
+    maxcommands does not end them.
+    """
+    port = free_port()
+    rc = [
+        f"set maxcommands {most}",
+        "backend conf b state fake",
+        "pdm add all any b",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with Proxy(tmp_path, rc, workers=1) as proxy:
+        with PopClient(port) as quiet:
+            assert quiet.log_in().startswith(b"+OK")
+            alone = statistics.median(seconds_of(lambda: quiet.ask("NOOP") and None) for _ in range(20))
+            with noise(port, b"USER stranger\r\n" * 500):
+                time.sleep(1)
+                waits = [seconds_of(lambda: quiet.ask("NOOP") and None) for _ in range(40)]
+        median = told(
+            f"maxcommands {most}: a command takes {alone * 1e6:.0f} µs alone; beside {_NOISY} strangers", waits
+        )
+        assert ("too_many_commands" in proxy.endings()) is (most == "50")
+        assert median < patient(0.15)
+
+
+# Many silent connections
+
+_FULL = 400
+
+
+@contextlib.contextmanager
+def silent_crowd(port: int, here: str) -> Iterator[list[socket.socket]]:
+    """As many connections as there may be sessions, of one address; they say nothing."""
+    with contextlib.ExitStack() as crowd_of:
+        yield [
+            crowd_of.enter_context(socket.create_connection((LOOPBACK, port), patient(10), (here, 0)))
+            for _ in range(_FULL)
+        ]
+
+
+def test_silent_connections_make_room_for_new_clients(tmp_path: Path) -> None:
+    """With every session taken by one address, a new client is greeted within a second; who has logged in, and who is
+    silent at another address, stay. With `displace off` nobody makes room.
+    """
+    port = free_port()
+    rc = [
+        "set displace off",
+        "backend conf b state fake",
+        "pdm add all any b",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with (
+        Proxy(tmp_path, rc, options=["-n", str(_FULL)]) as proxy,
+        PopClient(port) as logged_in,
+        PopClient(port) as slow,
+    ):
+        assert logged_in.log_in().startswith(b"+OK")
+        slow.ask("USER slow")
+        with silent_crowd(port, "127.0.0.2"):
+            wait_until(lambda: len(proxy.state().sessions()) == _FULL, "every session is taken")
+            time.sleep(2.1)
+            with PopClient(port, patience=patient(1.5)) as waits:
+                try:
+                    print(f"displace off: greeted: {waits.line()!r}")
+                    raise AssertionError("somebody made room")
+                except TimeoutError:
+                    print("displace off: not greeted")
+                proxy.said("set displace on")
+                waits.connection.settimeout(patient(10))
+                waits.line()
+            times = []
+            with contextlib.ExitStack() as clients:
+                for _ in range(5):
+                    times.append(seconds_of(lambda: clients.enter_context(PopClient(port)).line() and None))
+            told(f"displace on: {_FULL} sessions are taken; a new client is greeted", times)
+            displaced = proxy.endings().count("displaced")
+            assert logged_in.ask("NOOP").startswith(b"+OK")
+            assert slow.ask("PASS x").startswith(b"+OK")
+        print(f"{displaced} were displaced")
+        assert max(times) < patient(1.0)
+        # Of the crowd, two connections were too many and waited too; and six clients came behind them.
+        assert 2 + 5 <= displaced <= 2 + 6
+        ended = proxy.state().counters()["sessions_ended"]
+        assert isinstance(ended, dict)
+        assert ended["displaced"] == displaced
+        lines = [entry.fields for entry in proxy.log("session_end")]
+        assert {line["client"] for line in lines if line["ending"] == "displaced"} == {"127.0.0.2"}
+
+
+def test_a_proxy_that_does_not_log_in_makes_room_at_a_storage_server(tmp_path: Path) -> None:
+    """The same of `pserv`, before the request."""
+    port = free_port()
+    (tmp_path / "mail").mkdir()
+    rc = [f"set mailboxdir {tmp_path / 'mail'}", f"server conf iface {LOOPBACK} port {port} state online"]
+    with (
+        Proxy(tmp_path, rc, options=["-n", "5"], name="pserv") as pserv,
+        contextlib.ExitStack() as strangers,
+    ):
+        for _ in range(5):
+            strangers.enter_context(PopClient(port))
+        wait_until(lambda: len(pserv.state().sessions()) == 5, "every session is taken")
+        with PopClient(port) as proxy:
+            proxy.say(b"nobody\r\n-\r\n-\r\n")
+            waited = seconds_of(lambda: proxy.line() and None)
+        print(f"a request is answered after {waited:.2f} s")
+        assert "displaced" in pserv.endings()

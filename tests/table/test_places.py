@@ -60,8 +60,8 @@ def test_each_thing_counts_for_itself(segment: Segment, book: CounterIndexes) ->
     """Counters, labels and processes do not mix; the sum over all things is what `counters` tells."""
     one, two = counters(segment, book, "a", "b"), counters(segment, book, "a", "b", block=2)
     one.count("calls", None, "a")
-    two.count("calls", None, "a", 4)
-    two.count("calls", None, "b", 2)
+    two.count("calls", None, "a", amount=4)
+    two.count("calls", None, "b", amount=2)
     one.count("faults", "wrong", "b")
     one.count("begun")
 
@@ -88,7 +88,7 @@ def test_a_histogram_counts_into_the_bucket_that_ends_there(segment: Segment, bo
 
 def test_a_thing_that_comes_back_has_its_numbers_again(segment: Segment, book: CounterIndexes) -> None:
     """Removed and made anew, as `vserv del` and `vserv conf` do: its series goes on."""
-    counters(segment, book, "a", "b").count("calls", None, "a", 7)
+    counters(segment, book, "a", "b").count("calls", None, "a", amount=7)
     book.settle(things("b"))
     assert calls(segment) == {"a": 7, "b": 0}, "a removed thing is still shown: it may have sessions"
 
@@ -112,7 +112,7 @@ def test_what_is_only_tried_takes_nobodys_place(segment: Segment, book: CounterI
     running = book.settle(things("a", "b"))
     counted = Counters(segment.layout, segment.block(1), running)
     book.settle(things("c", "d"), running=things("a", "b"))
-    counted.count("calls", None, "a", 7)
+    counted.count("calls", None, "a", amount=7)
 
     assert book.settle(things("a", "b")) == running
     assert calls(segment) == {"a": 7, "b": 0}
@@ -121,15 +121,15 @@ def test_what_is_only_tried_takes_nobodys_place(segment: Segment, book: CounterI
 def test_the_place_of_the_one_that_went_first_is_reused_and_begins_at_0(segment: Segment, book: CounterIndexes) -> None:
     """Only when no unused place is left; the old numbers stay in the sums."""
     counted = counters(segment, book, "a", "b")
-    counted.count("calls", None, "a", 7)
-    counted.count("calls", None, "b", 5)
+    counted.count("calls", None, "a", amount=7)
+    counted.count("calls", None, "b", amount=5)
     counted.observe("work", 1.0, "b")
     book.settle(things("a"))
     book.settle(things())
 
     fresh = counters(segment, book, "c")
     assert calls(segment) == {"a": 7, "c": 0}
-    fresh.count("calls", None, "c", 2)
+    fresh.count("calls", None, "c", amount=2)
     fresh.observe("work", 0.0, "c")
     assert calls(segment) == {"a": 7, "c": 2}
     assert Reading("c", [1, 0, 0, 0]) in View.open(path_of(segment.name)).readings()["work"]
@@ -171,7 +171,7 @@ def test_any_history_of_changes_keeps_the_accounts(segment: Segment, book: Count
         counted = Counters(segment.layout, segment.block(dice.choice((1, 2))), {"shop": places})
         for shop in chosen:
             amount = dice.randrange(3)
-            counted.count("calls", None, shop, amount)
+            counted.count("calls", None, shop, amount=amount)
             truth[shop] += amount
             total += amount
         now = View.open(path_of(segment.name)).counters()["calls"]
@@ -224,7 +224,16 @@ def test_a_tally_counts_what_the_rows_say(segment: Segment) -> None:
     dice = random.Random(7)
     for _ in range(400):
         row, state = dice.randrange(4), dice.randrange(3)
-        segment.rows.write(row, state, 77, 1.0, 2.0, f"sid {dice.randrange(2)}".encode(), 5, dice.randrange(2))
+        segment.rows.write(
+            row,
+            state=state,
+            pid=77,
+            started=1.0,
+            since=2.0,
+            sid=f"sid {dice.randrange(2)}".encode(),
+            octets=5,
+            port=dice.randrange(2),
+        )
         view = View.open(path_of(segment.name))
         listed = [(session["port"], session["state"], session["sid"]) for session in view.sessions()]
         tally = view.tally(("port", "state", "sid"))
@@ -234,8 +243,8 @@ def test_a_tally_counts_what_the_rows_say(segment: Segment) -> None:
 
 def test_a_tally_passes_over_a_torn_cell(segment: Segment) -> None:
     """The newer cell of a row was being written when its writer died: the older one counts."""
-    segment.rows.write(0, 1, 77, 1.0, 2.0, b"old", 0, 0)
-    segment.rows.write(0, 2, 77, 1.0, 2.0, b"new", 0, 0)
+    segment.rows.write(0, state=1, pid=77, started=1.0, since=2.0, sid=b"old", octets=0, port=0)
+    segment.rows.write(0, state=2, pid=77, started=1.0, since=2.0, sid=b"new", octets=0, port=0)
     newer = bytes(segment.map).index(b"new")
     segment.map[newer : newer + 3] = b"ne\0"
 

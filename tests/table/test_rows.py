@@ -50,7 +50,7 @@ def test_a_row_is_read_as_it_was_written(
     segment: Segment, row: int, state: int, pid: int, since: float, sid: bytes, octets: int, port: int
 ) -> None:
     """Every column comes back; text is cut to its width and is text whatever its octets were."""
-    segment.rows.write(row, state, pid, 1.0, since, sid, octets, port)
+    segment.rows.write(row, state=state, pid=pid, started=1.0, since=since, sid=sid, octets=octets, port=port)
 
     read = segment.reader.read(row)
 
@@ -64,7 +64,7 @@ def test_a_row_is_read_as_it_was_written(
 def test_the_last_writing_counts(segment: Segment) -> None:
     """Ten writings of one row: the reader always has the newest; its neighbours are not touched."""
     for count in range(10):
-        segment.rows.write(1, 1, PID, 0.0, 0.0, b"s", count, 0)
+        segment.rows.write(1, state=1, pid=PID, started=0.0, since=0.0, sid=b"s", octets=count, port=0)
         read = segment.reader.read(1)
         assert read is not None
         assert read.columns["octets"] == count
@@ -73,8 +73,8 @@ def test_the_last_writing_counts(segment: Segment) -> None:
 
 def test_a_freed_row_still_tells_who_freed_it(segment: Segment) -> None:
     """A free row is no session, but the audit of the tokens must know its last writer."""
-    segment.rows.write(2, 1, PID, 0.0, 0.0, b"s", 1, 1)
-    segment.rows.write(2, FREE, PID, 0.0, 0.0, b"", 0, 0)
+    segment.rows.write(2, state=1, pid=PID, started=0.0, since=0.0, sid=b"s", octets=1, port=1)
+    segment.rows.write(2, state=FREE, pid=PID, started=0.0, since=0.0, sid=b"", octets=0, port=0)
 
     assert segment.reader.read(2) is None
     assert segment.reader.owner(2) == PID
@@ -85,9 +85,9 @@ def test_a_freed_row_still_tells_who_freed_it(segment: Segment) -> None:
 def test_a_torn_cell_leaves_the_other_one(segment: Segment, data: st.DataObject) -> None:
     """A writer that is killed in the middle: whatever part of the new cell had arrived, the row is read as it was."""
     layout = segment.layout
-    segment.rows.write(0, 1, PID, 0.0, 0.0, b"old", 1, 1)
+    segment.rows.write(0, state=1, pid=PID, started=0.0, since=0.0, sid=b"old", octets=1, port=1)
     before = bytes(segment.map[layout.row_offset(0) : layout.row_offset(1)])
-    segment.rows.write(0, 2, PID, 0.0, 0.0, b"new", 1 << 60, 65535)
+    segment.rows.write(0, state=2, pid=PID, started=0.0, since=0.0, sid=b"new", octets=1 << 60, port=65535)
     after = bytes(segment.map[layout.row_offset(0) : layout.row_offset(1)])
     arrived = data.draw(st.integers(0, layout.row_size))
     torn = after[:arrived] + before[arrived:]
@@ -104,8 +104,8 @@ def test_any_damage_to_the_newest_cell_is_noticed(segment: Segment) -> None:
     layout = segment.layout
     start = layout.row_offset(3)
     segment.map[start : start + layout.row_size] = bytes(layout.row_size)
-    segment.rows.write(3, 1, PID, 0.0, 0.0, b"old", 1, 1)
-    segment.rows.write(3, 1, PID, 0.0, 0.0, b"new", 2, 2)
+    segment.rows.write(3, state=1, pid=PID, started=0.0, since=0.0, sid=b"old", octets=1, port=1)
+    segment.rows.write(3, state=1, pid=PID, started=0.0, since=0.0, sid=b"new", octets=2, port=2)
     newest = start + layout.cell_size
     for position in range(newest, newest + 8 + layout.cell_struct.size):
         segment.map[position] ^= 0x55
@@ -118,8 +118,8 @@ def test_any_damage_to_the_newest_cell_is_noticed(segment: Segment) -> None:
 def test_freeing_a_dead_writers_row_mends_both_cells(segment: Segment) -> None:
     """Behind a torn cell the next writer may be torn too: after the master freed the row, both cells are good."""
     layout = segment.layout
-    segment.rows.write(0, 1, PID, 0.0, 0.0, b"old", 1, 1)
-    segment.rows.write(0, 2, PID, 0.0, 0.0, b"new", 2, 2)
+    segment.rows.write(0, state=1, pid=PID, started=0.0, since=0.0, sid=b"old", octets=1, port=1)
+    segment.rows.write(0, state=2, pid=PID, started=0.0, since=0.0, sid=b"new", octets=2, port=2)
     start = layout.row_offset(0)
     for cell in (start, start + layout.cell_size):
         serial = bytes(segment.map[cell : cell + 8])
@@ -155,7 +155,16 @@ def _hammer(segment: Segment, first: int, step: int) -> Callable[[], None]:
         number = first
         while True:
             number += step
-            segment.rows.write(0, 1 + number % 2, number, float(number), float(number), b"%016d" % number, number, 7)
+            segment.rows.write(
+                0,
+                state=1 + number % 2,
+                pid=number,
+                started=float(number),
+                since=float(number),
+                sid=b"%016d" % number,
+                octets=number,
+                port=7,
+            )
 
     return work
 
@@ -199,7 +208,7 @@ def test_a_reader_beside_a_hammering_writer_sees_whole_rows(segment: Segment) ->
 def test_writers_killed_at_random_leave_a_whole_row(segment: Segment) -> None:
     """120 writers are killed at random moments: the row is whole after each, and the next writer takes over from it."""
     dice = random.Random(20011204)
-    segment.rows.write(0, 1, 0, 0.0, 0.0, b"%016d" % 0, 0, 7)
+    segment.rows.write(0, state=1, pid=0, started=0.0, since=0.0, sid=b"%016d" % 0, octets=0, port=7)
     seen = set()
     for kill in range(KILLS):
         child = _forked(_hammer(segment, 1_000_000 * kill, 1))
@@ -209,5 +218,14 @@ def test_writers_killed_at_random_leave_a_whole_row(segment: Segment) -> None:
         number = _assert_whole(segment.reader.read(0))
         seen.add(number // 1_000_000)
         segment.free_row(0, 2 * number)
-        segment.rows.write(0, 1 + number % 2, number, float(number), float(number), b"%016d" % number, number, 7)
+        segment.rows.write(
+            0,
+            state=1 + number % 2,
+            pid=number,
+            started=float(number),
+            since=float(number),
+            sid=b"%016d" % number,
+            octets=number,
+            port=7,
+        )
     assert len(seen) > KILLS // 2, "most writers came to write before they were killed"

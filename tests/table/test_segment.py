@@ -33,7 +33,7 @@ def test_only_its_user_may_read_it(segment: Segment) -> None:
 
 def test_one_that_was_left_is_replaced(segment: Segment) -> None:
     """A segment of a dead instance does not hinder its successor, and none of its rows lives on."""
-    segment.rows.write(0, 1, 1, 0.0, 0.0, b"old", 0, 0)
+    segment.rows.write(0, state=1, pid=1, started=0.0, since=0.0, sid=b"old", octets=0, port=0)
 
     fresh = Segment.create(NAME, sample.layout(rows=9))
 
@@ -44,14 +44,14 @@ def test_one_that_was_left_is_replaced(segment: Segment) -> None:
 
 def test_a_reader_sees_what_the_writers_wrote(segment: Segment) -> None:
     """Sessions with the phrase of their state, counters summed over all blocks, gauges, and who counts."""
-    segment.rows.write(2, 1, 77, 1.0, 2.0, b"a.1.77", 5, 1024)
-    segment.rows.write(3, 200, 77, 1.0, 2.0, b"a.2.77", 6, 1025)
+    segment.rows.write(2, state=1, pid=77, started=1.0, since=2.0, sid=b"a.1.77", octets=5, port=1024)
+    segment.rows.write(3, state=200, pid=77, started=1.0, since=2.0, sid=b"a.2.77", octets=6, port=1025)
     cells = segment.counter_cells
     for block, amount in ((0, 1), (1, 10), (2, 100)):
         segment.block(block)[cells["begun"]] += amount
         segment.block(block)[cells["ended"] + 1] += 2 * amount
     segment.set_gauge("load", 250)
-    for cell, value in enumerate((77, 0, 3, 9, 4, 5, 6, 7, 8)):
+    for cell, value in enumerate((77, 0, 3, 9, 4, 5, 6, 7, 8, 1, 2)):
         segment.block(1)[cell] = value
     segment.block(2)[GENERATION] = 2
 
@@ -68,7 +68,7 @@ def test_a_reader_sees_what_the_writers_wrote(segment: Segment) -> None:
         "faults": {"late": 0, "wrong": 0},
     }
     assert view.gauges() == {"limit": 0, "load": 250}
-    assert view.workers() == [dict(zip(BASE_CELLS, (77, 0, 3, 9, 4, 5, 6, 7, 8), strict=True))]
+    assert view.workers() == [dict(zip(BASE_CELLS, (77, 0, 3, 9, 4, 5, 6, 7, 8, 1, 2), strict=True))]
     assert view.header.pid == os.getpid()
 
 
@@ -81,7 +81,7 @@ def test_the_hand_is_where_the_reader_looks(segment: Segment) -> None:
 
 def test_a_copy_is_read_like_the_living(segment: Segment, tmp_path: Path) -> None:
     """The manual's way to freeze the state: copy the file, read the copy."""
-    segment.rows.write(1, 2, 5, 1.0, 2.0, b"frozen", 0, 0)
+    segment.rows.write(1, state=2, pid=5, started=1.0, since=2.0, sid=b"frozen", octets=0, port=0)
     copy = tmp_path / "copy.state"
     shutil.copy(path_of(NAME), copy)
     segment.free_row(1, 5)

@@ -122,7 +122,7 @@ def _audit(world: World, dead: int, living: set[int]) -> Iterator[None]:
     for token in world.tokens:
         owners[token] = world.owners.get(token, 0)
         yield
-    missing = lost(world.tokens, in_pipe, hands - {None}, owners, living, dropped)
+    missing = lost(world.tokens, in_pipe, hands - {None}, owners=owners, living=living, dropped=dropped)
     for token in missing:
         world.owners[token] = MASTER
         yield
@@ -193,7 +193,7 @@ def _take_and_give(pipe: TokenPipe, segment: Segment, block: int) -> None:
     while True:
         if sessions and (len(sessions) == 3 or dice.random() < 0.5):
             token = sessions.pop()
-            segment.rows.write(token, 0, pid, 0.0, 0.0, b"", 0, 0)
+            segment.rows.write(token, state=0, pid=pid, started=0.0, since=0.0, sid=b"", octets=0, port=0)
             pipe.put([token])
             continue
         try:
@@ -201,7 +201,7 @@ def _take_and_give(pipe: TokenPipe, segment: Segment, block: int) -> None:
         except BlockingIOError:
             continue
         token = hand[0] - 1
-        segment.rows.write(token, 1, pid, 0.0, 0.0, b"here", token, 1)
+        segment.rows.write(token, state=1, pid=pid, started=0.0, since=0.0, sid=b"here", octets=token, port=1)
         hand[0] = 0
         sessions.append(token)
 
@@ -249,7 +249,7 @@ def _kill_and_audit(pipe: TokenPipe, segment: Segment, workers: dict[int, int], 
     in_pipe = pipe.drain()
     hands = {segment.block(other)[HAND] - 1 for other in workers}
     owners = {token: segment.reader.owner(token) for token in range(TOKENS)}
-    missing = lost(range(TOKENS), in_pipe, hands, owners, set(workers.values()), dropped)
+    missing = lost(range(TOKENS), in_pipe, hands, owners=owners, living=set(workers.values()), dropped=dropped)
     for token in missing:
         segment.free_row(token, os.getpid())
     segment.block(block)[HAND] = 0

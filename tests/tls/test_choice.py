@@ -11,7 +11,17 @@ NOW = 1000.0
 def certificate(
     name: str, names: str, key_type: str = "EC P-256", begins: float = 0, ends: float = 2000
 ) -> Certificate:
-    return Certificate(name, b"", b"", tuple(sorted(names.split())), key_type, begins, ends, 1, name)
+    return Certificate(
+        name,
+        b"",
+        b"",
+        names=tuple(sorted(names.split())),
+        key_type=key_type,
+        not_before=begins,
+        not_after=ends,
+        serial=1,
+        fingerprint=name,
+    )
 
 
 A = certificate("a", "a.org www.a.org")

@@ -58,6 +58,8 @@ class _Session(PureSession):
         done = super()._done()
         self.notes += [(verb[1], verb[2]) for verb in done if verb[0] == "note"]
         self.ending = self.verbs.ending
+        if self.verbs.rests:
+            self.proceeds()
         if any(verb[0] == self.verbs.waits for verb in done):
             self._answer(self.verbs.waits, *self.verbs.asked)
         return done
@@ -75,11 +77,12 @@ class _Session(PureSession):
         elif waits == "relay":
             self._watch = CommandWatch()
             self.verbs.to_client += asked[0]
-            self.client_sends(asked[1])
+            if asked[1]:
+                self.client_sends(asked[1])
 
     def _modules(self) -> list[Module]:
         specs = self._config.things["pdm"].values()
-        return [loader.load(spec.directory, spec.mod, spec.id, spec.args) for spec in specs]
+        return [loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args) for spec in specs]
 
     def _connect(self, greets: bool) -> None:
         assert self.verbs.backend is not None
@@ -119,17 +122,21 @@ class _Session(PureSession):
 
     def backend_sends(self, data: bytes) -> None:
         if self._watch is not None:
+            if self._watch.quit:
+                self._watch.hear(data)
+            else:
+                self._watch.open = 0
             self.verbs.to_client += data
         else:
             self.backend_says(data)
 
     def backend_closes(self, reason: str) -> None:
         if self._watch is None:
-            self.backend_failed(reason)
-        elif self._watch.quit:
+            self.backend_failed(reason, "closed")
+        elif self._watch.quit_answered:
             self.relay_ended("quit")
         else:
-            self.relay_ended("client_closed" if self.client_done else "backend_closed")
+            self.relay_ended("client_closed" if self.client_done and not self._watch.quit else "backend_closed")
 
     def check_answers(self, packet: bytes) -> None:
         if self.verbs.waits != "check_mail":

@@ -75,7 +75,7 @@ class BackendConnection:
             implicit = tls is not None and backend.tls == IMPLICIT
             self._extras = _Extras(tls, implicit, proxy_header)
             waits = greets and not implicit and not proxy_header
-        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace)
+        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace=trace)
         self.channel.want(READ if waits else WRITE)
 
     def send(self, data: bytes) -> str:

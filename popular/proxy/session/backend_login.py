@@ -114,7 +114,7 @@ class Pop3Login:
     greets = True
     STEPS = (GREETING, "sending the user name", "sending the password")
 
-    def __init__(self, user: bytes, password: bytes, stls: bool = False, xclient: bytes = b"") -> None:
+    def __init__(self, user: bytes, password: bytes, stls: bool = False, *, xclient: bytes = b"") -> None:
         """`stls`: say STLS first; `xclient`: then this line. Raises ValueError if a name or password holds CR, LF or
         NUL.
         """
@@ -184,7 +184,9 @@ class Pop3Login:
             return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}", WORDS[step])
         if step is _XCLIENT:
             return self._refused_xclient(line)
-        return Rejected(self._without_password(line), code_of(line), step, self._step > self._first, WORDS[step])
+        return Rejected(
+            self._without_password(line), code_of(line), step, of_login=self._step > self._first, word=WORDS[step]
+        )
 
     def _without_password(self, line: bytes) -> bytes:
         """A server that takes PASS for an unknown command may repeat it; logs hold no password."""
@@ -225,7 +227,7 @@ class XpopLogin:
         if is_ok(line):
             return Joined(line, self._lines.take_rest())
         if line.startswith(b"-ERR"):
-            return Rejected(line, code_of(line), _OPENING, False, "mailbox")
+            return Rejected(line, code_of(line), _OPENING, of_login=False, word="mailbox")
         return Broken(f"no proper reply while {_OPENING}", "mailbox")
 
 

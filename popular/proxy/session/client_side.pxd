@@ -5,8 +5,8 @@ from popular.protocol.lines cimport LineBuffer
 cdef class ClientSide:
     cdef public object _rules, _secret, _transaction, _verbs, phase
     cdef public str _certificate_name, _peer_ip, _sid, namespace, user
-    cdef public long _errors, _peer_port
-    cdef public bint _eof, _tls
+    cdef public long _commands, _errors, _peer_port
+    cdef public bint _eof, _rests, _tls
     cdef public LineBuffer lines
     cpdef bint listens(self) except -1
     cpdef _move(self, phase)

@@ -22,6 +22,7 @@ from popular.proxy.session.phases import (
     MOVES,
     NAMED,
     NOT_READ,
+    NOTHING_SAID,
     PENDING,
     SIMULATING,
     STARTING_TLS,
@@ -31,8 +32,8 @@ from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.vserv import POP3S
 
-MOST_ERRORS = 10
-"""Faulty commands before login."""
+LINES_A_TURN = 4
+"""Lines of a client that are answered before all others get their turn."""
 MOST_HELD = 1 << 14
 """Octets that a client may send ahead of an answer before it is no longer read."""
 
@@ -52,10 +53,12 @@ class ClientSide:
 
     __slots__ = (
         "_certificate_name",
+        "_commands",
         "_eof",
         "_errors",
         "_peer_ip",
         "_peer_port",
+        "_rests",
         "_rules",
         "_secret",
         "_sid",
@@ -68,7 +71,7 @@ class ClientSide:
         "user",
     )
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, peer_port: int, sid: str) -> None:
+    def __init__(self, verbs: Verbs, rules: Rules, peer_ip: str, *, peer_port: int, sid: str) -> None:
         self._verbs = verbs
         self._rules = rules
         self._peer_ip = peer_ip
@@ -78,8 +81,11 @@ class ClientSide:
         self._certificate_name = ""
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
+        self._commands = 0
         self._errors = 0
         self._eof = False
+        self._rests = False
+        """It has had its turn, and there are lines left."""
         self._secret: Secret | None = None
         self._transaction: Transaction | None = None
         self.phase: Phase = GREETED if rules.trusted is None else AWAITING_HEADER
@@ -88,7 +94,7 @@ class ClientSide:
 
     def listens(self) -> bool:
         """Whether the client is to be read: not while it is too far ahead of our answers."""
-        return self.phase not in NOT_READ and len(self.lines.held) <= MOST_HELD
+        return self.phase not in NOT_READ and len(self.lines.held) <= MOST_HELD and not self._rests
 
     def _move(self, phase: Phase) -> None:
         """The only one that changes the phase."""
@@ -142,9 +148,12 @@ class ClientSide:
         self._go_on()
 
     def client_eof(self) -> None:
-        """The client will send nothing more. What it sent before is still answered, unless it `is_gone`."""
+        """The client will send nothing more. What it sent before is still answered, unless it `is_gone`.
+
+        In NOTHING_SAID it has said nothing of what was expected: a health check, and nobody's fault.
+        """
         self._eof = True
-        if self.phase in PENDING and self._is_gone():
+        if (self.phase in PENDING and self._is_gone()) or self.phase in NOTHING_SAID:
             self._end("client_closed")
         else:
             self._go_on()
@@ -160,7 +169,13 @@ class ClientSide:
     def _go_on(self) -> None:
         """Answers the lines that are there, as far as the phase allows."""
         lines = self.lines
+        left = LINES_A_TURN
         while lines.held and self.phase in LISTENING:
+            if not left:
+                self._rests = True
+                self._verbs.rest()
+                return
+            left -= 1
             try:
                 line = lines.next_line()
             except NullByte:
@@ -179,6 +194,11 @@ class ClientSide:
         if self._eof and self.phase in LISTENING:
             self._end("client_closed")
 
+    def proceed(self) -> None:
+        """All others have had their turn."""
+        self._rests = False
+        self._go_on()
+
     def _null_byte(self) -> None:
         """A NUL octet, also one that the relay found: dropped silently, and told to the operator."""
         self._verbs.note(messages.NULL_BYTE_IN_INPUT, {"phase": self.phase.phrase})
@@ -195,6 +215,11 @@ class ClientSide:
 
     def _command(self, line: bytes) -> None:
         """A command in the AUTHORIZATION state."""
+        self._commands += 1
+        if self._commands > self._rules.maxcommands:
+            self._verbs.send(replies.err("too many commands before the login"))
+            self._end("too_many_commands")
+            return
         keyword, _, argument = line.partition(b" ")
         known = _COMMANDS.get(keyword.upper())
         if known is None:
@@ -212,7 +237,7 @@ class ClientSide:
 
     def _error(self, text: str) -> None:
         self._errors += 1
-        if self._errors > MOST_ERRORS:
+        if self._errors > self._rules.maxerrors:
             self._verbs.send(replies.err("too many faulty commands"))
             self._end("too_many_errors")
         else:
@@ -261,7 +286,13 @@ class ClientSide:
                 self._end("client_closed")
                 return
             question = Question(
-                self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, self._certificate_name
+                self._peer_ip,
+                rules.protocol,
+                self.namespace,
+                user=self.user,
+                password=secret,
+                vserv=rules.vserv,
+                certificate_name=self._certificate_name,
             )
             self._verbs.ask(question, MODULE_SECONDS)
 

@@ -9,7 +9,7 @@ ENDINGS: dict[str, str] = {
     "quit": "The client said QUIT and had its reply.",
     "client_closed": "The client closed the connection without QUIT.",
     "client_reset": "The client's connection broke, or the client vanished.",
-    "backend_closed": "The backend closed the connection, though the client had not said QUIT.",
+    "backend_closed": "The backend closed the connection before QUIT, or without an answer to it.",
     "backend_failed": "The backend could not be reached, was too slow, or refused.",
     "backend_offline": "The user's backend is configured as offline.",
     "no_backend": "A module named a backend that is not configured.",
@@ -18,6 +18,7 @@ ENDINGS: dict[str, str] = {
     "vserv_disabled": "The virtual server is disabled: banner and close.",
     "too_many_failures": "Too many failed logins on one connection.",
     "too_many_errors": "Too many faulty commands before login.",
+    "too_many_commands": "Too many commands before login.",
     "line_too_long": "A line without end, or longer than a command may be.",
     "null_byte": "A NUL octet in the input: dropped at once and silently.",
     "plaintext_after_stls": "Something was sent in clear behind STLS: it could have been injected.",
@@ -27,10 +28,11 @@ ENDINGS: dict[str, str] = {
     "idle_timeout": "Nothing was heard of the client for idletimeout.",
     "proxy_timeout": "Nothing came from client or backend for proxytimeout.",
     "session_timeout": "The session was longer than sessiontimeout.",
+    "no_resources": "We had no descriptor, memory or port left to reach the backend.",
     "no_secret": "A master login found no password for the user's POP3 backend.",
 }
 
-LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable")
+LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable", "resources")
 """Why a login failed, for the counter: wrong password, nobody knows the user, the backend refused him, no module could
-tell, or the backend is unavailable.
+tell, the backend is unavailable, or we have no descriptor, memory or port left to reach it.
 """

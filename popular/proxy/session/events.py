@@ -17,6 +17,12 @@ class SessionEvents(Protocol):
 
     def header_failed(self, reason: str) -> None: ...
 
+    def client_ended(self) -> None:
+        """There is no PROXY header, nor anything else: the connection was closed."""
+
+    def client_broke(self) -> None:
+        """The same, by a reset."""
+
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         """The answer, or None and the reason why there is none."""
 

@@ -16,7 +16,10 @@ from supervisor.worker.acceptor import MAPPED_IPV4
 
 
 class HeaderReader:
-    """Watches the connection until the header is there, or `close`; the owner hears of it once."""
+    """Watches the connection until the header is there, or `close`; the owner hears of it once.
+
+    Who goes without a word has `client_ended` or `client_broke` told of him: a health check is no faulty header.
+    """
 
     __slots__ = ("_connection", "_held", "_loop", "_owner")
 
@@ -46,7 +49,10 @@ class HeaderReader:
         except BlockingIOError:
             return
         except OSError as error:
-            self._fail(error.strerror or type(error).__name__)
+            if self._held:
+                self._fail(error.strerror or type(error).__name__)
+            else:
+                self._owner.client_broke()
             return
         except BadHeader as bad:
             self._fail(str(bad))
@@ -54,8 +60,10 @@ class HeaderReader:
         if header is not None:
             self.close()
             self._owner.introduced(header)
-        elif not seen:
+        elif not seen and self._held:
             self._fail("it closed before a whole header had come")
+        elif not seen:
+            self._owner.client_ended()
 
     def _fail(self, reason: str) -> None:
         self.close()

@@ -11,7 +11,6 @@ cdef class Login:
     cdef public VservRuntime _runtime
     cdef public BackendConnection backend
     cpdef ask(self, question, decided)
-    cpdef str connect(self, backend, bint greets, bytes header, events)
     @cython.locals(now=double, observer=Observer)
     cpdef connected(self, str backend)
     @cython.locals(observer=Observer)

@@ -4,6 +4,7 @@ It begins what it is told to, and takes the time of each step. What is known at 
 session later (`events.py`).
 """
 
+import errno
 import ssl
 from collections.abc import Callable
 
@@ -15,11 +16,19 @@ from popular.proxy.session.backend_connection import BackendConnection
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
-from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
+from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.mailcheck import MailQuestion
-from popular.proxy.session.module_chain import Waiting
+from popular.proxy.session.module_chain import PendingQuestion
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
+
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
+"""We have no descriptor, memory or port left."""
+
+
+def failure(error: OSError) -> tuple[str, str]:
+    """Why a connection cannot even be begun, and the word for Machine.backend_failed: is that the backend's fault?"""
+    return error.strerror or type(error).__name__, OURS if error.errno in _SCARCE else ""
 
 
 class Login:
@@ -35,7 +44,7 @@ class Login:
         self._sid = sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
-        self._asked: Waiting | None = None
+        self._asked: PendingQuestion | None = None
         """What the modules are asked, in a thread or waiting for one."""
         self._question: MailQuestion | None = None
         self._waiting: BackendQueue | None = None
@@ -53,8 +62,8 @@ class Login:
         hide_unknown = not runtime.rules.fallback
         if not runtime.modules.blocking:
             return runtime.modules.ask(question, hide_unknown, self._sid)
-        asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided)
-        if not isinstance(asked, Waiting):
+        asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided=decided)
+        if not isinstance(asked, PendingQuestion):
             return asked
         self._asked = asked
         return None
@@ -82,17 +91,19 @@ class Login:
             self._waiting.leave()
             self._waiting = None
 
-    def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> str:
-        """Why the question cannot be put, or "": then `events` hears of the answer."""
+    def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> tuple[str, str]:
+        """Why the question cannot be put, and the word for it; or "": then `events` hears of the answer."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
-            self._question = MailQuestion(runtime.context.loop, backend.address, runtime.checkport, mailbox, events)
+            self._question = MailQuestion(
+                runtime.context.loop, backend.address, runtime.checkport, mailbox=mailbox, owner=events
+            )
         except OSError as error:
             self._time_check()
-            return error.strerror or type(error).__name__
-        return ""
+            return failure(error)
+        return "", ""
 
     def answered(self) -> None:
         """The mail check has its answer, or needs none any more."""
@@ -114,8 +125,10 @@ class Login:
 
     # The backend
 
-    def connect(self, backend: Backend, greets: bool, header: bytes, events: SessionEvents) -> str:
-        """Why there is no connection, or "": then `events` hears of it. `header`: what is said first, in clear."""
+    def connect(self, backend: Backend, greets: bool, header: bytes, *, events: SessionEvents) -> tuple[str, str]:
+        """Why there is no connection, and the word for it; or "": then `events` hears of it. `header`: what is said
+        first, in clear.
+        """
         runtime = self._runtime
         self._began = runtime.context.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
@@ -129,10 +142,10 @@ class Login:
                 runtime.context.loop, backend, events, greets=greets, tls=tls, proxy_header=header, trace=trace
             )
         except OSError as error:
-            reason = error.strerror or type(error).__name__
+            reason, word = failure(error)
             self.lost(reason)
-            return reason
-        return ""
+            return reason, word
+        return "", ""
 
     def connected(self, backend: str) -> None:
         """The connection stands; from here on the login is timed."""

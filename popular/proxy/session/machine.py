@@ -49,10 +49,10 @@ from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend
 
-MOST_FAILED_LOGINS = 3
-
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
+OURS = "ours"
+"""The word of a failure that is no backend's: we lack a descriptor, memory or a port."""
 LINGERING = "lingering"
 """The relay waits for nothing but the last words of a backend, for a client that sends nothing more."""
 
@@ -100,12 +100,13 @@ class Machine(ClientSide):
         verbs: Verbs,
         rules: Rules,
         peer_ip: str,
+        *,
         peer_port: int,
         sid: str,
         refusals: Mapping[str, Refusals],
     ) -> None:
         """`refusals`: what all sessions together know of each backend."""
-        super().__init__(verbs, rules, peer_ip, peer_port, sid)
+        super().__init__(verbs, rules, peer_ip, peer_port=peer_port, sid=sid)
         self._failures = 0
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
@@ -164,7 +165,7 @@ class Machine(ClientSide):
         self._secret = None
         self._login = None
         self._verbs.send(replies.err(_OWN_WORDS[code], code))
-        if self._failures >= MOST_FAILED_LOGINS:
+        if self._failures >= self._rules.maxfailures:
             self._end("too_many_failures")
             return
         self._move(GREETED)
@@ -252,7 +253,7 @@ class Machine(ClientSide):
         """What the mail check found; None if it was not answered properly or in time, for this reason."""
         verbs = self._verbs
         if mail is None:
-            verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "reason": reason})
+            verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "address": self._address(), "reason": reason})
             verbs.count("mail_checks", "unanswered", "")
         elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
@@ -325,7 +326,7 @@ class Machine(ClientSide):
         reply = rejected.reply.decode("utf-8", "replace")
         said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
         if whose is Affair.BACKEND or whose is Affair.TLS:
-            self._note_backend(rejected.step, reply, word_of(rejected, code, whose), said)
+            self._note_backend(rejected.step, reply, word_of(rejected, code, whose), said=said)
             self._trouble("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
             return
         self._verbs.leave_backend()
@@ -356,17 +357,26 @@ class Machine(ClientSide):
     def backend_failed(self, reason: str, word: str) -> None:
         """The backend is not reachable, went away, or talks nonsense, before the two were joined.
 
-        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it.
+        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
         """
         assert self._login is not None
+        if word == OURS:
+            fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
+            self._verbs.note(messages.NO_RESOURCES, fields)
+            self._trouble("no_resources", "resources")
+            return
         word = word or ("connect" if self.phase is CONNECTING else "closed")
         self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or self._login.step, reason, word)
         self._trouble("backend_failed")
 
-    def _note_backend(self, step: str, reason: str, word: str, said: Mapping[str, object] = NOTHING_SAID) -> None:
-        fields: dict[str, object] = {"backend": self.backend, "user": self.user, "step": step, "reason": reason}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, **said})
+    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
+        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
+
+    def _address(self) -> str:
+        """What the backend's host name stands for: there it failed."""
+        return self._rules.backends[self.backend].address
 
     # The end
 

@@ -18,7 +18,7 @@ class MailQuestion:
 
     __slots__ = ("_loop", "_owner", "_socket")
 
-    def __init__(self, loop: EventLoop, host: str, port: int, mailbox: str, owner: SessionEvents) -> None:
+    def __init__(self, loop: EventLoop, host: str, port: int, *, mailbox: str, owner: SessionEvents) -> None:
         """Sends the question. Raises OSError where that is not possible, and BadMailboxName."""
         self._loop = loop
         self._owner = owner

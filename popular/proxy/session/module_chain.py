@@ -12,10 +12,11 @@ from popular import messages
 from popular.pdm import chain
 from popular.pdm.chain import Admitted, CannotTell, Decision
 from popular.pdm.contract import Module, Question
-from popular.proxy.session.turns import Turns, network_of
+from popular.proxy.session.turns import Turns
 from supervisor.runtime.log import Log
 from supervisor.serving.context import POOL_THREADS, WorkerContext
 from supervisor.serving.counters import Counters
+from supervisor.serving.network import network_of
 from supervisor.system import Observer
 
 MOST_WAITING = 1000
@@ -31,7 +32,7 @@ DROPPED = ("gone", "refused")
 _TOO_MANY = CannotTell("too many logins are waiting")
 
 
-class Waiting:
+class PendingQuestion:
     """A question that waits for a thread, or has one."""
 
     __slots__ = ("_queue", "decided", "network", "since", "work")
@@ -41,6 +42,7 @@ class Waiting:
         queue: "QuestionQueue",
         network: str,
         work: Callable[[], tuple[Decision, Callable[[], None]]],
+        *,
         decided: Callable[[Decision], None],
     ) -> None:
         """`work` is done in a thread: it gives the decision, and what counts it on the event loop."""
@@ -61,14 +63,14 @@ class QuestionQueue:
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
-        self._turns: Turns[Waiting] = Turns(MOST_WAITING, MOST_OF_ONE)
+        self._turns: Turns[PendingQuestion] = Turns(MOST_WAITING, MOST_OF_ONE)
         self._running = 0
         self._cells = context.cells
         self._length = context.counters.cell("module_queue")
         self._observe = context.counters.observer("module_queue_duration").count
         self._logged = 0.0
 
-    def put(self, waiting: Waiting) -> Decision | None:
+    def put(self, waiting: PendingQuestion) -> Decision | None:
         """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once."""
         if self._running < POOL_THREADS:
             self._observe(0.0)
@@ -85,7 +87,7 @@ class QuestionQueue:
         self._context.loop.call_soon(refused.decided, _TOO_MANY)
         return None
 
-    def _refuse(self, refused: Waiting) -> None:
+    def _refuse(self, refused: PendingQuestion) -> None:
         refused.work = None
         self._context.count("module_questions_dropped", "refused")
         now = self._context.clock.now
@@ -93,21 +95,22 @@ class QuestionQueue:
             self._logged = now
             self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
 
-    def drop(self, waiting: Waiting) -> None:
-        """See Waiting.drop."""
+    def drop(self, waiting: PendingQuestion) -> None:
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
             self._cells[self._length] -= 1
             self._context.count("module_questions_dropped", "gone")
 
-    def _start(self, waiting: Waiting) -> None:
+    def _start(self, waiting: PendingQuestion) -> None:
         work, waiting.work = waiting.work, None
         assert work is not None
         self._running += 1
         future = self._context.loop.run_in_executor(self._context.pool, work)
         future.add_done_callback(functools.partial(self._answered, waiting))
 
-    def _answered(self, waiting: Waiting, future: "asyncio.Future[tuple[Decision, Callable[[], None]]]") -> None:
+    def _answered(
+        self, waiting: PendingQuestion, future: "asyncio.Future[tuple[Decision, Callable[[], None]]]"
+    ) -> None:
         self._running -= 1
         following = self._turns.take()
         if following is not None:
@@ -149,22 +152,22 @@ class ModuleChain:
         return decision
 
     def ask_in_thread(
-        self, question: Question, hide_unknown: bool, sid: str, decided: Callable[[Decision], None]
-    ) -> Decision | Waiting:
+        self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
+    ) -> Decision | PendingQuestion:
         """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
         work = functools.partial(self._ask, question, hide_unknown, sid)
-        waiting = Waiting(self._queue, network_of(question.client_ip), work, decided)
+        waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
         return self._queue.put(waiting) or waiting
 
     def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""
         record = chain.Record()
         decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
-        return decision, functools.partial(self._asked, question, record, decision, sid)
+        return decision, functools.partial(self._asked, question, record, decision, sid=sid)
 
-    def _asked(self, question: Question, record: chain.Record, decision: Decision, sid: str) -> None:
+    def _asked(self, question: Question, record: chain.Record, decision: Decision, *, sid: str) -> None:
         self._count(record)
-        self._tell(question, record, decision, sid)
+        self._tell(question, record, decision, sid=sid)
 
     def _count(self, record: chain.Record) -> None:
         for ident, seconds, _answer in record.asked:
@@ -172,7 +175,7 @@ class ModuleChain:
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
 
-    def _tell(self, question: Question, record: chain.Record, decision: Decision, sid: str) -> None:
+    def _tell(self, question: Question, record: chain.Record, decision: Decision, *, sid: str) -> None:
         """Debug option AUTH: what each module answered and how long it took, and what came of it."""
         log = self._log
         if "AUTH" not in log.options:

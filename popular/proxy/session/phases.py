@@ -59,5 +59,11 @@ A tuple: to look into a set costs a call, because enums compute their hash in Py
 PENDING = (ASKING, CHECKING, CONNECTING, LOGGING_IN)
 """Phases in which somebody is asked on behalf of the client, who waits for the answer to PASS."""
 
+SILENT = (GREETED, NAMED, STARTING_TLS)
+"""Phases in which nothing but the client is waited for, who has not logged in."""
+
+NOTHING_SAID = (AWAITING_HEADER, STARTING_TLS)
+"""Phases in which the end of the client's stream is told only if nothing came before it."""
+
 NOT_READ = (STARTING_TLS, RELAYING, ENDED, AWAITING_HEADER)
 """Phases in which the client's octets are somebody else's to read, or nobody's."""

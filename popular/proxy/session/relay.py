@@ -12,6 +12,7 @@ from popular.protocol.lines import NullByte
 from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
+from supervisor.serving.context import CutCost
 from supervisor.system import Clock
 
 _COMMANDS = 1 << 12
@@ -48,7 +49,7 @@ class Relay:
     )
 
     def __init__(
-        self, client: Channel, backend: Channel, pipes: Pipes, clock: Clock, owner: SessionEvents, client_done: bool
+        self, client: Channel, backend: Channel, pipes: Pipes, *, clock: Clock, owner: SessionEvents, client_done: bool
     ) -> None:
         """The owner hears of the end once, unless `close` comes first. `client_done`: the client sends nothing more."""
         self._client = client
@@ -83,11 +84,13 @@ class Relay:
             self._read_pending_client()
             self._read_on_backend()
 
-    @property
-    def busy(self) -> bool:
-        """Whether a mail seems to be under way: something is held back, or was passed on a moment ago."""
+    def cut_cost(self) -> CutCost:
+        """What would be lost. A mail seems to be under way where something is held back, or was passed on just now."""
+        if self.watch.quit:
+            return CutCost.COMMITTING
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
-        return holds or self._clock.now - self.active < _MOMENT_SECONDS
+        busy = holds or self._clock.now - self.active < _MOMENT_SECONDS
+        return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 
     def close(self) -> None:
         """Gives the pipe back, and lets go of the session; the channels are the session's."""
@@ -102,7 +105,7 @@ class Relay:
         if not self._over:
             self._over = True
             self._reads_client = self._reads_backend = False
-            self._owner.relay_ended("quit" if self.watch.quit and ending == "backend_closed" else ending)
+            self._owner.relay_ended("quit" if ending == "backend_closed" and self.watch.quit_answered else ending)
 
     def _balance(self) -> None:
         """Each side is read while nothing is held back for the other, and written to while something is for it."""
@@ -230,6 +233,10 @@ class Relay:
         except OSError:
             piece = b""
         if piece:
+            if self.watch.quit:
+                self.watch.hear(piece)
+            else:
+                self.watch.open = 0
             self._give_client(piece)
             return len(piece) == backend.MOST
         if piece is not None:
@@ -237,9 +244,12 @@ class Relay:
         return False
 
     def _read_much(self) -> None:
-        """A large mail goes on: moved by the kernel, or through TLS piece by piece."""
+        """A large mail goes on: moved by the kernel, or through TLS piece by piece.
+
+        Behind QUIT it is read, for somewhere behind it stands the answer to QUIT.
+        """
         if self._plain:
-            if self._reads_backend:
+            if self._reads_backend and not self.watch.quit:
                 self._splice()
             return
         for _ in range(_ROUNDS):
@@ -265,23 +275,32 @@ class Relay:
 
     def _splice(self) -> None:
         """A large mail: the kernel moves it, as long as there is more and the client takes it."""
-        try:
-            if self._transfer is None:
-                self._transfer = transfer_of(self._pipes, self._backend, self._client)
-            for _ in range(_ROUNDS):
-                count = self._transfer.fill(self._backend.fd)
-                if not count:
-                    break
-                self.to_client += count
-                if not self._transfer.empty(self._client.fd):
-                    self._balance()
-                    return
-        except OSError:
-            self._end("client_reset")
-            return
+        transfer = self._transfer
+        if transfer is None:
+            try:
+                transfer = self._transfer = transfer_of(self._pipes, self._backend, self._client)
+            except OSError:
+                return  # no descriptor is left for a pipe: nobody's fault here, and it is read piece by piece
+        for _ in range(_ROUNDS):
+            try:
+                count = 0 if self.watch.quit else transfer.fill(self._backend.fd)
+            except OSError:
+                count = 0  # the backend broke: that is seen when it is read
+            if not count:
+                break
+            self.to_client += count
+            try:
+                is_empty = transfer.empty(self._client.fd)
+            except OSError:
+                self._end("client_reset")
+                return
+            if not is_empty:
+                self._balance()
+                return
         self.active = self._clock.now
-        self._transfer.close()
+        transfer.close()
         self._transfer = None
+        self.watch.open = 0
         self._balance()
 
     def _client_takes_more(self) -> None:

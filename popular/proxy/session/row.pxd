@@ -10,8 +10,6 @@ cdef class SessionRow:
     cdef public bytes _sid
     cdef public double _shown_at, _started
     cdef public long _token
-    cpdef show(self, double since, Machine machine, tuple peer, tuple moved, long deletes)
-    cpdef refresh(self, Machine machine, tuple peer, ClientConnection client, Relay relay)
     cpdef count(self, tuple moved)
 
 cpdef tuple moved_by(ClientConnection client, Relay relay)

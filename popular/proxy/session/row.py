@@ -15,7 +15,7 @@ class SessionRow:
 
     __slots__ = ("_counted", "_runtime", "_shown", "_shown_at", "_sid", "_started", "_token")
 
-    def __init__(self, runtime: VservRuntime, token: int, sid: str, started: float) -> None:
+    def __init__(self, runtime: VservRuntime, token: int, sid: str, *, started: float) -> None:
         """`started`: seconds since 1970."""
         self._runtime = runtime
         self._token = token
@@ -25,7 +25,7 @@ class SessionRow:
         self._shown_at = 0.0
         self._counted = NOTHING_MOVED
 
-    def show(self, since: float, machine: Machine, peer: tuple[str, int], moved: Moved, deletes: int) -> None:
+    def show(self, since: float, machine: Machine, peer: tuple[str, int], *, moved: Moved, deletes: int) -> None:
         """Writes the row. `since`: when the phase began; `deletes`: deletions that are not committed."""
         runtime = self._runtime
         context = runtime.context
@@ -33,28 +33,30 @@ class SessionRow:
         self._shown_at = context.clock.now
         context.write_row(
             self._token,
-            phase,
-            context.pid,
-            self._started,
-            since,
-            self._sid,
-            peer[0].encode(),
-            peer[1],
-            runtime.vserv,
-            machine.user.encode(),
-            machine.backend.encode(),
-            machine.target.encode(),
-            moved[0],
-            moved[1],
-            deletes,
+            state=phase,
+            pid=context.pid,
+            started=self._started,
+            since=since,
+            sid=self._sid,
+            client=peer[0].encode(),
+            port=peer[1],
+            vserv=runtime.vserv,
+            user=machine.user.encode(),
+            backend=machine.backend.encode(),
+            target=machine.target.encode(),
+            received=moved[0],
+            sent=moved[1],
+            deletes=deletes,
         )
 
-    def refresh(self, machine: Machine, peer: tuple[str, int], client: ClientConnection, relay: Relay | None) -> None:
+    def refresh(
+        self, machine: Machine, peer: tuple[str, int], client: ClientConnection, *, relay: Relay | None
+    ) -> None:
         """Writes the row, and counts, if something has changed."""
         if machine.phase is self._shown and (relay is None or relay.active <= self._shown_at):
             return
         moved = moved_by(client, relay)
-        self.show(time.time(), machine, peer, moved, 0 if relay is None else relay.watch.deletes)
+        self.show(time.time(), machine, peer, moved=moved, deletes=0 if relay is None else relay.watch.deletes)
         self.count(moved)
 
     def count(self, moved: Moved) -> None:

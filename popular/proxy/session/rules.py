@@ -1,5 +1,6 @@
 """What a config says about the sessions of one virtual server."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,9 @@ class Rules:
     checktimeout: float
     connecttimeout: float
     logintimeout: float
+    maxcommands: int
+    maxerrors: int
+    maxfailures: int
     trusted: Networks | None
     """Whose PROXY header is believed; None where none is expected."""
 
@@ -67,5 +71,8 @@ def rules_of(vserv: Vserv, config: Config) -> Rules:
         checktimeout=config.variables["checktimeout"],
         connecttimeout=config.variables["connecttimeout"],
         logintimeout=config.variables["logintimeout"],
+        maxcommands=config.variables["maxcommands"] or sys.maxsize,
+        maxerrors=config.variables["maxerrors"],
+        maxfailures=config.variables["maxfailures"],
         trusted=vserv.trusted if vserv.proxyprotocol != "off" else None,
     )

@@ -14,16 +14,14 @@ cdef class Session:
     cdef public Relay _relay
     cdef public SessionRow _row
     cdef public VservRuntime _runtime
-    cdef public object _left_value, _reached, _reader, _tls
+    cdef public object _left, _reached, _reader, _tls
     cdef public tuple _peer
     cdef public str _ending, _via, sid
     cdef public double _started, _tls_began
-    cdef public long _left, _token
+    cdef public long _token
     cdef public bint _over
     cpdef begin(self)
     cdef _settle(self)
-    cdef _leave(self, long what, value=*)
-    cdef _see_to_what_is_left(self)
     cpdef fault(self, error)
     cpdef send(self, bytes data)
     cpdef ask(self, question, double seconds)
@@ -40,10 +38,10 @@ cdef class Session:
     cpdef client_ended(self)
     cpdef client_took_all(self)
     cpdef client_broke(self)
-    cdef _tell_decision(self, decision)
+    cpdef _tell_decision(self, decision)
     cpdef backend_connected(self)
     cpdef backend_says(self, bytes data)
-    cdef _join(self, bytes to_client, bytes to_backend)
+    cpdef _join(self, bytes to_client, bytes to_backend)
     cpdef relay_ended(self, str ending)
     cpdef double idle_at(self) except? -1
     cpdef refresh(self)

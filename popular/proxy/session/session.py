@@ -7,6 +7,7 @@ here from the event loop catches what is raised, and says `fault`.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from popular.net.client import ClientConnection
@@ -21,7 +22,7 @@ from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
-from popular.proxy.session.phases import CONNECTING, SIMULATING
+from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
@@ -30,9 +31,6 @@ from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost
-
-_NOTHING, _DECIDED, _UNCHECKED, _BROKEN, _START_TLS, _JOIN = range(6)
-"""What a verb leaves for when the entry that called it has returned: to tell what is known at once, or to begin."""
 
 
 class Session:
@@ -47,7 +45,6 @@ class Session:
         "_deadlines",
         "_ending",
         "_left",
-        "_left_value",
         "_login",
         "_machine",
         "_over",
@@ -65,7 +62,7 @@ class Session:
         "sid",
     )
 
-    def __init__(self, runtime: VservRuntime, token: int, fd: int, peer: tuple[str, int]) -> None:
+    def __init__(self, runtime: VservRuntime, token: int, fd: int, *, peer: tuple[str, int]) -> None:
         context = runtime.context
         self._started = now = context.clock.now
         wall = time.time()
@@ -78,17 +75,19 @@ class Session:
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, runtime.rules, self._peer[0], self._peer[1], sid, runtime.refusals)
-        self._deadlines = Deadlines(context.wheel, self, now, runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, fd, self, hears_of_reset=True)
+        self._machine = Machine(
+            self, runtime.rules, self._peer[0], peer_port=self._peer[1], sid=sid, refusals=runtime.refusals
+        )
+        self._deadlines = Deadlines(context.wheel, self, now, authtimeout=runtime.authtimeout)
+        self._client = ClientConnection(context.loop, context.log, fd, owner=self, hears_of_reset=True)
         self._login = Login(runtime, sid)
-        self._row = SessionRow(runtime, token, sid, wall)
+        self._row = SessionRow(runtime, token, sid, started=wall)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
         self._tls: Agreed | None = None
         self._tls_began = 0.0
-        self._left = _NOTHING
-        self._left_value: Any = None
+        self._left: tuple[Callable[..., None], tuple[Any, ...]] | None = None
+        """What a verb leaves for when the entry has returned that called it: to tell what is known, or to begin."""
         self._ending = ""
         """Why the session ends, as soon as the last reply has left."""
         self._over = False
@@ -98,10 +97,20 @@ class Session:
         runtime = self._runtime
         runtime.context.admit(self._token, self, runtime.started)
         try:
-            log_begin(runtime, self.sid, self._peer, self._client)
+            log_begin(runtime, self.sid, self._peer, client=self._client)
             self._show()
             self._deadlines.look_at(self._started + runtime.first_look)
             self._machine.begin()
+            self._settle()
+        except Exception as error:
+            self.fault(error)
+
+    def _enter(self, entry: Callable[..., None], *facts: Any) -> None:
+        """Tells the machine what none of the parts does; too late is fine."""
+        if self._over or self._ending:
+            return
+        try:
+            entry(*facts)
             self._settle()
         except Exception as error:
             self.fault(error)
@@ -115,9 +124,10 @@ class Session:
             if client.unsent and not client.flush():
                 self.end("client_reset")
                 return
-            if not self._left:
+            if self._left is None:
                 break
-            self._see_to_what_is_left()
+            (do, facts), self._left = self._left, None
+            do(*facts)
             if self._over:
                 return
         if self._ending:
@@ -128,26 +138,9 @@ class Session:
         elif not client.listens:
             client.listen(self._machine.listens())
 
-    def _leave(self, what: int, value: Any = None) -> None:
-        assert not self._left, "one entry begins one step at most"
-        self._left = what
-        self._left_value = value
-
-    def _see_to_what_is_left(self) -> None:
-        what, value = self._left, self._left_value
-        self._left = _NOTHING
-        self._left_value = None
-        if what == _DECIDED:
-            self._tell_decision(value)
-        elif what == _JOIN:
-            to_client, to_backend = value
-            self._join(to_client, to_backend)
-        elif what == _BROKEN:
-            self._tell_broken(*value)
-        elif what == _START_TLS:
-            self._start_tls()
-        else:
-            self._tell_check(None, value)
+    def _leave(self, do: Callable[..., None], *facts: Any) -> None:
+        assert self._left is None, "one entry begins one step at most"
+        self._left = do, facts
 
     def fault(self, error: Exception) -> None:
         """An error of ours: it ends this session and nothing else."""
@@ -159,9 +152,13 @@ class Session:
     def send(self, data: bytes) -> None:
         self._client.put(data)
 
+    def rest(self) -> None:
+        self._client.listen(False)
+        self._runtime.context.loop.call_soon(self._enter, self._machine.proceed)
+
     def start_tls(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        self._leave(_START_TLS)
+        self._leave(self._start_tls)
 
     def await_header(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -170,39 +167,44 @@ class Session:
     def ask(self, question: Question, seconds: float) -> None:
         decision = self._login.ask(question, self._decided)
         if decision is not None:
-            self._leave(_DECIDED, decision)
+            self._leave(self._tell_decision, decision)
         else:
             self._deadlines.expect_within(seconds)
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
-            self._leave(_BROKEN, CROWDED)
-        elif reason := self._login.check_mail(backend, mailbox, self):
-            self._leave(_UNCHECKED, reason)
+            self._leave(self._tell_broken, *CROWDED)
+            return
+        reason, word = self._login.check_mail(backend, mailbox, self)
+        if word:
+            self._leave(self._tell_broken, reason, word)
+        elif reason:
+            self._leave(self._tell_check, None, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
-            self._leave(_BROKEN, CROWDED)
+            self._leave(self._tell_broken, *CROWDED)
             return
         header = b""
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = proxy_header(backend.sendproxy, self._peer, local)
-        if reason := self._login.connect(backend, greets, header, self):
-            self._leave(_BROKEN, (reason, ""))
+        reason, word = self._login.connect(backend, greets, header, events=self)
+        if reason:
+            self._leave(self._tell_broken, reason, word)
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
-            self._leave(_BROKEN, (reason, ""))
+            self._leave(self._tell_broken, reason, "")
 
     def start_backend_tls(self) -> None:
         if reason := self._login.start_tls():
-            self._leave(_BROKEN, (reason, "tls"))
+            self._leave(self._tell_broken, reason, "tls")
 
     def leave_backend(self) -> None:
         self._deadlines.expect_nothing()
@@ -216,7 +218,7 @@ class Session:
         self._show()
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
-        self._leave(_JOIN, (to_client, to_backend))
+        self._leave(self._join, to_client, to_backend)
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         self._runtime.context.log(message, self.sid, **fields)
@@ -263,7 +265,7 @@ class Session:
         context = self._runtime.context
         self._deadlines.expect_nothing()
         self._tls = agreed
-        log_handshake(context, self.sid, agreed, context.clock.now - self._tls_began)
+        log_handshake(context, self.sid, agreed, seconds=context.clock.now - self._tls_began)
         self._machine.tls_up(agreed.certificate_name)
         self._settle()
 
@@ -278,7 +280,7 @@ class Session:
         self._via = self._peer[0]
         if header.source is not None:
             self._peer = header.source
-        log_introduced(self._runtime, self.sid, self._peer, self._via)
+        log_introduced(self._runtime, self.sid, self._peer, via=self._via)
         self._machine.introduced(self._peer)
         self._settle()
         if not self._over:
@@ -293,13 +295,7 @@ class Session:
 
     def _decided(self, decision: Decision) -> None:
         """A thread has asked the modules. It cannot be stopped: the answer may be late."""
-        if self._over or self._ending:
-            return
-        try:
-            self._tell_decision(decision)
-            self._settle()
-        except Exception as error:
-            self.fault(error)
+        self._enter(self._tell_decision, decision)
 
     def _tell_decision(self, decision: Decision) -> None:
         self._deadlines.expect_nothing()
@@ -346,7 +342,14 @@ class Session:
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
         backend = self._login.let_in(self._machine.backend)
-        self._relay = Relay(client.channel, backend.channel, runtime.pipes, runtime.context.clock, self, client.done)
+        self._relay = Relay(
+            client.channel,
+            backend.channel,
+            runtime.pipes,
+            clock=runtime.context.clock,
+            owner=self,
+            client_done=client.done,
+        )
         self._relay.begin(client.hand_over() + to_client, to_backend)
 
     def relay_ended(self, ending: str) -> None:
@@ -362,13 +365,10 @@ class Session:
         return self._client.heard + self._runtime.idletimeout
 
     def expired(self, what: str) -> None:
-        try:
-            if self._ending:
-                self.end(self._ending)
-            else:
-                self._expire(what)
-        except Exception as error:
-            self.fault(error)
+        if self._ending:
+            self.end(self._ending)
+        else:
+            self._enter(self._expire, what)
 
     def _expire(self, what: str) -> None:
         relay = self._relay
@@ -379,29 +379,28 @@ class Session:
             if what == "step":
                 self._login.give_up_question()
         self._machine.expired(what, missing)
-        self._settle()
 
     # The supervisor
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
-        if relay is None:
-            return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
-        if relay.watch.quit:
-            return CutCost.COMMITTING
-        return CutCost.IN_TRANSFER if relay.busy else CutCost.IDLE
+        if relay is not None:
+            return relay.cut_cost()
+        return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
+
+    def displaceable(self) -> tuple[str, float] | None:
+        """See supervisor.serving.context.Session."""
+        return (self._peer[0], self._client.heard) if self._machine.phase in SILENT else None
 
     def refresh(self) -> None:
-        """See supervisor.serving.context.Session."""
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
         self._login.keep_alive()
-        self._row.refresh(self._machine, self._peer, self._client, relay)
+        self._row.refresh(self._machine, self._peer, self._client, relay=relay)
 
     def _show(self) -> None:
-        self._row.show(time.time(), self._machine, self._peer, moved_by(self._client, self._relay), 0)
+        self._row.show(time.time(), self._machine, self._peer, moved=moved_by(self._client, self._relay), deletes=0)
 
     # The end
 

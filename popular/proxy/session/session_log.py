@@ -21,7 +21,7 @@ _NAMES = tuple(_FIELDS.split())
 NOTHING_MOVED: Moved = (0, 0, 0, 0)
 
 
-def log_begin(runtime: VservRuntime, sid: str, peer: tuple[str, int], client: ClientConnection) -> None:
+def log_begin(runtime: VservRuntime, sid: str, peer: tuple[str, int], *, client: ClientConnection) -> None:
     """A connection was accepted (debug option NET)."""
     log = runtime.context.log
     if "NET" in log.options:
@@ -30,7 +30,7 @@ def log_begin(runtime: VservRuntime, sid: str, peer: tuple[str, int], client: Cl
         log.debug("NET", "accepted", sid, **fields, fd=client.channel.fd)
 
 
-def log_introduced(runtime: VservRuntime, sid: str, peer: tuple[str, int], via: str) -> None:
+def log_introduced(runtime: VservRuntime, sid: str, peer: tuple[str, int], *, via: str) -> None:
     """The PROXY header told who the client is (debug option NET)."""
     runtime.context.log.debug("NET", "introduced", sid, client=peer[0], port=peer[1], via=via)
 

@@ -1,21 +1,11 @@
-"""Who waits, and whose turn it is: in turn over addresses, so that one client with many questions keeps nobody else
+"""Who waits, and whose turn it is: in turn over networks, so that one client with many questions keeps nobody else
 waiting for longer than one of them takes. Pure.
-
-An address stands for its network, the /32 of IPv4 and the /64 of IPv6: that much one client can have.
 """
 
-import ipaddress
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
 Waiter = TypeVar("Waiter")
-
-
-def network_of(address: str) -> str:
-    """The network to which an address (numeric text) belongs, as far as turns go."""
-    if ":" not in address:
-        return address
-    return str(ipaddress.ip_network((address.partition("%")[0], 64), strict=False))
 
 
 class Turns(Generic[Waiter]):

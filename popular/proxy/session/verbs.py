@@ -18,6 +18,9 @@ class Verbs(Protocol):
     def send(self, data: bytes) -> None:
         """A reply to the client. All that one entry says leaves in one piece, when it has returned."""
 
+    def rest(self) -> None:
+        """All others have their turn before this client is heard again: → `proceed`."""
+
     def start_tls(self, seconds: float) -> None:
         """TLS with the client, behind what was said: → `tls_up`, `tls_failed`."""
 

@@ -115,7 +115,6 @@ class Backend(Thing):
 
     @property
     def needed_certificates(self) -> tuple[str, ...]:
-        """See popular.tls.users."""
         return (self.tlscert,) if self.tlscert and self.tls != OFF else ()
 
     def resolved(self) -> Mapping[str, tuple[str, str]]:
@@ -173,4 +172,4 @@ def _check_gone(_context: CommandContext, config: Config, ident: str) -> str | N
     return f"it is still named as fallback: {ident}" if config.variables["fallback"] == ident else None
 
 
-BACKEND = Sort("backend", Backend, "backend", _check, _check_gone, source=CHAPTER)
+BACKEND = Sort("backend", Backend, "backend", check=_check, check_gone=_check_gone, source=CHAPTER)

@@ -30,7 +30,7 @@ class CapabilitySet:
 
 def _load(context: CommandContext, arguments: Arguments) -> Outcome:
     word = arguments["name"]
-    name = str(fit(Id(), word, context.lookups, "name"))
+    name = str(fit(Id(), word, context.lookups, what="name"))
     if name.strip(".") == "":
         raise CommandRefused(f"{name} is not a file in capadir", word.column)
     directory = context.config.variables["capadir"]
@@ -57,7 +57,7 @@ def _show(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _list(context: CommandContext, arguments: Arguments) -> Outcome:
-    return list_handler("capa", "capability set", context, arguments)
+    return list_handler(context, arguments, sort="capa", title="capability set")
 
 
 def rc_lines(config: Config) -> list[str]:

@@ -69,7 +69,7 @@ def rc_lines(config: Config) -> list[str]:
 
 
 COMMANDS: Sequence[ControlCommand] = (
-    *common_commands(),
+    *common_commands(filters=("user", "vserv", "backend", "state")),
     *things.commands_of(VSERV),
     *things.commands_of(BACKEND),
     *modules.pdm_commands(),

@@ -6,20 +6,22 @@ from popular.proxy.settings.modulefiles import skipped_lines
 from popular.tls.commands import described
 from supervisor.config import Config
 
+_STARTTLS = {"off": "", "optional": "+STLS", "force": "+STLS forced"}
 _VARIABLES = ("maxsession", "maxlocalload", "maxpressure", "workers")
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """See supervisor.program.Program."""
+    """Ids, addresses, states and limits: JSON-able, and never a secret (Program.describe)."""
     things = config.things
     return {
         "generation": config.generation,
         "variables": {name: config.variables[name] for name in _VARIABLES},
         "vservs": [
-            _chosen(vserv, "id", "state", "iface", "port", "prot", "starttls") for vserv in things["vserv"].values()
+            _chosen(vserv, "id", "state", "iface", "port") | {"protocol": _protocol(vserv)}
+            for vserv in things["vserv"].values()
         ],
         "backends": [
-            _chosen(backend, "id", "state", "port", "prot") | {"host": backend.address}
+            _chosen(backend, "id", "state", "port") | {"host": backend.address, "protocol": backend.prot}
             for backend in things["backend"].values()
         ],
         "modules": [
@@ -28,6 +30,11 @@ def describe(config: Config) -> dict[str, Any]:
         ],
         "certificates": described(config),
     }
+
+
+def _protocol(vserv: Any) -> str:
+    """What is spoken there, and whether TLS can be begun, or must be."""
+    return f"{vserv.prot}{_STARTTLS[vserv.starttls]}"
 
 
 def _chosen(thing: Any, *names: str) -> dict[str, Any]:

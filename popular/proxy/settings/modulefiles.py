@@ -61,9 +61,11 @@ def _is_new(seen: Stamp, now: int) -> bool:
     return now - SETTLED_SECONDS * 1e9 < changed <= now
 
 
-def report_on(ident: str, reloads: int, notes: Sequence[str], skipped: int, files: Mapping[str, Stamp]) -> Report:
+def report_on(ident: str, reloads: int, notes: Sequence[str], *, skipped: int, files: Mapping[str, Stamp]) -> Report:
     """What a worker tells the master of a module."""
-    return Report(subject_of(ident), tuple(notes), ModuleFacts(ident, reloads, skipped, tuple(sorted(files.items()))))
+    return Report(
+        subject_of(ident), tuple(notes), ModuleFacts(ident, reloads, skipped, files=tuple(sorted(files.items())))
+    )
 
 
 def subject_of(ident: str) -> str:

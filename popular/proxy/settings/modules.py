@@ -51,11 +51,11 @@ def add_command(module: ModuleSpec) -> str:
 
 def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     word, mod = arguments["id"], arguments["mod"]
-    ident = str(fit(Id(), word, context.lookups, "id"))
+    ident = str(fit(Id(), word, context.lookups, what="id"))
     if not _NAME.fullmatch(mod):
         raise CommandRefused(f"{shown(mod)} is not a module name; allowed: letters, digits, _ and -", mod.column)
     directory = context.config.variables["pdmdir"]
-    module = ModuleSpec(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory)
+    module = ModuleSpec(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory=directory)
     there = context.config.things["pdm"].get(ident)
     if there == module:  # the same file said twice must not be refused
         return Change(f"module {ident} is there already, added by the same words", config=context.config)
@@ -120,7 +120,7 @@ def _show(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _list(context: CommandContext, arguments: Arguments) -> Outcome:
-    return list_handler("pdm", _TITLE, context, arguments)
+    return list_handler(context, arguments, sort="pdm", title=_TITLE)
 
 
 def rc_lines(config: Config) -> list[str]:

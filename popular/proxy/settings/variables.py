@@ -125,6 +125,30 @@ PROXY_VARIABLES = (
         source=BESIDE,
     ),
     Variable(
+        "maxcommands",
+        Int(0, 10_000),
+        "How many commands a client may give before it is logged in; one more ends the session. 0: no limit.",
+        default=50,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
+    ),
+    Variable(
+        "maxerrors",
+        Int(0, 10_000),
+        "How many faulty commands a client may give before it is logged in; one more ends the session.",
+        default=10,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
+    ),
+    Variable(
+        "maxfailures",
+        Int(1, 1000),
+        "The failed login that ends a session.",
+        default=3,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
+    ),
+    Variable(
         "pdmdir",
         Dir(),
         "Directory of the authentication modules, files named libpdm_NAME. Default: that of the modules which come "

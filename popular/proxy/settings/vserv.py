@@ -150,4 +150,4 @@ def _check_alone(config: Config, vserv: Vserv) -> None:
             raise CommandRefused(f"vserv {other.id} listens on {vserv.iface} port {vserv.port} already")
 
 
-VSERV = Sort("vserv", Vserv, "virtual server", _check, source=CHAPTER)
+VSERV = Sort("vserv", Vserv, "virtual server", check=_check, source=CHAPTER)

@@ -30,32 +30,32 @@ def open_root(root: Path, stack: ExitStack) -> int:
 
 def step_into(step: str, parent: int, stack: ExitStack) -> int:
     """One directory deeper. Raises FileNotFoundError and other OSErrors."""
-    return _open(step, parent, _STEP, stack)
+    return _open(step, parent, _STEP, stack=stack)
 
 
 def open_folder(name: str, mailbox: int, stack: ExitStack) -> int | None:
     """A directory to list and to work in; None if it does not exist. Raises OSError."""
     try:
-        return _open(name, mailbox, _FOLDER, stack)
+        return _open(name, mailbox, _FOLDER, stack=stack)
     except FileNotFoundError:
         return None
 
 
 def list_folder(directory: int, stack: ExitStack) -> int:
     """The same directory, to be listed. Raises OSError."""
-    return _open(".", directory, _FOLDER, stack)
+    return _open(".", directory, _FOLDER, stack=stack)
 
 
 def make_step(step: str, parent: int, stack: ExitStack) -> int:
     """Like `step_into`, but makes a directory (0700) that does not exist. Raises OSError."""
     _make(step, parent)
-    return _open(step, parent, _STEP, stack)
+    return _open(step, parent, _STEP, stack=stack)
 
 
 def make_folder(name: str, mailbox: int, stack: ExitStack) -> int:
     """Like `open_folder`, but makes a directory (0700) that does not exist. Raises OSError."""
     _make(name, mailbox)
-    return _open(name, mailbox, _FOLDER, stack)
+    return _open(name, mailbox, _FOLDER, stack=stack)
 
 
 def _make(name: str, parent: int) -> None:
@@ -65,7 +65,7 @@ def _make(name: str, parent: int) -> None:
         pass
 
 
-def _open(name: str, parent: int, flags: int, stack: ExitStack) -> int:
+def _open(name: str, parent: int, flags: int, *, stack: ExitStack) -> int:
     try:
         fd = os.open(name, flags | os.O_NOFOLLOW, dir_fd=parent)
     except OSError as error:

@@ -81,7 +81,7 @@ class Gathered:
         if earlier and earlier[1].folder == folder:
             self.notes.append(ListingNote(SAME_UID, name, f"same unique id as {earlier[1].name}"))
             uid = _digest(name)
-        self._found[uid] = (int(seconds), int(micros or 0), name), StoredMessage(int(size), uid, folder, name)
+        self._found[uid] = (int(seconds), int(micros or 0), name), StoredMessage(int(size), uid, folder, name=name)
 
     def _status(self, fd: int, name: str) -> os.stat_result | None:
         """What the system knows of a file whose name does not tell; None if it is not a message."""

@@ -131,7 +131,7 @@ class Maildir:
                 with suppress(OSError):  # what stays in tmp is not mail
                     os.unlink(base, dir_fd=tmp)
             os.fsync(new)
-        return StoredMessage(size, name, NEW, name)
+        return StoredMessage(size, name, NEW, name=name)
 
     @contextmanager
     def _handler(self, handler: str) -> Iterator[None]:

@@ -44,6 +44,8 @@ CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 ENOUGH = 1 << 15
 """Octets of replies that are put together before others get their turn."""
+LINES_A_TURN = 8
+"""Lines of a client that are answered before others get theirs."""
 MOST_NOTES = 20
 """Odd files of a mailbox that one look logs; a broken mailbox must not fill the log each time."""
 
@@ -177,9 +179,11 @@ class Machine:
         """Obeys what has come, until something must be waited for."""
         self._said = 0
         self.wants = Want.OCTETS
+        left = LINES_A_TURN
         try:
             while self.wants is Want.OCTETS:
-                if self._said >= ENOUGH:
+                left -= 1
+                if self._said >= ENOUGH or (left < 0 and self._lines.held):
                     self.wants = Want.TURN
                 elif not (self._take_request() if self.phase is ASKED_NOTHING else self._take_command()):
                     break

@@ -63,14 +63,7 @@ def describe(config: Config) -> dict[str, Any]:
             name: config.variables[name] for name in ("maxsession", "maxlocalload", "maxpressure", "workers")
         },
         "vservs": [
-            {
-                "id": one.id,
-                "state": one.state,
-                "iface": one.iface,
-                "port": one.port,
-                "prot": one.prot,
-                "starttls": "off",
-            }
+            {"id": one.id, "state": one.state, "iface": one.iface, "port": one.port, "protocol": one.prot}
             for one in config.things["server"].values()
         ],
         "backends": [],
@@ -94,6 +87,7 @@ PROGRAM = Program(
     states=STATES,
     endings=tuple(ENDINGS),
     debug_options=DEBUG_OPTIONS,
+    debug_notes={"PASS": "passwords are logged"},
     variables=(*common_variables("pserv"), *STORE_VARIABLES, *TLS_VARIABLES),
     commands=COMMANDS,
     sorts=SORTS,

@@ -64,7 +64,7 @@ class ServerThing(Thing):
 
     @property
     def needed_certificates(self) -> tuple[str, ...]:
-        """See popular.tls.users."""
+        """The names of those without which it cannot serve (popular/tls/users.py)."""
         return (self.tls or DEFAULT,) if self.state != OFFLINE and self.prot == XPOPS else ()
 
 
@@ -80,4 +80,4 @@ def _check(_context: CommandContext, _config: Config, server: ServerThing) -> st
     return f"only {LOOPBACK} may connect, which is this host: say `trusted NET,NET…` for the networks of the proxies"
 
 
-SERVER = Sort("server", ServerThing, "server", _check, single=True, source=CHAPTER)
+SERVER = Sort("server", ServerThing, "server", check=_check, single=True, source=CHAPTER)

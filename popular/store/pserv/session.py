@@ -21,7 +21,7 @@ from popular.store.maildir.maildir import Maildir
 from popular.store.pserv import session_log
 from popular.store.pserv.machine import Machine, Want
 from popular.store.pserv.mailbox import Mailbox
-from popular.store.pserv.phases import ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
+from popular.store.pserv.phases import ASKED_NOTHING, ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -58,7 +58,8 @@ class SessionSettings:
 
 
 class Session:
-    """One connection from accept to close: the supervisor's `Session`, and its machine's `Verbs`."""
+    """One connection from accept to close: the supervisor's `Session`, its machine's `Verbs`, and a `ClientOwner` and
+    `DeadlineOwner`. What a method of these is for, they tell."""
 
     __slots__ = (
         "_client",
@@ -94,14 +95,20 @@ class Session:
         self._started_wall = time.time()
         self._started = time.monotonic()
         self.sid = context.session_id(SID_PREFIX, self._started_wall)
-        self._client = ClientConnection(context.loop, context.log, fd, self)
-        self._deadlines = Deadlines(context.wheel, self, self._started, settings.requesttimeout)
+        self._client = ClientConnection(context.loop, context.log, fd, owner=self)
+        self._deadlines = Deadlines(context.wheel, self, self._started, authtimeout=settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
         self._shaking_hands = False
         self._shown: tuple[Phase, int] = (self._machine.phase, 0)
-        self._identity: tuple[object, ...] = (self.sid.encode(), peer[0].encode(), peer[1], b"", b"")
+        self._identity: dict[str, object] = {
+            "sid": self.sid.encode(),
+            "client": peer[0].encode(),
+            "port": peer[1],
+            "mailbox": b"",
+            "flags": b"",
+        }
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
@@ -118,13 +125,11 @@ class Session:
     # TLS, before the machine has heard of anything
 
     def tls_up(self, agreed: Agreed) -> None:
-        """See client.TlsAsker."""
         self._shaking_hands = False
-        log_handshake(self._context, self.sid, agreed, time.monotonic() - self._started)
+        log_handshake(self._context, self.sid, agreed, seconds=time.monotonic() - self._started)
         self._client.listen(True)
 
     def tls_failed(self, failure: Failure) -> None:
-        """See client.TlsAsker."""
         self._context.count("tls_failures", failure.why)
         client = self._peer[0]
         self._context.log(TLS_FAILED, self.sid, client=client, why=failure.why, reason=failure.reason)
@@ -133,21 +138,17 @@ class Session:
     # What happens is told to the machine, and what it wants then is seen to
 
     def client_says(self, data: bytes) -> None:
-        """See ClientOwner."""
         self._machine.says(data)
         self._see_to()
 
     def client_ended(self) -> None:
-        """See ClientOwner."""
         self._machine.client_ends()
         self._see_to()
 
     def client_took_all(self) -> None:
-        """See ClientOwner."""
         self._see_to()
 
     def client_broke(self) -> None:
-        """See ClientOwner."""
         self._machine.reset()
 
     def fault(self, error: Exception) -> None:
@@ -160,7 +161,6 @@ class Session:
         return max(self._client.heard, self._client.took) + self._settings.idletimeout
 
     def expired(self, what: str) -> None:
-        """See DeadlineOwner."""
         if self._shaking_hands:
             self.tls_failed(Failure("timeout", "not done within requesttimeout"))
             return
@@ -200,25 +200,25 @@ class Session:
         if wants is Want.TURN:
             self._context.loop.call_soon(self._enter, machine.proceed)
 
-    # Verbs (see there)
+    # Verbs
 
     def send(self, reply: bytes) -> None:
-        """See Verbs."""
         self._client.put(reply)
 
     def send_content(self, piece: bytes) -> None:
-        """See Verbs."""
         self._client.put_content(piece)
 
     def open_mailbox(self, request: Request) -> None:
-        """See Verbs."""
         if request.sid != "-":
             self._context.log.debug("NET", "named", self.sid, to=request.sid)
             self.sid = request.sid
             if self._client.channel.trace is not None:
                 self._client.channel.trace.sid = self.sid
-        names = (request.mailbox.encode(), request.flags.encode())
-        self._identity = (self.sid.encode(), *self._identity[1:3], *names)
+        self._identity |= {
+            "sid": self.sid.encode(),
+            "mailbox": request.mailbox.encode(),
+            "flags": request.flags.encode(),
+        }
         self._deadlines.login_done(self._settings.sessiontimeout)
         maildir = Maildir(self._settings.mailboxdir, request.mailbox)
         self._mailbox = Mailbox(
@@ -227,34 +227,27 @@ class Session:
         self._mailbox.list()
 
     def open_message(self, message: StoredMessage, lines: int | None) -> None:
-        """See Verbs."""
         assert self._mailbox is not None
         self._mailbox.open(message, lines)
 
     def read_on(self) -> None:
-        """See Verbs."""
         assert self._mailbox is not None
         self._mailbox.read_on()
 
     def update(self, deleted: Sequence[StoredMessage], read: Sequence[StoredMessage]) -> None:
-        """See Verbs."""
         assert self._mailbox is not None
         self._mailbox.update(deleted, read)
 
     def expect_within(self, seconds: float) -> None:
-        """See Verbs."""
         self._deadlines.expect_within(seconds)
 
     def expect_nothing(self) -> None:
-        """See Verbs."""
         self._deadlines.expect_nothing()
 
     def note(self, message: LogMessage, **fields: object) -> None:
-        """See Verbs."""
         self._context.log(message, self.sid, **fields)
 
     def count(self, counter: str) -> None:
-        """See Verbs."""
         self._context.count(counter)
 
     def end(self, ending: str, reason: str = "") -> None:
@@ -291,14 +284,16 @@ class Session:
     # The supervisor, and the table
 
     def cut_cost(self) -> CutCost:
-        """See supervisor.serving.context.Session."""
         if self._mailbox is None:
             return CutCost.NOT_LOGGED_IN
         cost = _CUT_COSTS[self._machine.phase]
         return CutCost.IN_TRANSFER if cost is CutCost.IDLE and self._client.waits else cost
 
-    def refresh(self) -> None:
+    def displaceable(self) -> tuple[str, float] | None:
         """See supervisor.serving.context.Session."""
+        return (self._peer[0], self._client.heard) if self._machine.phase is ASKED_NOTHING else None
+
+    def refresh(self) -> None:
         if self._shown != (self._machine.phase, self._client.sent):
             self._show()
 
@@ -307,12 +302,12 @@ class Session:
         self._shown = (machine.phase, client.sent)
         self._context.write_row(
             self._token,
-            machine.phase,
-            self._context.pid,
-            self._started_wall,
-            time.time(),
-            *self._identity,
-            machine.retrieved,
-            client.received,
-            client.sent,
+            state=machine.phase,
+            pid=self._context.pid,
+            started=self._started_wall,
+            since=time.time(),
+            **self._identity,
+            retrieved=machine.retrieved,
+            received=client.received,
+            sent=client.sent,
         )

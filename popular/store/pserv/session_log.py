@@ -28,10 +28,10 @@ def write_end(
         context.log.debug("NET", "closed", sid, client=client, reason=reason or ending, received=received, sent=sent)
     if ending in _OWN_LINES:
         context.log(_OWN_LINES[ending], sid, client=client, reason=reason)
-    context.count("retrieved", None, "", retrieved)
-    context.count("deleted", None, "", deleted)
-    context.count("received_bytes", "client", "", received)
-    context.count("sent_bytes", "client", "", sent)
+    context.count("retrieved", None, "", amount=retrieved)
+    context.count("deleted", None, "", amount=deleted)
+    context.count("received_bytes", "client", "", amount=received)
+    context.count("sent_bytes", "client", "", amount=sent)
     context.log(
         SESSION_END,
         sid,

@@ -1,9 +1,9 @@
 """Answers UDP packets in several processes that share one socket, until a signal ends them.
 
 The process that calls `run` answers too. Helpers are forked from it; one that dies is replaced, and all leave when
-the lifeline, a pipe that only the parent can write to, closes: also when the parent is killed. HUP reopens the log
-in all of them. An answer leaves from the very address that was asked: a server with several addresses must not answer
-from another one, since whoever asked listens to that one only.
+the lifeline, a pipe that only the parent can write to, closes: also when the parent is killed. HUP and USR1 reopen
+the log in all of them. An answer leaves from the very address that was asked: a server with several addresses must
+not answer from another one, since whoever asked listens to that one only.
 """
 
 import os
@@ -16,7 +16,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from popular.store.messages import CHECK_FAILED, HELPER_DIED
+from supervisor.runtime import signals
 from supervisor.runtime.log import Log
+from supervisor.runtime.messages import SIGNAL_IGNORED
 from supervisor.worker.acceptor import MAPPED_IPV4
 
 ENDS = (signal.SIGQUIT, signal.SIGINT, signal.SIGTERM, signal.SIGPWR)
@@ -55,7 +57,7 @@ def bind(host: str, port: int) -> socket.socket:
 class DatagramServer:
     """The socket, the helpers, and what wakes them."""
 
-    def __init__(self, bound: socket.socket, answer: Answer, longest: int, helpers: int, log: Log) -> None:
+    def __init__(self, bound: socket.socket, answer: Answer, longest: int, *, helpers: int, log: Log) -> None:
         """`longest`: octets of a packet that can be a question; of a longer one, `longest + 1` are read."""
         self._socket = bound
         self._answer = answer
@@ -72,7 +74,7 @@ class DatagramServer:
 
         `caught` is called as soon as a signal ends it in order.
         """
-        pending = _catch((*ENDS, signal.SIGHUP, signal.SIGCHLD))
+        pending = _catch((*ENDS, *signals.REOPENS, *signals.IGNORED, signal.SIGCHLD))
         caught()
         try:
             with selectors.DefaultSelector() as selector:
@@ -90,7 +92,9 @@ class DatagramServer:
         for number in os.read(pending, 512):
             if number in ENDS:
                 self._ended_by = signal.Signals(number)
-            elif number == signal.SIGHUP:
+            elif number in signals.IGNORED:
+                self._log(SIGNAL_IGNORED, signal=signal.Signals(number).name)
+            elif number in signals.REOPENS:
                 self._reopen_log()
                 for pid in self._helpers:
                     os.kill(pid, signal.SIGHUP)
@@ -154,6 +158,7 @@ class DatagramServer:
                 signal.signal(number, signal.SIG_DFL)
             for number in (signal.SIGINT, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)
+            signals.ignore(signal.SIGUSR1, *signals.IGNORED)
             pending = _catch((signal.SIGHUP,))
             with selectors.DefaultSelector() as selector:
                 selector.register(self._socket, selectors.EVENT_READ, self._answer_some)

@@ -24,6 +24,7 @@ from popular.protocol.mailcheck import (
 )
 from popular.protocol.xpop import BadMailboxName
 from popular.store.tools.commandline import Parser, positive, whole
+from popular.store.tools.hosts import host_or_address
 
 EXIT_OK = 0
 EXIT_MAIL = 1
@@ -35,7 +36,14 @@ def options() -> Parser:
     """The command line."""
     parser = Parser("pcheck", "Asks a pcheckd for the load of its machine, or whether a mailbox has mail.", EXIT_USAGE)
     add = parser.add_argument
-    add("-s", "--server", metavar="SERVER", default="127.0.0.1", help="host of the pcheckd (default: %(default)s)")
+    add(
+        "-s",
+        "--server",
+        metavar="SERVER",
+        type=host_or_address,
+        default="127.0.0.1",
+        help="host of the pcheckd (default: %(default)s)",
+    )
     add("-p", "--port", metavar="PORT", type=whole(1, 65535), default=DEFAULT_PORT, help="default: %(default)s")
     add("-t", "--timeout", metavar="SECONDS", type=positive, default=3.0, help="default: %(default)s")
     asked = parser.add_mutually_exclusive_group()
@@ -53,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadMailboxName as fault:
         parser.error(str(fault))
     try:
-        answer = _ask(chosen.server, chosen.port, packet, chosen.timeout)
+        answer = _ask(chosen.server, chosen.port, packet, seconds=chosen.timeout)
     except TimeoutError:
         return _fail(f"no answer from {chosen.server} port {chosen.port} within {chosen.timeout:g} s")
     except OSError as error:
@@ -75,7 +83,7 @@ def _fail(text: str) -> int:
     return EXIT_FAILED
 
 
-def _ask(host: str, port: int, packet: bytes, seconds: float) -> bytes:
+def _ask(host: str, port: int, packet: bytes, *, seconds: float) -> bytes:
     """Sends one packet, waits for one. The socket is connected: packets of others do not count. Raises OSError."""
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as asking:

@@ -37,6 +37,7 @@ from popular.store.maildir.maildir import MailboxError, Maildir
 from popular.store.messages import BAD_PACKET, DIR_ACCESS_FAILED, LOAD_UNKNOWN, UNTRUSTED_PEER
 from popular.store.tools.commandline import Parser, positive, whole
 from popular.store.tools.datagrams import DatagramServer, bind
+from popular.store.tools.hosts import host_or_address
 from supervisor.control.lookups import Lookups, Unfit
 from supervisor.runtime import rights
 from supervisor.runtime.daemon import Daemon
@@ -63,6 +64,7 @@ class Checker:
         root: Path,
         full_load: float | None,
         load_file: Path,
+        *,
         log: Log,
         debug: bool,
         trusted: Networks = LOOPBACK,
@@ -193,7 +195,14 @@ def options() -> Parser:
         help="networks and addresses of the proxies, with commas; others get no answer (default: %(default)s)",
     )
     add("-u", "--user", metavar="USER", help="run as this user when started as root, once the port is bound")
-    add("-h", "--host", metavar="HOST", default="0.0.0.0", help="address to listen on (default: %(default)s)")
+    add(
+        "-h",
+        "--host",
+        metavar="HOST",
+        type=host_or_address,
+        default="0.0.0.0",
+        help="address to listen on (default: %(default)s)",
+    )
     add("--nodeamon", "--nodaemon", action="store_true", dest="foreground", help="stay in the foreground")
     add("--debug", action="store_true", help="log every packet received and sent")
     add("--load-file", metavar="FILE", type=Path, default=LOADAVG, help=argparse.SUPPRESS)
@@ -236,8 +245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"pcheckd: {error.filename or 'cannot start'}: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED
     log(START, host=chosen.host, port=chosen.port, mailboxdir=root, trusted=chosen.trusted)
-    checker = Checker(root, chosen.emptyload, chosen.load_file, log, chosen.debug, chosen.trusted)
-    server = DatagramServer(bound, checker.answer, LONGEST_QUESTION, chosen.fork, log)
+    checker = Checker(root, chosen.emptyload, chosen.load_file, log=log, debug=chosen.debug, trusted=chosen.trusted)
+    server = DatagramServer(bound, checker.answer, LONGEST_QUESTION, helpers=chosen.fork, log=log)
     if daemon is not None:
         daemon.report(0)
     notifier = Notifier(os.environ)

@@ -121,11 +121,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _give_up)
     return _deliver(
-        maildir, chosen.quota * _MEBIBYTE, chosen.maxnum, chosen.format, _open_log(chosen.logfile), chosen.id
+        maildir,
+        chosen.quota * _MEBIBYTE,
+        chosen.maxnum,
+        form=chosen.format,
+        log=_open_log(chosen.logfile),
+        sid=chosen.id,
     )
 
 
-def _deliver(maildir: Maildir, most_octets: int, most_mails: int, form: str, log: PlainLog, sid: str) -> int:
+def _deliver(maildir: Maildir, most_octets: int, most_mails: int, *, form: str, log: PlainLog, sid: str) -> int:
     try:
         full = full_of(maildir, most_octets, most_mails)
         if full:

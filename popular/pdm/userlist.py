@@ -1,0 +1,62 @@
+"""Lets in the users of a list: finds one, sees whether the password fits, spends a decoy on those who are not in it.
+
+The list is whatever finds users and has decoys: a text file (`userfile.py`) or a cdb (`usercdb.py`).
+"""
+
+from functools import partial
+from typing import Protocol
+
+from popular.pdm import passwords
+from popular.pdm.contract import UNKNOWN, Answer, Authenticated, ModuleFailed, Question, Refused, Secret, Unknown
+from popular.pdm.decoys import Decoys
+from popular.pdm.target import Fill
+from popular.pdm.userfile import User, key_of
+
+
+class UserSource(Protocol):
+    """Where users are looked up."""
+
+    decoys: Decoys
+
+    def find(self, namespace: str, name: str) -> User | None:
+        """The user of this name, or None. Raises ModuleFailed."""
+
+
+class UserList:
+    """`path` is for people; `fill` makes the target of a user whose line names none."""
+
+    def __init__(self, path: str, users: UserSource, fill: Fill | None) -> None:
+        self._path = path
+        self._users = users
+        self._fill = fill
+
+    def check(self, question: Question) -> Answer:
+        """The user's line, if there is one, and whether the password fits its hash. Raises ModuleFailed."""
+        user = self._users.find(question.namespace, question.user)
+        if user is None:
+            rank = self._users.decoys.rank(key_of(question.namespace, question.user))
+            return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
+        route = user.route
+        if route.target is None and self._fill is not None:
+            route = route._replace(target=self._fill(question.user))
+        if self._is_locked(user.hash):
+            self._spend(question)
+            return Refused(route)
+        return Authenticated(route) if self._fits(user.hash, question.password) else Refused(route)
+
+    def _is_locked(self, stored: str) -> bool:
+        try:
+            return passwords.form_of(stored) == passwords.LOCKED
+        except passwords.UnknownForm as error:
+            raise ModuleFailed(f"{self._path}: {error}") from None
+
+    def _spend(self, question: Question) -> None:
+        stored = self._users.decoys.drawn(key_of(question.namespace, question.user))
+        if stored is not None:
+            self._fits(stored, question.password)
+
+    def _fits(self, stored: str, password: Secret) -> bool:
+        try:
+            return passwords.verify(stored, password.reveal())
+        except (passwords.UnknownForm, passwords.CannotVerify) as error:
+            raise ModuleFailed(f"{self._path}: {error}") from None

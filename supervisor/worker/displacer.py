@@ -1,0 +1,68 @@
+"""Makes room where `maxsession` is reached and clients wait: silent sessions of whoever has most of them end.
+
+Each worker shows in its block how many clients wait at its sockets, and how many sessions of one network it could end.
+At its next look the worker that could end most of one ends as many as wait, in all workers. So one at a time makes
+room, wherever the clients wait; a stranger's connections go before those of anybody else; and while nobody waits, a
+look costs a sum over the blocks.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+
+from supervisor.serving.context import Session, WorkerContext
+from supervisor.serving.network import network_of
+from supervisor.table.layout import BASE_CELLS
+
+LOOK_SECONDS = 0.25
+"""Three looks at most, and a new client is greeted."""
+SILENT_SECONDS = 2.0
+"""For so long a session has heard nothing before it may be ended for another."""
+
+_WAITING, _DISPLACEABLE = BASE_CELLS.index("waiting"), BASE_CELLS.index("displaceable")
+
+Groups = dict[str, deque[Session]]
+"""By network, the oldest in front."""
+
+
+class Displacer:
+    """That of one worker."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+
+    def look(self, waiting: int) -> None:
+        """`waiting`: clients that wait at our sockets because no session is free; 0 too where nobody is to be ended."""
+        context = self._context
+        cells = context.cells
+        cells[_WAITING] = waiting
+        wanted = context.sum(_WAITING)
+        if not wanted:
+            cells[_DISPLACEABLE] = 0
+            return
+        groups = groups_of(context.sessions.values(), context.clock.now - SILENT_SECONDS)
+        could_end = list(context.each(_DISPLACEABLE))
+        if cells[_DISPLACEABLE] and could_end.index(max(could_end)) == context.block:
+            for session in chosen(groups, wanted):
+                session.end("displaced")
+        cells[_DISPLACEABLE] = max(map(len, groups.values()), default=0)
+
+
+def groups_of(sessions: Iterable[Session], silent_since: float) -> Groups:
+    """Those that may be ended; `sessions` are given from the oldest on."""
+    groups: Groups = {}
+    for session in sessions:
+        found = session.displaceable()
+        if found is not None and found[1] <= silent_since:
+            groups.setdefault(network_of(found[0]), deque()).append(session)
+    return groups
+
+
+def chosen(groups: Groups, count: int) -> list[Session]:
+    """So many, or all that there are, taken out of the groups: each time the oldest of the largest group."""
+    taken: list[Session] = []
+    while groups and len(taken) < count:
+        network = max(groups, key=lambda one: len(groups[one]))
+        taken.append(groups[network].popleft())
+        if not groups[network]:
+            del groups[network]
+    return taken

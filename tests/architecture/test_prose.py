@@ -1,0 +1,60 @@
+"""Docstrings, comments and pages keep to the field's words, and send nobody to a book that he cannot open."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(
+    path for package in ("supervisor", "metrics", "popular", "deploy") for path in (ROOT / package).rglob("*.py")
+)
+PAGES = [
+    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "deploy").rglob("*.md")),
+]
+PRIVATE = re.compile(
+    r"\b(?:sentence|deed|clerk|errand|wayback|ledger|workshop|departure)s?\b|\ban job\b", re.IGNORECASE
+)
+"""Words that the source had for commands, handlers, the executor, jobs, the rollback point, counters and shutdowns."""
+UNOPENABLE = re.compile(r"\bthe\s+manual(?:'s|:| has| asks| says)|\bmanual's chapter", re.IGNORECASE)
+"""The manual of POPular 1.5: docs/specification.md says what we have of it."""
+
+
+def prose(source: str) -> Iterator[str]:
+    """Every string that stands alone, as docstrings do, and every comment."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield text
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_private_word_in_the_source(path: Path) -> None:
+    """Nor a pointer to the manual of 2002."""
+    found = [text for text in prose(path.read_text("utf-8")) if PRIVATE.search(text) or UNOPENABLE.search(text)]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_private_word_on_a_page(path: Path) -> None:
+    """Names of events and metrics, which stay, stand in backticks."""
+    text = re.sub(r"`[^`]*`", "", path.read_text("utf-8"))
+    assert PRIVATE.findall(text) == []
+
+
+def test_such_words_would_be_found() -> None:
+    """In a docstring and in a comment, also over the end of a line; a manual page is one that can be opened."""
+    source = '"""An errand, see the\nmanual\'s chapter."""\nx = 1  # the clerk\ny = "a sentence"\n'
+    texts = list(prose(source))
+    assert [bool(PRIVATE.search(text)) for text in texts] == [True, True]
+    assert UNOPENABLE.search(texts[0])
+    assert not UNOPENABLE.search("made from the manual pages")
