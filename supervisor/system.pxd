@@ -7,7 +7,7 @@ cdef enum:
 cdef class Clock:
     cdef public double now
 
-cdef class Watch:
+cdef class Poller:
     cdef int _epoll
     cdef list _watchers
     cdef readonly Clock clock

@@ -37,7 +37,7 @@ class Clock:
         """Seconds of the monotonic clock; behind it by as much as the watchers of this waking took, up to now."""
 
 
-class Watch:
+class Poller:
     """The epoll set, and who is called for which descriptor."""
 
     __slots__ = ("_epoll", "_watchers", "clock", "interrupted")

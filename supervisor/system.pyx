@@ -115,7 +115,7 @@ cdef class Clock:
         self.now = _monotonic()
 
 
-cdef class Watch:
+cdef class Poller:
     """See system.py."""
 
     def __cinit__(self):

@@ -1,9 +1,9 @@
-from supervisor.system cimport Watch, close, end_sending, receive, send
+from supervisor.system cimport Poller, close, end_sending, receive, send
 
 cdef class Channel:
     cdef public int fd
     cdef public unsigned int _events
-    cdef public Watch _core
+    cdef public Poller _core
     cdef public object _connection
     cdef public object _watcher
     cpdef want(self, unsigned int events)

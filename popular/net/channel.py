@@ -10,7 +10,7 @@ import ssl
 from typing import Any, cast
 
 from popular.net.trace import Trace
-from supervisor.system import Watch, Watcher, close, end_sending, receive, send
+from supervisor.system import Poller, Watcher, close, end_sending, receive, send
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST_DISCARDED = 1 << 16
@@ -35,7 +35,7 @@ class Channel:
     MOST = 1 << 16
     """Octets that are read at a time, where much may come; a full read means that more is probably waiting."""
 
-    def __init__(self, core: Watch, fd: int, watcher: Watcher) -> None:
+    def __init__(self, core: Poller, fd: int, watcher: Watcher) -> None:
         """`fd`: of a non-blocking socket, which is this channel's to close."""
         self._core = core
         self._watcher = watcher
@@ -141,7 +141,7 @@ class TlsChannel(Channel):
 
     def __init__(
         self,
-        core: Watch,
+        core: Poller,
         connection: socket.SocketType,
         context: ssl.SSLContext,
         *,

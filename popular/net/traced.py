@@ -6,7 +6,7 @@ import ssl
 from popular.net.channel import Channel, TlsChannel
 from popular.net.splice import Pipes, Transfer
 from popular.net.trace import Trace
-from supervisor.system import Watch, Watcher
+from supervisor.system import Poller, Watcher
 
 
 class _Traced(Channel):
@@ -56,7 +56,7 @@ class TracedChannel(_Traced):
 
     __slots__ = ("_trace",)
 
-    def __init__(self, core: Watch, fd: int, watcher: Watcher, *, trace: Trace) -> None:
+    def __init__(self, core: Poller, fd: int, watcher: Watcher, *, trace: Trace) -> None:
         super().__init__(core, fd, watcher)
         self._trace = trace
 
@@ -68,7 +68,7 @@ class TracedTlsChannel(_Traced, TlsChannel):
 
     def __init__(
         self,
-        core: Watch,
+        core: Poller,
         connection: socket.SocketType,
         context: ssl.SSLContext,
         *,
@@ -104,7 +104,7 @@ class TracedTransfer(Transfer):
             self._sink.show("splice_to", sink, before - self.held)
 
 
-def channel_of(core: Watch, fd: int, watcher: Watcher, *, trace: Trace | None) -> Channel:
+def channel_of(core: Poller, fd: int, watcher: Watcher, *, trace: Trace | None) -> Channel:
     """A connection in clear, traced or not."""
     return Channel(core, fd, watcher) if trace is None else TracedChannel(core, fd, watcher, trace=trace)
 

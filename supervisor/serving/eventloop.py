@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from supervisor.runtime.loop import READ, WRITE
-from supervisor.system import Clock, Watch, Watcher
+from supervisor.system import Clock, Poller, Watcher
 
 __all__ = ["Clock", "EventLoop", "Watcher"]
 
@@ -27,7 +27,7 @@ class _Selector(selectors.BaseSelector):
     """asyncio's view of the one epoll set. Its own descriptors have a watcher too: the one that tells it."""
 
     def __init__(self) -> None:
-        self.core = Watch()
+        self.core = Poller()
         self._keys: dict[int, selectors.SelectorKey] = {}
         self._for_asyncio: list[tuple[selectors.SelectorKey, int]] = []
 
