@@ -15,6 +15,7 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -102,8 +103,6 @@ class _PureFinder:
         path = os.path.join(_ROOT, *name.split("."))
         if not os.path.exists(path + _SUFFIX):
             return None
-        from importlib.util import spec_from_file_location
-
         return spec_from_file_location(name, path + ".py")
 
 

@@ -248,7 +248,7 @@ class Observer:
 
     __slots__ = ("_bounds", "_event", "_first", "_numbers", "_sum")
 
-    def __init__(self, shared: Shared, first: int, bounds: Sequence[int], event: int) -> None:
+    def __init__(self, shared: Shared, first: int, *, bounds: Sequence[int], event: int) -> None:
         """`first`: cell of the first bucket; `bounds`: microseconds; `event`: a cell that counts each too, or -1."""
         self._numbers = shared._numbers
         self._first = first

@@ -485,7 +485,7 @@ cdef class Shared:
 cdef class Observer:
     """See system.py."""
 
-    def __init__(self, Shared shared, Py_ssize_t first, bounds, Py_ssize_t event):
+    def __init__(self, Shared shared, Py_ssize_t first, *, bounds, Py_ssize_t event):
         cdef Py_ssize_t place
         self._shared = shared
         self._first = first

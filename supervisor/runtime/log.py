@@ -56,10 +56,10 @@ class Log(LogFile):
         """Writes one entry."""
         self._entries.write({"event": message.name, "message": message, "sid": sid, "fields": fields})
 
-    def often(self, message: Message, sid: str, names: tuple[str, ...], values: tuple[object, ...]) -> None:
+    def often(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> None:
         """Writes an entry of a kind that is written for every session; past structlog, if it is text."""
         if self.form == "text":
-            self.info(self._lines.known(message, sid, names, values))
+            self.info(self._lines.known(message, sid, names=names, values=values))
         else:
             self(message, sid, **dict(zip(names, values, strict=True)))
 

@@ -5,7 +5,6 @@ cdef class Lines:
     cdef public long _pid, _second
     cdef public dict _shapes
     cdef public bint _with_fractions
-    cpdef known(self, message, str sid, tuple names, tuple values)
     cdef str _head(self, str name, message, str sid)
     cdef bytes _line(self, str head, tuple names, tuple values)
     cdef tuple _shape(self, tuple names, tuple values)

@@ -45,7 +45,7 @@ class Lines:
         """An entry in the text format."""
         return self._line(self._head(name, message, sid), tuple(fields), tuple(fields.values()))
 
-    def known(self, message: Message, sid: str, names: tuple[str, ...], values: tuple[object, ...]) -> bytes:
+    def known(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> bytes:
         """The same, for an entry whose names are always these."""
         head = self._head(message.name, message, sid)
         return entry(head, names, values) or self._line(head, names, values)

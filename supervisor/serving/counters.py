@@ -53,7 +53,7 @@ class Counters:
         """
         row = self._histograms[histogram]
         event = self.cell(counter, None, ident) if counter else -1
-        return Observer(self._shared, self._first(row, ident), row.bounds, event)
+        return Observer(self._shared, self._first(row, ident), bounds=row.bounds, event=event)
 
     def cell(self, counter: str, label: str | None = None, ident: str = "") -> int:
         """Where it is counted: `block.add(cell, 1)` is the quickest way. To be looked up once."""

@@ -169,6 +169,6 @@ def test_what_is_written_often_is_written_alike(tmp_path_factory: pytest.TempPat
     path = directory / "log"
     path.unlink()
     log = Log("probe", str(path))
-    log.often(WORKER_BORN, "p.1.2", tuple(fields), tuple(values))
+    log.often(WORKER_BORN, "p.1.2", names=tuple(fields), values=tuple(values))
     os.close(log.fileno())
     assert path.read_text()[15:] == expected[15:]  # behind the second, which may have passed

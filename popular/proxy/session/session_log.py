@@ -66,4 +66,4 @@ def log_end(
         tls.cipher if tls is not None else "",
         via,
     )
-    log.often(SESSION_END, sid, _NAMES, values)
+    log.often(SESSION_END, sid, names=_NAMES, values=values)
