@@ -1,6 +1,8 @@
 # make run       a whole small mail site, embedded, on loopback
 # make quick     the tests that start no process: less than a minute
 # make test      all tests
+# make pure      the quick tests and the transcripts once more, in pure Python (POPULAR_PURE=1)
+# make core      compiles the hot modules anew, where their sources have changed
 # make check     style, types, imports
 # make coverage  all tests once more, and which lines none of them runs
 PYTHON ?= python3
@@ -10,21 +12,33 @@ PYTEST ?= $(BIN)/python -m pytest
 
 BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: run quick test coverage check bench man dashboards diagrams clean
+TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
+SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
+TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
+
+.PHONY: run quick test pure core coverage check bench man dashboards diagrams clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
 
-quick: $(VENV)/.tools
+quick: $(VENV)/.tools $(VENV)/.core
 	$(PYTEST) $(BESIDE) -m quick
 
 # The second part tells more than the first one's failure did, so it runs in any case.
-test: $(VENV)/.tools
+test: $(VENV)/.tools $(VENV)/.core
 	@failed=0; set -x; \
 	$(PYTEST) $(BESIDE) -m 'not alone' --durations 10 || failed=1; \
 	$(PYTEST) -m alone --durations 10 || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
 
+pure: $(VENV)/.tools
+	POPULAR_PURE=1 $(PYTEST) $(BESIDE) -m quick
+	POPULAR_PURE=1 $(PYTEST) tests/transcripts
+
+core: $(VENV)/.core
+
+# In pure Python: of compiled modules no line could be told.
+coverage: export POPULAR_PURE := 1
 coverage: $(VENV)/.tools
 	$(BIN)/coverage erase
 	-POPULAR_TEST_PATIENCE=$${POPULAR_TEST_PATIENCE:-4} $(BIN)/coverage run -m pytest $(COVERED)
@@ -37,11 +51,12 @@ check: $(VENV)/.tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.tools
+bench: $(VENV)/.tools $(VENV)/.core
 	$(BIN)/python -m tests.bench
 
 man: $(VENV)/.tools
 	$(BIN)/python -m deploy.man
+	$(BIN)/python -m deploy.completions
 
 dashboards: $(VENV)/.tools
 	$(BIN)/python -m deploy.grafana
@@ -50,12 +65,20 @@ diagrams: $(VENV)/.tools
 	$(BIN)/python -m deploy.sessions
 
 clean:
-	rm -rf $(VENV) build dist tests/bench/bin .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	find supervisor popular -name '*.so' -delete
+	rm -rf supervisor/compiled.*.txt $(VENV) build dist tests/bench/bin .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 # What running needs: 50 MB.
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable .
+	$(TELL)
+	@touch $@
+
+# The hot modules, compiled; without a compiler or Python's headers nothing is made, and that is said.
+$(VENV)/.core: $(SOURCES) $(VENV)/.tools
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	$(TELL)
 	@touch $@
 
 # What tests and checks need besides. pip before 25.1 does not know dependency groups, so a newer one comes first.

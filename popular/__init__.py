@@ -16,3 +16,7 @@ ARCHITECTURE.md follows one login through the files: `proxy/service.py` (one con
 this?) → `mailcheck.py` (is there mail?) → `backend_login.py` → `relay.py`, or, for an empty mailbox,
 `protocol/transaction.py`.
 """
+
+from supervisor import compiled
+
+__all__ = ["compiled"]  # first of all, see there

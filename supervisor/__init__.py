@@ -16,3 +16,7 @@ It knows nothing of POP3. Its words:
 Read `program.py` first (the contract with a program), then `master/master.py`, `worker/worker.py`, `table/`,
 `control/`. ARCHITECTURE.md tells which room runs in which process.
 """
+
+from supervisor import compiled
+
+__all__ = ["compiled"]  # first of all: it decides in which form the modules are found that follow

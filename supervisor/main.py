@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from supervisor import compiled
 from supervisor.config import Config
 from supervisor.control.commands import ALL
 from supervisor.control.language import Language
@@ -150,7 +151,7 @@ def options(program: Program) -> argparse.ArgumentParser:
         add(f"--{own.name}", metavar=own.metavar, help=own.help)
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
-    add("--version", action="version", version=f"%(prog)s {program.version}")
+    add("--version", action="version", version=f"%(prog)s {program.version} ({compiled.form()})")
     return parser
 
 

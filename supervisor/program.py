@@ -4,7 +4,6 @@ A program is one frozen value: its name, the rows of its tables, and how to make
 under a config. The supervisor knows nothing else of it.
 """
 
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -50,8 +49,9 @@ class StartOption(NamedTuple):
 class Service(Protocol):
     """One config, ready to serve connections in one worker."""
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
-        """Takes over an accepted, non-blocking connection and the token that it holds. Must not raise, must not block.
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
+        """Takes over an accepted, non-blocking connection (`fd`) and the token that it holds. Must not raise, must
+        not block.
 
         The session gives the token back with `WorkerContext.release` when it is over.
         """

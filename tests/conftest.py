@@ -21,6 +21,7 @@ _MARK = "POPULAR_TEST_RUN"
 
 _ALONE = (
     "bench",
+    "deploy/test_wheels.py",
     "metrics/test_scrape_speed.py",
     "system/test_apply_storm.py",
     "system/test_departure.py",

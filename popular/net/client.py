@@ -7,7 +7,6 @@ client sends. The owner says whether it wants to be fed (`listen`). TLS begins h
 `put` and `flush` never call the owner; `listen(True)` does only in TLS, with what was decrypted already.
 """
 
-import socket
 from typing import Protocol
 
 from popular.dialogue import DIALOGUE_OPTIONS, Dialogue
@@ -77,16 +76,10 @@ class ClientConnection:
         "waits",
     )
 
-    def __init__(
-        self,
-        loop: EventLoop,
-        log: Log,
-        connection: socket.SocketType,
-        *,
-        owner: ClientOwner,
-        hears_of_reset: bool = False,
-    ) -> None:
-        """It is not read before `listen`. `hears_of_reset`: `client_broke` also comes while the owner is not fed."""
+    def __init__(self, loop: EventLoop, log: Log, fd: int, *, owner: ClientOwner, hears_of_reset: bool = False) -> None:
+        """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end. `hears_of_reset`:
+        `client_broke` also comes while the owner is not fed.
+        """
         self._loop = loop
         self._clock = loop.clock
         self._log = log
@@ -96,7 +89,7 @@ class ClientConnection:
         self._asker: TlsAsker | None = None
         self._draining = False
         self._dialogue: Dialogue | None = None
-        self.channel: Channel = channel_of(loop, connection, self._ready, trace=trace_of(log, owner.sid, CLIENT))
+        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace=trace_of(log, owner.sid, CLIENT))
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
         self.waits = False

@@ -6,7 +6,7 @@ import ssl
 from popular.net.channel import Channel, TlsChannel
 from popular.net.splice import Pipes, Transfer
 from popular.net.trace import Trace
-from supervisor.serving.eventloop import EventLoop, Watcher
+from supervisor.system import Poller, Watcher
 
 
 class _Traced(Channel):
@@ -22,7 +22,7 @@ class _Traced(Channel):
     def receive(self, most: int) -> bytes | None:
         return self._trace.call("read", self.fd, lambda: super(_Traced, self).receive(most), most=most)
 
-    def send(self, data: bytes | memoryview) -> int:
+    def send(self, data: bytes) -> int:
         return self._trace.call("write", self.fd, lambda: super(_Traced, self).send(data), octets=len(data))
 
     def end_sending(self) -> None:
@@ -41,7 +41,7 @@ class _Traced(Channel):
         session: ssl.SSLSession | None = None,
     ) -> "TracedTlsChannel":
         return TracedTlsChannel(
-            self._loop,
+            self._core,
             self.connection,
             context,
             watcher=watcher,
@@ -56,8 +56,8 @@ class TracedChannel(_Traced):
 
     __slots__ = ("_trace",)
 
-    def __init__(self, loop: EventLoop, connection: socket.SocketType, watcher: Watcher, *, trace: Trace) -> None:
-        super().__init__(loop, connection, watcher)
+    def __init__(self, core: Poller, fd: int, watcher: Watcher, *, trace: Trace) -> None:
+        super().__init__(core, fd, watcher)
         self._trace = trace
 
 
@@ -68,7 +68,7 @@ class TracedTlsChannel(_Traced, TlsChannel):
 
     def __init__(
         self,
-        loop: EventLoop,
+        core: Poller,
         connection: socket.SocketType,
         context: ssl.SSLContext,
         *,
@@ -77,7 +77,7 @@ class TracedTlsChannel(_Traced, TlsChannel):
         session: ssl.SSLSession | None,
         trace: Trace,
     ) -> None:
-        super().__init__(loop, connection, context, watcher=watcher, server_name=server_name, session=session)
+        super().__init__(core, connection, context, watcher=watcher, server_name=server_name, session=session)
         self._trace = trace
 
     def handshake(self) -> str | None:
@@ -104,11 +104,9 @@ class TracedTransfer(Transfer):
             self._sink.show("splice_to", sink, before - self.held)
 
 
-def channel_of(loop: EventLoop, connection: socket.SocketType, watcher: Watcher, *, trace: Trace | None) -> Channel:
+def channel_of(core: Poller, fd: int, watcher: Watcher, *, trace: Trace | None) -> Channel:
     """A connection in clear, traced or not."""
-    return (
-        Channel(loop, connection, watcher) if trace is None else TracedChannel(loop, connection, watcher, trace=trace)
-    )
+    return Channel(core, fd, watcher) if trace is None else TracedChannel(core, fd, watcher, trace=trace)
 
 
 def transfer_of(pipes: Pipes, source: Channel, sink: Channel) -> Transfer:

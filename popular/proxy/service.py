@@ -4,9 +4,7 @@ A session keeps the service under which it was accepted. Modules outlive the ser
 successor uses them.
 """
 
-import socket
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
@@ -118,10 +116,10 @@ class ProxyService:
             for ident, vserv in vservs.items()
         }
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
         """Begins a session, which holds this service until it is over."""
         self._sessions += 1
-        Session(self._vservs[listener], token, connection, peer=peer).begin()
+        Session(self._vservs[listener], token, fd, peer=peer).begin()
 
     def retire(self) -> None:
         self._retired = True

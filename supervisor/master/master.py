@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from supervisor import metric
+from supervisor import compiled, metric
 from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
 from supervisor.control.language import Language
@@ -156,6 +156,7 @@ class Master:
         self._log(
             messages.START,
             version=self._program.version,
+            form=compiled.form(),
             workers=self._changes.running.variables["workers"],
             pid=self.pid,
         )

@@ -56,6 +56,13 @@ class Log(LogFile):
         """Writes one entry."""
         self._entries.write({"event": message.name, "message": message, "sid": sid, "fields": fields})
 
+    def often(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> None:
+        """Writes an entry of a kind that is written for every session; past structlog, if it is text."""
+        if self.form == "text":
+            self.info(self._lines.known(message, sid, names=names, values=values))
+        else:
+            self(message, sid, **dict(zip(names, values, strict=True)))
+
     def debug(self, option: str, name: str, sid: str = "-", **fields: object) -> None:
         """Writes a debug entry if its option is on (the `debug` command). Its name carries the option."""
         if option in self.options:

@@ -14,6 +14,7 @@ from typing import Any
 
 from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.messages import Message
+from supervisor.system import entry, wall
 
 _LONGEST_VALUE = 512
 _NUMBERS = (int, float)
@@ -21,6 +22,8 @@ _NUMBERS = (int, float)
 
 class Lines:
     """Makes the lines of one program."""
+
+    __slots__ = ("_host", "_pid", "_second", "_shapes", "_stamp", "_who", "_with_fractions", "_zone", "program")
 
     def __init__(self, program: str, with_fractions: bool = False) -> None:
         """`with_fractions`: the time of the text format has milliseconds and a zone: `235959.123+0100`."""
@@ -40,27 +43,35 @@ class Lines:
 
     def text(self, name: str, message: Message, sid: str, *, fields: dict[str, Any]) -> bytes:
         """An entry in the text format."""
-        head = f"{self._time()}{self._who}{sid} {message.level} {message.number:04x} {name}"
+        return self._line(self._head(name, message, sid), tuple(fields), tuple(fields.values()))
+
+    def known(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> bytes:
+        """The same, for an entry whose names are always these."""
+        head = self._head(message.name, message, sid)
+        return entry(head, names, values) or self._line(head, names, values)
+
+    def _head(self, name: str, message: Message, sid: str) -> str:
+        return f"{self._time()}{self._who}{sid} {message.level} {message.number:04x} {name}"
+
+    def _line(self, head: str, names: tuple[str, ...], values: tuple[object, ...]) -> bytes:
         # All fields at once, then one look at the outcome, because hardly any entry has something to escape: a third of
         # the steps that it takes field by field.
-        template, quotes = self._shape(fields)
-        values = tuple(fields.values())
+        template, quotes = self._shape(names, values)
         said = template % values
         if len(said) > _LONGEST_VALUE or said.count("'") != quotes or "\\" in said or not said.isprintable():
             said = template % tuple([value if type(value) in _NUMBERS else _escape(value) for value in values])
         return f"{head}{said}\n".encode()
 
-    def _shape(self, fields: dict[str, Any]) -> tuple[str, int]:
+    def _shape(self, names: tuple[str, ...], values: tuple[object, ...]) -> tuple[str, int]:
         """The template for fields of these names and types, and how many quotes are in it.
 
         There are as many as there are kinds of entries in the program: a few dozen.
         """
-        names_and_types = (*fields, *map(type, fields.values()))
+        names_and_types = (*names, *map(type, values))
         shape = self._shapes.get(names_and_types)
         if shape is None:
-            template = "".join(
-                f" {key}=%s" if type(value) in _NUMBERS else f" {key}='%s'" for key, value in fields.items()
-            )
+            forms = ["%s" if type(value) in _NUMBERS else "'%s'" for value in values]
+            template = "".join([f" {name}={form}" for name, form in zip(names, forms, strict=True)])
             shape = self._shapes[names_and_types] = template, template.count("'")
         return shape
 
@@ -84,7 +95,7 @@ class Lines:
         return (json.dumps(record) + "\n").encode()
 
     def _time(self) -> str:
-        now = time.time()
+        now = wall()
         second = int(now)
         if second != self._second:
             self._second = second

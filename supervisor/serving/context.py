@@ -12,6 +12,7 @@ from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
+from supervisor.system import Shared, write
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe, wire
@@ -24,7 +25,7 @@ waited at maxsession.
 PAUSES = ("sessions", "load", "descriptors")
 """Why a worker stops to accept: no session is free, the load is too high, the kernel gives it no descriptor."""
 
-_TOKEN_CELL, _GENERATION = BASE_CELLS.index("hand"), BASE_CELLS.index("generation")
+TOKEN_CELL, _GENERATION = BASE_CELLS.index("hand"), BASE_CELLS.index("generation")
 
 POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
@@ -60,6 +61,33 @@ class Session(Protocol):
 class WorkerContext:
     """One for each worker process. Not shared, not thread-safe: for the event loop's thread only."""
 
+    __slots__ = (
+        "_all_cells",
+        "_block_cells",
+        "_durations",
+        "_endings",
+        "_free_row",
+        "_in_second",
+        "_layout",
+        "_released",
+        "_second",
+        "_tokens",
+        "_used_cells",
+        "block",
+        "cells",
+        "clock",
+        "count",
+        "counters",
+        "log",
+        "loop",
+        "pid",
+        "pool",
+        "sessions",
+        "shared",
+        "wheel",
+        "write_row",
+    )
+
     def __init__(
         self,
         loop: EventLoop,
@@ -79,6 +107,8 @@ class WorkerContext:
         self.pid = os.getpid()
         self.block = block
         self.cells = segment.block(block)
+        self.shared = Shared(self.cells)
+        """The same, to be written."""
         self.sessions: dict[int, Session] = {}
         """By token, the oldest first."""
         self._released = released
@@ -93,7 +123,7 @@ class WorkerContext:
         self.write_row = segment.rows.write
         """Shows a session in the table, see RowWriter.write; `pid` is ours."""
         self._free_row = segment.rows.free
-        self._observe_end = self.counters.observer("session_duration")
+        self._durations = self.counters.observer("session_duration")
         self._endings = {ending: self.counters.cell("sessions_ended", ending) for ending in segment.layout.endings}
         self._second = 0
         self._in_second = 0
@@ -119,7 +149,7 @@ class WorkerContext:
     def admit(self, token: int, session: Session, started: int) -> None:
         """A session has begun, `started` is the cell that counts it; its first row is to be written at once."""
         self.sessions[token] = session
-        self.cells[started] += 1
+        self.shared.add(started, 1)
 
     def release(self, token: int, ending: str, seconds: float) -> None:
         """The session is over after so many seconds: frees its row, counts its ending, gives the token back.
@@ -128,8 +158,8 @@ class WorkerContext:
         """
         del self.sessions[token]
         self._free_row(token, self.pid)
-        self.cells[self._endings[ending]] += 1
-        self._observe_end(seconds)
+        self.shared.add(self._endings[ending], 1)
+        self._durations.count(seconds)
         self._put_back(token)
         self._released()
 
@@ -140,9 +170,10 @@ class WorkerContext:
 
     def _put_back(self, token: int) -> None:
         """The token cell is emptied first: what is in a dead worker's cell counts as lost with it."""
-        if self.cells[_TOKEN_CELL] == token + 1:
-            self.cells[_TOKEN_CELL] = 0
-        os.write(self._tokens.write_end, wire(token))
+        shared = self.shared
+        if shared.read(TOKEN_CELL) == token + 1:
+            shared.write(TOKEN_CELL, 0)
+        write(self._tokens.write_end, wire(token))
 
     def session_id(self, prefix: str, now: float) -> str:
         """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on.

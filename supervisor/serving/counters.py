@@ -3,31 +3,27 @@
     counters.count("login_failures", "password", "v1")
     counters.observe("login_duration", seconds, "v1")
     login = counters.observer("login_duration", "v1", counter="logins")    once, and then
-    login(seconds)                                                       in every session
+    login.count(seconds)                                                 in every session
 
 A service makes one from its config; a cell is looked up once and then kept. Counting is for the event loop's thread
 only, because an addition in shared memory is two steps.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
 
+from supervisor.system import Observer, Shared
 from supervisor.table.layout import Counter, Histogram, Layout
-
-Observer: TypeAlias = Callable[[float], None]
-"""Counts a duration, in seconds."""
 
 
 class Counters:
     """The cells of one block, by counter, label and id."""
 
-    __slots__ = ("_cells", "_counters", "_histograms", "_indexes", "_layout", "_numbers", "_observers")
+    __slots__ = ("_cells", "_counters", "_histograms", "_indexes", "_layout", "_observers", "_shared")
 
     def __init__(self, layout: Layout, block: memoryview, indexes: Mapping[str, Mapping[str, int]]) -> None:
         """`indexes`: sort → id → index, as the config has it."""
         self._layout = layout
-        self._numbers = block
+        self._shared = Shared(block)
         self._indexes = indexes
         self._counters = {row.name: row for row in layout.counters}
         self._histograms = {row.name: row for row in layout.histograms}
@@ -40,44 +36,27 @@ class Counters:
             cell = self._cells[counter, label, ident]
         except KeyError:
             cell = self._cells[counter, label, ident] = self.cell(counter, label, ident)
-        self._numbers[cell] += amount
+        self._shared.add(cell, amount)
 
     def observe(self, histogram: str, seconds: float, ident: str = "") -> None:
         """Counts a duration in its bucket, and adds it to the sum."""
         try:
-            observe = self._observers[histogram, ident]
+            observer = self._observers[histogram, ident]
         except KeyError:
-            observe = self._observers[histogram, ident] = self.observer(histogram, ident)
-        observe(seconds)
+            observer = self._observers[histogram, ident] = self.observer(histogram, ident)
+        observer.count(seconds)
 
     def observer(self, histogram: str, ident: str = "", counter: str = "") -> Observer:
         """What `observe` does, for what happens in every session: to be looked up once.
 
         `counter`, of the same id, counts each of these events too.
         """
-        row, numbers = self._histograms[histogram], self._numbers
-        first, bounds = self._first(row, ident), row.bounds
-        sum_cell = first + len(bounds) + 1
-
-        def observe(seconds: float) -> None:
-            microseconds = int(seconds * 1e6 + 0.5)
-            numbers[first + bisect_left(bounds, microseconds)] += 1
-            numbers[sum_cell] += microseconds
-
-        if not counter:
-            return observe
-        event = self.cell(counter, None, ident)
-
-        def count_and_observe(seconds: float) -> None:
-            numbers[event] += 1
-            microseconds = int(seconds * 1e6 + 0.5)
-            numbers[first + bisect_left(bounds, microseconds)] += 1
-            numbers[sum_cell] += microseconds
-
-        return count_and_observe
+        row = self._histograms[histogram]
+        event = self.cell(counter, None, ident) if counter else -1
+        return Observer(self._shared, self._first(row, ident), bounds=row.bounds, event=event)
 
     def cell(self, counter: str, label: str | None = None, ident: str = "") -> int:
-        """Where it is counted: `block[cell] += 1` is the quickest way. To be looked up once."""
+        """Where it is counted: `block.add(cell, 1)` is the quickest way. To be looked up once."""
         row = self._counters[counter]
         cell = self._first(row, ident)
         return cell if label is None else cell + row.labels.index(label)

@@ -28,6 +28,8 @@ Bucket = dict[Timed, None]
 class Wheel:
     """Holds deadlines (seconds of the monotonic clock)."""
 
+    __slots__ = ("_buckets", "_loop", "_timer", "_turned_to")
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._buckets: dict[int, Bucket] = {}

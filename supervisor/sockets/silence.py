@@ -10,6 +10,8 @@ import errno
 import socket
 import struct
 
+from supervisor.system import IP_MINTTL, IPV6_MINHOPCOUNT
+
 
 def _instruction(code: int, jump_true: int, jump_false: int, *, value: int) -> bytes:
     return struct.pack("HBBI", code, jump_true, jump_false, value)
@@ -28,8 +30,6 @@ _SO_ATTACH_FILTER = 26
 _SO_DETACH_FILTER = 27
 
 
-_IP_MINTTL = 21
-_IPV6_MINHOPCOUNT = 73
 _MOST_HOPS = 255
 _SAID_ALREADY = 1 << 16
 
@@ -39,6 +39,7 @@ def silence(listening: socket.socket) -> None:
 
     By a packet filter (socket(7)). Kernels of 2026 allow one on a TCP socket to CAP_NET_ADMIN only; where it is not
     allowed, packets have to come from no distance at all (IP_MINTTL 255, ip(7)), which those of mail programs do not.
+    A connection that was half open inherits that; `system.accept` takes it back.
     """
     program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
     described = struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(program))
@@ -50,7 +51,7 @@ def silence(listening: socket.socket) -> None:
 
 def unsilence(listening: socket.socket) -> None:
     """New connections are begun again."""
-    hear_all(listening)
+    _demand_hops(listening, 0)
     try:
         listening.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)
     except OSError as error:
@@ -73,14 +74,7 @@ def turn_away(listening: socket.socket) -> int:
     return count
 
 
-def hear_all(connection: socket.SocketType) -> None:
-    """To be called for each accepted connection: one that was half open when its listening socket was silenced has
-    inherited the deafness.
-    """
-    _demand_hops(connection, 0)
-
-
 def _demand_hops(one: socket.SocketType, hops: int) -> None:
-    one.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, hops)
+    one.setsockopt(socket.IPPROTO_IP, IP_MINTTL, hops)
     if one.family == socket.AF_INET6:
-        one.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, hops)
+        one.setsockopt(socket.IPPROTO_IPV6, IPV6_MINHOPCOUNT, hops)

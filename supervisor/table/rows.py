@@ -12,10 +12,10 @@ import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
-from time import monotonic_ns
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from supervisor.system import Packer, Shared
 from supervisor.table.layout import FREE, Layout
 
 _SERIAL_AT = 8
@@ -27,28 +27,15 @@ _MOST_LOOKS = 100
 class RowWriter:
     """Writes rows. One process at a time owns a row: who holds its token."""
 
-    __slots__ = (
-        "_blank",
-        "_first",
-        "_in_order",
-        "_length",
-        "_map",
-        "_offset_cells",
-        "_pack",
-        "_row_size",
-        "_serials",
-        "_size",
-    )
+    __slots__ = ("_blank", "_first", "_in_order", "_offset_cells", "_packer", "_row_size", "_shared", "_size")
 
     def __init__(self, layout: Layout, segment: memoryview) -> None:
-        self._map = segment
-        self._serials = segment.cast("Q")
+        self._shared = Shared(segment)
         self._first = layout.rows_offset
         self._row_size = layout.row_size
         self._size = layout.cell_size
         self._offset_cells = layout.cell_size // 8
-        self._pack = layout.cell_struct.pack
-        self._length = _SERIAL_AT + layout.cell_struct.size
+        self._packer = Packer(layout.cell_struct.format)
         self._in_order = itemgetter(*(column.name for column in layout.columns))
         self._blank = {column.name: b"" if column.form.endswith("s") else 0 for column in layout.columns}
 
@@ -60,11 +47,10 @@ class RowWriter:
         """Replaces the older of the two cells. Takes every column by its name; text is cut to its width."""
         assert len(columns) == len(self._blank), f"the columns are {', '.join(self._blank)}"
         start = self._first + row * self._row_size
-        serials, index = self._serials, (start + _SERIAL_AT) >> 3
-        if serials[index] > serials[index + self._offset_cells]:
+        shared, serial = self._shared, (start + _SERIAL_AT) >> 3
+        if shared.read(serial) > shared.read(serial + self._offset_cells):
             start += self._size
-        checked = self._pack(monotonic_ns(), *self._in_order(columns))
-        self._map[start : start + self._length] = crc32(checked).to_bytes(_SERIAL_AT, "little") + checked
+        shared.put(start, self._packer.pack(self._in_order(columns)))
 
 
 class Row(NamedTuple):
@@ -123,12 +109,12 @@ class RowReader:
             if crc32(copy[_SERIAL_AT:]) == int.from_bytes(copy[:_SERIAL_AT], "little"):
                 found[wanted(copy)] += 1
             elif (values := self._newest(row)) is not None:
-                found[tuple(values[number] for number in sorted({0, *columns}))] += 1
+                found[tuple([values[number] for number in sorted({0, *columns})])] += 1
         places = {number: place for place, number in enumerate(sorted({0, *columns}))}
         tally = Counter[tuple[Any, ...]]()
         for values, count in found.items():
             if values[0] != FREE:
-                tally[tuple(_text(values[places[number]]) for number in columns)] += count
+                tally[tuple([_text(values[places[number]]) for number in columns])] += count
         return tally
 
     def _seemingly_taken(self) -> Iterator[tuple[int, int]]:

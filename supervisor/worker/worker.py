@@ -106,7 +106,6 @@ class Worker:
         self._acceptor = Acceptor(
             self._context,
             inheritance.tokens.read_end,
-            inheritance.segment.token_cell(inheritance.block),
             listeners=inheritance.listeners,
             allowed=inheritance.accepting,
             fed=self._fed,

@@ -95,9 +95,9 @@ def memory_bytes(pids: Sequence[int]) -> dict[str, int]:
     return total
 
 
-def wait_until_answering(port: int, process: subprocess.Popen[str], log: Path) -> None:
-    """Returns when 127.0.0.1:port greets as a POP3 server does. Raises NotReady after ten seconds."""
-    deadline = time.monotonic() + PATIENCE
+def wait_until_answering(port: int, process: subprocess.Popen[str], log: Path, seconds: float = PATIENCE) -> None:
+    """Returns when 127.0.0.1:port greets as a POP3 server does. Raises NotReady after so many seconds."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=patient(1)) as client:
             if client.recv(512).startswith(b"+OK"):

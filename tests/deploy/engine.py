@@ -2,8 +2,8 @@
 
 The base image is made here, because a registry cannot be reached everywhere: Debian's own packages of the same release
 and the same Python, in /usr instead of /usr/local, under the name that the Containerfile asks for. Like the real one it
-has _tkinter, but no Tk. Everything else of the build is as a user's: pip asks its index, with the certificates that
-this machine trusts.
+has Python's headers, and _tkinter, but no Tk. Everything else of the build is as a user's: pip asks its index, with the
+certificates that this machine trusts.
 """
 
 import os
@@ -20,7 +20,7 @@ from tests.patience import patient
 from tests.system.site import need
 
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-PACKAGES = "python3-pip,python-is-python3,ca-certificates"
+PACKAGES = "python3-pip,python3-dev,python-is-python3,ca-certificates"
 TKINTER_ALONE = (
     'chroot "$1" sh -ec "cd /tmp; apt-get download python{0}-tk; dpkg --unpack --force-depends python{0}-tk_*.deb;'
     ' rm python{0}-tk_*.deb"'

@@ -19,7 +19,7 @@ def clone(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / ".venv").mkdir()
-    for stamp in (".ready", ".tools"):
+    for stamp in (".ready", ".tools", ".core"):
         (tmp_path / ".venv" / stamp).touch()
     return tmp_path
 

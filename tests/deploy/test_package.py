@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor import compiled
 from supervisor.version import VERSION
 from tests.patience import patient
 
@@ -31,7 +32,10 @@ def test_no_other_package_shadows_ours(name: str) -> None:
 
 @pytest.mark.parametrize("command", PROJECT["scripts"])
 def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
-    """Each is installed beside the interpreter, starts from any directory, and writes nothing."""
+    """Each is installed beside the interpreter, starts from any directory, and writes nothing.
+
+    Those with a core tell in which form it is.
+    """
     done = subprocess.run(
         [Path(sys.executable).with_name(command), "--version"],
         capture_output=True,
@@ -39,9 +43,10 @@ def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
         timeout=patient(30),
         check=False,
         cwd=tmp_path,
-        env={"PATH": os.defpath},
+        env={name: os.environ[name] for name in ("POPULAR_PURE",) if name in os.environ} | {"PATH": os.defpath},
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{command} {VERSION}\n", "")
+    form = f" ({compiled.form()})" if command in ("pproxy", "pserv") else ""
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{command} {VERSION}{form}\n", "")
     assert not list(tmp_path.iterdir())
 
 

@@ -22,10 +22,10 @@ class Session:
 
     sid = "t.1.1"
 
-    def __init__(self, loop: EventLoop, connection: socket.socket) -> None:
+    def __init__(self, loop: EventLoop, fd: int) -> None:
         self.told: list[str] = []
         self.said = b""
-        self.client = ClientConnection(loop, Log("test", "/dev/null"), connection, owner=self)
+        self.client = ClientConnection(loop, Log("test", "/dev/null"), fd, owner=self)
 
     def client_says(self, data: bytes) -> None:
         self.said += data
@@ -51,7 +51,7 @@ class Meeting:
         ours, self.peer = socket.socketpair()
         ours.setblocking(False)
         self.peer.settimeout(patient(5))
-        self.session = Session(self.loop, ours)
+        self.session = Session(self.loop, ours.detach())
         self.client = self.session.client
 
     def turn(self, until: Callable[[], object]) -> None:

@@ -145,3 +145,30 @@ def test_stamps_with_milliseconds(tmp_path: Path) -> None:
     assert match is not None, line
     stamp = datetime.strptime(match[1], "%Y%m%d %H%M%S.%f%z").timestamp()
     assert before - 0.001 <= stamp <= time.time()
+
+
+@settings(deadline=None)
+@given(
+    values=st.lists(
+        st.one_of(
+            ANYTHING,
+            st.text(st.characters(codec="ascii"), max_size=40),
+            st.integers(),
+            st.integers(0, 10**12).map(lambda thousandths: thousandths / 1000),
+            st.floats(allow_nan=False),
+            st.sampled_from([True, None, b"octets", 2**63, -(2**63), "\ud800", "x" * 513]),
+        ),
+        max_size=14,
+    )
+)
+def test_what_is_written_often_is_written_alike(tmp_path_factory: pytest.TempPathFactory, values: list[object]) -> None:
+    """The short way of an entry makes the very line that the long one makes, whatever is in it."""
+    directory = tmp_path_factory.getbasetemp()
+    fields = {f"f{number}": value for number, value in enumerate(values)}
+    expected = _written(directory, "text", fields)
+    path = directory / "log"
+    path.unlink()
+    log = Log("probe", str(path))
+    log.often(WORKER_BORN, "p.1.2", names=tuple(fields), values=tuple(values))
+    os.close(log.fileno())
+    assert path.read_text()[15:] == expected[15:]  # behind the second, which may have passed

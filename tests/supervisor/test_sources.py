@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.sockets.listener import Address
-from supervisor.sockets.silence import hear_all, silence, unsilence
+from supervisor.sockets.silence import silence, unsilence
 from supervisor.sockets.sources import deal, duplicate, listen
+from supervisor.system import accept
 from tests.patience import patient
 from tests.system.site import LOOPBACK
 
@@ -79,11 +80,15 @@ def test_who_was_half_open_hears() -> None:
     with listen(FAMILIES[0][0], 10) as listening:
         listening.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, 60)
         with socket.create_connection(listening.getsockname()):
-            accepted, _peer = listening.accept()
-            assert accepted.getsockopt(socket.IPPROTO_IP, _IP_MINTTL) == 60
-            hear_all(accepted)
-            assert accepted.getsockopt(socket.IPPROTO_IP, _IP_MINTTL) == 0
-            accepted.close()
+            deaf, _peer = listening.accept()
+            with deaf:
+                assert deaf.getsockopt(socket.IPPROTO_IP, _IP_MINTTL) == 60
+        with socket.create_connection(listening.getsockname()) as client:
+            fd, host, port = accept(listening)
+            with socket.socket(fileno=fd) as accepted:
+                assert (host, port) == client.getsockname()
+                assert not os.get_blocking(fd)
+                assert accepted.getsockopt(socket.IPPROTO_IP, _IP_MINTTL) == 0
 
 
 def test_copies_do_not_block() -> None:

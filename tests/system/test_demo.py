@@ -13,7 +13,7 @@ import termios
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -34,14 +34,14 @@ CURL_DOES_NOT_TRUST = 60
 class Demo:
     """A running demo: its process, directory, ports, and what it has printed. Use it in a `with` block."""
 
-    def __init__(self, directory: Path, metrics: str = "off") -> None:
+    def __init__(self, directory: Path, metrics: str = "off", command: Sequence[str] = COMMAND) -> None:
         self.directory = directory
         self.port = free_port()
         ports = ["--port", str(self.port), "--tls-port", str(free_port())]
         self.lines: list[str] = []
         self.ready = threading.Event()
         self.process = subprocess.Popen(
-            [*COMMAND, "--dir", str(directory), "--metrics", metrics, *ports],
+            [*command, "--dir", str(directory), "--metrics", metrics, *ports],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

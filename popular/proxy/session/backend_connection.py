@@ -19,9 +19,9 @@ from popular.proxy.settings.backend import IMPLICIT, Backend
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.eventloop import EventLoop
 from supervisor.sockets.sources import keep_alive
+from supervisor.system import dial
 
 _READ_SIZE = 4096
-_KIND = int(socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
 
 class _Extras:
@@ -41,7 +41,7 @@ class _Extras:
 class BackendConnection:
     """One connection. After `close` it is silent."""
 
-    __slots__ = ("_extras", "_greets", "_owner", "channel")
+    __slots__ = ("_extras", "_greets", "_lasts", "_owner", "channel")
 
     def __init__(
         self,
@@ -58,30 +58,24 @@ class BackendConnection:
         `proxy_header`: what to send first of all, in clear (a PROXY header); `trace` shows its system calls. Raises
         OSError if that fails at once.
         """
-        address = backend.address
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        # The plain type below socket.socket, without makefile and enums, saves 0.4 µs; to get the number of the error
-        # that always comes (in progress) without its exception, as much again.
-        connection = socket.SocketType(family, _KIND)
         try:
-            keep_alive(connection)
-            number = connection.connect_ex((address, backend.port))
+            fd = dial(backend.address, backend.port)
+        except OSError as error:
             if trace is not None:
-                trace.show("connect", connection.fileno(), errno.errorcode.get(number, number))
-            if number not in (0, errno.EINPROGRESS):
-                raise OSError(number, os.strerror(number))
-        except OSError:
-            connection.close()
+                trace.show("connect", -1, errno.errorcode.get(error.errno or 0, error.errno))
             raise
+        if trace is not None:
+            trace.show("connect", fd, "EINPROGRESS")
         self._owner = owner
         self._greets = greets
+        self._lasts = False
         self._extras: _Extras | None = None
         waits = greets
         if tls is not None or proxy_header:
             implicit = tls is not None and backend.tls == IMPLICIT
             self._extras = _Extras(tls, implicit, proxy_header)
             waits = greets and not implicit and not proxy_header
-        self.channel: Channel = channel_of(loop, connection, self._ready, trace=trace)
+        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace=trace)
         self.channel.want(READ if waits else WRITE)
 
     def send(self, data: bytes) -> str:
@@ -97,6 +91,17 @@ class BackendConnection:
             return _words(error)
         self.close()
         return "it does not take our login"
+
+    def keep_alive(self) -> None:
+        """To be called once in a while: a connection that lasts is watched by the kernel, one of a moment is not."""
+        if self._lasts:
+            return
+        self._lasts = True
+        connection = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, self.channel.fd)
+        try:
+            keep_alive(connection)
+        finally:
+            connection.detach()
 
     def close(self) -> None:
         """Lets go, without a word to the backend (but TLS is ended properly)."""

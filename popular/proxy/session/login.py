@@ -151,7 +151,7 @@ class Login:
         """The connection stands; from here on the login is timed."""
         runtime = self._runtime
         now = runtime.context.clock.now
-        runtime.backend_connects[backend](now - self._began)
+        runtime.backend_connects[backend].count(now - self._began)
         if runtime.context.log.options:
             assert self.backend is not None
             host, port = local_end(self.backend.channel.connection) or ("", 0)
@@ -172,7 +172,7 @@ class Login:
     def let_in(self, backend: str) -> BackendConnection:
         """The backend did: its connection, to be relayed."""
         runtime = self._runtime
-        runtime.backend_logins[backend](runtime.context.clock.now - self._began)
+        runtime.backend_logins[backend].count(runtime.context.clock.now - self._began)
         assert self.backend is not None
         return self.backend
 
@@ -229,6 +229,11 @@ class Login:
             self._debug("NET", "backend_left")
             self.backend.close()
             self.backend = None
+
+    def keep_alive(self) -> None:
+        """A connection that lasts is kept alive."""
+        if self.backend is not None:
+            self.backend.keep_alive()
 
     def close(self) -> None:
         """Nothing is waited for any more."""

@@ -382,7 +382,7 @@ class Machine(ClientSide):
 
     def _end(self, ending: str) -> None:
         self._login = None
-        super()._end(ending)
+        ClientSide._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
         """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""

@@ -15,8 +15,9 @@ from popular.pdm.contract import Module, Question
 from popular.proxy.session.turns import Turns
 from supervisor.runtime.log import Log
 from supervisor.serving.context import POOL_THREADS, WorkerContext
-from supervisor.serving.counters import Counters, Observer
+from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
+from supervisor.system import Observer
 
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
@@ -66,7 +67,7 @@ class QuestionQueue:
         self._running = 0
         self._cells = context.cells
         self._length = context.counters.cell("module_queue")
-        self._observe = context.counters.observer("module_queue_duration")
+        self._observe = context.counters.observer("module_queue_duration").count
         self._logged = 0.0
 
     def put(self, waiting: PendingQuestion) -> Decision | None:
@@ -125,6 +126,8 @@ class QuestionQueue:
 class ModuleChain:
     """Asks, and counts what was asked."""
 
+    __slots__ = ("_counters", "_log", "_modules", "_observers", "_queue", "blocking")
+
     def __init__(
         self,
         modules: Sequence[Module],
@@ -168,7 +171,7 @@ class ModuleChain:
 
     def _count(self, record: chain.Record) -> None:
         for ident, seconds, _answer in record.asked:
-            self._observers[ident](seconds)
+            self._observers[ident].count(seconds)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
 

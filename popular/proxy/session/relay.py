@@ -13,7 +13,7 @@ from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import CutCost
-from supervisor.serving.eventloop import Clock
+from supervisor.system import Clock
 
 _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""

@@ -61,14 +61,14 @@ class SessionRow:
 
     def count(self, moved: Moved) -> None:
         """Counts what was moved since it was counted last: a long session is seen before it is over."""
-        counters = self._runtime.context.cells
+        shared = self._runtime.context.shared
         from_client, to_client, from_backend, to_backend = self._runtime.moved
         before, self._counted = self._counted, moved
-        counters[from_client] += moved[0] - before[0]
-        counters[to_client] += moved[1] - before[1]
+        shared.add(from_client, moved[0] - before[0])
+        shared.add(to_client, moved[1] - before[1])
         if moved[2] or moved[3]:
-            counters[from_backend] += moved[2] - before[2]
-            counters[to_backend] += moved[3] - before[3]
+            shared.add(from_backend, moved[2] - before[2])
+            shared.add(to_backend, moved[3] - before[3])
 
 
 def moved_by(client: ClientConnection, relay: Relay | None) -> Moved:

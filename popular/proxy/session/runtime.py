@@ -11,7 +11,8 @@ from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
-from supervisor.serving.counters import Counters, Observer
+from supervisor.serving.counters import Counters
+from supervisor.system import Observer
 
 
 class VservRuntime:

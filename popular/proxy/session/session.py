@@ -6,7 +6,6 @@ they are needed, the reader of a PROXY header and a relay. Each event from the l
 here from the event loop catches what is raised, and says `fault`.
 """
 
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -63,16 +62,14 @@ class Session:
         "sid",
     )
 
-    def __init__(
-        self, runtime: VservRuntime, token: int, connection: socket.SocketType, *, peer: tuple[Any, ...]
-    ) -> None:
+    def __init__(self, runtime: VservRuntime, token: int, fd: int, *, peer: tuple[str, int]) -> None:
         context = runtime.context
         self._started = now = context.clock.now
         wall = time.time()
         self.sid = sid = context.session_id(runtime.sidprefix, wall)
         self._runtime = runtime
         self._token = token
-        self._peer: tuple[str, int] = peer[:2]
+        self._peer = peer
         """Who the client is: by the PROXY header, if there is one."""
         self._via = ""
         """Who brought the PROXY header."""
@@ -82,7 +79,7 @@ class Session:
             self, runtime.rules, self._peer[0], peer_port=self._peer[1], sid=sid, refusals=runtime.refusals
         )
         self._deadlines = Deadlines(context.wheel, self, now, authtimeout=runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, connection, owner=self, hears_of_reset=True)
+        self._client = ClientConnection(context.loop, context.log, fd, owner=self, hears_of_reset=True)
         self._login = Login(runtime, sid)
         self._row = SessionRow(runtime, token, sid, started=wall)
         self._reader: HeaderReader | None = None
@@ -217,7 +214,7 @@ class Session:
         runtime = self._runtime
         self._login.wait_no_more()
         self._deadlines.login_done(runtime.sessiontimeout)
-        runtime.logins(runtime.context.clock.now - self._started)
+        runtime.logins.count(runtime.context.clock.now - self._started)
         self._show()
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
@@ -399,6 +396,7 @@ class Session:
         relay = self._relay
         if relay is not None and relay.lingers:
             self._deadlines.set_alarm()
+        self._login.keep_alive()
         self._row.refresh(self._machine, self._peer, self._client, relay=relay)
 
     def _show(self) -> None:

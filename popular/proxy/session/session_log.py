@@ -15,6 +15,9 @@ Moved: TypeAlias = tuple[int, int, int, int]
 that were passed on. A plain tuple, because one with names takes ten times as long to make.
 """
 
+_FIELDS = "client vserv namespace user backend target ending seconds received sent tls cipher via"
+_NAMES = tuple(_FIELDS.split())
+
 NOTHING_MOVED: Moved = (0, 0, 0, 0)
 
 
@@ -48,20 +51,19 @@ def log_end(
     """The whole session in one line. `seconds`: how long it was; `via`: who brought its PROXY header."""
     if "NET" in log.options:
         log.debug("NET", "closed", sid, client=client, reason=ending, received=moved[0], sent=moved[1])
-    log(
-        SESSION_END,
-        sid,
-        client=client,
-        vserv=vserv,
-        namespace=machine.namespace,
-        user=machine.user,
-        backend=machine.backend,
-        target=machine.target,
-        ending=ending,
-        seconds=round(1000 * seconds) / 1000,
-        received=moved[0],
-        sent=moved[1],
-        tls=tls.version if tls is not None else "",
-        cipher=tls.cipher if tls is not None else "",
-        via=via,
+    values = (
+        client,
+        vserv,
+        machine.namespace,
+        machine.user,
+        machine.backend,
+        machine.target,
+        ending,
+        round(1000 * seconds) / 1000,
+        moved[0],
+        moved[1],
+        tls.version if tls is not None else "",
+        tls.cipher if tls is not None else "",
+        via,
     )
+    log.often(SESSION_END, sid, names=_NAMES, values=values)

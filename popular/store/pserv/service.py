@@ -1,8 +1,7 @@
 """One config of `pserv`, ready to serve. A session keeps what it was accepted under."""
 
-import socket
+import os
 from pathlib import Path
-from typing import Any
 
 from popular.net.networks import LOOPBACK, Networks
 from popular.protocol.capabilities import after_login
@@ -39,20 +38,20 @@ class StoreService:
             started=context.open_counters(config.counter_indexes).cell("sessions_started", None, SERVER.name),
         )
 
-    def serve(self, token: int, connection: socket.SocketType, peer: tuple[Any, ...], *, listener: str) -> None:
+    def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
         """Begins a session; who is not a trusted proxy is closed at once."""
         del listener  # all are served alike
         if peer[0] not in self._trusted:
-            self._refuse(token, connection, peer[0])
+            self._refuse(token, fd, peer[0])
             return
-        Session(context=self._context, settings=self._settings, token=token, connection=connection, peer=peer).begin()
+        Session(context=self._context, settings=self._settings, token=token, fd=fd, peer=peer).begin()
 
-    def _refuse(self, token: int, connection: socket.SocketType, address: str) -> None:
+    def _refuse(self, token: int, fd: int, address: str) -> None:
         self._context.count("untrusted_peers")
         if _TELLS():
             self._context.log(UNTRUSTED_PEER, peer=address, trusted=self._trusted)
         self._context.decline(token)
-        connection.close()
+        os.close(fd)
 
     def retire(self) -> None:
         """See supervisor.program.Service."""

@@ -5,7 +5,6 @@ does not take what it asked for is not read, and nothing is fetched for it. A se
 mailbox, and costs itself only: the worker goes on.
 """
 
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,8 +85,8 @@ class Session:
         context: WorkerContext,
         settings: SessionSettings,
         token: int,
-        connection: socket.SocketType,
-        peer: tuple[Any, ...],
+        fd: int,
+        peer: tuple[str, int],
     ) -> None:
         self._context = context
         self._settings = settings
@@ -96,7 +95,7 @@ class Session:
         self._started_wall = time.time()
         self._started = time.monotonic()
         self.sid = context.session_id(SID_PREFIX, self._started_wall)
-        self._client = ClientConnection(context.loop, context.log, connection, owner=self)
+        self._client = ClientConnection(context.loop, context.log, fd, owner=self)
         self._deadlines = Deadlines(context.wheel, self, self._started, authtimeout=settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)

@@ -1,0 +1,7 @@
+complete -c pcheck -s h -l help -d 'show this help message and exit'
+complete -c pcheck -l version -d 'show the version and exit'
+complete -c pcheck -s s -l server -x -d 'host of the pcheckd (default: 127.0.0.1)'
+complete -c pcheck -s p -l port -x -d 'default: 50110'
+complete -c pcheck -s t -l timeout -x -d 'default: 3.0'
+complete -c pcheck -s l -l get-load -d 'ask for the load (this is the default)'
+complete -c pcheck -s m -l get-mailbox -x -d 'ask whether this mailbox has mail'

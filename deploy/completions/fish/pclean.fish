@@ -1,0 +1,8 @@
+complete -c pclean -s h -l help -d 'show this help message and exit'
+complete -c pclean -l version -d 'show the version and exit'
+complete -c pclean -s m -l mailboxdir -r -d 'root of the mailboxes (default: /pop)'
+complete -c pclean -s t -l tmp -x -d 'remove files in tmp that are older than this, as 2d or 90m30s (default: 1d12h)'
+complete -c pclean -l new -x -d 'also remove mail in new that is older: nobody has read it'
+complete -c pclean -l cur -x -d 'also remove mail in cur that is older: it was read, and left there'
+complete -c pclean -s n -l dry-run -d 'say what would be removed, and remove nothing'
+complete -c pclean -s v -l verbose -d 'name each file that is removed'

@@ -1,0 +1,8 @@
+complete -c pdeliver -s h -l help -d 'show this help message and exit'
+complete -c pdeliver -l version -d 'show the version and exit'
+complete -c pdeliver -s q -l quota -x -d 'MiB; 0 = no limit (default)'
+complete -c pdeliver -s Q -l maxnum -x -d 'mails; 0 = no limit (default)'
+complete -c pdeliver -s m -l mailboxdir -r -d 'root of the mailboxes (default: /pop)'
+complete -c pdeliver -s f -l format -x -a 'LF CRLF NET' -d 'of the mail: LF (default), CRLF, or NET: CRLF, dot-stuffed, ended by a line with a single dot'
+complete -c pdeliver -s l -l logfile -r -d '- for standard error, /dev/null for none (default: /var/log/popular/pdeliver)'
+complete -c pdeliver -s i -l id -x -d 'stands in the log lines as the session id'

@@ -1,0 +1,6 @@
+complete -c popular-demo -s h -l help -d 'show this help message and exit'
+complete -c popular-demo -l dir -r -d 'empty or new directory (default: ./popular-demo)'
+complete -c popular-demo -l port -x -d 'port of the proxy for POP3 (default: 1110)'
+complete -c popular-demo -l tls-port -x -d 'its port for POP3S (default: 1995)'
+complete -c popular-demo -l metrics -x -d 'where pproxys exporter answers; off for none (default: 127.0.0.1:9110)'
+complete -c popular-demo -l version -d 'show programs version number and exit'

@@ -1,0 +1,5 @@
+complete -c ptestpdm -s h -l help -d 'show this help message and exit'
+complete -c ptestpdm -l version -d 'show programs version number and exit'
+complete -c ptestpdm -l debug -d 'show what each module answers, and how long it takes'
+complete -c ptestpdm -s d -l dir -r -d 'where the modules are (default: those that come with the proxy)'
+complete -c ptestpdm -l certificate-name -x -d 'the name in the clients verified certificate (default: they have shown none)'

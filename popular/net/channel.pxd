@@ -1,0 +1,15 @@
+from supervisor.system cimport Poller, close, end_sending, receive, send
+
+cdef class Channel:
+    cdef public int fd
+    cdef public unsigned int _events
+    cdef public Poller _core
+    cdef public object _connection
+    cdef public object _watcher
+    cpdef want(self, unsigned int events)
+    cpdef hand_to(self, watcher)
+    cpdef receive(self, Py_ssize_t most)
+    cpdef Py_ssize_t send(self, bytes data) except -1
+    cpdef end_sending(self)
+    cpdef close(self)
+    cpdef close_kindly(self)

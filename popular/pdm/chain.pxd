@@ -1,0 +1,2 @@
+cdef class Record:
+    cdef public list asked, failed

@@ -1,0 +1,16 @@
+from popular.protocol.lines cimport LineBuffer
+
+cdef class Pop3Login:
+    cdef public LineBuffer _lines
+    cdef public tuple _say, _steps
+    cdef public long _first, _step
+    cdef public bint _needs_offer
+    cpdef bytes opening(self)
+    cpdef hear(self, bytes data)
+    cdef bytes _say_next(self)
+
+cdef class XpopLogin:
+    cdef public LineBuffer _lines
+    cdef public bytes _opening
+    cpdef bytes opening(self)
+    cpdef hear(self, bytes data)

@@ -1,0 +1,28 @@
+cimport cython
+
+from popular.protocol.lines cimport LineBuffer
+
+cdef class ClientSide:
+    cdef public object _rules, _secret, _transaction, _verbs, phase
+    cdef public str _certificate_name, _peer_ip, _sid, namespace, user
+    cdef public long _commands, _errors, _peer_port
+    cdef public bint _eof, _rests, _tls
+    cdef public LineBuffer lines
+    cpdef bint listens(self) except -1
+    cpdef _move(self, phase)
+    cpdef _end(self, str ending)
+    cpdef begin(self)
+    cpdef header_failed(self, str reason)
+    cdef _greet(self)
+    cpdef client_says(self, bytes data)
+    cpdef client_eof(self)
+    cpdef _go_on(self)
+    cpdef _null_byte(self)
+    cdef _simulated(self, bytes line)
+    @cython.locals(keyword=bytes, argument=bytes)
+    cdef _command(self, bytes line)
+    cdef _error(self, str text)
+    cdef bint _needs_tls(self) except -1
+    cdef tuple _split_namespace(self, str name)
+    cpdef _simulate(self)
+    cdef _start_tls(self)

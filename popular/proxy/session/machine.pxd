@@ -1,0 +1,18 @@
+from popular.proxy.session.client_side cimport ClientSide
+
+cdef class Machine(ClientSide):
+    cdef public object _login, _patience, _refusals, _refusals_of
+    cdef public long _failures
+    cdef public bint _password_is_ours
+    cdef public str backend, target
+    cpdef decided(self, decision)
+    cdef _log_in(self, route, backend)
+    cdef _open_mailbox(self, route, backend)
+    cpdef checked(self, mail, str reason)
+    cdef _connect(self, backend)
+    cpdef connected(self)
+    cpdef backend_says(self, bytes data)
+    cdef _join(self, joined)
+    cpdef backend_failed(self, str reason, str word)
+    cpdef _end(self, str ending)
+    cpdef relay_ended(self, str ending)

@@ -1,0 +1,11 @@
+from supervisor.serving.counters cimport Counters
+from supervisor.system cimport Observer
+
+cdef class ModuleChain:
+    cdef public Counters _counters
+    cdef public object _log, _modules, _queue
+    cdef public dict _observers
+    cdef public bint blocking
+    cpdef ask(self, question, bint hide_unknown, str sid)
+    cpdef tuple _ask(self, question, bint hide_unknown, str sid)
+    cdef _count(self, record)

@@ -1,0 +1,30 @@
+from popular.net.channel cimport Channel
+from popular.net.splice cimport Transfer
+from popular.protocol.watch cimport CommandWatch
+from supervisor.system cimport Clock
+
+cdef class Relay:
+    cdef public Channel _backend, _client
+    cdef public Clock _clock
+    cdef public CommandWatch watch
+    cdef public Transfer _transfer
+    cdef public bytes _for_backend, _for_client
+    cdef public object _owner, _pipes
+    cdef public bint _client_done, _over, _plain, _reads_backend, _reads_client
+    cdef public double active
+    cdef public long long from_client, to_client
+    cpdef begin(self, bytes to_client, bytes to_backend)
+    cpdef close(self)
+    cdef _end(self, str ending)
+    cdef _balance(self)
+    cdef _read_pending_client(self)
+    cdef _read_client(self)
+    cdef _give_backend(self, bytes piece)
+    cdef _backend_takes_more(self)
+    cdef _tell_end_of_client(self)
+    cdef bint _read_backend(self) except -1
+    cdef _read_much(self)
+    cdef _read_on_backend(self)
+    cdef _give_client(self, bytes piece)
+    cdef _splice(self)
+    cdef _client_takes_more(self)

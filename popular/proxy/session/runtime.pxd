@@ -1,0 +1,18 @@
+from popular.proxy.session.module_chain cimport ModuleChain
+from supervisor.serving.context cimport WorkerContext
+from supervisor.serving.counters cimport Counters
+from supervisor.system cimport Observer
+
+cdef class VservRuntime:
+    cdef public object backend_tls, over, pipes, refusals, rules, tls, waiting
+    cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout
+    cdef public dict backend_connects, backend_logins
+    cdef public WorkerContext context
+    cdef public Counters counters
+    cdef public Observer logins
+    cdef public ModuleChain modules
+    cdef public list moved
+    cdef public str sidprefix
+    cdef public bytes vserv
+    cdef public Py_ssize_t started
+    cdef public long checkport

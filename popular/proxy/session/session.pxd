@@ -1,0 +1,51 @@
+from popular.net.client cimport ClientConnection
+from popular.net.deadlines cimport Deadlines
+from popular.proxy.session.login cimport Login
+from popular.proxy.session.machine cimport Machine
+from popular.proxy.session.relay cimport Relay
+from popular.proxy.session.row cimport SessionRow, moved_by
+from popular.proxy.session.runtime cimport VservRuntime
+
+cdef class Session:
+    cdef public ClientConnection _client
+    cdef public Deadlines _deadlines
+    cdef public Login _login
+    cdef public Machine _machine
+    cdef public Relay _relay
+    cdef public SessionRow _row
+    cdef public VservRuntime _runtime
+    cdef public object _left, _reached, _reader, _tls
+    cdef public tuple _peer
+    cdef public str _ending, _via, sid
+    cdef public double _started, _tls_began
+    cdef public long _token
+    cdef public bint _over
+    cpdef begin(self)
+    cdef _settle(self)
+    cpdef fault(self, error)
+    cpdef send(self, bytes data)
+    cpdef ask(self, question, double seconds)
+    cpdef connect(self, backend, bint greets, double seconds)
+    cpdef expect(self, double seconds)
+    cpdef send_backend(self, bytes data)
+    cpdef leave_backend(self)
+    cpdef logged_in(self)
+    cpdef relay(self, bytes to_client, bytes to_backend)
+    cpdef note(self, message, dict fields)
+    cpdef count(self, str counter, label, str ident)
+    cpdef finish(self, str ending, double seconds)
+    cpdef client_says(self, bytes data)
+    cpdef client_ended(self)
+    cpdef client_took_all(self)
+    cpdef client_broke(self)
+    cpdef _tell_decision(self, decision)
+    cpdef backend_connected(self)
+    cpdef backend_says(self, bytes data)
+    cpdef _join(self, bytes to_client, bytes to_backend)
+    cpdef relay_ended(self, str ending)
+    cpdef double idle_at(self) except? -1
+    cpdef refresh(self)
+    cdef _show(self)
+    cdef _only_send(self)
+    cdef _stop_waiting(self)
+    cpdef end(self, str ending)

@@ -1,0 +1,19 @@
+from supervisor.serving.counters cimport Counters
+from supervisor.serving.wheel cimport Wheel
+from supervisor.system cimport Clock, Observer, Shared, write
+
+cdef class WorkerContext:
+    cdef public object _all_cells, _free_row, _layout, _released, _tokens, _used_cells, cells, count, log, loop, pool, write_row
+    cdef public Py_ssize_t _block_cells, block
+    cdef public Clock clock
+    cdef public Counters counters
+    cdef public Observer _durations
+    cdef public Shared shared
+    cdef public Wheel wheel
+    cdef public dict _endings, sessions
+    cdef public long _in_second, _second, pid
+    cpdef admit(self, long token, session, Py_ssize_t started)
+    cpdef release(self, long token, str ending, double seconds)
+    cpdef decline(self, long token)
+    cdef _put_back(self, long token)
+    cpdef str session_id(self, str prefix, double now)

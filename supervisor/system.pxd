@@ -1,0 +1,56 @@
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum:
+    MOST_BUCKETS = 64
+    MOST_COLUMNS = 64
+
+cdef class Clock:
+    cdef public double now
+
+cdef class Poller:
+    cdef int _epoll
+    cdef list _watchers
+    cdef readonly Clock clock
+    cdef public bint interrupted
+    cdef _put(self, int fd, watcher)
+    cdef int _control(self, int order, int fd, unsigned int events) except -1
+    cpdef watch(self, int fd, unsigned int events, watcher)
+    cpdef rewatch(self, int fd, unsigned int events)
+    cpdef redirect(self, int fd, watcher)
+    cpdef unwatch(self, int fd)
+    cpdef forget(self, int fd)
+
+cpdef receive(int fd, Py_ssize_t most)
+cpdef Py_ssize_t send(int fd, data) except -1
+cpdef write(int fd, bytes data)
+cpdef end_sending(int fd)
+cpdef close(int fd)
+cpdef tuple accept(listening)
+cpdef int dial(str address, int port) except -1
+
+cpdef double wall()
+cpdef bytes entry(str head, tuple names, tuple values)
+
+cdef class Packer:
+    cdef Py_ssize_t _count, _size
+    cdef char _kinds[MOST_COLUMNS]
+    cdef Py_ssize_t _widths[MOST_COLUMNS]
+    cpdef bytes pack(self, tuple values)
+
+cdef class Shared:
+    cdef Py_buffer _map
+    cdef bint _held
+    cdef uint64_t *_numbers
+    cdef Py_ssize_t _count
+    cdef uint64_t *_cell(self, Py_ssize_t cell) except NULL
+    cpdef uint64_t read(self, Py_ssize_t cell) except? 0xffffffffffffffff
+    cpdef write(self, Py_ssize_t cell, uint64_t number)
+    cpdef add(self, Py_ssize_t cell, int64_t amount)
+    cpdef bint fill(self, Py_ssize_t cell, int fd) except -1
+    cpdef put(self, Py_ssize_t at, bytes octets)
+
+cdef class Observer:
+    cdef Shared _shared
+    cdef Py_ssize_t _first, _sum, _event, _buckets
+    cdef uint64_t _bounds[MOST_BUCKETS]
+    cpdef count(self, double seconds)

@@ -1,0 +1,508 @@
+"""The compiled form of system.py, which says what everything is for: here is only how the kernel is asked directly.
+
+Nothing here lets go of the interpreter's lock but the wait for events: no other call waits.
+"""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy, memset
+
+import os
+import struct
+from collections.abc import Callable
+from zlib import crc32
+
+Watcher = Callable[[int], object]
+
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int, timespec *)
+    int CLOCK_MONOTONIC, CLOCK_REALTIME
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
+    bint PyUnicode_IS_COMPACT_ASCII(object)
+    long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
+
+cdef extern from "unistd.h" nogil:
+    int c_close "close" (int)
+    ssize_t c_read "read" (int, void *, size_t)
+    ssize_t c_write "write" (int, const void *, size_t)
+
+cdef extern from "sys/epoll.h" nogil:
+    ctypedef union epoll_data_t:
+        int fd
+        uint64_t u64
+    struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int)
+    int epoll_wait(int, epoll_event *, int, int)
+    int epoll_ctl(int, int, int, epoll_event *)
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+
+cdef extern from "sys/socket.h" nogil:
+    struct sockaddr:
+        pass
+    struct sockaddr_storage:
+        uint16_t ss_family
+    ssize_t c_send "send" (int, const void *, size_t, int)
+    ssize_t c_recv "recv" (int, void *, size_t, int)
+    int c_accept "accept4" (int, sockaddr *, unsigned int *, int)
+    int c_socket "socket" (int, int, int)
+    int c_connect "connect" (int, const sockaddr *, unsigned int)
+    int setsockopt(int, int, int, const void *, unsigned int)
+    int shutdown(int, int)
+    int AF_INET, AF_INET6, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
+
+cdef extern from "netinet/in.h" nogil:
+    struct in_addr:
+        pass
+    struct in6_addr:
+        pass
+    struct sockaddr_in:
+        uint16_t sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+    struct sockaddr_in6:
+        uint16_t sin6_family
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    uint16_t htons(uint16_t)
+    uint16_t ntohs(uint16_t)
+    int IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP
+
+cdef extern from "netinet/tcp.h" nogil:
+    int TCP_NODELAY
+
+cdef extern from "arpa/inet.h" nogil:
+    const char *inet_ntop(int, const void *, char *, unsigned int)
+    int inet_pton(int, const char *, void *)
+
+IP_MINTTL, IPV6_MINHOPCOUNT = MINTTL, MINHOPCOUNT
+
+cdef enum:
+    MINTTL = 21
+    MINHOPCOUNT = 73
+    MOST_EVENTS = 128
+    AT_A_TIME = 65536
+    FIRST_WATCHERS = 256
+    CHECKSUM_OCTETS = 8
+    MOST_OF_LINE = 4096
+    LONGEST_HEAD = 1024
+    LONGEST_TEXT = 512  # as in logline.py
+
+cdef char _received[AT_A_TIME]  # of one thread only: the event loop's
+cdef epoll_event _found[MOST_EVENTS]
+
+
+cdef inline double _monotonic() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef class Clock:
+    """See system.py."""
+
+    def __init__(self):
+        self.now = _monotonic()
+
+
+cdef class Poller:
+    """See system.py."""
+
+    def __cinit__(self):
+        self._epoll = -1
+        self._watchers = [None] * FIRST_WATCHERS
+        self.clock = Clock()
+
+    def __init__(self):
+        self._epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self._epoll < 0:
+            PyErr_SetFromErrno(OSError)
+
+    cdef _put(self, int fd, watcher):
+        if fd < 0:
+            raise ValueError("a descriptor that is closed")
+        while fd >= len(self._watchers):
+            self._watchers.extend([None] * len(self._watchers))
+        self._watchers[fd] = watcher
+
+    cdef int _control(self, int order, int fd, unsigned int events) except -1:
+        cdef epoll_event event
+        event.data.u64 = 0
+        event.events = events
+        event.data.fd = fd
+        if epoll_ctl(self._epoll, order, fd, &event) < 0:
+            PyErr_SetFromErrno(OSError)
+        return 0
+
+    cpdef watch(self, int fd, unsigned int events, watcher):
+        self._put(fd, watcher)
+        self._control(EPOLL_CTL_ADD, fd, events)
+
+    cpdef rewatch(self, int fd, unsigned int events):
+        self._control(EPOLL_CTL_MOD, fd, events)
+
+    cpdef redirect(self, int fd, watcher):
+        self._put(fd, watcher)
+
+    cpdef unwatch(self, int fd):
+        cdef epoll_event event
+        self.forget(fd)
+        epoll_ctl(self._epoll, EPOLL_CTL_DEL, fd, &event)
+
+    cpdef forget(self, int fd):
+        if 0 <= fd < len(self._watchers):
+            self._watchers[fd] = None
+
+    def run(self, double timeout):
+        cdef double deadline = _monotonic() + timeout
+        cdef int count, fd, milliseconds, position
+        self.interrupted = False
+        while True:
+            milliseconds = <int>(timeout * 1000 + 0.999) if timeout > 0 else 0
+            with nogil:
+                count = epoll_wait(self._epoll, _found, MOST_EVENTS, milliseconds)
+            if count < 0:
+                if errno != EINTR:
+                    PyErr_SetFromErrno(OSError)
+                count = 0
+                PyErr_CheckSignals()
+            self.clock.now = _monotonic()
+            for position in range(count):
+                fd = _found[position].data.fd
+                watcher = self._watchers[fd] if fd < len(self._watchers) else None
+                if watcher is not None:
+                    watcher(_found[position].events)
+            timeout = deadline - self.clock.now
+            if self.interrupted or timeout <= 0:
+                return
+
+    def fileno(self):
+        return self._epoll
+
+    def close(self):
+        if self._epoll >= 0:
+            c_close(self._epoll)
+        self._epoll = -1
+
+
+cpdef receive(int fd, Py_ssize_t most):
+    cdef ssize_t count = c_recv(fd, _received, most if most < AT_A_TIME else AT_A_TIME, 0)
+    if count >= 0:
+        return PyBytes_FromStringAndSize(_received, count)
+    if errno == EAGAIN:
+        return None
+    PyErr_SetFromErrno(OSError)
+
+
+cpdef Py_ssize_t send(int fd, data) except -1:
+    cdef bytes octets = data if type(data) is bytes else bytes(data)
+    cdef ssize_t count = c_send(fd, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets), MSG_NOSIGNAL)
+    if count < 0:
+        if errno != EAGAIN:
+            PyErr_SetFromErrno(OSError)
+        return 0
+    return count
+
+
+cpdef write(int fd, bytes data):
+    if c_write(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) < 0:
+        PyErr_SetFromErrno(OSError)
+
+
+cpdef end_sending(int fd):
+    if shutdown(fd, SHUT_WR) < 0:
+        PyErr_SetFromErrno(OSError)
+
+
+cpdef close(int fd):
+    if c_close(fd) < 0:
+        PyErr_SetFromErrno(OSError)
+
+
+cpdef tuple accept(listening):
+    cdef sockaddr_storage address
+    cdef unsigned int length = sizeof(address)
+    cdef char text[64]
+    cdef int none = 0
+    cdef int fd = c_accept(listening.fileno(), <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    if fd < 0:
+        PyErr_SetFromErrno(OSError)
+    setsockopt(fd, IPPROTO_IP, MINTTL, &none, sizeof(none))
+    if address.ss_family == AF_INET:
+        inet_ntop(AF_INET, &(<sockaddr_in *>&address).sin_addr, text, sizeof(text))
+        return fd, text.decode("ascii"), ntohs((<sockaddr_in *>&address).sin_port)
+    setsockopt(fd, IPPROTO_IPV6, MINHOPCOUNT, &none, sizeof(none))
+    inet_ntop(AF_INET6, &(<sockaddr_in6 *>&address).sin6_addr, text, sizeof(text))
+    return fd, text.decode("ascii"), ntohs((<sockaddr_in6 *>&address).sin6_port)
+
+
+cpdef int dial(str address, int port) except -1:
+    cdef sockaddr_in six_or_four
+    cdef sockaddr_in6 six
+    cdef int fd, result, number, yes = 1
+    cdef bytes text = address.encode()
+    cdef int family = AF_INET6 if b":" in text else AF_INET
+    fd = c_socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+    if fd < 0:
+        PyErr_SetFromErrno(OSError)
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes))
+    if family == AF_INET:
+        memset(&six_or_four, 0, sizeof(six_or_four))
+        six_or_four.sin_family = AF_INET
+        six_or_four.sin_port = htons(port)
+        result = inet_pton(AF_INET, text, &six_or_four.sin_addr)
+        number = 0
+        if result == 1 and c_connect(fd, <sockaddr *>&six_or_four, sizeof(six_or_four)) < 0:
+            number = errno
+    else:
+        memset(&six, 0, sizeof(six))
+        six.sin6_family = AF_INET6
+        six.sin6_port = htons(port)
+        result = inet_pton(AF_INET6, text, &six.sin6_addr)
+        number = 0
+        if result == 1 and c_connect(fd, <sockaddr *>&six, sizeof(six)) < 0:
+            number = errno
+    if result != 1:
+        c_close(fd)
+        return _dial_by_name(address, port)
+    if number != 0 and number != EINPROGRESS:
+        c_close(fd)
+        raise OSError(number, os.strerror(number))
+    return fd
+
+
+cdef int _dial_by_name(str address, int port) except -1:
+    """An address that only the library knows to read, such as one with a zone (fe80::1%eth0)."""
+    import socket
+
+    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        number = connection.connect_ex((address, port))
+        if number not in (0, EINPROGRESS):
+            raise OSError(number, os.strerror(number))
+    except OSError:
+        connection.close()
+        raise
+    return connection.detach()
+
+
+cpdef double wall():
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+cdef inline Py_ssize_t _plain(char *out, const char *text, Py_ssize_t length) noexcept:
+    """Copies text that needs no escape: how much, or -1."""
+    cdef Py_ssize_t place
+    for place in range(length):
+        if text[place] < 32 or text[place] > 126 or text[place] == 39 or text[place] == 92:
+            return -1
+        out[place] = text[place]
+    return length
+
+
+cdef Py_ssize_t _decimal(char *out, double number) noexcept:
+    """A number of thousandths as Python's `repr` writes it: how much, or -1 if it is none, or a large one."""
+    cdef int64_t thousandths
+    cdef Py_ssize_t length
+    if not 0 <= number < 1e9:
+        return -1
+    thousandths = <int64_t>(number * 1000 + 0.5)
+    if thousandths / 1000.0 != number:
+        return -1
+    length = snprintf(out, 32, "%lld.%03lld", <long long>(thousandths // 1000), <long long>(thousandths % 1000))
+    while out[length - 1] == 48 and out[length - 2] != 46:
+        length -= 1
+    return length
+
+
+cpdef bytes entry(str head, tuple names, tuple values):
+    cdef char out[MOST_OF_LINE]
+    cdef const char *text
+    cdef Py_ssize_t at, fields, length, place
+    cdef long long whole
+    cdef int overflow = 0
+    text = PyUnicode_AsUTF8AndSize(head, &length)
+    if length > LONGEST_HEAD:
+        return None
+    memcpy(out, text, length)
+    at = fields = length
+    for place in range(len(names)):
+        if at > MOST_OF_LINE - LONGEST_HEAD:
+            return None
+        text = PyUnicode_AsUTF8AndSize(names[place], &length)
+        if length > 64:
+            return None
+        out[at] = 32
+        memcpy(out + at + 1, text, length)
+        out[at + 1 + length] = 61
+        at += length + 2
+        value = values[place]
+        if type(value) is str:
+            if not PyUnicode_IS_COMPACT_ASCII(value):
+                return None
+            text = PyUnicode_AsUTF8AndSize(value, &length)
+            if length > LONGEST_TEXT:
+                return None
+            out[at] = 39
+            length = _plain(out + at + 1, text, length)
+            if length < 0:
+                return None
+            out[at + 1 + length] = 39
+            at += length + 2
+        elif type(value) is int:
+            whole = PyLong_AsLongLongAndOverflow(value, &overflow)
+            if overflow:
+                return None
+            at += snprintf(out + at, 32, "%lld", whole)
+        elif type(value) is float:
+            length = _decimal(out + at, value)
+            if length < 0:
+                return None
+            at += length
+        else:
+            return None
+    if at - fields > LONGEST_TEXT:
+        return None
+    out[at] = 10
+    return PyBytes_FromStringAndSize(out, at + 1)
+
+
+cdef class Packer:
+    """See system.py."""
+
+    def __init__(self, str form):
+        cdef Py_ssize_t width
+        self._count = self._size = 0
+        digits = ""
+        for letter in form.removeprefix("<"):
+            if letter.isdecimal():
+                digits += letter
+                continue
+            if letter not in "BHIQds" or (digits and letter != "s") or self._count == MOST_COLUMNS:
+                raise ValueError("a column of a kind that no row has, or too many of them")
+            width = int(digits or struct.calcsize(f"<{letter}"))
+            self._kinds[self._count] = ord(letter)
+            self._widths[self._count] = width
+            self._count += 1
+            self._size += width
+            digits = ""
+
+    cpdef bytes pack(self, tuple values):
+        cdef bytes octets = PyBytes_FromStringAndSize(NULL, CHECKSUM_OCTETS + self._size)
+        cdef char *out = PyBytes_AS_STRING(octets) + CHECKSUM_OCTETS
+        cdef Py_ssize_t place, width, length
+        cdef bytes text
+        cdef uint64_t whole
+        cdef double number
+        cdef timespec now
+        if len(values) != self._count - 1:
+            raise ValueError("as many values as there are columns")
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        whole = <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+        memcpy(out, &whole, 8)  # little-endian, as are the processors for which this is compiled
+        out += 8
+        for place in range(1, self._count):
+            width = self._widths[place]
+            if self._kinds[place] == 115:  # s
+                text = values[place - 1]
+                if text is None:
+                    raise TypeError("text is wanted")
+                length = min(width, PyBytes_GET_SIZE(text))
+                memcpy(out, PyBytes_AS_STRING(text), length)
+                memset(out + length, 0, width - length)
+            elif self._kinds[place] == 100:  # d
+                number = values[place - 1]
+                memcpy(out, &number, 8)
+            else:
+                whole = values[place - 1]
+                if width < 8 and whole >> (8 * width):
+                    raise OverflowError("a number that is too large for its column")
+                memcpy(out, &whole, width)
+            out += width
+        whole = crc32(octets[CHECKSUM_OCTETS:])
+        memcpy(PyBytes_AS_STRING(octets), &whole, CHECKSUM_OCTETS)
+        return octets
+
+
+cdef class Shared:
+    """See system.py."""
+
+    def __cinit__(self, memory):
+        PyObject_GetBuffer(memory, &self._map, PyBUF_WRITABLE)
+        self._held = True
+        self._numbers = <uint64_t *>self._map.buf
+        self._count = self._map.len // 8
+        if <size_t>self._map.buf % 8:
+            raise ValueError("numbers begin at a multiple of eight")
+
+    def __dealloc__(self):
+        if self._held:
+            PyBuffer_Release(&self._map)
+
+    cdef uint64_t *_cell(self, Py_ssize_t cell) except NULL:
+        if not 0 <= cell < self._count:
+            raise IndexError(f"there is no cell {cell}")
+        return self._numbers + cell
+
+    cpdef uint64_t read(self, Py_ssize_t cell) except? 0xffffffffffffffff:
+        return self._cell(cell)[0]
+
+    cpdef write(self, Py_ssize_t cell, uint64_t number):
+        self._cell(cell)[0] = number
+
+    cpdef add(self, Py_ssize_t cell, int64_t amount):
+        cdef uint64_t *number = self._cell(cell)
+        number[0] += <uint64_t>amount
+
+    cpdef bint fill(self, Py_ssize_t cell, int fd) except -1:
+        if c_read(fd, self._cell(cell), 4) < 0:
+            if errno != EAGAIN:
+                PyErr_SetFromErrno(OSError)
+            return False
+        return True
+
+    cpdef put(self, Py_ssize_t at, bytes octets):
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(octets)
+        if at < 0 or length > self._map.len - at:
+            raise IndexError("octets behind the end")
+        memcpy(<char *>self._map.buf + at, PyBytes_AS_STRING(octets), length)
+
+
+cdef class Observer:
+    """See system.py."""
+
+    def __init__(self, Shared shared, Py_ssize_t first, *, bounds, Py_ssize_t event):
+        cdef Py_ssize_t place
+        self._shared = shared
+        self._first = first
+        self._buckets = len(bounds)
+        if self._buckets > MOST_BUCKETS:
+            raise ValueError("more buckets than any histogram has")
+        self._sum = first + self._buckets + 1
+        self._event = event
+        for place in range(self._buckets):
+            self._bounds[place] = bounds[place]
+
+    cpdef count(self, double seconds):
+        cdef int64_t microseconds = <int64_t>(seconds * 1e6 + 0.5)
+        cdef Py_ssize_t place = 0
+        while place < self._buckets and <int64_t>self._bounds[place] < microseconds:
+            place += 1
+        self._shared.add(self._first + place, 1)
+        self._shared.add(self._sum, microseconds)
+        if self._event >= 0:
+            self._shared.add(self._event, 1)

@@ -1,0 +1,8 @@
+from supervisor.system cimport Packer, Shared
+
+cdef class RowWriter:
+    cdef public Shared _shared
+    cdef public Py_ssize_t _first, _row_size, _size, _offset_cells
+    cdef public Packer _packer
+    cdef public dict _blank
+    cdef public object _in_order

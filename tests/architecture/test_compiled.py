@@ -1,0 +1,128 @@
+"""Which form of the hot modules runs, and that their types say what their sources say."""
+
+import ast
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor import compiled
+from tests.patience import PATIENCE
+
+ROOT = Path(__file__).parents[2]
+HOT = compiled.hot_modules()
+TYPED = [name for name in HOT if (ROOT / name.replace(".", "/")).with_suffix(".pxd").exists()]
+
+
+def test_the_form_is_the_one_that_it_should_be() -> None:
+    """Compiled wherever it can be, and nobody has said otherwise: a test run never goes on with another form unseen."""
+    endings = {Path(str(importlib.import_module(name).__file__)).suffix for name in HOT}
+    if os.environ.get("POPULAR_PURE") == compiled.PURE:
+        assert (compiled.IN_USE, compiled.REASON, endings) == (None, "POPULAR_PURE is set", {".py"})
+    elif compiled.hindrance():
+        assert (compiled.IN_USE, compiled.REASON, endings) == (None, "not compiled", {".py"})
+    else:
+        assert compiled.IN_USE is not None, f"{compiled.REASON}: make core"
+        assert (list(compiled.IN_USE.modules), endings) == (HOT, {".so"})
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("wish", "changed", "said"),
+    [
+        (None, "", "compiled by"),
+        ("0", "", "compiled by"),
+        ("1", "", "pure Python: POPULAR_PURE is set"),
+        (None, "popular/protocol/lines.py", "pure Python: compiled from other sources"),
+        ("0", "popular/protocol/lines.pxd", "the compiled core cannot be used: compiled from other sources"),
+        (None, compiled.record_path().name, "pure Python: not compiled"),
+    ],
+)
+def test_a_compiled_form_is_used_if_it_was_made_from_these_sources(
+    tmp_path: Path, wish: str | None, changed: str, said: str
+) -> None:
+    """A form of other sources runs nowhere, nor one whose build was broken off; POPULAR_PURE=0 starts nothing then, and
+    POPULAR_PURE=1 never takes one.
+    """
+    if not compiled.record_path().exists():
+        said = said.replace("compiled by", "pure Python: not compiled").replace("compiled from other sources", "not co")
+    for package in compiled.PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package)
+    if changed.startswith("compiled"):
+        (tmp_path / "supervisor" / changed).unlink(missing_ok=True)
+    elif changed:
+        with (tmp_path / changed).open("a") as file:
+            file.write("# another line\n")
+    environment = {name: value for name, value in os.environ.items() if name != "POPULAR_PURE"}
+    if wish is not None:
+        environment["POPULAR_PURE"] = wish
+    code = "from popular.protocol import lines; from supervisor import compiled; print(compiled.form(), lines.__file__)"
+    command = [sys.executable, "-c", code]
+    environment["PYTHONPATH"] = str(tmp_path)
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert said in done.stdout + done.stderr
+    if done.returncode == 0:
+        suffix = ".so" if "compiled by" in done.stdout else ".py"
+        assert done.stdout.strip().endswith(suffix)
+        assert str(tmp_path) in done.stdout
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("wish", "code"), [(None, 0), ("1", 0), ("0", 1)])
+def test_without_a_compiler_python_is_built(tmp_path: Path, wish: str | None, code: int) -> None:
+    """And that is told in one line, with the reason; unless POPULAR_PURE=0 wants the compiled form and no other."""
+    for package in compiled.PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__", "*.so", "compiled.*.txt")
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "POPULAR_PURE"}
+    environment |= {"CC": "/nowhere/cc", "PYTHONPATH": str(tmp_path)} | ({"POPULAR_PURE": wish} if wish else {})
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *words]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+
+    built = run("setup.py", "--quiet", "build_ext", "--inplace")
+    assert (built.returncode, list(tmp_path.rglob("*.so"))) == (code, []), built.stderr
+    reason = "POPULAR_PURE is set" if wish == "1" else "there is no C compiler (/nowhere/cc)"
+    if code:
+        assert reason in built.stderr
+        return
+    told = run("-c", "from supervisor import compiled; compiled.tell()")
+    assert told.stdout.splitlines() == [told.stdout.strip()]
+    assert reason in told.stdout
+
+
+@pytest.mark.parametrize("module", TYPED)
+def test_types_name_the_slots_of_the_sources(module: str) -> None:
+    """Each class of a `.pxd` has the fields that its source has as slots: the compiled form knows no others."""
+    path = ROOT / module.replace(".", "/")
+    if path.with_suffix(".pyx").exists():
+        return  # its classes are written twice, and the same tests run with both
+    tree = ast.parse(path.with_suffix(".py").read_text("utf-8"))
+    slots = {node.name: set(_slots(node)) for node in tree.body if isinstance(node, ast.ClassDef)}
+    typed = dict(_typed(path.with_suffix(".pxd").read_text("utf-8")))
+    assert typed == {name: slots[name] for name in typed}
+
+
+def _slots(node: ast.ClassDef) -> Iterator[str]:
+    for statement in node.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id="__slots__")], value=ast.Tuple(elts=names)):
+                yield from (str(name.value) for name in names if isinstance(name, ast.Constant))
+
+
+def _typed(text: str) -> Iterator[tuple[str, set[str]]]:
+    """The classes of a `.pxd`, with their fields."""
+    for part in re.split(r"^cdef class ", text, flags=re.MULTILINE)[1:]:
+        name = re.match(r"\w+", part)
+        assert name is not None
+        fields = re.findall(r"^ +cdef (?:public |readonly )?[\w.\[\]: ]+? ?(\w+(?:, \w+)*)$", part, flags=re.MULTILINE)
+        yield name.group(), {field for group in fields for field in group.split(", ")}
