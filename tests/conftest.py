@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests import processes
 from tests.patience import FACTOR, patient
 from tests.system import site
+
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
+"""An example may take as long as it takes: the machine need not be idle."""
 
 _MARK = "POPULAR_TEST_RUN"
 """Environment variable that every process started by this test run inherits."""

@@ -12,7 +12,7 @@ from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
 from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, Shutdown, noted
+from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, Shutdown, lines_of, noted
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word, phrase, quote, split
 from supervisor.runtime.plural import count_of
@@ -165,7 +165,9 @@ def _kill(context: CommandContext, arguments: Arguments) -> Outcome:
 
 def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:
     rows = context.status.workers()
-    return Reply(count_of(len(rows), "worker"), data=rows)
+    # People read the word that the log has for it; the key in JSON stays what programs know.
+    shown = [{"birth" if key == "generation" else key: value for key, value in row.items()} for row in rows]
+    return Reply(count_of(len(rows), "worker"), data=rows, lines=lines_of(shown))
 
 
 def _help(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -315,7 +317,9 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             source=BESIDE,
             order=True,
         ),
-        ControlCommand("workers", _workers, "Lists the workers.", source=BESIDE),
+        ControlCommand(
+            "workers", _workers, "Lists the workers; a birth is the number that a worker has for life.", source=BESIDE
+        ),
         ControlCommand(
             "workers recycle",
             _recycle,

@@ -308,7 +308,7 @@ def test_a_thousand_sessions(site: Site, page: Browser) -> None:
         page.until(lambda: page.column("user") == ["z*"], "the one")
         began = time.monotonic()
         told = site.told("rows=1000")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < patient(2)
         assert len(told["sessions"]["rows"]) == 1000
         assert len(site.told()["sessions"]["rows"]) == 100
     page.empty("#filter")

@@ -36,7 +36,7 @@ class Status:
         return [dict(row) for row in SESSIONS]
 
     def workers(self) -> list[dict[str, Any]]:
-        return [{"slot": 0, "pid": 4712}]
+        return [{"slot": 0, "pid": 4712, "generation": 3}]
 
 
 @dataclass

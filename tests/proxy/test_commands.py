@@ -680,8 +680,9 @@ def test_kill(console: Console) -> None:
 
 
 def test_workers(console: Console) -> None:
-    """`workers` lists them."""
-    assert console.say("workers").data == [{"slot": 0, "pid": 4712}]
+    """`workers` lists them. People read of births, as in the log; the key in JSON stays."""
+    assert console.say("workers").data == [{"slot": 0, "pid": 4712, "generation": 3}]
+    assert console.lines("workers") == ["slot  pid   birth", "0     4712  3"]
 
 
 def test_json(console: Console) -> None:

@@ -140,17 +140,16 @@ def test_commands_that_wait_do_not_stop_the_others(proxy: Proxy) -> None:
             assert proxy.control(command).ok
             answers[command] = time.monotonic()
 
-        slow = threading.Thread(target=say, args=("pdm add m slow 0.8",))
+        slow = threading.Thread(target=say, args=("pdm add m slow 1.5",))
         slow.start()
         time.sleep(0.2)
         second = threading.Thread(target=say, args=("set checkport 1234",))
         second.start()
-        started = time.monotonic()
         assert proxy.said("show checkport").lines == ["checkport 50110"]
-        assert time.monotonic() - started < 0.4
+        assert not answers, "neither change was waited for"
         slow.join()
         second.join()
-        assert answers["pdm add m slow 0.8"] <= answers["set checkport 1234"]
+        assert answers["pdm add m slow 1.5"] <= answers["set checkport 1234"]
         assert proxy.said("show checkport").lines == ["checkport 1234"]
 
 

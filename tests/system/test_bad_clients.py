@@ -215,6 +215,7 @@ def test_a_client_that_asks_and_never_reads(make_site: MakeSite, backend: str) -
 def test_what_is_sent_ahead_of_a_slow_login_is_not_hoarded_and_arrives_once(make_site: MakeSite) -> None:
     """A megabyte behind PASS waits in the kernel while the backend thinks, then goes to it octet for octet."""
     may_answer, ahead = threading.Event(), b"".join(b"NOOP %07d\r\n" % number for number in range(80_000))
+    replies = 80_000 * b"+OK\r\n"
     digests: list[str] = []
 
     def play(peer: Peer) -> None:
@@ -226,7 +227,7 @@ def test_what_is_sent_ahead_of_a_slow_login_is_not_hoarded_and_arrives_once(make
         peer.say(b"+OK in\r\n")
         digests.append(hashlib.sha256(peer.exactly(len(ahead))).hexdigest())
         assert peer.line() == b"QUIT"
-        peer.say(b"+OK bye\r\n")
+        peer.say(replies + b"+OK bye\r\n")
 
     site = make_site(play)
     with PopClient(site.port) as client:
@@ -238,7 +239,7 @@ def test_what_is_sent_ahead_of_a_slow_login_is_not_hoarded_and_arrives_once(make
         site.assert_memory_is_bounded()
         may_answer.set()
         sending.join(PATIENCE)
-        assert client.rest() == b"+OK send PASS\r\n+OK in\r\n+OK bye\r\n"
+        assert client.rest() == b"+OK send PASS\r\n+OK in\r\n" + replies + b"+OK bye\r\n"
 
     assert digests == [hashlib.sha256(ahead).hexdigest()]
     site.assert_memory_is_bounded()
@@ -262,7 +263,7 @@ def test_clients_that_say_nothing(make_site: MakeSite) -> None:
                 time.sleep(0.1)
         assert [client.rest() for client in clients] == [b""] * MOST
 
-    assert 1 <= time.monotonic() - begin < 6
+    assert 1 <= time.monotonic() - begin < patient(6)
     site.assert_ended(*["auth_timeout"] * MOST)
 
 
@@ -378,23 +379,19 @@ def test_a_client_that_vanishes(make_site: MakeSite, moment: str) -> None:
 
 
 def test_a_client_that_leaves_while_the_backend_thinks(make_site: MakeSite) -> None:
-    """It might only have closed its half and still want an answer; when it does not take it the session ends."""
-    may_answer = threading.Event()
-
-    def play(peer: Peer) -> None:
-        assert may_answer.wait(PATIENCE)
-        pop3_server([])(peer)
-
-    site = make_site(play)
+    """PASS was its last word, so nobody waits for the answer: the session ends at once, and the backend is left."""
+    left: list[bytes] = []
+    site = make_site(lambda peer: left.append(peer.rest()))
     with PopClient(site.port) as client:
         client.ask("USER ann")
         client.say(b"PASS secret\r\n")
         wait_until(lambda: site.backend.connections, "the backend is connected to")
-    may_answer.set()
 
     ended = site.proxy.wait_for_endings(1)
     assert ended[0] in ("client_closed", "client_reset")
     site.assert_ended(*ended)
+    wait_until(lambda: left, "the backend is left")
+    assert left == [b""]
 
 
 # Backends
@@ -502,7 +499,7 @@ def test_a_backend_that_leaves_in_the_middle_of_a_mail(make_site: MakeSite, how:
 
 
 def test_a_backend_that_closes_without_having_answered_quit(make_site: MakeSite) -> None:
-    """The client has said QUIT; the backend's end is then the session's proper end."""
+    """The client has said QUIT; whether its mails were deleted, nobody knows: it is no proper end."""
 
     def play(peer: Peer) -> None:
         _login(peer)
@@ -514,7 +511,7 @@ def test_a_backend_that_closes_without_having_answered_quit(make_site: MakeSite)
         client.say(b"QUIT\r\n")
         assert client.rest() == b""
 
-    site.assert_ended("quit")
+    site.assert_ended("backend_closed")
 
 
 def test_a_backend_that_floods_a_client_which_does_not_read(make_site: MakeSite) -> None:

@@ -267,7 +267,7 @@ def test_a_handshake_that_never_ends(site: TlsSite) -> None:
         started = time.monotonic()
         assert silent.rest() == b""
         half.rest()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < patient(5)
     assert site.wait_for_endings(2) == ["auth_timeout", "auth_timeout"]
 
 
@@ -278,7 +278,7 @@ def test_the_limit_of_a_handshake(site: TlsSite) -> None:
     with PopClient(site.port, patience=patient(45)) as silent:
         started = time.monotonic()
         assert silent.rest() == b""
-        assert 28 < time.monotonic() - started < 40
+        assert 28 < time.monotonic() - started < patient(40)
     assert last_failure(site, 0) == ("timeout", "not done within 30 s")
     assert site.count("tls_failures", "timeout") == 1
 
