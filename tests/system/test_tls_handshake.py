@@ -214,8 +214,8 @@ def test_half_a_clienthello_and_the_end(shared: TlsSite) -> None:
 
 
 def test_nothing_of_tls(shared: TlsSite) -> None:
-    """A client that speaks in clear to a port of TLS is told off in the log, and closed; one that says nothing (a health
-    check) is no failure.
+    """A client that speaks in clear to a port of TLS is told off in the log, and closed; one that says nothing, as
+    health checks do, is no failure.
     """
     before = len(shared.log("tls_failed"))
     with PopClient(shared.port) as raw:
