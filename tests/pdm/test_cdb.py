@@ -135,7 +135,7 @@ def test_it_answers_as_passwd_does(tmp_path: Path) -> None:
     assert pcdb(tmp_path / "users.cdb", users).stdout == "users 5; bad lines 0\n"
     for more in ([], ["%d/%n"]):
         ours = load(OWN_DIRECTORY, "cdb", "main", arguments=[str(tmp_path / "users.cdb"), *more])
-        theirs = load(OWN_DIRECTORY, "passwd", "main", [str(users), *more])
+        theirs = load(OWN_DIRECTORY, "passwd", "main", arguments=[str(users), *more])
         for namespace in ("default", "other", "", "default:joe"):
             for user in (
                 "joe",

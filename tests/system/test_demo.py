@@ -132,7 +132,7 @@ class Demo:
         return code
 
     def status(self, program: str) -> Picture:
-        return picture.take(picture.candidates(None, program, str(self.directory / "run")), SessionChoice())
+        return picture.take(picture.candidates(None, [program], str(self.directory / "run")), SessionChoice())
 
 
 class Terminal:
