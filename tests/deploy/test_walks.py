@@ -9,9 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
-ROW = re.compile(r"^\| (\d+) \| `([\w/.]+)` \| (.+?) \| .+ \|$", re.MULTILINE)
-MOST_FILES = {"A login": 12, "A command": 15, "A metric": 6, "A certificate": 12, "A configuration": 8}
-"""A walk is to be read in ten minutes."""
+ROW = re.compile(r"^\| (\d+) \| `([\w/.]+)` \| (.+?) \| (.+) \|$", re.MULTILINE)
+NAMED = re.compile(r"`([\w/]+\.py)`")
+MOST_FILES = {"A login": 20, "A command": 22, "A metric": 8, "A certificate": 18, "A configuration": 7}
+"""How many files each needs, as ARCHITECTURE.md says beside its goals: it may become fewer, not more."""
 
 
 class Step(NamedTuple):
@@ -20,6 +21,13 @@ class Step(NamedTuple):
     number: int
     file: str
     names: list[str]
+    beside: list[str]
+    """Files that its words name, as if one should know them."""
+
+    @property
+    def files(self) -> set[str]:
+        """All that the reader has to open."""
+        return {self.file, *(full_path(word, self.file) for word in self.beside)}
 
 
 def walks() -> dict[str, list[Step]]:
@@ -29,9 +37,20 @@ def walks() -> dict[str, list[Step]]:
         title, _, rest = section.partition(":")
         body = rest.split("\n## ")[0]
         found[title] = [
-            Step(int(number), file, re.findall(r"`(\w+)`", names)) for number, file, names in ROW.findall(body)
+            Step(int(number), file, re.findall(r"`(\w+)`", names), NAMED.findall(f"{names} {words}"))
+            for number, file, names, words in ROW.findall(body)
         ]
     return found
+
+
+def full_path(word: str, of: str) -> str:
+    """The file that is meant: from the root, beside the row's own, or the only one of this name."""
+    for path in (ROOT / word, (ROOT / of).parent / word):
+        if path.is_file():
+            return path.relative_to(ROOT).as_posix()
+    packages = ("supervisor", "metrics", "popular")
+    (only,) = (path for package in packages for path in (ROOT / package).rglob(word))
+    return only.relative_to(ROOT).as_posix()
 
 
 def defined(file: str) -> set[str]:
@@ -41,7 +60,7 @@ def defined(file: str) -> set[str]:
         match node:
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.AsyncFunctionDef(name=name):
                 names.add(name)
-            case ast.Assign(targets=[ast.Name(id=name)]):
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
                 names.add(name)
     return names
 
@@ -54,9 +73,9 @@ def test_all_walks_are_there() -> None:
 
 @pytest.mark.parametrize("title", MOST_FILES)
 def test_a_walk_can_be_followed(title: str) -> None:
-    """Its steps count up, its names are defined in its files, and it is short."""
+    """Its steps count up, its names are defined in its files, and it is no longer than it says."""
     steps = walks()[title]
     assert [step.number for step in steps] == list(range(1, len(steps) + 1))
     assert all(step.names for step in steps)
     assert {step.file: missing for step in steps if (missing := set(step.names) - defined(step.file))} == {}
-    assert len({step.file for step in steps}) <= MOST_FILES[title]
+    assert len(set().union(*(step.files for step in steps))) <= MOST_FILES[title]

@@ -187,7 +187,7 @@ class Login:
         return reason
 
     def hears(self, data: bytes) -> None:
-        """What the backend says before it is joined with the client (debug option POP)."""
+        """Logs what the backend says before it is joined with the client (debug option POP), and does nothing else."""
         if self._runtime.context.log.options:
             line, _, rest = data.partition(b"\r\n")
             self._debug("POP", "backend", line=line.decode(errors="replace"), more=len(rest))

@@ -1,6 +1,8 @@
 """The proxy session as a machine: bytes and facts in, verbs called. No socket, clock, log or file in here.
 
+    begin                              the connection is there (client_side.py)
     client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py)
+    proceed                            all others have had their turn, behind the verb `rest` (client_side.py)
     introduced, header_failed          the PROXY header (client_side.py)
     tls_up, tls_failed                 TLS with the client (client_side.py)
     decided, checked                   what the modules, and the mail check, have answered
@@ -11,6 +13,8 @@
 Each may call verbs (verbs.py), which never call back. When the backend has let the user in, the last one is `relay`,
 and from then on the octets do not pass through here. What ends a session from outside (a broken connection, the
 supervisor, an error of ours) is not told to the machine: there is nothing to decide.
+
+`listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 """
 
 from collections.abc import Mapping

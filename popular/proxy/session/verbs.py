@@ -62,7 +62,9 @@ class Verbs(Protocol):
         """An entry of the log."""
 
     def count(self, counter: str, label: str | None, ident: str) -> None:
-        """An event; `ident` is the thing by whose sort the counter is kept, or ""."""
+        """Adds one to a counter of the table: under `label`, or None if it has no labels; and under `ident`, the id of
+        a virtual server, backend or module, or "" if it is not kept for each of them.
+        """
 
     def finish(self, ending: str, seconds: float) -> None:
         """The session is over, as soon as the last reply has left, which has so many seconds."""
