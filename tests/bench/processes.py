@@ -85,8 +85,10 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def memory_bytes(pids: Sequence[int]) -> dict[str, int]:
-    """The proportional and the resident set size of the processes together. The kernel's buffers are not in it."""
-    total = {"pss": 0, "rss": 0}
+    """The proportional and the resident set size of the processes together, and what of it is no file's: `anonymous`
+    does not change because others end who shared a file. The kernel's buffers are not in it.
+    """
+    total = {"pss": 0, "rss": 0, "anonymous": 0}
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             name, _, rest = line.partition(":")
