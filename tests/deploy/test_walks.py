@@ -79,3 +79,19 @@ def test_a_walk_can_be_followed(title: str) -> None:
     assert all(step.names for step in steps)
     assert {step.file: missing for step in steps if (missing := set(step.names) - defined(step.file))} == {}
     assert len(set().union(*(step.files for step in steps))) <= MOST_FILES[title]
+
+
+def test_every_contract_is_listed_where_it_stands() -> None:
+    """All `Protocol`s of the packages; and what else is listed is defined in the file that its row names."""
+    section = TEXT.split("\n## The contracts\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.+?) \| (`.+?) \|", section, re.MULTILINE)
+    listed = {
+        (name, file) for names, files in rows for name in re.findall(r"`(\w+)`", names) for file in NAMED.findall(files)
+    }
+    found = set()
+    for path in (path for package in ("supervisor", "metrics", "popular") for path in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and "Protocol" in {ast.unparse(base) for base in node.bases}:
+                found.add((node.name, path.relative_to(ROOT).as_posix()))
+    assert found - listed == set()
+    assert [(name, file) for name, file in listed if name not in defined(file)] == []
