@@ -117,7 +117,7 @@ class Directory:
         self.fd = fd
         self.owner = owner
         self.made = made
-        """It was not there before."""
+        """It was not there before, and is the one that was made, or as empty."""
         self.safe_above = safe_above
         """Nobody but root could have put it where it is."""
         found = os.fstat(fd)
@@ -145,7 +145,8 @@ class Directory:
         except OSError as error:
             error.filename = str(path)
             raise
-        opened = cls(path, fd, owner, made=made, safe_above=safe_above)
+        # Below a directory of somebody else, another one may lie there by now in place of what was made.
+        opened = cls(path, fd, owner, made=made and (safe_above or is_fresh(fd)), safe_above=safe_above)
         if opened.doubt:
             opened.close()
             raise Untrusted(f"{path} {opened.doubt}")
@@ -314,6 +315,14 @@ def _descend(path: Path, make: bool) -> tuple[int, bool, bool]:
         os.close(fd)
         raise
     return fd, made, safe
+
+
+def is_fresh(fd: int) -> bool:
+    """Whether a directory is as one that was just made by us: ours, for nobody else, and empty."""
+    found = os.fstat(fd)
+    return (found.st_uid, stat.S_IMODE(found.st_mode)) == (os.geteuid(), 0o700) and not os.listdir(
+        f"/proc/self/fd/{fd}"
+    )
 
 
 def _is_roots(found: os.stat_result) -> bool:

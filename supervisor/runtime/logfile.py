@@ -77,8 +77,8 @@ class LogFile:
 def _open_for(path: str, user: pwd.struct_passwd | None) -> tuple[int, str]:
     """Opens a log with the rights of the user that it is for; see `_open`.
 
-    Where this user may make no file, only root's own directories are left, in which nobody else can put one: there root
-    opens it and gives it to the user.
+    Where this user may make no file, only root's own directories are left, in which nobody else can put one, and which
+    nobody else can have put where they are: there root opens it and gives it to the user.
     """
     try:
         with rights.acting_as(user):
@@ -105,6 +105,8 @@ def _open(path: str, owner: FileOwner, give_to: pwd.struct_passwd | None = None)
         try:
             if give_to is not None and not directory.is_exclusive:
                 raise PermissionError(errno.EACCES, f"{give_to.pw_name} may not write it")
+            if give_to is not None and not directory.safe_above:
+                raise Untrusted(f"{directory.path} is root's, below a directory that others can write")
             name = os.path.basename(path)
             target = _link_of_ours(directory, name)
             if target is None:

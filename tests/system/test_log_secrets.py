@@ -83,6 +83,34 @@ def test_no_way_to_type_a_password_shows_it(tmp_path: Path) -> None:
         _assert_no_trace(proxy)
 
 
+def _parrot(peer: Peer) -> None:
+    """A backend that repeats what it is told."""
+    peer.say(b"+OK [XYZ] hello\r\n")
+    with suppress(AssertionError):
+        while line := peer.line():
+            peer.say(
+                b"-ERR [AUTH] you said " + line + b"\r\n" if line.startswith(b"PASS") else b"+OK " + line + b"\r\n"
+            )
+
+
+def test_a_backend_that_repeats_the_password(tmp_path: Path) -> None:
+    """`debug POP` shows the status and the code of what a backend says, and how long it is."""
+    port = free_port()
+    with ScriptedBackend(_parrot) as backend:
+        rc = [
+            f"backend conf b host {LOOPBACK} port {backend.port} state online",
+            "pdm add all any b",
+            f"vserv conf v iface {LOOPBACK} port {port} state online",
+            "debug =POP AUTH NET IO MAIN",
+        ]
+        with Proxy(tmp_path, rc) as proxy:
+            _play(port, {"plain": [f"USER ann\r\nPASS {CANARY}\r\nQUIT\r\n"]})
+            proxy.wait_for_endings(1)
+            said = [entry.fields["line"] for entry in proxy.log("pop_backend")]
+            assert CANARY not in proxy.logfile.read_text()
+    assert said == ["+OK [XYZ]", "+OK", "-ERR [AUTH]"]
+
+
 def test_nor_on_a_storage_server(tmp_path: Path) -> None:
     """The same said to `pserv`, which knows no passwords, and to `pserv` without a request in front."""
     store = Store(tmp_path)

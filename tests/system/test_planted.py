@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.runtime.directory import Directory, FileOwner, Untrusted
+from supervisor.runtime.directory import Directory, FileOwner, Untrusted, is_fresh
 from supervisor.runtime.rights import acting_as
 from tests.patience import patient
 from tests.system.site import Proxy, free_port, log_entries, program, wait_until
@@ -186,6 +186,30 @@ def test_a_directory_is_not_given_away(place: Path) -> None:
         said = _try([program("pproxy"), "-u", "nobody", "-l", "-", "-r", run])
         assert said.startswith(f"pproxy: run directory {run}: "), said
         assert roots.stat().st_uid == inner.stat().st_uid == 0
+
+
+def test_a_log_below_a_directory_of_the_user_is_not_given_away(place: Path) -> None:
+    """The user can put any directory of root's where the log is."""
+    users = _directory(place / "users", 0o755, NOBODY.pw_uid)
+    logs = _directory(users / "logs", 0o755)
+    (logs / "log").write_bytes(SECRET)
+    (logs / "log").chmod(0o600)
+    said = _try([program("pproxy"), "-u", "nobody", "-l", logs / "log", "-r", _directory(place / "run", 0o755)])
+    assert "below a directory that others can write" in said
+    assert (logs.stat().st_uid, (logs / "log").stat().st_uid, (logs / "log").read_bytes()) == (0, 0, SECRET)
+
+
+def test_what_is_no_fresh_directory(place: Path) -> None:
+    """Where a run directory was made, the user may have put another one of root's: only an empty one is given away."""
+    fresh, shared = _directory(place / "fresh", 0o700), _directory(place / "shared", 0o755)
+    full, users = _directory(place / "full", 0o700), _directory(place / "users", 0o700, NOBODY.pw_uid)
+    (full / "file").touch()
+    opened = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in (fresh, shared, full, users)]
+    try:
+        assert [is_fresh(fd) for fd in opened] == [True, False, False, False]
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def test_a_log_may_be_a_link_of_roots(place: Path) -> None:

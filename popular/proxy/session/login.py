@@ -188,9 +188,12 @@ class Login:
 
     def hears(self, data: bytes) -> None:
         """Logs what the backend says before it is joined with the client (debug option POP), and does nothing else."""
-        if self._runtime.context.log.options:
+        options = self._runtime.context.log.options
+        if options:
             line, _, rest = data.partition(b"\r\n")
-            self._debug("POP", "backend", line=line.decode(errors="replace"), more=len(rest))
+            # A server may repeat a password in whatever it says; its words, without it, are in the lines of failures.
+            shown = line if "PASS" in options else b" ".join(line.split(b" ", 2)[: 1 + (b" [" in line[:6])])
+            self._debug("POP", "backend", line=shown.decode(errors="replace"), octets=len(line), more=len(rest))
 
     def _show_said(self, data: bytes) -> None:
         """What the backend is told (debug option POP); the password only with PASS."""
