@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from popular.proxy.metrics import METRICS
+from supervisor.metric import Present
 from tests.bench import processes, workloads
 from tests.bench.contestants import BIN
 from tests.patience import patient
 from tests.system.site import LOOPBACK, need
 
 LOAD_SECONDS = 60
+
+PRESENT = {metric.source.cell for metric in METRICS if isinstance(metric.source, Present)}
+"""Counters of what there is now: they fall again."""
 
 
 def compiled() -> None:

@@ -247,5 +247,5 @@ def test_from_the_very_start(tmp_path: Path) -> None:
         names = [entry.name for entry in proxy.log()]
         assert names[:2] == ["start", "main_birth"]
         assert {"main_worker_begins", "main_change_step", "net_accepting"} <= set(names)
-        wait_until(lambda: proxy.said("show pid").ok and proxy.log("ctrl_request"), "the rc file's options are in force")
+        wait_until(lambda: proxy.said("show pid").ok and proxy.log("ctrl_request"), "the rc file is in force")
     assert "main_shutdown_step" not in [entry.name for entry in proxy.log()]

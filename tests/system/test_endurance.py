@@ -49,7 +49,9 @@ class Witness:
         self.strange += [f"row {row}" for row in sessions if not _is_whole(row)]
         now = flat(self._view.counters())
         self.strange += [
-            f"{name} fell to {number}" for name, number in now.items() if number < self._counted.get(name, 0)
+            f"{name} fell to {number}"
+            for name, number in now.items()
+            if number < self._counted.get(name, 0) and name not in crowd.PRESENT
         ]
         self._counted = now
         self.reads += 1
