@@ -1,7 +1,7 @@
 # make run       a whole small mail site, embedded, on loopback
 # make quick     the tests that start no process: less than a minute
 # make test      all tests
-# make pure      the quick tests and the transcripts once more, in pure Python (POPULAR_PURE=1)
+# make pure      the quick tests once more, the transcripts on the pure machine among them, in pure Python (POPULAR_PURE=1)
 # make core      compiles the hot modules anew, where their sources have changed
 # make check     style, types, imports
 # make coverage  all tests once more, and which lines none of them runs
@@ -33,7 +33,6 @@ test: $(VENV)/.tools $(VENV)/.core
 
 pure: $(VENV)/.tools
 	POPULAR_PURE=1 $(PYTEST) $(BESIDE) -m quick
-	POPULAR_PURE=1 $(PYTEST) tests/transcripts
 
 core: $(VENV)/.core
 
