@@ -10,7 +10,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest
 
-BESIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+WORKERS ?= auto
+BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
 TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
 SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
