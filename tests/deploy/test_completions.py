@@ -62,4 +62,4 @@ def test_other_shells_read_theirs(shell: str) -> None:
     """Without a complaint."""
     program = need(shell)
     for path in (HERE / shell).iterdir():
-        subprocess.run([program, "--no-execute", str(path)], check=True, capture_output=True, timeout=patient(20))
+        subprocess.run([program, "-n", str(path)], check=True, capture_output=True, timeout=patient(20))

@@ -308,5 +308,10 @@ def test_random_walks() -> None:
     twice, no password kept; and the walks come through every phase.
     """
     Walk.moves.clear()
-    run_state_machine_as_test(Walk, settings=settings(max_examples=600, stateful_step_count=40, deadline=None))
-    assert {after for _, after in Walk.moves} == set(Phase) - {Phase.AWAITING_HEADER}
+    rare = set(Phase) - {Phase.AWAITING_HEADER}
+    for _ in range(5):  # chance may leave a phase out
+        run_state_machine_as_test(Walk, settings=settings(max_examples=600, stateful_step_count=40, deadline=None))
+        rare -= {after for _, after in Walk.moves}
+        if not rare:
+            break
+    assert rare == set()

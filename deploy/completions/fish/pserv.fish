@@ -6,7 +6,7 @@ complete -c pserv -l check -d 'try the start configuration in full (names, files
 complete -c pserv -s w -l workers -x -d 'workers (default: CPUs)'
 complete -c pserv -s n -l sessionlimit -x -d 'the most that maxsession can be raised to; sizes the session table (default: 10000)'
 complete -c pserv -s u -l user -x -d 'run as this user when started as root'
-complete -c pserv -l cores -d 'allow core files, and tracing by the programs own user: to look for a fault only, since passwords and keys are in what they show (default: neither)'
+complete -c pserv -l cores -d 'allow core files, and tracing by the programs own user: to look for a fault only, since secrets and keys are in what they show (default: neither)'
 complete -c pserv -l debug -x -d 'debug options that are on from the beginning, such as MAIN,NET: the start itself is shown too'
 complete -c pserv -s d -l daemon -d 'go to the background once the start configuration is in force'
 complete -c pserv -l ctrl-group -x -d 'this group may connect to the control socket too, for commands that change nothing; the user of the program must belong to it (default: only its user and root)'
