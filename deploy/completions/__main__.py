@@ -5,7 +5,7 @@ from pathlib import Path
 from deploy.completions import shells
 from metrics import pstatus
 from popular.demo import command as demo
-from popular.pdm import ptestpdm
+from popular.pdm import pcdb, ptestpdm
 from popular.programs import PROGRAMS
 from popular.proxy.program import PROGRAM as PPROXY
 from popular.store.pserv.program import PROGRAM as PSERV
@@ -29,6 +29,7 @@ def completions() -> dict[str, str]:
         "pcheck": pcheck.options(),
         "pclean": pclean.options(),
         "pdeliver": pdeliver.options(),
+        "pcdb": pcdb.options(),
         "ptestpdm": ptestpdm.options(),
         "popular-demo": demo.options(),
     }
