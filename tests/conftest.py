@@ -20,8 +20,7 @@ _MARK = "POPULAR_TEST_RUN"
 """Environment variable that every process started by this test run inherits."""
 
 _ALONE = (
-    "bench",
-    "deploy/test_wheels.py",
+    "bench/test_pop3load.py",
     "metrics/test_scrape_speed.py",
     "system/test_apply_storm.py",
     "system/test_departure.py",
