@@ -231,7 +231,7 @@ class FrozenContext:
         return self.running or self.config
 
 
-def context_with(context: CommandContext, config: Config) -> CommandContext:
+def context_with(context: CommandContext, config: Config) -> FrozenContext:
     """The context as it would be if this config were running."""
     return FrozenContext(
         config,

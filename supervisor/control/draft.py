@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, FrozenContext, context_with
+from supervisor.control.context import Arguments, CommandContext, ControlCommand, context_with
 from supervisor.control.difference import Difference, difference
 from supervisor.control.kinds import Choice, Time, shown
 from supervisor.control.lookups import Unfit
@@ -197,15 +197,7 @@ def _applicable(context: CommandContext) -> tuple[Change, Difference]:
 
 def _as_in_force(context: CommandContext, config: Config) -> CommandContext:
     """The context as it will be when this config runs."""
-    return FrozenContext(
-        config,
-        context.first,
-        context.program,
-        lookups=context.lookups,
-        language=context.language,
-        limits=context.limits,
-        status=context.status,
-    )
+    return replace(context_with(context, config), running=None, starting=False)
 
 
 def _as_running(config: Config, running: Config) -> Config:

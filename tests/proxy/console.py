@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.variables import VARIABLES
 from popular.tls.commands import complete
@@ -12,6 +14,7 @@ from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.variables import initial_values
+from supervisor.control.words import CommandRefused
 
 OPTIONS = {name: f"About {name}." for name in ("AUTH", "RINGD", "CTRL", "IO", "MAIN", "NET", "PASS", "POP", "TLS")}
 
@@ -99,3 +102,12 @@ class Console:
     def lines(self, line: str) -> list[str]:
         """The data lines of the reply."""
         return self.say(line).data_lines()
+
+
+def refused(console: Console, line: str) -> str:
+    """The text with which a command is refused; the config must not have changed."""
+    before = console.config
+    with pytest.raises(CommandRefused) as refusal:
+        console.say(line)
+    assert console.config is before
+    return str(refusal.value)

@@ -15,8 +15,7 @@ from popular.proxy.settings.vserv import Vserv
 from supervisor.control.lookups import ResolveHost, Result
 from supervisor.control.outcome import Change, EndSession, Shutdown
 from supervisor.control.variables import processors
-from supervisor.control.words import CommandRefused
-from tests.proxy.console import Console
+from tests.proxy.console import Console, refused
 from tests.system.certificates import Authority
 
 HOST = socket.gethostname()
@@ -25,15 +24,6 @@ HOST = socket.gethostname()
 @pytest.fixture
 def console() -> Console:
     return Console()
-
-
-def refused(console: Console, line: str) -> str:
-    """The text with which a command is refused; the config must not have changed."""
-    before = console.config
-    with pytest.raises(CommandRefused) as refusal:
-        console.say(line)
-    assert console.config is before
-    return str(refusal.value)
 
 
 # Variables

@@ -15,8 +15,7 @@ from supervisor.control.difference import config_lines
 from supervisor.control.language import Language
 from supervisor.control.outcome import Change, EndSession
 from supervisor.control.variables import initial_values, processors
-from supervisor.control.words import CommandRefused
-from tests.proxy.console import Console
+from tests.proxy.console import Console, refused
 
 SESSIONS = [
     {"sid": "p.1.1", "mailbox": "3/joe", "client": "10.0.0.1", "state": "waiting for a command"},
@@ -41,15 +40,6 @@ class StoreConsole(Console):
 @pytest.fixture
 def console() -> StoreConsole:
     return StoreConsole()
-
-
-def refused(console: Console, line: str) -> str:
-    """The text with which a command is refused; the config must not have changed."""
-    before = console.config
-    with pytest.raises(CommandRefused) as refusal:
-        console.say(line)
-    assert console.config is before
-    return str(refusal.value)
 
 
 # Variables

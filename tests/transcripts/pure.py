@@ -306,26 +306,21 @@ class _Player:
     # What is to be received
 
     def _client_receives(self, wanted: bytes) -> None:
-        session = self._session()
-        verbs = session.verbs
-        self._until(session, lambda: b"\n" in verbs.to_client)
-        line, end, rest = verbs.to_client.partition(b"\r\n")
-        if not end:
-            raise Otherwise("S! closed" if session.ending else "# no line")
-        verbs.to_client = rest
-        if line != wanted:
-            raise Otherwise(f"S: {shown(line)}")
+        self._receives(self._session(), "to_client", wanted, signs=("S!", "S:"))
 
     def _backend_receives(self, wanted: bytes) -> None:
-        session = self._with_backend()
+        self._receives(self._with_backend(), "to_backend", wanted, signs=("B!", "B<"))
+
+    def _receives(self, session: _Session, sent: str, wanted: bytes, *, signs: tuple[str, str]) -> None:
+        """The next line of what the verbs have `sent`. `signs`: those of an end, and of a line, in a script."""
         verbs = session.verbs
-        self._until(session, lambda: b"\n" in verbs.to_backend)
-        line, end, rest = verbs.to_backend.partition(b"\r\n")
+        self._until(session, lambda: b"\n" in getattr(verbs, sent))
+        line, end, rest = getattr(verbs, sent).partition(b"\r\n")
         if not end:
-            raise Otherwise("B! closed" if session.ending else "# no line")
-        verbs.to_backend = rest
+            raise Otherwise(f"{signs[0]} closed" if session.ending else "# no line")
+        setattr(verbs, sent, rest)
         if line != wanted:
-            raise Otherwise(f"B< {shown(line)}")
+            raise Otherwise(f"{signs[1]} {shown(line)}")
 
     def _is_asked(self, wanted: bytes) -> None:
         session = self._session()
