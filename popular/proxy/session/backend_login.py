@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from popular.protocol import xpop
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
-from popular.protocol.replies import code_of, is_ok
+from popular.protocol.replies import code_of, is_ok, known_code
 
 STARTING_TLS = "starting TLS"
 _LINE_ENDS = re.compile(b"[\r\n\0]")
@@ -184,15 +184,19 @@ class Pop3Login:
             return Broken(f"it offers no STLS: {line.decode('utf-8', 'replace')}", WORDS[step])
         if step is _XCLIENT:
             return self._refused_xclient(line)
-        return Rejected(
-            self._without_password(line), code_of(line), step, of_login=self._step > self._first, word=WORDS[step]
-        )
+        said, code = self._without_password(line)
+        return Rejected(said, code, step, of_login=self._step > self._first, word=WORDS[step])
 
-    def _without_password(self, line: bytes) -> bytes:
-        """A server that takes PASS for an unknown command may repeat it; logs hold no password."""
+    def _without_password(self, line: bytes) -> tuple[bytes, bytes | None]:
+        """The line and its response code, for the log, which holds no password: a server that takes PASS for an unknown
+        command may repeat it.
+        """
+        code = code_of(line)
         password = self._say[-1][len(b"PASS ") : -len(b"\r\n")]
-        repeats = self._step == len(self._say) and password and password in line
-        return b"-ERR (not shown: the password is in it)" if repeats else line
+        if self._step < len(self._say) or not password or password not in line:
+            return line, code
+        known = known_code(code)
+        return b"-ERR (not shown: the password is in it)", known.value.encode() if known is not None else None
 
     def _refused_xclient(self, line: bytes) -> Broken:
         said = line.decode("utf-8", "replace")

@@ -12,6 +12,7 @@ from popular.dialogue import without_secrets
 from popular.net.trace import BACKEND, trace_of
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.protocol.replies import code_of, is_ok, known_code
 from popular.proxy.session.backend_connection import BackendConnection
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
@@ -29,6 +30,15 @@ _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRN
 def failure(error: OSError) -> tuple[str, str]:
     """Why a connection cannot even be begun, and the word for Machine.backend_failed: is that the backend's fault?"""
     return error.strerror or type(error).__name__, OURS if error.errno in _SCARCE else ""
+
+
+def _known_of(line: bytes) -> str:
+    """What of a backend's reply cannot be a password, which it may repeat in whatever it says: the status, and a code
+    that we know. Its words, without the password, are in the lines of failures.
+    """
+    status = "+OK" if is_ok(line) else "-ERR" if line.startswith(b"-ERR") else ""
+    code = known_code(code_of(line))
+    return f"{status} [{code.value}]" if code is not None else status
 
 
 class Login:
@@ -191,9 +201,8 @@ class Login:
         options = self._runtime.context.log.options
         if options:
             line, _, rest = data.partition(b"\r\n")
-            # A server may repeat a password in whatever it says; its words, without it, are in the lines of failures.
-            shown = line if "PASS" in options else b" ".join(line.split(b" ", 2)[: 1 + (b" [" in line[:6])])
-            self._debug("POP", "backend", line=shown.decode(errors="replace"), octets=len(line), more=len(rest))
+            shown = line.decode(errors="replace") if "PASS" in options else _known_of(line)
+            self._debug("POP", "backend", line=shown, octets=len(line), more=len(rest))
 
     def _show_said(self, data: bytes) -> None:
         """What the backend is told (debug option POP); the password only with PASS."""
