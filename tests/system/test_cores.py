@@ -69,6 +69,7 @@ def test_no_process_shows_its_memory(place: Path, name: str) -> None:
         with Proxy(
             directory, options=[*options, *(["--cores"] if cores else [])], name=name, metrics=f"{LOOPBACK}:0"
         ) as proxy:
+            wait_until(lambda proxy=proxy: len(proxy.log("worker_born")) == 2, "both workers are born")
             os.kill(proxy.workers()[0], signal.SIGKILL)
             wait_until(lambda proxy=proxy: len(proxy.log("worker_born")) == 3, "a successor is born")
             for pid in _all_processes(proxy):

@@ -27,11 +27,7 @@ from tests.system.scrape import scrape
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
 place, port = Path(sys.argv[1]), free_port()
-lines = [
-    "backend conf b host 127.0.0.1 state fake",
-    "pdm add all any b",
-    f"vserv conf v iface {LOOPBACK} port {port} namespace n state online",
-]
+lines = [f"vserv conf v iface {LOOPBACK} port {port} state fake"]
 with Proxy(place, lines, metrics=f"{LOOPBACK}:0", options=["--user", sys.argv[2]]) as proxy:
     with PopClient(port) as client:
         client.greeted()
