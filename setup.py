@@ -74,11 +74,14 @@ def extensions() -> list[Extension]:
     return [extension(name) for name in compiled.hot_modules(ROOT)]
 
 
+LIBRARIES = {"supervisor.system": ["z"], "popular.net.tlscore": ["dl"]}
+
+
 def extension(name: str) -> Extension:
     """One module. A `.pyx` is taken in place of the `.py`."""
     stem = name.replace(".", "/")
     source = f"{stem}.pyx" if (ROOT / f"{stem}.pyx").exists() else f"{stem}.py"
-    return Extension(name, [source], extra_compile_args=FLAGS, libraries=["z"] if source.endswith("x") else [])
+    return Extension(name, [source], extra_compile_args=FLAGS, libraries=LIBRARIES.get(name, []))
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": Build})
