@@ -80,7 +80,7 @@ class Master:
         self._loop = Loop()
         slots = first.variables["workers"]
         layout = table_layout(program, _blocks(slots), limits)
-        self._accounting = Accounting(rundir.segment_name, layout, log)
+        self._accounting = Accounting(rundir.make_table(layout), log)
         source.attach(self._loop)
         self._health = HealthWatch(self._accounting.segment)
         self._listeners = Listeners(source)
