@@ -91,7 +91,8 @@ def test_somebody_else_has_the_name(directory: Path) -> None:
             os.killpg(killed.pid, signal.SIGKILL)
             killed.wait(patient(20))
         left = (proxy.rundir / "pproxy.1.table").readlink()
-        assert left.is_file() and left.name.startswith(f"{usual.name}-")
+        assert left.is_file()
+        assert left.name.startswith(f"{usual.name}-")
         with Proxy(directory, options=options) as proxy:
             table = (proxy.rundir / "pproxy.state").readlink()
             assert table == (proxy.rundir / "pproxy.1.table").readlink() != left
