@@ -90,7 +90,7 @@ class Handshake:
         self._leg.heard = self._loop.clock.now
         try:
             if self._leg.channel.tls:
-                self._shake_hands()
+                self._shake_hands_and_greet()
             else:
                 self._look()
         except Exception as error:
@@ -165,13 +165,23 @@ class Handshake:
             channel.want(WRITE if wanted == "write" else READ)
             return
         try:
-            agreed = self._agreed(channel.about)
+            agreed = self._agreed(channel)
         except (OSError, ValueError):  # signed by an authority that we believe, and yet Python cannot decode it
             self._leg.hands_refused(Failure("certificate", "the names in the client's certificate cannot be read"))
             return
         self._leg.hands_shaken(agreed)
 
-    def _agreed(self, about: ssl.SSLSocket) -> Agreed:
+    def _shake_hands_and_greet(self) -> None:
+        """The last of it may be a ticket of ours, and behind it comes the greeting: they travel together."""
+        channel = self._leg.channel
+        assert isinstance(channel, TlsChannel)
+        channel.gather(True)
+        self._shake_hands()
+        if channel.fd >= 0:
+            channel.gather(False)
+
+    def _agreed(self, channel: TlsChannel) -> Agreed:
+        about = channel.about
         cipher = about.cipher()
         assert cipher is not None
         asks = self._tls_settings.asks != ssl.CERT_NONE

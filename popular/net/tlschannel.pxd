@@ -6,4 +6,5 @@ cdef class TlsChannel(Channel):
     cpdef receive(self, Py_ssize_t most)
     cpdef Py_ssize_t send(self, bytes data) except -1
     cpdef end_sending(self)
+    cpdef gather(self, bint begins)
     cpdef close(self)

@@ -4,7 +4,7 @@ import ssl
 from typing import Any, cast
 
 from popular.net.channel import Channel
-from popular.net.tlscore import tls_of
+from popular.net.tlscore import gather, tls_of
 from supervisor.system import Watcher
 
 
@@ -60,6 +60,10 @@ class TlsChannel(Channel):
     def end_sending(self) -> None:
         """Sends close_notify (RFC 8314 section 3.2 wants it) and waits for nobody's. For the end only."""
         self._tls.end_sending()
+
+    def gather(self, begins: bool) -> None:
+        """What is sent from now on waits until this is called again, and goes out in as few packets as it can."""
+        gather(self.fd, begins)
 
     def close(self) -> None:
         """See Channel."""

@@ -28,3 +28,14 @@ def peek(fd: int, most: int) -> bytes | None:
         return None
     finally:
         connection.detach()
+
+
+def gather(fd: int, begins: bool) -> None:
+    """Whether packets that are not full are held back. On a broken connection it is of no matter."""
+    connection = socket.SocketType(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, begins)
+    except OSError:
+        pass
+    finally:
+        connection.detach()

@@ -33,7 +33,14 @@ cdef extern from "dlfcn.h" nogil:
 
 cdef extern from "sys/socket.h" nogil:
     ssize_t c_recv "recv" (int, void *, size_t, int)
+    int setsockopt(int, int, int, const void *, unsigned int)
     int MSG_PEEK
+
+cdef extern from "netinet/in.h" nogil:
+    int IPPROTO_TCP
+
+cdef extern from "netinet/tcp.h" nogil:
+    int TCP_CORK
 
 cdef extern from *:
     """
@@ -82,7 +89,11 @@ cdef class TlsDirect:
         self._serves = context.protocol == ssl.PROTOCOL_TLS_SERVER
         # The module never blocks on a socket that does not.
         self.about = context._wrap_socket(
-            connection, self._serves, context._encode_hostname(server_name), owner=None, session=session
+            connection,
+            self._serves,
+            None if server_name is None else context._encode_hostname(server_name),
+            owner=None,
+            session=session,
         )
         self.connection = connection
         self._ssl = (<OfModule *><PyObject *>self.about).ssl
@@ -182,6 +193,11 @@ cpdef peek(int fd, Py_ssize_t most):
     if errno == EAGAIN:
         return None
     PyErr_SetFromErrno(OSError)
+
+
+cpdef gather(int fd, bint begins):
+    cdef int value = begins
+    setsockopt(fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value))
 
 
 def tls_of(context, connection, server_name, session):
