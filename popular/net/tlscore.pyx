@@ -16,6 +16,7 @@ from libc.errno cimport EAGAIN, errno
 from libc.string cimport memset
 
 import _ssl
+import os
 import socket
 import ssl
 import weakref
@@ -301,6 +302,6 @@ def _choose():
     except Exception as error:  # whatever it is, the ssl module does all of it as well
         return f"TLS through the ssl module: {error}"
     DIRECT = True
-    return f"TLS through {library}"
+    return f"TLS straight from {os.path.basename(library)}"
 
 WAY = _choose()
