@@ -65,9 +65,10 @@ def block_count(slots: int) -> int:
 class Accounting:
     """The table and the tokens of a running program."""
 
-    def __init__(self, name: str, layout: Layout, log: Log) -> None:
-        """Makes the segment. Raises OSError."""
-        self.segment = Segment.create(name, layout)
+    def __init__(self, segment: Segment, log: Log) -> None:
+        """Raises OSError."""
+        self.segment = segment
+        layout = segment.layout
         self.tokens = TokenPipe(layout.row_count)
         self.indexes = CounterIndexes(self.segment)
         self._view = View(self.segment.map)

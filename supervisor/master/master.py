@@ -71,7 +71,7 @@ class Master:
         self._loop = Loop()
         slots = first.variables["workers"]
         layout = table_layout(program, block_count(slots), limits)
-        self._accounting = Accounting(rundir.segment_name, layout, log)
+        self._accounting = Accounting(rundir.make_table(layout), log)
         source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
