@@ -13,7 +13,6 @@ thread.
 
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -211,7 +210,7 @@ def _is_fault(error: OSError | None) -> bool:
 
 def _fresh_name() -> str:
     seconds, nanos = divmod(time.time_ns(), 10**9)
-    return f"{seconds}.{os.getpid()}-{nanos // 1000:06d}-{secrets.token_hex(4)}"
+    return f"{seconds}.{os.getpid()}-{nanos // 1000:06d}-{os.urandom(4).hex()}"
 
 
 def _write_all(fd: int, chunks: Iterable[bytes]) -> int:
