@@ -120,8 +120,8 @@ class Maildir:
                 mailbox = make_step(step, mailbox, stack)
             tmp, new, _cur = (make_folder(folder, mailbox, stack) for folder in ("tmp", NEW, CUR))
             base = _fresh_name()
-            file = os.open(base, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=tmp)
-            try:
+            try:  # already here: a signal may end us as soon as there is a file
+                file = os.open(base, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=tmp)
                 size = _write_all(file, chunks)
                 name = f"{base}_{size}"
                 # Unlike a rename, a link never replaces a file that is there.
