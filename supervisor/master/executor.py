@@ -208,7 +208,7 @@ class Executor:
             begin()
 
     def _go_on(self) -> None:
-        """The next change that waits begins; one that has become wrong meanwhile is refused, and the next one begins."""
+        """The next change that waits begins; one that has become wrong by now is refused, and the next begins."""
         for _ in range(len(self._waiting)):
             if self._changing or not self._waiting:
                 return

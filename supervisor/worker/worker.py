@@ -266,8 +266,8 @@ class Worker:
             self._go_if_done()
 
     def _fed(self) -> None:
-        """There are tokens again. While leaving, the master's orders come first: a token may be free because the time is
-        up for everybody.
+        """There are tokens again. While leaving, the master's orders come first: a token may be free because the time
+        is up for everybody.
         """
         if self._leaving and self._lifeline is not None:
             self._hear()
