@@ -17,7 +17,7 @@ from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
-from popular.proxy.settings.backend import most_waiting
+from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
@@ -92,7 +92,12 @@ class ProxyService:
         connects = {ident: observer("backend_connect_duration", ident) for ident in backends}
         logins = {ident: observer("backend_login_duration", ident, "backend_logins") for ident in backends}
         waiting = {
-            ident: BackendQueue(context, counters.cell("backend_waiting", None, ident), most_waiting(backend, config))
+            ident: BackendQueue(
+                context,
+                counters.cell("backend_waiting", None, ident),
+                waiting_limit(backend, config),
+                of_all=counters.cell("backends_waiting"),
+            )
             for ident, backend in backends.items()
         }
         vservs: Mapping[str, Vserv] = config.things["vserv"]

@@ -126,6 +126,35 @@ def test_a_hanging_backend_leaves_sessions_for_the_users_of_the_others(tmp_path:
     assert medians["0"] > medians["auto"] * 2
 
 
+def test_four_of_six_stores_that_hang_leave_sessions_for_the_users_of_the_others(tmp_path: Path) -> None:
+    """With 40 sessions and 100 clients of four stores that say nothing, users of the other two log in at once."""
+    port = free_port()
+    hung = [f"hung{number}" for number in range(4)]
+    with contextlib.ExitStack() as stores:
+        good, silent = (stores.enter_context(ScriptedBackend(play)) for play in (pop3_server([]), _silent))
+        users = [(name, name) for name in hung] + [("ann", "good1"), ("bob", "good2")]
+        (tmp_path / "users").write_text("".join(f"default:{user}:{{PLAIN}}secret:{at}:\n" for user, at in users))
+        rc = [
+            *(f"backend conf {name} host {LOOPBACK} port {silent.port} state online" for name in hung),
+            *(f"backend conf {name} host {LOOPBACK} port {good.port} state online" for name in ("good1", "good2")),
+            f"pdm add users passwd {tmp_path / 'users'}",
+            f"vserv conf v iface {LOOPBACK} port {port} state online",
+            "set connecttimeout 2s",
+            "set logintimeout 2s",
+        ]
+        with Proxy(tmp_path, rc, options=["-n", "40"]) as proxy, contextlib.ExitStack() as crowds:
+            for name in hung:
+                crowds.enter_context(crowd(25, functools.partial(log_in, port, name, b"-ERR [SYS/TEMP]")))
+            time.sleep(1)
+            waits = [seconds_of(functools.partial(log_in, port, user)) for user in ("ann", "bob") * 30]
+            waiting = proxy.state().counters()["backends_waiting"]
+        told(f"four of six stores hang, {waiting} of 40 sessions wait for them; the others' users log in", waits)
+        assert isinstance(waiting, int)
+        assert waiting <= 20
+    assert statistics.median(waits) < patient(0.5)
+    assert max(waits) < patient(2)
+
+
 def test_who_waited_in_a_worker_that_died_waits_no_more(tmp_path: Path) -> None:
     """The master takes off what a dead worker counted, so that its backend's share is free again."""
     port = free_port()
