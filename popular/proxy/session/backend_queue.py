@@ -1,9 +1,9 @@
 """How many sessions wait for one backend, over all workers: so that those which hang do not get every session.
 
 A session waits from its mail check, or connect, until it is logged in or has given up. A backend may have as many as
-its own `maxwaiting` says. All that have none of their own share a room, and each may have as many as there is room left:
-so one that hangs gets half of the room, and of several each gets as much as is left for the next one. Who answers has
-few at a time, and finds room however many hang (decision 10.10).
+its own `maxwaiting` says. All that have none of their own share a room, and each may have as many as there is room
+left: so one that hangs gets half of the room, and of several each gets as much as is left for the next one. Who answers
+has few at a time, and finds room however many hang (decision 10.10).
 """
 
 from popular.proxy.settings.backend import WaitingLimit

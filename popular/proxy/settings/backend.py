@@ -105,8 +105,8 @@ class Backend(Thing):
         "How many sessions, over all workers, may wait for the backend at once, from the mail check or the connect to "
         "the end of the login; one more is told at once to come again ([SYS/TEMP]). So backends that hang leave "
         f"sessions for the users of others. auto: as many as are left of maxsession/{SHARE} by those who wait for any "
-        f"backend, which is maxsession/{2 * SHARE} if one hangs and maxsession/{5 * SHARE} for each of four, or no limit "
-        "if no other backend is online. 0: no limit.",
+        f"backend, which is maxsession/{2 * SHARE} if one hangs and maxsession/{5 * SHARE} for each of four; or no "
+        "limit, if no other backend is online. 0: no limit.",
     )
 
     @property
