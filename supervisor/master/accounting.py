@@ -57,6 +57,11 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
     )
 
 
+def block_count(slots: int) -> int:
+    """How many processes can count at once: the master, and for each slot a worker and some that are leaving."""
+    return max(64, 4 * slots) + 1
+
+
 class Accounting:
     """The table and the tokens of a running program."""
 
