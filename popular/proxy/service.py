@@ -25,7 +25,7 @@ from popular.proxy.settings.vserv import Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
-from supervisor.serving.context import WorkerContext
+from supervisor.serving.context import WorkerContext, threads_to_compute
 
 
 class OpenModule:
@@ -87,6 +87,7 @@ class ProxyService:
             [(held.guard, modules[held.spec.id].terms.terms()) for held in self._open],
             self.questions,
             context,
+            threads=threads_to_compute(config.variables["workers"]),
             counters=counters,
             observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
         )
