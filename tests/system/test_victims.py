@@ -196,6 +196,26 @@ def test_a_slow_store_is_used_and_one_that_is_not_there_is_given_up_early(tmp_pa
             proxy.wait_for_endings(2)
 
 
+def test_refused_logins_do_not_flood_the_log(tmp_path: Path) -> None:
+    """Of 150 logins at a store that is not there each has its line session_end, and 60 have a line that says why; those
+    of another store are told all the same.
+    """
+    port = free_port()
+    (tmp_path / "users").write_text("default:ann:{PLAIN}secret:good:\ndefault:joe:{PLAIN}secret:hung:\n")
+    rc = [
+        *(f"backend conf {name} host {LOOPBACK} port {free_port()} state online" for name in ("good", "hung")),
+        f"pdm add users passwd {tmp_path / 'users'}",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with Proxy(tmp_path, rc, workers=1) as proxy:
+        for _ in range(150):
+            log_in(port, "joe", b"-ERR [SYS/TEMP]")
+        log_in(port, "ann", b"-ERR [SYS/TEMP]")
+        proxy.wait_for_endings(151)
+        failed = [entry.fields["backend"] for entry in proxy.log("backend_failed")]
+    assert failed == ["hung"] * 60 + ["good"]
+
+
 # Many questions of one client
 
 
