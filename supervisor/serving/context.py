@@ -31,6 +31,14 @@ POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
 
 
+def threads_to_compute(workers: int, processors: int | None = None) -> int:
+    """How many of them a worker, one of so many, has for what only computes: its share of the processors, and one more
+    for what waits for a disk after all. More would take the processors from the event loops and make no hash quicker.
+    """
+    available = len(os.sched_getaffinity(0)) if processors is None else processors
+    return max(2, min(POOL_THREADS, -(-available // workers) + 1))
+
+
 class CutCost(enum.IntEnum):
     """What would be lost if a session ended now; the order in which a shutdown's deadline ends them."""
 
