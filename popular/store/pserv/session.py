@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from popular.messages import TLS_FAILED
-from popular.net.client import ClientConnection
+from popular.net.client import ClientConnection, ClientOwner
 from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed, Failure, log_handshake
 from popular.protocol.xpop import Request
@@ -57,7 +57,7 @@ class SessionSettings:
     """The cell that counts the sessions that have begun."""
 
 
-class Session:
+class Session(ClientOwner):
     """One connection from accept to close: the supervisor's `Session`, its machine's `Verbs`, and a `ClientOwner` and
     `DeadlineOwner`. What a method of these is for, they tell."""
 
@@ -76,7 +76,6 @@ class Session:
         "_started",
         "_started_wall",
         "_token",
-        "sid",
     )
 
     def __init__(
@@ -96,7 +95,7 @@ class Session:
         self._started = time.monotonic()
         self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._client = ClientConnection(context.loop, context.log, fd, owner=self)
-        self._deadlines = Deadlines(context.wheel, self, self._started, authtimeout=settings.requesttimeout)
+        self._deadlines = Deadlines(context.wheel, self, self._started + settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
@@ -300,7 +299,7 @@ class Session:
     def _show(self) -> None:
         machine, client = self._machine, self._client
         self._shown = (machine.phase, client.sent)
-        self._context.write_row(
+        self._context.rows.write(
             self._token,
             state=machine.phase,
             pid=self._context.pid,
