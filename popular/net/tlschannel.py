@@ -58,7 +58,10 @@ class TlsChannel(Channel):
         return bool(self._tls.pending())
 
     def end_sending(self) -> None:
-        """Sends close_notify (RFC 8314 section 3.2 wants it) and waits for nobody's. For the end only."""
+        """Sends close_notify (RFC 8314 section 3.2 wants it) and waits for nobody's. For the end only: it goes out with
+        the end of the stream, or in 0.2 s.
+        """
+        gather(self.fd, True)
         self._tls.end_sending()
 
     def gather(self, begins: bool) -> None:

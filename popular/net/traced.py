@@ -85,11 +85,6 @@ class TracedTransfer(Transfer):
             self._sink.show("splice_to", sink, before - self.held)
 
 
-def channel_of(core: Poller, fd: int, watcher: Watcher, *, trace: Trace | None) -> Channel:
-    """A connection in clear, traced or not."""
-    return Channel(core, fd, watcher) if trace is None else TracedChannel(core, fd, watcher, trace=trace)
-
-
 def tls_channel_of(
     channel: Channel,
     context: ssl.SSLContext,
