@@ -25,7 +25,7 @@ cdef class Poller:
 
 cpdef bytes receive(int fd, Py_ssize_t most)
 cpdef Py_ssize_t send(int fd, data) except -1
-cpdef write(int fd, bytes data)
+cpdef give_number(int fd, unsigned int number)
 cpdef end_sending(int fd)
 cpdef close(int fd)
 cpdef tuple accept(listening)

@@ -136,9 +136,9 @@ def send(fd: int, data: bytes | memoryview) -> int:
         return 0
 
 
-def write(fd: int, data: bytes) -> None:
-    """Into a pipe that has room for it. Raises OSError."""
-    os.write(fd, data)
+def give_number(fd: int, number: int) -> None:
+    """Writes four octets, the lowest first, into a pipe that has room for them. Raises OSError."""
+    os.write(fd, number.to_bytes(4, "little"))
 
 
 def end_sending(fd: int) -> None:

@@ -220,8 +220,8 @@ cpdef Py_ssize_t send(int fd, data) except -1:
     return count
 
 
-cpdef write(int fd, bytes data):
-    if c_write(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) < 0:
+cpdef give_number(int fd, unsigned int number):
+    if c_write(fd, &number, 4) < 0:
         PyErr_SetFromErrno(OSError)
 
 

@@ -12,12 +12,12 @@ CROWDED = "as many sessions as maxwaiting allows wait for it already", "maxwaiti
 class BackendQueue:
     """Of one backend under one config; `most` 0 is no limit."""
 
-    __slots__ = ("_cell", "_cells", "_context", "_most")
+    __slots__ = ("_cell", "_context", "_most", "_shared")
 
     def __init__(self, context: WorkerContext, cell: int, most: int) -> None:
         """`cell` counts those of a worker."""
         self._context = context
-        self._cells = context.cells
+        self._shared = context.shared
         self._cell = cell
         self._most = most
 
@@ -26,9 +26,9 @@ class BackendQueue:
         cell = self._cell
         if self._most and self._context.sum(cell) >= self._most:
             return False
-        self._cells[cell] += 1
+        self._shared.add(cell, 1)
         return True
 
     def leave(self) -> None:
         """Exactly once for each that was let in."""
-        self._cells[self._cell] -= 1
+        self._shared.add(self._cell, -1)
