@@ -242,6 +242,10 @@ class Shared:
         """Adds to it."""
         self._numbers[cell] += amount
 
+    def total(self, first: int, step: int, end: int) -> int:
+        """What these come to: the first, and one behind each step up to the end."""
+        return sum(self._numbers[first:end:step])
+
     def fill(self, cell: int, fd: int) -> bool:
         """Reads four octets from a pipe straight into the lower half of a number. False if there are none now."""
         try:

@@ -11,7 +11,7 @@ cdef class WorkerContext:
     cdef public Counters counters
     cdef public Observer _durations
     cdef public RowWriter rows
-    cdef public Shared shared
+    cdef public Shared _all_shared, shared
     cdef public Wheel wheel
     cdef public dict _endings, sessions
     cdef public int _pipe

@@ -32,6 +32,14 @@ POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
 
 
+def threads_to_compute(workers: int, processors: int | None = None) -> int:
+    """How many of them a worker, one of so many, has for what only computes: its share of the processors, and one more
+    for what waits for a disk after all. More would take the processors from the event loops and make no hash quicker.
+    """
+    available = len(os.sched_getaffinity(0)) if processors is None else processors
+    return max(2, min(POOL_THREADS, -(-available // workers) + 1))
+
+
 class CutCost(enum.IntEnum):
     """What would be lost if a session ended now; the order in which a shutdown's deadline ends them."""
 
@@ -66,6 +74,7 @@ class WorkerContext:
 
     __slots__ = (
         "_all_cells",
+        "_all_shared",
         "_block_cells",
         "_durations",
         "_endings",
@@ -118,6 +127,7 @@ class WorkerContext:
         self._released = released
         self._layout = segment.layout
         self._all_cells = self._used_cells = segment.all_cells
+        self._all_shared = Shared(self._all_cells)
         self._block_cells = segment.layout.block_size // 8
         self.look_for_blocks()
         self.counters = self.open_counters({})
@@ -137,7 +147,7 @@ class WorkerContext:
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""
-        return sum(self.each(cell))
+        return self._all_shared.total(cell, self._block_cells, len(self._used_cells))
 
     def each(self, cell: int) -> memoryview:
         """A cell of all processes, by block."""
