@@ -15,7 +15,7 @@ Done = Callable[[bool, str], None]
 
 
 class Recycling:
-    """One at a time."""
+    """Renews the workers, slot by slot; one recycling at a time."""
 
     def __init__(self, pool: Pool, dismiss: Callable[[WorkerProcess], None]) -> None:
         """`dismiss` asks a worker to go that has a successor."""
