@@ -15,8 +15,9 @@ from popular.pdm import chain
 from popular.pdm.breaker import Breaker
 from popular.pdm.chain import Decision, Record, Step
 from popular.pdm.contract import AnyModule, CannotTell, ModuleFailed, Question
-from popular.pdm.threads import Threads
+from popular.pdm.threads import Threads, WaitEvents
 from supervisor.runtime.fault import kind_and_location_of
+from supervisor.serving.network import network_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Terms:
         return False
 
 
-class GuardEvents(Protocol):
+class GuardEvents(WaitEvents, Protocol):
     """Who hears of what is not an answer."""
 
     def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
@@ -115,7 +116,12 @@ class Guarded:
             return await how.run(question, lambda: chain.call(step, question))
         if self._threads is None or self._threads.most != how.terms.threads:
             self._threads = Threads(self.ident, how.terms.threads)
-        return await self._threads.run(lambda: chain.call(step, question), how.terms.timeout)
+        return await self._threads.run(
+            lambda: chain.call(step, question),
+            how.terms.timeout,
+            network=network_of(question.client_ip),
+            events=how.events,
+        )
 
     async def _on_loop(self, step: Step, question: Question, timeout: float) -> object:
         """In a task of its own: one that does not let itself be cancelled is left alone, and not waited for."""

@@ -1,4 +1,4 @@
-"""`workers recycle`: a new generation of workers, one slot after the other.
+"""`workers recycle`: fresh workers, one slot after the other.
 
     successor is born in the slot → it serves → the old one accepts nothing more and finishes its sessions → next slot
 

@@ -319,6 +319,7 @@ class Worker:
         """Shows that the loop turns, and how far the sessions have come."""
         self._beats.beat()
         self._context.look_for_blocks()
+        self._log.tell_left_out()
         self._context.count("log_lines_lost", amount=self._log.newly_lost())
         for session in self._context.sessions.values():
             session.refresh()

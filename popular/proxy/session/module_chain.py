@@ -1,8 +1,9 @@
 """The modules of one config, as sessions ask them: at once, or in a thread where one of them takes long to compute, or
 on the event loop where one of them may wait (`popular/pdm/guarded.py`).
 
-A worker has as many threads for it as its pool has. What has to wait for one is taken in turn over the clients'
-addresses (`turns.py`), and forgotten when its session ends: nobody computes a hash for a client that has gone.
+A worker has as few threads for what computes as its share of the processors (threads_to_compute). What has to wait for
+one is taken in turn over the clients' addresses, and forgotten when its session ends: nobody computes a hash for a
+client that has gone.
 """
 
 import asyncio
@@ -15,10 +16,10 @@ from popular.pdm import chain, guarded
 from popular.pdm.chain import Admitted, Decision
 from popular.pdm.contract import Authenticated, CannotTell, Module, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
-from popular.proxy.session.turns import Turns
-from supervisor.serving.context import POOL_THREADS, WorkerContext
+from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
+from supervisor.serving.turns import Turns
 from supervisor.system import Observer
 
 MOST_WAITING = 1000
@@ -85,16 +86,18 @@ class QuestionQueue:
         self._observe = context.counters.observer("module_queue_duration").count
         self._logged = 0.0
 
-    def put(self, waiting: PendingQuestion) -> Decision | None:
-        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once."""
-        if self._running < POOL_THREADS:
-            self._observe(0.0)
+    def put(self, waiting: PendingQuestion, threads: int) -> Decision | None:
+        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once.
+        `threads`: in so many something may be computed at once.
+        """
+        if self._running < threads:
+            self.waited(0.0)
             self._start(waiting)
             return None
         waiting.since = self._context.clock.now
         refused = self._turns.add(waiting.network, waiting)
-        self._cells[self._length] += refused is None
         if refused is None:
+            self.waits(1)
             return None
         self._refuse(refused)
         if refused is waiting:
@@ -104,7 +107,7 @@ class QuestionQueue:
 
     def _refuse(self, refused: PendingQuestion) -> None:
         refused.work = None
-        self._context.count("module_questions_dropped", "refused")
+        self.dropped("refused")
         now = self._context.clock.now
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
@@ -113,8 +116,22 @@ class QuestionQueue:
     def drop(self, waiting: PendingQuestion) -> None:
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
-            self._cells[self._length] -= 1
-            self._context.count("module_questions_dropped", "gone")
+            self.waits(-1)
+            self.dropped("gone")
+
+    # What is counted of those who wait, also for the threads of a module of its own
+
+    def waits(self, change: int) -> None:
+        """One more, or one less."""
+        self._cells[self._length] += change
+
+    def waited(self, seconds: float) -> None:
+        """One has a thread, after so long."""
+        self._observe(seconds)
+
+    def dropped(self, why: str) -> None:
+        """One never had a thread; `why` is of DROPPED."""
+        self._context.count("module_questions_dropped", why)
 
     def _start(self, waiting: PendingQuestion) -> None:
         work, waiting.work = waiting.work, None
@@ -129,8 +146,8 @@ class QuestionQueue:
         self._running -= 1
         following = self._turns.take()
         if following is not None:
-            self._cells[self._length] -= 1
-            self._observe(self._context.clock.now - following.since)
+            self.waits(-1)
+            self.waited(self._context.clock.now - following.since)
             self._start(following)
         if not future.cancelled():
             decision, count = future.result()
@@ -164,6 +181,7 @@ class ModuleChain:
         "_observers",
         "_queue",
         "_tasks",
+        "_threads",
         "blocking",
         "on_loop",
     )
@@ -174,10 +192,14 @@ class ModuleChain:
         queue: QuestionQueue,
         context: WorkerContext,
         *,
+        threads: int,
         counters: Counters,
         observers: Mapping[str, Observer],
     ) -> None:
-        """`observers`: for each module's id, what counts a question and how long its answer took."""
+        """`threads`: see QuestionQueue.put; `observers`: for each module's id, what counts a question and how long its
+        answer took.
+        """
+        self._threads = threads
         self._modules = [guard.module for guard, _terms in guards]
         self._queue = queue
         self._context = context
@@ -205,7 +227,7 @@ class ModuleChain:
             return self._ask_on_loop(question, hide_unknown, sid, decided=decided)
         work = functools.partial(self._ask, question, hide_unknown, sid)
         waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
-        return self._queue.put(waiting) or waiting
+        return self._queue.put(waiting, self._threads) or waiting
 
     def _ask_on_loop(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
@@ -234,7 +256,7 @@ class ModuleChain:
         waiting = PendingQuestion(
             self._queue, network_of(question.client_ip), lambda: (_attempt(work), _nothing), decided=told
         )
-        refused = self._queue.put(waiting)
+        refused = self._queue.put(waiting, self._threads)
         if refused is not None:
             return refused
         try:
@@ -253,6 +275,15 @@ class ModuleChain:
             self._log(messages.MODULE_GIVEN_UP, module=ident, reason=reason)
         else:
             self._log(messages.MODULE_BACK, module=ident)
+
+    def waits(self, change: int) -> None:
+        self._queue.waits(change)
+
+    def waited(self, seconds: float) -> None:
+        self._queue.waited(seconds)
+
+    def dropped(self, why: str) -> None:
+        self._queue.dropped(why)
 
     def erred(self, ident: str, where: str) -> None:
         now = self._context.clock.now

@@ -36,7 +36,7 @@ class SessionRow:
     def show(self, machine: Machine, peer: tuple[str, int], client: ClientConnection) -> None:
         """Writes the row."""
         self._shown = (machine.phase, client.sent)
-        self._context.write_row(
+        self._context.rows.write(
             self._token,
             state=machine.phase,
             pid=self._context.pid,

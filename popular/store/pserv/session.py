@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from popular.messages import TLS_FAILED
-from popular.net.client import ClientConnection
+from popular.net.client import ClientConnection, ClientOwner
 from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed, Failure, log_handshake
 from popular.protocol.xpop import Request
@@ -58,7 +58,7 @@ class SessionSettings:
     """The cell that counts the sessions that have begun."""
 
 
-class Session:
+class Session(ClientOwner):
     """One connection from accept to close: the supervisor's `Session`, its machine's `Verbs`, and a `ClientOwner` and
     `DeadlineOwner`. What a method of these is for, they tell."""
 
@@ -76,7 +76,6 @@ class Session:
         "_shaking_hands",
         "_started",
         "_token",
-        "sid",
     )
 
     def __init__(
@@ -98,7 +97,7 @@ class Session:
         self.sid = context.session_id(SID_PREFIX, wall)
         self._row = SessionRow(context, token, self.sid, started=wall)
         self._client = ClientConnection(context.loop, context.log, fd, owner=self)
-        self._deadlines = Deadlines(context.wheel, self, self._started, authtimeout=settings.requesttimeout)
+        self._deadlines = Deadlines(context.wheel, self, self._started + settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
