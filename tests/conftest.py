@@ -21,6 +21,7 @@ _MARK = "POPULAR_TEST_RUN"
 
 _ALONE = (
     "bench/test_pop3load.py",
+    "bench/test_rate.py",
     "metrics/test_scrape_speed.py",
     "system/test_apply_storm.py",
     "system/test_departure.py",

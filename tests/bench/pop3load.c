@@ -179,9 +179,14 @@ static int serve(struct client *c) {
     return 1;
 }
 
+/* Returns 0 when the time is over. That the program was stopped for a while is no event. */
 static int wait_for_events(struct epoll_event *events, uint64_t deadline) {
-    uint64_t now = microseconds();
-    return now < deadline ? epoll_wait(epoll, events, EVENTS, (int)((deadline - now) / 1000 + 1)) : 0;
+    for (uint64_t now; (now = microseconds()) < deadline;) {
+        int count = epoll_wait(epoll, events, EVENTS, (int)((deadline - now) / 1000 + 1));
+        if (count >= 0 || errno != EINTR)
+            return count;
+    }
+    return 0;
 }
 
 static int compare_latencies(const void *a, const void *b) {

@@ -57,9 +57,9 @@ def grounds(directory: Path, segment: int, seconds: int) -> Iterator[Grounds]:
         yield Grounds(directory, pems, ports)
 
 
-def make_certificate(pem: Path, key: str) -> None:
-    """A key and its self-signed certificate for localhost, for all contestants, valid for two days."""
-    words = f"req -x509 -newkey {key} -noenc -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+def make_certificate(pem: Path, key: str, name: str = "localhost") -> None:
+    """A key and its self-signed certificate, for all contestants, valid for two days."""
+    words = f"req -x509 -newkey {key} -noenc -days 2 -subj /CN={name} -addext subjectAltName=DNS:{name}"
     made = ["openssl", *words.split(), "-keyout", "-"]
     pem.write_bytes(subprocess.run(made, capture_output=True, timeout=patient(60), check=True).stdout)
     pem.chmod(0o600)

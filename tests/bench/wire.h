@@ -105,8 +105,9 @@ static int wire_open(struct wire *w, int port, int segment) {
         tls_die("SSL_new");
     SSL_set_app_data(w->ssl, w);
     SSL_set_connect_state(w->ssl);
-    SSL_SESSION *session = w->session ? w->session : first_session;
-    if (to_resume && SSL_set_session(w->ssl, session) != 1)
+    if (to_resume && !w->session)
+        w->session = SSL_SESSION_dup(first_session);     /* its own: OpenSSL lets no ticket be used behind a newer one */
+    if (to_resume && SSL_set_session(w->ssl, w->session) != 1)
         tls_die("SSL_set_session");
 #endif
     return 1;
