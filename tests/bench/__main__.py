@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import picture, report, surroundings
-from tests.bench.contestants import BENCH, CONTESTANTS, Contestant, other
+from tests.bench.contestants import BENCH, CONNECTIONS, CONTESTANTS, DESCRIPTORS, Contestant, other
 from tests.bench.measures import Size
 from tests.bench.results import Results, read
 from tests.bench.rounds import Entrant, Rounds, grounds
@@ -26,6 +26,8 @@ from tests.bench.workloads import WORKLOADS, compile_programs
 
 QUICK = {"rounds": 2, "sessions": 1000, "hold": 500}
 USUAL = {"rounds": 5, "sessions": 4000, "hold": 2000}
+SPARE = 100
+"""Connections that are not held, and must find room beside."""
 QUICK_CONTESTANTS = ("haproxy", "pproxy")
 LONGEST_ROUND_SECONDS = 1200
 RESULTS = BENCH / "RESULTS.json"
@@ -61,6 +63,9 @@ def arguments() -> tuple[argparse.Namespace, list[Contestant]]:
             setattr(options, name, usual)
         if getattr(options, name) < 1:
             parser.error(f"--{name} must be 1 or more")
+    if options.hold > CONNECTIONS - SPARE:
+        options.hold = CONNECTIONS - SPARE
+        print(f"only {options.hold} idle connections: the hard limit is {DESCRIPTORS:,} descriptors a process")
     if options.at_once is not None and not 1 <= options.at_once <= 1000:
         parser.error("--at-once must be between 1 and 1000")
     if options.segment and not 536 <= options.segment <= 32767:

@@ -9,6 +9,7 @@ strike; everything else is as its makers ship it. README.md names what is not al
 import functools
 import getpass
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -23,7 +24,9 @@ BIN = BENCH / "bin"
 PROJECT = BENCH.parent.parent
 WORKERS = 2
 START_SECONDS = 30  # also where a compiler's run goes on beside
-CONNECTIONS = 6000
+DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+CONNECTIONS = min(6000, (DESCRIPTORS - 100) // 2)
+"""Of each contestant; each takes two descriptors."""
 SESSIONS = 12000
 """The most that pproxy is set to serve at once."""
 SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/sbin"])
@@ -189,7 +192,7 @@ def _floor(program: str, place: Place) -> list[str | Path]:
 
 
 def _haproxy(program: str, place: Place) -> list[str | Path]:
-    return [program, "-db", "-q", "-f", _file(place, "haproxy.cfg", HAPROXY)]
+    return [program, "-db", "-f", _file(place, "haproxy.cfg", HAPROXY)]
 
 
 def _nginx_modules() -> Path | None:
@@ -208,7 +211,7 @@ def _nginx_with_mail() -> str | None:
 
 def _nginx(program: str, place: Place) -> list[str | Path]:
     load = f"load_module {_nginx_modules()};"
-    path = _file(place, "nginx.conf", NGINX, load_module=load, files=3 * CONNECTIONS)
+    path = _file(place, "nginx.conf", NGINX, load_module=load, files=min(3 * CONNECTIONS, DESCRIPTORS))
     return [program, "-e", place.directory / "error.log", "-p", place.directory, "-c", path]
 
 

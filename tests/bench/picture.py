@@ -69,9 +69,10 @@ def _legend(names: list[str]) -> Iterator[str]:
 
 def draw(results: Results) -> str:
     """The whole picture."""
-    rows = [row for row in results.rows() if results.ratios(row, REFERENCE) or row.reference]
+    others = [name for name in results.contestants if name != REFERENCE]
+    rows = [row for row in results.rows() if any(results.ratios(row, name) for name in others)]
     bottom = TOP + LINE * len(rows)
-    parts = list(_legend([name for name in results.contestants if name != REFERENCE]))
+    parts = list(_legend(others))
     for tick in TICKS:
         x, kind = _across(tick), "one" if tick == 1 else "grid"
         parts.append(f'<line class="{kind}" x1="{x}" x2="{x}" y1="{TOP - 14}" y2="{bottom}"/>')

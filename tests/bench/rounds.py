@@ -4,7 +4,6 @@ Whatever drifts while a run goes on then weighs on all alike, and nobody comes a
 """
 
 import contextlib
-import resource
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.bench import processes
-from tests.bench.contestants import BIN, Contestant, Place, Running, knows_pipelining
+from tests.bench.contestants import BIN, DESCRIPTORS, Contestant, Place, Running, knows_pipelining
 from tests.bench.measures import BIG_MAIL, Figures, Size
 from tests.bench.results import Results
 from tests.bench.workloads import Run, has_tls
@@ -67,11 +66,10 @@ def make_certificate(pem: Path, key: str, name: str = "localhost") -> None:
 
 def hindrance_of(run: Run) -> str:
     """Why nobody can do it here; "" if nothing is in the way."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if run.in_tls and not has_tls():
         return "needs openssl/ssl.h (Debian: libssl-dev)"
-    if run.descriptors > limit:
-        return f"needs {run.descriptors:,} descriptors a process, and the hard limit is {limit:,}"
+    if run.descriptors > DESCRIPTORS:
+        return f"needs {run.descriptors:,} descriptors a process, and the hard limit is {DESCRIPTORS:,}"
     return ""
 
 
