@@ -4,6 +4,8 @@
 # make pure      the quick tests once more, the transcripts on the pure machine among them, in pure Python (POPULAR_PURE=1)
 # make core      compiles the hot modules anew, where their sources have changed
 # make check     style, types, imports
+# make bench     what a session costs, beside the proxies that are installed: 25 minutes on a machine with nothing else to
+#                do; BENCH=--results writes it into tests/bench/RESULTS.md and the README; bench-quick: less than one
 # make coverage  all tests once more, and which lines none of them runs
 PYTHON ?= python3
 VENV   := .venv
@@ -17,7 +19,7 @@ TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
 SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
 TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
 
-.PHONY: run quick test pure core coverage check bench man dashboards diagrams clean
+.PHONY: run quick test pure core coverage check bench bench-quick man dashboards diagrams clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
@@ -52,7 +54,10 @@ check: $(VENV)/.tools
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.tools $(VENV)/.core
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH)
+
+bench-quick: $(VENV)/.tools $(VENV)/.core
+	$(BIN)/python -m tests.bench --quick $(BENCH)
 
 man: $(VENV)/.tools
 	$(BIN)/python -m deploy.man
