@@ -2,7 +2,7 @@
 
 POPULAR_PURE=1 pip wheel .     without: a wheel for every platform
 POPULAR_PURE=0 pip wheel .     fails where it cannot be compiled
-POPULAR_SANITIZE=address,undefined …    with gcc's sanitizers, for tests (tests/sanitize/build.py); it is never installed
+POPULAR_SANITIZE=address,undefined …    watched by gcc's sanitizers, for tests (tests/sanitize/build.py)
 """
 
 import os

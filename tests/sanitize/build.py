@@ -39,10 +39,19 @@ def build() -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, target)
     shutil.copy2(Path(__file__).with_name("at_exit.py"), TREE / _AT_EXIT)
+    translated = ROOT / "build/cython"
+    if translated.exists():
+        shutil.copytree(translated, TREE / "build/cython", copy_function=_newer, dirs_exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "POPULAR_PURE"}
     environment |= {"POPULAR_SANITIZE": SANITIZERS}
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
     subprocess.run(command, cwd=TREE, env=environment, check=True, capture_output=True, text=True)
+
+
+def _newer(source: str, target: str) -> None:
+    """What was translated to C here, and is up to date, need not be once more."""
+    if not os.path.exists(target) or os.path.getmtime(source) > os.path.getmtime(target):
+        shutil.copy2(source, target)
 
 
 def _files() -> Iterator[Path]:
@@ -58,7 +67,7 @@ def _belongs(path: Path) -> bool:
 
 
 def watched(log: Path) -> dict[str, str]:
-    """The environment of a process whose core is watched, and those that it starts. Reports become files LOG.EXE.PID."""
+    """The environment of a process whose core is watched, and its children's. Reports become files LOG.EXE.PID."""
     found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     values = {"log": str(log), "suppressions": str(Path(__file__).with_name("leaks.supp"))}
     options = {name: text.format_map(values) for name, text in _OPTIONS.items()}
