@@ -57,5 +57,18 @@ NO_RESOURCES = Message(
 BAD_HEADER = Message(
     0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
 )
+MODULE_GIVEN_UP = Message(
+    0x0340,
+    "ADM",
+    "module_given_up",
+    "A module has failed so many times in a row (`pdm conf ID breaker`) that this worker does not ask it for a while.",
+)
+MODULE_BACK = Message(0x0341, "ADM", "module_back", "A module that was not asked for a while answers again.")
+MODULE_ERROR = Message(
+    0x0342,
+    "ADM",
+    "module_error",
+    "A module raised an error that is none of the contract's: a fault of the module. Once a minute is told of it.",
+)
 
 POPULAR_MESSAGES = messages_in(globals())

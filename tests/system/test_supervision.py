@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.framing import ReplyReader
+from supervisor.pcontrol.connection import ReplyReader
 from tests.patience import patient
 from tests.system import crowd
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until

@@ -19,7 +19,7 @@ from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.mailcheck import MailQuestion
-from popular.proxy.session.module_chain import PendingQuestion
+from popular.proxy.session.module_chain import LoopQuestion, PendingQuestion
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
 
@@ -54,8 +54,8 @@ class Login:
         self._sid = sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
-        self._asked: PendingQuestion | None = None
-        """What the modules are asked, in a thread or waiting for one."""
+        self._asked: PendingQuestion | LoopQuestion | None = None
+        """What the modules are asked, in a thread or waiting for one, or on the event loop."""
         self._question: MailQuestion | None = None
         self._waiting: BackendQueue | None = None
         """Those who wait for the backend, one of whom this is."""
@@ -72,8 +72,8 @@ class Login:
         hide_unknown = not runtime.rules.fallback
         if not runtime.modules.blocking:
             return runtime.modules.ask(question, hide_unknown, self._sid)
-        asked = runtime.modules.ask_in_thread(question, hide_unknown, self._sid, decided=decided)
-        if not isinstance(asked, PendingQuestion):
+        asked = runtime.modules.ask_later(question, hide_unknown, self._sid, decided=decided)
+        if not isinstance(asked, (PendingQuestion, LoopQuestion)):
             return asked
         self._asked = asked
         return None

@@ -20,8 +20,8 @@ supervisor, an error of ours) is not told to the machine: there is nothing to de
 from collections.abc import Mapping
 
 from popular import messages
-from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows
-from popular.pdm.contract import Route
+from popular.pdm.chain import Admitted, Decision, NobodyKnows
+from popular.pdm.contract import CannotTell, Route
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code

@@ -165,6 +165,7 @@ class Session:
         self._reader = HeaderReader(self._runtime.context.loop, self._client.channel.connection, self)
 
     def ask(self, question: Question, seconds: float) -> None:
+        self._row.go_on()
         decision = self._login.ask(question, self._decided)
         if decision is not None:
             self._leave(self._tell_decision, decision)
@@ -264,6 +265,7 @@ class Session:
     def tls_up(self, agreed: Agreed) -> None:
         context = self._runtime.context
         self._deadlines.expect_nothing()
+        self._row.go_on()
         self._tls = agreed
         log_handshake(context, self.sid, agreed, seconds=context.clock.now - self._tls_began)
         self._machine.tls_up(agreed.certificate_name)
@@ -342,7 +344,9 @@ class Session:
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
         backend = self._login.let_in(self._machine.backend)
-        self._relay = Relay(
+        # A variable of its own: the session may end in `begin`, and let go of the relay that is still at work. In the
+        # compiled form nobody else would hold it then.
+        relay = self._relay = Relay(
             client.channel,
             backend.channel,
             runtime.pipes,
@@ -350,7 +354,7 @@ class Session:
             owner=self,
             client_done=client.done,
         )
-        self._relay.begin(client.hand_over() + to_client, to_backend)
+        relay.begin(client.hand_over() + to_client, to_backend)
 
     def relay_ended(self, ending: str) -> None:
         self._machine.relay_ended(ending)
@@ -390,7 +394,8 @@ class Session:
 
     def displaceable(self) -> tuple[str, float] | None:
         """See supervisor.serving.context.Session."""
-        return (self._peer[0], self._client.heard) if self._machine.phase in SILENT else None
+        phase = self._machine.phase
+        return (self._peer[0], self._row.waits_since(phase)) if phase in SILENT else None
 
     def refresh(self) -> None:
         relay = self._relay
