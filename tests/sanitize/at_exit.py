@@ -9,19 +9,18 @@ import ctypes
 import os
 from collections.abc import Callable
 
-EXIT_LEAKS = 66
 _end: Callable[[int], None] = os._exit
 
 
-def _leaks() -> bool:
-    check = getattr(ctypes.CDLL(None), "__lsan_do_recoverable_leak_check", None)
-    return check is not None and bool(check())
+def _look() -> None:
+    getattr(ctypes.CDLL(None), "__lsan_do_recoverable_leak_check")()
 
 
 def _exit(code: int) -> None:
-    _end(EXIT_LEAKS if _leaks() else code)
+    _look()
+    _end(code)
 
 
 if "libasan" in os.environ.get("LD_PRELOAD", ""):
     os._exit = _exit  # type: ignore[assignment]
-    atexit.register(_leaks)
+    atexit.register(_look)
