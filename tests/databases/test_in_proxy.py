@@ -34,6 +34,7 @@ def test_a_database_that_hangs_costs_only_those_who_need_it(tmp_path: Path) -> N
                 "pdm conf users timeout 1s breaker 3",
                 f"vserv conf v iface {LOOPBACK} port {port} state online",
             ],
+            workers=1,
         )
 
         def login(user: str, password: str) -> tuple[bytes, float]:
