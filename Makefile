@@ -103,4 +103,6 @@ $(VENV)/.core: $(SOURCES) $(VENV)/.tools
 $(VENV)/.tools: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --group dev
+	@$(BIN)/python -m pip install --quiet --group ldap 2>/dev/null || \
+	    echo "python-ldap could not be built (libldap-dev, libsasl2-dev): what needs it is left out"
 	@touch $@
