@@ -1,4 +1,4 @@
-"""The groups of the key exchange and the order of cipher suites, for every context of this process and its children
+"""The groups of the key exchange, and the order of cipher suites, for every context of this process and its children
 that is made from then on.
 
 Python cannot say it before 3.15, and OpenSSL's own list has finite-field groups: an exchange in ffdhe8192 costs us
