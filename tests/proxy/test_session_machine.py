@@ -291,6 +291,7 @@ def test_a_client_that_has_left_is_answered_to_its_end() -> None:
     session = begun()
     session.says(b"CAPA\r\n" * (LINES_A_TURN + 1))
     assert session.goes_on() == [("send", rules().capa_clear)]
+    assert session.machine.listens(), "it is read again"
     assert session.leaves() == [("finish", "client_closed")]
 
 

@@ -342,6 +342,8 @@ class Session(Verbs):
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
         backend = self._login.let_in(self._machine.backend)
+        # A variable of its own: the session may end in `begin`, and let go of the relay that is still at work. In the
+        # compiled form nobody else would hold it then.
         self._relay = relay = Relay(self, runtime.context.clock, runtime.pipes)
         relay.join(client.channel, backend.channel, client.done)
         relay.begin(client.hand_over() + to_client, to_backend)
