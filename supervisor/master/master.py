@@ -38,6 +38,7 @@ from supervisor.runtime import messages, signals
 from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
+from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.plural import count_of
 from supervisor.runtime.rundir import RunDirectory
@@ -148,6 +149,9 @@ class Master:
 
     def workers(self) -> list[dict[str, Any]]:
         return self._accounting.workers()
+
+    def records(self, name: str) -> dict[str, dict[str, Any]]:
+        return self._accounting.records(name)
 
     # The loop
 
@@ -286,6 +290,7 @@ class Master:
 
     def died(self, worker: WorkerProcess, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
+        self._log.rescue(LogRoom(self._accounting.segment.log_room(worker.block)))
         sessions = self._accounting.recover(worker, self._pool.workers)
         self._show_usage()
         expected = worker.dismissed and not sessions

@@ -3,7 +3,7 @@ from supervisor.serving.wheel cimport Wheel
 from supervisor.system cimport Clock, Observer, Shared, write
 
 cdef class WorkerContext:
-    cdef public object _all_cells, _free_row, _layout, _released, _tokens, _used_cells, cells, count, log, loop, pool, write_row
+    cdef public object _all_cells, _free_row, _layout, _released, _segment, _tokens, _used_cells, cells, count, log, loop, pool, write_row
     cdef public Py_ssize_t _block_cells, block
     cdef public Clock clock
     cdef public Counters counters

@@ -14,7 +14,7 @@ from popular.net.channel import Channel, TlsChannel
 from popular.net.trace import Trace
 from popular.net.traced import channel_of
 from popular.proxy.backend_tls import BackendTls, words_of
-from popular.proxy.session.events import SessionEvents
+from popular.proxy.session.events import BackendEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.eventloop import EventLoop
@@ -47,7 +47,7 @@ class BackendConnection:
         self,
         loop: EventLoop,
         backend: Backend,
-        owner: SessionEvents,
+        owner: BackendEvents,
         *,
         greets: bool,
         tls: BackendTls | None,

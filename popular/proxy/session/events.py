@@ -9,7 +9,24 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 
 
-class SessionEvents(Protocol):
+class BackendEvents(Protocol):
+    """Whose the connection to a backend is: a session, or who asks what the backend announces."""
+
+    def backend_connected(self) -> None:
+        """Told only of a backend that does not greet. TLS stands, if it comes first."""
+
+    def backend_tls_up(self) -> None: ...
+
+    def backend_says(self, data: bytes) -> None: ...
+
+    def backend_broke(self, reason: str, word: str = "") -> None:
+        """The connection is closed already. `word` is for the counter, if it is known (backend_login.FAILURES)."""
+
+    def fault(self, error: Exception) -> None:
+        """An error of ours, which must not reach the event loop."""
+
+
+class SessionEvents(BackendEvents, Protocol):
     """The session, as its parts see it."""
 
     def introduced(self, header: Header) -> None:
@@ -26,17 +43,4 @@ class SessionEvents(Protocol):
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         """The answer, or None and the reason why there is none."""
 
-    def backend_connected(self) -> None:
-        """Told only of a backend that does not greet. TLS stands, if it comes first."""
-
-    def backend_tls_up(self) -> None: ...
-
-    def backend_says(self, data: bytes) -> None: ...
-
-    def backend_broke(self, reason: str, word: str = "") -> None:
-        """The connection is closed already. `word` is for the counter, if it is known (backend_login.FAILURES)."""
-
     def relay_ended(self, ending: str) -> None: ...
-
-    def fault(self, error: Exception) -> None:
-        """An error of ours, which must not reach the event loop."""

@@ -76,7 +76,13 @@ class Session:
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
         self._machine = Machine(
-            self, runtime.rules, self._peer[0], peer_port=self._peer[1], sid=sid, refusals=runtime.refusals
+            self,
+            runtime.rules,
+            self._peer[0],
+            peer_port=self._peer[1],
+            sid=sid,
+            refusals=runtime.refusals,
+            announced=runtime.announced,
         )
         self._deadlines = Deadlines(context.wheel, self, now, authtimeout=runtime.authtimeout)
         self._client = ClientConnection(context.loop, context.log, fd, owner=self, hears_of_reset=True)

@@ -12,6 +12,16 @@ from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
 
+class BackendKnowledge(Protocol):
+    """What the machine is told of a backend beyond its configuration."""
+
+    def pipelines(self) -> bool:
+        """Whether PASS may be said ahead of the reply to USER."""
+
+    def mistrust(self) -> bool:
+        """That went wrong: not for a while. Says whether that is news."""
+
+
 class Verbs(Protocol):
     """Where seconds are given, the answer has to come within them; else the machine hears `expired`."""
 
