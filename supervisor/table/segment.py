@@ -286,6 +286,13 @@ class View:
         shown = (self._process(index) for index in range(1, self.layout.block_count))
         return [process for process in shown if process["pid"]]
 
+    def gathered(self) -> int:
+        """Octets of log lines that wait to be written, in the log rooms of all processes: each begins with how many."""
+        if not self.layout.log_room:
+            return 0
+        starts = (self.layout.log_room_slice(block).start for block in range(self.layout.block_count))
+        return sum(int.from_bytes(self._data[start : start + 8], "little") for start in starts)
+
     def master(self) -> dict[str, int]:
         """The same of the master, as far as it shows itself."""
         return self._process(0)

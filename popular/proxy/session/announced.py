@@ -28,15 +28,27 @@ Ask = Callable[["Announced"], None]
 class Announced:
     """What is known of one backend under one config."""
 
-    __slots__ = ("_ask", "_ask_at", "_clock", "_index", "_look_at", "_of", "_pipelines", "_records", "backend")
+    __slots__ = ("_ask", "_ask_at", "_clock", "_index", "_look_at", "_of", "_pipelines", "_records", "_wall", "backend")
 
-    def __init__(self, backend: Backend, index: int | None, records: Records, *, clock: Clock, ask: Ask) -> None:
-        """`index`: of its record; None if there was none left. `ask` has it asked, and is to call `heard`."""
+    def __init__(
+        self,
+        backend: Backend,
+        index: int | None,
+        records: Records,
+        *,
+        clock: Clock,
+        ask: Ask,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`index`: of its record; None if there was none left. `ask` has it asked, and is to call `heard`; `wall` tells
+        seconds since 1970.
+        """
         self.backend = backend
         self._index = 0 if index is None else index
         self._records = records
         self._clock = clock
         self._ask = ask
+        self._wall = wall
         self._of = checksum_of(backend)
         learns = backend.prot == POP3 and backend.pipelining == AUTO and index is not None
         self._pipelines = backend.pipelining == "on"
@@ -60,19 +72,19 @@ class Announced:
             room -= len(line) + 1
             if room >= 0:
                 kept.append(line)
-        self._write(heard=time.time(), capabilities="\n".join(kept))
+        self._write(heard=self._wall(), capabilities="\n".join(kept))
 
     def mistrust(self) -> bool:
         """It did not take USER and PASS in one piece: they are sent one by one for a while. Whether that is news."""
         if self._look_at == _NEVER:
             return False
         was = self._known()["mistrusted"]
-        now = time.time()
+        now = self._wall()
         self._write(mistrusted=now + MISTRUST_SECONDS)
         return not now < was <= now + MISTRUST_SECONDS
 
     def _look(self) -> None:
-        known, now = self._known(), time.time()
+        known, now = self._known(), self._wall()
         self._look_at = self._clock.now + _LOOK_SECONDS
         doubted = now < known["mistrusted"] <= now + MISTRUST_SECONDS
         self._pipelines = not doubted and PIPELINING in tags(str(known["capabilities"]))
@@ -89,10 +101,10 @@ class Announced:
 
     def _ask_if_due(self) -> None:
         """Whoever finds it due says so in the record first, so that no other worker asks as well."""
-        age = time.time() - self._known()["asked"]
+        age = self._wall() - self._known()["asked"]
         if 0 <= age < ASK_SECONDS:
             self._ask_at = self._clock.now + ASK_SECONDS - age
             return
         self._ask_at = self._clock.now + ASK_SECONDS
-        self._write(asked=time.time())
+        self._write(asked=self._wall())
         self._ask(self)
