@@ -122,7 +122,7 @@ class Health(NamedTuple):
     bad: str
 
 
-class Record(NamedTuple):
+class RecordShape(NamedTuple):
     """What workers find out about each thing of a sort, and all of them and the watchers may know; see records.py."""
 
     name: str
@@ -193,7 +193,7 @@ class Layout:
     """What a block begins with."""
     healths: tuple[Health, ...] = ()
     rates: tuple[Rate, ...] = ()
-    records: tuple[Record, ...] = ()
+    records: tuple[RecordShape, ...] = ()
     log_room: int = 0
     """Octets of each log room."""
     tones: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -423,7 +423,7 @@ def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout
         healths=_named(Health, described.get("healths", ())),
         rates=_named(Rate, described.get("rates", ())),
         records=tuple(
-            Record(row["name"], row["by"], _named(Column, row["columns"])) for row in described.get("records", ())
+            RecordShape(row["name"], row["by"], _named(Column, row["columns"])) for row in described.get("records", ())
         ),
         log_room=int(described.get("log_room", 0)),
         tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},

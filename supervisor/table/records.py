@@ -10,14 +10,14 @@ from time import monotonic_ns
 from typing import Any
 from zlib import crc32
 
-from supervisor.table.layout import Layout, Record
+from supervisor.table.layout import Layout, RecordShape
 
 
 class Records:
     """The records of one name, by index. `data`: the segment, or for a reader a copy of one."""
 
     def __init__(self, layout: Layout, data: Any, name: str) -> None:
-        self._shape: Record = next(row for row in layout.records if row.name == name)
+        self._shape: RecordShape = next(row for row in layout.records if row.name == name)
         self._data = data
         self._first = layout.record_offsets[name]
         self._size = self._shape.cell_size

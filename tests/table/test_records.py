@@ -7,13 +7,13 @@ from typing import Any
 
 from popular.proxy.program import PROGRAM
 from supervisor.master.accounting import table_layout
-from supervisor.table.layout import Column, Layout, Record, read_header
+from supervisor.table.layout import Column, Layout, RecordShape, read_header
 from supervisor.table.names import write_name
 from supervisor.table.records import Records
 from supervisor.table.segment import View
 from tests.table.sample import layout
 
-SHAPE = Record(
+SHAPE = RecordShape(
     "opening", "shop", (Column("since", "d", "since when"), Column("boss", "8s", "who"), Column("no", "Q", "#"))
 )
 

@@ -11,13 +11,13 @@ from typing import Any
 from zlib import crc32
 
 from supervisor.control.context import CommandContext
-from supervisor.table.layout import Column, Record
+from supervisor.table.layout import Column, RecordShape
 
 PIPELINING = "PIPELINING"
 LONGEST = 1000
 """Octets of all capabilities together, a line end behind each but the last; what is beyond them is not kept."""
 
-ANNOUNCED = Record(
+ANNOUNCED = RecordShape(
     "announced",
     "backend",
     (
