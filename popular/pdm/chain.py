@@ -3,19 +3,35 @@
 First round, `check`: the first module that authenticates the user ends it. The first that knows him but refuses ends it
 too, and begins the second round, `authenticate`: all modules are asked in order whether they vouch for this user (a
 master password does). So a module that takes everyone, behind one with a list, never lets a listed user in with a wrong
-password. In the second round, success means the route of the module that identified him.
+password. In the second round, success means the route of the module that identified him. There is none for a user who
+is locked, or whose route the module does not tell.
 
 A module that fails is passed over; if after that nobody lets the user in, nothing is known of him: `CannotTell`, and
 never "refused" or "unknown". Exceptions of any other kind count as failure, by their type alone: their text could hold
 a password. Invariant: `ask` never raises an Exception.
+
+The rules stand once, in `rounds`, which calls nothing: it yields what is to be put to whom, and is sent what came of
+it. `ask` puts it by plain calls, `popular.pdm.guarded` on an event loop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import NamedTuple, TypeAlias
 
-from popular.pdm.contract import Authenticated, Module, ModuleFailed, Question, Refused, Route, Unknown
+from popular.pdm.contract import (
+    PASSWORD,
+    AnyModule,
+    Authenticated,
+    CannotTell,
+    Module,
+    ModuleFailed,
+    Question,
+    Refused,
+    Route,
+    Unknown,
+    UserLimits,
+)
 
 
 class Admitted(NamedTuple):
@@ -28,13 +44,17 @@ class Admitted(NamedTuple):
     identified_by: str
     authenticated_by: str
     vouched: bool = False
+    limits: UserLimits | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedLogin:
-    """This module knows the user, and no module lets him in with this password."""
+    """This module knows the user, and no module lets him in with this password. `code` and `wait`: see Refused."""
 
     identified_by: str
+    locked: bool = False
+    code: str = ""
+    wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +62,18 @@ class NobodyKnows:
     """Every module has answered, and none knows the user."""
 
 
-@dataclass(frozen=True, slots=True)
-class CannotTell:
-    """A module failed, and none lets the user in. `reason` is for the log: "id: text; id: text", without secrets."""
-
-    reason: str
-
-
 Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | CannotTell
+
+CHECK, AUTHENTICATE, SPEND = "check", "authenticate", "spend"
+
+
+class Step(NamedTuple):
+    """What is to be put to a module: CHECK, AUTHENTICATE with this route, or SPEND, which is to call this decoy."""
+
+    module: AnyModule
+    what: str
+    route: Route | None = None
+    decoy: Callable[[], object] | None = None
 
 
 class Record:
@@ -61,96 +85,76 @@ class Record:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, float, object]] = []
-        """The answer of a first round is one of the contract's, of a second one a bool, and a failure its words."""
+        """The answer of a first round is one of the contract's, of a second one a bool."""
         self.failed: list[str] = []
 
+    def add(self, step: Step, seconds: float, heard: object) -> None:
+        """What came of a step. What a decoy came to is thrown away, but for its failure."""
+        ident = step.module.ident
+        if step.what != SPEND:
+            self.asked.append((ident, seconds, heard))
+            if isinstance(heard, CannotTell):
+                self.failed.append(ident)
 
-def blocks(modules: Sequence[Module]) -> bool:
+
+def blocks(modules: Sequence[AnyModule]) -> bool:
     """Whether `ask` may take long with these modules, so that it belongs into a thread."""
-    return any(module.blocking for module in modules)
+    return any(getattr(module, "blocking", True) for module in modules)
 
 
-def ask(
-    modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
-) -> Decision:
-    """Both rounds. `hide_unknown` spends on an unknown user what a known one would have cost.
+def rounds(
+    modules: Sequence[AnyModule], question: Question, *, hide_unknown: bool = True
+) -> Generator[Step, object, Decision]:
+    """Both rounds. Each step is answered by what `heard` makes of it.
 
-    A proxy with a fallback backend has no use for that: there the unknown user's way is a longer one anyway. `record`
-    is filled in, also by what is passed over.
+    `hide_unknown` spends on an unknown user what a known one would have cost. A proxy with a fallback backend has no
+    use for that: there the unknown user's way is a longer one anyway.
     """
-    record = record if record is not None else Record()
     failures: list[str] = []
-    unknown: list[tuple[Module, Unknown]] = []
+    unknown: list[tuple[AnyModule, Unknown]] = []
+    if question.token is not None:
+        modules = [module for module in modules if question.kind in getattr(module, "takes", (PASSWORD,))]
     for module in modules:
-        began = monotonic()
-        heard: object = None
-        try:
-            heard = answer = module.check(question)
-            if isinstance(answer, Unknown):
-                unknown.append((module, answer))
-                continue
-            route = _route_of(answer)
-        except Exception as error:
-            heard = _failure(module, error)
-            failures.append(heard)
-            record.failed.append(module.ident)
-            continue
-        finally:
-            record.asked.append((module.ident, monotonic() - began, heard))
+        answer = yield Step(module, CHECK)
         if isinstance(answer, Authenticated):
-            return Admitted(route, module.ident, module.ident)
-        return _second_round(modules, question, module.ident, route=route, failures=failures, record=record)
+            return Admitted(answer.route, module.ident, module.ident, limits=answer.limits)
+        if isinstance(answer, Unknown):
+            unknown.append((module, answer))
+        elif isinstance(answer, CannotTell):
+            failures.append(f"{module.ident}: {answer.reason}")
+        else:
+            assert isinstance(answer, Refused), "heard"
+            return (yield from _second_round(modules, module, answer, failures=failures))
     if hide_unknown:
-        failures += _spend(unknown)
+        for step in _spending(unknown):
+            spent = yield step
+            if isinstance(spent, CannotTell):
+                failures.append(f"{step.module.ident}: {spent.reason}")
     return CannotTell("; ".join(failures)) if failures else NobodyKnows()
 
 
-def _spend(unknown: Sequence[tuple[Module, Unknown]]) -> list[str]:
-    """What a known user would have cost: one module's first round, and the second round of all. Gives the failures."""
+def _spending(unknown: Sequence[tuple[AnyModule, Unknown]]) -> list[Step]:
+    """What a known user would have cost: one module's first round, and the second round of all."""
     offers = [(answer.rank, at, module, answer.decoy) for at, (module, answer) in enumerate(unknown) if answer.decoy]
     work = [(module, decoy) for *_, module, decoy in sorted(offers, key=lambda offer: offer[:2])[:1]]
     work += [(module, answer.second_round) for module, answer in unknown if answer.second_round]
-    failures = []
-    for module, spend in work:
-        try:
-            spend()
-        except Exception as error:
-            failures.append(_failure(module, error))
-    return failures
+    return [Step(module, SPEND, decoy=decoy) for module, decoy in work]
 
 
 def _second_round(
-    modules: Sequence[Module],
-    question: Question,
-    identified_by: str,
-    *,
-    route: Route,
-    failures: list[str],
-    record: Record,
-) -> Decision:
-    for module in modules:
-        began = monotonic()
-        heard: object = None
-        try:
-            heard = vouches = module.authenticate(question, route)
-            if not isinstance(vouches, bool):
-                raise _NoAnswer(vouches)
-        except Exception as error:
-            heard = _failure(module, error)
-            failures.append(heard)
-            record.failed.append(module.ident)
-            continue
-        finally:
-            record.asked.append((module.ident, monotonic() - began, heard))
-        if vouches:
-            return Admitted(_flagged(route, module.flags), identified_by, module.ident, vouched=True)
-    return CannotTell("; ".join(failures)) if failures else RefusedLogin(identified_by)
-
-
-def _route_of(answer: Authenticated | Refused) -> Route:
-    if isinstance(answer, (Authenticated, Refused)) and isinstance(answer.route, Route):
-        return answer.route
-    raise _NoAnswer(answer)
+    modules: Sequence[AnyModule], identifier: AnyModule, refused: Refused, *, failures: list[str]
+) -> Generator[Step, object, Decision]:
+    route, ident = refused.route, identifier.ident
+    if route is not None and not refused.locked:
+        for module in modules:
+            vouches = yield Step(module, AUTHENTICATE, route)
+            if isinstance(vouches, CannotTell):
+                failures.append(f"{module.ident}: {vouches.reason}")
+            elif vouches:
+                return Admitted(_flagged(route, module.flags), ident, module.ident, vouched=True)
+    if failures:
+        return CannotTell("; ".join(failures))
+    return RefusedLogin(ident, refused.locked, refused.code, wait=refused.wait)
 
 
 def _flagged(route: Route, flags: str) -> Route:
@@ -158,12 +162,54 @@ def _flagged(route: Route, flags: str) -> Route:
     return route._replace(flags=route.flags + new) if new else route
 
 
-class _NoAnswer(ModuleFailed):
-    """A module broke the contract."""
+def ask(
+    modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
+) -> Decision:
+    """Both rounds, by calling the modules. `record` is filled in, also by what is passed over."""
+    record = record if record is not None else Record()
+    steps = rounds(modules, question, hide_unknown=hide_unknown)
+    try:
+        step = next(steps)
+        while True:
+            began = monotonic()
+            try:
+                answer = heard(step, call(step, question))
+            except Exception as error:
+                answer = failure(error)
+            record.add(step, monotonic() - began, answer)
+            step = steps.send(answer)
+    except StopIteration as end:
+        decision: Decision = end.value
+        return decision
 
-    def __init__(self, reply: object) -> None:
-        super().__init__(f"answered with something else than the contract allows ({type(reply).__name__})")
+
+def call(step: Step, question: Question) -> object:
+    """Does a step; a module of the kind that answers on a loop gives a coroutine. Raises whatever it raises."""
+    module, what, route, decoy = step
+    if what is CHECK:
+        return module.check(question)
+    if what is AUTHENTICATE:
+        assert route is not None
+        return module.authenticate(question, route)
+    assert decoy is not None
+    return decoy()
 
 
-def _failure(module: Module, error: Exception) -> str:
-    return f"{module.ident}: {error if isinstance(error, ModuleFailed) else type(error).__name__}"
+def heard(step: Step, reply: object) -> object:
+    """What a module has replied, if it may; raises ModuleFailed if it breaks the contract."""
+    what = step.what
+    if what is CHECK:
+        if isinstance(reply, (Authenticated, Refused)):
+            route = reply.route
+            if isinstance(route, Route) or (route is None and isinstance(reply, Refused)):
+                return reply
+        elif isinstance(reply, (Unknown, CannotTell)):
+            return reply
+    elif what is SPEND or isinstance(reply, (bool, CannotTell)):
+        return reply
+    raise ModuleFailed(f"answered with something else than the contract allows ({type(reply).__name__})")
+
+
+def failure(error: Exception) -> CannotTell:
+    """What an exception of a module comes to: its text only if it is one for people."""
+    return CannotTell(str(error) if isinstance(error, ModuleFailed) else type(error).__name__)

@@ -11,8 +11,20 @@ name in `pdm add ID MOD ARG ...`. If it cannot start it raises `ModuleFailed` wi
 Two questions are put to a module, and it answers at least one of them. `check`: who is this, where is his mail, is the
 password right? `authenticate`: can you vouch for this user, whom another module has found but would not let in?
 
-A module never sees the connection, and never writes a secret anywhere: not into a text, not into a log. One object is
-asked from several threads at once, so it changes nothing in itself while it answers.
+It answers `check` by one of four: `Authenticated`, `Refused` (I know him, but not so), `Unknown`, or `CannotTell`. A
+database that is down, a time-out and an error of its own are *cannot tell*, never *unknown*: what nobody knows may be
+tried at the `fallback` backend, and that one must not see the passwords of our own users while a database is down.
+
+There are two kinds, which say the same and differ in where they are asked.
+
+- `Module` answers by plain functions. With `blocking` they are called in threads, of which every module has a few of
+  its own; one object is asked from several at once, so it changes nothing in itself while it answers.
+- `AsyncModule` answers by coroutines, on the event loop of a worker, where thousands may wait at once and hold no
+  thread. It never blocks that loop: no file, no lookup of a host name, no password hash without `asyncio.to_thread`.
+
+A module never sees the connection, and never writes a secret anywhere: not into a text, not into a log. `open_module`
+reads files, and imports libraries (`popular.pdm.arguments` has helpers), but connects to nothing: a proxy is to start,
+and to serve the others, while a database is down.
 """
 
 import hmac
@@ -22,6 +34,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
 _MASK = "****"
+
+PASSWORD, TOKEN = "password", "token"
+"""The kinds of credential that a client may give, and a module may take (`Module.takes`)."""
 
 
 class Secret:
@@ -60,12 +75,25 @@ class Secret:
         raise TypeError("a secret is neither pickled nor copied")
 
 
+class Token(NamedTuple):
+    """What a client shows instead of a password, got from an identity provider (XOAUTH2, OAUTHBEARER)."""
+
+    mechanism: str
+    secret: Secret
+
+
+Credential: TypeAlias = Secret | Token
+"""A password, or what comes instead of one. More kinds may come, so ask for the one that you take."""
+
+
 class Question(NamedTuple):
-    """What is known of a client when it has sent its password.
+    """What is known of a client when it has sent its password, or what it has instead of one.
 
     `client_ip` is text, IPv4 or IPv6; `protocol` is "POP3" or "POP3s"; `namespace` and `vserv` are ids.
     `certificate_name` is from the client's verified certificate, "" if it showed none: its first e-mail address or host
-    name (subjectAltName), else its common name. It vouches for nothing unless the module says so.
+    name (subjectAltName), else its common name. It vouches for nothing unless the module says so. `tls_version` and
+    `tls_cipher` are OpenSSL's names, "" where the client speaks in clear. With a `token`, the `password` is empty and
+    means nothing; only modules that take tokens are asked.
     """
 
     client_ip: str
@@ -75,6 +103,19 @@ class Question(NamedTuple):
     password: Secret
     vserv: str
     certificate_name: str = ""
+    tls_version: str = ""
+    tls_cipher: str = ""
+    token: Token | None = None
+
+    @property
+    def credential(self) -> Credential:
+        """What the client has shown: a password as a Secret, or something else."""
+        return self.password if self.token is None else self.token
+
+    @property
+    def kind(self) -> str:
+        """PASSWORD, or TOKEN."""
+        return PASSWORD if self.token is None else TOKEN
 
 
 class Route(NamedTuple):
@@ -89,6 +130,15 @@ class Route(NamedTuple):
     target: str | None = None
     secret: Secret | None = None
     flags: str = ""
+
+
+class UserLimits(NamedTuple):
+    """What counts for this user instead of what counts for all; None: what counts for all."""
+
+    sessions: int | None = None
+    """How many he may have at once; 0: as many as he likes."""
+    login_delay: int | None = None
+    """Seconds from one login of his to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +161,46 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """The user is known and may come in; his mail is there."""
+    """The user is known and may come in; his mail is there.
+
+    `cache`: for how many seconds this may be answered again without asking, where the operator has a cache in front of
+    the module; None: as long as he says, 0: not at all.
+    """
 
     route: Route
+    limits: UserLimits | None = None
+    cache: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The user is known, and his mail is there, but with this password he may not come in."""
+    """The user is known, but so he may not come in: his password is wrong, or he is locked.
 
-    route: Route
+    `route`: where his mail is, for who has a master password; None if that is not told to those who have no right
+    password, and then no other module can let him in. `locked`: the password is right, or does not matter, and nobody
+    comes in, whoever vouches for him. `code` is a response code without brackets that the client gets instead of AUTH
+    ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"): only where that tells no stranger who exists. `wait`: seconds
+    that the client has to wait for the reply. `cache`: as in Authenticated.
+    """
+
+    route: Route | None = None
+    locked: bool = False
+    code: str = ""
+    wait: float = 0.0
+    cache: float | None = None
 
 
-Answer: TypeAlias = Unknown | Authenticated | Refused
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """Nothing is known of this user now. `reason` is for the log, without secrets; to raise ModuleFailed is the same.
+
+    To the client this is "[SYS/TEMP] try again later", never "wrong password".
+    """
+
+    reason: str
+
+
+Answer: TypeAlias = Unknown | Authenticated | Refused | CannotTell
 
 UNKNOWN = Unknown()
 """The answer of a module that does no work for the users it knows."""
@@ -136,8 +213,16 @@ class ModuleFailed(Exception):
     """
 
 
-class Module(Protocol):
-    """One authentication module, ready to answer. Derive from it to get the defaults."""
+class KnownUser(NamedTuple):
+    """What a module says of a user without his password, for `explain`."""
+
+    route: Route
+    limits: UserLimits | None = None
+    locked: bool = False
+
+
+class AboutModule(Protocol):
+    """What is known of a module of either kind."""
 
     ident: str
     """The id that the operator gave it."""
@@ -145,11 +230,16 @@ class Module(Protocol):
     arguments: Sequence[str]
     """What it was opened with."""
 
-    blocking: bool = True
-    """Whether an answer may wait, or take long. Then it is asked in a thread, never on the event loop."""
-
     flags: str = ""
     """XPOP flag letters that a session gets when this module vouched for a user that another one found."""
+
+    takes: frozenset[str] = frozenset({PASSWORD})
+    """The kinds of credential that it looks at. With another kind it is not asked, and counts as one that does not know
+    the user.
+    """
+
+    by_address: bool = False
+    """Whether the answer depends on the client's address: then what is cached counts for that address only."""
 
     notes: Sequence[str] = ()
     """What the operator should know of it, a line each and without secrets; told when it is opened or reloaded."""
@@ -160,6 +250,18 @@ class Module(Protocol):
     files: Mapping[str, os.stat_result] = {}
     """The files that it is made of, by path, each with what fstat(2) said when it was read; the proxy reloads the
     module when one is another. Never changed.
+    """
+
+
+class Module(AboutModule, Protocol):
+    """One authentication module, ready to answer. Derive from it to get the defaults."""
+
+    blocking: bool = True
+    """Whether an answer may wait, or take long. Then it is asked in a thread, never on the event loop."""
+
+    local: bool = False
+    """Whether an answer takes nothing but time to compute, and local files. Then no deadline is needed: it is asked in
+    the threads that are there for password hashes, and nothing is done for the case that it never answers.
     """
 
     def check(self, question: Question) -> Answer:
@@ -186,3 +288,43 @@ class Module(Protocol):
     def close(self) -> None:
         """Gives back what it holds. Called once, when no question is under way any more."""
         return
+
+
+class AsyncModule(AboutModule, Protocol):
+    """An authentication module that answers on the event loop. Derive from it to get the defaults.
+
+    It is told of a deadline that has passed, or of a client that is gone, by `asyncio.CancelledError`. It connects when
+    it is first asked (or when `ready` is called), and anew by itself when a connection is lost.
+    """
+
+    async def ready(self) -> None:
+        """Called once on each worker's loop before the first question, to open a pool, say. Raises ModuleFailed, and
+        then it is called again with the next question.
+        """
+        return
+
+    async def check(self, question: Question) -> Answer:
+        """Who is this, and may he in? Raises ModuleFailed if it cannot tell."""
+        del question
+        return UNKNOWN
+
+    async def authenticate(self, question: Question, route: Route) -> bool:
+        """Whether this user, whom another module found with this route, may come in. See Module.authenticate."""
+        del question, route
+        return False
+
+    def reload(self) -> "AsyncModule":
+        """A successor made from the same arguments; called in a thread, see Module.reload. Raises ModuleFailed."""
+        ...
+
+    async def close(self) -> None:
+        """Gives back what it holds. Called once, on the loop, when no question is under way any more."""
+        return
+
+
+AnyModule: TypeAlias = Module | AsyncModule
+
+LOOKUP = "lookup"
+"""A function that a module of either kind may have: `lookup(namespace, user) -> KnownUser | None`, a coroutine where
+`check` is one. It needs no password and counts as no login; `explain` asks it.
+"""

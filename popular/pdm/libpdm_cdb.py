@@ -17,6 +17,8 @@ from popular.pdm.userlist import UserList
 class CdbModule(Module):
     """The users of one database, as it was when it was opened."""
 
+    local = True
+
     def __init__(self, ident: str, arguments: Sequence[str], path: str | None = None) -> None:
         if len(arguments) not in (1, 2):
             raise ModuleFailed(f"cdb: FILE [TARGET] is wanted, and not {len(arguments)} words")

@@ -35,6 +35,7 @@ _Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 class MasterModule(Module):
     """The master passwords of one file, as it was when it was read."""
 
+    local = True
     flags = "M"
 
     def __init__(self, ident: str, arguments: Sequence[str], path: str | None = None) -> None:

@@ -32,6 +32,8 @@ from popular.pdm.userlist import UserList
 class Passwd(Module):
     """The users of one file, as it was when it was read."""
 
+    local = True
+
     def __init__(self, ident: str, arguments: Sequence[str], path: str | None = None) -> None:
         words, strict = linefile.split_strict(arguments)
         if len(words) not in (1, 2):

@@ -11,10 +11,11 @@ are as safe as the rest of its code, and are not looked at.
 """
 
 import difflib
+import inspect
 import itertools
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
     EXTENSION_SUFFIXES,
@@ -28,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import cast
 
-from popular.pdm.contract import Module, ModuleFailed
+from popular.pdm.contract import AnyModule, AsyncModule, Module, ModuleFailed
 from supervisor.runtime.directory import FileOwner, why_not_trusted
 
 OWN_DIRECTORY = Path(__file__).parent
@@ -39,7 +40,6 @@ PREFIX = "libpdm_"
 CONTRACT: dict[str, Callable[[object], bool]] = {
     "ident": lambda value: isinstance(value, str),
     "arguments": lambda value: isinstance(value, Sequence) and not isinstance(value, str),
-    "blocking": lambda value: isinstance(value, bool),
     "flags": lambda value: isinstance(value, str),
     "check": callable,
     "authenticate": callable,
@@ -52,9 +52,18 @@ OPTIONAL: dict[str, Callable[[object], bool]] = {
     "notes": lambda value: isinstance(value, Sequence) and all(isinstance(note, str) for note in value),
     "skipped": lambda value: isinstance(value, int),
     "files": lambda value: isinstance(value, Mapping),
+    "takes": lambda value: isinstance(value, Collection) and not isinstance(value, str),
+    "by_address": lambda value: isinstance(value, bool),
 }
 """What a module may have. One that does not derive from `Module`, and lacks it, counts as having nothing to say."""
 
+_BY_CALLS: dict[str, Callable[[object], bool]] = {"blocking": lambda value: isinstance(value, bool)}
+_ON_LOOP: dict[str, Callable[[object], bool]] = dict.fromkeys(
+    ("check", "authenticate", "close"), inspect.iscoroutinefunction
+)
+"""What the one kind has beside, and the other: one whose `check` or `authenticate` is a coroutine has no other ones."""
+
+_QUESTIONS = ("check", "authenticate")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _serial = itertools.count(1)
 
@@ -73,7 +82,7 @@ _LOADERS = (
 )
 
 
-def load(directory: Path | str, name: str, ident: str, *, arguments: Sequence[str]) -> Module:
+def load(directory: Path | str, name: str, ident: str, *, arguments: Sequence[str]) -> AnyModule:
     """Opens module `name` from this directory under the id `ident`. Raises ModuleFailed."""
     path = _find(Path(directory), name)
     _refuse_if_strangers_write(path)
@@ -84,7 +93,7 @@ def load(directory: Path | str, name: str, ident: str, *, arguments: Sequence[st
     except ModuleFailed:
         sys.modules.pop(module.__name__, None)
         raise
-    return cast(Module, opened)
+    return cast(AnyModule, opened)
 
 
 def available(directory: Path | str) -> list[str]:
@@ -180,14 +189,19 @@ def _place(error: BaseException, path: Path) -> str:
 
 
 def _hold_to_contract(opened: object, path: Path) -> None:
-    for name, is_met in CONTRACT.items():
+    kind = type(opened)
+    on_loop = any(inspect.iscoroutinefunction(getattr(kind, name, None)) for name in _QUESTIONS)
+    base = AsyncModule if on_loop else Module
+    for name, is_met in (CONTRACT | (_ON_LOOP if on_loop else _BY_CALLS)).items():
         try:
             value = getattr(opened, name)
         except Exception:
             raise ModuleFailed(f"{path} does not keep the contract: what it opened has no '{name}'") from None
         if not is_met(value):
+            wanted = "be a coroutine function, as the others are" if name in _ON_LOOP and callable(value) else ""
             raise ModuleFailed(
-                f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"
+                f"{path} does not keep the contract: its '{name}' must "
+                f"{wanted or f'not be of type {type(value).__name__}'}"
             )
     for name, is_met in OPTIONAL.items():
         value = getattr(opened, name, getattr(Module, name))
@@ -195,6 +209,5 @@ def _hold_to_contract(opened: object, path: Path) -> None:
             raise ModuleFailed(
                 f"{path} does not keep the contract: its '{name}' must not be of type {type(value).__name__}"
             )
-    kind = type(opened)
-    if all(getattr(kind, question, None) is getattr(Module, question) for question in ("check", "authenticate")):
+    if all(getattr(kind, question, None) is getattr(base, question) for question in _QUESTIONS):
         raise ModuleFailed(f"{path} does not keep the contract: it answers neither 'check' nor 'authenticate'")

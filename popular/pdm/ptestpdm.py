@@ -14,17 +14,17 @@ each module answered, and how long it took. Passwords are never printed. Exit st
 """
 
 import argparse
+import asyncio
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import TextIO
 
 from popular.pdm import chain, loader
 from popular.pdm.contract import (
-    Answer,
+    AnyModule,
     Authenticated,
-    Module,
+    CannotTell,
     ModuleFailed,
     Question,
     Refused,
@@ -32,6 +32,7 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
+from popular.pdm.guarded import Asking, Guarded, Terms, decide
 from supervisor.control.words import CommandRefused, split
 from supervisor.runtime.rights import forbid_cores
 from supervisor.version import VERSION
@@ -41,7 +42,6 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 
 _DATA = "IP PROTOCOL NAMESPACE USER PASSWORD"
-_Reply = TypeVar("_Reply", Answer, bool)
 
 
 class _Faulty(Exception):
@@ -52,20 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status; SystemExit(2) on wrong usage."""
     chosen = options().parse_args(arguments)
     forbid_cores()
-    modules: list[Module] = []
+    modules: list[Guarded] = []
     try:
-        for module in _opened(Path(chosen.commands), chosen.dir, sys.stderr if chosen.debug else None):
-            modules.append(module)
-        decisions = [
-            _tried(modules, question, sys.stdout) for question in _questions(Path(chosen.data), chosen.certificate_name)
-        ]
+        for module in _opened(Path(chosen.commands), chosen.dir):
+            modules.append(Guarded(module))
+        questions = list(_questions(Path(chosen.data), chosen.certificate_name))
     except (_Faulty, ModuleFailed) as error:
         print(f"ptestpdm: {error}", file=sys.stderr)
+        for opened in modules:
+            asyncio.run(opened.close())
         return EXIT_FAILED
-    finally:
-        for module in modules:
-            module.close()
-    return EXIT_FAILED if any(isinstance(decision, chain.CannotTell) for decision in decisions) else EXIT_ANSWERED
+    decisions = asyncio.run(_all_tried(modules, questions, sys.stderr if chosen.debug else None))
+    return EXIT_FAILED if any(isinstance(decision, CannotTell) for decision in decisions) else EXIT_ANSWERED
 
 
 def options() -> argparse.ArgumentParser:
@@ -109,7 +107,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
             yield f"{path}:{number}", line.removesuffix("\r")
 
 
-def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Module]:
+def _opened(path: Path, directory: Path) -> Iterator[AnyModule]:
     idents = set()
     for place, line in _lines(path):
         try:
@@ -123,10 +121,9 @@ def _opened(path: Path, directory: Path, debug: TextIO | None) -> Iterator[Modul
             raise _Faulty(f"{place}: there is a module '{ident}' already")
         idents.add(ident)
         try:
-            module = loader.load(directory, name, ident, arguments=arguments)
+            yield loader.load(directory, name, ident, arguments=arguments)
         except ModuleFailed as error:
             raise _Faulty(f"{place}: {error}") from None
-        yield module if debug is None else _TalkingModule(module, debug)
     if not idents:
         raise _Faulty(f"{path} names no module")
 
@@ -148,10 +145,22 @@ def _questions(path: Path, certificate_name: str) -> Iterator[Question]:
         )
 
 
-def _tried(modules: Sequence[Module], question: Question, out: TextIO) -> chain.Decision:
-    decision = chain.ask(modules, question)
+async def _all_tried(
+    modules: Sequence[Guarded], questions: Sequence[Question], debug: TextIO | None
+) -> list[chain.Decision]:
+    """One after the other, and lets the modules go."""
+    asked = [(guard, Asking(Terms(), _Errors())) for guard in modules]
+    try:
+        return [await _tried(asked, question, debug) for question in questions]
+    finally:
+        for guard in modules:
+            await guard.close()
+
+
+async def _tried(asked: Sequence[tuple[Guarded, Asking]], question: Question, debug: TextIO | None) -> chain.Decision:
+    decision = await decide(asked, question, _Telling(debug))
     who = f"{question.client_ip} {question.protocol} {question.namespace} {question.user!r}"
-    print(f"{who}: {_told(decision)}", file=out, flush=True)
+    print(f"{who}: {_told(decision)}", flush=True)
     return decision
 
 
@@ -161,51 +170,57 @@ def _told(decision: chain.Decision) -> str:
             return f"admitted {_route(route)} identified_by={identified_by} authenticated_by={authenticated_by}"
         case chain.RefusedLogin(identified_by):
             return f"refused identified_by={identified_by}"
-        case chain.CannotTell(reason):
+        case CannotTell(reason):
             return f"cannot tell: {reason}"
         case _:
             return "nobody knows this user"
 
 
-def _route(route: Route) -> str:
+def _route(route: Route | None) -> str:
+    if route is None:
+        return "route not told"
     target = "own" if route.target is None else repr(route.target)
     secret = "own" if route.secret is None else "set"
     return f"backend={route.backend} target={target} secret={secret} flags={route.flags or '-'}"
 
 
-class _TalkingModule(Module):
-    """A module that tells what it answers."""
+class _Telling(chain.Record):
+    """Tells what each module answers, where that is wanted."""
 
-    def __init__(self, module: Module, out: TextIO) -> None:
-        self._module = module
+    __slots__ = ("_out",)
+
+    def __init__(self, out: TextIO | None) -> None:
+        super().__init__()
         self._out = out
-        self.ident, self.arguments = module.ident, module.arguments
-        self.blocking, self.flags = module.blocking, module.flags
 
-    def check(self, question: Question) -> Answer:
-        return self._timed("check", lambda: self._module.check(question))
-
-    def authenticate(self, question: Question, route: Route) -> bool:
-        return self._timed("authenticate", lambda: self._module.authenticate(question, route))
-
-    def reload(self) -> Module:
-        return _TalkingModule(self._module.reload(), self._out)
-
-    def close(self) -> None:
-        self._module.close()
-
-    def _timed(self, what: str, handler: Callable[[], _Reply]) -> _Reply:
-        begin, told = time.perf_counter(), "failed"
-        try:
-            reply = handler()
-            told = _answer(reply)
-            return reply
-        finally:
-            milliseconds = (time.perf_counter() - begin) * 1000
-            print(f"{self.ident}: {what}: {told} after {milliseconds:.3f} ms", file=self._out, flush=True)
+    def add(self, step: chain.Step, seconds: float, heard: object) -> None:
+        super().add(step, seconds, heard)
+        if self._out is not None and step.what != chain.SPEND:
+            text = f"{step.module.ident}: {step.what}: {_answer(heard)} after {seconds * 1000:.3f} ms"
+            print(text, file=self._out, flush=True)
 
 
-def _answer(reply: Answer | bool) -> str:
+class _Errors:
+    """What is heard of a module beside its answers (GuardEvents)."""
+
+    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
+        told = f"is not asked for a while: {reason}" if is_open else "is asked again"
+        print(f"{ident}: {told}", file=sys.stderr, flush=True)
+
+    def erred(self, ident: str, where: str) -> None:
+        print(f"{ident}: raised {where}", file=sys.stderr, flush=True)
+
+    def waits(self, change: int) -> None:
+        """One question at a time waits for nobody."""
+
+    def waited(self, seconds: float) -> None:
+        """Nor for how long."""
+
+    def dropped(self, why: str) -> None:
+        """Nor is it dropped."""
+
+
+def _answer(reply: object) -> str:
     match reply:
         case Authenticated(route):
             return f"authenticated, {_route(route)}"
@@ -213,8 +228,10 @@ def _answer(reply: Answer | bool) -> str:
             return f"refused, {_route(route)}"
         case Unknown():
             return "unknown"
+        case CannotTell():
+            return "failed"
         case _:
-            return "yes" if reply is True else "no" if reply is False else f"no answer ({type(reply).__name__})"
+            return "yes" if reply is True else "no"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from popular.metrics import NETWORK, TLS, traffic
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
-from popular.proxy.session.module_chain import DROPPED
+from popular.proxy.session.module_chain import ANSWERS, DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
@@ -54,6 +54,19 @@ _LOGINS = (
         "popular_module_failures_total",
         "Questions that a module could not answer.",
         Counts("module_failures"),
+        (MODULE,),
+    ),
+    Metric(
+        "popular_module_answers_total",
+        "Answers of a module, by kind: of the first round (authenticated, refused, unknown), of the second (vouches, "
+        "does_not_vouch), and questions that it could not answer.",
+        Counts("module_answers"),
+        (MODULE, Label("answer", ANSWERS)),
+    ),
+    Metric(
+        "popular_module_breakers_open",
+        "Workers that do not ask a module for a while, because it has failed too many times in a row.",
+        Present("module_breakers_open"),
         (MODULE,),
     ),
     Metric(
@@ -133,6 +146,11 @@ _BACKENDS = (
         "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
         Present("backend_waiting"),
         (BACKEND,),
+    ),
+    Metric(
+        "popular_backends_waiting_sessions",
+        "Sessions that wait for any backend; see maxwaiting in pproxy-control(7).",
+        Present("backends_waiting"),
     ),
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(

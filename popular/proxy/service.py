@@ -4,12 +4,13 @@ A session keeps the service under which it was accepted. Modules outlive the ser
 successor uses them.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
-from popular.pdm.contract import Module as PdmModule
-from popular.pdm.contract import ModuleFailed
+from popular.pdm.contract import AnyModule, ModuleFailed
+from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
@@ -20,23 +21,23 @@ from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import most_waiting
+from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
-from popular.tls.contexts import Contexts
-from popular.tls.serving import tls_settings
+from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
-from supervisor.serving.context import WorkerContext
+from supervisor.serving.context import WorkerContext, threads_to_compute
 
 
 class OpenModule:
     """A module in use, with the number of services that hold it."""
 
-    def __init__(self, spec: ModuleSpec, module: PdmModule) -> None:
+    def __init__(self, spec: ModuleSpec, module: AnyModule) -> None:
         self.spec = spec
         self.module = module
+        self.guard = Guarded(module)
         self.holders = 0
         self._fault = ""
         self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
@@ -52,10 +53,11 @@ class OpenModule:
         skipped = getattr(self.module, "skipped", 0)
         return report_on(self.spec.id, self.spec.reloads, notes, skipped=skipped, files=self._files)
 
-    def release(self) -> None:
+    def release(self, context: WorkerContext) -> None:
+        """From whatever thread: it is closed on the event loop, which it may need for that."""
         self.holders -= 1
         if self.holders == 0:
-            self.module.close()
+            asyncio.run_coroutine_threadsafe(self.guard.close(), context.loop)
 
 
 class ProxyService:
@@ -76,7 +78,8 @@ class ProxyService:
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
-        self._open: list[OpenModule] = _open_modules(config, before._open if before is not None else [])
+        self._context = context
+        self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
@@ -84,9 +87,10 @@ class ProxyService:
         observer = counters.observer
         backends, modules = config.things["backend"], config.things["pdm"]
         chain = ModuleChain(
-            [held.module for held in self._open],
+            [(held.guard, modules[held.spec.id].terms.terms()) for held in self._open],
             self.questions,
-            context.log,
+            context,
+            threads=threads_to_compute(config.variables["workers"]),
             counters=counters,
             observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
         )
@@ -95,7 +99,12 @@ class ProxyService:
         connects = {ident: observer("backend_connect_duration", ident) for ident in backends}
         logins = {ident: observer("backend_login_duration", ident, "backend_logins") for ident in backends}
         waiting = {
-            ident: BackendQueue(context, counters.cell("backend_waiting", None, ident), most_waiting(backend, config))
+            ident: BackendQueue(
+                context,
+                counters.cell("backend_waiting", None, ident),
+                waiting_limit(backend, config),
+                of_all=counters.cell("backends_waiting"),
+            )
             for ident, backend in backends.items()
         }
         announced = self._announced(context, config)
@@ -153,11 +162,11 @@ class ProxyService:
     def _release_if_unused(self) -> None:
         if self._sessions == 0:
             for held in self._open:
-                held.release()
+                held.release(self._context)
             self._open = []
 
 
-def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
+def _open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:
     """All of them, each held once more; or none, with CommandRefused."""
     had = {held.spec.id: held for held in before}
     opened: list[OpenModule] = []
@@ -167,14 +176,14 @@ def _open_modules(config: Config, before: Sequence[OpenModule]) -> list[OpenModu
             opened[-1].holders += 1
     except ModuleFailed as error:
         for held in opened:
-            held.release()
+            held.release(context)
         raise CommandRefused(f"module {spec.id}: {error}") from None
     return opened
 
 
 def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     """The module as it is, or its successor after `pdm reload`, or a new one. Raises ModuleFailed."""
-    if had is None or had.spec != spec:
+    if had is None or not had.spec.is_same(spec):
         return OpenModule(spec, loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args))
     if had.spec.reloads != spec.reloads:
         try:

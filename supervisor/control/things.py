@@ -178,7 +178,7 @@ def _conf(sort: Sort, context: CommandContext, arguments: Arguments) -> Outcome:
     old = context.config.things[sort.name].get(ident)
     if old is None:
         room_for_one_more(sort.name, sort.title, context)
-    changes = _changes(sort, context, arguments)
+    changes = changes_of(sort, context, arguments)
     new = (old or sort.thing.make(ident)).with_parameters(changes)
     if old is not None:
         _check_offline(sort, old, new, arguments=arguments)
@@ -212,7 +212,8 @@ def moved_hosts(before: Config, after: Config, only: tuple[str, str] | None = No
     ]
 
 
-def _changes(sort: Sort, context: CommandContext, arguments: Arguments) -> dict[str, Any]:
+def changes_of(sort: Sort, context: CommandContext, arguments: Arguments) -> dict[str, Any]:
+    """The parameters that a command sets, by name, as values. Raises CommandRefused."""
     rows = parameters(sort.thing)
     changes: dict[str, Any] = {}
     for name, word in zip(arguments["parameter"], arguments["value"], strict=True):
@@ -259,7 +260,8 @@ def _flush(sort: Sort, context: CommandContext, _arguments: Arguments) -> Outcom
     return Change(noted(f"{count_of(len(gone), sort.title)} deleted", *notes), config=config)
 
 
-def _parameter_help(sort: Sort) -> str:
+def parameter_help(sort: Sort) -> str:
+    """The table of a sort of things, for the help of the command that sets them."""
     lines = [f"    {name}  {row.kind.describe()}  {_help(row)}" for name, row in parameters(sort.thing).items()]
     return "\n".join(["Parameters:", *lines])
 
@@ -270,17 +272,22 @@ def _help(row: Parameter) -> str:
     return f"{row.help} Default: {default}." if default else row.help
 
 
-def commands_of(sort: Sort) -> list[ControlCommand]:
-    """The commands about one sort of things."""
+def completed_pairs(sort: Sort) -> dict[str, Kind | Completer]:
+    """Completes what `[<parameter> <value>]…` stands for."""
     rows = parameters(sort.thing)
-    title, name = sort.title, sort.name
-    known: dict[str, Kind | Completer] = {} if sort.single else {"id": ids(name)}
-    pairs: dict[str, Kind | Completer] = {
+    return {
         "parameter": lambda _context, said: [row for row in rows if row not in said["parameter"]],
         "value": lambda _context, said: (
             rows[said["parameter"][-1]].kind.complete("") if said["parameter"][-1] in rows else []
         ),
     }
+
+
+def commands_of(sort: Sort) -> list[ControlCommand]:
+    """The commands about one sort of things."""
+    title, name = sort.title, sort.name
+    known: dict[str, Kind | Completer] = {} if sort.single else {"id": ids(name)}
+    pairs = completed_pairs(sort)
     which = "" if sort.single else " <id>"
     show = ControlCommand(
         f"{name} show{which}",
@@ -294,7 +301,7 @@ def commands_of(sort: Sort) -> list[ControlCommand]:
         f"{name} conf{which} [<parameter> <value>]…",
         partial(_conf, sort),
         f"Makes or changes a {title}.\nParameters that are not named stay as they are, or get their default in a new "
-        f"one. All or nothing is done. New sessions see the change, old ones never do.\n{_parameter_help(sort)}",
+        f"one. All or nothing is done. New sessions see the change, old ones never do.\n{parameter_help(sort)}",
         {**known, **pairs},
         changes=True,
         source=sort.source,

@@ -6,6 +6,7 @@ else of a line. They wait in shared memory (`logroom.py`), and in front of any o
 """
 
 import pwd
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -13,13 +14,16 @@ import structlog
 from supervisor.runtime.logfile import STANDARD_ERROR, LogFile
 from supervisor.runtime.logline import Lines
 from supervisor.runtime.logroom import LogRoom
-from supervisor.runtime.messages import DEBUG, LOG_LINES_LOST, Message
+from supervisor.runtime.messages import DEBUG, LINES_LEFT_OUT, LOG_LINES_LOST, Message
+from supervisor.runtime.throttle import MINUTE, Throttle
 
 __all__ = ["STANDARD_ERROR", "Log"]
 
 
 class _Entries(structlog.BoundLoggerBase):
-    """structlog's chain without a context: nothing is ever bound, and copying it was two fifths of an entry."""
+    """A logger of structlog's that has no context: none is ever bound, and to copy the empty one for each entry took
+    two fifths of the time for it.
+    """
 
     def write(self, entry: Any) -> None:
         for processor in self._processors:
@@ -49,6 +53,7 @@ class Log(LogFile):
         self.program = program
         self.form = form
         self.options: frozenset[str] = frozenset()
+        self._throttle = Throttle()
         self._lost = self._uncounted = 0
         """Lines that could not be written and were not told of yet, or not counted."""
         self._at_once = at_once
@@ -61,7 +66,11 @@ class Log(LogFile):
         self._entries = structlog.wrap_logger(self, processors=[render], wrapper_class=_Entries).bind()
 
     def __call__(self, message: Message, sid: str = "-", **fields: object) -> None:
-        """Writes one entry."""
+        """Writes one entry; see Message.most."""
+        if message.most:
+            self.tell_left_out()
+            if not self._throttle.admits(message, str(fields.get(message.by, ""))):
+                return
         self._entries.write({"event": message.name, "message": message, "sid": sid, "fields": fields})
 
     def often(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> None:
@@ -110,7 +119,7 @@ class Log(LogFile):
             self._entries.write({"event": name, "message": DEBUG, "sid": sid, "fields": fields})
 
     def info(self, line: bytes) -> None:
-        """The end of structlog's chain."""
+        """Writes a finished line, which structlog hands over, behind what was gathered before it."""
         self.write_out()
         self._write(line)
 
@@ -119,7 +128,7 @@ class Log(LogFile):
         self._count_lost(self.write(lines))
 
     def _tell_lost(self) -> None:
-        """Of lines that were lost the first one tells that can be written again."""
+        """When lines were lost, the first one that can be written again tells how many."""
         if self._lost and not self.write(
             self._line(LOG_LINES_LOST.name, LOG_LINES_LOST, "-", fields={"lines": self._lost})
         ):
@@ -129,15 +138,21 @@ class Log(LogFile):
         self._lost += lines
         self._uncounted += lines
 
+    def tell_left_out(self) -> None:
+        """To be called once in a while: when a minute is over it tells how many lines were too many in it."""
+        for message, thing, lines in self._throttle.ended(monotonic()):
+            self(LINES_LEFT_OUT, event=message.name, of=thing, lines=lines, seconds=int(MINUTE))
+
     def newly_lost(self) -> int:
         """How many lines could not be written since the last call, for a counter."""
         count, self._uncounted = self._uncounted, 0
         return count
 
     def after_fork(self, room: LogRoom | None = None) -> None:
-        """In a child: the same file, another pid, and nothing lost yet. `room`: where it may gather lines; whoever is
-        told of its death is to `rescue` them.
+        """In a child: the same file, another pid, and nothing lost or left out yet. `room`: where it may gather lines;
+        whoever is told of its death is to `rescue` them.
         """
+        self._throttle = Throttle()
         self._lines.after_fork()
         self._lost = self._uncounted = 0
         self._own_room = room

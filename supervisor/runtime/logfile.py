@@ -28,9 +28,9 @@ class LogFile:
         """
         self.path = path
         self._fd, self.doubt = _open_for(path, user)
-        """Also why others can write the directory that it is in; empty if they cannot."""
+        """`doubt`: why others than its user can write the directory that the log is in; empty if they cannot."""
         self._unended = False
-        """What was written last has no line end, and could not be given one."""
+        """The last line in the file was cut off, and could not be given a line end."""
 
     def write(self, lines: bytes) -> int:
         """Writes finished lines, one or more. How many of them are lost, or a part of them: a full disk must not stop
@@ -123,6 +123,9 @@ def _open_for(path: str, user: pwd.struct_passwd | None) -> tuple[int, str]:
     except PermissionError:
         if user is None or os.geteuid() != 0:
             raise
+    if Path(path).absolute().parent.stat().st_uid == user.pw_uid:
+        # His own directory, so root stays out of it.
+        raise PermissionError(errno.EACCES, f"{user.pw_name} may not write it", path)
     return _open(path, FileOwner(0, 0), give_to=user)
 
 

@@ -12,11 +12,12 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
+from popular.proxy.session.known import BackendKnowledge
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
-from popular.proxy.session.verbs import BackendKnowledge
+from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
@@ -41,10 +42,11 @@ class Known:
         return news
 
 
-class SessionDouble:
+class SessionDouble(Verbs):
     """The verbs of one session."""
 
-    def __init__(self) -> None:
+    def __init__(self, sid: str) -> None:
+        self.sid = sid
         self.done: list[tuple[Any, ...]] = []
         """All verbs in order. Neighbouring replies are one, as they are one on the wire."""
         self.to_client = b""
@@ -176,8 +178,8 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
     ) -> None:
-        self.verbs = SessionDouble()
-        self.machine = Tracked(self.verbs, rules, ip, peer_port=port, sid=sid, refusals=refusals, announced=announced)
+        self.verbs = SessionDouble(sid)
+        self.machine = Tracked(self.verbs, rules, (ip, port), refusals=refusals, announced=announced)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

@@ -10,15 +10,15 @@ capability is kept.
 import asyncio
 from typing import Final, TypeAlias
 
-from popular.net.trace import BACKEND, trace_of
 from popular.protocol.capabilities import LONGEST_LIST, is_capability
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
 from popular.protocol.proxyheader import build
 from popular.protocol.replies import is_ok
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
-from popular.proxy.session.backend_connection import BackendConnection
+from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_login import START_TLS, StartTls
+from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import OFF, STARTTLS, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -87,8 +87,10 @@ class CapaQuestion:
         return b"STLS\r\n" if self._stls else _CAPA
 
 
-class Inquiry:
-    """One question, from the connection to the answer, as BackendEvents."""
+class Inquiry(SessionEvents):
+    """One question, from the connection to the answer. It hears what a session hears of its backend."""
+
+    __slots__ = ("_announced", "_connection", "_context", "_deadline", "_question")
 
     def __init__(self, context: WorkerContext, announced: Announced, tls: BackendsInTls) -> None:
         """Begins. `tls`: what backends need for it."""
@@ -96,20 +98,16 @@ class Inquiry:
         self._announced = announced
         backend: Backend = announced.backend
         self._question = CapaQuestion(stls=backend.tls == STARTTLS)
+        self.sid = "-"
         self._connection: BackendConnection | None = None
+        connection = BackendConnection(context, self)
+        header = b"" if backend.sendproxy == OFF else build(backend.sendproxy, None, None)
         try:
-            self._connection = BackendConnection(
-                context.loop,
-                backend,
-                self,
-                greets=True,
-                tls=None if backend.tls == OFF else tls[backend.id],
-                proxy_header=b"" if backend.sendproxy == OFF else build(backend.sendproxy, None, None),
-                trace=trace_of(context.log, "-", BACKEND),
-            )
+            connection.open(backend, True, Extras(backend, None if backend.tls == OFF else tls[backend.id], header))
         except OSError as error:
             self._tell(f"no connection: {error.strerror}")
             return
+        self._connection = connection
         self._deadline: asyncio.TimerHandle = context.loop.call_later(PATIENCE_SECONDS, self._give_up, "no answer")
 
     def backend_connected(self) -> None:

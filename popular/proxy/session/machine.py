@@ -20,8 +20,8 @@ supervisor, an error of ours) is not told to the machine: there is nothing to de
 from collections.abc import Mapping
 
 from popular import messages
-from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows
-from popular.pdm.contract import Route
+from popular.pdm.chain import Admitted, Decision, NobodyKnows
+from popular.pdm.contract import CannotTell, Route
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
@@ -38,6 +38,7 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
+from popular.proxy.session.known import BackendKnowledge
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -50,7 +51,7 @@ from popular.proxy.session.phases import (
 )
 from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
-from popular.proxy.session.verbs import BackendKnowledge, Verbs
+from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
@@ -104,15 +105,13 @@ class Machine(ClientSide):
         self,
         verbs: Verbs,
         rules: Rules,
-        peer_ip: str,
+        peer: tuple[str, int],
         *,
-        peer_port: int,
-        sid: str,
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
     ) -> None:
         """What all sessions together know of each backend: `refusals`, and what it has `announced`."""
-        super().__init__(verbs, rules, peer_ip, peer_port=peer_port, sid=sid)
+        ClientSide.__init__(self, verbs, rules, peer)
         self._failures = 0
         self._announced = announced
         self._refusals_of = refusals
@@ -136,9 +135,9 @@ class Machine(ClientSide):
         if isinstance(decision, Admitted):
             if decision.vouched:
                 self._tell_master_login(decision)
-            self._follow(decision.route, vouched=decision.vouched)
+            self._follow(decision.route, False, decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback:
-            self._follow(Route(self._rules.fallback), fallback=True)
+            self._follow(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
             self._trouble("module_failed", "module")
@@ -197,7 +196,7 @@ class Machine(ClientSide):
 
     # The mailbox
 
-    def _follow(self, route: Route, *, fallback: bool = False, vouched: bool = False) -> None:
+    def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._rules.backends.get(route.backend)
         self.backend, self.target = route.backend, route.target or self.user
@@ -231,7 +230,7 @@ class Machine(ClientSide):
             self._login = Pop3Login(
                 self.target.encode(),
                 secret.reveal(),
-                stls=backend.tls == STARTTLS,
+                backend.tls == STARTTLS,
                 xclient=xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b"",
                 ahead=backend.id in self._announced and self._announced[backend.id].pipelines(),
             )
@@ -297,7 +296,7 @@ class Machine(ClientSide):
         if self.phase is CONNECTING:
             self._begin_login()
         progress = self._login.hear(data)
-        if isinstance(progress, bytes):
+        if type(progress) is bytes:
             self._verbs.send_backend(progress)
         elif isinstance(progress, Joined):
             self._join(progress)

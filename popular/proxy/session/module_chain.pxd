@@ -3,9 +3,12 @@ from supervisor.system cimport Observer
 
 cdef class ModuleChain:
     cdef public Counters _counters
-    cdef public object _log, _modules, _queue
-    cdef public dict _observers
-    cdef public bint blocking
+    cdef public object _context, _log, _modules, _queue
+    cdef public dict _observers, _erred
+    cdef public list _asked_on_loop
+    cdef public set _tasks
+    cdef public bint blocking, on_loop
+    cdef public long _threads
     cpdef ask(self, question, bint hide_unknown, str sid)
     cpdef tuple _ask(self, question, bint hide_unknown, str sid)
     cdef _count(self, record)

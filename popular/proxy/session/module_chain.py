@@ -1,22 +1,25 @@
-"""The modules of one config, as sessions ask them: at once, or in a thread where one of them may block.
+"""The modules of one config, as sessions ask them: at once, or in a thread where one of them takes long to compute, or
+on the event loop where one of them may wait (`popular/pdm/guarded.py`).
 
-A worker has as many threads for it as its pool has. What has to wait for one is taken in turn over the clients'
-addresses (`turns.py`), and forgotten when its session ends: nobody computes a hash for a client that has gone.
+A worker has as few threads for what computes as its share of the processors (threads_to_compute). What has to wait for
+one is taken in turn over the clients' addresses, and forgotten when its session ends: nobody computes a hash for a
+client that has gone.
 """
 
 import asyncio
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from popular import messages
-from popular.pdm import chain
-from popular.pdm.chain import Admitted, CannotTell, Decision
-from popular.pdm.contract import Module, Question
-from popular.proxy.session.turns import Turns
-from supervisor.runtime.log import Log
-from supervisor.serving.context import POOL_THREADS, WorkerContext
+from popular.pdm import chain, guarded
+from popular.pdm.chain import Admitted, Decision
+from popular.pdm.contract import Authenticated, CannotTell, Module, Question, Refused, Unknown
+from popular.pdm.guarded import Asking, Guarded, Terms
+from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
+from supervisor.serving.turns import Turns
 from supervisor.system import Observer
 
 MOST_WAITING = 1000
@@ -28,6 +31,19 @@ LOG_SECONDS = 1.0
 
 DROPPED = ("gone", "refused")
 """Why a question was never put, for the counter: its session ended, or too many were waiting."""
+
+_WORDS: Mapping[object, str] = {
+    Authenticated: "authenticated",
+    Refused: "refused",
+    Unknown: "unknown",
+    CannotTell: "cannot_tell",
+    True: "vouches",
+    False: "does_not_vouch",
+}
+ANSWERS = tuple(_WORDS.values())
+"""What a module may answer, for the counter."""
+ERROR_SECONDS = 60.0
+"""Between two lines about an error of one module."""
 
 _TOO_MANY = CannotTell("too many logins are waiting")
 
@@ -70,16 +86,18 @@ class QuestionQueue:
         self._observe = context.counters.observer("module_queue_duration").count
         self._logged = 0.0
 
-    def put(self, waiting: PendingQuestion) -> Decision | None:
-        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once."""
-        if self._running < POOL_THREADS:
-            self._observe(0.0)
+    def put(self, waiting: PendingQuestion, threads: int) -> Decision | None:
+        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once.
+        `threads`: in so many something may be computed at once.
+        """
+        if self._running < threads:
+            self.waited(0.0)
             self._start(waiting)
             return None
         waiting.since = self._context.clock.now
         refused = self._turns.add(waiting.network, waiting)
-        self._cells[self._length] += refused is None
         if refused is None:
+            self.waits(1)
             return None
         self._refuse(refused)
         if refused is waiting:
@@ -89,7 +107,7 @@ class QuestionQueue:
 
     def _refuse(self, refused: PendingQuestion) -> None:
         refused.work = None
-        self._context.count("module_questions_dropped", "refused")
+        self.dropped("refused")
         now = self._context.clock.now
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
@@ -98,8 +116,22 @@ class QuestionQueue:
     def drop(self, waiting: PendingQuestion) -> None:
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
-            self._cells[self._length] -= 1
-            self._context.count("module_questions_dropped", "gone")
+            self.waits(-1)
+            self.dropped("gone")
+
+    # What is counted of those who wait, also for the threads of a module of its own
+
+    def waits(self, change: int) -> None:
+        """One more, or one less."""
+        self._cells[self._length] += change
+
+    def waited(self, seconds: float) -> None:
+        """One has a thread, after so long."""
+        self._observe(seconds)
+
+    def dropped(self, why: str) -> None:
+        """One never had a thread; `why` is of DROPPED."""
+        self._context.count("module_questions_dropped", why)
 
     def _start(self, waiting: PendingQuestion) -> None:
         work, waiting.work = waiting.work, None
@@ -114,8 +146,8 @@ class QuestionQueue:
         self._running -= 1
         following = self._turns.take()
         if following is not None:
-            self._cells[self._length] -= 1
-            self._observe(self._context.clock.now - following.since)
+            self.waits(-1)
+            self.waited(self._context.clock.now - following.since)
             self._start(following)
         if not future.cancelled():
             decision, count = future.result()
@@ -123,27 +155,63 @@ class QuestionQueue:
             waiting.decided(decision)
 
 
-class ModuleChain:
-    """Asks, and counts what was asked."""
+class LoopQuestion:
+    """A question that is put on the event loop."""
 
-    __slots__ = ("_counters", "_log", "_modules", "_observers", "_queue", "blocking")
+    __slots__ = ("_task",)
+
+    def __init__(self, task: "asyncio.Task[None]") -> None:
+        self._task = task
+
+    def drop(self) -> None:
+        """Nobody wants to know any more."""
+        self._task.cancel()
+
+
+class ModuleChain:
+    """Asks, and counts what was asked. `on_loop`, or else `blocking`, tells which of the three ways is to be taken."""
+
+    __slots__ = (
+        "_asked_on_loop",
+        "_context",
+        "_counters",
+        "_erred",
+        "_log",
+        "_modules",
+        "_observers",
+        "_queue",
+        "_tasks",
+        "_threads",
+        "blocking",
+        "on_loop",
+    )
 
     def __init__(
         self,
-        modules: Sequence[Module],
+        guards: Sequence[tuple[Guarded, Terms]],
         queue: QuestionQueue,
-        log: Log,
+        context: WorkerContext,
         *,
+        threads: int,
         counters: Counters,
         observers: Mapping[str, Observer],
     ) -> None:
-        """`observers`: for each module's id, what counts a question and how long its answer took."""
-        self._modules = modules
+        """`threads`: see QuestionQueue.put; `observers`: for each module's id, what counts a question and how long its
+        answer took.
+        """
+        self._threads = threads
+        self._modules = [guard.module for guard, _terms in guards]
         self._queue = queue
-        self._log = log
+        self._context = context
+        self._log = context.log
         self._counters = counters
         self._observers = observers
-        self.blocking = chain.blocks(modules)
+        self._asked_on_loop = [(guard, Asking(terms, self, self._run)) for guard, terms in guards]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._erred: dict[str, float] = {}
+        """When an error of each module was last told."""
+        self.on_loop = any(not guard.computes or terms.wants_loop for guard, terms in guards)
+        self.blocking = self.on_loop or chain.blocks(self._modules)
 
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
@@ -151,18 +219,82 @@ class ModuleChain:
         count()
         return decision
 
-    def ask_in_thread(
+    def ask_later(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
-    ) -> Decision | PendingQuestion:
+    ) -> Decision | PendingQuestion | LoopQuestion:
         """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
+        if self.on_loop:
+            return self._ask_on_loop(question, hide_unknown, sid, decided=decided)
         work = functools.partial(self._ask, question, hide_unknown, sid)
         waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
-        return self._queue.put(waiting) or waiting
+        return self._queue.put(waiting, self._threads) or waiting
+
+    def _ask_on_loop(
+        self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
+    ) -> LoopQuestion:
+        task = self._context.loop.create_task(self._decide(question, hide_unknown, sid, decided=decided))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return LoopQuestion(task)
+
+    async def _decide(
+        self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
+    ) -> None:
+        record = chain.Record()
+        decision = await guarded.decide(self._asked_on_loop, question, record, hide_unknown=hide_unknown)
+        self._asked(question, record, decision, sid=sid)
+        decided(decision)
+
+    async def _run(self, question: Question, work: Callable[[], object]) -> object:
+        """In a thread of the worker's pool, when it is this client's turn."""
+        heard: asyncio.Future[object] = self._context.loop.create_future()
+
+        def told(answer: object) -> None:
+            if not heard.done():
+                heard.set_result(answer)
+
+        waiting = PendingQuestion(
+            self._queue, network_of(question.client_ip), lambda: (_attempt(work), _nothing), decided=told
+        )
+        refused = self._queue.put(waiting, self._threads)
+        if refused is not None:
+            return refused
+        try:
+            answer = await heard
+        finally:
+            waiting.drop()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    # What is heard of the modules beside answers (GuardEvents)
+
+    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
+        self._counters.count("module_breakers_open", None, ident, amount=1 if is_open else -1)
+        if is_open:
+            self._log(messages.MODULE_GIVEN_UP, module=ident, reason=reason)
+        else:
+            self._log(messages.MODULE_BACK, module=ident)
+
+    def waits(self, change: int) -> None:
+        self._queue.waits(change)
+
+    def waited(self, seconds: float) -> None:
+        self._queue.waited(seconds)
+
+    def dropped(self, why: str) -> None:
+        self._queue.dropped(why)
+
+    def erred(self, ident: str, where: str) -> None:
+        now = self._context.clock.now
+        if now - self._erred.get(ident, -ERROR_SECONDS) >= ERROR_SECONDS:
+            self._erred[ident] = now
+            self._log(messages.MODULE_ERROR, module=ident, error=where)
 
     def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""
         record = chain.Record()
-        decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
+        decision = chain.ask(cast(Sequence[Module], self._modules), question, hide_unknown=hide_unknown, record=record)
         return decision, functools.partial(self._asked, question, record, decision, sid=sid)
 
     def _asked(self, question: Question, record: chain.Record, decision: Decision, *, sid: str) -> None:
@@ -170,8 +302,9 @@ class ModuleChain:
         self._tell(question, record, decision, sid=sid)
 
     def _count(self, record: chain.Record) -> None:
-        for ident, seconds, _answer in record.asked:
+        for ident, seconds, answer in record.asked:
             self._observers[ident].count(seconds)
+            self._counters.count("module_answers", _word(answer), ident)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
 
@@ -186,11 +319,26 @@ class ModuleChain:
         log.debug("AUTH", "decision", sid, decision=type(decision).__name__, **asked, **_fields(decision))
 
 
-def _words(answer: object) -> object:
-    """What a module answered, in a word or two; a failure has its own."""
-    if isinstance(answer, bool):
-        return "vouches" if answer else "does not vouch"
-    return answer if isinstance(answer, str) else type(answer).__name__.lower()
+def _word(answer: object) -> str:
+    """What a module answered, in the word of the counter."""
+    return _WORDS[answer if isinstance(answer, bool) else type(answer)]
+
+
+def _words(answer: object) -> str:
+    """The same for people; of what could not be told, why."""
+    return answer.reason if isinstance(answer, CannotTell) else _word(answer).replace("_", " ")
+
+
+def _attempt(work: Callable[[], object]) -> Decision:
+    """What it gives or raises. It is passed through the queue, which need not know what it is."""
+    try:
+        return cast(Decision, work())
+    except Exception as error:
+        return cast(Decision, error)
+
+
+def _nothing() -> None:
+    return
 
 
 def _fields(decision: Decision) -> dict[str, str]:

@@ -1,11 +1,15 @@
-"""Authentication modules as they are configured: `pdm add ID MOD ARG…`. They are asked in the order of the list."""
+"""Authentication modules as they are configured: `pdm add ID MOD ARG…`, which says what a module is, and `pdm conf ID`,
+which says on what terms it is asked. They are asked in the order of the list.
+"""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from popular.proxy.settings import modulefiles
+from popular.proxy.settings.moduleterms import TERMS, ModuleTerms
 from supervisor.config import Config
+from supervisor.control import things
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import fit
@@ -28,20 +32,35 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class ModuleSpec:
     """A module: file `libpdm_MOD` in `directory`, opened with `args`.
 
-    `reloads` counts `pdm reload`: another number than before asks for it. `lenient`: if that fails, it may stay as it
-    was. Neither says anything about what the module is.
+    `terms`: on what terms it is asked. `reloads` counts `pdm reload`: another number than before asks for it.
+    `lenient`: if that fails, it may stay as it was. None of them says anything about what the module is.
     """
 
     id: str
     mod: str
     args: tuple[str, ...]
     directory: str
+    terms: ModuleTerms
     reloads: int = field(default=0, compare=False)
     lenient: bool = field(default=False, compare=False)
+
+    def is_same(self, other: "ModuleSpec") -> bool:
+        """Whether the two are one module, on whatever terms."""
+        return self.added == other.added
+
+    @property
+    def added(self) -> tuple[str, str, tuple[str, ...], str]:
+        """What it is."""
+        return self.id, self.mod, self.args, self.directory
 
     def reloaded(self, lenient: bool = False) -> "ModuleSpec":
         """The same, to be reloaded."""
         return replace(self, reloads=self.reloads + 1, lenient=lenient)
+
+
+def conf_command(module: ModuleSpec) -> list[str]:
+    """The command that sets its terms, if some were set."""
+    return [things.command_of(TERMS, module.terms, module.terms.given)] if module.terms.given else []
 
 
 def add_command(module: ModuleSpec) -> str:
@@ -55,9 +74,10 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     if not _NAME.fullmatch(mod):
         raise CommandRefused(f"{shown(mod)} is not a module name; allowed: letters, digits, _ and -", mod.column)
     directory = context.config.variables["pdmdir"]
-    module = ModuleSpec(ident, str(mod), tuple(str(arg) for arg in arguments["arg"]), directory=directory)
-    there = context.config.things["pdm"].get(ident)
-    if there == module:  # the same file said twice must not be refused
+    args = tuple(str(arg) for arg in arguments["arg"])
+    module = ModuleSpec(ident, str(mod), args, directory=directory, terms=ModuleTerms.make(ident))
+    there: ModuleSpec | None = context.config.things["pdm"].get(ident)
+    if there is not None and there.is_same(module):  # the same file said twice must not be refused
         return Change(f"module {ident} is there already, added by the same words", config=context.config)
     if there is not None:
         raise CommandRefused(
@@ -82,6 +102,13 @@ def _reload(context: CommandContext, arguments: Arguments) -> Outcome:
     module: ModuleSpec = named("pdm", arguments["id"], context)
     config = context.config.with_thing("pdm", module.id, module.reloaded())
     return Change(f"module {module.id} is reloaded", config=config)
+
+
+def _conf(context: CommandContext, arguments: Arguments) -> Outcome:
+    module: ModuleSpec = named("pdm", arguments["id"], context)
+    terms = module.terms.with_parameters(things.changes_of(TERMS, context, arguments))
+    config = context.config.with_thing("pdm", module.id, replace(module, terms=terms))
+    return Change(f"module {module.id} is changed", config=config)
 
 
 def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -115,8 +142,11 @@ def _show(context: CommandContext, arguments: Arguments) -> Outcome:
         "directory": module.directory,
         "skipped": modulefiles.skipped_lines(context.config, module.id),
         "notes": notes,
+        "conf": {name: getattr(module.terms, name) for name in things.parameters(ModuleTerms)},
     }
-    return Reply(data=data, lines=[add_command(module), *(f"# {note}" for note in notes)])
+    terms = things.shown_lines(TERMS, module.terms)
+    lines = [add_command(module), *(terms if module.terms.given else terms[1:]), *(f"# {note}" for note in notes)]
+    return Reply(data=data, lines=lines)
 
 
 def _list(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -132,6 +162,7 @@ def rc_lines(config: Config) -> list[str]:
             lines.append(phrase(["set", "pdmdir", module.directory]))
             here = module.directory
         lines.append(add_command(module))
+        lines += conf_command(module)
     if here != last:
         lines.append(phrase(["set", "pdmdir", last]))
     return lines
@@ -153,6 +184,15 @@ def pdm_commands() -> Sequence[ControlCommand]:
             {"id": lambda _context, _said: (), "mod": lambda _context, _said: (), "arg": lambda _context, _said: ()},
             changes=True,
             source=CHAPTER,
+        ),
+        ControlCommand(
+            "pdm conf <id> [<parameter> <value>]…",
+            _conf,
+            "Says on what terms a module is asked.\nIt stays open as it is. Parameters that are not named stay as they "
+            f"are.\n{things.parameter_help(TERMS)}",
+            {**known, **things.completed_pairs(TERMS)},
+            changes=True,
+            source=BESIDE,
         ),
         ControlCommand("pdm del <id>", _del, "Deletes a module from the list.", known, changes=True, source=CHAPTER),
         ControlCommand(

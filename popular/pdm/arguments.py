@@ -1,0 +1,88 @@
+"""What modules have in common when they are opened: their words, their libraries, and their secrets.
+
+A secret is never a word of a command, because commands are shown, logged and saved. It lies in a file (`passwordfile
+FILE`), which is looked at as a file of users is; and a URL that holds a password is refused.
+"""
+
+import importlib
+import os
+from collections.abc import Collection, Mapping, Sequence
+from types import ModuleType
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from popular.pdm import linefile
+from popular.pdm.contract import ModuleFailed, Secret
+
+PASSWORDFILE = "passwordfile"
+
+_PROJECT = "popular-pop3"
+_SECRET_PARAMETERS = ("password", "passwd", "pwd", "pass", "secret", "token")
+_LONGEST_SECRET = 4096
+
+
+def needs(library: str, *, extra: str) -> ModuleType:
+    """A library that is installed with an extra of ours only. Raises ModuleFailed, which names the extra.
+
+    To be called in `open_module`, so that `pdm add` is refused and not the first login.
+    """
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        missing = error.name or library
+        raise ModuleFailed(
+            f"the library {missing} is not installed; it comes with: pip install {_PROJECT}[{extra}]"
+        ) from None
+
+
+def pairs(module: str, words: Sequence[str], allowed: Collection[str]) -> Mapping[str, str]:
+    """`NAME VALUE NAME VALUE …` behind a module's first words, each name once. Raises ModuleFailed for this module."""
+    found: dict[str, str] = {}
+    for at in range(0, len(words), 2):
+        name = words[at]
+        if name not in allowed:
+            raise ModuleFailed(f"{module}: '{name}' is unknown; allowed: {', '.join(sorted(allowed))}")
+        if name in found:
+            raise ModuleFailed(f"{module}: '{name}' is given twice")
+        if at + 1 == len(words):
+            raise ModuleFailed(f"{module}: '{name}' has no value")
+        found[name] = words[at + 1]
+    return found
+
+
+class SecretFile(NamedTuple):
+    """A secret, and the file that it is from, as `AboutModule.files` has it: the module is reloaded when it changes."""
+
+    secret: Secret
+    files: Mapping[str, os.stat_result]
+
+
+def secret_from(path: str) -> SecretFile:
+    """The first line of a file, as `passwordfile FILE` names it. Raises ModuleFailed, which quotes nothing of it."""
+    path = os.path.abspath(path)
+    octets, status = linefile.read(path)
+    line = octets.partition(b"\n")[0].removesuffix(b"\r")
+    if not line:
+        raise ModuleFailed(f"{path}: its first line is empty; the secret is wanted there")
+    if len(line) > _LONGEST_SECRET or b"\0" in line:
+        raise ModuleFailed(f"{path}: its first line is no secret: {_LONGEST_SECRET} octets without NUL are allowed")
+    return SecretFile(Secret(line), {path: status})
+
+
+def refuse_password_in(module: str, url: str) -> None:
+    """Raises ModuleFailed if a URL holds a password: in front of its host, or among the parameters behind it.
+
+    The text says how the URL looks without it, and does not repeat it.
+    """
+    try:
+        parts = urlsplit(url)
+        held = parts.password is not None or any(
+            name.lower() in _SECRET_PARAMETERS for name, _value in parse_qsl(parts.query, keep_blank_values=True)
+        )
+    except ValueError:
+        raise ModuleFailed(f"{module}: this is no URL") from None
+    if held:
+        raise ModuleFailed(
+            f"{module}: a URL with a password in it is shown by `show config`, and to all who see the command: "
+            f"leave it out, write it into a file, and say `{PASSWORDFILE} FILE`"
+        )

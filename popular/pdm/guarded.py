@@ -1,0 +1,205 @@
+"""A module with what stands in front of it: a deadline, threads of its own, a breaker. On an event loop.
+
+Whatever a module does (hang, raise, break the contract, end the process), it is a `CannotTell` for this question, and
+costs nobody else anything. Only code that holds the loop itself cannot be helped: that is the watchdog's.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, NamedTuple, Protocol
+
+from popular.pdm import chain
+from popular.pdm.breaker import Breaker
+from popular.pdm.chain import Decision, Record, Step
+from popular.pdm.contract import AnyModule, CannotTell, ModuleFailed, Question
+from popular.pdm.threads import Threads, WaitEvents
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.serving.network import network_of
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a module is asked: what `pdm conf` says, in seconds and numbers."""
+
+    timeout: float = 5.0
+    breaker: int = 5
+    """Failures in a row after which it is not asked; 0: it is always asked."""
+    pause: float = 10.0
+    """For how long."""
+    threads: int = 8
+
+    @property
+    def wants_loop(self) -> bool:
+        """Whether this takes more than calling the module."""
+        return False
+
+
+class GuardEvents(WaitEvents, Protocol):
+    """Who hears of what is not an answer."""
+
+    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
+        """A module is not asked for a while, for this reason; or it is asked again."""
+
+    def erred(self, ident: str, where: str) -> None:
+        """A module has raised what it should not have: the kind of error and its place, without its text."""
+
+
+Run = Callable[[Question, Callable[[], object]], Awaitable[object]]
+"""Does work in a thread that is meant for what only computes, when it is this client's turn; a CannotTell if that may
+not be.
+"""
+
+
+class Asking(NamedTuple):
+    """How one config has a module asked. `run`: without it, what only computes has threads of its own too."""
+
+    terms: Terms
+    events: GuardEvents
+    run: Run | None = None
+
+
+class Guarded:
+    """One module, in one process. For the event loop's thread only."""
+
+    def __init__(self, module: AnyModule) -> None:
+        self.module = module
+        self.ident = module.ident
+        self.breaker = Breaker()
+        self.is_async = answers_on_loop(module)
+        self.computes = not self.is_async and (getattr(module, "local", False) or not getattr(module, "blocking", True))
+        """Nothing it does can hang, and what fails is one user's affair: no deadline, no breaker."""
+        self._threads: Threads | None = None
+        self._getting_ready: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[object]] = set()
+
+    async def put(self, step: Step, question: Question, how: Asking) -> object:
+        """What the module answers to a step, as `chain.heard` has it; raises nothing."""
+        terms = how.terms
+        if not self.breaker.lets_ask(monotonic()):
+            return CannotTell(f"not asked for {terms.pause:g} s, after {terms.breaker} failures in a row")
+        try:
+            answer = chain.heard(step, await self._called(step, question, how))
+        except asyncio.CancelledError:
+            self.breaker.given_up()
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self._failed("it gave up by itself", how)
+        except TimeoutError:
+            return self._failed(f"no answer within {terms.timeout:g} s", how)
+        except (ModuleFailed, OSError) as error:
+            return self._failed(chain.failure(error).reason, how)
+        except Exception as error:
+            # One question can be such that it fails, and whoever puts it must not close the module to all others.
+            self.breaker.given_up()
+            how.events.erred(self.ident, kind_and_location_of(error))
+            return chain.failure(error)
+        if self.breaker.answered():
+            how.events.breaker_moved(self.ident, False, "")
+        return answer
+
+    def _failed(self, reason: str, how: Asking) -> CannotTell:
+        most = 0 if self.computes else how.terms.breaker
+        if self.breaker.failed(monotonic(), most=most, pause=how.terms.pause):
+            how.events.breaker_moved(self.ident, True, reason)
+        return CannotTell(reason)
+
+    async def _called(self, step: Step, question: Question, how: Asking) -> object:
+        if self.is_async and step.decoy is None:
+            return await self._on_loop(step, question, how.terms.timeout)
+        if not self.is_async and not getattr(self.module, "blocking", True):
+            return chain.call(step, question)
+        if self.computes and how.run is not None:
+            return await how.run(question, lambda: chain.call(step, question))
+        if self._threads is None or self._threads.most != how.terms.threads:
+            self._threads = Threads(self.ident, how.terms.threads)
+        return await self._threads.run(
+            lambda: chain.call(step, question),
+            how.terms.timeout,
+            network=network_of(question.client_ip),
+            events=how.events,
+        )
+
+    async def _on_loop(self, step: Step, question: Question, timeout: float) -> object:
+        """In a task of its own: one that does not let itself be cancelled is left alone, and not waited for."""
+        task = asyncio.get_running_loop().create_task(self._coroutine(step, question))
+        self._running.add(task)
+        task.add_done_callback(self._over)
+        try:
+            await asyncio.wait({task}, timeout=timeout)
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+
+    def _over(self, task: "asyncio.Task[object]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    async def _coroutine(self, step: Step, question: Question) -> object:
+        """An end of the process that a module asks for would be one of the whole worker."""
+        try:
+            await self._ready()
+            return await _awaitable(chain.call(step, question))
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise ModuleFailed(type(error).__name__) from None
+
+    async def _ready(self) -> None:
+        """Once, whoever comes first; if it fails, whoever comes next tries again."""
+        if self._getting_ready is None or (
+            self._getting_ready.done() and (self._getting_ready.cancelled() or self._getting_ready.exception())
+        ):
+            ready: Callable[[], Coroutine[Any, Any, None]] | None = getattr(self.module, "ready", None)
+            if ready is None:
+                return
+            self._getting_ready = asyncio.get_running_loop().create_task(ready())
+        if not self._getting_ready.done():
+            await asyncio.shield(self._getting_ready)
+        self._getting_ready.result()
+
+    async def close(self) -> None:
+        """Nobody asks any more: lets the module go."""
+        for task in (*self._running, self._getting_ready):
+            if task is not None:
+                task.cancel()
+        if self._threads is not None:
+            self._threads.close()
+        closed = self.module.close()
+        if closed is not None:
+            await closed
+
+
+def answers_on_loop(module: AnyModule) -> bool:
+    """Whether it is of the kind that answers by coroutines."""
+    return inspect.iscoroutinefunction(module.check)
+
+
+async def _awaitable(reply: object) -> object:
+    if not isinstance(reply, Awaitable):
+        raise ModuleFailed(f"answered with something else than the contract allows ({type(reply).__name__})")
+    return await reply
+
+
+async def decide(
+    guards: Sequence[tuple[Guarded, Asking]], question: Question, record: Record, *, hide_unknown: bool = True
+) -> Decision:
+    """Both rounds of the chain, on the loop."""
+    by_module = {id(guard.module): (guard, how) for guard, how in guards}
+    steps = chain.rounds([guard.module for guard, _how in guards], question, hide_unknown=hide_unknown)
+    try:
+        step = next(steps)
+        while True:
+            guard, how = by_module[id(step.module)]
+            began = monotonic()
+            answer = await guard.put(step, question, how)
+            record.add(step, monotonic() - began, answer)
+            step = steps.send(answer)
+    except StopIteration as end:
+        decision: Decision = end.value
+        return decision

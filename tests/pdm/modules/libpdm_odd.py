@@ -1,0 +1,99 @@
+"""A module for tests, which does what a file says at the moment: `odd FILE BACKEND async|blocking`.
+
+It knows the users whose names begin with its id, with the password `right`; the file says one of `ANSWERS`, by which it
+answers all questions, or how it misbehaves. It counts in FILE.asked how often it was asked.
+"""
+
+import asyncio
+import sys
+import time
+
+from popular.pdm.contract import (
+    UNKNOWN,
+    AsyncModule,
+    Authenticated,
+    CannotTell,
+    KnownUser,
+    Module,
+    ModuleFailed,
+    Refused,
+    Route,
+)
+
+ANSWERS = ("fine", "locked", "hidden", "elsewhere", "cannot", "down", "error", "wrong", "exit", "hang", "slow")
+BRIEFLY = 0.1
+FOREVER = 3600
+
+
+class _Odd:
+    """What both kinds have in common."""
+
+    def __init__(self, ident, arguments):
+        if len(arguments) != 3:
+            raise ModuleFailed("odd: FILE BACKEND async|blocking is wanted")
+        self.ident = ident
+        self.arguments = tuple(arguments)
+        self._file, self._backend, _kind = arguments
+
+    def said(self):
+        with open(f"{self._file}.asked", "a") as file:
+            file.write(".")
+        with open(self._file) as file:
+            return file.read().strip()
+
+    def answer(self, question, how):
+        if how == "error":
+            raise KeyError(question.password.reveal())
+        if how == "down":
+            raise ModuleFailed("the database is down")
+        if how == "cannot":
+            return CannotTell("his entry is faulty")
+        if how == "wrong":
+            return "yes"
+        if how == "exit":
+            sys.exit(3)
+        if not question.user.startswith(self.ident):
+            return UNKNOWN
+        route = Route("192.0.2.7:110" if how == "elsewhere" else self._backend)
+        if not question.password.equals(b"right") or how == "locked":
+            return Refused(None if how == "hidden" else route, locked=how == "locked")
+        return Authenticated(route)
+
+    def reload(self):
+        return open_module(self.ident, self.arguments)
+
+
+class BlockingOdd(_Odd, Module):
+    def check(self, question):
+        how = self.said()
+        if how in ("hang", "slow"):
+            for _ in range(FOREVER * 10 if how == "hang" else 1):
+                time.sleep(BRIEFLY)
+                if self.said() != how:
+                    break
+        return self.answer(question, how)
+
+    def lookup(self, _namespace, user):
+        return KnownUser(Route(self._backend)) if user.startswith(self.ident) else None
+
+
+class AsyncOdd(_Odd, AsyncModule):
+    async def check(self, question):
+        how = self.said()
+        if how == "cancelled":
+            raise asyncio.CancelledError
+        while how == "stubborn":
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                how = self.said()
+        if how in ("hang", "slow"):
+            await asyncio.sleep(FOREVER if how == "hang" else BRIEFLY)
+        return self.answer(question, how)
+
+    async def lookup(self, _namespace, user):
+        return KnownUser(Route(self._backend)) if user.startswith(self.ident) else None
+
+
+def open_module(ident, arguments):
+    return (AsyncOdd if arguments[-1:] == ["async"] or arguments[-1:] == ("async",) else BlockingOdd)(ident, arguments)
