@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from metrics.exporter import export
+from popular.net.tlscore import WAY
 from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
@@ -124,6 +125,7 @@ PROGRAM = Program(
     records=(ANNOUNCED,),
     limits=LIMITS,
     start_options=(TLS_GROUPS,),
+    ways=(WAY,),
 )
 
 

@@ -1,4 +1,6 @@
-from popular.protocol.lines cimport LineBuffer
+cimport cython
+
+from popular.protocol.lines cimport LineBuffer, is_ok
 
 cdef class Pop3Login:
     cdef public LineBuffer _lines
@@ -8,6 +10,7 @@ cdef class Pop3Login:
     cdef public long _ahead, _first, _last, _step
     cdef public bint _needs_offer
     cpdef bytes opening(self)
+    @cython.locals(line=bytes, step=long)
     cpdef hear(self, bytes data)
     cdef bytes _say_next(self)
 

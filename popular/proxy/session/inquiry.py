@@ -11,9 +11,8 @@ import asyncio
 from typing import Final, TypeAlias
 
 from popular.protocol.capabilities import LONGEST_LIST, is_capability
-from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault
+from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.proxyheader import build
-from popular.protocol.replies import is_ok
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_connection import BackendConnection, Extras
