@@ -207,6 +207,9 @@ class _Errors:
         told = f"is not asked for a while: {reason}" if is_open else "is asked again"
         print(f"{ident}: {told}", file=sys.stderr, flush=True)
 
+    def cached(self, ident: str, how: str) -> None:
+        """There is no cache here."""
+
     def erred(self, ident: str, where: str) -> None:
         print(f"{ident}: raised {where}", file=sys.stderr, flush=True)
 

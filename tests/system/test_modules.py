@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, PopClient, Proxy, free_port
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
 MODULES = Path(__file__).parents[1] / "pdm" / "modules"
 COME_AGAIN = b"-ERR [SYS/TEMP]"
@@ -76,3 +76,105 @@ def test_both_kinds_of_modules_let_in_and_refuse(site: OddSite) -> None:
     site.let("front", "cannot")
     assert site.login("front-joe") == COME_AGAIN
     assert site.login("back-joe") == IN
+
+
+MISBEHAVIOUR = {
+    "async": ("down", "error", "wrong", "exit", "hang", "stubborn", "cancelled", "cannot"),
+    "blocking": ("down", "error", "wrong", "exit", "hang", "cannot"),
+}
+
+
+@pytest.mark.parametrize(("kind", "how"), [(kind, how) for kind, several in MISBEHAVIOUR.items() for how in several])
+def test_whatever_a_module_does_costs_only_those_who_need_it(tmp_path: Path, kind: str, how: str) -> None:
+    """Who is found by another one comes in; to all others it is `come again`, never a wrong password, and never the
+    fallback backend, which would see a password of theirs. The worker lives, and nothing secret is logged.
+    """
+    site = OddSite(tmp_path, kind)
+    with site.proxy:
+        workers = site.proxy.workers()
+        site.proxy.said("set fallback last")
+        site.let("back", how)
+        assert site.login("front-joe") == IN
+        assert site.login("back-joe") == COME_AGAIN
+        site.let("back", "fine")
+        site.let("front", how)
+        assert site.login("back-joe", "right") == IN
+        assert site.login("back-joe", "secret-word") == COME_AGAIN, "the module in front might have let him in"
+        assert site.proxy.workers() == workers
+        errors = [entry.fields["module"] for entry in site.proxy.log("module_error")]
+        assert sorted(errors) == (["back", "front"] if how in ("error", "exit") and kind == "blocking" else errors)
+        assert "secret-word" not in site.proxy.logfile.read_text()
+
+
+def test_the_breaker_opens_and_closes(site: OddSite) -> None:
+    """After so many failures in a row nobody waits, nor is the module asked; then it is tried once, and all is well."""
+    site.proxy.said("pdm conf back breaker 3 pause 2s")
+    site.let("back", "hang")
+    for _ in range(3):
+        assert site.timed("back-joe")[1] > 0.9
+    asked = site.asked("back")
+    for _ in range(5):
+        reply, seconds = site.timed("back-joe")
+        assert (reply, seconds < 0.5) == (COME_AGAIN, True)
+    assert site.asked("back") == asked, "it is not asked"
+    given_up = site.proxy.log("module_given_up")
+    assert [(entry.level, entry.fields["module"]) for entry in given_up] == [("ADM", "back")]
+    site.let("back", "fine")
+    wait_until(lambda: site.login("back-joe") == IN, "it is tried again")
+    assert [entry.fields["module"] for entry in site.proxy.log("module_back")] == ["back"]
+
+
+def test_a_cache_spares_the_module(site: OddSite) -> None:
+    """The same login again is not asked for; another password, user or address is. A flush forgets, and so does time."""
+    site.proxy.said("pdm conf front cache 1h negative 1h")
+    for _ in range(3):
+        assert site.login("front-joe") == IN
+        assert site.login("front-joe", "wrong") == NO
+    assert site.asked("front") == 2
+    assert site.login("front-ann") == IN
+    assert site.asked("front") == 3
+    site.let("front", "locked")
+    assert site.login("front-joe") == site.login("front-ann") == IN, "as it was said"
+    site.proxy.said("cache flush front-joe")
+    assert (site.login("front-joe"), site.login("front-ann")) == (NO, IN)
+    site.proxy.said("cache flush default:front-ann")
+    assert site.login("front-ann") == NO
+    site.let("front", "fine")
+    assert site.login("front-ann") == NO
+    site.proxy.said("cache flush")
+    assert site.login("front-ann") == IN
+
+
+def test_a_stale_answer_is_used_only_while_the_module_cannot_tell(site: OddSite) -> None:
+    """And only if it was one that let the user in, with this password."""
+    site.proxy.said("pdm conf front cache 1s negative 1s stale 1h breaker 2 pause 1s")
+    assert (site.login("front-joe"), site.login("front-ann", "wrong")) == (IN, NO)
+    time.sleep(1.1)
+    site.let("front", "down")
+    assert site.login("front-joe") == IN
+    assert site.login("front-joe", "wrong") == site.login("front-ann", "wrong") == COME_AGAIN
+    site.let("front", "locked")
+    wait_until(lambda: site.login("front-joe") == NO, "what the module says now counts")
+
+
+def test_a_shadow_is_asked_and_never_used(site: OddSite) -> None:
+    """Its answers are compared; whatever it does, nobody notices."""
+    site.proxy.said("pdm conf back shadow on")
+    assert (site.login("front-joe"), site.login("back-joe")) == (IN, NO)
+    wait_until(lambda: site.asked("back") == 2, "it was asked")
+    site.let("back", "hang")
+    reply, seconds = site.timed("front-joe")
+    assert (reply, seconds < 0.5) == (IN, True)
+    wait_until(lambda: site.proxy.log("module_differs"), "it knows somebody whom nobody knows")
+    assert site.proxy.json("pdm show back")["conf"]["shadow"] is True
+
+
+def test_what_was_set_is_shown_and_loads_again(site: OddSite) -> None:
+    """`show config` has the terms behind the module; bad ones are refused, and nothing is changed."""
+    site.proxy.said("pdm conf back timeout 7s allow 192.0.2.0/24:110,[2001:db8::7]:110 like store cache 1m stale 1h")
+    lines = [line for line in site.proxy.said("show config").lines if line.startswith("pdm conf back")]
+    assert lines == ["pdm conf back timeout 7s cache 1m stale 1h allow 192.0.2.0/24:110,[2001:db8::7]:110 like store"]
+    before = site.proxy.said("show config").lines
+    for wrong in ("timeout 0s", "timeout", "stil 1h", "allow 192.0.2.0/24", "allow example.org:110", 'cache 0 like ""'):
+        assert not site.proxy.control(f"pdm conf back {wrong}").ok
+    assert site.proxy.said("show config").lines == before

@@ -1,7 +1,7 @@
 from popular.proxy.session.client_side cimport ClientSide
 
 cdef class Machine(ClientSide):
-    cdef public object _login, _patience, _refusals, _refusals_of
+    cdef public object _backend, _login, _patience, _refusals, _refusals_of
     cdef public long _failures
     cdef public bint _password_is_ours
     cdef public str backend, target

@@ -1,7 +1,7 @@
 """Backends: the storage servers that the proxy connects to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
@@ -124,6 +124,14 @@ class Backend(Thing):
     def certified_name(self) -> str:
         """The name, or address, that its certificate must have."""
         return self.tlsname or self.host.name
+
+
+def placed_at(server: tuple[str, int] | None, backend: Backend | None) -> Backend | None:
+    """A server that is like a backend; without one, the backend itself."""
+    if server is None or backend is None:
+        return backend
+    address, port = server
+    return replace(backend, host=ResolvedHost(address, address), port=port)
 
 
 def most_waiting(backend: Backend, config: Config) -> int:
