@@ -125,7 +125,7 @@ def test_the_breaker_opens_and_closes(site: OddSite) -> None:
 
 
 def test_a_cache_spares_the_module(site: OddSite) -> None:
-    """The same login again is not asked for; another password, user or address is. A flush forgets, and so does time."""
+    """The same login again is not asked for; another password or user is. A flush forgets."""
     site.proxy.said("pdm conf front cache 1h negative 1h")
     for _ in range(3):
         assert site.login("front-joe") == IN

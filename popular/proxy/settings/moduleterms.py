@@ -1,6 +1,6 @@
 """On what terms modules are asked: the parameters of `pdm conf`, which are the same for all of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from popular.pdm.guarded import Terms
@@ -87,7 +87,7 @@ class ModuleTerms(Thing):
 
     def terms(self) -> Terms:
         """As those who ask need them."""
-        return Terms(timeout=float(self.timeout), breaker=self.breaker, pause=float(self.pause), threads=self.threads)
+        return Terms(**{row.name: getattr(self, row.name) for row in fields(Terms)})
 
 
 TERMS = Sort("pdm", ModuleTerms, "module")
