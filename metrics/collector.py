@@ -12,12 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from http import HTTPStatus
 from typing import Any
 
 from prometheus_client import Metric as Family
 from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.samples import Sample
 
+from metrics.http import HttpRequest, HttpResponse
 from metrics.known import Known
 from metrics.trouble import share
 from supervisor.exporterline import Queue
@@ -43,6 +46,16 @@ from supervisor.table.segment import HealthReading, Reading
 
 Value = tuple[tuple[str, ...], float]
 """The values of a metric's labels, in order, and the number."""
+
+_OPEN_METRICS = "application/openmetrics-text"
+
+
+def scrape(known: Known, request: HttpRequest) -> HttpResponse:
+    """The answer to one scrape: what `Collector.collect` gives, encoded."""
+    # What else stands in the field is a client's, and the library takes it at its word.
+    open_metrics = _OPEN_METRICS in request.fields.get("accept", "")
+    encode, content_type = choose_encoder(_OPEN_METRICS if open_metrics else "")
+    return HttpResponse(HTTPStatus.OK, content_type, encode(Collector(known)))
 
 
 class ScrapeMoment:

@@ -139,6 +139,10 @@ class ListenersClosed:
     generation: int
 
 
+ANSWERS = (Ready, Unable, InForce, ListenersClosed)
+"""To Prepare, Commit and Close: they are for whoever gave the order."""
+
+
 @dataclass(frozen=True)
 class Closed:
     """Up: the answer to Leave: this worker accepts nothing more."""

@@ -115,7 +115,7 @@ def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -
 
     Raises CommandRefused.
     """
-    name = f"/popular-{program.name}-check-{os.getpid()}"
+    name = f"/popular-{program.name}-check-{os.urandom(8).hex()}"  # one that nobody can have taken
     segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
     remove(name)
     context = WorkerContext(

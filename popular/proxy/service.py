@@ -22,8 +22,7 @@ from popular.proxy.settings.backend import most_waiting
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
-from popular.tls.contexts import Contexts
-from popular.tls.serving import tls_settings
+from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.serving.context import WorkerContext

@@ -2,10 +2,9 @@
 
     certificate   one certificate with its key, read and checked
     directory     tlsdir: what is in it, what of it is usable, and what changes when it is read again
-    choice        which certificates answer which server name
-    contexts      OpenSSL's contexts, made in the workers; and the ticket contexts that all workers have in common
+    contexts      how each server of a config speaks TLS: which certificates answer which server name, as OpenSSL's
+                  contexts, made in the workers; and the ticket contexts that all workers have in common
     users         what of a config uses certificates
-    serving       how each server of a config speaks TLS
     authorities   files of CA certificates, as the config holds them
     variables     those about TLS, of every program that speaks it
     commands      `tls list`, and what a new config needs of tlsdir

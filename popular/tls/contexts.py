@@ -1,4 +1,4 @@
-"""OpenSSL's contexts for virtual servers, and how each connection comes to the right ones.
+"""How each server of a config speaks TLS: certificates by the names that clients ask for, as OpenSSL's contexts.
 
 A connection begins in a *ticket context*, which owns the session tickets, and changes to the context with the
 certificate before its first octet is read (OpenSSL decrypts tickets with the keys of the context that it began with).
@@ -8,24 +8,33 @@ resumed whichever worker answers, and after `workers recycle`. Each serves for a
 Virtual servers that ask for client certificates have no part in it: a session resumed from elsewhere would not be
 verified again (CVE-2025-23419). Each of their connections has a context for itself, without tickets: nothing is
 resumed.
+
+Which certificates answer depends on the name that the client asked for. It is offered every kind of key that there is
+for the name (RSA for old clients, ECDSA for the others) and OpenSSL takes the one that it understands; of two of one
+kind the one that is valid longer is taken, if it is valid already.
 """
 
 import ssl
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from popular.tls import groups
-from popular.tls.certificate import load_chain
-from popular.tls.choice import Answer, wildcard
+from popular.tls.certificate import Certificate, load_chain
+from popular.tls.directory import DEFAULT, CertificateStore
+from popular.tls.users import TlsListener, certificate_store_of, listeners_in_tls
+from supervisor.config import Config
+from supervisor.control.words import CommandRefused
 
 ALPN = "pop3"
 """RFC 7301's registry."""
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 ASKING = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require": ssl.CERT_REQUIRED}
 """`clientcert` of a virtual server → OpenSSL's word for it."""
+Answer = tuple[Certificate, ...]
+"""One certificate for each kind of key, the longest valid ones."""
 WEEK_SECONDS = 7 * 24 * 3600
 WEEKS = 104
 """Longer than any process should run without an upgrade; each costs 14 KiB, shared by all processes."""
@@ -157,3 +166,67 @@ class TlsSettings:
             return self._otherwise
         found = self._by_name.get(server_name) or self._by_name.get(wildcard(server_name))
         return found or self._otherwise
+
+
+# Made of a config
+
+
+def tls_settings(config: Config, contexts: Contexts) -> dict[str, TlsSettings]:
+    """By id, for each server that needs TLS. Raises CommandRefused if OpenSSL cannot be brought to it."""
+    listeners = listeners_in_tls(config)
+    if not listeners:
+        return {}
+    store = certificate_store_of(config)
+    assert store is not None, "Program.complete sees to it"
+    try:
+        return {one.id: _settings_of(one, store, contexts, variables=config.variables) for one in listeners}
+    except OSError as error:
+        raise CommandRefused(f"TLS: {error.strerror or error}") from None
+    finally:
+        contexts.complete()
+
+
+def _settings_of(
+    listener: TlsListener, store: CertificateStore, contexts: Contexts, *, variables: Mapping[str, Any]
+) -> TlsSettings:
+    now = time.time()
+    certificates = store.certificates
+    asks = ASKING[listener.clientcert]
+    clients = Clients(asks, listener.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
+    if listener.tls:
+        otherwise, named = contexts.get((certificates[listener.tls],), clients), {}
+    else:
+        answer = certificates_beside(certificates[DEFAULT], certificates.values(), now)
+        otherwise = contexts.get(answer, clients)
+        table = certificates_by_name(certificates.values(), now)
+        named = {name: contexts.get(answer, clients) for name, answer in table.items()}
+    return TlsSettings(named, otherwise, VERSIONS[variables["tlsminversion"]], asks=asks)
+
+
+# Which certificates answer
+
+
+def certificates_by_name(certificates: Iterable[Certificate], now: float) -> dict[str, Answer]:
+    """The table for host names, wildcards among them."""
+    carriers: dict[str, list[Certificate]] = {}
+    for certificate in certificates:
+        for name in certificate.names:
+            carriers.setdefault(name, []).append(certificate)
+    return {name: _best(those, now) for name, those in carriers.items()}
+
+
+def certificates_beside(certificate: Certificate, certificates: Iterable[Certificate], now: float) -> Answer:
+    """The certificate and those that have exactly its names."""
+    return _best([certificate, *(other for other in certificates if other.names == certificate.names)], now)
+
+
+def _best(certificates: Iterable[Certificate], now: float) -> Answer:
+    best: dict[str, Certificate] = {}
+    for one in sorted(certificates, key=lambda one: (one.not_before <= now, one.not_after, one.name)):
+        best[one.family] = one
+    return tuple(best[family] for family in sorted(best))
+
+
+def wildcard(name: str) -> str:
+    """The name in a certificate that stands for this one and its neighbours (RFC 6125 section 6.4.3)."""
+    return f"*.{name.partition('.')[2]}"

@@ -13,10 +13,9 @@
     draft       the commands about whole configurations
     commands    the commands that every program has
     rcfile      a file of commands, pure; rcdisk reads it
-    framing     bytes ⇄ requests and replies (pure)
-    server      the master's end of the control socket
+    server      the master's end of the control socket, and bytes ⇄ requests and replies
     manual      manual pages, made from the tables
 
-Handlers, tables and framing are pure: a handler takes a context and arguments and gives back an outcome, and the
-master does the rest.
+Handlers and tables are pure: a handler takes a context and arguments and gives back an outcome, and the master does
+the rest.
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config, Report
-from supervisor.control.framing import NOTE
+from supervisor.control.words import NOTE
 from supervisor.runtime.messages import Message
 
 

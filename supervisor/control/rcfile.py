@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from os import path as paths
 from typing import NamedTuple
 
-from supervisor.control.framing import LONGEST_REQUEST
-from supervisor.control.words import INCLUDE, CommandRefused, Word, phrase, scan, unclosed
+from supervisor.control.words import INCLUDE, LONGEST_LINE, CommandRefused, Word, phrase, scan, unclosed
 
 BEGIN, CHECK, APPLY, ROLLBACK = "draft begin", "draft check", "draft apply", "rollback"
 SAY = "draft say"
@@ -28,7 +27,7 @@ FOLLOWS = "follows from another fault: "
 GOES, COMES = "- ", "+ "
 """What a line of the difference between two configurations begins with."""
 
-LONGEST_COMMAND = LONGEST_REQUEST - len(f"{SAY} ")
+LONGEST_COMMAND = LONGEST_LINE - len(f"{SAY} ")
 """Octets; behind SAY it must still be a request."""
 
 MOST_FILES = 1000

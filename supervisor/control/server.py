@@ -1,5 +1,10 @@
 """The master's end of the control socket: many clients, each served one command at a time, in order.
 
+A request is one line. A reply is a status line `+OK text` or `-ERR text`, then data lines, dot-stuffed as in POP3, then
+a line with a single dot. Lines end with LF; a CR before it is dropped. Text is UTF-8. What a client sends is checked
+here as far as it is bytes: a line that is too long, that is not UTF-8 or that holds a control octet becomes a
+`Malformed`, and the connection goes on with the next line. The client's end is `pcontrol/connection.py`.
+
 Runs on the master's loop and never blocks. A client's next command is looked at when the reply to the one before is
 sent, so neither many commands nor a client that does not read can fill the memory: per client there are at most one
 reply, one piece of input and the requests in it. A client that leaves early is fine; its command is carried out all
@@ -15,8 +20,9 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from supervisor.control.framing import ControlRequestReader, Malformed, encode_reply
+from supervisor.control.words import LONGEST_LINE, called, first_control
 from supervisor.runtime.loop import READ, WRITE, Loop
 
 MOST_CLIENTS = 64
@@ -32,6 +38,66 @@ _PIECE = 16384
 _REQUESTS_AT_A_TIME = 16
 _PAUSE_SECONDS = 1.0
 _CREDENTIALS = struct.Struct("3i")
+
+
+class Malformed(NamedTuple):
+    """A request that is not one; the text goes into the -ERR."""
+
+    text: str
+
+
+class ControlRequestReader:
+    """Takes pieces of bytes, gives requests. Keeps at most LONGEST_LINE octets."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._skipping = False
+
+    def feed(self, data: bytes) -> list[str | Malformed]:
+        """The requests that these octets complete."""
+        *ends, last = data.split(b"\n")
+        requests: list[str | Malformed] = []
+        for end in ends:
+            if not self._skipping:
+                requests.append(_request(self._rest + end))
+            self._rest, self._skipping = b"", False
+        if self._skipping:
+            return requests
+        self._rest += last
+        # One octet more than the limit may still be the CR of a line end.
+        if len(self._rest) > LONGEST_LINE + 1:
+            requests.append(_TOO_LONG)
+            self._rest, self._skipping = b"", True
+        return requests
+
+
+_TOO_LONG = Malformed(f"the line is too long; allowed: {LONGEST_LINE} octets")
+
+
+def _request(octets: bytes) -> str | Malformed:
+    octets = octets.removesuffix(b"\r")
+    if len(octets) > LONGEST_LINE:
+        return _TOO_LONG
+    try:
+        line = octets.decode()
+    except UnicodeDecodeError as error:
+        return Malformed(f"octet {error.start + 1} is not UTF-8")
+    bad = first_control(line.replace("\t", " "))
+    return line if bad is None else Malformed(f"column {bad + 1}: {called(line[bad])} is not allowed")
+
+
+def encode_reply(ok: bool, text: str, lines: Sequence[str] = ()) -> bytes:
+    """A reply as it is sent. Control characters in it become blanks; a data line with LF becomes two."""
+    status = f"{'+OK' if ok else '-ERR'} {_one_line(text)}".rstrip()
+    body = [_one_line(part) for line in lines for part in line.split("\n")]
+    stuffed = [f".{line}" if line.startswith(".") else line for line in body]
+    return "".join(f"{line}\n" for line in (status, *stuffed, ".")).encode("utf-8", "replace")
+
+
+def _one_line(text: str) -> str:
+    if first_control(text) is None:
+        return text
+    return "".join(" " if first_control(character) is not None else character for character in text)
 
 
 class ControlServer:

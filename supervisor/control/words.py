@@ -15,6 +15,10 @@ BLANKS = " \t"
 COMMENT = "#"
 INCLUDE = "include"
 """The first word of a line of an rc file that stands for another file (rcfile.py)."""
+LONGEST_LINE = 8192
+"""Octets of a command, without its line end."""
+NOTE = "; note: "
+"""In what is said of a command that was carried out: behind this stands what must be seen all the same."""
 
 _SHOWN = 40
 _CONTROL = {"Cc", "Cs", "Zl", "Zp"}

@@ -57,12 +57,18 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
     )
 
 
+def block_count(slots: int) -> int:
+    """How many processes can count at once: the master, and for each slot a worker and some that are leaving."""
+    return max(64, 4 * slots) + 1
+
+
 class Accounting:
     """The table and the tokens of a running program."""
 
-    def __init__(self, name: str, layout: Layout, log: Log) -> None:
-        """Makes the segment. Raises OSError."""
-        self.segment = Segment.create(name, layout)
+    def __init__(self, segment: Segment, log: Log) -> None:
+        """Raises OSError."""
+        self.segment = segment
+        layout = segment.layout
         self.tokens = TokenPipe(layout.row_count)
         self.indexes = CounterIndexes(self.segment)
         self._view = View(self.segment.map)

@@ -32,6 +32,7 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop, Timer
 from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import HALF_OPEN_SECONDS
+from supervisor.table.indexes import CounterIndexes
 
 PREPARE_SECONDS = 60.0
 """A module may read a large file."""
@@ -66,12 +67,7 @@ class _PendingChange:
 
 
 class ChangeEvents(Protocol):
-    """What the change of a config asks of the master, and tells it."""
-
-    def settle(self, config: Config) -> Config:
-        """Gives the things of a config their counter indexes, beside those of the running one; and, of the running
-        one, takes away all others.
-        """
+    """What the change of a config tells the master."""
 
     def committed(self, config: Config) -> None:
         """This config is the running one from now on."""
@@ -90,6 +86,7 @@ class Changes:
         loop: Loop,
         *,
         log: Log,
+        indexes: CounterIndexes,
         pool: Pool,
         listeners: Listeners,
         events: ChangeEvents,
@@ -101,6 +98,7 @@ class Changes:
         self._last_tried = first.generation
         self._program = program
         self._loop = loop
+        self._indexes = indexes
         self._pool = pool
         self._listeners = listeners
         self._change: _PendingChange | None = None
@@ -114,9 +112,10 @@ class Changes:
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.
         self._last_tried += 1
         numbered = replace(config, generation=self._last_tried)
-        change = self._change = _PendingChange(
-            numbered if trial else self._events.settle(numbered), seed, done, trial=trial
-        )
+        if not trial:
+            indexes = self._indexes.settle(config.things, self.running.things)
+            numbered = replace(numbered, counter_indexes=indexes)
+        change = self._change = _PendingChange(numbered, seed, done, trial=trial)
         wanted = self._program.listeners(change.config)
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
@@ -173,7 +172,7 @@ class Changes:
     def _prepare(self, change: _PendingChange, worker: WorkerProcess) -> None:
         change.told.add(worker)
         change.waiting_for.add(worker)
-        self._pool.tell(worker, Prepare(change.config, anew=change.trial))
+        self._pool.ask(worker, Prepare(change.config, anew=change.trial), self.hear)
 
     def hear(self, worker: WorkerProcess, note: object) -> None:
         """A worker's Ready, Unable, InForce, ListenersClosed or Closed. One about another generation is old news."""
@@ -272,7 +271,7 @@ class Changes:
     def _tell_commit(self, change: _PendingChange, worker: WorkerProcess) -> None:
         lent = self._listeners.of_slot(worker.slot, change.opened)
         fds = [listening.fileno() for listening in lent.values()]
-        self._pool.tell(worker, Commit(change.config.generation, tuple(lent), change.seed), fds)
+        self._pool.ask(worker, Commit(change.config.generation, tuple(lent), change.seed), self.hear, fds=fds)
 
     def _close_surplus(self, change: _PendingChange) -> bool:
         """Begins the last phase; says whether it has to wait."""
@@ -296,7 +295,7 @@ class Changes:
                 self._pool.dismiss(worker)
             elif mine:
                 change.waiting_for.add(worker)
-                self._pool.tell(worker, Close(change.config.generation, tuple(mine)))
+                self._pool.ask(worker, Close(change.config.generation, tuple(mine)), self.hear)
         self._go_on()
 
     def _tell(self, change: _PendingChange, **fields: object) -> None:
@@ -330,7 +329,7 @@ class Changes:
             if worker in self._pool.seated:
                 self._pool.dismiss(worker, empty=False)
         if not change.trial:
-            self._events.settle(self.running)
+            self._indexes.settle(self.running.things)  # and takes away those of what did not come, or is gone
             if reason is not None:
                 self._events.taken_back()
         change.done(reason)

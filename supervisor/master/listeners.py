@@ -36,9 +36,9 @@ class Listeners:
         """The ports at which somebody may be waiting in a queue of ours."""
         return {listener.address[1] for listener, _slot in self._sockets}
 
-    def copies(self) -> list[ListenerCopy]:
-        """All copies that have sockets."""
-        return list(self._sockets)
+    def copies(self, of: Sequence[Listener] | None = None) -> list[ListenerCopy]:
+        """All copies that have sockets, or those of certain listeners."""
+        return [copy for copy in self._sockets if of is None or copy[0] in of]
 
     def surplus(self, wanted: Sequence[Listener], slots: int) -> list[ListenerCopy]:
         """The copies that have sockets and that a configuration does not want."""

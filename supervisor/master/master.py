@@ -6,46 +6,38 @@ control socket, the table and the tokens, and it is the only one that gives birt
 
 import os
 import signal
-import socket
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
-from supervisor import compiled, metric
-from supervisor.common_metrics import metrics_of
+from supervisor import compiled
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import EndSession, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.exporterline import ExporterInheritance, Pulse
 from supervisor.lifeline import Accept, Born, Closed, Reopen
 from supervisor.lifeline import Kill as KillOrder
-from supervisor.master.accounting import Accounting, table_layout
+from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
-from supervisor.master.exporter import Exporter
-from supervisor.master.health import HealthWatch
 from supervisor.master.jobs import Jobs
 from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
+from supervisor.master.policy import cause_of_death, kind_of_death
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.master.recycling import Recycling
-from supervisor.master.shutdown import PATIENCE_SECONDS, Means, ShutdownSequence
+from supervisor.master.shutdown import Means, ShutdownSequence
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
+from supervisor.master.watchers import Watchers
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
+from supervisor.runtime.descriptors import close_all_but
 from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
-from supervisor.runtime.plural import count_of
 from supervisor.runtime.rundir import RunDirectory
-from supervisor.sockets.listener import ListenerCopy
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
-from supervisor.table.segment import path_of
-from supervisor.usage import show_usage
 from supervisor.worker.worker import Inheritance
 
 
@@ -73,16 +65,14 @@ class Master:
         self._rundir = rundir
         self._log = log
         self._log.options = first.debug
-        self._notifier = notifier
         self._over = False
         self.exit_code = 0
 
         self._loop = Loop()
         slots = first.variables["workers"]
-        layout = table_layout(program, _blocks(slots), limits)
-        self._accounting = Accounting(rundir.segment_name, layout, log)
+        layout = table_layout(program, block_count(slots), limits)
+        self._accounting = Accounting(rundir.make_table(layout), log)
         source.attach(self._loop)
-        self._health = HealthWatch(self._accounting.segment)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
         self._load_files = load_files
@@ -90,7 +80,14 @@ class Master:
             load_files, self._accounting, self._pool, log=log, accepting_changed=self._tell_accepting
         )
         self._changes = Changes(
-            program, first, self._loop, log=log, pool=self._pool, listeners=self._listeners, events=self
+            program,
+            first,
+            self._loop,
+            log=log,
+            indexes=self._accounting.indexes,
+            pool=self._pool,
+            listeners=self._listeners,
+            events=self,
         )
         self._recycling = Recycling(self._pool, self._changes.dismiss)
         means = Means(
@@ -105,11 +102,21 @@ class Master:
         )
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
-        self._http: socket.socket | None = None
-        inherit = self._exporter_heritage(metrics, metrics_token)
-        self._exporter = Exporter(self._loop, log, self.forget_all, live=program.exporter, inherit=inherit)
-        self._describe(first)
-        count = self._accounting.count
+        self._watchers = Watchers(
+            program,
+            self._loop,
+            log,
+            rundir=rundir,
+            accounting=self._accounting,
+            pool=self._pool,
+            listeners=self._listeners,
+            shutdown=self._shutdown,
+            notifier=notifier,
+            in_child=self.forget_all,
+            metrics=metrics,
+            metrics_token=metrics_token,
+        )
+        self._watchers.describe(first)
         self.executor = Executor(
             program,
             language,
@@ -120,15 +127,14 @@ class Master:
             jobs=self._jobs,
             log=log,
             perform=self._perform,
-            count=count,
+            count=self._accounting.count,
         )
         self._periodic_commands = PeriodicCommands(program.periodic_commands, self.executor, log)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
-        if metrics is not None:
-            self._http = rundir.open_http_socket()
+        self._watchers.open()
         self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
         rundir.publish_state()
-        self._set_gauges()
+        self._show_gauges()
 
     # What the control language may see (control/outcome.py, Status)
 
@@ -138,7 +144,7 @@ class Master:
 
     @property
     def metrics(self) -> str:
-        return self._exporter.shown_address
+        return self._watchers.address
 
     def measured(self, what: str) -> float | None:
         return self._load_files.read(what)
@@ -161,7 +167,7 @@ class Master:
             pid=self.pid,
         )
         self._pool.fill()
-        self._exporter.start()
+        self._watchers.start()
         self._tick()
         start(self)
         try:
@@ -175,105 +181,37 @@ class Master:
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
         self._watchdog.look(self._changes.running)
-        self._health.look(self._changes.running.counter_indexes, time.time())
-        self._show_usage()
-        self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
-        pulse = self._pulse()
-        self._accounting.set_gauges(waiting=sum(queue.length for queue in pulse.queues))
-        self._exporter.pulse(pulse)
+        self._watchers.look(self._changes.running)
         if not self._shutdown.final:
             self._periodic_commands.look(self._changes.running)
-        elif self._exporter.address is not None and self._rundir.has_successor():
-            # Who asks there wants to know of the one that serves: its /readyz decides where clients are sent.
-            self._stop_exporter()
-            self._log(messages.EXPORTER_YIELDED)
-        self._tell_manager()
-
-    def _show_usage(self) -> None:
-        """In the table; also when a child was buried, whose processor time is in the master's account from then on."""
-        show_usage(self._accounting.segment.block(0), children=True)
-
-    def _tell_manager(self) -> None:
-        """Each second: that the loop turns, what `systemctl status` shows, and that a drain may take its time."""
-        self._notifier.alive()
-        sessions, workers = self._accounting.count_sessions(), len(self._pool.workers)
-        status = f"{count_of(sessions, 'session')}, {count_of(workers, 'worker')}"
-        if self._shutdown.draining:
-            self._notifier.patience(PATIENCE_SECONDS)
-            status = f"{self._shutdown.stage.value}; {status}"
-        self._notifier.status(status)
-
-    def _pulse(self) -> Pulse:
-        serving = sum(worker.serving for worker in self._pool.seated)
-        return Pulse(self._shutdown.draining, serving, self._listeners.queues())
-
-    def _stop_exporter(self) -> None:
-        self._exporter.stop()
-        self._rundir.withdraw_http()
-        if self._http is not None:
-            self._http.close()
-
-    def _exporter_heritage(
-        self, address: HttpAddress | None, token: bytes
-    ) -> Callable[[Any], ExporterInheritance] | None:
-        if address is None:
-            return None
-        program, table, metrics = self._program, path_of(self._accounting.segment.name), metrics_of(self._program)
-
-        def inherit(lifeline: Any) -> ExporterInheritance:
-            self._show_usage()
-            return ExporterInheritance(
-                program=program.name,
-                version=program.version,
-                master=self.pid,
-                table=table,
-                address=address,
-                metrics=metrics,
-                watched=program.watched,
-                lifeline=lifeline,
-                http=self._http,
-                token=token,
-            )
-
-        return inherit
 
     # The workers (pool.py, PoolEvents)
 
     def inherit(self, slot: int, block: int, lifeline: Any) -> Inheritance:
+        running = self._changes.running
+        wanted = self._listeners.copies(self._program.listeners(running))
         return Inheritance(
             self._program,
-            self._changes.running,
+            running,
             self._log,
             segment=self._accounting.segment,
             tokens=self._accounting.tokens,
             block=block,
             slot=slot,
             lifeline=lifeline,
-            listeners=self._listeners.of_slot(slot, self._wanted_copies()),
+            listeners=self._listeners.of_slot(slot, wanted),
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
         )
 
-    def _wanted_copies(self) -> list[ListenerCopy]:
-        running = self._changes.running
-        copies = self._listeners.copies()
-        wanted = self._program.listeners(running)
-        return [copy for copy in copies if copy[0] in wanted]
-
     def forget_all(self, keep: set[int]) -> None:
         """In a fresh child: lets go of everything of the master's. The lock stays: it tells that the instance lives."""
         signals.forget_in_child()
-        keep = keep | {0, 1, 2, *self._rundir.descriptors}
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) not in keep:
-                try:
-                    os.close(int(name))
-                except OSError:  # the descriptor of this very listing
-                    pass
+        close_all_but(keep | {0, 1, 2, *self._rundir.descriptors})
 
     def born(self, worker: WorkerProcess) -> None:
         self._changes.include(worker)
-        self._set_gauges()
+        self._show_gauges()
 
     def heard(self, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Born):
@@ -287,19 +225,19 @@ class Master:
     def died(self, worker: WorkerProcess, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
         sessions = self._accounting.recover(worker, self._pool.workers)
-        self._show_usage()
+        self._watchers.show_usage()
         expected = worker.dismissed and not sessions
-        cause = "hung" if worker.hung else _cause(code)
-        self._accounting.count("worker_restarts", _kind_of_death(worker, code))
+        kind = kind_of_death(code, hung=worker.hung, dismissed=worker.dismissed)
+        self._accounting.count("worker_restarts", kind)
         self._log(
             messages.WORKER_LEFT if expected else messages.WORKER_DIED,
             slot=worker.slot,
             worker=worker.pid,
-            cause=cause,
+            cause="hung" if worker.hung else cause_of_death(code),
             sessions=sessions,
             words=worker.last_words,
         )
-        self._set_gauges()
+        self._show_gauges()
         self._recycling.dead(worker)
         self._changes.forget(worker)
         self._shutdown.closed(worker)
@@ -310,50 +248,31 @@ class Master:
 
     # Config (change.py, ChangeEvents)
 
-    def settle(self, config: Config) -> Config:
-        return replace(
-            config, counter_indexes=self._accounting.indexes.settle(config.things, self._changes.running.things)
-        )
-
     def committed(self, config: Config) -> None:
         """What the master itself takes from a new config."""
         self._accounting.count("config_changes")
-        self._describe(config)
-        self._health.look(config.counter_indexes, time.time())  # before anybody counts for what is new
+        self._watchers.describe(config)
+        self._watchers.look_at_health(config)
         self._log.options = config.debug
         self._accounting.issue(config.variables["maxsession"])
         self._pool.set_slots(config.variables["workers"])
-        self._set_gauges()
+        self._show_gauges()
         self._watchdog.check_load(config)
 
     def taken_back(self) -> None:
         """A change of the config failed before it was in force (change.py)."""
         self._accounting.count("config_change_failures")
 
-    def _describe(self, config: Config) -> None:
-        """Tells watchers of a config."""
-        described = self._program.describe(config)
-        ends = [thing[fact] for sort, fact in metric.ends(self._program.metrics) for thing in described[sort.facts]]
-        self._accounting.set_gauges(soonest_end=int(min(ends, default=0)))
-        self._exporter.describe(described)
-
-    def _set_gauges(self) -> None:
-        running = self._changes.running
-        self._accounting.set_gauges(
-            maxsession=running.variables["maxsession"],
-            generation=running.generation,
-            workers=len(self._pool.workers),
-            workers_configured=running.variables["workers"],
-            draining=int(self._shutdown.draining),
-        )
+    def _show_gauges(self) -> None:
+        self._watchers.show_gauges(self._changes.running)
 
     # Orders and shutdowns
 
     def _on_stage(self) -> None:
         if self._shutdown.final:
             self.executor.end()
-        self._set_gauges()
-        self._notifier.stopping()
+        self._show_gauges()
+        self._watchers.stopping()
 
     def _turn_away(self) -> None:
         for listener, clients in self._listeners.turn_away().items():
@@ -433,33 +352,10 @@ class Master:
         self._over = True
         self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
         self._jobs.stop()
-        self._stop_exporter()
+        self._watchers.stop()
         self._server.flush()
         if how == "parent":
             self._rundir.withdraw_control()
         else:
             self._rundir.withdraw_all()
         self._log(messages.FINISHED, how=how)
-
-
-def _kind_of_death(worker: WorkerProcess, code: int) -> str:
-    """For the counter: few words, where the log tells more."""
-    if worker.hung:
-        return "hung"
-    if worker.dismissed:
-        return "asked"
-    return "exit" if code >= 0 else "signal"
-
-
-def _cause(code: int) -> str:
-    if code >= 0:
-        return f"exit {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:  # the real-time signals have no names
-        return f"signal {-code}"
-
-
-def _blocks(slots: int) -> int:
-    """How many processes can count at once: the master, and for each slot a worker and some that are leaving."""
-    return max(64, 4 * slots) + 1

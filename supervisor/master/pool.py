@@ -10,11 +10,11 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from supervisor.lifeline import Born, LastWords, Leave, Lifeline, LifelineLost
+from supervisor.lifeline import ANSWERS, Born, LastWords, Leave, Lifeline, LifelineLost
 from supervisor.master.policy import pause_before_birth
 from supervisor.runtime import birth, messages, signals
 from supervisor.runtime.descriptors import open_descriptors
@@ -64,6 +64,10 @@ class WorkerProcess:
         return round(time.monotonic() - self.born, 3)
 
 
+Answered = Callable[[WorkerProcess, Any], None]
+"""Hears what a worker says of what it was asked."""
+
+
 class PoolEvents(Protocol):
     """What a pool asks of its master, and tells it."""
 
@@ -77,7 +81,7 @@ class PoolEvents(Protocol):
         """A worker is there; it does not serve yet."""
 
     def heard(self, worker: WorkerProcess, message: Any) -> None:
-        """A worker said this on its lifeline."""
+        """A worker said this on its lifeline, of itself."""
 
     def died(self, worker: WorkerProcess, code: int) -> None:
         """A worker is dead; its block still shows what it held."""
@@ -95,6 +99,7 @@ class Pool:
         self._slots = slots
         self._deaths_at_birth: dict[int, int] = {}
         self._pauses: dict[int, Any] = {}
+        self._asked_by: dict[WorkerProcess, Answered] = {}
         self._again: Timer | None = None
         self._no_birth = ""
         self.workers: list[WorkerProcess] = []
@@ -216,7 +221,8 @@ class Pool:
                     self._deaths_at_birth.pop(worker.slot, None)
                 case LastWords(text):
                     worker.last_words = text
-            self._events.heard(worker, message)
+            hear = self._asked_by[worker] if isinstance(message, ANSWERS) else self._events.heard
+            hear(worker, message)
         self._watch_lifeline(worker)
 
     def _watch_lifeline(self, worker: WorkerProcess) -> None:
@@ -231,6 +237,11 @@ class Pool:
             return
         if worker.lifeline.wants_write:
             self._watch_lifeline(worker)
+
+    def ask(self, worker: WorkerProcess, order: object, answered: Answered, *, fds: Sequence[int] = ()) -> None:
+        """Sends an order that is answered (one of ANSWERS), to whoever has asked last."""
+        self._asked_by[worker] = answered
+        self.tell(worker, order, fds)
 
     def tell_all(self, message: object) -> None:
         for worker in self.workers:
@@ -257,6 +268,7 @@ class Pool:
         self._hear_last_words(worker)
         worker.lifeline.close()
         self.workers.remove(worker)
+        self._asked_by.pop(worker, None)
         self._log.debug("MAIN", "death", slot=worker.slot, worker=worker.pid, code=code, seconds=worker.age())
         cells = self._segment.block(worker.block)
         for cell in (_PID, *_USAGE):

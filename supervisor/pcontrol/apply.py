@@ -14,7 +14,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, NoReturn
 
-from supervisor.control.framing import ControlReply
 from supervisor.control.rcdisk import read_any, read_regular
 from supervisor.control.rcfile import (
     APPLY,
@@ -32,8 +31,15 @@ from supervisor.control.rcfile import (
     load,
     told,
 )
-from supervisor.pcontrol.connection import EXIT_DONE, EXIT_REFUSED, Connection, NoConnection, TimedOut
-from supervisor.pcontrol.sender import json_error
+from supervisor.pcontrol.connection import (
+    EXIT_DONE,
+    EXIT_REFUSED,
+    Connection,
+    ControlReply,
+    NoConnection,
+    TimedOut,
+    json_error,
+)
 
 Connect = Callable[[], Connection]
 

@@ -1,11 +1,19 @@
-"""A client's connection to a control socket."""
+"""A client's connection to a control socket, and commands that are said over it, one by one.
 
+What goes over the socket stands in `control/server.py`, the other end.
+"""
+
+import itertools
 import socket
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from supervisor.control.framing import ControlReply, NotAReply, ReplyReader, encode_request
+from supervisor.control.rcfile import FileCommand, FileFault, split_column
+from supervisor.control.words import LONGEST_LINE, NOTE
 
 DEFAULT_RUNDIR = "/var/run/popular"
 
@@ -25,6 +33,59 @@ EXIT_CODES = {
 _PIECE = 65536
 _ON_THEIR_WAY = 32
 """Commands sent before their replies are read. Few enough for the socket's buffers: neither side waits for ever."""
+_LONGEST_REPLY_LINE = 1_048_576
+_JSON = "json "
+
+
+def encode_request(line: str) -> bytes:
+    """A request as it is sent. Raises ValueError for what cannot be one line."""
+    if "\n" in line or "\r" in line:
+        raise ValueError("a request is one line")
+    return line.encode() + b"\n"
+
+
+class ControlReply(NamedTuple):
+    """A reply as the client sees it."""
+
+    ok: bool
+    text: str
+    lines: list[str]
+
+
+class NotAReply(Exception):
+    """The other side does not speak this protocol."""
+
+
+class ReplyReader:
+    """Takes pieces of bytes, gives replies."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._status: tuple[bool, str] | None = None
+        self._lines: list[str] = []
+
+    def feed(self, data: bytes) -> list[ControlReply]:
+        """The replies that these octets complete. Raises NotAReply."""
+        self._rest += data
+        *lines, rest = self._rest.split(b"\n")
+        if len(rest) > _LONGEST_REPLY_LINE:
+            raise NotAReply("a line without end")
+        self._rest = bytearray(rest)
+        return [answer for line in lines if (answer := self._line(line.decode("utf-8", "replace").removesuffix("\r")))]
+
+    def _line(self, line: str) -> ControlReply | None:
+        if self._status is None:
+            word, _, text = line.partition(" ")
+            if word not in ("+OK", "-ERR"):
+                raise NotAReply(f"{line[:80]!r} is not a status line")
+            self._status = (word == "+OK", text)
+            return None
+        if line != ".":
+            self._lines.append(line.removeprefix("."))
+            return None
+        answer = ControlReply(*self._status, self._lines)
+        self._status, self._lines = None, []
+        return answer
 
 
 class NoConnection(Exception):
@@ -118,3 +179,92 @@ def connect(socket_path: str | None, rundir: str, programs: Sequence[str], *, ti
         except NoConnection as failure:
             failures.append(str(failure))
     raise NoConnection("; ".join(failures) or "which one? --program or --socket tells it")
+
+
+class CommandSender:
+    """Says lines and prints what comes back, as the options want it."""
+
+    def __init__(self, connection: Connection, options: Namespace) -> None:
+        self.connection = connection
+        self._json: bool = options.json
+        self._quiet: bool = options.quiet
+        self._verbose: bool = options.verbose
+
+    def say_command(self, command: FileCommand) -> bool:
+        """Says a command of a file; whether it was carried out. Raises NoConnection or TimedOut."""
+        if command.fault is not None:
+            self.complain(str(command.fault), command.fault)
+            return False
+        return self.say(command.text, command)
+
+    def say(self, line: str, command: FileCommand | None = None) -> bool:
+        """Whether a line was carried out; `command` says where it stands. Raises NoConnection or TimedOut."""
+        if not fits(line):
+            self.complain(f"a line is one line of at most {LONGEST_LINE} octets")
+            return False
+        if self._verbose:
+            self._print(f"> {line}")
+        answer = self.connection.say(f"{_JSON}{line}" if self._json else line)
+        for line in answer.lines:
+            print(line)
+        sys.stdout.flush()
+        if not answer.ok:
+            self._refused(answer.text, command)
+        else:
+            # That it was done the exit code tells; a note must be seen all the same.
+            text = answer.text if self._verbose else _notes(answer.text)
+            if text:
+                self._print(text)
+        return answer.ok
+
+    def _refused(self, text: str, command: FileCommand | None) -> None:
+        column, reason = split_column(text)
+        if column is not None and self._json:
+            column = max(1, column - len(_JSON))
+        if command is not None:
+            fault = FileFault(command.at(column), reason)
+            self.complain(str(fault), fault)
+        else:
+            self.complain(reason if column is None else f"column {column}: {reason}", column=column, reason=reason)
+
+    def complain(
+        self, text: str, fault: FileFault | None = None, column: int | None = None, *, reason: str | None = None
+    ) -> None:
+        """Prints why something was not done; with --json as an object: error, file, line, column."""
+        if self._json:
+            text = json_error(reason or text, fault, column)
+        self._print(text)
+
+    def _print(self, message: str) -> None:
+        if not self._quiet:
+            print(message, file=sys.stderr, flush=True)
+
+
+def json_error(text: str, fault: FileFault | None = None, column: int | None = None) -> str:
+    """An error as one line of JSON; what is not known is null."""
+    import json
+
+    place = fault.place._asdict() if fault is not None else {"file": None, "line": None, "column": column}
+    return json.dumps({"error": fault.text if fault is not None else text, **place})
+
+
+def fits(line: str) -> bool:
+    """Whether it can be sent as one request."""
+    return not any(end in line for end in "\r\n") and len(line.encode(errors="replace")) <= LONGEST_LINE
+
+
+def _notes(text: str) -> str:
+    _done, mark, notes = text.partition(NOTE)
+    return f"note: {notes}" if mark else ""
+
+
+def run(sender: CommandSender, lines: Iterable[str], commands: Iterable[FileCommand], *, ignore_errors: bool) -> int:
+    """Says lines, then the commands of files, until one is refused; returns the exit code."""
+    said = itertools.chain(map(sender.say, lines), map(sender.say_command, commands))
+    code = EXIT_DONE
+    for done in said:
+        if not done:
+            code = EXIT_REFUSED
+            if not ignore_errors:
+                break
+    return code

@@ -21,13 +21,15 @@ from supervisor.pcontrol.connection import (
     EXIT_REFUSED,
     EXIT_TIMED_OUT,
     EXIT_USAGE,
+    CommandSender,
     Connection,
     NoConnection,
     TimedOut,
     connect,
+    json_error,
+    run,
 )
 from supervisor.pcontrol.options import SUBCOMMANDS, files_parser, options_parser, parse_subcommand
-from supervisor.pcontrol.sender import CommandSender, json_error, run
 from supervisor.runtime.plural import count_of
 
 _LOOK_SECONDS = 0.25

@@ -19,11 +19,11 @@ from supervisor.pcontrol.connection import (
     EXIT_DONE,
     EXIT_NO_CONNECTION,
     EXIT_REFUSED,
+    CommandSender,
     Connection,
     NoConnection,
     TimedOut,
 )
-from supervisor.pcontrol.sender import CommandSender
 
 _MOST_LINES = 1000
 _LEAVE = ("quit", "exit", "/q", "/quit")

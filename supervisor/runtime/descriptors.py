@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Set
 
 
 def open_descriptors() -> set[int]:
@@ -16,3 +17,9 @@ def _is_open(number: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def close_all_but(keep: Set[int]) -> None:
+    """Closes every descriptor of this process that is not among these."""
+    for number in open_descriptors() - keep:
+        os.close(number)

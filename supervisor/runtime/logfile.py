@@ -88,6 +88,9 @@ def _open_for(path: str, user: pwd.struct_passwd | None) -> tuple[int, str]:
     except PermissionError:
         if user is None or os.geteuid() != 0:
             raise
+    if Path(path).absolute().parent.stat().st_uid == user.pw_uid:
+        # His own directory, so root stays out of it.
+        raise PermissionError(errno.EACCES, f"{user.pw_name} may not write it", path)
     return _open(path, FileOwner(0, 0), give_to=user)
 
 

@@ -8,6 +8,7 @@
     NAME.http        link to the newest one
     NAME.pid         link to the newest instance's lock
     NAME.state       link to the newest instance's session table
+    NAME.N.table     link to the table of instance N, where somebody else had taken the name that it usually has
 
 When the newest instance ends, the links lead to the next one that lives.
 
@@ -32,7 +33,10 @@ from typing import NamedTuple
 
 from supervisor.runtime import rights
 from supervisor.runtime.directory import Directory, FileOwner, Untrusted
+from supervisor.runtime.plural import count_of
 from supervisor.table import segment
+from supervisor.table.layout import Layout
+from supervisor.table.segment import NameTaken, Segment
 
 _MOST_INSTANCES = 64
 CONTROL, HTTP = ".ctrl", ".http"
@@ -70,6 +74,7 @@ class RunDirectory:
                 self.lock_fd, self.instance = self._take_lock()
                 os.ftruncate(self.lock_fd, 0)
                 os.write(self.lock_fd, f"{os.getpid()}\n".encode())
+                self._remove_table_of(self.instance)
                 self._remove_orphans()
         except OSError as error:
             raise CannotStart(f"run directory {path}: {error.strerror or error}") from None
@@ -88,11 +93,35 @@ class RunDirectory:
     def segment_name(self) -> str:
         return self._segment_of(self.instance)
 
+    def make_table(self, layout: Layout) -> Segment:
+        """This instance's table. Where somebody else has taken the name, as any user of the host can, another one that
+        nobody can guess; it is noted first, so that it is found and removed whatever happens. Raises NoSharedMemory.
+        """
+        try:
+            return Segment.create(self.segment_name, layout)
+        except NameTaken:
+            other = f"{self._usual_segment_of(self.instance)}-{os.urandom(8).hex()}"
+            self._directory.link(self._table_name(self.instance), str(segment.path_of(other)))
+            return Segment.create(other, layout)
+
     def _segment_of(self, instance: int) -> str:
+        usual = self._usual_segment_of(instance)
+        other = Path(self._directory.target(self._table_name(instance)) or "")
+        return f"/{other.name}" if other.name.startswith(f"{usual[1:]}-") else usual
+
+    def _usual_segment_of(self, instance: int) -> str:
         """A name that follows from the directory, never from the pid: every container's master is pid 1."""
         place = os.fstat(self._directory.fd)
         key = hashlib.sha256(f"{place.st_dev}:{place.st_ino}:{self.path.resolve()}".encode()).hexdigest()[:12]
         return f"/popular-{self.name}-{key}-{instance}"
+
+    def _table_name(self, instance: int) -> str:
+        return f"{self.name}.{instance}.table"
+
+    def _remove_table_of(self, instance: int) -> None:
+        """Of an instance that is dead, or goes; its lock is ours."""
+        segment.remove(self._segment_of(instance))
+        _ignoring_strangers(self._directory.remove, self._table_name(instance))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -112,7 +141,14 @@ class RunDirectory:
             fd = self._try_lock(instance)
             if fd is not None:
                 return fd, instance
-        raise CannotStart(f"{self.path} already holds {_MOST_INSTANCES} running instances of {self.name}")
+        theirs = sum(self._is_a_strangers(self._lock_name(one)) for one in range(1, _MOST_INSTANCES + 1))
+        held = f"{_MOST_INSTANCES - theirs} running instances of {self.name}"
+        others = f", and {count_of(theirs, 'lock')} of other users" if theirs else ""
+        raise CannotStart(f"{self.path} already holds {held}{others}")
+
+    def _is_a_strangers(self, name: str) -> bool:
+        found = self._directory.status(name)
+        return found is not None and found.st_uid not in (0, self._directory.owner.uid)
 
     def _try_lock(self, instance: int) -> int | None:
         name = self._lock_name(instance)
@@ -121,8 +157,10 @@ class RunDirectory:
                 fd = self._directory.open_file(name, os.O_RDWR | os.O_CREAT)
             except Untrusted:
                 raise
-            except PermissionError:  # another user's, in a directory that several can write
-                return None
+            except PermissionError:
+                if self._directory.status(name) is None:
+                    raise PermissionError(errno.EACCES, f"{self._who()} may not make files in it") from None
+                return None  # another user's, in a directory that several can write
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -134,6 +172,9 @@ class RunDirectory:
             if there is not None and os.fstat(fd).st_ino == there.st_ino:
                 return fd
             os.close(fd)
+
+    def _who(self) -> str:
+        return self._user.pw_name if self._user is not None else f"the user {os.geteuid()}"
 
     def _numbers(self) -> list[int]:
         """The other instances, living and dead, that have a lock file."""
@@ -151,7 +192,7 @@ class RunDirectory:
             except Untrusted:  # not ours to clear away
                 continue
             if fd is not None:
-                segment.remove(self._segment_of(number))
+                self._remove_table_of(number)
                 self._directory.remove(self._lock_name(number))
                 os.close(fd)
 
@@ -278,7 +319,7 @@ class RunDirectory:
                 str(segment.path_of(self.segment_name)),
                 str(heir.table) if heir is not None else None,
             )
-            segment.remove(self.segment_name)
+            self._remove_table_of(self.instance)
             self._directory.remove(self._lock_name(self.instance))
             os.close(self.lock_fd)
             with self._alone():

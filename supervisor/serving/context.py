@@ -52,7 +52,9 @@ class Session(Protocol):
         """What would be lost if it ended now."""
 
     def displaceable(self) -> tuple[str, float] | None:
-        """If it waits for nothing but its client, who has not logged in: whose it is, and when he was last heard."""
+        """If it waits for nothing but its client, who has not logged in: whose it is, and since when he has not brought
+        his login any further, whatever he may send.
+        """
 
     def refresh(self) -> None:
         """Writes its row if there is something new to show; called once in a while."""

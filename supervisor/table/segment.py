@@ -34,6 +34,10 @@ class NoSharedMemory(OSError):
     """The table cannot be made; the text is for people."""
 
 
+class NameTaken(NoSharedMemory):
+    """Somebody else has a segment of that name, which cannot be removed."""
+
+
 class NoRoom(NoSharedMemory):
     """Shared memory is too small for the table."""
 
@@ -56,10 +60,14 @@ class Segment:
 
     @classmethod
     def create(cls, name: str, layout: Layout) -> "Segment":
-        """Makes the segment; one of the same name that a dead process left is replaced. Raises NoSharedMemory."""
+        """Makes the segment; one of the same name that a dead process left is replaced. Raises NoSharedMemory, and of
+        that NameTaken.
+        """
         remove(name)
         try:
             shared = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600, size=layout.size)
+        except posix_ipc.ExistentialError as error:
+            raise NameTaken(_why_none(error)) from None
         except (posix_ipc.Error, OSError) as error:
             raise NoSharedMemory(_why_none(error)) from None
         try:

@@ -1,5 +1,7 @@
 """Makes room where `maxsession` is reached and clients wait: silent sessions of whoever has most of them end.
 
+Silent is who has not brought his login any further for a while, whatever he sends (decision 16.11).
+
 Each worker shows in its block how many clients wait at its sockets, and how many sessions of one network it could end.
 At its next look the worker that could end most of one ends as many as wait, in all workers. So one at a time makes
 room, wherever the clients wait; a stranger's connections go before those of anybody else; and while nobody waits, a
@@ -16,7 +18,7 @@ from supervisor.table.layout import BASE_CELLS
 LOOK_SECONDS = 0.25
 """Three looks at most, and a new client is greeted."""
 SILENT_SECONDS = 2.0
-"""For so long a session has heard nothing before it may be ended for another."""
+"""For so long a session has not come any further before it may be ended for another."""
 
 _WAITING, _DISPLACEABLE = BASE_CELLS.index("waiting"), BASE_CELLS.index("displaceable")
 

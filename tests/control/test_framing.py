@@ -4,16 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.control.framing import (
-    LONGEST_REQUEST,
-    ControlReply,
-    ControlRequestReader,
-    Malformed,
-    NotAReply,
-    ReplyReader,
-    encode_reply,
-    encode_request,
-)
+from supervisor.control.server import ControlRequestReader, Malformed, encode_reply
+from supervisor.control.words import LONGEST_LINE
+from supervisor.pcontrol.connection import ControlReply, NotAReply, ReplyReader, encode_request
 
 LINE = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=40)
 
@@ -38,7 +31,7 @@ def test_a_line_that_is_too_long_is_answered_once(size: int) -> None:
     requests = feed_all(b"x" * 100_000 + b"\nshow\n", size)
 
     assert [type(request) for request in requests] == [Malformed, str]
-    assert str(LONGEST_REQUEST) in requests[0].text  # type: ignore[union-attr]
+    assert str(LONGEST_LINE) in requests[0].text  # type: ignore[union-attr]
     assert requests[1] == "show"
 
 
@@ -46,8 +39,8 @@ def test_a_line_that_is_too_long_is_answered_once(size: int) -> None:
 @pytest.mark.parametrize("size", [1, 1000])
 def test_the_longest_line_is_accepted(end: bytes, size: int) -> None:
     """A line of exactly the limit is a request, one octet more is not, with either line end."""
-    assert feed_all(b"x" * LONGEST_REQUEST + end, size) == ["x" * LONGEST_REQUEST]
-    assert [type(one) for one in feed_all(b"x" * (LONGEST_REQUEST + 1) + end, size)] == [Malformed]
+    assert feed_all(b"x" * LONGEST_LINE + end, size) == ["x" * LONGEST_LINE]
+    assert [type(one) for one in feed_all(b"x" * (LONGEST_LINE + 1) + end, size)] == [Malformed]
 
 
 def test_an_endless_line_takes_no_memory() -> None:
@@ -56,7 +49,7 @@ def test_an_endless_line_takes_no_memory() -> None:
     for _ in range(100):
         reader.feed(b"x" * 10_000)
 
-    assert len(reader._rest) <= LONGEST_REQUEST + 1
+    assert len(reader._rest) <= LONGEST_LINE + 1
 
 
 @pytest.mark.parametrize("octets", [b"a\x00b", b"a\x1b[0m", b"a\rb", b"\x7f", b"\xff\xfe", b"\xc2\x85"])

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.control.framing import ControlReply, ReplyReader
 from supervisor.control.server import MOST_CLIENTS
-from supervisor.pcontrol.connection import Connection
+from supervisor.pcontrol.connection import Connection, ControlReply, ReplyReader
 from tests.control.console import Console, console
 from tests.patience import patient
 

@@ -8,8 +8,7 @@ from http import HTTPStatus
 import pytest
 from prometheus_client import generate_latest
 
-from metrics.collector import Collector
-from metrics.exporter import metrics
+from metrics.collector import Collector, scrape
 from metrics.http import HttpRequest
 from metrics.known import Known
 from popular.proxy.program import PROGRAM
@@ -102,7 +101,7 @@ def test_openmetrics_is_as_complete(known: Known) -> None:
     request = HttpRequest(
         "GET", "/metrics", {}, fields={"accept": "application/openmetrics-text;version=1.0.0"}, peer="127.0.0.1"
     )
-    answer = metrics(known, request)
+    answer = scrape(known, request)
 
     assert answer.status is HTTPStatus.OK
     assert answer.content_type.startswith("application/openmetrics-text")

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from supervisor.control.framing import ControlReply, ReplyReader, encode_request
+from supervisor.pcontrol.connection import ControlReply, ReplyReader, encode_request
 from supervisor.table.segment import View
 from tests.bench import processes
 from tests.system.wire import (

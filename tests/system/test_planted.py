@@ -219,3 +219,24 @@ def test_a_log_may_be_a_link_of_roots(place: Path) -> None:
     with Proxy(log, options=["-u", "nobody"]) as proxy:
         wait_until(lambda: proxy.log("worker_born"), "it writes")
     assert (elsewhere / "file").stat().st_uid == NOBODY.pw_uid
+
+
+def test_a_reason_names_what_is_wrong(place: Path) -> None:
+    """A log of root's in the user's own directory, a run directory that the user cannot write, locks of strangers."""
+    games = pwd.getpwnam("games")
+    users = _directory(place / "users", 0o755, games.pw_uid)
+    (users / "log").write_bytes(SECRET)
+    (users / "log").chmod(0o600)
+    pproxy = [program("pproxy"), "-u", "games", "-w", "1", "--metrics", "off", "-r", place / "run"]
+    said = _try([*pproxy, "-l", users / "log"])
+    assert said.startswith(f"pproxy: log file {users / 'log'}: games may not write it"), said
+    run = _directory(place / "closed", 0o775, 0, NOBODY.pw_gid)
+    said = _try([*pproxy, "-l", "-", "-r", run])
+    assert said == f"pproxy: run directory {run}: games may not make files in it\n"
+    sticky = _directory(place / "sticky", 0o1777)
+    for number in range(1, 65):
+        lock = sticky / f"pproxy.{number}.lock"
+        lock.touch(0o600)
+        os.chown(lock, NOBODY.pw_uid, NOBODY.pw_gid)
+    said = _try([*pproxy, "-l", "-", "-r", sticky])
+    assert said == f"pproxy: {sticky} already holds 0 running instances of pproxy, and 64 locks of other users\n"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.control.framing import encode_request
+from supervisor.pcontrol.connection import encode_request
 from tests.bench import processes
 from tests.system.site import LOOPBACK, PATIENCE, PopClient, Proxy, free_port, need, wait_until
 

@@ -1,7 +1,9 @@
 """Hosts on which shared memory is not to be had: the program says so in one sentence, and leaves nothing behind."""
 
 import os
+import pwd
 import shlex
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import patient
-from tests.system.site import need, program
+from tests.system.site import Proxy, need, program, wait_until
 
 MISSING = "mount -t tmpfs none {dev} && mknod {dev}/null c 1 3 && mknod {dev}/urandom c 1 9 && mount --bind {dev} /dev"
 CASES = {
@@ -66,3 +68,38 @@ def _may_mount() -> None:
     if os.environ.get("CI") and os.getuid() == 0:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="somebody else's file")
+def test_somebody_else_has_the_name(directory: Path) -> None:
+    """Any user of the host can make a file of the name that the table is going to have: it takes another one, readers
+    find it, a start behind kill -9 removes it, and the other one's file is not touched.
+    """
+    options = ["-u", "games"]
+    with Proxy(directory, options=options) as proxy:
+        usual = (proxy.rundir / "pproxy.state").readlink()
+    assert not usual.exists()
+    usual.write_bytes(b"theirs")
+    nobody = pwd.getpwnam("nobody")
+    os.chown(usual, nobody.pw_uid, nobody.pw_gid)
+    try:
+        command = [program("pproxy"), "-r", str(proxy.rundir), "-l", "-", "--metrics", "off", "-w", "1", *options]
+        killed = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
+        try:
+            wait_until((proxy.rundir / "pproxy.ctrl").is_socket, "it serves")
+        finally:
+            os.killpg(killed.pid, signal.SIGKILL)
+            killed.wait(patient(20))
+        left = (proxy.rundir / "pproxy.1.table").readlink()
+        assert left.is_file()
+        assert left.name.startswith(f"{usual.name}-")
+        with Proxy(directory, options=options) as proxy:
+            table = (proxy.rundir / "pproxy.state").readlink()
+            assert table == (proxy.rundir / "pproxy.1.table").readlink() != left
+            assert proxy.state().header.pid == proxy.pid
+            assert not left.exists()
+        assert list(usual.parent.glob(f"{usual.name}*")) == [usual]
+        assert usual.read_bytes() == b"theirs"
+        assert list(proxy.rundir.iterdir()) == []
+    finally:
+        usual.unlink()

@@ -7,7 +7,7 @@ import socket
 import time
 from pathlib import Path
 
-from supervisor.control.framing import ReplyReader
+from supervisor.pcontrol.connection import ReplyReader
 from tests.patience import patient
 from tests.system import crowd
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until

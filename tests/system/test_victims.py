@@ -4,6 +4,8 @@ The figures are printed (`pytest -s`). Each test does the attack twice where a v
 """
 
 import contextlib
+import functools
+import itertools
 import os
 import selectors
 import signal
@@ -11,7 +13,7 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -369,8 +371,66 @@ def test_silent_connections_make_room_for_new_clients(tmp_path: Path) -> None:
         assert {line["client"] for line in lines if line["ending"] == "displaced"} == {"127.0.0.2"}
 
 
+@contextlib.contextmanager
+def trickle(connections: list[socket.socket], pieces: Sequence[bytes]) -> Iterator[None]:
+    """Each connection sends the next piece, about twice a second."""
+    over = threading.Event()
+
+    def live() -> None:
+        for number in itertools.count():
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.send(pieces[number % len(pieces)])
+            if over.wait(0.5):
+                return
+
+    stranger = threading.Thread(target=live, daemon=True)
+    stranger.start()
+    try:
+        yield
+    finally:
+        over.set()
+        stranger.join(patient(30))
+
+
+def _greeted(clients: contextlib.ExitStack, client: PopClient) -> None:
+    clients.enter_context(client).greeted()
+
+
+@pytest.mark.parametrize("pieces", [(b"U", b"S", b"E", b"R"), (b"CAPA\r\n",), (b"USER a\r\n", b"USER b\r\n")])
+def test_who_only_seems_busy_makes_room_too(pieces: tuple[bytes, ...], tmp_path: Path) -> None:
+    """With every session taken by connections that send an octet, or a command that brings them no further, twice a
+    second, a new client is greeted within a second; somebody else who has just said his name stays.
+    """
+    port = free_port()
+    rc = [
+        "set maxcommands 0",
+        "backend conf b state fake",
+        "pdm add all any b",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with (
+        Proxy(tmp_path, rc, options=["-n", str(_FULL)]) as proxy,
+        silent_crowd(port, "127.0.0.2") as crowd_of,
+        trickle(crowd_of, pieces),
+    ):
+        wait_until(lambda: len(proxy.state().sessions()) == _FULL, "every session is taken")
+        time.sleep(3.5)
+        times = []
+        with contextlib.ExitStack() as clients:
+            for _ in range(5):
+                client = PopClient(port)
+                times.append(seconds_of(functools.partial(_greeted, clients, client)))
+                assert client.ask("USER slow").startswith(b"+OK")
+            told(f"{_FULL} sessions that seem busy ({pieces[0]!r}); a new client is greeted", times)
+            assert client.ask("PASS x").startswith(b"+OK")
+        lines = [entry.fields for entry in proxy.log("session_end")]
+        assert {line["client"] for line in lines if line["ending"] == "displaced"} == {"127.0.0.2"}
+    assert max(times) < patient(1.2)
+
+
 def test_a_proxy_that_does_not_log_in_makes_room_at_a_storage_server(tmp_path: Path) -> None:
-    """The same of `pserv`, before the request."""
+    """The same of `pserv`, before the request; an octet now and then is none."""
     port = free_port()
     (tmp_path / "mail").mkdir()
     rc = [f"set mailboxdir {tmp_path / 'mail'}", f"server conf iface {LOOPBACK} port {port} state online"]
@@ -378,9 +438,9 @@ def test_a_proxy_that_does_not_log_in_makes_room_at_a_storage_server(tmp_path: P
         Proxy(tmp_path, rc, options=["-n", "5"], name="pserv") as pserv,
         contextlib.ExitStack() as strangers,
     ):
-        for _ in range(5):
-            strangers.enter_context(PopClient(port))
+        crowd_of = [strangers.enter_context(PopClient(port)).connection for _ in range(5)]
         wait_until(lambda: len(pserv.state().sessions()) == 5, "every session is taken")
+        strangers.enter_context(trickle(crowd_of, (b"x",)))
         with PopClient(port) as proxy:
             proxy.say(b"nobody\r\n-\r\n-\r\n")
             waited = seconds_of(lambda: proxy.line() and None)

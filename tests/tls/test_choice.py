@@ -3,7 +3,7 @@
 import dataclasses
 
 from popular.tls.certificate import Certificate
-from popular.tls.choice import beside, by_name, wildcard
+from popular.tls.contexts import certificates_beside, certificates_by_name, wildcard
 
 NOW = 1000.0
 
@@ -31,15 +31,16 @@ B = certificate("b", "b.org *.b.org")
 
 def test_each_name_has_its_certificate() -> None:
     """A table of all names, wildcards as they are written."""
-    assert by_name([A, B], NOW) == {"a.org": (A,), "www.a.org": (A,), "b.org": (B,), "*.b.org": (B,)}
-    assert by_name([], NOW) == {}
+    assert certificates_by_name([A, B], NOW) == {"a.org": (A,), "www.a.org": (A,), "b.org": (B,), "*.b.org": (B,)}
+    assert certificates_by_name([], NOW) == {}
 
 
 def test_rsa_and_ecdsa_stand_side_by_side() -> None:
     """One of each kind for a name, in whatever order they came; a third kind beside them."""
     ed = certificate("a-ed", "a.org", "Ed25519")
-    assert by_name([A_RSA, A], NOW)["www.a.org"] == by_name([A, A_RSA], NOW)["www.a.org"] == (A, A_RSA)
-    assert by_name([ed, A_RSA, A], NOW)["a.org"] == (A, ed, A_RSA)
+    both = [certificates_by_name(those, NOW)["www.a.org"] for those in ([A_RSA, A], [A, A_RSA])]
+    assert both == [(A, A_RSA)] * 2
+    assert certificates_by_name([ed, A_RSA, A], NOW)["a.org"] == (A, ed, A_RSA)
 
 
 def test_the_one_that_is_valid_longer() -> None:
@@ -47,17 +48,17 @@ def test_the_one_that_is_valid_longer() -> None:
     longer = certificate("longer", "a.org", ends=3000)
     future = certificate("future", "a.org", begins=1001, ends=9000)
     expired = certificate("expired", "a.org", ends=10)
-    assert by_name([A, longer, future, expired], NOW)["a.org"] == (longer,)
-    assert by_name([A, longer, future, expired], 1001)["a.org"] == (future,)
-    assert by_name([expired], NOW)["a.org"] == (expired,)
+    assert certificates_by_name([A, longer, future, expired], NOW)["a.org"] == (longer,)
+    assert certificates_by_name([A, longer, future, expired], 1001)["a.org"] == (future,)
+    assert certificates_by_name([expired], NOW)["a.org"] == (expired,)
 
 
 def test_the_default_and_its_neighbours() -> None:
     """The certificate for whoever names nobody is accompanied by those with exactly its names."""
     other = certificate("other", "a.org", "RSA 4096")
-    assert beside(A, [A, A_RSA, B, other], NOW) == (A, A_RSA)
+    assert certificates_beside(A, [A, A_RSA, B, other], NOW) == (A, A_RSA)
     longer = dataclasses.replace(A, name="renewed", not_after=3000)
-    assert beside(A, [A, longer], NOW) == (longer,)
+    assert certificates_beside(A, [A, longer], NOW) == (longer,)
 
 
 def test_wildcards_stand_for_one_label() -> None:

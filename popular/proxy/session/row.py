@@ -49,6 +49,16 @@ class SessionRow:
             deletes=deletes,
         )
 
+    def waits_since(self, phase: Phase) -> float:
+        """Since when the session, which is in this phase, has been there, as the sweep saw it: at most that much late,
+        and now if the sweep has not been there since.
+        """
+        return self._shown_at if phase is self._shown else self._runtime.context.clock.now
+
+    def go_on(self) -> None:
+        """The session goes on, even if it will come back to the same phase."""
+        self._shown = None
+
     def refresh(
         self, machine: Machine, peer: tuple[str, int], client: ClientConnection, *, relay: Relay | None
     ) -> None:

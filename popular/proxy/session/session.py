@@ -165,6 +165,7 @@ class Session:
         self._reader = HeaderReader(self._runtime.context.loop, self._client.channel.connection, self)
 
     def ask(self, question: Question, seconds: float) -> None:
+        self._row.go_on()
         decision = self._login.ask(question, self._decided)
         if decision is not None:
             self._leave(self._tell_decision, decision)
@@ -264,6 +265,7 @@ class Session:
     def tls_up(self, agreed: Agreed) -> None:
         context = self._runtime.context
         self._deadlines.expect_nothing()
+        self._row.go_on()
         self._tls = agreed
         log_handshake(context, self.sid, agreed, seconds=context.clock.now - self._tls_began)
         self._machine.tls_up(agreed.certificate_name)
@@ -390,7 +392,8 @@ class Session:
 
     def displaceable(self) -> tuple[str, float] | None:
         """See supervisor.serving.context.Session."""
-        return (self._peer[0], self._client.heard) if self._machine.phase in SILENT else None
+        phase = self._machine.phase
+        return (self._peer[0], self._row.waits_since(phase)) if phase in SILENT else None
 
     def refresh(self) -> None:
         relay = self._relay

@@ -9,8 +9,7 @@ from popular.store.messages import UNTRUSTED_PEER
 from popular.store.pserv.capabilities import lines_of
 from popular.store.pserv.server import SERVER
 from popular.store.pserv.session import Session, SessionSettings
-from popular.tls.contexts import Contexts
-from popular.tls.serving import tls_settings
+from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config
 from supervisor.runtime.sparingly import Sparingly
 from supervisor.serving.context import WorkerContext

@@ -62,6 +62,7 @@ class Session:
     `DeadlineOwner`. What a method of these is for, they tell."""
 
     __slots__ = (
+        "_awaited_since",
         "_client",
         "_context",
         "_deadlines",
@@ -93,7 +94,8 @@ class Session:
         self._token = token
         self._peer = peer
         self._started_wall = time.time()
-        self._started = time.monotonic()
+        self._started = self._awaited_since = time.monotonic()
+        """And since when the request could have come."""
         self.sid = context.session_id(SID_PREFIX, self._started_wall)
         self._client = ClientConnection(context.loop, context.log, fd, owner=self)
         self._deadlines = Deadlines(context.wheel, self, self._started, authtimeout=settings.requesttimeout)
@@ -126,6 +128,7 @@ class Session:
 
     def tls_up(self, agreed: Agreed) -> None:
         self._shaking_hands = False
+        self._awaited_since = self._context.clock.now
         log_handshake(self._context, self.sid, agreed, seconds=time.monotonic() - self._started)
         self._client.listen(True)
 
@@ -291,7 +294,7 @@ class Session:
 
     def displaceable(self) -> tuple[str, float] | None:
         """See supervisor.serving.context.Session."""
-        return (self._peer[0], self._client.heard) if self._machine.phase is ASKED_NOTHING else None
+        return (self._peer[0], self._awaited_since) if self._machine.phase is ASKED_NOTHING else None
 
     def refresh(self) -> None:
         if self._shown != (self._machine.phase, self._client.sent):

@@ -1,0 +1,163 @@
+"""What those who watch are told: the gauges in the table, the exporter, and the service manager.
+
+After each change they are told of the config, and each second of what only the master sees. Nobody of them can hold the
+master up, and none of them changes anything.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from supervisor import metric
+from supervisor.common_metrics import metrics_of
+from supervisor.config import Config
+from supervisor.exporterline import ExporterInheritance, Pulse
+from supervisor.master.accounting import Accounting
+from supervisor.master.exporter import Exporter
+from supervisor.master.health import HealthWatch
+from supervisor.master.listeners import Listeners
+from supervisor.master.pool import Pool
+from supervisor.master.shutdown import PATIENCE_SECONDS, ShutdownSequence
+from supervisor.program import Program
+from supervisor.runtime import messages
+from supervisor.runtime.httpaddress import HttpAddress
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import Loop
+from supervisor.runtime.plural import count_of
+from supervisor.runtime.rundir import RunDirectory
+from supervisor.sockets.systemd import Notifier
+from supervisor.table.segment import path_of
+from supervisor.usage import show_usage
+
+
+class Watchers:
+    """All who watch one master."""
+
+    def __init__(
+        self,
+        program: Program,
+        loop: Loop,
+        log: Log,
+        *,
+        rundir: RunDirectory,
+        accounting: Accounting,
+        pool: Pool,
+        listeners: Listeners,
+        shutdown: ShutdownSequence,
+        notifier: Notifier,
+        in_child: Callable[[set[int]], None],
+        metrics: HttpAddress | None,
+        metrics_token: bytes,
+    ) -> None:
+        """`in_child(keep)`: see `Master.forget_all`. `metrics`: where the exporter listens; None: there is none."""
+        self._program = program
+        self._log = log
+        self._rundir = rundir
+        self._accounting = accounting
+        self._pool = pool
+        self._listeners = listeners
+        self._shutdown = shutdown
+        self._notifier = notifier
+        self._health = HealthWatch(accounting.segment)
+        self._address = metrics
+        self._token = metrics_token
+        self._http: socket.socket | None = None
+        inherit = None if metrics is None else self._inherit
+        self._exporter = Exporter(loop, log, in_child, live=program.exporter, inherit=inherit)
+
+    @property
+    def address(self) -> str:
+        """Where the exporter listens, for people."""
+        return self._exporter.shown_address
+
+    def open(self) -> None:
+        """Opens the exporter's socket in the run directory, beside the control socket. Raises CannotStart."""
+        if self._address is not None:
+            self._http = self._rundir.open_http_socket()
+
+    def start(self) -> None:
+        """The exporter is born."""
+        self._exporter.start()
+
+    def _inherit(self, lifeline: Any) -> ExporterInheritance:
+        """What the exporter receives at birth."""
+        assert self._address is not None
+        self.show_usage()
+        return ExporterInheritance(
+            program=self._program.name,
+            version=self._program.version,
+            master=os.getpid(),
+            table=path_of(self._accounting.segment.name),
+            address=self._address,
+            metrics=metrics_of(self._program),
+            watched=self._program.watched,
+            lifeline=lifeline,
+            http=self._http,
+            token=self._token,
+        )
+
+    def describe(self, config: Config) -> None:
+        """A config is in force."""
+        described = self._program.describe(config)
+        ends = [thing[fact] for sort, fact in metric.ends(self._program.metrics) for thing in described[sort.facts]]
+        self._accounting.set_gauges(soonest_end=int(min(ends, default=0)))
+        self._exporter.describe(described)
+
+    def look_at_health(self, config: Config) -> None:
+        """Each second, and at once when a config is in force, before anybody counts for what is new."""
+        self._health.look(config.counter_indexes, time.time())
+
+    def show_gauges(self, config: Config) -> None:
+        """What there is now: to be called when it changes."""
+        self._accounting.set_gauges(
+            maxsession=config.variables["maxsession"],
+            generation=config.generation,
+            workers=len(self._pool.workers),
+            workers_configured=config.variables["workers"],
+            draining=int(self._shutdown.draining),
+        )
+
+    def show_usage(self) -> None:
+        """In the table; also when a child was buried, whose processor time is in the master's account from then on."""
+        show_usage(self._accounting.segment.block(0), children=True)
+
+    def look(self, config: Config) -> None:
+        """Each second."""
+        self.look_at_health(config)
+        self.show_usage()
+        self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
+        pulse = self._pulse()
+        self._accounting.set_gauges(waiting=sum(queue.length for queue in pulse.queues))
+        self._exporter.pulse(pulse)
+        if self._shutdown.final and self._exporter.address is not None and self._rundir.has_successor():
+            # Who asks there wants to know of the one that serves: its /readyz decides where clients are sent.
+            self.stop()
+            self._log(messages.EXPORTER_YIELDED)
+        self._tell_manager()
+
+    def _pulse(self) -> Pulse:
+        serving = sum(worker.serving for worker in self._pool.seated)
+        return Pulse(self._shutdown.draining, serving, self._listeners.queues())
+
+    def _tell_manager(self) -> None:
+        """That the loop turns, what `systemctl status` shows, and that a drain may take its time."""
+        self._notifier.alive()
+        sessions, workers = self._accounting.count_sessions(), len(self._pool.workers)
+        status = f"{count_of(sessions, 'session')}, {count_of(workers, 'worker')}"
+        if self._shutdown.draining:
+            self._notifier.patience(PATIENCE_SECONDS)
+            status = f"{self._shutdown.stage.value}; {status}"
+        self._notifier.status(status)
+
+    def stopping(self) -> None:
+        """The service manager learns that this program ends."""
+        self._notifier.stopping()
+
+    def stop(self) -> None:
+        """The exporter ends; its address is free when this returns."""
+        self._exporter.stop()
+        self._rundir.withdraw_http()
+        if self._http is not None:
+            self._http.close()
