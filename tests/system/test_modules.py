@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
+from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, wait_until
 
 MODULES = Path(__file__).parents[1] / "pdm" / "modules"
 COME_AGAIN = b"-ERR [SYS/TEMP]"
@@ -178,3 +178,28 @@ def test_what_was_set_is_shown_and_loads_again(site: OddSite) -> None:
     for wrong in ("timeout 0s", "timeout", "stil 1h", "allow 192.0.2.0/24", "allow example.org:110", 'cache 0 like ""'):
         assert not site.proxy.control(f"pdm conf back {wrong}").ok
     assert site.proxy.said("show config").lines == before
+
+
+def test_a_server_that_is_not_configured_is_used_only_where_that_is_allowed(tmp_path: Path) -> None:
+    """By the protocol of the backend that it is like, whose counters and name it has; others are `come again`."""
+    with (
+        ScriptedBackend(pop3_server([b"Subject: 1\r\n\r\n\r\n"])) as elsewhere,
+        ScriptedBackend(pop3_server([])) as own,
+    ):
+        site = OddSite(tmp_path, "async")
+        server = f"{LOOPBACK}:{elsewhere.port}"
+        with site.proxy:
+            site.proxy.said(f"backend conf like host {LOOPBACK} port {own.port} prot POP3 state online")
+            (tmp_path / "front").write_text(f"elsewhere {server}")
+            assert site.login("front-joe") == COME_AGAIN, "nothing is allowed"
+            site.proxy.said(f"pdm conf front allow {LOOPBACK}:{own.port} like like")
+            assert site.login("front-joe") == COME_AGAIN, "another port is"
+            site.proxy.said(f"pdm conf front allow 192.0.2.0/24:110,127.0.0.0/8:{elsewhere.port}")
+            with PopClient(site.port) as client:
+                client.ask("USER front-joe")
+                assert client.ask("PASS right").startswith(IN)
+                assert client.ask("STAT").startswith(b"+OK 1 "), "the mails of that server"
+                assert [session["backend"] for session in site.proxy.sessions()] == ["like"]
+            for unusable in ("example.org:110", "127.0.0.0/8:110", f"{LOOPBACK}:0", "[::1:110", ":", "a:b:c"):
+                (tmp_path / "front").write_text(f"elsewhere {unusable}")
+                assert site.login("front-joe") == COME_AGAIN, unusable

@@ -54,7 +54,7 @@ class _Odd:
             sys.exit(3)
         if not question.user.startswith(self.ident):
             return UNKNOWN
-        route = Route("192.0.2.7:110" if how == "elsewhere" else self._backend)
+        route = Route(how.removeprefix("elsewhere ") if how.startswith("elsewhere ") else self._backend)
         if not question.password.equals(b"right") or how == "locked":
             return Refused(None if how == "hidden" else route, locked=how == "locked")
         return Authenticated(route)
