@@ -1,6 +1,10 @@
 """`ptestpdm --conformance`: our modules pass, and each way to break the contract is found."""
 
+import base64
+import contextlib
 import os
+import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from popular.pdm import pcdb, ptestpdm
 
 MODULES = Path(__file__).with_name("modules")
+TEMPLATE = Path(__file__).parents[2] / "deploy" / "popular" / "libpdm_template.py"
 TRIALS = 9
 
 
@@ -106,3 +111,30 @@ def test_each_trial_finds_its_fault(capsys, tmp_path, fault):
         os.close(int(number))
     assert status == 1
     assert found in failed[0]
+
+
+def test_the_template_of_the_manual_passes(capsys, users):
+    """The module that is printed in popular-pdm(7), with a service that knows joe; without one it cannot tell."""
+    directory, known = users
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_serve, args=(server,), daemon=True).start()
+        port = str(server.getsockname()[1])
+        (directory / "key").write_text("key\n")
+        words = ["template", "127.0.0.1", port, "passwordfile", str(directory / "key")]
+        assert tried(capsys, *words, directory=TEMPLATE.parent, known=known) == (0, [])
+    status, failed = tried(capsys, *words, directory=TEMPLATE.parent, known=known)
+    assert (status, len(failed)) == (1, 1)
+    assert "the right password is cannot tell" in failed[0]
+
+
+def _serve(server):
+    """The service that the template asks."""
+    right = [base64.b64encode(word) for word in (b"default", b"joe", b"right")]
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            with connection, connection.makefile("rwb") as file, contextlib.suppress(OSError):
+                key, *words = file.readline().split(b" ")
+                words[-1:] = [word.rstrip() for word in words[-1:]]
+                answer = b"YES b1" if words == right else b"NO b1" if words[1:2] == right[1:2] else b"UNKNOWN"
+                file.write(answer + b"\n" if key == b"key" else b"?\n")
