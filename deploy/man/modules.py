@@ -154,8 +154,8 @@ def modules_page() -> list[Section]:
                 "One object is asked from several threads at once, so it changes nothing in itself while it answers. "
                 "Each worker opens each module for itself. open_module and reload run in a thread and may read files. "
                 "They connect to nothing, so that a proxy starts while a database is down. A module that reads its "
-                "files there answers from memory. A path without a slash in front is best made absolute in open_module, "
-                "as the module passwd does.",
+                "files there answers from memory. A path without a slash in front is best made absolute in "
+                "open_module, as the module passwd does.",
                 "A module never writes a secret anywhere, neither into a text nor into a log. A secret of its own is "
                 "no argument: it takes it from a file, passwordfile FILE. popular.pdm.arguments reads it "
                 "(secret_from), refuses a URL with a password in it (refuse_password_in), and imports a library that "
