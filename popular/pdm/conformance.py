@@ -26,7 +26,7 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
-from popular.pdm.guarded import Asking, Guarded, Terms
+from popular.pdm.guarded import Asking, Guarded, GuardEvents, Terms
 
 SECONDS = 5.0
 """What an answer may take."""
@@ -60,17 +60,11 @@ class _Wrong(Exception):
     """What a trial has found."""
 
 
-class _Heard:
+class _Heard(GuardEvents):
     """What is heard of the module beside its answers (GuardEvents)."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
-
-    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
-        """There is none here."""
-
-    def cached(self, ident: str, how: str) -> None:
-        """There is none here."""
 
     def erred(self, ident: str, where: str) -> None:
         self.errors.append(f"{ident} raised {where}")

@@ -18,8 +18,9 @@ from popular.pdm.breaker import Breaker
 from popular.pdm.chain import CHECK, Decision, Record, Step
 from popular.pdm.contract import AnyModule, Authenticated, CannotTell, ModuleFailed, Question, Unknown
 from popular.pdm.servers import Servers, placed
-from popular.pdm.threads import Threads
+from popular.pdm.threads import QueueEvents, Threads, Turn
 from supervisor.runtime.fault import kind_and_location_of
+from supervisor.serving.network import network_of
 
 CACHED = ("hit", "miss", "stale")
 """What a cache may come to, for the counter. Stale: an old answer, because the module cannot tell."""
@@ -53,17 +54,20 @@ class Terms:
         return bool(self.cache or self.negative or self.shadow or self.allow)
 
 
-class GuardEvents(Protocol):
-    """Who hears of what is not an answer."""
+class GuardEvents(QueueEvents, Protocol):
+    """Who hears of what is not an answer. By default, nobody."""
 
     def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
         """A module is not asked for a while, for this reason; or it is asked again."""
+        return
 
     def cached(self, ident: str, how: str) -> None:
         """The cache was looked at: one of CACHED."""
+        return
 
     def erred(self, ident: str, where: str) -> None:
         """A module has raised what it should not have: the kind of error and its place, without its text."""
+        return
 
 
 Run = Callable[[Question, Callable[[], object]], Awaitable[object]]
@@ -165,7 +169,8 @@ class Guarded:
             return await how.run(question, lambda: chain.call(step, question))
         if self._threads is None or self._threads.most != how.terms.threads:
             self._threads = Threads(self.ident, how.terms.threads)
-        return await self._threads.run(lambda: chain.call(step, question), how.terms.timeout)
+        turn = Turn(network_of(question.client_ip), how.terms.timeout, how.events)
+        return await self._threads.run(lambda: chain.call(step, question), turn)
 
     async def _on_loop(self, step: Step, question: Question, timeout: float) -> object:
         """In a task of its own: one that does not let itself be cancelled is left alone, and not waited for."""

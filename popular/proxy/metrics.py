@@ -72,6 +72,12 @@ _LOGINS = (
         (MODULE,),
     ),
     Metric(
+        "popular_module_threads",
+        "Threads that are at work for a module that blocks.",
+        Present("module_threads"),
+        (MODULE,),
+    ),
+    Metric(
         "popular_module_cache_lookups_total",
         "Lookups in a module's cache: hit, miss, or stale (an old answer was used because the module could not tell).",
         Counts("module_cache"),

@@ -22,13 +22,34 @@ from popular.pdm.contract import (
     Token,
     Unknown,
 )
+from popular.pdm.guarded import GuardEvents
 from popular.pdm.servers import BadServer, placed, servers
 from popular.pdm.shadow import CANNOT_TELL, DIFFERENT, SAME, compared
-from popular.pdm.threads import Threads
+from popular.pdm.threads import Threads, Turn
 from tests.patience import patient
 
 CANARY = "canary-4711"
 HERE = Route("b1", "joe")
+
+
+class Counted(GuardEvents):
+    """Counts what is heard of threads."""
+
+    def __init__(self):
+        self.waiting = self.held = 0
+        self.gone = []
+
+    def waits(self, change):
+        self.waiting += change
+
+    def threads_held(self, _ident, change):
+        self.held += change
+
+    def dropped(self, why, network):
+        self.gone.append((why, network))
+
+    def turn(self, seconds, network="192.0.2.1/32"):
+        return Turn(network, seconds, self)
 
 
 def question(user="joe", password=CANARY, **more):
@@ -142,33 +163,88 @@ def test_threads_that_hang_are_kept_and_told_of():
     """Two hang: who comes is told at once. One returns: the next one is asked again."""
 
     async def tried():
-        threads, gate = Threads("m", 2), threading.Event()
-        hanging = [asyncio.ensure_future(threads.run(gate.wait, 0.2)) for _ in range(2)]
+        threads, gate, heard = Threads("m", 2), threading.Event(), Counted()
+        hanging = [asyncio.ensure_future(threads.run(gate.wait, heard.turn(0.2))) for _ in range(2)]
         answers = await asyncio.gather(*hanging, return_exceptions=True)
         assert [type(answer) for answer in answers] == [TimeoutError, TimeoutError]
         began = time.monotonic()
-        assert await threads.run(lambda: 1, 0.2) == CannotTell("all its 2 threads hang")
+        assert await threads.run(lambda: 1, heard.turn(0.2)) == CannotTell("all its 2 threads hang")
         assert time.monotonic() - began < 0.1
+        assert heard.held == 2
         gate.set()
         while threads.held:
             await asyncio.sleep(0.01)
-        assert await threads.run(lambda: 1, patient(5)) == 1
+        assert await threads.run(lambda: 1, heard.turn(patient(5))) == 1
+        await asyncio.sleep(0.05)
+        assert (heard.held, heard.waiting, heard.gone) == (0, 0, [])
         threads.close()
 
     asyncio.run(tried())
 
 
 def test_who_cannot_get_a_thread_in_time_was_not_a_failure_of_the_module():
-    """And what was waiting is never done."""
+    """And what was waiting is never done; nor is what nobody wants to know any more."""
 
     async def tried():
-        threads, done = Threads("m", 1), []
-        first = asyncio.ensure_future(threads.run(lambda: time.sleep(0.5), patient(5)))
+        threads, done, heard = Threads("m", 1), [], Counted()
+        first = asyncio.ensure_future(threads.run(lambda: time.sleep(0.5), heard.turn(patient(5))))
         await asyncio.sleep(0.01)
-        answer = await threads.run(lambda: done.append(1), 0.1)
+        gone = asyncio.ensure_future(threads.run(lambda: done.append(1), heard.turn(patient(5))))
+        await asyncio.sleep(0.01)
+        assert heard.waiting == 1
+        gone.cancel()
+        answer = await threads.run(lambda: done.append(1), heard.turn(0.1))
         assert answer == CannotTell("no thread was free within 0.1 s")
         await first
+        assert await threads.run(lambda: 2, heard.turn(patient(5))) == 2, "no thread was lost"
         assert not done
+        assert (heard.waiting, heard.gone) == (0, [("gone", "192.0.2.1/32")])
+        threads.close()
+
+    asyncio.run(tried())
+
+
+def test_threads_take_turns_over_networks():
+    """Who comes behind twenty of another network is the second one to be served."""
+
+    async def tried():
+        threads, order, heard = Threads("m", 1), [], Counted()
+
+        async def ask(name, network):
+            await threads.run(lambda: (time.sleep(0.02), order.append(name)), heard.turn(patient(20), network))
+
+        many = [asyncio.ensure_future(ask("many", "192.0.2.1/32")) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        await asyncio.gather(ask("one", "192.0.2.2/32"), *many)
+        assert order.index("one") <= 2
+        threads.close()
+
+    asyncio.run(tried())
+
+
+def test_a_thread_that_was_given_to_somebody_who_has_gone_is_given_on():
+    """At the very moment at which his turn comes."""
+
+    async def tried():
+        threads, heard, gate = Threads("m", 1), Counted(), threading.Event()
+        first = asyncio.ensure_future(threads.run(gate.wait, heard.turn(patient(5))))
+        await asyncio.sleep(0.01)
+        second = asyncio.ensure_future(threads.run(lambda: 2, heard.turn(patient(5))))
+        third = asyncio.ensure_future(threads.run(lambda: 3, heard.turn(patient(5))))
+        await asyncio.sleep(0.01)
+        give = threads._give_back
+
+        def and_cancel(turn):
+            give(turn)
+            second.cancel()
+
+        threads._give_back = and_cancel
+        gate.set()
+        await first
+        threads._give_back = give
+        assert await third == 3
+        await asyncio.sleep(0.05)
+        assert (heard.held, heard.waiting) == (0, 0)
         threads.close()
 
     asyncio.run(tried())

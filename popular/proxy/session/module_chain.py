@@ -2,7 +2,8 @@
 on the event loop where one of them may wait (`popular/pdm/guarded.py`).
 
 A worker has as many threads for it as its pool has. What has to wait for one is taken in turn over the clients'
-addresses (`turns.py`), and forgotten when its session ends: nobody computes a hash for a client that has gone.
+addresses (`popular/pdm/turns.py`), and forgotten when its session ends: nobody computes a hash for a client that has
+gone.
 """
 
 import asyncio
@@ -16,16 +17,13 @@ from popular.pdm.chain import Admitted, Decision
 from popular.pdm.contract import Authenticated, CannotTell, Module, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
-from popular.proxy.session.turns import Turns
+from popular.pdm.threads import MOST_OF_ONE, MOST_WAITING, TOO_MANY
+from popular.pdm.turns import Turns
 from supervisor.serving.context import POOL_THREADS, WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
 from supervisor.system import Observer
 
-MOST_WAITING = 1000
-"""Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
-MOST_OF_ONE = 250
-"""Of them, those of one network."""
 LOG_SECONDS = 1.0
 """Between two lines that say so."""
 
@@ -46,8 +44,6 @@ TELL_SECONDS = 60.0
 """Between two lines about an error of one module, or about what it says in a trial."""
 MOST_COMPARED = 100
 """Questions to modules on trial that a worker may have open."""
-
-_TOO_MANY = CannotTell("too many logins are waiting")
 
 
 class PendingQuestion:
@@ -101,23 +97,37 @@ class QuestionQueue:
             return None
         self._refuse(refused)
         if refused is waiting:
-            return _TOO_MANY
-        self._context.loop.call_soon(refused.decided, _TOO_MANY)
+            return TOO_MANY
+        self._context.loop.call_soon(refused.decided, TOO_MANY)
         return None
 
     def _refuse(self, refused: PendingQuestion) -> None:
         refused.work = None
-        self._context.count("module_questions_dropped", "refused")
+        self.dropped("refused", refused.network)
+
+    # The queue in front of the threads of a module is counted with this one
+
+    def waits(self, change: int) -> None:
+        """One more waits, or one less."""
+        self._cells[self._length] += change
+
+    def waited(self, seconds: float) -> None:
+        """So long, for a thread."""
+        self._observe(seconds)
+
+    def dropped(self, why: str, network: str) -> None:
+        """A question was not put: see DROPPED."""
+        self._context.count("module_questions_dropped", why)
         now = self._context.clock.now
-        if now - self._logged >= LOG_SECONDS:
+        if why == "refused" and now - self._logged >= LOG_SECONDS:
             self._logged = now
-            self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
+            self._context.log(messages.POOL_FULL, waiting=self._cells[self._length], client=network)
 
     def drop(self, waiting: PendingQuestion) -> None:
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
-            self._cells[self._length] -= 1
-            self._context.count("module_questions_dropped", "gone")
+            self.waits(-1)
+            self.dropped("gone", waiting.network)
 
     def _start(self, waiting: PendingQuestion) -> None:
         work, waiting.work = waiting.work, None
@@ -282,6 +292,18 @@ class ModuleChain:
             self._log(messages.MODULE_GIVEN_UP, module=ident, reason=reason)
         else:
             self._log(messages.MODULE_BACK, module=ident)
+
+    def waits(self, change: int) -> None:
+        self._queue.waits(change)
+
+    def waited(self, seconds: float) -> None:
+        self._queue.waited(seconds)
+
+    def dropped(self, why: str, network: str) -> None:
+        self._queue.dropped(why, network)
+
+    def threads_held(self, ident: str, change: int) -> None:
+        self._counters.count("module_threads", None, ident, amount=change)
 
     def cached(self, ident: str, how: str) -> None:
         self._counters.count("module_cache", how, ident)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.proxy.session.turns import Turns
+from popular.pdm.turns import Turns
 from supervisor.serving.network import network_of
 
 MOST, MOST_OF_ONE = 12, 5
