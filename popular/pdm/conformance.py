@@ -26,7 +26,7 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
-from popular.pdm.guarded import Asking, Guarded, GuardEvents, Terms
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 
 SECONDS = 5.0
 """What an answer may take."""
@@ -60,8 +60,8 @@ class _Wrong(Exception):
     """What a trial has found."""
 
 
-class _Heard(GuardEvents):
-    """What is heard of the module beside its answers (GuardEvents)."""
+class _Heard(Unheard):
+    """What is heard of the module beside its answers (Unheard)."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []

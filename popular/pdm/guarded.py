@@ -55,19 +55,34 @@ class Terms:
 
 
 class GuardEvents(QueueEvents, Protocol):
-    """Who hears of what is not an answer. By default, nobody."""
+    """Who hears of what is not an answer."""
 
     def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
         """A module is not asked for a while, for this reason; or it is asked again."""
-        return
 
     def cached(self, ident: str, how: str) -> None:
         """The cache was looked at: one of CACHED."""
-        return
 
     def erred(self, ident: str, where: str) -> None:
         """A module has raised what it should not have: the kind of error and its place, without its text."""
-        return
+
+
+class Unheard:
+    """GuardEvents that nobody hears of."""
+
+    def waits(self, change: int) -> None: ...
+
+    def waited(self, seconds: float) -> None: ...
+
+    def dropped(self, why: str, network: str) -> None: ...
+
+    def threads_held(self, ident: str, change: int) -> None: ...
+
+    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None: ...
+
+    def cached(self, ident: str, how: str) -> None: ...
+
+    def erred(self, ident: str, where: str) -> None: ...
 
 
 Run = Callable[[Question, Callable[[], object]], Awaitable[object]]

@@ -39,7 +39,7 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
-from popular.pdm.guarded import Asking, Guarded, GuardEvents, Terms, decide
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from supervisor.control.words import CommandRefused, split
 from supervisor.runtime.rights import forbid_cores
 from supervisor.version import VERSION
@@ -241,8 +241,8 @@ class _Telling(chain.Record):
             print(text, file=self._out, flush=True)
 
 
-class _Errors(GuardEvents):
-    """What is heard of a module beside its answers (GuardEvents)."""
+class _Errors(Unheard):
+    """What is heard of a module beside its answers (Unheard)."""
 
     def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
         told = f"is not asked for a while: {reason}" if is_open else "is asked again"

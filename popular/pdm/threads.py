@@ -26,19 +26,15 @@ class QueueEvents(Protocol):
 
     def waits(self, change: int) -> None:
         """One more waits, or one less."""
-        return
 
     def waited(self, seconds: float) -> None:
         """So long, for a thread."""
-        return
 
     def dropped(self, why: str, network: str) -> None:
         """A question was not put: its client is gone, or too many are waiting."""
-        return
 
     def threads_held(self, ident: str, change: int) -> None:
         """One more of a module's threads is at work, or one less."""
-        return
 
 
 class Turn(NamedTuple):

@@ -22,7 +22,7 @@ from popular.pdm.contract import (
     Token,
     Unknown,
 )
-from popular.pdm.guarded import GuardEvents
+from popular.pdm.guarded import Unheard
 from popular.pdm.servers import BadServer, placed, servers
 from popular.pdm.shadow import CANNOT_TELL, DIFFERENT, SAME, compared
 from popular.pdm.threads import Threads, Turn
@@ -32,7 +32,7 @@ CANARY = "canary-4711"
 HERE = Route("b1", "joe")
 
 
-class Counted(GuardEvents):
+class Counted(Unheard):
     """Counts what is heard of threads."""
 
     def __init__(self):

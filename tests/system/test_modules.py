@@ -2,12 +2,17 @@
 again, and nobody else notices anything.
 """
 
+import statistics
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import argon2
 import pytest
 
+from popular.pdm.loader import OWN_DIRECTORY
+from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, wait_until
 
 MODULES = Path(__file__).parents[1] / "pdm" / "modules"
@@ -21,6 +26,7 @@ class OddSite:
 
     def __init__(self, directory: Path, kind: str, workers: int = 1) -> None:
         self.directory = directory
+        self.kind = kind
         self.port = free_port()
         for name in ("front", "back"):
             self.let(name, "fine")
@@ -49,7 +55,7 @@ class OddSite:
 
     def login(self, user: str, password: str = "right") -> bytes:
         """What the proxy says to a login, the first words of it."""
-        with PopClient(self.port) as client:
+        with PopClient(self.port, patience=patient(30)) as client:
             client.ask(f"USER {user}")
             reply = client.ask(f"PASS {password}")
         return reply.partition(b"]")[0] + b"]" if b"]" in reply else reply.partition(b" ")[0]
@@ -203,3 +209,58 @@ def test_a_server_that_is_not_configured_is_used_only_where_that_is_allowed(tmp_
             for unusable in ("example.org:110", "127.0.0.0/8:110", f"{LOOPBACK}:0", "[::1:110", ":", "a:b:c"):
                 (tmp_path / "front").write_text(f"elsewhere {unusable}")
                 assert site.login("front-joe") == COME_AGAIN, unusable
+
+
+def test_who_is_found_in_front_of_a_stalled_module_notices_nothing(site: OddSite) -> None:
+    """While fifty wait for one that hangs, others log in as fast as before; and its threads are no longer held when it
+    comes back. It is seen in the metrics.
+    """
+    alone = seconds_of_logins(site, "front-joe")
+    site.let("back", "hang")
+    site.proxy.said("pdm conf back breaker 0 timeout 3s threads 4")
+    with ThreadPoolExecutor(50) as clients:
+        waiting = [clients.submit(site.login, "back-joe") for _ in range(50)]
+        wait_until(lambda: site.asked("back") > 3, "it is asked")
+        beside = seconds_of_logins(site, "front-joe")
+        counters = site.proxy.state().counters()
+        replies = {future.result() for future in waiting}
+    print(f"a login takes {alone * 1000:.1f} ms, and {beside * 1000:.1f} ms beside 50 who wait for a module that hangs")
+    assert beside < alone + patient(0.05)
+    assert replies == {COME_AGAIN}
+    if site.kind == "blocking":
+        assert counters["module_threads"] == 4
+        assert site.timed("back-joe")[1] < patient(0.5), "all its threads hang, so nobody waits"
+    site.let("back", "fine")
+    wait_until(lambda: site.login("back-joe") == IN, "it is back")
+    wait_until(lambda: site.proxy.state().counters()["module_threads"] == 0, "no thread is held")
+
+
+def seconds_of_logins(site: OddSite, user: str) -> float:
+    """The median of ten."""
+    times = []
+    for _ in range(10):
+        reply, seconds = site.timed(user)
+        assert reply == IN
+        times.append(seconds)
+    return statistics.median(times)
+
+
+def test_many_hashes_at_once_do_not_hold_the_loop(tmp_path: Path) -> None:
+    """A hundred logins with argon2 at once, behind a module on the loop: the loop is late by little."""
+    stored = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash("right")
+    (tmp_path / "users").write_text(f"default:joe:{stored}:store:\n")
+    site = OddSite(tmp_path, "async")
+    with site.proxy:
+        for line in ("pdm flush", f"set pdmdir {OWN_DIRECTORY}", f"pdm add users passwd {tmp_path}/users"):
+            site.proxy.said(line)
+        site.proxy.said(f"set pdmdir {MODULES}")
+        site.proxy.said(f"pdm add front odd {tmp_path}/front store async")
+        with ThreadPoolExecutor(100) as clients:
+            logins = [clients.submit(site.login, "joe") for _ in range(100)]
+            lags = []
+            while not all(login.done() for login in logins):
+                lags.append(max(row["lag_ns"] for row in site.proxy.state().workers()) / 1e9)
+                time.sleep(0.05)
+            assert {login.result() for login in logins} == {IN}
+        print(f"the loop was late by {max(lags) * 1000:.1f} ms at worst")
+        assert max(lags) < patient(0.05) * 4

@@ -35,9 +35,12 @@ class _Odd:
         self.arguments = tuple(arguments)
         self._file, self._backend, _kind = arguments
 
-    def said(self):
+    def asked(self):
         with open(f"{self._file}.asked", "a") as file:
             file.write(".")
+        return self.said()
+
+    def said(self):
         with open(self._file) as file:
             return file.read().strip()
 
@@ -65,7 +68,7 @@ class _Odd:
 
 class BlockingOdd(_Odd, Module):
     def check(self, question):
-        how = self.said()
+        how = self.asked()
         if how in ("hang", "slow"):
             for _ in range(FOREVER * 10 if how == "hang" else 1):
                 time.sleep(BRIEFLY)
@@ -79,14 +82,14 @@ class BlockingOdd(_Odd, Module):
 
 class AsyncOdd(_Odd, AsyncModule):
     async def check(self, question):
-        how = self.said()
+        how = self.asked()
         if how == "cancelled":
             raise asyncio.CancelledError
         while how == "stubborn":
             try:
                 await asyncio.sleep(FOREVER)
             except asyncio.CancelledError:
-                how = self.said()
+                how = self.asked()
         if how in ("hang", "slow"):
             await asyncio.sleep(FOREVER if how == "hang" else BRIEFLY)
         return self.answer(question, how)
