@@ -114,7 +114,7 @@ def _workers(picture: Picture) -> list[str]:
     workers = [_worker(worker, picture.now_ns) for worker in picture.view.workers()]
     workers.sort(key=lambda worker: worker["slot"])
     lines = [(w["slot"], w["pid"], w["generation"], _heartbeat(w["heartbeat_seconds"])) for w in workers]
-    return table(("slot", "pid", "generation", "heartbeat"), lines, numeric={0, 1, 2, 3})
+    return table(("slot", "pid", "birth", "heartbeat"), lines, numeric={0, 1, 2, 3})
 
 
 def _heartbeat(seconds: float | None) -> str:

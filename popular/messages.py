@@ -3,29 +3,60 @@
 Those of the supervisor stand in supervisor/runtime/messages.py; numbers are never reused.
 """
 
-from supervisor.runtime.messages import Message, messages_in
+from supervisor.runtime.messages import EACH_MINUTE, Message, messages_in
 
 NULL_BYTE_IN_INPUT = Message(
-    0x0035, "ADM", "null_byte_in_input", "A NUL octet came in; the connection, or the packet, was dropped unanswered."
+    0x0035,
+    "ADM",
+    "null_byte_in_input",
+    "A NUL octet came in; the connection, or the packet, was dropped unanswered.",
+    most=EACH_MINUTE,
 )
 SHUTDOWN = Message(0x0078, "INF", "shutdown", "pcheckd ends on a signal.")
 
 SESSION_END = Message(0x0300, "INF", "session_end", "A session is over: its whole story.")
 LOGIN_FAILED = Message(0x0301, "ERR", "login_failed", "A client gave a user name and password that are not right.")
-MODULE_FAILED = Message(0x0302, "ADM", "module_failed", "A module could not tell whether a user may come in.")
-BACKEND_FAILED = Message(0x0303, "ADM", "backend_failed", "A backend could not be reached, was too slow, or refused.")
-NO_BACKEND = Message(0x0304, "ADM", "no_backend", "A module or `fallback` names a backend that is not configured.")
+MODULE_FAILED = Message(
+    0x0302, "ADM", "module_failed", "A module could not tell whether a user may come in.", most=EACH_MINUTE
+)
+BACKEND_FAILED = Message(
+    0x0303,
+    "ADM",
+    "backend_failed",
+    "A backend could not be reached, was too slow, or refused.",
+    most=EACH_MINUTE,
+    by="backend",
+)
+NO_BACKEND = Message(
+    0x0304,
+    "ADM",
+    "no_backend",
+    "A module or `fallback` names a backend that is not configured.",
+    most=EACH_MINUTE,
+    by="backend",
+)
 BAD_MAILBOX = Message(
     0x0305,
     "ERR",
     "bad_mailbox",
     "A user's mailbox name has characters that a mailbox must not have; see TARGET of the module that found him.",
+    most=EACH_MINUTE,
 )
 CHECK_FAILED = Message(
-    0x0306, "ADM", "check_failed", "A mail check was not answered; the backend was connected to instead."
+    0x0306,
+    "ADM",
+    "check_failed",
+    "A mail check was not answered; the backend was connected to instead.",
+    most=EACH_MINUTE,
+    by="backend",
 )
 TLS_FAILED = Message(
-    0x0307, "ERR", "tls_failed", "A TLS handshake with a client failed; `why` is the word of the counter tls_failures."
+    0x0307,
+    "ERR",
+    "tls_failed",
+    "A TLS handshake with a client failed; `why` is the word of the counter tls_failures.",
+    most=EACH_MINUTE,
+    by="vserv",
 )
 POOL_FULL = Message(0x0308, "ADM", "pool_full", "More logins are waiting for modules than may wait.")
 CERTIFICATE_TAKEN = Message(0x0320, "INF", "certificate_taken", "A certificate is in use from now on.")
@@ -44,18 +75,31 @@ NO_SECRET = Message(
     "ADM",
     "no_secret",
     "A master login found no password for the user's POP3 backend: the module that found him has no SECRET for him.",
+    most=EACH_MINUTE,
+    by="backend",
 )
 LOGIN_DEFERRED = Message(
-    0x0332, "INF", "login_deferred", "A backend put a login off: the mailbox is in use, or was asked too soon."
+    0x0332,
+    "INF",
+    "login_deferred",
+    "A backend put a login off: the mailbox is in use, or was asked too soon.",
+    most=EACH_MINUTE,
+    by="backend",
 )
 NO_RESOURCES = Message(
     0x0333,
     "ADM",
     "no_resources",
     "A login failed because we have no descriptor, memory or port left; no backend is to blame.",
+    most=EACH_MINUTE,
 )
 BAD_HEADER = Message(
-    0x0310, "ERR", "bad_header", "A PROXY header was expected, and did not come, or not from a trusted address."
+    0x0310,
+    "ERR",
+    "bad_header",
+    "A PROXY header was expected, and did not come, or not from a trusted address.",
+    most=EACH_MINUTE,
+    by="vserv",
 )
 MODULE_GIVEN_UP = Message(
     0x0340,

@@ -133,7 +133,7 @@ _WORKERS = (
 
 
 def common_metrics(program: Program) -> tuple[Metric, ...]:
-    """All but the program's own."""
+    """The metrics that every program has."""
     return (*_PROGRAM, *_LOAD, *_sessions(program), *_WORKERS, *_queues(program))
 
 

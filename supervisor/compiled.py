@@ -59,7 +59,7 @@ def record_path(root: Path = _ROOT) -> Path:
 
 
 def record(made: Made, path: Path) -> None:
-    """Told by the build, when all of it is done."""
+    """Writes it down, at the end of the build."""
     path.write_text("\n".join((made.compiler, str(made.sources), *made.modules, "")))
 
 

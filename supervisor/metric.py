@@ -110,14 +110,14 @@ class OfProcess(CountSource):
     cell: str
     scale: int = 1
     join: str = "sum"
-    """Or "max"."""
+    """What is shown of two processes of one slot: the sum, or ("max") the larger number."""
     age: bool = False
-    """Shown is a moment of the monotonic clock; wanted is how long ago it was."""
+    """The cell holds a moment of the monotonic clock; the metric is how long ago that was."""
 
 
 @dataclass(frozen=True)
 class OfItself(OfProcess):
-    """The same, where the process had to ask the system."""
+    """A number that each worker shows in its block, and that it had to ask the system for."""
 
     origin: ClassVar[str] = SYSTEM
 

@@ -7,6 +7,9 @@ cdef enum:
 cdef class Clock:
     cdef public double now
 
+cdef class EventTaker:
+    cpdef ready(self, int fd, unsigned int events)
+
 cdef class Poller:
     cdef int _epoll
     cdef list _watchers
@@ -20,7 +23,7 @@ cdef class Poller:
     cpdef unwatch(self, int fd)
     cpdef forget(self, int fd)
 
-cpdef receive(int fd, Py_ssize_t most)
+cpdef bytes receive(int fd, Py_ssize_t most)
 cpdef Py_ssize_t send(int fd, data) except -1
 cpdef write(int fd, bytes data)
 cpdef end_sending(int fd)
@@ -29,7 +32,7 @@ cpdef tuple accept(listening)
 cpdef int dial(str address, int port) except -1
 
 cpdef double wall()
-cpdef bytes entry(str head, tuple names, tuple values)
+cpdef double monotonic()
 
 cdef class Packer:
     cdef Py_ssize_t _count, _size

@@ -23,7 +23,18 @@ _CHECKSUM_OCTETS = 8
 _MOST_EVENTS = 64
 """At a time; more would have the kernel's answer allocated the slow way, at each wait."""
 
-Watcher: TypeAlias = Callable[[int], object]
+
+class EventTaker:
+    """Watches descriptors by a method, which costs nothing but its call."""
+
+    __slots__ = ()
+
+    def ready(self, fd: int, events: int) -> None:
+        """These events have come."""
+        raise NotImplementedError
+
+
+Watcher: TypeAlias = EventTaker | Callable[[int], object]
 """Is given the events that have come: READ, WRITE, and whatever else epoll reports of a broken connection."""
 
 
@@ -83,7 +94,11 @@ class Poller:
             happened = poll(timeout, _MOST_EVENTS)
             clock.now = now = monotonic()
             for fd, events in happened:
-                watcher_of(fd, _nobody)(events)
+                watcher = watcher_of(fd, _nobody)
+                if isinstance(watcher, EventTaker):
+                    watcher.ready(fd, events)
+                else:
+                    watcher(events)
             timeout = deadline - now
             if self.interrupted or timeout <= 0:
                 return
@@ -179,12 +194,9 @@ def wall() -> float:
     return time.time()
 
 
-def entry(_head: str, _names: tuple[str, ...], _values: tuple[object, ...]) -> bytes | None:
-    """A line of the log, `head` and then each name with its value, if nothing in it is out of the ordinary.
-
-    None leaves the line to logline.py, which knows all of it; in Python this here would not be quicker.
-    """
-    return None
+def monotonic() -> float:
+    """Seconds of the monotonic clock."""
+    return time.monotonic()
 
 
 class Packer:

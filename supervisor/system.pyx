@@ -8,15 +8,14 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.string cimport memcpy, memset
+
+from supervisor.octets cimport decimal
 
 import os
 import struct
 from collections.abc import Callable
-from zlib import crc32
 
-Watcher = Callable[[int], object]
 
 cdef extern from "time.h" nogil:
     struct timespec:
@@ -25,10 +24,8 @@ cdef extern from "time.h" nogil:
     int clock_gettime(int, timespec *)
     int CLOCK_MONOTONIC, CLOCK_REALTIME
 
-cdef extern from "Python.h":
-    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
-    bint PyUnicode_IS_COMPACT_ASCII(object)
-    long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
+cdef extern from "zlib.h" nogil:
+    unsigned long crc32(unsigned long, const unsigned char *, unsigned int)
 
 cdef extern from "unistd.h" nogil:
     int c_close "close" (int)
@@ -94,9 +91,6 @@ cdef enum:
     AT_A_TIME = 65536
     FIRST_WATCHERS = 256
     CHECKSUM_OCTETS = 8
-    MOST_OF_LINE = 4096
-    LONGEST_HEAD = 1024
-    LONGEST_TEXT = 512  # as in logline.py
 
 cdef char _received[AT_A_TIME]  # of one thread only: the event loop's
 cdef epoll_event _found[MOST_EVENTS]
@@ -113,6 +107,16 @@ cdef class Clock:
 
     def __init__(self):
         self.now = _monotonic()
+
+
+cdef class EventTaker:
+    """See system.py."""
+
+    cpdef ready(self, int fd, unsigned int events):
+        raise NotImplementedError
+
+
+Watcher = EventTaker | Callable[[int], object]
 
 
 cdef class Poller:
@@ -180,7 +184,9 @@ cdef class Poller:
             for position in range(count):
                 fd = _found[position].data.fd
                 watcher = self._watchers[fd] if fd < len(self._watchers) else None
-                if watcher is not None:
+                if isinstance(watcher, EventTaker):
+                    (<EventTaker>watcher).ready(fd, _found[position].events)
+                elif watcher is not None:
                     watcher(_found[position].events)
             timeout = deadline - self.clock.now
             if self.interrupted or timeout <= 0:
@@ -195,7 +201,7 @@ cdef class Poller:
         self._epoll = -1
 
 
-cpdef receive(int fd, Py_ssize_t most):
+cpdef bytes receive(int fd, Py_ssize_t most):
     cdef ssize_t count = c_recv(fd, _received, most if most < AT_A_TIME else AT_A_TIME, 0)
     if count >= 0:
         return PyBytes_FromStringAndSize(_received, count)
@@ -229,18 +235,30 @@ cpdef close(int fd):
         PyErr_SetFromErrno(OSError)
 
 
+cdef Py_ssize_t _dotted(char *out, const uint8_t *octets) noexcept:
+    """An IPv4 address: how much."""
+    cdef Py_ssize_t at = 0, place
+    for place in range(4):
+        if place:
+            out[at] = 46
+            at += 1
+        at += decimal(out + at, octets[place])
+    return at
+
+
 cpdef tuple accept(listening):
     cdef sockaddr_storage address
-    cdef unsigned int length = sizeof(address)
+    cdef unsigned int size = sizeof(address)
+    cdef Py_ssize_t length
     cdef char text[64]
     cdef int none = 0
-    cdef int fd = c_accept(listening.fileno(), <sockaddr *>&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
+    cdef int fd = c_accept(listening.fileno(), <sockaddr *>&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
     if fd < 0:
         PyErr_SetFromErrno(OSError)
     setsockopt(fd, IPPROTO_IP, MINTTL, &none, sizeof(none))
     if address.ss_family == AF_INET:
-        inet_ntop(AF_INET, &(<sockaddr_in *>&address).sin_addr, text, sizeof(text))
-        return fd, text.decode("ascii"), ntohs((<sockaddr_in *>&address).sin_port)
+        length = _dotted(text, <const uint8_t *>&(<sockaddr_in *>&address).sin_addr)
+        return fd, text[:length].decode("ascii"), ntohs((<sockaddr_in *>&address).sin_port)
     setsockopt(fd, IPPROTO_IPV6, MINHOPCOUNT, &none, sizeof(none))
     inet_ntop(AF_INET6, &(<sockaddr_in6 *>&address).sin6_addr, text, sizeof(text))
     return fd, text.decode("ascii"), ntohs((<sockaddr_in6 *>&address).sin6_port)
@@ -304,81 +322,8 @@ cpdef double wall():
     return now.tv_sec + now.tv_nsec * 1e-9
 
 
-cdef inline Py_ssize_t _plain(char *out, const char *text, Py_ssize_t length) noexcept:
-    """Copies text that needs no escape: how much, or -1."""
-    cdef Py_ssize_t place
-    for place in range(length):
-        if text[place] < 32 or text[place] > 126 or text[place] == 39 or text[place] == 92:
-            return -1
-        out[place] = text[place]
-    return length
-
-
-cdef Py_ssize_t _decimal(char *out, double number) noexcept:
-    """A number of thousandths as Python's `repr` writes it: how much, or -1 if it is none, or a large one."""
-    cdef int64_t thousandths
-    cdef Py_ssize_t length
-    if not 0 <= number < 1e9:
-        return -1
-    thousandths = <int64_t>(number * 1000 + 0.5)
-    if thousandths / 1000.0 != number:
-        return -1
-    length = snprintf(out, 32, "%lld.%03lld", <long long>(thousandths // 1000), <long long>(thousandths % 1000))
-    while out[length - 1] == 48 and out[length - 2] != 46:
-        length -= 1
-    return length
-
-
-cpdef bytes entry(str head, tuple names, tuple values):
-    cdef char out[MOST_OF_LINE]
-    cdef const char *text
-    cdef Py_ssize_t at, fields, length, place
-    cdef long long whole
-    cdef int overflow = 0
-    text = PyUnicode_AsUTF8AndSize(head, &length)
-    if length > LONGEST_HEAD:
-        return None
-    memcpy(out, text, length)
-    at = fields = length
-    for place in range(len(names)):
-        if at > MOST_OF_LINE - LONGEST_HEAD:
-            return None
-        text = PyUnicode_AsUTF8AndSize(names[place], &length)
-        if length > 64:
-            return None
-        out[at] = 32
-        memcpy(out + at + 1, text, length)
-        out[at + 1 + length] = 61
-        at += length + 2
-        value = values[place]
-        if type(value) is str:
-            if not PyUnicode_IS_COMPACT_ASCII(value):
-                return None
-            text = PyUnicode_AsUTF8AndSize(value, &length)
-            if length > LONGEST_TEXT:
-                return None
-            out[at] = 39
-            length = _plain(out + at + 1, text, length)
-            if length < 0:
-                return None
-            out[at + 1 + length] = 39
-            at += length + 2
-        elif type(value) is int:
-            whole = PyLong_AsLongLongAndOverflow(value, &overflow)
-            if overflow:
-                return None
-            at += snprintf(out + at, 32, "%lld", whole)
-        elif type(value) is float:
-            length = _decimal(out + at, value)
-            if length < 0:
-                return None
-            at += length
-        else:
-            return None
-    if at - fields > LONGEST_TEXT:
-        return None
-    out[at] = 10
-    return PyBytes_FromStringAndSize(out, at + 1)
+cpdef double monotonic():
+    return _monotonic()
 
 
 cdef class Packer:
@@ -433,7 +378,7 @@ cdef class Packer:
                     raise OverflowError("a number that is too large for its column")
                 memcpy(out, &whole, width)
             out += width
-        whole = crc32(octets[CHECKSUM_OCTETS:])
+        whole = crc32(0, <unsigned char *>PyBytes_AS_STRING(octets) + CHECKSUM_OCTETS, <unsigned int>self._size)
         memcpy(PyBytes_AS_STRING(octets), &whole, CHECKSUM_OCTETS)
         return octets
 

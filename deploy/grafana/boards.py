@@ -170,9 +170,15 @@ BACKENDS = Board(
                     gauge("backend_waiting_sessions", "backend"),
                     note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",
                 ),
-                graph("Logins by backend", rate("backend_logins_total", "backend")),
-                graph("Failures by reason", rate("backend_failures_total", "reason"), stacked=True),
-                graph("Failures by backend", rate("backend_failures_total", "backend")),
+                graph(
+                    "Waiting for any backend",
+                    gauge("backends_waiting_sessions", "instance"),
+                    note="Where backends hang they share half of maxsession.",
+                    width=6,
+                ),
+                graph("Logins by backend", rate("backend_logins_total", "backend"), width=6),
+                graph("Failures by reason", rate("backend_failures_total", "reason"), stacked=True, width=6),
+                graph("Failures by backend", rate("backend_failures_total", "backend"), width=6),
                 graph(
                     "Share of attempts that fail",
                     failing("backend_failures_total", "backend_logins_total", "backend"),

@@ -165,7 +165,8 @@ def messages() -> list[Message]:
 
 
 def _message(row: Message) -> tuple[str, str]:
-    return f"{row.number:04x} {row.level} {row.name}", row.help
+    most = f" At most {row.most} a minute{' of each ' + row.by if row.by else ''}." if row.most else ""
+    return f"{row.number:04x} {row.level} {row.name}", row.help + most
 
 
 def log() -> list[Section]:
@@ -201,6 +202,15 @@ def log() -> list[Section]:
             text(
                 "With --log-format json each line is a JSON object with the keys time (RFC 3339, UTC), host, program, "
                 "pid, sid, level, number, name, and the values under their own names."
+            ),
+        ),
+        (
+            "LINES WITHOUT END",
+            text(
+                "What others can cause as often as they like is written so many times a minute by each process, of "
+                "each thing that it is about; lines_left_out then says how many more there were. session_end and "
+                "login_failed, which accounting and ban tools read, are always written: one line for each session, and "
+                "maxfailures for each connection."
             ),
         ),
         ("MESSAGES", terms(map(_message, messages()))),

@@ -1,4 +1,4 @@
-from supervisor.system cimport Poller, close, end_sending, receive, send
+from supervisor.system cimport EventTaker, Poller, close, end_sending, receive, send
 
 cdef class Channel:
     cdef public int fd
@@ -8,7 +8,7 @@ cdef class Channel:
     cdef public object _watcher
     cpdef want(self, unsigned int events)
     cpdef hand_to(self, watcher)
-    cpdef receive(self, Py_ssize_t most)
+    cpdef bytes receive(self, Py_ssize_t most)
     cpdef Py_ssize_t send(self, bytes data) except -1
     cpdef end_sending(self)
     cpdef close(self)

@@ -1,8 +1,20 @@
-from popular.net.channel cimport Channel
-from supervisor.system cimport Clock
+cimport cython
 
-cdef class ClientConnection:
-    cdef public object _asker, _dialogue, _log, _loop, _owner
+from popular.net.channel cimport Channel
+from popular.net.deadlines cimport DeadlineOwner
+from supervisor.system cimport Clock, EventTaker
+
+cdef class ClientOwner(DeadlineOwner):
+    cdef public str sid
+    cpdef client_says(self, bytes data)
+    cpdef client_ended(self)
+    cpdef client_took_all(self)
+    cpdef client_broke(self)
+    cpdef fault(self, error)
+
+cdef class ClientConnection(EventTaker):
+    cdef public ClientOwner _owner
+    cdef public object _asker, _dialogue, _log, _loop
     cdef public Clock _clock
     cdef public Channel channel
     cdef public bytes unsent
@@ -10,13 +22,18 @@ cdef class ClientConnection:
     cdef public bint _draining, done, listens, waits
     cdef public double heard, took
     cdef public long long received, sent
+    cpdef hear_of_reset(self)
     cpdef put(self, bytes data)
     cpdef put_content(self, bytes data)
+    @cython.locals(unsent=bytes, taken=Py_ssize_t)
     cpdef bint flush(self) except -1
     cpdef listen(self, bint wanted)
     cpdef bytes hand_over(self)
     cpdef close(self, bint after_quit)
-    cdef _read(self, owner)
+    @cython.locals(owner=ClientOwner)
+    cpdef ready(self, int _fd, unsigned int events)
+    @cython.locals(data=bytes)
+    cdef _read(self, ClientOwner owner)
     cdef _drain(self)
-    cdef _takes_more(self, owner)
+    cdef _takes_more(self, ClientOwner owner)
     cdef _read_again(self)

@@ -11,35 +11,44 @@ from typing import Protocol
 
 from popular.dialogue import DIALOGUE_OPTIONS, Dialogue
 from popular.net.channel import BROKEN, Channel
+from popular.net.deadlines import DeadlineOwner
 from popular.net.handshake import Agreed, Failure, Handshake
 from popular.net.trace import CLIENT, trace_of
-from popular.net.traced import channel_of
+from popular.net.traced import TracedChannel
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.eventloop import EventLoop
+from supervisor.system import EventTaker
 
 _READ_SIZE = 4096
 
 
-class ClientOwner(Protocol):
+class ClientOwner(DeadlineOwner):
     """The session. Each of these is called from the event loop, and what it raises is given to `fault`."""
+
+    __slots__ = ("sid",)
 
     sid: str
 
-    def client_says(self, data: bytes) -> None: ...
+    def client_says(self, data: bytes) -> None:
+        raise NotImplementedError
 
     def client_ended(self) -> None:
         """It will send nothing more, but may still read."""
+        raise NotImplementedError
 
     def client_took_all(self) -> None:
         """No reply waits any more."""
+        raise NotImplementedError
 
     def client_broke(self) -> None:
         """The connection is gone."""
+        raise NotImplementedError
 
     def fault(self, error: Exception) -> None:
         """An error of ours, which must not reach the event loop."""
+        raise NotImplementedError
 
 
 class TlsAsker(Protocol):
@@ -50,7 +59,7 @@ class TlsAsker(Protocol):
     def tls_failed(self, failure: Failure) -> None: ...
 
 
-class ClientConnection:
+class ClientConnection(EventTaker):
     """One connection, and the handshake's `Leg`.
 
     `received` and `sent` count octets; `heard` and `took` are when it last sent or took some.
@@ -76,20 +85,20 @@ class ClientConnection:
         "waits",
     )
 
-    def __init__(self, loop: EventLoop, log: Log, fd: int, *, owner: ClientOwner, hears_of_reset: bool = False) -> None:
-        """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end. `hears_of_reset`:
-        `client_broke` also comes while the owner is not fed.
-        """
+    def __init__(self, loop: EventLoop, log: Log, fd: int, *, owner: ClientOwner) -> None:
+        """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
         self._loop = loop
         self._clock = loop.clock
         self._log = log
         self._owner = owner
-        self._unfed = BROKEN if hears_of_reset else 0
+        self._unfed = 0
         """What is waited for of a client that is not read."""
         self._asker: TlsAsker | None = None
         self._draining = False
         self._dialogue: Dialogue | None = None
-        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace=trace_of(log, owner.sid, CLIENT))
+        trace = trace_of(log, owner.sid, CLIENT) if log.options else None
+        core = loop.core
+        self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
         self.waits = False
@@ -101,6 +110,10 @@ class ClientConnection:
         self.heard = self.took = loop.clock.now
         self.received = 0
         self.sent = 0
+
+    def hear_of_reset(self) -> None:
+        """From now on `client_broke` also comes while the owner is not fed."""
+        self._unfed = BROKEN
 
     def put(self, data: bytes) -> None:
         """A reply, to be sent by the next `flush`."""
@@ -163,7 +176,7 @@ class ClientConnection:
         else:
             self.channel.close_kindly()
 
-    def _ready(self, events: int) -> None:
+    def ready(self, _fd: int, events: int) -> None:
         owner = self._owner
         try:
             if events & WRITE:
@@ -241,7 +254,7 @@ class ClientConnection:
     def hands_shaken(self, agreed: Agreed) -> None:
         asker, self._asker = self._asker, None
         assert asker is not None
-        self.channel.hand_to(self._ready)
+        self.channel.hand_to(self)
         self.channel.want(READ)
         asker.tls_up(agreed)
         self._drain()

@@ -1,12 +1,23 @@
-from supervisor.serving.wheel cimport Wheel
+cimport cython
 
-cdef class Deadlines:
+from supervisor.serving.wheel cimport Timed, Wheel
+from supervisor.system cimport monotonic
+
+cdef class DeadlineOwner:
+    cpdef double idle_at(self) except? -1
+    cpdef expired(self, str what)
+
+cdef class Deadlines(Timed):
     cdef public Wheel _wheel
-    cdef public object _owner, bucket
+    cdef public DeadlineOwner _owner
     cdef public double _to_log_in, _to_step, _until, _wakes
+    @cython.locals(earliest=double)
     cpdef set_alarm(self)
     cpdef look_at(self, double when)
+    @cython.locals(when=double)
     cpdef expect_within(self, double seconds)
     cpdef expect_nothing(self)
     cpdef login_done(self, double sessiontimeout)
     cpdef stop(self)
+    @cython.locals(owner=DeadlineOwner)
+    cpdef on_time(self, double now)

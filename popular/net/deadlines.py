@@ -5,38 +5,40 @@ sessiontimeout from the login on, and a limit for whatever step the session is w
 costs an attribute; only one that moves earlier is put on the wheel anew.
 """
 
-import time
-from typing import Protocol
-
-from supervisor.serving.wheel import Bucket, Wheel
+from supervisor.serving.wheel import Timed, Wheel
+from supervisor.system import monotonic
 
 NEVER = float("inf")
 
 
-class DeadlineOwner(Protocol):
+class DeadlineOwner:
     """The session."""
+
+    __slots__ = ()
 
     def idle_at(self) -> float:
         """When it will have been idle for too long, as things stand."""
+        raise NotImplementedError
 
     def expired(self, what: str) -> None:
         """A deadline has passed: "step", "auth", "session" or "idle"."""
+        raise NotImplementedError
 
 
-class Deadlines:
+class Deadlines(Timed):
     """Those of one session, until `stop`. Times are seconds of the monotonic clock."""
 
-    __slots__ = ("_owner", "_to_log_in", "_to_step", "_until", "_wakes", "_wheel", "bucket")
+    __slots__ = ("_owner", "_to_log_in", "_to_step", "_until", "_wakes", "_wheel")
 
-    def __init__(self, wheel: Wheel, owner: DeadlineOwner, now: float, *, authtimeout: float) -> None:
-        """Nothing is asked of the wheel yet: `look_at` or `set_alarm` does."""
+    def __init__(self, wheel: Wheel, owner: DeadlineOwner, to_log_in: float) -> None:
+        """`to_log_in`: until when. Nothing is asked of the wheel yet: `look_at` or `set_alarm` does."""
         self._wheel = wheel
         self._owner = owner
-        self._to_log_in = now + authtimeout
+        self._to_log_in = to_log_in
         self._to_step = NEVER
         self._until = NEVER
         self._wakes = NEVER
-        self.bucket: Bucket | None = None
+        self.bucket = None
 
     def set_alarm(self) -> None:
         """Asks the wheel for the earliest deadline, unless it calls earlier anyway."""
@@ -55,7 +57,7 @@ class Deadlines:
 
     def expect_within(self, seconds: float) -> None:
         """The next step has to come in time; this takes the place of the limit before."""
-        self._to_step = when = time.monotonic() + seconds
+        self._to_step = when = monotonic() + seconds
         if when < self._wakes:
             self._wakes = when
             self._wheel.put(self, when)
@@ -68,7 +70,7 @@ class Deadlines:
         """The authentication phase is over and does not count; the session's own time begins."""
         self._to_log_in = self._to_step = NEVER
         if sessiontimeout != NEVER:
-            self._until = time.monotonic() + sessiontimeout
+            self._until = monotonic() + sessiontimeout
             self.set_alarm()
 
     def stop(self) -> None:

@@ -104,11 +104,6 @@ class TracedTransfer(Transfer):
             self._sink.show("splice_to", sink, before - self.held)
 
 
-def channel_of(core: Poller, fd: int, watcher: Watcher, *, trace: Trace | None) -> Channel:
-    """A connection in clear, traced or not."""
-    return Channel(core, fd, watcher) if trace is None else TracedChannel(core, fd, watcher, trace=trace)
-
-
 def transfer_of(pipes: Pipes, source: Channel, sink: Channel) -> Transfer:
     """What moves octets from one to the other inside the kernel; both in clear."""
     if source.trace is None or sink.trace is None:

@@ -18,7 +18,7 @@ from popular.pdm.breaker import Breaker
 from popular.pdm.chain import CHECK, Decision, Record, Step
 from popular.pdm.contract import AnyModule, Authenticated, CannotTell, ModuleFailed, Question, Unknown
 from popular.pdm.servers import Servers, placed
-from popular.pdm.threads import QueueEvents, Threads, Turn
+from popular.pdm.threads import Threads, WaitEvents
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.serving.network import network_of
 
@@ -54,7 +54,7 @@ class Terms:
         return bool(self.cache or self.negative or self.shadow or self.allow)
 
 
-class GuardEvents(QueueEvents, Protocol):
+class GuardEvents(WaitEvents, Protocol):
     """Who hears of what is not an answer."""
 
     def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
@@ -74,7 +74,7 @@ class Unheard:
 
     def waited(self, seconds: float) -> None: ...
 
-    def dropped(self, why: str, network: str) -> None: ...
+    def dropped(self, why: str) -> None: ...
 
     def threads_held(self, ident: str, change: int) -> None: ...
 
@@ -184,8 +184,12 @@ class Guarded:
             return await how.run(question, lambda: chain.call(step, question))
         if self._threads is None or self._threads.most != how.terms.threads:
             self._threads = Threads(self.ident, how.terms.threads)
-        turn = Turn(network_of(question.client_ip), how.terms.timeout, how.events)
-        return await self._threads.run(lambda: chain.call(step, question), turn)
+        return await self._threads.run(
+            lambda: chain.call(step, question),
+            how.terms.timeout,
+            network=network_of(question.client_ip),
+            events=how.events,
+        )
 
     async def _on_loop(self, step: Step, question: Question, timeout: float) -> object:
         """In a task of its own: one that does not let itself be cancelled is left alone, and not waited for."""

@@ -251,6 +251,15 @@ class _Errors(Unheard):
     def erred(self, ident: str, where: str) -> None:
         print(f"{ident}: raised {where}", file=sys.stderr, flush=True)
 
+    def waits(self, change: int) -> None:
+        """One question at a time waits for nobody."""
+
+    def waited(self, seconds: float) -> None:
+        """Nor for how long."""
+
+    def dropped(self, why: str) -> None:
+        """Nor is it dropped."""
+
 
 def _answer(reply: object) -> str:
     match reply:

@@ -1,134 +1,136 @@
 """The threads of one blocking module: a few of its own, so that one that hangs takes nobody else's.
 
-Who comes when all are at work waits for his turn, over networks. A call that hangs keeps its thread until it returns,
-for no thread can be stopped; when all of them are held so, who comes is told at once.
+Who has to wait for one is taken in turn over the clients' networks, so that one client with many questions keeps nobody
+else waiting. A call that hangs keeps its thread until it returns, for no thread can be stopped. When all of them are
+held so, who comes is told at once.
 """
 
 import asyncio
 import itertools
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from popular.pdm.contract import CannotTell
-from popular.pdm.turns import Turns
+from supervisor.serving.turns import Turns
 
-MOST_WAITING = 1000
-"""Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
-MOST_OF_ONE = 250
+MOST_WAITING = 250
+"""Questions that may wait for a thread of one module."""
+MOST_OF_ONE = 100
 """Of them, those of one network."""
-TOO_MANY = CannotTell("too many logins are waiting")
 
 
-class QueueEvents(Protocol):
-    """Who hears of the queue in front of threads, and of the threads."""
+class WaitEvents(Protocol):
+    """Who counts those who wait for a thread."""
 
     def waits(self, change: int) -> None:
         """One more waits, or one less."""
 
     def waited(self, seconds: float) -> None:
-        """So long, for a thread."""
+        """One has its thread, after so long."""
 
-    def dropped(self, why: str, network: str) -> None:
-        """A question was not put: its client is gone, or too many are waiting."""
+    def dropped(self, why: str) -> None:
+        """One will never have a thread: its client is "gone", or it was "refused"."""
 
     def threads_held(self, ident: str, change: int) -> None:
         """One more of a module's threads is at work, or one less."""
 
 
-class Turn(NamedTuple):
-    """Whose question it is, how long it may take, and who hears of it."""
-
-    network: str
-    timeout: float
-    events: QueueEvents
-
-
 class Threads:
-    """For the event loop's thread only. `most` is how many there are."""
+    """For the event loop's thread only; `held` is how many are at work."""
 
     def __init__(self, ident: str, most: int) -> None:
         self._pool = ThreadPoolExecutor(most, thread_name_prefix=f"pdm-{ident}")
         self.ident = ident
         self.most = most
-        self.held = 0
         self._since: dict[int, float] = {}
         """When each call began that has not returned yet."""
-        self._turns: Turns[asyncio.Future[CannotTell | None]] = Turns(MOST_WAITING, MOST_OF_ONE)
+        self._taken = 0
+        """Threads that are given to somebody."""
+        self._turns: Turns[asyncio.Future[bool]] = Turns(MOST_WAITING, MOST_OF_ONE)
+        """Who waits for a thread: True, it is his, or False, he has to go."""
         self._numbers = itertools.count()
+
+    @property
+    def held(self) -> int:
+        return len(self._since)
 
     def hanging(self, timeout: float) -> int:
         """How many calls have not returned within their time."""
         now = monotonic()
         return sum(now - since >= timeout for since in list(self._since.values()))
 
-    async def run(self, work: Callable[[], object], turn: Turn) -> object:
+    async def run(
+        self, work: Callable[[], object], timeout: float, *, network: str, events: WaitEvents | None = None
+    ) -> object:
         """What the work returns or raises; or CannotTell if it could not even begin. Raises TimeoutError."""
-        began = monotonic()
-        if self.hanging(turn.timeout) >= self.most:
+        if self.hanging(timeout) >= self.most:
             return CannotTell(f"all its {self.most} threads hang")
-        if self.held >= self.most:
-            refused = await self._wait(turn)
+        began = monotonic()
+        if self._taken < self.most:
+            self._taken += 1
+            if events is not None:
+                events.threads_held(self.ident, 1)
+        else:
+            turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            refused = self._turns.add(network, turn)
             if refused is not None:
-                return refused
-        else:
-            self._take(turn)
-        turn.events.waited(monotonic() - began)
-        loop = asyncio.get_running_loop()
-        call = self._pool.submit(self._do, next(self._numbers), work)
-        call.add_done_callback(lambda call: None if loop.is_closed() else self._tell(loop, call, turn))
-        waiter = asyncio.wrap_future(call)
-        await asyncio.wait({waiter}, timeout=max(0.0, turn.timeout - (monotonic() - began)))
-        if not waiter.done():
+                refused.set_result(False)
+            if events is not None:
+                events.waits(1)
+            try:
+                reason = await self._wait(turn, timeout, network=network, events=events)
+            finally:
+                if events is not None:
+                    events.waits(-1)
+            if reason:
+                return CannotTell(reason)
+        if events is not None:
+            events.waited(monotonic() - began)
+        call = asyncio.wrap_future(self._pool.submit(self._do, next(self._numbers), work))
+        call.add_done_callback(lambda call: self._returned(call, events))
+        await asyncio.wait({call}, timeout=max(0.0, began + timeout - monotonic()))
+        if not call.done():
             raise TimeoutError
-        return waiter.result()
+        return call.result()
 
-    async def _wait(self, turn: Turn) -> CannotTell | None:
-        """For a thread, which is ours then: None. Or why there is none."""
-        place: asyncio.Future[CannotTell | None] = asyncio.get_running_loop().create_future()
-        gone = self._turns.add(turn.network, place)
-        if gone is not None:
-            turn.events.dropped("refused", turn.network)
-            if gone is place:
-                return TOO_MANY
-            gone.set_result(TOO_MANY)
-        turn.events.waits(1)
+    async def _wait(
+        self, turn: "asyncio.Future[bool]", timeout: float, *, network: str, events: WaitEvents | None
+    ) -> str:
+        """Until a thread is ours, or why there will be none."""
         try:
-            await asyncio.wait({place}, timeout=turn.timeout)
+            await asyncio.wait({turn}, timeout=timeout)
         except asyncio.CancelledError:
-            if place.done() and place.result() is None:
-                self._give_back(turn)
-            elif self._turns.remove(turn.network, place):
-                turn.events.dropped("gone", turn.network)
+            if not self._turns.remove(network, turn) and turn.result():
+                self._pass_on(events)
+            if events is not None:
+                events.dropped("gone")
             raise
-        finally:
-            turn.events.waits(-1)
-        if place.done():
-            return place.result()
-        self._turns.remove(turn.network, place)
-        return CannotTell(f"no thread was free within {turn.timeout:g} s")
+        if turn.done() and turn.result():
+            return ""
+        if events is not None:
+            events.dropped("refused")
+        if turn.done():
+            return f"{len(self._turns)} questions are waiting for it"
+        self._turns.remove(network, turn)
+        return f"no thread was free within {timeout:g} s"
 
-    def _take(self, turn: Turn) -> None:
-        self.held += 1
-        turn.events.threads_held(self.ident, 1)
-
-    def _tell(self, loop: asyncio.AbstractEventLoop, call: "Future[object]", turn: Turn) -> None:
-        """From the thread of a call that has returned."""
-        loop.call_soon_threadsafe(self._returned, call, turn)
-
-    def _returned(self, call: "Future[object]", turn: Turn) -> None:
+    def _returned(self, call: "asyncio.Future[object]", events: WaitEvents | None) -> None:
+        """Whoever asked may be gone: then nobody looks at the exception."""
         if not call.cancelled():
-            call.exception()  # whoever asked may be gone: then nobody looks at it
-        self._give_back(turn)
+            call.exception()
+        self._pass_on(events)
 
-    def _give_back(self, turn: Turn) -> None:
+    def _pass_on(self, events: WaitEvents | None) -> None:
+        """A thread is free: whose turn is it?"""
         following = self._turns.take()
-        if following is not None:
-            following.set_result(None)
+        if following is None:
+            self._taken -= 1
+            if events is not None:
+                events.threads_held(self.ident, -1)
         else:
-            self.held -= 1
-            turn.events.threads_held(self.ident, -1)
+            following.set_result(True)
 
     def _do(self, number: int, work: Callable[[], object]) -> object:
         self._since[number] = monotonic()

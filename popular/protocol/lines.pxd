@@ -1,6 +1,11 @@
+cimport cython
+
+from supervisor.octets cimport find, part
+
 cdef class LineBuffer:
     cdef public bytes held
     cdef public Py_ssize_t limit
     cpdef feed(self, bytes data)
-    cpdef next_line(self, bytes data=*)
+    @cython.locals(held=bytes, end=Py_ssize_t, length=Py_ssize_t, null=Py_ssize_t)
+    cpdef bytes next_line(self, bytes data=*)
     cpdef bytes take_rest(self)

@@ -1,7 +1,12 @@
+from supervisor.octets cimport find, word_at
+
+cdef unsigned int _QUIT, _DELE, _RSET
+
 cdef class CommandWatch:
     cdef public bytes _answer, _line
     cdef public long _answers, _owed, deletes, open
     cdef public bint _status, quit
     cpdef see(self, bytes data)
-    cdef _command(self, bytes verb)
+    cdef _command(self, unsigned int verb)
     cpdef hear(self, bytes data)
+    cdef _tell_status(self, bytes line)

@@ -12,8 +12,11 @@ sends QUIT in a segment of its own, ahead of answers, could have its end taken f
 """
 
 from popular.protocol.lines import NullByte
+from supervisor.octets import find, word_at
 
 _LOOK = 4
+_LF = 10
+_QUIT, _DELE, _RSET = word_at(b"QUIT"), word_at(b"DELE"), word_at(b"RSET")
 
 
 class CommandWatch:
@@ -36,38 +39,46 @@ class CommandWatch:
 
     def see(self, data: bytes) -> None:
         """Looks at the next piece. Raises NullByte."""
-        if 0 in data:
+        if find(data, 0) >= 0:
             raise NullByte
-        if not self._line and data.find(b"\n") == len(data) - 1:
+        if not self._line and find(data, _LF) == len(data) - 1:
             # Nearly always: one command, whole.
             self.open += 1
-            self._command(data[:_LOOK].upper())
+            self._command(word_at(data))
             return
         lines = data.split(b"\n")
         lines[0] = self._line + lines[0][:_LOOK]
         self._line = lines.pop()[:_LOOK]
         for line in lines:
             self.open += 1
-            self._command(line[:_LOOK].upper())
+            self._command(word_at(line))
 
-    def _command(self, verb: bytes) -> None:
-        if verb == b"QUIT":
+    def _command(self, verb: int) -> None:
+        """A line begins with these four octets."""
+        if verb == _QUIT:
             if not self.quit:
                 self._owed = self.open
             self.quit = True
-        elif verb == b"DELE":
+        elif verb == _DELE:
             self.deletes += 1
-        elif verb == b"RSET":
+        elif verb == _RSET:
             self.deletes = 0
 
     def hear(self, data: bytes) -> None:
         """What the backend says behind QUIT."""
+        if not self._answer and find(data, _LF) == len(data) - 1:
+            # Nearly always: one answer, whole.
+            self._tell_status(data)
+            return
         lines = data.split(b"\n")
         lines[0] = self._answer + lines[0][:_LOOK]
         self._answer = lines.pop()[:_LOOK]
         for line in lines:
-            self._status = line.startswith((b"+OK", b"-ERR"))
-            self._answers += self._status
+            self._tell_status(line)
+
+    def _tell_status(self, line: bytes) -> None:
+        self._status = line.startswith((b"+OK", b"-ERR"))
+        self._answers += self._status
 
     @property
     def quit_answered(self) -> bool:

@@ -168,6 +168,11 @@ _BACKENDS = (
         Present("backend_waiting"),
         (BACKEND,),
     ),
+    Metric(
+        "popular_backends_waiting_sessions",
+        "Sessions that wait for any backend; see maxwaiting in pproxy-control(7).",
+        Present("backends_waiting"),
+    ),
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(
         "popular_backend_failures_total",

@@ -18,14 +18,14 @@ from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
-from popular.proxy.settings.backend import most_waiting
+from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
-from supervisor.serving.context import WorkerContext
+from supervisor.serving.context import WorkerContext, threads_to_compute
 
 
 class OpenModule:
@@ -94,6 +94,7 @@ class ProxyService:
             [(held.guard, modules[held.spec.id].terms.terms()) for held in self._open],
             self.questions,
             context,
+            threads=threads_to_compute(config.variables["workers"]),
             counters=counters,
             observers={ident: observer("module_duration", ident, "module_lookups") for ident in modules},
         )
@@ -102,7 +103,12 @@ class ProxyService:
         connects = {ident: observer("backend_connect_duration", ident) for ident in backends}
         logins = {ident: observer("backend_login_duration", ident, "backend_logins") for ident in backends}
         waiting = {
-            ident: BackendQueue(context, counters.cell("backend_waiting", None, ident), most_waiting(backend, config))
+            ident: BackendQueue(
+                context,
+                counters.cell("backend_waiting", None, ident),
+                waiting_limit(backend, config),
+                of_all=counters.cell("backends_waiting"),
+            )
             for ident, backend in backends.items()
         }
         vservs: Mapping[str, Vserv] = config.things["vserv"]

@@ -120,7 +120,7 @@ def _looks_at_doubtful(context: CommandContext, draft: Draft, words: Sequence[Wo
 
 
 class _Noted(dict[str, Any]):
-    """The variables, or the things of a sort, that note what is looked for by its name."""
+    """The variables, or the things of a sort, as a mapping that notes which names are looked up in it."""
 
     def __init__(self, sort: str, content: Mapping[str, Any], seen: set[ThingName]) -> None:
         super().__init__(content)

@@ -22,7 +22,9 @@ from supervisor.table.segment import Segment, View
 from supervisor.table.tokens import TokenPipe, lost
 
 MOST_TOLD_APART = 32
-"""Things of a sort for which no option sets a limit; what is beyond counts without its name."""
+"""So many things of a sort have counters of their own where no start option limits their number; what is beyond counts
+without its name.
+"""
 
 
 WATCHED_GAUGES = ("waiting", "soonest_end")

@@ -154,7 +154,7 @@ class Executor:
             self._bring_about(task, outcome)
 
     def _outcome(self, task: _Task, running: Config) -> Outcome:
-        """What comes of it if this is the running config. Raises CommandRefused, NeedsLookup."""
+        """What the handler of a command makes of this config. Raises CommandRefused, NeedsLookup."""
         context = FrozenContext(
             running,
             self._changes.first,
@@ -208,7 +208,7 @@ class Executor:
             begin()
 
     def _go_on(self) -> None:
-        """One that has become wrong meanwhile is refused at once, and it is the next one's turn."""
+        """The next change that waits begins; one that has become wrong by now is refused, and the next begins."""
         for _ in range(len(self._waiting)):
             if self._changing or not self._waiting:
                 return

@@ -107,7 +107,7 @@ class Exporter:
         signals.let_come()
         rights.renounce()
         self._live(inheritance)
-        os._exit(0)  # not by `return`: nothing of the master's may be cleared away here
+        os._exit(0)  # not by `return`: what the master does at its end must not be done here
 
     # What it is told
 

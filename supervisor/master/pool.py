@@ -95,7 +95,7 @@ class Pool:
         self._log = log
         self._segment = segment
         self._events = events
-        self._generation = 0
+        self._births = 0
         self._slots = slots
         self._deaths_at_birth: dict[int, int] = {}
         self._pauses: dict[int, Any] = {}
@@ -153,7 +153,7 @@ class Pool:
         worker = WorkerProcess(slot, block, process, lifeline=Lifeline(ours))
         self._take_block(worker)
         self.workers.append(worker)
-        self._log.debug("MAIN", "birth", slot=slot, worker=worker.pid, birth=self._generation, block=block)
+        self._log.debug("MAIN", "birth", slot=slot, worker=worker.pid, birth=self._births, block=block)
         self._loop.watch(ours, READ, lambda events: self._hear(worker, events))
         self._loop.watch(process.sentinel, READ, lambda _events: self._bury(worker))
         self._events.born(worker)
@@ -198,10 +198,10 @@ class Pool:
         raise NoBirth(f"{there}; wait until some have finished their sessions")
 
     def _take_block(self, worker: WorkerProcess) -> None:
-        self._generation += 1
+        self._births += 1
         cells = self._segment.block(worker.block)
         cells[_SLOT] = worker.slot
-        cells[_GENERATION] = self._generation
+        cells[_GENERATION] = self._births
         cells[_HEARTBEAT] = cells[_LAG] = 0
         cells[_PID] = worker.pid
 

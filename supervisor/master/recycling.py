@@ -1,4 +1,4 @@
-"""`workers recycle`: a new generation of workers, one slot after the other.
+"""`workers recycle`: fresh workers, one slot after the other.
 
     successor is born in the slot → it serves → the old one accepts nothing more and finishes its sessions → next slot
 
@@ -15,7 +15,7 @@ Done = Callable[[bool, str], None]
 
 
 class Recycling:
-    """One at a time."""
+    """Renews the workers, slot by slot; one recycling at a time."""
 
     def __init__(self, pool: Pool, dismiss: Callable[[WorkerProcess], None]) -> None:
         """`dismiss` asks a worker to go that has a successor."""

@@ -40,7 +40,7 @@ class Stage(enum.Enum):
 
 @dataclass
 class Means:
-    """What a shutdown works with."""
+    """The parts of the master that a shutdown works with."""
 
     loop: Loop
     log: Log
@@ -57,7 +57,7 @@ class Means:
 
 
 class ShutdownSequence:
-    """The one end of a master."""
+    """How far the shutdown of this program has come, and its next step."""
 
     def __init__(self, means: Means) -> None:
         self.stage = Stage.STAYING

@@ -127,6 +127,7 @@ class Watchers:
         """Each second."""
         self.look_at_health(config)
         self.show_usage()
+        self._log.tell_left_out()
         self._accounting.count("log_lines_lost", amount=self._log.newly_lost())
         pulse = self._pulse()
         self._accounting.set_gauges(waiting=sum(queue.length for queue in pulse.queues))

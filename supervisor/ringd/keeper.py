@@ -187,7 +187,7 @@ class Keeper:
                 raise WireFault("a message that only ringd sends")
 
     def _claim(self, holder: Holder, claim: Claim, sequence: int) -> None:
-        if holder not in self._holders:  # it was gone before ringd had grown up
+        if holder not in self._holders:  # it was gone before SETTLING_SECONDS were over
             return
         if claim.address not in self._groups and self._loop.now < self._grown_up:
             self._loop.after(self._grown_up - self._loop.now, partial(self._claim, holder, claim, sequence))

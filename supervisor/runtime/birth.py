@@ -28,7 +28,9 @@ def start(process: Any) -> None:
 
 
 def _find_room() -> None:
-    """The library would lose the first descriptors when it gets no more, and so would we on the way to it."""
+    """Raises OSError now if descriptors are scarce: `multiprocessing` loses those that it has opened when it gets no
+    more half-way.
+    """
     found: list[int] = []
     try:
         while len(found) < ROOM:

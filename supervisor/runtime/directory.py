@@ -16,8 +16,8 @@ import pwd
 import stat
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _MOST_LINKS = 40
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,8 +34,7 @@ class Untrusted(OSError):
         return str(self.strerror)
 
 
-@dataclass(frozen=True)
-class FileOwner:
+class FileOwner(NamedTuple):
     """Whom the files are for."""
 
     uid: int

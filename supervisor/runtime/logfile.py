@@ -26,9 +26,9 @@ class LogFile:
         """
         self.path = path
         self._fd, self.doubt = _open_for(path, user)
-        """Also why others can write the directory that it is in; empty if they cannot."""
+        """`doubt`: why others than its user can write the directory that the log is in; empty if they cannot."""
         self._unended = False
-        """What was written last has no line end, and could not be given one."""
+        """The last line in the file was cut off, and could not be given a line end."""
 
     def write(self, line: bytes) -> bool:
         """Writes a finished line. False if it is lost, or a part of it: a full disk must not stop the service."""

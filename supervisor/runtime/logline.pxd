@@ -1,4 +1,5 @@
-from supervisor.system cimport entry, wall
+from supervisor.octets cimport entry
+from supervisor.system cimport wall
 
 cdef class Lines:
     cdef public str _host, _stamp, _who, _zone, program

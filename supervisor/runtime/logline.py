@@ -12,9 +12,10 @@ import socket
 import time
 from typing import Any
 
+from supervisor.octets import entry
 from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.messages import Message
-from supervisor.system import entry, wall
+from supervisor.system import wall
 
 _LONGEST_VALUE = 512
 _NUMBERS = (int, float)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
-"""One number each for all event loops here; those of `selectors` are others."""
+"""The events that all loops of ours are asked for: epoll's numbers. The standard `selectors` has others."""
 
 _LONGEST_WAIT_SECONDS = 60.0
 _FEW_TIMERS = 64

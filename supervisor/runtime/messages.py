@@ -19,12 +19,21 @@ class Message(NamedTuple):
     level: str
     name: str
     help: str
+    most: int = 0
+    """What others can cause as often as they like: so many a minute are written by each process, and how many more
+    there were is told (LINES_LEFT_OUT). 0: each is written.
+    """
+    by: str = ""
+    """The field that says what it is about: of each so many are written."""
 
 
 def messages_in(names: Mapping[str, object]) -> tuple[Message, ...]:
     """The rows among the names of a module, in the order in which they stand there."""
     return tuple(value for value in names.values() if isinstance(value, Message))
 
+
+EACH_MINUTE = 60
+"""Lines of one kind, about one thing, by one process."""
 
 START = Message(0x0001, "INF", "start", "The program has started.")
 START_FAILED = Message(
@@ -91,6 +100,12 @@ LOG_LINES_LOST = Message(
     "log_lines_lost",
     "So many lines of this process could not be written before this one (disk full?).",
 )
+LINES_LEFT_OUT = Message(
+    0x021B,
+    "ADM",
+    "lines_left_out",
+    "Of a kind of lines (`event`), about one thing (`of`), so many more were not written in the last minute.",
+)
 NOT_CONFIRMED = Message(
     0x0260, "ADM", "not_confirmed", "Nobody has confirmed `draft apply` in time; the configuration before comes back."
 )
@@ -105,7 +120,11 @@ ACCEPT_FAILED = Message(
 )
 WORKER_HANGS = Message(0x020E, "SOS", "worker_hangs", "A worker's loop does not turn any more; it is killed.")
 SESSION_BUG = Message(
-    0x020B, "BUG", "session_bug", "A session raised an error of ours; it was ended, the worker goes on."
+    0x020B,
+    "BUG",
+    "session_bug",
+    "A session raised an error of ours; it was ended, the worker goes on.",
+    most=EACH_MINUTE,
 )
 FINISHED = Message(0x020C, "INF", "finished", "The master is gone after this line.")
 LIMIT_LOW = Message(

@@ -86,7 +86,7 @@ class RunDirectory:
 
     @property
     def descriptors(self) -> set[int]:
-        """What a child keeps open that is to show by it that the instance lives, and to clear up as the last one."""
+        """For every child to keep: a held lock shows that the instance lives, and who is the last to go clears up."""
         return {self.lock_fd, self._directory.fd}
 
     @property

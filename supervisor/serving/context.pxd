@@ -1,13 +1,16 @@
 from supervisor.serving.counters cimport Counters
 from supervisor.serving.wheel cimport Wheel
-from supervisor.system cimport Clock, Observer, Shared, write
+from supervisor.system cimport Clock, Observer, Poller, Shared, write
+from supervisor.table.rows cimport RowWriter
 
 cdef class WorkerContext:
-    cdef public object _all_cells, _free_row, _layout, _released, _tokens, _used_cells, cells, count, log, loop, pool, write_row
+    cdef public object _all_cells, _layout, _released, _tokens, _used_cells, cells, count, log, loop, pool
     cdef public Py_ssize_t _block_cells, block
     cdef public Clock clock
+    cdef public Poller core
     cdef public Counters counters
     cdef public Observer _durations
+    cdef public RowWriter rows
     cdef public Shared shared
     cdef public Wheel wheel
     cdef public dict _endings, sessions

@@ -14,6 +14,7 @@ from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, write
 from supervisor.table.layout import BASE_CELLS
+from supervisor.table.rows import RowWriter
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe, wire
 
@@ -29,6 +30,14 @@ TOKEN_CELL, _GENERATION = BASE_CELLS.index("hand"), BASE_CELLS.index("generation
 
 POOL_THREADS = 8
 """Threads of a worker for what may block: password hashes, files, modules without an asynchronous driver."""
+
+
+def threads_to_compute(workers: int, processors: int | None = None) -> int:
+    """How many of them a worker, one of so many, has for what only computes: its share of the processors, and one more
+    for what waits for a disk after all. More would take the processors from the event loops and make no hash quicker.
+    """
+    available = len(os.sched_getaffinity(0)) if processors is None else processors
+    return max(2, min(POOL_THREADS, -(-available // workers) + 1))
 
 
 class CutCost(enum.IntEnum):
@@ -68,7 +77,6 @@ class WorkerContext:
         "_block_cells",
         "_durations",
         "_endings",
-        "_free_row",
         "_in_second",
         "_layout",
         "_released",
@@ -78,16 +86,17 @@ class WorkerContext:
         "block",
         "cells",
         "clock",
+        "core",
         "count",
         "counters",
         "log",
         "loop",
         "pid",
         "pool",
+        "rows",
         "sessions",
         "shared",
         "wheel",
-        "write_row",
     )
 
     def __init__(
@@ -102,6 +111,7 @@ class WorkerContext:
     ) -> None:
         """`released` is called when a session is over."""
         self.loop = loop
+        self.core = loop.core
         self.clock = loop.clock
         self.log = log
         self.wheel = Wheel(loop)
@@ -122,9 +132,8 @@ class WorkerContext:
         """For what does not belong to a configured thing."""
         self.count = self.counters.count
         self._tokens = tokens
-        self.write_row = segment.rows.write
-        """Shows a session in the table, see RowWriter.write; `pid` is ours."""
-        self._free_row = segment.rows.free
+        self.rows: RowWriter = segment.rows
+        """To show a session in the table; `pid` is ours."""
         self._durations = self.counters.observer("session_duration")
         self._endings = {ending: self.counters.cell("sessions_ended", ending) for ending in segment.layout.endings}
         self._second = 0
@@ -159,7 +168,7 @@ class WorkerContext:
         Exactly once for each admitted session.
         """
         del self.sessions[token]
-        self._free_row(token, self.pid)
+        self.rows.free(token, self.pid)
         self.shared.add(self._endings[ending], 1)
         self._durations.count(seconds)
         self._put_back(token)
@@ -167,7 +176,7 @@ class WorkerContext:
 
     def decline(self, token: int) -> None:
         """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
-        self._free_row(token, self.pid)
+        self.rows.free(token, self.pid)
         self._put_back(token)
 
     def _put_back(self, token: int) -> None:

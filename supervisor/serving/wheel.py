@@ -7,32 +7,37 @@ attribute and nothing here.
 
 import asyncio
 import time
-from typing import Protocol
+from typing import TypeAlias
 
 TICK_SECONDS = 0.25
 """How late a deadline may fire."""
 
 
-class Timed(Protocol):
+class Timed:
     """What can be put on the wheel."""
 
-    bucket: "Bucket | None"
+    __slots__ = ("bucket",)
+
+    def __init__(self) -> None:
+        self.bucket: Bucket | None = None
 
     def on_time(self, now: float) -> None:
         """The time that was asked for has come (seconds, monotonic clock)."""
+        raise NotImplementedError
 
 
-Bucket = dict[Timed, None]
+Bucket: TypeAlias = dict[Timed, None]
 
 
 class Wheel:
     """Holds deadlines (seconds of the monotonic clock)."""
 
-    __slots__ = ("_buckets", "_loop", "_timer", "_turned_to")
+    __slots__ = ("_buckets", "_loop", "_tick", "_timer", "_turned_to")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._buckets: dict[int, Bucket] = {}
+        self._tick = TICK_SECONDS
         self._turned_to = int(time.monotonic() / TICK_SECONDS)
         self._timer = loop.call_later(TICK_SECONDS, self._turn)
 
@@ -40,7 +45,7 @@ class Wheel:
         """Calls `thing.on_time` at `when` or up to a tick later; what was asked for it before is forgotten."""
         if thing.bucket is not None:
             thing.bucket.pop(thing, None)
-        tick = int(when / TICK_SECONDS) + 1
+        tick = int(when / self._tick) + 1
         if tick <= self._turned_to:
             tick = self._turned_to + 1
         bucket = self._buckets.get(tick)
@@ -49,8 +54,7 @@ class Wheel:
         bucket[thing] = None
         thing.bucket = bucket
 
-    @staticmethod
-    def remove(thing: Timed) -> None:
+    def remove(self, thing: Timed) -> None:
         """Forgets the thing; one that is not on the wheel is fine."""
         if thing.bucket is not None:
             thing.bucket.pop(thing, None)

@@ -1,3 +1,5 @@
+cimport cython
+
 from supervisor.system cimport Packer, Shared
 
 cdef class RowWriter:
@@ -6,3 +8,8 @@ cdef class RowWriter:
     cdef public Packer _packer
     cdef public dict _blank
     cdef public object _in_order
+    cdef public tuple _freed, names
+    cdef public long _freed_by
+    cpdef free(self, long row, long pid)
+    @cython.locals(start=Py_ssize_t, serial=Py_ssize_t, shared=Shared)
+    cpdef put(self, long row, tuple values)

@@ -27,7 +27,19 @@ _MOST_LOOKS = 100
 class RowWriter:
     """Writes rows. One process at a time owns a row: who holds its token."""
 
-    __slots__ = ("_blank", "_first", "_in_order", "_offset_cells", "_packer", "_row_size", "_shared", "_size")
+    __slots__ = (
+        "_blank",
+        "_first",
+        "_freed",
+        "_freed_by",
+        "_in_order",
+        "_offset_cells",
+        "_packer",
+        "_row_size",
+        "_shared",
+        "_size",
+        "names",
+    )
 
     def __init__(self, layout: Layout, segment: memoryview) -> None:
         self._shared = Shared(segment)
@@ -36,21 +48,33 @@ class RowWriter:
         self._size = layout.cell_size
         self._offset_cells = layout.cell_size // 8
         self._packer = Packer(layout.cell_struct.format)
-        self._in_order = itemgetter(*(column.name for column in layout.columns))
+        self.names = tuple(column.name for column in layout.columns)
+        """The columns, in their order."""
+        self._in_order = itemgetter(*self.names)
         self._blank = {column.name: b"" if column.form.endswith("s") else 0 for column in layout.columns}
+        self._freed_by = 0
+        self._freed: tuple[object, ...] = ()
+        """A free row, as this process writes it."""
 
     def free(self, row: int, pid: int) -> None:
         """The row holds no session any more; it tells who freed it."""
-        self.write(row, **self._blank | {"state": FREE, "pid": pid})
+        if pid != self._freed_by:
+            self._freed_by = pid
+            self._freed = self._in_order(self._blank | {"state": FREE, "pid": pid})
+        self.put(row, self._freed)
 
     def write(self, row: int, /, **columns: object) -> None:
         """Replaces the older of the two cells. Takes every column by its name; text is cut to its width."""
         assert len(columns) == len(self._blank), f"the columns are {', '.join(self._blank)}"
+        self.put(row, self._in_order(columns))
+
+    def put(self, row: int, values: tuple[object, ...]) -> None:
+        """The same, for who writes often: the columns by their order, see `names`."""
         start = self._first + row * self._row_size
         shared, serial = self._shared, (start + _SERIAL_AT) >> 3
         if shared.read(serial) > shared.read(serial + self._offset_cells):
             start += self._size
-        shared.put(start, self._packer.pack(self._in_order(columns)))
+        shared.put(start, self._packer.pack(values))
 
 
 class Row(NamedTuple):

@@ -281,7 +281,7 @@ class View:
         return [process for process in shown if process["pid"]]
 
     def master(self) -> dict[str, int]:
-        """The same of the master, as far as it shows itself."""
+        """The first cells of the master's block, by name."""
         return self._process(0)
 
     def _process(self, index: int) -> dict[str, int]:

@@ -61,7 +61,7 @@ class TokenPipe:
 
 
 def wire(token: int) -> bytes:
-    """A token as it travels."""
+    """A token as the octets that go through the pipe."""
     return (token + 1).to_bytes(TOKEN_SIZE, "little")
 
 

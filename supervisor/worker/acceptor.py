@@ -21,7 +21,7 @@ from supervisor.system import accept
 MAPPED_IPV4 = "::ffff:"
 """How an IPv4 client looks on a dual-stack socket; everybody else wants to see its IPv4 address."""
 PAUSE_SECONDS = 1.0
-"""Without descriptors or memory."""
+"""How long nobody is accepted when the kernel gave no descriptor or no memory."""
 ROOM_SECONDS = 0.1
 """How long a worker waits before it looks again whether a session has ended that had descriptors."""
 _SESSION_DESCRIPTORS = 2

@@ -85,7 +85,7 @@ def live(inheritance: Inheritance) -> None:
 
 
 class Worker:
-    """The loop's end of the lifeline."""
+    """Obeys the master's orders, and tells it what came of them."""
 
     def __init__(self, inheritance: Inheritance, loop: EventLoop) -> None:
         self._loop = loop
@@ -266,7 +266,9 @@ class Worker:
             self._go_if_done()
 
     def _fed(self) -> None:
-        """The token may be of a session that another worker has ended because the time is up."""
+        """There are tokens again. While leaving, the master's orders come first: a token may be free because the time
+        is up for everybody.
+        """
         if self._leaving and self._lifeline is not None:
             self._hear()
 
@@ -309,7 +311,7 @@ class Worker:
         self._log.debug("MAIN", f"worker_{step}", "-", sessions=len(self._context.sessions), **fields)
 
     def _make_room(self) -> None:
-        """For who waits because no session is free."""
+        """Looks whether silent sessions must end for those who wait because no session is free."""
         self._displacer.look(self._acceptor.waiting() if self._config.variables["displace"] else 0)
         self._loop.call_later(LOOK_SECONDS, self._make_room)
 
@@ -317,6 +319,7 @@ class Worker:
         """Shows that the loop turns, and how far the sessions have come."""
         self._beats.beat()
         self._context.look_for_blocks()
+        self._log.tell_left_out()
         self._context.count("log_lines_lost", amount=self._log.newly_lost())
         for session in self._context.sessions.values():
             session.refresh()

@@ -5,6 +5,7 @@ from tests.architecture.tree import PACKAGES, assigned, circle, classes, imports
 PAIRS = {
     "Machine": "of the proxy and of pserv",
     "Phase": "of the proxy's and of pserv's machine",
+    "SessionRow": "of the proxy's and of pserv's session",
     "Session": "the supervisor's Protocol, and the two that keep it",
     "Verbs": "of the proxy's and of pserv's machine",
 }

@@ -52,6 +52,7 @@ def test_shows_gauges_workers_counters_and_sessions(run: Run, rundir: Path) -> N
     assert line_with(lines, "lost") == ["lost", "14"]
     assert not [line for line in lines if line.split()[:1] == ["quit"]], "a label that counted nothing is left out"
     slots = [line.split()[:3] for line in lines if line.split()[1:2] in (["4000"], ["4001"])]
+    assert line_with(lines, "slot")[:4] == ["slot", "pid", "birth", "heartbeat"]
     assert slots[:2] == [["0", "4000", "1"], ["1", "4001", "2"]]
     assert line_with(lines, "7")[2:] == ["0s", "0s", "p.2.2", "müller", "41", "waiting", "for", "a", "password"]
     assert lines[-1] == "3 sessions, 197 free rows"

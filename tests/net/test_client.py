@@ -6,8 +6,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from popular.net.client import ClientConnection
-from popular.net.deadlines import Deadlines
+from popular.net.client import ClientConnection, ClientOwner
+from popular.net.deadlines import DeadlineOwner, Deadlines
 from supervisor.runtime.log import Log
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import TICK_SECONDS, Wheel
@@ -17,12 +17,11 @@ MUCH = b"x" * (1 << 22)
 """More than the kernel takes for somebody who does not read."""
 
 
-class Session:
+class Session(ClientOwner):
     """An owner that writes down what it is told."""
 
-    sid = "t.1.1"
-
     def __init__(self, loop: EventLoop, fd: int) -> None:
+        self.sid = "t.1.1"
         self.told: list[str] = []
         self.said = b""
         self.client = ClientConnection(loop, Log("test", "/dev/null"), fd, owner=self)
@@ -150,13 +149,13 @@ def test_an_end_and_a_break_are_told_apart() -> None:
         assert met.session.told == ["ended"]
 
 
-class Timed:
+class Timed(DeadlineOwner):
     """An owner of deadlines."""
 
     def __init__(self, loop: EventLoop) -> None:
         self.expirations: list[str] = []
         self.idle = time.monotonic() + 100
-        self.deadlines = Deadlines(Wheel(loop), self, time.monotonic(), authtimeout=100)
+        self.deadlines = Deadlines(Wheel(loop), self, time.monotonic() + 100)
 
     def idle_at(self) -> float:
         return self.idle

@@ -25,7 +25,7 @@ from popular.pdm.contract import (
 from popular.pdm.guarded import Unheard
 from popular.pdm.servers import BadServer, placed, servers
 from popular.pdm.shadow import CANNOT_TELL, DIFFERENT, SAME, compared
-from popular.pdm.threads import Threads, Turn
+from popular.pdm.threads import Threads
 from tests.patience import patient
 
 CANARY = "canary-4711"
@@ -45,11 +45,11 @@ class Counted(Unheard):
     def threads_held(self, _ident, change):
         self.held += change
 
-    def dropped(self, why, network):
-        self.gone.append((why, network))
+    def dropped(self, why):
+        self.gone.append(why)
 
-    def turn(self, seconds, network="192.0.2.1/32"):
-        return Turn(network, seconds, self)
+    def run(self, threads, work, seconds, network="192.0.2.1/32"):
+        return threads.run(work, seconds, network=network, events=self)
 
 
 def question(user="joe", password=CANARY, **more):
@@ -164,17 +164,17 @@ def test_threads_that_hang_are_kept_and_told_of():
 
     async def tried():
         threads, gate, heard = Threads("m", 2), threading.Event(), Counted()
-        hanging = [asyncio.ensure_future(threads.run(gate.wait, heard.turn(0.2))) for _ in range(2)]
+        hanging = [asyncio.ensure_future(heard.run(threads, gate.wait, 0.2)) for _ in range(2)]
         answers = await asyncio.gather(*hanging, return_exceptions=True)
         assert [type(answer) for answer in answers] == [TimeoutError, TimeoutError]
         began = time.monotonic()
-        assert await threads.run(lambda: 1, heard.turn(0.2)) == CannotTell("all its 2 threads hang")
+        assert await heard.run(threads, lambda: 1, 0.2) == CannotTell("all its 2 threads hang")
         assert time.monotonic() - began < 0.1
         assert heard.held == 2
         gate.set()
         while threads.held:
             await asyncio.sleep(0.01)
-        assert await threads.run(lambda: 1, heard.turn(patient(5))) == 1
+        assert await heard.run(threads, lambda: 1, patient(5)) == 1
         await asyncio.sleep(0.05)
         assert (heard.held, heard.waiting, heard.gone) == (0, 0, [])
         threads.close()
@@ -187,18 +187,18 @@ def test_who_cannot_get_a_thread_in_time_was_not_a_failure_of_the_module():
 
     async def tried():
         threads, done, heard = Threads("m", 1), [], Counted()
-        first = asyncio.ensure_future(threads.run(lambda: time.sleep(0.5), heard.turn(patient(5))))
+        first = asyncio.ensure_future(heard.run(threads, lambda: time.sleep(0.5), patient(5)))
         await asyncio.sleep(0.01)
-        gone = asyncio.ensure_future(threads.run(lambda: done.append(1), heard.turn(patient(5))))
+        gone = asyncio.ensure_future(heard.run(threads, lambda: done.append(1), patient(5)))
         await asyncio.sleep(0.01)
         assert heard.waiting == 1
         gone.cancel()
-        answer = await threads.run(lambda: done.append(1), heard.turn(0.1))
+        answer = await heard.run(threads, lambda: done.append(1), 0.1)
         assert answer == CannotTell("no thread was free within 0.1 s")
         await first
-        assert await threads.run(lambda: 2, heard.turn(patient(5))) == 2, "no thread was lost"
+        assert await heard.run(threads, lambda: 2, patient(5)) == 2, "no thread was lost"
         assert not done
-        assert (heard.waiting, heard.gone) == (0, [("gone", "192.0.2.1/32")])
+        assert (heard.waiting, heard.gone) == (0, ["gone", "refused"])
         threads.close()
 
     asyncio.run(tried())
@@ -211,7 +211,7 @@ def test_threads_take_turns_over_networks():
         threads, order, heard = Threads("m", 1), [], Counted()
 
         async def ask(name, network):
-            await threads.run(lambda: (time.sleep(0.02), order.append(name)), heard.turn(patient(20), network))
+            await heard.run(threads, lambda: (time.sleep(0.02), order.append(name)), patient(20), network)
 
         many = [asyncio.ensure_future(ask("many", "192.0.2.1/32")) for _ in range(20)]
         await asyncio.sleep(0.01)
@@ -227,21 +227,21 @@ def test_a_thread_that_was_given_to_somebody_who_has_gone_is_given_on():
 
     async def tried():
         threads, heard, gate = Threads("m", 1), Counted(), threading.Event()
-        first = asyncio.ensure_future(threads.run(gate.wait, heard.turn(patient(5))))
+        first = asyncio.ensure_future(heard.run(threads, gate.wait, patient(5)))
         await asyncio.sleep(0.01)
-        second = asyncio.ensure_future(threads.run(lambda: 2, heard.turn(patient(5))))
-        third = asyncio.ensure_future(threads.run(lambda: 3, heard.turn(patient(5))))
+        second = asyncio.ensure_future(heard.run(threads, lambda: 2, patient(5)))
+        third = asyncio.ensure_future(heard.run(threads, lambda: 3, patient(5)))
         await asyncio.sleep(0.01)
-        give = threads._give_back
+        give = threads._pass_on
 
-        def and_cancel(turn):
-            give(turn)
+        def and_cancel(events):
+            give(events)
             second.cancel()
 
-        threads._give_back = and_cancel
+        threads._pass_on = and_cancel
         gate.set()
         await first
-        threads._give_back = give
+        threads._pass_on = give
         assert await third == 3
         await asyncio.sleep(0.05)
         assert (heard.held, heard.waiting) == (0, 0)

@@ -16,6 +16,7 @@ from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
@@ -24,10 +25,11 @@ REPLY = "reply"
 """What is waited for behind `send_backend`; everything else that is has the name of its verb."""
 
 
-class SessionDouble:
+class SessionDouble(Verbs):
     """The verbs of one session."""
 
-    def __init__(self) -> None:
+    def __init__(self, sid: str) -> None:
+        self.sid = sid
         self.done: list[tuple[Any, ...]] = []
         """All verbs in order. Neighbouring replies are one, as they are one on the wire."""
         self.to_client = b""
@@ -158,8 +160,8 @@ class PureSession:
         sid: str = "p01.1.2",
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
     ) -> None:
-        self.verbs = SessionDouble()
-        self.machine = Tracked(self.verbs, rules, ip, peer_port=port, sid=sid, refusals=refusals)
+        self.verbs = SessionDouble(sid)
+        self.machine = Tracked(self.verbs, rules, (ip, port), refusals=refusals)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

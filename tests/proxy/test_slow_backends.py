@@ -11,7 +11,7 @@ from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.phases import CONNECTING, LOGGING_IN
 from popular.proxy.session.rules import Rules
-from popular.proxy.settings.backend import most_waiting
+from popular.proxy.settings.backend import waiting_limit
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 from tests.proxy.session_double import PureSession
@@ -88,31 +88,31 @@ def test_one_too_many_is_told_to_come_again(name: str, softfail: bool, told: byt
 
 
 @pytest.mark.parametrize(
-    ("lines", "most"),
+    ("lines", "limit"),
     [
-        ((), 0),
-        (("backend conf b2 host 127.0.0.1 state fake",), 0),
-        (("backend conf b2 host 127.0.0.1 state online",), 250),
-        (("backend conf b2 host 127.0.0.1 state online", "set maxsession 4000"), 1000),
-        (("backend conf b1 maxwaiting 7",), 7),
-        (("backend conf b2 host 127.0.0.1 state online", "backend conf b1 maxwaiting 0"), 0),
+        ((), (0, 0)),
+        (("backend conf b2 host 127.0.0.1 state fake",), (0, 0)),
+        (("backend conf b2 host 127.0.0.1 state online",), (0, 500)),
+        (("backend conf b2 host 127.0.0.1 state online", "set maxsession 4000"), (0, 2000)),
+        (("backend conf b1 maxwaiting 7",), (7, 0)),
+        (("backend conf b2 host 127.0.0.1 state online", "backend conf b1 maxwaiting 0"), (0, 0)),
     ],
 )
-def test_how_many_may_wait(lines: tuple[str, ...], most: int) -> None:
-    """A fourth of all sessions as soon as another backend is online; or what was said."""
+def test_how_many_may_wait(lines: tuple[str, ...], limit: tuple[int, int]) -> None:
+    """A share of half of all sessions as soon as another backend is online; or what was said."""
     console = Console()
     console.say("backend conf b1 host 127.0.0.1 state online")
     for line in lines:
         console.say(line)
-    assert most_waiting(console.config.things["backend"]["b1"], console.config) == most
+    assert waiting_limit(console.config.things["backend"]["b1"], console.config) == limit
 
 
 def test_a_very_small_proxy_lets_one_wait() -> None:
-    """A fourth of three sessions is one."""
+    """Half of three sessions is one."""
     console = Console({"sessionlimit": 3})
     for name in ("b1", "b2"):
         console.say(f"backend conf {name} host 127.0.0.1 state online")
-    assert most_waiting(console.config.things["backend"]["b1"], console.config) == 1
+    assert waiting_limit(console.config.things["backend"]["b1"], console.config).room == 1
 
 
 @pytest.mark.parametrize("word", ["-1", "x", "1000000000", ""])

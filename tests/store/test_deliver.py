@@ -1,5 +1,6 @@
 """pdeliver as a mail server calls it: a process, mail on its standard input."""
 
+import os
 import re
 import signal
 import subprocess
@@ -204,6 +205,23 @@ def test_a_delivery_that_is_ended_leaves_nothing(root: Path, number: signal.Sign
         process.kill()
         process.stdin.close()
         process.wait(patient(10))
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def test_a_signal_that_comes_with_the_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that comes at the very moment when the file is there leaves none."""
+    open_really = os.open
+
+    def interrupted(path: str, flags: int, *mode: int, **where: int) -> int:
+        opened = open_really(path, flags, *mode, **where)
+        if flags & os.O_EXCL:
+            os.close(opened)
+            raise SystemExit(75)
+        return opened
+
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(SystemExit):
+        Maildir(root, "joe").deliver([b"a mail"])
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 

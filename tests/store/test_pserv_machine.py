@@ -20,9 +20,8 @@ from popular.store.pserv.machine import (
     LINES_A_TURN,
     MOST_NOTES,
     Machine,
-    Want,
 )
-from popular.store.pserv.phases import LEGAL, STATES, Phase
+from popular.store.pserv.phases import LEGAL, STATES, Phase, Want
 from popular.store.pserv.verbs import Verbs
 
 REQUEST = b"3/joe\r\np.1.1\r\n\r\n"

@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from supervisor.serving.wheel import TICK_SECONDS, Bucket, Wheel
+from supervisor.serving.wheel import TICK_SECONDS, Timed, Wheel
 
 
-class Alarm:
+class Alarm(Timed):
     """Something with a deadline."""
 
     def __init__(self, wheel: Wheel, rung: Callable[["Alarm"], None] = lambda _alarm: None) -> None:
-        self.bucket: Bucket | None = None
+        super().__init__()
         self.wheel = wheel
         self.times: list[float] = []
         self._rung = rung

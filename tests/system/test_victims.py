@@ -126,6 +126,35 @@ def test_a_hanging_backend_leaves_sessions_for_the_users_of_the_others(tmp_path:
     assert medians["0"] > medians["auto"] * 2
 
 
+def test_four_of_six_stores_that_hang_leave_sessions_for_the_users_of_the_others(tmp_path: Path) -> None:
+    """With 40 sessions and 100 clients of four stores that say nothing, users of the other two log in at once."""
+    port = free_port()
+    hung = [f"hung{number}" for number in range(4)]
+    with contextlib.ExitStack() as stores:
+        good, silent = (stores.enter_context(ScriptedBackend(play)) for play in (pop3_server([]), _silent))
+        users = [(name, name) for name in hung] + [("ann", "good1"), ("bob", "good2")]
+        (tmp_path / "users").write_text("".join(f"default:{user}:{{PLAIN}}secret:{at}:\n" for user, at in users))
+        rc = [
+            *(f"backend conf {name} host {LOOPBACK} port {silent.port} state online" for name in hung),
+            *(f"backend conf {name} host {LOOPBACK} port {good.port} state online" for name in ("good1", "good2")),
+            f"pdm add users passwd {tmp_path / 'users'}",
+            f"vserv conf v iface {LOOPBACK} port {port} state online",
+            "set connecttimeout 2s",
+            "set logintimeout 2s",
+        ]
+        with Proxy(tmp_path, rc, options=["-n", "40"]) as proxy, contextlib.ExitStack() as crowds:
+            for name in hung:
+                crowds.enter_context(crowd(25, functools.partial(log_in, port, name, b"-ERR [SYS/TEMP]")))
+            time.sleep(1)
+            waits = [seconds_of(functools.partial(log_in, port, user)) for user in ("ann", "bob") * 30]
+            waiting = proxy.state().counters()["backends_waiting"]
+        told(f"four of six stores hang, {waiting} of 40 sessions wait for them; the others' users log in", waits)
+        assert isinstance(waiting, int)
+        assert waiting <= 20
+    assert statistics.median(waits) < patient(0.5)
+    assert max(waits) < patient(2)
+
+
 def test_who_waited_in_a_worker_that_died_waits_no_more(tmp_path: Path) -> None:
     """The master takes off what a dead worker counted, so that its backend's share is free again."""
     port = free_port()
@@ -167,6 +196,26 @@ def test_a_slow_store_is_used_and_one_that_is_not_there_is_given_up_early(tmp_pa
             proxy.wait_for_endings(2)
 
 
+def test_refused_logins_do_not_flood_the_log(tmp_path: Path) -> None:
+    """Of 150 logins at a store that is not there each has its line session_end, and 60 have a line that says why; those
+    of another store are told all the same.
+    """
+    port = free_port()
+    (tmp_path / "users").write_text("default:ann:{PLAIN}secret:good:\ndefault:joe:{PLAIN}secret:hung:\n")
+    rc = [
+        *(f"backend conf {name} host {LOOPBACK} port {free_port()} state online" for name in ("good", "hung")),
+        f"pdm add users passwd {tmp_path / 'users'}",
+        f"vserv conf v iface {LOOPBACK} port {port} state online",
+    ]
+    with Proxy(tmp_path, rc, workers=1) as proxy:
+        for _ in range(150):
+            log_in(port, "joe", b"-ERR [SYS/TEMP]")
+        log_in(port, "ann", b"-ERR [SYS/TEMP]")
+        proxy.wait_for_endings(151)
+        failed = [entry.fields["backend"] for entry in proxy.log("backend_failed")]
+    assert failed == ["hung"] * 60 + ["good"]
+
+
 # Many questions of one client
 
 
@@ -176,6 +225,7 @@ from popular.pdm.contract import Authenticated, Module, Route
 
 class Slow(Module):
     """Takes as long as an expensive hash does, whoever asks."""
+    local = LOCAL
     def __init__(self, ident, arguments):
         self.ident, self.arguments = ident, arguments
     def check(self, question):
@@ -200,12 +250,14 @@ def _asks(port: int, here: str, stays: bool) -> None:
             client.reset()
 
 
+@pytest.mark.parametrize("computes", [False, True], ids=["a module that waits", "a module that computes"])
 @pytest.mark.parametrize("stays", [False, True], ids=["who hang up", "who stay"])
-def test_logins_of_one_address_do_not_stop_those_of_others(stays: bool, tmp_path: Path) -> None:
+def test_logins_of_one_address_do_not_stop_those_of_others(stays: bool, computes: bool, tmp_path: Path) -> None:
     """With many more logins of one address than the modules can answer, whether their clients hang up or wait for the
     answer, a login from another takes at most the work of one turn; and nobody is left in the queue.
     """
-    (tmp_path / "libpdm_slow.py").write_text(_SLOW_MODULE.replace("SECONDS", str(_HASH_SECONDS)))
+    module = _SLOW_MODULE.replace("SECONDS", str(_HASH_SECONDS)).replace("LOCAL", str(computes))
+    (tmp_path / "libpdm_slow.py").write_text(module)
     port = free_port()
     rc = [
         f"set pdmdir {tmp_path}",
@@ -227,7 +279,7 @@ def test_logins_of_one_address_do_not_stop_those_of_others(stays: bool, tmp_path
         print(f"dropped: {dropped}")
         assert counters["module_queue"] == 0
         assert dropped["gone"] > 0 or stays
-        # A thread is free after 1/8 of a hash; then one stranger's, and then its own.
+        # A thread is free after 1/2 of a hash at most; then one stranger's, and then its own.
         assert statistics.median(waits) < 3 * _HASH_SECONDS + patient(0.3)
 
 

@@ -1,13 +1,23 @@
-from popular.net.channel cimport Channel
-from supervisor.system cimport dial
+cimport cython
 
-cdef class BackendConnection:
-    cdef public object _extras, _owner
+from popular.net.channel cimport Channel
+from popular.proxy.session.events cimport SessionEvents
+from supervisor.serving.context cimport WorkerContext
+from supervisor.system cimport EventTaker, Poller, dial
+
+cdef class BackendConnection(EventTaker):
+    cdef public WorkerContext _context
+    cdef public object _extras
+    cdef public SessionEvents _owner
     cdef public bint _greets, _lasts
     cdef public Channel channel
+    @cython.locals(fd=int, core=Poller, waits=bint)
+    cpdef open(self, backend, bint greets, extras)
     cpdef str send(self, bytes data)
     cpdef keep_alive(self)
     cpdef close(self)
     cdef _break(self, str reason, str word=*)
+    cpdef ready(self, int _fd, unsigned int events)
+    @cython.locals(data=bytes)
     cdef _read(self)
     cdef _heard(self, extras)

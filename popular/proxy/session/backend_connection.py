@@ -11,53 +11,51 @@ import socket
 import ssl
 
 from popular.net.channel import Channel, TlsChannel
-from popular.net.trace import Trace
-from popular.net.traced import channel_of
+from popular.net.trace import BACKEND, trace_of
+from popular.net.traced import TracedChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
 from supervisor.runtime.loop import READ, WRITE
-from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.context import WorkerContext
 from supervisor.sockets.sources import keep_alive
-from supervisor.system import dial
+from supervisor.system import EventTaker, dial
 
 _READ_SIZE = 4096
 
 
-class _Extras:
+class Extras:
     """What a connection needs that is not plain."""
 
     __slots__ = ("fresh", "implicit", "proxy_header", "shaking_hands", "tls")
 
-    def __init__(self, tls: BackendTls | None, implicit: bool, proxy_header: bytes) -> None:
+    def __init__(self, backend: Backend, tls: BackendTls | None, proxy_header: bytes) -> None:
+        """`tls`: what it needs, None if TLS is off; `proxy_header`: what to send first of all, in clear."""
         self.tls = tls
-        self.implicit = implicit
+        self.implicit = backend.tls == IMPLICIT
         self.proxy_header = proxy_header
         self.shaking_hands = False
         self.fresh = False
         """TLS stands, and nothing was heard in it."""
 
 
-class BackendConnection:
+class BackendConnection(EventTaker):
     """One connection. After `close` it is silent."""
 
-    __slots__ = ("_extras", "_greets", "_lasts", "_owner", "channel")
+    __slots__ = ("_context", "_extras", "_greets", "_lasts", "_owner", "channel")
 
-    def __init__(
-        self,
-        loop: EventLoop,
-        backend: Backend,
-        owner: SessionEvents,
-        *,
-        greets: bool,
-        tls: BackendTls | None,
-        proxy_header: bytes,
-        trace: Trace | None,
-    ) -> None:
-        """Begins to connect. `greets`: the backend speaks first; `tls`: what it needs, None if TLS is off;
-        `proxy_header`: what to send first of all, in clear (a PROXY header); `trace` shows its system calls. Raises
-        OSError if that fails at once.
-        """
+    def __init__(self, context: WorkerContext, owner: SessionEvents) -> None:
+        """To be opened at once."""
+        self._context = context
+        self._owner = owner
+        self._greets = False
+        self._lasts = False
+        self._extras: Extras | None = None
+
+    def open(self, backend: Backend, greets: bool, extras: Extras | None) -> None:
+        """Begins to connect. `greets`: the backend speaks first. Raises OSError if that fails at once."""
+        log = self._context.log
+        trace = trace_of(log, self._owner.sid, BACKEND) if log.options else None
         try:
             fd = dial(backend.address, backend.port)
         except OSError as error:
@@ -66,16 +64,11 @@ class BackendConnection:
             raise
         if trace is not None:
             trace.show("connect", fd, "EINPROGRESS")
-        self._owner = owner
         self._greets = greets
-        self._lasts = False
-        self._extras: _Extras | None = None
-        waits = greets
-        if tls is not None or proxy_header:
-            implicit = tls is not None and backend.tls == IMPLICIT
-            self._extras = _Extras(tls, implicit, proxy_header)
-            waits = greets and not implicit and not proxy_header
-        self.channel: Channel = channel_of(loop.core, fd, self._ready, trace=trace)
+        self._extras = extras
+        core = self._context.core
+        self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
+        waits = greets and (extras is None or not (extras.implicit or extras.proxy_header))
         self.channel.want(READ if waits else WRITE)
 
     def send(self, data: bytes) -> str:
@@ -126,7 +119,7 @@ class BackendConnection:
         self.close()
         self._owner.backend_broke(reason, word)
 
-    def _ready(self, events: int) -> None:
+    def ready(self, _fd: int, events: int) -> None:
         try:
             if events & WRITE:
                 self._opened()
@@ -154,7 +147,7 @@ class BackendConnection:
             refused = self._extras is not None and self._extras.proxy_header
             self._break("it closed the connection", "proxy_header" if refused else "closed")
 
-    def _heard(self, extras: _Extras) -> None:
+    def _heard(self, extras: Extras) -> None:
         extras.proxy_header = b""
         if extras.fresh:
             extras.fresh = False
@@ -177,7 +170,7 @@ class BackendConnection:
         elif not self._greets:
             self._owner.backend_connected()
 
-    def _begin(self, extras: _Extras) -> None:
+    def _begin(self, extras: Extras) -> None:
         reason = self.send(extras.proxy_header) if extras.proxy_header else ""
         if reason:
             self._owner.backend_broke(reason, "closed")
@@ -222,7 +215,7 @@ class BackendConnection:
         assert self._extras.tls is not None
         return words_of(error, self._extras.tls.name)
 
-    def _go_on_shaking_hands(self, extras: _Extras) -> None:
+    def _go_on_shaking_hands(self, extras: Extras) -> None:
         assert isinstance(self.channel, TlsChannel)
         assert extras.tls is not None
         try:
@@ -239,7 +232,7 @@ class BackendConnection:
         if objection:
             self._break(objection, "tls")
             return
-        self.channel.hand_to(self._ready)
+        self.channel.hand_to(self)
         self.channel.want(READ)
         if not extras.implicit:
             self._owner.backend_tls_up()

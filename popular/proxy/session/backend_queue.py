@@ -1,8 +1,12 @@
-"""How many sessions wait for one backend, over all workers: so that one which hangs does not get every session.
+"""How many sessions wait for one backend, over all workers: so that those which hang do not get every session.
 
-A session waits from its mail check, or connect, until it is logged in or has given up.
+A session waits from its mail check, or connect, until it is logged in or has given up. A backend may have as many as
+its own `maxwaiting` says. All that have none of their own share a room, and each may have as many as there is room
+left: so one that hangs gets half of the room, and of several each gets as much as is left for the next one. Who answers
+has few at a time, and finds room however many hang (decision 10.10).
 """
 
+from popular.proxy.settings.backend import WaitingLimit
 from supervisor.serving.context import WorkerContext
 
 CROWDED = "as many sessions as maxwaiting allows wait for it already", "maxwaiting"
@@ -10,25 +14,37 @@ CROWDED = "as many sessions as maxwaiting allows wait for it already", "maxwaiti
 
 
 class BackendQueue:
-    """Of one backend under one config; `most` 0 is no limit."""
+    """Of one backend under one config."""
 
-    __slots__ = ("_cell", "_cells", "_context", "_most")
+    __slots__ = ("_all", "_cell", "_cells", "_limit", "_sum")
 
-    def __init__(self, context: WorkerContext, cell: int, most: int) -> None:
-        """`cell` counts those of a worker."""
-        self._context = context
+    def __init__(self, context: WorkerContext, cell: int, limit: WaitingLimit, *, of_all: int) -> None:
+        """`cell` counts those of a worker, `of_all` those of a worker for any backend."""
+        self._sum = context.sum
         self._cells = context.cells
         self._cell = cell
-        self._most = most
+        self._all = of_all
+        self._limit = limit
 
     def enter(self) -> bool:
         """Whether one more may wait, who then does. Workers that ask at the same moment may let in one each."""
-        cell = self._cell
-        if self._most and self._context.sum(cell) >= self._most:
+        if self._is_crowded():
             return False
-        self._cells[cell] += 1
+        self._cells[self._cell] += 1
+        self._cells[self._all] += 1
         return True
+
+    def _is_crowded(self) -> bool:
+        most, room = self._limit
+        if most:
+            return self._sum(self._cell) >= most
+        if not room:
+            return False
+        waiting = self._sum(self._all)
+        # As long as less than half is taken no backend can have as many as are left. One may always wait.
+        return 2 * waiting >= room and self._sum(self._cell) >= max(1, room - waiting)
 
     def leave(self) -> None:
         """Exactly once for each that was let in."""
         self._cells[self._cell] -= 1
+        self._cells[self._all] -= 1

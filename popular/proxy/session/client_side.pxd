@@ -1,9 +1,12 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer
+from popular.proxy.session.verbs cimport Verbs
+from supervisor.octets cimport find, part
 
 cdef class ClientSide:
-    cdef public object _rules, _secret, _transaction, _verbs, phase
+    cdef public object _rules, _secret, _transaction, phase
+    cdef public Verbs _verbs
     cdef public str _certificate_name, _peer_ip, _sid, namespace, user
     cdef public long _commands, _errors, _peer_port
     cdef public bint _eof, _rests, _tls
@@ -16,10 +19,11 @@ cdef class ClientSide:
     cdef _greet(self)
     cpdef client_says(self, bytes data)
     cpdef client_eof(self)
+    @cython.locals(lines=LineBuffer, left=long, line=bytes)
     cpdef _go_on(self)
     cpdef _null_byte(self)
     cdef _simulated(self, bytes line)
-    @cython.locals(keyword=bytes, argument=bytes)
+    @cython.locals(keyword=bytes, argument=bytes, blank=Py_ssize_t, known=tuple, takes_none=bint)
     cdef _command(self, bytes line)
     cdef _error(self, str text)
     cdef bint _needs_tls(self) except -1

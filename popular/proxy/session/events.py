@@ -3,40 +3,43 @@
 Each is called from the event loop, at most one for each event, and what it raises is given to `fault`.
 """
 
-from typing import Protocol
-
+from popular.net.client import ClientOwner
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 
 
-class SessionEvents(Protocol):
-    """The session, as its parts see it."""
+class SessionEvents(ClientOwner):
+    """The session, as its parts see it.
+
+    The header's reader says `client_ended` or `client_broke` where there is no header, nor anything else.
+    """
+
+    __slots__ = ()
 
     def introduced(self, header: Header) -> None:
         """The PROXY header is read."""
+        raise NotImplementedError
 
-    def header_failed(self, reason: str) -> None: ...
-
-    def client_ended(self) -> None:
-        """There is no PROXY header, nor anything else: the connection was closed."""
-
-    def client_broke(self) -> None:
-        """The same, by a reset."""
+    def header_failed(self, reason: str) -> None:
+        raise NotImplementedError
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         """The answer, or None and the reason why there is none."""
+        raise NotImplementedError
 
     def backend_connected(self) -> None:
         """Told only of a backend that does not greet. TLS stands, if it comes first."""
+        raise NotImplementedError
 
-    def backend_tls_up(self) -> None: ...
+    def backend_tls_up(self) -> None:
+        raise NotImplementedError
 
-    def backend_says(self, data: bytes) -> None: ...
+    def backend_says(self, data: bytes) -> None:
+        raise NotImplementedError
 
     def backend_broke(self, reason: str, word: str = "") -> None:
         """The connection is closed already. `word` is for the counter, if it is known (backend_login.FAILURES)."""
+        raise NotImplementedError
 
-    def relay_ended(self, ending: str) -> None: ...
-
-    def fault(self, error: Exception) -> None:
-        """An error of ours, which must not reach the event loop."""
+    def relay_ended(self, ending: str) -> None:
+        raise NotImplementedError

@@ -9,11 +9,10 @@ import ssl
 from collections.abc import Callable
 
 from popular.dialogue import without_secrets
-from popular.net.trace import BACKEND, trace_of
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.replies import code_of, is_ok, known_code
-from popular.proxy.session.backend_connection import BackendConnection
+from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
@@ -25,6 +24,9 @@ from popular.proxy.settings.backend import OFF, Backend
 
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
 """We have no descriptor, memory or port left."""
+
+
+_NO_FAILURE = ("", "")
 
 
 def failure(error: OSError) -> tuple[str, str]:
@@ -47,11 +49,13 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_asked", "_began", "_question", "_runtime", "_sid", "_waiting", "backend")
+    __slots__ = ("_asked", "_began", "_events", "_question", "_runtime", "_sid", "_waiting", "backend")
 
-    def __init__(self, runtime: VservRuntime, sid: str) -> None:
+    def __init__(self, runtime: VservRuntime, events: SessionEvents) -> None:
+        """`events`: the session, which hears of what is not known at once."""
         self._runtime = runtime
-        self._sid = sid
+        self._events = events
+        self._sid = events.sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
         self._asked: PendingQuestion | LoopQuestion | None = None
@@ -101,19 +105,19 @@ class Login:
             self._waiting.leave()
             self._waiting = None
 
-    def check_mail(self, backend: Backend, mailbox: str, events: SessionEvents) -> tuple[str, str]:
-        """Why the question cannot be put, and the word for it; or "": then `events` hears of the answer."""
+    def check_mail(self, backend: Backend, mailbox: str) -> tuple[str, str]:
+        """Why the question cannot be put, and the word for it; or "": then the session hears of the answer."""
         runtime = self._runtime
         self._began = runtime.context.clock.now
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
             self._question = MailQuestion(
-                runtime.context.loop, backend.address, runtime.checkport, mailbox=mailbox, owner=events
+                runtime.context.loop, backend.address, runtime.checkport, mailbox=mailbox, owner=self._events
             )
         except OSError as error:
             self._time_check()
             return failure(error)
-        return "", ""
+        return _NO_FAILURE
 
     def answered(self) -> None:
         """The mail check has its answer, or needs none any more."""
@@ -135,27 +139,27 @@ class Login:
 
     # The backend
 
-    def connect(self, backend: Backend, greets: bool, header: bytes, *, events: SessionEvents) -> tuple[str, str]:
-        """Why there is no connection, and the word for it; or "": then `events` hears of it. `header`: what is said
+    def connect(self, backend: Backend, greets: bool, header: bytes) -> tuple[str, str]:
+        """Why there is no connection, and the word for it; or "": then the session hears of it. `header`: what is said
         first, in clear.
         """
         runtime = self._runtime
         self._began = runtime.context.clock.now
         # No `get`: where TLS was asked for and is not there, nothing may be said in clear.
         tls = None if backend.tls == OFF else runtime.backend_tls[backend.id]
-        trace = trace_of(runtime.context.log, self._sid, BACKEND)
+        extras = Extras(backend, tls, header) if header or tls is not None else None
         if runtime.context.log.options:
             where = {"backend": backend.id, "host": backend.host, "address": backend.address, "port": backend.port}
             self._debug("NET", "connecting", **where)
+        connection = BackendConnection(runtime.context, self._events)
         try:
-            self.backend = BackendConnection(
-                runtime.context.loop, backend, events, greets=greets, tls=tls, proxy_header=header, trace=trace
-            )
+            connection.open(backend, greets, extras)
         except OSError as error:
             reason, word = failure(error)
             self.lost(reason)
             return reason, word
-        return "", ""
+        self.backend = connection
+        return _NO_FAILURE
 
     def connected(self, backend: str) -> None:
         """The connection stands; from here on the login is timed."""
@@ -238,7 +242,8 @@ class Login:
         """Closes its connection, if there is one, without a word."""
         self.wait_no_more()
         if self.backend is not None:
-            self._debug("NET", "backend_left")
+            if self._runtime.context.log.options:
+                self._debug("NET", "backend_left")
             self.backend.close()
             self.backend = None
 

@@ -1,3 +1,5 @@
+cimport cython
+
 from popular.proxy.session.client_side cimport ClientSide
 
 cdef class Machine(ClientSide):
@@ -6,12 +8,15 @@ cdef class Machine(ClientSide):
     cdef public bint _password_is_ours
     cdef public str backend, target
     cpdef decided(self, decision)
+    cdef _follow(self, route, bint fallback, bint vouched)
     cdef _log_in(self, route, backend)
     cdef _open_mailbox(self, route, backend)
     cpdef checked(self, mail, str reason)
+    @cython.locals(seconds=double)
     cdef _connect(self, backend)
     cpdef connected(self)
     cpdef backend_says(self, bytes data)
+    cdef _begin_login(self)
     cdef _join(self, joined)
     cpdef backend_failed(self, str reason, str word)
     cpdef _end(self, str ending)

@@ -100,18 +100,9 @@ class Machine(ClientSide):
         "target",
     )
 
-    def __init__(
-        self,
-        verbs: Verbs,
-        rules: Rules,
-        peer_ip: str,
-        *,
-        peer_port: int,
-        sid: str,
-        refusals: Mapping[str, Refusals],
-    ) -> None:
+    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, refusals: Mapping[str, Refusals]) -> None:
         """`refusals`: what all sessions together know of each backend."""
-        super().__init__(verbs, rules, peer_ip, peer_port=peer_port, sid=sid)
+        ClientSide.__init__(self, verbs, rules, peer)
         self._failures = 0
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
@@ -136,9 +127,9 @@ class Machine(ClientSide):
         if isinstance(decision, Admitted):
             if decision.vouched:
                 self._tell_master_login(decision)
-            self._follow(decision.route, vouched=decision.vouched)
+            self._follow(decision.route, False, decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback:
-            self._follow(Route(self._rules.fallback), fallback=True)
+            self._follow(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
             self._trouble("module_failed", "module")
@@ -200,7 +191,7 @@ class Machine(ClientSide):
 
     # The mailbox
 
-    def _follow(self, route: Route, *, fallback: bool = False, vouched: bool = False) -> None:
+    def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
@@ -234,7 +225,7 @@ class Machine(ClientSide):
             self._login = Pop3Login(
                 self.target.encode(),
                 secret.reveal(),
-                stls=backend.tls == STARTTLS,
+                backend.tls == STARTTLS,
                 xclient=xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b"",
             )
         except ValueError:
@@ -301,7 +292,7 @@ class Machine(ClientSide):
         if self.phase is CONNECTING:
             self._begin_login()
         progress = self._login.hear(data)
-        if isinstance(progress, bytes):
+        if type(progress) is bytes:
             self._verbs.send_backend(progress)
         elif isinstance(progress, Joined):
             self._join(progress)

@@ -9,6 +9,7 @@ cdef class ModuleChain:
     cdef public set _tasks
     cdef public int _comparing
     cdef public bint blocking, on_loop
+    cdef public long _threads
     cpdef ask(self, question, bint hide_unknown, str sid)
     cpdef tuple _ask(self, question, bint hide_unknown, str sid)
     cdef _count(self, record)

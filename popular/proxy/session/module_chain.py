@@ -1,9 +1,9 @@
 """The modules of one config, as sessions ask them: at once, or in a thread where one of them takes long to compute, or
 on the event loop where one of them may wait (`popular/pdm/guarded.py`).
 
-A worker has as many threads for it as its pool has. What has to wait for one is taken in turn over the clients'
-addresses (`popular/pdm/turns.py`), and forgotten when its session ends: nobody computes a hash for a client that has
-gone.
+A worker has as few threads for what computes as its share of the processors (threads_to_compute). What has to wait for
+one is taken in turn over the clients' addresses, and forgotten when its session ends: nobody computes a hash for a
+client that has gone.
 """
 
 import asyncio
@@ -17,13 +17,16 @@ from popular.pdm.chain import Admitted, Decision
 from popular.pdm.contract import Authenticated, CannotTell, Module, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
-from popular.pdm.threads import MOST_OF_ONE, MOST_WAITING, TOO_MANY
-from popular.pdm.turns import Turns
-from supervisor.serving.context import POOL_THREADS, WorkerContext
+from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
+from supervisor.serving.turns import Turns
 from supervisor.system import Observer
 
+MOST_WAITING = 1000
+"""Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
+MOST_OF_ONE = 250
+"""Of them, those of one network."""
 LOG_SECONDS = 1.0
 """Between two lines that say so."""
 
@@ -44,6 +47,8 @@ TELL_SECONDS = 60.0
 """Between two lines about an error of one module, or about what it says in a trial."""
 MOST_COMPARED = 100
 """Questions to modules on trial that a worker may have open."""
+
+_TOO_MANY = CannotTell("too many logins are waiting")
 
 
 class PendingQuestion:
@@ -84,50 +89,52 @@ class QuestionQueue:
         self._observe = context.counters.observer("module_queue_duration").count
         self._logged = 0.0
 
-    def put(self, waiting: PendingQuestion) -> Decision | None:
-        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once."""
-        if self._running < POOL_THREADS:
-            self._observe(0.0)
+    def put(self, waiting: PendingQuestion, threads: int) -> Decision | None:
+        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once.
+        `threads`: in so many something may be computed at once.
+        """
+        if self._running < threads:
+            self.waited(0.0)
             self._start(waiting)
             return None
         waiting.since = self._context.clock.now
         refused = self._turns.add(waiting.network, waiting)
-        self._cells[self._length] += refused is None
         if refused is None:
+            self.waits(1)
             return None
         self._refuse(refused)
         if refused is waiting:
-            return TOO_MANY
-        self._context.loop.call_soon(refused.decided, TOO_MANY)
+            return _TOO_MANY
+        self._context.loop.call_soon(refused.decided, _TOO_MANY)
         return None
 
     def _refuse(self, refused: PendingQuestion) -> None:
         refused.work = None
-        self.dropped("refused", refused.network)
-
-    # The queue in front of the threads of a module is counted with this one
-
-    def waits(self, change: int) -> None:
-        """One more waits, or one less."""
-        self._cells[self._length] += change
-
-    def waited(self, seconds: float) -> None:
-        """So long, for a thread."""
-        self._observe(seconds)
-
-    def dropped(self, why: str, network: str) -> None:
-        """A question was not put: see DROPPED."""
-        self._context.count("module_questions_dropped", why)
+        self.dropped("refused")
         now = self._context.clock.now
-        if why == "refused" and now - self._logged >= LOG_SECONDS:
+        if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            self._context.log(messages.POOL_FULL, waiting=self._cells[self._length], client=network)
+            self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
 
     def drop(self, waiting: PendingQuestion) -> None:
         if self._turns.remove(waiting.network, waiting):
             waiting.work = None
             self.waits(-1)
-            self.dropped("gone", waiting.network)
+            self.dropped("gone")
+
+    # What is counted of those who wait, also for the threads of a module of its own
+
+    def waits(self, change: int) -> None:
+        """One more, or one less."""
+        self._cells[self._length] += change
+
+    def waited(self, seconds: float) -> None:
+        """One has a thread, after so long."""
+        self._observe(seconds)
+
+    def dropped(self, why: str) -> None:
+        """One never had a thread; `why` is of DROPPED."""
+        self._context.count("module_questions_dropped", why)
 
     def _start(self, waiting: PendingQuestion) -> None:
         work, waiting.work = waiting.work, None
@@ -142,8 +149,8 @@ class QuestionQueue:
         self._running -= 1
         following = self._turns.take()
         if following is not None:
-            self._cells[self._length] -= 1
-            self._observe(self._context.clock.now - following.since)
+            self.waits(-1)
+            self.waited(self._context.clock.now - following.since)
             self._start(following)
         if not future.cancelled():
             decision, count = future.result()
@@ -178,6 +185,7 @@ class ModuleChain:
         "_on_trial",
         "_queue",
         "_tasks",
+        "_threads",
         "_told",
         "blocking",
         "on_loop",
@@ -189,10 +197,14 @@ class ModuleChain:
         queue: QuestionQueue,
         context: WorkerContext,
         *,
+        threads: int,
         counters: Counters,
         observers: Mapping[str, Observer],
     ) -> None:
-        """`observers`: for each module's id, what counts a question and how long its answer took."""
+        """`threads`: see QuestionQueue.put; `observers`: for each module's id, what counts a question and how long its
+        answer took.
+        """
+        self._threads = threads
         used = [(guard, terms) for guard, terms in guards if not terms.shadow]
         self._modules = [guard.module for guard, _terms in used]
         self._queue = queue
@@ -223,7 +235,7 @@ class ModuleChain:
             return self._ask_on_loop(question, hide_unknown, sid, decided=decided)
         work = functools.partial(self._ask, question, hide_unknown, sid)
         waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
-        return self._queue.put(waiting) or waiting
+        return self._queue.put(waiting, self._threads) or waiting
 
     def _ask_on_loop(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
@@ -273,7 +285,7 @@ class ModuleChain:
         waiting = PendingQuestion(
             self._queue, network_of(question.client_ip), lambda: (_attempt(work), _nothing), decided=told
         )
-        refused = self._queue.put(waiting)
+        refused = self._queue.put(waiting, self._threads)
         if refused is not None:
             return refused
         try:
@@ -299,18 +311,18 @@ class ModuleChain:
     def waited(self, seconds: float) -> None:
         self._queue.waited(seconds)
 
-    def dropped(self, why: str, network: str) -> None:
-        self._queue.dropped(why, network)
+    def dropped(self, why: str) -> None:
+        self._queue.dropped(why)
+
+    def erred(self, ident: str, where: str) -> None:
+        if self._may_tell(f"{ident} erred"):
+            self._log(messages.MODULE_ERROR, module=ident, error=where)
 
     def threads_held(self, ident: str, change: int) -> None:
         self._counters.count("module_threads", None, ident, amount=change)
 
     def cached(self, ident: str, how: str) -> None:
         self._counters.count("module_cache", how, ident)
-
-    def erred(self, ident: str, where: str) -> None:
-        if self._may_tell(f"{ident} erred"):
-            self._log(messages.MODULE_ERROR, module=ident, error=where)
 
     def _may_tell(self, what: str) -> bool:
         """Whether it has not been told for a while."""

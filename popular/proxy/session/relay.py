@@ -13,7 +13,7 @@ from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import CutCost
-from supervisor.system import Clock
+from supervisor.system import Clock, EventTaker
 
 _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
@@ -25,7 +25,7 @@ LINGER_SECONDS = 5.0
 """A backend in TLS that has said nothing for so long has no more answers for a client that has gone."""
 
 
-class Relay:
+class Relay(EventTaker):
     """One pair. Invariant: a side is read only while nothing is held back for the other."""
 
     __slots__ = (
@@ -48,32 +48,33 @@ class Relay:
         "watch",
     )
 
-    def __init__(
-        self, client: Channel, backend: Channel, pipes: Pipes, *, clock: Clock, owner: SessionEvents, client_done: bool
-    ) -> None:
-        """The owner hears of the end once, unless `close` comes first. `client_done`: the client sends nothing more."""
-        self._client = client
-        self._backend = backend
-        self._plain = not (client.tls or backend.tls)
+    def __init__(self, owner: SessionEvents, clock: Clock, pipes: Pipes) -> None:
+        """To be joined at once. The owner hears of the end once, unless `close` comes first."""
         self._pipes = pipes
         self._clock = clock
         self._owner = owner
         self._over = False
-        self._client_done = client_done
         self._for_client = b""
         self._for_backend = b""
         self._transfer: Transfer | None = None
-        self._reads_client = not client_done
-        self._reads_backend = True
         self.active = clock.now
         self.from_client = 0
         self.to_client = 0
         self.watch = CommandWatch()
 
+    def join(self, client: Channel, backend: Channel, client_done: bool) -> None:
+        """Takes both over. `client_done`: the client sends nothing more."""
+        self._client = client
+        self._backend = backend
+        self._plain = not (client.tls or backend.tls)
+        self._client_done = client_done
+        self._reads_client = not client_done
+        self._reads_backend = True
+        client.hand_to(self)
+        backend.hand_to(self)
+
     def begin(self, to_client: bytes, to_backend: bytes) -> None:
         """Passes on what was held back until now, and starts."""
-        self._client.hand_to(self._on_client)
-        self._backend.hand_to(self._on_backend)
         self._give_client(to_client)
         if to_backend and not self._over:
             self._give_backend(to_backend)
@@ -119,6 +120,12 @@ class Relay:
             (READ if self._reads_client else BROKEN if gone_if_broken else 0) | (WRITE if client_lags else 0)
         )
         self._backend.want((READ if self._reads_backend else 0) | (WRITE if self._for_backend else 0))
+
+    def ready(self, fd: int, events: int) -> None:
+        if fd == self._client.fd:
+            self._on_client(events)
+        else:
+            self._on_backend(events)
 
     # Client → backend
 

@@ -1,7 +1,11 @@
+cimport cython
+
 from popular.net.client cimport ClientConnection
 from popular.proxy.session.machine cimport Machine
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.runtime cimport VservRuntime
+from supervisor.serving.context cimport WorkerContext
+from supervisor.system cimport Shared, wall
 
 cdef class SessionRow:
     cdef public tuple _counted
@@ -9,7 +13,10 @@ cdef class SessionRow:
     cdef public object _shown
     cdef public bytes _sid
     cdef public double _shown_at, _started
-    cdef public long _token
+    cdef public long _deletes, _token
+    @cython.locals(runtime=VservRuntime, context=WorkerContext)
+    cpdef show(self, Machine machine, tuple peer, tuple moved)
+    @cython.locals(shared=Shared)
     cpdef count(self, tuple moved)
 
 cpdef tuple moved_by(ClientConnection client, Relay relay)

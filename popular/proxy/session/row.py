@@ -1,52 +1,54 @@
 """What a session keeps in shared memory: its row of the table, and its share of the counters of octets."""
 
-import time
-
 from popular.net.client import ClientConnection
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NOTHING_MOVED, Moved
+from supervisor.system import wall
 
 
 class SessionRow:
     """One session's. The row itself is freed by whoever gives the token back."""
 
-    __slots__ = ("_counted", "_runtime", "_shown", "_shown_at", "_sid", "_started", "_token")
+    __slots__ = ("_counted", "_deletes", "_runtime", "_shown", "_shown_at", "_sid", "_started", "_token")
 
-    def __init__(self, runtime: VservRuntime, token: int, sid: str, *, started: float) -> None:
-        """`started`: seconds since 1970."""
+    def __init__(self, runtime: VservRuntime, token: int, sid: str) -> None:
         self._runtime = runtime
         self._token = token
         self._sid = sid.encode()
-        self._started = started
+        self._started = wall()
+        self._deletes = 0
+        """Those that are not committed."""
         self._shown: Phase | None = None
         self._shown_at = 0.0
         self._counted = NOTHING_MOVED
 
-    def show(self, since: float, machine: Machine, peer: tuple[str, int], *, moved: Moved, deletes: int) -> None:
-        """Writes the row. `since`: when the phase began; `deletes`: deletions that are not committed."""
+    def show(self, machine: Machine, peer: tuple[str, int], moved: Moved) -> None:
+        """Writes the row. The order is that of the columns, see program.COLUMNS."""
         runtime = self._runtime
         context = runtime.context
         self._shown = phase = machine.phase
         self._shown_at = context.clock.now
-        context.write_row(
+        context.rows.put(
             self._token,
-            state=phase,
-            pid=context.pid,
-            started=self._started,
-            since=since,
-            sid=self._sid,
-            client=peer[0].encode(),
-            port=peer[1],
-            vserv=runtime.vserv,
-            user=machine.user.encode(),
-            backend=machine.backend.encode(),
-            target=machine.target.encode(),
-            received=moved[0],
-            sent=moved[1],
-            deletes=deletes,
+            (
+                phase,
+                context.pid,
+                self._started,
+                wall(),
+                self._sid,
+                peer[0].encode(),
+                peer[1],
+                runtime.vserv,
+                machine.user.encode(),
+                machine.backend.encode(),
+                machine.target.encode(),
+                moved[0],
+                moved[1],
+                self._deletes,
+            ),
         )
 
     def waits_since(self, phase: Phase) -> float:
@@ -66,7 +68,9 @@ class SessionRow:
         if machine.phase is self._shown and (relay is None or relay.active <= self._shown_at):
             return
         moved = moved_by(client, relay)
-        self.show(time.time(), machine, peer, moved=moved, deletes=0 if relay is None else relay.watch.deletes)
+        if relay is not None:
+            self._deletes = relay.watch.deletes
+        self.show(machine, peer, moved)
         self.count(moved)
 
     def count(self, moved: Moved) -> None:

@@ -1,3 +1,5 @@
+cimport cython
+
 from popular.net.client cimport ClientConnection
 from popular.net.deadlines cimport Deadlines
 from popular.proxy.session.login cimport Login
@@ -5,8 +7,11 @@ from popular.proxy.session.machine cimport Machine
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.row cimport SessionRow, moved_by
 from popular.proxy.session.runtime cimport VservRuntime
+from popular.proxy.session.verbs cimport Verbs
+from supervisor.serving.context cimport WorkerContext
+from supervisor.system cimport wall
 
-cdef class Session:
+cdef class Session(Verbs):
     cdef public ClientConnection _client
     cdef public Deadlines _deadlines
     cdef public Login _login
@@ -16,11 +21,12 @@ cdef class Session:
     cdef public VservRuntime _runtime
     cdef public object _left, _reached, _reader, _tls
     cdef public tuple _peer
-    cdef public str _ending, _via, sid
+    cdef public str _ending, _via
     cdef public double _started, _tls_began
     cdef public long _token
     cdef public bint _over
     cpdef begin(self)
+    @cython.locals(client=ClientConnection)
     cdef _settle(self)
     cpdef fault(self, error)
     cpdef send(self, bytes data)

@@ -6,7 +6,6 @@ they are needed, the reader of a PROXY header and a relay. Each event from the l
 here from the event loop catches what is raised, and says `fault`.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,17 +26,19 @@ from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end, log_introduced
+from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost
+from supervisor.system import wall
 
 
-class Session:
+class Session(Verbs):
     """One client connection from accept to close.
 
-    It is the supervisor's `Session`, the machine's `Verbs`, hears `SessionEvents` from its parts, and owns the client
-    connection and the deadlines.
+    It is the supervisor's `Session` and the machine's `Verbs`, with which it hears `SessionEvents` from its parts, and
+    owns the client connection and the deadlines.
     """
 
     __slots__ = (
@@ -59,14 +60,12 @@ class Session:
         "_tls_began",
         "_token",
         "_via",
-        "sid",
     )
 
     def __init__(self, runtime: VservRuntime, token: int, fd: int, *, peer: tuple[str, int]) -> None:
         context = runtime.context
         self._started = now = context.clock.now
-        wall = time.time()
-        self.sid = sid = context.session_id(runtime.sidprefix, wall)
+        self.sid = context.session_id(runtime.sidprefix, wall())
         self._runtime = runtime
         self._token = token
         self._peer = peer
@@ -75,13 +74,12 @@ class Session:
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(
-            self, runtime.rules, self._peer[0], peer_port=self._peer[1], sid=sid, refusals=runtime.refusals
-        )
-        self._deadlines = Deadlines(context.wheel, self, now, authtimeout=runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, fd, owner=self, hears_of_reset=True)
-        self._login = Login(runtime, sid)
-        self._row = SessionRow(runtime, token, sid, started=wall)
+        self._machine = Machine(self, runtime.rules, peer, refusals=runtime.refusals)
+        self._deadlines = Deadlines(context.wheel, self, now + runtime.authtimeout)
+        self._client = ClientConnection(context.loop, context.log, fd, owner=self)
+        self._client.hear_of_reset()
+        self._login = Login(runtime, self)
+        self._row = SessionRow(runtime, token, self.sid)
         self._reader: HeaderReader | None = None
         self._relay: Relay | None = None
         self._tls: Agreed | None = None
@@ -97,7 +95,8 @@ class Session:
         runtime = self._runtime
         runtime.context.admit(self._token, self, runtime.started)
         try:
-            log_begin(runtime, self.sid, self._peer, client=self._client)
+            if runtime.context.log.options:
+                log_begin(runtime, self.sid, self._peer, client=self._client)
             self._show()
             self._deadlines.look_at(self._started + runtime.first_look)
             self._machine.begin()
@@ -177,7 +176,7 @@ class Session:
         if not self._login.wait_for(backend):
             self._leave(self._tell_broken, *CROWDED)
             return
-        reason, word = self._login.check_mail(backend, mailbox, self)
+        reason, word = self._login.check_mail(backend, mailbox)
         if word:
             self._leave(self._tell_broken, reason, word)
         elif reason:
@@ -192,7 +191,7 @@ class Session:
         if backend.sendproxy != OFF:
             local = self._reached or local_end(self._client.channel.connection)
             header = proxy_header(backend.sendproxy, self._peer, local)
-        reason, word = self._login.connect(backend, greets, header, events=self)
+        reason, word = self._login.connect(backend, greets, header)
         if reason:
             self._leave(self._tell_broken, reason, word)
 
@@ -344,15 +343,9 @@ class Session:
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
         backend = self._login.let_in(self._machine.backend)
-        self._relay = Relay(
-            client.channel,
-            backend.channel,
-            runtime.pipes,
-            clock=runtime.context.clock,
-            owner=self,
-            client_done=client.done,
-        )
-        self._relay.begin(client.hand_over() + to_client, to_backend)
+        self._relay = relay = Relay(self, runtime.context.clock, runtime.pipes)
+        relay.join(client.channel, backend.channel, client.done)
+        relay.begin(client.hand_over() + to_client, to_backend)
 
     def relay_ended(self, ending: str) -> None:
         self._machine.relay_ended(ending)
@@ -403,7 +396,7 @@ class Session:
         self._row.refresh(self._machine, self._peer, self._client, relay=relay)
 
     def _show(self) -> None:
-        self._row.show(time.time(), self._machine, self._peer, moved=moved_by(self._client, self._relay), deletes=0)
+        self._row.show(self._machine, self._peer, moved_by(self._client, self._relay))
 
     # The end
 
@@ -449,6 +442,6 @@ class Session:
             tls=self._tls,
             via=self._via,
         )
-        del self._machine
+        del self._machine, self._login
         context.release(self._token, ending, seconds)
         runtime.over()

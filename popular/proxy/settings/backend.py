@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
 from popular.tls.authorities import Authorities, CaFile
@@ -24,8 +24,8 @@ OFF, STARTTLS, IMPLICIT = "off", "starttls", "implicit"
 PROXY_VERSIONS = ("v1", "v2")
 LONGEST_STEP = 10 * 60
 """Seconds that connecttimeout and logintimeout may have."""
-SHARE = 4
-"""A backend may make every fourth session wait, if nothing else was said."""
+SHARE = 2
+"""All backends together may make every second session wait, if nothing else was said."""
 
 _EVERY_ADDRESS = (ANY, "0.0.0.0", "::")
 
@@ -103,9 +103,10 @@ class Backend(Thing):
         IntOrAuto(0, MOST_TOKENS),
         AUTO,
         "How many sessions, over all workers, may wait for the backend at once, from the mail check or the connect to "
-        "the end of the login; one more is told at once to come again ([SYS/TEMP]). So a backend that hangs leaves "
-        f"sessions for the users of others. auto: maxsession/{SHARE}, or no limit if no other backend is online. 0: "
-        "no limit.",
+        "the end of the login; one more is told at once to come again ([SYS/TEMP]). So backends that hang leave "
+        f"sessions for the users of others. auto: as many as are left of maxsession/{SHARE} by those who wait for any "
+        f"backend, which is maxsession/{2 * SHARE} if one hangs and maxsession/{5 * SHARE} for each of four; or no "
+        "limit, if no other backend is online. 0: no limit.",
     )
 
     @property
@@ -134,12 +135,21 @@ def placed_at(server: tuple[str, int] | None, backend: Backend | None) -> Backen
     return replace(backend, host=ResolvedHost(address, address), port=port)
 
 
-def most_waiting(backend: Backend, config: Config) -> int:
-    """How many sessions may wait for a backend; 0 is no limit."""
+class WaitingLimit(NamedTuple):
+    """How many sessions may wait for a backend; both 0 is no limit."""
+
+    most: int = 0
+    """It has a limit of its own."""
+    room: int = 0
+    """For all backends together that have none."""
+
+
+def waiting_limit(backend: Backend, config: Config) -> WaitingLimit:
+    """By its `maxwaiting`."""
     if isinstance(backend.maxwaiting, int):
-        return backend.maxwaiting
+        return WaitingLimit(most=backend.maxwaiting)
     online = sum(one.state == "online" for one in config.things["backend"].values())
-    return 0 if online < 2 else max(1, config.variables["maxsession"] // SHARE)
+    return WaitingLimit() if online < 2 else WaitingLimit(room=max(1, config.variables["maxsession"] // SHARE))
 
 
 def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> bool:

@@ -13,7 +13,6 @@ thread.
 
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -121,8 +120,8 @@ class Maildir:
                 mailbox = make_step(step, mailbox, stack)
             tmp, new, _cur = (make_folder(folder, mailbox, stack) for folder in ("tmp", NEW, CUR))
             base = _fresh_name()
-            file = os.open(base, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=tmp)
-            try:
+            try:  # already here: a signal may end us as soon as there is a file
+                file = os.open(base, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=tmp)
                 size = _write_all(file, chunks)
                 name = f"{base}_{size}"
                 # Unlike a rename, a link never replaces a file that is there.
@@ -211,7 +210,7 @@ def _is_fault(error: OSError | None) -> bool:
 
 def _fresh_name() -> str:
     seconds, nanos = divmod(time.time_ns(), 10**9)
-    return f"{seconds}.{os.getpid()}-{nanos // 1000:06d}-{secrets.token_hex(4)}"
+    return f"{seconds}.{os.getpid()}-{nanos // 1000:06d}-{os.urandom(4).hex()}"
 
 
 def _write_all(fd: int, chunks: Iterable[bytes]) -> int:

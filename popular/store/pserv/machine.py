@@ -12,7 +12,6 @@ So a client that pipelines is answered in order, and no faster than it takes the
 bounded: some replies, one piece of a listing, or one of a message.
 """
 
-import enum
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -34,6 +33,7 @@ from popular.store.pserv.phases import (
     SERVING,
     UPDATING,
     Phase,
+    Want,
 )
 from popular.store.pserv.verbs import Verbs
 from supervisor.runtime.messages import Message as LogMessage
@@ -61,19 +61,6 @@ _CUT = {"idle": "idle_timeout", "session": "session_timeout"}
 """Deadlines that end a session without a word (RFC 1939 section 3)."""
 _SLOW = {OPENING: _CANNOT_OPEN, UPDATING: _CANNOT_UPDATE}
 """What is said when the file system is too slow; inside a message nothing can be."""
-
-
-class Want(enum.Enum):
-    """What the machine waits for."""
-
-    FACT = enum.auto()
-    """How it went with the disk; or nothing more, when it is over."""
-    OCTETS = enum.auto()
-    """What the client says."""
-    ROOM = enum.auto()
-    """To `proceed` as soon as the client has taken what was sent."""
-    TURN = enum.auto()
-    """The same, when other sessions have had their turn."""
 
 
 class _Sending(NamedTuple):

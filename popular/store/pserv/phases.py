@@ -1,4 +1,6 @@
-"""The phases of a `pserv` session, and from which to which it may go."""
+"""The phases of a `pserv` session, from which to which it may go, and what it waits for."""
+
+import enum
 
 from popular.phrased import Phrased
 
@@ -32,3 +34,16 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
     ENDED: frozenset(),
 }
 """From each phase, where it may lead. ENDING: the last reply is on its way."""
+
+
+class Want(enum.Enum):
+    """What the machine waits for, in any phase."""
+
+    FACT = enum.auto()
+    """How it went with the disk; or nothing more, when it is over."""
+    OCTETS = enum.auto()
+    """What the client says."""
+    ROOM = enum.auto()
+    """To `proceed` as soon as the client has taken what was sent."""
+    TURN = enum.auto()
+    """The same, when other sessions have had their turn."""

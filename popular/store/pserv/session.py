@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from popular.messages import TLS_FAILED
-from popular.net.client import ClientConnection
+from popular.net.client import ClientConnection, ClientOwner
 from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed, Failure, log_handshake
 from popular.protocol.xpop import Request
 from popular.store.maildir.listing import StoredMessage
 from popular.store.maildir.maildir import Maildir
 from popular.store.pserv import session_log
-from popular.store.pserv.machine import Machine, Want
+from popular.store.pserv.machine import Machine
 from popular.store.pserv.mailbox import Mailbox
-from popular.store.pserv.phases import ASKED_NOTHING, ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Phase
+from popular.store.pserv.phases import ASKED_NOTHING, ENDING, LISTING, OPENING, SENDING, SERVING, UPDATING, Want
+from popular.store.pserv.row import SessionRow
 from popular.tls.contexts import TlsSettings
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -57,7 +58,7 @@ class SessionSettings:
     """The cell that counts the sessions that have begun."""
 
 
-class Session:
+class Session(ClientOwner):
     """One connection from accept to close: the supervisor's `Session`, its machine's `Verbs`, and a `ClientOwner` and
     `DeadlineOwner`. What a method of these is for, they tell."""
 
@@ -66,18 +67,15 @@ class Session:
         "_client",
         "_context",
         "_deadlines",
-        "_identity",
         "_machine",
         "_mailbox",
         "_over",
         "_peer",
+        "_row",
         "_settings",
         "_shaking_hands",
-        "_shown",
         "_started",
-        "_started_wall",
         "_token",
-        "sid",
     )
 
     def __init__(
@@ -93,29 +91,22 @@ class Session:
         self._settings = settings
         self._token = token
         self._peer = peer
-        self._started_wall = time.time()
+        wall = time.time()
         self._started = self._awaited_since = time.monotonic()
         """And since when the request could have come."""
-        self.sid = context.session_id(SID_PREFIX, self._started_wall)
+        self.sid = context.session_id(SID_PREFIX, wall)
+        self._row = SessionRow(context, token, self.sid, started=wall)
         self._client = ClientConnection(context.loop, context.log, fd, owner=self)
-        self._deadlines = Deadlines(context.wheel, self, self._started, authtimeout=settings.requesttimeout)
+        self._deadlines = Deadlines(context.wheel, self, self._started + settings.requesttimeout)
         self._mailbox: Mailbox | None = None
         self._machine = Machine(self, settings.capabilities)
         self._over = False
         self._shaking_hands = False
-        self._shown: tuple[Phase, int] = (self._machine.phase, 0)
-        self._identity: dict[str, object] = {
-            "sid": self.sid.encode(),
-            "client": peer[0].encode(),
-            "port": peer[1],
-            "mailbox": b"",
-            "flags": b"",
-        }
 
     def begin(self) -> None:
         """Takes the token and waits for the request."""
         self._context.admit(self._token, self, self._settings.started)
-        self._show()
+        self._row.show(self._machine, self._peer, self._client)
         self._context.log.debug("NET", "accepted", self.sid, client=self._peer[0], port=self._peer[1])
         self._deadlines.set_alarm()
         if self._settings.tls is None:
@@ -185,8 +176,9 @@ class Session:
             return
         client, machine = self._client, self._machine
         while True:
-            if self._shown[0] < SERVING <= machine.phase:
-                self._show()  # first: whoever has the reply finds the session under its own id
+            if self._row.phase < SERVING <= machine.phase:
+                # First: whoever has the reply finds the session under its own id.
+                self._row.show(machine, self._peer, client)
             if not client.flush():
                 machine.reset()
                 return
@@ -217,11 +209,7 @@ class Session:
             self.sid = request.sid
             if self._client.channel.trace is not None:
                 self._client.channel.trace.sid = self.sid
-        self._identity |= {
-            "sid": self.sid.encode(),
-            "mailbox": request.mailbox.encode(),
-            "flags": request.flags.encode(),
-        }
+        self._row.identify(self.sid, request)
         self._deadlines.login_done(self._settings.sessiontimeout)
         maildir = Maildir(self._settings.mailboxdir, request.mailbox)
         self._mailbox = Mailbox(
@@ -297,20 +285,4 @@ class Session:
         return (self._peer[0], self._awaited_since) if self._machine.phase is ASKED_NOTHING else None
 
     def refresh(self) -> None:
-        if self._shown != (self._machine.phase, self._client.sent):
-            self._show()
-
-    def _show(self) -> None:
-        machine, client = self._machine, self._client
-        self._shown = (machine.phase, client.sent)
-        self._context.write_row(
-            self._token,
-            state=machine.phase,
-            pid=self._context.pid,
-            started=self._started_wall,
-            since=time.time(),
-            **self._identity,
-            retrieved=machine.retrieved,
-            received=client.received,
-            sent=client.sent,
-        )
+        self._row.refresh(self._machine, self._peer, self._client)

@@ -34,6 +34,7 @@ FORMATS = ("LF", "CRLF", "NET")
 
 _CHUNK = 65536
 _MEBIBYTE = 1024 * 1024
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class NoMail(Exception):
@@ -118,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         maildir = Maildir(Path(chosen.mailboxdir), chosen.mailbox)
     except (BadMailboxName, BadRequest) as fault:
         parser.error(str(fault))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, _give_up)
     return _deliver(
         maildir,
@@ -167,6 +168,8 @@ def _open_log(path: str) -> PlainLog:
 
 def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:
     """A signal ends the delivery the way every failure does: nothing is left behind, the mail server tries again."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)  # another one must not end the tidying up
     raise SystemExit(EXIT_TRY_AGAIN)
 
 

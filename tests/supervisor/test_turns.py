@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.pdm.turns import Turns
 from supervisor.serving.network import network_of
+from supervisor.serving.turns import Turns
 
 MOST, MOST_OF_ONE = 12, 5
 ADD = st.tuples(st.just("add"), st.sampled_from("abcdef"))

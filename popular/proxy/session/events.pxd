@@ -1,0 +1,11 @@
+from popular.net.client cimport ClientOwner
+
+cdef class SessionEvents(ClientOwner):
+    cpdef introduced(self, header)
+    cpdef header_failed(self, str reason)
+    cpdef mail_checked(self, mail, str reason)
+    cpdef backend_connected(self)
+    cpdef backend_tls_up(self)
+    cpdef backend_says(self, bytes data)
+    cpdef backend_broke(self, str reason, str word=*)
+    cpdef relay_ended(self, str ending)

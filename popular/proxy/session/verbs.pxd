@@ -1,0 +1,19 @@
+from popular.proxy.session.events cimport SessionEvents
+
+cdef class Verbs(SessionEvents):
+    cpdef send(self, bytes data)
+    cpdef rest(self)
+    cpdef start_tls(self, double seconds)
+    cpdef await_header(self, double seconds)
+    cpdef ask(self, question, double seconds)
+    cpdef check_mail(self, backend, str mailbox, double seconds)
+    cpdef connect(self, backend, bint greets, double seconds)
+    cpdef expect(self, double seconds)
+    cpdef send_backend(self, bytes data)
+    cpdef start_backend_tls(self)
+    cpdef leave_backend(self)
+    cpdef logged_in(self)
+    cpdef relay(self, bytes to_client, bytes to_backend)
+    cpdef note(self, message, dict fields)
+    cpdef count(self, str counter, label, str ident)
+    cpdef finish(self, str ending, double seconds)

@@ -1,0 +1,8 @@
+from libc.stdint cimport uint64_t
+
+cpdef Py_ssize_t find(bytes octets, int octet) except -2
+cpdef bytes part(bytes octets, Py_ssize_t first, Py_ssize_t behind)
+cpdef unsigned int word_at(bytes octets) except? 0xffffffff
+cpdef bytes entry(str head, tuple names, tuple values)
+
+cdef Py_ssize_t decimal(char *out, uint64_t number) noexcept

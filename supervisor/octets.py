@@ -1,0 +1,28 @@
+"""Octets, looked at and put together: what lines, commands and log entries need of C. Pure.
+
+`octets.pyx` says the same once more, compiled: there each of these is one step, where a method of `bytes` is a call
+into the interpreter.
+"""
+
+
+def find(octets: bytes, octet: int) -> int:
+    """Where an octet stands first, or -1."""
+    return octets.find(octet)
+
+
+def part(octets: bytes, first: int, behind: int) -> bytes:
+    """A piece: from `first` on, up to what stands `behind`. Both are places in it."""
+    return octets[first:behind]
+
+
+def word_at(octets: bytes) -> int:
+    """The first four octets as one number, letters as capitals; 0 behind the end."""
+    return int.from_bytes(octets[:4].upper().ljust(4, b"\0"), "big")
+
+
+def entry(_head: str, _names: tuple[str, ...], _values: tuple[object, ...]) -> bytes | None:
+    """A line of the log, `head` and then each name with its value, if nothing in it is out of the ordinary.
+
+    None leaves the line to logline.py, which knows all of it; in Python this here would not be quicker.
+    """
+    return None
