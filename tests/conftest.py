@@ -20,7 +20,9 @@ _MARK = "POPULAR_TEST_RUN"
 """Environment variable that every process started by this test run inherits."""
 
 _ALONE = (
+    "bench/test_bench.py",
     "bench/test_pop3load.py",
+    "bench/test_rate.py",
     "metrics/test_scrape_speed.py",
     "system/test_apply_storm.py",
     "system/test_departure.py",

@@ -21,7 +21,10 @@ def _is_open(number: int) -> bool:
 
 
 def close_all_but(keep: Set[int]) -> None:
-    """Closes every descriptor of this process that is not among these."""
+    """Closes every descriptor of this process that is not among these.
+
+    Those that valgrind keeps for itself are seen, and do not let themselves be closed.
+    """
     for number in open_descriptors() - keep:
-        with contextlib.suppress(OSError):  # valgrind has some that it shows, and does not let go
+        with contextlib.suppress(OSError):
             os.close(number)

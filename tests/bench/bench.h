@@ -1,7 +1,7 @@
 /* What the bench's C programs share: the mail that every mailbox holds, sockets on 127.0.0.1, and a bounded life.
  *
- * Each program ends by itself after the seconds of its option -t, and when its parent dies. A failure at start prints
- * one line and exits with 1.
+ * Each program ends by itself after the seconds of its option -t, and when its parent dies; it may open as many files as
+ * the hard limit allows. A failure at start prints one line and exits with 1.
  */
 #ifndef BENCH_H
 #define BENCH_H
@@ -20,16 +20,18 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
     MAILS = 3,
     MAIL_LINE = 80,                      /* octets of a line, with its CRLF */
-    MAIL_OCTETS = 256 * MAIL_LINE,       /* as STAT counts them: 20,480, without dot-stuffing */
-    RETR_ROOM = MAIL_OCTETS + 64,        /* status line, mail, one stuffed dot, end line */
+    MAIL_OCTETS = 256 * MAIL_LINE,       /* as STAT counts them: 20,480, without dot-stuffing; -o changes it */
     EVENTS = 256,
 };
+
+static int mail_octets = MAIL_OCTETS;
 
 static inline void die(const char *what) {
     fprintf(stderr, "%s: %s\n", what, strerror(errno));
@@ -40,12 +42,25 @@ static inline void live_at_most(unsigned seconds) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     signal(SIGPIPE, SIG_IGN);
     alarm(seconds);
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+}
+
+/* Octets of a mail, as -o says it; 0 where that is no whole number of lines. */
+static inline int whole_lines(const char *text) {
+    int octets = atoi(text);
+    return octets >= MAIL_LINE && octets <= 100 << 20 && octets % MAIL_LINE == 0 ? octets : 0;
 }
 
 /* The whole reply to RETR: every line differs, and one begins with a dot, so that a lost or doubled octet shows. */
-static inline size_t write_retr_reply(char *reply) {
-    char *end = reply + sprintf(reply, "+OK %d octets\r\n", MAIL_OCTETS);
-    for (int line = 0; line < MAIL_OCTETS / MAIL_LINE; line++) {
+static inline char *write_retr_reply(size_t *length) {
+    char *reply = malloc((size_t)mail_octets + 64);      /* status line, mail, one stuffed dot, end line */
+    if (!reply)
+        die("malloc");
+    char *end = reply + sprintf(reply, "+OK %d octets\r\n", mail_octets);
+    for (int line = 0; line < mail_octets / MAIL_LINE; line++) {
         char text[MAIL_LINE + 1];
         memset(text, 'a' + line % 26, MAIL_LINE);
         text[sprintf(text, line == 100 ? ".%05d" : "%06d", line)] = ' ';
@@ -56,7 +71,8 @@ static inline size_t write_retr_reply(char *reply) {
         end += MAIL_LINE;
     }
     memcpy(end, ".\r\n", 3);
-    return (size_t)(end + 3 - reply);
+    *length = (size_t)(end + 3 - reply);
+    return reply;
 }
 
 static inline struct sockaddr_in loopback(int port) {

@@ -1,8 +1,9 @@
 /* pop3sink: the storage server of the bench. Every mailbox holds the same three mails, and every login succeeds.
  *
- *     pop3sink [-p PORT] [-x] [-g SEGMENT] [-t SECONDS]
+ *     pop3sink [-p PORT] [-x] [-o OCTETS] [-g SEGMENT] [-t SECONDS]
  *
- * POP3, or XPOP with -x (three lines, one reply, then TRANSACTION). Prints its port on one line when it listens. Every
+ * POP3, or XPOP with -x (three lines, one reply, then TRANSACTION); then whoever asks by UDP on the same port is told
+ * that there is no mail, whatever the mailbox. -o: octets of each mail. Prints its port when it listens. Every
  * reply is a constant, so that a session costs little but its system calls. A line that does not fit in 512 octets
  * closes the connection. DELE is answered and forgotten: no session changes what the next one sees.
  */
@@ -23,13 +24,12 @@ struct connection {
     char line[512];
 };
 
-static char retr[RETR_ROOM];
 static struct {
     const char *verb;
     struct reply reply;
 } commands[] = {
     {"USER", {"+OK\r\n", 5}}, {"PASS", {"+OK logged in\r\n", 15}}, {"STAT", {"", 0}}, {"LIST", {"", 0}},
-    {"UIDL", {"", 0}},        {"RETR", {retr, 0}},                 {"DELE", {"+OK\r\n", 5}}, {"NOOP", {"+OK\r\n", 5}},
+    {"UIDL", {"", 0}},        {"RETR", {"", 0}},                   {"DELE", {"+OK\r\n", 5}}, {"NOOP", {"+OK\r\n", 5}},
     {"RSET", {"+OK\r\n", 5}}, {"CAPA", {"", 0}},                   {"QUIT", {"+OK bye\r\n", 9}},
 };
 static const struct reply greeting = {"+OK pop3sink\r\n", 14}, unknown = {"-ERR unknown command\r\n", 22};
@@ -49,9 +49,9 @@ static void set_reply(const char *verb, const char *text) {
 static void write_replies(void) {
     static char stat[64], list[256], uidl[256];
     size_t l = (size_t)sprintf(list, "+OK %d messages\r\n", MAILS), u = (size_t)sprintf(uidl, "+OK\r\n");
-    sprintf(stat, "+OK %d %d\r\n", MAILS, MAILS * MAIL_OCTETS);
+    sprintf(stat, "+OK %d %d\r\n", MAILS, MAILS * mail_octets);
     for (int number = 1; number <= MAILS; number++) {
-        l += (size_t)sprintf(list + l, "%d %d\r\n", number, MAIL_OCTETS);
+        l += (size_t)sprintf(list + l, "%d %d\r\n", number, mail_octets);
         u += (size_t)sprintf(uidl + u, "%d mail-%d\r\n", number, number);
     }
     strcpy(list + l, ".\r\n");
@@ -60,7 +60,7 @@ static void write_replies(void) {
     set_reply("LIST", list);
     set_reply("UIDL", uidl);
     set_reply("CAPA", "+OK\r\nUSER\r\nUIDL\r\nPIPELINING\r\n.\r\n");
-    reply_to("RETR")->length = write_retr_reply(retr);
+    reply_to("RETR")->octets = write_retr_reply(&reply_to("RETR")->length);
 }
 
 static void end(struct connection *c) {
@@ -130,6 +130,25 @@ static void serve(struct connection *c) {
         watch(epoll, EPOLL_CTL_MOD, c->fd, c->left ? EPOLLOUT : EPOLLIN, c);
 }
 
+static int listen_for_questions(int port) {
+    struct sockaddr_in address = loopback(port);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        die("mail check");
+    return fd;
+}
+
+static void answer_questions(int fd) {
+    static const char no_mail[] = "+OK 0 no mail\n";
+    char question[512];
+    struct sockaddr_in asker;
+    socklen_t size = sizeof asker;
+    while (recvfrom(fd, question, sizeof question, 0, (struct sockaddr *)&asker, &size) >= 0) {
+        sendto(fd, no_mail, sizeof no_mail - 1, 0, (struct sockaddr *)&asker, size);
+        size = sizeof asker;
+    }
+}
+
 static void accept_all(int listener) {
     int fd;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
@@ -150,11 +169,13 @@ static void accept_all(int listener) {
 int main(int argc, char **argv) {
     int option, port = 0, segment = 0;
     unsigned seconds = 600;
-    while ((option = getopt(argc, argv, "p:xg:t:")) != -1) {
+    while ((option = getopt(argc, argv, "p:xo:g:t:")) != -1) {
         if (option == 'p')
             port = atoi(optarg);
         else if (option == 'x')
             xpop = 1;
+        else if (option == 'o' && whole_lines(optarg))
+            mail_octets = whole_lines(optarg);
         else if (option == 'g')
             segment = atoi(optarg);
         else if (option == 't')
@@ -169,14 +190,21 @@ int main(int argc, char **argv) {
     if ((epoll = epoll_create1(EPOLL_CLOEXEC)) < 0)
         die("epoll_create1");
     watch(epoll, EPOLL_CTL_ADD, listener, EPOLLIN, NULL);
+    static struct connection questions;
+    questions.fd = xpop ? listen_for_questions(port_of(listener)) : -1;
+    if (xpop)
+        watch(epoll, EPOLL_CTL_ADD, questions.fd, EPOLLIN, &questions);
     printf("%d\n", port_of(listener));
     fflush(stdout);
     for (;;) {
         struct epoll_event events[EVENTS];
         int count = epoll_wait(epoll, events, EVENTS, -1);
         for (int i = 0; i < count; i++) {
-            if (events[i].data.ptr)
-                serve(events[i].data.ptr);
+            struct connection *c = events[i].data.ptr;
+            if (c == &questions)
+                answer_questions(c->fd);
+            else if (c)
+                serve(c);
             else
                 accept_all(listener);
         }

@@ -1,140 +1,146 @@
-"""What is measured: one row per workload, with what its clients do and which figure comes of it.
+"""What is measured: one row per workload, with the run that its figure is taken from, and what we want of it.
 
-A measurement has a freshly started contestant for itself: it is warmed up with a tenth of the sessions, then read,
-loaded, and read again. Any error that the clients see makes the measurement void (`processes.NotReady`).
+A run is made once a round for each contestant, however many rows take a figure from it. A new workload is a row, with
+a run of its own if none of the others does what it asks.
 """
 
-import json
 import os
 import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from tests.bench import processes
-from tests.bench.contestants import BIN, PROJECT, Running
+from tests.bench.contestants import BIN, Setup
+from tests.bench.measures import (
+    BIG_MAIL,
+    CROWDED,
+    MAILS,
+    SPARSE,
+    Clients,
+    Measure,
+    beside,
+    cpu,
+    latency,
+    memory,
+)
 
-MICRO = 1_000_000
-KIB = 1024
-LOAD_SECONDS = 60
-SPARSE = 2  # sessions at once: the proxy sleeps between most events, as it does on an ordinary day
-CROWDED = 32  # it finds several events at each waking, as in the busiest minute
+IDLE = 10_000
+DESCRIPTORS_FOR_IDLE = 15_000
+"""Of a process that holds two for each of its share of the idle sessions."""
+RATE = 100
+FEW = 8
+"""Sessions at once in TLS."""
 
 
 @dataclass(frozen=True)
-class Size:
-    """How much of it: sessions to run, sessions at once (None: as the workload has it), connections to hold.
+class Run:
+    """One way to load a contestant. `ours`: only pproxy can do it. `descriptors`: what one process needs."""
 
-    `segment` is the largest TCP segment in octets; 0 leaves loopback's own.
+    name: str
+    measure: Measure
+    setup: Setup = field(default_factory=Setup)
+    in_tls: bool = False
+    ours: bool = False
+    descriptors: int = 0
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The ratio to each of these is to be at most (or, where more is better, at least) the limit; with none of them,
+    the figure itself.
     """
 
-    sessions: int
-    at_once: int | None
-    hold: int
-    segment: int
+    limit: float
+    against: tuple[str, ...] = ("haproxy",)
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One row: `measure` gives the figure in `unit` and what else is worth keeping."""
+    """One row: a figure of a run. `reference`: the row whose figure of HAProxy it is compared with, if not its own."""
 
     name: str
     title: str
     unit: str
-    measure: Callable[[Running, Size], dict[str, Any]]
-    in_tls: bool = False
+    run: Run
+    figure: str
+    goal: Goal | None = None
+    more_is_better: bool = False
+    reference: str = ""
 
 
-def _load(running: Running, *options: str | int) -> list[str]:
-    words = [BIN / "pop3load", "-p", running.port, "-t", LOAD_SECONDS, *options]
-    return [str(word) for word in words]
+_BIG = (*("-m", "-o"), str(BIG_MAIL))
+_LOGIN = Run("login", cpu(Clients(SPARSE)))
+_MAILS = Run("mails", cpu(Clients(SPARSE, ("-m",), 0.8)))
+_BUSY = Run("busy", cpu(Clients(CROWDED)), Setup(pipelining="off"))
+_PIPED = Run("busy-piped", cpu(Clients(CROWDED)), Setup(pipelining="on"), ours=True)
+_EMPTY = Setup("xpop", prot="prot CXPOP", lines="set checkport {backend}")
+_CXPOP = Run("cxpop", cpu(Clients(CROWDED, ("-e",))), _EMPTY, ours=True)
+_RSA = Run("tls-rsa", cpu(Clients(FEW, (), 0.4, in_tls=True)), in_tls=True)
+_EC = Run("tls-ec", cpu(Clients(FEW, (), 0.4, in_tls=True)), Setup(key="ec"), in_tls=True)
+_RESUMED = Run("tls-resumed", cpu(Clients(FEW, (), 0.4, in_tls=True, resume=True)), in_tls=True)
+_RESUMED_12 = Run("tls12-resumed", cpu(Clients(FEW, ("-2",), 0.4, in_tls=True, resume=True)), in_tls=True)
+_IDLE = Run("idle", memory("-l"))
+_GREETED = Run("greeted", memory())
+_IDLE_TLS = Run("idle-tls", memory("-l", in_tls=True), in_tls=True)
+_CROWD = Run("crowd", beside(IDLE, Clients(CROWDED)), ours=True, descriptors=DESCRIPTORS_FOR_IDLE)
+_BIG_MAILS = Run("big", cpu(Clients(SPARSE, _BIG, 0.004, octets=MAILS * BIG_MAIL)), Setup("big"))
+_LATENCY = Run("latency", latency(RATE, 0.16))
 
-
-def _run_sessions(running: Running, sessions: int, at_once: int, *options: str | int) -> dict[str, Any]:
-    command = _load(running, "-s", sessions, "-c", min(at_once, sessions), *options)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_SECONDS + 20, check=True)
-    told: dict[str, Any] = json.loads(done.stdout)
-    if told["errors"]:
-        raise processes.NotReady(f"{told['errors']} of {sessions} sessions went wrong")
-    return told
-
-
-def _warm_up(running: Running, size: Size, at_once: int, *options: str | int) -> None:
-    _run_sessions(running, max(size.sessions // 10, 1), at_once, *options)
-
-
-def _cpu(usual_at_once: int, *options: str) -> Callable[[Running, Size], dict[str, Any]]:
-    """Measures user and system time per session, in microseconds."""
-
-    def measure(running: Running, size: Size) -> dict[str, Any]:
-        at_once = size.at_once or usual_at_once
-        _warm_up(running, size, at_once, *options, "-g", size.segment)
-        before = processes.cpu_seconds(running.pids())
-        told = _run_sessions(running, size.sessions, at_once, *options, "-g", size.segment)
-        spent = processes.cpu_seconds(running.pids()) - before
-        return {"value": spent / size.sessions * MICRO, **told}
-
-    return measure
-
-
-def _in_clear(*options: str) -> Callable[[Running, int], list[str]]:
-    return lambda running, hold: _load(running, "-h", hold, "-c", CROWDED, *options)
-
-
-def _in_tls(*options: str) -> Callable[[Running, int], list[str]]:
-    words = [sys.executable, "-m", "tests.bench.tlshold"]
-    return lambda running, hold: [*words, str(running.tls), str(running.pem), str(hold), *options]
-
-
-def _memory(holding: Callable[[Running, int], list[str]]) -> Callable[[Running, Size], dict[str, Any]]:
-    """Measures the growth of memory per connection that is held open, in KiB. `holding`: the command of the clients."""
-
-    def measure(running: Running, size: Size) -> dict[str, Any]:
-        _warm_up(running, size, SPARSE)
-        before = processes.memory_bytes(running.pids())
-        command = holding(running, size.hold)
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT
-        ) as clients:
-            assert clients.stdin is not None
-            assert clients.stdout is not None
-            try:
-                told = json.loads(clients.stdout.readline())
-                after = processes.memory_bytes(running.pids())
-            finally:
-                clients.stdin.close()
-            told |= json.loads(clients.stdout.readline())
-        if told["errors"] or told["lost"]:
-            raise processes.NotReady(
-                f"of {size.hold} idle connections {told['errors']} failed, {told['lost']} were lost"
-            )
-        growth = {kind: (after[kind] - before[kind]) / size.hold / KIB for kind in after}
-        return {"value": growth["pss"], **growth, **told}
-
-    return measure
-
-
+_PEERS = ("nginx", "dovecot")
 WORKLOADS = (
-    Workload("login", f"USER PASS STAT QUIT, {SPARSE} sessions at once", "µs", _cpu(SPARSE)),
-    Workload("mails", "the same with three mails of 20 kB", "µs", _cpu(SPARSE, "-m")),
-    Workload("busy", f"USER PASS STAT QUIT, {CROWDED} sessions at once", "µs", _cpu(CROWDED)),
-    Workload("idle", "logged in, then silent", "KiB", _memory(_in_clear("-l"))),
-    Workload("greeted", "silent before login", "KiB", _memory(_in_clear())),
-    Workload("idle-tls", "logged in inside TLS, then silent", "KiB", _memory(_in_tls("-l")), in_tls=True),
+    Workload("busy", f"login, {CROWDED} at once", "µs", _BUSY, "cpu", Goal(1.05)),
+    Workload("busy-piped", f"login, {CROWDED} at once, pipelined", "µs", _PIPED, "cpu", Goal(1.0), reference="busy"),
+    Workload(
+        "busy-rate", f"sessions a second, {CROWDED} at once", "1/s", _BUSY, "rate", Goal(1.0), more_is_better=True
+    ),
+    Workload("cxpop", f"empty mailbox (CXPOP), {CROWDED} at once", "µs", _CXPOP, "cpu", Goal(0.6), reference="busy"),
+    Workload("login", f"login, {SPARSE} at once", "µs", _LOGIN, "cpu", Goal(0.88)),
+    Workload("mails", f"three mails of 20 kB, {SPARSE} at once", "µs", _MAILS, "cpu", Goal(0.92)),
+    Workload(
+        "big",
+        f"three mails of 20 MB, {SPARSE} at once",
+        "MB/s",
+        _BIG_MAILS,
+        "megabytes",
+        Goal(1.0),
+        more_is_better=True,
+    ),
+    Workload("tls-rsa", "POP3S, full handshake, RSA-2048", "µs", _RSA, "cpu", Goal(1.08)),
+    Workload("tls-ec", "POP3S, full handshake, P-256", "µs", _EC, "cpu", Goal(1.08)),
+    Workload("tls-resumed", "POP3S, resumed, TLS 1.3", "µs", _RESUMED, "cpu", Goal(1.0)),
+    Workload("tls12-resumed", "POP3S, resumed, TLS 1.2", "µs", _RESUMED_12, "cpu", Goal(1.0)),
+    Workload("idle", "idle session", "KiB", _IDLE, "pss", Goal(0.75)),
+    Workload("greeted", "idle before login", "KiB", _GREETED, "pss"),
+    Workload("idle-tls", "idle session in TLS", "KiB", _IDLE_TLS, "pss", Goal(0.95)),
+    Workload("crowd", f"login beside {IDLE:,} idle sessions, to without", "×", _CROWD, "times", Goal(1.15, ())),
+    Workload("latency-p50", f"login latency at {RATE} a second, median", "ms", _LATENCY, "p50_ms", Goal(1.0, _PEERS)),
+    Workload("latency-p99", f"login latency at {RATE} a second, 99 %", "ms", _LATENCY, "p99_ms", Goal(1.0, _PEERS)),
 )
+
+QUICK = ("busy", "login", "mails", "tls-rsa", "tls-resumed", "idle")
+"""For a look of half a minute."""
+
+_WARNINGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
 
 
 def compile_programs(source: Path) -> None:
-    """Compiles the C programs that are missing or older than their source. Raises CalledProcessError."""
+    """Compiles the C programs that are missing or older than a source; pop3load once more with TLS, if OpenSSL's
+    headers are there. Raises CalledProcessError.
+    """
     BIN.mkdir(exist_ok=True)
-    header = source / "bench.h"
-    for file in sorted(source.glob("*.c")):
-        program = BIN / file.stem
-        newest = max(file.stat().st_mtime, header.stat().st_mtime)
+    wanted: list[tuple[str, str, tuple[str, ...]]] = [(file.stem, file.name, ()) for file in sorted(source.glob("*.c"))]
+    if has_tls():
+        wanted.append(("pop3load-tls", "pop3load.c", ("-DWITH_TLS", "-lssl", "-lcrypto")))
+    headers = max(file.stat().st_mtime for file in source.glob("*.h"))
+    for name, file, more in wanted:
+        program = BIN / name
+        newest = max((source / file).stat().st_mtime, headers)
         if not program.exists() or program.stat().st_mtime < newest:
-            flags = ["-O2", "-std=gnu11", "-Wall", "-Wextra"]
-            new = program.with_name(f"{program.name}.{os.getpid()}")  # somebody may be running the old one
-            subprocess.run(["cc", *flags, "-o", str(new), str(file)], timeout=60, check=True)
+            new = program.with_name(f"{name}.{os.getpid()}")  # somebody may be running the old one
+            subprocess.run(["cc", *_WARNINGS, "-o", str(new), str(source / file), *more], timeout=60, check=True)
             new.rename(program)
+
+
+def has_tls() -> bool:
+    """Whether the clients can be compiled to speak TLS: the compiler is asked for OpenSSL's headers."""
+    asked = ["cc", "-E", "-include", "openssl/ssl.h", "-x", "c", "/dev/null"]
+    return subprocess.run(asked, capture_output=True, timeout=60, check=False).returncode == 0

@@ -52,7 +52,8 @@ def test_running_needs_no_tools(clone: Path) -> None:
     """`make run` in a fresh clone installs the package alone; whatever else is made installs the tools as well."""
     shutil.rmtree(clone / ".venv")
     said = {
-        goal: make(clone, "--dry-run", goal).stdout for goal in ("run", "quick", "test", "check", "bench", "coverage")
+        goal: make(clone, "--dry-run", goal).stdout
+        for goal in ("run", "quick", "test", "check", "bench", "bench-quick", "coverage")
     }
     assert "pip install --quiet --editable ." in said["run"]
     assert "--group" not in said.pop("run")
