@@ -175,8 +175,7 @@ def _show(context: CommandContext, arguments: Arguments) -> Outcome:
             for name, row in things.parameters(ModuleTerms).items()
         },
     }
-    terms = things.shown_lines(TERMS, module.terms)
-    lines = [add_command(module), *(terms if module.terms.given else terms[1:]), *(f"# {note}" for note in notes)]
+    lines = [add_command(module), *conf_command(module), *(f"# {note}" for note in notes)]
     return Reply(data=data, lines=lines)
 
 
