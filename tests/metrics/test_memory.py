@@ -4,8 +4,10 @@ import asyncio
 import functools
 import gc
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,8 +54,8 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-async def _ask(port: int, path: str) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def _ask(where: str, path: str) -> None:
+    reader, writer = await asyncio.open_unix_connection(where)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     answer = await reader.read()
     assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
@@ -67,25 +69,30 @@ def _objects() -> Counter[str]:
     return Counter(type(one).__name__ for one in gc.get_objects())
 
 
-async def _left_behind(known: Known) -> Counter[str]:
+async def _left_behind(known: Known, where: str) -> Counter[str]:
     """What there is more after many questions than after some of each kind."""
     server = HttpServer({path: functools.partial(answer, known) for path, answer in ROUTES.items()}, _raise)
-    _host, port = await server.listen("127.0.0.1", 0)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(where)
+    await server.listen_at(listening)
 
     async def many(count: int) -> Counter[str]:
         for number in range(count):
-            await _ask(port, ("/metrics", "/status.json", "/")[number % 3])
+            await _ask(where, ("/metrics", "/status.json", "/")[number % 3])
             for look in EACH_SECOND:
                 look(known)
         await asyncio.sleep(0.1)
         return _objects()
 
     before = await many(WARM)
-    return await many(QUESTIONS) - before
+    left = await many(QUESTIONS) - before
+    asyncio.get_running_loop().remove_reader(listening)
+    listening.close()
+    return left
 
 
-def test_questions_leave_nothing_behind(known: Known) -> None:
+def test_questions_leave_nothing_behind(known: Known, tmp_path: Path) -> None:
     """Over real connections, with the looks of every second in between: not one object for each."""
-    left = asyncio.run(_left_behind(known))
+    left = asyncio.run(_left_behind(known, str(tmp_path / "http")))
     print(f"after {QUESTIONS} questions more there are: {dict(left)}")
     assert left.total() < QUESTIONS / 3
