@@ -20,7 +20,7 @@ from tests.system.test_demo import Demo
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "deploy/debian"
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-UNITS = sorted(path.name for path in (ROOT / "deploy/systemd").glob("*.[st]*e*"))
+UNITS = sorted(path.name for kind in ("service", "timer") for path in (ROOT / "deploy/systemd").glob(f"*.{kind}"))
 MINUTES = patient(300)
 
 
