@@ -6,6 +6,9 @@
 # make check     style, types, imports
 # make bench     what a session costs, beside the proxies that are installed: 25 minutes on a machine with nothing else to
 #                do; BENCH=--results writes it into tests/bench/RESULTS.md and the README; bench-quick: less than one
+# make sanitize  the core under gcc's sanitizers: transcripts, attacks on TLS, ten minutes of mutated dialogues
+# make deb       the Debian package, in build/deb
+# make nightly   what takes long: sanitizers, 200,000 sessions, other Pythons, the Debian package
 # make coverage  all tests once more, and which lines none of them runs
 PYTHON ?= python3
 VENV   := .venv
@@ -13,13 +16,14 @@ BIN    := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest
 
 WORKERS ?= auto
+MINUTES ?= 10
 BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
 TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
 SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
 TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
 
-.PHONY: run quick test pure core coverage check bench bench-quick man dashboards diagrams clean
+.PHONY: run quick test pure core coverage check sanitize deb nightly bench bench-quick man dashboards diagrams clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
@@ -30,7 +34,7 @@ quick: $(VENV)/.tools $(VENV)/.core
 # The second part tells more than the first one's failure did, so it runs in any case.
 test: $(VENV)/.tools $(VENV)/.core
 	@failed=0; set -x; \
-	$(PYTEST) $(BESIDE) -m 'not alone' --durations 10 || failed=1; \
+	$(PYTEST) $(BESIDE) -m 'not alone and not nightly' --durations 10 || failed=1; \
 	$(PYTEST) -m alone --durations 10 || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
 
@@ -52,6 +56,15 @@ check: $(VENV)/.tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+sanitize: $(VENV)/.tools $(VENV)/.core
+	$(BIN)/python -m tests.sanitize --minutes $(MINUTES)
+
+deb:
+	deploy/debian/build
+
+nightly: $(VENV)/.tools
+	.ci/nightly
 
 bench: $(VENV)/.tools $(VENV)/.core
 	$(BIN)/python -m tests.bench $(BENCH)
@@ -90,4 +103,6 @@ $(VENV)/.core: $(SOURCES) $(VENV)/.tools
 $(VENV)/.tools: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --group dev
+	@$(BIN)/python -m pip install --quiet --group ldap 2>/dev/null || \
+	    echo "python-ldap could not be built (libldap-dev, libsasl2-dev): what needs it is left out"
 	@touch $@

@@ -2,6 +2,7 @@
 
 POPULAR_PURE=1 pip wheel .     without: a wheel for every platform
 POPULAR_PURE=0 pip wheel .     fails where it cannot be compiled
+POPULAR_SANITIZE=address,undefined …    watched by gcc's sanitizers, for tests (tests/sanitize/build.py)
 """
 
 import os
@@ -27,7 +28,10 @@ DIRECTIVES = {
     "binding": False,
     "nonecheck": True,  # None where an object should be is an error, as in Python, and not the end of the worker
 }
-FLAGS = ["-O2", "-g0", "-Wno-unused", "-Wno-sign-compare"]
+QUIET = ["-Wno-unused", "-Wno-sign-compare"]
+SANITIZED = os.environ.get("POPULAR_SANITIZE", "")
+WATCH = [f"-fsanitize={SANITIZED}", "-fno-sanitize-recover=all"] if SANITIZED else []
+FLAGS = [*(["-O1", "-g1", "-fno-omit-frame-pointer", *WATCH] if SANITIZED else ["-O2", "-g0"]), *QUIET]
 
 
 class Build(build_ext):
@@ -74,11 +78,15 @@ def extensions() -> list[Extension]:
     return [extension(name) for name in compiled.hot_modules(ROOT)]
 
 
+LIBRARIES = {"supervisor.system": ["z"], "popular.net.tlscore": ["dl"]}
+
+
 def extension(name: str) -> Extension:
     """One module. A `.pyx` is taken in place of the `.py`."""
     stem = name.replace(".", "/")
     source = f"{stem}.pyx" if (ROOT / f"{stem}.pyx").exists() else f"{stem}.py"
-    return Extension(name, [source], extra_compile_args=FLAGS, libraries=["z"] if source.endswith("x") else [])
+    libraries = LIBRARIES.get(name, [])
+    return Extension(name, [source], extra_compile_args=FLAGS, extra_link_args=WATCH, libraries=libraries)
 
 
 setup(ext_modules=extensions(), cmdclass={"build_ext": Build})

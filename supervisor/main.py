@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from supervisor import compiled
 from supervisor.config import Config
 from supervisor.control.commands import ALL
 from supervisor.control.language import Language
@@ -151,8 +150,17 @@ def options(program: Program) -> argparse.ArgumentParser:
         add(f"--{own.name}", metavar=own.metavar, help=own.help)
     add("--load-file", metavar="FILE", default=LOADAVG, help=argparse.SUPPRESS)
     add("--pressure-file", metavar="FILE", help=argparse.SUPPRESS)
-    add("--version", action="version", version=f"%(prog)s {program.version} ({compiled.form()})")
+    version = f"{program.name} {program.version} ({program.form})"
+    add("--version", action=_Version, nargs=0, const=version, help="show program's version number and exit")
     return parser
+
+
+class _Version(argparse.Action):
+    """Tells it in one line, however narrow the terminal is."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_rest: object) -> None:
+        print(self.const)
+        parser.exit()
 
 
 def _number(lowest: int, highest: int) -> Callable[[str], int]:

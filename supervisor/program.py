@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from supervisor import compiled
 from supervisor.config import Config, Report
 from supervisor.control.context import CommandContext, ControlCommand, Variable
 from supervisor.control.outcome import Change
@@ -109,6 +110,13 @@ class Program:
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
     start_options: Sequence[StartOption] = ()
+    ways: Sequence[str] = ()
+    """What it does in one of several ways, whichever this machine allows, each in a few words."""
+
+    @property
+    def form(self) -> str:
+        """How it runs on this machine, for people."""
+        return "; ".join((compiled.form(), *self.ways))
 
     @property
     def listener_kind(self) -> Things:

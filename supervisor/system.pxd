@@ -25,7 +25,7 @@ cdef class Poller:
 
 cpdef bytes receive(int fd, Py_ssize_t most)
 cpdef Py_ssize_t send(int fd, data) except -1
-cpdef write(int fd, bytes data)
+cpdef give_number(int fd, unsigned int number)
 cpdef end_sending(int fd)
 cpdef close(int fd)
 cpdef tuple accept(listening)
@@ -49,6 +49,7 @@ cdef class Shared:
     cpdef uint64_t read(self, Py_ssize_t cell) except? 0xffffffffffffffff
     cpdef write(self, Py_ssize_t cell, uint64_t number)
     cpdef add(self, Py_ssize_t cell, int64_t amount)
+    cpdef uint64_t total(self, Py_ssize_t first, Py_ssize_t step, Py_ssize_t end) except? 0xffffffffffffffff
     cpdef bint fill(self, Py_ssize_t cell, int fd) except -1
     cpdef put(self, Py_ssize_t at, bytes octets)
 

@@ -136,9 +136,9 @@ def send(fd: int, data: bytes | memoryview) -> int:
         return 0
 
 
-def write(fd: int, data: bytes) -> None:
-    """Into a pipe that has room for it. Raises OSError."""
-    os.write(fd, data)
+def give_number(fd: int, number: int) -> None:
+    """Writes four octets, the lowest first, into a pipe that has room for them. Raises OSError."""
+    os.write(fd, number.to_bytes(4, "little"))
 
 
 def end_sending(fd: int) -> None:
@@ -241,6 +241,10 @@ class Shared:
     def add(self, cell: int, amount: int) -> None:
         """Adds to it."""
         self._numbers[cell] += amount
+
+    def total(self, first: int, step: int, end: int) -> int:
+        """What these come to: the first, and one behind each step up to the end."""
+        return sum(self._numbers[first:end:step])
 
     def fill(self, cell: int, fd: int) -> bool:
         """Reads four octets from a pipe straight into the lower half of a number. False if there are none now."""

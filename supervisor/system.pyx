@@ -220,8 +220,8 @@ cpdef Py_ssize_t send(int fd, data) except -1:
     return count
 
 
-cpdef write(int fd, bytes data):
-    if c_write(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)) < 0:
+cpdef give_number(int fd, unsigned int number):
+    if c_write(fd, &number, 4) < 0:
         PyErr_SetFromErrno(OSError)
 
 
@@ -412,6 +412,15 @@ cdef class Shared:
     cpdef add(self, Py_ssize_t cell, int64_t amount):
         cdef uint64_t *number = self._cell(cell)
         number[0] += <uint64_t>amount
+
+    cpdef uint64_t total(self, Py_ssize_t first, Py_ssize_t step, Py_ssize_t end) except? 0xffffffffffffffff:
+        cdef uint64_t found = 0
+        if first < 0 or step <= 0 or end > self._count:
+            raise IndexError("there are no such cells")
+        while first < end:
+            found += self._numbers[first]
+            first += step
+        return found
 
     cpdef bint fill(self, Py_ssize_t cell, int fd) except -1:
         if c_read(fd, self._cell(cell), 4) < 0:

@@ -6,13 +6,11 @@ is broken. `want` says which events the watcher is to be called for; it costs a 
 
 import select
 import socket
-import ssl
 from typing import Any, cast
 
 from popular.net.trace import Trace
 from supervisor.system import Poller, Watcher, close, end_sending, receive, send
 
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MOST_DISCARDED = 1 << 16
 
 BROKEN = select.EPOLLERR | select.EPOLLHUP
@@ -45,30 +43,18 @@ class Channel:
         """-1 once it is closed: the number may be another connection's by then."""
 
     @property
-    def connection(self) -> socket.SocketType:
+    def connection(self) -> socket.socket:
         """The socket as an object, which is the channel's too."""
         if self._connection is None:
-            self._connection = socket.SocketType(fileno=self.fd)
+            # Whatever family it is: only `bind` and `connect` would ask, and Python asks the kernel if it is not told.
+            self._connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, self.fd)
             self._connection.setblocking(False)
-        return cast(socket.SocketType, self._connection)
+        return cast(socket.socket, self._connection)
 
     @property
     def trace(self) -> Trace | None:
         """What shows its system calls; see traced.py."""
         return None
-
-    def in_tls(
-        self,
-        context: ssl.SSLContext,
-        watcher: Watcher,
-        server_name: str | None = None,
-        *,
-        session: ssl.SSLSession | None = None,
-    ) -> "TlsChannel":
-        """TLS on this connection, its handshake yet to be done; see TlsChannel."""
-        return TlsChannel(
-            self._core, self.connection, context, watcher=watcher, server_name=server_name, session=session
-        )
 
     def want(self, events: int) -> None:
         """The watcher is called for these events (READ, WRITE, both, BROKEN or 0) from now on."""
@@ -128,85 +114,3 @@ class Channel:
         except OSError:
             pass
         self.close()
-
-
-class TlsChannel(Channel):
-    """A connection in TLS. `handshake` first, until it says that it is done."""
-
-    __slots__ = ()
-
-    tls = True
-    MOST = 1 << 14
-    """A record (RFC 8446 section 5.1): OpenSSL gives no more at a time."""
-
-    def __init__(
-        self,
-        core: Poller,
-        connection: socket.SocketType,
-        context: ssl.SSLContext,
-        *,
-        watcher: Watcher,
-        server_name: str | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> None:
-        """Takes the socket over: the plain one must not be used or watched any more.
-
-        Which side this is, the context says. On the client's side, `server_name` is whom it wants to speak with, and
-        `session` one of before that may be resumed.
-        """
-        wrapped = context.wrap_socket(
-            cast(socket.socket, connection),
-            server_side=context.protocol is ssl.PROTOCOL_TLS_SERVER,
-            do_handshake_on_connect=False,
-            server_hostname=server_name,
-            session=session,
-        )
-        super().__init__(core, wrapped.fileno(), watcher)
-        self._connection = wrapped
-
-    @property
-    def connection(self) -> ssl.SSLSocket:
-        """The socket, wrapped."""
-        return cast(ssl.SSLSocket, self._connection)
-
-    def handshake(self) -> str | None:
-        """Goes on with the handshake: None if it is done, else what it waits for ("read" or "write")."""
-        try:
-            self._connection.do_handshake()
-        except ssl.SSLWantReadError:
-            return "read"
-        except ssl.SSLWantWriteError:
-            return "write"
-        return None
-
-    def receive(self, most: int) -> bytes | None:
-        try:
-            return cast(bytes, self._connection.recv(most))
-        except _NOT_NOW:
-            return None
-        except ssl.SSLEOFError:
-            return b""
-
-    def send(self, data: bytes) -> int:
-        """See Channel. OpenSSL takes one record at a time; here it is given one after the other."""
-        taken = 0
-        try:
-            while taken < len(data):
-                taken += self._connection.send(memoryview(data)[taken:])
-        except _NOT_NOW:
-            pass
-        return taken
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._connection.pending() > 0)
-
-    def end_sending(self) -> None:
-        """Sends close_notify (RFC 8314 section 3.2 wants it), without waiting for the other side's.
-
-        For the end only: Python's `unwrap` also reads once, and what the other side says at that moment is lost.
-        """
-        try:
-            self._connection.unwrap()
-        except (OSError, ValueError):
-            pass

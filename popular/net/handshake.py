@@ -13,7 +13,10 @@ import ssl
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from popular.net.channel import Channel, TlsChannel
+from popular.net.channel import Channel
+from popular.net.tlschannel import TlsChannel
+from popular.net.tlscore import peek
+from popular.net.traced import tls_channel_of
 from popular.protocol import clienthello
 from popular.protocol.clienthello import NOTHING_SAID, BadHello, NotTls
 from popular.tls.contexts import ALPN, TlsSettings
@@ -87,7 +90,7 @@ class Handshake:
         self._leg.heard = self._loop.clock.now
         try:
             if self._leg.channel.tls:
-                self._shake_hands()
+                self._shake_hands_and_greet()
             else:
                 self._look()
         except Exception as error:
@@ -96,9 +99,11 @@ class Handshake:
     # The ClientHello
 
     def _look(self) -> None:
-        connection = self._leg.channel.connection
+        channel = self._leg.channel
         try:
-            data = connection.recv(clienthello.MOST_OCTETS, socket.MSG_PEEK)
+            data = peek(channel.fd, clienthello.MOST_OCTETS)
+            if data is None:
+                return
             if not data:
                 self._leg.nobody_came(broke=False)
                 return
@@ -107,12 +112,10 @@ class Handshake:
             hello = clienthello.read_hello(data)
             if isinstance(hello, int):
                 self._seen = len(data)
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, hello)
+                channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, hello)
                 return
             if self._seen:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-        except BlockingIOError:
-            return
+                channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         except BadHello:  # OpenSSL knows the right alert
             hello = NOTHING_SAID
         except NotTls as error:
@@ -141,11 +144,10 @@ class Handshake:
 
     def _begin(self, server_name: str) -> None:
         leg = self._leg
-        leg.channel.want(0)
         try:
-            channel = leg.channel.in_tls(self._tls_settings.first_context(), self._ready)
+            channel = tls_channel_of(leg.channel, self._tls_settings.first_context(), self._ready)
             leg.channel = channel
-            channel.connection.context = self._tls_settings.context(server_name)
+            channel.about.context = self._tls_settings.context(server_name)
         except (OSError, AttributeError):  # AttributeError: on a connection that is broken by now there is no TLS
             self._leg.hands_refused(Failure("other", "the connection broke"))
             return
@@ -163,18 +165,28 @@ class Handshake:
             channel.want(WRITE if wanted == "write" else READ)
             return
         try:
-            agreed = self._agreed(channel.connection)
+            agreed = self._agreed(channel)
         except (OSError, ValueError):  # signed by an authority that we believe, and yet Python cannot decode it
             self._leg.hands_refused(Failure("certificate", "the names in the client's certificate cannot be read"))
             return
         self._leg.hands_shaken(agreed)
 
-    def _agreed(self, connection: ssl.SSLSocket) -> Agreed:
-        cipher = connection.cipher()
+    def _shake_hands_and_greet(self) -> None:
+        """The last of it may be a ticket of ours, and behind it comes the greeting: they travel together."""
+        channel = self._leg.channel
+        assert isinstance(channel, TlsChannel)
+        channel.gather(True)
+        self._shake_hands()
+        if channel.fd >= 0:
+            channel.gather(False)
+
+    def _agreed(self, channel: TlsChannel) -> Agreed:
+        about = channel.about
+        cipher = about.cipher()
         assert cipher is not None
         asks = self._tls_settings.asks != ssl.CERT_NONE
-        name = name_in(connection.getpeercert() or {}) if asks else ""
-        return Agreed(connection.version() or "", cipher[0], connection.session_reused or False, certificate_name=name)
+        name = name_in(about.getpeercert() or {}) if asks else ""
+        return Agreed(about.version() or "", cipher[0], about.session_reused or False, certificate_name=name)
 
 
 def failure_of(error: OSError) -> Failure:

@@ -1,10 +1,10 @@
 """Connections that show their system calls (`trace.py`)."""
 
-import socket
 import ssl
 
-from popular.net.channel import Channel, TlsChannel
+from popular.net.channel import Channel
 from popular.net.splice import Pipes, Transfer
+from popular.net.tlschannel import TlsChannel
 from popular.net.trace import Trace
 from supervisor.system import Poller, Watcher
 
@@ -32,24 +32,6 @@ class _Traced(Channel):
         self._trace.show("close", self.fd, 0)
         super().close()
 
-    def in_tls(
-        self,
-        context: ssl.SSLContext,
-        watcher: Watcher,
-        server_name: str | None = None,
-        *,
-        session: ssl.SSLSession | None = None,
-    ) -> "TracedTlsChannel":
-        return TracedTlsChannel(
-            self._core,
-            self.connection,
-            context,
-            watcher=watcher,
-            server_name=server_name,
-            session=session,
-            trace=self._trace,
-        )
-
 
 class TracedChannel(_Traced):
     """A connection in clear."""
@@ -68,16 +50,15 @@ class TracedTlsChannel(_Traced, TlsChannel):
 
     def __init__(
         self,
-        core: Poller,
-        connection: socket.SocketType,
+        plain: Channel,
         context: ssl.SSLContext,
-        *,
         watcher: Watcher,
+        *,
         server_name: str | None,
         session: ssl.SSLSession | None,
         trace: Trace,
     ) -> None:
-        super().__init__(core, connection, context, watcher=watcher, server_name=server_name, session=session)
+        super().__init__(plain, context, watcher, server_name=server_name, session=session)
         self._trace = trace
 
     def handshake(self) -> str | None:
@@ -102,6 +83,21 @@ class TracedTransfer(Transfer):
             return super().empty(sink)
         finally:
             self._sink.show("splice_to", sink, before - self.held)
+
+
+def tls_channel_of(
+    channel: Channel,
+    context: ssl.SSLContext,
+    watcher: Watcher,
+    *,
+    server_name: str | None = None,
+    session: ssl.SSLSession | None = None,
+) -> TlsChannel:
+    """TLS on this connection, traced if that is, its handshake yet to be done; see TlsChannel."""
+    trace = channel.trace
+    if trace is None:
+        return TlsChannel(channel, context, watcher, server_name=server_name, session=session)
+    return TracedTlsChannel(channel, context, watcher, server_name=server_name, session=session, trace=trace)
 
 
 def transfer_of(pipes: Pipes, source: Channel, sink: Channel) -> Transfer:

@@ -50,6 +50,14 @@ def pairs(module: str, words: Sequence[str], allowed: Collection[str]) -> Mappin
     return found
 
 
+def number(module: str, words: Mapping[str, str], name: str, *, usual: int, most: int) -> int:
+    """The value of such a word, from 1 up; `usual` if it is not there. Raises ModuleFailed for this module."""
+    text = words.get(name, str(usual))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= most):
+        raise ModuleFailed(f"{module}: {name} '{text}': 1 to {most} are allowed")
+    return int(text)
+
+
 class SecretFile(NamedTuple):
     """A secret, and the file that it is from, as `AboutModule.files` has it: the module is reloaded when it changes."""
 

@@ -48,75 +48,84 @@ def read_hello(data: bytes) -> ClientHello | int:
 
     Raises NotTls, BadHello.
     """
+    size = len(data)
     message = b""
     position = 0
     for _ in range(_MOST_RECORDS):
-        if data[position : position + 1] not in (b"", b"\x16") or data[position + 1 : position + 2] not in (b"", b"\3"):
-            raise BadHello("another record within the ClientHello") if position else NotTls("no TLS was spoken")
         fragment = position + _RECORD_HEAD
-        if len(data) < fragment:
+        if (position < size and data[position] != HANDSHAKE) or (position + 1 < size and data[position + 1] != 3):
+            raise BadHello("another record within the ClientHello") if position else NotTls("no TLS was spoken")
+        if size < fragment:
             return fragment
-        position = fragment + int.from_bytes(data[fragment - 2 : fragment])
+        position = fragment + (data[fragment - 2] << 8 | data[fragment - 1])
         if not fragment < position <= fragment + _LONGEST_FRAGMENT or position > MOST_OCTETS:
             raise BadHello("the ClientHello is too long, or a record of it is empty")
-        if len(data) < position:
+        if size < position:
             return position
-        message += data[fragment:position]
+        message = message + data[fragment:position] if message else data[fragment:position]
         if message[0] != _CLIENT_HELLO:
             raise BadHello("not a ClientHello")
-        if len(message) >= 4 and len(message) >= 4 + int.from_bytes(message[1:4]):
-            return _parse(message[4 : 4 + int.from_bytes(message[1:4])])
+        if len(message) >= 4:
+            length = message[1] << 16 | message[2] << 8 | message[3]
+            if len(message) - 4 >= length:
+                return _parse(message, 4, 4 + length)
     raise BadHello("the ClientHello is in too many pieces")
 
 
-class _Fields:
-    """Takes a structure apart from its front. Raises BadHello where it ends too early."""
-
-    def __init__(self, data: bytes) -> None:
-        self.rest = data
-
-    def take(self, count: int) -> bytes:
-        if count > len(self.rest):
-            raise BadHello("a field ends too early")
-        taken, self.rest = self.rest[:count], self.rest[count:]
-        return taken
-
-    def number(self, octets: int) -> int:
-        return int.from_bytes(self.take(octets))
-
-    def vector(self, length_octets: int) -> bytes:
-        """What has its length in front."""
-        return self.take(self.number(length_octets))
+def _past(data: bytes, at: int, octets: int, limit: int) -> int:
+    """Where the vector ends whose length stands here, in so many octets. Raises BadHello if the limit comes before."""
+    end = at + octets
+    if end > limit:
+        raise BadHello("a field ends too early")
+    length = 0
+    for place in range(at, end):
+        length = length << 8 | data[place]
+    end += length
+    if end > limit:
+        raise BadHello("a field ends too early")
+    return end
 
 
-def _parse(body: bytes) -> ClientHello:
-    fields = _Fields(body)
-    fields.take(2 + 32)  # version, random
-    for length_octets in (1, 2, 1):  # session id, cipher suites, compression methods
-        fields.vector(length_octets)
-    extensions = _Fields(fields.vector(2) if fields.rest else b"")
-    server_name, alpn = "", None
-    while extensions.rest:
-        kind, content = extensions.number(2), _Fields(extensions.vector(2))
+def _parse(data: bytes, at: int, limit: int) -> ClientHello:
+    """What stands between the two places. By places and not by pieces: a hello has a vector for each of 20 fields."""
+    at += 2 + 32  # version, random
+    for octets in (1, 2, 1):  # session id, cipher suites, compression methods
+        at = _past(data, at, octets, limit)
+    server_name = ""
+    alpn = None
+    end = _past(data, at, 2, limit) if at < limit else 0
+    at += 2
+    while at < end:
+        after = _past(data, at + 2, 2, end)
+        kind = data[at] << 8 | data[at + 1]
         if kind == _SERVER_NAME:
-            server_name = _server_name(_Fields(content.vector(2)))
+            server_name = _server_name(data, at + 4, after)
         elif kind == _ALPN:
-            alpn = _protocols(_Fields(content.vector(2)))
+            alpn = _protocols(data, at + 4, after)
+        at = after
     return ClientHello(server_name, alpn)
 
 
-def _server_name(names: _Fields) -> str:
+def _server_name(data: bytes, at: int, limit: int) -> str:
     """RFC 6066 section 3: the one host name of the list."""
-    while names.rest:
-        kind, name = names.number(1), names.vector(2).lower()
-        if kind == _HOST_NAME:
+    end = _past(data, at, 2, limit)
+    at += 2
+    while at < end:
+        after = _past(data, at + 1, 2, end)
+        if data[at] == _HOST_NAME:
+            name = data[at + 3 : after].lower()
             return name.decode("ascii") if len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) else ""
+        at = after
     return ""
 
 
-def _protocols(protocols: _Fields) -> tuple[bytes, ...]:
+def _protocols(data: bytes, at: int, limit: int) -> tuple[bytes, ...]:
     """RFC 7301 section 3.1."""
+    end = _past(data, at, 2, limit)
+    at += 2
     offered: list[bytes] = []
-    while protocols.rest:
-        offered.append(protocols.vector(1))
+    while at < end:
+        after = _past(data, at, 1, end)
+        offered.append(data[at + 1 : after])
+        at = after
     return tuple(offered)

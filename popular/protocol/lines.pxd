@@ -2,6 +2,10 @@ cimport cython
 
 from supervisor.octets cimport find, part
 
+cdef bytes _BLANKS
+
+cpdef bint is_ok(bytes line) except -1
+
 cdef class LineBuffer:
     cdef public bytes held
     cdef public Py_ssize_t limit

@@ -7,6 +7,7 @@ fault of the peer (`PeerFault`): the caller ends the session. Lines in front of 
 from supervisor.octets import find, part
 
 _CR, _LF = 13, 10
+_BLANKS = b" \t\n\r\v\f"
 LONGEST_COMMAND = 255
 """Octets of a command line with its CRLF that a server must accept (RFC 2449 section 4)."""
 
@@ -24,6 +25,11 @@ class NullByte(PeerFault):
 
 class LineTooLong(PeerFault):
     """No line end within the limit."""
+
+
+def is_ok(line: bytes) -> bool:
+    """Whether a reply line is positive: `+OK` and nothing, or a blank, behind it."""
+    return line.startswith(b"+OK") and (len(line) == 3 or line[3] in _BLANKS)
 
 
 class LineBuffer:

@@ -31,11 +31,6 @@ def err(text: str, code: Code | None = None) -> bytes:
     return _line(f"-ERR [{code.value}] {text}" if code else f"-ERR {text}")
 
 
-def is_ok(line: bytes) -> bool:
-    """Whether a reply line is positive: `+OK` and nothing, or a blank, behind it."""
-    return line[:4].rstrip() == b"+OK"
-
-
 _BY_LENGTH = sorted(Code, key=lambda code: len(code.value), reverse=True)
 
 

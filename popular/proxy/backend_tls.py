@@ -11,7 +11,9 @@ import os
 import ssl
 from typing import NamedTuple
 
-from popular.net.channel import Channel, TlsChannel
+from popular.net.channel import Channel
+from popular.net.tlschannel import TlsChannel
+from popular.net.traced import tls_channel_of
 from popular.proxy.settings.backend import OFF, POP3, Backend
 from popular.tls.certificate import Certificate, load_chain
 from popular.tls.contexts import ALPN, VERSIONS
@@ -59,21 +61,21 @@ class BackendTls:
 
     def begin(self, channel: Channel, watcher: Watcher) -> TlsChannel:
         """TLS on this connection, its handshake yet to be done. Takes the connection over."""
-        return channel.in_tls(self.context, watcher, server_name=self.name, session=self._session)
+        return tls_channel_of(channel, self.context, watcher, server_name=self.name, session=self._session)
 
     def objection(self, channel: TlsChannel) -> str:
         """What is wrong with the certificate after a handshake that went well: "" if nothing."""
         if not self.pin:
             return ""
-        certificate = channel.connection.getpeercert(binary_form=True)
+        certificate = channel.about.getpeercert(True)
         found = hashlib.sha256(certificate or b"").hexdigest()
         return "" if found == self.pin else f"the fingerprint of its certificate is {found}, expected {self.pin}"
 
     def remember(self, channel: TlsChannel) -> None:
         """To be called when the backend has said something in TLS: its tickets come before that (TLS 1.3)."""
-        connection = channel.connection
-        if not connection.session_reused:
-            session = connection.session
+        about = channel.about
+        if not about.session_reused:
+            session = about.session
             self._session = session if session is not None and session.has_ticket else None
 
 

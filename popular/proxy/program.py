@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from metrics.exporter import export
+from popular.net.tlscore import WAY
 from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
@@ -122,6 +123,7 @@ PROGRAM = Program(
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     limits=LIMITS,
     start_options=(TLS_GROUPS,),
+    ways=(WAY,),
 )
 
 

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from supervisor import compiled
 from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import EndSession, Order, Recycle, Shutdown
@@ -162,7 +161,7 @@ class Master:
         self._log(
             messages.START,
             version=self._program.version,
-            form=compiled.form(),
+            form=self._program.form,
             workers=self._changes.running.variables["workers"],
             pid=self.pid,
         )

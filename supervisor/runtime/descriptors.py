@@ -1,5 +1,6 @@
 """The descriptors of this process: a forked child must know which to let go of."""
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Set
@@ -20,6 +21,10 @@ def _is_open(number: int) -> bool:
 
 
 def close_all_but(keep: Set[int]) -> None:
-    """Closes every descriptor of this process that is not among these."""
+    """Closes every descriptor of this process that is not among these.
+
+    Those that valgrind keeps for itself are seen, and do not let themselves be closed.
+    """
     for number in open_descriptors() - keep:
-        os.close(number)
+        with contextlib.suppress(OSError):
+            os.close(number)

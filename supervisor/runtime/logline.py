@@ -24,7 +24,18 @@ _NUMBERS = (int, float)
 class Lines:
     """Makes the lines of one program."""
 
-    __slots__ = ("_host", "_pid", "_second", "_shapes", "_stamp", "_who", "_with_fractions", "_zone", "program")
+    __slots__ = (
+        "_host",
+        "_pid",
+        "_second",
+        "_shapes",
+        "_stamp",
+        "_tails",
+        "_who",
+        "_with_fractions",
+        "_zone",
+        "program",
+    )
 
     def __init__(self, program: str, with_fractions: bool = False) -> None:
         """`with_fractions`: the time of the text format has milliseconds and a zone: `235959.123+0100`."""
@@ -34,6 +45,8 @@ class Lines:
         self._host = socket.gethostname().partition(".")[0] or "-"
         self._second = -1
         self._stamp = ""
+        self._tails: dict[str, str] = {}
+        """What stands behind the session id, by the name of a message."""
         self._shapes: dict[tuple[object, ...], tuple[str, int]] = {}
         self.after_fork()
 
@@ -48,7 +61,10 @@ class Lines:
 
     def known(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> bytes:
         """The same, for an entry whose names are always these."""
-        head = self._head(message.name, message, sid)
+        tail = self._tails.get(message.name)
+        if tail is None:
+            tail = self._tails[message.name] = f" {message.level} {message.number:04x} {message.name}"
+        head = f"{self._time()}{self._who}{sid}{tail}"
         return entry(head, names, values) or self._line(head, names, values)
 
     def _head(self, name: str, message: Message, sid: str) -> str:

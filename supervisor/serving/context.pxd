@@ -1,19 +1,20 @@
 from supervisor.serving.counters cimport Counters
 from supervisor.serving.wheel cimport Wheel
-from supervisor.system cimport Clock, Observer, Poller, Shared, write
+from supervisor.system cimport Clock, Observer, Poller, Shared, give_number
 from supervisor.table.rows cimport RowWriter
 
 cdef class WorkerContext:
-    cdef public object _all_cells, _layout, _released, _tokens, _used_cells, cells, count, log, loop, pool
+    cdef public object _all_cells, _layout, _released, _used_cells, cells, count, log, loop, pool
     cdef public Py_ssize_t _block_cells, block
     cdef public Clock clock
     cdef public Poller core
     cdef public Counters counters
     cdef public Observer _durations
     cdef public RowWriter rows
-    cdef public Shared shared
+    cdef public Shared _all_shared, shared
     cdef public Wheel wheel
     cdef public dict _endings, sessions
+    cdef public int _pipe
     cdef public long _in_second, _second, pid
     cpdef admit(self, long token, session, Py_ssize_t started)
     cpdef release(self, long token, str ending, double seconds)

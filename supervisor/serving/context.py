@@ -12,11 +12,11 @@ from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
-from supervisor.system import Shared, write
+from supervisor.system import Shared, give_number
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.rows import RowWriter
 from supervisor.table.segment import Segment
-from supervisor.table.tokens import TokenPipe, wire
+from supervisor.table.tokens import TokenPipe
 
 BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced")
 """Endings that every program has; a program's own follow. Displaced is who was silent, and not logged in, when others
@@ -74,14 +74,15 @@ class WorkerContext:
 
     __slots__ = (
         "_all_cells",
+        "_all_shared",
         "_block_cells",
         "_durations",
         "_endings",
         "_in_second",
         "_layout",
+        "_pipe",
         "_released",
         "_second",
-        "_tokens",
         "_used_cells",
         "block",
         "cells",
@@ -126,12 +127,13 @@ class WorkerContext:
         self._released = released
         self._layout = segment.layout
         self._all_cells = self._used_cells = segment.all_cells
+        self._all_shared = Shared(self._all_cells)
         self._block_cells = segment.layout.block_size // 8
         self.look_for_blocks()
         self.counters = self.open_counters({})
         """For what does not belong to a configured thing."""
         self.count = self.counters.count
-        self._tokens = tokens
+        self._pipe = tokens.write_end
         self.rows: RowWriter = segment.rows
         """To show a session in the table; `pid` is ours."""
         self._durations = self.counters.observer("session_duration")
@@ -145,7 +147,7 @@ class WorkerContext:
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""
-        return sum(self.each(cell))
+        return self._all_shared.total(cell, self._block_cells, len(self._used_cells))
 
     def each(self, cell: int) -> memoryview:
         """A cell of all processes, by block."""
@@ -184,7 +186,7 @@ class WorkerContext:
         shared = self.shared
         if shared.read(TOKEN_CELL) == token + 1:
             shared.write(TOKEN_CELL, 0)
-        write(self._tokens.write_end, wire(token))
+        give_number(self._pipe, token + 1)  # as tokens.wire has it
 
     def session_id(self, prefix: str, now: float) -> str:
         """`PREFIX.TIME.PID`, with `-2`, `-3`, … from the second of the same second on.

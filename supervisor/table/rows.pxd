@@ -2,6 +2,8 @@ cimport cython
 
 from supervisor.system cimport Packer, Shared
 
+cdef Py_ssize_t _SERIAL_AT
+
 cdef class RowWriter:
     cdef public Shared _shared
     cdef public Py_ssize_t _first, _row_size, _size, _offset_cells

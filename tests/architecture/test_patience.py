@@ -31,6 +31,31 @@ def bare_limits(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, ast.unparse(node)
 
 
+def bounds_of_time(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Lines that assert of a difference between two times of the wall clock that it is less than something."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            for compared in (one for one in ast.walk(node.test) if isinstance(one, ast.Compare)):
+                for left, operator in zip([compared.left, *compared.comparators], compared.ops, strict=False):
+                    if isinstance(operator, ast.Lt | ast.LtE) and _is_a_lapse(left):
+                        yield node.lineno, ast.unparse(node)
+
+
+def _is_a_lapse(node: ast.AST) -> bool:
+    clocks = ("time.monotonic()", "time.perf_counter()", "time.time()")
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and ast.unparse(node.left) in clocks
+
+
+def test_bounds_of_time_have_a_margin() -> None:
+    """That something took long enough may be asserted; how little it took, only by `within`: ten times the goal."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {text}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for line, text in bounds_of_time(ast.parse(path.read_text("utf-8")))
+    ]
+    assert found == []
+
+
 def test_every_limit_is_scaled() -> None:
     """Written as `patient(SECONDS)`, so that POPULAR_TEST_PATIENCE reaches it."""
     files = [path for path in (ROOT / "tests").rglob("*.py") if not path.as_posix().endswith(NOT_TESTS)]

@@ -89,7 +89,7 @@ class Engine:
         """The base image. Skips the tests if none of the machine's package sources gives that release now."""
         (tag,) = [rest.partition("=")[2] for word, rest in instructions() if rest.startswith("PYTHON=")]
         version, _slim, suite = tag.split("-")
-        mirror = next(filter(lambda uri: _has(uri, suite), _package_sources()), None)
+        mirror = next(filter(lambda uri: _has(uri, suite), package_sources()), None)
         if mirror is None:
             pytest.skip(f"no package source has {suite}")
         tar = self._directory / "base.tar"
@@ -112,7 +112,7 @@ class Engine:
         self.said("build", *options, *pure, "--file", str(CONTAINER / "Containerfile"), str(ROOT))
 
 
-def _package_sources() -> list[str]:
+def package_sources() -> list[str]:
     """Where this machine gets Debian's packages from."""
     command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Identifier: Packages"]
     return list(dict.fromkeys(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()))

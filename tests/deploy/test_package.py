@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor import compiled
+from popular.proxy.program import PROGRAM
 from supervisor.version import VERSION
 from tests.patience import patient
 
@@ -45,7 +45,7 @@ def test_every_command_tells_its_version(command: str, tmp_path: Path) -> None:
         cwd=tmp_path,
         env={name: os.environ[name] for name in ("POPULAR_PURE",) if name in os.environ} | {"PATH": os.defpath},
     )
-    form = f" ({compiled.form()})" if command in ("pproxy", "pserv") else ""
+    form = f" ({PROGRAM.form})" if command in ("pproxy", "pserv") else ""
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{command} {VERSION}{form}\n", "")
     assert not list(tmp_path.iterdir())
 

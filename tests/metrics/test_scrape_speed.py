@@ -19,10 +19,11 @@ from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment, View, path_of, remove
+from tests.patience import MARGIN, patient
 
 NAME = f"/popular-test-speed-{os.getpid()}"
 SESSIONS, SLOTS, THINGS = 10_000, 8, 32
-MOST_SECONDS = 0.25
+GOAL_SECONDS = 0.1
 """Five times what is wanted (0.05), because others use this machine too."""
 
 
@@ -83,14 +84,14 @@ def known() -> Iterator[Known]:
 
 
 def test_a_scrape_of_a_full_table_is_quick(known: Known) -> None:
-    """Best of three, with the text for Prometheus made of it; every session is in it."""
+    """Best of three, in processor time, with the text for Prometheus made of it; every session is in it."""
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         text = generate_latest(Collector(known)).decode()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     print(f"a full scrape: {1000 * min(seconds):.0f} ms, {text.count(chr(10))} lines")
-    assert min(seconds) < MOST_SECONDS
+    assert min(seconds) < patient(MARGIN * GOAL_SECONDS)
     living = [line for line in text.splitlines() if line.startswith("popular_sessions{")]
     assert sum(float(line.split()[-1]) for line in living) == SESSIONS
     assert text.count("popular_backend_sessions{") == THINGS

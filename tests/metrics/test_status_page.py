@@ -14,7 +14,7 @@ import pytest
 
 from tests.bench import processes
 from tests.metrics.browser import Browser, chromium
-from tests.patience import patient
+from tests.patience import patient, within
 from tests.system import crowd
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 
@@ -306,9 +306,8 @@ def test_a_thousand_sessions(site: Site, page: Browser) -> None:
         assert page.text("#count") == "1,001 sessions; the first 1,000 are shown, filter to see others"
         page.find("#filter").send_keys("z*")
         page.until(lambda: page.column("user") == ["z*"], "the one")
-        began = time.monotonic()
-        told = site.told("rows=1000")
-        assert time.monotonic() - began < patient(2)
+        with within(0.2, "an answer with a thousand"):
+            told = site.told("rows=1000")
         assert len(told["sessions"]["rows"]) == 1000
         assert len(site.told()["sessions"]["rows"]) == 100
     page.empty("#filter")

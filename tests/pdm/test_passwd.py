@@ -299,13 +299,13 @@ def test_it_vouches_for_nobody(passwd):
 
 
 def medians(modules, users):
-    """Seconds that the chain takes for each of these users with a wrong password. In turns, so that load hits all."""
+    """Seconds of the processor that the chain takes for each of these users with a wrong password, in turns."""
     times = {user: [] for user in users}
     for _ in range(15):
         for user in users:
-            begin = time.perf_counter()
+            begin = time.process_time()
             chain.ask(modules, question(user, "wrong"))
-            times[user].append(time.perf_counter() - begin)
+            times[user].append(time.process_time() - begin)
     return {user: statistics.median(spent) for user, spent in times.items()}
 
 

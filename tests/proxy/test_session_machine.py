@@ -159,7 +159,7 @@ def test_the_number_of_a_phase_is_its_state_in_the_table() -> None:
 def test_moves_are_numbers_that_cannot_be_mistaken() -> None:
     """Two phases in one number, four bits each: there is no seventeenth phase."""
     assert max(Phase) < 16
-    assert len(MOVES) == sum(map(len, LEGAL.values()))
+    assert sum(mask.bit_count() for mask in MOVES) == sum(map(len, LEGAL.values()))
 
 
 def test_every_legal_move_is_made() -> None:
@@ -291,6 +291,7 @@ def test_a_client_that_has_left_is_answered_to_its_end() -> None:
     session = begun()
     session.says(b"CAPA\r\n" * (LINES_A_TURN + 1))
     assert session.goes_on() == [("send", rules().capa_clear)]
+    assert session.machine.listens(), "it is read again"
     assert session.leaves() == [("finish", "client_closed")]
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from ipaddress import ip_network
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -301,6 +302,20 @@ def test_a_password_that_is_kept_would_be_found() -> None:
     session.begin()
     session.says(b"".join(LOGIN))
     assert PASSWORD in reachable(session.machine, "lines", "_verbs", "_rules")
+
+
+@pytest.mark.parametrize("answer", [b"+OK in\r\n", b"-ERR [AUTH] no\r\n"])
+def test_whoever_has_his_answer_to_pass_keeps_no_password(answer: bytes) -> None:
+    """Let in or not: the password has done its work."""
+    session = PureSession(rules())
+    session.begin()
+    session.says(b"".join(LOGIN))
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    session.backend_says(b"+OK\r\n")
+    session.backend_says(b"+OK\r\n")
+    assert any(PASSWORD in octets for octets in reachable(session.machine, "lines", "_verbs", "_rules"))
+    session.backend_says(answer)
+    assert not any(PASSWORD in octets for octets in reachable(session.machine, "lines", "_verbs", "_rules"))
 
 
 def test_random_walks() -> None:

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from popular.store.maildir.listing import NEW, Gathered
 
@@ -27,19 +28,25 @@ def test_a_large_mailbox_is_listed_oldest_first() -> None:
 def test_sorting_a_large_mailbox_lets_other_threads_go_on() -> None:
     """The event loop has its turns meanwhile: one sort of all kept it out for nearly as long as the listing took."""
     found = gathered(100_000)
+    parts = [longest_part(found.listing) for _ in range(5)]
+    assert min(parts) < 1 / 3, "the best of five: others may keep us out too"
+
+
+def longest_part(deed: Callable[[], object]) -> float:
+    """The longest time for which this thread had no turn while another one does something, as a part of all of it."""
     done = threading.Event()
 
-    def list_all() -> None:
-        found.listing()
+    def do() -> None:
+        deed()
         done.set()
 
-    listing = threading.Thread(target=list_all)
+    doing = threading.Thread(target=do)
     begun = before = time.monotonic()
-    listing.start()
+    doing.start()
     longest = 0.0
     while not done.is_set():
         now = time.monotonic()
         longest, before = max(longest, now - before), now
     longest = max(longest, time.monotonic() - before)
-    listing.join()
-    assert longest < (time.monotonic() - begun) / 3
+    doing.join()
+    return longest / (time.monotonic() - begun)

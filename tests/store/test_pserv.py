@@ -700,8 +700,7 @@ def test_flat_over_many_sessions(store: Store) -> None:
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in store.workers())
 
     run(400)
-    fds, size, started = descriptors(), memory(store), time.monotonic()
+    fds, size = descriptors(), memory(store)
     run(1600)
-    assert time.monotonic() - started < patient(60)
     assert descriptors() == fds
     assert memory(store) - size < 2 << 20

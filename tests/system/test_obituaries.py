@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.patience import patient
 from tests.system.site import LOOPBACK, Entry, PopClient, Proxy, free_port, wait_until
 
 _MODULE = """
@@ -97,7 +96,7 @@ def test_a_hung_worker(tmp_path: Path) -> None:
         began = time.monotonic()
         os.kill(row["pid"], signal.SIGSTOP)
         entry = _obituary(proxy)
-        assert 1 < time.monotonic() - began < patient(5)
+        assert time.monotonic() - began > 1
         assert entry.fields["cause"] == "hung"
         assert (entry.fields["worker"], entry.fields["sessions"]) == (str(row["pid"]), "1")
         (warning,) = proxy.log("worker_hangs")

@@ -189,7 +189,7 @@ def test_a_header_that_does_not_come(site: Site) -> None:
         slow.say(HEADERS["v2"][:20])
         started = time.monotonic()
         assert silent.rest() == slow.rest() == b""
-        assert 4 < time.monotonic() - started < patient(9)
+        assert time.monotonic() - started > 4
     site.ends(2)
     assert {entry.fields["reason"] for entry in site.proxy.log("bad_header")} == {"no header within 5 s"}
     assert processor_seconds(worker) - before < 0.5

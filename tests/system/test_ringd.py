@@ -50,13 +50,12 @@ def test_hand_over_between_two_that_live(ringd: RingDaemon, tmp_path: Path, befo
     """A second pproxy starts, the first one shuts down, with as many workers or more or fewer: nobody notices."""
     port = free_port()
     with proxy_of(ringd, tmp_path / "old", port, before) as old, Storm(port) as storm:
-        time.sleep(0.5)
+        storm.blow(100)
         with proxy_of(ringd, tmp_path / "new", port, after) as new:
             old.stop("shutdown delayed")
             gone = time.monotonic()
-            time.sleep(1.0)
+            wait_until(lambda: storm.outcomes(since=gone).get("served", 0) > 100, "the new one serves")
             storm.__exit__()
-            assert storm.outcomes(since=gone)["served"] > 100
             assert len(new.log("session_end")) > 100
     storm.assert_all_served()
 
@@ -71,12 +70,12 @@ def test_clients_wait_for_the_next_one_after_a_crash(
     port = free_port()
     old = proxy_of(ringd, tmp_path / "run", port, before).__enter__()
     with Storm(port) as storm:
-        time.sleep(0.5)
+        storm.blow(100)
         crash(old)
         dead = time.monotonic()
         time.sleep(1.0)
         with proxy_of(ringd, tmp_path / "run", port, after):
-            time.sleep(0.5)
+            storm.blow(100)
             storm.__exit__()
     storm.assert_all_served(since=dead)
     assert storm.outcomes().get("refused", 0) == 0
@@ -90,11 +89,11 @@ def test_clients_wait_after_an_orderly_end(ringd: RingDaemon, tmp_path: Path) ->
     port = free_port()
     old = proxy_of(ringd, tmp_path / "run", port, 3).__enter__()
     with Storm(port) as storm:
-        time.sleep(0.4)
+        storm.blow(100)
         old.stop("shutdown delayed")
         time.sleep(0.5)
         with proxy_of(ringd, tmp_path / "run", port, 2):
-            time.sleep(0.4)
+            storm.blow(100)
             storm.__exit__()
     storm.assert_all_served()
 
@@ -106,10 +105,10 @@ def test_taking_the_new_one_back(ringd: RingDaemon, tmp_path: Path) -> None:
     port = free_port()
     with proxy_of(ringd, tmp_path / "old", port, 1), Storm(port) as storm:
         new = proxy_of(ringd, tmp_path / "new", port, 4).__enter__()
-        time.sleep(0.3)
+        storm.blow(100)
         crash(new)
         dead = time.monotonic()
-        time.sleep(0.7)
+        storm.blow(100)
         storm.__exit__()
         new._kill()
     storm.assert_all_served(since=dead)
@@ -121,9 +120,9 @@ def test_other_numbers_of_workers(ringd: RingDaemon, tmp_path: Path) -> None:
     port = free_port()
     with proxy_of(ringd, tmp_path, port) as proxy, Storm(port) as storm:
         proxy.said("set workers 4")
-        time.sleep(0.3)
+        storm.blow(100)
         proxy.said("set workers 1")
-        time.sleep(0.3)
+        storm.blow(100)
         storm.__exit__()
         assert [entry.fields["left"] for entry in ringd.log("ring_closed")] == ["1"]
     storm.assert_all_served()
@@ -145,11 +144,11 @@ def test_a_new_ringd_is_given_the_sockets(ringd: RingDaemon, tmp_path: Path) -> 
         wait_until(lambda: old.log("ringd_back"), "it is back")
         assert [entry.fields["sockets"] for entry in ringd.log("ring_restored")] == ["2"]
         old.said(f"vserv conf w iface {LOOPBACK} port {other} state online")
-        time.sleep(0.2)
+        storm.blow(100)
         crash(old)
         dead = time.monotonic()
         with proxy_of(ringd, tmp_path / "run", port):
-            time.sleep(0.3)
+            storm.blow(100)
             storm.__exit__()
     storm.assert_all_served(since=dead)
     assert storm.outcomes().get("refused", 0) == 0

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.patience import patient
+from tests.patience import MARGIN, patient, within
 from tests.system.certificates import Authority
 from tests.system.site import (
     LOOPBACK,
@@ -40,7 +40,7 @@ WAVES_MIB = (32, 16)
 """How much more memory the first 500 handshakes may take, and the next 500, for which the allocator has kept it but
 for the gaps. They take 24 MiB while they are under way.
 """
-SLOWEST_SECONDS = 1.5
+SLOWEST_SECONDS = patient(MARGIN * 0.15)
 """How long the bystander may wait for an answer, on a machine that is busy with other tests."""
 MAILS = [b"Subject: small\r\n\r\nhello\r\n", b"Subject: large\r\n\r\n" + b"0123456789abcdef\r\n" * 600_000]
 BROKEN_OFF = {"tls_failed", "client_closed", "client_reset"}
@@ -292,10 +292,8 @@ def _half_open(site: Site, way: str) -> None:
         for turn in range(500):
             peer = stack.enter_context(site.connect(way))
             peer.say(hello[: turn % (len(hello) + 1)])  # nothing, a part, or nearly the whole
-        begun = time.monotonic()
-        with site.logged_in(way) as other:
+        with within(0.15), site.logged_in(way) as other:
             other.ask("QUIT")
-        assert time.monotonic() - begun < SLOWEST_SECONDS
         assert len(site.proxy.sessions()) == 500 + 1
         site.wait_for_the_bystander()
 
@@ -308,10 +306,8 @@ def test_half_open_handshakes_do_not_use_up_maxsession_for_ever(make_site: MakeS
         for _ in range(39):
             stack.enter_context(site.connect()).say(hello[:20])
         wait_until(lambda: len(site.proxy.sessions()) == 40, "they hold every session")
-        begun = time.monotonic()
         with site.logged_in() as other:
             other.ask("QUIT")
-        assert time.monotonic() - begun < patient(6)
 
 
 @pytest.mark.parametrize("way", WAYS)

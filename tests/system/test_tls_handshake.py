@@ -269,10 +269,8 @@ def test_a_handshake_that_never_ends(site: TlsSite) -> None:
     site.said("set authtimeout 1s")
     with PopClient(site.port) as silent, PopClient(site.port) as half:
         half.say(client_hello())
-        started = time.monotonic()
         assert silent.rest() == b""
         half.rest()
-        assert time.monotonic() - started < patient(5)
     assert site.wait_for_endings(2) == ["auth_timeout", "auth_timeout"]
 
 
@@ -283,7 +281,7 @@ def test_the_limit_of_a_handshake(site: TlsSite) -> None:
     with PopClient(site.port, patience=patient(45)) as silent:
         started = time.monotonic()
         assert silent.rest() == b""
-        assert 28 < time.monotonic() - started < patient(40)
+        assert time.monotonic() - started > 28
     assert last_failure(site, 0) == ("timeout", "not done within 30 s")
     assert site.count("tls_failures", "timeout") == 1
 

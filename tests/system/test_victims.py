@@ -365,12 +365,12 @@ _FULL = 400
 
 
 @contextlib.contextmanager
-def silent_crowd(port: int, here: str) -> Iterator[list[socket.socket]]:
+def silent_crowd(port: int, here: str, count: int = _FULL) -> Iterator[list[socket.socket]]:
     """As many connections as there may be sessions, of one address; they say nothing."""
     with contextlib.ExitStack() as crowd_of:
         yield [
             crowd_of.enter_context(socket.create_connection((LOOPBACK, port), patient(10), (here, 0)))
-            for _ in range(_FULL)
+            for _ in range(count)
         ]
 
 

@@ -10,7 +10,8 @@ import os
 import socket
 import ssl
 
-from popular.net.channel import Channel, TlsChannel
+from popular.net.channel import Channel
+from popular.net.tlschannel import TlsChannel
 from popular.net.trace import BACKEND, trace_of
 from popular.net.traced import TracedChannel
 from popular.proxy.backend_tls import BackendTls, words_of
@@ -192,7 +193,6 @@ class BackendConnection(EventTaker):
         assert extras is not None
         assert extras.tls is not None
         extras.shaking_hands = True
-        self.channel.want(0)
         try:
             self.channel = channel = extras.tls.begin(self.channel, self._shake_hands)
             wanted = channel.handshake()

@@ -1,4 +1,6 @@
-from popular.protocol.lines cimport LineBuffer
+cimport cython
+
+from popular.protocol.lines cimport LineBuffer, is_ok
 
 cdef class Pop3Login:
     cdef public LineBuffer _lines
@@ -6,6 +8,7 @@ cdef class Pop3Login:
     cdef public long _first, _step
     cdef public bint _needs_offer
     cpdef bytes opening(self)
+    @cython.locals(line=bytes, step=long)
     cpdef hear(self, bytes data)
     cdef bytes _say_next(self)
 

@@ -8,6 +8,7 @@ has few at a time, and finds room however many hang (decision 10.10).
 
 from popular.proxy.settings.backend import WaitingLimit
 from supervisor.serving.context import WorkerContext
+from supervisor.system import Shared
 
 CROWDED = "as many sessions as maxwaiting allows wait for it already", "maxwaiting"
 """Why a backend is not even tried: for the log, and for the counter (backend_login.FAILURES)."""
@@ -16,26 +17,26 @@ CROWDED = "as many sessions as maxwaiting allows wait for it already", "maxwaiti
 class BackendQueue:
     """Of one backend under one config."""
 
-    __slots__ = ("_all", "_cell", "_cells", "_limit", "_sum")
+    __slots__ = ("_all", "_cell", "_most", "_room", "_shared", "_sum")
 
     def __init__(self, context: WorkerContext, cell: int, limit: WaitingLimit, *, of_all: int) -> None:
         """`cell` counts those of a worker, `of_all` those of a worker for any backend."""
         self._sum = context.sum
-        self._cells = context.cells
+        self._shared = Shared(context.cells)
         self._cell = cell
         self._all = of_all
-        self._limit = limit
+        self._most, self._room = limit
 
     def enter(self) -> bool:
         """Whether one more may wait, who then does. Workers that ask at the same moment may let in one each."""
         if self._is_crowded():
             return False
-        self._cells[self._cell] += 1
-        self._cells[self._all] += 1
+        self._shared.add(self._cell, 1)
+        self._shared.add(self._all, 1)
         return True
 
     def _is_crowded(self) -> bool:
-        most, room = self._limit
+        most, room = self._most, self._room
         if most:
             return self._sum(self._cell) >= most
         if not room:
@@ -46,5 +47,5 @@ class BackendQueue:
 
     def leave(self) -> None:
         """Exactly once for each that was let in."""
-        self._cells[self._cell] -= 1
-        self._cells[self._all] -= 1
+        self._shared.add(self._cell, -1)
+        self._shared.add(self._all, -1)

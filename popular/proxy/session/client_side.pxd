@@ -12,6 +12,7 @@ cdef class ClientSide:
     cdef public bint _eof, _rests, _tls
     cdef public LineBuffer lines
     cpdef bint listens(self) except -1
+    @cython.locals(before=long, after=long, mask=long)
     cpdef _move(self, phase)
     cpdef _end(self, str ending)
     cpdef begin(self)

@@ -46,6 +46,8 @@ MODULE_SECONDS = 30.0
 CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
+_NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
+"""Behind the name in the certificate: what no client shows here."""
 _SEND_PASS = replies.ok("send PASS")
 _BYE = replies.ok("bye")
 
@@ -78,7 +80,7 @@ class ClientSide:
         self._verbs = verbs
         self._rules = rules
         self._peer_ip, self._peer_port = peer
-        self._sid = verbs.sid
+        self._sid = self._verbs.sid
         self._tls = False
         self._certificate_name = ""
         self.lines = LineBuffer()
@@ -100,7 +102,9 @@ class ClientSide:
 
     def _move(self, phase: Phase) -> None:
         """The only one that changes the phase."""
-        assert self.phase << 4 | phase in MOVES, f"{self.phase.name} does not lead to {phase.name}"
+        before, after = self.phase, phase
+        mask = MOVES[before]
+        assert mask >> after & 1, f"{self.phase.name} does not lead to {phase.name}"
         self.phase = phase
 
     def _end(self, ending: str) -> None:
@@ -289,17 +293,11 @@ class ClientSide:
             if self._is_gone():
                 self._end("client_closed")
                 return
-            asked = (
-                self._peer_ip,
-                rules.protocol,
-                self.namespace,
-                self.user,
-                secret,
-                rules.vserv,
-                self._certificate_name,
-            )
-            # A NamedTuple's own way, with its seven names, is five times as long.
-            self._verbs.ask(tuple.__new__(Question, asked), MODULE_SECONDS)
+            name = self._certificate_name
+            facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
+            # A NamedTuple's own way, by its names, is five times as long.
+            question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
+            self._verbs.ask(question, MODULE_SECONDS)
 
     def _capa(self, _argument: bytes) -> None:
         self._verbs.send(self._rules.capa_tls if self._tls else self._rules.capa_clear)

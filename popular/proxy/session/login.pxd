@@ -1,18 +1,21 @@
 cimport cython
 
 from popular.proxy.session.backend_connection cimport BackendConnection
+from popular.proxy.session.backend_queue cimport BackendQueue
 from popular.proxy.session.events cimport SessionEvents
 from popular.proxy.session.runtime cimport VservRuntime
 from supervisor.system cimport Observer
 
 cdef class Login:
     cdef public double _began
-    cdef public object _asked, _question, _waiting
+    cdef public object _asked, _question
+    cdef public BackendQueue _waiting
     cdef public SessionEvents _events
     cdef public str _sid
     cdef public VservRuntime _runtime
     cdef public BackendConnection backend
     cpdef ask(self, question, decided)
+    @cython.locals(waiting=BackendQueue)
     cpdef bint wait_for(self, backend) except -1
     @cython.locals(connection=BackendConnection, runtime=VservRuntime)
     cpdef tuple connect(self, backend, bint greets, bytes header)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from popular.dialogue import without_secrets
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
-from popular.protocol.replies import code_of, is_ok, known_code
+from popular.protocol.lines import is_ok
+from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
@@ -55,7 +56,7 @@ class Login:
         """`events`: the session, which hears of what is not known at once."""
         self._runtime = runtime
         self._events = events
-        self._sid = events.sid
+        self._sid = self._events.sid
         self._began = 0.0
         """When the step began whose time is taken: mail check, connect, or backend login."""
         self._asked: PendingQuestion | LoopQuestion | None = None

@@ -1,9 +1,11 @@
 cimport cython
 
 from popular.proxy.session.client_side cimport ClientSide
+from popular.proxy.session.refusals cimport Refusals
 
 cdef class Machine(ClientSide):
-    cdef public object _login, _patience, _refusals, _refusals_of
+    cdef public object _login, _patience, _refusals_of
+    cdef public Refusals _refusals
     cdef public long _failures
     cdef public bint _password_is_ours
     cdef public str backend, target

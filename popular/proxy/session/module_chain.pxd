@@ -1,3 +1,6 @@
+cimport cython
+
+from popular.pdm.chain cimport Record
 from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Observer
 
@@ -9,6 +12,8 @@ cdef class ModuleChain:
     cdef public set _tasks
     cdef public bint blocking, on_loop
     cdef public long _threads
+    @cython.locals(record=Record)
     cpdef ask(self, question, bint hide_unknown, str sid)
     cpdef tuple _ask(self, question, bint hide_unknown, str sid)
-    cdef _count(self, record)
+    @cython.locals(observer=Observer)
+    cdef _count(self, Record record)

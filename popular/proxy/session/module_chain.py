@@ -13,7 +13,7 @@ from typing import cast
 
 from popular import messages
 from popular.pdm import chain, guarded
-from popular.pdm.chain import Admitted, Decision
+from popular.pdm.chain import Admitted, Decision, Record
 from popular.pdm.contract import Authenticated, CannotTell, Module, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
 from supervisor.serving.context import WorkerContext
@@ -215,8 +215,11 @@ class ModuleChain:
 
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
-        decision, count = self._ask(question, hide_unknown, sid)
-        count()
+        record = Record()
+        decision = chain.ask(cast(Sequence[Module], self._modules), question, hide_unknown=hide_unknown, record=record)
+        self._count(record)
+        if self._log.options:
+            self._tell(question, record, decision, sid=sid)
         return decision
 
     def ask_later(
@@ -240,7 +243,7 @@ class ModuleChain:
     async def _decide(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> None:
-        record = chain.Record()
+        record = Record()
         decision = await guarded.decide(self._asked_on_loop, question, record, hide_unknown=hide_unknown)
         self._asked(question, record, decision, sid=sid)
         decided(decision)
@@ -293,22 +296,23 @@ class ModuleChain:
 
     def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""
-        record = chain.Record()
+        record = Record()
         decision = chain.ask(cast(Sequence[Module], self._modules), question, hide_unknown=hide_unknown, record=record)
         return decision, functools.partial(self._asked, question, record, decision, sid=sid)
 
-    def _asked(self, question: Question, record: chain.Record, decision: Decision, *, sid: str) -> None:
+    def _asked(self, question: Question, record: Record, decision: Decision, *, sid: str) -> None:
         self._count(record)
         self._tell(question, record, decision, sid=sid)
 
-    def _count(self, record: chain.Record) -> None:
+    def _count(self, record: Record) -> None:
         for ident, seconds, answer in record.asked:
-            self._observers[ident].count(seconds)
+            observer = self._observers[ident]
+            observer.count(seconds)
             self._counters.count("module_answers", _word(answer), ident)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
 
-    def _tell(self, question: Question, record: chain.Record, decision: Decision, *, sid: str) -> None:
+    def _tell(self, question: Question, record: Record, decision: Decision, *, sid: str) -> None:
         """Debug option AUTH: what each module answered and how long it took, and what came of it."""
         log = self._log
         if "AUTH" not in log.options:

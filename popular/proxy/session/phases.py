@@ -47,8 +47,10 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
 }
 """From each phase, where it may lead."""
 
-MOVES = frozenset(before << 4 | after for before, afters in LEGAL.items() for after in afters)
-"""The same as numbers: one look for a move (a set of enum members would compute their hashes in Python)."""
+MOVES = (0, *(sum(1 << after for after in LEGAL[before]) for before in Phase))
+"""The same as numbers, by that of the phase: a bit for each that may follow. One look for a move (a set of enum members
+would compute their hashes in Python).
+"""
 
 LISTENING = (GREETED, NAMED, SIMULATING)
 """Phases in which a line of the client is answered at once; in all others it waits.

@@ -57,7 +57,7 @@ class Relay(EventTaker):
         self._for_client = b""
         self._for_backend = b""
         self._transfer: Transfer | None = None
-        self.active = clock.now
+        self.active = self._clock.now
         self.from_client = 0
         self.to_client = 0
         self.watch = CommandWatch()

@@ -2,6 +2,7 @@ cimport cython
 
 from popular.net.client cimport ClientConnection
 from popular.net.deadlines cimport Deadlines
+from popular.proxy.session.backend_connection cimport BackendConnection
 from popular.proxy.session.login cimport Login
 from popular.proxy.session.machine cimport Machine
 from popular.proxy.session.relay cimport Relay
@@ -25,9 +26,11 @@ cdef class Session(Verbs):
     cdef public double _started, _tls_began
     cdef public long _token
     cdef public bint _over
+    @cython.locals(runtime=VservRuntime)
     cpdef begin(self)
-    @cython.locals(client=ClientConnection)
+    @cython.locals(client=ClientConnection, facts=tuple)
     cdef _settle(self)
+    cdef _leave(self, do, tuple facts)
     cpdef fault(self, error)
     cpdef send(self, bytes data)
     cpdef ask(self, question, double seconds)
@@ -35,23 +38,31 @@ cdef class Session(Verbs):
     cpdef expect(self, double seconds)
     cpdef send_backend(self, bytes data)
     cpdef leave_backend(self)
+    @cython.locals(runtime=VservRuntime)
     cpdef logged_in(self)
     cpdef relay(self, bytes to_client, bytes to_backend)
     cpdef note(self, message, dict fields)
     cpdef count(self, str counter, label, str ident)
     cpdef finish(self, str ending, double seconds)
+    @cython.locals(machine=Machine)
     cpdef client_says(self, bytes data)
     cpdef client_ended(self)
     cpdef client_took_all(self)
     cpdef client_broke(self)
     cpdef _tell_decision(self, decision)
+    @cython.locals(machine=Machine)
     cpdef backend_connected(self)
+    @cython.locals(machine=Machine)
     cpdef backend_says(self, bytes data)
+    @cython.locals(client=ClientConnection, runtime=VservRuntime, backend=BackendConnection, relay=Relay)
     cpdef _join(self, bytes to_client, bytes to_backend)
     cpdef relay_ended(self, str ending)
+    @cython.locals(relay=Relay)
     cpdef double idle_at(self) except? -1
+    @cython.locals(relay=Relay)
     cpdef refresh(self)
     cdef _show(self)
     cdef _only_send(self)
     cdef _stop_waiting(self)
+    @cython.locals(runtime=VservRuntime, context=WorkerContext, seconds=double, moved=tuple)
     cpdef end(self, str ending)

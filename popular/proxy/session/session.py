@@ -63,10 +63,9 @@ class Session(Verbs):
     )
 
     def __init__(self, runtime: VservRuntime, token: int, fd: int, *, peer: tuple[str, int]) -> None:
-        context = runtime.context
-        self._started = now = context.clock.now
-        self.sid = context.session_id(runtime.sidprefix, wall())
-        self._runtime = runtime
+        self._runtime = runtime  # and not the parameter from here on: its type is known
+        self._started = self._runtime.context.clock.now
+        self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
         self._token = token
         self._peer = peer
         """Who the client is: by the PROXY header, if there is one."""
@@ -74,9 +73,9 @@ class Session(Verbs):
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, runtime.rules, peer, refusals=runtime.refusals)
-        self._deadlines = Deadlines(context.wheel, self, now + runtime.authtimeout)
-        self._client = ClientConnection(context.loop, context.log, fd, owner=self)
+        self._machine = Machine(self, self._runtime.rules, peer, refusals=self._runtime.refusals)
+        self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
+        self._client = ClientConnection(self._runtime.context.loop, self._runtime.context.log, fd, owner=self)
         self._client.hear_of_reset()
         self._login = Login(runtime, self)
         self._row = SessionRow(runtime, token, self.sid)
@@ -137,7 +136,7 @@ class Session(Verbs):
         elif not client.listens:
             client.listen(self._machine.listens())
 
-    def _leave(self, do: Callable[..., None], *facts: Any) -> None:
+    def _leave(self, do: Callable[..., None], facts: tuple[Any, ...]) -> None:
         assert self._left is None, "one entry begins one step at most"
         self._left = do, facts
 
@@ -157,7 +156,7 @@ class Session(Verbs):
 
     def start_tls(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        self._leave(self._start_tls)
+        self._leave(self._start_tls, ())
 
     def await_header(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -167,25 +166,25 @@ class Session(Verbs):
         self._row.go_on()
         decision = self._login.ask(question, self._decided)
         if decision is not None:
-            self._leave(self._tell_decision, decision)
+            self._leave(self._tell_decision, (decision,))
         else:
             self._deadlines.expect_within(seconds)
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
-            self._leave(self._tell_broken, *CROWDED)
+            self._leave(self._tell_broken, CROWDED)
             return
         reason, word = self._login.check_mail(backend, mailbox)
         if word:
-            self._leave(self._tell_broken, reason, word)
+            self._leave(self._tell_broken, (reason, word))
         elif reason:
-            self._leave(self._tell_check, None, reason)
+            self._leave(self._tell_check, (None, reason))
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
-            self._leave(self._tell_broken, *CROWDED)
+            self._leave(self._tell_broken, CROWDED)
             return
         header = b""
         if backend.sendproxy != OFF:
@@ -193,18 +192,18 @@ class Session(Verbs):
             header = proxy_header(backend.sendproxy, self._peer, local)
         reason, word = self._login.connect(backend, greets, header)
         if reason:
-            self._leave(self._tell_broken, reason, word)
+            self._leave(self._tell_broken, (reason, word))
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
-            self._leave(self._tell_broken, reason, "")
+            self._leave(self._tell_broken, (reason, ""))
 
     def start_backend_tls(self) -> None:
         if reason := self._login.start_tls():
-            self._leave(self._tell_broken, reason, "tls")
+            self._leave(self._tell_broken, (reason, "tls"))
 
     def leave_backend(self) -> None:
         self._deadlines.expect_nothing()
@@ -218,7 +217,7 @@ class Session(Verbs):
         self._show()
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
-        self._leave(self._join, to_client, to_backend)
+        self._leave(self._join, (to_client, to_backend))
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
         self._runtime.context.log(message, self.sid, **fields)
@@ -343,6 +342,8 @@ class Session(Verbs):
     def _join(self, to_client: bytes, to_backend: bytes) -> None:
         client, runtime = self._client, self._runtime
         backend = self._login.let_in(self._machine.backend)
+        # A variable of its own: the session may end in `begin`, and let go of the relay that is still at work. In the
+        # compiled form nobody else would hold it then.
         self._relay = relay = Relay(self, runtime.context.clock, runtime.pipes)
         relay.join(client.channel, backend.channel, client.done)
         relay.begin(client.hand_over() + to_client, to_backend)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from metrics.exporter import export
+from popular.net.tlscore import WAY
 from popular.protocol.xpop import LONGEST_NAME, LONGEST_SID
 from popular.store.pserv.commands import COMMANDS, SORTS, rc_lines
 from popular.store.pserv.endings import ENDINGS
@@ -99,6 +100,7 @@ PROGRAM = Program(
     exporter_address="127.0.0.1:9111",
     complete=certificates.complete,
     periodic_commands=(certificates.PERIODIC,),
+    ways=(WAY,),
 )
 
 

@@ -1,0 +1,74 @@
+"""A connection in TLS, with the calls of one in clear (channel.py). How OpenSSL is asked, tlscore.py knows."""
+
+import ssl
+from typing import Any, cast
+
+from popular.net.channel import Channel
+from popular.net.tlscore import gather, tls_of
+from supervisor.system import Watcher
+
+
+class TlsChannel(Channel):
+    """A connection in TLS. `handshake` first, until it says that it is done."""
+
+    __slots__ = ("_tls",)
+
+    tls = True
+    MOST = 1 << 14
+    """A record (RFC 8446 section 5.1): OpenSSL gives no more at a time."""
+
+    def __init__(
+        self,
+        plain: Channel,
+        context: ssl.SSLContext,
+        watcher: Watcher,
+        *,
+        server_name: str | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> None:
+        """Takes the connection over, with the events that it wants; the plain channel is not to be used any more.
+
+        Which side this is, the context says. On the client's side, `server_name` is whom it wants to speak with, and
+        `session` one of before that may be resumed.
+        """
+        self._tls: Any = tls_of(context, plain.connection, server_name, session)
+        super().__init__(plain._core, plain.fd, watcher)
+        self._connection = self._tls.connection
+        self._events = plain._events
+        if self._events:
+            self._core.redirect(self.fd, watcher)
+
+    @property
+    def about(self) -> ssl.SSLSocket:
+        """What was agreed, and with whom: `version`, `cipher`, `getpeercert`, `session`, `session_reused`."""
+        return cast(ssl.SSLSocket, self._tls.about)
+
+    def handshake(self) -> str | None:
+        """Goes on with the handshake: None if it is done, else what it waits for ("read" or "write")."""
+        return cast(str | None, self._tls.handshake())
+
+    def receive(self, most: int) -> bytes | None:
+        return cast(bytes | None, self._tls.receive(most))
+
+    def send(self, data: bytes) -> int:
+        return cast(int, self._tls.send(data))
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._tls.pending())
+
+    def end_sending(self) -> None:
+        """Sends close_notify (RFC 8314 section 3.2 wants it) and waits for nobody's. For the end only: it goes out with
+        the end of the stream, or in 0.2 s.
+        """
+        gather(self.fd, True)
+        self._tls.end_sending()
+
+    def gather(self, begins: bool) -> None:
+        """What is sent from now on waits until this is called again, and goes out in as few packets as it can."""
+        gather(self.fd, begins)
+
+    def close(self) -> None:
+        """See Channel."""
+        self._tls.close()
+        Channel.close(self)  # not by super(), which Cython has not in methods that are a cpdef

@@ -1,0 +1,177 @@
+"""The module `http URL [NAME VALUE]…`: asks a server as nginx's mail proxy asks its `auth_http`. With the extra `http`.
+
+    pdm add all http http://127.0.0.1:9000/cgi-bin/auth
+
+What nginx sends and reads is in its documentation of `ngx_mail_auth_http_module`; sent are Auth-Method, Auth-User,
+Auth-Pass, Auth-Protocol, Auth-Login-Attempt, Client-IP, and of a client in TLS Auth-SSL, -Protocol and -Cipher. Blanks,
+percent signs and control octets of names and passwords are escaped as nginx does it, and beside that only what is no
+UTF-8.
+
+The answer: `Auth-Status: OK` lets in, at `Auth-Server` and `Auth-Port`, which the operator has to allow (`pdm conf ID
+allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again behind
+`Auth-Wait` seconds. Any other status refuses; the answer is held back for `Auth-Wait` seconds. An answer without
+Auth-Status, or none, is "cannot tell".
+
+`backend ID` takes the server from us instead of from Auth-Server. `header NAME` with `passwordfile FILE` sends the
+file's first line in that header, as a secret between the two; `cafile FILE` is whom to trust behind https://, instead
+of the system's authorities; `connections N` is how many a worker has at most (default 16).
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from
+from popular.pdm.contract import Answer, AsyncModule, Authenticated, ModuleFailed, Question, Refused, Route, Secret
+
+_WORDS = ("backend", "header", PASSWORDFILE, "cafile", "connections")
+_ESCAPED = bytes(range(0x21)) + b"%"
+_CONNECT_SECONDS = 3.0
+_SECONDS = 60.0
+"""For an answer; the module's own deadline is usually shorter."""
+_LONGEST_WAIT = 60
+_MOST_HEADERS, _LONGEST_HEADER = 64, 8190
+_MOST_CONNECTIONS = 256
+
+
+def escaped(octets: bytes) -> str:
+    """A header's value with these octets: escaped where nginx does it, and where they are no UTF-8 (or DEL)."""
+    try:
+        octets.decode()
+        plain = True
+    except UnicodeDecodeError:
+        plain = False
+    written = bytearray()
+    for octet in octets:
+        if octet in _ESCAPED or octet == 0x7F or (octet > 0x7F and not plain):
+            written += b"%%%02X" % octet
+        else:
+            written.append(octet)
+    return written.decode()
+
+
+def request_headers(question: Question) -> dict[str, str]:
+    """What is sent of a question."""
+    headers = {
+        "Auth-Method": "plain",
+        "Auth-User": escaped(question.user.encode(errors="surrogateescape")),
+        "Auth-Pass": escaped(question.password.reveal()),
+        "Auth-Protocol": "pop3",
+        "Auth-Login-Attempt": "1",
+        "Client-IP": question.client_ip,
+    }
+    if question.tls_version:
+        headers |= {
+            "Auth-SSL": "on",
+            "Auth-SSL-Protocol": question.tls_version,
+            "Auth-SSL-Cipher": question.tls_cipher,
+        }
+    return headers
+
+
+def answer_of(headers: Mapping[str, str], backend: str) -> Answer | float:
+    """What an answer's headers say; a number: ask again in so many seconds. `backend`: instead of theirs."""
+    status = headers.get("Auth-Status")
+    wait = _seconds(headers.get("Auth-Wait", ""))
+    if not status:
+        raise ModuleFailed("the server's answer has no Auth-Status")
+    if status == "WAIT":
+        return float(wait)
+    if status != "OK":
+        return Refused(wait=float(wait))
+    place = backend or _place(headers)
+    user, password = headers.get("Auth-User"), headers.get("Auth-Pass")
+    return Authenticated(Route(place, user or None, Secret(password.encode()) if password else None))
+
+
+def _place(headers: Mapping[str, str]) -> str:
+    host, port = headers.get("Auth-Server", ""), headers.get("Auth-Port", "")
+    if not host or not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ModuleFailed("the server's answer has no Auth-Server, or no Auth-Port from 1 to 65535")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _seconds(text: str) -> int:
+    return min(int(text), _LONGEST_WAIT) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+class Http(AsyncModule):
+    """Asks one server, over connections that are kept."""
+
+    by_address = True
+
+    def __init__(self, ident: str, arguments: Sequence[str]) -> None:
+        self._library = needs("aiohttp", extra="http")
+        if not arguments:
+            raise ModuleFailed("http: URL is wanted, as http://HOST[:PORT]/PATH")
+        self.ident, self.arguments = ident, tuple(arguments)
+        self._url = arguments[0]
+        refuse_password_in("http", self._url)
+        if urlsplit(self._url).scheme not in ("http", "https") or not urlsplit(self._url).hostname:
+            raise ModuleFailed("http: URL is http://HOST[:PORT]/PATH, or https://…")
+        words = pairs("http", arguments[1:], _WORDS)
+        self._backend = words.get("backend", "")
+        self._secret: dict[str, str] = {}
+        if ("header" in words) != (PASSWORDFILE in words):
+            raise ModuleFailed(f"http: `header NAME` and `{PASSWORDFILE} FILE` belong together")
+        if "header" in words:
+            secret, self.files = secret_from(words[PASSWORDFILE])
+            self._secret = {words["header"]: escaped(secret.reveal())}
+        self._trust = _trust(words.get("cafile"))
+        self._connections = number("http", words, "connections", usual=16, most=_MOST_CONNECTIONS)
+        self._session: Any = None
+
+    async def ready(self) -> None:
+        """See AsyncModule."""
+        library = self._library
+        connector = library.TCPConnector(limit=self._connections, ssl=self._trust, ttl_dns_cache=60)
+        self._session = library.ClientSession(
+            connector=connector,
+            cookie_jar=library.DummyCookieJar(),
+            timeout=library.ClientTimeout(total=_SECONDS, sock_connect=_CONNECT_SECONDS),
+            trust_env=False,
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
+        )
+
+    async def check(self, question: Question) -> Answer:
+        """See AsyncModule."""
+        while True:
+            answer = answer_of(await self._asked(question), self._backend)
+            if not isinstance(answer, float):
+                return answer
+            await asyncio.sleep(max(answer, 0.1))
+
+    async def _asked(self, question: Question) -> Mapping[str, str]:
+        headers = request_headers(question) | self._secret
+        try:
+            async with self._session.get(self._url, headers=headers, allow_redirects=False) as response:
+                told: Mapping[str, str] = response.headers
+                return told
+        except (self._library.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise ModuleFailed(f"the server: {type(error).__name__}") from None
+
+    def reload(self) -> "Http":
+        """See AsyncModule."""
+        return Http(self.ident, self.arguments)
+
+    async def close(self) -> None:
+        """See AsyncModule."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def _trust(cafile: str | None) -> ssl.SSLContext | bool:
+    if cafile is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=cafile)
+    except (OSError, ssl.SSLError):
+        raise ModuleFailed(f"http: {cafile} has no certificates that can be read") from None
+
+
+def open_module(ident: str, arguments: Sequence[str]) -> Http:
+    """See the top of this file."""
+    return Http(ident, arguments)

@@ -1,0 +1,242 @@
+"""The module `ldap URL base DN [NAME VALUE]…`: users in a directory (OpenLDAP, Active Directory). With the extra
+`ldap`.
+
+    pdm add users ldap ldap://dir1.example.org,ldap://dir2.example.org starttls on cafile /etc/ssl/ca.pem
+        base ou=people,dc=example,dc=org filter (mail=%u) binddn cn=popular,dc=example,dc=org
+        passwordfile /etc/popular/ldap.secret backendattribute mailHost
+
+The user is searched for below `base`, by `filter` (`%u` is his name as given, `%n` and `%d` its parts; all escaped, RFC
+4515), as `binddn` with the first line of `passwordfile`, or anonymously. Exactly one entry may be found; then the
+password is tried by a bind as that entry: no hash is read. An empty password is never tried (RFC 4513 section 5.1.2:
+such a bind succeeds, and proves nothing). With `binduser NAME` nothing is searched: the bind is as NAME, in which `%u`,
+`%n`, `%d` stand for the user (Active Directory: `%u`, or `EXAMPLE\\%n`); then `backend` says where the mail is.
+
+`backend ID` is the backend of all, `backendattribute` and `targetattribute` name the attributes that have them; `target
+TARGET` is as in `passwd`. Several servers, by commas, are tried in their order. `starttls on` goes into TLS first, and
+ends if it cannot; `cafile FILE` is whom to trust instead of the system's authorities. `filter` is usually (mail=%u).
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from popular.pdm.arguments import PASSWORDFILE, needs, pairs, secret_from
+from popular.pdm.contract import (
+    UNKNOWN,
+    Answer,
+    Authenticated,
+    KnownUser,
+    Module,
+    ModuleFailed,
+    Question,
+    Refused,
+    Secret,
+    Unknown,
+)
+from popular.pdm.record import Defaults, is_name
+from popular.pdm.target import PLACEHOLDERS
+
+_WORDS = (
+    "base",
+    "filter",
+    "binddn",
+    PASSWORDFILE,
+    "binduser",
+    "backend",
+    "target",
+    "backendattribute",
+    "targetattribute",
+    "starttls",
+    "cafile",
+)
+_CONNECT_SECONDS = 2.0
+_ANSWER_SECONDS = 4.0
+_ONE_TOO_MANY = 2
+
+
+class Ldap(Module):
+    """Searches with a connection for each thread, and binds as the user on one of its own."""
+
+    def __init__(self, ident: str, arguments: Sequence[str]) -> None:
+        self._ldap = needs("ldap", extra="ldap")
+        if not arguments:
+            raise ModuleFailed("ldap: URL is wanted: ldap://HOST[:PORT], ldaps://…, several by commas")
+        self.ident, self.arguments = ident, tuple(arguments)
+        self._servers = arguments[0].split(",")
+        for server in self._servers:
+            if not server.startswith(("ldap://", "ldaps://", "ldapi://")):
+                raise ModuleFailed(
+                    f"ldap: '{server}' is no URL of a directory: ldap://HOST[:PORT], ldaps:// or ldapi://"
+                )
+        words = pairs("ldap", arguments[1:], _WORDS)
+        if ("base" in words) == ("binduser" in words):
+            raise ModuleFailed("ldap: one of `base DN` and `binduser NAME` is wanted")
+        if words.get("starttls", "on") != "on":
+            raise ModuleFailed("ldap: starttls: only `on` is allowed")
+        self._words = words
+        for name in ("filter", "binduser"):
+            _filled(words.get(name, ""), {})
+        self._secret: Secret | None = None
+        if PASSWORDFILE in words:
+            self._secret, self.files = secret_from(words[PASSWORDFILE])
+        self._defaults = Defaults.of("ldap", words)
+        self._attributes = {
+            field: words[f"{field}attribute"] for field in ("backend", "target") if f"{field}attribute" in words
+        }
+        self._local = threading.local()
+
+    def check(self, question: Question) -> Answer:
+        """See Module."""
+        if not is_name(question.user):
+            return UNKNOWN
+        if "binduser" in self._words:
+            route = self._defaults.route(question.user, {})
+            name = _filled(self._words["binduser"], _parts(question.user, self._escaped_dn()))
+            return Authenticated(route) if self._binds(name, question.password) else Refused(route)
+        entry = self._found(question.user)
+        if entry is None:
+            return Unknown(lambda: self._binds(f"cn=nobody,{self._words['base']}", question.password))
+        dn, fields = entry
+        route = self._defaults.route(question.user, fields)
+        return Authenticated(route) if self._binds(dn, question.password) else Refused(route)
+
+    def lookup(self, _namespace: str, user: str) -> KnownUser | None:
+        """See `contract.LOOKUP`."""
+        entry = self._found(user) if "base" in self._words else None
+        return None if entry is None else KnownUser(self._defaults.route(user, entry[1]))
+
+    def _escaped_dn(self) -> Any:
+        """A name such as a UPN is taken as it is; in a distinguished name its letters are escaped (RFC 4514)."""
+        escape = needs("ldap.dn", extra="ldap").escape_dn_chars
+        return escape if "=" in self._words["binduser"] else str
+
+    def _found(self, user: str) -> tuple[str, dict[str, str]] | None:
+        """The entry's name and fields; None if there is none. One more try where a kept connection was gone."""
+        parts = _parts(user, needs("ldap.filter", extra="ldap").escape_filter_chars)
+        wanted = _filled(self._words.get("filter", "(mail=%u)"), parts)
+        attributes = list(self._attributes.values()) or ["1.1"]
+        for kept in (True, False):
+            try:
+                connection = self._searching(kept)
+                found = connection.search_ext_s(
+                    self._words["base"],
+                    self._ldap.SCOPE_SUBTREE,
+                    wanted,
+                    attributes,
+                    timeout=_ANSWER_SECONDS,
+                    sizelimit=_ONE_TOO_MANY,
+                )
+            except self._ldap.NO_SUCH_OBJECT:
+                return None
+            except self._ldap.SIZELIMIT_EXCEEDED:
+                raise ModuleFailed("more than one entry of the directory fits the user's name") from None
+            except self._ldap.LDAPError as error:
+                self._local.connection = None
+                if kept and isinstance(error, (self._ldap.SERVER_DOWN, self._ldap.CONNECT_ERROR)):
+                    continue
+                raise ModuleFailed(f"the directory: {type(error).__name__}") from None
+            entries = [(dn, fields) for dn, fields in found if dn is not None]  # None: a referral
+            if len(entries) > 1:
+                raise ModuleFailed("more than one entry of the directory fits the user's name")
+            return (entries[0][0], self._fields(entries[0][1])) if entries else None
+        return None
+
+    def _fields(self, attributes: Mapping[str, list[bytes]]) -> dict[str, str]:
+        named = {name.lower(): values for name, values in attributes.items()}
+        fields = {}
+        for field, attribute in self._attributes.items():
+            values = named.get(attribute.lower())
+            if values:
+                fields[field] = values[0].decode(errors="replace")
+        return fields
+
+    def _searching(self, kept: bool) -> Any:
+        connection = getattr(self._local, "connection", None) if kept else None
+        if connection is None:
+            connection = self._connected()
+            if "binddn" in self._words:
+                password = self._secret.reveal().decode() if self._secret is not None else ""
+                connection.simple_bind_s(self._words["binddn"], password)
+            self._local.connection = connection
+        return connection
+
+    def _connected(self) -> Any:
+        """A connection to the first server that is there. Raises LDAPError."""
+        failed: Exception | None = None
+        for server in self._servers:
+            connection = self._ldap.initialize(server)
+            connection.set_option(self._ldap.OPT_NETWORK_TIMEOUT, _CONNECT_SECONDS)
+            connection.set_option(self._ldap.OPT_TIMEOUT, _ANSWER_SECONDS)
+            connection.set_option(self._ldap.OPT_REFERRALS, 0)
+            connection.protocol_version = self._ldap.VERSION3
+            try:
+                if "cafile" in self._words:
+                    connection.set_option(self._ldap.OPT_X_TLS_CACERTFILE, self._words["cafile"])
+                connection.set_option(self._ldap.OPT_X_TLS_REQUIRE_CERT, self._ldap.OPT_X_TLS_DEMAND)
+                connection.set_option(self._ldap.OPT_X_TLS_NEWCTX, 0)
+                if "starttls" in self._words:
+                    connection.start_tls_s()
+                else:
+                    connection.whoami_s() if "binddn" not in self._words else None
+            except self._ldap.LDAPError as error:
+                failed = error
+                continue
+            return connection
+        assert failed is not None
+        raise failed
+
+    def _binds(self, name: str, password: Secret) -> bool:
+        """Whether the directory takes this password for this name."""
+        octets = password.reveal()
+        if not octets or b"\0" in octets:
+            return False
+        connection = None
+        try:
+            connection = self._connected()
+            connection.simple_bind_s(name, octets)
+        except (
+            self._ldap.INVALID_CREDENTIALS,
+            self._ldap.NO_SUCH_OBJECT,
+            self._ldap.INAPPROPRIATE_AUTH,
+            self._ldap.INVALID_DN_SYNTAX,
+        ):
+            return False
+        except self._ldap.LDAPError as error:
+            raise ModuleFailed(f"the directory: {type(error).__name__}") from None
+        finally:
+            if connection is not None:
+                connection.unbind_s()
+        return True
+
+    def reload(self) -> "Ldap":
+        """See Module."""
+        return Ldap(self.ident, self.arguments)
+
+
+def _parts(user: str, escape: Any) -> dict[str, str]:
+    name, at, domain = user.rpartition("@")
+    return {"u": escape(user), "n": escape(name if at else user), "d": escape(domain)}
+
+
+def _filled(text: str, parts: Mapping[str, str]) -> str:
+    """The text with a user's parts in it. Raises ModuleFailed."""
+    pieces = text.split("%")
+    written = pieces[:1]
+    after_percent = False
+    for piece in pieces[1:]:
+        if after_percent:
+            written.append(piece)
+            after_percent = False
+        elif not piece:
+            written.append("%")
+            after_percent = True
+        elif piece[0] in PLACEHOLDERS:
+            written.append(parts.get(piece[0], "") + piece[1:])
+        else:
+            raise ModuleFailed(f"ldap: '%{piece[0]}' means nothing: %u, %n, %d and %% are allowed")
+    return "".join(written)
+
+
+def open_module(ident: str, arguments: Sequence[str]) -> Ldap:
+    """See the top of this file."""
+    return Ldap(ident, arguments)

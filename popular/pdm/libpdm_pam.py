@@ -1,0 +1,66 @@
+"""The module `pam [service NAME] backend ID [target TARGET]`: users of this machine's PAM. With the extra `pam`.
+
+    pdm add local pam service pop3 backend store1
+
+The service is a file in /etc/pam.d, usually `pop3`. PAM asks its modules in a thread, one handle for each question;
+`pam_unix` looks at others' passwords only as root (or through its helper, and then only at those of the run user), so a
+proxy that has given up root uses services that need no privileges: pam_ldap, pam_krb5, pam_radius, pam_sss.
+
+PAM does not tell who exists: whoever may not come in is "refused", and no module behind this one is asked for him. So
+it stands last.
+"""
+
+from collections.abc import Sequence
+
+from popular.pdm.arguments import needs, pairs
+from popular.pdm.contract import Answer, Authenticated, Module, ModuleFailed, Question, Refused
+from popular.pdm.record import Defaults
+
+_WORDS = ("service", "backend", "target")
+_CANNOT_TELL = frozenset({1, 2, 3, 4, 5, 9, 26})
+"""PAM_OPEN_ERR, SYMBOL_ERR, SERVICE_ERR, SYSTEM_ERR, BUF_ERR, AUTHINFO_UNAVAIL, ABORT (security/_pam_types.h)."""
+
+
+class Pam(Module):
+    """Asks PAM for each login anew."""
+
+    def __init__(self, ident: str, arguments: Sequence[str]) -> None:
+        self._pam = needs("pam", extra="pam")
+        self.ident, self.arguments = ident, tuple(arguments)
+        words = pairs("pam", arguments, _WORDS)
+        if "backend" not in words:
+            raise ModuleFailed("pam: `backend ID` is wanted: PAM does not say where a mailbox is")
+        self._service = words.get("service", "pop3")
+        if not self._service.replace("-", "").replace("_", "").isalnum():
+            raise ModuleFailed(f"pam: service '{self._service}' is no name of a file in /etc/pam.d")
+        self._defaults = Defaults.of("pam", words)
+
+    def check(self, question: Question) -> Answer:
+        """See Module."""
+        route = self._defaults.route(question.user, {})
+        password = question.password.reveal()
+        if not question.user or "\0" in question.user or b"\0" in password or not password:
+            return Refused(route)
+        handle = self._pam.PamAuthenticator()
+        told = handle.authenticate(
+            question.user,
+            password,
+            service=self._service,
+            call_end=True,
+            resetcreds=False,
+            print_failure_messages=False,
+        )
+        if told:
+            return Authenticated(route)
+        if handle.code in _CANNOT_TELL:
+            raise ModuleFailed(f"PAM: code {handle.code}")
+        return Refused(route)
+
+    def reload(self) -> "Pam":
+        """See Module."""
+        return Pam(self.ident, self.arguments)
+
+
+def open_module(ident: str, arguments: Sequence[str]) -> Pam:
+    """See the top of this file."""
+    return Pam(ident, arguments)

@@ -1,0 +1,177 @@
+"""The module `sql URL query TEXT|queryfile FILE [NAME VALUE]…`: users in an SQL database, by the operator's query.
+
+    pdm add users sql postgresql://popular@db.example.org/mail passwordfile /etc/popular/db.secret
+        query "SELECT password, store AS backend FROM mailbox WHERE username = :user AND active"
+
+`URL` is one of
+
+    sqlite:/PATH                       a file, read only; comes with Python
+    postgresql://USER@HOST[:PORT]/DB   with the extra `postgresql`; what libpq takes behind `?` is passed on
+    mysql://USER@HOST[:PORT]/DB        with the extra `mysql`; MariaDB too
+
+The query's parameters are bound, never pasted into it: `:user` the name as given, `:name` and `:domain` its parts
+before and behind the last '@' (all of it, and nothing, if there is none), `:namespace`, `:vserv`, `:address`. The
+columns of what it gives are taken by their names (`record.py`). No row: there is no such user. Several rows, up to
+ten: one user with several passwords, of which one has to fit.
+
+`query` is the query itself, `queryfile` a file with it; `passwordfile` is a file with the database's password,
+`backend ID` and `target TARGET` are what counts where a row does not say it, `connections N` is how many connections a
+worker has at most (default 4).
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from popular.pdm import linefile
+from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
+from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, Secret
+from popular.pdm.record import ROUTING, Defaults, StoredUser, Verifier, is_name, stored_user
+from popular.pdm.sqlengines import AsyncEngine, MysqlEngine, PostgresqlEngine, SqliteEngine
+from popular.pdm.sqlquery import PARAMETERS, Query
+
+MOST_ROWS = 10
+_WORDS = ("query", "queryfile", PASSWORDFILE, *ROUTING, "connections")
+_CONNECTIONS = 4
+_MOST_CONNECTIONS = 64
+
+
+def parameters_of(namespace: str, user: str, question: Question | None = None) -> dict[str, str]:
+    """The values of the query's parameters."""
+    name, at, domain = user.rpartition("@")
+    values = (
+        user,
+        name if at else user,
+        domain if at else "",
+        namespace,
+        question.vserv if question else "",
+        question.client_ip if question else "",
+    )
+    return dict(zip(PARAMETERS, values, strict=True))
+
+
+class _Options:
+    """What the words of the command mean."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        if not arguments:
+            raise ModuleFailed("sql: URL is wanted: sqlite:/PATH, postgresql://USER@HOST/DB, mysql://USER@HOST/DB")
+        self.url = arguments[0]
+        refuse_password_in("sql", self.url)
+        words = pairs("sql", arguments[1:], _WORDS)
+        if ("query" in words) == ("queryfile" in words):
+            raise ModuleFailed("sql: one of `query TEXT` and `queryfile FILE` is wanted")
+        self.files: dict[str, os.stat_result] = {}
+        text = words.get("query", "")
+        if "queryfile" in words:
+            octets, status = linefile.read(words["queryfile"])
+            self.files[words["queryfile"]] = status
+            text = octets.decode()
+        self.query = Query(text)
+        self.secret: Secret | None = None
+        if PASSWORDFILE in words:
+            self.secret, files = secret_from(words[PASSWORDFILE])
+            self.files |= files
+        self.defaults = Defaults.of("sql", words)
+        self.connections = number("sql", words, "connections", usual=_CONNECTIONS, most=_MOST_CONNECTIONS)
+
+
+def _users(rows: Sequence[Mapping[object, object]], user: str, defaults: Defaults) -> list[StoredUser]:
+    if len(rows) > MOST_ROWS:
+        raise ModuleFailed(f"the query gave more than {MOST_ROWS} rows")
+    return [stored_user(user, row, defaults) for row in rows]
+
+
+class SqliteModule(Module):
+    """Users in a file of SQLite, asked in threads."""
+
+    def __init__(self, ident: str, arguments: Sequence[str], options: _Options) -> None:
+        self.ident, self.arguments = ident, tuple(arguments)
+        self._options = options
+        self._engine = SqliteEngine(options.url, options.query)
+        self._verifier = Verifier(options.url)
+        self.by_address = options.query.by_address
+        self.files = options.files
+
+    def check(self, question: Question) -> Answer:
+        """See Module."""
+        users = self._found(question.namespace, question.user, question)
+        return self._verifier.decide_among(users, question)
+
+    def lookup(self, namespace: str, user: str) -> KnownUser | None:
+        """See `contract.LOOKUP`."""
+        users = self._found(namespace, user, None)
+        return users[0].known() if users else None
+
+    def _found(self, namespace: str, user: str, question: Question | None) -> list[StoredUser]:
+        if not is_name(user):
+            return []
+        rows = self._engine.rows(parameters_of(namespace, user, question), MOST_ROWS + 1)
+        return _users(rows, user, self._options.defaults)
+
+    def reload(self) -> Module:
+        """See Module."""
+        return SqliteModule(self.ident, self.arguments, _Options(self.arguments))
+
+    def close(self) -> None:
+        """See Module."""
+        self._engine.close()
+
+
+class ServerModule(AsyncModule):
+    """Users in a database server, asked on the event loop."""
+
+    def __init__(self, ident: str, arguments: Sequence[str], options: _Options) -> None:
+        self.ident, self.arguments = ident, tuple(arguments)
+        self._options = options
+        make = _SERVERS[options.url.partition(":")[0]]
+        self._engine: AsyncEngine = make(options.url, options.secret, options.query, connections=options.connections)
+        self._verifier = Verifier(options.url)
+        self.by_address = options.query.by_address
+        self.files = options.files
+
+    async def ready(self) -> None:
+        """See AsyncModule."""
+        await self._engine.open()
+
+    async def check(self, question: Question) -> Answer:
+        """See AsyncModule."""
+        users = await self._found(question.namespace, question.user, question)
+        return await self._verifier.decide_later(users, question)
+
+    async def lookup(self, namespace: str, user: str) -> KnownUser | None:
+        """See `contract.LOOKUP`."""
+        users = await self._found(namespace, user, None)
+        return users[0].known() if users else None
+
+    async def _found(self, namespace: str, user: str, question: Question | None) -> list[StoredUser]:
+        if not is_name(user):
+            return []
+        rows = await self._engine.rows(parameters_of(namespace, user, question), MOST_ROWS + 1)
+        return _users(rows, user, self._options.defaults)
+
+    def reload(self) -> AsyncModule:
+        """See AsyncModule."""
+        return ServerModule(self.ident, self.arguments, _Options(self.arguments))
+
+    async def close(self) -> None:
+        """See AsyncModule."""
+        await self._engine.close()
+
+
+_SERVERS: Mapping[str, Callable[..., AsyncEngine]] = {
+    "postgresql": PostgresqlEngine,
+    "postgres": PostgresqlEngine,
+    "mysql": MysqlEngine,
+    "mariadb": MysqlEngine,
+}
+
+
+def open_module(ident: str, arguments: Sequence[str]) -> Module | AsyncModule:
+    """See the top of this file."""
+    options = _Options(arguments)
+    scheme = options.url.partition(":")[0]
+    if scheme == "sqlite":
+        return SqliteModule(ident, arguments, options)
+    if scheme in _SERVERS:
+        return ServerModule(ident, arguments, options)
+    raise ModuleFailed(f"sql: '{scheme}:' is no database known here; allowed: sqlite, {', '.join(sorted(_SERVERS))}")

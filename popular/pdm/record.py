@@ -1,0 +1,220 @@
+"""A user as a database has him: what the fields of his record mean, whichever database it is.
+
+    password      his stored password, in any form that `passwords.py` knows
+    backend       the id of his backend, or HOST:PORT where the operator allows that (`pdm conf ID allow …`)
+    target        his mailbox (XPOP, CXPOP), or his name on the backend (POP3)
+    secret        his password on the backend
+    flags         XPOP flag letters
+    locked        1, true, yes, t, y or on: he may not come in
+    sessions      how many he may have at once
+    login_delay   seconds from one login of his to the next
+
+A field that is absent, NULL or empty means nothing; other fields are passed over. Names are taken in any case. What is
+wrong with a field is said by its name only: its content could be a secret.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from popular.pdm import passwords
+from popular.pdm.contract import (
+    UNKNOWN,
+    Answer,
+    Authenticated,
+    KnownUser,
+    ModuleFailed,
+    Question,
+    Refused,
+    Route,
+    Secret,
+    Unknown,
+    UserLimits,
+)
+from popular.pdm.decoys import Decoys
+from popular.pdm.target import Fill, filled
+from popular.pdm.userfile import key_of
+
+FIELDS = ("password", "backend", "target", "secret", "flags", "locked", "sessions", "login_delay")
+ROUTING = ("backend", "target")
+"""Arguments of a module that count where a record has no such field."""
+
+_NO_NAME = re.compile("[\\0\\ud800-\\udfff]")
+_TRUE = frozenset({"1", "true", "yes", "t", "y", "on"})
+_LONGEST_FIELD = 4096
+_USUAL_HASH = "$6$decoydecoy$"
+"""SHA-512 of crypt(3), for those who come before any record has been seen."""
+
+
+class Defaults(NamedTuple):
+    """What counts where a record does not say it: the arguments `backend ID` and `target TARGET` of a module."""
+
+    backend: str = ""
+    fill: Fill | None = None
+
+    @classmethod
+    def of(cls, module: str, words: Mapping[str, str]) -> "Defaults":
+        """From a module's arguments. Raises ModuleFailed."""
+        target = words.get("target")
+        return cls(words.get("backend", ""), filled(module, target) if target is not None else None)
+
+    def route(self, user: str, fields: Mapping[str, str]) -> Route:
+        """Where this user's mail is. Raises ModuleFailed if nobody says it."""
+        backend = fields.get("backend") or self.backend
+        if not backend:
+            raise ModuleFailed("the user's record has no backend, and the module has no argument `backend ID`")
+        target = fields.get("target") or (self.fill(user) if self.fill is not None else None)
+        secret = fields.get("secret")
+        return Route(backend, target, Secret(secret.encode()) if secret else None, fields.get("flags", ""))
+
+
+def is_name(user: str) -> bool:
+    """Whether a database can have such a name: UTF-8, without NUL."""
+    return not _NO_NAME.search(user)
+
+
+class StoredUser(NamedTuple):
+    """A record that has been understood. `hash`: None if it has no password."""
+
+    hash: str | None
+    route: Route
+    limits: UserLimits | None
+    locked: bool
+
+    def known(self) -> KnownUser:
+        """What of it may be told without a password."""
+        return KnownUser(self.route, self.limits, self.locked)
+
+
+def stored_user(user: str, record: Mapping[object, object], defaults: Defaults) -> StoredUser:
+    """Understands a record, as a database driver gives it: text, octets, numbers, None. Raises ModuleFailed."""
+    fields = _texts(record)
+    stored = fields.get("password")
+    if stored is not None:
+        try:
+            passwords.form_of(stored)
+        except passwords.UnknownForm as error:
+            raise ModuleFailed(f"the field password of a user's record: {error}") from None
+    limits = UserLimits(_number(fields, "sessions"), _number(fields, "login_delay"))
+    return StoredUser(
+        stored,
+        defaults.route(user, fields),
+        limits if limits != UserLimits() else None,
+        fields.get("locked", "").lower() in _TRUE,
+    )
+
+
+def _texts(record: Mapping[object, object]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for key, value in record.items():
+        name = _text("", key).lower()
+        if name not in FIELDS or value is None:
+            continue
+        text = _text(name, value)
+        if len(text) > _LONGEST_FIELD or any(letter in text for letter in "\0\r\n"):
+            raise ModuleFailed(f"the field {name} of a user's record is too long, or has a line end or NUL in it")
+        if text:
+            fields[name] = text
+    return fields
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        try:
+            return bytes(value).decode()
+        except UnicodeDecodeError:
+            raise ModuleFailed(f"the field {name} of a user's record is not UTF-8") from None
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value)
+
+
+def _number(fields: Mapping[str, str], name: str) -> int | None:
+    text = fields.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ModuleFailed(f"the field {name} of a user's record is no number from 0 up")
+    return int(text)
+
+
+class Verifier:
+    """Sees whether a password fits, and makes a decoy for a name that the database does not have.
+
+    A database cannot be asked for a sample of all its users, so decoys are made from the forms of the passwords that
+    this worker has seen, each as often as it was seen.
+    """
+
+    def __init__(self, place: str) -> None:
+        """`place` stands for the database: it makes the decoys of two of them differ."""
+        self._place = place
+        self._forms: dict[str, int] = {}
+        self._samples: dict[str, str] = {}
+        self._decoys = Decoys({_USUAL_HASH: 1}, {_USUAL_HASH: _usual_hash()}, users=1, path=place)
+        self._seen = 0
+        self._next_look = 1
+
+    def decide(self, user: StoredUser | None, question: Question) -> Answer:
+        """What comes of a user's record (None: there is none). Takes as long as the hash: not for an event loop."""
+        return self.decide_among([] if user is None else [user], question)
+
+    def decide_among(self, users: Sequence[StoredUser], question: Question) -> Answer:
+        """The same for a user with several records: several passwords, of which one has to fit."""
+        if not users:
+            return self._unknown(question)
+        for user in users:
+            self._note(user.hash)
+        for user in users:
+            if self._fits(user, question):
+                if user.locked:
+                    return Refused(user.route, locked=True)
+                return Authenticated(user.route, user.limits)
+        return Refused(users[0].route, locked=all(user.locked for user in users))
+
+    async def decide_later(self, users: Sequence[StoredUser], question: Question) -> Answer:
+        """The same for an event loop: in a thread."""
+        if not users:
+            return self._unknown(question)
+        return await asyncio.to_thread(self.decide_among, users, question)
+
+    def _fits(self, user: StoredUser, question: Question) -> bool:
+        if user.hash is None:
+            raise ModuleFailed("the user's record has no password")
+        if passwords.form_of(user.hash) == passwords.LOCKED:
+            self._spend(question)
+            return False
+        return _verified(user.hash, question)
+
+    def _unknown(self, question: Question) -> Answer:
+        rank = self._decoys.rank(key_of(question.namespace, question.user))
+        return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
+
+    def _spend(self, question: Question) -> None:
+        stored = self._decoys.drawn(key_of(question.namespace, question.user))
+        if stored is not None:
+            _verified(stored, question)
+
+    def _note(self, stored: str | None) -> None:
+        """Counts the form; the decoys are made anew whenever twice as many have been seen."""
+        form = passwords.form_of(stored) if stored is not None else passwords.LOCKED
+        if form == passwords.LOCKED or stored is None:
+            return
+        self._forms[form] = self._forms.get(form, 0) + 1
+        self._samples.setdefault(form, stored)
+        self._seen += 1
+        if self._seen >= self._next_look:
+            self._next_look = 2 * self._seen
+            self._decoys = Decoys(dict(self._forms), dict(self._samples), users=self._seen, path=self._place)
+
+
+def _verified(stored: str, question: Question) -> bool:
+    try:
+        return passwords.verify(stored, question.password.reveal())
+    except (passwords.UnknownForm, passwords.CannotVerify) as error:
+        raise ModuleFailed(f"a stored password: {error}") from None
+
+
+def _usual_hash() -> str:
+    return _USUAL_HASH + "." * 86

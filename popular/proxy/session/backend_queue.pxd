@@ -1,0 +1,13 @@
+cimport cython
+
+from supervisor.system cimport Shared
+
+cdef class BackendQueue:
+    cdef public object _sum
+    cdef public Shared _shared
+    cdef public Py_ssize_t _all, _cell
+    cdef public long _most, _room
+    cpdef bint enter(self) except -1
+    @cython.locals(most=long, room=long, waiting=long)
+    cdef bint _is_crowded(self) except -1
+    cpdef leave(self)

@@ -1,0 +1,1 @@
+"""The authentication modules that ask a server, against the real ones."""

@@ -1,0 +1,169 @@
+"""Every module that asks a server, against the real one: answers, hostile names, and a server that stalls or dies."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import popular.pdm
+from popular.pdm import loader
+from popular.pdm.chain import Admitted, Decision, NobodyKnows, Record, RefusedLogin
+from popular.pdm.contract import CannotTell, Question, Secret
+from popular.pdm.guarded import Asking, Guarded, Terms, decide
+from tests.databases.servers import PASSWORD, SERVERS, USERS, Server
+from tests.patience import patient
+
+HOSTILE = (
+    "joe' OR '1'='1",
+    'joe" OR ""="',
+    "joe\\' OR 1=1 -- ",
+    "joe\\",
+    "joe*",
+    "*",
+    "*)(mail=*",
+    "joe)(|(mail=*",
+    "%u",
+    "%s%s%s",
+    ":user",
+    "joe\r\nAuth-Status: OK",
+    "joe\tresp=",
+    "joe\x00",
+    "joe\x01t",
+    "j\u00f6e\U0001f600",
+    "x" * 10_000,
+    "joe\udcff",
+    "",
+)
+DEADLINE = 2.0
+MODULES = Path(popular.pdm.__file__).parent
+
+
+@pytest.fixture(params=SERVERS, ids=lambda server: server.__name__, scope="module")
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with request.param() as started:
+        yield started
+
+
+class Events:
+    """What is heard beside answers."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
+        """See GuardEvents."""
+
+    def erred(self, _ident: str, where: str) -> None:
+        self.errors.append(where)
+
+
+Ask = Callable[..., Awaitable[Decision]]
+
+
+def asked(server: Server, dialogue: Callable[[Ask], Awaitable[None]], breaker: int = 0) -> Events:
+    """Opens the module, has the dialogue with it, and closes it. No error of the module's own may come."""
+    events = Events()
+
+    async def run() -> None:
+        guarded = Guarded(loader.load(MODULES, server.module, "m", arguments=server.arguments()))
+        how = Asking(Terms(timeout=patient(DEADLINE), breaker=breaker, pause=0.2), events)
+
+        async def ask(user: str, password: str | bytes = PASSWORD) -> Decision:
+            octets = password.encode() if isinstance(password, str) else password
+            question = Question("192.0.2.1", "POP3", "default", user, Secret(octets), "v")
+            return await decide([(guarded, how)], question, Record())
+
+        try:
+            await dialogue(ask)
+        finally:
+            await guarded.close()
+
+    asyncio.run(run())
+    assert events.errors == []
+    return events
+
+
+async def until_admitted(ask: Ask) -> None:
+    """A server that is back is used again, by itself."""
+    deadline = time.monotonic() + patient(15)
+    while not isinstance(await ask("joe"), Admitted):
+        assert time.monotonic() < deadline, "the module does not ask its server again"
+        await asyncio.sleep(0.1)
+
+
+def test_it_admits_refuses_and_does_not_know(server: Server) -> None:
+    async def dialogue(ask: Ask) -> None:
+        for user in USERS:
+            decision = await ask(user)
+            assert isinstance(decision, Admitted), decision
+            assert decision.route.backend == "store1"
+            assert not server.has_targets or decision.route.target == "mail/joe"
+        for password in ("wrong", "", PASSWORD + " ", PASSWORD.upper(), "x" * 10_000, b"\xff\xfe", b"a\0b"):
+            assert isinstance(await ask("joe", password), (RefusedLogin, CannotTell)), password
+        assert isinstance(await ask("joe", "wrong"), RefusedLogin)
+        assert isinstance(await ask("nobody"), NobodyKnows if server.knows_who_exists else RefusedLogin)
+        assert not isinstance(await ask("max"), Admitted)
+        assert not isinstance(await ask("max", "wrong"), Admitted)
+
+    asked(server, dialogue)
+
+
+def test_no_name_or_password_reaches_the_server_as_something_else(server: Server) -> None:
+    names = (*HOSTILE, *([" joe", "joe "] if server.letter_by_letter else []))
+    tries = [
+        (user, password)
+        for user in names
+        for password in (PASSWORD, user.encode(errors="surrogateescape"), b"", b"' OR '1'='1")
+    ]
+
+    async def dialogue(ask: Ask) -> None:
+        decisions = await asyncio.gather(*(ask(user, password) for user, password in tries))
+        for attempt, decision in zip(tries, decisions, strict=True):
+            assert isinstance(decision, (RefusedLogin, NobodyKnows, CannotTell)), (attempt, decision)
+        assert isinstance(await ask("joe"), Admitted)
+
+    asked(server, dialogue)
+
+
+def test_many_questions_at_once_get_each_its_own_answer(server: Server) -> None:
+    async def dialogue(ask: Ask) -> None:
+        asking = [ask("joe", PASSWORD if number % 2 else "wrong") for number in range(40)]
+        decisions = await asyncio.gather(*asking)
+        for number, decision in enumerate(decisions):
+            assert isinstance(decision, Admitted if number % 2 else RefusedLogin), (number, decision)
+
+    asked(server, dialogue)
+
+
+def test_a_server_that_stalls_is_no_unknown_user(server: Server) -> None:
+    """The answer comes within the deadline, the loop goes on meanwhile, and afterwards all is well by itself."""
+
+    async def dialogue(ask: Ask) -> None:
+        assert isinstance(await ask("joe"), Admitted)
+        with server.stalled():
+            began, ticks = time.monotonic(), 0
+            pending = [asyncio.ensure_future(ask(user)) for user in ("joe", "nobody", "joe")]
+            while not all(question.done() for question in pending):
+                await asyncio.sleep(0.02)
+                ticks += 1
+            assert time.monotonic() - began < patient(DEADLINE) + patient(5)
+            assert ticks > 10, "the loop stood still"
+            for question in pending:
+                assert isinstance(question.result(), CannotTell)
+        await until_admitted(ask)
+
+    asked(server, dialogue)
+
+
+def test_a_server_that_is_killed_is_no_unknown_user_and_is_found_again(server: Server) -> None:
+    async def dialogue(ask: Ask) -> None:
+        assert isinstance(await ask("joe"), Admitted)
+        server.kill()
+        for user in ("joe", "nobody"):
+            assert isinstance(await ask(user), CannotTell)
+        await asyncio.to_thread(server.start)
+        await until_admitted(ask)
+
+    asked(server, dialogue, breaker=2)
