@@ -93,6 +93,13 @@ NO_RESOURCES = Message(
     "A login failed because we have no descriptor, memory or port left; no backend is to blame.",
     most=EACH_MINUTE,
 )
+NOT_PIPELINED = Message(
+    0x0334,
+    "ADM",
+    "not_pipelined",
+    "A backend announces PIPELINING, and did not answer USER and PASS that came in one piece as it should: it gets one "
+    "behind the other for ten minutes.",
+)
 BAD_HEADER = Message(
     0x0310,
     "ERR",
@@ -113,6 +120,12 @@ MODULE_ERROR = Message(
     "ADM",
     "module_error",
     "A module raised an error that is none of the contract's: a fault of the module. Once a minute is told of it.",
+)
+MODULE_DIFFERS = Message(
+    0x0343,
+    "INF",
+    "module_differs",
+    "A module on trial (`pdm conf ID shadow`) says something else of a user than the others. Once a minute is told.",
 )
 
 POPULAR_MESSAGES = messages_in(globals())

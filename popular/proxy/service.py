@@ -12,12 +12,15 @@ from popular.pdm import loader
 from popular.pdm.contract import AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
+from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -36,6 +39,7 @@ class OpenModule:
         self.module = module
         self.guard = Guarded(module)
         self.holders = 0
+        self._flushed = spec.flushed
         self._fault = ""
         self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
 
@@ -43,6 +47,12 @@ class OpenModule:
         """It could not be reloaded, and is as it was; of its files, as they are now, nothing more is expected."""
         self._fault = f"{reason}; what was read before stays in use"
         self._files = {path: stamp_now(path) for path in self._files}
+
+    def flush(self, flushed: tuple[int, str]) -> None:
+        """Forgets what it has answered, if that is asked for anew."""
+        if flushed != self._flushed:
+            self._flushed = flushed
+            self.guard.cache.flush(flushed[1])
 
     def report(self) -> Report:
         """What the master shall know of it."""
@@ -104,6 +114,7 @@ class ProxyService:
             )
             for ident, backend in backends.items()
         }
+        announced = self._announced(context, config)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -120,9 +131,21 @@ class ProxyService:
                 backend_logins=logins,
                 waiting=waiting,
                 refusals=self.refusals,
+                announced=announced,
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
+        }
+
+    def _announced(self, context: WorkerContext, config: Config) -> dict[str, Announced]:
+        records, indexes = context.open_records(ANNOUNCED.name), config.counter_indexes.get(ANNOUNCED.by, {})
+
+        def ask(announced: Announced) -> None:
+            Inquiry(context, announced, self.backend_tls)
+
+        return {
+            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask)
+            for ident, backend in config.things["backend"].items()
         }
 
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
@@ -176,4 +199,5 @@ def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
             if not spec.lenient:
                 raise
             had.stays(str(error))
+    had.flush(spec.flushed)
     return had
