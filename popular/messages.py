@@ -93,6 +93,13 @@ NO_RESOURCES = Message(
     "A login failed because we have no descriptor, memory or port left; no backend is to blame.",
     most=EACH_MINUTE,
 )
+NOT_PIPELINED = Message(
+    0x0334,
+    "ADM",
+    "not_pipelined",
+    "A backend announces PIPELINING, and did not answer USER and PASS that came in one piece as it should: it gets one "
+    "behind the other for ten minutes.",
+)
 BAD_HEADER = Message(
     0x0310,
     "ERR",

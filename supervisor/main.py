@@ -111,6 +111,13 @@ def options(program: Program) -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     add("--log-format", choices=("text", "json"), default="text", help="form of the log lines (default: %(default)s)")
+    add(
+        "--log-lines",
+        choices=("gathered", "at-once"),
+        default="gathered",
+        help="the lines of sessions that are over are gathered for a quarter of a second at most and then written in "
+        "one piece, or each at once; into a terminal or a pipe every line goes at once (default: %(default)s)",
+    )
     for sort, most in program.limits.items():
         add(
             f"--max-{sort}s",
@@ -255,6 +262,7 @@ def _make_master(
             form=chosen.log_format,
             stamps=chosen.log_stamps,
             user=user,
+            at_once=chosen.log_lines == "at-once",
         )
     except OSError as error:
         raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None

@@ -17,7 +17,7 @@ from supervisor.exporterline import ExporterInheritance
 from supervisor.metric import Metric, Things
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
-from supervisor.table.layout import Column
+from supervisor.table.layout import Column, RecordShape
 from supervisor.watched import Watched
 
 COMMON_DEBUG_OPTIONS = {
@@ -107,6 +107,8 @@ class Program:
     reports: Callable[[Service], Sequence[Report]] = lambda _service: ()
     """What was found when a service was made."""
     periodic_commands: Sequence[PeriodicCommand] = ()
+    records: Sequence[RecordShape] = ()
+    """What its workers find out about configured things, for each other and for watchers."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
     start_options: Sequence[StartOption] = ()

@@ -51,6 +51,10 @@ class _NotRunning:
     def sessions(self) -> list[dict[str, Any]]:
         return []
 
+    def records(self, name: str) -> dict[str, dict[str, Any]]:
+        del name
+        return {}
+
     def workers(self) -> list[dict[str, Any]]:
         return []
 

@@ -53,6 +53,15 @@ def read_lines(content: bytes) -> tuple[str, ...]:
     return tuple(lines)
 
 
+LONGEST_LIST = 8192
+"""Octets of another server's whole answer, its greeting included: who says more is not listened to."""
+
+
+def is_capability(text: str) -> bool:
+    """Whether a line of a list may be one: nothing else is kept of what another server says."""
+    return _CAPABILITY.fullmatch(text) is not None
+
+
 def answer(lines: Sequence[str]) -> bytes:
     """The complete multi-line reply."""
     return "\r\n".join(("+OK capability list follows", *lines, ".", "")).encode("ascii")

@@ -9,6 +9,7 @@ from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
 from popular.proxy.settings import modules
+from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.variables import PROXY_VARIABLES
@@ -121,6 +122,7 @@ PROGRAM = Program(
     complete=certificates.complete,
     reports=_reports,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
+    records=(ANNOUNCED,),
     limits=LIMITS,
     start_options=(TLS_GROUPS,),
     ways=(WAY,),

@@ -12,12 +12,15 @@ from popular.pdm import loader
 from popular.pdm.contract import AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
+from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -104,6 +107,7 @@ class ProxyService:
             )
             for ident, backend in backends.items()
         }
+        announced = self._announced(context, config)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -120,9 +124,21 @@ class ProxyService:
                 backend_logins=logins,
                 waiting=waiting,
                 refusals=self.refusals,
+                announced=announced,
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
+        }
+
+    def _announced(self, context: WorkerContext, config: Config) -> dict[str, Announced]:
+        records, indexes = context.open_records(ANNOUNCED.name), config.counter_indexes.get(ANNOUNCED.by, {})
+
+        def ask(announced: Announced) -> None:
+            Inquiry(context, announced, self.backend_tls)
+
+        return {
+            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask)
+            for ident, backend in config.things["backend"].items()
         }
 
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:

@@ -43,6 +43,9 @@ class Status(Protocol):
     def workers(self) -> list[dict[str, Any]]:
         """The workers, one JSON-able dict each."""
 
+    def records(self, name: str) -> dict[str, dict[str, Any]]:
+        """What workers found out about configured things (supervisor/table/records.py), by id."""
+
 
 class CommandContext(Protocol):
     """What a handler may see."""

@@ -79,14 +79,19 @@ def _nothing_to_check(_context: CommandContext, _config: Config, _thing: Any) ->
     return None
 
 
+def _nothing_known(_context: CommandContext, _thing: Any) -> tuple[Mapping[str, object], list[str]]:
+    return {}, []
+
+
 @dataclass(frozen=True)
 class Sort:
     """A sort of things.
 
     `title` is what people call one. `check(context, config, thing)` looks at a thing in the config that it would be
     part of: it raises CommandRefused, and may give back a note for the reply. `check_gone(context, config, id)` does
-    the same for a config that it is gone from. `single`: there is only one, it has no name, and it is made by its
-    first `conf`.
+    the same for a config that it is gone from. `known(context, thing)` tells what was found out about one, beside what
+    was said of it: for JSON, and as lines of comment. `single`: there is only one, it has no name, and it is made by
+    its first `conf`.
     """
 
     name: str
@@ -94,6 +99,7 @@ class Sort:
     title: str
     check: Callable[[CommandContext, Config, Any], str | None] = _nothing_to_check
     check_gone: Callable[[CommandContext, Config, str], str | None] = _nothing_to_check
+    known: Callable[[CommandContext, Any], tuple[Mapping[str, object], list[str]]] = _nothing_known
     single: bool = False
     source: str = ""
 
@@ -148,7 +154,8 @@ def _show(sort: Sort, context: CommandContext, arguments: Arguments) -> Outcome:
     thing = named(sort.name, sort.name if sort.single else arguments["id"], context)
     data = {"id": thing.id} | {name: getattr(thing, name) for name in parameters(sort.thing)}
     data |= {f"{name}_address": address for name, (_host, address) in thing.resolved().items()}
-    return Reply(data=data, lines=shown_lines(sort, thing))
+    known, comments = sort.known(context, thing)
+    return Reply(data={**data, **known}, lines=[*shown_lines(sort, thing), *comments])
 
 
 def shown_lines(sort: Sort, thing: Thing) -> list[str]:

@@ -15,6 +15,7 @@ from supervisor.master.pool import WorkerProcess
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
+from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange, Layout
@@ -55,6 +56,8 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         indexes=tuple(IndexRange(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
         healths=program.watched.healths,
         rates=program.watched.rates,
+        records=tuple(program.records),
+        log_room=LOG_ROOM_OCTETS,
         tones=program.watched.tones,
     )
 
@@ -95,6 +98,10 @@ class Accounting:
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions."""
         return self._view.sessions()
+
+    def records(self, name: str) -> dict[str, dict[str, Any]]:
+        """What workers found out about configured things, by id."""
+        return self._view.records(name)
 
     def workers(self) -> list[dict[str, Any]]:
         """The processes that count in the table."""

@@ -33,6 +33,7 @@ from supervisor.runtime.descriptors import close_all_but
 from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
+from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.sockets.sources import Source
@@ -154,6 +155,9 @@ class Master:
     def workers(self) -> list[dict[str, Any]]:
         return self._accounting.workers()
 
+    def records(self, name: str) -> dict[str, dict[str, Any]]:
+        return self._accounting.records(name)
+
     # The loop
 
     def run(self, start: Callable[["Master"], None] = lambda _master: None) -> int:
@@ -223,6 +227,7 @@ class Master:
 
     def died(self, worker: WorkerProcess, code: int) -> None:
         """The obituary: which slot, which process, why, how many sessions were lost, and its last words."""
+        self._log.rescue(LogRoom(self._accounting.segment.log_room(worker.block)))
         sessions = self._accounting.recover(worker, self._pool.workers)
         self._watchers.show_usage()
         expected = worker.dismissed and not sessions

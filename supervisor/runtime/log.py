@@ -1,6 +1,8 @@
 """The log: one line an entry, as `logline.py` makes it, through structlog, straight to the file.
 
-Every process has its own Log on the same file; each entry is one `write` in append mode, so lines never mix.
+Every process has its own Log on the same file; each entry is one `write` in append mode, so lines never mix. A worker
+gathers the lines that it writes for every session, for a quarter of a second at most: a `write` costs more than all
+else of a line. They wait in shared memory (`logroom.py`), and in front of any other line of the process they leave.
 """
 
 import pwd
@@ -11,6 +13,7 @@ import structlog
 
 from supervisor.runtime.logfile import STANDARD_ERROR, LogFile
 from supervisor.runtime.logline import Lines
+from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.messages import DEBUG, LINES_LEFT_OUT, LOG_LINES_LOST, Message
 from supervisor.runtime.throttle import MINUTE, Throttle
 
@@ -39,9 +42,10 @@ class Log(LogFile):
         form: str = "text",
         stamps: str = "seconds",
         user: pwd.struct_passwd | None = None,
+        at_once: bool = False,
     ) -> None:
         """`path`: a file, or "-" for standard error; `form`: "text" or "json"; `stamps`: "seconds" or "milliseconds";
-        `user`: whom root is going to become.
+        `user`: whom root is going to become; `at_once`: nothing is gathered.
 
         Raises OSError if it cannot be opened.
         """
@@ -52,6 +56,10 @@ class Log(LogFile):
         self._throttle = Throttle()
         self._lost = self._uncounted = 0
         """Lines that could not be written and were not told of yet, or not counted."""
+        self._at_once = at_once
+        self._own_room: LogRoom | None = None
+        self._room: LogRoom | None = None
+        """Where lines are gathered for this file."""
         self._lines = Lines(program, stamps == "milliseconds")
         self._line = self._lines.text if form == "text" else self._lines.json
         render: Any = self._render
@@ -66,11 +74,43 @@ class Log(LogFile):
         self._entries.write({"event": message.name, "message": message, "sid": sid, "fields": fields})
 
     def often(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> None:
-        """Writes an entry of a kind that is written for every session; past structlog, if it is text."""
+        """Writes an entry of a kind that is written for every session: past structlog, and gathered where it may be."""
         if self.form == "text":
-            self.info(self._lines.known(message, sid, names=names, values=values))
+            line = self._lines.known(message, sid, names=names, values=values)
         else:
-            self(message, sid, **dict(zip(names, values, strict=True)))
+            line = self._line(message.name, message, sid, fields=dict(zip(names, values, strict=True)))
+        room = self._room
+        if room is None or not room.put(line):
+            self.write_out()
+            if room is None or not room.put(line):
+                self._write(line)
+
+    def write_out(self) -> None:
+        """Writes what was gathered. Called four times a second, and when it is time to go."""
+        room = self._room
+        if room is not None and room.used:
+            lines = room.lines()
+            self._tell_lost()
+            room.writing(*self.state())
+            self._count_lost(self.write(lines))
+            room.clear()
+
+    def rescue(self, room: LogRoom) -> None:
+        """Writes what a dead process had gathered: each line that does not stand in the file already."""
+        lines, inode, size = room.left()
+        if inode:
+            lines = self.without_written(lines, inode, size)
+        if lines:
+            self._write(lines)
+        room.clear()
+
+    def reopen(self, path: str | None = None) -> None:
+        self.write_out()
+        super().reopen(path)
+        self._gather()
+
+    def _gather(self) -> None:
+        self._room = self._own_room if not self._at_once and self.gathers else None
 
     def debug(self, option: str, name: str, sid: str = "-", **fields: object) -> None:
         """Writes a debug entry if its option is on (the `debug` command). Its name carries the option."""
@@ -79,14 +119,24 @@ class Log(LogFile):
             self._entries.write({"event": name, "message": DEBUG, "sid": sid, "fields": fields})
 
     def info(self, line: bytes) -> None:
-        """Writes a finished line, which structlog hands over; before it, when lines were lost, how many."""
-        if self._lost and self.write(
+        """Writes a finished line, which structlog hands over, behind what was gathered before it."""
+        self.write_out()
+        self._write(line)
+
+    def _write(self, lines: bytes) -> None:
+        self._tell_lost()
+        self._count_lost(self.write(lines))
+
+    def _tell_lost(self) -> None:
+        """When lines were lost, the first one that can be written again tells how many."""
+        if self._lost and not self.write(
             self._line(LOG_LINES_LOST.name, LOG_LINES_LOST, "-", fields={"lines": self._lost})
         ):
             self._lost = 0
-        if not self.write(line):
-            self._lost += 1
-            self._uncounted += 1
+
+    def _count_lost(self, lines: int) -> None:
+        self._lost += lines
+        self._uncounted += lines
 
     def tell_left_out(self) -> None:
         """To be called once in a while: when a minute is over it tells how many lines were too many in it."""
@@ -98,11 +148,15 @@ class Log(LogFile):
         count, self._uncounted = self._uncounted, 0
         return count
 
-    def after_fork(self) -> None:
-        """In a child: the same file, another pid, and nothing lost or left out yet."""
+    def after_fork(self, room: LogRoom | None = None) -> None:
+        """In a child: the same file, another pid, and nothing lost or left out yet. `room`: where it may gather lines;
+        whoever is told of its death is to `rescue` them.
+        """
         self._throttle = Throttle()
         self._lines.after_fork()
         self._lost = self._uncounted = 0
+        self._own_room = room
+        self._gather()
 
     def _render(self, _logger: object, _method: str, entry: dict[str, Any]) -> bytes:
         return self._line(entry["event"], entry["message"], entry["sid"], fields=entry["fields"])

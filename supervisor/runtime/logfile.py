@@ -1,11 +1,12 @@
-"""The file of a log: opened below a checked directory, with the rights of the user that it is for; each line is one
-`write` in append mode.
+"""The file of a log: opened below a checked directory, with the rights of the user that it is for; a line, or some that
+were gathered, are one `write` in append mode.
 """
 
 import errno
 import os
 import pwd
 import stat
+from bisect import bisect_right
 from pathlib import Path
 
 from supervisor.runtime import rights
@@ -14,10 +15,11 @@ from supervisor.runtime.directory import Directory, FileOwner, Untrusted
 STANDARD_ERROR = "-"
 _STANDARD = {STANDARD_ERROR: 2, "/dev/stderr": 2, "/dev/stdout": 1}
 _MOST_LINKS = 8
+_MOST_LOOKED_AT = 1 << 24
 
 
 class LogFile:
-    """The file: opened to append, opened anew when it was moved away, and each line is one write to it."""
+    """The file: opened to append, opened anew when it was moved away, and written to in whole lines."""
 
     def __init__(self, path: str, user: pwd.struct_passwd | None = None) -> None:
         """`path`: a file, or "-" for standard error; `user`: whom root is going to become.
@@ -30,20 +32,53 @@ class LogFile:
         self._unended = False
         """The last line in the file was cut off, and could not be given a line end."""
 
-    def write(self, line: bytes) -> bool:
-        """Writes a finished line. False if it is lost, or a part of it: a full disk must not stop the service."""
+    def write(self, lines: bytes) -> int:
+        """Writes finished lines, one or more. How many of them are lost, or a part of them: a full disk must not stop
+        the service.
+        """
         if self._unended:
-            line = b"\n" + line
+            lines = b"\n" + lines
         written = 0
         try:
-            while written < len(line):
-                written += os.write(self._fd, line[written:])
+            while written < len(lines):
+                written += os.write(self._fd, lines[written:])
         except OSError:
+            torn = lines[lines.rfind(b"\n", 0, written) + 1 : written]
             if written:
-                self._unended = not self._end(line[:written])
-            return False
+                self._unended = bool(torn) and not self._end(torn)
+            return lines.count(b"\n", written)
         self._unended = False
-        return True
+        return 0
+
+    @property
+    def gathers(self) -> bool:
+        """Whether lines may be gathered for it: in a regular file one can look afterwards whether they have come; and
+        whoever looks at a terminal or a pipe looks now.
+        """
+        return self._fd not in _STANDARD.values() and stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def state(self) -> tuple[int, int]:
+        """Inode and size now."""
+        status = os.fstat(self._fd)
+        return status.st_ino, status.st_size
+
+    def without_written(self, lines: bytes, inode: int, size: int) -> bytes:
+        """What of these lines is still to be written, where a process died while it wrote them in one piece.
+
+        It had begun when the file was so long. If the last one was cut off, and nothing came behind it, the rest of it
+        is what is left; else it is written anew.
+        """
+        try:
+            here, length = self.state()
+            if here != inode or length <= size:
+                return lines
+            with open(f"/proc/self/fd/{self._fd}", "rb", buffering=0) as file:
+                came = os.pread(file.fileno(), min(length - size, _MOST_LOOKED_AT), size)
+        except OSError:
+            return lines  # rather twice than never
+        there = bisect_right(range(1, len(lines) + 1), False, key=lambda count: lines[:count] not in came)
+        whole = lines.rfind(b"\n", 0, there) + 1
+        return lines[there if there > whole and came.endswith(lines[whole:there]) else whole :]
 
     def _end(self, torn: bytes) -> bool:
         """Ends a line that was cut off, so that no process's next one is glued to it. False if that was not possible.

@@ -14,6 +14,7 @@ from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
 from supervisor.table.layout import BASE_CELLS
+from supervisor.table.records import Records
 from supervisor.table.rows import RowWriter
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
@@ -83,6 +84,7 @@ class WorkerContext:
         "_pipe",
         "_released",
         "_second",
+        "_segment",
         "_used_cells",
         "block",
         "cells",
@@ -125,6 +127,7 @@ class WorkerContext:
         self.sessions: dict[int, Session] = {}
         """By token, the oldest first."""
         self._released = released
+        self._segment = segment
         self._layout = segment.layout
         self._all_cells = self._used_cells = segment.all_cells
         self._all_shared = Shared(self._all_cells)
@@ -144,6 +147,10 @@ class WorkerContext:
     def open_counters(self, indexes: Mapping[str, Mapping[str, int]]) -> Counters:
         """Where to count under a config that has these indexes."""
         return Counters(self._layout, self.cells, indexes)
+
+    def open_records(self, name: str) -> Records:
+        """What all workers know of the things of a sort, by index; each of them may write it."""
+        return Records(self._layout, self._segment.map, name)
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""

@@ -1,15 +1,20 @@
-"""Where everything stands in the segment: header · names · blocks · rows.
+"""Where everything stands in the segment: header · names · blocks · rows · records · log rooms.
 
 The header is written once and describes the rest as JSON (column names and forms, cell and counter names, phrases),
 so that a reader needs no knowledge of the program. Everything is described by name, so that a later release can add a
 cell or say more of a row: a reader passes over what it does not know. All numbers are little-endian; blocks hold
-aligned 8-byte cells; a row holds two cells that each begin with a checksum and a serial number, and so does a name.
+aligned 8-byte cells; a row holds two cells that each begin with a checksum and a serial number, and so do a name and
+a record.
 
     header   magic "POPULAR\\0" + 8 octets of the program, version, sizes, length of the description, description
     names    which configured thing each index of a sort belongs to (indexes.py)
     block    one process's counters (block 0 is the master's); it outlives the process, so that a counter never falls;
              the last one holds the baselines of indexes that had another owner before
     row      one session
+    record   what workers found out about one configured thing (records.py): for each index of a sort, by name
+    log room lines of the log that one process has gathered (supervisor/runtime/logroom.py); one for each block
+
+Records and log rooms stand behind the rows, where a reader of before they were there does not look.
 """
 
 import json
@@ -117,6 +122,23 @@ class Health(NamedTuple):
     bad: str
 
 
+class RecordShape(NamedTuple):
+    """What workers find out about each thing of a sort, and all of them and the watchers may know; see records.py."""
+
+    name: str
+    by: str
+    columns: tuple[Column, ...]
+
+    @property
+    def cell_struct(self) -> struct.Struct:
+        """Serial number and columns; the checksum stands before them, as in a row."""
+        return struct.Struct("<Q" + "".join(column.form for column in self.columns))
+
+    @property
+    def cell_size(self) -> int:
+        return _round_up(8 + self.cell_struct.size, 8)
+
+
 HEALTH_CELLS = ("watched", "good", "bad", "reason", "failed", "since")
 """Of each place: whether its thing is configured; what went well in the last minute, and what did not; then the last
 reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it does
@@ -171,6 +193,9 @@ class Layout:
     """What a block begins with."""
     healths: tuple[Health, ...] = ()
     rates: tuple[Rate, ...] = ()
+    records: tuple[RecordShape, ...] = ()
+    log_room: int = 0
+    """Octets of each log room."""
     tones: Mapping[str, str] = field(default_factory=dict, hash=False)
     """States that stand out: "good", or "busy" (somebody waits for us)."""
 
@@ -258,6 +283,10 @@ class Layout:
                 "healths": [row._asdict() | {"cell": self.health_cells[row.by]} for row in self.healths],
                 "health_cells": HEALTH_CELLS,
                 "rates": [row._asdict() for row in self.rates],
+                "records": [
+                    row._asdict() | {"columns": [column._asdict() for column in row.columns]} for row in self.records
+                ],
+                "log_room": self.log_room,
                 "tones": dict(self.tones),
                 "states": self.states,
                 "endings": self.endings,
@@ -297,9 +326,32 @@ class Layout:
     def row_offset(self, row: int) -> int:
         return self.rows_offset + row * self.row_size
 
+    @property
+    def _records_offset(self) -> int:
+        return _round_up(self.row_offset(self.row_count), _PAGE)
+
+    @cached_property
+    def record_offsets(self) -> dict[str, int]:
+        """Where the records of each name begin; that of index n begins n × 2 × cell_size behind it."""
+        offsets, position = {}, self._records_offset
+        for row in self.records:
+            offsets[row.name] = position
+            position += 2 * row.cell_size * self.index_counts[row.by]
+        return offsets
+
+    @cached_property
+    def log_rooms_offset(self) -> int:
+        octets = sum(2 * row.cell_size * self.index_counts[row.by] for row in self.records)
+        return _round_up(self._records_offset + octets, _PAGE)
+
+    def log_room_slice(self, block: int) -> slice:
+        """The log room of who owns this block."""
+        start = self.log_rooms_offset + block * self.log_room
+        return slice(start, start + self.log_room)
+
     @cached_property
     def size(self) -> int:
-        return _round_up(self.row_offset(self.row_count), _PAGE)
+        return _round_up(self.log_rooms_offset + self.block_count * self.log_room, _PAGE)
 
     def header(self, boot_time: float, pid: int) -> bytes:
         description = self.description
@@ -370,6 +422,10 @@ def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout
         process_cells=tuple(described["process_cells"]),
         healths=_named(Health, described.get("healths", ())),
         rates=_named(Rate, described.get("rates", ())),
+        records=tuple(
+            RecordShape(row["name"], row["by"], _named(Column, row["columns"])) for row in described.get("records", ())
+        ),
+        log_room=int(described.get("log_room", 0)),
         tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},
     )
     cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}

@@ -20,6 +20,7 @@ import posix_ipc
 
 from supervisor.table.layout import BASE_CELLS, HEALTH_CELLS, Counter, Histogram, Layout, read_header
 from supervisor.table.names import Name, read_names
+from supervisor.table.records import Records
 from supervisor.table.rows import RowReader, RowWriter
 
 _GENERATION = BASE_CELLS.index("generation")
@@ -86,6 +87,10 @@ class Segment:
         """The cells of one block, to be written by its owner."""
         start = self.layout.block_offset(index) // 8
         return self.cells[start : start + self.layout.block_size // 8]
+
+    def log_room(self, index: int) -> memoryview:
+        """Where the owner of a block gathers lines of the log."""
+        return self.map[self.layout.log_room_slice(index)]
 
     def token_cell(self, index: int) -> memoryview:
         """The four octets into which a block's owner reads a token."""
@@ -275,10 +280,26 @@ class View:
                     )
         return found
 
+    def records(self, name: str) -> dict[str, dict[str, Any]]:
+        """What workers found out about each thing of a sort, by id; nothing of those nobody has looked at."""
+        shape = next((row for row in self.layout.records if row.name == name), None)
+        if shape is None:
+            return {}
+        records, names = Records(self.layout, self._data, name), self.names()[shape.by]
+        found = {one.ident: records.read(index) for index, one in enumerate(names) if one.ident}
+        return {ident: columns for ident, columns in found.items() if columns is not None}
+
     def workers(self) -> list[dict[str, int]]:
         """The processes that own a block now: the first cells of their blocks, by name."""
         shown = (self._process(index) for index in range(1, self.layout.block_count))
         return [process for process in shown if process["pid"]]
+
+    def gathered(self) -> int:
+        """Octets of log lines that wait to be written, in the log rooms of all processes: each begins with how many."""
+        if not self.layout.log_room:
+            return 0
+        starts = (self.layout.log_room_slice(block).start for block in range(self.layout.block_count))
+        return sum(int.from_bytes(self._data[start : start + 8], "little") for start in starts)
 
     def master(self) -> dict[str, int]:
         """The first cells of the master's block, by name."""

@@ -23,6 +23,7 @@ from supervisor.program import Program, Service
 from supervisor.runtime import messages, rights
 from supervisor.runtime.fault import location_of
 from supervisor.runtime.log import Log
+from supervisor.runtime.logroom import LogRoom
 from supervisor.serving.context import CutCost, WorkerContext
 from supervisor.serving.eventloop import EventLoop
 from supervisor.sockets.listener import Listener
@@ -69,7 +70,7 @@ def live(inheritance: Inheritance) -> None:
     # Sessions let go of each other when they end, so the collector has little to find; what was inherited never goes.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
-    inheritance.log.after_fork()
+    inheritance.log.after_fork(LogRoom(inheritance.segment.log_room(inheritance.block)))
     loop = EventLoop()
     asyncio.set_event_loop(loop)
     worker = Worker(inheritance, loop)
@@ -80,6 +81,7 @@ def live(inheritance: Inheritance) -> None:
     except Exception as error:
         worker.say_last_words(error)
         code = EXIT_BY_ERROR
+    inheritance.log.write_out()
     # Not by `return`: the interpreter would wait for threads of the pool, and one may hang in a module for ever.
     os._exit(code)
 
@@ -311,7 +313,10 @@ class Worker:
         self._log.debug("MAIN", f"worker_{step}", "-", sessions=len(self._context.sessions), **fields)
 
     def _make_room(self) -> None:
-        """Looks whether silent sessions must end for those who wait because no session is free."""
+        """Looks whether silent sessions must end for those who wait because no session is free; and has the log write
+        what it has gathered.
+        """
+        self._log.write_out()
         self._displacer.look(self._acceptor.waiting() if self._config.variables["displace"] else 0)
         self._loop.call_later(LOOK_SECONDS, self._make_room)
 

@@ -31,12 +31,16 @@ class Status:
     rundir: str = "/run/popular"
     metrics: str = "127.0.0.1:9110"
     readable: bool = True
+    known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None
 
     def sessions(self) -> list[dict[str, Any]]:
         return [dict(row) for row in SESSIONS]
+
+    def records(self, name: str) -> dict[str, dict[str, Any]]:
+        return self.known.get(name, {})
 
     def workers(self) -> list[dict[str, Any]]:
         return [{"slot": 0, "pid": 4712, "generation": 3}]

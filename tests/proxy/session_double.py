@@ -12,6 +12,7 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
+from popular.proxy.session.known import BackendKnowledge
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
@@ -21,8 +22,24 @@ from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
 NONE_KNOWN: Mapping[str, Refusals] = {}
+NOTHING_ANNOUNCED: Mapping[str, BackendKnowledge] = {}
 REPLY = "reply"
 """What is waited for behind `send_backend`; everything else that is has the name of its verb."""
+
+
+class Known:
+    """What is known of a backend; one that is asked (`auto`) has announced PIPELINING."""
+
+    def __init__(self, pipelining: str) -> None:
+        self._learns = pipelining == "auto"
+        self._pipelines = pipelining != "off"
+
+    def pipelines(self) -> bool:
+        return self._pipelines
+
+    def mistrust(self) -> bool:
+        news, self._pipelines = self._learns and self._pipelines, self._pipelines and not self._learns
+        return news
 
 
 class SessionDouble(Verbs):
@@ -159,9 +176,10 @@ class PureSession:
         port: int = 4711,
         sid: str = "p01.1.2",
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
+        announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        self.machine = Tracked(self.verbs, rules, (ip, port), refusals=refusals)
+        self.machine = Tracked(self.verbs, rules, (ip, port), refusals=refusals, announced=announced)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

@@ -43,7 +43,7 @@ from popular.proxy.session.phases import (
 )
 from popular.proxy.session.refusals import ENOUGH, Refusals
 from popular.proxy.settings.vserv import POP3S
-from tests.proxy.session_double import PureSession
+from tests.proxy.session_double import Known, PureSession
 from tests.proxy.session_rules import rules
 
 TRUSTED = Networks("", (ip_network("192.0.2.0/24"),))
@@ -882,3 +882,54 @@ def test_a_backend_that_is_too_slow_is_left_first() -> None:
     """Whatever it still says is not heard."""
     leave, _, count, *_ = at_backend().expired("step", NO_CONNECTION)
     assert (leave, count) == (("leave_backend",), ("count", "backend_failures", "timeout", "pop"))
+
+
+def _ahead(known: Known) -> PureSession:
+    """A session whose backend was just told USER and PASS in one piece."""
+    session = PureSession(rules(), announced={"pop": known})
+    session.begin()
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.decided(admitted("pop"))
+    assert session.backend_says(OK)[-1] == ("send_backend", b"USER ann\r\nPASS secret\r\n")
+    return session
+
+
+@pytest.mark.parametrize(("pipelining", "notes"), [("auto", 1), ("on", 0)])
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        lambda session: session.backend_failed("it closed the connection", "closed"),
+        lambda session: session.expired("step", NO_ANSWER),
+        lambda session: session.backend_says(b"500 what?\r\n"),
+        lambda session: session.backend_says(b"+OK\r\n\0"),
+    ],
+)
+def test_a_backend_that_cannot_do_with_both_at_once(
+    misbehave: Callable[[PureSession], list[tuple[Any, ...]]], pipelining: str, notes: int
+) -> None:
+    """Whatever goes wrong behind them: the client may come again, and one that had announced it is not believed."""
+    known = Known(pipelining)
+    done = misbehave(_ahead(known))
+    assert [verb[1] for verb in done if verb[0] == "note"].count("not_pipelined") == notes
+    assert next(verb for verb in done if verb[0] == "send")[1].startswith(b"-ERR [SYS/TEMP] ")
+    assert ("finish", "backend_failed") in done
+    assert known.pipelines() == (pipelining == "on")
+
+
+def test_a_refused_user_is_no_misbehaviour() -> None:
+    """Whether the reply to PASS comes, or the connection ends, or nothing: it is a wrong login, and the backend is
+    believed as before.
+    """
+    for end in (
+        lambda session: session.backend_says(b"+OK in\r\n"),
+        lambda session: session.backend_failed("it closed the connection", "closed"),
+        lambda session: session.expired("step", NO_ANSWER),
+        lambda session: session.backend_says(b"\0"),
+    ):
+        known = Known("auto")
+        session = _ahead(known)
+        assert session.backend_says(b"-ERR [AUTH] who?\r\n") == []
+        done = end(session)
+        assert ("count", "login_failures", "backend", "v1") in done
+        assert not any(verb[:2] == ("note", "not_pipelined") for verb in done)
+        assert known.pipelines()

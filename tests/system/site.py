@@ -267,8 +267,9 @@ class Proxy:
         return endings
 
     def wait_until_quiet(self) -> None:
-        """Waits until no session lives."""
+        """Waits until no session lives, and each one that has ended has its line in the log."""
         wait_until(lambda: not self.sessions(), "the session table is empty")
+        wait_until(lambda: not self.state().gathered(), "no line of the log waits to be written")
 
     # Its end
 

@@ -263,7 +263,11 @@ def xpop_server(mails: Sequence[bytes]) -> Play:
 
 def _serve_pop3(peer: Peer, mails: Sequence[bytes], password: bytes | None) -> None:
     peer.say(b"+OK backend ready\r\n")
-    assert peer.line().startswith(b"USER ")
+    if (line := peer.line()) == b"CAPA":
+        peer.say(b"-ERR what?\r\n")
+        assert peer.line() == b"QUIT"
+        return
+    assert line.startswith(b"USER ")
     peer.say(b"+OK\r\n")
     verb, _, given = peer.line().partition(b" ")
     assert verb == b"PASS"

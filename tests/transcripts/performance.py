@@ -9,7 +9,7 @@ from tests.transcripts.script import Script, Step, shown
 
 BEGINNING = (
     "set checkport $CHECK",
-    "backend conf b1 host 127.0.0.1 port $BACKEND state online",
+    "backend conf b1 host 127.0.0.1 port $BACKEND pipelining off state online",
     "pdm add everyone any b1",
     "vserv conf v1 iface 127.0.0.1 port $PORT bannerok ready bannererr disabled state online",
 )

@@ -17,7 +17,7 @@ from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.rules import rules_of
 from supervisor.config import Config
 from tests.proxy.console import Console
-from tests.proxy.session_double import PureSession
+from tests.proxy.session_double import Known, PureSession
 from tests.transcripts.performance import BEGINNING, Otherwise, fields, filled, lines, perform
 from tests.transcripts.script import Script, Step, octets, shown
 
@@ -42,7 +42,8 @@ class _Session(PureSession):
 
     def __init__(self, config: Config) -> None:
         rules = rules_of(config.things["vserv"]["v1"], config)
-        super().__init__(rules, *CLIENT, SID)
+        announced = {ident: Known(backend.pipelining) for ident, backend in rules.backends.items()}
+        super().__init__(rules, *CLIENT, SID, announced=announced)
         self._config = config
         self._fallback = rules.fallback
         self._watch: CommandWatch | None = None

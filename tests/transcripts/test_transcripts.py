@@ -27,7 +27,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("stage")
     certificates = directory / "tls"
     certificates.mkdir()
-    with Proxy(directory, options=("-n", "200")) as proxy:
+    # What a script does not mention is seen at its end, so nothing may come later: lines of the log neither.
+    with Proxy(directory, options=("-n", "200", "--log-lines", "at-once")) as proxy:
         stage = Stage(proxy, directory, certificates)
         try:
             yield stage

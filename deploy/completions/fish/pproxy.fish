@@ -12,6 +12,7 @@ complete -c pproxy -s d -l daemon -d 'go to the background once the start config
 complete -c pproxy -l ctrl-group -x -d 'this group may connect to the control socket too, for commands that change nothing; the user of the program must belong to it (default: only its user and root)'
 complete -c pproxy -l log-stamps -x -a 'seconds milliseconds' -d 'of log lines in the text form: with milliseconds the time has a fraction and its zone, 235959.123+0100 (default: seconds)'
 complete -c pproxy -l log-format -x -a 'text json' -d 'form of the log lines (default: text)'
+complete -c pproxy -l log-lines -x -a 'gathered at-once' -d 'the lines of sessions that are over are gathered for a quarter of a second at most and then written in one piece, or each at once; into a terminal or a pipe every line goes at once (default: gathered)'
 complete -c pproxy -l max-vservs -x -d 'most vservs (default: 32)'
 complete -c pproxy -l max-backends -x -d 'most backends (default: 32)'
 complete -c pproxy -l grace -x -d 'how long SIGPWR (shutdown delayed) goes on accepting first (default: 0)'

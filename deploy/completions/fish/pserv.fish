@@ -12,6 +12,7 @@ complete -c pserv -s d -l daemon -d 'go to the background once the start configu
 complete -c pserv -l ctrl-group -x -d 'this group may connect to the control socket too, for commands that change nothing; the user of the program must belong to it (default: only its user and root)'
 complete -c pserv -l log-stamps -x -a 'seconds milliseconds' -d 'of log lines in the text form: with milliseconds the time has a fraction and its zone, 235959.123+0100 (default: seconds)'
 complete -c pserv -l log-format -x -a 'text json' -d 'form of the log lines (default: text)'
+complete -c pserv -l log-lines -x -a 'gathered at-once' -d 'the lines of sessions that are over are gathered for a quarter of a second at most and then written in one piece, or each at once; into a terminal or a pipe every line goes at once (default: gathered)'
 complete -c pserv -l grace -x -d 'how long SIGPWR (shutdown delayed) goes on accepting first (default: 0)'
 complete -c pserv -l ringd -r -d 'socket of the ringd that lends the listening sockets, or off (default: RUNDIR/ringd.ctrl if it is there)'
 complete -c pserv -l metrics -x -d 'where the exporter answers (/ is the status page, /metrics, /livez, /readyz); off for none, port 0 for any (default: 127.0.0.1:9111)'

@@ -5,7 +5,9 @@ from popular.protocol.lines cimport LineBuffer, is_ok
 cdef class Pop3Login:
     cdef public LineBuffer _lines
     cdef public tuple _say, _steps
-    cdef public long _first, _step
+    cdef public bytes _password
+    cdef public object refusal
+    cdef public long _ahead, _first, _last, _step
     cdef public bint _needs_offer
     cpdef bytes opening(self)
     @cython.locals(line=bytes, step=long)

@@ -1,6 +1,7 @@
 """The login dialogue with a backend, as a machine: what it says goes in, what to say and how it ended come out.
 
     POP3          greeting → (STLS → TLS →) (XCLIENT →) USER → PASS → joined
+                  … PASS in one piece with USER, ahead of the reply to it, where the backend can do with that
     XPOP, CXPOP   three lines → one reply → joined
 
 What the backend sends behind its last reply already belongs to the client. A backend may be hostile: its lines are
@@ -109,18 +110,38 @@ def xclient(address: str, port: int, sid: str) -> bytes:
 class Pop3Login:
     """USER and PASS (RFC 1939 section 7), behind STLS (RFC 2595 section 4) and XCLIENT where they are wanted."""
 
-    __slots__ = ("_first", "_lines", "_needs_offer", "_say", "_step", "_steps")
+    __slots__ = (
+        "_ahead",
+        "_first",
+        "_last",
+        "_lines",
+        "_needs_offer",
+        "_password",
+        "_say",
+        "_step",
+        "_steps",
+        "refusal",
+    )
 
     greets = True
     STEPS = (GREETING, "sending the user name", "sending the password")
 
-    def __init__(self, user: bytes, password: bytes, stls: bool = False, *, xclient: bytes = b"") -> None:
-        """`stls`: say STLS first; `xclient`: then this line. Raises ValueError if a name or password holds CR, LF or
+    def __init__(
+        self, user: bytes, password: bytes, stls: bool = False, *, xclient: bytes = b"", ahead: bool = False
+    ) -> None:
+        """`stls`: say STLS first; `xclient`: then this line; `ahead`: say PASS without waiting for the reply to USER
+        (RFC 2449 section 6.6), to whoever announces PIPELINING. Raises ValueError if a name or password holds CR, LF or
         NUL.
         """
         if _LINE_ENDS.search(user + password):
             raise ValueError("a name or password with a line end in it")
-        self._say: tuple[bytes, ...] = (b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n")
+        said = b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n"
+        self._say: tuple[bytes, ...] = (b"".join(said),) if ahead else said
+        self._password = password
+        self.refusal: Rejected | None = None
+        """The backend has refused the user name, ahead of whose reply PASS was said: only that reply is still to come,
+        and decides nothing.
+        """
         self._steps: tuple[str, ...] = self.STEPS
         self._step = 0
         self._first = 0
@@ -131,6 +152,9 @@ class Pop3Login:
             self._begin_with(xclient + b"\r\n", _XCLIENT)
         if stls:
             self._begin_with(_STLS, STARTING_TLS)
+        self._last = len(self._steps) - 1
+        self._ahead = self._last - 1 if ahead else -1
+        """The step at which the reply to USER is waited for, when PASS was said already."""
 
     def _begin_with(self, say: bytes, step: str) -> None:
         self._say = (say, *self._say)
@@ -142,6 +166,11 @@ class Pop3Login:
         """What is waited for; completes "while ___"."""
         return self._steps[self._step]
 
+    @property
+    def ahead(self) -> bool:
+        """Whether PASS was said ahead: one reply to USER and one to PASS is what the backend owes."""
+        return 0 <= self._ahead <= self._step
+
     def opening(self) -> bytes:
         """What to send at once: nothing, the backend greets."""
         return b""
@@ -151,21 +180,38 @@ class Pop3Login:
         try:
             line = self._lines.next_line(data)
         except PeerFault:
-            return Broken(f"no proper reply while {self._steps[self._step]}", WORDS[self._steps[self._step]])
+            broken = Broken(f"no proper reply while {self._steps[self._step]}", WORDS[self._steps[self._step]])
+            return broken if self.refusal is None else self.refusal
         if line is None:
             return None
+        if self.refusal is not None:
+            return self.refusal
+        step = self._step
+        if step == self._ahead:
+            return self._hear_of_user(line)
         if not is_ok(line):
             return self._refused(line)
-        step = self._step
         if step == 0 and self._needs_offer and _OFFER not in line:
             return self._refused_xclient(line)
-        if step == len(self._say):
+        if step == self._last:
             # A NamedTuple's own way is five times as long.
             joined: Joined = tuple.__new__(Joined, (line, self._lines.take_rest()))
             return joined
         if self._lines.held:
             return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
         return START_TLS if self._steps[step] is STARTING_TLS else self._say_next()
+
+    def _hear_of_user(self, line: bytes) -> Progress:
+        """The reply to USER, when PASS was said already. A refusal waits for the reply to PASS: nobody learns by the
+        clock which of the two was wrong, and the backend is not cut off while it answers.
+        """
+        if not is_ok(line):
+            refused = self._refused(line)
+            if not isinstance(refused, Rejected):
+                return refused
+            self.refusal = refused
+        self._step += 1
+        return self.hear(b"")
 
     def tls_up(self) -> bytes:
         """TLS, asked for by StartTls, stands. Nothing that the backend said before is remembered."""
@@ -194,7 +240,7 @@ class Pop3Login:
         command may repeat it.
         """
         code = code_of(line)
-        password = self._say[-1][len(b"PASS ") : -len(b"\r\n")]
+        password = self._password
         if self._step < len(self._say) or not password or password not in line:
             return line, code
         known = known_code(code)
@@ -212,6 +258,8 @@ class XpopLogin:
 
     greets = False
     step = _OPENING
+    ahead = False
+    refusal = None
 
     def __init__(self, mailbox: str, sid: str, flags: str) -> None:
         """Raises BadMailboxName."""

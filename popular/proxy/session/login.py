@@ -188,6 +188,7 @@ class Login:
         """The backend did: its connection, to be relayed."""
         runtime = self._runtime
         runtime.backend_logins[backend].count(runtime.context.clock.now - self._began)
+        runtime.announced[backend].let_in()
         assert self.backend is not None
         return self.backend
 

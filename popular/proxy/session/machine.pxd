@@ -4,7 +4,7 @@ from popular.proxy.session.client_side cimport ClientSide
 from popular.proxy.session.refusals cimport Refusals
 
 cdef class Machine(ClientSide):
-    cdef public object _login, _refusals_of
+    cdef public object _announced, _login, _refusals_of
     cdef public double _patience
     cdef public Refusals _refusals
     cdef public long _failures

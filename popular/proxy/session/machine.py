@@ -38,6 +38,7 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
+from popular.proxy.session.known import BackendKnowledge
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -89,6 +90,7 @@ class Machine(ClientSide):
     """
 
     __slots__ = (
+        "_announced",
         "_failures",
         "_login",
         "_password_is_ours",
@@ -99,10 +101,19 @@ class Machine(ClientSide):
         "target",
     )
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, refusals: Mapping[str, Refusals]) -> None:
-        """`refusals`: what all sessions together know of each backend."""
+    def __init__(
+        self,
+        verbs: Verbs,
+        rules: Rules,
+        peer: tuple[str, int],
+        *,
+        refusals: Mapping[str, Refusals],
+        announced: Mapping[str, BackendKnowledge],
+    ) -> None:
+        """What all sessions together know of each backend: `refusals`, and what it has `announced`."""
         ClientSide.__init__(self, verbs, rules, peer)
         self._failures = 0
+        self._announced = announced
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
         """Of the backend, if the user and his password are such that its answer tells something of the others."""
@@ -221,6 +232,7 @@ class Machine(ClientSide):
                 secret.reveal(),
                 backend.tls == STARTTLS,
                 xclient=xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b"",
+                ahead=backend.id in self._announced and self._announced[backend.id].pipelines(),
             )
         except ValueError:
             self._wrong_login("password")
@@ -358,15 +370,27 @@ class Machine(ClientSide):
 
         `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
         """
-        assert self._login is not None
+        login = self._login
+        assert login is not None
+        if login.refusal is not None:
+            self._rejected(login.refusal)
+            return
         if word == OURS:
             fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
             self._verbs.note(messages.NO_RESOURCES, fields)
             self._trouble("no_resources", "resources")
             return
         word = word or ("connect" if self.phase is CONNECTING else "closed")
-        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or self._login.step, reason, word)
+        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or login.step, reason, word)
+        if login.ahead:
+            self._mistrust(login.step, reason)
         self._trouble("backend_failed")
+
+    def _mistrust(self, step: str, reason: str) -> None:
+        """It did not answer USER and PASS that came in one piece as it should: it gets one behind the other now."""
+        if self._announced[self.backend].mistrust():
+            fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
+            self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
 
     def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}

@@ -5,6 +5,7 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.refusals import Refusals
@@ -19,6 +20,7 @@ class VservRuntime:
     """Made by the service once for each virtual server. A session keeps the one under which it was accepted."""
 
     __slots__ = (
+        "announced",
         "authtimeout",
         "backend_connects",
         "backend_logins",
@@ -60,10 +62,11 @@ class VservRuntime:
         backend_logins: Mapping[str, Observer],
         waiting: Mapping[str, BackendQueue],
         refusals: Mapping[str, Refusals],
+        announced: Mapping[str, Announced],
         over: Callable[[], None],
     ) -> None:
-        """`moved`: the cells of session_log.Moved; `refusals`: of each backend; `over` is called by each session at its
-        end.
+        """`moved`: the cells of session_log.Moved; `refusals`, `announced`: of each backend; `over` is called by each
+        session at its end.
         """
         self.context = context
         self.rules = rules
@@ -74,6 +77,7 @@ class VservRuntime:
         self.tls = tls
         self.backend_tls = backend_tls
         self.refusals = refusals
+        self.announced = announced
         self.over = over
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]

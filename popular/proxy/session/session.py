@@ -73,7 +73,9 @@ class Session(Verbs):
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, self._runtime.rules, peer, refusals=self._runtime.refusals)
+        self._machine = Machine(
+            self, self._runtime.rules, peer, refusals=self._runtime.refusals, announced=self._runtime.announced
+        )
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
         self._client = ClientConnection(self._runtime.context.loop, self._runtime.context.log, fd, owner=self)
         self._client.hear_of_reset()

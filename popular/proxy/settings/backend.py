@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from popular.proxy.settings.announced import known_of
 from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
 from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
@@ -92,6 +93,13 @@ class Backend(Thing):
         False,
         "Tell a Dovecot backend the client's address and the session id by XCLIENT, before the login (POP3 only). The "
         "proxy must be in its login_trusted_networks.",
+    )
+    pipelining: str = parameter(
+        Choice(AUTO, "on", OFF),
+        AUTO,
+        "Send USER and PASS in one piece, which saves a round trip (POP3 only). auto: to a backend that announces "
+        "PIPELINING; it is asked by CAPA, after a login and once a minute at most, and is not believed for ten minutes "
+        "when it does not answer as it should. on: always, and it is not asked. off: one behind the other.",
     )
     connecttimeout: int = parameter(
         Time(0, LONGEST_STEP), 0, "How long the connection may take. 0: as the variable connecttimeout says."
@@ -182,4 +190,4 @@ def _check_gone(_context: CommandContext, config: Config, ident: str) -> str | N
     return f"it is still named as fallback: {ident}" if config.variables["fallback"] == ident else None
 
 
-BACKEND = Sort("backend", Backend, "backend", check=_check, check_gone=_check_gone, source=CHAPTER)
+BACKEND = Sort("backend", Backend, "backend", check=_check, check_gone=_check_gone, known=known_of, source=CHAPTER)

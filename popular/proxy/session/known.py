@@ -1,0 +1,13 @@
+"""What a session is told of a backend beyond its configuration."""
+
+from typing import Protocol
+
+
+class BackendKnowledge(Protocol):
+    """Of one backend: what it has announced, as far as its machine asks."""
+
+    def pipelines(self) -> bool:
+        """Whether PASS may be said ahead of the reply to USER."""
+
+    def mistrust(self) -> bool:
+        """That went wrong: not for a while. Says whether that is news."""
