@@ -121,5 +121,11 @@ MODULE_ERROR = Message(
     "module_error",
     "A module raised an error that is none of the contract's: a fault of the module. Once a minute is told of it.",
 )
+MODULE_DIFFERS = Message(
+    0x0343,
+    "INF",
+    "module_differs",
+    "A module on trial (`pdm conf ID shadow`) says something else of a user than the others. Once a minute is told.",
+)
 
 POPULAR_MESSAGES = messages_in(globals())

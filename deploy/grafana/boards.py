@@ -233,6 +233,11 @@ BACKENDS = Board(
                 graph("Bad lines of user files", gauge("module_skipped_lines", "module", how="max"), width=6),
                 graph("Mail checks by answer", rate("mail_checks_total", "answer"), stacked=True, width=6),
                 graph("Mail check", *quantiles("mail_check_duration_seconds"), width=6),
+                graph("Answers of modules", rate("module_answers_total", "answer"), width=6),
+                graph("Workers that do not ask a module", gauge("module_breakers_open", "module"), width=4),
+                graph("Threads of a module", gauge("module_threads", "module"), width=4),
+                graph("Lookups in caches of modules", rate("module_cache_lookups_total", "result"), width=6),
+                graph("Modules on trial", rate("module_shadow_answers_total", "result"), width=4),
             ),
         ),
         (

@@ -5,6 +5,7 @@ from pathlib import Path
 from deploy.man.parts import Section, example, see_also, terms, text
 
 EXAMPLE = Path(__file__).parents[1] / "popular" / "libpdm_certificate.py"
+TEMPLATE = EXAMPLE.with_name("libpdm_template.py")
 
 QUESTION = {
     "client_ip": "the client's address as text, IPv4 or IPv6",
@@ -17,15 +18,22 @@ QUESTION = {
     "certificate_name": "from the client's verified certificate: its first e-mail address or host name "
     "(subjectAltName), else its common name; empty if the client showed none. It vouches for nothing unless the "
     "module says so",
+    "tls_version": "OpenSSL's name of the TLS version; empty if the client speaks in clear",
+    "tls_cipher": "and of the cipher",
+    "token": "what the client has shown instead of a password: a Token, with its mechanism and its secret; else None. "
+    "credential is the one of the two that counts, and kind is its kind",
 }
 """Fields of Question → what they hold."""
 
 ROUTE = {
-    "backend": "the id of the backend",
+    "backend": "the id of the backend; or a server that is not configured, as 192.0.2.7:110 or [2001:db8::7]:110, "
+    "where pdm conf ID allow NET:PORT like BACKEND allows it, and then its protocol, TLS, limits and counters are "
+    "those of BACKEND",
     "target": "the mailbox on an XPOP or CXPOP backend, the user name on a POP3 backend; None for the client's own",
     "secret": "the password for a POP3 backend, a Secret; None for the client's own. A login that another module "
     "vouched for needs one there: what the client typed is not the user's own, and is sent to no backend",
     "flags": "XPOP flag letters; M makes a master session, which leaves new mail new",
+    "server": "set by the proxy alone",
 }
 """Fields of Route → what they hold."""
 
@@ -36,16 +44,21 @@ ANSWERS = {
     "smallest rank is called; a module that knows N users draws its rank from the name, exponentially with the rate N, "
     "so that each is called as often as it has users. second_round may be a function that does the work that "
     "authenticate would have cost here, and is called as well. UNKNOWN is the answer of a module without such work.",
-    "Authenticated(route)": "The user is known, the password is right, and no other module is asked.",
-    "Refused(route)": "The user is known, and the password is wrong. Now all modules are asked, in their order, "
-    "whether one of them vouches for this user (authenticate). Each such login is logged (master_login) and counted.",
+    "Authenticated(route, limits, cache)": "The user is known, the password is right, and no other module is asked. "
+    "limits, if given, are UserLimits that count for this user instead of what counts for all. cache: for how many "
+    "seconds this may be answered again without asking, where the operator has a cache (pdm conf ID cache); None for "
+    "as long as he says.",
+    "Refused(route, locked, code, wait, cache)": "The user is known, and the password is wrong. Now all modules are "
+    "asked, in their order, whether one of them vouches for this user (authenticate). Each such login is logged "
+    "(master_login) and counted. Without a route, or if locked is true, nobody can vouch for him. code is a response "
+    "code that the client gets instead of AUTH. wait: how long the client should wait for the reply, in seconds.",
+    "CannotTell(reason)": "Nothing can be said of this user now, for a reason that goes to the log; of the others it "
+    "can. What concerns all of them is a failure, see below.",
 }
 
 MODULE = {
     "ident": "the id that the operator chose in pdm add",
     "arguments": "what it was opened with",
-    "blocking": "True (the default) if an answer may wait or take long: it is asked in a thread. False if it never "
-    "does: it is asked on the worker's event loop, and whatever it waits for, all sessions of the worker wait for",
     "flags": "XPOP flag letters that a session gets when this module vouched for a user that another one found",
     "check": "check(question): who is this, and may he in? The default knows nobody",
     "authenticate": "authenticate(question, route): may this user come in, whom another module found and refused? "
@@ -58,8 +71,25 @@ MODULE = {
     "skipped": "how many lines of its files are bad and skipped, for the metrics",
     "files": "the files that it is made of, by path, each with what os.fstat() said when it was read. When one is "
     "another the module is reloaded (pdmwatch)",
+    "takes": "the kinds of credential that it looks at: PASSWORD (the default), TOKEN",
+    "by_address": "whether an answer may depend on the client's address (the default): then a cached one counts for "
+    "this address only",
 }
 """What a module has → what it is. A class that derives from Module has the defaults."""
+
+
+KINDS = {
+    "Module": "Answers by functions. blocking is True (the default) if an answer may wait or take long: it is asked in "
+    "a thread, of which each module has a few of its own (pdm conf ID threads). With local too, it takes nothing but "
+    "time to compute, and local files: it is asked in the threads that are there for password hashes, without a "
+    "deadline. Without blocking it is asked on the worker's event loop, and whatever it waits for, all sessions of the "
+    "worker wait for.",
+    "AsyncModule": "Answers by coroutines, on the worker's event loop, and so holds no thread while it waits; check, "
+    "authenticate and close are coroutine functions. It never blocks the loop: no file, no lookup of a host name, no "
+    "password hash without asyncio.to_thread. ready, a coroutine function, is called once before the first question. "
+    "When the deadline has passed, or the client is gone, its coroutine is cancelled.",
+}
+"""The two kinds of modules."""
 
 
 def modules_page() -> list[Section]:
@@ -91,7 +121,16 @@ def modules_page() -> list[Section]:
                 "one, and rename it."
             ),
         ),
-        ("A MODULE", terms(MODULE.items())),
+        ("TWO KINDS", terms(KINDS.items())),
+        (
+            "A MODULE",
+            terms(MODULE.items())
+            + "\n"
+            + text(
+                "It may have lookup(namespace, user), of the same kind as check: what it says of a user without his "
+                "password, KnownUser(route, limits, locked) or None. It counts as no login."
+            ),
+        ),
         ("THE QUESTION", terms(QUESTION.items())),
         ("THE ANSWERS", terms(ANSWERS.items())),
         ("THE ROUTE", terms(ROUTE.items())),
@@ -99,19 +138,39 @@ def modules_page() -> list[Section]:
             "FAILURES",
             text(
                 "A module that cannot answer raises ModuleFailed; its text goes to the log and must hold no secret. "
-                "Any other exception counts the same, and only its type is logged. The other modules are asked all the "
-                "same. If nobody lets the user in, the client hears [SYS/TEMP], never that its password is wrong."
+                "Any other exception counts the same, and only its type and place are logged (module_error). The other "
+                "modules are asked all the same. If nobody lets the user in, the client hears [SYS/TEMP], never that "
+                "its password is wrong; nor is the fallback backend asked, which would see the password.",
+                "An answer that has not come within pdm conf ID timeout is a failure too. A call that hangs keeps its "
+                "thread until it returns; when all threads of a module are held so, it cannot tell at once.",
+                "After pdm conf ID breaker failures in a row (ModuleFailed, OSError, no answer in time; not other "
+                "exceptions, nor CannotTell, which may be one user's) a worker does not ask the module for pdm conf ID "
+                "pause, then tries it once. The log tells when it begins and ends (module_given_up, module_back).",
             ),
         ),
         (
             "THREADS AND FILES",
             text(
                 "One object is asked from several threads at once, so it changes nothing in itself while it answers. "
-                "Each worker opens each module for itself. open_module and reload run in a thread and may read files "
-                "and open connections; a module that reads its files there answers from memory. A path without a "
-                "slash in front is best made absolute in open_module, as the module passwd does.",
-                "A module never writes a secret anywhere, neither into a text nor into a log.",
+                "Each worker opens each module for itself. open_module and reload run in a thread and may read files. "
+                "They connect to nothing, so that a proxy starts while a database is down. A module that reads its "
+                "files there answers from memory. A path without a slash in front is best made absolute in "
+                "open_module, as the module passwd does.",
+                "A module never writes a secret anywhere, neither into a text nor into a log. A secret of its own is "
+                "no argument: it takes it from a file, passwordfile FILE. popular.pdm.arguments reads it "
+                "(secret_from), refuses a URL with a password in it (refuse_password_in), and imports a library that "
+                "may be missing (needs), with an error that names what to install.",
             ),
+        ),
+        (
+            "TEMPLATE",
+            text("deploy/popular/libpdm_template.py, a module that waits for somebody else, to begin with:")
+            + "\n"
+            + example(*TEMPLATE.read_text("utf-8").splitlines())
+            + "\n"
+            + text("Whether a module keeps the contract, whatever clients type, is tried by")
+            + "\n"
+            + example("ptestpdm --dir deploy/popular --conformance template localhost 4711"),
         ),
         (
             "EXAMPLE",

@@ -146,7 +146,7 @@ cdef class TlsDirect:
             data = PyBytes_FromStringAndSize(_received, count)
             memset(_received, 0, count)
             return data
-        error = self._failed(0, errno)
+        error = self._failed(0, 0)  # a reset is the end of the stream here, as it is in the module
         if error == WANT_READ or error == WANT_WRITE:
             self._dry = True
             return None

@@ -130,6 +130,8 @@ class Route(NamedTuple):
     target: str | None = None
     secret: Secret | None = None
     flags: str = ""
+    server: tuple[str, int] | None = None
+    """Set by the proxy: where such a server is, when `backend` has become the one that it is like."""
 
 
 class UserLimits(NamedTuple):
@@ -238,8 +240,8 @@ class AboutModule(Protocol):
     the user.
     """
 
-    by_address: bool = False
-    """Whether the answer depends on the client's address: then what is cached counts for that address only."""
+    by_address: bool = True
+    """Whether an answer may depend on the client's address: then what is cached counts for that address only."""
 
     notes: Sequence[str] = ()
     """What the operator should know of it, a line each and without secrets; told when it is opened or reloaded."""

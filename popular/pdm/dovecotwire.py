@@ -68,7 +68,7 @@ def plain_request(number: int, question: Question) -> bytes:
     return line([*words, f"resp={response}"])
 
 
-class Reply(NamedTuple):
+class AuthReply(NamedTuple):
     """OK, FAIL or CONT for the request of this number, and its fields; one without a value is `""`."""
 
     word: str
@@ -76,7 +76,7 @@ class Reply(NamedTuple):
     fields: Mapping[str, str]
 
 
-def reply_of(text: str) -> Reply | None:
+def reply_of(text: str) -> AuthReply | None:
     """A line of the server's; None if it answers no request."""
     word, *rest = text.split("\t")
     if word not in ("OK", "FAIL", "CONT") or not rest or not rest[0].isdigit():
@@ -85,10 +85,10 @@ def reply_of(text: str) -> Reply | None:
     for field in rest[1:]:
         name, _equals, value = field.partition("=")
         fields[name] = unescaped(value)
-    return Reply(word, int(rest[0]), fields)
+    return AuthReply(word, int(rest[0]), fields)
 
 
-def answer_of(reply: Reply, user: str, backend: str) -> Answer:
+def answer_of(reply: AuthReply, user: str, backend: str) -> Answer:
     """What a reply means. `backend`: instead of the server's `host`, "" if none was given. Raises ModuleFailed.
 
     Dovecot does not tell an unknown user from a wrong password, so FAIL is "refused". A route is in it if its database

@@ -1,4 +1,4 @@
-"""A module with what stands in front of it: a deadline, threads of its own, a breaker. On an event loop.
+"""A module with what stands in front of it: a cache, a breaker, a deadline, threads of its own. On an event loop.
 
 Whatever a module does (hang, raise, break the contract, end the process), it is a `CannotTell` for this question, and
 costs nobody else anything. Only code that holds the loop itself cannot be helped: that is the watchdog's.
@@ -6,18 +6,24 @@ costs nobody else anything. Only code that holds the loop itself cannot be helpe
 
 import asyncio
 import inspect
+import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from popular.pdm import chain
+from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
-from popular.pdm.chain import Decision, Record, Step
-from popular.pdm.contract import AnyModule, CannotTell, ModuleFailed, Question
+from popular.pdm.chain import CHECK, Decision, Record, Step
+from popular.pdm.contract import AnyModule, Authenticated, CannotTell, ModuleFailed, Question, Unknown
+from popular.pdm.servers import Servers, placed
 from popular.pdm.threads import Threads, WaitEvents
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.serving.network import network_of
+
+CACHED = ("hit", "miss", "stale")
+"""What a cache may come to, for the counter. Stale: an old answer, because the module cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +36,22 @@ class Terms:
     pause: float = 10.0
     """For how long."""
     threads: int = 8
+    cache: float = 0.0
+    """How long the answer counts that a user may come in; 0: there is no cache."""
+    negative: float = 0.0
+    """How long any other answer does."""
+    size: int = 10_000
+    stale: float = 0.0
+    """For how much longer a user may come in whom the module let in, while it cannot tell."""
+    shadow: bool = False
+    """It is asked beside the others, and what it says is compared and never used."""
+    allow: tuple[Servers, ...] = ()
+    like: str = ""
 
     @property
     def wants_loop(self) -> bool:
         """Whether this takes more than calling the module."""
-        return False
+        return bool(self.cache or self.negative or self.shadow or self.allow)
 
 
 class GuardEvents(WaitEvents, Protocol):
@@ -43,8 +60,29 @@ class GuardEvents(WaitEvents, Protocol):
     def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
         """A module is not asked for a while, for this reason; or it is asked again."""
 
+    def cached(self, ident: str, how: str) -> None:
+        """The cache was looked at: one of CACHED."""
+
     def erred(self, ident: str, where: str) -> None:
         """A module has raised what it should not have: the kind of error and its place, without its text."""
+
+
+class Unheard:
+    """GuardEvents that nobody hears of."""
+
+    def waits(self, change: int) -> None: ...
+
+    def waited(self, seconds: float) -> None: ...
+
+    def dropped(self, why: str) -> None: ...
+
+    def threads_held(self, ident: str, change: int) -> None: ...
+
+    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None: ...
+
+    def cached(self, ident: str, how: str) -> None: ...
+
+    def erred(self, ident: str, where: str) -> None: ...
 
 
 Run = Callable[[Question, Callable[[], object]], Awaitable[object]]
@@ -71,12 +109,42 @@ class Guarded:
         self.is_async = answers_on_loop(module)
         self.computes = not self.is_async and (getattr(module, "local", False) or not getattr(module, "blocking", True))
         """Nothing it does can hang, and what fails is one user's affair: no deadline, no breaker."""
+        self.cache = AnswerCache(os.urandom(32))
         self._threads: Threads | None = None
         self._getting_ready: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[object]] = set()
 
     async def put(self, step: Step, question: Question, how: Asking) -> object:
-        """What the module answers to a step, as `chain.heard` has it; raises nothing."""
+        """What the module, or its cache, answers to a step, as `chain.heard` has it; raises nothing."""
+        if step.what is not CHECK:
+            return await self._put(step, question, how)
+        terms = how.terms
+        if not terms.cache and not terms.negative:
+            return placed(await self._put(step, question, how), terms.allow, terms.like)
+        return placed(await self._put_through_cache(step, question, how), terms.allow, terms.like)
+
+    async def _put_through_cache(self, step: Step, question: Question, how: Asking) -> object:
+        terms, cache = how.terms, self.cache
+        key = cache.key(question, getattr(self.module, "by_address", True))
+        found, flushes, began = cache.find(key), cache.flushes, monotonic()
+        if found is not None and found.is_fresh(began):
+            how.events.cached(self.ident, "hit")
+            return found.answer
+        how.events.cached(self.ident, "miss")
+        answer = await self._put(step, question, how)
+        if isinstance(answer, CannotTell):
+            if found is not None and flushes == cache.flushes and found.is_useful(monotonic(), terms.stale):
+                how.events.cached(self.ident, "stale")
+                return found.answer
+        elif (kept := to_keep(answer)) is not None:
+            seconds = terms.cache if isinstance(kept, Authenticated) else terms.negative
+            if not isinstance(kept, Unknown) and kept.cache is not None:
+                seconds = kept.cache
+            cached = CachedAnswer(kept, (question.namespace, question.user), since=began, seconds=seconds)
+            cache.keep(key, cached, most=terms.size, flushes=flushes)
+        return answer
+
+    async def _put(self, step: Step, question: Question, how: Asking) -> object:
         terms = how.terms
         if not self.breaker.lets_ask(monotonic()):
             return CannotTell(f"not asked for {terms.pause:g} s, after {terms.breaker} failures in a row")

@@ -18,6 +18,7 @@ class CdbModule(Module):
     """The users of one database, as it was when it was opened."""
 
     local = True
+    by_address = False
 
     def __init__(self, ident: str, arguments: Sequence[str], path: str | None = None) -> None:
         if len(arguments) not in (1, 2):

@@ -26,24 +26,24 @@ _HANDSHAKE_SECONDS = 5.0
 _MOST_HANDSHAKE_LINES = 200
 
 
-class Connection:
+class AuthConnection:
     """One connection, on which many questions may be under way."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[wire.Reply]] = {}
+        self._waiting: dict[int, asyncio.Future[wire.AuthReply]] = {}
         self._listening = asyncio.get_running_loop().create_task(self._listen())
 
     @property
     def usable(self) -> bool:
         return not self._listening.done()
 
-    async def ask(self, question: Question) -> wire.Reply:
+    async def ask(self, question: Question) -> wire.AuthReply:
         """What the server says to a login. Raises ModuleFailed."""
         number = next(self._numbers) % (1 << 31) + 1
         request = wire.plain_request(number, question)
-        heard: asyncio.Future[wire.Reply] = asyncio.get_running_loop().create_future()
+        heard: asyncio.Future[wire.AuthReply] = asyncio.get_running_loop().create_future()
         self._waiting[number] = heard
         try:
             self._writer.write(request)
@@ -90,7 +90,7 @@ class Dovecot(AsyncModule):
             raise ModuleFailed(f"dovecot: '{self._socket}' is neither a path that begins with / nor HOST:PORT")
         words = pairs("dovecot", arguments[1:], _WORDS)
         self._defaults = Defaults.of("dovecot", words)
-        self._connection: Connection | None = None
+        self._connection: AuthConnection | None = None
         self._opening = asyncio.Lock()
 
     async def check(self, question: Question) -> Answer:
@@ -102,7 +102,7 @@ class Dovecot(AsyncModule):
             return Authenticated(route)
         return answer
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> AuthConnection:
         async with self._opening:
             if self._connection is None or not self._connection.usable:
                 try:
@@ -111,7 +111,7 @@ class Dovecot(AsyncModule):
                     raise ModuleFailed(f"the authentication server: {type(error).__name__}") from None
             return self._connection
 
-    async def _opened(self) -> Connection:
+    async def _opened(self) -> AuthConnection:
         """Connects, and shakes hands. The server may wait for us to begin, and sends its lines in any order."""
         if self._socket.startswith("/"):
             reader, writer = await asyncio.open_unix_connection(self._socket, limit=wire.LONGEST_LINE)
@@ -124,7 +124,7 @@ class Dovecot(AsyncModule):
         except BaseException:
             writer.close()
             raise
-        return Connection(reader, writer)
+        return AuthConnection(reader, writer)
 
     async def _shaken(self, reader: asyncio.StreamReader) -> None:
         mechanisms = set()

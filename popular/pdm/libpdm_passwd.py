@@ -33,6 +33,7 @@ class Passwd(Module):
     """The users of one file, as it was when it was read."""
 
     local = True
+    by_address = False
 
     def __init__(self, ident: str, arguments: Sequence[str], path: str | None = None) -> None:
         words, strict = linefile.split_strict(arguments)

@@ -1,12 +1,16 @@
 """ptestpdm: tries authentication modules out, without a proxy.
 
     ptestpdm [--help] [--version] [--debug] [-d DIR|--dir DIR] [--certificate-name NAME] COMMAND-FILE DATA-FILE
+    ptestpdm [-d DIR|--dir DIR] [--user USER --passwordfile FILE] --conformance MODULE [ARG]...
 
 COMMAND-FILE has one module a line, in the order in which they are asked: `ID MODULE-NAME [ARG]...`, split into words
 as the control language does it. DATA-FILE has one login a line: `IP PROTOCOL NAMESPACE USER PASSWORD`, where the
 password is all that follows the blanks behind USER. Empty lines, and lines that begin with `#`, count for nothing.
 
 --certificate-name is for all logins: the clients have shown a verified certificate with this name.
+
+--conformance tries whether a module keeps the contract, whatever is typed (see `conformance.py`): one line for each
+trial. With a user whom it knows, and his password in a file, it is tried with him too.
 
 For each login, one line on standard output says what the proxy would do with it; --debug shows on standard error what
 each module answered, and how long it took. Passwords are never printed. Exit status: 0 all logins were answered
@@ -15,12 +19,15 @@ each module answered, and how long it took. Passwords are never printed. Exit st
 
 import argparse
 import asyncio
+import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from popular.pdm import chain, loader
+from popular.pdm.arguments import secret_from
+from popular.pdm.conformance import Trials
 from popular.pdm.contract import (
     AnyModule,
     Authenticated,
@@ -32,7 +39,7 @@ from popular.pdm.contract import (
     Secret,
     Unknown,
 )
-from popular.pdm.guarded import Asking, Guarded, Terms, decide
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from supervisor.control.words import CommandRefused, split
 from supervisor.runtime.rights import forbid_cores
 from supervisor.version import VERSION
@@ -50,8 +57,13 @@ class _Faulty(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns the exit status; SystemExit(2) on wrong usage."""
-    chosen = options().parse_args(arguments)
+    parser = options()
+    chosen = parser.parse_args(arguments)
     forbid_cores()
+    if chosen.conformance:
+        return _conforms(chosen)
+    if chosen.data is None:
+        parser.error("COMMAND-FILE and DATA-FILE are wanted, or --conformance MODULE")
     modules: list[Guarded] = []
     try:
         for module in _opened(Path(chosen.commands), chosen.dir):
@@ -89,9 +101,38 @@ def options() -> argparse.ArgumentParser:
         default="",
         help="the name in the clients' verified certificate (default: they have shown none)",
     )
-    parser.add_argument("commands", metavar="COMMAND-FILE", help="one module a line: ID MODULE-NAME [ARG]...")
-    parser.add_argument("data", metavar="DATA-FILE", help=f"one login a line: {_DATA}")
+    parser.add_argument("--user", metavar="USER", default="", help="for --conformance: a user whom the module knows")
+    parser.add_argument("--passwordfile", metavar="FILE", help="for --conformance: a file with his password")
+    parser.add_argument(
+        "--conformance",
+        nargs=argparse.REMAINDER,
+        metavar="MODULE [ARG]",
+        help="try whether a module keeps the contract; behind it stand its name and its arguments, and nothing else",
+    )
+    parser.add_argument(
+        "commands", metavar="COMMAND-FILE", nargs="?", help="one module a line: ID MODULE-NAME [ARG]..."
+    )
+    parser.add_argument("data", metavar="DATA-FILE", nargs="?", help=f"one login a line: {_DATA}")
     return parser
+
+
+def _conforms(chosen: argparse.Namespace) -> int:
+    name, *words = chosen.conformance
+    try:
+        known = (chosen.user, secret_from(chosen.passwordfile).secret) if chosen.user and chosen.passwordfile else None
+        opened = functools.partial(loader.load, chosen.dir, name, "tried", arguments=words)
+        return asyncio.run(_conform(opened, known))
+    except ModuleFailed as error:
+        print(f"ptestpdm: {error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+async def _conform(opened: Callable[[], AnyModule], known: tuple[str, Secret] | None) -> int:
+    status = EXIT_ANSWERED
+    async for name, wrong in Trials(opened, known).all():
+        print(f"FAILED  {name}: {wrong}" if wrong else f"ok      {name}", flush=True)
+        status = EXIT_FAILED if wrong else status
+    return status
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -200,8 +241,8 @@ class _Telling(chain.Record):
             print(text, file=self._out, flush=True)
 
 
-class _Errors:
-    """What is heard of a module beside its answers (GuardEvents)."""
+class _Errors(Unheard):
+    """What is heard of a module beside its answers (Unheard)."""
 
     def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
         told = f"is not asked for a while: {reason}" if is_open else "is asked again"

@@ -67,7 +67,7 @@ class Defaults(NamedTuple):
             raise ModuleFailed("the user's record has no backend, and the module has no argument `backend ID`")
         target = fields.get("target") or (self.fill(user) if self.fill is not None else None)
         secret = fields.get("secret")
-        return Route(backend, target, Secret(secret.encode()) if secret else None, fields.get("flags", ""))
+        return Route(backend, target, secret=Secret(secret.encode()) if secret else None, flags=fields.get("flags", ""))
 
 
 def is_name(user: str) -> bool:
@@ -101,8 +101,8 @@ def stored_user(user: str, record: Mapping[object, object], defaults: Defaults) 
     return StoredUser(
         stored,
         defaults.route(user, fields),
-        limits if limits != UserLimits() else None,
-        fields.get("locked", "").lower() in _TRUE,
+        limits=limits if limits != UserLimits() else None,
+        locked=fields.get("locked", "").lower() in _TRUE,
     )
 
 

@@ -33,12 +33,16 @@ class WaitEvents(Protocol):
     def dropped(self, why: str) -> None:
         """One will never have a thread: its client is "gone", or it was "refused"."""
 
+    def threads_held(self, ident: str, change: int) -> None:
+        """One more of a module's threads is at work, or one less."""
+
 
 class Threads:
     """For the event loop's thread only; `held` is how many are at work."""
 
     def __init__(self, ident: str, most: int) -> None:
         self._pool = ThreadPoolExecutor(most, thread_name_prefix=f"pdm-{ident}")
+        self.ident = ident
         self.most = most
         self._since: dict[int, float] = {}
         """When each call began that has not returned yet."""
@@ -66,6 +70,8 @@ class Threads:
         began = monotonic()
         if self._taken < self.most:
             self._taken += 1
+            if events is not None:
+                events.threads_held(self.ident, 1)
         else:
             turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             refused = self._turns.add(network, turn)
@@ -83,7 +89,7 @@ class Threads:
         if events is not None:
             events.waited(monotonic() - began)
         call = asyncio.wrap_future(self._pool.submit(self._do, next(self._numbers), work))
-        call.add_done_callback(self._returned)
+        call.add_done_callback(lambda call: self._returned(call, events))
         await asyncio.wait({call}, timeout=max(0.0, began + timeout - monotonic()))
         if not call.done():
             raise TimeoutError
@@ -97,7 +103,7 @@ class Threads:
             await asyncio.wait({turn}, timeout=timeout)
         except asyncio.CancelledError:
             if not self._turns.remove(network, turn) and turn.result():
-                self._pass_on()
+                self._pass_on(events)
             if events is not None:
                 events.dropped("gone")
             raise
@@ -110,17 +116,19 @@ class Threads:
         self._turns.remove(network, turn)
         return f"no thread was free within {timeout:g} s"
 
-    def _returned(self, call: "asyncio.Future[object]") -> None:
+    def _returned(self, call: "asyncio.Future[object]", events: WaitEvents | None) -> None:
         """Whoever asked may be gone: then nobody looks at the exception."""
         if not call.cancelled():
             call.exception()
-        self._pass_on()
+        self._pass_on(events)
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, events: WaitEvents | None) -> None:
         """A thread is free: whose turn is it?"""
         following = self._turns.take()
         if following is None:
             self._taken -= 1
+            if events is not None:
+                events.threads_held(self.ident, -1)
         else:
             following.set_result(True)
 

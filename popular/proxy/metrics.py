@@ -1,6 +1,8 @@
 """The metrics of `pproxy`, beside those that every program has."""
 
 from popular.metrics import NETWORK, TLS, traffic
+from popular.pdm.guarded import CACHED
+from popular.pdm.shadow import SHADOWED
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS, DROPPED
@@ -68,6 +70,25 @@ _LOGINS = (
         "Workers that do not ask a module for a while, because it has failed too many times in a row.",
         Present("module_breakers_open"),
         (MODULE,),
+    ),
+    Metric(
+        "popular_module_threads",
+        "Threads that are at work for a module that blocks.",
+        Present("module_threads"),
+        (MODULE,),
+    ),
+    Metric(
+        "popular_module_cache_lookups_total",
+        "Lookups in a module's cache: hit, miss, or stale (an old answer was used because the module could not tell).",
+        Counts("module_cache"),
+        (MODULE, Label("result", CACHED)),
+    ),
+    Metric(
+        "popular_module_shadow_answers_total",
+        "Answers of a module that is on trial, compared with what the others came to; not_asked where too many of its "
+        "questions were open.",
+        Counts("module_shadow"),
+        (MODULE, Label("result", SHADOWED)),
     ),
     Metric(
         "popular_master_logins_total",

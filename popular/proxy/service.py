@@ -39,6 +39,7 @@ class OpenModule:
         self.module = module
         self.guard = Guarded(module)
         self.holders = 0
+        self._flushed = spec.flushed
         self._fault = ""
         self._files = {path: stamp(status) for path, status in getattr(module, "files", {}).items()}
 
@@ -46,6 +47,12 @@ class OpenModule:
         """It could not be reloaded, and is as it was; of its files, as they are now, nothing more is expected."""
         self._fault = f"{reason}; what was read before stays in use"
         self._files = {path: stamp_now(path) for path in self._files}
+
+    def flush(self, flushed: tuple[int, str]) -> None:
+        """Forgets what it has answered, if that is asked for anew."""
+        if flushed != self._flushed:
+            self._flushed = flushed
+            self.guard.cache.flush(flushed[1])
 
     def report(self) -> Report:
         """What the master shall know of it."""
@@ -192,4 +199,5 @@ def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
             if not spec.lenient:
                 raise
             had.stays(str(error))
+    had.flush(spec.flushed)
     return had

@@ -100,6 +100,19 @@ def test_without_a_compiler_python_is_built(tmp_path: Path, wish: str | None, co
     assert reason in told.stdout
 
 
+@pytest.mark.processes
+def test_without_headers_python_is_built(tmp_path: Path) -> None:
+    """In an environment of a Python that has none; and which one is missing is told in the one line."""
+    code = "import sysconfig; sysconfig._INSTALL_SCHEMES['venv']['include'] = '/nowhere'\n"
+    code += "sysconfig._INSTALL_SCHEMES[sysconfig.get_default_scheme()]['include'] = '/nowhere'\n"
+    code += f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    code += "from supervisor import compiled; compiled.REASON, compiled.IN_USE = 'not compiled', None; compiled.tell()"
+    environment = {name: value for name, value in os.environ.items() if name != "POPULAR_PURE"}
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
+    assert told.stdout == "POPular is pure Python: not compiled, because there is no /nowhere/Python.h\n", told.stderr
+
+
 @pytest.mark.parametrize("module", TYPED)
 def test_types_name_the_slots_of_the_sources(module: str) -> None:
     """Each class of a `.pxd` has the fields that its source has as slots: the compiled form knows no others."""

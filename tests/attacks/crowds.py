@@ -10,6 +10,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from tests.attacks.strangers import Findings
+from tests.patience import patient
 from tests.system import test_victims as victims
 from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, pop3_server, wait_until
 from tests.system.test_victims import crowd, log_in, noise, seconds_of, silent_crowd, trickle
@@ -105,7 +106,7 @@ def say_too_much(directory: Path) -> Findings:
                 waits = [seconds_of(login) for _ in range(40)]
             finally:
                 over.set()
-                strangers.join(30)
+                strangers.join(patient(30))
         yield (
             (f"300 connections that say CAPA, {what}: a login {said(waits)}; alone {said(alone)}"),
             statistics.median(waits) < 1,
@@ -114,7 +115,7 @@ def say_too_much(directory: Path) -> Findings:
 
 def _make_noise(port: int, over: Event) -> None:
     with noise(port, b"CAPA\r\n" * 500):
-        over.wait(120)
+        over.wait(patient(120))
 
 
 def hang(directory: Path) -> Findings:

@@ -105,8 +105,8 @@ def bench(options: argparse.Namespace, entrants: list[Entrant]) -> tuple[Results
     size = Size(options.sessions, options.at_once, options.hold, options.segment)
     about = surroundings.about(entrants) | vars(size)
     as_usual = all(getattr(options, name) >= usual for name, usual in USUAL.items())
-    everything = (
-        {row.name for row in WORKLOADS} == set(options.workload) and options.at_once is None and not options.segment
+    everything = {row.name for row in WORKLOADS} == set(options.workload) and not (
+        options.only or options.at_once or options.segment
     )
     about["full"] = as_usual and everything and not surroundings.is_busy(about)
     results = Results(about, [one.contestant.name for one in entrants], sorted(set(options.workload)))
@@ -117,6 +117,7 @@ def bench(options: argparse.Namespace, entrants: list[Entrant]) -> tuple[Results
         with grounds(directory, size.segment, seconds + LONGEST_ROUND_SECONDS) as place:
             rounds = Rounds(results, entrants, size, place=place)
             rounds.go(options.rounds, time.monotonic() + seconds)
+    about["full"] = about["full"] and results.rounds() >= USUAL["rounds"]
     return results, rounds.single
 
 

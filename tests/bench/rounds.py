@@ -122,8 +122,10 @@ class Rounds:
                 break
             for run in self._runs:
                 self._round(run, number)
-            longest = max(longest, time.monotonic() - began)
-        _progress("")
+            took = time.monotonic() - began
+            longest = max(longest, took)
+            _progress("")
+            print(f"round {number} of {count}: {took:.0f} seconds", file=sys.stderr)
 
     def _round(self, run: Run, number: int) -> None:
         began = time.monotonic()

@@ -148,7 +148,7 @@ def test_a_server_that_stalls_is_no_unknown_user(server: Server) -> None:
             while not all(question.done() for question in pending):
                 await asyncio.sleep(0.02)
                 ticks += 1
-            assert time.monotonic() - began < patient(DEADLINE) + patient(5)
+            assert time.monotonic() - began < patient(10 * DEADLINE)
             assert ticks > 10, "the loop stood still"
             for question in pending:
                 assert isinstance(question.result(), CannotTell)

@@ -20,7 +20,7 @@ from tests.system.test_demo import Demo
 ROOT = Path(__file__).parents[2]
 DEBIAN = ROOT / "deploy/debian"
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-UNITS = sorted(path.name for path in (ROOT / "deploy/systemd").glob("*.[st]*e*"))
+UNITS = sorted(path.name for kind in ("service", "timer") for path in (ROOT / "deploy/systemd").glob(f"*.{kind}"))
 MINUTES = patient(300)
 
 
@@ -58,7 +58,8 @@ class Root:
     def dpkg(self, *words: str) -> str:
         """dpkg of that Debian, with all of root's rights: it makes users, and gives them files."""
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
-        command = ["chroot", str(self.path), "dpkg", *words]
+        command = ["unshare", "--mount", "--pid", "--fork", f"--mount-proc={self.path / 'proc'}"]
+        command += ["chroot", str(self.path), "dpkg", *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=MINUTES)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr

@@ -32,7 +32,7 @@ ENDINGS: dict[str, str] = {
     "no_secret": "A master login found no password for the user's POP3 backend.",
 }
 
-LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable", "resources")
+LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable", "resources", "locked")
 """Why a login failed, for the counter: wrong password, nobody knows the user, the backend refused him, no module could
-tell, the backend is unavailable, or we have no descriptor, memory or port left to reach it.
+tell, the backend is unavailable, we have no descriptor, memory or port left to reach it, or the user is locked.
 """

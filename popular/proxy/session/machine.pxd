@@ -4,7 +4,7 @@ from popular.proxy.session.client_side cimport ClientSide
 from popular.proxy.session.refusals cimport Refusals
 
 cdef class Machine(ClientSide):
-    cdef public object _announced, _login, _patience, _refusals_of
+    cdef public object _announced, _backend, _login, _patience, _refusals_of
     cdef public Refusals _refusals
     cdef public long _failures
     cdef public bint _password_is_ours

@@ -52,7 +52,7 @@ from popular.proxy.session.phases import (
 from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend
+from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend, placed_at
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
@@ -91,6 +91,7 @@ class Machine(ClientSide):
 
     __slots__ = (
         "_announced",
+        "_backend",
         "_failures",
         "_login",
         "_password_is_ours",
@@ -119,6 +120,8 @@ class Machine(ClientSide):
         """Of the backend, if the user and his password are such that its answer tells something of the others."""
         self._login: BackendLogin | None = None
         """Holds a password, so it is let go of as soon as it has done its work."""
+        self._backend: Backend | None = None
+        """The one of `backend`, or a server that is like it."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
         self._patience = 0.0
@@ -141,8 +144,11 @@ class Machine(ClientSide):
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
             self._trouble("module_failed", "module")
+        elif isinstance(decision, NobodyKnows):
+            self._wrong_login("unknown")
         else:
-            self._wrong_login("unknown" if isinstance(decision, NobodyKnows) else "password")
+            code = replies.known_code(decision.code.encode()) if decision.code else None
+            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH)
 
     def _tell_master_login(self, decision: Admitted) -> None:
         """Who opens a mailbox with a password that is not its owner's is always told."""
@@ -156,15 +162,15 @@ class Machine(ClientSide):
         fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
         return {**fields, "user": self.user}
 
-    def _wrong_login(self, why: str, said: Mapping[str, object] = NOTHING_SAID) -> None:
-        """The same words and the same code for every reason, so that nobody learns which users exist. `said`: what the
-        backend did, for the log.
+    def _wrong_login(self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH) -> None:
+        """The same words and the same code for every reason, so that nobody learns which users exist; but for a code
+        that a module wants. `said`: what the backend did, for the log.
         """
         verbs = self._verbs
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        self._try_again(Code.AUTH)
+        self._try_again(code)
 
     def _try_again(self, code: Code) -> None:
         """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
@@ -198,7 +204,7 @@ class Machine(ClientSide):
 
     def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
-        backend = self._rules.backends.get(route.backend)
+        backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
         self._refusals = None
         if backend is None:
@@ -269,7 +275,8 @@ class Machine(ClientSide):
             return
         else:
             verbs.count("mail_checks", "mail", "")
-        self._connect(self._rules.backends[self.backend])
+        assert self._backend is not None
+        self._connect(self._backend)
 
     # The backend
 
@@ -288,7 +295,8 @@ class Machine(ClientSide):
 
     def _begin_login(self) -> None:
         self._move(LOGGING_IN)
-        self._verbs.expect(self._rules.login_seconds(self._rules.backends[self.backend]))
+        assert self._backend is not None
+        self._verbs.expect(self._rules.login_seconds(self._backend))
 
     def backend_says(self, data: bytes) -> None:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
@@ -327,7 +335,8 @@ class Machine(ClientSide):
         nothing.
         """
         code = replies.known_code(rejected.code)
-        in_clear = self._rules.backends[self.backend].tls == OFF
+        assert self._backend is not None
+        in_clear = self._backend.tls == OFF
         of_user = not self._password_is_ours
         whose = affair(rejected, code, in_clear=in_clear, of_user=of_user, user=self.target)
         reply = rejected.reply.decode("utf-8", "replace")
@@ -395,7 +404,8 @@ class Machine(ClientSide):
 
     def _address(self) -> str:
         """What the backend's host name stands for: there it failed."""
-        return self._rules.backends[self.backend].address
+        assert self._backend is not None
+        return self._backend.address
 
     # The end
 

@@ -7,9 +7,10 @@ from supervisor.system cimport Observer
 cdef class ModuleChain:
     cdef public Counters _counters
     cdef public object _context, _log, _modules, _queue
-    cdef public dict _observers, _erred
-    cdef public list _asked_on_loop
+    cdef public dict _observers, _told
+    cdef public list _asked_on_loop, _on_trial
     cdef public set _tasks
+    cdef public int _comparing
     cdef public bint blocking, on_loop
     cdef public long _threads
     @cython.locals(record=Record)

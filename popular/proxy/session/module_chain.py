@@ -8,14 +8,15 @@ client that has gone.
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, cast
 
 from popular import messages
 from popular.pdm import chain, guarded
 from popular.pdm.chain import Admitted, Decision, Record
 from popular.pdm.contract import Authenticated, CannotTell, Module, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
+from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
@@ -42,8 +43,10 @@ _WORDS: Mapping[object, str] = {
 }
 ANSWERS = tuple(_WORDS.values())
 """What a module may answer, for the counter."""
-ERROR_SECONDS = 60.0
-"""Between two lines about an error of one module."""
+TELL_SECONDS = 60.0
+"""Between two lines about an error of one module, or about what it says in a trial."""
+MOST_COMPARED = 100
+"""Questions to modules on trial that a worker may have open."""
 
 _TOO_MANY = CannotTell("too many logins are waiting")
 
@@ -173,15 +176,17 @@ class ModuleChain:
 
     __slots__ = (
         "_asked_on_loop",
+        "_comparing",
         "_context",
         "_counters",
-        "_erred",
         "_log",
         "_modules",
         "_observers",
+        "_on_trial",
         "_queue",
         "_tasks",
         "_threads",
+        "_told",
         "blocking",
         "on_loop",
     )
@@ -200,16 +205,19 @@ class ModuleChain:
         answer took.
         """
         self._threads = threads
-        self._modules = [guard.module for guard, _terms in guards]
+        used = [(guard, terms) for guard, terms in guards if not terms.shadow]
+        self._modules = [guard.module for guard, _terms in used]
         self._queue = queue
         self._context = context
         self._log = context.log
         self._counters = counters
         self._observers = observers
-        self._asked_on_loop = [(guard, Asking(terms, self, self._run)) for guard, terms in guards]
+        self._asked_on_loop = [(guard, Asking(terms, self, self._run)) for guard, terms in used]
+        self._on_trial = [(guard, Asking(terms, self, self._run)) for guard, terms in guards if terms.shadow]
+        self._comparing = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._erred: dict[str, float] = {}
-        """When an error of each module was last told."""
+        self._told: dict[str, float] = {}
+        """When something was told of each module, by what it was."""
         self.on_loop = any(not guard.computes or terms.wants_loop for guard, terms in guards)
         self.blocking = self.on_loop or chain.blocks(self._modules)
 
@@ -235,10 +243,13 @@ class ModuleChain:
     def _ask_on_loop(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> LoopQuestion:
-        task = self._context.loop.create_task(self._decide(question, hide_unknown, sid, decided=decided))
+        return LoopQuestion(self._begin(self._decide(question, hide_unknown, sid, decided=decided)))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = self._context.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return LoopQuestion(task)
+        return task
 
     async def _decide(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
@@ -247,6 +258,24 @@ class ModuleChain:
         decision = await guarded.decide(self._asked_on_loop, question, record, hide_unknown=hide_unknown)
         self._asked(question, record, decision, sid=sid)
         decided(decision)
+        for guard, how in self._on_trial:
+            self._begin(self._compare(guard, how, question, decision=decision))
+
+    async def _compare(self, guard: Guarded, how: Asking, question: Question, *, decision: Decision) -> None:
+        """Asks a module on trial; whoever wants to log in does not wait for it."""
+        if self._comparing >= MOST_COMPARED:
+            self._counters.count("module_shadow", NOT_ASKED, guard.ident)
+            return
+        self._comparing += 1
+        try:
+            answer = await guard.put(chain.Step(guard.module, chain.CHECK), question, how)
+        finally:
+            self._comparing -= 1
+        result = compared(decision, answer)
+        self._counters.count("module_shadow", result, guard.ident)
+        if result == DIFFERENT and self._may_tell(f"{guard.ident} differs"):
+            whom = {"module": guard.ident, "namespace": question.namespace, "user": question.user}
+            self._log(messages.MODULE_DIFFERS, **whom, others=in_words(decision), shadow=in_words(answer))
 
     async def _run(self, question: Question, work: Callable[[], object]) -> object:
         """In a thread of the worker's pool, when it is this client's turn."""
@@ -289,10 +318,22 @@ class ModuleChain:
         self._queue.dropped(why)
 
     def erred(self, ident: str, where: str) -> None:
-        now = self._context.clock.now
-        if now - self._erred.get(ident, -ERROR_SECONDS) >= ERROR_SECONDS:
-            self._erred[ident] = now
+        if self._may_tell(f"{ident} erred"):
             self._log(messages.MODULE_ERROR, module=ident, error=where)
+
+    def threads_held(self, ident: str, change: int) -> None:
+        self._counters.count("module_threads", None, ident, amount=change)
+
+    def cached(self, ident: str, how: str) -> None:
+        self._counters.count("module_cache", how, ident)
+
+    def _may_tell(self, what: str) -> bool:
+        """Whether it has not been told for a while."""
+        now = self._context.clock.now
+        if now - self._told.get(what, -TELL_SECONDS) < TELL_SECONDS:
+            return False
+        self._told[what] = now
+        return True
 
     def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""

@@ -1,7 +1,7 @@
 """Backends: the storage servers that the proxy connects to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from popular.proxy.settings.announced import known_of
@@ -133,6 +133,14 @@ class Backend(Thing):
     def certified_name(self) -> str:
         """The name, or address, that its certificate must have."""
         return self.tlsname or self.host.name
+
+
+def placed_at(server: tuple[str, int] | None, backend: Backend | None) -> Backend | None:
+    """A server that is like a backend; without one, the backend itself."""
+    if server is None or backend is None:
+        return backend
+    address, port = server
+    return replace(backend, host=ResolvedHost(address, address), port=port)
 
 
 class WaitingLimit(NamedTuple):

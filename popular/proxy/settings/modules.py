@@ -2,6 +2,7 @@
 which says on what terms it is asked. They are asked in the order of the list.
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ CHAPTER = "Runtime configuration: the pdm command"
 CHECK = "pdm check"
 PERIODIC = PeriodicCommand(CHECK, "pdmwatch")
 
+_flushes = itertools.count(1)
+"""No two flushes have the same number, also where one was not carried out."""
 _TITLE = "authentication module"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -33,7 +36,8 @@ class ModuleSpec:
     """A module: file `libpdm_MOD` in `directory`, opened with `args`.
 
     `terms`: on what terms it is asked. `reloads` counts `pdm reload`: another number than before asks for it.
-    `lenient`: if that fails, it may stay as it was. None of them says anything about what the module is.
+    `lenient`: if that fails, it may stay as it was. `flushed` is the same for `cache flush`: a number, and whom it is
+    to forget. None of them says anything about what the module is.
     """
 
     id: str
@@ -43,6 +47,7 @@ class ModuleSpec:
     terms: ModuleTerms
     reloads: int = field(default=0, compare=False)
     lenient: bool = field(default=False, compare=False)
+    flushed: tuple[int, str] = field(default=(0, ""), compare=False)
 
     def is_same(self, other: "ModuleSpec") -> bool:
         """Whether the two are one module, on whatever terms."""
@@ -108,7 +113,30 @@ def _conf(context: CommandContext, arguments: Arguments) -> Outcome:
     module: ModuleSpec = named("pdm", arguments["id"], context)
     terms = module.terms.with_parameters(things.changes_of(TERMS, context, arguments))
     config = context.config.with_thing("pdm", module.id, replace(module, terms=terms))
-    return Change(f"module {module.id} is changed", config=config)
+    return Change(noted(f"module {module.id} is changed", _check_terms(terms, context)), config=config)
+
+
+def _check_terms(terms: ModuleTerms, context: CommandContext) -> str | None:
+    """A note for the reply. Raises CommandRefused."""
+    if terms.allow and not terms.like:
+        raise CommandRefused("allow: say `like BACKEND` too, whose protocol, TLS and limits count for these servers")
+    if terms.stale and not terms.cache:
+        raise CommandRefused("stale: only what is remembered can be stale; say `cache TIME` too")
+    backends = context.config.things["backend"]
+    if terms.like and terms.like not in backends:
+        return f'no backend "{terms.like}" is configured yet{nearest(terms.like, backends)}'
+    return None
+
+
+def _flush_caches(context: CommandContext, arguments: Arguments) -> Outcome:
+    whom = str(arguments["user"] or "")
+    config = context.config
+    cached = [module for module in config.things["pdm"].values() if module.terms.cache or module.terms.negative]
+    if not cached:
+        return Reply("no module has a cache")
+    for module in cached:
+        config = config.with_thing("pdm", module.id, replace(module, flushed=(next(_flushes), whom)))
+    return Change(f"{shown(whom) if whom else 'every answer'} is forgotten", config=config)
 
 
 def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -142,10 +170,12 @@ def _show(context: CommandContext, arguments: Arguments) -> Outcome:
         "directory": module.directory,
         "skipped": modulefiles.skipped_lines(context.config, module.id),
         "notes": notes,
-        "conf": {name: getattr(module.terms, name) for name in things.parameters(ModuleTerms)},
+        "conf": {
+            name: row.kind.format(getattr(module.terms, name)) if name == "allow" else getattr(module.terms, name)
+            for name, row in things.parameters(ModuleTerms).items()
+        },
     }
-    terms = things.shown_lines(TERMS, module.terms)
-    lines = [add_command(module), *(terms if module.terms.given else terms[1:]), *(f"# {note}" for note in notes)]
+    lines = [add_command(module), *conf_command(module), *(f"# {note}" for note in notes)]
     return Reply(data=data, lines=lines)
 
 
@@ -193,6 +223,16 @@ def pdm_commands() -> Sequence[ControlCommand]:
             {**known, **things.completed_pairs(TERMS)},
             changes=True,
             source=BESIDE,
+        ),
+        ControlCommand(
+            "cache flush [<user>]",
+            _flush_caches,
+            "Forgets what modules have answered, of all users or of one (NAMESPACE:USER, or USER in any namespace).\n"
+            "When it is answered, no worker uses any more what was said before.",
+            {"user": lambda _context, _said: ()},
+            changes=True,
+            source=BESIDE,
+            order=True,
         ),
         ControlCommand("pdm del <id>", _del, "Deletes a module from the list.", known, changes=True, source=CHAPTER),
         ControlCommand(

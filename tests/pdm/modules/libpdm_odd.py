@@ -35,9 +35,12 @@ class _Odd:
         self.arguments = tuple(arguments)
         self._file, self._backend, _kind = arguments
 
-    def said(self):
+    def asked(self):
         with open(f"{self._file}.asked", "a") as file:
             file.write(".")
+        return self.said()
+
+    def said(self):
         with open(self._file) as file:
             return file.read().strip()
 
@@ -54,7 +57,7 @@ class _Odd:
             sys.exit(3)
         if not question.user.startswith(self.ident):
             return UNKNOWN
-        route = Route("192.0.2.7:110" if how == "elsewhere" else self._backend)
+        route = Route(how.removeprefix("elsewhere ") if how.startswith("elsewhere ") else self._backend)
         if not question.password.equals(b"right") or how == "locked":
             return Refused(None if how == "hidden" else route, locked=how == "locked")
         return Authenticated(route)
@@ -65,7 +68,7 @@ class _Odd:
 
 class BlockingOdd(_Odd, Module):
     def check(self, question):
-        how = self.said()
+        how = self.asked()
         if how in ("hang", "slow"):
             for _ in range(FOREVER * 10 if how == "hang" else 1):
                 time.sleep(BRIEFLY)
@@ -79,14 +82,14 @@ class BlockingOdd(_Odd, Module):
 
 class AsyncOdd(_Odd, AsyncModule):
     async def check(self, question):
-        how = self.said()
+        how = self.asked()
         if how == "cancelled":
             raise asyncio.CancelledError
         while how == "stubborn":
             try:
                 await asyncio.sleep(FOREVER)
             except asyncio.CancelledError:
-                how = self.said()
+                how = self.asked()
         if how in ("hang", "slow"):
             await asyncio.sleep(FOREVER if how == "hang" else BRIEFLY)
         return self.answer(question, how)

@@ -1,0 +1,106 @@
+"""What modules have answered, kept for a while, so that they need not be asked again. Pure.
+
+No password and no token is in here, only a digest of it with a key that lives as long as the process: nobody can tell
+from a copy of the memory, without that key, whether he has guessed one. Nor is an answer kept that holds a password
+for a backend, or the work that hides who exists.
+"""
+
+import threading
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import NamedTuple
+
+from popular.pdm.contract import UNKNOWN, Authenticated, CannotTell, Question, Refused, Unknown
+
+_DIGEST = 16
+
+
+class CachedAnswer(NamedTuple):
+    """An answer, who it is about, when it was given, and for how long it counts."""
+
+    answer: Authenticated | Refused | Unknown
+    whom: tuple[str, str]
+    since: float
+    seconds: float
+
+    def is_fresh(self, now: float) -> bool:
+        return now - self.since < self.seconds
+
+    def is_useful(self, now: float, stale: float) -> bool:
+        """Whether it counts while the module cannot tell: it has let the user in, not too long ago."""
+        return isinstance(self.answer, Authenticated) and now - self.since < self.seconds + stale
+
+
+class AnswerCache:
+    """One module's answers in one process. Many threads may use it."""
+
+    def __init__(self, secret: bytes) -> None:
+        """`secret`: the key of the digests."""
+        self._secret = secret
+        self._answers: OrderedDict[bytes, CachedAnswer] = OrderedDict()
+        """The one that was not asked for for the longest time is in front."""
+        self._lock = threading.Lock()
+        self.flushes = 0
+        """How often it was emptied. An answer is kept only if this is the same as when its question was put."""
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def key(self, question: Question, by_address: bool) -> bytes:
+        """Of all on which the answer may depend."""
+        credential = question.credential
+        if isinstance(credential, tuple):
+            kind, octets = credential.mechanism, credential.secret.reveal()
+        else:
+            kind, octets = question.kind, credential.reveal()
+        digest = blake2b(key=self._secret, digest_size=_DIGEST)
+        texts = (question.namespace, question.user, question.vserv, question.protocol, question.certificate_name)
+        for text in (*texts, question.client_ip if by_address else "", kind):
+            digest.update(_counted(text.encode(errors="surrogatepass")))
+        digest.update(_counted(octets))
+        return digest.digest()
+
+    def find(self, key: bytes) -> CachedAnswer | None:
+        with self._lock:
+            found = self._answers.get(key)
+            if found is not None:
+                self._answers.move_to_end(key)
+            return found
+
+    def keep(self, key: bytes, cached: CachedAnswer, *, most: int, flushes: int) -> None:
+        """`most`: how many there may be; the one that was not asked for for the longest time goes."""
+        if flushes != self.flushes or cached.seconds <= 0:
+            return
+        with self._lock:
+            self._answers[key] = cached
+            self._answers.move_to_end(key)
+            while len(self._answers) > most:
+                self._answers.popitem(last=False)
+
+    def flush(self, whom: str = "") -> None:
+        """Forgets a user, `NAMESPACE:USER` or `USER` in whatever namespace; or everybody."""
+        with self._lock:
+            self.flushes += 1
+            if not whom:
+                self._answers.clear()
+                return
+            gone = [
+                key
+                for key, (_, (namespace, user), *_) in self._answers.items()
+                if whom in (user, f"{namespace}:{user}")
+            ]
+            for key in gone:
+                del self._answers[key]
+
+
+def to_keep(answer: object) -> Authenticated | Refused | Unknown | None:
+    """What of an answer may be kept; None for nothing."""
+    if isinstance(answer, Unknown):
+        return UNKNOWN
+    if not isinstance(answer, (Authenticated, Refused)) or isinstance(answer, CannotTell):
+        return None
+    return None if answer.route is not None and answer.route.secret is not None else answer
+
+
+def _counted(octets: bytes) -> bytes:
+    return len(octets).to_bytes(4) + octets

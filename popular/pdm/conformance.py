@@ -1,0 +1,234 @@
+"""What every module must stand, whatever it knows: `ptestpdm --conformance MODULE [ARG]…`.
+
+Each trial puts questions as the proxy does, and says in a line what was wrong. A module passes if it answers by the
+contract in time, whatever a client types; if it lets nobody in by it, shows no secret, and holds up nobody else.
+"""
+
+import asyncio
+import contextlib
+import io
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from time import monotonic
+
+from popular.pdm.chain import AUTHENTICATE, CHECK, SPEND, Step
+from popular.pdm.contract import (
+    LOOKUP,
+    AnyModule,
+    Authenticated,
+    CannotTell,
+    KnownUser,
+    ModuleFailed,
+    Question,
+    Refused,
+    Route,
+    Secret,
+    Unknown,
+)
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+
+SECONDS = 5.0
+"""What an answer may take."""
+LONGEST_LAG = 0.25
+"""For how long, in seconds, a module may hold the event loop."""
+AT_ONCE = 50
+_CANARY = "canary4711"
+
+STRANGE = (
+    "",
+    " ",
+    "%",
+    "*",
+    "../../etc/passwd",
+    "joe' OR '1'='1",
+    'joe"; DROP TABLE users; --',
+    "joe\\",
+    "*)(uid=*))(|(uid=*",
+    "joe\r\nPASS x",
+    "joe\x00admin",
+    "$(reboot)`reboot`",
+    "%s%n%u{0}{}",
+    "joe\udcff",
+    "\u202ejoe\u00e9\U0001f600",
+    "x" * 10_000,
+)
+"""User names and passwords that mean something to somebody."""
+
+
+class _Wrong(Exception):
+    """What a trial has found."""
+
+
+class _Heard(Unheard):
+    """What is heard of the module beside its answers (Unheard)."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def erred(self, ident: str, where: str) -> None:
+        self.errors.append(f"{ident} raised {where}")
+
+
+class Trials:
+    """The trials of one module. `known`: a user that it has and his password, for what cannot be tried without."""
+
+    def __init__(self, opened: Callable[[], AnyModule], known: tuple[str, Secret] | None = None) -> None:
+        self._opened = opened
+        self._known = known
+        self._heard = _Heard()
+        self._asking = Asking(Terms(timeout=SECONDS, breaker=0, threads=AT_ONCE), self._heard)
+        self._guard = Guarded(opened())
+
+    async def all(self) -> AsyncIterator[tuple[str, str]]:
+        """Each trial's name, and what was wrong: "" for nothing."""
+        trials: dict[str, Callable[[], Awaitable[None]]] = {
+            "answers by the contract, whatever is typed": self._strange,
+            f"{AT_ONCE} questions at once are answered, each as alone": self._many,
+            "vouches for nobody by chance": self._vouches,
+            "lets a known user in, and nobody with a wrong password": self._knows,
+            "a question that is given up harms no other": self._given_up,
+            "the event loop is not held": self._lag,
+            "lookup needs no password": self._lookup,
+            "a reload gives a successor, and the old one answers on": self._reload,
+            "closes, and leaves nothing open": self._close,
+        }
+        for name, trial in trials.items():
+            shown = io.StringIO()
+            try:
+                with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+                    await trial()
+                wrong = self._heard.errors[0] if self._heard.errors else ""
+            except _Wrong as found:
+                wrong = str(found)
+            self._heard.errors.clear()
+            yield name, "a secret was printed" if _CANARY in shown.getvalue() else wrong
+
+    async def _put(self, user: str, password: str = _CANARY, *, guard: Guarded | None = None) -> object:
+        guard = guard or self._guard
+        octets = Secret(password.encode(errors="surrogateescape"))
+        question = Question("192.0.2.1", "POP3", "default", user=user, password=octets, vserv="v")
+        answer = await guard.put(Step(guard.module, CHECK), question, self._asking)
+        if self._heard.errors:
+            raise _Wrong(f"user name {user[:20]!a}: {self._heard.errors[0]}")
+        if isinstance(answer, CannotTell) and ("no answer within" in answer.reason or "contract" in answer.reason):
+            raise _Wrong(f"user name {user[:20]!a}: {answer.reason}")
+        if _CANARY in repr(answer):
+            raise _Wrong("an answer shows the password")
+        if isinstance(answer, Unknown):
+            for decoy in filter(None, (answer.decoy, answer.second_round)):
+                await guard.put(Step(guard.module, SPEND, decoy=decoy), question, self._asking)
+        return answer
+
+    async def _lets_everyone_in(self) -> bool:
+        return isinstance(await self._put(secrets.token_hex(8)), Authenticated)
+
+    async def _strange(self) -> None:
+        everyone = await self._lets_everyone_in()
+        for text in STRANGE:
+            for user, password in ((text, _CANARY), (secrets.token_hex(8), text)):
+                if isinstance(await self._put(user, password), Authenticated) and not everyone:
+                    raise _Wrong(f"it let in the user name {user[:20]!a}")
+
+    async def _many(self) -> None:
+        names = [secrets.token_hex(8) for _ in range(AT_ONCE)]
+        kinds = {type(answer) for answer in await asyncio.gather(*map(self._put, names))}
+        alone = type(await self._put(names[0]))
+        if kinds != {alone}:
+            raise _Wrong(f"alone it is {alone.__name__}, at once {', '.join(sorted(kind.__name__ for kind in kinds))}")
+
+    async def _vouches(self) -> None:
+        guard, question = self._guard, _question(secrets.token_hex(8))
+        answer = await guard.put(Step(guard.module, AUTHENTICATE, Route("b", "joe")), question, self._asking)
+        if answer is True:
+            raise _Wrong("it vouched for a user whom nobody has, with a password of chance")
+        if isinstance(answer, CannotTell) and "contract" in answer.reason:
+            raise _Wrong(answer.reason)
+
+    async def _knows(self) -> None:
+        if self._known is None:
+            return
+        user, password = self._known
+        question = _question(user)._replace(password=password)
+        for _ in range(2):
+            answer = await self._guard.put(Step(self._guard.module, CHECK), question, self._asking)
+            if not isinstance(answer, Authenticated):
+                raise _Wrong(f"the right password is {_told(answer)}")
+        wrong = await self._put(user)
+        if not isinstance(wrong, (Refused, Unknown)) and not await self._lets_everyone_in():
+            raise _Wrong(f"a wrong password is {_told(wrong)}")
+
+    async def _given_up(self) -> None:
+        asked = [asyncio.ensure_future(self._put(secrets.token_hex(8))) for _ in range(AT_ONCE)]
+        await asyncio.sleep(0)
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+        await self._put(secrets.token_hex(8))
+
+    async def _lag(self) -> None:
+        longest = 0.0
+
+        async def beat() -> None:
+            nonlocal longest
+            while True:
+                began = monotonic()
+                await asyncio.sleep(0.01)
+                longest = max(longest, monotonic() - began - 0.01)
+
+        beating = asyncio.ensure_future(beat())
+        await asyncio.gather(*(self._put(secrets.token_hex(8)) for _ in range(AT_ONCE)))
+        beating.cancel()
+        if longest > LONGEST_LAG:
+            raise _Wrong(f"it was held for {longest:.2f} s, where {LONGEST_LAG} s are allowed")
+
+    async def _lookup(self) -> None:
+        lookup = getattr(self._guard.module, LOOKUP, None)
+        if lookup is None:
+            return
+        user = secrets.token_hex(8) if self._known is None else self._known[0]
+        try:
+            found = lookup("default", user) if not self._guard.is_async else await lookup("default", user)
+        except ModuleFailed:
+            return
+        if found is not None and not isinstance(found, KnownUser):
+            raise _Wrong(f"it gave a {type(found).__name__}: KnownUser or None is wanted")
+        if self._known is not None and found is None:
+            raise _Wrong("it does not know the user whom it lets in")
+
+    async def _reload(self) -> None:
+        try:
+            successor = Guarded(await asyncio.to_thread(self._guard.module.reload))
+        except ModuleFailed as error:
+            raise _Wrong(f"it cannot be reloaded: {error}") from None
+        if successor.module is self._guard.module:
+            raise _Wrong("its successor is itself: what is asked meanwhile would be closed with it")
+        user = secrets.token_hex(8)
+        before, behind = await self._put(user), await self._put(user, guard=successor)
+        if type(before) is not type(behind):
+            raise _Wrong(f"the old one says {_told(before)}, the new one {_told(behind)}")
+        await successor.close()
+        if type(await self._put(user)) is not type(before):
+            raise _Wrong("closing its successor has closed the old one too")
+
+    async def _close(self) -> None:
+        await self._guard.close()
+        await asyncio.sleep(0.1)
+        began = len(os.listdir("/proc/self/fd"))
+        again = Guarded(await asyncio.to_thread(self._opened))
+        await self._put(secrets.token_hex(8), guard=again)
+        await again.close()
+        for _ in range(20):
+            if len(os.listdir("/proc/self/fd")) <= began:
+                return
+            await asyncio.sleep(0.1)
+        raise _Wrong("a descriptor is left open")
+
+
+def _question(user: str) -> Question:
+    secret = Secret(_CANARY.encode())
+    return Question("192.0.2.1", "POP3", "default", user=user, password=secret, vserv="v")
+
+
+def _told(answer: object) -> str:
+    return f"cannot tell: {answer.reason}" if isinstance(answer, CannotTell) else type(answer).__name__.lower()

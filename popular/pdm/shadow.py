@@ -1,0 +1,25 @@
+"""A module on trial: asked beside the others, what it says is compared with what they came to, and never used. Pure."""
+
+from popular.pdm.chain import Admitted, Decision, NobodyKnows
+from popular.pdm.contract import Authenticated, CannotTell, Refused, Unknown
+
+SAME, DIFFERENT, CANNOT_TELL, NOT_ASKED = SHADOWED = ("same", "different", "cannot_tell", "not_asked")
+"""What the comparison may come to, for the counter."""
+
+
+def compared(decision: Decision, answer: object) -> str:
+    """One of SHADOWED. A master password proves nothing about the user database, nor does a user who is nobody's."""
+    if isinstance(decision, CannotTell) or isinstance(answer, CannotTell):
+        return CANNOT_TELL
+    if isinstance(decision, Admitted) and not decision.vouched:
+        return SAME if isinstance(answer, Authenticated) and answer.route == decision.route else DIFFERENT
+    if isinstance(decision, NobodyKnows):
+        return SAME if isinstance(answer, Unknown) else DIFFERENT
+    return SAME if isinstance(answer, Refused) else DIFFERENT
+
+
+def in_words(decision: Decision | object) -> str:
+    """For the log: what it comes to, and where to; no secret."""
+    route = getattr(decision, "route", None)
+    where = f" {route.backend} {route.target or 'own name'}" if route is not None else ""
+    return f"{type(decision).__name__}{where}"
