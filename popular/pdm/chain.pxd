@@ -1,2 +1,5 @@
+cimport cython
+
 cdef class Record:
     cdef public list asked, failed
+    cpdef add(self, step, double seconds, heard)

@@ -1,3 +1,5 @@
+cimport cython
+
 from supervisor.system cimport Observer, Shared
 
 cdef class Counters:
@@ -5,4 +7,7 @@ cdef class Counters:
     cdef public Shared _shared
     cdef public dict _cells, _counters, _histograms, _observers
     cpdef Py_ssize_t cell(self, str counter, label=*, str ident=*) except -1
+    cpdef count_one(self, str counter, label, str ident)
+    @cython.locals(key=tuple)
+    cdef Py_ssize_t _cell(self, str counter, label, str ident) except -1
     cdef Py_ssize_t _first(self, row, str ident) except -1

@@ -32,11 +32,18 @@ class Counters:
 
     def count(self, counter: str, label: str | None = None, ident: str = "", *, amount: int = 1) -> None:
         """Counts an event, or an amount. `ident` is the id of the thing by whose sort the counter is kept."""
-        try:
-            cell = self._cells[counter, label, ident]
-        except KeyError:
-            cell = self._cells[counter, label, ident] = self.cell(counter, label, ident)
-        self._shared.add(cell, amount)
+        self._shared.add(self._cell(counter, label, ident), amount)
+
+    def count_one(self, counter: str, label: str | None, ident: str) -> None:
+        """Counts an event; for who does so in every session."""
+        self._shared.add(self._cell(counter, label, ident), 1)
+
+    def _cell(self, counter: str, label: str | None, ident: str) -> int:
+        key = (counter, label, ident)
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = self.cell(counter, label, ident)
+        return cell
 
     def observe(self, histogram: str, seconds: float, ident: str = "") -> None:
         """Counts a duration in its bucket, and adds it to the sum."""

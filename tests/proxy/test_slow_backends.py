@@ -1,8 +1,5 @@
 """How long a backend may take, and how many may wait for it: what the machine does, and what the settings say."""
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
 
 from popular.pdm.chain import Admitted
@@ -15,7 +12,7 @@ from popular.proxy.settings.backend import waiting_limit
 from supervisor.control.words import CommandRefused
 from tests.proxy.console import Console
 from tests.proxy.session_double import PureSession
-from tests.proxy.session_rules import backend, rules
+from tests.proxy.session_rules import rules
 
 OK = b"+OK\r\n"
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
@@ -124,7 +121,8 @@ def test_what_maxwaiting_cannot_be(word: str) -> None:
 
 def test_zero_is_the_variable() -> None:
     """A backend's own time goes before it, unless it is 0."""
-    given: dict[str, Any] = {"connecttimeout": 1, "logintimeout": 2}
-    own, none = backend("slow"), replace(backend("slow"), connecttimeout=0, logintimeout=0)
-    assert [rules(**given).connect_seconds(one) for one in (own, none)] == [9, 1]
-    assert [rules(**given).login_seconds(one) for one in (own, none)] == [70, 2]
+    for name, connect, login in (("slow", 9, 70), ("pop", 1, 2)):
+        session = at_backend(name, rules(connecttimeout=1, logintimeout=2))
+        assert session.verbs.seconds == connect
+        session.backend_says(OK)
+        assert session.verbs.seconds == login

@@ -33,6 +33,17 @@ def tests(log: Path, where: str) -> int:
     return subprocess.run(command, cwd=build.TREE, env=environment).returncode
 
 
+class WatchedProxy(Proxy):
+    """One that tells, where it does not end as it should, what it said last."""
+
+    def stop(self, command: str = "shutdown all") -> None:
+        try:
+            super().stop(command)
+        except AssertionError as error:
+            last = "\n".join(entry.line for entry in self.log()[-12:])
+            raise AssertionError(f"exit code {self.process.returncode}: {self.stderr.read_text()}\n{last}") from error
+
+
 def fuzz(log: Path, seconds: float, *, seed: int, a_round: int = 25) -> int:
     """Mutated dialogues for so long, with a watched proxy; gives their number."""
     before = dict(os.environ)
@@ -40,7 +51,7 @@ def fuzz(log: Path, seconds: float, *, seed: int, a_round: int = 25) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="popular-") as made:
             directory = Path(made)
-            with Proxy(directory, options=("-n", "500")) as proxy:
+            with WatchedProxy(directory, options=("-n", "500")) as proxy:
                 fuzzer = Fuzzer(proxy, directory, seed=seed, a_round=a_round)
                 try:
                     fuzzer.run(seconds)

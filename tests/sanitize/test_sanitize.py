@@ -80,6 +80,7 @@ def test_transcripts(log: Path) -> None:
     assert build.reports(log) == []
 
 
+@pytest.mark.nightly
 def test_mutated_dialogues(log: Path) -> None:
     """A few for each configuration; `make sanitize` goes on for ten minutes."""
     count = fuzz(log, 0, seed=1, a_round=4)

@@ -4,7 +4,8 @@ from popular.proxy.session.client_side cimport ClientSide
 from popular.proxy.session.refusals cimport Refusals
 
 cdef class Machine(ClientSide):
-    cdef public object _announced, _backend, _login, _patience, _refusals_of
+    cdef public object _announced, _backend, _login, _refusals_of
+    cdef public double _patience
     cdef public Refusals _refusals
     cdef public long _failures
     cdef public bint _password_is_ours
@@ -19,6 +20,7 @@ cdef class Machine(ClientSide):
     cpdef connected(self)
     cpdef backend_says(self, bytes data)
     cdef _begin_login(self)
+    cdef double _login_seconds(self, backend) except? -1
     cdef _join(self, joined)
     cpdef backend_failed(self, str reason, str word)
     cpdef _end(self, str ending)

@@ -283,8 +283,8 @@ class Machine(ClientSide):
     def _connect(self, backend: Backend) -> None:
         assert self._login is not None
         self._move(CONNECTING)
-        seconds = self._rules.connect_seconds(backend)
-        self._patience = max(0.0, self._rules.login_seconds(backend) - seconds)
+        seconds = backend.connecttimeout or self._rules.connecttimeout
+        self._patience = max(0.0, self._login_seconds(backend) - seconds)
         self._verbs.connect(backend, self._login.greets, seconds)
 
     def connected(self) -> None:
@@ -296,7 +296,11 @@ class Machine(ClientSide):
     def _begin_login(self) -> None:
         self._move(LOGGING_IN)
         assert self._backend is not None
-        self._verbs.expect(self._rules.login_seconds(self._backend))
+        self._verbs.expect(self._login_seconds(self._backend))
+
+    def _login_seconds(self, backend: Backend) -> float:
+        """How long the login may take when the connection stands."""
+        return backend.logintimeout or self._rules.logintimeout
 
     def backend_says(self, data: bytes) -> None:
         """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""

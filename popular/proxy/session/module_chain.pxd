@@ -4,6 +4,8 @@ from popular.pdm.chain cimport Record
 from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Observer
 
+cdef dict _WORDS
+
 cdef class ModuleChain:
     cdef public Counters _counters
     cdef public object _context, _log, _modules, _queue

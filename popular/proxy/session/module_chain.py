@@ -349,7 +349,7 @@ class ModuleChain:
         for ident, seconds, answer in record.asked:
             observer = self._observers[ident]
             observer.count(seconds)
-            self._counters.count("module_answers", _word(answer), ident)
+            self._counters.count_one("module_answers", _word(answer), ident)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
 

@@ -38,14 +38,6 @@ class Rules:
     trusted: Networks | None
     """Whose PROXY header is believed; None where none is expected."""
 
-    def connect_seconds(self, backend: Backend) -> float:
-        """How long the connection to a backend may take."""
-        return backend.connecttimeout or self.connecttimeout
-
-    def login_seconds(self, backend: Backend) -> float:
-        """How long the login may take when the connection stands."""
-        return backend.logintimeout or self.logintimeout
-
 
 def rules_of(vserv: Vserv, config: Config) -> Rules:
     """Those of a virtual server under a config."""

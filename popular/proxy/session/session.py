@@ -225,7 +225,7 @@ class Session(Verbs):
         self._runtime.context.log(message, self.sid, **fields)
 
     def count(self, counter: str, label: str | None, ident: str) -> None:
-        self._runtime.counters.count(counter, label, ident)
+        self._runtime.counters.count_one(counter, label, ident)
 
     def finish(self, ending: str, seconds: float) -> None:
         self._ending = ending
