@@ -405,7 +405,7 @@ class TestDeliver:
     ) -> None:
         """If, against all odds, two deliveries choose the same name, the second one fails and the first mail stays."""
         monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_123_456_789)
-        monkeypatch.setattr("secrets.token_hex", lambda _octets: "00000000")
+        monkeypatch.setattr("os.urandom", bytes)
         first = joe.deliver([b"first\r\n"])
         with pytest.raises(MailboxError, match="File exists"):
             joe.deliver([b"other\r\n"])
