@@ -39,6 +39,50 @@ MODULES = (
         "taken up by itself (pdmwatch).",
     ),
     (
+        "sql URL query TEXT|queryfile FILE [NAME VALUE]...",
+        "Users in an SQL database, by a query of yours. URL is sqlite:/PATH, postgresql://USER@HOST[:PORT]/DB or "
+        "mysql://USER@HOST[:PORT]/DB. The query's parameters are bound: :user the name, :name and :domain its parts "
+        "before and behind the last @, :namespace, :vserv, :address. Its columns are taken by their names: password, "
+        "backend, target, secret, flags, locked, sessions, login_delay. No row: there is no such user; several rows: one "
+        "user with several passwords. passwordfile FILE holds the database's password; backend ID and target TARGET "
+        "count where a row does not say it; connections N is how many a worker has at most (4). Needs "
+        "popular-pop3[postgresql] or popular-pop3[mysql].",
+    ),
+    (
+        "redis URL [NAME VALUE]...",
+        "Users in Redis or Valkey, a hash for each, with the fields that sql has as columns. URL is "
+        "redis://[USER@]HOST[:PORT][/DB], rediss://... or unix:/PATH. key KEY is the key of a hash (user:%u); sentinel "
+        "NAME takes URL for that of a sentinel (several by commas), cluster on for a node of a cluster; passwordfile, "
+        "backend, target and connections are as in sql. Needs popular-pop3[redis].",
+    ),
+    (
+        "ldap URL[,URL]... base DN|binduser NAME [NAME VALUE]...",
+        "Users in a directory. Below base an entry is searched for by filter FILTER ((mail=%u)), as binddn DN with "
+        "the first line of passwordfile FILE; the password is tried by a bind as this entry, an empty one never. With "
+        "binduser NAME the bind is as NAME at once, in which %u, %n and %d stand for the user. backend ID and target "
+        "TARGET say where the mail is, backendattribute and targetattribute name attributes that do. starttls on, "
+        "cafile FILE. Needs popular-pop3[ldap].",
+    ),
+    (
+        "http URL [NAME VALUE]...",
+        "Asks a server as nginx's mail proxy asks its auth_http, with the same headers, and reads Auth-Status, "
+        "Auth-Server, Auth-Port, Auth-User, Auth-Pass and Auth-Wait. What Auth-Server names has to be allowed (pdm "
+        "conf ID allow); backend ID is taken instead. header NAME with passwordfile FILE sends a secret, cafile FILE "
+        "is whom to trust behind https://, connections N is how many a worker has at most (16). Needs "
+        "popular-pop3[http].",
+    ),
+    (
+        "dovecot SOCKET [backend ID] [target TARGET]",
+        "Asks Dovecot's authentication server at SOCKET, a path or HOST:PORT. Where its database returns proxy and "
+        "host, that server is where the mail is, and has to be allowed (pdm conf ID allow). Dovecot does not tell who "
+        "exists, so this module stands last.",
+    ),
+    (
+        "pam [NAME VALUE]...",
+        "Asks PAM, for the service that service NAME says (pop3); backend ID is wanted, target TARGET is allowed. It "
+        "does not tell who exists either. Needs popular-pop3[pam].",
+    ),
+    (
         "master [FILE] [strict]",
         "Opens a mailbox that another module found, for whoever comes from the right address with the master password. "
         "One entry a line: IP:NAMESPACE:HASH, an IPv6 address in brackets. FILE is /etc/popular/masterauth.conf if it "

@@ -57,6 +57,8 @@ _ONE_TOO_MANY = 2
 class Ldap(Module):
     """Searches with a connection for each thread, and binds as the user on one of its own."""
 
+    by_address = False
+
     def __init__(self, ident: str, arguments: Sequence[str]) -> None:
         self._ldap = needs("ldap", extra="ldap")
         if not arguments:

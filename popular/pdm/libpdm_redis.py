@@ -31,6 +31,8 @@ _MOST_CONNECTIONS = 64
 class Redis(AsyncModule):
     """Asks one server, the master that sentinels know, or a cluster."""
 
+    by_address = False
+
     def __init__(self, ident: str, arguments: Sequence[str]) -> None:
         self._library = needs("redis.asyncio", extra="redis")
         self._errors = needs("redis.exceptions", extra="redis")
