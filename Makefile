@@ -95,8 +95,8 @@ $(VENV)/.ready: pyproject.toml
 
 # The hot modules, compiled; without a compiler or Python's headers nothing is made, and that is said.
 $(VENV)/.core: $(SOURCES) $(VENV)/.tools
-	$(BIN)/python setup.py --quiet build_ext --inplace
-	$(TELL)
+	@$(BIN)/python -c 'from supervisor import compiled; raise SystemExit(not compiled.up_to_date())' || \
+	    { $(BIN)/python setup.py --quiet build_ext --inplace && $(BIN)/python -c 'from supervisor import compiled; compiled.tell()'; }
 	@touch $@
 
 # What tests and checks need besides. pip before 25.1 does not know dependency groups, so a newer one comes first.

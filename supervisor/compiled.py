@@ -122,6 +122,11 @@ IN_USE, REASON = _choose()
 """The compiled form that is used, or None, and the reason why there is none."""
 
 
+def up_to_date() -> bool:
+    """Whether there is nothing to compile: the compiled form is used, and has all modules that it can have."""
+    return IN_USE is not None and list(IN_USE.modules) == hot_modules()
+
+
 def form() -> str:
     """For people: which form this process uses."""
     return f"compiled by {IN_USE.compiler}" if IN_USE is not None else f"pure Python: {REASON}"
