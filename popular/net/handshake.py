@@ -114,8 +114,6 @@ class Handshake:
                 self._seen = len(data)
                 channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, hello)
                 return
-            if self._seen:
-                channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         except BadHello:  # OpenSSL knows the right alert
             hello = NOTHING_SAID
         except NotTls as error:
@@ -145,6 +143,8 @@ class Handshake:
     def _begin(self, server_name: str) -> None:
         leg = self._leg
         try:
+            if self._seen:  # also behind a BadHello
+                leg.channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             channel = tls_channel_of(leg.channel, self._tls_settings.first_context(), self._ready)
             leg.channel = channel
             channel.about.context = self._tls_settings.context(server_name)

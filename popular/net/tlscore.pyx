@@ -115,8 +115,7 @@ cdef class TlsDirect:
             return error
         self._broken = True
         if error == SYSCALL and number and ERR_peek_error() == 0:
-            errno = number
-            PyErr_SetFromErrno(OSError)
+            raise OSError(number, os.strerror(number))
         return error
 
     cpdef handshake(self):
@@ -190,7 +189,9 @@ cdef class TlsDirect:
 cpdef peek(int fd, Py_ssize_t most):
     cdef ssize_t count = c_recv(fd, _received, most if most < AT_A_TIME else AT_A_TIME, MSG_PEEK)
     if count >= 0:
-        return PyBytes_FromStringAndSize(_received, count)
+        data = PyBytes_FromStringAndSize(_received, count)
+        memset(_received, 0, count)
+        return data
     if errno == EAGAIN:
         return None
     PyErr_SetFromErrno(OSError)

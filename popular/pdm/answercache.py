@@ -54,7 +54,8 @@ class AnswerCache:
         else:
             kind, octets = question.kind, credential.reveal()
         digest = blake2b(key=self._secret, digest_size=_DIGEST)
-        texts = (question.namespace, question.user, question.vserv, question.protocol, question.certificate_name)
+        texts = [question.namespace, question.user, question.vserv, question.protocol, question.certificate_name]
+        texts += [question.tls_version, question.tls_cipher]
         for text in (*texts, question.client_ip if by_address else "", kind):
             digest.update(_counted(text.encode(errors="surrogatepass")))
         digest.update(_counted(octets))

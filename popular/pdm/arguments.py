@@ -17,7 +17,7 @@ from popular.pdm.contract import ModuleFailed, Secret
 PASSWORDFILE = "passwordfile"
 
 _PROJECT = "popular-pop3"
-_SECRET_PARAMETERS = ("password", "passwd", "pwd", "pass", "secret", "token")
+_SECRET_PARAMETERS = ("password", "passwd", "pwd", "pass", "secret", "token", "sslpassword")
 _LONGEST_SECRET = 4096
 
 
@@ -53,7 +53,7 @@ def pairs(module: str, words: Sequence[str], allowed: Collection[str]) -> Mappin
 def number(module: str, words: Mapping[str, str], name: str, *, usual: int, most: int) -> int:
     """The value of such a word, from 1 up; `usual` if it is not there. Raises ModuleFailed for this module."""
     text = words.get(name, str(usual))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:10]) <= most):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= most):
         raise ModuleFailed(f"{module}: {name} '{text}': 1 to {most} are allowed")
     return int(text)
 
@@ -75,6 +75,14 @@ def secret_from(path: str) -> SecretFile:
     if len(line) > _LONGEST_SECRET or b"\0" in line:
         raise ModuleFailed(f"{path}: its first line is no secret: {_LONGEST_SECRET} octets without NUL are allowed")
     return SecretFile(Secret(line), {path: status})
+
+
+def text_of(module: str, secret: Secret) -> str:
+    """A secret for a library that wants text. Raises ModuleFailed."""
+    try:
+        return secret.reveal().decode()
+    except UnicodeDecodeError:
+        raise ModuleFailed(f"{module}: the secret of {PASSWORDFILE} is not UTF-8") from None
 
 
 def refuse_password_in(module: str, url: str) -> None:

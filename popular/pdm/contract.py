@@ -215,6 +215,13 @@ class ModuleFailed(Exception):
     """
 
 
+class QuestionFailed(ModuleFailed):
+    """Nothing can be told of this one user, but of others it can: his record is faulty, say. The server has answered.
+
+    To the client it is as ModuleFailed; but a module is not left alone (`breaker`) because of one user.
+    """
+
+
 class KnownUser(NamedTuple):
     """What a module says of a user without his password, for `explain`."""
 

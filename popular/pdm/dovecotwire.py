@@ -110,7 +110,11 @@ def answer_of(reply: AuthReply, user: str, backend: str) -> Answer:
         raise ModuleFailed("the authentication server names no host to proxy to, and the module has no `backend ID`")
     named = fields.get("destuser") or fields.get("user", user)
     secret = fields.get("pass") if proxied else None
-    return Authenticated(Route(place, named if named != user else None, Secret(secret.encode()) if secret else None))
+    return Authenticated(
+        Route(
+            place, named if named != user else None, Secret(secret.encode(errors="surrogateescape")) if secret else None
+        )
+    )
 
 
 def _place(fields: Mapping[str, str]) -> str:

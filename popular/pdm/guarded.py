@@ -16,7 +16,7 @@ from popular.pdm import chain
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
 from popular.pdm.chain import CHECK, Decision, Record, Step
-from popular.pdm.contract import AnyModule, Authenticated, CannotTell, ModuleFailed, Question, Unknown
+from popular.pdm.contract import AnyModule, Authenticated, CannotTell, ModuleFailed, Question, QuestionFailed, Unknown
 from popular.pdm.servers import Servers, placed
 from popular.pdm.threads import Threads, WaitEvents
 from supervisor.runtime.fault import kind_and_location_of
@@ -110,7 +110,10 @@ class Guarded:
         self.computes = not self.is_async and (getattr(module, "local", False) or not getattr(module, "blocking", True))
         """Nothing it does can hang, and what fails is one user's affair: no deadline, no breaker."""
         self.cache = AnswerCache(os.urandom(32))
-        self._threads: Threads | None = None
+        self._threads: dict[int, Threads] = {}
+        """By their number: sessions from before a change of `threads` go on with the old ones."""
+        self._told: GuardEvents | None = None
+        """Who has heard that the breaker is open."""
         self._getting_ready: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[object]] = set()
 
@@ -156,6 +159,8 @@ class Guarded:
             if task is None or task.cancelling():
                 raise
             return self._failed("it gave up by itself", how)
+        except QuestionFailed as error:
+            answer = CannotTell(str(error))
         except TimeoutError:
             return self._failed(f"no answer within {terms.timeout:g} s", how)
         except (ModuleFailed, OSError) as error:
@@ -166,12 +171,14 @@ class Guarded:
             how.events.erred(self.ident, kind_and_location_of(error))
             return chain.failure(error)
         if self.breaker.answered():
+            self._told = None
             how.events.breaker_moved(self.ident, False, "")
         return answer
 
     def _failed(self, reason: str, how: Asking) -> CannotTell:
         most = 0 if self.computes else how.terms.breaker
         if self.breaker.failed(monotonic(), most=most, pause=how.terms.pause):
+            self._told = how.events
             how.events.breaker_moved(self.ident, True, reason)
         return CannotTell(reason)
 
@@ -182,9 +189,10 @@ class Guarded:
             return chain.call(step, question)
         if self.computes and how.run is not None:
             return await how.run(question, lambda: chain.call(step, question))
-        if self._threads is None or self._threads.most != how.terms.threads:
-            self._threads = Threads(self.ident, how.terms.threads)
-        return await self._threads.run(
+        threads = self._threads.get(how.terms.threads)
+        if threads is None:
+            threads = self._threads[how.terms.threads] = Threads(self.ident, how.terms.threads)
+        return await threads.run(
             lambda: chain.call(step, question),
             how.terms.timeout,
             network=network_of(question.client_ip),
@@ -236,8 +244,11 @@ class Guarded:
         for task in (*self._running, self._getting_ready):
             if task is not None:
                 task.cancel()
-        if self._threads is not None:
-            self._threads.close()
+        if self._told is not None:
+            self._told.breaker_moved(self.ident, False, "")
+            self._told = None
+        for threads in self._threads.values():
+            threads.close()
         closed = self.module.close()
         if closed is not None:
             await closed

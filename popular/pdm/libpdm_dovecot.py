@@ -14,6 +14,7 @@ in is "refused", so this module stands last. It keeps one connection for all que
 import asyncio
 import itertools
 import os
+import socket
 from collections.abc import Sequence
 
 from popular.pdm import dovecotwire as wire
@@ -24,6 +25,8 @@ from popular.pdm.record import Defaults
 _WORDS = ("backend", "target")
 _HANDSHAKE_SECONDS = 5.0
 _MOST_HANDSHAKE_LINES = 200
+_GONE_MS = 5000
+"""A server that acknowledges nothing for so long is gone (tcp(7), TCP_USER_TIMEOUT)."""
 
 
 class AuthConnection:
@@ -56,7 +59,7 @@ class AuthConnection:
 
     async def _listen(self) -> None:
         try:
-            while text := await self._reader.readline():
+            while (text := await self._reader.readline()).endswith(b"\n"):  # else cut off, and no answer
                 reply = wire.reply_of(text.decode(errors="surrogateescape").rstrip("\n"))
                 heard = self._waiting.get(reply.number) if reply is not None else None
                 if heard is not None and reply is not None and not heard.done():
@@ -118,6 +121,7 @@ class Dovecot(AsyncModule):
         else:
             host, _colon, port = self._socket.rpartition(":")
             reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), limit=wire.LONGEST_LINE)
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_MS)
         try:
             writer.write(wire.greeting(os.getpid()))
             await self._shaken(reader)

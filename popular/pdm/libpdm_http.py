@@ -18,20 +18,34 @@ of the system's authorities; `connections N` is how many a worker has at most (d
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from
-from popular.pdm.contract import Answer, AsyncModule, Authenticated, ModuleFailed, Question, Refused, Route, Secret
+from popular.pdm.contract import (
+    Answer,
+    AsyncModule,
+    Authenticated,
+    CannotTell,
+    ModuleFailed,
+    Question,
+    Refused,
+    Route,
+    Secret,
+)
 
 _WORDS = ("backend", "header", PASSWORDFILE, "cafile", "connections")
+_HEADER = re.compile(r"(?!auth-|client-|host$|content-|connection$)[a-z0-9-]{1,64}", re.IGNORECASE)
 _ESCAPED = bytes(range(0x21)) + b"%"
 _CONNECT_SECONDS = 3.0
 _SECONDS = 60.0
 """For an answer; the module's own deadline is usually shorter."""
 _LONGEST_WAIT = 60
+_LONGEST_PAUSE = 2.0
+"""For which we wait before we ask again; behind it the client is told to come again."""
 _MOST_HEADERS, _LONGEST_HEADER = 64, 8190
 _MOST_CONNECTIONS = 256
 
@@ -83,7 +97,9 @@ def answer_of(headers: Mapping[str, str], backend: str) -> Answer | float:
         return Refused(wait=float(wait))
     place = backend or _place(headers)
     user, password = headers.get("Auth-User"), headers.get("Auth-Pass")
-    return Authenticated(Route(place, user or None, Secret(password.encode()) if password else None))
+    return Authenticated(
+        Route(place, user or None, Secret(password.encode(errors="surrogateescape")) if password else None)
+    )
 
 
 def _place(headers: Mapping[str, str]) -> str:
@@ -117,6 +133,10 @@ class Http(AsyncModule):
         if ("header" in words) != (PASSWORDFILE in words):
             raise ModuleFailed(f"http: `header NAME` and `{PASSWORDFILE} FILE` belong together")
         if "header" in words:
+            if not _HEADER.fullmatch(words["header"]):
+                raise ModuleFailed(
+                    f"http: header '{words['header']}' is none of yours: letters, digits and - are allowed"
+                )
             secret, self.files = secret_from(words[PASSWORDFILE])
             self._secret = {words["header"]: escaped(secret.reveal())}
         self._trust = _trust(words.get("cafile"))
@@ -142,6 +162,8 @@ class Http(AsyncModule):
             answer = answer_of(await self._asked(question), self._backend)
             if not isinstance(answer, float):
                 return answer
+            if answer > _LONGEST_PAUSE:
+                return CannotTell("the server has us wait")
             await asyncio.sleep(max(answer, 0.1))
 
     async def _asked(self, question: Question) -> Mapping[str, str]:

@@ -29,6 +29,7 @@ from popular.pdm.contract import (
     Module,
     ModuleFailed,
     Question,
+    QuestionFailed,
     Refused,
     Secret,
     Unknown,
@@ -49,8 +50,8 @@ _WORDS = (
     "starttls",
     "cafile",
 )
-_CONNECT_SECONDS = 2.0
-_ANSWER_SECONDS = 4.0
+_CONNECT_SECONDS = 1.5
+_ANSWER_SECONDS = 1.5
 _ONE_TOO_MANY = 2
 
 
@@ -128,10 +129,8 @@ class Ldap(Module):
                     timeout=_ANSWER_SECONDS,
                     sizelimit=_ONE_TOO_MANY,
                 )
-            except self._ldap.NO_SUCH_OBJECT:
-                return None
             except self._ldap.SIZELIMIT_EXCEEDED:
-                raise ModuleFailed("more than one entry of the directory fits the user's name") from None
+                raise QuestionFailed("more than one entry of the directory fits the user's name") from None
             except self._ldap.LDAPError as error:
                 self._local.connection = None
                 if kept and isinstance(error, (self._ldap.SERVER_DOWN, self._ldap.CONNECT_ERROR)):
@@ -139,7 +138,7 @@ class Ldap(Module):
                 raise ModuleFailed(f"the directory: {type(error).__name__}") from None
             entries = [(dn, fields) for dn, fields in found if dn is not None]  # None: a referral
             if len(entries) > 1:
-                raise ModuleFailed("more than one entry of the directory fits the user's name")
+                raise QuestionFailed("more than one entry of the directory fits the user's name")
             return (entries[0][0], self._fields(entries[0][1])) if entries else None
         return None
 
@@ -155,15 +154,13 @@ class Ldap(Module):
     def _searching(self, kept: bool) -> Any:
         connection = getattr(self._local, "connection", None) if kept else None
         if connection is None:
-            connection = self._connected()
-            if "binddn" in self._words:
-                password = self._secret.reveal().decode() if self._secret is not None else ""
-                connection.simple_bind_s(self._words["binddn"], password)
+            password = self._secret.reveal() if self._secret is not None else b""
+            connection = self._connected(self._words.get("binddn", ""), password)
             self._local.connection = connection
         return connection
 
-    def _connected(self) -> Any:
-        """A connection to the first server that is there. Raises LDAPError."""
+    def _connected(self, name: str, password: bytes) -> Any:
+        """A connection to the first server that is there, bound as this name ("": as nobody). Raises LDAPError."""
         failed: Exception | None = None
         for server in self._servers:
             connection = self._ldap.initialize(server)
@@ -178,9 +175,15 @@ class Ldap(Module):
                 connection.set_option(self._ldap.OPT_X_TLS_NEWCTX, 0)
                 if "starttls" in self._words:
                     connection.start_tls_s()
-                else:
-                    connection.whoami_s() if "binddn" not in self._words else None
-            except self._ldap.LDAPError as error:
+                if name or "starttls" not in self._words:  # nothing is sent before the first request
+                    connection.simple_bind_s(name, password)
+            except (
+                self._ldap.SERVER_DOWN,
+                self._ldap.CONNECT_ERROR,
+                self._ldap.TIMEOUT,
+                self._ldap.UNAVAILABLE,
+                self._ldap.BUSY,
+            ) as error:
                 failed = error
                 continue
             return connection
@@ -190,17 +193,18 @@ class Ldap(Module):
     def _binds(self, name: str, password: Secret) -> bool:
         """Whether the directory takes this password for this name."""
         octets = password.reveal()
-        if not octets or b"\0" in octets:
+        if not name or not octets or b"\0" in octets:
             return False
         connection = None
         try:
-            connection = self._connected()
-            connection.simple_bind_s(name, octets)
+            connection = self._connected(name, octets)
         except (
             self._ldap.INVALID_CREDENTIALS,
             self._ldap.NO_SUCH_OBJECT,
             self._ldap.INAPPROPRIATE_AUTH,
             self._ldap.INVALID_DN_SYNTAX,
+            self._ldap.CONSTRAINT_VIOLATION,  # 389 Directory Server: his account is locked
+            self._ldap.UNWILLING_TO_PERFORM,  # FreeIPA: it is disabled
         ):
             return False
         except self._ldap.LDAPError as error:

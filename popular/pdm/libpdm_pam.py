@@ -17,8 +17,9 @@ from popular.pdm.contract import Answer, Authenticated, Module, ModuleFailed, Qu
 from popular.pdm.record import Defaults
 
 _WORDS = ("service", "backend", "target")
-_CANNOT_TELL = frozenset({1, 2, 3, 4, 5, 9, 26})
-"""PAM_OPEN_ERR, SYMBOL_ERR, SERVICE_ERR, SYSTEM_ERR, BUF_ERR, AUTHINFO_UNAVAIL, ABORT (security/_pam_types.h)."""
+_REFUSES = frozenset({6, 7, 10, 11, 12, 13, 16, 17, 20, 27})
+"""What is said of this user (security/_pam_types.h): PERM_DENIED, AUTH_ERR, USER_UNKNOWN, MAXTRIES, NEW_AUTHTOK_REQD,
+ACCT_EXPIRED, CRED_UNAVAIL, CRED_EXPIRED, AUTHTOK_ERR, AUTHTOK_EXPIRED. Whatever else goes wrong is PAM's own."""
 
 
 class Pam(Module):
@@ -52,7 +53,7 @@ class Pam(Module):
         )
         if told:
             return Authenticated(route)
-        if handle.code in _CANNOT_TELL:
+        if handle.code not in _REFUSES:
             raise ModuleFailed(f"PAM: code {handle.code}")
         return Refused(route)
 

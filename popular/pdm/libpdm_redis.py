@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from
-from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question
+from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
+from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
 from popular.pdm.record import ROUTING, Defaults, StoredUser, Verifier, is_name, stored_user
 from popular.pdm.target import filled
 
@@ -50,13 +50,19 @@ class Redis(AsyncModule):
         self._places = asyncio.Semaphore(number("redis", words, "connections", usual=4, most=_MOST_CONNECTIONS))
         if PASSWORDFILE in words:
             secret, self.files = secret_from(words[PASSWORDFILE])
-            self._settings["password"] = secret.reveal().decode()
+            self._settings["password"] = text_of("redis", secret)
         self._parts = _parts(self._url)
         if "sentinel" in words and "cluster" in words:
             raise ModuleFailed("redis: one of `sentinel NAME` and `cluster on` is allowed")
         if words.get("cluster", "on") != "on":
             raise ModuleFailed("redis: cluster: only `on` is allowed")
+        clustered = {"sentinel", "cluster"} & words.keys()
+        if clustered and self._parts.scheme == "unix":
+            raise ModuleFailed("redis: sentinel and cluster want redis:// or rediss://")
+        if clustered and self._parts.scheme == "rediss":
+            self._settings["ssl"] = True  # elsewhere the library takes it from the URL
         self._client: Any = None
+        self._sentinels: Any = None
 
     async def ready(self) -> None:
         """See AsyncModule. Nothing is connected yet: the client does that when it is asked, and anew by itself."""
@@ -72,11 +78,12 @@ class Redis(AsyncModule):
     def _sentinel(self) -> Any:
         library = needs("redis.asyncio.sentinel", extra="redis")
         nodes = [_host_and_port(node) for node in self._parts.netloc.rpartition("@")[2].split(",")]
-        waits = {name: self._settings[name] for name in ("socket_timeout", "socket_connect_timeout")}
-        sentinel = library.Sentinel(nodes, sentinel_kwargs=waits)
+        kept = ("socket_timeout", "socket_connect_timeout", "ssl")
+        settings = {name: self._settings[name] for name in kept if name in self._settings}
+        self._sentinels = library.Sentinel(nodes, sentinel_kwargs={**settings, **self._no_retry()})
         db = self._parts.path.lstrip("/") or "0"
         settings = {**self._user(), **self._no_retry(), **self._settings}
-        return sentinel.master_for(self._words["sentinel"], db=int(db), **settings)
+        return self._sentinels.master_for(self._words["sentinel"], db=int(db), **settings)
 
     def _user(self) -> dict[str, str]:
         return {"username": unquote(self._parts.username)} if self._parts.username else {}
@@ -101,7 +108,11 @@ class Redis(AsyncModule):
         try:
             async with self._places:
                 record = await self._client.hgetall(self._key(user))
-        except (self._errors.RedisError, OSError) as error:
+        except self._errors.ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise ModuleFailed(f"the server: {type(error).__name__}") from None
+            raise QuestionFailed("the user's key is no hash") from None
+        except (self._errors.RedisError, self._errors.RedisClusterException, OSError) as error:
             raise ModuleFailed(f"the server: {type(error).__name__}") from None
         return stored_user(user, record, self._defaults) if record else None
 
@@ -113,6 +124,10 @@ class Redis(AsyncModule):
         """See AsyncModule."""
         if self._client is not None:
             await self._client.aclose()
+        if self._sentinels is not None:
+            for sentinel in self._sentinels.sentinels:
+                await sentinel.aclose()
+        self._verifier.close()
 
 
 def _parts(url: str) -> SplitResult:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
-from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, Secret
+from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, QuestionFailed, Secret
 from popular.pdm.record import ROUTING, Defaults, StoredUser, Verifier, is_name, stored_user
 from popular.pdm.sqlengines import AsyncEngine, MysqlEngine, PostgresqlEngine, SqliteEngine
 from popular.pdm.sqlquery import PARAMETERS, Query
@@ -63,9 +63,12 @@ class _Options:
         self.files: dict[str, os.stat_result] = {}
         text = words.get("query", "")
         if "queryfile" in words:
-            octets, status = linefile.read(words["queryfile"])
-            self.files[words["queryfile"]] = status
-            text = octets.decode()
+            path = os.path.abspath(words["queryfile"])
+            octets, self.files[path] = linefile.read(path)
+            try:
+                text = octets.decode()
+            except UnicodeDecodeError:
+                raise ModuleFailed(f"sql: {path} is not UTF-8") from None
         self.query = Query(text)
         self.secret: Secret | None = None
         if PASSWORDFILE in words:
@@ -77,7 +80,7 @@ class _Options:
 
 def _users(rows: Sequence[Mapping[object, object]], user: str, defaults: Defaults) -> list[StoredUser]:
     if len(rows) > MOST_ROWS:
-        raise ModuleFailed(f"the query gave more than {MOST_ROWS} rows")
+        raise QuestionFailed(f"the query gave more than {MOST_ROWS} rows")
     return [stored_user(user, row, defaults) for row in rows]
 
 
@@ -115,6 +118,7 @@ class SqliteModule(Module):
     def close(self) -> None:
         """See Module."""
         self._engine.close()
+        self._verifier.close()
 
 
 class ServerModule(AsyncModule):
@@ -156,6 +160,7 @@ class ServerModule(AsyncModule):
     async def close(self) -> None:
         """See AsyncModule."""
         await self._engine.close()
+        self._verifier.close()
 
 
 _SERVERS: Mapping[str, Callable[..., AsyncEngine]] = {

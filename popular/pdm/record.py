@@ -16,6 +16,7 @@ wrong with a field is said by its name only: its content could be a secret.
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -25,8 +26,8 @@ from popular.pdm.contract import (
     Answer,
     Authenticated,
     KnownUser,
-    ModuleFailed,
     Question,
+    QuestionFailed,
     Refused,
     Route,
     Secret,
@@ -42,8 +43,13 @@ ROUTING = ("backend", "target")
 """Arguments of a module that count where a record has no such field."""
 
 _NO_NAME = re.compile("[\\0\\ud800-\\udfff]")
-_TRUE = frozenset({"1", "true", "yes", "t", "y", "on"})
+_YES = frozenset({"1", "true", "yes", "t", "y", "on", "\x01"})
+_NO = frozenset({"", "0", "false", "no", "f", "n", "off", "\0"})
+"""A BIT of MySQL is an octet."""
+_FLAGS = re.compile("[A-Za-z]{0,52}")
 _LONGEST_FIELD = 4096
+_HASHING = 4
+"""Threads of one module, of one worker, for passwords."""
 _USUAL_HASH = "$6$decoydecoy$"
 """SHA-512 of crypt(3), for those who come before any record has been seen."""
 
@@ -61,13 +67,15 @@ class Defaults(NamedTuple):
         return cls(words.get("backend", ""), filled(module, target) if target is not None else None)
 
     def route(self, user: str, fields: Mapping[str, str]) -> Route:
-        """Where this user's mail is. Raises ModuleFailed if nobody says it."""
+        """Where this user's mail is. Raises QuestionFailed if nobody says it."""
         backend = fields.get("backend") or self.backend
         if not backend:
-            raise ModuleFailed("the user's record has no backend, and the module has no argument `backend ID`")
+            raise QuestionFailed("the user's record has no backend, and the module has no argument `backend ID`")
         target = fields.get("target") or (self.fill(user) if self.fill is not None else None)
-        secret = fields.get("secret")
-        return Route(backend, target, secret=Secret(secret.encode()) if secret else None, flags=fields.get("flags", ""))
+        secret, flags = fields.get("secret"), fields.get("flags", "")
+        if not _FLAGS.fullmatch(flags):
+            raise QuestionFailed("the field flags of a user's record is not letters")
+        return Route(backend, target, secret=Secret(secret.encode()) if secret else None, flags=flags)
 
 
 def is_name(user: str) -> bool:
@@ -89,20 +97,23 @@ class StoredUser(NamedTuple):
 
 
 def stored_user(user: str, record: Mapping[object, object], defaults: Defaults) -> StoredUser:
-    """Understands a record, as a database driver gives it: text, octets, numbers, None. Raises ModuleFailed."""
+    """Understands a record, as a database driver gives it: text, octets, numbers, None. Raises QuestionFailed."""
     fields = _texts(record)
     stored = fields.get("password")
     if stored is not None:
         try:
             passwords.form_of(stored)
         except passwords.UnknownForm as error:
-            raise ModuleFailed(f"the field password of a user's record: {error}") from None
+            raise QuestionFailed(f"the field password of a user's record: {error}") from None
+    locked = fields.get("locked", "")
+    if locked not in _YES | _NO:
+        raise QuestionFailed("the field locked of a user's record is neither yes nor no")
     limits = UserLimits(_number(fields, "sessions"), _number(fields, "login_delay"))
     return StoredUser(
         stored,
         defaults.route(user, fields),
         limits=limits if limits != UserLimits() else None,
-        locked=fields.get("locked", "").lower() in _TRUE,
+        locked=locked in _YES,
     )
 
 
@@ -113,8 +124,11 @@ def _texts(record: Mapping[object, object]) -> dict[str, str]:
         if name not in FIELDS or value is None:
             continue
         text = _text(name, value)
+        if name == "locked":
+            fields[name] = text.strip(" ").lower()
+            continue
         if len(text) > _LONGEST_FIELD or any(letter in text for letter in "\0\r\n"):
-            raise ModuleFailed(f"the field {name} of a user's record is too long, or has a line end or NUL in it")
+            raise QuestionFailed(f"the field {name} of a user's record is too long, or has a line end or NUL in it")
         if text:
             fields[name] = text
     return fields
@@ -125,7 +139,7 @@ def _text(name: str, value: object) -> str:
         try:
             return bytes(value).decode()
         except UnicodeDecodeError:
-            raise ModuleFailed(f"the field {name} of a user's record is not UTF-8") from None
+            raise QuestionFailed(f"the field {name} of a user's record is not UTF-8") from None
     if isinstance(value, bool):
         return "1" if value else "0"
     return str(value)
@@ -136,7 +150,7 @@ def _number(fields: Mapping[str, str], name: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise ModuleFailed(f"the field {name} of a user's record is no number from 0 up")
+        raise QuestionFailed(f"the field {name} of a user's record is no number from 0 up")
     return int(text)
 
 
@@ -153,6 +167,8 @@ class Verifier:
         self._forms: dict[str, int] = {}
         self._samples: dict[str, str] = {}
         self._decoys = Decoys({_USUAL_HASH: 1}, {_USUAL_HASH: _usual_hash()}, users=1, path=place)
+        self._threads = ThreadPoolExecutor(_HASHING, thread_name_prefix="pdm-hash")
+        """Not those of the loop, in which names of hosts are looked up."""
         self._seen = 0
         self._next_look = 1
 
@@ -177,11 +193,16 @@ class Verifier:
         """The same for an event loop: in a thread."""
         if not users:
             return self._unknown(question)
-        return await asyncio.to_thread(self.decide_among, users, question)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.decide_among, users, question)
+
+    def close(self) -> None:
+        """Nobody asks any more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _fits(self, user: StoredUser, question: Question) -> bool:
         if user.hash is None:
-            raise ModuleFailed("the user's record has no password")
+            self._spend(question)
+            raise QuestionFailed("the user's record has no password")
         if passwords.form_of(user.hash) == passwords.LOCKED:
             self._spend(question)
             return False
@@ -213,7 +234,7 @@ def _verified(stored: str, question: Question) -> bool:
     try:
         return passwords.verify(stored, question.password.reveal())
     except (passwords.UnknownForm, passwords.CannotVerify) as error:
-        raise ModuleFailed(f"a stored password: {error}") from None
+        raise QuestionFailed(f"a stored password: {error}") from None
 
 
 def _usual_hash() -> str:

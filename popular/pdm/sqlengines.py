@@ -4,22 +4,27 @@ Whatever a driver raises becomes a ModuleFailed that says the kind of error, and
 parameters.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
-from popular.pdm.arguments import needs
-from popular.pdm.contract import ModuleFailed, Secret
+from popular.pdm.arguments import needs, text_of
+from popular.pdm.contract import ModuleFailed, QuestionFailed, Secret
 from popular.pdm.sqlquery import Query
 
 Row: TypeAlias = Mapping[object, object]
 CONNECT_SECONDS = 5
 IDLE_SECONDS = 300
 _SQLITE_WAIT_SECONDS = 2.0
+_DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 10_000}
+"""Until a server that has vanished without a word is given up (libpq's names; seconds, milliseconds)."""
+_ONE_NAME = frozenset({1267, 1270, 1271, 1366})
+"""MySQL: these letters cannot be compared with what the column has."""
 
 
 class AsyncEngine(Protocol):
@@ -33,6 +38,13 @@ class AsyncEngine(Protocol):
 
     async def close(self) -> None:
         """Gives its connections back."""
+
+
+def _is_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 @contextmanager
@@ -53,6 +65,7 @@ class SqliteEngine:
         path = "/" + path.lstrip("/") if path.startswith("/") else path
         if not Path(path).is_file():
             raise ModuleFailed(f"sql: {path} is no file")
+        self._path = path
         self._uri = f"file:{quote(path)}?mode=ro"
         self._query = query
         self._local = threading.local()
@@ -60,15 +73,23 @@ class SqliteEngine:
 
     def rows(self, parameters: Mapping[str, str], most: int) -> Sequence[Row]:
         """See AsyncEngine."""
-        with _told(sqlite3.Error):
+        with _told(sqlite3.Error, OSError):
             cursor = self._connection().execute(
                 self._query.text, {name: parameters[name] for name in self._query.names}
             )
             return [dict(zip(row.keys(), row, strict=True)) for row in cursor.fetchmany(most)]
 
     def _connection(self) -> sqlite3.Connection:
+        """This thread's. A file that has taken the place of the old one is opened in its turn."""
+        status = os.stat(self._path)
+        which = status.st_dev, status.st_ino
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is not None and self._local.which != which:
+            self._all.remove(found)
+            found.close()
+            found = None
         if found is None:
+            self._local.which = which
             found = sqlite3.connect(self._uri, uri=True, timeout=_SQLITE_WAIT_SECONDS, check_same_thread=False)
             found.row_factory = sqlite3.Row
             self._local.connection = found
@@ -90,7 +111,7 @@ class PostgresqlEngine:
         self._url, self._secret, self._query, self._connections = url, secret, query, connections
         self._pool: Any = None
         try:
-            self._psycopg.conninfo.conninfo_to_dict(url)
+            self._said = self._psycopg.conninfo.conninfo_to_dict(url)
         except self._psycopg.Error:
             raise ModuleFailed("sql: this is no URL of PostgreSQL: postgresql://USER@HOST[:PORT]/DB") from None
 
@@ -99,10 +120,11 @@ class PostgresqlEngine:
         words: dict[str, Any] = {
             "autocommit": True,
             "connect_timeout": CONNECT_SECONDS,
+            **{name: value for name, value in _DEAD_PEER.items() if name not in self._said},
             "row_factory": self._psycopg.rows.dict_row,
         }
         if self._secret is not None:
-            words["password"] = self._secret.reveal().decode()
+            words["password"] = text_of("sql", self._secret)
         self._pool = self._pools.AsyncConnectionPool(
             self._url,
             kwargs=words,
@@ -122,7 +144,10 @@ class PostgresqlEngine:
         bound = {name: parameters[name] for name in self._query.names}
         with _told(self._psycopg.Error, self._pools.PoolTimeout, self._pools.TooManyRequests):
             async with self._pool.connection() as connection:
-                cursor = await connection.execute(self._query.pyformat, bound)
+                try:
+                    cursor = await connection.execute(self._query.pyformat, bound)
+                except self._psycopg.DataError as error:
+                    raise QuestionFailed(f"the database: {type(error).__name__}") from None
                 found: Sequence[Row] = await cursor.fetchmany(most)
                 return found
 
@@ -140,7 +165,11 @@ class MysqlEngine:
         self._cursors = needs("asyncmy.cursors", extra="mysql")
         self._errors = needs("asyncmy.errors", extra="mysql")
         parts = urlsplit(url)
-        if not parts.hostname or len(parts.path) < 2 or not parts.username:
+        if parts.query or parts.fragment:
+            raise ModuleFailed("sql: mysql: nothing may stand behind the database's name")
+        if "\\" in query.text or "#" in query.text:
+            raise ModuleFailed("sql: mysql: backslashes and # in the query are not understood here")
+        if not parts.hostname or len(parts.path) < 2 or not parts.username or not _is_port(parts):
             raise ModuleFailed("sql: this is no URL of MySQL: mysql://USER@HOST[:PORT]/DB")
         self._where = {
             "host": parts.hostname,
@@ -153,7 +182,7 @@ class MysqlEngine:
 
     async def open(self) -> None:
         """See AsyncEngine."""
-        password = self._secret.reveal().decode() if self._secret is not None else ""
+        password = text_of("sql", self._secret) if self._secret is not None else ""
         self._pool = await self._asyncmy.create_pool(
             **self._where,
             password=password,
@@ -177,6 +206,10 @@ class MysqlEngine:
                     found: Sequence[Row] = await cursor.fetchmany(most)
                 whole = True
                 return found
+            except self._errors.Error as error:
+                if error.args[:1] and error.args[0] in _ONE_NAME:
+                    raise QuestionFailed(f"the database: {type(error).__name__}") from None
+                raise
             finally:
                 if not whole:
                     connection.close()

@@ -88,7 +88,12 @@ class Threads:
                 return CannotTell(reason)
         if events is not None:
             events.waited(monotonic() - began)
-        call = asyncio.wrap_future(self._pool.submit(self._do, next(self._numbers), work))
+        try:
+            submitted = self._pool.submit(self._do, next(self._numbers), work)
+        except RuntimeError as error:  # no thread can be started, or the pool is closed
+            self._pass_on(events)
+            return CannotTell(str(error))
+        call = asyncio.wrap_future(submitted)
         call.add_done_callback(lambda call: self._returned(call, events))
         await asyncio.wait({call}, timeout=max(0.0, began + timeout - monotonic()))
         if not call.done():

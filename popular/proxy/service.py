@@ -195,9 +195,10 @@ def _open_module(spec: ModuleSpec, had: OpenModule | None) -> OpenModule:
     if had.spec.reloads != spec.reloads:
         try:
             return OpenModule(spec, had.module.reload())
-        except ModuleFailed as error:
+        except Exception as error:  # what a module raises must not stop the change of all others
+            reason = str(error) if isinstance(error, ModuleFailed) else type(error).__name__
             if not spec.lenient:
-                raise
-            had.stays(str(error))
+                raise ModuleFailed(reason) from None
+            had.stays(reason)
     had.flush(spec.flushed)
     return had

@@ -205,6 +205,7 @@ class Master:
             listeners=self._listeners.of_slot(slot, wanted),
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
+            withdraw_if_last=self._rundir.withdraw_if_last,
         )
 
     def forget_all(self, keep: set[int]) -> None:

@@ -101,7 +101,7 @@ class Log(LogFile):
         if inode:
             lines = self.without_written(lines, inode, size)
         if lines:
-            self._write(lines)
+            self._write(lines if lines.endswith(b"\n") else lines + b"\n")
         room.clear()
 
     def reopen(self, path: str | None = None) -> None:

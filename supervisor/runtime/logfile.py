@@ -36,7 +36,8 @@ class LogFile:
         """Writes finished lines, one or more. How many of them are lost, or a part of them: a full disk must not stop
         the service.
         """
-        if self._unended:
+        ends = int(self._unended)
+        if ends:
             lines = b"\n" + lines
         written = 0
         try:
@@ -46,7 +47,7 @@ class LogFile:
             torn = lines[lines.rfind(b"\n", 0, written) + 1 : written]
             if written:
                 self._unended = bool(torn) and not self._end(torn)
-            return lines.count(b"\n", written)
+            return lines.count(b"\n", max(written, ends))
         self._unended = False
         return 0
 
@@ -102,6 +103,8 @@ class LogFile:
         fd, _doubt = _open(path or self.path, FileOwner.present())
         old, self._fd = self._fd, fd
         self.path = path or self.path
+        if not os.path.samestat(os.fstat(old), os.fstat(fd)):
+            self._unended = False
         if old not in _STANDARD.values():
             os.close(old)
 

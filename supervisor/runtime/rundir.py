@@ -106,7 +106,8 @@ class RunDirectory:
 
     def _segment_of(self, instance: int) -> str:
         usual = self._usual_segment_of(instance)
-        other = Path(self._directory.target(self._table_name(instance)) or "")
+        noted = self._table_name(instance)
+        other = Path("" if self._is_a_strangers(noted) else self._directory.target(noted) or "")
         return f"/{other.name}" if other.name.startswith(f"{usual[1:]}-") else usual
 
     def _usual_segment_of(self, instance: int) -> str:

@@ -37,7 +37,8 @@ class Displacer:
         context = self._context
         cells = context.cells
         cells[_WAITING] = waiting
-        wanted = context.sum(_WAITING)
+        # Not the sum: workers may share a socket, and then all of them see the same clients.
+        wanted = max(context.each(_WAITING))
         if not wanted:
             cells[_DISPLACEABLE] = 0
             return

@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,8 @@ class Inheritance:
     shared: bool
     """Whether the sockets outlive this program, so that it must not silence them."""
     accepting: bool
+    withdraw_if_last: Callable[[], None]
+    """Clears up in the run directory, if the master is gone and no other worker is left."""
 
 
 def live(inheritance: Inheritance) -> None:
@@ -78,6 +81,8 @@ def live(inheritance: Inheritance) -> None:
         worker.begin()
         loop.run_forever()
         code = 0
+        if worker.is_orphan:
+            inheritance.withdraw_if_last()
     except Exception as error:
         worker.say_last_words(error)
         code = EXIT_BY_ERROR
@@ -120,6 +125,11 @@ class Worker:
         self._shared = inheritance.shared
         self._leaving = False
         self._ending_since = 0.0
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether the master is gone."""
+        return self._lifeline is None
 
     def begin(self) -> None:
         """Makes the first service and starts to accept. Raises CommandRefused if the config cannot be served."""
@@ -316,9 +326,9 @@ class Worker:
         """Looks whether silent sessions must end for those who wait because no session is free; and has the log write
         what it has gathered.
         """
+        self._loop.call_later(LOOK_SECONDS, self._make_room)  # first: an error in here must not be the last of it
         self._log.write_out()
         self._displacer.look(self._acceptor.waiting() if self._config.variables["displace"] else 0)
-        self._loop.call_later(LOOK_SECONDS, self._make_room)
 
     def _beat(self) -> None:
         """Shows that the loop turns, and how far the sessions have come."""

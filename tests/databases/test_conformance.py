@@ -11,7 +11,7 @@ import popular.pdm
 from popular.pdm import loader
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, Record, RefusedLogin
 from popular.pdm.contract import CannotTell, Question, Secret
-from popular.pdm.guarded import Asking, Guarded, Terms, decide
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from tests.databases.servers import PASSWORD, SERVERS, USERS, Server
 from tests.patience import patient, within
 
@@ -46,14 +46,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         yield started
 
 
-class Events:
+class Events(Unheard):
     """What is heard beside answers."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
-
-    def breaker_moved(self, ident: str, is_open: bool, reason: str) -> None:
-        """See GuardEvents."""
 
     def erred(self, _ident: str, where: str) -> None:
         self.errors.append(where)

@@ -60,7 +60,7 @@ class Site:
     def backend(self, port: int, words: str) -> None:
         """Makes the backend `b` anew."""
         self.proxy.control("backend del b")
-        self.proxy.said(f"backend conf b host {LOOPBACK} port {port} state online {words}")
+        self.proxy.said(f"backend conf b host {LOOPBACK} port {port} state online pipelining off {words}")
 
     def log_in(self) -> bytes:
         """A login of ann's; the reply to PASS."""

@@ -97,7 +97,7 @@ def make_site(tmp_path: Path) -> Iterator[MakeSite]:
 def _site(directory: Path, backend: ScriptedBackend, rc_lines: Sequence[str] = ()) -> Iterator[Site]:
     port = free_port()
     rc = [
-        f"backend conf b1 host {LOOPBACK} port {backend.port} state online",
+        f"backend conf b1 host {LOOPBACK} port {backend.port} state online pipelining off",
         "pdm add all any b1",
         *rc_lines,
         f"vserv conf v1 iface {LOOPBACK} port {port} state online",

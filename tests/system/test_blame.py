@@ -55,7 +55,7 @@ def make_site(tmp_path: Path) -> Iterator[MakeSite]:
             backend = stack.enter_context(ScriptedBackend(play))
             port = free_port()
             rc = [
-                f"backend conf b host {LOOPBACK} port {backend.port} state online",
+                f"backend conf b host {LOOPBACK} port {backend.port} state online pipelining off",
                 "pdm add all any b",
                 *rc_lines,
                 f"vserv conf v iface {LOOPBACK} port {port} state online {conf}",
@@ -258,7 +258,7 @@ def test_descriptors_for_a_backend_are_reserved_before_a_client_is_accepted(tmp_
             Poor(
                 tmp_path,
                 [
-                    f"backend conf b host {LOOPBACK} port {backend.port} state online",
+                    f"backend conf b host {LOOPBACK} port {backend.port} state online pipelining off",
                     "pdm add all any b",
                     f"vserv conf v iface {LOOPBACK} port {port} state online",
                 ],

@@ -133,6 +133,23 @@ def test_parent_leaves_the_sessions_running(tmp_path: Path, number: int | None) 
         assert "quit" in second.endings()
 
 
+def test_the_last_worker_behind_a_parent_that_is_gone_clears_up(tmp_path: Path) -> None:
+    """State, lock and table stay as long as a session does, for `pstatus`; and go with the last one."""
+    port = free_port()
+    with Proxy(tmp_path, _site(port)) as proxy, PopClient(port) as one, PopClient(port) as other:
+        for client in (one, other):
+            client.greeted()
+        proxy.state()
+        workers = proxy.workers()
+        proxy.said("shutdown parent")
+        assert proxy.process.wait(patient(10)) == 0
+        assert one.ask("QUIT").startswith(b"+OK")
+        assert sorted(path.name for path in proxy.rundir.iterdir()) == ["pproxy.1.lock", "pproxy.state"]
+        assert other.ask("QUIT").startswith(b"+OK")
+        wait_until(lambda: not any(map(_alive, workers)), "the workers went with their last session")
+        proxy.assert_nothing_is_left()
+
+
 @_ways(signal.SIGPWR)
 def test_delayed_lets_the_sessions_finish(tmp_path: Path, number: int | None) -> None:
     """New clients are refused; the session has its time; then the master goes, too."""

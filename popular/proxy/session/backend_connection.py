@@ -70,7 +70,11 @@ class BackendConnection(EventTaker):
         core = self._context.core
         self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
         waits = greets and (extras is None or not (extras.implicit or extras.proxy_header))
-        self.channel.want(READ if waits else WRITE)
+        try:
+            self.channel.want(READ if waits else WRITE)
+        except OSError:
+            self.channel.close()
+            raise
 
     def send(self, data: bytes) -> str:
         """Sends a line of the login. "", or why it broke: it is closed then.

@@ -5,10 +5,10 @@ session later (`events.py`).
 """
 
 import errno
-import ssl
 from collections.abc import Callable
 
 from popular.dialogue import without_secrets
+from popular.net.tlschannel import TlsChannel
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.lines import is_ok
@@ -178,10 +178,11 @@ class Login:
     def tls_up(self) -> None:
         """TLS with the backend stands, if it has TLS."""
         assert self.backend is not None
-        connection = self.backend.channel.connection
-        if isinstance(connection, ssl.SSLSocket):
-            cipher, resumed = (connection.cipher() or ("",))[0], connection.session_reused
-            version = connection.version() or ""
+        channel = self.backend.channel
+        if isinstance(channel, TlsChannel):
+            about = channel.about
+            cipher, resumed = (about.cipher() or ("",))[0], about.session_reused
+            version = about.version() or ""
             self._debug("TLS", "backend_handshake", version=version, cipher=cipher, resumed=str(bool(resumed)))
 
     def let_in(self, backend: str) -> BackendConnection:

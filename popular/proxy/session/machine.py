@@ -248,7 +248,7 @@ class Machine(ClientSide):
     def _open_mailbox(self, route: Route, backend: Backend) -> None:
         try:
             self._login = XpopLogin(self.target, self._sid, route.flags)
-        except xpop.BadMailboxName as error:
+        except (xpop.BadMailboxName, xpop.BadRequest) as error:
             self._bad_mailbox(str(error))
             return
         if backend.prot == "CXPOP":

@@ -166,6 +166,8 @@ class Session(Verbs):
 
     def ask(self, question: Question, seconds: float) -> None:
         self._row.go_on()
+        if self._tls is not None:
+            question = question._replace(tls_version=self._tls.version, tls_cipher=self._tls.cipher)
         decision = self._login.ask(question, self._decided)
         if decision is not None:
             self._leave(self._tell_decision, (decision,))
