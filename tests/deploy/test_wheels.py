@@ -59,7 +59,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpacked
 
 
-@pytest.fixture(params=["compiled", "pure", "source"])
+@pytest.fixture(params=["compiled", "pure", pytest.param("source", marks=pytest.mark.nightly)])
 def form(request: pytest.FixtureRequest) -> str:
     """Two wheels, and the source distribution itself."""
     return str(request.param)

@@ -75,9 +75,12 @@ def test_what_is_wrong_is_reported(log: Path, code: str, said: str) -> None:
     assert (done.returncode != 0) == (said == "heap-buffer-overflow"), "a fault ends the process"
 
 
-def test_transcripts(log: Path) -> None:
-    """On the machine alone, and through real processes."""
-    assert passed(log, "tests/transcripts") == 0
+@pytest.mark.parametrize(
+    "where", ["tests/transcripts/test_pure.py", pytest.param("tests/transcripts", marks=pytest.mark.nightly)]
+)
+def test_transcripts(log: Path, where: str) -> None:
+    """On the machine alone; and, by night, through real processes too."""
+    assert passed(log, where) == 0
     assert build.reports(log) == []
 
 

@@ -27,6 +27,7 @@ import pytest
 from supervisor.pcontrol.connection import ControlReply, ReplyReader, encode_request
 from supervisor.table.segment import View
 from tests.bench import processes
+from tests.patience import patient
 from tests.system.wire import (
     LOOPBACK,
     PATIENCE,
@@ -257,6 +258,9 @@ class Proxy:
 
     def endings(self) -> list[str]:
         """The endings of all sessions that are over, in their order."""
+        if self.process.poll() is None:
+            with contextlib.suppress(AssertionError, OSError, ValueError):
+                wait_until(lambda: not self.state().gathered(), "no line of the log waits to be written", patient(0.5))
         return [entry.fields["ending"] for entry in self.log("session_end")]
 
     def wait_for_endings(self, count: int, seconds: float = PATIENCE) -> list[str]:
