@@ -105,7 +105,8 @@ def test_a_crash_costs_the_sessions_of_its_worker(log: Path, tmp_path: Path, mon
         while len(clients) < 2:
             client = PopClient(port)
             client.log_in("ann")
-            clients.setdefault(proxy.sessions()[-1]["pid"], client)
+            if clients.setdefault(proxy.sessions()[-1]["pid"], client) is not client:
+                client.close()
         with PopClient(port) as crashing:
             crashing.ask("USER crash")
             crashing.say(b"PASS x\r\n")

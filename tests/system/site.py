@@ -252,15 +252,15 @@ class Proxy:
     # Looking at what it did
 
     def log(self, name: str | None = None, sid: str | None = None) -> list[Entry]:
-        """The entries of the log: all, or those of one name, or one session."""
+        """The entries of the log: all, or those of one name, or one session. Lines that are gathered have their time."""
+        if name == "session_end" and self.process.poll() is None:
+            with contextlib.suppress(AssertionError, OSError, ValueError):
+                wait_until(lambda: not self.state().gathered(), "no line of the log waits to be written", patient(0.5))
         entries = self._log.entries()
         return [entry for entry in entries if name in (None, entry.name) and sid in (None, entry.sid)]
 
     def endings(self) -> list[str]:
         """The endings of all sessions that are over, in their order."""
-        if self.process.poll() is None:
-            with contextlib.suppress(AssertionError, OSError, ValueError):
-                wait_until(lambda: not self.state().gathered(), "no line of the log waits to be written", patient(0.5))
         return [entry.fields["ending"] for entry in self.log("session_end")]
 
     def wait_for_endings(self, count: int, seconds: float = PATIENCE) -> list[str]:
