@@ -252,7 +252,7 @@ class Proxy:
     # Looking at what it did
 
     def log(self, name: str | None = None, sid: str | None = None) -> list[Entry]:
-        """The entries of the log: all, or those of one name, or one session. Lines that are gathered have their time."""
+        """The entries of the log: all, or those of one name, or one session. Gathered lines have their time."""
         if name == "session_end" and self.process.poll() is None:
             with contextlib.suppress(AssertionError, OSError, ValueError):
                 wait_until(lambda: not self.state().gathered(), "no line of the log waits to be written", patient(0.5))
