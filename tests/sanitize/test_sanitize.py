@@ -1,4 +1,6 @@
-"""The short form of `make sanitize`, and that the sanitizers would report what there is."""
+"""The short form of `make sanitize`, and that the sanitizers would report what there is. By night: to compile the core
+for them takes longer than the tests.
+"""
 
 import subprocess
 import sys
@@ -14,7 +16,7 @@ from tests.sanitize.__main__ import fuzz
 from tests.sanitize.__main__ import tests as passed
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, need, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(patient(600))]
+pytestmark = [pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(patient(600))]
 LIBRARY = "import ctypes, os; library = ctypes.CDLL(None); library.malloc.restype = ctypes.c_void_p\n"
 PLANTED = {
     "an octet behind the end": ("ctypes.memset(library.malloc(100), 0, 101)", "heap-buffer-overflow"),
@@ -75,16 +77,12 @@ def test_what_is_wrong_is_reported(log: Path, code: str, said: str) -> None:
     assert (done.returncode != 0) == (said == "heap-buffer-overflow"), "a fault ends the process"
 
 
-@pytest.mark.parametrize(
-    "where", ["tests/transcripts/test_pure.py", pytest.param("tests/transcripts", marks=pytest.mark.nightly)]
-)
-def test_transcripts(log: Path, where: str) -> None:
-    """On the machine alone; and, by night, through real processes too."""
-    assert passed(log, where) == 0
+def test_transcripts(log: Path) -> None:
+    """On the machine alone, and through real processes."""
+    assert passed(log, "tests/transcripts") == 0
     assert build.reports(log) == []
 
 
-@pytest.mark.nightly
 def test_mutated_dialogues(log: Path) -> None:
     """A few for each configuration; `make sanitize` goes on for ten minutes."""
     count = fuzz(log, 0, seed=1, a_round=4)
