@@ -17,8 +17,7 @@ PYTEST ?= $(BIN)/python -m pytest
 
 WORKERS ?= auto
 MINUTES ?= 10
-# In their order: the files that take longest are not the largest ones, and must not come last.
-BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
 TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
 SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
