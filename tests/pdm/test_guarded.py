@@ -168,6 +168,8 @@ def test_threads_that_hang_are_kept_and_told_of():
         hanging = [asyncio.ensure_future(heard.run(threads, gate.wait, 0.2)) for _ in range(2)]
         answers = await asyncio.gather(*hanging, return_exceptions=True)
         assert [type(answer) for answer in answers] == [TimeoutError, TimeoutError]
+        while threads.hanging(0.2) < 2:  # they began in their threads, a little later
+            await asyncio.sleep(0.01)
         assert await heard.run(threads, lambda: 1, 0.2) == CannotTell("all its 2 threads hang")
         assert heard.held == 2
         gate.set()
