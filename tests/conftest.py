@@ -28,9 +28,7 @@ _ALONE = (
     "system/test_departure.py",
     "system/test_endurance.py",
     "system/test_limits.py",
-    "system/test_ringd.py",
     "system/test_storm.py",
-    "system/test_supervision.py",
     "system/test_tls_attacks.py",
     "system/test_victims.py",
 )
