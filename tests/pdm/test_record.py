@@ -1,0 +1,136 @@
+"""A user's record as databases give it, and the module `sql` on a file of SQLite."""
+
+import asyncio
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from popular.pdm.breaker import CLOSED
+from popular.pdm.chain import CHECK, Step
+from popular.pdm.contract import (
+    Authenticated,
+    CannotTell,
+    ModuleFailed,
+    Question,
+    QuestionFailed,
+    Refused,
+    Secret,
+    Unknown,
+)
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+from popular.pdm.libpdm_sql import open_module
+from popular.pdm.record import Defaults, stored_user
+from popular.pdm.sqlquery import Query
+
+STORE = Defaults("store1")
+ASKED = "SELECT password FROM users WHERE name = :user"
+
+
+def question(user: str, password: bytes = b"secret") -> Question:
+    return Question("192.0.2.1", "POP3", "default", user, Secret(password), "v")
+
+
+@pytest.mark.parametrize("locked", [1, True, "1", "yes", "Y   ", "TRUE", b"\x01", "on"])
+def test_locked(locked: object) -> None:
+    """However a database says yes; MySQL's BIT is an octet, a CHAR ends with blanks."""
+    assert stored_user("joe", {"locked": locked}, STORE).locked
+
+
+@pytest.mark.parametrize("locked", [0, False, "0", "no", "f", "", None, b"\x00"])
+def test_not_locked(locked: object) -> None:
+    assert not stored_user("joe", {"Locked": locked}, STORE).locked
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"locked": "2"},
+        {"locked": "1.0"},
+        {"password": "canary-4711{"},
+        {"password": "{NO-SUCH}canary-4711"},
+        {"sessions": "-1"},
+        {"login_delay": "soon"},
+        {"flags": "M N"},
+        {"target": "a\r\nb"},
+        {"secret": b"canary-4711\xff"},
+    ],
+)
+def test_a_field_that_cannot_be_understood_is_one_users_fault(record: dict[object, object]) -> None:
+    """And its content stands nowhere."""
+    with pytest.raises(QuestionFailed) as told:
+        stored_user("joe", record, STORE)
+    assert "canary" not in str(told.value)
+
+
+def test_names_are_taken_in_any_case_and_others_passed_over() -> None:
+    record = {"PASSWORD": "{PLAIN}x", b"Backend": b"store2", "shell": "/bin/sh", "sessions": 3}
+    user = stored_user("joe", record, STORE)
+    assert (user.hash, user.route.backend, user.route.secret) == ("{PLAIN}x", "store2", None)
+    assert user.limits is not None
+    assert user.limits.sessions == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "pyformat"),
+    [
+        ("SELECT a FROM t WHERE u = :user", "SELECT a FROM t WHERE u = %(user)s"),
+        (
+            "SELECT a::text, 'x:y' FROM t WHERE n = :name -- :user",
+            "SELECT a::text, 'x:y' FROM t WHERE n = %(name)s -- :user",
+        ),
+        ("SELECT a FROM t WHERE u = :user AND b LIKE '%x';", "SELECT a FROM t WHERE u = %(user)s AND b LIKE '%%x'"),
+    ],
+)
+def test_parameters_of_a_query(text: str, pyformat: str) -> None:
+    assert Query(text).pyformat == pyformat
+
+
+@pytest.mark.parametrize("text", ["SELECT 1", "SELECT ':user'", "SELECT :user, :password"])
+def test_a_query_that_asks_for_no_user_or_for_what_there_is_not(text: str) -> None:
+    with pytest.raises(ModuleFailed):
+        Query(text)
+
+
+def make(path: Path, *rows: tuple[str, str]) -> None:
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE users (name TEXT, password TEXT)")
+        database.executemany("INSERT INTO users VALUES (?, ?)", rows)
+    database.close()
+
+
+def test_a_file_of_sqlite_is_asked_and_its_successor_too(tmp_path: Path) -> None:
+    """Another file takes its place by a rename, and counts at once; several rows are several passwords."""
+    path = tmp_path / "users.db"
+    make(path, ("joe", "{PLAIN}secret"), ("joe", "{PLAIN}second"))
+    module = open_module("m", [f"sqlite:{path}", "backend", "store1", "query", ASKED])
+    try:
+        for password in (b"secret", b"second"):
+            assert isinstance(module.check(question("joe", password)), Authenticated)
+        assert isinstance(module.check(question("joe", b"third")), Refused)
+        assert isinstance(module.check(question("joe' OR '1'='1")), Unknown)
+        make(tmp_path / "new.db", ("joe", "{PLAIN}third"))
+        os.rename(tmp_path / "new.db", path)
+        assert isinstance(module.check(question("joe", b"third")), Authenticated)
+        assert isinstance(module.check(question("joe")), Refused)
+    finally:
+        module.close()
+
+
+def test_one_users_fault_does_not_close_the_module(tmp_path: Path) -> None:
+    """However often he comes."""
+    path = tmp_path / "users.db"
+    make(path, ("bad", "{NO-SUCH}x"), ("joe", "{PLAIN}secret"))
+
+    async def tried() -> None:
+        words = [f"sqlite:{path}", "backend", "store1", "query", ASKED]
+        guarded = Guarded(open_module("m", words))
+        how = Asking(Terms(breaker=2), Unheard())
+        for _ in range(5):
+            assert isinstance(await guarded.put(Step(guarded.module, CHECK), question("bad"), how), CannotTell)
+        assert guarded.breaker.state is CLOSED
+        assert isinstance(await guarded.put(Step(guarded.module, CHECK), question("joe"), how), Authenticated)
+        await guarded.close()
+
+    asyncio.run(tried())
