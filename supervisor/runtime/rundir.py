@@ -277,9 +277,9 @@ class RunDirectory:
         os.chown(".", user.pw_uid, user.pw_gid, dir_fd=self._directory.fd)
 
     def publish_state(self) -> None:
-        """Leads readers to the table and to the pid."""
-        self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
+        """Leads readers to the pid, and last to the table: who sees that has all there is."""
         self._directory.link(f"{self.name}.pid", self._lock_name(self.instance))
+        self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
 
     def others(self) -> list[tuple[int, Path]]:
         """The pid and the control socket of each other instance whose master lives."""

@@ -52,7 +52,7 @@ class RowWriter:
         """The columns, in their order."""
         self._in_order = itemgetter(*self.names)
         self._blank = {column.name: b"" if column.form.endswith("s") else 0 for column in layout.columns}
-        self._freed_by = 0
+        self._freed_by = -1
         self._freed: tuple[object, ...] = ()
         """A free row, as this process writes it."""
 
