@@ -3,13 +3,13 @@
     pdm add all http http://127.0.0.1:9000/cgi-bin/auth
 
 What nginx sends and reads is in its documentation of `ngx_mail_auth_http_module`; sent are Auth-Method, Auth-User,
-Auth-Pass, Auth-Protocol, Auth-Login-Attempt, Client-IP, and of a client in TLS Auth-SSL, -Protocol and -Cipher. Blanks,
+Auth-Pass, Auth-Protocol, Client-IP, and of a client in TLS Auth-SSL, -Protocol and -Cipher. Blanks,
 percent signs and control octets of names and passwords are escaped as nginx does it, and beside that only what is no
 UTF-8.
 
 The answer: `Auth-Status: OK` lets in, at `Auth-Server` and `Auth-Port`, which the operator has to allow (`pdm conf ID
 allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again behind
-`Auth-Wait` seconds. Any other status refuses; the answer is held back for `Auth-Wait` seconds. An answer without
+`Auth-Wait` seconds. Any other status refuses. An answer without
 Auth-Status, or none, is "cannot tell".
 
 `backend ID` takes the server from us instead of from Auth-Server. `header NAME` with `passwordfile FILE` sends the
@@ -73,7 +73,6 @@ def request_headers(question: Question) -> dict[str, str]:
         "Auth-User": escaped(question.user.encode(errors="surrogateescape")),
         "Auth-Pass": escaped(question.password.reveal()),
         "Auth-Protocol": "pop3",
-        "Auth-Login-Attempt": "1",
         "Client-IP": question.client_ip,
     }
     if question.tls_version:

@@ -3,9 +3,10 @@
 Silent is who has not brought his login any further for a while, whatever he sends (decision 16.11).
 
 Each worker shows in its block how many clients wait at its sockets, and how many sessions of one network it could end.
-At its next look the worker that could end most of one ends as many as wait, in all workers. So one at a time makes
-room, wherever the clients wait; a stranger's connections go before those of anybody else; and while nobody waits, a
-look costs a sum over the blocks.
+At its next look the worker that could end most of one ends as many as wait at the sockets of one worker: some workers
+share their sockets, and see the same clients; who is left is seen at the next look. So one at a time makes room,
+wherever the clients wait; a stranger's connections go before those of anybody else; and while nobody waits, a look
+costs as many reads as there are workers.
 """
 
 from collections import deque

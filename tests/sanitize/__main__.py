@@ -26,7 +26,7 @@ SLOWER = "5"
 """POPULAR_TEST_PATIENCE: watched code is slow."""
 
 
-def tests(log: Path, where: str) -> int:
+def run_tests(log: Path, where: str) -> int:
     """The exit code of tests with the watched core."""
     environment = build.watched(log) | {"POPULAR_TEST_PATIENCE": SLOWER}
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", where]
@@ -72,7 +72,7 @@ def main() -> int:
     _timed("the core, compiled", lambda: build.build() or "")
     with tempfile.TemporaryDirectory(prefix="popular-asan-") as made:
         log = Path(made) / "report"
-        failed = [name for name, where in PARTS.items() if _timed(name, lambda where=where: tests(log, where))]
+        failed = [name for name, where in PARTS.items() if _timed(name, lambda where=where: run_tests(log, where))]
         _timed("mutated dialogues", lambda: f"{fuzz(log, given.minutes * 60, seed=given.seed)} of them")
         found = build.reports(log)
     print(*found, f"{len(found)} reports of the sanitizers", *(f"failed: {name}" for name in failed), sep="\n")

@@ -12,8 +12,7 @@ import pytest
 from supervisor import compiled
 from tests.patience import patient
 from tests.sanitize import build
-from tests.sanitize.__main__ import fuzz
-from tests.sanitize.__main__ import tests as passed
+from tests.sanitize.__main__ import fuzz, run_tests
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, need, wait_until
 
 pytestmark = [pytest.mark.nightly, pytest.mark.slow, pytest.mark.timeout(patient(600))]
@@ -79,7 +78,7 @@ def test_what_is_wrong_is_reported(log: Path, code: str, said: str) -> None:
 
 def test_transcripts(log: Path) -> None:
     """On the machine alone, and through real processes."""
-    assert passed(log, "tests/transcripts") == 0
+    assert run_tests(log, "tests/transcripts") == 0
     assert build.reports(log) == []
 
 
