@@ -93,10 +93,10 @@ def test_a_worker_that_is_born_at_the_limit_waits_too(tmp_path: Path, load: Load
 def test_who_waits_at_a_worker_too_many(tmp_path: Path, load: Load) -> None:
     """A worker that is taken away while the load is too high: its clients wait on, and are served when that is over."""
     port = free_port()
-    rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake", "debug =NET"]
     with Proxy(tmp_path, rc, workers=4, options=["--load-file", str(load.path)]) as proxy:
         load.set("99.00")
-        wait_until(lambda: _states(proxy) == [("MAX", "99.0")], "MAX")
+        wait_until(lambda: len(proxy.log("net_not_accepting")) == 4, "all workers have heard of it")
         clients = [PopClient(port) for _ in range(20)]
         proxy.said("set workers 1")
         assert not any(_is_served(client, 0.01) for client in clients)
