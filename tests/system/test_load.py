@@ -43,12 +43,21 @@ def _states(proxy: Proxy) -> list[tuple[str, str]]:
     return [(entry.fields["state"], entry.fields["load"]) for entry in entries]
 
 
+def _wait_until_heard(proxy: Proxy, times: int, workers: int = 2) -> None:
+    """Until all workers, which are told behind the log, have stopped to accept for so many times."""
+
+    def heard() -> int:
+        return sum(entry.fields["reason"] == "load" for entry in proxy.log("net_not_accepting"))
+
+    wait_until(lambda: heard() == times * workers, "all workers have heard of it")
+
+
 def test_at_the_limit_clients_wait(tmp_path: Path, load: Load) -> None:
     """OK → WARN → MAX → WARN → OK, each change once in the log; at MAX a client waits in the backlog and is served when
     the load falls below 90 %; sessions that were there go on.
     """
     port = free_port()
-    rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake", "debug =NET"]
     with Proxy(tmp_path, rc, options=["--load-file", str(load.path)]) as proxy, PopClient(port) as early:
         assert _is_served(early, 5)
         load.set("4.60")
@@ -58,6 +67,7 @@ def test_at_the_limit_clients_wait(tmp_path: Path, load: Load) -> None:
 
         load.set("5.00")
         wait_until(lambda: _states(proxy)[-1][0] == "MAX", "MAX at 100 %")
+        _wait_until_heard(proxy, 1)
         assert proxy.state().gauges()["load_state"] == 2
         with PopClient(port) as waiting, PopClient(port) as second:
             assert not _is_served(waiting, 1.5)
@@ -96,7 +106,7 @@ def test_who_waits_at_a_worker_too_many(tmp_path: Path, load: Load) -> None:
     rc = ["set maxlocalload 5", f"vserv conf v iface {LOOPBACK} port {port} state fake", "debug =NET"]
     with Proxy(tmp_path, rc, workers=4, options=["--load-file", str(load.path)]) as proxy:
         load.set("99.00")
-        wait_until(lambda: len(proxy.log("net_not_accepting")) == 4, "all workers have heard of it")
+        _wait_until_heard(proxy, 1, workers=4)
         clients = [PopClient(port) for _ in range(20)]
         proxy.said("set workers 1")
         assert not any(_is_served(client, 0.01) for client in clients)
@@ -162,6 +172,7 @@ def test_at_the_limit_of_pressure_clients_wait(tmp_path: Path, load: Load) -> No
     port = free_port()
     pressure = Pressure(tmp_path / "cpu.pressure")
     rc = ["set maxlocalload 5", "set maxpressure 50", f"vserv conf v iface {LOOPBACK} port {port} state fake"]
+    rc += ["debug =NET"]
     options = ["--load-file", str(load.path), "--pressure-file", str(pressure.path)]
     pressure.set("0.00")
     with Proxy(tmp_path, rc, options=options) as proxy:
@@ -177,6 +188,7 @@ def test_at_the_limit_of_pressure_clients_wait(tmp_path: Path, load: Load) -> No
             assert _is_served(client, 5), "at WARN everybody is served"
         pressure.set("50.00")
         wait_until(lambda: told()[-1] == ("MAX", "50.0"), "MAX at 100 %")
+        _wait_until_heard(proxy, 1)
         gauges = proxy.state().gauges()
         assert (gauges["load_state"], gauges["pressure_hundredths"]) == (2, 5000)
         load.set("7.00")
@@ -190,6 +202,7 @@ def test_at_the_limit_of_pressure_clients_wait(tmp_path: Path, load: Load) -> No
             assert _is_served(waiting, 5)
         pressure.set("88.00")
         wait_until(lambda: told()[-1] == ("MAX", "88.0"), "MAX again")
+        _wait_until_heard(proxy, 2)
         with PopClient(port) as waiting:
             assert not _is_served(waiting, 0.7)
             proxy.said("set maxpressure 0")
