@@ -101,7 +101,7 @@ class Redis(AsyncModule):
 
     async def lookup(self, _namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
-        found = await self._found(user)
+        found = await self._found(user) if is_name(user) else None
         return None if found is None else found.known()
 
     async def _found(self, user: str) -> StoredUser | None:

@@ -90,6 +90,10 @@ class CommandContext(Protocol):
     def starting(self) -> bool:
         """Whether the start configuration is not in force yet."""
 
+    @property
+    def secret(self) -> bytes | None:
+        """What `secret` said on this control connection, just before this command."""
+
 
 Handler = Callable[[CommandContext, Arguments], Outcome]
 
@@ -228,6 +232,7 @@ class FrozenContext:
     past: Past | None = None
     running: Config | None = None
     starting: bool = False
+    secret: bytes | None = field(default=None, repr=False)
 
     @property
     def in_force(self) -> Config:
