@@ -40,6 +40,9 @@ class Status(Protocol):
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
 
+    def count_sessions(self) -> int:
+        """How many there are: quicker than to list them."""
+
     def workers(self) -> list[dict[str, Any]]:
         """The workers, one JSON-able dict each."""
 

@@ -155,6 +155,9 @@ class Master:
     def sessions(self) -> list[dict[str, Any]]:
         return self._accounting.sessions()
 
+    def count_sessions(self) -> int:
+        return self._accounting.count_sessions()
+
     def workers(self) -> list[dict[str, Any]]:
         return self._accounting.workers()
 

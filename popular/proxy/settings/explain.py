@@ -50,7 +50,7 @@ def _explain(context: CommandContext, arguments: Arguments) -> Outcome:
         password=secret,
     )
     data: Mapping[str, Any] = context.lookups.find(AskWorker(login))
-    sessions, most = len(context.status.sessions()), context.config.variables["maxsession"]
+    sessions, most = context.status.count_sessions(), context.config.variables["maxsession"]
     data = {**data, "limits": [{"limit": "maxsession", "count": sessions, "most": most}, *data["limits"]]}
     return Reply(data=data, lines=lines_of(data))
 
