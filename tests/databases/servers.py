@@ -205,6 +205,13 @@ class Postgresql(Server):
                 connection.execute("INSERT INTO mailbox VALUES (%s, %s, 'mail/joe', true)", (user, HASH))
             connection.execute("INSERT INTO mailbox VALUES ('max', %s, 'mail/max', false)", (HASH,))
 
+    def run(self, text: str) -> None:
+        """Statements, in the database of the mailboxes."""
+        import psycopg
+
+        with psycopg.connect(self._url("mail"), password=SERVER_SECRET) as connection:
+            connection.execute(text)
+
     def _url(self, database: str) -> str:
         return f"postgresql://popular@{LOOPBACK}:{self.port}/{database}"
 
@@ -253,21 +260,31 @@ class Mariadb(Server):
         ]
 
     def fill(self) -> None:
-        client = site.need("mariadb")
         rows = ", ".join(f"('{user}', '{HASH.replace(chr(39), chr(39) * 2)}', 'mail/joe', 1)" for user in USERS)
         text = (
             "CREATE TABLE mailbox (username varchar(255) PRIMARY KEY, pw text, box text, active tinyint);"
             f"INSERT INTO mailbox VALUES {rows};"
             f"INSERT INTO mailbox VALUES ('max', '{HASH.replace(chr(39), chr(39) * 2)}', 'mail/max', 0);"
         )
+        wait_until(lambda: self._said(text).returncode == 0, "MariaDB lets us in", patient(30))
+
+    def run(self, text: str) -> None:
+        """Statements, in the database of the mailboxes."""
+        done = self._said(text)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+    def _said(self, text: str) -> "subprocess.CompletedProcess[bytes]":
         words = ["--no-defaults", f"--host={LOOPBACK}", f"--port={self.port}", "--user=popular", "mail"]
-
-        def filled() -> bool:
-            environment = {**os.environ, "MYSQL_PWD": SERVER_SECRET}
-            done = subprocess.run([client, *words], input=text.encode(), env=environment, capture_output=True)
-            return done.returncode == 0
-
-        wait_until(filled, "MariaDB lets us in", patient(30))
+        environment = {**os.environ, "MYSQL_PWD": SERVER_SECRET}
+        command = [site.need("mariadb"), "--default-character-set=utf8mb4", *words]
+        return subprocess.run(
+            command[:1] + words[:1] + command[1:2] + words[1:],
+            input=text.encode(),
+            env=environment,
+            capture_output=True,
+            timeout=patient(120),
+            check=False,
+        )
 
     def arguments(self) -> list[str]:
         url = f"mysql://popular@{LOOPBACK}:{self.port}/mail"
