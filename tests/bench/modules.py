@@ -89,6 +89,9 @@ class ManyInPostgresql(servers.Postgresql):
             )
             connection.execute("ANALYZE users")
 
+    def arguments(self) -> list[str]:
+        return [*super().arguments(), "backend", "store"]
+
 
 class ManyInMariadb(servers.Mariadb):
     """The same."""
@@ -101,6 +104,9 @@ class ManyInMariadb(servers.Mariadb):
             "CREATE TABLE users (name varchar(255) PRIMARY KEY, password text);"
             f"INSERT INTO users SELECT CONCAT('user', seq), '{_STORED}' FROM seq_0_to_{USERS - 1};"
         )
+
+    def arguments(self) -> list[str]:
+        return [*super().arguments(), "backend", "store"]
 
 
 class ManyInRedis(servers.RedisServer):
@@ -262,10 +268,10 @@ def page(rows: dict[str, dict[str, float] | str], sessions: int) -> str:
     lines = [
         "# What a login costs by module: the last run",
         "",
-        f"Written by `make bench BENCH=--modules`: {USERS:,} users, {sessions:,} of them log in, {AT_ONCE} at once, in",
-        f"{WORKERS} workers; passwords in plain, and a mailbox that is empty without a backend. *start* is until every",
-        "worker has the users, *memory* what a worker then has more of its own, *server* the processor time of the server",
-        "that is asked.",
+        f"Written by `make bench BENCH=--modules`: {USERS:,} users, of whom {sessions:,} log in, {AT_ONCE} at once,",
+        f"in {WORKERS} workers. Passwords are stored in plain, and the mailbox is empty without a backend. *start*: until",
+        "every worker has the users; *memory*: what a worker then has more of its own; *server*: the processor time of",
+        "the server that is asked.",
         "",
         *busy,
         "| module | start, s | memory, MiB | logins a second | pproxy, µs a login | server, µs a login |",

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -304,10 +305,14 @@ class RedisServer(Server):
         words = ["--bind", LOOPBACK, "--port", str(self.port), "--requirepass", SERVER_SECRET, "--save", ""]
         return [self._server, *words, "--dir", str(self.home), "--appendonly", "yes"]
 
-    def fill(self) -> None:
+    def client(self) -> Any:
+        """To fill it by."""
         import redis
 
-        with redis.Redis(LOOPBACK, self.port, password=SERVER_SECRET) as client:
+        return redis.Redis(LOOPBACK, self.port, password=SERVER_SECRET)
+
+    def fill(self) -> None:
+        with self.client() as client:
             for user in USERS:
                 client.hset(f"mail:{user}", mapping={"password": HASH, "target": "mail/joe", "shell": "none"})
             client.hset("mail:max", mapping={"password": HASH, "locked": "1"})
