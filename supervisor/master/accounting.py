@@ -19,7 +19,7 @@ from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange, Layout
-from supervisor.table.segment import Segment, View
+from supervisor.table.segment import Segment, View, memory_octets
 from supervisor.table.tokens import TokenPipe, lost
 
 MOST_TOLD_APART = 32
@@ -58,6 +58,7 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         rates=program.watched.rates,
         records=tuple(program.records),
         log_room=LOG_ROOM_OCTETS,
+        memory=memory_octets(limits["sessionlimit"]) if program.remembers else 0,
         tones=program.watched.tones,
     )
 
@@ -77,6 +78,7 @@ class Accounting:
         self.tokens = TokenPipe(layout.row_count)
         self.indexes = CounterIndexes(self.segment)
         self._view = View(self.segment.map)
+        self._remembered = segment.remembered() if layout.memory else None
         self.count = Counters(layout, self.segment.block(0), {}).count
         """Counts something that the master does."""
         self._log = log
@@ -129,6 +131,8 @@ class Accounting:
         missing = lost(issued, in_pipe, in_cells, owners=owners, living=pids, dropped=dropped)
         for token in missing:
             self.segment.free_row(token, os.getpid())
+        if self._remembered is not None:
+            self._remembered.give_back(missing)
         sessions = self._end_lost_sessions(dead.block)
         self._take_off(dead.block)
         self.tokens.put([*in_pipe, *missing])
