@@ -17,8 +17,10 @@ from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
+from supervisor.table.blocked import MOST_BLOCKED, Network
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange, Layout
+from supervisor.table.notes import Note
 from supervisor.table.segment import Segment, View, memory_octets
 from supervisor.table.tokens import TokenPipe, lost
 
@@ -79,6 +81,8 @@ class Accounting:
         self.indexes = CounterIndexes(self.segment)
         self._view = View(self.segment.map)
         self._remembered = segment.remembered() if layout.memory else None
+        self._blocked = segment.blocked() if layout.memory else None
+        self._notes = segment.notes() if layout.memory else None
         self.count = Counters(layout, self.segment.block(0), {}).count
         """Counts something that the master does."""
         self._log = log
@@ -117,6 +121,26 @@ class Accounting:
             }
             for row in self._view.workers()
         ]
+
+    def blocked(self) -> dict[Network, float]:
+        """The networks that are blocked now."""
+        listed = self._blocked.listed() if self._blocked is not None else {}
+        return {network: until for network, until in listed.items() if not until or until > time.time()}
+
+    def block(self, network: Network, seconds: int | None) -> bool:
+        """Blocks a network for so many seconds (None: for ever, 0: no longer). False if the list is full."""
+        networks = self.blocked()
+        networks.pop(network, None)
+        if seconds != 0:
+            networks[network] = time.time() + seconds if seconds is not None else 0.0
+        if self._blocked is None or len(networks) > MOST_BLOCKED:
+            return False
+        self._blocked.write(networks)
+        return True
+
+    def noted(self) -> list[Note]:
+        """What workers have noted for the operator of late."""
+        return self._notes.listed() if self._notes is not None else []
 
     def recover(self, dead: WorkerProcess, living: list[WorkerProcess]) -> int:
         """Frees a dead worker's rows, puts back every token that died with it, and counts the sessions that it lost."""

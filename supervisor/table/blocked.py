@@ -33,10 +33,12 @@ class Blocked:
         self._by_length: dict[tuple[int, int], dict[int, float]] = {}
         """By version and how many bits are left out: each network's number, and until when."""
 
+    def is_used(self) -> bool:
+        """Whether anybody was ever blocked."""
+        return self._head.read(0) != 0
+
     def blocks(self, address: str, now: float) -> bool:
         """Whether an address (numeric text) is in a network that is blocked now."""
-        if not self._head.read(0):
-            return False
         self._look()
         if not self._by_length:
             return False

@@ -82,7 +82,7 @@ class Limits:
 
     def blocks(self, address: str) -> bool:
         """Whether nobody from there is served at the moment."""
-        return self._blocked.blocks(address, wall())
+        return self._blocked.is_used() and self._blocked.blocks(address, wall())
 
     # Guesses
 
