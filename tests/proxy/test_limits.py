@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol.replies import Code
 from popular.proxy.session import guesses
-from popular.proxy.session.guesses import MINUTE, SPARED_SECONDS, Rate
+from popular.proxy.session.guesses import MINUTE, SPARED_SECONDS, Pace
 from popular.proxy.session.known import Hindrance, Who
 from popular.proxy.session.limits import Limits, Standing
 from popular.proxy.settings.limits import LIMITS, limit_rules, network_of
@@ -73,10 +73,10 @@ def worker() -> Iterator[Worker]:
 @given(st.integers(2, 50), st.lists(st.floats(0.0, 20.0), max_size=150))
 def test_never_more_than_the_rate(most: int, pauses: list[float]) -> None:
     """However guesses come, those that are waited for included: no minute has more of them."""
-    rate, entry, now, made = Rate.of(most, MINUTE), Entry(), 1000.0, []
+    rate, entry, now, made = Pace.of(most, MINUTE), Entry(), 1000.0, []
     for pause in pauses:
         now += pause
-        entry, wait = guesses.charged(entry, rate, now, patience=15.0)
+        entry, wait = guesses.charged(entry, rate, now, most_wait=15.0)
         if wait <= 15.0:
             made.append(now + wait)
     made.sort()
@@ -86,9 +86,9 @@ def test_never_more_than_the_rate(most: int, pauses: list[float]) -> None:
 
 def test_what_was_none_is_given_back() -> None:
     """Any number of logins that turn out right leave no trace."""
-    rate, entry = Rate.of(10, MINUTE), Entry()
+    rate, entry = Pace.of(10, MINUTE), Entry()
     for number in range(1000):
-        entry, wait = guesses.charged(entry, rate, 1000.0 + number / 1000, patience=0.0)
+        entry, wait = guesses.charged(entry, rate, 1000.0 + number / 1000, most_wait=0.0)
         assert wait == 0.0
         entry, _ = guesses.given_back(entry, rate)
 
@@ -298,15 +298,23 @@ def test_standings_say_what_would_happen(worker: Worker) -> None:
     """Each limit in its order, with its count; and nothing is changed by asking."""
     limits = worker.limits(**ALL)
     assert [row.limit for row in limits.standings(JOE)] == list(LIMITS)
-    assert all((row.now, row.wait, row.code) == (0, 0, None) for row in limits.standings(JOE))
+    assert all((row.now, row.wait, row.code) == (0, row.limit == "authdelay", None) for row in limits.standings(JOE))
     limits.enter(0, JOE, None)
     before = bytes(worker.memory)
     standing = {row.limit: row for row in limits.standings(JOE)}
 
     assert bytes(worker.memory) == before
-    assert standing["usersessions"] == Standing("usersessions", "enforce", 2, 1)
-    assert standing["logindelay"] == Standing("logindelay", "enforce", 5, 5.0, code=Code.LOGIN_DELAY)
+    assert standing["usersessions"] == Standing("usersessions", "enforce", most=2, now=1)
+    assert standing["logindelay"] == Standing("logindelay", "enforce", most=5, now=5.0, code=Code.LOGIN_DELAY)
     assert {row.code for row in limits.standings(ANN)} == {None}
+
+
+def test_standings_foretell_the_delay(worker: Worker) -> None:
+    """Of one more failure."""
+    limits = worker.limits(authdelay="1s")
+    for word in (b"a", b"b", b"c"):
+        foretold = limits.standings(JOE)[0].wait
+        assert limits.failed(JOE, Secret(word)) == foretold
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("jab"), st.floats(0, 4)), max_size=25))

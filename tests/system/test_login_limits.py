@@ -94,7 +94,7 @@ class Guessers:
         tried = 0
         while not self._over.is_set():
             with contextlib.suppress(OSError, AssertionError), self._site.client(self._source) as client:
-                client.connection.settimeout(1.0)
+                client.connection.settimeout(patient(1.0))
                 client.greeted()
                 while not self._over.is_set():
                     tried += 1
@@ -154,19 +154,18 @@ def test_twenty_guessers_for_a_minute(site: Site, capsys: pytest.CaptureFixture[
     assert statistics.median(took) < patient(0.1)
 
 
-def test_the_reply_is_held_back_longer_and_longer(site: Site) -> None:
-    """A second, two; a right password is answered at once, and is the end of it."""
+def test_the_reply_to_a_failure_is_held_back(site: Site) -> None:
+    """For a second, and not much longer; a right password is answered at once."""
     source = "127.0.0.4"
 
     def took(password: str) -> tuple[bytes, float]:
         began = time.monotonic()
         return site.tries("ann", password, source), time.monotonic() - began
 
-    with site.limits(authdelay="1s", authdelaymax="2s"):
-        for password, expected in (("one", 1.0), ("two", 2.0)):
-            reply, seconds = took(password)
-            assert reply == WRONG
-            assert expected - 0.01 <= seconds < expected + patient(0.6)
+    with site.limits(authdelay="1s"):
+        reply, seconds = took("wrong")
+        assert reply == WRONG
+        assert 0.99 <= seconds < 1.0 + patient(0.6)
         assert took("ann")[1] < patient(0.5)
 
 

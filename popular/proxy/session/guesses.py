@@ -17,27 +17,27 @@ NETWORK_PATIENCE = 4
 MINUTE = 60.0
 
 
-class Rate(NamedTuple):
+class Pace(NamedTuple):
     """At most so many in a time: some at once, and then one behind each interval."""
 
     at_once: int
     interval: float
 
     @classmethod
-    def of(cls, most: int, seconds: float) -> "Rate":
+    def of(cls, most: int, seconds: float) -> "Pace":
         """Never more than `most` in any such time (of one, two)."""
         at_once = max(1, most // 2)
         return cls(at_once, seconds / max(1, most - at_once))
 
 
-def charged(entry: Entry, rate: Rate, now: float, *, patience: float) -> tuple[Entry, float]:
-    """One more: after so many seconds it may be. With less patience than that it is not: then nothing is charged."""
+def charged(entry: Entry, rate: Pace, now: float, *, most_wait: float) -> tuple[Entry, float]:
+    """One more: after so many seconds it may be. Where that is more than `most_wait`, nothing is charged."""
     due = max(entry.due, now)
     wait = max(0.0, due - now - (rate.at_once - 1) * rate.interval)
-    return (entry._replace(due=due + rate.interval) if wait <= patience else entry), wait
+    return (entry._replace(due=due + rate.interval) if wait <= most_wait else entry), wait
 
 
-def given_back(entry: Entry, rate: Rate) -> tuple[Entry, None]:
+def given_back(entry: Entry, rate: Pace) -> tuple[Entry, None]:
     """One that was charged was none."""
     return entry._replace(due=max(0.0, entry.due - rate.interval)), None
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol.replies import Code
 from popular.proxy.session import guesses
-from popular.proxy.session.guesses import MINUTE, Rate
+from popular.proxy.session.guesses import MINUTE, Pace
 from popular.proxy.session.known import Hindrance, Who
 from popular.proxy.settings.limits import (
     AUTHDELAY,
@@ -21,7 +21,6 @@ from popular.proxy.settings.limits import (
     GUESSRATE,
     LOGINDELAY,
     NETWORK_SESSIONS,
-    OFF,
     USER_SESSIONS,
     VSERV_LOGINS,
     VSERV_SESSIONS,
@@ -51,13 +50,13 @@ class Standing(NamedTuple):
 
     limit: str
     mode: str
-    """off, report or enforce."""
+    """off, report or enforce; what a module says of a user is always in force."""
     most: float
     """What is allowed: sessions, seconds, guesses a minute, logins a second."""
     now: float
     """What there is: sessions, failures of late, seconds until the next one may come."""
     wait: float = 0.0
-    """For how many seconds he would be held back."""
+    """For how many seconds he would be held back: for authdelay, with a wrong password."""
     code: Code | None = None
     """With which he would be refused, or would be where the limit is on trial; None: he would not."""
 
@@ -76,9 +75,9 @@ class Limits:
         self.guards = rules.guards
         self.counts = rules.counts
         most = rules.of[GUESSRATE].most
-        self._guesses = Rate.of(most, MINUTE) if most else None
+        self._guesses = Pace.of(most, MINUTE) if most else None
         logins = rules.of[VSERV_LOGINS].most
-        self._logins = Rate.of(logins, 1.0) if logins else None
+        self._logins = Pace.of(logins, 1.0) if logins else None
 
     def blocks(self, address: str) -> bool:
         """Whether nobody from there is served at the moment."""
@@ -92,16 +91,16 @@ class Limits:
         now = self._clock.now
         if rate is None or self._is_exempt(who) or self._is_spared(who):
             return 0.0, None
-        patience = float(self._rules.authdelaymax)
+        most_wait = float(self._rules.authdelaymax)
         seconds = self._memory.change(
-            self._network(who), partial(guesses.charged, rate=rate, now=now, patience=patience)
+            self._network(who), partial(guesses.charged, rate=rate, now=now, most_wait=most_wait)
         )
         if not seconds:
             return 0.0, None
         if not limit.enforced:
             self._report(GUESSRATE, who)
             return 0.0, None
-        return (seconds, None) if seconds <= patience else (patience, Hindrance(GUESSRATE, _CODES[GUESSRATE]))
+        return (seconds, None) if seconds <= most_wait else (most_wait, Hindrance(GUESSRATE, _CODES[GUESSRATE]))
 
     def no_guess(self, who: Who) -> None:
         """It was none: nobody could tell whether his password is right; or he tries one again."""
@@ -176,7 +175,7 @@ class Limits:
         of_vserv, rate = self._rules.of[VSERV_SESSIONS], self._logins
         if of_vserv.counts and change(self._server(), partial(_one_more, limit=of_vserv), hold=(row, VSERV_HOLD)):
             yield VSERV_SESSIONS
-        if rate is not None and change(self._server(), partial(guesses.charged, rate=rate, now=now, patience=0.0)):
+        if rate is not None and change(self._server(), partial(guesses.charged, rate=rate, now=now, most_wait=0.0)):
             yield VSERV_LOGINS
         sessions, pause = self._of_user(own)
         if sessions.counts or pause.counts:
@@ -195,44 +194,39 @@ class Limits:
 
     def standings(self, who: Who, own: UserLimits | None = None) -> list[Standing]:
         """How he stands with each limit, in the order in which they are looked at; changes nothing."""
-        now, rules, look = self._clock.now, self._rules, self._memory.look
+        now, of, look = self._clock.now, self._rules.of, self._memory.look
         pair, network, server = look(self._pair(who)), look(self._network(who)), look(self._server())
-        user = look(self._user(who))
-        exempt, spared = self._is_exempt(who), guesses.is_spared(pair, now)
+        user, exempt = look(self._user(who)), self._is_exempt(who)
         sessions, pause = self._of_user(own)
-        held, guessed = 0.0, 0.0
-        if rules.of[AUTHDELAY].counts and not exempt and pair.weight(now) >= 1:
-            held = guesses.delay(
-                pair.weight(now), network.weight(now), rules.of[AUTHDELAY].most, most=rules.authdelaymax
-            )
-        if self._guesses is not None and not exempt and not spared:
-            guessed = guesses.charged(network, self._guesses, now, patience=0.0)[1]
-        late = guessed > rules.authdelaymax
-        found = [
-            Standing(AUTHDELAY, *rules.of[AUTHDELAY], pair.weight(now), held),
-            Standing(
-                GUESSRATE, *rules.of[GUESSRATE], network.weight(now), guessed, _CODES[GUESSRATE] if late else None
-            ),
-            _standing(
-                NETWORK_SESSIONS,
-                rules.of[NETWORK_SESSIONS],
-                network.held,
-                beyond=not exempt and network.held >= rules.of[NETWORK_SESSIONS].most,
-            ),
-            _standing(
-                VSERV_SESSIONS,
-                rules.of[VSERV_SESSIONS],
-                server.held,
-                beyond=server.held >= rules.of[VSERV_SESSIONS].most,
-            ),
-        ]
-        wait = guesses.charged(server, self._logins, now, patience=0.0)[1] if self._logins is not None else 0.0
+        held, turn = self._waits(pair, network, exempt=exempt)
+        late = turn > self._rules.authdelaymax
+        until = max(0.0, user.until - now)
+        logins = self._logins
+        second = guesses.charged(server, logins, now, most_wait=0.0)[1] if logins is not None else 0.0
+        no_room = network.held >= of[NETWORK_SESSIONS].most and not exempt
         return [
-            *found,
-            _standing(VSERV_LOGINS, rules.of[VSERV_LOGINS], wait, beyond=wait > 0),
+            _standing(AUTHDELAY, of[AUTHDELAY], pair.weight(now), wait=held),
+            _standing(GUESSRATE, of[GUESSRATE], network.weight(now), wait=turn, beyond=late),
+            _standing(NETWORK_SESSIONS, of[NETWORK_SESSIONS], network.held, beyond=no_room),
+            _standing(VSERV_SESSIONS, of[VSERV_SESSIONS], server.held, beyond=server.held >= of[VSERV_SESSIONS].most),
+            _standing(VSERV_LOGINS, of[VSERV_LOGINS], second, beyond=second > 0),
             _standing(USER_SESSIONS, sessions, user.held, beyond=user.held >= sessions.most),
-            _standing(LOGINDELAY, pause, max(0.0, user.until - now), beyond=user.until > now),
+            _standing(LOGINDELAY, pause, until, beyond=until > 0),
         ]
+
+    def _waits(self, pair: Entry, network: Entry, *, exempt: bool) -> tuple[float, float]:
+        """For how long the reply to one more failure would be held back, and for how long a question before it."""
+        now, limit = self._clock.now, self._rules.of[AUTHDELAY]
+        if exempt:
+            return 0.0, 0.0
+        spared = guesses.is_spared(pair, now)
+        failures = 0.0 if spared else network.weight(now) + 1.0
+        held = 0.0
+        if limit.counts:
+            held = guesses.delay(pair.weight(now) + 1.0, failures, limit.most, most=self._rules.authdelaymax)
+        if self._guesses is None or spared:
+            return held, 0.0
+        return held, guesses.charged(network, self._guesses, now, most_wait=0.0)[1]
 
     def _is_exempt(self, who: Who) -> bool:
         exempt = self._rules.exempt
@@ -273,8 +267,9 @@ def _is_own(limit: str, own: UserLimits | None) -> bool:
     )
 
 
-def _standing(name: str, limit: Limit, now: float, *, beyond: bool) -> Standing:
-    return Standing(name, limit.mode, limit.most, now, code=_CODES[name] if limit.mode != OFF and beyond else None)
+def _standing(name: str, limit: Limit, now: float, *, wait: float = 0.0, beyond: bool = False) -> Standing:
+    code = _CODES[name] if limit.counts and beyond else None
+    return Standing(limit=name, mode=limit.mode, most=limit.most, now=now, wait=wait, code=code)
 
 
 def _one_less(entry: Entry) -> tuple[Entry, None]:
@@ -287,7 +282,7 @@ def _one_more(entry: Entry, limit: Limit) -> tuple[Entry, bool]:
     return (entry if beyond and limit.enforced else entry._replace(held=entry.held + 1)), beyond
 
 
-def _one_more_of_user(entry: Entry, now: float, sessions: Limit, pause: Limit) -> tuple[Entry, list[str]]:
+def _one_more_of_user(entry: Entry, now: float, *, sessions: Limit, pause: Limit) -> tuple[Entry, list[str]]:
     """The same for a user, who must not come too soon either. Both at once: of two at the same moment one comes in."""
     beyond = []
     if sessions.counts and entry.held >= sessions.most:
