@@ -132,6 +132,7 @@ PROGRAM = Program(
     answer=_answer,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED,),
+    remembers=True,
     limits=LIMITS,
     start_options=(TLS_GROUPS,),
     ways=(WAY,),

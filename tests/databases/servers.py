@@ -333,7 +333,7 @@ suffix "dc=example,dc=org"
 rootdn "cn=admin,dc=example,dc=org"
 rootpw {secret}
 directory {home}/data
-maxsize 10485760
+{more}
 """
 _ENTRIES = """\
 dn: dc=example,dc=org
@@ -364,11 +364,13 @@ class Slapd(Server):
     module = "ldap"
     library = "ldap"
     letter_by_letter = False  # RFC 4518 section 2.6.1
+    more = "maxsize 10485760"
+    """What else its configuration says of the database."""
 
     def prepare(self) -> None:
         self._server = site.need("slapd")
         (self.home / "data").mkdir()
-        (self.home / "slapd.conf").write_text(_SLAPD.format(home=self.home, secret=SERVER_SECRET))
+        (self.home / "slapd.conf").write_text(_SLAPD.format(home=self.home, secret=SERVER_SECRET, more=self.more))
         entries = _ENTRIES + "".join(_PERSON.format(user=user, password=PASSWORD) for user in USERS)
         (self.home / "entries").write_text(entries)
         command = [site.need("slapadd"), "-f", str(self.home / "slapd.conf"), "-l", str(self.home / "entries")]

@@ -4,6 +4,7 @@ One proxy, whose configuration changes in between; each user says the right pass
 """
 
 import base64
+import contextlib
 import json
 import os
 import signal
@@ -119,6 +120,17 @@ SITUATIONS = (
     Situation("a backend that refuses connections, and softfail", "jim", FAILS, "+OK 0 messages"),
     Situation("a backend that has come back, in another way", "ann", NO_MAIL, "+OK 0 messages",
               says=('set fallback ""', "backend conf pop prot CXPOP state online")),
+    Situation("an address that is blocked", "fay", PROXY, "", says=("block 127.0.0.0/8",)),
+    Situation("as many sessions as the user may have", "fay", PROXY, "-ERR [IN-USE]",
+              says=("unblock 127.0.0.0/8", "set usersessions 1", "stay fay")),
+    Situation("another one has none yet", "ann", NO_MAIL, "+OK 0 messages"),
+    Situation("the same, and it would be told behind the login at the backend", "bob", PROXY, "-ERR [IN-USE]",
+              says=("stay bob",)),
+    Situation("as many sessions as a network may have", "cat", PROXY, "-ERR [SYS/TEMP]",
+              says=("set usersessions off", "set networksessions 1", "stay fay")),
+    Situation("the same, on trial only", "cat", BACKEND, "+OK 2 messages", says=("set networksessions report:1",)),
+    Situation("too soon after the last time", "fay", PROXY, "-ERR [LOGIN-DELAY]",
+              says=("set networksessions off", "set logindelay 1h", "stay fay")),
     Situation("no module at all", "ann", PROXY, "-ERR [AUTH]", says=("pdm flush",)),
     Situation("a module that lets everyone in", "whoever", PROXY, "+OK 0 messages",
               says=("set pdmdir {own}", "pdm add all any fake")),
@@ -138,6 +150,8 @@ class Site:
     ) -> None:
         self.directory = directory
         self.pop = pop
+        self.staying = contextlib.ExitStack()
+        """Sessions that last until the end."""
         (directory / "users").write_text(USERS)
         (directory / "users").chmod(0o600)
         self.authority = Authority()
@@ -186,7 +200,10 @@ class Site:
         words = {"popport": self.pop.port, "pop": f"{LOOPBACK}:{self.pop.port}", "own": OWN_DIRECTORY}
         command = command.format(**words)
         name, _, rest = command.partition(" ")
-        if name in ("front", "back"):
+        if name == "stay":
+            client = self.staying.enter_context(PopClient(self.ports["v"]))
+            assert client.log_in(rest, PASSWORD).startswith(b"+OK")
+        elif name in ("front", "back"):
             self.let(name, rest)
         else:
             self.proxy.said(command)
@@ -227,7 +244,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         CheckServer(answers) as check,
     ):
         made = Site(directory, pop, xpop, slow, check)
-        with made.proxy, PopClient(made.ports["v"]) as waiting:
+        with made.proxy, made.staying, PopClient(made.ports["v"]) as waiting:
             waiting.ask("USER lea")
             waiting.say(b"PASS right\r\n")
             wait_until(lambda: slow.connections, "somebody waits for the backend slow")

@@ -13,12 +13,24 @@ from typing import Any, NamedTuple
 from popular.pdm import chain
 from popular.pdm.answercache import CachedAnswer
 from popular.pdm.chain import Admitted, Decision, RefusedLogin
-from popular.pdm.contract import UNKNOWN, Answer, Authenticated, CannotTell, KnownUser, Question, Refused, Route
+from popular.pdm.contract import (
+    UNKNOWN,
+    Answer,
+    Authenticated,
+    CannotTell,
+    KnownUser,
+    Question,
+    Refused,
+    Route,
+    UserLimits,
+)
 from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
 from popular.proxy.session.backend_queue import CROWDED
+from popular.proxy.session.foretold import ForetoldLimits
+from popular.proxy.session.known import Who
 from popular.proxy.session.module_chain import word_of
-from popular.proxy.session.rehearsal import ASK, CHECK_MAIL, Rehearsal, Unreal
+from popular.proxy.session.rehearsal import ASK, CHECK_MAIL, RELAY, Rehearsal, Unreal
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.explain import LoginToExplain
@@ -78,6 +90,7 @@ class Explanation:
             "worker": self._runtime.context.pid,
             "clear": self._in_clear(),
             "limits": [],
+            "held": 0.0,
             "modules": [],
             "decision": "",
             "backend": None,
@@ -89,26 +102,38 @@ class Explanation:
         }
         if rules.state == OFFLINE:
             return data
-        played = self._played(_Attempt(self._runtime, self._sid) if login.password is not None else Unreal(self._sid))
+        played = self._played(None if login.password is None else _Attempt(self._runtime, self._sid))
+        own = None
         if played.verbs.waits == ASK:
             assert played.verbs.question is not None
             heard = await self._hear(played.verbs.question)
             played.decided(heard.decision)
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
+            own = heard.decision.limits if isinstance(heard.decision, Admitted) else None
             data["mail_check"] = played.verbs.waits == CHECK_MAIL
-            data["otherwise"] = self._otherwise(played.verbs.waits, heard.decision)
             data["backend"], crowded = self._backend(played)
             if crowded:
                 played.fails(*CROWDED)
+            if played.verbs.waits:
+                data["otherwise"] = self._otherwise(played.verbs.waits, heard.decision)
+                self._goes_well(played)
         data["namespace"] = played.machine.namespace
+        data["limits"] = self._limits(played, own)
+        data["held"] = round(played.verbs.held, 3)
         data["replies"] = played.replies
-        data["reply"] = None if played.verbs.waits else played.reply
+        data["reply"] = None if played.verbs.waits == RELAY else played.reply
         return data
 
     # The client
 
-    def _played(self, verbs: Unreal) -> Rehearsal:
-        played = Rehearsal(self._rules, (self._login.client_ip, 0), verbs)
+    def _rehearsal(self, attempt: _Attempt | None = None) -> Rehearsal:
+        limits = ForetoldLimits(self._runtime.limits, attempt is not None)
+        return Rehearsal(
+            self._rules, (self._login.client_ip, 0), Unreal(self._sid) if attempt is None else attempt, limits=limits
+        )
+
+    def _played(self, attempt: _Attempt | None = None) -> Rehearsal:
+        played = self._rehearsal(attempt)
         password = self._login.password
         played.log_in(self._user, _ANY_PASSWORD if password is None else password)
         return played
@@ -119,8 +144,22 @@ class Explanation:
             return "never: TLS is there from the start"
         if rules.starttls != "force" or rules.state == OFFLINE:
             return "allowed, TLS is not offered" if rules.starttls == "off" else "allowed, TLS is offered"
-        played = Rehearsal(rules, (self._login.client_ip, 0), Unreal(self._sid))
-        return f"refused: {played.in_clear(self._user)}"
+        return f"refused: {self._rehearsal().in_clear(self._user)}"
+
+    def _limits(self, played: Rehearsal, own: UserLimits | None) -> list[dict[str, Any]]:
+        """How he stands with each limit now."""
+        who = Who(self._login.client_ip, played.machine.namespace, played.machine.user)
+        return [
+            {
+                "limit": one.limit,
+                "mode": one.mode,
+                "count": round(one.now, 3),
+                "most": one.most,
+                "seconds": round(one.wait, 3),
+                "code": None if one.code is None else one.code.value,
+            }
+            for one in self._runtime.limits.standings(who, own)
+        ]
 
     # The modules
 
@@ -162,21 +201,27 @@ class Explanation:
 
     def _otherwise(self, waits: str, decision: Decision) -> list[dict[str, Any]]:
         """What the client would hear where it depends on what only a real login can tell."""
-        told = []
+        told: list[dict[str, Any]] = []
         if waits == CHECK_MAIL:
             played = self._decided(decision)
             played.no_mail()
             told.append({"if": "there is no mail", "reply": played.reply})
-        if waits:
-            played = self._decided(decision)
-            if waits == CHECK_MAIL:
-                played.mail()
-            played.fails("it cannot be reached", "connect")
-            told.append({"if": "the backend cannot be reached", "reply": played.reply})
+        played = self._decided(decision)
+        if waits == CHECK_MAIL:
+            played.mail()
+        played.fails("it cannot be reached", "connect")
+        told.append({"if": "the backend cannot be reached", "reply": played.reply})
         return told
 
+    @staticmethod
+    def _goes_well(played: Rehearsal) -> None:
+        """There is mail, and the backend lets him in."""
+        if played.verbs.waits == CHECK_MAIL:
+            played.mail()
+        played.lets_in()
+
     def _decided(self, decision: Decision) -> Rehearsal:
-        played = self._played(Unreal(self._sid))
+        played = self._played()
         played.decided(decision)
         return played
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
+from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import NAMED
 from popular.proxy.session.rules import Rules
@@ -16,8 +17,12 @@ from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
-TLS, ASK, CHECK_MAIL, CONNECT = "start_tls", "ask", "check_mail", "connect"
+TLS, ASK, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "hold", "check_mail", "connect"
+REPLY, BACKEND_TLS, RELAY = "reply", "start_backend_tls", "relay"
 """What a session may wait for."""
+_GOOD = b"+OK [XCLIENT]\r\n"
+"""What a backend answers to everything; the word is for those that want to be told whose session it is."""
+_MOST_STEPS = 12
 
 
 class Unreal(Verbs):
@@ -30,7 +35,11 @@ class Unreal(Verbs):
         """For one of those above."""
         self.question: Question | None = None
         self.backend: Backend | None = None
+        self.greets = False
+        """Whether the backend speaks first."""
         self.ending = ""
+        self.held = 0.0
+        """For how many seconds the client would be held back."""
 
     def send(self, data: bytes) -> None:
         self.said += data
@@ -54,21 +63,30 @@ class Unreal(Verbs):
         self.waits, self.backend = CHECK_MAIL, backend
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
-        del greets, seconds
-        self.waits, self.backend = CONNECT, backend
+        del seconds
+        self.waits, self.backend, self.greets = CONNECT, backend, greets
 
     def expect(self, seconds: float) -> None: ...
 
-    def send_backend(self, data: bytes) -> None: ...
+    def hold(self, seconds: float) -> None:
+        self.waits = HOLD
+        self.held += seconds
 
-    def start_backend_tls(self) -> None: ...
+    def send_backend(self, data: bytes) -> None:
+        del data
+        self.waits = REPLY
+
+    def start_backend_tls(self) -> None:
+        self.waits = BACKEND_TLS
 
     def leave_backend(self) -> None:
         self.waits = ""
 
     def logged_in(self) -> None: ...
 
-    def relay(self, to_client: bytes, to_backend: bytes) -> None: ...
+    def relay(self, to_client: bytes, to_backend: bytes) -> None:
+        del to_client, to_backend
+        self.waits = RELAY
 
     def note(self, message: Message, fields: dict[str, object]) -> None: ...
 
@@ -85,11 +103,11 @@ class Rehearsal:
     `replies`: what the client has heard, by what it had said; `""` is the greeting.
     """
 
-    def __init__(self, rules: Rules, client: tuple[str, int], verbs: Unreal) -> None:
+    def __init__(self, rules: Rules, client: tuple[str, int], verbs: Unreal, *, limits: LoginLimits) -> None:
         self.verbs = verbs
-        self.machine = Machine(verbs, replace(rules, trusted=None), client, refusals={}, announced={})
+        self._rules = replace(rules, trusted=None)
+        self.machine = Machine(verbs, self._rules, client, refusals={}, announced={}, limits=limits)
         self.replies: dict[str, str] = {}
-        self._rules = rules
 
     def log_in(self, user: bytes, password: bytes) -> None:
         """As far as the modules are asked; `verbs.waits` tells whether it comes so far."""
@@ -113,8 +131,8 @@ class Rehearsal:
 
     @property
     def reply(self) -> str:
-        """The last thing that the client has heard."""
-        return list(self.replies.values())[-1]
+        """The last thing that the client has heard; "" if nothing was said to it."""
+        return list(self.replies.values())[-1] if self.replies else ""
 
     def decided(self, decision: Decision) -> None:
         """The modules have answered."""
@@ -132,6 +150,20 @@ class Rehearsal:
         """It comes to nothing with the backend."""
         self._go_on(lambda: self.machine.backend_failed(reason, word))
 
+    def lets_in(self) -> None:
+        """The backend lets him in, in however many steps; `verbs.waits` is RELAY then, if nothing hinders him."""
+        for _ in range(_MOST_STEPS):
+            waits, self.verbs.waits = self.verbs.waits, ""
+            if waits == CONNECT and not self.verbs.greets:
+                self._hear("PASS", self.machine.connected)
+            elif waits == BACKEND_TLS:
+                self._hear("PASS", self.machine.backend_tls_up)
+            elif waits in (CONNECT, REPLY):
+                self._hear("PASS", lambda: self.machine.backend_says(_GOOD))
+            else:
+                self.verbs.waits = waits
+                return
+
     def _go_on(self, entry: Callable[[], None]) -> None:
         self.verbs.waits = ""
         self._hear("PASS", entry)
@@ -146,5 +178,8 @@ class Rehearsal:
     def _hear(self, word: str, entry: Callable[[], None]) -> None:
         self.verbs.said = b""
         entry()
+        while self.verbs.waits == HOLD:
+            self.verbs.waits = ""
+            self.machine.expired("step", "")
         if self.verbs.said:
             self.replies[word] = self.verbs.said.partition(b"\r\n")[0].decode("utf-8", "replace")

@@ -51,7 +51,15 @@ def _explain(context: CommandContext, arguments: Arguments) -> Outcome:
     )
     data: Mapping[str, Any] = context.lookups.find(AskWorker(login))
     sessions, most = context.status.count_sessions(), context.config.variables["maxsession"]
-    data = {**data, "limits": [{"limit": "maxsession", "count": sessions, "most": most}, *data["limits"]]}
+    all_sessions = {
+        "limit": "maxsession",
+        "mode": "enforce",
+        "count": sessions,
+        "most": most,
+        "seconds": 0,
+        "code": None,
+    }
+    data = {**data, "limits": [all_sessions, *data["limits"]]}
     return Reply(data=data, lines=lines_of(data))
 
 
@@ -91,7 +99,7 @@ def lines_of(data: Mapping[str, Any]) -> list[str]:
         f"user       {data['user']!r}{', namespace ' + data['namespace'] if data['namespace'] else ''}",
         f"vserv      {data['vserv']}: {data['protocol']}, {data['state']}; from {data['from']}, by {data['mechanism']}",
         f"in clear   {data['clear']}",
-        *(f"limit      {_limit(row)}" for row in data["limits"]),
+        *(f"limit      {_limit(row)}" for row in data["limits"] if row["mode"] != "off"),
         *(f"module     {_module(row)}" for row in data["modules"]),
     ]
     if data["decision"]:
@@ -100,6 +108,8 @@ def lines_of(data: Mapping[str, Any]) -> list[str]:
         lines.append(f"backend    {_backend(data['backend'])}")
         lines.append(f"mail check {'is made' if data['mail_check'] else 'is not made'}")
     lines.append(f"reply      {_reply(data['reply'])}{'' if data['certain'] else '  (not certain, see the modules)'}")
+    if data["held"]:
+        lines.append(f"held back  for {data['held']:g} s in all")
     lines += [f"but        {_reply(row['reply'])}, if {row['if']}" for row in data["otherwise"]]
     return lines
 
@@ -109,8 +119,10 @@ def _reply(text: str | None) -> str:
 
 
 def _limit(row: Mapping[str, Any]) -> str:
-    most = row["most"] or "no limit"
-    return f"{row['limit']}{' of ' + row['of'] if row.get('of') else ''}: {row['count']} of {most}"
+    said = f"{row['limit']}: {row['count']:g} of {row['most']:g}"
+    said += f", {row['seconds']:g} s" if row["seconds"] else ""
+    said += f", [{row['code']}]" if row["code"] else ""
+    return said + (" (on trial)" if row["mode"] != "enforce" else "")
 
 
 def _module(row: Mapping[str, Any]) -> str:
