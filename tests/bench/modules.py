@@ -20,6 +20,7 @@ from tests.bench import processes, surroundings
 from tests.bench.contestants import BENCH, BIN
 from tests.bench.measures import KIB, LOAD_SECONDS, MICRO
 from tests.databases import servers
+from tests.patience import patient
 from tests.system.site import LOOPBACK, Proxy, free_port
 
 USERS = 400_000
@@ -149,7 +150,7 @@ class ManyInSlapd(servers.Slapd):
             "-l",
             str(self.home / "many"),
         ]
-        subprocess.run(command, check=True, capture_output=True, timeout=600)
+        subprocess.run(command, check=True, capture_output=True, timeout=patient(600))
 
     def arguments(self) -> list[str]:
         words = ["base", "dc=example,dc=org", "filter", "(uid=%u)", "binddn", "cn=admin,dc=example,dc=org"]
@@ -252,7 +253,9 @@ def _load(port: int, sessions: int) -> dict[str, Any]:
     import json
 
     command = [BIN / "pop3load", "-p", port, "-t", LOAD_SECONDS, "-s", sessions, "-c", min(AT_ONCE, sessions), "-e"]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=patient(120), check=False
+    )
     if done.returncode != 0:
         raise processes.NotReady(f"the clients say: {done.stderr.strip()}")
     told: dict[str, Any] = json.loads(done.stdout)
