@@ -1,6 +1,8 @@
 """What a session is told of a backend beyond its configuration."""
 
-from typing import Protocol
+from typing import Final, Protocol
+
+NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
 
 class BackendKnowledge(Protocol):
@@ -8,6 +10,9 @@ class BackendKnowledge(Protocol):
 
     def pipelines(self) -> bool:
         """Whether PASS may be said ahead of the reply to USER."""
+
+    def mechanisms(self) -> frozenset[str]:
+        """Those of SASL that it announces, as far as they are known."""
 
     def mistrust(self) -> bool:
         """That went wrong: not for a while. Says whether that is news."""

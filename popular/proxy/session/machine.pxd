@@ -12,6 +12,7 @@ cdef class Machine(ClientSide):
     cdef public str backend, target
     cpdef decided(self, decision)
     cdef _follow(self, route, bint fallback, bint vouched)
+    cdef bint _lacks_secret(self, route, backend, bint fallback, bint vouched) except -1
     cdef _log_in(self, route, backend)
     cdef _open_mailbox(self, route, backend)
     cpdef checked(self, mail, str reason)

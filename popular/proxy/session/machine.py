@@ -21,10 +21,11 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import CannotTell, Route
+from popular.pdm.contract import CannotTell, Route, Secret
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
+from popular.proxy.session.backend_auth import Credentials, login_for
 from popular.proxy.session.backend_login import (
     STARTING_TLS as TLS_STEP,
 )
@@ -38,7 +39,7 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
-from popular.proxy.session.known import BackendKnowledge
+from popular.proxy.session.known import NO_MECHANISMS, BackendKnowledge
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -52,7 +53,7 @@ from popular.proxy.session.phases import (
 from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend, placed_at
+from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, XOAUTH2, Backend, placed_at
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
@@ -174,7 +175,7 @@ class Machine(ClientSide):
 
     def _try_again(self, code: Code) -> None:
         """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
-        self._secret = None
+        self._secret = self._token = None
         self._login = None
         self._verbs.send(replies.err(_OWN_WORDS[code], code))
         if self._failures >= self._rules.maxfailures:
@@ -216,34 +217,52 @@ class Machine(ClientSide):
             self._simulate()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
-        elif vouched and route.secret is None:
+        elif self._lacks_secret(route, backend, fallback, vouched):
             self._no_secret()
         else:
-            if not fallback and route.secret is None:
+            if not fallback and route.secret is None and backend.login not in OURS_ALONE:
                 self._refusals = self._refusals_of.get(backend.id)
             self._log_in(route, backend)
 
+    def _lacks_secret(self, route: Route, backend: Backend, fallback: bool, vouched: bool) -> bool:
+        """Whether there is nothing to show to this backend: what the client has shown may not be the user's own, and
+        then a backend has no business with it; or it is a token where a password is wanted, and the other way round.
+        """
+        if backend.login in OURS_ALONE:
+            return fallback
+        return route.secret is None and (vouched or (self._token is not None) is not (backend.login == XOAUTH2))
+
     def _no_secret(self) -> None:
-        """The only password that is there is not the user's own: a backend has no business with it."""
         self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
         self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _log_in(self, route: Route, backend: Backend) -> None:
-        assert self._secret is not None
         secret = route.secret or self._secret
         self._password_is_ours = route.secret is not None
+        line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b""
+        ahead = backend.id in self._announced and self._announced[backend.id].pipelines()
         try:
-            self._login = Pop3Login(
-                self.target.encode(),
-                secret.reveal(),
-                backend.tls == STARTTLS,
-                xclient=xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b"",
-                ahead=backend.id in self._announced and self._announced[backend.id].pipelines(),
-            )
-        except ValueError:
-            self._wrong_login("password")
+            if backend.login == USER:
+                assert secret is not None
+                stls = backend.tls == STARTTLS
+                self._login = Pop3Login(self.target.encode(), secret.reveal(), stls, xclient=line, ahead=ahead)
+            else:
+                self._login = self._other_login(backend, secret, line, ahead=ahead)
+        except ValueError as error:
+            if backend.login in OURS_ALONE:
+                self._bad_mailbox(str(error))
+            else:
+                self._wrong_login("password")
             return
         self._connect(backend)
+
+    def _other_login(self, backend: Backend, secret: Secret | None, line: bytes, *, ahead: bool) -> Pop3Login:
+        """Than by the user's name and password. `line`: XCLIENT, if it is wanted."""
+        self._password_is_ours = self._password_is_ours or backend.login in OURS_ALONE
+        known = self._announced.get(backend.id)
+        shown = Credentials(self.target, secret, self._token)
+        offered = known.mechanisms() if known is not None else NO_MECHANISMS
+        return login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
 
     def _open_mailbox(self, route: Route, backend: Backend) -> None:
         try:
@@ -330,7 +349,7 @@ class Machine(ClientSide):
         if self._refusals is not None:
             self._refusals.let_in(self.target)
         self._login = None
-        self._secret = None
+        self._secret = self._token = None
         self._verbs.logged_in()
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
 
