@@ -95,9 +95,9 @@ class Dovecot:
     """
 
     def __init__(self, certificate: Leaf | None = None, trusting: bool = True, extra: str = "", **files: str) -> None:
-        """`trusting`: believes XCLIENT and the PROXY header of everybody on loopback; `extra`: more of its configuration,
-        in which {home} is its directory; `files`: what lies there, by name. Skips the test, or fails it, where Dovecot
-        is missing (see `site.need`).
+        """`trusting`: believes XCLIENT and the PROXY header of everybody on loopback; `extra`: more of its
+        configuration, in which {home} is its directory; `files`: what lies there, by name. Skips the test, or fails it,
+        where Dovecot is missing (see `site.need`).
         """
         self._binary = site.need("dovecot")
         self._certificate = certificate
