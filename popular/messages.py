@@ -139,4 +139,8 @@ SECRET_FAULT = Message(
     "The file with the password of a backend's master user cannot be used; what was read of it before stays in use.",
 )
 
+REFERRED = Message(
+    0x0337, "INF", "referred", "A backend referred a user to another server, where he is logged in instead."
+)
+
 POPULAR_MESSAGES = messages_in(globals())

@@ -14,7 +14,17 @@ from popular.proxy.settings.backend import XOAUTH2
 from tests.issuer import Issuer
 from tests.proxy.session_rules import backend
 from tests.system.dovecot import Dovecot
-from tests.system.site import LOOPBACK, PATIENCE, PopClient, Proxy, free_port, wait_until
+from tests.system.site import (
+    LOOPBACK,
+    PATIENCE,
+    Peer,
+    PopClient,
+    Proxy,
+    ScriptedBackend,
+    free_port,
+    pop3_server,
+    wait_until,
+)
 
 OWN, MASTERS, TOKEN = "own-pass-4711", "master-pass-4711", "token-4711" * 20
 MAIL = b"Subject: hello\n\nann's\n"
@@ -98,7 +108,7 @@ def test_each_login_opens_the_users_mailbox(dovecot: Dovecot, tmp_path: Path) ->
         (failed,) = proxy.log("backend_failed")
         assert failed.fields["reason"].startswith("-ERR [AUTH]")
         secret.write_text(MASTERS + "\n")
-        wait_until(lambda: len(proxy.log("secret_taken")) == 2, "the old secret is read again")
+        assert proxy.said(f"backend conf b mastersecret {secret}").ok
         assert logs_in().startswith(b"+OK")
         users.write_text(f"default:ann:{{PLAIN}}{OWN}:b:\n")
         for words in ("login plain", "login user"):
@@ -127,3 +137,33 @@ def test_a_token_is_taken_by_dovecot(dovecot: Dovecot, mechanism: str) -> None:
         assert isinstance(progress, came), progress
         if isinstance(progress, Rejected):
             assert progress.of_login
+
+
+def test_a_user_who_is_referred_is_logged_in_there(tmp_path: Path) -> None:
+    """Where that is allowed, as Dovecot 2.4 says it; else he hears that it is not his fault."""
+    port = free_port()
+    with ScriptedBackend(pop3_server([MAIL], OWN.encode())) as other:
+
+        def refers(peer: Peer) -> None:
+            peer.say(b"+OK ready\r\n")
+            peer.line()
+            peer.say(b"+OK\r\n")
+            assert peer.line() == b"PASS " + OWN.encode()
+            peer.say(b"-ERR [REFERRAL/joe@%b:%d] Try this server instead.\r\n" % (LOOPBACK.encode(), other.port))
+            peer.rest()
+
+        with ScriptedBackend(refers) as first:
+            rc = [f"backend conf b host {LOOPBACK} port {first.port} state online pipelining off", "pdm add all any b"]
+            rc += [f"vserv conf v iface {LOOPBACK} port {port} state online"]
+            with Proxy(tmp_path, rc) as proxy:
+
+                def logs_in() -> bytes:
+                    with PopClient(port) as client:
+                        return client.log_in("ann", OWN)
+
+                assert logs_in().startswith(b"-ERR [SYS/TEMP]")
+                (failed,) = proxy.log("backend_failed")
+                assert failed.fields["reason"].startswith(f"it refers the user to {LOOPBACK} port {other.port}, where")
+                assert proxy.said(f"backend conf b referrals {LOOPBACK}:{other.port}").ok
+                assert logs_in() == b"+OK logged in"
+                assert proxy.log("referred")[-1].fields["to"] == f"{LOOPBACK} port {other.port}"

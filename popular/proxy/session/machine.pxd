@@ -5,10 +5,11 @@ from popular.proxy.session.refusals cimport Refusals
 
 cdef class Machine(ClientSide):
     cdef public object _announced, _backend, _login, _refusals_of
+    cdef public tuple _led
     cdef public double _patience
     cdef public Refusals _refusals
     cdef public long _failures
-    cdef public bint _password_is_ours
+    cdef public bint _password_is_ours, _referred
     cdef public str backend, target
     cpdef decided(self, decision)
     cdef _follow(self, route, bint fallback, bint vouched)

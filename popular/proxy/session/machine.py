@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import CannotTell, Route, Secret
+from popular.pdm.contract import CannotTell, Route
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
@@ -50,6 +50,7 @@ from popular.proxy.session.phases import (
     RELAYING,
     STARTING_TLS,
 )
+from popular.proxy.session.referral import Referral, referral_of, referred_to
 from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
@@ -94,9 +95,11 @@ class Machine(ClientSide):
         "_announced",
         "_backend",
         "_failures",
+        "_led",
         "_login",
         "_password_is_ours",
         "_patience",
+        "_referred",
         "_refusals",
         "_refusals_of",
         "backend",
@@ -125,6 +128,10 @@ class Machine(ClientSide):
         """The one of `backend`, or a server that is like it."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
+        self._led: tuple[Route, bool, bool] | None = None
+        """How the modules have led here, see `_follow`; held as long as the secret is."""
+        self._referred = False
+        """A backend has sent us to another one."""
         self._patience = 0.0
         """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
         self.backend = ""
@@ -175,7 +182,7 @@ class Machine(ClientSide):
 
     def _try_again(self, code: Code) -> None:
         """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
-        self._secret = self._token = None
+        self._secret = self._token = self._led = None
         self._login = None
         self._verbs.send(replies.err(_OWN_WORDS[code], code))
         if self._failures >= self._rules.maxfailures:
@@ -208,6 +215,8 @@ class Machine(ClientSide):
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
         self._refusals = None
+        self._led = route, fallback, vouched
+        self._referred = False
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user})
             self._trouble("no_backend")
@@ -238,16 +247,19 @@ class Machine(ClientSide):
 
     def _log_in(self, route: Route, backend: Backend) -> None:
         secret = route.secret or self._secret
-        self._password_is_ours = route.secret is not None
+        self._password_is_ours = route.secret is not None or backend.login in OURS_ALONE
         line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b""
-        ahead = backend.id in self._announced and self._announced[backend.id].pipelines()
+        known = self._announced.get(backend.id)
+        ahead = known is not None and known.pipelines()
         try:
             if backend.login == USER:
                 assert secret is not None
                 stls = backend.tls == STARTTLS
                 self._login = Pop3Login(self.target.encode(), secret.reveal(), stls, xclient=line, ahead=ahead)
             else:
-                self._login = self._other_login(backend, secret, line, ahead=ahead)
+                shown = Credentials(self.target, secret, self._token)
+                offered = known.mechanisms() if known is not None else NO_MECHANISMS
+                self._login = login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
         except ValueError as error:
             if backend.login in OURS_ALONE:
                 self._bad_mailbox(str(error))
@@ -255,14 +267,6 @@ class Machine(ClientSide):
                 self._wrong_login("password")
             return
         self._connect(backend)
-
-    def _other_login(self, backend: Backend, secret: Secret | None, line: bytes, *, ahead: bool) -> Pop3Login:
-        """Than by the user's name and password. `line`: XCLIENT, if it is wanted."""
-        self._password_is_ours = self._password_is_ours or backend.login in OURS_ALONE
-        known = self._announced.get(backend.id)
-        shown = Credentials(self.target, secret, self._token)
-        offered = known.mechanisms() if known is not None else NO_MECHANISMS
-        return login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
 
     def _open_mailbox(self, route: Route, backend: Backend) -> None:
         try:
@@ -349,7 +353,7 @@ class Machine(ClientSide):
         if self._refusals is not None:
             self._refusals.let_in(self.target)
         self._login = None
-        self._secret = self._token = None
+        self._secret = self._token = self._led = None
         self._verbs.logged_in()
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
 
@@ -357,8 +361,11 @@ class Machine(ClientSide):
         """The backend's words go to the log; the client gets its response code and ours, which tell strangers
         nothing.
         """
-        code = replies.known_code(rejected.code)
         assert self._backend is not None
+        if rejected.of_login and (referral := referral_of(rejected.reply)) is not None:
+            self._refer(referral, rejected.step, self._backend)
+            return
+        code = replies.known_code(rejected.code)
         in_clear = self._backend.tls == OFF
         of_user = not self._password_is_ours
         whose = affair(rejected, code, in_clear=in_clear, of_user=of_user, user=self.target)
@@ -379,6 +386,27 @@ class Machine(ClientSide):
         if whose is Affair.USER_UNSAID and self._refusals is not None:
             self._doubt(self._refusals, rejected.step, reply)
         self._wrong_login("backend", said)
+
+    def _refer(self, referral: Referral, step: str, said_by: Backend) -> None:
+        """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
+        assert self._led is not None
+        (route, fallback, vouched), where = self._led, f"{referral.host} port {referral.port}"
+        to = referred_to(referral, said_by, self._rules.backends, target=self.target)
+        if to is None or self._referred:
+            why = "once more" if self._referred else f"where it may not (referrals {said_by.id})"
+            self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
+            self._trouble("backend_failed")
+            return
+        fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
+        self._verbs.note(messages.REFERRED, fields)
+        self._verbs.leave_backend()
+        self._refusals = None
+        self._referred = True
+        self._backend, self.backend, self.target = to, to.id, referral.user
+        if self._lacks_secret(route, to, fallback, vouched):
+            self._no_secret()
+        else:
+            self._log_in(route, to)
 
     def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
         """A refusal that does not say why: the user's wrong password, or does the backend refuse everybody? Then it
@@ -433,7 +461,7 @@ class Machine(ClientSide):
     # The end
 
     def _end(self, ending: str) -> None:
-        self._login = None
+        self._login = self._led = None
         ClientSide._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:

@@ -40,7 +40,7 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
     ASKING: frozenset({GREETED, CHECKING, CONNECTING, SIMULATING, ENDED}),
     CHECKING: frozenset({CONNECTING, SIMULATING, ENDED}),
     CONNECTING: frozenset({LOGGING_IN, SIMULATING, ENDED}),
-    LOGGING_IN: frozenset({GREETED, SIMULATING, RELAYING, ENDED}),
+    LOGGING_IN: frozenset({GREETED, CONNECTING, SIMULATING, RELAYING, ENDED}),
     SIMULATING: frozenset({ENDED}),
     RELAYING: frozenset({ENDED}),
     ENDED: frozenset(),

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from popular.pdm.servers import Servers
 from popular.proxy.settings.announced import known_of
 from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
+from popular.proxy.settings.moduleterms import ServerList
 from popular.proxy.settings.secretfiles import KeptSecret, SecretInFile
 from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
@@ -133,6 +135,12 @@ class Backend(Thing):
     )
     masterseparator: str = parameter(
         String(_LONGEST_MASTER), "*", "What stands between the two names, as the backend has it."
+    )
+    referrals: tuple[Servers, ...] = parameter(
+        ServerList(),
+        (),
+        "Servers that it may refer a user to ([REFERRAL/user@host:port]), beside the configured backends, as "
+        'NET:PORT,NET:PORT…; they are logged in at as it is itself. A referral is followed once. "": none.',
     )
     connecttimeout: int = parameter(
         Time(0, LONGEST_STEP), 0, "How long the connection may take. 0: as the variable connecttimeout says."
