@@ -142,5 +142,14 @@ SECRET_FAULT = Message(
 REFERRED = Message(
     0x0337, "INF", "referred", "A backend referred a user to another server, where he is logged in instead."
 )
+LOGIN_LIMITED = Message(
+    0x0350,
+    "INF",
+    "login_limited",
+    "A limit did not let somebody in, or has him asked to come again; `limit` is the name of its variable. This is no "
+    "wrong login.",
+    most=EACH_MINUTE,
+    by="vserv",
+)
 
 POPULAR_MESSAGES = messages_in(globals())

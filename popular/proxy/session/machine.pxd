@@ -4,12 +4,12 @@ from popular.proxy.session.client_side cimport ClientSide
 from popular.proxy.session.refusals cimport Refusals
 
 cdef class Machine(ClientSide):
-    cdef public object _announced, _backend, _login, _refusals_of
+    cdef public object _announced, _backend, _login, _own_limits, _refusals_of
     cdef public tuple _led
     cdef public double _patience
     cdef public Refusals _refusals
-    cdef public long _failures
-    cdef public bint _password_is_ours, _referred
+    cdef public long _row
+    cdef public bint _password_is_ours, _referred, counted
     cdef public str backend, target
     cpdef decided(self, decision)
     cdef _follow(self, route, bint fallback, bint vouched)

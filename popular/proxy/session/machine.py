@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import CannotTell, Route
+from popular.pdm.contract import CannotTell, Route, UserLimits
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
@@ -38,14 +38,14 @@ from popular.proxy.session.backend_login import (
     XpopLogin,
     xclient,
 )
-from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
-from popular.proxy.session.known import NO_MECHANISMS, BackendKnowledge
+from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, OWN_WORDS, ClientSide
+from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
     CHECKING,
     CONNECTING,
-    GREETED,
+    HELD,
     LOGGING_IN,
     RELAYING,
     STARTING_TLS,
@@ -73,16 +73,6 @@ _STEPS = {
 
 _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
 NOTHING_SAID: Mapping[str, object] = {}
-_BAD_LOGIN = "the user name or the password is wrong"
-_TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
-
-_OWN_WORDS = {
-    Code.AUTH: _BAD_LOGIN,
-    Code.IN_USE: "the mailbox is in use by another session",
-    Code.LOGIN_DELAY: "the mailbox was asked too soon after the last time",
-    Code.SYS_TEMP: _TRY_LATER,
-    Code.SYS_PERM: "the mailbox cannot be opened, please ask your postmaster",
-}
 
 
 class Machine(ClientSide):
@@ -94,15 +84,17 @@ class Machine(ClientSide):
     __slots__ = (
         "_announced",
         "_backend",
-        "_failures",
         "_led",
         "_login",
+        "_own_limits",
         "_password_is_ours",
         "_patience",
         "_referred",
         "_refusals",
         "_refusals_of",
+        "_row",
         "backend",
+        "counted",
         "target",
     )
 
@@ -114,10 +106,17 @@ class Machine(ClientSide):
         *,
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
+        limits: LoginLimits = NO_LIMITS,
+        row: int = -1,
     ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`."""
-        ClientSide.__init__(self, verbs, rules, peer)
-        self._failures = 0
+        """What all sessions together know of each backend: `refusals`, and what it has `announced`. `row`: of the
+        table, by which `limits` count the session.
+        """
+        ClientSide.__init__(self, verbs, rules, peer, limits=limits)
+        self._row = row
+        self._own_limits: UserLimits | None = None
+        self.counted = False
+        """Limits may count this session."""
         self._announced = announced
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
@@ -144,6 +143,7 @@ class Machine(ClientSide):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         if isinstance(decision, Admitted):
+            self._own_limits = decision.limits
             if decision.vouched:
                 self._tell_master_login(decision)
             self._follow(decision.route, False, decision.vouched)
@@ -156,7 +156,7 @@ class Machine(ClientSide):
             self._wrong_login("unknown")
         else:
             code = replies.known_code(decision.code.encode()) if decision.code else None
-            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH)
+            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
 
     def _tell_master_login(self, decision: Admitted) -> None:
         """Who opens a mailbox with a password that is not its owner's is always told."""
@@ -170,26 +170,40 @@ class Machine(ClientSide):
         fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
         return {**fields, "user": self.user}
 
-    def _wrong_login(self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH) -> None:
-        """The same words and the same code for every reason, so that nobody learns which users exist; but for a code
-        that a module wants. `said`: what the backend did, for the log.
+    def _wrong_login(
+        self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH, wait: float = 0.0
+    ) -> None:
+        """The same words and the same code for every reason, and as long a wait, so that nobody learns which users
+        exist; but for what a module wants, `code` and `wait`. `said`: what the backend did, for the log.
         """
         verbs = self._verbs
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        self._try_again(code)
-
-    def _try_again(self, code: Code) -> None:
-        """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
+        if self._limits.guards:
+            self._charged = False
+            wait = max(wait, self._limits.failed(self._whom(), self._secret))
         self._secret = self._token = self._led = None
         self._login = None
-        self._verbs.send(replies.err(_OWN_WORDS[code], code))
-        if self._failures >= self._rules.maxfailures:
-            self._end("too_many_failures")
-            return
-        self._move(GREETED)
-        self._go_on()
+        if wait > 0:
+            self._hold(wait, code)
+        else:
+            self._try_again(code)
+
+    def _may_enter(self) -> bool:
+        """Whether no limit hinders him, whose password is right. Else he is told so, and it was no wrong login."""
+        limits, own = self._limits, self._own_limits
+        if not limits.guards and not limits.counts and own is None:
+            return True
+        self._charged = False
+        self.counted = True
+        hindrance = limits.enter(self._row, self._whom(), own)
+        if hindrance is None:
+            return True
+        self._verbs.leave_backend()
+        self._tell_hindrance(hindrance.limit)
+        self._try_again(hindrance.code)
+        return False
 
     def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
         """Not the client's fault: `why` says for the counter whose it is.
@@ -197,6 +211,7 @@ class Machine(ClientSide):
         An empty mailbox would make clients forget what they have seen, so it is shown only on demand.
         """
         self._login = None
+        self._no_guess()
         if self._rules.softfail:
             self._verbs.leave_backend()
             self._simulate()
@@ -204,8 +219,9 @@ class Machine(ClientSide):
             self._refuse(ending, why, code)
 
     def _refuse(self, ending: str, why: str, code: Code) -> None:
+        self._no_guess()
         self._verbs.count("login_failures", why, self._rules.vserv)
-        self._verbs.send(replies.err(_OWN_WORDS[code], code))
+        self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
 
     # The mailbox
@@ -223,7 +239,7 @@ class Machine(ClientSide):
         elif backend.state == "offline":
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
-            self._simulate()
+            self._show_empty()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif self._lacks_secret(route, backend, fallback, vouched):
@@ -232,6 +248,10 @@ class Machine(ClientSide):
             if not fallback and route.secret is None and backend.login not in OURS_ALONE:
                 self._refusals = self._refusals_of.get(backend.id)
             self._log_in(route, backend)
+
+    def _show_empty(self) -> None:
+        if self._may_enter():
+            self._simulate()
 
     def _lacks_secret(self, route: Route, backend: Backend, fallback: bool, vouched: bool) -> bool:
         """Whether there is nothing to show to this backend: what the client has shown may not be the user's own, and
@@ -294,7 +314,7 @@ class Machine(ClientSide):
         elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
             self._login = None
-            self._simulate()
+            self._show_empty()
             return
         else:
             verbs.count("mail_checks", "mail", "")
@@ -349,10 +369,12 @@ class Machine(ClientSide):
 
     def _join(self, joined: Joined) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
-        self._move(RELAYING)
         if self._refusals is not None:
             self._refusals.let_in(self.target)
         self._login = None
+        if not self._may_enter():
+            return
+        self._move(RELAYING)
         self._secret = self._token = self._led = None
         self._verbs.logged_in()
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
@@ -381,6 +403,8 @@ class Machine(ClientSide):
             assert code is not None
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._who(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
+            self._no_guess()
+            self._login = None
             self._try_again(code)
             return
         if whose is Affair.USER_UNSAID and self._refusals is not None:
@@ -494,6 +518,8 @@ class Machine(ClientSide):
             self.tls_failed("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s")
         elif phase is ASKING:
             self.decided(CannotTell(NO_ANSWER))
+        elif phase is HELD:
+            self._go_on_from_hold()
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
         elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:
