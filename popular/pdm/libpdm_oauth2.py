@@ -152,7 +152,9 @@ class Oauth2(AsyncModule):
             claims = await self._introspected(text)
             self._wanted.check(claims, time())
         else:
-            claims = await signed_claims(self._jwt, text, self._keys, self._algorithms, wanted=self._wanted)
+            claims = await signed_claims(
+                self._jwt, text, keys=self._keys, algorithms=self._algorithms, wanted=self._wanted
+            )
         user = self._wanted.user_of(claims)
         if question.user not in ("", user):
             raise BadToken("another user's")

@@ -97,7 +97,7 @@ def _words(value: object, *, split: bool) -> frozenset[str]:
 
 
 async def signed_claims(
-    library: ModuleType, token: str, keys: KeySet, algorithms: Sequence[str], *, wanted: Wanted
+    library: ModuleType, token: str, *, keys: KeySet, algorithms: Sequence[str], wanted: Wanted
 ) -> Mapping[str, Any]:
     """What a JWT says that is signed by one of the keys, is in force, and for us. Raises NotOurs, BadToken, and
     ModuleFailed where the keys are not to be had.

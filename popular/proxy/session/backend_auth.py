@@ -12,9 +12,19 @@ import re
 from binascii import b2a_base64
 from typing import NamedTuple
 
-from popular.pdm.contract import Secret, Token
+from popular.pdm.contract import Route, Secret, Token
 from popular.proxy.session.backend_login import Broken, Pop3Login, Progress
-from popular.proxy.settings.backend import EXTERNAL, MASTER, PLAIN, SEPARATOR, STARTTLS, USER, XOAUTH2, Backend
+from popular.proxy.settings.backend import (
+    EXTERNAL,
+    MASTER,
+    OURS_ALONE,
+    PLAIN,
+    SEPARATOR,
+    STARTTLS,
+    USER,
+    XOAUTH2,
+    Backend,
+)
 
 AUTHENTICATING = "authenticating"
 """The step behind AUTH; see backend_login.WORDS."""
@@ -34,6 +44,17 @@ class Credentials(NamedTuple):
     user: str
     secret: Secret | None
     token: Token | None = None
+
+
+def lacks_secret(led: tuple[Route, bool, bool], backend: Backend, token: Token | None) -> bool:
+    """Whether there is nothing to show to this backend: what the client has shown is not the user's own, and then a
+    backend has no business with it; or it is a token where a password is wanted, or the other way round. `led`: the
+    route, whether it is the fallback's, and whether somebody has vouched for the user (see Admitted).
+    """
+    route, fallback, vouched = led
+    if backend.login in OURS_ALONE:
+        return fallback  # nobody has looked at a password
+    return route.secret is None and (vouched or (token is not None) is not (backend.login == XOAUTH2))
 
 
 class AuthLogin(Pop3Login):

@@ -25,7 +25,7 @@ from popular.pdm.contract import CannotTell, Route, UserLimits
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
-from popular.proxy.session.backend_auth import Credentials, login_for
+from popular.proxy.session.backend_auth import Credentials, lacks_secret, login_for
 from popular.proxy.session.backend_login import (
     STARTING_TLS as TLS_STEP,
 )
@@ -38,7 +38,7 @@ from popular.proxy.session.backend_login import (
     XpopLogin,
     xclient,
 )
-from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, OWN_WORDS, ClientSide
+from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, OWN_WORDS
 from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
 from popular.proxy.session.phases import (
     ASKING,
@@ -51,10 +51,11 @@ from popular.proxy.session.phases import (
     STARTING_TLS,
 )
 from popular.proxy.session.referral import Referral, referral_of, referred_to
-from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
+from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.telling import NOTHING_SAID, Teller
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, XOAUTH2, Backend, placed_at
+from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
@@ -72,18 +73,15 @@ _STEPS = {
 """Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
 
 _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
-NOTHING_SAID: Mapping[str, object] = {}
 
 
-class Machine(ClientSide):
+class Machine(Teller):
     """One session.
 
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
     __slots__ = (
-        "_announced",
-        "_backend",
         "_led",
         "_login",
         "_own_limits",
@@ -93,9 +91,7 @@ class Machine(ClientSide):
         "_refusals",
         "_refusals_of",
         "_row",
-        "backend",
         "counted",
-        "target",
     )
 
     def __init__(
@@ -112,19 +108,16 @@ class Machine(ClientSide):
         """What all sessions together know of each backend: `refusals`, and what it has `announced`. `row`: of the
         table, by which `limits` count the session.
         """
-        ClientSide.__init__(self, verbs, rules, peer, limits=limits)
+        Teller.__init__(self, verbs, rules, peer, limits=limits, announced=announced)
         self._row = row
         self._own_limits: UserLimits | None = None
         self.counted = False
         """Limits may count this session."""
-        self._announced = announced
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
         """Of the backend, if the user and his password are such that its answer tells something of the others."""
         self._login: BackendLogin | None = None
         """Holds a password, so it is let go of as soon as it has done its work."""
-        self._backend: Backend | None = None
-        """The one of `backend`, or a server that is like it."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
         self._led: tuple[Route, bool, bool] | None = None
@@ -133,8 +126,6 @@ class Machine(ClientSide):
         """A backend has sent us to another one."""
         self._patience = 0.0
         """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
-        self.backend = ""
-        self.target = ""
 
     # The modules
 
@@ -157,18 +148,6 @@ class Machine(ClientSide):
         else:
             code = replies.known_code(decision.code.encode()) if decision.code else None
             self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
-
-    def _tell_master_login(self, decision: Admitted) -> None:
-        """Who opens a mailbox with a password that is not its owner's is always told."""
-        route = decision.route
-        fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
-        self._verbs.note(messages.MASTER_LOGIN, {**self._who(), **fields})
-        self._verbs.count("master_logins", None, decision.authenticated_by)
-
-    def _who(self) -> dict[str, object]:
-        """Fields of the log that say who wants to log in, and from where."""
-        fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
-        return {**fields, "user": self.user}
 
     def _wrong_login(
         self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH, wait: float = 0.0
@@ -242,7 +221,7 @@ class Machine(ClientSide):
             self._show_empty()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
-        elif self._lacks_secret(route, backend, fallback, vouched):
+        elif lacks_secret(self._led, backend, self._token):
             self._no_secret()
         else:
             if not fallback and route.secret is None and backend.login not in OURS_ALONE:
@@ -252,14 +231,6 @@ class Machine(ClientSide):
     def _show_empty(self) -> None:
         if self._may_enter():
             self._simulate()
-
-    def _lacks_secret(self, route: Route, backend: Backend, fallback: bool, vouched: bool) -> bool:
-        """Whether there is nothing to show to this backend: what the client has shown may not be the user's own, and
-        then a backend has no business with it; or it is a token where a password is wanted, and the other way round.
-        """
-        if backend.login in OURS_ALONE:
-            return fallback
-        return route.secret is None and (vouched or (self._token is not None) is not (backend.login == XOAUTH2))
 
     def _no_secret(self) -> None:
         self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
@@ -414,7 +385,7 @@ class Machine(ClientSide):
     def _refer(self, referral: Referral, step: str, said_by: Backend) -> None:
         """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
         assert self._led is not None
-        (route, fallback, vouched), where = self._led, f"{referral.host} port {referral.port}"
+        where = f"{referral.host} port {referral.port}"
         to = referred_to(referral, said_by, self._rules.backends, target=self.target)
         if to is None or self._referred:
             why = "once more" if self._referred else f"where it may not (referrals {said_by.id})"
@@ -427,23 +398,10 @@ class Machine(ClientSide):
         self._refusals = None
         self._referred = True
         self._backend, self.backend, self.target = to, to.id, referral.user
-        if self._lacks_secret(route, to, fallback, vouched):
+        if lacks_secret(self._led, to, self._token):
             self._no_secret()
         else:
-            self._log_in(route, to)
-
-    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
-        """A refusal that does not say why: the user's wrong password, or does the backend refuse everybody? Then it
-        counts as the backend's too, and is told once.
-        """
-        was = refusals.of_everybody
-        refusals.refused(self.target)
-        if not refusals.of_everybody:
-            return
-        if was:
-            self._verbs.count("backend_failures", "everybody", self.backend)
-        else:
-            self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
+            self._log_in(self._led[0], to)
 
     def backend_failed(self, reason: str, word: str) -> None:
         """The backend is not reachable, went away, or talks nonsense, before the two were joined.
@@ -466,27 +424,11 @@ class Machine(ClientSide):
             self._mistrust(login.step, reason)
         self._trouble("backend_failed")
 
-    def _mistrust(self, step: str, reason: str) -> None:
-        """It did not answer USER and PASS that came in one piece as it should: it gets one behind the other now."""
-        if self._announced[self.backend].mistrust():
-            fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
-            self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
-
-    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
-        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
-        self._verbs.count("backend_failures", word, self.backend)
-
-    def _address(self) -> str:
-        """What the backend's host name stands for: there it failed."""
-        assert self._backend is not None
-        return self._backend.address
-
     # The end
 
     def _end(self, ending: str) -> None:
         self._login = self._led = None
-        ClientSide._end(self, ending)
+        Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
         """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""
