@@ -157,7 +157,7 @@ class Guarded:
         elif (kept := to_keep(answer)) is not None:
             seconds = terms.cache if isinstance(kept, Authenticated) else terms.negative
             if not isinstance(kept, Unknown) and kept.cache is not None:
-                seconds = kept.cache
+                seconds = min(seconds, kept.cache)
             cached = CachedAnswer(kept, (question.namespace, question.user), since=began, seconds=seconds)
             cache.keep(key, cached, most=terms.size, flushes=flushes)
         return answer
