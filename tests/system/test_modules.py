@@ -245,8 +245,22 @@ def seconds_of_logins(site: OddSite, user: str) -> float:
     return statistics.median(times)
 
 
+def worst_lag(site: OddSite, user: str) -> float:
+    """By how many seconds the loop was late at worst, while a hundred log in at once."""
+    with ThreadPoolExecutor(100) as clients:
+        logins = [clients.submit(site.login, user) for _ in range(100)]
+        lags = []
+        while not all(login.done() for login in logins):
+            lags.append(max(row["lag_ns"] for row in site.proxy.state().workers()) / 1e9)
+            time.sleep(0.05)
+        assert {login.result() for login in logins} == {IN}
+    return max(lags)
+
+
 def test_many_hashes_at_once_do_not_hold_the_loop(tmp_path: Path) -> None:
-    """A hundred logins with argon2 at once, behind a module on the loop: the loop is late by little."""
+    """A hundred logins with argon2 at once, behind a module on the loop: the loop is hardly later than with as many
+    logins that compute nothing. What others do on the machine makes both late.
+    """
     stored = argon2.PasswordHasher(time_cost=1, memory_cost=8192, parallelism=1).hash("right")
     (tmp_path / "users").write_text(f"default:joe:{stored}:store:\n")
     site = OddSite(tmp_path, "async")
@@ -255,12 +269,6 @@ def test_many_hashes_at_once_do_not_hold_the_loop(tmp_path: Path) -> None:
             site.proxy.said(line)
         site.proxy.said(f"set pdmdir {MODULES}")
         site.proxy.said(f"pdm add front odd {tmp_path}/front store async")
-        with ThreadPoolExecutor(100) as clients:
-            logins = [clients.submit(site.login, "joe") for _ in range(100)]
-            lags = []
-            while not all(login.done() for login in logins):
-                lags.append(max(row["lag_ns"] for row in site.proxy.state().workers()) / 1e9)
-                time.sleep(0.05)
-            assert {login.result() for login in logins} == {IN}
-        print(f"the loop was late by {max(lags) * 1000:.1f} ms at worst")
-        assert max(lags) < patient(0.05) * 4
+        without, hashing = worst_lag(site, "front-joe"), worst_lag(site, "joe")
+        print(f"the loop was late by {hashing * 1000:.1f} ms at worst, and without hashes by {without * 1000:.1f} ms")
+        assert hashing < patient(0.05) + 4 * without
