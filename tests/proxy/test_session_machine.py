@@ -57,6 +57,7 @@ WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 SEND_PASS = b"+OK send PASS\r\n"
 EMPTY = b"+OK 0 messages (0 octets)\r\n"
 OK = b"+OK\r\n"
+REFERRAL = b"-ERR [REFERRAL/ann@127.0.0.2:1111] Try there.\r\n"
 
 
 def admitted(backend: str, **route: Any) -> Admitted:
@@ -174,6 +175,7 @@ WAYS: dict[tuple[Phase, Phase], Callable[[], PureSession]] = {
     (CONNECTING, LOGGING_IN): lambda: after(at_backend("xpop"), "connected"),
     (CONNECTING, SIMULATING): lambda: after(at_backend(softfail=True), "backend_failed", "refused"),
     (CONNECTING, ENDED): lambda: after(at_backend(), "backend_failed", "refused"),
+    (LOGGING_IN, CONNECTING): lambda: after(logging_in(), "backend_says", REFERRAL),
     (LOGGING_IN, GREETED): lambda: after(logging_in(), "backend_says", b"-ERR\r\n"),
     (LOGGING_IN, SIMULATING): lambda: after(logging_in(softfail=True), "backend_failed", "closed"),
     (LOGGING_IN, RELAYING): relaying,

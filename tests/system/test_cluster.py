@@ -127,7 +127,7 @@ def test_users_count_over_two_proxies(tmp_path: Path) -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(patient(120))
 def test_while_the_server_is_away_each_counts_for_itself(tmp_path: Path) -> None:
-    """Logins go on, each proxy keeps to the limit alone and tells; when the server is back, all that is there counts."""
+    """Logins go on, each proxy keeps to the limit and tells; when the server is back, all that is there counts."""
     with cluster(tmp_path, 2) as (server, (one, other)), contextlib.ExitStack() as stack:
         for member in (one, one, other):
             client, reply = member.log_in("joe")

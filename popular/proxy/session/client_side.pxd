@@ -5,7 +5,7 @@ from popular.proxy.session.verbs cimport Verbs
 from supervisor.octets cimport find, part
 
 cdef class ClientSide:
-    cdef public object _held, _limits, _rules, _secret, _transaction, phase
+    cdef public object _held, _limits, _rules, _secret, _token, _transaction, phase
     cdef public Verbs _verbs
     cdef public str _certificate_name, _peer_ip, _sid, namespace, user
     cdef public long _commands, _errors, _failures, _peer_port

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from popular import messages
-from popular.pdm.contract import Question, Secret
+from popular.pdm.contract import Question, Secret, Token
 from popular.protocol import replies
 from popular.protocol.commands import VERBS, State, parse
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
@@ -86,6 +86,7 @@ class ClientSide:
         "_secret",
         "_sid",
         "_tls",
+        "_token",
         "_transaction",
         "_verbs",
         "lines",
@@ -116,6 +117,8 @@ class ClientSide:
         self._rests = False
         """It has had its turn, and there are lines left."""
         self._secret: Secret | None = None
+        self._token: Token | None = None
+        """What the client has shown instead of a password."""
         self._transaction: Transaction | None = None
         self.phase: Phase = GREETED if rules.trusted is None else AWAITING_HEADER
         self.user = ""
@@ -134,7 +137,7 @@ class ClientSide:
 
     def _end(self, ending: str) -> None:
         self._move(ENDED)
-        self._secret = None
+        self._secret = self._token = None
         self._verbs.finish(ending, CLOSING_SECONDS)
 
     # The beginning

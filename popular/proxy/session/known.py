@@ -1,9 +1,11 @@
 """What a session is told beyond its configuration: of a backend, and of what all sessions together have come to."""
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from popular.pdm.contract import Question, Secret, UserLimits
 from popular.protocol.replies import Code
+
+NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
 
 class BackendKnowledge(Protocol):
@@ -11,6 +13,9 @@ class BackendKnowledge(Protocol):
 
     def pipelines(self) -> bool:
         """Whether PASS may be said ahead of the reply to USER."""
+
+    def mechanisms(self) -> frozenset[str]:
+        """Those of SASL that it announces, as far as they are known."""
 
     def mistrust(self) -> bool:
         """That went wrong: not for a while. Says whether that is news."""
