@@ -1,9 +1,9 @@
 cimport cython
 
-from popular.proxy.session.client_side cimport ClientSide
+from popular.proxy.session.authorization cimport Authorization
 from popular.proxy.session.refusals cimport Refusals
 
-cdef class Machine(ClientSide):
+cdef class Machine(Authorization):
     cdef public object _announced, _backend, _login, _refusals_of
     cdef public double _patience
     cdef public Refusals _refusals
@@ -24,4 +24,5 @@ cdef class Machine(ClientSide):
     cdef _join(self, joined)
     cpdef backend_failed(self, str reason, str word)
     cpdef _end(self, str ending)
+    cpdef _deny(self, code)
     cpdef relay_ended(self, str ending)

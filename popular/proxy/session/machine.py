@@ -1,6 +1,6 @@
 """The proxy session as a machine: bytes and facts in, verbs called. No socket, clock, log or file in here.
 
-    begin                              the connection is there (client_side.py)
+    begin                              the connection is there (client_side.py, authorization.py)
     client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py)
     proceed                            all others have had their turn, behind the verb `rest` (client_side.py)
     introduced, header_failed          the PROXY header (client_side.py)
@@ -25,6 +25,8 @@ from popular.pdm.contract import CannotTell, Route
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
+from popular.protocol.sasl import encoded
+from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import (
     STARTING_TLS as TLS_STEP,
 )
@@ -37,19 +39,20 @@ from popular.proxy.session.backend_login import (
     XpopLogin,
     xclient,
 )
-from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
+from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import BackendKnowledge
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
     CHECKING,
     CONNECTING,
+    EXCHANGING,
     GREETED,
     LOGGING_IN,
     RELAYING,
     STARTING_TLS,
 )
-from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
+from popular.proxy.session.refusals import DEFERRALS, ENOUGH, OWN_WORDS, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend, placed_at
@@ -71,19 +74,9 @@ _STEPS = {
 
 _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
 NOTHING_SAID: Mapping[str, object] = {}
-_BAD_LOGIN = "the user name or the password is wrong"
-_TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
-
-_OWN_WORDS = {
-    Code.AUTH: _BAD_LOGIN,
-    Code.IN_USE: "the mailbox is in use by another session",
-    Code.LOGIN_DELAY: "the mailbox was asked too soon after the last time",
-    Code.SYS_TEMP: _TRY_LATER,
-    Code.SYS_PERM: "the mailbox cannot be opened, please ask your postmaster",
-}
 
 
-class Machine(ClientSide):
+class Machine(Authorization):
     """One session.
 
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
@@ -112,7 +105,7 @@ class Machine(ClientSide):
         announced: Mapping[str, BackendKnowledge],
     ) -> None:
         """What all sessions together know of each backend: `refusals`, and what it has `announced`."""
-        ClientSide.__init__(self, verbs, rules, peer)
+        Authorization.__init__(self, verbs, rules, peer)
         self._failures = 0
         self._announced = announced
         self._refusals_of = refusals
@@ -139,7 +132,7 @@ class Machine(ClientSide):
             if decision.vouched:
                 self._tell_master_login(decision)
             self._follow(decision.route, False, decision.vouched)
-        elif isinstance(decision, NobodyKnows) and self._rules.fallback:
+        elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
             self._follow(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
@@ -150,17 +143,23 @@ class Machine(ClientSide):
             code = replies.known_code(decision.code.encode()) if decision.code else None
             self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH)
 
+    def _has_own_password(self) -> bool:
+        """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
+        return self._secret is not None and (self._question is None or not self._question.actor)
+
     def _tell_master_login(self, decision: Admitted) -> None:
         """Who opens a mailbox with a password that is not its owner's is always told."""
         route = decision.route
         fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
+        if self._question is not None and self._question.actor:
+            fields["actor"] = self._question.actor
         self._verbs.note(messages.MASTER_LOGIN, {**self._who(), **fields})
         self._verbs.count("master_logins", None, decision.authenticated_by)
 
     def _who(self) -> dict[str, object]:
         """Fields of the log that say who wants to log in, and from where."""
         fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
-        return {**fields, "user": self.user}
+        return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
 
     def _wrong_login(self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH) -> None:
         """The same words and the same code for every reason, so that nobody learns which users exist; but for a code
@@ -173,15 +172,25 @@ class Machine(ClientSide):
         self._try_again(code)
 
     def _try_again(self, code: Code) -> None:
-        """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
-        self._secret = None
+        """The client may say anew who it is; but not too often with a wrong login."""
+        exchange, refusal = self._exchange, b""
+        if exchange is not None and code is Code.AUTH and self.phase is ASKING:
+            refusal = exchange.mechanism.refusal
+        self._forget()
         self._login = None
-        self._verbs.send(replies.err(_OWN_WORDS[code], code))
+        if refusal:
+            self._move(EXCHANGING)
+            self._denied = code
+            self._verbs.send(encoded(refusal))
+        else:
+            self._move(GREETED)
+            self._deny(code)
+        self._go_on()
+
+    def _deny(self, code: Code) -> None:
+        self._verbs.send(replies.err(OWN_WORDS[code], code))
         if self._failures >= self._rules.maxfailures:
             self._end("too_many_failures")
-            return
-        self._move(GREETED)
-        self._go_on()
 
     def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
         """Not the client's fault: `why` says for the counter whose it is.
@@ -197,7 +206,7 @@ class Machine(ClientSide):
 
     def _refuse(self, ending: str, why: str, code: Code) -> None:
         self._verbs.count("login_failures", why, self._rules.vserv)
-        self._verbs.send(replies.err(_OWN_WORDS[code], code))
+        self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
 
     # The mailbox
@@ -216,7 +225,7 @@ class Machine(ClientSide):
             self._simulate()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
-        elif vouched and route.secret is None:
+        elif route.secret is None and (vouched or self._secret is None):
             self._no_secret()
         else:
             if not fallback and route.secret is None:
@@ -229,8 +238,8 @@ class Machine(ClientSide):
         self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _log_in(self, route: Route, backend: Backend) -> None:
-        assert self._secret is not None
         secret = route.secret or self._secret
+        assert secret is not None, "whoever shows no password has one from the module"
         self._password_is_ours = route.secret is not None
         try:
             self._login = Pop3Login(
@@ -330,8 +339,8 @@ class Machine(ClientSide):
         if self._refusals is not None:
             self._refusals.let_in(self.target)
         self._login = None
-        self._secret = None
-        self._verbs.logged_in()
+        self._forget()
+        self._logged_in()
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
 
     def _rejected(self, rejected: Rejected) -> None:
@@ -415,7 +424,7 @@ class Machine(ClientSide):
 
     def _end(self, ending: str) -> None:
         self._login = None
-        ClientSide._end(self, ending)
+        Authorization._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
         """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""
