@@ -16,6 +16,8 @@ BIN    := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest
 
 WORKERS ?= auto
+# So many of those that load the machine: 0 is one after the other.
+ALONE ?= 0
 MINUTES ?= 10
 BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
@@ -35,7 +37,7 @@ quick: $(VENV)/.tools $(VENV)/.core
 test: $(VENV)/.tools $(VENV)/.core
 	@failed=0; set -x; \
 	$(PYTEST) $(BESIDE) -m 'not alone and not nightly' --durations 10 || failed=1; \
-	$(PYTEST) -m alone --durations 10 || failed=1; \
+	$(PYTEST) --numprocesses $(ALONE) --dist loadfile -m alone --durations 10 || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
 
 pure: $(VENV)/.tools

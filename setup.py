@@ -54,7 +54,7 @@ class Build(build_ext):
     def build_extensions(self) -> None:
         from Cython.Build import cythonize
 
-        build = str(ROOT / "build" / "cython")
+        build = os.path.relpath(ROOT / "build" / "cython")  # so that ccache knows the same file in another clone
         found = cythonize(self.extensions, build_dir=build, compiler_directives=DIRECTIVES, quiet=True)
         sources = {extension.name: extension.sources for extension in found}
         for extension in self.extensions:

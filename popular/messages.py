@@ -128,4 +128,14 @@ MODULE_DIFFERS = Message(
     "A module on trial (`pdm conf ID shadow`) says something else of a user than the others. Once a minute is told.",
 )
 
+LOGIN_LIMITED = Message(
+    0x0350,
+    "INF",
+    "login_limited",
+    "A limit did not let somebody in, or has him asked to come again; `limit` is the name of its variable. This is no "
+    "wrong login.",
+    most=EACH_MINUTE,
+    by="vserv",
+)
+
 POPULAR_MESSAGES = messages_in(globals())

@@ -109,6 +109,8 @@ class Program:
     periodic_commands: Sequence[PeriodicCommand] = ()
     records: Sequence[RecordShape] = ()
     """What its workers find out about configured things, for each other and for watchers."""
+    remembers: bool = False
+    """Whether its workers remember something together of those they serve (table/remembered.py)."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
     start_options: Sequence[StartOption] = ()

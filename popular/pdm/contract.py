@@ -168,7 +168,7 @@ class Route(NamedTuple):
 
 
 class UserLimits(NamedTuple):
-    """What counts for this user instead of what counts for all; None: what counts for all. Not acted on yet."""
+    """What counts for this user instead of what counts for all; None: what counts for all."""
 
     sessions: int | None = None
     """How many he may have at once; 0: as many as he likes."""
@@ -215,7 +215,7 @@ class Refused:
     password, and then no other module can let him in. `locked`: the password is right, or does not matter, and nobody
     comes in, whoever vouches for him. `code` is a response code without brackets that the client gets instead of AUTH
     ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"): only where that tells no stranger who exists. `wait`: seconds
-    that the client has to wait for the reply, not acted on yet. `cache`: as in Authenticated.
+    that the client has to wait for the reply. `cache`: as in Authenticated.
     """
 
     route: Route | None = None

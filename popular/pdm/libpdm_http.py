@@ -9,7 +9,7 @@ UTF-8.
 
 The answer: `Auth-Status: OK` lets in, at `Auth-Server` and `Auth-Port`, which the operator has to allow (`pdm conf ID
 allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again behind
-`Auth-Wait` seconds. Any other status refuses. An answer without
+`Auth-Wait` seconds. Any other status refuses; the answer is held back for `Auth-Wait` seconds. An answer without
 Auth-Status, or none, is "cannot tell".
 
 `backend ID` takes the server from us instead of from Auth-Server. `header NAME` with `passwordfile FILE` sends the

@@ -13,6 +13,7 @@ DEFAULT = ("TOP", "USER", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", 
 """For a virtual server without a capability set of its own."""
 
 STLS, USER, SASL = "STLS", "USER", "SASL"
+_LOGIN_DELAY = "LOGIN-DELAY"
 _ONLY_BEFORE_LOGIN = frozenset({STLS})
 _ONLY_WITH_LOGIN = frozenset({USER, "PIPELINING"})
 """Not offered where STLS has to come first: a client that pipelines would send its password behind its name, in clear,
@@ -71,6 +72,11 @@ def with_logins(lines: Sequence[str], *, user: bool, mechanisms: Sequence[str]) 
     """A set with the ways to log in that there are, whatever it says itself of them. `user`: USER and PASS."""
     kept = [line for line in lines if line.partition(" ")[0].upper() != SASL and (user or line != USER)]
     return (*kept, " ".join((SASL, *mechanisms))) if mechanisms else tuple(kept)
+
+
+def with_login_delay(lines: Sequence[str], seconds: int) -> tuple[str, ...]:
+    """The list, announcing the least time from one login of a user to his next (RFC 2449 section 6.5)."""
+    return (*(line for line in lines if line.split(" ")[0].upper() != _LOGIN_DELAY), f"{_LOGIN_DELAY} {seconds}")
 
 
 def before_login(lines: Sequence[str], *, stls: bool, login: bool) -> bytes:

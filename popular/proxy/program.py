@@ -123,6 +123,7 @@ PROGRAM = Program(
     reports=_reports,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED,),
+    remembers=True,
     limits=LIMITS,
     start_options=(TLS_GROUPS,),
     ways=(WAY,),

@@ -15,6 +15,7 @@ from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.inquiry import Inquiry
+from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
@@ -22,6 +23,7 @@ from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import waiting_limit
+from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
@@ -118,6 +120,7 @@ class ProxyService:
         takes = frozenset({PASSWORD}).union(
             *(_takes(held.module) for held in self._open if not modules[held.spec.id].terms.shadow)
         )
+        limits = limit_rules(config.variables)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -135,6 +138,7 @@ class ProxyService:
                 waiting=waiting,
                 refusals=self.refusals,
                 announced=announced,
+                limits=Limits(limits, ident, context),
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()

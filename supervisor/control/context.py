@@ -14,6 +14,8 @@ from supervisor.control.lookups import Lookups
 from supervisor.control.outcome import Change, Draft, Outcome, Past
 from supervisor.control.shape import Shape
 from supervisor.control.words import Word
+from supervisor.table.blocked import Network
+from supervisor.table.notes import Note
 
 CHAPTER = "Runtime configuration: the show and set commands"
 
@@ -45,6 +47,12 @@ class Status(Protocol):
 
     def records(self, name: str) -> dict[str, dict[str, Any]]:
         """What workers found out about configured things (supervisor/table/records.py), by id."""
+
+    def blocked(self) -> dict[Network, float]:
+        """The networks that are blocked, each with its end in seconds since 1970; 0: none."""
+
+    def noted(self) -> list[Note]:
+        """What workers have noted for the operator of late, the newest first."""
 
 
 class CommandContext(Protocol):

@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor.config import Config
 from supervisor.control.language import Language
-from supervisor.control.outcome import EndSession, Order, Recycle, Shutdown
+from supervisor.control.outcome import Block, EndSession, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
 from supervisor.lifeline import Accept, Born, Closed, Reopen
 from supervisor.lifeline import Kill as KillOrder
@@ -38,6 +38,8 @@ from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
+from supervisor.table.blocked import MOST_BLOCKED, Network
+from supervisor.table.notes import Note
 from supervisor.worker.worker import Inheritance
 
 
@@ -157,6 +159,12 @@ class Master:
 
     def records(self, name: str) -> dict[str, dict[str, Any]]:
         return self._accounting.records(name)
+
+    def blocked(self) -> dict[Network, float]:
+        return self._accounting.blocked()
+
+    def noted(self) -> list[Note]:
+        return self._accounting.noted()
 
     # The loop
 
@@ -292,6 +300,9 @@ class Master:
                 self._recycling.begin(lambda good, text: answer(good, text, ()))
             case EndSession(sid=sid):
                 self._kill(sid, answer)
+            case Block(network=network, seconds=seconds):
+                done = self._accounting.block(network, seconds)
+                answer(done, order.text if done else f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():

@@ -21,6 +21,12 @@ LOOK_SECONDS = 0.25
 SILENT_SECONDS = 2.0
 """For so long a session has not come any further before it may be ended for another."""
 
+STUCK_SECONDS = 3.0
+"""A worker whose heart has not beaten for so long is stuck. What it shows stays, but clients that wait there are not
+served for room that others make, and it can end nobody.
+"""
+
+_HEARTBEAT = BASE_CELLS.index("heartbeat_ns")
 _WAITING, _DISPLACEABLE = BASE_CELLS.index("waiting"), BASE_CELLS.index("displaceable")
 
 Groups = dict[str, deque[Session]]
@@ -39,16 +45,26 @@ class Displacer:
         cells = context.cells
         cells[_WAITING] = waiting
         # Not the sum: workers may share a socket, and then all of them see the same clients.
-        wanted = max(context.each(_WAITING))
+        wanted = max(context.each(_WAITING)) and max(self._of_the_living(_WAITING))
         if not wanted:
             cells[_DISPLACEABLE] = 0
             return
         groups = groups_of(context.sessions.values(), context.clock.now - SILENT_SECONDS)
-        could_end = list(context.each(_DISPLACEABLE))
+        could_end = self._of_the_living(_DISPLACEABLE)
         if cells[_DISPLACEABLE] and could_end.index(max(could_end)) == context.block:
             for session in chosen(groups, wanted):
                 session.end("displaced")
         cells[_DISPLACEABLE] = max(map(len, groups.values()), default=0)
+
+    def _of_the_living(self, cell: int) -> list[int]:
+        """That cell by block; 0 for a worker that is stuck. We are not."""
+        context = self._context
+        oldest = (context.clock.now - STUCK_SECONDS) * 1e9
+        beats = context.each(_HEARTBEAT)
+        return [
+            value if beat >= oldest or block == context.block else 0
+            for block, (value, beat) in enumerate(zip(context.each(cell), beats, strict=True))
+        ]
 
 
 def groups_of(sessions: Iterable[Session], silent_since: float) -> Groups:

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from supervisor.serving.context import CutCost
-from supervisor.worker.displacer import SILENT_SECONDS, Displacer, chosen, groups_of
+from supervisor.table.layout import BASE_CELLS
+from supervisor.worker.displacer import SILENT_SECONDS, STUCK_SECONDS, Displacer, chosen, groups_of
 from tests.table import sample
 
 NOW = 1000.0
+HEARTBEAT, WAITING, DISPLACEABLE = map(BASE_CELLS.index, ("heartbeat_ns", "waiting", "displaceable"))
 LONG_AGO = NOW - SILENT_SECONDS - 1
 
 
@@ -89,6 +91,8 @@ def blocks() -> list[memoryview]:
 
 
 def workers(blocks: list[memoryview], *sessions: list[Silent]) -> list[Displacer]:
+    for block in blocks:
+        block[HEARTBEAT] = int(NOW * 1e9)
     contexts: list[Any] = [Context(blocks, number, own) for number, own in enumerate(sessions, start=1)]
     return [Displacer(context) for context in contexts]
 
@@ -131,3 +135,18 @@ def test_while_nobody_waits_nobody_is_ended(blocks: list[memoryview]) -> None:
     assert ended(silent) == []
     worker.look(1)
     assert ended(silent) == ["c0"]
+
+
+def test_a_worker_that_is_stuck_hinders_nobody(blocks: list[memoryview]) -> None:
+    """What it showed last is no reason to end anybody, and nobody leaves it to that worker to make room."""
+    silent = [Silent("a1", "192.0.2.1")]
+    (worker,) = workers(blocks, silent)
+    stuck = blocks[2]
+    stuck[HEARTBEAT] = int((NOW - STUCK_SECONDS - 1) * 1e9)
+    stuck[WAITING], stuck[DISPLACEABLE] = 7, 100
+    worker.look(0)
+    worker.look(0)
+    assert ended(silent) == []
+    worker.look(1)
+    worker.look(1)
+    assert ended(silent) == ["a1"]

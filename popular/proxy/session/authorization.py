@@ -9,6 +9,7 @@ The middle of the machine, between `client_side.py` (lines, TLS) and `machine.py
 
 from collections.abc import Callable
 
+from popular import messages
 from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.commands import VERBS, State, parse
@@ -16,7 +17,9 @@ from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.replies import Code
 from popular.proxy.session.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
 from popular.proxy.session.client_side import BYE, MODULE_SECONDS, MOST_HELD, ClientSide
-from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, NAMED
+from popular.proxy.session.known import LoginLimits, Who, who_asks
+from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGGING_IN, NAMED
+from popular.proxy.session.refusals import OWN_WORDS
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from supervisor.octets import find, part
@@ -45,8 +48,8 @@ class Authorization(ClientSide):
 
     __slots__ = ("_commands", "_denied")
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int]) -> None:
-        ClientSide.__init__(self, verbs, rules, peer)
+    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, limits: LoginLimits) -> None:
+        ClientSide.__init__(self, verbs, rules, peer, limits=limits)
         self._commands = 0
         self._denied: Code | None = None
         """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
@@ -120,7 +123,80 @@ class Authorization(ClientSide):
             facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
             # A NamedTuple's own way, by its names, is five times as long.
             question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
+            if self._limits.guards:
+                self._ask_in_turn(question)
+            else:
+                self._verbs.ask(question, MODULE_SECONDS)
+
+    # Limits, and who does not come in
+
+    def _ask_in_turn(self, question: Question) -> None:
+        """Whose network guesses too fast waits before anybody is asked, or is asked to come again."""
+        seconds, hindrance = self._limits.wait(who_asks(question))
+        if hindrance is not None:
+            self._secret = None
+            self._failures += 1
+            self._tell_hindrance(hindrance.limit)
+            self._hold(seconds, hindrance.code)
+            return
+        self._charged = True
+        if seconds:
+            self._hold(seconds, question)
+        else:
             self._verbs.ask(question, MODULE_SECONDS)
+
+    def _tell_hindrance(self, limit: str) -> None:
+        rules = self._rules
+        fields: dict[str, object] = {"client": self._peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
+        self._verbs.note(messages.LOGIN_LIMITED, {**fields, "user": self.user, "limit": limit})
+        self._verbs.count("limited", limit, "")
+
+    def _hold(self, seconds: float, then: Question | Code) -> None:
+        self._held = then
+        self._move(HELD)
+        self._verbs.hold(seconds)
+
+    def _try_again(self, code: Code) -> None:
+        """The client may say anew who it is. One that hears why its token is no good answers to that first."""
+        exchange, refusal = self._exchange, b""
+        if exchange is not None and code is Code.AUTH and self.phase is not LOGGING_IN:
+            refusal = exchange.mechanism.refusal
+        self._forget()
+        if refusal:
+            self._move(EXCHANGING)
+            self._denied = code
+            self._verbs.send(sasl.encoded(refusal))
+        else:
+            self._move(GREETED)
+            self._deny(code)
+        self._go_on()
+
+    def _deny(self, code: Code) -> None:
+        """The client is told why it does not come in; but not too often with a wrong login."""
+        self._verbs.send(replies.err(OWN_WORDS[code], code))
+        if self._failures >= self._rules.maxfailures:
+            self._end("too_many_failures")
+
+    def _whom(self) -> Who:
+        return Who(self._peer_ip, self.namespace, self.user)
+
+    def _go_on_from_hold(self) -> None:
+        """He was held back for long enough."""
+        held, self._held = self._held, None
+        if isinstance(held, Question):
+            self._move(ASKING)
+            self._verbs.ask(held, MODULE_SECONDS)
+        else:
+            assert held is not None
+            self._try_again(held)
+
+    def _no_guess(self) -> None:
+        """Nobody could tell whether the password is right."""
+        if self._charged:
+            self._charged = False
+            self._limits.no_guess(self._whom())
+
+    # Commands that are no login
 
     def _capa(self, _argument: bytes) -> None:
         self._verbs.send(self._offer.capa)
@@ -232,12 +308,10 @@ class Authorization(ClientSide):
         self._move(ASKING)
         if self._is_gone():
             self._end("client_closed")
+        elif self._limits.guards:
+            self._ask_in_turn(question)
         else:
             self._verbs.ask(question, MODULE_SECONDS)
-
-    def _deny(self, code: Code) -> None:
-        """The client is told why it does not come in."""
-        raise NotImplementedError
 
     def _may_be_longer(self) -> bool:
         """AUTH has long initial responses, against RFC 5034: some clients know no other way to show a token."""

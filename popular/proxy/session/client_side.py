@@ -10,7 +10,9 @@ from popular import messages
 from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
+from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
+from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.phases import (
     AWAITING_HEADER,
     ENDED,
@@ -49,9 +51,13 @@ class ClientSide:
 
     __slots__ = (
         "_certificate_name",
+        "_charged",
         "_eof",
         "_errors",
         "_exchange",
+        "_failures",
+        "_held",
+        "_limits",
         "_offer",
         "_peer_ip",
         "_peer_port",
@@ -70,8 +76,13 @@ class ClientSide:
         "user",
     )
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int]) -> None:
+    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, limits: LoginLimits) -> None:
         """`peer`: the client's address and port."""
+        self._limits = limits
+        self._charged = False
+        """A guess was charged to his network, and it is not known yet whether it was one."""
+        self._held: Question | Code | None = None
+        """What comes when he was held back: the question for the modules, or the refusal."""
         self._verbs = verbs
         self._rules = rules
         self._peer_ip, self._peer_port = peer
@@ -82,6 +93,7 @@ class ClientSide:
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
         self._errors = 0
+        self._failures = 0
         self._eof = False
         self._rests = False
         """It has had its turn, and there are lines left."""
@@ -144,7 +156,9 @@ class ClientSide:
 
     def _greet(self) -> None:
         rules = self._rules
-        if rules.protocol == POP3S and not self._tls:
+        if self._limits.blocks(self._peer_ip):
+            self._end("blocked")
+        elif rules.protocol == POP3S and not self._tls:
             self._start_tls()
         elif rules.state == "disabled":
             self._verbs.send(rules.refusal)

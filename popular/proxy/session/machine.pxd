@@ -4,11 +4,11 @@ from popular.proxy.session.authorization cimport Authorization
 from popular.proxy.session.refusals cimport Refusals
 
 cdef class Machine(Authorization):
-    cdef public object _announced, _backend, _login, _refusals_of
+    cdef public object _announced, _backend, _login, _own_limits, _refusals_of
     cdef public double _patience
     cdef public Refusals _refusals
-    cdef public long _failures
-    cdef public bint _password_is_ours
+    cdef public long _row
+    cdef public bint _password_is_ours, counted
     cdef public str backend, target
     cpdef decided(self, decision)
     cdef _follow(self, route, bint fallback, bint vouched)

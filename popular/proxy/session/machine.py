@@ -21,11 +21,10 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import CannotTell, Route
+from popular.pdm.contract import CannotTell, Route, Secret, UserLimits
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
-from popular.protocol.sasl import encoded
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import (
     STARTING_TLS as TLS_STEP,
@@ -40,14 +39,13 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import BackendKnowledge
+from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
     CHECKING,
     CONNECTING,
-    EXCHANGING,
-    GREETED,
+    HELD,
     LOGGING_IN,
     RELAYING,
     STARTING_TLS,
@@ -85,13 +83,15 @@ class Machine(Authorization):
     __slots__ = (
         "_announced",
         "_backend",
-        "_failures",
         "_login",
+        "_own_limits",
         "_password_is_ours",
         "_patience",
         "_refusals",
         "_refusals_of",
+        "_row",
         "backend",
+        "counted",
         "target",
     )
 
@@ -103,10 +103,17 @@ class Machine(Authorization):
         *,
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
+        limits: LoginLimits = NO_LIMITS,
+        row: int = -1,
     ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`."""
-        Authorization.__init__(self, verbs, rules, peer)
-        self._failures = 0
+        """What all sessions together know of each backend: `refusals`, and what it has `announced`. `row`: of the
+        table, by which `limits` count the session.
+        """
+        Authorization.__init__(self, verbs, rules, peer, limits=limits)
+        self._row = row
+        self._own_limits: UserLimits | None = None
+        self.counted = False
+        """Limits may count this session."""
         self._announced = announced
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
@@ -129,6 +136,7 @@ class Machine(Authorization):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         if isinstance(decision, Admitted):
+            self._own_limits = decision.limits
             if decision.vouched:
                 self._tell_master_login(decision)
             self._follow(decision.route, False, decision.vouched)
@@ -141,7 +149,7 @@ class Machine(Authorization):
             self._wrong_login("unknown")
         else:
             code = replies.known_code(decision.code.encode()) if decision.code else None
-            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH)
+            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
 
     def _has_own_password(self) -> bool:
         """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
@@ -161,36 +169,44 @@ class Machine(Authorization):
         fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
         return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
 
-    def _wrong_login(self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH) -> None:
-        """The same words and the same code for every reason, so that nobody learns which users exist; but for a code
-        that a module wants. `said`: what the backend did, for the log.
+    def _wrong_login(
+        self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH, wait: float = 0.0
+    ) -> None:
+        """The same words and the same code for every reason, and as long a wait, so that nobody learns which users
+        exist; but for what a module wants, `code` and `wait`. `said`: what the backend did, for the log.
         """
         verbs = self._verbs
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        self._try_again(code)
-
-    def _try_again(self, code: Code) -> None:
-        """The client may say anew who it is; but not too often with a wrong login."""
-        exchange, refusal = self._exchange, b""
-        if exchange is not None and code is Code.AUTH and self.phase is ASKING:
-            refusal = exchange.mechanism.refusal
-        self._forget()
+        if self._limits.guards:
+            self._charged = False
+            wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
         self._login = None
-        if refusal:
-            self._move(EXCHANGING)
-            self._denied = code
-            self._verbs.send(encoded(refusal))
+        if wait > 0:
+            self._hold(wait, code)
         else:
-            self._move(GREETED)
-            self._deny(code)
-        self._go_on()
+            self._try_again(code)
 
-    def _deny(self, code: Code) -> None:
-        self._verbs.send(replies.err(OWN_WORDS[code], code))
-        if self._failures >= self._rules.maxfailures:
-            self._end("too_many_failures")
+    def _secret_shown(self) -> Secret | None:
+        """By which it is seen whether the same is tried once more."""
+        token = self._question.token if self._question is not None else None
+        return token.secret if token is not None else self._secret
+
+    def _may_enter(self) -> bool:
+        """Whether no limit hinders him, whose password is right. Else he is told so, and it was no wrong login."""
+        limits, own = self._limits, self._own_limits
+        if not limits.guards and not limits.counts and own is None:
+            return True
+        self._charged = False
+        self.counted = True
+        hindrance = limits.enter(self._row, self._whom(), own)
+        if hindrance is None:
+            return True
+        self._verbs.leave_backend()
+        self._tell_hindrance(hindrance.limit)
+        self._try_again(hindrance.code)
+        return False
 
     def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
         """Not the client's fault: `why` says for the counter whose it is.
@@ -198,6 +214,7 @@ class Machine(Authorization):
         An empty mailbox would make clients forget what they have seen, so it is shown only on demand.
         """
         self._login = None
+        self._no_guess()
         if self._rules.softfail:
             self._verbs.leave_backend()
             self._simulate()
@@ -205,6 +222,7 @@ class Machine(Authorization):
             self._refuse(ending, why, code)
 
     def _refuse(self, ending: str, why: str, code: Code) -> None:
+        self._no_guess()
         self._verbs.count("login_failures", why, self._rules.vserv)
         self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
@@ -222,7 +240,7 @@ class Machine(Authorization):
         elif backend.state == "offline":
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
-            self._simulate()
+            self._show_empty()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif route.secret is None and (vouched or self._secret is None):
@@ -231,6 +249,10 @@ class Machine(Authorization):
             if not fallback and route.secret is None:
                 self._refusals = self._refusals_of.get(backend.id)
             self._log_in(route, backend)
+
+    def _show_empty(self) -> None:
+        if self._may_enter():
+            self._simulate()
 
     def _no_secret(self) -> None:
         """The only password that is there is not the user's own: a backend has no business with it."""
@@ -280,7 +302,7 @@ class Machine(Authorization):
         elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
             self._login = None
-            self._simulate()
+            self._show_empty()
             return
         else:
             verbs.count("mail_checks", "mail", "")
@@ -335,10 +357,12 @@ class Machine(Authorization):
 
     def _join(self, joined: Joined) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
-        self._move(RELAYING)
         if self._refusals is not None:
             self._refusals.let_in(self.target)
         self._login = None
+        if not self._may_enter():
+            return
+        self._move(RELAYING)
         self._forget()
         self._logged_in()
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
@@ -364,6 +388,8 @@ class Machine(Authorization):
             assert code is not None
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._who(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
+            self._no_guess()
+            self._login = None
             self._try_again(code)
             return
         if whose is Affair.USER_UNSAID and self._refusals is not None:
@@ -456,6 +482,8 @@ class Machine(Authorization):
             self.tls_failed("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s")
         elif phase is ASKING:
             self.decided(CannotTell(NO_ANSWER))
+        elif phase is HELD:
+            self._go_on_from_hold()
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
         elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:

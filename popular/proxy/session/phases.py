@@ -20,11 +20,12 @@ class Phase(Phrased):
     RELAYING = 9, "passing mail on"
     ENDED = 10, "ending"
     AWAITING_HEADER = 11, "waiting for the PROXY header"
-    EXCHANGING = 12, "waiting for the answer to a challenge"
+    HELD = 12, "holding the client back"
+    EXCHANGING = 13, "waiting for the answer to a challenge"
 
 
 GREETED, NAMED, STARTING_TLS, ASKING, CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING, ENDED, *_ = Phase
-AWAITING_HEADER, EXCHANGING = Phase.AWAITING_HEADER, Phase.EXCHANGING
+AWAITING_HEADER, HELD, EXCHANGING = Phase.AWAITING_HEADER, Phase.HELD, Phase.EXCHANGING
 # Names of the module, because a member of an enum is ten times as far away, and a session asks for two dozen.
 
 STATES = ("free", *(phase.phrase for phase in Phase))
@@ -39,10 +40,11 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
     STARTING_TLS: frozenset({GREETED, ENDED}),
     NAMED: frozenset({NAMED, STARTING_TLS, EXCHANGING, ASKING, SIMULATING, ENDED}),
     EXCHANGING: frozenset({GREETED, ENDED}),
-    ASKING: frozenset({GREETED, EXCHANGING, CHECKING, CONNECTING, SIMULATING, ENDED}),
-    CHECKING: frozenset({CONNECTING, SIMULATING, ENDED}),
+    ASKING: frozenset({GREETED, EXCHANGING, HELD, CHECKING, CONNECTING, SIMULATING, ENDED}),
+    HELD: frozenset({GREETED, EXCHANGING, ASKING, ENDED}),
+    CHECKING: frozenset({GREETED, CONNECTING, SIMULATING, ENDED}),
     CONNECTING: frozenset({LOGGING_IN, SIMULATING, ENDED}),
-    LOGGING_IN: frozenset({GREETED, SIMULATING, RELAYING, ENDED}),
+    LOGGING_IN: frozenset({GREETED, HELD, SIMULATING, RELAYING, ENDED}),
     SIMULATING: frozenset({ENDED}),
     RELAYING: frozenset({ENDED}),
     ENDED: frozenset(),
@@ -60,8 +62,8 @@ LISTENING = (GREETED, NAMED, SIMULATING, EXCHANGING)
 A tuple: to look into a set costs a call, because enums compute their hash in Python.
 """
 
-PENDING = (ASKING, CHECKING, CONNECTING, LOGGING_IN)
-"""Phases in which somebody is asked on behalf of the client, who waits for the answer to PASS."""
+PENDING = (ASKING, HELD, CHECKING, CONNECTING, LOGGING_IN)
+"""Phases in which the client waits for the answer to PASS: somebody is asked on his behalf, or he is held back."""
 
 SILENT = (GREETED, NAMED, STARTING_TLS, EXCHANGING)
 """Phases in which nothing but the client is waited for, who has not logged in."""

@@ -12,6 +12,7 @@ from popular.protocol import capabilities, replies
 from popular.protocol.sasl import Challenges
 from popular.proxy.session.offers import Offers, offers_of
 from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.limits import LOGINDELAY, Limit
 from popular.proxy.settings.vserv import Vserv
 from supervisor.config import Config
 
@@ -50,6 +51,9 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,))
     """Those of a virtual server under a config. `takes`: the kinds of credential that its modules take."""
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
+    pause: Limit = config.variables[LOGINDELAY]
+    if pause.enforced:
+        lines = capabilities.with_login_delay(lines, pause.most)
     offers = offers_of(vserv, lines, takes)
     return Rules(
         vserv=vserv.id,

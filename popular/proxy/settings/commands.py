@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from popular.proxy.settings import capabilities, modules
 from popular.proxy.settings.backend import BACKEND
+from popular.proxy.settings.blocking import blocking_commands
 from popular.proxy.settings.vserv import VSERV
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
@@ -76,4 +77,5 @@ COMMANDS: Sequence[ControlCommand] = (
     *capabilities.capa_commands(),
     *tls_commands(),
     prng_command(),
+    *blocking_commands(),
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import popular.pdm
 from popular.proxy.settings.backend import LONGEST_STEP, POP3
+from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.control.context import CommandContext, Variable
 from supervisor.control.kinds import Bool, Dir, Id, Int, Time
@@ -196,6 +197,7 @@ PROXY_VARIABLES = (
         when=_NEW_SESSIONS,
         source="Introduction: soft failure",
     ),
+    *LIMIT_VARIABLES,
     *TLS_VARIABLES,
 )
 
