@@ -16,7 +16,16 @@ from popular.pdm import chain
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
 from popular.pdm.chain import CHECK, Decision, Record, Step
-from popular.pdm.contract import AnyModule, Authenticated, CannotTell, ModuleFailed, Question, QuestionFailed, Unknown
+from popular.pdm.contract import (
+    CHALLENGE,
+    AnyModule,
+    Authenticated,
+    CannotTell,
+    ModuleFailed,
+    Question,
+    QuestionFailed,
+    Unknown,
+)
 from popular.pdm.servers import Servers, placed
 from popular.pdm.threads import Threads, WaitEvents
 from supervisor.runtime.fault import kind_and_location_of
@@ -122,7 +131,7 @@ class Guarded:
         if step.what is not CHECK:
             return await self._put(step, question, how)
         terms = how.terms
-        if not terms.cache and not terms.negative:
+        if (not terms.cache and not terms.negative) or question.kind == CHALLENGE:  # none comes twice
             return placed(await self._put(step, question, how), terms.allow, terms.like)
         return placed(await self._put_through_cache(step, question, how), terms.allow, terms.like)
 

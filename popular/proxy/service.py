@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
-from popular.pdm.contract import AnyModule, ModuleFailed
+from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
@@ -117,12 +117,15 @@ class ProxyService:
             for ident, backend in backends.items()
         }
         announced = self._announced(context, config)
+        takes = frozenset({PASSWORD}).union(
+            *(_takes(held.module) for held in self._open if not modules[held.spec.id].terms.shadow)
+        )
         limits = limit_rules(config.variables)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config),
+                rules_of(vserv, config, takes),
                 config.variables,
                 modules=chain,
                 pipes=self.pipes,
@@ -175,6 +178,11 @@ class ProxyService:
             for held in self._open:
                 held.release(self._context)
             self._open = []
+
+
+def _takes(module: AnyModule) -> frozenset[str]:
+    """The kinds of credential that it looks at."""
+    return frozenset(getattr(module, "takes", (PASSWORD,)))
 
 
 def _open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:

@@ -259,7 +259,8 @@ class ModuleChain:
         self._asked(question, record, decision, sid=sid)
         decided(decision)
         for guard, how in self._on_trial:
-            self._begin(self._compare(guard, how, question, decision=decision))
+            if chain.takes(guard.module, question):
+                self._begin(self._compare(guard, how, question, decision=decision))
 
     async def _compare(self, guard: Guarded, how: Asking, question: Question, *, decision: Decision) -> None:
         """Asks a module on trial; whoever wants to log in does not wait for it."""
