@@ -67,7 +67,6 @@ class ClientSide:
         "_secret",
         "_sid",
         "_tls",
-        "_token",
         "_transaction",
         "_verbs",
         "lines",
