@@ -3,6 +3,7 @@
 from popular.metrics import NETWORK, TLS, traffic
 from popular.pdm.guarded import CACHED
 from popular.pdm.shadow import SHADOWED
+from popular.proxy.session.authentication import MECHANISMS
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS, DROPPED
@@ -31,6 +32,12 @@ _LOGINS = (
         "Logins that succeeded: the backend let the user in, or an empty mailbox is shown.",
         Counts("logins"),
         (VSERV,),
+    ),
+    Metric(
+        "popular_sasl_logins_total",
+        "Logins that succeeded by AUTH or APOP, by mechanism. All others are by USER and PASS.",
+        Counts("sasl_logins"),
+        (VSERV, Label("mechanism", MECHANISMS)),
     ),
     Metric(
         "popular_login_failures_total",

@@ -10,7 +10,7 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
-from popular.pdm.contract import AnyModule, ModuleFailed
+from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
@@ -122,12 +122,15 @@ class ProxyService:
             for ident, backend in backends.items()
         }
         announced = self._announced(context, config)
+        takes = frozenset({PASSWORD}).union(
+            *(_takes(held.module) for held in self._open if not modules[held.spec.id].terms.shadow)
+        )
         limits = limit_rules(config.variables)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config),
+                rules_of(vserv, config, takes),
                 config.variables,
                 modules=chain,
                 pipes=self.pipes,
@@ -201,6 +204,11 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
         return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"])
     except ModuleFailed as error:
         raise CommandRefused(f"cluster: {error}") from None
+
+
+def _takes(module: AnyModule) -> frozenset[str]:
+    """The kinds of credential that it looks at."""
+    return frozenset(getattr(module, "takes", (PASSWORD,)))
 
 
 def _open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:

@@ -256,7 +256,7 @@ class Session(Verbs):
         machine = self._machine
         machine.client_says(data)
         self._settle()
-        if len(machine.lines.held) > MOST_HELD and not self._over:
+        if len(machine.lines.held) > MOST_HELD and not self._over and not machine.listens():
             self._client.listen(False)
 
     def client_ended(self) -> None:
