@@ -8,9 +8,9 @@ The fields of a user's hash are those of `record.py` (`password`, `backend` …)
 `key KEY` is the key of a user's hash: `%u` is his name as given, `%n` and `%d` its parts, `%%` a percent sign; usually
 `user:%u`. `sentinel NAME` takes URL for a sentinel's (several: HOST:PORT,HOST:PORT), and asks the master of that name;
 `cluster on` takes it for a node of a cluster. `passwordfile FILE` holds the server's password, `backend ID` and
-`target TARGET` are what counts where a hash does not say it, `connections N` is how many a worker has (default 4); `takes KIND,…` is as in `sql`.
-`cafile FILE` has the authorities' certificates to believe in TLS (default: the system's). The server's must be for
-its name; with sentinels and in a cluster, for the names or addresses that these give.
+`target TARGET` are what counts where a hash does not say it, `takes KIND,…` is as in `sql`, `connections N` is how many
+a worker has (default 4). `cafile FILE` has the authorities' certificates to believe in TLS (default: the system's). The
+server's must be for its name; with sentinels and in a cluster, for the names or addresses that these give.
 """
 
 import asyncio
