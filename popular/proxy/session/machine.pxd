@@ -24,4 +24,5 @@ cdef class Machine(Teller):
     cdef _join(self, joined)
     cpdef backend_failed(self, str reason, str word)
     cpdef _end(self, str ending)
+    cpdef _deny(self, code)
     cpdef relay_ended(self, str ending)
