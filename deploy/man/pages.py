@@ -72,6 +72,16 @@ MODULES = (
         "popular-pop3[http].",
     ),
     (
+        "oauth2 NAME VALUE [NAME VALUE]...",
+        "Lets in who shows a token of an identity provider (XOAUTH2, OAUTHBEARER); no password. jwks URL or FILE: a "
+        "signed JWT, judged here by the provider's public keys, with issuer ISSUER and audience AUDIENCE in it, signed "
+        "by one of algorithms A,B (RS256,ES256). introspect URL: the provider is asked (RFC 7662), as clientid ID with "
+        "the first line of passwordfile FILE. userclaim NAME is where the user's name is (email in a JWT, username in "
+        "an answer), which the client must have said, if it said one; scope TEXT are words that must be among its "
+        "scopes, leeway SECONDS is how far clocks may differ (30). backend ID, or backendclaim NAME, and target TARGET "
+        "say where the mail is; cafile and connections are as in http. Needs popular-pop3[oauth2].",
+    ),
+    (
         "dovecot SOCKET [backend ID] [target TARGET]",
         "Asks Dovecot's authentication server at SOCKET, a path or HOST:PORT. Where its database returns proxy and "
         "host, that server is where the mail is, and has to be allowed (pdm conf ID allow). Dovecot does not tell who "

@@ -59,6 +59,7 @@ WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 SEND_PASS = b"+OK send PASS\r\n"
 EMPTY = b"+OK 0 messages (0 octets)\r\n"
 OK = b"+OK\r\n"
+REFERRAL = b"-ERR [REFERRAL/ann@127.0.0.2:1111] Try there.\r\n"
 
 
 def admitted(backend: str, **route: Any) -> Admitted:
@@ -194,6 +195,7 @@ WAYS: dict[tuple[Phase, Phase], Callable[[], PureSession]] = {
     (CONNECTING, LOGGING_IN): lambda: after(at_backend("xpop"), "connected"),
     (CONNECTING, SIMULATING): lambda: after(at_backend(softfail=True), "backend_failed", "refused"),
     (CONNECTING, ENDED): lambda: after(at_backend(), "backend_failed", "refused"),
+    (LOGGING_IN, CONNECTING): lambda: after(logging_in(), "backend_says", REFERRAL),
     (LOGGING_IN, GREETED): lambda: after(logging_in(), "backend_says", b"-ERR\r\n"),
     (LOGGING_IN, SIMULATING): lambda: after(logging_in(softfail=True), "backend_failed", "closed"),
     (LOGGING_IN, RELAYING): relaying,
@@ -1106,3 +1108,14 @@ def test_what_is_no_guess_is_given_back(how: str) -> None:
             session.backend_says(OK)
             session.backend_says(b"-ERR [IN-USE] locked\r\n")
     assert limits.words() == ["wait", "no_guess"]
+
+
+@pytest.mark.parametrize("other", [{}, {"protocol": POP3S}, {"trusted": TRUSTED}])
+def test_whoever_is_blocked_hears_nothing(other: dict[str, Any]) -> None:
+    """Not even a handshake; where a PROXY header says who he is, as soon as it is read."""
+    session = PureSession(rules(**other))
+    session.verbs.blocked = {"192.0.2.1", "198.51.100.7"} - ({"192.0.2.1"} if other.get("trusted") else set())
+    done = session.begin()
+    if other.get("trusted"):
+        done = session.introduced("198.51.100.7", 99)
+    assert done == [("finish", "blocked")]

@@ -1,9 +1,11 @@
 """What a session is told beyond its configuration: of a backend, and of what all sessions together have come to."""
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from popular.pdm.contract import Question, Secret, UserLimits
 from popular.protocol.replies import Code
+
+NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
 
 class BackendKnowledge(Protocol):
@@ -11,6 +13,9 @@ class BackendKnowledge(Protocol):
 
     def pipelines(self) -> bool:
         """Whether PASS may be said ahead of the reply to USER."""
+
+    def mechanisms(self) -> frozenset[str]:
+        """Those of SASL that it announces, as far as they are known."""
 
     def mistrust(self) -> bool:
         """That went wrong: not for a while. Says whether that is news."""
@@ -42,9 +47,6 @@ class LoginLimits(Protocol):
     def counts(self) -> bool:
         """Whether there is anything to do for who comes in, beside what his module says of him."""
 
-    def blocks(self, address: str) -> bool:
-        """Whether nobody from there is served at the moment."""
-
     def wait(self, who: Who) -> tuple[float, Hindrance | None]:
         """For how many seconds his password must not be looked at; with a hindrance it will not be."""
 
@@ -62,11 +64,6 @@ class NoLimits:
     """Where nothing is limited."""
 
     guards = counts = False
-
-    def blocks(self, address: str) -> bool:
-        """Nobody is."""
-        del address
-        return False
 
     def wait(self, who: Who) -> tuple[float, Hindrance | None]:
         """Not asked."""

@@ -21,11 +21,11 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import CannotTell, Route, Secret, UserLimits
+from popular.pdm.contract import CannotTell, Route, Secret, Token, UserLimits
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
-from popular.proxy.session.authorization import Authorization
+from popular.proxy.session.backend_auth import Credentials, lacks_secret, login_for
 from popular.proxy.session.backend_login import (
     STARTING_TLS as TLS_STEP,
 )
@@ -39,7 +39,7 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -50,10 +50,12 @@ from popular.proxy.session.phases import (
     RELAYING,
     STARTING_TLS,
 )
-from popular.proxy.session.refusals import DEFERRALS, ENOUGH, OWN_WORDS, Affair, Refusals, affair, word_of
+from popular.proxy.session.referral import Referral, referral_of, referred_to
+from popular.proxy.session.refusals import DEFERRALS, OWN_WORDS, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.telling import NOTHING_SAID, Teller
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend, placed_at
+from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
@@ -71,28 +73,25 @@ _STEPS = {
 """Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
 
 _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
-NOTHING_SAID: Mapping[str, object] = {}
 
 
-class Machine(Authorization):
+class Machine(Teller):
     """One session.
 
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
     __slots__ = (
-        "_announced",
-        "_backend",
+        "_led",
         "_login",
         "_own_limits",
         "_password_is_ours",
         "_patience",
+        "_referred",
         "_refusals",
         "_refusals_of",
         "_row",
-        "backend",
         "counted",
-        "target",
     )
 
     def __init__(
@@ -109,25 +108,24 @@ class Machine(Authorization):
         """What all sessions together know of each backend: `refusals`, and what it has `announced`. `row`: of the
         table, by which `limits` count the session.
         """
-        Authorization.__init__(self, verbs, rules, peer, limits=limits)
+        Teller.__init__(self, verbs, rules, peer, limits=limits, announced=announced)
         self._row = row
         self._own_limits: UserLimits | None = None
         self.counted = False
         """Limits may count this session."""
-        self._announced = announced
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
         """Of the backend, if the user and his password are such that its answer tells something of the others."""
         self._login: BackendLogin | None = None
         """Holds a password, so it is let go of as soon as it has done its work."""
-        self._backend: Backend | None = None
-        """The one of `backend`, or a server that is like it."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
+        self._led: tuple[Route, bool, bool] | None = None
+        """How the modules have led here, see `_follow`; held as long as the secret is."""
+        self._referred = False
+        """A backend has sent us to another one."""
         self._patience = 0.0
         """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
-        self.backend = ""
-        self.target = ""
 
     # The modules
 
@@ -155,20 +153,6 @@ class Machine(Authorization):
         """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
         return self._secret is not None and (self._question is None or not self._question.actor)
 
-    def _tell_master_login(self, decision: Admitted) -> None:
-        """Who opens a mailbox with a password that is not its owner's is always told."""
-        route = decision.route
-        fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
-        if self._question is not None and self._question.actor:
-            fields["actor"] = self._question.actor
-        self._verbs.note(messages.MASTER_LOGIN, {**self._who(), **fields})
-        self._verbs.count("master_logins", None, decision.authenticated_by)
-
-    def _who(self) -> dict[str, object]:
-        """Fields of the log that say who wants to log in, and from where."""
-        fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
-        return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
-
     def _wrong_login(
         self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH, wait: float = 0.0
     ) -> None:
@@ -182,6 +166,7 @@ class Machine(Authorization):
         if self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
+        self._led = None
         self._login = None
         if wait > 0:
             self._hold(wait, code)
@@ -234,6 +219,8 @@ class Machine(Authorization):
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
         self._refusals = None
+        self._led = route, fallback, vouched
+        self._referred = False
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user})
             self._trouble("no_backend")
@@ -243,10 +230,10 @@ class Machine(Authorization):
             self._show_empty()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
-        elif route.secret is None and (vouched or self._secret is None):
+        elif lacks_secret(self._led, backend, self._shows()):
             self._no_secret()
         else:
-            if not fallback and route.secret is None:
+            if not fallback and route.secret is None and backend.login not in OURS_ALONE:
                 self._refusals = self._refusals_of.get(backend.id)
             self._log_in(route, backend)
 
@@ -254,25 +241,34 @@ class Machine(Authorization):
         if self._may_enter():
             self._simulate()
 
+    def _shows(self) -> Secret | Token | None:
+        """What the client has shown that could be passed on: its password, or its token."""
+        return self._secret if self._question is None else self._secret or self._question.token
+
     def _no_secret(self) -> None:
-        """The only password that is there is not the user's own: a backend has no business with it."""
         self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
         self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _log_in(self, route: Route, backend: Backend) -> None:
         secret = route.secret or self._secret
-        assert secret is not None, "whoever shows no password has one from the module"
-        self._password_is_ours = route.secret is not None
+        self._password_is_ours = route.secret is not None or backend.login in OURS_ALONE
+        line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b""
+        known = self._announced.get(backend.id)
+        ahead = known is not None and known.pipelines()
         try:
-            self._login = Pop3Login(
-                self.target.encode(),
-                secret.reveal(),
-                backend.tls == STARTTLS,
-                xclient=xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b"",
-                ahead=backend.id in self._announced and self._announced[backend.id].pipelines(),
-            )
-        except ValueError:
-            self._wrong_login("password")
+            if backend.login == USER:
+                assert secret is not None
+                stls = backend.tls == STARTTLS
+                self._login = Pop3Login(self.target.encode(), secret.reveal(), stls, xclient=line, ahead=ahead)
+            else:
+                shown = Credentials(self.target, secret, None if self._question is None else self._question.token)
+                offered = known.mechanisms() if known is not None else NO_MECHANISMS
+                self._login = login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
+        except ValueError as error:
+            if backend.login in OURS_ALONE:
+                self._bad_mailbox(str(error))
+            else:
+                self._wrong_login("password")
             return
         self._connect(backend)
 
@@ -365,14 +361,18 @@ class Machine(Authorization):
         self._move(RELAYING)
         self._forget()
         self._logged_in()
+        self._led = None
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
 
     def _rejected(self, rejected: Rejected) -> None:
         """The backend's words go to the log; the client gets its response code and ours, which tell strangers
         nothing.
         """
-        code = replies.known_code(rejected.code)
         assert self._backend is not None
+        if rejected.of_login and (referral := referral_of(rejected.reply)) is not None:
+            self._refer(referral, rejected.step, self._backend)
+            return
+        code = replies.known_code(rejected.code)
         in_clear = self._backend.tls == OFF
         of_user = not self._password_is_ours
         whose = affair(rejected, code, in_clear=in_clear, of_user=of_user, user=self.target)
@@ -396,18 +396,26 @@ class Machine(Authorization):
             self._doubt(self._refusals, rejected.step, reply)
         self._wrong_login("backend", said)
 
-    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
-        """A refusal that does not say why: the user's wrong password, or does the backend refuse everybody? Then it
-        counts as the backend's too, and is told once.
-        """
-        was = refusals.of_everybody
-        refusals.refused(self.target)
-        if not refusals.of_everybody:
+    def _refer(self, referral: Referral, step: str, said_by: Backend) -> None:
+        """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
+        assert self._led is not None
+        where = f"{referral.host} port {referral.port}"
+        to = referred_to(referral, said_by, self._rules.backends, target=self.target)
+        if to is None or self._referred:
+            why = "once more" if self._referred else f"where it may not (referrals {said_by.id})"
+            self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
+            self._trouble("backend_failed")
             return
-        if was:
-            self._verbs.count("backend_failures", "everybody", self.backend)
+        fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
+        self._verbs.note(messages.REFERRED, fields)
+        self._verbs.leave_backend()
+        self._refusals = None
+        self._referred = True
+        self._backend, self.backend, self.target = to, to.id, referral.user
+        if lacks_secret(self._led, to, self._shows()):
+            self._no_secret()
         else:
-            self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
+            self._log_in(self._led[0], to)
 
     def backend_failed(self, reason: str, word: str) -> None:
         """The backend is not reachable, went away, or talks nonsense, before the two were joined.
@@ -430,27 +438,11 @@ class Machine(Authorization):
             self._mistrust(login.step, reason)
         self._trouble("backend_failed")
 
-    def _mistrust(self, step: str, reason: str) -> None:
-        """It did not answer USER and PASS that came in one piece as it should: it gets one behind the other now."""
-        if self._announced[self.backend].mistrust():
-            fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
-            self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
-
-    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
-        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
-        self._verbs.count("backend_failures", word, self.backend)
-
-    def _address(self) -> str:
-        """What the backend's host name stands for: there it failed."""
-        assert self._backend is not None
-        return self._backend.address
-
     # The end
 
     def _end(self, ending: str) -> None:
-        self._login = None
-        Authorization._end(self, ending)
+        self._login = self._led = None
+        Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
         """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""

@@ -44,7 +44,7 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
     HELD: frozenset({GREETED, EXCHANGING, ASKING, ENDED}),
     CHECKING: frozenset({GREETED, CONNECTING, SIMULATING, ENDED}),
     CONNECTING: frozenset({LOGGING_IN, SIMULATING, ENDED}),
-    LOGGING_IN: frozenset({GREETED, HELD, SIMULATING, RELAYING, ENDED}),
+    LOGGING_IN: frozenset({GREETED, HELD, CONNECTING, SIMULATING, RELAYING, ENDED}),
     SIMULATING: frozenset({ENDED}),
     RELAYING: frozenset({ENDED}),
     ENDED: frozenset(),

@@ -5,7 +5,8 @@ import socket
 from typing import Any
 
 import popular.pdm
-from popular.proxy.settings.backend import LONGEST_STEP, POP3
+from popular.proxy.settings.backend import LONGEST_STEP, OURS_ALONE, POP3, let_everybody_in
+from popular.proxy.settings.cluster import CLUSTER_VARIABLES
 from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.control.context import CommandContext, Variable
@@ -37,6 +38,8 @@ def _fallback_note(context: CommandContext, value: str) -> str | None:
     backend = context.config.things["backend"].get(value)
     if backend is not None and backend.prot != POP3:
         raise CommandRefused(f"backend {value} speaks {backend.prot}; the fallback is asked by {POP3}")
+    if backend is not None and backend.login in OURS_ALONE:
+        raise CommandRefused(f"nobody's password is looked at on the way to the fallback, {let_everybody_in(backend)}")
     return None if not value or backend is not None else f'no backend "{value}" is configured yet'
 
 
@@ -198,6 +201,7 @@ PROXY_VARIABLES = (
         source="Introduction: soft failure",
     ),
     *LIMIT_VARIABLES,
+    *CLUSTER_VARIABLES,
     *TLS_VARIABLES,
 )
 
