@@ -126,7 +126,7 @@ class Authorization(ClientSide):
         """Whose network guesses too fast waits before anybody is asked, or is asked to come again."""
         seconds, hindrance = self._limits.wait(who_asks(question))
         if hindrance is not None:
-            self._secret = None
+            self._secret = self._question = None
             self._failures += 1
             self._tell_hindrance(hindrance.limit)
             self._hold(seconds, hindrance.code)
