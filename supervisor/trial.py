@@ -53,6 +53,9 @@ class _NotRunning:
     def sessions(self) -> list[dict[str, Any]]:
         return []
 
+    def count_sessions(self) -> int:
+        return 0
+
     def records(self, name: str) -> dict[str, dict[str, Any]]:
         del name
         return {}

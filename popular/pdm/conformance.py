@@ -30,6 +30,7 @@ from popular.pdm.contract import (
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+from supervisor.runtime.fault import kind_and_location_of
 
 SECONDS = 5.0
 """What an answer may take."""
@@ -202,6 +203,8 @@ class Trials:
             found = lookup("default", user) if not self._guard.is_async else await lookup("default", user)
         except ModuleFailed:
             return
+        except Exception as error:
+            raise _Wrong(f"it raised {kind_and_location_of(error)}") from None
         if found is not None and not isinstance(found, KnownUser):
             raise _Wrong(f"it gave a {type(found).__name__}: KnownUser or None is wanted")
         if self._known is not None and found is None:

@@ -255,6 +255,10 @@ class QuestionFailed(ModuleFailed):
     """
 
 
+class NeedsPassword(QuestionFailed):
+    """What `lookup` raises where this user cannot be looked up without his password."""
+
+
 class KnownUser(NamedTuple):
     """What a module says of a user without his password, for `explain`."""
 
@@ -368,5 +372,6 @@ AnyModule: TypeAlias = Module | AsyncModule
 
 LOOKUP = "lookup"
 """A function that a module of either kind may have: `lookup(namespace, user) -> KnownUser | None`, a coroutine where
-`check` is one. It needs no password and counts as no login; `explain` asks it.
+`check` is one. It needs no password and counts as no login; `explain` asks it. A module that knows no users of its own
+says None; NeedsPassword where it cannot tell without one, as all those cannot that do not have this function.
 """

@@ -12,6 +12,7 @@ from popular.pdm.contract import (
     UNKNOWN,
     Answer,
     Authenticated,
+    KnownUser,
     ModuleFailed,
     Question,
     Refused,
@@ -51,14 +52,22 @@ class UserList:
         if user is None:
             rank = self._users.decoys.rank(key_of(question.namespace, question.user))
             return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
-        route = user.route
-        if route.target is None and self._fill is not None:
-            route = route._replace(target=self._fill(question.user))
+        route = self._route(user)
         if self._is_locked(user.hash):
             self._spend(question)
             return Refused(route)
         fitting = self._proven(user.hash, question, route)
         return Refused(route) if fitting is None else Authenticated(fitting)
+
+    def lookup(self, namespace: str, name: str) -> KnownUser | None:
+        """See `contract.LOOKUP`."""
+        user = self._users.find(namespace, name)
+        return None if user is None else KnownUser(self._route(user), locked=self._is_locked(user.hash))
+
+    def _route(self, user: User) -> Route:
+        if user.route.target is None and self._fill is not None:
+            return user.route._replace(target=self._fill(user.name))
+        return user.route
 
     def _is_locked(self, stored: str) -> bool:
         try:

@@ -6,6 +6,7 @@ successor uses them.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
@@ -14,6 +15,7 @@ from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
@@ -23,6 +25,7 @@ from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import waiting_limit
+from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -159,6 +162,14 @@ class ProxyService:
         """Begins a session, which holds this service until it is over."""
         self._sessions += 1
         Session(self._vservs[listener], token, fd, peer=peer).begin()
+
+    async def explain(self, login: LoginToExplain) -> dict[str, Any]:
+        """What would become of a login; the service is held as by a session meanwhile."""
+        self._sessions += 1
+        try:
+            return await Explanation(self._vservs[login.vserv], login).made()
+        finally:
+            self._session_over()
 
     def retire(self) -> None:
         self._retired = True

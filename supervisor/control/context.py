@@ -42,6 +42,9 @@ class Status(Protocol):
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
 
+    def count_sessions(self) -> int:
+        """How many there are: quicker than to list them."""
+
     def workers(self) -> list[dict[str, Any]]:
         """The workers, one JSON-able dict each."""
 
@@ -97,6 +100,10 @@ class CommandContext(Protocol):
     @property
     def starting(self) -> bool:
         """Whether the start configuration is not in force yet."""
+
+    @property
+    def secret(self) -> bytes | None:
+        """What `secret` said on this control connection, just before this command."""
 
 
 Handler = Callable[[CommandContext, Arguments], Outcome]
@@ -236,6 +243,7 @@ class FrozenContext:
     past: Past | None = None
     running: Config | None = None
     starting: bool = False
+    secret: bytes | None = field(default=None, repr=False)
 
     @property
     def in_force(self) -> Config:

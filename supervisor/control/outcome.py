@@ -120,6 +120,13 @@ class Drafted(Outcome):
     draft: Draft | None = field(kw_only=True)
 
 
+@dataclass(frozen=True)
+class Kept(Outcome):
+    """A secret, to be kept for the next command of this control connection."""
+
+    secret: bytes = field(kw_only=True, repr=False)
+
+
 class Order(Outcome):
     """Something for the master to do."""
 

@@ -13,7 +13,7 @@ from supervisor.config import Config
 from supervisor.control.language import Language
 from supervisor.control.outcome import Block, EndSession, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, Reopen
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.change import Changes
@@ -23,6 +23,7 @@ from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
 from supervisor.master.pool import Pool, WorkerProcess
+from supervisor.master.questions import Questions
 from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import Means, ShutdownSequence
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
@@ -104,6 +105,7 @@ class Master:
         )
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
+        self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
             program,
             self._loop,
@@ -127,6 +129,7 @@ class Master:
             changes=self._changes,
             loop=self._loop,
             jobs=self._jobs,
+            questions=self._questions,
             log=log,
             perform=self._perform,
             count=self._accounting.count,
@@ -153,6 +156,9 @@ class Master:
 
     def sessions(self) -> list[dict[str, Any]]:
         return self._accounting.sessions()
+
+    def count_sessions(self) -> int:
+        return self._accounting.count_sessions()
 
     def workers(self) -> list[dict[str, Any]]:
         return self._accounting.workers()
@@ -232,6 +238,8 @@ class Master:
             self._recycling.serving(worker)
         if isinstance(message, Closed):
             self._shutdown.closed(worker)
+        if isinstance(message, QuestionAnswered):
+            self._questions.hear(message)
         self._changes.hear(worker, message)
 
     def died(self, worker: WorkerProcess, code: int) -> None:
@@ -253,6 +261,7 @@ class Master:
         self._show_gauges()
         self._recycling.dead(worker)
         self._changes.forget(worker)
+        self._questions.forget(worker)
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 

@@ -43,6 +43,9 @@ class Status:
     def sessions(self) -> list[dict[str, Any]]:
         return [dict(row) for row in SESSIONS]
 
+    def count_sessions(self) -> int:
+        return len(SESSIONS)
+
     def records(self, name: str) -> dict[str, dict[str, Any]]:
         return self.known.get(name, {})
 
