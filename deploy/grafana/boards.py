@@ -206,7 +206,9 @@ BACKENDS = Board(
                     "Limits on trial",
                     rate("limit_reports_total", "limit"),
                     note="Whom they would have refused or held back.",
+                    width=6,
                 ),
+                graph("Workers without their cluster", gauge("cluster_workers_alone", "instance"), width=6),
                 graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True),
                 graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=12),
                 graph(

@@ -59,6 +59,11 @@ _LOGINS = (
         (Label("limit", LIMITS),),
     ),
     Metric(
+        "popular_cluster_workers_alone",
+        "Workers that the server of the cluster does not answer; their limits count locally.",
+        Present("clusters_lost"),
+    ),
+    Metric(
         "popular_login_duration_seconds",
         "From accept to the positive answer to the login, the client's own pauses included.",
         Durations("login_duration", NETWORK),

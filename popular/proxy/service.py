@@ -15,6 +15,7 @@ from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
@@ -87,6 +88,7 @@ class ProxyService:
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
+        self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -141,7 +143,7 @@ class ProxyService:
                 waiting=waiting,
                 refusals=self.refusals,
                 announced=announced,
-                limits=Limits(limits, ident, context),
+                limits=Limits(limits, ident, context, cluster=self.cluster),
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
@@ -189,6 +191,19 @@ class ProxyService:
             for held in self._open:
                 held.release(self._context)
             self._open = []
+
+
+def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
+    """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
+    url, passwordfile = config.variables["cluster"], config.variables["clusterpasswordfile"]
+    if before is not None and before.settings == (url, passwordfile):
+        return before
+    if not url:
+        return None
+    try:
+        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"])
+    except ModuleFailed as error:
+        raise CommandRefused(f"cluster: {error}") from None
 
 
 def _takes(module: AnyModule) -> frozenset[str]:

@@ -1108,3 +1108,14 @@ def test_what_is_no_guess_is_given_back(how: str) -> None:
             session.backend_says(OK)
             session.backend_says(b"-ERR [IN-USE] locked\r\n")
     assert limits.words() == ["wait", "no_guess"]
+
+
+@pytest.mark.parametrize("other", [{}, {"protocol": POP3S}, {"trusted": TRUSTED}])
+def test_whoever_is_blocked_hears_nothing(other: dict[str, Any]) -> None:
+    """Not even a handshake; where a PROXY header says who he is, as soon as it is read."""
+    session = PureSession(rules(**other))
+    session.verbs.blocked = {"192.0.2.1", "198.51.100.7"} - ({"192.0.2.1"} if other.get("trusted") else set())
+    done = session.begin()
+    if other.get("trusted"):
+        done = session.introduced("198.51.100.7", 99)
+    assert done == [("finish", "blocked")]

@@ -156,7 +156,7 @@ class ClientSide:
 
     def _greet(self) -> None:
         rules = self._rules
-        if self._limits.blocks(self._peer_ip):
+        if self._verbs.is_blocked(self._peer_ip):
             self._end("blocked")
         elif rules.protocol == POP3S and not self._tls:
             self._start_tls()

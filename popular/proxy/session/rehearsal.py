@@ -28,8 +28,10 @@ _MOST_STEPS = 12
 class Unreal(Verbs):
     """The verbs of a session that is played: what is said and what is waited for is kept."""
 
-    def __init__(self, sid: str) -> None:
+    def __init__(self, sid: str, *, blocked: bool) -> None:
+        """`blocked`: nobody from there is served."""
         self.sid = sid
+        self._blocked = blocked
         self.said = b""
         self.waits = ""
         """For one of those above."""
@@ -40,6 +42,10 @@ class Unreal(Verbs):
         self.ending = ""
         self.held = 0.0
         """For how many seconds the client would be held back."""
+
+    def is_blocked(self, address: str) -> bool:
+        del address
+        return self._blocked
 
     def send(self, data: bytes) -> None:
         self.said += data
