@@ -5,6 +5,7 @@ POPULAR_PURE=0 pip wheel .     fails where it cannot be compiled
 POPULAR_SANITIZE=address,undefined …    watched by gcc's sanitizers, for tests (tests/sanitize/build.py)
 """
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -55,7 +56,10 @@ class Build(build_ext):
         from Cython.Build import cythonize
 
         build = str(ROOT / "build" / "cython")
-        found = cythonize(self.extensions, build_dir=build, compiler_directives=DIRECTIVES, quiet=True)
+        beside = (
+            os.cpu_count() if multiprocessing.get_start_method() == "fork" else 0
+        )  # others would run this file anew
+        found = cythonize(self.extensions, nthreads=beside, build_dir=build, compiler_directives=DIRECTIVES, quiet=True)
         sources = {extension.name: extension.sources for extension in found}
         for extension in self.extensions:
             extension.sources = sources[extension.name]

@@ -1,7 +1,9 @@
-from supervisor.system cimport EventTaker, Poller, close, end_sending, receive, send
+from supervisor.system cimport EventTaker, Poller, close, end_sending, receive, send, send_last
 
 cdef class Channel:
     cdef public int fd
+    cdef public bint tls
+    cdef public Py_ssize_t most
     cdef public unsigned int _events
     cdef public Poller _core
     cdef public object _connection
@@ -10,6 +12,7 @@ cdef class Channel:
     cpdef hand_to(self, watcher)
     cpdef bytes receive(self, Py_ssize_t most)
     cpdef Py_ssize_t send(self, bytes data) except -1
+    cpdef Py_ssize_t send_last(self, bytes data) except -1
     cpdef end_sending(self)
     cpdef close(self)
     cpdef close_kindly(self)
