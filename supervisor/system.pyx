@@ -175,12 +175,12 @@ cdef class Poller:
         self._late.append(taker)
 
     cdef _end_turn(self):
-        cdef list late
-        while self._late:
-            late = self._late
-            self._late = []
-            for taker in late:
-                (<EventTaker>taker).turn_over()
+        cdef Py_ssize_t place = 0
+        while place < len(self._late):
+            (<EventTaker>self._late[place]).turn_over()
+            place += 1
+        if place:
+            self._late.clear()
 
     def run(self, double timeout):
         cdef double deadline = _monotonic() + timeout

@@ -10,6 +10,7 @@ cdef class Channel:
     cdef public object _watcher
     cpdef want(self, unsigned int events)
     cpdef hand_to(self, watcher)
+    cpdef later(self, EventTaker taker)
     cpdef bytes receive(self, Py_ssize_t most)
     cpdef Py_ssize_t send(self, bytes data) except -1
     cpdef Py_ssize_t send_last(self, bytes data) except -1

@@ -9,7 +9,7 @@ import socket
 from typing import Any, cast
 
 from popular.net.trace import Trace
-from supervisor.system import Poller, Watcher, close, end_sending, receive, send, send_last
+from supervisor.system import EventTaker, Poller, Watcher, close, end_sending, receive, send, send_last
 
 _MOST_DISCARDED = 1 << 16
 
@@ -72,6 +72,10 @@ class Channel:
         self._watcher = watcher
         if self._events:
             self._core.redirect(self.fd, watcher)
+
+    def later(self, taker: EventTaker) -> None:
+        """See Poller."""
+        self._core.later(taker)
 
     def receive(self, most: int) -> bytes | None:
         """What has come, b"" at the end of the stream."""

@@ -90,7 +90,8 @@ class ClientConnection(EventTaker):
     def __init__(self, loop: EventLoop, log: Log, fd: int, *, owner: ClientOwner) -> None:
         """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
         self._loop = loop
-        self._clock = loop.clock
+        core = loop.core
+        self._clock = core.clock
         self._log = log
         self._owner = owner
         self._unfed = 0
@@ -101,7 +102,6 @@ class ClientConnection(EventTaker):
         """What is unsent leaves at the end of this turn."""
         self._dialogue: Dialogue | None = None
         trace = trace_of(log, owner.sid, CLIENT) if log.options else None
-        core = loop.core
         self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
@@ -111,7 +111,7 @@ class ClientConnection(EventTaker):
         """The owner wants to be fed."""
         self.done = False
         """The client sends nothing more."""
-        self.heard = self.took = loop.clock.now
+        self.heard = self.took = self._clock.now
         self.received = 0
         self.sent = 0
 
@@ -153,7 +153,7 @@ class ClientConnection(EventTaker):
         """The same at the end of this turn; the owner hears of a connection that is broken."""
         if not self._leaves:
             self._leaves = True
-            self._loop.core.later(self)
+            self.channel.later(self)
 
     def turn_over(self) -> None:
         """See EventTaker."""
@@ -202,7 +202,7 @@ class ClientConnection(EventTaker):
         if self._leaves:
             self._leaves = False
             self.flush_last()
-        del self._owner
+        self._owner = None  # type: ignore[assignment]
         self._asker = None
         self.listens = False
         if after_quit and not self.channel.tls:

