@@ -55,10 +55,9 @@ class Build(build_ext):
     def build_extensions(self) -> None:
         from Cython.Build import cythonize
 
-        build = str(ROOT / "build" / "cython")
-        beside = (
-            os.cpu_count() if multiprocessing.get_start_method() == "fork" else 0
-        )  # others would run this file anew
+        build = os.path.relpath(ROOT / "build" / "cython")  # so that ccache knows the same file in another clone
+        # Side by side, unless the others would have to run this file anew.
+        beside = os.cpu_count() if multiprocessing.get_start_method() == "fork" else 0
         found = cythonize(self.extensions, nthreads=beside, build_dir=build, compiler_directives=DIRECTIVES, quiet=True)
         sources = {extension.name: extension.sources for extension in found}
         for extension in self.extensions:

@@ -74,7 +74,8 @@ NO_SECRET = Message(
     0x0331,
     "ADM",
     "no_secret",
-    "A master login found no password for the user's POP3 backend: the module that found him has no SECRET for him.",
+    "A login has nothing to show to the user's POP3 backend: a master password, say, where the module that found him "
+    "has no SECRET for him, or a token where the backend's `login` wants a password.",
     most=EACH_MINUTE,
     by="backend",
 )
@@ -126,6 +127,29 @@ MODULE_DIFFERS = Message(
     "INF",
     "module_differs",
     "A module on trial (`pdm conf ID shadow`) says something else of a user than the others. Once a minute is told.",
+)
+
+SECRET_TAKEN = Message(
+    0x0335, "INF", "secret_taken", "The password of a backend's master user counts from now on as its file has it."
+)
+SECRET_FAULT = Message(
+    0x0336,
+    "ADM",
+    "secret_fault",
+    "The file with the password of a backend's master user cannot be used; what was read of it before stays in use.",
+)
+
+REFERRED = Message(
+    0x0337, "INF", "referred", "A backend referred a user to another server, where he is logged in instead."
+)
+LOGIN_LIMITED = Message(
+    0x0350,
+    "INF",
+    "login_limited",
+    "A limit did not let somebody in, or has him asked to come again; `limit` is the name of its variable. This is no "
+    "wrong login.",
+    most=EACH_MINUTE,
+    by="vserv",
 )
 
 POPULAR_MESSAGES = messages_in(globals())

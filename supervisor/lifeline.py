@@ -14,7 +14,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.config import Config, Report
@@ -78,6 +78,14 @@ class Kill:
 
 
 @dataclass(frozen=True)
+class PutQuestion:
+    """Down: a question that the program understands; the answer bears the same number."""
+
+    number: int
+    question: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Close:
     """Down: empty and close these listening sockets; who waits in them is served as before the Commit."""
 
@@ -137,6 +145,15 @@ class ListenersClosed:
     """Up: the answer to Close."""
 
     generation: int
+
+
+@dataclass(frozen=True)
+class QuestionAnswered:
+    """Up: the answer to PutQuestion, or why there is none."""
+
+    number: int
+    value: Any = field(default=None, repr=False)
+    failure: str | None = None
 
 
 ANSWERS = (Ready, Unable, InForce, ListenersClosed)

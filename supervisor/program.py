@@ -4,7 +4,7 @@ A program is one frozen value: its name, the rows of its tables, and how to make
 under a config. The supervisor knows nothing else of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +45,11 @@ class StartOption(NamedTuple):
     metavar: str
     help: str
     take: Callable[[str], None]
+
+
+async def no_answer(_service: "Service", _question: object) -> object:
+    """Of a program that no command asks anything."""
+    raise NotImplementedError
 
 
 class Service(Protocol):
@@ -106,9 +111,16 @@ class Program:
     """
     reports: Callable[[Service], Sequence[Report]] = lambda _service: ()
     """What was found when a service was made."""
+    answer: Callable[[Service, Any], Awaitable[Any]] = no_answer
+    """What a service says to a question of a command (`AskWorker`), on the loop of its worker: to be pickled.
+
+    Raises CommandRefused.
+    """
     periodic_commands: Sequence[PeriodicCommand] = ()
     records: Sequence[RecordShape] = ()
     """What its workers find out about configured things, for each other and for watchers."""
+    remembers: bool = False
+    """Whether its workers remember something together of those they serve (table/remembered.py)."""
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
     start_options: Sequence[StartOption] = ()

@@ -25,7 +25,9 @@ from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.eventloop import EventLoop
+from supervisor.table.blocked import Network
 from supervisor.table.indexes import CounterIndexes
+from supervisor.table.notes import Note
 from supervisor.table.segment import Segment, remove
 from supervisor.table.tokens import TokenPipe
 
@@ -51,9 +53,18 @@ class _NotRunning:
     def sessions(self) -> list[dict[str, Any]]:
         return []
 
+    def count_sessions(self) -> int:
+        return 0
+
     def records(self, name: str) -> dict[str, dict[str, Any]]:
         del name
         return {}
+
+    def blocked(self) -> dict[Network, float]:
+        return {}
+
+    def noted(self) -> list[Note]:
+        return []
 
     def workers(self) -> list[dict[str, Any]]:
         return []

@@ -201,6 +201,13 @@ BACKENDS = Board(
                 graph("Logins by virtual server", rate("logins_total", "vserv")),
                 graph("Login failures by virtual server", rate("login_failures_total", "vserv")),
                 graph("Login failures by reason", rate("login_failures_total", "reason"), stacked=True),
+                graph("Logins refused by limits", rate("logins_limited_total", "limit"), width=12),
+                graph(
+                    "Limits on trial",
+                    rate("limit_reports_total", "limit"),
+                    note="Whom they would have refused or held back.",
+                    width=12,
+                ),
                 graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=12),
                 graph(
                     "Mailboxes shown empty",

@@ -45,14 +45,13 @@ ANSWERS = {
     "so that each is called as often as it has users. second_round may be a function that does the work that "
     "authenticate would have cost here, and is called as well. UNKNOWN is the answer of a module without such work.",
     "Authenticated(route, limits, cache)": "The user is known, the password is right, and no other module is asked. "
-    "limits, if given, are UserLimits of this user; nothing is limited by user yet. cache: for how many "
+    "limits, if given, are UserLimits that count for this user instead of what counts for all. cache: for how many "
     "seconds this may be answered again without asking, where the operator has a cache (pdm conf ID cache); None for "
     "as long as he says.",
     "Refused(route, locked, code, wait, cache)": "The user is known, and the password is wrong. Now all modules are "
     "asked, in their order, whether one of them vouches for this user (authenticate). Each such login is logged "
     "(master_login) and counted. Without a route, or if locked is true, nobody can vouch for him. code is a response "
-    "code that the client gets instead of AUTH. wait: how long the client should wait for the reply, in seconds; not "
-    "acted on yet.",
+    "code that the client gets instead of AUTH. wait: how long the client should wait for the reply, in seconds.",
     "CannotTell(reason)": "Nothing can be said of this user now, for a reason that goes to the log; of the others it "
     "can. What concerns all of them is a failure, see below.",
 }

@@ -43,7 +43,7 @@ MODULES = (
         "Users in an SQL database, by a query of yours. URL is sqlite:/PATH, postgresql://USER@HOST[:PORT]/DB or "
         "mysql://USER@HOST[:PORT]/DB. The query's parameters are bound: :user the name, :name and :domain its parts "
         "before and behind the last @, :namespace, :vserv, :address. Its columns are taken by their names: password, "
-        "backend, target, secret, flags and locked. No row: there is no such user; several rows: "
+        "backend, target, secret, flags, locked, sessions, login_delay. No row: there is no such user; several rows: "
         "one user with several passwords. passwordfile FILE holds the database's password; backend ID and target "
         "TARGET count where a row does not say it; connections N is how many a worker has at most (4). Needs "
         "popular-pop3[postgresql] or popular-pop3[mysql].",
@@ -70,6 +70,16 @@ MODULES = (
         "conf ID allow); backend ID is taken instead. header NAME with passwordfile FILE sends a secret, cafile FILE "
         "is whom to trust behind https://, connections N is how many a worker has at most (16). Needs "
         "popular-pop3[http].",
+    ),
+    (
+        "oauth2 NAME VALUE [NAME VALUE]...",
+        "Lets in who shows a token of an identity provider (XOAUTH2, OAUTHBEARER); no password. jwks URL or FILE: a "
+        "signed JWT, judged here by the provider's public keys, with issuer ISSUER and audience AUDIENCE in it, signed "
+        "by one of algorithms A,B (RS256,ES256). introspect URL: the provider is asked (RFC 7662), as clientid ID with "
+        "the first line of passwordfile FILE. userclaim NAME is where the user's name is (email in a JWT, username in "
+        "an answer), which the client must have said, if it said one; scope TEXT are words that must be among its "
+        "scopes, leeway SECONDS is how far clocks may differ (30). backend ID, or backendclaim NAME, and target TARGET "
+        "say where the mail is; cafile and connections are as in http. Needs popular-pop3[oauth2].",
     ),
     (
         "dovecot SOCKET [backend ID] [target TARGET]",

@@ -9,6 +9,8 @@ from supervisor.serving.wheel import Timed, Wheel
 from supervisor.system import monotonic
 
 NEVER = float("inf")
+_BEFORE_THE_END = 1.0
+"""Seconds that a reply has which was held back."""
 
 
 class DeadlineOwner:
@@ -61,6 +63,10 @@ class Deadlines(Timed):
         if when < self._wakes:
             self._wakes = when
             self._wheel.put(self, when)
+
+    def hold(self, seconds: float) -> None:
+        """The next step comes by itself after so long, and in time before the login has to be done."""
+        self.expect_within(max(0.0, min(seconds, self._to_log_in - monotonic() - _BEFORE_THE_END)))
 
     def expect_nothing(self) -> None:
         """The step has come."""

@@ -78,6 +78,11 @@ class AnswerCache:
             while len(self._answers) > most:
                 self._answers.popitem(last=False)
 
+    def about(self, namespace: str, user: str) -> list[CachedAnswer]:
+        """What is kept of this user."""
+        with self._lock:
+            return [one for one in self._answers.values() if one.whom == (namespace, user)]
+
     def flush(self, whom: str = "") -> None:
         """Forgets a user, `NAMESPACE:USER` or `USER` in whatever namespace; or everybody."""
         with self._lock:

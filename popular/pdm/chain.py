@@ -20,10 +20,12 @@ from time import monotonic
 from typing import NamedTuple, TypeAlias
 
 from popular.pdm.contract import (
+    LOOKUP,
     PASSWORD,
     AnyModule,
     Authenticated,
     CannotTell,
+    KnownUser,
     Module,
     ModuleFailed,
     Question,
@@ -65,6 +67,8 @@ class NobodyKnows:
 Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | CannotTell
 
 CHECK, AUTHENTICATE, SPEND = "check", "authenticate", "spend"
+LOOK_UP = "look up"
+"""No step of the two rounds: `explain` puts it."""
 
 
 class Step(NamedTuple):
@@ -224,6 +228,8 @@ def call(step: Step, question: Question) -> object:
     if what is AUTHENTICATE:
         assert route is not None
         return module.authenticate(question, route)
+    if what is LOOK_UP:
+        return getattr(module, LOOKUP)(question.namespace, question.user)
     assert decoy is not None
     return decoy()
 
@@ -237,6 +243,9 @@ def heard(step: Step, reply: object) -> object:
             if isinstance(route, Route) or (route is None and isinstance(reply, Refused)):
                 return reply
         elif isinstance(reply, (Unknown, CannotTell)):
+            return reply
+    elif what is LOOK_UP:
+        if reply is None or isinstance(reply, KnownUser):
             return reply
     elif what is SPEND or isinstance(reply, (bool, CannotTell)):
         return reply

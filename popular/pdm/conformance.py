@@ -15,6 +15,8 @@ from time import monotonic
 from popular.pdm.chain import AUTHENTICATE, CHECK, SPEND, Step
 from popular.pdm.contract import (
     LOOKUP,
+    PASSWORD,
+    TOKEN,
     AnyModule,
     Authenticated,
     CannotTell,
@@ -24,9 +26,11 @@ from popular.pdm.contract import (
     Refused,
     Route,
     Secret,
+    Token,
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+from supervisor.runtime.fault import kind_and_location_of
 
 SECONDS = 5.0
 """What an answer may take."""
@@ -71,7 +75,9 @@ class _Heard(Unheard):
 
 
 class Trials:
-    """The trials of one module. `known`: a user that it has and his password, for what cannot be tried without."""
+    """The trials of one module. `known`: a user that it has and his password, or token, for what cannot be tried
+    without.
+    """
 
     def __init__(self, opened: Callable[[], AnyModule], known: tuple[str, Secret] | None = None) -> None:
         self._opened = opened
@@ -106,8 +112,7 @@ class Trials:
 
     async def _put(self, user: str, password: str = _CANARY, *, guard: Guarded | None = None) -> object:
         guard = guard or self._guard
-        octets = Secret(password.encode(errors="surrogateescape"))
-        question = Question("192.0.2.1", "POP3", "default", user=user, password=octets, vserv="v")
+        question = self._question(user, Secret(password.encode(errors="surrogateescape")))
         answer = await guard.put(Step(guard.module, CHECK), question, self._asking)
         if self._heard.errors:
             raise _Wrong(f"user name {user[:20]!a}: {self._heard.errors[0]}")
@@ -119,6 +124,13 @@ class Trials:
             for decoy in filter(None, (answer.decoy, answer.second_round)):
                 await guard.put(Step(guard.module, SPEND, decoy=decoy), question, self._asking)
         return answer
+
+    def _question(self, user: str, secret: Secret) -> Question:
+        """With a password, or, for a module that takes nothing else, with a token."""
+        takes = getattr(self._guard.module, "takes", (PASSWORD,))
+        token = Token("XOAUTH2", secret) if TOKEN in takes and PASSWORD not in takes else None
+        shown = secret if token is None else Secret(b"")
+        return Question("192.0.2.1", "POP3", "default", user=user, password=shown, vserv="v", token=token)
 
     async def _lets_everyone_in(self) -> bool:
         return isinstance(await self._put(secrets.token_hex(8)), Authenticated)
@@ -138,7 +150,7 @@ class Trials:
             raise _Wrong(f"alone it is {alone.__name__}, at once {', '.join(sorted(kind.__name__ for kind in kinds))}")
 
     async def _vouches(self) -> None:
-        guard, question = self._guard, _question(secrets.token_hex(8))
+        guard, question = self._guard, self._question(secrets.token_hex(8), Secret(_CANARY.encode()))
         answer = await guard.put(Step(guard.module, AUTHENTICATE, Route("b", "joe")), question, self._asking)
         if answer is True:
             raise _Wrong("it vouched for a user whom nobody has, with a password of chance")
@@ -149,7 +161,7 @@ class Trials:
         if self._known is None:
             return
         user, password = self._known
-        question = _question(user)._replace(password=password)
+        question = self._question(user, password)
         for _ in range(2):
             answer = await self._guard.put(Step(self._guard.module, CHECK), question, self._asking)
             if not isinstance(answer, Authenticated):
@@ -191,6 +203,8 @@ class Trials:
             found = lookup("default", user) if not self._guard.is_async else await lookup("default", user)
         except ModuleFailed:
             return
+        except Exception as error:
+            raise _Wrong(f"it raised {kind_and_location_of(error)}") from None
         if found is not None and not isinstance(found, KnownUser):
             raise _Wrong(f"it gave a {type(found).__name__}: KnownUser or None is wanted")
         if self._known is not None and found is None:
@@ -223,11 +237,6 @@ class Trials:
                 return
             await asyncio.sleep(0.1)
         raise _Wrong("a descriptor is left open")
-
-
-def _question(user: str) -> Question:
-    secret = Secret(_CANARY.encode())
-    return Question("192.0.2.1", "POP3", "default", user=user, password=secret, vserv="v")
 
 
 def _told(answer: object) -> str:

@@ -135,7 +135,7 @@ class Route(NamedTuple):
 
 
 class UserLimits(NamedTuple):
-    """What counts for this user instead of what counts for all; None: what counts for all. Not acted on yet."""
+    """What counts for this user instead of what counts for all; None: what counts for all."""
 
     sessions: int | None = None
     """How many he may have at once; 0: as many as he likes."""
@@ -182,7 +182,7 @@ class Refused:
     password, and then no other module can let him in. `locked`: the password is right, or does not matter, and nobody
     comes in, whoever vouches for him. `code` is a response code without brackets that the client gets instead of AUTH
     ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"): only where that tells no stranger who exists. `wait`: seconds
-    that the client has to wait for the reply, not acted on yet. `cache`: as in Authenticated.
+    that the client has to wait for the reply. `cache`: as in Authenticated.
     """
 
     route: Route | None = None
@@ -220,6 +220,10 @@ class QuestionFailed(ModuleFailed):
 
     To the client it is as ModuleFailed; but a module is not left alone (`breaker`) because of one user.
     """
+
+
+class NeedsPassword(QuestionFailed):
+    """What `lookup` raises where this user cannot be looked up without his password."""
 
 
 class KnownUser(NamedTuple):
@@ -335,5 +339,6 @@ AnyModule: TypeAlias = Module | AsyncModule
 
 LOOKUP = "lookup"
 """A function that a module of either kind may have: `lookup(namespace, user) -> KnownUser | None`, a coroutine where
-`check` is one. It needs no password and counts as no login; `explain` asks it.
+`check` is one. It needs no password and counts as no login; `explain` asks it. A module that knows no users of its own
+says None; NeedsPassword where it cannot tell without one, as all those cannot that do not have this function.
 """

@@ -15,8 +15,19 @@ from typing import Any, NamedTuple, Protocol
 from popular.pdm import chain
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
-from popular.pdm.chain import CHECK, Decision, Record, Step
-from popular.pdm.contract import AnyModule, Authenticated, CannotTell, ModuleFailed, Question, QuestionFailed, Unknown
+from popular.pdm.chain import CHECK, LOOK_UP, Decision, Record, Step
+from popular.pdm.contract import (
+    LOOKUP,
+    AnyModule,
+    Authenticated,
+    CannotTell,
+    KnownUser,
+    ModuleFailed,
+    NeedsPassword,
+    Question,
+    QuestionFailed,
+    Unknown,
+)
 from popular.pdm.servers import Servers, placed
 from popular.pdm.threads import Threads, WaitEvents
 from supervisor.runtime.fault import kind_and_location_of
@@ -24,6 +35,10 @@ from supervisor.serving.network import network_of
 
 CACHED = ("hit", "miss", "stale")
 """What a cache may come to, for the counter. Stale: an old answer, because the module cannot tell."""
+
+
+NEEDS_PASSWORD = CannotTell("it cannot be asked without a password")
+"""Of a module that is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +157,22 @@ class Guarded:
         elif (kept := to_keep(answer)) is not None:
             seconds = terms.cache if isinstance(kept, Authenticated) else terms.negative
             if not isinstance(kept, Unknown) and kept.cache is not None:
-                seconds = kept.cache
+                seconds = min(seconds, kept.cache)
             cached = CachedAnswer(kept, (question.namespace, question.user), since=began, seconds=seconds)
             cache.keep(key, cached, most=terms.size, flushes=flushes)
         return answer
+
+    async def look_up(self, question: Question, how: Asking) -> KnownUser | CannotTell | None:
+        """What the module says of a user without his password, which it is not told; NEEDS_PASSWORD if it cannot."""
+        if getattr(self.module, LOOKUP, None) is None:
+            return NEEDS_PASSWORD
+        found = await self._put(Step(self.module, LOOK_UP), question, how)
+        assert found is None or isinstance(found, (KnownUser, CannotTell)), "heard"
+        return found
+
+    def cached(self, question: Question) -> CachedAnswer | None:
+        """What is remembered of this very login."""
+        return self.cache.find(self.cache.key(question, getattr(self.module, "by_address", True)))
 
     async def _put(self, step: Step, question: Question, how: Asking) -> object:
         terms = how.terms
@@ -159,6 +186,8 @@ class Guarded:
             if task is None or task.cancelling():
                 raise
             return self._failed("it gave up by itself", how)
+        except NeedsPassword:
+            answer = NEEDS_PASSWORD
         except QuestionFailed as error:
             answer = CannotTell(str(error))
         except TimeoutError:

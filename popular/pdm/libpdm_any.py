@@ -10,7 +10,7 @@ It never waits, and never looks at the password.
 import re
 from collections.abc import Sequence
 
-from popular.pdm.contract import Answer, Authenticated, Module, ModuleFailed, Question, Route
+from popular.pdm.contract import Answer, Authenticated, KnownUser, Module, ModuleFailed, Question, Route
 from popular.pdm.target import filled
 
 _BACKEND = re.compile(r"[A-Za-z0-9_.-]+")
@@ -35,6 +35,10 @@ class Any(Module):
         if self._fill is None:
             return self._same_for_all
         return Authenticated(Route(self._backend, self._fill(question.user)))
+
+    def lookup(self, _namespace: str, user: str) -> KnownUser:
+        """See `contract.LOOKUP`."""
+        return KnownUser(Route(self._backend, self._fill(user) if self._fill is not None else None))
 
     def reload(self) -> "Any":
         """There is nothing to read anew."""

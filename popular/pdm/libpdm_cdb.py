@@ -8,7 +8,7 @@ from. A new database takes the place of the old one by a rename; the proxy reloa
 import os
 from collections.abc import Sequence
 
-from popular.pdm.contract import Answer, Module, ModuleFailed, Question
+from popular.pdm.contract import Answer, KnownUser, Module, ModuleFailed, Question
 from popular.pdm.target import filled
 from popular.pdm.usercdb import UserCdb
 from popular.pdm.userlist import UserList
@@ -35,6 +35,10 @@ class CdbModule(Module):
     def check(self, question: Question) -> Answer:
         """The user's record, if there is one, and whether the password fits its hash. Raises ModuleFailed."""
         return self._list.check(question)
+
+    def lookup(self, namespace: str, user: str) -> KnownUser | None:
+        """See `contract.LOOKUP`."""
+        return self._list.lookup(namespace, user)
 
     def reload(self) -> "CdbModule":
         """The file that stands there now."""

@@ -9,7 +9,7 @@ UTF-8.
 
 The answer: `Auth-Status: OK` lets in, at `Auth-Server` and `Auth-Port`, which the operator has to allow (`pdm conf ID
 allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again behind
-`Auth-Wait` seconds. Any other status refuses. An answer without
+`Auth-Wait` seconds. Any other status refuses; the answer is held back for `Auth-Wait` seconds. An answer without
 Auth-Status, or none, is "cannot tell".
 
 `backend ID` takes the server from us instead of from Auth-Server. `header NAME` with `passwordfile FILE` sends the
@@ -19,12 +19,11 @@ of the system's authorities; `connections N` is how many a worker has at most (d
 
 import asyncio
 import re
-import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from
+from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import (
     Answer,
     AsyncModule,
@@ -36,18 +35,14 @@ from popular.pdm.contract import (
     Route,
     Secret,
 )
+from popular.pdm.httpclient import MOST_CONNECTIONS, client, http_library, trust
 
 _WORDS = ("backend", "header", PASSWORDFILE, "cafile", "connections")
 _HEADER = re.compile(r"(?!auth-|client-|host$|content-|connection$)[a-z0-9-]{1,64}", re.IGNORECASE)
 _ESCAPED = bytes(range(0x21)) + b"%"
-_CONNECT_SECONDS = 3.0
-_SECONDS = 60.0
-"""For an answer; the module's own deadline is usually shorter."""
 _LONGEST_WAIT = 60
 _LONGEST_PAUSE = 2.0
 """For which we wait before we ask again; behind it the client is told to come again."""
-_MOST_HEADERS, _LONGEST_HEADER = 64, 8190
-_MOST_CONNECTIONS = 256
 
 
 def escaped(octets: bytes) -> str:
@@ -118,7 +113,7 @@ class Http(AsyncModule):
     by_address = True
 
     def __init__(self, ident: str, arguments: Sequence[str]) -> None:
-        self._library = needs("aiohttp", extra="http")
+        self._library = http_library("http")
         if not arguments:
             raise ModuleFailed("http: URL is wanted, as http://HOST[:PORT]/PATH")
         self.ident, self.arguments = ident, tuple(arguments)
@@ -138,22 +133,13 @@ class Http(AsyncModule):
                 )
             secret, self.files = secret_from(words[PASSWORDFILE])
             self._secret = {words["header"]: escaped(secret.reveal())}
-        self._trust = _trust(words.get("cafile"))
-        self._connections = number("http", words, "connections", usual=16, most=_MOST_CONNECTIONS)
+        self._trust = trust("http", words.get("cafile"))
+        self._connections = number("http", words, "connections", usual=16, most=MOST_CONNECTIONS)
         self._session: Any = None
 
     async def ready(self) -> None:
         """See AsyncModule."""
-        library = self._library
-        connector = library.TCPConnector(limit=self._connections, ssl=self._trust, ttl_dns_cache=60)
-        self._session = library.ClientSession(
-            connector=connector,
-            cookie_jar=library.DummyCookieJar(),
-            timeout=library.ClientTimeout(total=_SECONDS, sock_connect=_CONNECT_SECONDS),
-            trust_env=False,
-            max_line_size=_LONGEST_HEADER,
-            max_field_size=_LONGEST_HEADER,
-        )
+        self._session = client(self._library, connections=self._connections, trusted=self._trust)
 
     async def check(self, question: Question) -> Answer:
         """See AsyncModule."""
@@ -182,15 +168,6 @@ class Http(AsyncModule):
         """See AsyncModule."""
         if self._session is not None:
             await self._session.close()
-
-
-def _trust(cafile: str | None) -> ssl.SSLContext | bool:
-    if cafile is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=cafile)
-    except (OSError, ssl.SSLError):
-        raise ModuleFailed(f"http: {cafile} has no certificates that can be read") from None
 
 
 def open_module(ident: str, arguments: Sequence[str]) -> Http:

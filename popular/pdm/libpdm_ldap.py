@@ -28,6 +28,7 @@ from popular.pdm.contract import (
     KnownUser,
     Module,
     ModuleFailed,
+    NeedsPassword,
     Question,
     QuestionFailed,
     Refused,
@@ -105,7 +106,9 @@ class Ldap(Module):
 
     def lookup(self, _namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
-        entry = self._found(user) if "base" in self._words else None
+        if "base" not in self._words:
+            raise NeedsPassword("without `base` there is nothing but the bind with his password")
+        entry = self._found(user)
         return None if entry is None else KnownUser(self._defaults.route(user, entry[1]))
 
     def _escaped_dn(self) -> Any:

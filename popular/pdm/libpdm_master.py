@@ -23,7 +23,7 @@ from functools import partial
 from typing import TypeAlias
 
 from popular.pdm import linefile, passwords
-from popular.pdm.contract import UNKNOWN, Answer, Module, ModuleFailed, Question, Route, Unknown
+from popular.pdm.contract import UNKNOWN, Answer, KnownUser, Module, ModuleFailed, Question, Route, Unknown
 
 DEFAULT_FILE = "/etc/popular/masterauth.conf"
 
@@ -67,6 +67,10 @@ class MasterModule(Module):
         except ValueError:
             return UNKNOWN
         return Unknown(second_round=partial(self._vouches, question)) if counts else UNKNOWN
+
+    def lookup(self, _namespace: str, _user: str) -> KnownUser | None:
+        """See `contract.LOOKUP`: it has no users of its own."""
+        return None
 
     def authenticate(self, question: Question, route: Route) -> bool:
         """Whether this client may open this mailbox with a master password. Raises ModuleFailed."""

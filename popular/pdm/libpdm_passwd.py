@@ -23,7 +23,7 @@ import os
 from collections.abc import Sequence
 
 from popular.pdm import linefile
-from popular.pdm.contract import Answer, Module, ModuleFailed, Question
+from popular.pdm.contract import Answer, KnownUser, Module, ModuleFailed, Question
 from popular.pdm.target import filled
 from popular.pdm.userfile import Users
 from popular.pdm.userlist import UserList
@@ -52,6 +52,10 @@ class Passwd(Module):
     def check(self, question: Question) -> Answer:
         """The user's line, if there is one, and whether the password fits its hash. Raises ModuleFailed."""
         return self._list.check(question)
+
+    def lookup(self, namespace: str, user: str) -> KnownUser | None:
+        """See `contract.LOOKUP`."""
+        return self._list.lookup(namespace, user)
 
     def reload(self) -> "Passwd":
         """The file, read anew."""

@@ -9,19 +9,23 @@ The fields of a user's hash are those of `record.py` (`password`, `backend` …)
 `user:%u`. `sentinel NAME` takes URL for a sentinel's (several: HOST:PORT,HOST:PORT), and asks the master of that name;
 `cluster on` takes it for a node of a cluster. `passwordfile FILE` holds the server's password, `backend ID` and
 `target TARGET` are what counts where a hash does not say it, `connections N` is how many a worker has (default 4).
+`cafile FILE` has the authorities' certificates to believe in TLS (default: the system's). The server's must be for
+its name; with sentinels and in a cluster, for the names or addresses that these give.
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
 from popular.pdm.record import ROUTING, Defaults, StoredUser, Verifier, is_name, stored_user
 from popular.pdm.target import filled
 
-_WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, "connections")
+_WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, "connections", "cafile")
 _SECONDS = 2.0
 """For a connect, and for an answer; the module's own deadline is behind it."""
 _PORT, _SENTINEL_PORT = 6379, 26379
@@ -61,6 +65,12 @@ class Redis(AsyncModule):
             raise ModuleFailed("redis: sentinel and cluster want redis:// or rediss://")
         if clustered and self._parts.scheme == "rediss":
             self._settings["ssl"] = True  # elsewhere the library takes it from the URL
+        if "cafile" in words:
+            if self._parts.scheme != "rediss":
+                raise ModuleFailed("redis: cafile is for TLS: it wants rediss://")
+            self._settings["ssl_ca_certs"] = os.path.abspath(words["cafile"])
+            _content, status = linefile.read(self._settings["ssl_ca_certs"])
+            self.files = {**self.files, self._settings["ssl_ca_certs"]: status}
         self._client: Any = None
         self._sentinels: Any = None
 
@@ -78,7 +88,7 @@ class Redis(AsyncModule):
     def _sentinel(self) -> Any:
         library = needs("redis.asyncio.sentinel", extra="redis")
         nodes = [_host_and_port(node) for node in self._parts.netloc.rpartition("@")[2].split(",")]
-        kept = ("socket_timeout", "socket_connect_timeout", "ssl")
+        kept = ("socket_timeout", "socket_connect_timeout", "ssl", "ssl_ca_certs")
         settings = {name: self._settings[name] for name in kept if name in self._settings}
         self._sentinels = library.Sentinel(nodes, sentinel_kwargs={**settings, **self._no_retry()})
         db = self._parts.path.lstrip("/") or "0"
@@ -101,7 +111,7 @@ class Redis(AsyncModule):
 
     async def lookup(self, _namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
-        found = await self._found(user)
+        found = await self._found(user) if is_name(user) else None
         return None if found is None else found.known()
 
     async def _found(self, user: str) -> StoredUser | None:

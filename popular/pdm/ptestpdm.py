@@ -102,7 +102,7 @@ def options() -> argparse.ArgumentParser:
         help="the name in the clients' verified certificate (default: they have shown none)",
     )
     parser.add_argument("--user", metavar="USER", default="", help="for --conformance: a user whom the module knows")
-    parser.add_argument("--passwordfile", metavar="FILE", help="for --conformance: a file with his password")
+    parser.add_argument("--passwordfile", metavar="FILE", help="for --conformance: a file with his password or token")
     parser.add_argument(
         "--conformance",
         nargs=argparse.REMAINDER,

@@ -6,6 +6,8 @@
     secret        his password on the backend
     flags         XPOP flag letters
     locked        1, true, yes, t, y or on: he may not come in
+    sessions      how many he may have at once
+    login_delay   seconds from one login of his to the next
 
 A field that is absent, NULL or empty means nothing; other fields are passed over. Names are taken in any case. What is
 wrong with a field is said by its name only: its content could be a secret.
@@ -30,12 +32,13 @@ from popular.pdm.contract import (
     Route,
     Secret,
     Unknown,
+    UserLimits,
 )
 from popular.pdm.decoys import Decoys
 from popular.pdm.target import Fill, filled
 from popular.pdm.userfile import key_of
 
-FIELDS = ("password", "backend", "target", "secret", "flags", "locked")
+FIELDS = ("password", "backend", "target", "secret", "flags", "locked", "sessions", "login_delay")
 ROUTING = ("backend", "target")
 """Arguments of a module that count where a record has no such field."""
 
@@ -85,11 +88,12 @@ class StoredUser(NamedTuple):
 
     hash: str | None
     route: Route
+    limits: UserLimits | None
     locked: bool
 
     def known(self) -> KnownUser:
         """What of it may be told without a password."""
-        return KnownUser(self.route, locked=self.locked)
+        return KnownUser(self.route, self.limits, self.locked)
 
 
 def stored_user(user: str, record: Mapping[object, object], defaults: Defaults) -> StoredUser:
@@ -104,9 +108,11 @@ def stored_user(user: str, record: Mapping[object, object], defaults: Defaults) 
     locked = fields.get("locked", "")
     if locked not in _YES | _NO:
         raise QuestionFailed("the field locked of a user's record is neither yes nor no")
+    limits = UserLimits(_number(fields, "sessions"), _number(fields, "login_delay"))
     return StoredUser(
         stored,
         defaults.route(user, fields),
+        limits=limits if limits != UserLimits() else None,
         locked=locked in _YES,
     )
 
@@ -137,6 +143,15 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     return str(value)
+
+
+def _number(fields: Mapping[str, str], name: str) -> int | None:
+    text = fields.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise QuestionFailed(f"the field {name} of a user's record is no number from 0 up")
+    return int(text)
 
 
 class Verifier:
@@ -171,7 +186,7 @@ class Verifier:
             if self._fits(user, question):
                 if user.locked:
                     return Refused(user.route, locked=True)
-                return Authenticated(user.route)
+                return Authenticated(user.route, user.limits)
         return Refused(users[0].route, locked=all(user.locked for user in users))
 
     async def decide_later(self, users: Sequence[StoredUser], question: Question) -> Answer:

@@ -7,7 +7,18 @@ from functools import partial
 from typing import Protocol
 
 from popular.pdm import passwords
-from popular.pdm.contract import UNKNOWN, Answer, Authenticated, ModuleFailed, Question, Refused, Secret, Unknown
+from popular.pdm.contract import (
+    UNKNOWN,
+    Answer,
+    Authenticated,
+    KnownUser,
+    ModuleFailed,
+    Question,
+    Refused,
+    Route,
+    Secret,
+    Unknown,
+)
 from popular.pdm.decoys import Decoys
 from popular.pdm.target import Fill
 from popular.pdm.userfile import User, key_of
@@ -36,13 +47,21 @@ class UserList:
         if user is None:
             rank = self._users.decoys.rank(key_of(question.namespace, question.user))
             return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
-        route = user.route
-        if route.target is None and self._fill is not None:
-            route = route._replace(target=self._fill(question.user))
+        route = self._route(user)
         if self._is_locked(user.hash):
             self._spend(question)
             return Refused(route)
         return Authenticated(route) if self._fits(user.hash, question.password) else Refused(route)
+
+    def lookup(self, namespace: str, name: str) -> KnownUser | None:
+        """See `contract.LOOKUP`."""
+        user = self._users.find(namespace, name)
+        return None if user is None else KnownUser(self._route(user), locked=self._is_locked(user.hash))
+
+    def _route(self, user: User) -> Route:
+        if user.route.target is None and self._fill is not None:
+            return user.route._replace(target=self._fill(user.name))
+        return user.route
 
     def _is_locked(self, stored: str) -> bool:
         try:

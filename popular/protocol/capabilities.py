@@ -13,6 +13,7 @@ DEFAULT = ("TOP", "USER", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", 
 """For a virtual server without a capability set of its own."""
 
 STLS = "STLS"
+_LOGIN_DELAY = "LOGIN-DELAY"
 _ONLY_BEFORE_LOGIN = frozenset({STLS})
 _ONLY_WITH_LOGIN = frozenset({"USER", "PIPELINING"})
 """Not offered where STLS has to come first: a client that pipelines would send its password behind its name, in clear,
@@ -65,6 +66,11 @@ def is_capability(text: str) -> bool:
 def answer(lines: Sequence[str]) -> bytes:
     """The complete multi-line reply."""
     return "\r\n".join(("+OK capability list follows", *lines, ".", "")).encode("ascii")
+
+
+def with_login_delay(lines: Sequence[str], seconds: int) -> tuple[str, ...]:
+    """The list, announcing the least time from one login of a user to his next (RFC 2449 section 6.5)."""
+    return (*(line for line in lines if line.split(" ")[0].upper() != _LOGIN_DELAY), f"{_LOGIN_DELAY} {seconds}")
 
 
 def before_login(lines: Sequence[str], *, stls: bool, login: bool) -> bytes:

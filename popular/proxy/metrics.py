@@ -7,6 +7,7 @@ from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS, DROPPED
 from popular.proxy.session.refusals import DEFERRALS
+from popular.proxy.settings.limits import LIMITS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.layout import microseconds
 
@@ -14,7 +15,12 @@ VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
 BACKEND = Things(sort="backend", name="backend", facts="backends", column="backend")
 MODULE = Things(sort="pdm", name="module", facts="modules")
 
-REFUSALS = {"vserv_disabled": "vserv_disabled", "proxy_header": "proxy_header", "tls_failed": "tls"}
+REFUSALS = {
+    "vserv_disabled": "vserv_disabled",
+    "proxy_header": "proxy_header",
+    "blocked": "blocked",
+    "tls_failed": "tls",
+}
 """Endings by which a session is turned away before a login was possible, and what the reason is called."""
 
 LOCAL = microseconds(0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
@@ -32,6 +38,18 @@ _LOGINS = (
         "backend not to be had, no descriptor, memory or port of ours left.",
         Counts("login_failures"),
         (VSERV, Label("reason", LOGIN_FAILURES)),
+    ),
+    Metric(
+        "popular_logins_limited_total",
+        "Logins that a limit refused, by the limit.",
+        Counts("limited"),
+        (Label("limit", LIMITS),),
+    ),
+    Metric(
+        "popular_limit_reports_total",
+        "Logins that a limit on trial would have refused or held back, by the limit.",
+        Counts("limit_reports"),
+        (Label("limit", LIMITS),),
     ),
     Metric(
         "popular_login_duration_seconds",

@@ -1,6 +1,7 @@
 """`pproxy`: the rows of its tables, put together as a program that the supervisor runs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from metrics.exporter import export
 from popular.net.tlscore import WAY
@@ -12,6 +13,7 @@ from popular.proxy.settings import modules
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
+from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
 from popular.tls import groups
@@ -99,6 +101,12 @@ def _reports(service: Service) -> Sequence[Report]:
     return service.reports()
 
 
+async def _answer(service: Service, question: Any) -> Any:
+    assert isinstance(service, ProxyService)
+    assert isinstance(question, LoginToExplain)
+    return await service.explain(question)
+
+
 PROGRAM = Program(
     name="pproxy",
     version=VERSION,
@@ -121,8 +129,10 @@ PROGRAM = Program(
     exporter_address="127.0.0.1:9110",
     complete=certificates.complete,
     reports=_reports,
+    answer=_answer,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED,),
+    remembers=True,
     limits=LIMITS,
     start_options=(TLS_GROUPS,),
     ways=(WAY,),

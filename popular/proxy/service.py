@@ -6,6 +6,7 @@ successor uses them.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
@@ -14,7 +15,9 @@ from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
+from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
@@ -22,6 +25,8 @@ from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import waiting_limit
+from popular.proxy.settings.explain import LoginToExplain
+from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.vserv import Vserv
@@ -115,6 +120,7 @@ class ProxyService:
             for ident, backend in backends.items()
         }
         announced = self._announced(context, config)
+        limits = limit_rules(config.variables)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -132,6 +138,7 @@ class ProxyService:
                 waiting=waiting,
                 refusals=self.refusals,
                 announced=announced,
+                limits=Limits(limits, ident, context),
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
@@ -152,6 +159,14 @@ class ProxyService:
         """Begins a session, which holds this service until it is over."""
         self._sessions += 1
         Session(self._vservs[listener], token, fd, peer=peer).begin()
+
+    async def explain(self, login: LoginToExplain) -> dict[str, Any]:
+        """What would become of a login; the service is held as by a session meanwhile."""
+        self._sessions += 1
+        try:
+            return await Explanation(self._vservs[login.vserv], login).made()
+        finally:
+            self._session_over()
 
     def retire(self) -> None:
         self._retired = True

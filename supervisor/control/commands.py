@@ -10,11 +10,11 @@ from functools import partial
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable
 from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
-from supervisor.control.kinds import Choice, Kind, String, Time, nearest, shown
+from supervisor.control.kinds import Base64, Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, EndSession, Outcome, Recycle, Reply, Shutdown, lines_of, noted
+from supervisor.control.outcome import Change, EndSession, Kept, Outcome, Recycle, Reply, Shutdown, lines_of, noted
 from supervisor.control.variables import BESIDE, DAY
-from supervisor.control.words import CommandRefused, Word, phrase, quote, split
+from supervisor.control.words import SECRET, CommandRefused, Word, phrase, quote, split
 from supervisor.runtime.plural import count_of
 
 SHOW_AND_SET = "Runtime configuration: the show and set commands"
@@ -161,6 +161,10 @@ def _kill(context: CommandContext, arguments: Arguments) -> Outcome:
     if word not in _session_ids(context, arguments):
         raise CommandRefused(f"no session {shown(word)}; `sessions` lists them", word.column)
     return EndSession(f"session {word} is ended", sid=str(word))
+
+
+def _secret(_context: CommandContext, arguments: Arguments) -> Outcome:
+    return Kept("it counts for the next command on this connection", secret=arguments["octets"])
 
 
 def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -326,6 +330,15 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             "Renews the workers, one slot after the other, without losing a session.\nThe new worker of a slot accepts "
             "before the old one stops; the old one finishes its sessions and goes.",
             changes=True,
+            source=BESIDE,
+            order=True,
+        ),
+        ControlCommand(
+            f"{SECRET} <octets>",
+            _secret,
+            "Says a secret, for the next command on this connection.\nIt is not logged and kept nowhere; pcontrol "
+            "says it by itself (`--secret`). A command that takes none forgets it.",
+            {"octets": Base64()},
             source=BESIDE,
             order=True,
         ),

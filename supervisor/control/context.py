@@ -14,6 +14,8 @@ from supervisor.control.lookups import Lookups
 from supervisor.control.outcome import Change, Draft, Outcome, Past
 from supervisor.control.shape import Shape
 from supervisor.control.words import Word
+from supervisor.table.blocked import Network
+from supervisor.table.notes import Note
 
 CHAPTER = "Runtime configuration: the show and set commands"
 
@@ -40,11 +42,20 @@ class Status(Protocol):
     def sessions(self) -> list[dict[str, Any]]:
         """The living sessions, one JSON-able dict each; `sid` is one of the keys."""
 
+    def count_sessions(self) -> int:
+        """How many there are: quicker than to list them."""
+
     def workers(self) -> list[dict[str, Any]]:
         """The workers, one JSON-able dict each."""
 
     def records(self, name: str) -> dict[str, dict[str, Any]]:
         """What workers found out about configured things (supervisor/table/records.py), by id."""
+
+    def blocked(self) -> dict[Network, float]:
+        """The networks that are blocked, each with its end in seconds since 1970; 0: none."""
+
+    def noted(self) -> list[Note]:
+        """What workers have noted for the operator of late, the newest first."""
 
 
 class CommandContext(Protocol):
@@ -89,6 +100,10 @@ class CommandContext(Protocol):
     @property
     def starting(self) -> bool:
         """Whether the start configuration is not in force yet."""
+
+    @property
+    def secret(self) -> bytes | None:
+        """What `secret` said on this control connection, just before this command."""
 
 
 Handler = Callable[[CommandContext, Arguments], Outcome]
@@ -228,6 +243,7 @@ class FrozenContext:
     past: Past | None = None
     running: Config | None = None
     starting: bool = False
+    secret: bytes | None = field(default=None, repr=False)
 
     @property
     def in_force(self) -> Config:

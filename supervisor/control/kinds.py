@@ -6,6 +6,7 @@ A kind knows how to describe itself, parse a word, show a value as a word again,
 `parse` raises `Unfit` with a text that says what is allowed, and `NeedsLookup` where it has to look something up first.
 """
 
+import base64
 import difflib
 import re
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from supervisor.control.words import first_control, shown
 
 __all__ = [
     "ANY",
+    "Base64",
     "Bool",
     "Choice",
     "Dir",
@@ -185,6 +187,24 @@ class String(Kind):
         if len(text.encode()) > self.most_octets:
             raise Unfit(f"{shown(text)} is too long; allowed: {self.most_octets} octets")
         return text
+
+
+@dataclass(frozen=True)
+class Base64(Kind):
+    """Octets, written in base64 (RFC 4648). What is wrong is told without them: they may be a secret."""
+
+    def describe(self) -> str:
+        return "Base64"
+
+    def parse(self, text: str, lookups: Lookups) -> bytes:
+        del lookups
+        try:
+            return base64.b64decode(text.encode("ascii"), validate=True)
+        except ValueError:
+            raise Unfit("it is not base64 (RFC 4648)") from None
+
+    def format(self, value: Any) -> str:
+        return base64.b64encode(value).decode()
 
 
 def _check_path(text: str) -> None:

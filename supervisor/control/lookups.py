@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,16 @@ class FindLocalAddress(Job):
                     return False
                 raise
         return True
+
+
+@dataclass(frozen=True)
+class AskWorker(Job):
+    """What a worker answers to a question that its program understands. The master puts it; no child does."""
+
+    question: Hashable = field(repr=False)
+
+    def perform(self) -> object:
+        raise Unfit("there is no worker that could be asked: the program is not running")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 from supervisor.config import Config, Report
 from supervisor.control.words import NOTE
 from supervisor.runtime.messages import Message
+from supervisor.table.blocked import Network
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,13 @@ class Drafted(Outcome):
     draft: Draft | None = field(kw_only=True)
 
 
+@dataclass(frozen=True)
+class Kept(Outcome):
+    """A secret, to be kept for the next command of this control connection."""
+
+    secret: bytes = field(kw_only=True, repr=False)
+
+
 class Order(Outcome):
     """Something for the master to do."""
 
@@ -146,6 +154,14 @@ class EndSession(Order):
     """End the session with this id."""
 
     sid: str = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Block(Order):
+    """Serve nobody from this network for so many seconds; None: for ever, 0: no longer."""
+
+    network: Network = field(kw_only=True)
+    seconds: int | None = field(kw_only=True)
 
 
 def noted(text: str, *notes: str | None) -> str:

@@ -7,6 +7,7 @@ whatever is in it.
 `CommandRefused` is for the person who said the line: what is wrong, what is allowed, and in which column.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -20,7 +21,12 @@ LONGEST_LINE = 8192
 NOTE = "; note: "
 """In what is said of a command that was carried out: behind this stands what must be seen all the same."""
 
+SECRET = "secret"
+"""The command whose argument is shown nowhere."""
+
 _SHOWN = 40
+_SECRET_LINE = re.compile(rf'["\\\s]*(?:(?:json|complete|draft["\s]+say)["\\\s]+)*{SECRET}(?![a-z])', re.IGNORECASE)
+"""However it is quoted, and whatever stands in front of it: rather too many lines than one too few."""
 _CONTROL = {"Cc", "Cs", "Zl", "Zp"}
 _UNSEEN = {"Cf", "Zs"}
 _UNSEEN_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
@@ -70,6 +76,11 @@ def split(line: str) -> list[Word]:
     if found.is_open:
         raise unclosed(found)
     return found.words
+
+
+def without_secret(line: str) -> str:
+    """A line as it may be logged: of a `secret` nothing but that it is one."""
+    return f"{SECRET} ****" if _SECRET_LINE.match(line) else line
 
 
 def unclosed(found: Scan) -> CommandRefused:

@@ -17,9 +17,11 @@ from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
+from supervisor.table.blocked import MOST_BLOCKED, Network
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange, Layout
-from supervisor.table.segment import Segment, View
+from supervisor.table.notes import Note
+from supervisor.table.segment import Segment, View, memory_octets
 from supervisor.table.tokens import TokenPipe, lost
 
 MOST_TOLD_APART = 32
@@ -58,6 +60,7 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         rates=program.watched.rates,
         records=tuple(program.records),
         log_room=LOG_ROOM_OCTETS,
+        memory=memory_octets(limits["sessionlimit"]) if program.remembers else 0,
         tones=program.watched.tones,
     )
 
@@ -77,6 +80,9 @@ class Accounting:
         self.tokens = TokenPipe(layout.row_count)
         self.indexes = CounterIndexes(self.segment)
         self._view = View(self.segment.map)
+        self._remembered = segment.remembered() if layout.memory else None
+        self._blocked = segment.blocked() if layout.memory else None
+        self._notes = segment.notes() if layout.memory else None
         self.count = Counters(layout, self.segment.block(0), {}).count
         """Counts something that the master does."""
         self._log = log
@@ -116,6 +122,26 @@ class Accounting:
             for row in self._view.workers()
         ]
 
+    def blocked(self) -> dict[Network, float]:
+        """The networks that are blocked now."""
+        listed = self._blocked.listed() if self._blocked is not None else {}
+        return {network: until for network, until in listed.items() if not until or until > time.time()}
+
+    def block(self, network: Network, seconds: int | None) -> bool:
+        """Blocks a network for so many seconds (None: for ever, 0: no longer). False if the list is full."""
+        networks = self.blocked()
+        networks.pop(network, None)
+        if seconds != 0:
+            networks[network] = time.time() + seconds if seconds is not None else 0.0
+        if self._blocked is None or len(networks) > MOST_BLOCKED:
+            return False
+        self._blocked.write(networks)
+        return True
+
+    def noted(self) -> list[Note]:
+        """What workers have noted for the operator of late."""
+        return self._notes.listed() if self._notes is not None else []
+
     def recover(self, dead: WorkerProcess, living: list[WorkerProcess]) -> int:
         """Frees a dead worker's rows, puts back every token that died with it, and counts the sessions that it lost."""
         pids = {worker.pid for worker in living}
@@ -129,6 +155,8 @@ class Accounting:
         missing = lost(issued, in_pipe, in_cells, owners=owners, living=pids, dropped=dropped)
         for token in missing:
             self.segment.free_row(token, os.getpid())
+        if self._remembered is not None:
+            self._remembered.give_back(missing)
         sessions = self._end_lost_sessions(dead.block)
         self._take_off(dead.block)
         self.tokens.put([*in_pipe, *missing])

@@ -22,13 +22,25 @@ from supervisor.config import Config, Report
 from supervisor.control.context import FrozenContext, Status
 from supervisor.control.draft import Spoilt
 from supervisor.control.language import Language
-from supervisor.control.lookups import Lookups, NeedsLookup, Result
-from supervisor.control.outcome import Change, Confirm, Draft, Drafted, Order, Outcome, Replacement, Rollback, Trial
+from supervisor.control.lookups import AskWorker, Lookups, NeedsLookup, Result
+from supervisor.control.outcome import (
+    Change,
+    Confirm,
+    Draft,
+    Drafted,
+    Kept,
+    Order,
+    Outcome,
+    Replacement,
+    Rollback,
+    Trial,
+)
 from supervisor.control.rcfile import ROLLBACK
 from supervisor.control.things import resolved_hosts
-from supervisor.control.words import CommandRefused
+from supervisor.control.words import CommandRefused, without_secret
 from supervisor.master.change import Changes
 from supervisor.master.jobs import Jobs
+from supervisor.master.questions import Questions
 from supervisor.master.rollback import RollbackPoint
 from supervisor.program import Program
 from supervisor.runtime import messages
@@ -50,7 +62,7 @@ _LONGEST_NAMES = 2000
 @dataclass(eq=False)
 class _Origin:
     """A control connection, or (own) the program itself; `quiet`: a periodic command, or the rollback; `reads`: it may
-    change nothing. `lookups` are those of its draft.
+    change nothing. `lookups` are those of its draft, `secret` is for its next command.
     """
 
     uid: int
@@ -59,14 +71,21 @@ class _Origin:
     reads: bool = False
     draft: Draft | None = None
     lookups: Lookups = field(default_factory=Lookups)
+    secret: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(eq=False)
 class _Task:
-    line: str
+    line: str = field(repr=False)
     origin: _Origin
     answer: Answer
     lookups: Lookups
+    secret: bytes | None = field(default=None, repr=False)
+
+    @property
+    def logged(self) -> str:
+        """The line, as it may be logged."""
+        return without_secret(self.line)
 
 
 class Executor:
@@ -82,6 +101,7 @@ class Executor:
         changes: Changes,
         loop: Loop,
         jobs: Jobs,
+        questions: Questions,
         log: Log,
         perform: PerformOrder,
         count: Callable[[str], None],
@@ -93,6 +113,7 @@ class Executor:
         self._status = status
         self._changes = changes
         self._jobs = jobs
+        self._questions = questions
         self._log = log
         self._perform = perform
         self._count = count
@@ -132,14 +153,16 @@ class Executor:
         self._go_on()
 
     def _hear(self, origin: _Origin, line: str, answer: Answer) -> None:
-        self._log.debug("CTRL", "request", line=line, uid=origin.uid)
+        self._log.debug("CTRL", "request", line=without_secret(line), uid=origin.uid)
+        secret, origin.secret = origin.secret, None
         self._count("control_sentences")
         if origin.reads and not self._language.reads_only(line):
             self._refuse(_Task(line, origin, answer, lookups=Lookups()), _READERS)
             return
         # A fact that one command of a draft has found out holds for the whole draft, and no longer.
         drafting = origin.draft is not None and line.lstrip().startswith("draft ")
-        self._work(_Task(line, origin, answer, lookups=origin.lookups if drafting else Lookups()))
+        lookups = origin.lookups if drafting else Lookups()
+        self._work(_Task(line, origin, answer, lookups=lookups, secret=secret))
 
     def _work(self, task: _Task) -> None:
         try:
@@ -166,6 +189,7 @@ class Executor:
             draft=task.origin.draft,
             past=self._rollback_point.past,
             starting=self._starting,
+            secret=task.secret,
         )
         outcome = self._language.conduct(task.line, context)
         return self._program.complete(context, outcome) if isinstance(outcome, Change) else outcome
@@ -185,6 +209,9 @@ class Executor:
             case Drafted():
                 self._keep_draft(task.origin, outcome.draft)
                 self._answer(task, outcome)
+            case Kept():
+                task.origin.secret = outcome.secret
+                self._answer(task, outcome)
             case Order():
                 self._perform(
                     outcome, lambda done, text, lines: self._ordered(task, outcome, done, text=text, lines=lines)
@@ -197,7 +224,10 @@ class Executor:
             task.lookups.store(needed.job, result)
             self._work(task)
 
-        self._jobs.send(needed.job, found)
+        if isinstance(needed.job, AskWorker):
+            self._questions.ask(needed.job.question, found)
+        else:
+            self._jobs.send(needed.job, found)
 
     # Changes, one after the other
 
@@ -241,7 +271,7 @@ class Executor:
 
     def _log_done(self, task: _Task) -> None:
         generation = self._changes.running.generation
-        self._log(messages.COMMAND, uid=task.origin.uid, line=task.line, generation=generation)
+        self._log(messages.COMMAND, uid=task.origin.uid, line=task.logged, generation=generation)
 
     def _log_hosts(self, before: Config) -> None:
         """The address that a name became is what is connected to: it must be found in the log."""
@@ -321,7 +351,8 @@ class Executor:
     def _refuse(self, task: _Task, reason: str) -> None:
         if not task.origin.quiet:
             self._count("control_refusals")
-            self._log(messages.COMMAND_REFUSED, uid=task.origin.uid, line=task.line, reason=reason)
+            why = reason if task.logged == task.line else "(not shown: it could repeat the secret)"
+            self._log(messages.COMMAND_REFUSED, uid=task.origin.uid, line=task.logged, reason=why)
         task.answer(False, reason, ())
 
 

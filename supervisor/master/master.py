@@ -11,9 +11,9 @@ from typing import Any
 
 from supervisor.config import Config
 from supervisor.control.language import Language
-from supervisor.control.outcome import EndSession, Order, Recycle, Shutdown
+from supervisor.control.outcome import Block, EndSession, Order, Recycle, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, Reopen
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.change import Changes
@@ -23,6 +23,7 @@ from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
 from supervisor.master.pool import Pool, WorkerProcess
+from supervisor.master.questions import Questions
 from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import Means, ShutdownSequence
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
@@ -38,6 +39,8 @@ from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
+from supervisor.table.blocked import MOST_BLOCKED, Network
+from supervisor.table.notes import Note
 from supervisor.worker.worker import Inheritance
 
 
@@ -102,6 +105,7 @@ class Master:
         )
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
+        self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
             program,
             self._loop,
@@ -125,6 +129,7 @@ class Master:
             changes=self._changes,
             loop=self._loop,
             jobs=self._jobs,
+            questions=self._questions,
             log=log,
             perform=self._perform,
             count=self._accounting.count,
@@ -152,11 +157,20 @@ class Master:
     def sessions(self) -> list[dict[str, Any]]:
         return self._accounting.sessions()
 
+    def count_sessions(self) -> int:
+        return self._accounting.count_sessions()
+
     def workers(self) -> list[dict[str, Any]]:
         return self._accounting.workers()
 
     def records(self, name: str) -> dict[str, dict[str, Any]]:
         return self._accounting.records(name)
+
+    def blocked(self) -> dict[Network, float]:
+        return self._accounting.blocked()
+
+    def noted(self) -> list[Note]:
+        return self._accounting.noted()
 
     # The loop
 
@@ -224,6 +238,8 @@ class Master:
             self._recycling.serving(worker)
         if isinstance(message, Closed):
             self._shutdown.closed(worker)
+        if isinstance(message, QuestionAnswered):
+            self._questions.hear(message)
         self._changes.hear(worker, message)
 
     def died(self, worker: WorkerProcess, code: int) -> None:
@@ -245,6 +261,7 @@ class Master:
         self._show_gauges()
         self._recycling.dead(worker)
         self._changes.forget(worker)
+        self._questions.forget(worker)
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
@@ -292,6 +309,9 @@ class Master:
                 self._recycling.begin(lambda good, text: answer(good, text, ()))
             case EndSession(sid=sid):
                 self._kill(sid, answer)
+            case Block(network=network, seconds=seconds):
+                done = self._accounting.block(network, seconds)
+                answer(done, order.text if done else f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():

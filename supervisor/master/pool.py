@@ -181,6 +181,7 @@ class Pool:
             inheritance.lifeline.fileno(),
             inheritance.tokens.read_end,
             inheritance.tokens.write_end,
+            inheritance.segment.locks,
             inheritance.log.fileno(),
         }
         own |= {listening.fileno() for listening in inheritance.listeners.values()}

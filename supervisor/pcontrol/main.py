@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from supervisor.control.rcdisk import STANDARD_INPUT, read_any
 from supervisor.control.rcfile import FileCommand, UnreadableFile, load, told
 from supervisor.control.words import phrase
+from supervisor.pcontrol import secret
 from supervisor.pcontrol.connection import (
     EXIT_DONE,
     EXIT_NO_CONNECTION,
@@ -96,6 +97,9 @@ def _serve(options: Namespace) -> int:
         return EXIT_REFUSED
     connection = connected()
     try:
+        given = secret.wanted(options)
+        if given is not None and (refused := secret.say(connection, given)):
+            raise NoConnection(f"{connection.path}: {refused}")
         code = run(CommandSender(connection, options), options.commands, commands, ignore_errors=options.ignore_errors)
         if code == EXIT_REFUSED and len(options.words) and is_command(options.words[0]):
             _hint(options.words[0], options)

@@ -18,6 +18,7 @@ SUBCOMMANDS = {
 }
 WITH_FILE = ("check", "apply")
 
+_OF_COMMANDS = ("command", "ignore_errors", "secret", "secretfile", "verbose", "wait")
 _DEFAULT_TIMEOUT_SECONDS = 90.0
 _DEFAULT_WATCH_SECONDS = 2.0
 _LONGEST_CONFIRM_SECONDS = 86400
@@ -83,6 +84,8 @@ def _add_options(parser: argparse.ArgumentParser, programs: Sequence[str]) -> No
         help="a command to say; may be given many times",
     )  # fmt: skip
     _add_connection_options(parser, programs)
+    add("--secret", action="store_true", help="ask for a secret first, for the command that follows, such as explain")
+    add("--secretfile", metavar="FILE", help="the same, read from a file")
     add("-v", "--verbose", action="store_true", help="print each command and its status text too")
     add("-i", "--ignore-errors", action="store_true", help="go on after a command that is refused")
     add("-w", "--wait", action="store_true",
@@ -146,8 +149,9 @@ def seconds(text: str) -> float:
 def parse_subcommand(name: str, words: Sequence[str], options: argparse.Namespace) -> argparse.Namespace:
     """The options behind a subcommand, added to those in front of it. Exits with 2."""
     parser = subcommand_parser(name, options.programs)
-    if options.command or options.ignore_errors or options.wait or options.verbose:
-        parser.error(f"--command, --ignore-errors, --verbose and --wait do not go with pcontrol {name}")
+    if any(vars(options)[option] for option in _OF_COMMANDS):
+        words = ", ".join(f"--{option.replace('_', '-')}" for option in _OF_COMMANDS)
+        parser.error(f"{words} do not go with pcontrol {name}")
     for option, value in {"dry_run": False, "confirm": None, "watch": None}.items():
         setattr(options, option, value)
     options = parser.parse_intermixed_args(_with_watch_alone(words), options)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from supervisor.control.words import quote
+from supervisor.pcontrol import secret
 from supervisor.pcontrol.connection import (
     EXIT_CODES,
     EXIT_DONE,
@@ -28,6 +29,7 @@ from supervisor.pcontrol.connection import (
 _MOST_LINES = 1000
 _LEAVE = ("quit", "exit", "/q", "/quit")
 _CLEAR = "clear"
+_ASK = "secret"
 _HELP = "?"
 _CLEARED = "\033[H\033[2J\033[3J"
 _SECRET = re.compile(r"pass|secret|token|://", re.IGNORECASE)
@@ -39,6 +41,7 @@ Values with blanks stand in quotes: "…", with \\" and \\\\ inside.
     ?               this help; so does /h
     quit, exit      leave; so does Ctrl-D
     clear           clear the screen
+    secret          ask for a secret, which counts for the next command, such as explain
 
 Options: pcontrol --help. Exit codes: {"; ".join(f"{code}: {text}" for code, text in EXIT_CODES.items())}.
 A line that begins with a blank is not kept in the history."""
@@ -92,11 +95,24 @@ class Prompt:
             return code
         try:
             self._connect_again_if_lost()
+            if word == _ASK:
+                return self._ask_secret()
             return EXIT_DONE if CommandSender(self.connection, self._options).say(line) else EXIT_REFUSED
         except (NoConnection, TimedOut) as error:
             self.connection.close()
             print(f"{error}; the next command connects again", file=sys.stderr, flush=True)
             return EXIT_NO_CONNECTION
+
+    def _ask_secret(self) -> int:
+        """For the next command, on the same connection."""
+        try:
+            refused = secret.say(self.connection, secret.asked())
+        except (KeyboardInterrupt, EOFError):
+            print()
+            return EXIT_REFUSED
+        if refused:
+            print(refused, file=sys.stderr, flush=True)
+        return EXIT_REFUSED if refused else EXIT_DONE
 
     def _connect_again_if_lost(self) -> None:
         """Before a command is sent, so that none is ever sent twice. Raises NoConnection."""

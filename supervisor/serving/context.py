@@ -13,8 +13,11 @@ from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
+from supervisor.table.blocked import Blocked
 from supervisor.table.layout import BASE_CELLS
+from supervisor.table.notes import Notes
 from supervisor.table.records import Records
+from supervisor.table.remembered import Remembered
 from supervisor.table.rows import RowWriter
 from supervisor.table.segment import Segment
 from supervisor.table.tokens import TokenPipe
@@ -153,6 +156,18 @@ class WorkerContext:
     def open_records(self, name: str) -> Records:
         """What all workers know of the things of a sort, by index; each of them may write it."""
         return Records(self._layout, self._segment.map, name)
+
+    def open_remembered(self) -> Remembered:
+        """What all workers remember together; of programs that do so."""
+        return self._segment.remembered()
+
+    def open_blocked(self) -> Blocked:
+        """The networks that are blocked; of the same programs."""
+        return self._segment.blocked()
+
+    def open_notes(self) -> Notes:
+        """What workers note for the operator; of the same programs."""
+        return self._segment.notes()
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""

@@ -1,4 +1,4 @@
-"""Where everything stands in the segment: header · names · blocks · rows · records · log rooms.
+"""Where everything stands in the segment: header · names · blocks · rows · records · log rooms · memory.
 
 The header is written once and describes the rest as JSON (column names and forms, cell and counter names, phrases),
 so that a reader needs no knowledge of the program. Everything is described by name, so that a later release can add a
@@ -13,8 +13,9 @@ a record.
     row      one session
     record   what workers found out about one configured thing (records.py): for each index of a sort, by name
     log room lines of the log that one process has gathered (supervisor/runtime/logroom.py); one for each block
+    memory   what all workers remember together (remembered.py), of programs that do so
 
-Records and log rooms stand behind the rows, where a reader of before they were there does not look.
+Records, log rooms and memory stand behind the rows, where a reader of before they were there does not look.
 """
 
 import json
@@ -196,6 +197,8 @@ class Layout:
     records: tuple[RecordShape, ...] = ()
     log_room: int = 0
     """Octets of each log room."""
+    memory: int = 0
+    """Octets of what workers remember together."""
     tones: Mapping[str, str] = field(default_factory=dict, hash=False)
     """States that stand out: "good", or "busy" (somebody waits for us)."""
 
@@ -287,6 +290,7 @@ class Layout:
                     row._asdict() | {"columns": [column._asdict() for column in row.columns]} for row in self.records
                 ],
                 "log_room": self.log_room,
+                "memory": self.memory,
                 "tones": dict(self.tones),
                 "states": self.states,
                 "endings": self.endings,
@@ -350,8 +354,14 @@ class Layout:
         return slice(start, start + self.log_room)
 
     @cached_property
+    def memory_slice(self) -> slice:
+        """What all workers remember together."""
+        start = _round_up(self.log_rooms_offset + self.block_count * self.log_room, _PAGE)
+        return slice(start, start + self.memory)
+
+    @cached_property
     def size(self) -> int:
-        return _round_up(self.log_rooms_offset + self.block_count * self.log_room, _PAGE)
+        return _round_up(self.memory_slice.stop, _PAGE)
 
     def header(self, boot_time: float, pid: int) -> bytes:
         description = self.description
@@ -426,6 +436,7 @@ def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout
             RecordShape(row["name"], row["by"], _named(Column, row["columns"])) for row in described.get("records", ())
         ),
         log_room=int(described.get("log_room", 0)),
+        memory=int(described.get("memory", 0)),
         tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},
     )
     cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}

@@ -18,17 +18,26 @@ from typing import Any, NamedTuple
 
 import posix_ipc
 
+from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
 from supervisor.table.layout import BASE_CELLS, HEALTH_CELLS, Counter, Histogram, Layout, read_header
 from supervisor.table.names import Name, read_names
+from supervisor.table.notes import NOTES_OCTETS, Notes
 from supervisor.table.records import Records
+from supervisor.table.remembered import Geometry, Remembered
 from supervisor.table.rows import RowReader, RowWriter
 
 _GENERATION = BASE_CELLS.index("generation")
 _MOST_LOOKS = 10
+_KEY_OCTETS = 32
 
 
 FOLDER = Path("/dev/shm")
 """Where Linux has shared memory."""
+
+
+def memory_octets(rows: int) -> int:
+    """How much workers remember together, for so many sessions."""
+    return Geometry.of(rows).size + BLOCKED_OCTETS + NOTES_OCTETS
 
 
 class NoSharedMemory(OSError):
@@ -58,6 +67,9 @@ class Segment:
         first = layout.block_offset(0) // 8
         self.all_cells = self.cells[first : first + layout.block_count * layout.block_size // 8]
         """The blocks of all processes, one behind the other."""
+        self.locks = os.memfd_create("popular-locks") if layout.memory else -1
+        """An empty file whose octets are locks of what workers remember together; they inherit it."""
+        self._key = os.urandom(_KEY_OCTETS)
 
     @classmethod
     def create(cls, name: str, layout: Layout) -> "Segment":
@@ -91,6 +103,22 @@ class Segment:
     def log_room(self, index: int) -> memoryview:
         """Where the owner of a block gathers lines of the log."""
         return self.map[self.layout.log_room_slice(index)]
+
+    def remembered(self) -> Remembered:
+        """What all workers remember together; of programs that do so."""
+        geometry = Geometry.of(self.layout.row_count)
+        return Remembered(self._memory()[: geometry.size], geometry, locks=self.locks, key=self._key)
+
+    def blocked(self) -> Blocked:
+        """The networks that are blocked."""
+        return Blocked(self._memory()[-BLOCKED_OCTETS - NOTES_OCTETS : -NOTES_OCTETS])
+
+    def notes(self) -> Notes:
+        """What workers note for the operator."""
+        return Notes(self._memory()[-NOTES_OCTETS:], locks=self.locks)
+
+    def _memory(self) -> memoryview:
+        return self.map[self.layout.memory_slice]
 
     def token_cell(self, index: int) -> memoryview:
         """The four octets into which a block's owner reads a token."""

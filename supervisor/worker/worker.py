@@ -22,7 +22,7 @@ from supervisor.control.words import CommandRefused
 from supervisor.lifeline import Lifeline, LifelineLost
 from supervisor.program import Program, Service
 from supervisor.runtime import messages, rights
-from supervisor.runtime.fault import location_of
+from supervisor.runtime.fault import kind_and_location_of, location_of
 from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LogRoom
 from supervisor.serving.context import CutCost, WorkerContext
@@ -121,6 +121,7 @@ class Worker:
         self._displacer = Displacer(self._context)
         self._prepared: tuple[Config, Service] | None = None
         self._preparing = 0
+        self._answering: set[asyncio.Task[None]] = set()
         self._service: Service
         self._shared = inheritance.shared
         self._leaving = False
@@ -199,6 +200,8 @@ class Worker:
                 session = self._context.sessions.get(token)
                 if session is not None and session.sid == sid:
                     session.end("killed")
+            case lifeline.PutQuestion(number, question):
+                self._answer(number, question)
             case lifeline.Close(generation, listeners):
                 self._acceptor.close(listeners)
                 self._tell(lifeline.ListenersClosed(generation))
@@ -254,6 +257,22 @@ class Worker:
             self._log.reopen(path)
         except OSError as error:
             self._log(messages.LOG_FAILED, file=path, error=error.strerror or "")
+
+    def _answer(self, number: int, question: object) -> None:
+        """Has the service find out what a command wants to know: on the loop, since it may have to wait."""
+
+        async def answer() -> None:
+            try:
+                answered = lifeline.QuestionAnswered(number, await self._program.answer(self._service, question))
+            except CommandRefused as refused:
+                answered = lifeline.QuestionAnswered(number, failure=str(refused))
+            except Exception as error:  # its text could hold a secret
+                answered = lifeline.QuestionAnswered(number, failure=kind_and_location_of(error))
+            self._tell(answered)
+
+        task = self._loop.create_task(answer())
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
 
     # Leaving
 

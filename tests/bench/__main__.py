@@ -19,6 +19,8 @@ from typing import Any
 from tests.bench import picture, report, surroundings
 from tests.bench.contestants import BENCH, CONNECTIONS, CONTESTANTS, DESCRIPTORS, Contestant, other
 from tests.bench.measures import Size
+from tests.bench.modules import SOURCES
+from tests.bench.modules import main as main_of_modules
 from tests.bench.results import Results, read
 from tests.bench.rounds import Entrant, Rounds, grounds
 from tests.bench.workloads import QUICK as QUICK_WORKLOADS
@@ -49,6 +51,9 @@ def parser_of_options(names: list[str]) -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=25, metavar="N", help="no round beyond; default 25")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single measurement there")
     parser.add_argument("--results", action="store_true", help="write RESULTS.md, .json, .svg, and the README's table")
+    parser.add_argument(
+        "--modules", action="store_true", help="what a login costs by module instead; --only MODULE,MODULE for some"
+    )
     parser.add_argument("--again", action="store_true", help="measure nothing: write these anew from RESULTS.json")
     return parser
 
@@ -129,7 +134,17 @@ def write(results: Results) -> None:
     report.put_into(report.README, results)
 
 
+def bench_of_modules(argv: list[str]) -> int:
+    """Another bench, with the options that it has in common with this one."""
+    options = parser_of_options(list(SOURCES)).parse_args(argv)
+    compile_programs(BENCH)
+    only = options.only.split(",") if options.only else []
+    return main_of_modules(options.sessions or USUAL["sessions"], only, options.results)
+
+
 def main() -> int:
+    if "--modules" in sys.argv:
+        return bench_of_modules(sys.argv[1:])
     options, wanted = arguments()
     if options.again:
         write(read(RESULTS))

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -205,6 +206,13 @@ class Postgresql(Server):
                 connection.execute("INSERT INTO mailbox VALUES (%s, %s, 'mail/joe', true)", (user, HASH))
             connection.execute("INSERT INTO mailbox VALUES ('max', %s, 'mail/max', false)", (HASH,))
 
+    def run(self, text: str) -> None:
+        """Statements, in the database of the mailboxes."""
+        import psycopg
+
+        with psycopg.connect(self._url("mail"), password=SERVER_SECRET) as connection:
+            connection.execute(text)
+
     def _url(self, database: str) -> str:
         return f"postgresql://popular@{LOOPBACK}:{self.port}/{database}"
 
@@ -253,21 +261,31 @@ class Mariadb(Server):
         ]
 
     def fill(self) -> None:
-        client = site.need("mariadb")
         rows = ", ".join(f"('{user}', '{HASH.replace(chr(39), chr(39) * 2)}', 'mail/joe', 1)" for user in USERS)
         text = (
             "CREATE TABLE mailbox (username varchar(255) PRIMARY KEY, pw text, box text, active tinyint);"
             f"INSERT INTO mailbox VALUES {rows};"
             f"INSERT INTO mailbox VALUES ('max', '{HASH.replace(chr(39), chr(39) * 2)}', 'mail/max', 0);"
         )
+        wait_until(lambda: self._said(text).returncode == 0, "MariaDB lets us in", patient(30))
+
+    def run(self, text: str) -> None:
+        """Statements, in the database of the mailboxes."""
+        done = self._said(text)
+        assert done.returncode == 0, done.stderr.decode(errors="replace")
+
+    def _said(self, text: str) -> "subprocess.CompletedProcess[bytes]":
         words = ["--no-defaults", f"--host={LOOPBACK}", f"--port={self.port}", "--user=popular", "mail"]
-
-        def filled() -> bool:
-            environment = {**os.environ, "MYSQL_PWD": SERVER_SECRET}
-            done = subprocess.run([client, *words], input=text.encode(), env=environment, capture_output=True)
-            return done.returncode == 0
-
-        wait_until(filled, "MariaDB lets us in", patient(30))
+        environment = {**os.environ, "MYSQL_PWD": SERVER_SECRET}
+        command = [site.need("mariadb"), "--default-character-set=utf8mb4", *words]
+        return subprocess.run(
+            command[:1] + words[:1] + command[1:2] + words[1:],
+            input=text.encode(),
+            env=environment,
+            capture_output=True,
+            timeout=patient(120),
+            check=False,
+        )
 
     def arguments(self) -> list[str]:
         url = f"mysql://popular@{LOOPBACK}:{self.port}/mail"
@@ -287,10 +305,14 @@ class RedisServer(Server):
         words = ["--bind", LOOPBACK, "--port", str(self.port), "--requirepass", SERVER_SECRET, "--save", ""]
         return [self._server, *words, "--dir", str(self.home), "--appendonly", "yes"]
 
-    def fill(self) -> None:
+    def client(self) -> Any:
+        """To fill it by."""
         import redis
 
-        with redis.Redis(LOOPBACK, self.port, password=SERVER_SECRET) as client:
+        return redis.Redis(LOOPBACK, self.port, password=SERVER_SECRET)
+
+    def fill(self) -> None:
+        with self.client() as client:
             for user in USERS:
                 client.hset(f"mail:{user}", mapping={"password": HASH, "target": "mail/joe", "shell": "none"})
             client.hset("mail:max", mapping={"password": HASH, "locked": "1"})
@@ -311,7 +333,7 @@ suffix "dc=example,dc=org"
 rootdn "cn=admin,dc=example,dc=org"
 rootpw {secret}
 directory {home}/data
-maxsize 10485760
+{more}
 """
 _ENTRIES = """\
 dn: dc=example,dc=org
@@ -342,11 +364,13 @@ class Slapd(Server):
     module = "ldap"
     library = "ldap"
     letter_by_letter = False  # RFC 4518 section 2.6.1
+    more = "maxsize 10485760"
+    """What else its configuration says of the database."""
 
     def prepare(self) -> None:
         self._server = site.need("slapd")
         (self.home / "data").mkdir()
-        (self.home / "slapd.conf").write_text(_SLAPD.format(home=self.home, secret=SERVER_SECRET))
+        (self.home / "slapd.conf").write_text(_SLAPD.format(home=self.home, secret=SERVER_SECRET, more=self.more))
         entries = _ENTRIES + "".join(_PERSON.format(user=user, password=PASSWORD) for user in USERS)
         (self.home / "entries").write_text(entries)
         command = [site.need("slapadd"), "-f", str(self.home / "slapd.conf"), "-l", str(self.home / "entries")]

@@ -50,6 +50,8 @@ def test_not_locked(locked: object) -> None:
         {"locked": "1.0"},
         {"password": "canary-4711{"},
         {"password": "{NO-SUCH}canary-4711"},
+        {"sessions": "-1"},
+        {"login_delay": "soon"},
         {"flags": "M N"},
         {"target": "a\r\nb"},
         {"secret": b"canary-4711\xff"},
@@ -63,9 +65,11 @@ def test_a_field_that_cannot_be_understood_is_one_users_fault(record: dict[objec
 
 
 def test_names_are_taken_in_any_case_and_others_passed_over() -> None:
-    record = {"PASSWORD": "{PLAIN}x", b"Backend": b"store2", "shell": "/bin/sh"}
+    record = {"PASSWORD": "{PLAIN}x", b"Backend": b"store2", "shell": "/bin/sh", "sessions": 3}
     user = stored_user("joe", record, STORE)
     assert (user.hash, user.route.backend, user.route.secret) == ("{PLAIN}x", "store2", None)
+    assert user.limits is not None
+    assert user.limits.sessions == 3
 
 
 @pytest.mark.parametrize(

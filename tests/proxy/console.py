@@ -15,6 +15,8 @@ from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.variables import initial_values
 from supervisor.control.words import CommandRefused
+from supervisor.table.blocked import Network
+from supervisor.table.notes import Note
 
 OPTIONS = {name: f"About {name}." for name in ("AUTH", "RINGD", "CTRL", "IO", "MAIN", "NET", "PASS", "POP", "TLS")}
 
@@ -32,6 +34,8 @@ class Status:
     metrics: str = "127.0.0.1:9110"
     readable: bool = True
     known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    networks: dict[Network, float] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
 
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None
@@ -39,8 +43,17 @@ class Status:
     def sessions(self) -> list[dict[str, Any]]:
         return [dict(row) for row in SESSIONS]
 
+    def count_sessions(self) -> int:
+        return len(SESSIONS)
+
     def records(self, name: str) -> dict[str, dict[str, Any]]:
         return self.known.get(name, {})
+
+    def blocked(self) -> dict[Network, float]:
+        return self.networks
+
+    def noted(self) -> list[Note]:
+        return self.notes
 
     def workers(self) -> list[dict[str, Any]]:
         return [{"slot": 0, "pid": 4712, "generation": 3}]

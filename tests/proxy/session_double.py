@@ -12,7 +12,7 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import BackendKnowledge
+from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
@@ -115,6 +115,11 @@ class SessionDouble(Verbs):
         self._write("expect", seconds)
         self.seconds = seconds
 
+    def hold(self, seconds: float) -> None:
+        assert seconds > 0
+        self.seconds = seconds
+        self._wait("hold", seconds)
+
     def send_backend(self, data: bytes) -> None:
         assert self.backend is not None, "nobody is there"
         self._wait("send_backend", data, instead_of=self.waits and REPLY)
@@ -177,9 +182,11 @@ class PureSession:
         sid: str = "p01.1.2",
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
+        limits: LoginLimits = NO_LIMITS,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        self.machine = Tracked(self.verbs, rules, (ip, port), refusals=refusals, announced=announced)
+        known: dict[str, Any] = {"refusals": refusals, "announced": announced, "limits": limits, "row": 0}
+        self.machine = Tracked(self.verbs, rules, (ip, port), **known)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

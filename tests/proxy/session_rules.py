@@ -18,6 +18,7 @@ BACKENDS = {
     "cxpop": "prot CXPOP",
     "fake": "prot XPOP state fake",
     "offline": "prot POP3 state offline",
+    "other": "prot POP3 host 127.0.0.2",
 }
 
 
@@ -26,7 +27,8 @@ def _rules() -> Rules:
     console = Console()
     for name, words in BACKENDS.items():
         state = "" if "state" in words else "state online"
-        console.say(f"backend conf {name} host 127.0.0.1 port 1111 {words} {state}")
+        host = "" if "host" in words else "host 127.0.0.1"
+        console.say(f"backend conf {name} {host} port 1111 {words} {state}")
     console.say("vserv conf v1 port 1110 bannerok ready bannererr disabled state online")
     return rules_of(console.config.things["vserv"]["v1"], console.config)
 

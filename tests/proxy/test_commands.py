@@ -40,6 +40,14 @@ READ_ONLY = [
 # name, type as the manual writes it, default, good values, bad values
 READ_WRITE = [
     ("allowsslv2", "Bool", "off", ["off", "0", "false", "no"], ["on", "maybe"]),
+    (
+        "authdelay",
+        "off or [report:]Time (1s-1m)",
+        "off",
+        ["off", "1s", "report:1m", "enforce:2s"],
+        ["0", "report:", "x:1s"],
+    ),
+    ("authdelaymax", "Time (1s-2m)", "15s", ["1s", "2m"], ["0", "121s"]),
     ("authtimeout", "Time (0s-1h)", "2m", ["0", "1h", "30s"], ["1h1s", "-1s", "x"]),
     ("backlog", "Int (5-1024)", "512", ["5", "1024"], ["4", "1025"]),
     ("capadir", "Dir", "/etc/popular/capa", ["/", "/tmp"], ["/no/such/dir", "tmp", "/etc/passwd"]),
@@ -48,10 +56,13 @@ READ_WRITE = [
     ("connecttimeout", "Time (1s-10m)", "5s", ["1s", "10m"], ["0", "601s", "x"]),
     ("defaultns", "Id", "default", ["example.org", "a_b-c.d"], ["a b", "a/b", "USER", '""']),
     ("displace", "Bool", "on", ["on", "off"], ["2"]),
+    ("exemptnetworks", "Networks", '""', ["192.0.2.0/24,2001:db8::/32", '""'], ["192.0.2.1/24", "x"]),
     ("fallback", "Id", '""', ["b1", '""'], ["a/b"]),
     ("grace", "Time (0s-1d)", "0s", ["0s", "10s", "1d"], ["1d1s", "x"]),
+    ("guessrate", "off or [report:]Int (2-1000000)", "off", ["off", "2", "report:30"], ["1", "off:3", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("logfile", "File", "/var/log/popular/pproxy", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
+    ("logindelay", "off or [report:]Time (1s-1d)", "off", ["off", "1d", "report:30s"], ["0", "25h"]),
     ("logintimeout", "Time (1s-10m)", "30s", ["1s", "10m"], ["0", "601s", "x"]),
     ("maxcommands", "Int (0-10000)", "50", ["0", "10000"], ["-1", "10001"]),
     ("maxerrors", "Int (0-10000)", "10", ["0", "10000"], ["-1", "10001"]),
@@ -59,6 +70,9 @@ READ_WRITE = [
     ("maxlocalload", "Int (0-9999)", "0", ["0", "9999"], ["-1", "10000"]),
     ("maxpressure", "Int (0-100)", "0", ["0", "100"], ["-1", "101"]),
     ("maxsession", "Int", "1000", ["1000", "10000"], ["0", "999", "10001", "x"]),
+    ("networkbits4", "Int (8-32)", "32", ["8", "32"], ["7", "33"]),
+    ("networkbits6", "Int (16-128)", "64", ["16", "128"], ["15", "129"]),
+    ("networksessions", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),
     ("pdmdir", "Dir", None, ["/", "/tmp"], ["/no/such/dir", ""]),
     ("pdmwatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("proxytimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
@@ -69,6 +83,9 @@ READ_WRITE = [
     ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir"]),
     ("tlsminversion", "1.2|1.3", "1.2", ["1.3", "1.2"], ["1.1", "1.0", "3"]),
     ("tlswatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
+    ("usersessions", "off or [report:]Int (1-1000000)", "off", ["OFF", "9", "REPORT:3"], ["0", "x"]),
+    ("vservlogins", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),
+    ("vservsessions", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),
     ("workers", "Int (1-1024)", str(processors()), ["1", "1024"], ["0", "1025", "x"]),
     ("workertimeout", "Time (0s-1h)", "30s", ["0", "5s", "1h"], ["2h"]),
 ]
@@ -920,7 +937,7 @@ def test_pdm_show_can_be_pasted_back(everything: Console) -> None:
 
 def test_commands_know_whether_they_change_something(console: Console) -> None:
     """Commands that only show are not logged as changes, all others are."""
-    only_show = {"show", "sessions", "workers", "help", "json", "complete"}
+    only_show = {"show", "sessions", "workers", "help", "json", "complete", "limits", "explain", "secret"}
     for command in console.language.commands:
         head = command.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")

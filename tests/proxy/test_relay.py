@@ -131,3 +131,23 @@ def test_a_client_that_takes_nothing_is_waited_for_before_the_end() -> None:
         assert len(took) == sent + 10
         one.turn(lambda: one.ending)
         assert one.ending == "backend_closed"
+
+
+def test_an_answer_to_quit_that_the_client_cannot_take_yet_is_not_lost() -> None:
+    """The backend has closed behind it, and the end waits until the client has made room."""
+    with joined() as one:
+        filled = 0
+        while taken := one.to_client.send(b"x" * (1 << 16)):
+            filled += taken
+        one.client.sendall(b"QUIT\r\n")
+        one.turn(lambda: one.relay.watch.quit)
+        one.backend.sendall(b"+OK bye\r\n")
+        one.backend.close()
+        one.turn(lambda: one.relay.to_client)
+        took = b""
+        while len(took) < filled + 9:
+            one.loop.core.run(0.0)
+            took += one.client.recv(1 << 20)
+        assert took.endswith(b"x+OK bye\r\n")
+        one.turn(lambda: one.ending)
+        assert one.ending == "quit"

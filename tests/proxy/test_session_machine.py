@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
-from popular.pdm.contract import Question, Route, Secret
+from popular.pdm.contract import Question, Route, Secret, UserLimits
 from popular.protocol.mailcheck import Mail
+from popular.protocol.replies import Code
 from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
+from popular.proxy.session.known import NO_LIMITS, Hindrance, LoginLimits, NoLimits, Who
 from popular.proxy.session.machine import (
     LINGERING,
     NO_ANSWER,
@@ -29,6 +31,7 @@ from popular.proxy.session.phases import (
     CONNECTING,
     ENDED,
     GREETED,
+    HELD,
     LEGAL,
     LISTENING,
     LOGGING_IN,
@@ -54,15 +57,46 @@ WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 SEND_PASS = b"+OK send PASS\r\n"
 EMPTY = b"+OK 0 messages (0 octets)\r\n"
 OK = b"+OK\r\n"
+REFERRAL = b"-ERR [REFERRAL/ann@127.0.0.2:1111] Try there.\r\n"
 
 
 def admitted(backend: str, **route: Any) -> Admitted:
     return Admitted(Route(backend, **route), "m", "m")
 
 
-def begun(**other: Any) -> PureSession:
+class Limited(NoLimits):
+    """Limits that do what they are told, and note what they are asked."""
+
+    def __init__(self, *, turn: float = 0.0, late: bool = False, delay: float = 0.0, full: bool = False) -> None:
+        self.guards = self.counts = True
+        self.turn, self.late, self.delay, self.full = turn, late, delay, full
+        self.asked: list[tuple[Any, ...]] = []
+
+    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+        self.asked.append(("wait", who))
+        return self.turn, Hindrance("guessrate", Code.SYS_TEMP) if self.late else None
+
+    def no_guess(self, who: Who) -> None:
+        self.asked.append(("no_guess", who))
+
+    def failed(self, who: Who, secret: Secret | None) -> float:
+        self.asked.append(("failed", who, secret and secret.reveal()))
+        return self.delay
+
+    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        self.asked.append(("enter", row, who, own))
+        return Hindrance("usersessions", Code.IN_USE) if self.full else None
+
+    def words(self) -> list[str]:
+        return [asked[0] for asked in self.asked]
+
+
+ANN = Who("192.0.2.1", "default", "ann")
+
+
+def begun(limits: LoginLimits = NO_LIMITS, **other: Any) -> PureSession:
     """A session that has begun, and the client has been answered."""
-    session = PureSession(rules(**other))
+    session = PureSession(rules(**other), limits=limits)
     session.begin()
     return session
 
@@ -93,6 +127,11 @@ def relaying(**other: Any) -> PureSession:
     session = logging_in(**other)
     session.backend_says(OK)
     return session
+
+
+def held() -> PureSession:
+    """… whose password was wrong, and who is held back."""
+    return after(asking(limits=Limited(delay=2.0)), "decided", NobodyKnows())
 
 
 def simulating() -> PureSession:
@@ -126,10 +165,17 @@ WAYS: dict[tuple[Phase, Phase], Callable[[], PureSession]] = {
     (ASKING, ENDED): lambda: at_backend("offline"),
     (CHECKING, CONNECTING): lambda: after(at_backend("cxpop"), "checked", Mail.NEW),
     (CHECKING, SIMULATING): lambda: after(at_backend("cxpop"), "checked", Mail.NONE),
+    (ASKING, HELD): lambda: after(asking(), "decided", RefusedLogin("m", wait=3.0)),
+    (LOGGING_IN, HELD): lambda: after(logging_in(limits=Limited(delay=2.0)), "backend_says", b"-ERR\r\n"),
+    (HELD, GREETED): lambda: after(held(), "expired", "step"),
+    (HELD, ASKING): lambda: after(asking(limits=Limited(turn=2.0)), "expired", "step"),
+    (HELD, ENDED): lambda: after(held(), "expired", "auth"),
+    (CHECKING, GREETED): lambda: after(at_backend("cxpop", limits=Limited(full=True)), "checked", Mail.NONE),
     (CHECKING, ENDED): lambda: after(at_backend("cxpop"), "expired", "auth"),
     (CONNECTING, LOGGING_IN): lambda: after(at_backend("xpop"), "connected"),
     (CONNECTING, SIMULATING): lambda: after(at_backend(softfail=True), "backend_failed", "refused"),
     (CONNECTING, ENDED): lambda: after(at_backend(), "backend_failed", "refused"),
+    (LOGGING_IN, CONNECTING): lambda: after(logging_in(), "backend_says", REFERRAL),
     (LOGGING_IN, GREETED): lambda: after(logging_in(), "backend_says", b"-ERR\r\n"),
     (LOGGING_IN, SIMULATING): lambda: after(logging_in(softfail=True), "backend_failed", "closed"),
     (LOGGING_IN, RELAYING): relaying,
@@ -933,3 +979,112 @@ def test_a_refused_user_is_no_misbehaviour() -> None:
         assert ("count", "login_failures", "backend", "v1") in done
         assert not any(verb[:2] == ("note", "not_pipelined") for verb in done)
         assert known.pipelines()
+
+
+# Limits
+
+
+@pytest.mark.parametrize("decision", [NobodyKnows(), RefusedLogin("m"), RefusedLogin("m", locked=True)])
+def test_wrong_unknown_and_locked_are_held_back_alike(decision: Any) -> None:
+    """The same reply behind the same time; what the client says meanwhile is answered behind it."""
+    limits = Limited(delay=4.0)
+    session = asking(limits=limits)
+    assert session.decided(decision)[-1] == ("hold", 4.0)
+    assert session.says(b"QUIT\r\n") == []
+
+    assert session.expired("step") == [("send", WRONG + b"+OK bye\r\n"), ("finish", "quit")]
+    assert limits.asked == [("wait", ANN), ("failed", ANN, b"secret")]
+
+
+def test_a_module_may_have_the_reply_held_back() -> None:
+    """For as long as it says, where nothing is limited; the longer time counts where something is."""
+    assert asking().decided(RefusedLogin("m", wait=7.0))[-1] == ("hold", 7.0)
+    assert asking(limits=Limited(delay=2.0)).decided(RefusedLogin("m", wait=7.0))[-1] == ("hold", 7.0)
+    assert asking(limits=Limited(delay=9.0)).decided(RefusedLogin("m", wait=7.0))[-1] == ("hold", 9.0)
+
+
+def test_the_last_failure_is_held_back_too() -> None:
+    """And ends the session then."""
+    session = asking(limits=Limited(delay=2.0), maxfailures=1)
+    session.decided(NobodyKnows())
+    assert session.expired("step") == [("send", WRONG), ("finish", "too_many_failures")]
+
+
+def test_who_guesses_too_fast_is_asked_for_later() -> None:
+    """Nobody is asked before it is his turn, and no hash is computed."""
+    session = begun(limits=Limited(turn=3.0))
+    assert session.says(b"USER ann\r\nPASS secret\r\n") == [("send", SEND_PASS), ("hold", 3.0)]
+    ((verb, question),) = session.expired("step")
+    assert (verb, question.user, question.password) == ("ask", "ann", Secret(b"secret"))
+
+
+def test_who_guesses_far_too_fast_is_asked_to_come_again() -> None:
+    """Whatever his password is; it counts among the failures of the connection."""
+    session = begun(limits=Limited(turn=15.0, late=True), maxfailures=1)
+    done = session.says(b"USER ann\r\nPASS secret\r\n")
+    assert done[1:] == [
+        ("note", "login_limited", {**WHO, "limit": "guessrate"}),
+        ("count", "limited", "guessrate", ""),
+        ("hold", 15.0),
+    ]
+    assert session.machine._secret is None
+    assert session.expired("step") == [("send", LATER), ("finish", "too_many_failures")]
+
+
+def test_a_client_that_goes_while_it_is_held_back_is_gone() -> None:
+    """Nobody waits for the reply."""
+    assert held().leaves() == [("finish", "client_closed")]
+
+
+@pytest.mark.parametrize("backend", ["pop", "xpop", "fake"])
+def test_a_limit_is_told_behind_a_right_password_only(backend: str) -> None:
+    """Where the backend decides about the password, that is behind its answer; it is no wrong login."""
+    limits = Limited(full=True)
+    session = asking(limits=limits)
+    done = session.decided(admitted(backend))
+    if backend == "xpop":
+        done += session.connected() + session.backend_says(OK)
+    while session.verbs.waits:
+        assert "enter" not in limits.words()
+        done += session.backend_says(OK)
+
+    said = b"-ERR [IN-USE] the mailbox is in use by another session\r\n"
+    assert done[-4:] == [
+        ("leave_backend",),
+        ("note", "login_limited", {**WHO, "limit": "usersessions"}),
+        ("count", "limited", "usersessions", ""),
+        ("send", said),
+    ]
+    assert session.machine.phase is GREETED
+    assert session.machine.counted
+    assert not [verb for verb in done if verb[:2] == ("count", "login_failures")]
+
+
+def test_limits_of_a_users_own_count_where_nothing_else_does() -> None:
+    """What a module says of him reaches the limits."""
+    limits = Limited(full=True)
+    limits.guards = limits.counts = False
+    session = asking(limits=limits)
+    own = UserLimits(sessions=1)
+    session.decided(Admitted(Route("fake"), "m", "m", limits=own))
+    assert limits.asked == [("enter", 0, ANN, own)]
+
+
+@pytest.mark.parametrize("how", ["module", "backend", "deferred", "offline"])
+def test_what_is_no_guess_is_given_back(how: str) -> None:
+    """Nobody could tell whether the password is right: the network is charged nothing for it."""
+    limits = Limited()
+    session = asking(limits=limits)
+    if how == "module":
+        session.decided(CannotTell("m: away"))
+    elif how == "offline":
+        session.decided(admitted("offline"))
+    else:
+        session.decided(admitted("pop"))
+        session.backend_says(OK)
+        if how == "backend":
+            session.backend_failed("closed")
+        else:
+            session.backend_says(OK)
+            session.backend_says(b"-ERR [IN-USE] locked\r\n")
+    assert limits.words() == ["wait", "no_guess"]

@@ -47,7 +47,7 @@ ROUTES = st.builds(
 )
 DECISIONS = st.one_of(
     *[st.builds(Admitted, ROUTES, st.just("m"), st.just("m"), st.sampled_from([False, False, True]))] * 3,
-    st.sampled_from([NobodyKnows(), RefusedLogin("m"), CannotTell("m: away")]),
+    st.sampled_from([NobodyKnows(), RefusedLogin("m"), RefusedLogin("m", wait=2.0), CannotTell("m: away")]),
 )
 RULES = st.builds(
     rules,
@@ -270,7 +270,7 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def keeps_no_password(self) -> None:
         """A password is known from PASS until the backend has let the user in, or not."""
-        if self.machine.phase not in (Phase.ASKING, Phase.CHECKING, Phase.CONNECTING, Phase.LOGGING_IN):
+        if self.machine.phase not in READ_AHEAD:
             kept = {octets for octets in reachable(self.machine, "lines", "_verbs", "_rules") if octets}
             assert not [octets for octets in kept if PASSWORD in octets or OURS in octets]
 
@@ -280,7 +280,7 @@ def unix(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n")
 
 
-READ_AHEAD = (Phase.ASKING, Phase.CHECKING, Phase.CONNECTING, Phase.LOGGING_IN)
+READ_AHEAD = (Phase.ASKING, Phase.HELD, Phase.CHECKING, Phase.CONNECTING, Phase.LOGGING_IN)
 """What the client sends in these is kept until it can be answered."""
 
 

@@ -94,13 +94,16 @@ class Dovecot:
     header.
     """
 
-    def __init__(self, certificate: Leaf | None = None, trusting: bool = True) -> None:
-        """`trusting`: believes XCLIENT and the PROXY header of everybody on loopback. Skips the test, or fails it,
+    def __init__(self, certificate: Leaf | None = None, trusting: bool = True, extra: str = "", **files: str) -> None:
+        """`trusting`: believes XCLIENT and the PROXY header of everybody on loopback; `extra`: more of its
+        configuration, in which {home} is its directory; `files`: what lies there, by name. Skips the test, or fails it,
         where Dovecot is missing (see `site.need`).
         """
         self._binary = site.need("dovecot")
         self._certificate = certificate
         self._trusting = trusting
+        self._extra = extra
+        self._files = files
         self.port, self.tls_port, self.haproxy_port = free_port(), free_port(), free_port()
         self._owner = pwd.getpwnam("nobody") if os.getuid() == 0 else pwd.getpwuid(os.getuid())
 
@@ -112,6 +115,8 @@ class Dovecot:
         if self._certificate is not None:
             (self.home / "tls").mkdir()
             self._certificate.write(self.home / "tls", "dovecot")
+        for name, text in self._files.items():
+            (self.home / name).write_text(text)
         configuration = self.home / "dovecot.conf"
         configuration.write_text(self._configuration())
         os.chown(self.home / "mail", self._owner.pw_uid, self._owner.pw_gid)
@@ -139,7 +144,7 @@ class Dovecot:
             haproxy_port=self.haproxy_port,
             tls=_TLS.format(home=self.home) if self._certificate else "ssl = no",
             trust=_TRUST if self._trusting else "",
-        )
+        ) + self._extra.format(home=self.home)
 
     def _greets(self) -> bool:
         assert self.process.poll() is None, f"Dovecot ended: {self.process.communicate()[1]!r} {self.log()}"

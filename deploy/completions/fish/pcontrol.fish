@@ -6,6 +6,8 @@ complete -c pcontrol -s p -l program -x -a 'pproxy pserv' -d 'program to speak t
 complete -c pcontrol -s q -l quiet -d 'no messages, only data and the exit code'
 complete -c pcontrol -l json -d 'data, and errors, as JSON, one line a command'
 complete -c pcontrol -l timeout -x -d 'longest wait for an answer, and of --wait (default: 90)'
+complete -c pcontrol -l secret -d 'ask for a secret first, for the command that follows, such as explain'
+complete -c pcontrol -l secretfile -r -d 'the same, read from a file'
 complete -c pcontrol -s v -l verbose -d 'print each command and its status text too'
 complete -c pcontrol -s i -l ignore-errors -d 'go on after a command that is refused'
 complete -c pcontrol -s w -l wait -d 'then wait until the program is gone, and print how many sessions are left'

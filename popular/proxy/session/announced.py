@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from popular.proxy.settings.announced import LONGEST, PIPELINING, checksum_of, tags
-from popular.proxy.settings.backend import POP3, Backend
+from popular.proxy.session.known import NO_MECHANISMS
+from popular.proxy.settings.announced import LONGEST, PIPELINING, checksum_of, mechanisms_in, tags
+from popular.proxy.settings.backend import POP3, XOAUTH2, Backend
 from popular.proxy.settings.kinds import AUTO
 from supervisor.system import Clock
 from supervisor.table.records import Records
@@ -28,7 +29,20 @@ Ask = Callable[["Announced"], None]
 class Announced:
     """What is known of one backend under one config."""
 
-    __slots__ = ("_ask", "_ask_at", "_clock", "_index", "_look_at", "_of", "_pipelines", "_records", "_wall", "backend")
+    __slots__ = (
+        "_ask",
+        "_ask_at",
+        "_auto",
+        "_clock",
+        "_index",
+        "_look_at",
+        "_mechanisms",
+        "_of",
+        "_pipelines",
+        "_records",
+        "_wall",
+        "backend",
+    )
 
     def __init__(
         self,
@@ -50,7 +64,10 @@ class Announced:
         self._ask = ask
         self._wall = wall
         self._of = checksum_of(backend)
-        learns = backend.prot == POP3 and backend.pipelining == AUTO and index is not None
+        learns = backend.prot == POP3 and index is not None
+        self._auto = learns and backend.pipelining == AUTO
+        learns = learns and (self._auto or backend.login == XOAUTH2)
+        self._mechanisms = NO_MECHANISMS
         self._pipelines = backend.pipelining == "on"
         self._look_at = self._ask_at = 0.0 if learns else _NEVER
 
@@ -59,6 +76,12 @@ class Announced:
         if self._clock.now >= self._look_at:
             self._look()
         return self._pipelines
+
+    def mechanisms(self) -> frozenset[str]:
+        """Those of SASL that it announces; none if it was not asked yet."""
+        if self._clock.now >= self._look_at:
+            self._look()
+        return self._mechanisms
 
     def let_in(self) -> None:
         """The backend let a user in: if it was not asked lately, it is asked now."""
@@ -76,7 +99,7 @@ class Announced:
 
     def mistrust(self) -> bool:
         """It did not take USER and PASS in one piece: they are sent one by one for a while. Whether that is news."""
-        if self._look_at == _NEVER:
+        if not self._auto:
             return False
         was = self._known()["mistrusted"]
         now = self._wall()
@@ -87,7 +110,10 @@ class Announced:
         known, now = self._known(), self._wall()
         self._look_at = self._clock.now + _LOOK_SECONDS
         doubted = now < known["mistrusted"] <= now + MISTRUST_SECONDS
-        self._pipelines = not doubted and PIPELINING in tags(str(known["capabilities"]))
+        capabilities = str(known["capabilities"])
+        self._mechanisms = mechanisms_in(capabilities)
+        if self._auto:
+            self._pipelines = not doubted and PIPELINING in tags(capabilities)
 
     def _known(self) -> dict[str, Any]:
         record = self._records.read(self._index)

@@ -10,7 +10,7 @@ cdef class BackendConnection(EventTaker):
     cdef public object _extras
     cdef public bytes _unsaid
     cdef public SessionEvents _owner
-    cdef public bint _greets, _lasts
+    cdef public bint greets, _lasts
     cdef public Channel channel
     @cython.locals(fd=int, core=Poller, waits=bint)
     cpdef open(self, backend, bint greets, extras)

@@ -43,13 +43,13 @@ class Extras:
 class BackendConnection(EventTaker):
     """One connection. After `close` it is silent."""
 
-    __slots__ = ("_context", "_extras", "_greets", "_lasts", "_owner", "_unsaid", "channel")
+    __slots__ = ("_context", "_extras", "_lasts", "_owner", "_unsaid", "channel", "greets")
 
     def __init__(self, context: WorkerContext, owner: SessionEvents) -> None:
         """To be opened at once."""
         self._context = context
         self._owner = owner
-        self._greets = False
+        self.greets = False
         self._lasts = False
         self._unsaid = b""
         """What leaves at the end of this turn."""
@@ -67,7 +67,7 @@ class BackendConnection(EventTaker):
             raise
         if trace is not None:
             trace.show("connect", fd, "EINPROGRESS")
-        self._greets = greets
+        self.greets = greets
         self._extras = extras
         core = self._context.core
         self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
@@ -195,7 +195,7 @@ class BackendConnection(EventTaker):
         extras = self._extras
         if extras is not None:
             self._begin(extras)
-        elif not self._greets:
+        elif not self.greets:
             self._owner.backend_connected()
 
     def _begin(self, extras: Extras) -> None:
@@ -206,7 +206,7 @@ class BackendConnection(EventTaker):
             reason = self.start_tls()
             if reason:
                 self._owner.backend_broke(reason, "tls")
-        elif not self._greets:
+        elif not self.greets:
             self._owner.backend_connected()
 
     # TLS
@@ -263,7 +263,7 @@ class BackendConnection(EventTaker):
         self.channel.want(READ)
         if not extras.implicit:
             self._owner.backend_tls_up()
-        elif not self._greets:
+        elif not self.greets:
             self._owner.backend_connected()
 
 

@@ -1,6 +1,6 @@
 """The login dialogue with a backend, as a machine: what it says goes in, what to say and how it ended come out.
 
-    POP3          greeting → (STLS → TLS →) (XCLIENT →) USER → PASS → joined
+    POP3          greeting → (STLS → TLS →) (XCLIENT →) USER → PASS → joined; or AUTH, see backend_auth.py
                   … PASS in one piece with USER, ahead of the reply to it, where the backend can do with that
     XPOP, CXPOP   three lines → one reply → joined
 
@@ -16,7 +16,7 @@ from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.replies import code_of, known_code
 from supervisor.octets import find
 
-STARTING_TLS = "starting TLS"
+STARTING_TLS, AUTHENTICATING = "starting TLS", "authenticating"
 _LF, _CR, _NUL = 10, 13, 0
 
 
@@ -43,6 +43,7 @@ FAILURES = (
     "xclient",
     "user",
     "password",
+    "auth",
     "mailbox",
     "closed",
     "maxwaiting",
@@ -56,8 +57,8 @@ refused several in a row (refusals.py). `maxwaiting`: there was none, because to
 
 
 class Rejected(NamedTuple):
-    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was the answer to USER or
-    PASS. `word` is the step's word of FAILURES. In `reply` no password stands, whatever the backend repeats.
+    """The backend answered `-ERR`. `step` completes "while ___"; `of_login` tells whether it was the answer to USER,
+    PASS or AUTH. `word` is the step's word of FAILURES. In `reply` no password stands, whatever the backend repeats.
     """
 
     reply: bytes
@@ -89,6 +90,7 @@ WORDS = {
     _XCLIENT: "xclient",
     "sending the user name": "user",
     "sending the password": "password",
+    AUTHENTICATING: "auth",
 }
 """The steps of a POP3 login in the words of FAILURES."""
 _OFFER = b"[XCLIENT]"
@@ -246,11 +248,14 @@ class Pop3Login:
         command may repeat it.
         """
         code = code_of(line)
-        password = self._password
-        if self._step < len(self._say) or not password or password not in line:
+        if not self._repeats(line):
             return line, code
         known = known_code(code)
         return b"-ERR (not shown: the password is in it)", known.value.encode() if known is not None else None
+
+    def _repeats(self, line: bytes) -> bool:
+        """Whether what was said before, and nobody may see, is in the reply."""
+        return self._step >= len(self._say) and bool(self._password) and self._password in line
 
     def _refused_xclient(self, line: bytes) -> Broken:
         said = line.decode("utf-8", "replace")
@@ -289,6 +294,22 @@ class XpopLogin:
         if line.startswith(b"-ERR"):
             return Rejected(line, code_of(line), _OPENING, of_login=False, word="mailbox")
         return Broken(f"no proper reply while {_OPENING}", "mailbox")
+
+
+_SHOWN = (b"USER ", b"STLS\r\n", b"XCLIENT ")
+"""How lines begin in which there is no secret."""
+
+
+def without_secrets(line: bytes) -> str:
+    """A line of a POP3 login as it may be shown. What is not known to be open is not shown: the response of AUTH has no
+    word in front of it.
+    """
+    if line.startswith(_SHOWN) or line.strip() in (b"USER", b"STLS"):
+        return line.decode("utf-8", "replace")
+    words = line.split(b" ")
+    if words[0] == b"AUTH":
+        return " ".join(["AUTH", words[1].decode("ascii", "replace"), *["****"] * (len(words) > 2)])
+    return "PASS ****" if words[0] == b"PASS" else "****"
 
 
 BackendLogin: TypeAlias = Pop3Login | XpopLogin

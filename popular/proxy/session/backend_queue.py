@@ -35,6 +35,14 @@ class BackendQueue:
         self._shared.add(self._all, 1)
         return True
 
+    def length(self) -> int:
+        """How many wait, over all workers."""
+        return int(self._sum(self._cell))
+
+    def is_crowded(self) -> bool:
+        """Whether no more may wait."""
+        return self._is_crowded()
+
     def _is_crowded(self) -> bool:
         most, room = self._most, self._room
         if most:

@@ -5,11 +5,11 @@ from popular.proxy.session.verbs cimport Verbs
 from supervisor.octets cimport find, part
 
 cdef class ClientSide:
-    cdef public object _rules, _secret, _transaction, phase
+    cdef public object _held, _limits, _rules, _secret, _token, _transaction, phase
     cdef public Verbs _verbs
     cdef public str _certificate_name, _peer_ip, _sid, namespace, user
-    cdef public long _commands, _errors, _peer_port
-    cdef public bint _eof, _rests, _tls
+    cdef public long _commands, _errors, _failures, _peer_port
+    cdef public bint _charged, _eof, _rests, _tls
     cdef public LineBuffer lines
     cpdef bint listens(self) except -1
     @cython.locals(before=long, after=long, mask=long)

@@ -8,16 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 from popular import messages
-from popular.pdm.contract import Question, Secret
+from popular.pdm.contract import Question, Secret, Token
 from popular.protocol import replies
 from popular.protocol.commands import VERBS, State, parse
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
+from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
+from popular.proxy.session.known import LoginLimits, Who, who_asks
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
     ENDED,
     GREETED,
+    HELD,
     LISTENING,
     MOVES,
     NAMED,
@@ -48,6 +51,18 @@ CLOSING_SECONDS = 5.0
 
 _NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
 """Behind the name in the certificate: what no client shows here."""
+_BAD_LOGIN = "the user name or the password is wrong"
+_TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
+
+OWN_WORDS = {
+    Code.AUTH: _BAD_LOGIN,
+    Code.IN_USE: "the mailbox is in use by another session",
+    Code.LOGIN_DELAY: "the mailbox was asked too soon after the last time",
+    Code.SYS_TEMP: _TRY_LATER,
+    Code.SYS_PERM: "the mailbox cannot be opened, please ask your postmaster",
+}
+"""What a client hears of a login that failed."""
+
 _SEND_PASS = replies.ok("send PASS")
 _BYE = replies.ok("bye")
 
@@ -57,9 +72,13 @@ class ClientSide:
 
     __slots__ = (
         "_certificate_name",
+        "_charged",
         "_commands",
         "_eof",
         "_errors",
+        "_failures",
+        "_held",
+        "_limits",
         "_peer_ip",
         "_peer_port",
         "_rests",
@@ -67,6 +86,7 @@ class ClientSide:
         "_secret",
         "_sid",
         "_tls",
+        "_token",
         "_transaction",
         "_verbs",
         "lines",
@@ -75,8 +95,13 @@ class ClientSide:
         "user",
     )
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int]) -> None:
+    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, limits: LoginLimits) -> None:
         """`peer`: the client's address and port."""
+        self._limits = limits
+        self._charged = False
+        """A guess was charged to his network, and it is not known yet whether it was one."""
+        self._held: Question | Code | None = None
+        """What comes when he was held back: the question for the modules, or the refusal."""
         self._verbs = verbs
         self._rules = rules
         self._peer_ip, self._peer_port = peer
@@ -87,10 +112,13 @@ class ClientSide:
         """What the client has sent and was not yet answered."""
         self._commands = 0
         self._errors = 0
+        self._failures = 0
         self._eof = False
         self._rests = False
         """It has had its turn, and there are lines left."""
         self._secret: Secret | None = None
+        self._token: Token | None = None
+        """What the client has shown instead of a password."""
         self._transaction: Transaction | None = None
         self.phase: Phase = GREETED if rules.trusted is None else AWAITING_HEADER
         self.user = ""
@@ -109,7 +137,7 @@ class ClientSide:
 
     def _end(self, ending: str) -> None:
         self._move(ENDED)
-        self._secret = None
+        self._secret = self._token = None
         self._verbs.finish(ending, CLOSING_SECONDS)
 
     # The beginning
@@ -138,7 +166,9 @@ class ClientSide:
 
     def _greet(self) -> None:
         rules = self._rules
-        if rules.protocol == POP3S and not self._tls:
+        if self._limits.blocks(self._peer_ip):
+            self._end("blocked")
+        elif rules.protocol == POP3S and not self._tls:
             self._start_tls()
         elif rules.state == "disabled":
             self._verbs.send(rules.refusal)
@@ -297,7 +327,65 @@ class ClientSide:
             facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
             # A NamedTuple's own way, by its names, is five times as long.
             question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
+            if self._limits.guards:
+                self._ask_in_turn(question)
+            else:
+                self._verbs.ask(question, MODULE_SECONDS)
+
+    def _ask_in_turn(self, question: Question) -> None:
+        """Whose network guesses too fast waits before anybody is asked, or is asked to come again."""
+        seconds, hindrance = self._limits.wait(who_asks(question))
+        if hindrance is not None:
+            self._secret = None
+            self._failures += 1
+            self._tell_hindrance(hindrance.limit)
+            self._hold(seconds, hindrance.code)
+            return
+        self._charged = True
+        if seconds:
+            self._hold(seconds, question)
+        else:
             self._verbs.ask(question, MODULE_SECONDS)
+
+    def _tell_hindrance(self, limit: str) -> None:
+        rules = self._rules
+        fields: dict[str, object] = {"client": self._peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
+        self._verbs.note(messages.LOGIN_LIMITED, {**fields, "user": self.user, "limit": limit})
+        self._verbs.count("limited", limit, "")
+
+    def _hold(self, seconds: float, then: Question | Code) -> None:
+        self._held = then
+        self._move(HELD)
+        self._verbs.hold(seconds)
+
+    def _try_again(self, code: Code) -> None:
+        """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
+        self._secret = None
+        self._verbs.send(replies.err(OWN_WORDS[code], code))
+        if self._failures >= self._rules.maxfailures:
+            self._end("too_many_failures")
+            return
+        self._move(GREETED)
+        self._go_on()
+
+    def _whom(self) -> Who:
+        return Who(self._peer_ip, self.namespace, self.user)
+
+    def _go_on_from_hold(self) -> None:
+        """He was held back for long enough."""
+        held, self._held = self._held, None
+        if isinstance(held, Question):
+            self._move(ASKING)
+            self._verbs.ask(held, MODULE_SECONDS)
+        else:
+            assert held is not None
+            self._try_again(held)
+
+    def _no_guess(self) -> None:
+        """Nobody could tell whether the password is right."""
+        if self._charged:
+            self._charged = False
+            self._limits.no_guess(self._whom())
 
     def _capa(self, _argument: bytes) -> None:
         self._verbs.send(self._rules.capa_tls if self._tls else self._rules.capa_clear)

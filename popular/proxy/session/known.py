@@ -1,6 +1,11 @@
-"""What a session is told of a backend beyond its configuration."""
+"""What a session is told beyond its configuration: of a backend, and of what all sessions together have come to."""
 
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
+
+from popular.pdm.contract import Question, Secret, UserLimits
+from popular.protocol.replies import Code
+
+NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
 
 class BackendKnowledge(Protocol):
@@ -9,5 +14,87 @@ class BackendKnowledge(Protocol):
     def pipelines(self) -> bool:
         """Whether PASS may be said ahead of the reply to USER."""
 
+    def mechanisms(self) -> frozenset[str]:
+        """Those of SASL that it announces, as far as they are known."""
+
     def mistrust(self) -> bool:
         """That went wrong: not for a while. Says whether that is news."""
+
+
+class Who(NamedTuple):
+    """Whom limits are about: from where he comes, and who he says he is."""
+
+    address: str
+    namespace: str
+    user: str
+
+
+class Hindrance(NamedTuple):
+    """The limit by which somebody is not let in, with what is told to him."""
+
+    limit: str
+    code: Code
+
+
+class LoginLimits(Protocol):
+    """The limits on the logins of one virtual server (limits.py)."""
+
+    @property
+    def guards(self) -> bool:
+        """Whether failed logins are remembered; else `wait`, `failed` and `no_guess` are not asked."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is anything to do for who comes in, beside what his module says of him."""
+
+    def blocks(self, address: str) -> bool:
+        """Whether nobody from there is served at the moment."""
+
+    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+        """For how many seconds his password must not be looked at; with a hindrance it will not be."""
+
+    def no_guess(self, who: Who) -> None:
+        """It was none: nobody could tell whether his password is right."""
+
+    def failed(self, who: Who, secret: Secret | None) -> float:
+        """It was wrong: for how many seconds the reply is held back."""
+
+    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        """It was right: what hinders him from coming in. `row`: of his session; `own`: what counts for him alone."""
+
+
+class NoLimits:
+    """Where nothing is limited."""
+
+    guards = counts = False
+
+    def blocks(self, address: str) -> bool:
+        """Nobody is."""
+        del address
+        return False
+
+    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+        """Not asked."""
+        del who
+        return 0.0, None
+
+    def no_guess(self, who: Who) -> None:
+        """Not asked."""
+
+    def failed(self, who: Who, secret: Secret | None) -> float:
+        """Not asked."""
+        del who, secret
+        return 0.0
+
+    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        """Nothing does."""
+        del row, who, own
+        return None
+
+
+NO_LIMITS = NoLimits()
+
+
+def who_asks(question: Question) -> Who:
+    """Whom a question is about."""
+    return Who(question.client_ip, question.namespace, question.user)

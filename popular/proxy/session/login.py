@@ -6,13 +6,13 @@ session later (`events.py`).
 
 import errno
 
-from popular.dialogue import without_secrets
 from popular.net.tlschannel import TlsChannel
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend_connection import BackendConnection, Extras
+from popular.proxy.session.backend_login import without_secrets
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
@@ -212,12 +212,11 @@ class Login:
             self._debug("POP", "backend", line=shown, octets=len(line), more=len(rest))
 
     def _show_said(self, data: bytes) -> None:
-        """What the backend is told (debug option POP); the password only with PASS."""
+        """What the backend is told (debug option POP); secrets only with PASS, and XPOP has none."""
+        assert self.backend is not None
+        hides = self.backend.greets and "PASS" not in self._runtime.context.log.options
         for line in data.splitlines():
-            shown = line.decode(errors="replace")
-            if line.startswith(b"PASS ") and "PASS" not in self._runtime.context.log.options:
-                shown = without_secrets(line)
-            self._debug("POP", "proxy", line=shown)
+            self._debug("POP", "proxy", line=without_secrets(line) if hides else line.decode(errors="replace"))
 
     def start_tls(self) -> str:
         """Why there is no TLS with the backend, or "": then the session hears of it."""

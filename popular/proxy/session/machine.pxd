@@ -1,15 +1,15 @@
 cimport cython
 
-from popular.proxy.session.client_side cimport ClientSide
 from popular.proxy.session.refusals cimport Refusals
+from popular.proxy.session.telling cimport Teller
 
-cdef class Machine(ClientSide):
-    cdef public object _announced, _backend, _login, _refusals_of
+cdef class Machine(Teller):
+    cdef public object _login, _own_limits, _refusals_of
+    cdef public tuple _led
     cdef public double _patience
     cdef public Refusals _refusals
-    cdef public long _failures
-    cdef public bint _password_is_ours
-    cdef public str backend, target
+    cdef public long _row
+    cdef public bint _password_is_ours, _referred, counted
     cpdef decided(self, decision)
     cdef _follow(self, route, bint fallback, bint vouched)
     cdef _log_in(self, route, backend)

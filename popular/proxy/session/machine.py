@@ -21,10 +21,11 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import CannotTell, Route
+from popular.pdm.contract import CannotTell, Route, UserLimits
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
+from popular.proxy.session.backend_auth import Credentials, lacks_secret, login_for
 from popular.proxy.session.backend_login import (
     STARTING_TLS as TLS_STEP,
 )
@@ -37,22 +38,24 @@ from popular.proxy.session.backend_login import (
     XpopLogin,
     xclient,
 )
-from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, ClientSide
-from popular.proxy.session.known import BackendKnowledge
+from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, OWN_WORDS
+from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
     CHECKING,
     CONNECTING,
-    GREETED,
+    HELD,
     LOGGING_IN,
     RELAYING,
     STARTING_TLS,
 )
-from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
+from popular.proxy.session.referral import Referral, referral_of, referred_to
+from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.telling import NOTHING_SAID, Teller
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import OFF, POP3, STARTTLS, Backend, placed_at
+from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
 """What a backend can have failed to do when its time is over."""
@@ -70,36 +73,25 @@ _STEPS = {
 """Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
 
 _TIME_OUTS = {"auth": "auth_timeout", "session": "session_timeout"}
-NOTHING_SAID: Mapping[str, object] = {}
-_BAD_LOGIN = "the user name or the password is wrong"
-_TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
-
-_OWN_WORDS = {
-    Code.AUTH: _BAD_LOGIN,
-    Code.IN_USE: "the mailbox is in use by another session",
-    Code.LOGIN_DELAY: "the mailbox was asked too soon after the last time",
-    Code.SYS_TEMP: _TRY_LATER,
-    Code.SYS_PERM: "the mailbox cannot be opened, please ask your postmaster",
-}
 
 
-class Machine(ClientSide):
+class Machine(Teller):
     """One session.
 
     `phase`, `user`, `namespace`, `backend` and `target` may be looked at; nobody but the machine sets them.
     """
 
     __slots__ = (
-        "_announced",
-        "_backend",
-        "_failures",
+        "_led",
         "_login",
+        "_own_limits",
         "_password_is_ours",
         "_patience",
+        "_referred",
         "_refusals",
         "_refusals_of",
-        "backend",
-        "target",
+        "_row",
+        "counted",
     )
 
     def __init__(
@@ -110,24 +102,30 @@ class Machine(ClientSide):
         *,
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
+        limits: LoginLimits = NO_LIMITS,
+        row: int = -1,
     ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`."""
-        ClientSide.__init__(self, verbs, rules, peer)
-        self._failures = 0
-        self._announced = announced
+        """What all sessions together know of each backend: `refusals`, and what it has `announced`. `row`: of the
+        table, by which `limits` count the session.
+        """
+        Teller.__init__(self, verbs, rules, peer, limits=limits, announced=announced)
+        self._row = row
+        self._own_limits: UserLimits | None = None
+        self.counted = False
+        """Limits may count this session."""
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
         """Of the backend, if the user and his password are such that its answer tells something of the others."""
         self._login: BackendLogin | None = None
         """Holds a password, so it is let go of as soon as it has done its work."""
-        self._backend: Backend | None = None
-        """The one of `backend`, or a server that is like it."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
+        self._led: tuple[Route, bool, bool] | None = None
+        """How the modules have led here, see `_follow`; held as long as the secret is."""
+        self._referred = False
+        """A backend has sent us to another one."""
         self._patience = 0.0
         """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
-        self.backend = ""
-        self.target = ""
 
     # The modules
 
@@ -136,6 +134,7 @@ class Machine(ClientSide):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         if isinstance(decision, Admitted):
+            self._own_limits = decision.limits
             if decision.vouched:
                 self._tell_master_login(decision)
             self._follow(decision.route, False, decision.vouched)
@@ -148,40 +147,42 @@ class Machine(ClientSide):
             self._wrong_login("unknown")
         else:
             code = replies.known_code(decision.code.encode()) if decision.code else None
-            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH)
+            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
 
-    def _tell_master_login(self, decision: Admitted) -> None:
-        """Who opens a mailbox with a password that is not its owner's is always told."""
-        route = decision.route
-        fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
-        self._verbs.note(messages.MASTER_LOGIN, {**self._who(), **fields})
-        self._verbs.count("master_logins", None, decision.authenticated_by)
-
-    def _who(self) -> dict[str, object]:
-        """Fields of the log that say who wants to log in, and from where."""
-        fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
-        return {**fields, "user": self.user}
-
-    def _wrong_login(self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH) -> None:
-        """The same words and the same code for every reason, so that nobody learns which users exist; but for a code
-        that a module wants. `said`: what the backend did, for the log.
+    def _wrong_login(
+        self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH, wait: float = 0.0
+    ) -> None:
+        """The same words and the same code for every reason, and as long a wait, so that nobody learns which users
+        exist; but for what a module wants, `code` and `wait`. `said`: what the backend did, for the log.
         """
         verbs = self._verbs
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        self._try_again(code)
-
-    def _try_again(self, code: Code) -> None:
-        """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
-        self._secret = None
+        if self._limits.guards:
+            self._charged = False
+            wait = max(wait, self._limits.failed(self._whom(), self._secret))
+        self._secret = self._token = self._led = None
         self._login = None
-        self._verbs.send(replies.err(_OWN_WORDS[code], code))
-        if self._failures >= self._rules.maxfailures:
-            self._end("too_many_failures")
-            return
-        self._move(GREETED)
-        self._go_on()
+        if wait > 0:
+            self._hold(wait, code)
+        else:
+            self._try_again(code)
+
+    def _may_enter(self) -> bool:
+        """Whether no limit hinders him, whose password is right. Else he is told so, and it was no wrong login."""
+        limits, own = self._limits, self._own_limits
+        if not limits.guards and not limits.counts and own is None:
+            return True
+        self._charged = False
+        self.counted = True
+        hindrance = limits.enter(self._row, self._whom(), own)
+        if hindrance is None:
+            return True
+        self._verbs.leave_backend()
+        self._tell_hindrance(hindrance.limit)
+        self._try_again(hindrance.code)
+        return False
 
     def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
         """Not the client's fault: `why` says for the counter whose it is.
@@ -189,6 +190,7 @@ class Machine(ClientSide):
         An empty mailbox would make clients forget what they have seen, so it is shown only on demand.
         """
         self._login = None
+        self._no_guess()
         if self._rules.softfail:
             self._verbs.leave_backend()
             self._simulate()
@@ -196,8 +198,9 @@ class Machine(ClientSide):
             self._refuse(ending, why, code)
 
     def _refuse(self, ending: str, why: str, code: Code) -> None:
+        self._no_guess()
         self._verbs.count("login_failures", why, self._rules.vserv)
-        self._verbs.send(replies.err(_OWN_WORDS[code], code))
+        self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
 
     # The mailbox
@@ -207,41 +210,52 @@ class Machine(ClientSide):
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
         self._refusals = None
+        self._led = route, fallback, vouched
+        self._referred = False
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user})
             self._trouble("no_backend")
         elif backend.state == "offline":
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
-            self._simulate()
+            self._show_empty()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
-        elif vouched and route.secret is None:
+        elif lacks_secret(self._led, backend, self._token):
             self._no_secret()
         else:
-            if not fallback and route.secret is None:
+            if not fallback and route.secret is None and backend.login not in OURS_ALONE:
                 self._refusals = self._refusals_of.get(backend.id)
             self._log_in(route, backend)
 
+    def _show_empty(self) -> None:
+        if self._may_enter():
+            self._simulate()
+
     def _no_secret(self) -> None:
-        """The only password that is there is not the user's own: a backend has no business with it."""
         self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
         self._refuse("no_secret", "unavailable", Code.SYS_PERM)
 
     def _log_in(self, route: Route, backend: Backend) -> None:
-        assert self._secret is not None
         secret = route.secret or self._secret
-        self._password_is_ours = route.secret is not None
+        self._password_is_ours = route.secret is not None or backend.login in OURS_ALONE
+        line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b""
+        known = self._announced.get(backend.id)
+        ahead = known is not None and known.pipelines()
         try:
-            self._login = Pop3Login(
-                self.target.encode(),
-                secret.reveal(),
-                backend.tls == STARTTLS,
-                xclient=xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b"",
-                ahead=backend.id in self._announced and self._announced[backend.id].pipelines(),
-            )
-        except ValueError:
-            self._wrong_login("password")
+            if backend.login == USER:
+                assert secret is not None
+                stls = backend.tls == STARTTLS
+                self._login = Pop3Login(self.target.encode(), secret.reveal(), stls, xclient=line, ahead=ahead)
+            else:
+                shown = Credentials(self.target, secret, self._token)
+                offered = known.mechanisms() if known is not None else NO_MECHANISMS
+                self._login = login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
+        except ValueError as error:
+            if backend.login in OURS_ALONE:
+                self._bad_mailbox(str(error))
+            else:
+                self._wrong_login("password")
             return
         self._connect(backend)
 
@@ -271,7 +285,7 @@ class Machine(ClientSide):
         elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
             verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
             self._login = None
-            self._simulate()
+            self._show_empty()
             return
         else:
             verbs.count("mail_checks", "mail", "")
@@ -326,11 +340,13 @@ class Machine(ClientSide):
 
     def _join(self, joined: Joined) -> None:
         """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
-        self._move(RELAYING)
         if self._refusals is not None:
             self._refusals.let_in(self.target)
         self._login = None
-        self._secret = None
+        if not self._may_enter():
+            return
+        self._move(RELAYING)
+        self._secret = self._token = self._led = None
         self._verbs.logged_in()
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
 
@@ -338,8 +354,11 @@ class Machine(ClientSide):
         """The backend's words go to the log; the client gets its response code and ours, which tell strangers
         nothing.
         """
-        code = replies.known_code(rejected.code)
         assert self._backend is not None
+        if rejected.of_login and (referral := referral_of(rejected.reply)) is not None:
+            self._refer(referral, rejected.step, self._backend)
+            return
+        code = replies.known_code(rejected.code)
         in_clear = self._backend.tls == OFF
         of_user = not self._password_is_ours
         whose = affair(rejected, code, in_clear=in_clear, of_user=of_user, user=self.target)
@@ -355,24 +374,34 @@ class Machine(ClientSide):
             assert code is not None
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._who(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
+            self._no_guess()
+            self._login = None
             self._try_again(code)
             return
         if whose is Affair.USER_UNSAID and self._refusals is not None:
             self._doubt(self._refusals, rejected.step, reply)
         self._wrong_login("backend", said)
 
-    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
-        """A refusal that does not say why: the user's wrong password, or does the backend refuse everybody? Then it
-        counts as the backend's too, and is told once.
-        """
-        was = refusals.of_everybody
-        refusals.refused(self.target)
-        if not refusals.of_everybody:
+    def _refer(self, referral: Referral, step: str, said_by: Backend) -> None:
+        """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
+        assert self._led is not None
+        where = f"{referral.host} port {referral.port}"
+        to = referred_to(referral, said_by, self._rules.backends, target=self.target)
+        if to is None or self._referred:
+            why = "once more" if self._referred else f"where it may not (referrals {said_by.id})"
+            self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
+            self._trouble("backend_failed")
             return
-        if was:
-            self._verbs.count("backend_failures", "everybody", self.backend)
+        fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
+        self._verbs.note(messages.REFERRED, fields)
+        self._verbs.leave_backend()
+        self._refusals = None
+        self._referred = True
+        self._backend, self.backend, self.target = to, to.id, referral.user
+        if lacks_secret(self._led, to, self._token):
+            self._no_secret()
         else:
-            self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
+            self._log_in(self._led[0], to)
 
     def backend_failed(self, reason: str, word: str) -> None:
         """The backend is not reachable, went away, or talks nonsense, before the two were joined.
@@ -395,27 +424,11 @@ class Machine(ClientSide):
             self._mistrust(login.step, reason)
         self._trouble("backend_failed")
 
-    def _mistrust(self, step: str, reason: str) -> None:
-        """It did not answer USER and PASS that came in one piece as it should: it gets one behind the other now."""
-        if self._announced[self.backend].mistrust():
-            fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
-            self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
-
-    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
-        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
-        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
-        self._verbs.count("backend_failures", word, self.backend)
-
-    def _address(self) -> str:
-        """What the backend's host name stands for: there it failed."""
-        assert self._backend is not None
-        return self._backend.address
-
     # The end
 
     def _end(self, ending: str) -> None:
-        self._login = None
-        ClientSide._end(self, ending)
+        self._login = self._led = None
+        Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
         """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""
@@ -447,6 +460,8 @@ class Machine(ClientSide):
             self.tls_failed("timeout", f"not done within {HANDSHAKE_SECONDS:.0f} s")
         elif phase is ASKING:
             self.decided(CannotTell(NO_ANSWER))
+        elif phase is HELD:
+            self._go_on_from_hold()
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
         elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:

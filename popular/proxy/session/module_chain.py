@@ -254,12 +254,25 @@ class ModuleChain:
     async def _decide(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> None:
-        record = Record()
-        decision = await guarded.decide(self._asked_on_loop, question, record, hide_unknown=hide_unknown)
-        self._asked(question, record, decision, sid=sid)
+        decision, _record = await self.decide(question, hide_unknown, sid)
         decided(decision)
         for guard, how in self._on_trial:
             self._begin(self._compare(guard, how, question, decision=decision))
+
+    async def decide(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Record]:
+        """Asks on the loop, whatever the modules are, and counts; also what each has answered."""
+        record = Record()
+        decision = await guarded.decide(self._asked_on_loop, question, record, hide_unknown=hide_unknown)
+        self._asked(question, record, decision, sid=sid)
+        return decision, record
+
+    def guards(self) -> Sequence[tuple[Guarded, Asking]]:
+        """The modules that are asked, in order."""
+        return self._asked_on_loop
+
+    def on_trial(self) -> Sequence[tuple[Guarded, Asking]]:
+        """Those that are asked beside them."""
+        return self._on_trial
 
     async def _compare(self, guard: Guarded, how: Asking, question: Question, *, decision: Decision) -> None:
         """Asks a module on trial; whoever wants to log in does not wait for it."""
@@ -349,7 +362,7 @@ class ModuleChain:
         for ident, seconds, answer in record.asked:
             observer = self._observers[ident]
             observer.count(seconds)
-            self._counters.count_one("module_answers", _word(answer), ident)
+            self._counters.count_one("module_answers", word_of(answer), ident)
         for ident in record.failed:
             self._counters.count("module_failures", None, ident)
 
@@ -364,14 +377,14 @@ class ModuleChain:
         log.debug("AUTH", "decision", sid, decision=type(decision).__name__, **asked, **_fields(decision))
 
 
-def _word(answer: object) -> str:
+def word_of(answer: object) -> str:
     """What a module answered, in the word of the counter."""
     return _WORDS[answer if isinstance(answer, bool) else type(answer)]
 
 
 def _words(answer: object) -> str:
     """The same for people; of what could not be told, why."""
-    return answer.reason if isinstance(answer, CannotTell) else _word(answer).replace("_", " ")
+    return answer.reason if isinstance(answer, CannotTell) else word_of(answer).replace("_", " ")
 
 
 def _attempt(work: Callable[[], object]) -> Decision:

@@ -20,10 +20,11 @@ class Phase(Phrased):
     RELAYING = 9, "passing mail on"
     ENDED = 10, "ending"
     AWAITING_HEADER = 11, "waiting for the PROXY header"
+    HELD = 12, "holding the client back"
 
 
 GREETED, NAMED, STARTING_TLS, ASKING, CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING, ENDED, *_ = Phase
-AWAITING_HEADER = Phase.AWAITING_HEADER
+AWAITING_HEADER, HELD = Phase.AWAITING_HEADER, Phase.HELD
 # Names of the module, because a member of an enum is ten times as far away, and a session asks for two dozen.
 
 STATES = ("free", *(phase.phrase for phase in Phase))
@@ -37,10 +38,11 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
     GREETED: frozenset({NAMED, STARTING_TLS, ENDED}),
     STARTING_TLS: frozenset({GREETED, ENDED}),
     NAMED: frozenset({NAMED, STARTING_TLS, ASKING, SIMULATING, ENDED}),
-    ASKING: frozenset({GREETED, CHECKING, CONNECTING, SIMULATING, ENDED}),
-    CHECKING: frozenset({CONNECTING, SIMULATING, ENDED}),
+    ASKING: frozenset({GREETED, HELD, CHECKING, CONNECTING, SIMULATING, ENDED}),
+    HELD: frozenset({GREETED, ASKING, ENDED}),
+    CHECKING: frozenset({GREETED, CONNECTING, SIMULATING, ENDED}),
     CONNECTING: frozenset({LOGGING_IN, SIMULATING, ENDED}),
-    LOGGING_IN: frozenset({GREETED, SIMULATING, RELAYING, ENDED}),
+    LOGGING_IN: frozenset({GREETED, HELD, CONNECTING, SIMULATING, RELAYING, ENDED}),
     SIMULATING: frozenset({ENDED}),
     RELAYING: frozenset({ENDED}),
     ENDED: frozenset(),
@@ -58,8 +60,8 @@ LISTENING = (GREETED, NAMED, SIMULATING)
 A tuple: to look into a set costs a call, because enums compute their hash in Python.
 """
 
-PENDING = (ASKING, CHECKING, CONNECTING, LOGGING_IN)
-"""Phases in which somebody is asked on behalf of the client, who waits for the answer to PASS."""
+PENDING = (ASKING, HELD, CHECKING, CONNECTING, LOGGING_IN)
+"""Phases in which the client waits for the answer to PASS: somebody is asked on his behalf, or he is held back."""
 
 SILENT = (GREETED, NAMED, STARTING_TLS)
 """Phases in which nothing but the client is waited for, who has not logged in."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from popular.net.networks import Networks
 from popular.protocol import capabilities, replies
 from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.limits import LOGINDELAY, Limit
 from popular.proxy.settings.vserv import Vserv
 from supervisor.config import Config
 
@@ -43,6 +44,9 @@ def rules_of(vserv: Vserv, config: Config) -> Rules:
     """Those of a virtual server under a config."""
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
+    pause: Limit = config.variables[LOGINDELAY]
+    if pause.enforced:
+        lines = capabilities.with_login_delay(lines, pause.most)
     offers_stls = vserv.starttls != "off"
     clear = capabilities.before_login(lines, stls=offers_stls, login=vserv.starttls != "force")
     return Rules(

@@ -7,6 +7,7 @@ from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
@@ -30,6 +31,7 @@ class VservRuntime:
         "counters",
         "first_look",
         "idletimeout",
+        "limits",
         "logins",
         "modules",
         "moved",
@@ -63,6 +65,7 @@ class VservRuntime:
         waiting: Mapping[str, BackendQueue],
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
+        limits: Limits,
         over: Callable[[], None],
     ) -> None:
         """`moved`: the cells of session_log.Moved; `refusals`, `announced`: of each backend; `over` is called by each
@@ -78,6 +81,7 @@ class VservRuntime:
         self.backend_tls = backend_tls
         self.refusals = refusals
         self.announced = announced
+        self.limits = limits
         self.over = over
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]

@@ -36,6 +36,7 @@ cdef class Session(Verbs):
     cpdef ask(self, question, double seconds)
     cpdef connect(self, backend, bint greets, double seconds)
     cpdef expect(self, double seconds)
+    cpdef hold(self, double seconds)
     cpdef send_backend(self, bytes data)
     cpdef leave_backend(self)
     @cython.locals(runtime=VservRuntime)

@@ -74,7 +74,13 @@ class Session(Verbs):
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
         self._machine = Machine(
-            self, self._runtime.rules, peer, refusals=self._runtime.refusals, announced=self._runtime.announced
+            self,
+            self._runtime.rules,
+            peer,
+            refusals=self._runtime.refusals,
+            announced=self._runtime.announced,
+            limits=self._runtime.limits,
+            row=token,
         )
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
         self._client = ClientConnection(self._runtime.context.loop, self._runtime.context.log, fd, owner=self)
@@ -199,6 +205,9 @@ class Session(Verbs):
 
     def expect(self, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
+
+    def hold(self, seconds: float) -> None:
+        self._deadlines.hold(seconds)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -447,6 +456,8 @@ class Session(Verbs):
             tls=self._tls,
             via=self._via,
         )
+        if self._machine.counted:
+            runtime.limits.leave(self._token)
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self._token, ending, seconds)
         runtime.over()

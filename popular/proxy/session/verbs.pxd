@@ -9,6 +9,7 @@ cdef class Verbs(SessionEvents):
     cpdef check_mail(self, backend, str mailbox, double seconds)
     cpdef connect(self, backend, bint greets, double seconds)
     cpdef expect(self, double seconds)
+    cpdef hold(self, double seconds)
     cpdef send_backend(self, bytes data)
     cpdef start_backend_tls(self)
     cpdef leave_backend(self)

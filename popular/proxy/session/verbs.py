@@ -55,6 +55,10 @@ class Verbs(SessionEvents):
         """The answer that is waited for has so many seconds from now on."""
         raise NotImplementedError
 
+    def hold(self, seconds: float) -> None:
+        """The client waits for so long, but not beyond the end of the authentication phase: → `expired`."""
+        raise NotImplementedError
+
     def send_backend(self, data: bytes) -> None:
         """A line of the login, to the backend."""
         raise NotImplementedError

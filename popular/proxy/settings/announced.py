@@ -41,6 +41,12 @@ def tags(capabilities: str) -> frozenset[str]:
     return frozenset(line.partition(" ")[0].upper() for line in capabilities.split("\n") if line)
 
 
+def mechanisms_in(capabilities: str) -> frozenset[str]:
+    """Those of SASL among them."""
+    lines = (line.upper().split(" ") for line in capabilities.split("\n"))
+    return frozenset(name for line in lines if line[0] == "SASL" for name in line[1:])
+
+
 def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object], list[str]]:
     """What is known of a backend beyond its configuration: for JSON, and as comments for people."""
     record = context.status.records(ANNOUNCED.name).get(backend.id)

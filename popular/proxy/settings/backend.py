@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from popular.pdm.servers import Servers
 from popular.proxy.settings.announced import known_of
 from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
+from popular.proxy.settings.moduleterms import ServerList
+from popular.proxy.settings.secretfiles import KeptSecret, SecretInFile
 from popular.tls.authorities import Authorities, CaFile
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
-from supervisor.control.kinds import ANY, Bool, Choice, Id, Int, Time
+from supervisor.control.kinds import ANY, Bool, Choice, Id, Int, String, Time
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
 from supervisor.control.words import CommandRefused
 from supervisor.table.tokens import MOST_TOKENS
@@ -23,6 +26,18 @@ POP3S_PORT = 995
 
 OFF, STARTTLS, IMPLICIT = "off", "starttls", "implicit"
 PROXY_VERSIONS = ("v1", "v2")
+USER, PLAIN, MASTER, EXTERNAL, XOAUTH2 = "user", "plain", "master", "external", "xoauth2"
+LOGINS = {
+    USER: "USER and PASS, with the user's own password or the one that a module has for him (SECRET).",
+    PLAIN: "The same by AUTH PLAIN.",
+    MASTER: "As masteruser, for the user.",
+    EXTERNAL: "AUTH EXTERNAL for the user, behind TLS with our certificate (tlscert).",
+    XOAUTH2: "The token that the client has shown, by XOAUTH2 or OAUTHBEARER.",
+}
+OURS_ALONE = (MASTER, EXTERNAL)
+"""Logins that need nothing of the user's: whom the modules let in has his mailbox."""
+SEPARATOR = "separator"
+_LONGEST_MASTER = 255
 LONGEST_STEP = 10 * 60
 """Seconds that connecttimeout and logintimeout may have."""
 SHARE = 2
@@ -101,6 +116,32 @@ class Backend(Thing):
         "PIPELINING; it is asked by CAPA, after a login and once a minute at most, and is not believed for ten minutes "
         "when it does not answer as it should. on: always, and it is not asked. off: one behind the other.",
     )
+    login: str = parameter(
+        Choice(*LOGINS),
+        USER,
+        "How a user is logged in there (POP3 only). " + " ".join(f"{word}: {text}" for word, text in LOGINS.items()),
+    )
+    masteruser: str = parameter(String(_LONGEST_MASTER), "", "The name of the backend's master user, for login master.")
+    mastersecret: KeptSecret = parameter(
+        SecretInFile(),
+        KeptSecret(),
+        'The file with his password in its first line, for login master. It is looked at every pdmwatch. "": none.',
+    )
+    masterform: str = parameter(
+        Choice(SEPARATOR, PLAIN),
+        SEPARATOR,
+        "How login master names both. separator: USER with the user's name, masterseparator and the master's name. "
+        "plain: AUTH PLAIN with the user as authorization id.",
+    )
+    masterseparator: str = parameter(
+        String(_LONGEST_MASTER), "*", "What stands between the two names, as the backend has it."
+    )
+    referrals: tuple[Servers, ...] = parameter(
+        ServerList(),
+        (),
+        "Servers that it may refer a user to ([REFERRAL/user@host:port]), beside the configured backends, as "
+        'NET:PORT,NET:PORT…; they are logged in at as it is itself. A referral is followed once. "": none.',
+    )
     connecttimeout: int = parameter(
         Time(0, LONGEST_STEP), 0, "How long the connection may take. 0: as the variable connecttimeout says."
     )
@@ -173,6 +214,7 @@ def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> boo
 
 def _check(context: CommandContext, config: Config, backend: Backend) -> str | None:
     _check_prot(backend)
+    _check_login(config, backend)
     if config.variables["fallback"] == backend.id and backend.prot != POP3:
         raise CommandRefused(f"it is the fallback, which is asked by {POP3}; `set fallback` to another one first")
     if backend.state == "online" and not backend.address:
@@ -192,6 +234,43 @@ def _check_prot(backend: Backend) -> None:
         raise CommandRefused(f"tls: {backend.prot} has no command that starts TLS; allowed there: {OFF}, {IMPLICIT}")
     if backend.xclient:
         raise CommandRefused(f"xclient: {backend.prot} has no XCLIENT, its request holds the session id already")
+    if backend.login != USER:
+        raise CommandRefused(f"login: {backend.prot} names a mailbox, and no user logs in there; allowed: {USER}")
+
+
+def _check_login(config: Config, backend: Backend) -> None:
+    if backend.login == MASTER:
+        needed = {"masteruser NAME": backend.masteruser, "mastersecret FILE": backend.mastersecret.path}
+        needed |= {"masterseparator TEXT": backend.masterseparator} if backend.masterform == SEPARATOR else {}
+        missing = [f"`{words}`" for words, value in needed.items() if not value]
+        if missing:
+            raise CommandRefused(f"login {MASTER}: say {' and '.join(missing)} too")
+    elif backend.login == EXTERNAL and not backend.needed_certificates:
+        raise CommandRefused(
+            f"login {EXTERNAL}: the backend knows us by our certificate; say `tls {STARTTLS}` or `tls {IMPLICIT}`, and "
+            "`tlscert NAME`, too"
+        )
+    if backend.login in OURS_ALONE:
+        _check_who_leads_here(config, backend)
+
+
+def _check_who_leads_here(config: Config, backend: Backend) -> None:
+    """Nobody comes to such a backend whose password nobody has looked at."""
+    if config.variables["fallback"] == backend.id:
+        raise CommandRefused(f"it is the fallback, {let_everybody_in(backend)}; `set fallback` to another one first")
+    for module in config.things["pdm"].values():
+        if is_blind(module) and module.args[0] == backend.id:
+            raise CommandRefused(f"module {module.id} (any) leads here, {let_everybody_in(backend)}")
+
+
+def is_blind(module: Any) -> bool:
+    """Whether a module (ModuleSpec) looks at no password, and leads everybody to the backend of its first argument."""
+    return module.mod == "any" and bool(module.args)
+
+
+def let_everybody_in(backend: Backend) -> str:
+    """Why nobody may be led to a backend whose password nobody looks at."""
+    return f"and asks for no password: with login {backend.login} everybody would be let into every mailbox"
 
 
 def _check_gone(_context: CommandContext, config: Config, ident: str) -> str | None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from popular.proxy.settings import capabilities, modules
 from popular.proxy.settings.backend import BACKEND
+from popular.proxy.settings.blocking import blocking_commands
+from popular.proxy.settings.explain import explain_command
 from popular.proxy.settings.vserv import VSERV
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
@@ -74,6 +76,8 @@ COMMANDS: Sequence[ControlCommand] = (
     *things.commands_of(BACKEND),
     *modules.pdm_commands(),
     *capabilities.capa_commands(),
+    explain_command(),
     *tls_commands(),
     prng_command(),
+    *blocking_commands(),
 )

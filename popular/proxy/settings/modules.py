@@ -7,14 +7,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from popular.proxy.settings import modulefiles
+from popular.proxy.settings import modulefiles, secretfiles
+from popular.proxy.settings.backend import OURS_ALONE, is_blind, let_everybody_in
 from popular.proxy.settings.moduleterms import TERMS, ModuleTerms
 from supervisor.config import Config
 from supervisor.control import things
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, Outcome, Reply, noted
+from supervisor.control.outcome import Change, Entry, Outcome, Reply, noted
 from supervisor.control.things import ids, list_handler, named, room_for_one_more
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, phrase
@@ -91,7 +92,15 @@ def _add(context: CommandContext, arguments: Arguments) -> Outcome:
     room_for_one_more("pdm", _TITLE, context)
     done = f"module {ident} is added"
     note = _backend_note(module, context)
+    _refuse_if_blind(module, context)
     return Change(noted(done, note), config=context.config.with_thing("pdm", ident, module))
+
+
+def _refuse_if_blind(module: ModuleSpec, context: CommandContext) -> None:
+    """Raises CommandRefused where nobody would look at a password any more."""
+    backend = context.config.things["backend"].get(module.args[0]) if is_blind(module) else None
+    if backend is not None and backend.login in OURS_ALONE:
+        raise CommandRefused(f"the module any leads to backend {backend.id}, {let_everybody_in(backend)}")
 
 
 def _backend_note(module: ModuleSpec, context: CommandContext) -> str | None:
@@ -141,13 +150,19 @@ def _flush_caches(context: CommandContext, arguments: Arguments) -> Outcome:
 
 def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
     config = context.config
-    files = modulefiles.watched(config)
-    changed = modulefiles.changed(config, context.lookups.find(modulefiles.LookAtModules(files))) if files else []
-    if not changed:
-        return Reply("nothing has changed")
+    files = tuple(sorted({*modulefiles.watched(config), *secretfiles.watched(config)}))
+    found = context.lookups.find(modulefiles.LookAtModules(files)) if files else {}
+    changed = modulefiles.changed(config, found)
     for ident in changed:
         config = config.with_thing("pdm", ident, config.things["pdm"][ident].reloaded(lenient=True))
-    return Change(f"read anew: {', '.join(changed)}", config=config)
+    entries: list[Entry] = []
+    for ident, kept, entry in secretfiles.read_anew(context.config, found, context.lookups):
+        changed.append(f"the secret of backend {ident}")
+        entries.append(entry)
+        config = config.with_thing("backend", ident, replace(config.things["backend"][ident], mastersecret=kept))
+    if not changed:
+        return Reply("nothing has changed")
+    return Change(f"read anew: {', '.join(changed)}", config=config, entries=entries)
 
 
 def _del(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -247,9 +262,10 @@ def pdm_commands() -> Sequence[ControlCommand]:
         ControlCommand(
             CHECK,
             _check,
-            "Reloads the modules with a file that has changed.\nThe program says this to itself every pdmwatch. If a "
-            "file cannot be used, what was read of it before stays in use, and the log says why. A file that was "
-            "written less than a second ago is left for the next time; best replace it by renaming a finished one.",
+            "Reloads the modules with a file that has changed, and reads anew a backend's mastersecret that has.\nThe "
+            "program says this to itself every pdmwatch. If a file cannot be used, what was read of it before stays in "
+            "use, and the log says why. A file that was written less than a second ago is left for the next time; best "
+            "replace it by renaming a finished one.",
             changes=True,
             source=BESIDE,
             order=True,

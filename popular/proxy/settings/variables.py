@@ -5,7 +5,8 @@ import socket
 from typing import Any
 
 import popular.pdm
-from popular.proxy.settings.backend import LONGEST_STEP, POP3
+from popular.proxy.settings.backend import LONGEST_STEP, OURS_ALONE, POP3, let_everybody_in
+from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.control.context import CommandContext, Variable
 from supervisor.control.kinds import Bool, Dir, Id, Int, Time
@@ -36,6 +37,8 @@ def _fallback_note(context: CommandContext, value: str) -> str | None:
     backend = context.config.things["backend"].get(value)
     if backend is not None and backend.prot != POP3:
         raise CommandRefused(f"backend {value} speaks {backend.prot}; the fallback is asked by {POP3}")
+    if backend is not None and backend.login in OURS_ALONE:
+        raise CommandRefused(f"nobody's password is looked at on the way to the fallback, {let_everybody_in(backend)}")
     return None if not value or backend is not None else f'no backend "{value}" is configured yet'
 
 
@@ -196,6 +199,7 @@ PROXY_VARIABLES = (
         when=_NEW_SESSIONS,
         source="Introduction: soft failure",
     ),
+    *LIMIT_VARIABLES,
     *TLS_VARIABLES,
 )
 

@@ -16,6 +16,7 @@ from popular.pdm.contract import (
     KnownUser,
     Module,
     ModuleFailed,
+    QuestionFailed,
     Refused,
     Route,
 )
@@ -62,6 +63,21 @@ class _Odd:
             return Refused(None if how == "hidden" else route, locked=how == "locked")
         return Authenticated(route)
 
+    def known(self, user, how):
+        """What a lookup says: what `answer` would say to the right password."""
+        if how == "error":
+            raise KeyError(user)
+        if how == "down":
+            raise ModuleFailed("the database is down")
+        if how == "cannot":
+            raise QuestionFailed("his entry is faulty")
+        if how == "wrong":
+            return "yes"
+        if not user.startswith(self.ident):
+            return None
+        backend = how.removeprefix("elsewhere ") if how.startswith("elsewhere ") else self._backend
+        return KnownUser(Route(backend), locked=how == "locked")
+
     def reload(self):
         return open_module(self.ident, self.arguments)
 
@@ -77,7 +93,7 @@ class BlockingOdd(_Odd, Module):
         return self.answer(question, how)
 
     def lookup(self, _namespace, user):
-        return KnownUser(Route(self._backend)) if user.startswith(self.ident) else None
+        return self.known(user, self.asked())
 
 
 class AsyncOdd(_Odd, AsyncModule):
@@ -95,7 +111,10 @@ class AsyncOdd(_Odd, AsyncModule):
         return self.answer(question, how)
 
     async def lookup(self, _namespace, user):
-        return KnownUser(Route(self._backend)) if user.startswith(self.ident) else None
+        how = self.asked()
+        if how == "hang":
+            await asyncio.sleep(FOREVER)
+        return self.known(user, how)
 
 
 def open_module(ident, arguments):

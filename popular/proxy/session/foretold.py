@@ -1,0 +1,51 @@
+"""The limits of a virtual server as `explain` has them: what they would say of a login, which is not counted."""
+
+from popular.pdm.contract import Secret, UserLimits
+from popular.proxy.session.known import Hindrance, Who
+from popular.proxy.session.limits import Limits, Standing
+from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
+
+
+class ForetoldLimits:
+    """LoginLimits of a session that is played. `attempt`: a password is tried, and a wrong one counts as ever; who has
+    the right one comes in nowhere.
+    """
+
+    def __init__(self, limits: Limits, attempt: bool) -> None:
+        self._limits = limits
+        self._attempt = attempt
+        self.guards = limits.guards
+        self.counts = limits.counts
+
+    def blocks(self, address: str) -> bool:
+        return self._limits.blocks(address)
+
+    def wait(self, who: Who) -> tuple[float, Hindrance | None]:
+        if self._attempt:
+            return self._limits.wait(who)
+        standing = self._standing(GUESSRATE, who)
+        if standing.mode != ENFORCE:
+            return 0.0, None
+        return standing.wait, None if standing.code is None else Hindrance(GUESSRATE, standing.code)
+
+    def no_guess(self, who: Who) -> None:
+        if self._attempt:
+            self._limits.no_guess(who)
+
+    def failed(self, who: Who, secret: Secret | None) -> float:
+        if self._attempt:
+            return self._limits.failed(who, secret)
+        standing = self._standing(AUTHDELAY, who)
+        return standing.wait if standing.mode == ENFORCE else 0.0
+
+    def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
+        """The first limit in force that is reached."""
+        del row
+        self.no_guess(who)
+        for standing in self._limits.standings(who, own):
+            if standing.limit not in (AUTHDELAY, GUESSRATE) and standing.mode == ENFORCE and standing.code is not None:
+                return Hindrance(standing.limit, standing.code)
+        return None
+
+    def _standing(self, limit: str, who: Who) -> Standing:
+        return next(one for one in self._limits.standings(who) if one.limit == limit)

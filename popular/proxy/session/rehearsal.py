@@ -1,0 +1,185 @@
+"""A session that is only played: its machine decides as it would, and nobody is connected, asked or told. Pure.
+
+What a client would hear is what the machine says here: `explain` predicts by it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from popular.pdm.chain import Decision
+from popular.pdm.contract import Question
+from popular.protocol.mailcheck import Mail
+from popular.proxy.session.known import LoginLimits
+from popular.proxy.session.machine import Machine
+from popular.proxy.session.phases import NAMED
+from popular.proxy.session.rules import Rules
+from popular.proxy.session.verbs import Verbs
+from popular.proxy.settings.backend import Backend
+from supervisor.runtime.messages import Message
+
+TLS, ASK, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "hold", "check_mail", "connect"
+REPLY, BACKEND_TLS, RELAY = "reply", "start_backend_tls", "relay"
+"""What a session may wait for."""
+_GOOD = b"+OK [XCLIENT]\r\n"
+"""What a backend answers to everything; the word is for those that want to be told whose session it is."""
+_MOST_STEPS = 12
+
+
+class Unreal(Verbs):
+    """The verbs of a session that is played: what is said and what is waited for is kept."""
+
+    def __init__(self, sid: str) -> None:
+        self.sid = sid
+        self.said = b""
+        self.waits = ""
+        """For one of those above."""
+        self.question: Question | None = None
+        self.backend: Backend | None = None
+        self.greets = False
+        """Whether the backend speaks first."""
+        self.ending = ""
+        self.held = 0.0
+        """For how many seconds the client would be held back."""
+
+    def send(self, data: bytes) -> None:
+        self.said += data
+
+    def rest(self) -> None: ...
+
+    def start_tls(self, seconds: float) -> None:
+        del seconds
+        self.waits = TLS
+
+    def await_header(self, seconds: float) -> None:
+        del seconds
+        raise AssertionError("no PROXY header is expected here")
+
+    def ask(self, question: Question, seconds: float) -> None:
+        del seconds
+        self.waits, self.question = ASK, question
+
+    def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
+        del mailbox, seconds
+        self.waits, self.backend = CHECK_MAIL, backend
+
+    def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
+        del seconds
+        self.waits, self.backend, self.greets = CONNECT, backend, greets
+
+    def expect(self, seconds: float) -> None: ...
+
+    def hold(self, seconds: float) -> None:
+        self.waits = HOLD
+        self.held += seconds
+
+    def send_backend(self, data: bytes) -> None:
+        del data
+        self.waits = REPLY
+
+    def start_backend_tls(self) -> None:
+        self.waits = BACKEND_TLS
+
+    def leave_backend(self) -> None:
+        self.waits = ""
+
+    def logged_in(self) -> None: ...
+
+    def relay(self, to_client: bytes, to_backend: bytes) -> None:
+        del to_client, to_backend
+        self.waits = RELAY
+
+    def note(self, message: Message, fields: dict[str, object]) -> None: ...
+
+    def count(self, counter: str, label: str | None, ident: str) -> None: ...
+
+    def finish(self, ending: str, seconds: float) -> None:
+        del seconds
+        self.waits, self.ending = "", ending
+
+
+class Rehearsal:
+    """One session, with a client that says STLS where it must, then USER and PASS.
+
+    `replies`: what the client has heard, by what it had said; `""` is the greeting.
+    """
+
+    def __init__(self, rules: Rules, client: tuple[str, int], verbs: Unreal, *, limits: LoginLimits) -> None:
+        self.verbs = verbs
+        self._rules = replace(rules, trusted=None)
+        self.machine = Machine(verbs, self._rules, client, refusals={}, announced={}, limits=limits)
+        self.replies: dict[str, str] = {}
+
+    def log_in(self, user: bytes, password: bytes) -> None:
+        """As far as the modules are asked; `verbs.waits` tells whether it comes so far."""
+        self._hear("", self.machine.begin)
+        if self.verbs.waits == TLS:
+            self._shake_hands()
+            self._hear("", lambda: None)
+        if self._rules.starttls == "force" and not self.verbs.ending:
+            self._say("STLS", b"STLS")
+            self._shake_hands()
+        if not self.verbs.ending:
+            self._say("USER", b"USER " + user)
+        if self.machine.phase is NAMED:
+            self._say("PASS", b"PASS " + password)
+
+    def in_clear(self, user: bytes) -> str:
+        """What a client hears that says USER at once, without TLS."""
+        self._hear("", self.machine.begin)
+        self._say("USER", b"USER " + user)
+        return self.reply
+
+    @property
+    def reply(self) -> str:
+        """The last thing that the client has heard; "" if nothing was said to it."""
+        return list(self.replies.values())[-1] if self.replies else ""
+
+    def decided(self, decision: Decision) -> None:
+        """The modules have answered."""
+        self._go_on(lambda: self.machine.decided(decision))
+
+    def no_mail(self) -> None:
+        """The mail check was answered: there is none."""
+        self._go_on(lambda: self.machine.checked(Mail.NONE, ""))
+
+    def mail(self) -> None:
+        """It was not answered, or there is some."""
+        self._go_on(lambda: self.machine.checked(None, ""))
+
+    def fails(self, reason: str, word: str) -> None:
+        """It comes to nothing with the backend."""
+        self._go_on(lambda: self.machine.backend_failed(reason, word))
+
+    def lets_in(self) -> None:
+        """The backend lets him in, in however many steps; `verbs.waits` is RELAY then, if nothing hinders him."""
+        for _ in range(_MOST_STEPS):
+            waits, self.verbs.waits = self.verbs.waits, ""
+            if waits == CONNECT and not self.verbs.greets:
+                self._hear("PASS", self.machine.connected)
+            elif waits == BACKEND_TLS:
+                self._hear("PASS", self.machine.backend_tls_up)
+            elif waits in (CONNECT, REPLY):
+                self._hear("PASS", lambda: self.machine.backend_says(_GOOD))
+            else:
+                self.verbs.waits = waits
+                return
+
+    def _go_on(self, entry: Callable[[], None]) -> None:
+        self.verbs.waits = ""
+        self._hear("PASS", entry)
+
+    def _shake_hands(self) -> None:
+        self.verbs.waits = ""
+        self._hear("TLS", lambda: self.machine.tls_up(""))
+
+    def _say(self, word: str, line: bytes) -> None:
+        self._hear(word, lambda: self.machine.client_says(line + b"\r\n"))
+
+    def _hear(self, word: str, entry: Callable[[], None]) -> None:
+        self.verbs.said = b""
+        entry()
+        while self.verbs.waits == HOLD:
+            self.verbs.waits = ""
+            self.machine.expired("step", "")
+        if self.verbs.said:
+            self.replies[word] = self.verbs.said.partition(b"\r\n")[0].decode("utf-8", "replace")

@@ -1,0 +1,80 @@
+"""What a session tells of its login: entries of the log and counters, and nothing is decided by it. A part of the
+machine (`machine.py`), between what clients say and what modules and backends do.
+"""
+
+from collections.abc import Mapping
+
+from popular import messages
+from popular.pdm.chain import Admitted
+from popular.proxy.session.client_side import ClientSide
+from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
+from popular.proxy.session.refusals import ENOUGH, Refusals
+from popular.proxy.session.rules import Rules
+from popular.proxy.session.verbs import Verbs
+from popular.proxy.settings.backend import Backend
+
+NOTHING_SAID: Mapping[str, object] = {}
+
+
+class Teller(ClientSide):
+    """One session, as far as it has something to tell."""
+
+    __slots__ = ("_announced", "_backend", "backend", "target")
+
+    def __init__(
+        self,
+        verbs: Verbs,
+        rules: Rules,
+        peer: tuple[str, int],
+        *,
+        announced: Mapping[str, BackendKnowledge],
+        limits: LoginLimits = NO_LIMITS,
+    ) -> None:
+        """`announced`: what all sessions together know of each backend."""
+        ClientSide.__init__(self, verbs, rules, peer, limits=limits)
+        self._announced = announced
+        self._backend: Backend | None = None
+        """The one of `backend`, or a server that is like it."""
+        self.backend = ""
+        self.target = ""
+
+    def _tell_master_login(self, decision: Admitted) -> None:
+        """Who opens a mailbox with a password that is not its owner's is always told."""
+        route = decision.route
+        fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
+        self._verbs.note(messages.MASTER_LOGIN, {**self._who(), **fields})
+        self._verbs.count("master_logins", None, decision.authenticated_by)
+
+    def _who(self) -> dict[str, object]:
+        """Fields of the log that say who wants to log in, and from where."""
+        fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
+        return {**fields, "user": self.user}
+
+    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
+        """A refusal that does not say why: the user's wrong password, or does the backend refuse everybody? Then it
+        counts as the backend's too, and is told once.
+        """
+        was = refusals.of_everybody
+        refusals.refused(self.target)
+        if not refusals.of_everybody:
+            return
+        if was:
+            self._verbs.count("backend_failures", "everybody", self.backend)
+        else:
+            self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
+
+    def _mistrust(self, step: str, reason: str) -> None:
+        """It did not answer USER and PASS that came in one piece as it should: it gets one behind the other now."""
+        if self._announced[self.backend].mistrust():
+            fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
+            self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
+
+    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
+        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
+        self._verbs.count("backend_failures", word, self.backend)
+
+    def _address(self) -> str:
+        """What the backend's host name stands for: there it failed."""
+        assert self._backend is not None
+        return self._backend.address

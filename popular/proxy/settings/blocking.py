@@ -1,0 +1,113 @@
+"""The commands `block`, `unblock` and `report limits`."""
+
+import ipaddress
+import time
+from dataclasses import dataclass
+from functools import partial
+
+from popular.net.networks import Network, NetworkList
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.kinds import Choice, Kind, Time, shown
+from supervisor.control.lookups import Lookups, Unfit
+from supervisor.control.outcome import Block, Outcome, Reply
+from supervisor.control.variables import BESIDE
+from supervisor.control.words import CommandRefused
+from supervisor.runtime.plural import count_of
+
+_LONGEST = 366 * 86_400
+
+
+@dataclass(frozen=True)
+class OneNetwork(Kind):
+    """A network, or an address."""
+
+    def describe(self) -> str:
+        return "Network"
+
+    def parse(self, text: str, lookups: Lookups) -> Network:
+        networks = NetworkList().parse(text, lookups).networks
+        if len(networks) != 1:
+            raise Unfit(f"{shown(text)} is not one network; allowed: 192.0.2.0/24, 2001:db8::/32, or an address")
+        return networks[0]
+
+
+def _iso(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+
+
+def _block(_context: CommandContext, arguments: Arguments) -> Outcome:
+    network, seconds = arguments["network"], arguments["time"]
+    return Block(f"{network} is blocked", network=network, seconds=seconds)
+
+
+def _blocked(context: CommandContext, _arguments: Arguments) -> Outcome:
+    rows = [
+        {"network": str(network), "until": _iso(until) if until else None}
+        for network, until in context.status.blocked().items()
+    ]
+    return Reply(count_of(len(rows), "network"), data=rows, lines=None if rows else ["no network is blocked"])
+
+
+def _networks(context: CommandContext, _arguments: Arguments) -> list[str]:
+    return [str(network) for network in context.status.blocked()]
+
+
+def _unblock(context: CommandContext, arguments: Arguments) -> Outcome:
+    word = arguments["network"]
+    try:
+        network = ipaddress.ip_network(word)
+    except ValueError:
+        network = None
+    if network not in context.status.blocked():
+        raise CommandRefused(f"{shown(word)} is not blocked; `block list` lists the networks that are", word.column)
+    return Block(f"{network} is blocked no more", network=network, seconds=0)
+
+
+def _report(context: CommandContext, _arguments: Arguments) -> Outcome:
+    rows = [
+        {
+            "when": _iso(note.when),
+            "limit": note.about,
+            "network": note.network,
+            "namespace": note.namespace,
+            "user": note.user,
+            "vserv": note.where,
+        }
+        for note in context.status.noted()
+    ]
+    return Reply(count_of(len(rows), "note"), data=rows, lines=None if rows else ["nobody was concerned"])
+
+
+_row = partial(ControlCommand, source=BESIDE)
+
+
+def blocking_commands() -> list[ControlCommand]:
+    """The rows."""
+    return [
+        _row("block list", _blocked, "Lists the networks that are blocked, each with its end."),
+        _row(
+            "block <network> [<until> <time>]",
+            _block,
+            "Serves nobody from a network any more, or so long.\n`block 192.0.2.0/24 until 10m` ends by itself in ten "
+            "minutes; said again, it changes the end. Clients from there are closed without a reply, in all workers as "
+            "soon as the command is answered; sessions that are there already go on. It is no part of the "
+            "configuration, and does not outlive the program.",
+            {"network": OneNetwork(), "until": Choice("until"), "time": Time(1, _LONGEST)},
+            changes=True,
+            order=True,
+        ),
+        _row(
+            "unblock <network>",
+            _unblock,
+            "Serves a blocked network again.",
+            {"network": _networks},
+            changes=True,
+            order=True,
+        ),
+        _row(
+            "report limits",
+            _report,
+            "Lists whom limits on trial (`report:VALUE`) would have concerned of late, the newest first.\nAt most the "
+            "last 256; the metric popular_limit_reports_total counts them all.",
+        ),
+    ]

@@ -1,0 +1,183 @@
+"""The command `explain`: what would become of a login, step by step, without one.
+
+A worker finds it out (session/explain.py); here it is asked, and shown.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.kinds import Choice, shown
+from supervisor.control.lookups import AskWorker
+from supervisor.control.outcome import Outcome, Reply
+from supervisor.control.things import named
+from supervisor.control.variables import BESIDE
+from supervisor.control.words import CommandRefused, Word
+
+MECHANISMS = ("USER",)
+"""By which a client may log in."""
+FROM, ON, MECHANISM = WORDS = ("from", "on", "mechanism")
+_ANSWERS = {"authenticated": "lets him in", "unknown": "does not know him", "refused": "refuses him"}
+HERE = "127.0.0.1"
+"""Where a client comes from if nothing else is said."""
+
+
+@dataclass(frozen=True)
+class LoginToExplain:
+    """The login that `explain` is about, for a worker. `password`: None where it is to be explained without one."""
+
+    user: str
+    client_ip: str
+    vserv: str
+    mechanism: str
+    password: bytes | None = field(default=None, repr=False)
+
+
+def _explain(context: CommandContext, arguments: Arguments) -> Outcome:
+    said: dict[str, Word] = dict(zip(arguments["word"], arguments["value"], strict=True))
+    if len(said) < len(arguments["word"]):
+        raise CommandRefused("a word is there twice", of_form=True)
+    secret = context.secret
+    if secret is not None and {*b"\r\n"} & {*secret}:
+        raise CommandRefused("no client can send a password with a line end in it")
+    login = LoginToExplain(
+        str(arguments["user"]),
+        _address(said.get(FROM)),
+        _vserv(said.get(ON), context),
+        mechanism=_mechanism(said.get(MECHANISM)),
+        password=secret,
+    )
+    data: Mapping[str, Any] = context.lookups.find(AskWorker(login))
+    sessions, most = context.status.count_sessions(), context.config.variables["maxsession"]
+    all_sessions = {
+        "limit": "maxsession",
+        "mode": "enforce",
+        "count": sessions,
+        "most": most,
+        "seconds": 0,
+        "code": None,
+    }
+    data = {**data, "limits": [all_sessions, *data["limits"]]}
+    return Reply(data=data, lines=lines_of(data))
+
+
+def _vserv(word: Word | None, context: CommandContext) -> str:
+    vservs = context.config.things["vserv"]
+    if word is not None:
+        return str(named("vserv", word, context).id)
+    if len(vservs) != 1:
+        there = f"there are: {', '.join(vservs)}" if vservs else "there is none"
+        raise CommandRefused(f"say which virtual server: `{ON} VSERV`; {there}")
+    return str(next(iter(vservs)))
+
+
+def _address(word: Word | None) -> str:
+    if word is None:
+        return HERE
+    try:
+        return str(ipaddress.ip_address(word))
+    except ValueError:
+        raise CommandRefused(
+            f"{FROM}: {shown(word)} is no address; allowed: IPv4 or IPv6, such as 192.0.2.7", word.column, of_form=True
+        ) from None
+
+
+def _mechanism(word: Word | None) -> str:
+    if word is None:
+        return MECHANISMS[0]
+    if word.upper() not in MECHANISMS:
+        text = f"{MECHANISM}: {shown(word)} is unknown; allowed: {', '.join(MECHANISMS)}"
+        raise CommandRefused(text, word.column, of_form=True)
+    return word.upper()
+
+
+def lines_of(data: Mapping[str, Any]) -> list[str]:
+    """The explanation, for people: what, and how it is."""
+    lines = [
+        f"user       {data['user']!r}{', namespace ' + data['namespace'] if data['namespace'] else ''}",
+        f"vserv      {data['vserv']}: {data['protocol']}, {data['state']}; from {data['from']}, by {data['mechanism']}",
+        f"in clear   {data['clear']}",
+        *(f"limit      {_limit(row)}" for row in data["limits"] if row["mode"] != "off"),
+        *(f"module     {_module(row)}" for row in data["modules"]),
+    ]
+    if data["decision"]:
+        lines.append(f"decision   {data['decision']}")
+    if data["backend"]:
+        lines.append(f"backend    {_backend(data['backend'])}")
+        lines.append(f"mail check {'is made' if data['mail_check'] else 'is not made'}")
+    lines.append(f"reply      {_reply(data['reply'])}{'' if data['certain'] else '  (not certain, see the modules)'}")
+    if data["held"]:
+        lines.append(f"held back  for {data['held']:g} s in all")
+    lines += [f"but        {_reply(row['reply'])}, if {row['if']}" for row in data["otherwise"]]
+    return lines
+
+
+def _reply(text: str | None) -> str:
+    return "that of the backend" if text is None else text or "none"
+
+
+def _limit(row: Mapping[str, Any]) -> str:
+    said = f"{row['limit']}: {row['count']:g} of {row['most']:g}"
+    said += f", {row['seconds']:g} s" if row["seconds"] else ""
+    said += f", [{row['code']}]" if row["code"] else ""
+    return said + (" (on trial)" if row["mode"] != "enforce" else "")
+
+
+def _module(row: Mapping[str, Any]) -> str:
+    parts = [f"{row['module']}{' (on trial)' if row['on_trial'] else ''}: {_answer(row)}"]
+    if row["seconds"] is not None:
+        parts.append(f"{row['seconds'] * 1000:.1f} ms")
+    if row["route"]:
+        parts.append(_route(row["route"]))
+    if row["cache"]:
+        parts.append(f"cache: {row['cache']}")
+    return ", ".join(parts)
+
+
+def _answer(row: Mapping[str, Any]) -> str:
+    if row["reason"]:
+        return str(row["reason"])
+    known = "knows him, and he is locked" if row["locked"] else _ANSWERS.get(row["answer"], row["answer"])
+    return known.replace("_", " ")
+
+
+def _route(route: Mapping[str, Any]) -> str:
+    server = f" at {route['server']}" if route["server"] else ""
+    flags = f", flags {route['flags']}" if route["flags"] else ""
+    return f"backend {route['backend']}{server}, target {route['target']!r}, password {route['password']}{flags}"
+
+
+def _backend(row: Mapping[str, Any]) -> str:
+    if row["state"] is None:
+        return f"{row['id']}: it is not configured"
+    tls = f" in TLS ({row['tls']})" if row["tls"] != "off" else ""
+    where = f"{row['address']}:{row['port']}" if row["address"] else "no host"
+    return f"{row['id']}: {row['state']}, {row['prot']}{tls} to {where}; {row['waiting']} wait for it"
+
+
+def explain_command() -> ControlCommand:
+    """The row."""
+    return ControlCommand(
+        "explain <user> [<word> <value>]…",
+        _explain,
+        "Tells what would become of a login, step by step, without one.\nThe user is named as the client would name "
+        "him. `from IP` is where it comes from, `on VSERV` may be left out where there is one, `mechanism M` is how it "
+        "logs in. Namespace, TLS, each limit, each module's answer and time, the way to the mailbox, the backend, and "
+        "the reply to the client. Without a password the right one is supposed, and a module that cannot be asked so "
+        "says so. With one (`pcontrol --secret explain …`, or `secret` on the same connection) the modules are asked "
+        "as by a login, and it counts as an attempt. One worker is asked; caches, and what it knows of modules that "
+        "fail, are its own.",
+        {
+            "user": lambda _context, _said: (),
+            "word": Choice(*WORDS),
+            "value": _values,
+        },
+        source=BESIDE,
+    )
+
+
+def _values(context: CommandContext, arguments: Arguments) -> list[str]:
+    word = arguments["word"][-1] if arguments["word"] else ""
+    return {ON: list(context.config.things["vserv"]), MECHANISM: list(MECHANISMS)}.get(word, [])

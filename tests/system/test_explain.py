@@ -1,0 +1,393 @@
+"""`explain` against what then happens: in each situation the reply that it predicts is the one that a client gets.
+
+One proxy, whose configuration changes in between; each user says the right password.
+"""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from popular.pdm.loader import OWN_DIRECTORY
+from tests.system.certificates import Authority
+from tests.system.site import (
+    LOOPBACK,
+    PATIENCE,
+    CheckServer,
+    Peer,
+    PopClient,
+    Proxy,
+    ScriptedBackend,
+    free_port,
+    pop3_server,
+    program,
+    wait_until,
+    xpop_server,
+)
+
+MODULES = Path(__file__).parents[1] / "pdm" / "modules"
+PASSWORD = "right"
+NONE = b"+OK 0 no mail\r\n"
+MAILS = (b"Subject: a\r\n\r\n", b"Subject: b\r\n\r\n")
+PROXY, BACKEND, NO_MAIL, FAILS = "proxy", "backend", "there is no mail", "the backend cannot be reached"
+"""Whose reply it is: the proxy's, as it is predicted; the backend's; or the proxy's, if it turns out so."""
+
+USERS = """\
+default:ann:{PLAIN}right:pop:
+default:bob:{PLAIN}right:xpop:
+default:cat:{PLAIN}right:cxpop:full
+default:dan:{PLAIN}right:cxpop:empty
+default:eve:{PLAIN}right:off:
+default:fay:{PLAIN}right:fake:
+default:gus:{PLAIN}right:gone:
+default:hal:!:pop:
+default:ida:{PLAIN}right:xpop:../../etc
+default:jim:{PLAIN}right:dead:
+default:kim:{PLAIN}right:pop:other:hers
+default:lea:{PLAIN}right:slow:
+default:mia:{PLAIN}right:deadx:full
+other:ann:{PLAIN}right:fake:
+"""
+
+
+class Situation(NamedTuple):
+    """`says`: commands in front; `whose`: the reply, in the end; `text`: what is in it."""
+
+    name: str
+    user: str
+    whose: str
+    text: str
+    vserv: str = "v"
+    says: tuple[str, ...] = ()
+
+
+SITUATIONS = (
+    Situation("a POP3 backend", "ann", BACKEND, "+OK logged in"),
+    Situation("a POP3 backend, with a password of the file's", "kim", BACKEND, "+OK logged in"),
+    Situation("an XPOP backend", "bob", BACKEND, "+OK 2 messages"),
+    Situation("mail, by the mail check", "cat", BACKEND, "+OK 2 messages"),
+    Situation("no mail, by the mail check", "dan", NO_MAIL, "+OK 0 messages"),
+    Situation("a backend that is offline", "eve", PROXY, "-ERR [SYS/TEMP]"),
+    Situation("a backend that is fake", "fay", PROXY, "+OK 0 messages"),
+    Situation("a backend that is not configured", "gus", PROXY, "-ERR [SYS/TEMP]"),
+    Situation("a password that fits nothing", "hal", PROXY, "-ERR [AUTH]"),
+    Situation("a mailbox that cannot be", "ida", PROXY, "-ERR [SYS/PERM]"),
+    Situation("a backend that refuses connections", "jim", FAILS, "-ERR [SYS/TEMP]"),
+    Situation("the same behind a mail check", "mia", FAILS, "-ERR [SYS/TEMP]"),
+    Situation("a backend for which too many wait", "lea", PROXY, "-ERR [SYS/TEMP]"),
+    Situation("nobody", "nobody", PROXY, "-ERR [AUTH]"),
+    Situation("a name that is too long for a line", "x" * 900, PROXY, "-ERR the line is too long"),
+    Situation("a name with a blank in it", "two words", PROXY, "-ERR [AUTH]"),
+    Situation("a name in another script", "\u0436\u0443\u043a", PROXY, "-ERR [AUTH]"),
+    Situation("a virtual server that is fake", "nobody", PROXY, "+OK 0 messages", vserv="fake"),
+    Situation("a virtual server that is disabled", "ann", PROXY, "-ERR closed", vserv="disabled"),
+    Situation("TLS is wanted", "ann", BACKEND, "+OK logged in", vserv="force"),
+    Situation("TLS from the start", "fay", PROXY, "+OK 0 messages", vserv="tls"),
+    Situation("a namespace that the client says", "ann=other", PROXY, "+OK 0 messages", vserv="named"),
+    Situation("a namespace that there is not", "ann=else", PROXY, "-ERR [AUTH]", vserv="named"),
+    Situation("no namespace, where it may say one", "fay", PROXY, "+OK 0 messages", vserv="named"),
+    Situation("a module that blocks", "front-joe", PROXY, "+OK 0 messages"),
+    Situation("one on the loop", "back-joe", PROXY, "+OK 0 messages"),
+    Situation("it has locked him", "front-joe", PROXY, "-ERR [AUTH]", says=("front locked",)),
+    Situation("a module that is down", "nobody", PROXY, "-ERR [SYS/TEMP]", says=("front down",)),
+    Situation("… and the next one knows him", "back-joe", PROXY, "+OK 0 messages"),
+    Situation("… and the one in front knows him", "ann", BACKEND, "+OK logged in"),
+    Situation("a user whose entry is faulty", "front-joe", PROXY, "-ERR [SYS/TEMP]", says=("front cannot",)),
+    Situation("a module with an error in it", "nobody", PROXY, "-ERR [SYS/TEMP]", says=("front error",)),
+    Situation("a module that breaks the contract", "nobody", PROXY, "-ERR [SYS/TEMP]", says=("front wrong",)),
+    Situation("it names a server that it must not", "front-joe", PROXY, "-ERR [SYS/TEMP]",
+              says=("front elsewhere {pop}",)),
+    Situation("it names a server that is allowed", "front-joe", BACKEND, "+OK logged in",
+              says=("pdm conf front allow 127.0.0.0/8:{popport} like pop",)),
+    Situation("its breaker is open", "nobody", PROXY, "-ERR [SYS/TEMP]",
+              says=("front fine", "pdm conf back breaker 1 pause 1h", "back down")),
+    Situation("fallback, while something cannot tell", "nobody", PROXY, "-ERR [SYS/TEMP]", says=("set fallback pop",)),
+    Situation("fallback, for those whom nobody knows", "nobody", BACKEND, "+OK logged in",
+              says=("back fine", "pdm del back")),
+    Situation("fallback, which is offline", "nobody", PROXY, "-ERR [SYS/TEMP]",
+              says=("backend conf pop state offline",)),
+    Situation("a backend that is not configured, and softfail", "gus", PROXY, "+OK 0 messages",
+              says=("set softfail on",)),
+    Situation("a backend that refuses connections, and softfail", "jim", FAILS, "+OK 0 messages"),
+    Situation("a backend that has come back, in another way", "ann", NO_MAIL, "+OK 0 messages",
+              says=('set fallback ""', "backend conf pop prot CXPOP state online")),
+    Situation("an address that is blocked", "fay", PROXY, "", says=("block 127.0.0.0/8",)),
+    Situation("as many sessions as the user may have", "fay", PROXY, "-ERR [IN-USE]",
+              says=("unblock 127.0.0.0/8", "set usersessions 1", "stay fay")),
+    Situation("another one has none yet", "ann", NO_MAIL, "+OK 0 messages"),
+    Situation("the same, and it would be told behind the login at the backend", "bob", PROXY, "-ERR [IN-USE]",
+              says=("stay bob",)),
+    Situation("as many sessions as a network may have", "cat", PROXY, "-ERR [SYS/TEMP]",
+              says=("set usersessions off", "set networksessions 1", "stay fay")),
+    Situation("the same, on trial only", "cat", BACKEND, "+OK 2 messages", says=("set networksessions report:1",)),
+    Situation("too soon after the last time", "fay", PROXY, "-ERR [LOGIN-DELAY]",
+              says=("set networksessions off", "set logindelay 1h", "stay fay")),
+    Situation("no module at all", "ann", PROXY, "-ERR [AUTH]", says=("pdm flush",)),
+    Situation("a module that lets everyone in", "whoever", PROXY, "+OK 0 messages",
+              says=("set pdmdir {own}", "pdm add all any fake")),
+)  # fmt: skip
+
+
+def _never_greets(peer: Peer) -> None:
+    peer.connection.settimeout(None)
+    peer.rest()
+
+
+class Site:
+    """The proxy, and all that it needs."""
+
+    def __init__(
+        self, directory: Path, pop: ScriptedBackend, xpop: ScriptedBackend, slow: ScriptedBackend, check: CheckServer
+    ) -> None:
+        self.directory = directory
+        self.pop = pop
+        self.staying = contextlib.ExitStack()
+        """Sessions that last until the end."""
+        (directory / "users").write_text(USERS)
+        (directory / "users").chmod(0o600)
+        self.authority = Authority()
+        self.authority.issue("localhost").write(directory, "default")
+        for name in ("front", "back"):
+            self.let(name, "fine")
+        dead = free_port()
+        self.ports = {name: free_port() for name in ("v", "fake", "disabled", "force", "tls", "named", "off")}
+        words = {"fake": "state fake", "disabled": "state disabled bannererr closed", "off": "state offline"}
+        words |= {"force": "starttls force state online", "tls": "prot POP3s state online"}
+        words |= {"named": "namespace USER state online", "v": "state online"}
+        self.proxy = Proxy(
+            directory,
+            [
+                f"set tlsdir {directory}",
+                f"set checkport {check.port}",
+                "set checktimeout 1s",
+                "set authtimeout 10m",
+                "set idletimeout 10m",
+                f"backend conf pop host {LOOPBACK} port {pop.port} prot POP3 state online pipelining off",
+                f"backend conf xpop host {LOOPBACK} port {xpop.port} prot XPOP state online",
+                f"backend conf cxpop host {LOOPBACK} port {xpop.port} prot CXPOP state online",
+                f"backend conf dead host {LOOPBACK} port {dead} prot POP3 state online",
+                f"backend conf deadx host {LOOPBACK} port {dead} prot CXPOP state online",
+                f"backend conf slow host {LOOPBACK} port {slow.port} prot POP3 state online",
+                "backend conf slow maxwaiting 1 connecttimeout 10m",
+                "backend conf off state offline",
+                "backend conf fake state fake",
+                f"pdm add users passwd {directory}/users",
+                f"set pdmdir {MODULES}",
+                f"pdm add front odd {directory}/front fake blocking",
+                f"pdm add back odd {directory}/back fake async",
+                "pdm conf front breaker 0",
+                *(f"vserv conf {name} iface {LOOPBACK} port {port} {words[name]}" for name, port in self.ports.items()),
+            ],
+            workers=1,
+        )
+
+    def let(self, name: str, how: str) -> None:
+        """This module does so from now on."""
+        (self.directory / name).write_text(how)
+        (self.directory / f"{name}.asked").touch()
+
+    def say(self, command: str) -> None:
+        """To the proxy, or to a module of the test."""
+        words = {"popport": self.pop.port, "pop": f"{LOOPBACK}:{self.pop.port}", "own": OWN_DIRECTORY}
+        command = command.format(**words)
+        name, _, rest = command.partition(" ")
+        if name == "stay":
+            client = self.staying.enter_context(PopClient(self.ports["v"]))
+            assert client.log_in(rest, PASSWORD).startswith(b"+OK")
+        elif name in ("front", "back"):
+            self.let(name, rest)
+        else:
+            self.proxy.said(command)
+
+    def explained(self, user: str, vserv: str = "v") -> dict[str, Any]:
+        answer: dict[str, Any] = self.proxy.json(f'explain "{user}" on {vserv}')
+        return answer
+
+    def log_in(self, user: str, vserv: str = "v", password: str = PASSWORD) -> str:
+        """The last reply to a client that says STLS where it must, USER and PASS."""
+        context = self.authority.trusting()
+        with socket.create_connection((LOOPBACK, self.ports[vserv]), PATIENCE) as connection:
+            if vserv == "tls":
+                connection = context.wrap_socket(connection, server_hostname="localhost")
+            reader = connection.makefile("rb")
+            reply = reader.readline()
+            lines = [f"USER {user}", f"PASS {password}"]
+            for line in ["STLS", *lines] if vserv == "force" else lines:
+                if not reply.startswith(b"+OK"):
+                    break
+                connection.sendall(line.encode() + b"\r\n")
+                reply = reader.readline()
+                if line == "STLS":
+                    connection = context.wrap_socket(connection, server_hostname="localhost")
+                    reader = connection.makefile("rb")
+            connection.close()
+            return reply.decode().rstrip("\r\n")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory = tmp_path_factory.mktemp("explain")
+    answers = {b"*Mfull\r\n": b"+OK 2 new mail\r\n", b"*Mempty\r\n": NONE, b"*Mann\r\n": NONE}
+    with (
+        ScriptedBackend(pop3_server(MAILS)) as pop,
+        ScriptedBackend(xpop_server(MAILS)) as xpop,
+        ScriptedBackend(_never_greets) as slow,
+        CheckServer(answers) as check,
+    ):
+        made = Site(directory, pop, xpop, slow, check)
+        with made.proxy, made.staying, PopClient(made.ports["v"]) as waiting:
+            waiting.ask("USER lea")
+            waiting.say(b"PASS right\r\n")
+            wait_until(lambda: slow.connections, "somebody waits for the backend slow")
+            yield made
+
+
+def with_password(site: Site, command: str, password: bytes) -> Any:
+    """What pcontrol does for `--secret`: `secret`, and then the command, on one connection."""
+    with socket.socket(socket.AF_UNIX) as control:
+        control.settimeout(PATIENCE)
+        control.connect(str(site.proxy.rundir / "pproxy.ctrl"))
+        reader = control.makefile("rb")
+        replies = []
+        for line in (f"secret {base64.b64encode(password).decode()}", f"json {command}"):
+            control.sendall(line.encode() + b"\n")
+            replies.append([])
+            while (heard := reader.readline()) != b".\n":
+                replies[-1].append(heard)
+    assert replies[0][0].startswith(b"+OK"), replies
+    assert replies[1][0].startswith(b"+OK"), replies
+    return json.loads(replies[1][1])
+
+
+def test_with_a_password_each_module_says_what_it_makes_of_it(site: Site) -> None:
+    """It is an attempt: what fails is counted and logged as a failed login is, of the client that was named."""
+    before = site.proxy.state().counters()["login_failures"]["password"]
+    told = with_password(site, "explain ann on v from 192.0.2.7", b"wrong-word")
+    assert told["reply"] == site.log_in("ann", password="wrong")
+    assert [(row["module"], row["answer"]) for row in told["modules"]] == [
+        ("users", "refused"),
+        ("users", "does_not_vouch"),
+        ("front", "does_not_vouch"),
+        ("back", "does_not_vouch"),
+    ]
+    failed = site.proxy.log("login_failed")[-2]
+    assert (failed.fields["client"], failed.fields["user"], failed.fields["why"]) == ("192.0.2.7", "ann", "password")
+    wait_until(lambda: site.proxy.state().counters()["login_failures"]["password"] == before + 2, "both are counted")
+    told = with_password(site, "explain ann on v", b"right")
+    assert (told["reply"], told["modules"][0]["answer"], told["backend"]["id"]) == (None, "authenticated", "pop")
+
+
+def test_without_a_password_nothing_is_counted(site: Site) -> None:
+    """No login, no failure; and a password counts for one command only."""
+    before = site.proxy.state().counters()
+    assert site.explained("nobody")["reply"].startswith("-ERR [AUTH]")
+    site.explained("ann")
+    after = site.proxy.state().counters()
+    names = ("logins", "login_failures", "sessions_started", "simulated", "backend_failures")
+    assert {name: after[name] for name in names} == {name: before[name] for name in names}
+
+
+FAULTY_SECRETS = (
+    "secret {0} {0}",
+    "secret {0}!",
+    ' "secret" {0} x',
+    "json secret {0} x",
+    "draft say secret {0}",
+    'complete "secret {0}"',
+    "secret\t{0} x",
+)
+
+
+def test_pcontrol_takes_the_password_from_a_file(site: Site) -> None:
+    """And shows the explanation in lines; nothing of the password is in the log, whatever is logged."""
+    site.proxy.said("debug =ALL")
+    site.proxy.said("debug -PASS")
+    secret = site.directory / "secret"
+    secret.write_text("kanarie-7b1f\n")
+    command = [
+        program("pcontrol"),
+        "-r",
+        str(site.proxy.rundir),
+        "--secretfile",
+        str(secret),
+        "explain",
+        "ann",
+        "on",
+        "v",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "module     users: refuses him" in done.stdout
+    assert "reply      -ERR [AUTH]" in done.stdout
+    encoded = base64.b64encode(b"kanarie-7b1f").decode()
+    for faulty in FAULTY_SECRETS:
+        assert not site.proxy.control(faulty.format(encoded)).ok or faulty.startswith("complete"), faulty
+    site.proxy.said("debug =NONE")
+    text = site.proxy.logfile.read_text()
+    assert "secret ****" in text
+    assert [trace for trace in ("kanarie", encoded, encoded[:12]) if trace in text] == []
+
+
+FAULTY = {
+    "explain": "<user> is missing",
+    "explain joe": "say which virtual server: `on VSERV`; there are: v, fake, disabled",
+    "explain joe on vv": 'no vserv "vv"',
+    "explain joe on v from example.org": "is no address",
+    "explain joe on v mechanism MAGIC": 'mechanism: "MAGIC" is unknown; allowed: USER',
+    "explain joe on v on v": "a word is there twice",
+    "explain joe on": "<value> is missing",
+    "explain joe at v": '"at" is unknown',
+}
+
+
+@pytest.mark.parametrize("command", FAULTY)
+def test_what_is_wrong_with_it_is_told(site: Site, command: str) -> None:
+    answer = site.proxy.control(command)
+    assert not answer.ok
+    assert FAULTY[command] in answer.text
+
+
+def test_who_is_asked_and_dies_has_not_answered(tmp_path: Path) -> None:
+    """The command is refused, whoever said it can say it again; and where there is one virtual server none is named."""
+    (tmp_path / "front").write_text("hang")
+    lines = [
+        "backend conf fake state fake",
+        f"set pdmdir {MODULES}",
+        f"pdm add front odd {tmp_path}/front fake async",
+        "pdm conf front timeout 30s",
+        f"vserv conf v iface {LOOPBACK} port {free_port()} state online",
+    ]
+    with Proxy(tmp_path, lines, workers=1) as proxy, ThreadPoolExecutor(1) as asking:
+        (worker,) = proxy.workers()
+        answered = asking.submit(proxy.control, "explain front-joe")
+        wait_until(lambda: (tmp_path / "front.asked").exists(), "the module is asked")
+        os.kill(worker, signal.SIGKILL)
+        answer = answered.result(PATIENCE)
+        assert not answer.ok
+        assert f"worker {worker}, which was asked, is gone" in answer.text
+        (tmp_path / "front").write_text("fine")
+        wait_until(lambda: proxy.control("explain front-joe").ok, "its successor answers")
+
+
+def test_what_it_predicts_is_what_happens(site: Site) -> None:
+    """In every situation, and as exactly as the client hears it."""
+    for situation in SITUATIONS:
+        for command in situation.says:
+            site.say(command)
+        told = site.explained(situation.user, situation.vserv)
+        heard = site.log_in(situation.user, situation.vserv)
+        predicted = {PROXY: told["reply"]} if told["reply"] is not None else {BACKEND: heard}
+        predicted |= {row["if"]: row["reply"] for row in told["otherwise"] if told["reply"] is None}
+        assert situation.text in heard, (situation.name, heard, told)
+        assert predicted.get(situation.whose) == heard, (situation.name, heard, told)
+        assert (told["reply"] is None) == (situation.whose != PROXY), (situation.name, told)
+        assert told["certain"], situation.name
