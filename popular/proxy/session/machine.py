@@ -166,7 +166,7 @@ class Machine(Teller):
         if self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
-        self._led = None
+        self._secret = self._question = self._led = None
         self._login = None
         if wait > 0:
             self._hold(wait, code)
@@ -361,7 +361,6 @@ class Machine(Teller):
         self._move(RELAYING)
         self._forget()
         self._logged_in()
-        self._led = None
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
 
     def _rejected(self, rejected: Rejected) -> None:
@@ -440,8 +439,12 @@ class Machine(Teller):
 
     # The end
 
+    def _forget(self) -> None:
+        self._led = None
+        Teller._forget(self)
+
     def _end(self, ending: str) -> None:
-        self._login = self._led = None
+        self._login = None
         Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
