@@ -5,7 +5,6 @@ from popular.proxy.session.telling cimport Teller
 
 cdef class Machine(Teller):
     cdef public object _login, _own_limits, _refusals_of
-    cdef public tuple _led
     cdef public double _patience
     cdef public Refusals _refusals
     cdef public long _row

@@ -82,7 +82,6 @@ class Machine(Teller):
     """
 
     __slots__ = (
-        "_led",
         "_login",
         "_own_limits",
         "_password_is_ours",
@@ -120,8 +119,6 @@ class Machine(Teller):
         """Holds a password, so it is let go of as soon as it has done its work."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
-        self._led: tuple[Route, bool, bool] | None = None
-        """How the modules have led here, see `_follow`; held as long as the secret is."""
         self._referred = False
         """A backend has sent us to another one."""
         self._patience = 0.0
@@ -166,7 +163,6 @@ class Machine(Teller):
         if self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
-        self._led = None
         self._login = None
         if wait > 0:
             self._hold(wait, code)
@@ -366,7 +362,6 @@ class Machine(Teller):
         self._move(RELAYING)
         self._forget()
         self._logged_in()
-        self._led = None
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
 
     def _rejected(self, rejected: Rejected) -> None:
@@ -446,7 +441,7 @@ class Machine(Teller):
     # The end
 
     def _end(self, ending: str) -> None:
-        self._login = self._led = None
+        self._login = None
         Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:
