@@ -338,6 +338,15 @@ def test_whoever_has_his_answer_to_pass_keeps_no_password(answer: bytes) -> None
     assert not any(PASSWORD in octets for octets in reachable(session.machine, "lines", "_verbs", "_rules"))
 
 
+def test_whoever_is_shown_an_empty_mailbox_leaves_no_password_of_a_module_behind() -> None:
+    """Nothing is to be shown to a backend any more."""
+    session = PureSession(rules())
+    session.begin()
+    session.says(b"".join(LOGIN))
+    session.decided(Admitted(Route("fake", secret=Secret(OURS)), "m", "m"))
+    assert not any(OURS in octets for octets in reachable(session.machine, "lines", "_verbs", "_rules"))
+
+
 def test_random_walks() -> None:
     """No exception, no illegal move, one ending, nothing after it, no session that hangs, nothing told to a backend
     twice, no password kept; and the walks come through every phase.

@@ -3,9 +3,9 @@ cimport cython
 from popular.proxy.session.client_side cimport ClientSide
 from supervisor.octets cimport find, part
 
+cpdef str name_of(bytes octets)
+
 cdef class Authorization(ClientSide):
-    cdef public object _denied
-    cdef public long _commands
     @cython.locals(keyword=bytes, argument=bytes, blank=Py_ssize_t, known=tuple, takes_none=bint, nothing=bint)
     cdef _command(self, bytes line)
     cdef _response(self, bytes line)

@@ -17,11 +17,9 @@ from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.replies import Code
 from popular.proxy.session.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
 from popular.proxy.session.client_side import BYE, MODULE_SECONDS, MOST_HELD, ClientSide
-from popular.proxy.session.known import LoginLimits, Who, who_asks
+from popular.proxy.session.known import Who, who_asks
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGGING_IN, NAMED
 from popular.proxy.session.refusals import OWN_WORDS
-from popular.proxy.session.rules import Rules
-from popular.proxy.session.verbs import Verbs
 from supervisor.octets import find, part
 
 _BLANK = 32
@@ -46,13 +44,7 @@ def name_of(octets: bytes) -> str:
 class Authorization(ClientSide):
     """One session, as far as its client has not logged in."""
 
-    __slots__ = ("_commands", "_denied")
-
-    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, limits: LoginLimits) -> None:
-        ClientSide.__init__(self, verbs, rules, peer, limits=limits)
-        self._commands = 0
-        self._denied: Code | None = None
-        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
+    __slots__ = ()
 
     def _command(self, line: bytes) -> None:
         """A command in the AUTHORIZATION state."""
@@ -136,7 +128,7 @@ class Authorization(ClientSide):
         """Whose network guesses too fast waits before anybody is asked, or is asked to come again."""
         seconds, hindrance = self._limits.wait(who_asks(question))
         if hindrance is not None:
-            self._secret = None
+            self._secret = self._question = None
             self._failures += 1
             self._tell_hindrance(hindrance.limit)
             self._hold(seconds, hindrance.code)

@@ -52,6 +52,8 @@ class ClientSide:
     __slots__ = (
         "_certificate_name",
         "_charged",
+        "_commands",
+        "_denied",
         "_eof",
         "_errors",
         "_exchange",
@@ -93,8 +95,11 @@ class ClientSide:
         self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
+        self._commands = 0
         self._errors = 0
         self._failures = 0
+        self._denied: Code | None = None
+        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
         self._eof = False
         self._rests = False
         """It has had its turn, and there are lines left."""

@@ -163,6 +163,7 @@ class Machine(Teller):
         if self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
+        self._secret = self._question = self._led = None
         self._login = None
         if wait > 0:
             self._hold(wait, code)
@@ -439,6 +440,10 @@ class Machine(Teller):
         self._trouble("backend_failed")
 
     # The end
+
+    def _forget(self) -> None:
+        self._led = None
+        Teller._forget(self)
 
     def _end(self, ending: str) -> None:
         self._login = None
