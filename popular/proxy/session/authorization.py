@@ -123,7 +123,7 @@ class Authorization(ClientSide):
             facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
             # A NamedTuple's own way, by its names, is five times as long.
             question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
-            if self._limits.guards:
+            if self._limited and self._limits.guards:
                 self._ask_in_turn(question)
             else:
                 self._verbs.ask(question, MODULE_SECONDS)
@@ -308,7 +308,7 @@ class Authorization(ClientSide):
         self._move(ASKING)
         if self._is_gone():
             self._end("client_closed")
-        elif self._limits.guards:
+        elif self._limited and self._limits.guards:
             self._ask_in_turn(question)
         else:
             self._verbs.ask(question, MODULE_SECONDS)
