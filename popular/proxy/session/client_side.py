@@ -60,6 +60,7 @@ class ClientSide:
         "_failures",
         "_held",
         "_led",
+        "_limited",
         "_limits",
         "_offer",
         "_peer_ip",
@@ -81,6 +82,8 @@ class ClientSide:
 
     def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, limits: LoginLimits) -> None:
         """`peer`: the client's address and port."""
+        self._limited = True
+        """Whether `limits` are to be asked what they do."""
         self._limits = limits
         self._charged = False
         """A guess was charged to his network, and it is not known yet whether it was one."""

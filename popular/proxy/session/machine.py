@@ -102,6 +102,7 @@ class Machine(Teller):
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
         limits: LoginLimits = NO_LIMITS,
+        limited: bool = True,
         row: int = -1,
     ) -> None:
         """What all sessions together know of each backend: `refusals`, and what it has `announced`. `row`: of the
@@ -109,6 +110,7 @@ class Machine(Teller):
         """
         Teller.__init__(self, verbs, rules, peer, limits=limits, announced=announced)
         self._row = row
+        self._limited = limited
         self._own_limits: UserLimits | None = None
         self.counted = False
         """Limits may count this session."""
@@ -160,7 +162,7 @@ class Machine(Teller):
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        if self._limits.guards:
+        if self._limited and self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
         self._secret = self._question = self._led = None
@@ -178,7 +180,7 @@ class Machine(Teller):
     def _may_enter(self) -> bool:
         """Whether no limit hinders him, whose password is right. Else he is told so, and it was no wrong login."""
         limits, own = self._limits, self._own_limits
-        if not limits.guards and not limits.counts and own is None:
+        if own is None and not (self._limited and (limits.guards or limits.counts)):
             return True
         self._charged = False
         self.counted = True
