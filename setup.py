@@ -5,6 +5,7 @@ POPULAR_PURE=0 pip wheel .     fails where it cannot be compiled
 POPULAR_SANITIZE=address,undefined …    watched by gcc's sanitizers, for tests (tests/sanitize/build.py)
 """
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -55,7 +56,9 @@ class Build(build_ext):
         from Cython.Build import cythonize
 
         build = os.path.relpath(ROOT / "build" / "cython")  # so that ccache knows the same file in another clone
-        found = cythonize(self.extensions, build_dir=build, compiler_directives=DIRECTIVES, quiet=True)
+        # Side by side, unless the others would have to run this file anew.
+        beside = os.cpu_count() if multiprocessing.get_start_method() == "fork" else 0
+        found = cythonize(self.extensions, nthreads=beside, build_dir=build, compiler_directives=DIRECTIVES, quiet=True)
         sources = {extension.name: extension.sources for extension in found}
         for extension in self.extensions:
             extension.sources = sources[extension.name]

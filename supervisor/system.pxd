@@ -9,10 +9,11 @@ cdef class Clock:
 
 cdef class EventTaker:
     cpdef ready(self, int fd, unsigned int events)
+    cpdef turn_over(self)
 
 cdef class Poller:
     cdef int _epoll
-    cdef list _watchers
+    cdef list _late, _watchers
     cdef readonly Clock clock
     cdef public bint interrupted
     cdef _put(self, int fd, watcher)
@@ -22,9 +23,12 @@ cdef class Poller:
     cpdef redirect(self, int fd, watcher)
     cpdef unwatch(self, int fd)
     cpdef forget(self, int fd)
+    cpdef later(self, EventTaker taker)
+    cdef _end_turn(self)
 
 cpdef bytes receive(int fd, Py_ssize_t most)
 cpdef Py_ssize_t send(int fd, data) except -1
+cpdef Py_ssize_t send_last(int fd, bytes data) except -1
 cpdef give_number(int fd, unsigned int number)
 cpdef end_sending(int fd)
 cpdef close(int fd)

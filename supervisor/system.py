@@ -33,6 +33,10 @@ class EventTaker:
         """These events have come."""
         raise NotImplementedError
 
+    def turn_over(self) -> None:
+        """All who had events have had them, see Poller.later. Must not raise."""
+        raise NotImplementedError
+
 
 Watcher: TypeAlias = EventTaker | Callable[[int], object]
 """Is given the events that have come: READ, WRITE, and whatever else epoll reports of a broken connection."""
@@ -51,11 +55,12 @@ class Clock:
 class Poller:
     """The epoll set, and who is called for which descriptor."""
 
-    __slots__ = ("_epoll", "_watchers", "clock", "interrupted")
+    __slots__ = ("_epoll", "_late", "_watchers", "clock", "interrupted")
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watchers: dict[int, Watcher] = {}
+        self._late: list[EventTaker] = []
         self.clock = Clock()
         self.interrupted = False
         """Somebody has something else to do: `run` returns."""
@@ -85,8 +90,22 @@ class Poller:
         """Ends the watching of a descriptor that is closed next: closing takes it out of the kernel's set."""
         self._watchers.pop(fd, None)
 
+    def later(self, taker: EventTaker) -> None:
+        """Calls its `turn_over` when all who have events now have had them, in front of the next wait.
+
+        What is sent then leaves in one go: whoever waits for it is woken once, and does not take our place each time.
+        """
+        self._late.append(taker)
+
+    def _end_turn(self) -> None:
+        while self._late:
+            late, self._late = self._late, []
+            for taker in late:
+                taker.turn_over()
+
     def run(self, timeout: float) -> None:
         """Calls watchers until the time has passed, or somebody has interrupted."""
+        self._end_turn()
         watcher_of, poll, clock, monotonic = self._watchers.get, self._epoll.poll, self.clock, time.monotonic
         deadline = monotonic() + timeout
         self.interrupted = False
@@ -99,6 +118,7 @@ class Poller:
                     watcher.ready(fd, events)
                 else:
                     watcher(events)
+            self._end_turn()
             timeout = deadline - now
             if self.interrupted or timeout <= 0:
                 return
@@ -134,6 +154,17 @@ def send(fd: int, data: bytes | memoryview) -> int:
         return os.write(fd, data)
     except BlockingIOError:
         return 0
+
+
+def send_last(fd: int, data: bytes) -> int:
+    """The same, for what the end follows: the kernel keeps it back for a moment, so that both leave in one packet."""
+    connection = socket.SocketType(socket.AF_INET, _STREAM, 0, fd)
+    try:
+        return connection.send(data, socket.MSG_MORE)
+    except BlockingIOError:
+        return 0
+    finally:
+        connection.detach()
 
 
 def give_number(fd: int, number: int) -> None:

@@ -56,7 +56,7 @@ cdef extern from "sys/socket.h" nogil:
     int c_connect "connect" (int, const sockaddr *, unsigned int)
     int setsockopt(int, int, int, const void *, unsigned int)
     int shutdown(int, int)
-    int AF_INET, AF_INET6, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
+    int AF_INET, AF_INET6, MSG_MORE, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM
 
 cdef extern from "netinet/in.h" nogil:
     struct in_addr:
@@ -115,6 +115,9 @@ cdef class EventTaker:
     cpdef ready(self, int fd, unsigned int events):
         raise NotImplementedError
 
+    cpdef turn_over(self):
+        raise NotImplementedError
+
 
 Watcher = EventTaker | Callable[[int], object]
 
@@ -125,6 +128,7 @@ cdef class Poller:
     def __cinit__(self):
         self._epoll = -1
         self._watchers = [None] * FIRST_WATCHERS
+        self._late = []
         self.clock = Clock()
 
     def __init__(self):
@@ -167,9 +171,21 @@ cdef class Poller:
         if 0 <= fd < len(self._watchers):
             self._watchers[fd] = None
 
+    cpdef later(self, EventTaker taker):
+        self._late.append(taker)
+
+    cdef _end_turn(self):
+        cdef Py_ssize_t place = 0
+        while place < len(self._late):
+            (<EventTaker>self._late[place]).turn_over()
+            place += 1
+        if place:
+            self._late.clear()
+
     def run(self, double timeout):
         cdef double deadline = _monotonic() + timeout
         cdef int count, fd, milliseconds, position
+        self._end_turn()
         self.interrupted = False
         while True:
             milliseconds = <int>(timeout * 1000 + 0.999) if timeout > 0 else 0
@@ -188,6 +204,7 @@ cdef class Poller:
                     (<EventTaker>watcher).ready(fd, _found[position].events)
                 elif watcher is not None:
                     watcher(_found[position].events)
+            self._end_turn()
             timeout = deadline - self.clock.now
             if self.interrupted or timeout <= 0:
                 return
@@ -213,6 +230,15 @@ cpdef bytes receive(int fd, Py_ssize_t most):
 cpdef Py_ssize_t send(int fd, data) except -1:
     cdef bytes octets = data if type(data) is bytes else bytes(data)
     cdef ssize_t count = c_send(fd, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets), MSG_NOSIGNAL)
+    if count < 0:
+        if errno != EAGAIN:
+            PyErr_SetFromErrno(OSError)
+        return 0
+    return count
+
+
+cpdef Py_ssize_t send_last(int fd, bytes data) except -1:
+    cdef ssize_t count = c_send(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_NOSIGNAL | MSG_MORE)
     if count < 0:
         if errno != EAGAIN:
             PyErr_SetFromErrno(OSError)

@@ -27,6 +27,7 @@ QUESTION = {
     "who is asked for; else None",
     "actor": "the authentication id of SASL where it is another name than user: somebody else, whose password it is. "
     "He is let in only by a module that vouches for him in the second round",
+    "attempt": "which attempt to log in it is in this session, from 1",
 }
 """Fields of Question → what they hold."""
 

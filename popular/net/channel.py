@@ -9,7 +9,7 @@ import socket
 from typing import Any, cast
 
 from popular.net.trace import Trace
-from supervisor.system import Poller, Watcher, close, end_sending, receive, send
+from supervisor.system import EventTaker, Poller, Watcher, close, end_sending, receive, send, send_last
 
 _MOST_DISCARDED = 1 << 16
 
@@ -27,11 +27,7 @@ def _nobody(_events: int) -> None:
 class Channel:
     """A connection in clear. Its socket is a descriptor, and an object only for whoever asks for one."""
 
-    __slots__ = ("_connection", "_core", "_events", "_watcher", "fd")
-
-    tls = False
-    MOST = 1 << 16
-    """Octets that are read at a time, where much may come; a full read means that more is probably waiting."""
+    __slots__ = ("_connection", "_core", "_events", "_watcher", "fd", "most", "tls")
 
     def __init__(self, core: Poller, fd: int, watcher: Watcher) -> None:
         """`fd`: of a non-blocking socket, which is this channel's to close."""
@@ -41,6 +37,9 @@ class Channel:
         self._connection: Any = None
         self.fd = fd
         """-1 once it is closed: the number may be another connection's by then."""
+        self.tls = False
+        self.most = 1 << 16
+        """Octets that are read at a time, where much may come; a full read means that more is probably waiting."""
 
     @property
     def connection(self) -> socket.socket:
@@ -74,6 +73,10 @@ class Channel:
         if self._events:
             self._core.redirect(self.fd, watcher)
 
+    def later(self, taker: EventTaker) -> None:
+        """See Poller."""
+        self._core.later(taker)
+
     def receive(self, most: int) -> bytes | None:
         """What has come, b"" at the end of the stream."""
         return receive(self.fd, most)
@@ -81,6 +84,10 @@ class Channel:
     def send(self, data: bytes) -> int:
         """How many octets were taken; 0 if none can be now."""
         return send(self.fd, data)
+
+    def send_last(self, data: bytes) -> int:
+        """The same, when the connection is closed next: what was taken leaves with its end, in one packet."""
+        return send_last(self.fd, data)
 
     @property
     def pending(self) -> bool:

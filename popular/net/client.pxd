@@ -19,14 +19,18 @@ cdef class ClientConnection(EventTaker):
     cdef public Channel channel
     cdef public bytes unsent
     cdef public unsigned int _unfed
-    cdef public bint _draining, done, listens, waits
+    cdef public bint _draining, _leaves, done, listens, waits
     cdef public double heard, took
     cdef public long long received, sent
     cpdef hear_of_reset(self)
     cpdef put(self, bytes data)
     cpdef put_content(self, bytes data)
-    @cython.locals(unsent=bytes, taken=Py_ssize_t)
     cpdef bint flush(self) except -1
+    cpdef bint flush_last(self) except -1
+    cpdef flush_later(self)
+    cpdef turn_over(self)
+    @cython.locals(unsent=bytes)
+    cdef _taken(self, Py_ssize_t taken)
     cpdef listen(self, bint wanted)
     cpdef bytes hand_over(self)
     cpdef close(self, bint after_quit)

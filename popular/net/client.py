@@ -4,7 +4,8 @@ Replies gather (`put`) until `flush`, so that a client that pipelines is answere
 waits here, and while anything waits the client is not read: so what a session holds stays bounded, however much the
 client sends. The owner says whether it wants to be fed (`listen`). TLS begins here too.
 
-`put` and `flush` never call the owner; `listen(True)` does only in TLS, with what was decrypted already.
+`flush_later` sends when all who have events now have had them, `flush_last` what the end follows. None of these calls
+the owner, nor does `put`; `listen(True)` does only in TLS, with what was decrypted already.
 """
 
 from typing import Protocol
@@ -70,6 +71,7 @@ class ClientConnection(EventTaker):
         "_clock",
         "_dialogue",
         "_draining",
+        "_leaves",
         "_log",
         "_loop",
         "_owner",
@@ -88,16 +90,18 @@ class ClientConnection(EventTaker):
     def __init__(self, loop: EventLoop, log: Log, fd: int, *, owner: ClientOwner) -> None:
         """It is not read before `listen`. `fd`: of a non-blocking socket, which is closed in the end."""
         self._loop = loop
-        self._clock = loop.clock
+        core = loop.core
+        self._clock = core.clock
         self._log = log
         self._owner = owner
         self._unfed = 0
         """What is waited for of a client that is not read."""
         self._asker: TlsAsker | None = None
         self._draining = False
+        self._leaves = False
+        """What is unsent leaves at the end of this turn."""
         self._dialogue: Dialogue | None = None
         trace = trace_of(log, owner.sid, CLIENT) if log.options else None
-        core = loop.core
         self.channel: Channel = Channel(core, fd, self) if trace is None else TracedChannel(core, fd, self, trace=trace)
         self.unsent = b""
         """Replies that were not sent, or not taken, yet."""
@@ -107,7 +111,7 @@ class ClientConnection(EventTaker):
         """The owner wants to be fed."""
         self.done = False
         """The client sends nothing more."""
-        self.heard = self.took = loop.clock.now
+        self.heard = self.took = self._clock.now
         self.received = 0
         self.sent = 0
 
@@ -129,13 +133,41 @@ class ClientConnection(EventTaker):
 
     def flush(self) -> bool:
         """Sends what there is, as far as the client takes it. False if the connection is broken."""
+        if self.unsent and not self.waits:
+            try:
+                self._taken(self.channel.send(self.unsent))
+            except OSError:
+                return False
+        return True
+
+    def flush_last(self) -> bool:
+        """The same, when the connection is closed as soon as nothing is unsent: the end leaves with it."""
+        if self.unsent and not self.waits:
+            try:
+                self._taken(self.channel.send_last(self.unsent))
+            except OSError:
+                return False
+        return True
+
+    def flush_later(self) -> None:
+        """The same at the end of this turn; the owner hears of a connection that is broken."""
+        if not self._leaves:
+            self._leaves = True
+            self.channel.later(self)
+
+    def turn_over(self) -> None:
+        """See EventTaker."""
+        if self._leaves:
+            self._leaves = False
+            owner = self._owner
+            try:
+                if not self.flush():
+                    owner.client_broke()
+            except Exception as error:
+                owner.fault(error)
+
+    def _taken(self, taken: int) -> None:
         unsent = self.unsent
-        if not unsent or self.waits:
-            return True
-        try:
-            taken = self.channel.send(unsent)
-        except OSError:
-            return False
         if taken:
             self.took = self._clock.now
         if taken == len(unsent):
@@ -144,7 +176,6 @@ class ClientConnection(EventTaker):
             self.unsent = unsent[taken:]
             self.waits = True
             self.channel.want(WRITE)
-        return True
 
     def listen(self, wanted: bool) -> None:
         """Whether the client is read from now on.
@@ -168,7 +199,10 @@ class ClientConnection(EventTaker):
 
         After QUIT nothing can be on the way from the client that would harm the last reply; but TLS says goodbye.
         """
-        del self._owner
+        if self._leaves:
+            self._leaves = False
+            self.flush_last()
+        self._owner = None  # type: ignore[assignment]
         self._asker = None
         self.listens = False
         if after_quit and not self.channel.tls:

@@ -82,7 +82,7 @@ class Deadlines(Timed):
     def stop(self) -> None:
         """The session is over; it is let go of, so that it is free without the collector."""
         self._wheel.remove(self)
-        del self._owner
+        self._owner = None  # type: ignore[assignment]
         self._wakes = -NEVER
 
     def on_time(self, now: float) -> None:

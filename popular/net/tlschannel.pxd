@@ -3,6 +3,7 @@ from popular.net.channel cimport Channel
 cdef class TlsChannel(Channel):
     cdef public object _tls
     cpdef handshake(self)
+    cpdef Py_ssize_t send_last(self, bytes data) except -1
     cpdef bytes receive(self, Py_ssize_t most)
     cpdef Py_ssize_t send(self, bytes data) except -1
     cpdef end_sending(self)

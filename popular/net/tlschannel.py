@@ -13,10 +13,6 @@ class TlsChannel(Channel):
 
     __slots__ = ("_tls",)
 
-    tls = True
-    MOST = 1 << 14
-    """A record (RFC 8446 section 5.1): OpenSSL gives no more at a time."""
-
     def __init__(
         self,
         plain: Channel,
@@ -33,6 +29,9 @@ class TlsChannel(Channel):
         """
         self._tls: Any = tls_of(context, plain.connection, server_name, session)
         super().__init__(plain._core, plain.fd, watcher)
+        self.tls = True
+        self.most = 1 << 14
+        """A record (RFC 8446 section 5.1): OpenSSL gives no more at a time."""
         self._connection = self._tls.connection
         self._events = plain._events
         if self._events:
@@ -51,6 +50,9 @@ class TlsChannel(Channel):
         return cast(bytes | None, self._tls.receive(most))
 
     def send(self, data: bytes) -> int:
+        return cast(int, self._tls.send(data))
+
+    def send_last(self, data: bytes) -> int:
         return cast(int, self._tls.send(data))
 
     @property

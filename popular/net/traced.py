@@ -25,6 +25,9 @@ class _Traced(Channel):
     def send(self, data: bytes) -> int:
         return self._trace.call("write", self.fd, lambda: super(_Traced, self).send(data), octets=len(data))
 
+    def send_last(self, data: bytes) -> int:
+        return self._trace.call("write", self.fd, lambda: super(_Traced, self).send_last(data), octets=len(data))
+
     def end_sending(self) -> None:
         self._trace.call("shutdown", self.fd, lambda: super(_Traced, self).end_sending())
 

@@ -195,7 +195,8 @@ def ask(
         if type(answer) is Authenticated and type(answer.route) is Route:
             ident = first.ident
             record.asked.append((ident, monotonic() - began, answer))
-            return Admitted(answer.route, ident, ident, False, answer.limits)
+            admitted: Admitted = tuple.__new__(Admitted, (answer.route, ident, ident, False, answer.limits))
+            return admitted
     return _ask_on(modules, question, record, hide_unknown=hide_unknown, first=answer, began=began)
 
 

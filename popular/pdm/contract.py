@@ -139,6 +139,8 @@ class Question(NamedTuple):
     token: Token | None = None
     proof: Proof | None = None
     actor: str = ""
+    attempt: int = 1
+    """Which one it is in this session: 2 behind a wrong login."""
 
     @property
     def credential(self) -> Credential:

@@ -3,7 +3,7 @@
     pdm add all http http://127.0.0.1:9000/cgi-bin/auth
 
 What nginx sends and reads is in its documentation of `ngx_mail_auth_http_module`; sent are Auth-Method, Auth-User,
-Auth-Pass, Auth-Protocol, Client-IP, and of a client in TLS Auth-SSL, -Protocol and -Cipher. Blanks,
+Auth-Pass, Auth-Protocol, Auth-Login-Attempt, Client-IP, and of a client in TLS Auth-SSL, -Protocol and -Cipher. Blanks,
 percent signs and control octets of names and passwords are escaped as nginx does it, and beside that only what is no
 UTF-8.
 
@@ -75,6 +75,7 @@ def request_headers(question: Question) -> dict[str, str]:
         "Auth-User": escaped(question.user.encode(errors="surrogateescape")),
         "Auth-Pass": escaped(proof.digest if isinstance(proof, ChallengeAnswer) else question.password.reveal()),
         "Auth-Protocol": "pop3",
+        "Auth-Login-Attempt": str(question.attempt),
         "Client-IP": question.client_ip,
     }
     if isinstance(proof, ChallengeAnswer):

@@ -88,6 +88,7 @@ class WorkerContext:
         "_released",
         "_second",
         "_segment",
+        "_stamp",
         "_used_cells",
         "block",
         "cells",
@@ -146,6 +147,7 @@ class WorkerContext:
         self._endings = {ending: self.counters.cell("sessions_ended", ending) for ending in segment.layout.endings}
         self._second = 0
         self._in_second = 0
+        self._stamp = ""
 
     def open_counters(self, indexes: Mapping[str, Mapping[str, int]]) -> Counters:
         """Where to count under a config that has these indexes."""
@@ -215,9 +217,9 @@ class WorkerContext:
 
         `now`: seconds since 1970. Never goes back with the clock.
         """
-        second = int(now)
-        if second > self._second:
-            self._second, self._in_second = second, 1
-            return f"{prefix}.{second}.{self.pid}"
+        if now >= self._second + 1:
+            self._second, self._in_second = int(now), 1
+            self._stamp = f".{self._second}.{self.pid}"
+            return prefix + self._stamp
         self._in_second += 1
-        return f"{prefix}.{self._second}.{self.pid}-{self._in_second}"
+        return f"{prefix}{self._stamp}-{self._in_second}"

@@ -180,3 +180,38 @@ def test_deadlines_are_told_to_the_owner() -> None:
     loop.run_until_complete(asyncio.sleep(3 * TICK_SECONDS))
     assert timed.expirations == ["step", "session"]
     loop.close()
+
+
+def test_replies_leave_when_the_turn_is_over() -> None:
+    """All that were put until then in one piece, and not before."""
+    with meeting() as met:
+        met.client.put(b"+OK one\r\n")
+        met.client.flush_later()
+        met.client.put(b"+OK two\r\n")
+        met.client.flush_later()
+        assert met.client.unsent
+        met.loop.core.run(0.0)
+        assert met.peer.recv(100) == b"+OK one\r\n+OK two\r\n"
+        assert not met.client.unsent
+
+
+def test_what_is_to_leave_later_is_not_lost_with_the_connection() -> None:
+    """Whoever closes it in the same turn."""
+    met = Meeting()
+    met.client.put(b"+OK bye\r\n")
+    met.client.flush_later()
+    met.client.close(True)
+    assert met.peer.recv(100) == b"+OK bye\r\n"
+    met.loop.core.run(0.0)
+    met.peer.close()
+    met.loop.close()
+
+
+def test_the_owner_hears_that_replies_cannot_leave() -> None:
+    """At the end of the turn, once."""
+    with meeting() as met:
+        met.peer.close()
+        met.client.put(b"+OK one\r\n")
+        met.client.flush_later()
+        met.loop.core.run(0.0)
+        assert met.session.told == ["broke"]

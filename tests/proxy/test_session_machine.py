@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
 from popular.pdm.contract import TOKEN, Question, Route, Secret, UserLimits
+from popular.pdm.libpdm_http import request_headers
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
@@ -507,6 +508,18 @@ def test_a_module_that_cannot_tell() -> None:
         ("send", LATER),
         ("finish", "module_failed"),
     ]
+
+
+def test_a_module_hears_which_attempt_it_is() -> None:
+    """In this session: a server may count on it (Auth-Login-Attempt of nginx)."""
+    session = asking(maxfailures=9)
+    attempts = [session.verbs.asked[0].attempt]
+    for _ in range(2):
+        session.decided(NobodyKnows())
+        session.says(b"USER bob\r\nPASS secret\r\n")
+        attempts.append(session.verbs.asked[0].attempt)
+    assert attempts == [1, 2, 3]
+    assert request_headers(session.verbs.asked[0])["Auth-Login-Attempt"] == "3"
 
 
 def test_softfail_shows_an_empty_mailbox() -> None:

@@ -115,6 +115,8 @@ class Authorization(ClientSide):
             facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
             # A NamedTuple's own way, by its names, is five times as long.
             question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
+            if self._failures:
+                question = question._replace(attempt=self._failures + 1)
             if self._limits.guards:
                 self._ask_in_turn(question)
             else:
@@ -294,6 +296,7 @@ class Authorization(ClientSide):
             vserv=rules.vserv,
             certificate_name=self._certificate_name,
             actor=actor,
+            attempt=self._failures + 1,
         )
         self._question = question = with_credential(question, mechanism, challenge, shown=shown)
         self._secret = None if question.password is NO_PASSWORD else question.password

@@ -8,12 +8,15 @@ from supervisor.system cimport EventTaker, Poller, dial
 cdef class BackendConnection(EventTaker):
     cdef public WorkerContext _context
     cdef public object _extras
+    cdef public bytes _unsaid
     cdef public SessionEvents _owner
     cdef public bint greets, _lasts
     cdef public Channel channel
     @cython.locals(fd=int, core=Poller, waits=bint)
     cpdef open(self, backend, bint greets, extras)
     cpdef str send(self, bytes data)
+    cpdef turn_over(self)
+    cdef str _say(self, bytes data)
     cpdef keep_alive(self)
     cpdef close(self)
     cdef _break(self, str reason, str word=*)

@@ -43,7 +43,7 @@ class Extras:
 class BackendConnection(EventTaker):
     """One connection. After `close` it is silent."""
 
-    __slots__ = ("_context", "_extras", "_lasts", "_owner", "channel", "greets")
+    __slots__ = ("_context", "_extras", "_lasts", "_owner", "_unsaid", "channel", "greets")
 
     def __init__(self, context: WorkerContext, owner: SessionEvents) -> None:
         """To be opened at once."""
@@ -51,6 +51,8 @@ class BackendConnection(EventTaker):
         self._owner = owner
         self.greets = False
         self._lasts = False
+        self._unsaid = b""
+        """What leaves at the end of this turn."""
         self._extras: Extras | None = None
 
     def open(self, backend: Backend, greets: bool, extras: Extras | None) -> None:
@@ -58,7 +60,7 @@ class BackendConnection(EventTaker):
         log = self._context.log
         trace = trace_of(log, self._owner.sid, BACKEND) if log.options else None
         try:
-            fd = dial(backend.address, backend.port)
+            fd = dial(backend.host.address, backend.port)
         except OSError as error:
             if trace is not None:
                 trace.show("connect", -1, errno.errorcode.get(error.errno or 0, error.errno))
@@ -79,8 +81,28 @@ class BackendConnection(EventTaker):
     def send(self, data: bytes) -> str:
         """Sends a line of the login. "", or why it broke: it is closed then.
 
-        On a connection that was just made, what does not fit at once never will.
+        In clear it leaves at the end of this turn, and the owner hears of a connection that is broken.
         """
+        if self._extras is not None:
+            return self._say(data)
+        if not self._unsaid:
+            self._context.core.later(self)
+        self._unsaid = self._unsaid + data
+        return ""
+
+    def turn_over(self) -> None:
+        """See EventTaker."""
+        data, self._unsaid = self._unsaid, b""
+        if not data:
+            return
+        try:
+            if reason := self._say(data):
+                self._owner.backend_broke(reason)
+        except Exception as error:
+            self._owner.fault(error)
+
+    def _say(self, data: bytes) -> str:
+        """On a connection that was just made, what does not fit at once never will."""
         try:
             if self.channel.send(data) == len(data):
                 return ""
@@ -103,6 +125,7 @@ class BackendConnection(EventTaker):
 
     def close(self) -> None:
         """Lets go, without a word to the backend (but TLS is ended properly)."""
+        self._unsaid = b""
         if self.channel.tls and not self.shaking_hands:
             self.channel.end_sending()
         self.channel.close()

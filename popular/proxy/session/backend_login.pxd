@@ -1,6 +1,9 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer, is_ok
+from supervisor.octets cimport find
+
+cdef bint _ends_a_line(bytes octets) except -1
 
 cdef class Pop3Login:
     cdef public LineBuffer _lines

@@ -14,9 +14,10 @@ from typing import Final, NamedTuple, TypeAlias
 from popular.protocol import xpop
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.replies import code_of, known_code
+from supervisor.octets import find
 
 STARTING_TLS, AUTHENTICATING = "starting TLS", "authenticating"
-_LINE_ENDS = re.compile(b"[\r\n\0]")
+_LF, _CR, _NUL = 10, 13, 0
 
 
 class StartTls(NamedTuple):
@@ -109,6 +110,10 @@ def xclient(address: str, port: int, sid: str) -> bytes:
     return " ".join(["XCLIENT", *(f"{name}={_UNFIT.sub('_', value)}" for name, value in values.items())]).encode()
 
 
+def _ends_a_line(octets: bytes) -> bool:
+    return find(octets, _LF) >= 0 or find(octets, _CR) >= 0 or find(octets, _NUL) >= 0
+
+
 class Pop3Login:
     """USER and PASS (RFC 1939 section 7), behind STLS (RFC 2595 section 4) and XCLIENT where they are wanted."""
 
@@ -135,10 +140,11 @@ class Pop3Login:
         (RFC 2449 section 6.6), to whoever announces PIPELINING. Raises ValueError if a name or password holds CR, LF or
         NUL.
         """
-        if _LINE_ENDS.search(user + password):
+        if _ends_a_line(user) or _ends_a_line(password):
             raise ValueError("a name or password with a line end in it")
-        said = b"USER " + user + b"\r\n", b"PASS " + password + b"\r\n"
-        self._say: tuple[bytes, ...] = (b"".join(said),) if ahead else said
+        name, secret = (b"USER ", user, b"\r\n"), (b"PASS ", password, b"\r\n")
+        # Joined, which takes half as long as sums.
+        self._say: tuple[bytes, ...] = (b"".join(name + secret),) if ahead else (b"".join(name), b"".join(secret))
         self._password = password
         self.refusal: Rejected | None = None
         """The backend has refused the user name, ahead of whose reply PASS was said: only that reply is still to come,

@@ -3,6 +3,7 @@ from popular.net.client cimport ClientOwner
 cdef class SessionEvents(ClientOwner):
     cpdef introduced(self, header)
     cpdef header_failed(self, str reason)
+    cpdef decided(self, decision)
     cpdef mail_checked(self, mail, str reason)
     cpdef backend_connected(self)
     cpdef backend_tls_up(self)

@@ -4,6 +4,7 @@ Each is called from the event loop, at most one for each event, and what it rais
 """
 
 from popular.net.client import ClientOwner
+from popular.pdm.chain import Decision
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 
@@ -21,6 +22,10 @@ class SessionEvents(ClientOwner):
         raise NotImplementedError
 
     def header_failed(self, reason: str) -> None:
+        raise NotImplementedError
+
+    def decided(self, decision: Decision) -> None:
+        """What the modules say. A thread that has asked them cannot be stopped: the answer may be late."""
         raise NotImplementedError
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:

@@ -136,7 +136,7 @@ class Explanation:
     def _played(self, attempt: _Attempt | None = None) -> Rehearsal:
         played = self._rehearsal(attempt)
         password = self._login.password
-        played.log_in(self._user, _ANY_PASSWORD if password is None else password)
+        played.log_in(self._login.mechanism, self._user, _ANY_PASSWORD if password is None else password)
         return played
 
     def _in_clear(self) -> str:
@@ -145,7 +145,7 @@ class Explanation:
             return "never: TLS is there from the start"
         if rules.starttls != "force" or rules.state == OFFLINE:
             return "allowed, TLS is not offered" if rules.starttls == "off" else "allowed, TLS is offered"
-        return f"refused: {self._rehearsal().in_clear(self._user)}"
+        return f"refused: {self._rehearsal().in_clear(self._login.mechanism, self._user)}"
 
     def _limits(self, played: Rehearsal, own: UserLimits | None) -> list[dict[str, Any]]:
         """How he stands with each limit now."""

@@ -14,7 +14,8 @@ cdef class Login:
     cdef public str _sid
     cdef public VservRuntime _runtime
     cdef public BackendConnection backend
-    cpdef ask(self, question, decided)
+    @cython.locals(session=object)
+    cpdef ask(self, question)
     @cython.locals(waiting=BackendQueue)
     cpdef bint wait_for(self, backend) except -1
     @cython.locals(connection=BackendConnection, runtime=VservRuntime)

@@ -5,7 +5,6 @@ session later (`events.py`).
 """
 
 import errno
-from collections.abc import Callable
 
 from popular.net.tlschannel import TlsChannel
 from popular.pdm.chain import Decision
@@ -68,15 +67,16 @@ class Login:
 
     # The modules
 
-    def ask(self, question: Question, decided: Callable[[Decision], None]) -> Decision | None:
-        """The decision, or None: then `decided` is called later."""
+    def ask(self, question: Question) -> Decision | None:
+        """The decision, or None: then the session hears of it."""
         runtime = self._runtime
         if "PASS" in runtime.context.log.options:
             self._show_attempt(question)
         hide_unknown = not runtime.rules.fallback
         if not runtime.modules.blocking:
             return runtime.modules.ask(question, hide_unknown, self._sid)
-        asked = runtime.modules.ask_later(question, hide_unknown, self._sid, decided=decided)
+        session = self._events
+        asked = runtime.modules.ask_later(question, hide_unknown, self._sid, decided=session.decided)
         if not isinstance(asked, (PendingQuestion, LoopQuestion)):
             return asked
         self._asked = asked

@@ -206,7 +206,7 @@ class ModuleChain:
         """
         self._threads = threads
         used = [(guard, terms) for guard, terms in guards if not terms.shadow]
-        self._modules = [guard.module for guard, _terms in used]
+        self._modules = cast(Sequence[Module], [guard.module for guard, _terms in used])
         self._queue = queue
         self._context = context
         self._log = context.log
@@ -224,7 +224,7 @@ class ModuleChain:
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
         record = Record()
-        decision = chain.ask(cast(Sequence[Module], self._modules), question, hide_unknown=hide_unknown, record=record)
+        decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
         self._count(record)
         if self._log.options:
             self._tell(question, record, decision, sid=sid)
@@ -352,7 +352,7 @@ class ModuleChain:
     def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""
         record = Record()
-        decision = chain.ask(cast(Sequence[Module], self._modules), question, hide_unknown=hide_unknown, record=record)
+        decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
         return decision, functools.partial(self._asked, question, record, decision, sid=sid)
 
     def _asked(self, question: Question, record: Record, decision: Decision, *, sid: str) -> None:

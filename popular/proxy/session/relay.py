@@ -3,6 +3,9 @@
 What a slow reader has not taken is at most one piece or one pipe for each session, however large the mail. When a
 piece is as large as it can be (a large mail) and both legs are plain, the kernel moves the rest (splice). The client's
 stream is looked at for QUIT and DELE, and is otherwise untouched.
+
+Commands and short answers leave at the end of the turn in which they came (`Poller.later`), and the answer to QUIT
+together with the end of the connection, if the backend has closed by then.
 """
 
 from popular.net.channel import BROKEN, Channel
@@ -13,10 +16,12 @@ from popular.protocol.watch import CommandWatch
 from popular.proxy.session.events import SessionEvents
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import CutCost
-from supervisor.system import Clock, EventTaker
+from supervisor.system import EventTaker, Poller
 
 _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
+_SHORT = 1 << 12
+"""Octets of an answer that is worth waiting for the others' of the turn; a mail is not."""
 _ROUNDS = 16
 """Pieces of one mail that are moved before other sessions get their turn."""
 
@@ -33,8 +38,10 @@ class Relay(EventTaker):
         "_client",
         "_client_done",
         "_clock",
+        "_core",
         "_for_backend",
         "_for_client",
+        "_leaves",
         "_over",
         "_owner",
         "_pipes",
@@ -48,12 +55,15 @@ class Relay(EventTaker):
         "watch",
     )
 
-    def __init__(self, owner: SessionEvents, clock: Clock, pipes: Pipes) -> None:
+    def __init__(self, owner: SessionEvents, core: Poller, pipes: Pipes) -> None:
         """To be joined at once. The owner hears of the end once, unless `close` comes first."""
         self._pipes = pipes
-        self._clock = clock
+        self._core = core
+        self._clock = core.clock
         self._owner = owner
         self._over = False
+        self._leaves = False
+        """What is held leaves at the end of this turn: nobody lags yet."""
         self._for_client = b""
         self._for_backend = b""
         self._transfer: Transfer | None = None
@@ -94,10 +104,19 @@ class Relay(EventTaker):
         return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 
     def close(self) -> None:
-        """Gives the pipe back, and lets go of the session; the channels are the session's."""
+        """Gives the pipe back, and lets go of the session; the channels are the session's. What came in this turn has
+        still to leave.
+        """
+        if self._leaves:
+            self._leaves = False
+            for channel, held in ((self._backend, self._for_backend), (self._client, self._for_client)):
+                try:
+                    channel.send_last(held)
+                except OSError:
+                    pass
         self._over = True
         self._reads_client = self._reads_backend = False
-        del self._owner
+        self._owner = None  # type: ignore[assignment]
         if self._transfer is not None:
             self._transfer.close()
             self._transfer = None
@@ -112,14 +131,55 @@ class Relay(EventTaker):
         """Each side is read while nothing is held back for the other, and written to while something is for it."""
         if self._over:
             return
-        client_lags = bool(self._for_client) or self._transfer is not None
+        client_lags = (bool(self._for_client) and not self._leaves) or self._transfer is not None
+        backend_lags = bool(self._for_backend) and not self._leaves
         self._reads_backend = not client_lags
-        self._reads_client = not self._for_backend and not self._client_done
-        gone_if_broken = self._client_done and not self._for_backend
+        self._reads_client = not backend_lags and not self._client_done
+        gone_if_broken = self._client_done and not backend_lags
         self._client.want(
             (READ if self._reads_client else BROKEN if gone_if_broken else 0) | (WRITE if client_lags else 0)
         )
-        self._backend.want((READ if self._reads_backend else 0) | (WRITE if self._for_backend else 0))
+        self._backend.want((READ if self._reads_backend else 0) | (WRITE if backend_lags else 0))
+
+    def _leave_later(self) -> None:
+        if not self._leaves:
+            self._leaves = True
+            self._core.later(self)
+
+    def turn_over(self) -> None:
+        """See EventTaker."""
+        if not self._leaves or self._over:
+            return
+        self._leaves = False
+        owner = self._owner
+        try:
+            if self._for_backend:
+                self._send_to_backend()
+            if self._for_client:
+                self._send_to_client()
+            if self._for_client or self._for_backend:
+                self._balance()
+        except Exception as error:
+            owner.fault(error)
+
+    def _send_to_backend(self) -> None:
+        held = self._for_backend
+        try:
+            sent = self._backend.send(held)
+            self._for_backend = b"" if sent == len(held) else held[sent:]
+        except OSError:
+            self._for_backend = b""  # what the backend said before it broke is still to be read; then its end is seen
+        if self._client_done and not self._for_backend:
+            self._tell_end_of_client()
+
+    def _send_to_client(self) -> None:
+        held = self._for_client
+        try:
+            sent = self._client.send(held)
+            self._for_client = b"" if sent == len(held) else held[sent:]
+        except OSError:
+            self._for_client = b""
+            self._end("client_reset")
 
     def ready(self, fd: int, events: int) -> None:
         if fd == self._client.fd:
@@ -161,7 +221,8 @@ class Relay(EventTaker):
             self._give_backend(piece)
         elif piece is not None:
             self._client_done = True
-            self._tell_end_of_client()
+            if not self._for_backend:
+                self._tell_end_of_client()
             self._balance()
 
     def _give_backend(self, piece: bytes) -> None:
@@ -169,25 +230,21 @@ class Relay(EventTaker):
         self.from_client += len(piece)
         try:
             self.watch.see(piece)
-            sent = self._backend.send(piece)
         except NullByte:
             self._end("null_byte")
             return
-        except OSError:
-            return  # what the backend said before it broke is still to be read; then its end is seen
-        if sent < len(piece):
-            self._for_backend = piece[sent:]
+        self._for_backend = self._for_backend + piece if self._for_backend else piece
+        if self._plain:
+            self._leave_later()
+            return
+        self._send_to_backend()
+        if self._for_backend:
             self._balance()
 
     def _backend_takes_more(self) -> None:
-        try:
-            self._for_backend = self._for_backend[self._backend.send(self._for_backend) :]
-        except OSError:
-            self._for_backend = b""
+        self._send_to_backend()
         self.active = self._clock.now
         if not self._for_backend:
-            if self._client_done:
-                self._tell_end_of_client()
             self._balance()
             self._read_pending_client()
 
@@ -236,7 +293,7 @@ class Relay(EventTaker):
         """Passes a piece on. Says whether it was as large as can be, so that more of it is likely to be there."""
         backend = self._backend
         try:
-            piece = backend.receive(backend.MOST)
+            piece = backend.receive(backend.most)
         except OSError:
             piece = b""
         if piece:
@@ -245,10 +302,21 @@ class Relay(EventTaker):
             else:
                 self.watch.open = 0
             self._give_client(piece)
-            return len(piece) == backend.MOST
-        if piece is not None:
+            return len(piece) == backend.most
+        if piece is not None and self._says_last():
             self._end("client_closed" if self._client_done and not self.watch.quit else "backend_closed")
         return False
+
+    def _says_last(self) -> bool:
+        """Whether the client has taken all that came before the end, which follows. Else the end is read once more."""
+        if self._for_client:
+            try:
+                sent = self._client.send_last(self._for_client)
+            except OSError:
+                self._end("client_reset")
+                return False
+            self._for_client = self._for_client[sent:]
+        return not self._for_client
 
     def _read_much(self) -> None:
         """A large mail goes on: moved by the kernel, or through TLS piece by piece.
@@ -271,13 +339,13 @@ class Relay(EventTaker):
     def _give_client(self, piece: bytes) -> None:
         self.active = self._clock.now
         self.to_client += len(piece)
-        try:
-            sent = self._client.send(piece)
-        except OSError:
-            self._end("client_reset")
+        self._for_client = self._for_client + piece if self._for_client else piece
+        if self._plain and len(piece) < _SHORT:
+            self._leave_later()
             return
-        if sent < len(piece):
-            self._for_client = piece[sent:]
+        self._send_to_client()
+        if self._for_client:
+            self._leaves = False
             self._balance()
 
     def _splice(self) -> None:

@@ -52,6 +52,7 @@ cdef class Session(Verbs):
     cpdef client_ended(self)
     cpdef client_took_all(self)
     cpdef client_broke(self)
+    cpdef decided(self, decision)
     cpdef _tell_decision(self, decision)
     @cython.locals(machine=Machine)
     cpdef backend_connected(self)

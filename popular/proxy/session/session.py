@@ -129,18 +129,17 @@ class Session(Verbs):
         when the last reply has left.
         """
         client = self._client
-        while True:
-            if client.unsent and not client.flush():
-                self.end("client_reset")
-                return
-            if self._left is None:
-                break
+        while self._left is not None:
             (do, facts), self._left = self._left, None
             do(*facts)
             if self._over:
                 return
+        if client.unsent and not self._ending:
+            client.flush_later()
         if self._ending:
-            if client.unsent:
+            if not client.flush_last():
+                self.end("client_reset")
+            elif client.unsent:
                 self._only_send()
             else:
                 self.end(self._ending)
@@ -181,7 +180,7 @@ class Session(Verbs):
         self._row.go_on()
         if self._tls is not None:
             question = question._replace(tls_version=self._tls.version, tls_cipher=self._tls.cipher)
-        decision = self._login.ask(question, self._decided)
+        decision = self._login.ask(question)
         if decision is not None:
             self._leave(self._tell_decision, (decision,))
         else:
@@ -274,7 +273,9 @@ class Session(Verbs):
         client, tls_settings = self._client, self._runtime.tls
         assert tls_settings is not None, "a virtual server with TLS has a certificate"
         self._tls_began = self._runtime.context.clock.now
-        if client.waits:
+        if not client.flush():
+            self.end("client_reset")
+        elif client.waits:
             client.hand_over()
             self.tls_failed(Failure("other", "the client did not take the reply to STLS"))
         else:
@@ -313,8 +314,7 @@ class Session(Verbs):
 
     # The login
 
-    def _decided(self, decision: Decision) -> None:
-        """A thread has asked the modules. It cannot be stopped: the answer may be late."""
+    def decided(self, decision: Decision) -> None:
         self._enter(self._tell_decision, decision)
 
     def _tell_decision(self, decision: Decision) -> None:
@@ -376,7 +376,7 @@ class Session(Verbs):
         backend = self._login.let_in(self._machine.backend)
         # A variable of its own: the session may end in `begin`, and let go of the relay that is still at work. In the
         # compiled form nobody else would hold it then.
-        self._relay = relay = Relay(self, runtime.context.clock, runtime.pipes)
+        self._relay = relay = Relay(self, runtime.context.core, runtime.pipes)
         relay.join(client.channel, backend.channel, client.done)
         relay.begin(client.hand_over() + to_client, to_backend)
 
@@ -477,6 +477,6 @@ class Session(Verbs):
         )
         if self._machine.counted or runtime.limits.cluster is not None:
             runtime.limits.leave(self._token)
-        del self._machine, self._login
+        self._machine = self._login = None  # type: ignore[assignment]
         context.release(self._token, ending, seconds)
         runtime.over()

@@ -1,0 +1,153 @@
+"""The relay sends what came in one turn at its end, and the answer to QUIT together with the end of the connection."""
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from popular.net.channel import Channel
+from popular.net.splice import Pipes
+from popular.proxy.session.events import SessionEvents
+from popular.proxy.session.relay import Relay
+from supervisor.serving.eventloop import EventLoop
+from tests.patience import PATIENCE
+
+SEGMENTS_IN = struct.Struct("=140xI")
+"""Of tcp(7)'s TCP_INFO: how many segments have come."""
+
+
+def connection() -> tuple[socket.socket, socket.socket]:
+    """Both ends, over TCP: a packet is one only there."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        near = socket.create_connection(listening.getsockname())
+        far, _ = listening.accept()
+    near.setblocking(False)
+    far.settimeout(PATIENCE)
+    return near, far
+
+
+def segments(peer: socket.socket) -> int:
+    return int(SEGMENTS_IN.unpack(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, SEGMENTS_IN.size))[0])
+
+
+class Joined(SessionEvents):
+    """A session that has a relay and nothing else."""
+
+    def __init__(self) -> None:
+        self.loop = EventLoop()
+        near, self.client = connection()
+        self.to_client = Channel(self.loop.core, near.detach(), self)  # type: ignore[arg-type]
+        near, self.backend = connection()
+        self.to_backend = Channel(self.loop.core, near.detach(), self)  # type: ignore[arg-type]
+        self.ending = ""
+        self.relay = Relay(self, self.loop.core, Pipes())
+        self.relay.join(self.to_client, self.to_backend, False)
+        self.relay.begin(b"", b"")
+
+    def relay_ended(self, ending: str) -> None:
+        self.ending = ending
+        self.relay.close()
+        self.to_client.close()
+        self.to_backend.close()
+
+    def turn(self, until: Callable[[], object]) -> None:
+        """One wait for events after the other."""
+        deadline = time.monotonic() + PATIENCE
+        while not until():
+            assert time.monotonic() < deadline
+            self.loop.core.run(0.0)
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Joined]:
+    """All of it is closed at the end."""
+    one = Joined()
+    yield one
+    if not one.ending:
+        one.relay_ended("the test is over")
+    one.client.close()
+    one.backend.close()
+    one.loop.close()
+
+
+def test_the_answer_to_quit_leaves_with_the_end() -> None:
+    """In one packet, if the backend has closed behind it."""
+    with joined() as one:
+        one.client.sendall(b"QUIT\r\n")
+        one.turn(lambda: one.relay.watch.quit)
+        assert one.backend.recv(100) == b"QUIT\r\n"
+        one.backend.sendall(b"+OK bye\r\n")
+        one.backend.close()
+        before = segments(one.client)
+        one.turn(lambda: one.ending)
+        assert one.ending == "quit"
+        assert one.client.recv(100) == b"+OK bye\r\n"
+        assert one.client.recv(100) == b""
+        assert segments(one.client) - before == 1
+
+
+def test_a_backend_that_goes_on_behind_quit_holds_no_answer_back() -> None:
+    """Whoever waits for the answer has it, whenever the backend closes."""
+    with joined() as one:
+        one.client.sendall(b"QUIT\r\n")
+        one.turn(lambda: one.relay.watch.quit)
+        one.backend.sendall(b"+OK bye\r\n")
+        one.turn(lambda: one.relay.to_client)
+        assert one.client.recv(100) == b"+OK bye\r\n"
+        assert one.relay.lingers is False
+        one.backend.close()
+        one.turn(lambda: one.ending)
+        assert one.ending == "quit"
+
+
+@pytest.mark.parametrize("ending", ["quit", "client_reset"])
+def test_what_came_in_the_turn_of_the_end_has_left(ending: str) -> None:
+    """Whoever ends the session: client and backend have what the other said before."""
+    with joined() as one:
+        one.relay.begin(b"+OK\r\n", b"STAT\r\n")
+        one.relay_ended(ending)
+        assert one.client.recv(100) == b"+OK\r\n"
+        assert one.backend.recv(100) == b"STAT\r\n"
+
+
+def test_a_client_that_takes_nothing_is_waited_for_before_the_end() -> None:
+    """The end of the backend is read once more when he has taken what came before it."""
+    much = b"x" * 4000 + b"\r\n"
+    with joined() as one:
+        sent = 0
+        while not one.relay._for_client or one.relay._leaves:
+            one.backend.sendall(much)
+            sent += len(much)
+            one.turn(lambda sent=sent: one.relay.to_client == sent)  # type: ignore[misc]
+        one.backend.sendall(b"+OK last\r\n")
+        one.backend.close()
+        took = b""
+        while b"last\r\n" not in took[-20:]:
+            one.loop.core.run(0.0)
+            took += one.client.recv(1 << 20)
+        assert len(took) == sent + 10
+        one.turn(lambda: one.ending)
+        assert one.ending == "backend_closed"
+
+
+def test_an_answer_to_quit_that_the_client_cannot_take_yet_is_not_lost() -> None:
+    """The backend has closed behind it, and the end waits until the client has made room."""
+    with joined() as one:
+        filled = 0
+        while taken := one.to_client.send(b"x" * (1 << 16)):
+            filled += taken
+        one.client.sendall(b"QUIT\r\n")
+        one.turn(lambda: one.relay.watch.quit)
+        one.backend.sendall(b"+OK bye\r\n")
+        one.backend.close()
+        one.turn(lambda: one.relay.to_client)
+        took = b""
+        while len(took) < filled + 9:
+            one.loop.core.run(0.0)
+            took += one.client.recv(1 << 20)
+        assert took.endswith(b"x+OK bye\r\n")
+        one.turn(lambda: one.ending)
+        assert one.ending == "quit"

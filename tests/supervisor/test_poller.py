@@ -1,0 +1,42 @@
+"""The wait for events: what is put off until a turn is over."""
+
+import socket
+
+from supervisor.runtime.loop import READ
+from supervisor.serving.eventloop import EventLoop
+from supervisor.system import EventTaker, Poller
+
+
+class Late(EventTaker):
+    """Notes when it is called."""
+
+    def __init__(self, core: Poller, noted: list[str]) -> None:
+        self.core = core
+        self.noted = noted
+
+    def ready(self, fd: int, _events: int) -> None:
+        self.noted.append("ready")
+        self.core.unwatch(fd)
+        self.core.later(self)
+
+    def turn_over(self) -> None:
+        self.noted.append("over")
+
+
+def test_a_turn_is_over_when_all_have_had_their_events() -> None:
+    """Not in between; and what somebody does outside of a turn is seen to before the next wait."""
+    loop = EventLoop()
+    noted: list[str] = []
+    pairs = [socket.socketpair() for _ in range(3)]
+    for near, far in pairs:
+        far.send(b"x")
+        loop.watch(near.fileno(), READ, Late(loop.core, noted))
+    loop.core.run(0.0)
+    assert noted == ["ready"] * 3 + ["over"] * 3
+    loop.core.later(Late(loop.core, noted))
+    loop.core.run(0.0)
+    assert noted[6:] == ["over"]
+    for pair in pairs:
+        for end in pair:
+            end.close()
+    loop.close()
