@@ -5,6 +5,6 @@ cdef class Announced:
     cdef public long _index
     cdef public Clock _clock
     cdef public double _ask_at, _look_at
-    cdef public bint _pipelines
+    cdef public bint _auto, _pipelines
     cpdef bint pipelines(self) except -1
     cpdef let_in(self)
