@@ -4,10 +4,12 @@ and nothing else).
 What is logged is parsed commands, never octets as they came: a password that came in pieces, behind a bare LF, with a
 blank in front of PASS, or as the argument of a command that nobody knows is not recognised by its looks. So a line is
 judged when it is whole; a command that is known shows what it may hold, everything else shows its length.
+Behind AUTH, up to our verdict, every line does: it answers a challenge, and may look like a command.
 """
 
 from popular.protocol.commands import VERBS, parse
 from popular.protocol.lines import LONGEST_COMMAND
+from popular.protocol.sasl import LONGEST_RESPONSE, MECHANISMS
 from supervisor.runtime.log import Log
 
 DIALOGUE_OPTIONS = frozenset({"POP", "PASS"})
@@ -16,10 +18,12 @@ DIALOGUE_OPTIONS = frozenset({"POP", "PASS"})
 class Dialogue:
     """What one client says and is told, in the log. Made for a session when the option POP is on."""
 
-    __slots__ = ("_held", "_log", "_seen", "_sure")
+    __slots__ = ("_answers", "_held", "_log", "_seen", "_sure")
 
     def __init__(self, log: Log) -> None:
         self._log = log
+        self._answers = False
+        """What comes is no command, but answers a challenge of ours, or may do so."""
         self._held = b""
         self._seen = 0
         self._sure = True
@@ -35,8 +39,8 @@ class Dialogue:
         *ended, rest = (self._held + data).split(b"\n")
         for line in ended:
             self._show(sid, line.removesuffix(b"\r"))
-        # No command is longer: of such a line only the length counts, and memory is not the client's to fill.
-        self._held = rest[:LONGEST_COMMAND]
+        # Nothing is longer: of such a line only the length counts, and memory is not the client's to fill.
+        self._held = rest[: LONGEST_RESPONSE if self._answers else LONGEST_COMMAND]
         if rest:
             self._log.debug("POP", "client", sid, part=len(rest))
 
@@ -44,11 +48,20 @@ class Dialogue:
         """Replies to the client: an entry a line."""
         for line in data.split(b"\r\n"):
             if line:
+                self._answers = line.startswith(b"+ ") or (self._answers and not line.startswith((b"+OK", b"-ERR")))
                 self._log.debug("POP", "server", sid, line=line.decode("utf-8", "replace"))
 
     def _show(self, sid: str, line: bytes) -> None:
         options = self._log.options
-        if "POP" not in options:
+        if self._answers:
+            if "POP" in options:
+                self._log.debug("POP", "client", sid, octets=len(line))
+            self._sure = True
+            return
+        self._answers = self._sure and parse(line).keyword == "AUTH"
+        if self._answers and "POP" in options:
+            self._log.debug("POP", "client", sid, line=without_secrets(line))
+        elif "POP" not in options:
             if self._sure and parse(line).keyword == "PASS":
                 self._log.debug("PASS", "client", sid, line=line.decode("utf-8", "replace"))
         elif self._sure and "PASS" in options:
@@ -71,6 +84,9 @@ def without_secrets(line: bytes) -> str:
         return verb.keyword
     if verb.keyword == "PASS":
         return "PASS ****"
+    if verb.keyword == "AUTH" and words[0].decode("ascii", "replace").upper() in MECHANISMS:
+        known = f"AUTH {words[0].decode().upper()}"
+        return known if len(words) == 1 else f"{known} ({len(words[1])} octets)"
     if len(words) > verb.most or not (verb.keyword == "USER" or all(word.isdigit() for word in words)):
         return f"{verb.keyword} ({len(command.argument)} octets)"
     return f"{verb.keyword} {b' '.join(words).decode('utf-8', 'replace')}"

@@ -151,5 +151,13 @@ LOGIN_LIMITED = Message(
     most=EACH_MINUTE,
     by="vserv",
 )
+CLUSTER_LOST = Message(
+    0x0351,
+    "ADM",
+    "cluster_lost",
+    "The server that `cluster` names does not answer this worker: limits count locally until it does.",
+    most=EACH_MINUTE,
+)
+CLUSTER_BACK = Message(0x0352, "INF", "cluster_back", "The server of the cluster answers again.")
 
 POPULAR_MESSAGES = messages_in(globals())

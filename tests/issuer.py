@@ -1,6 +1,7 @@
 """An identity provider on loopback, made for a test: it tells its public keys, and answers to introspection."""
 
 import base64
+import contextlib
 import json
 import threading
 import time
@@ -70,7 +71,8 @@ def _handler(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(ConnectionError):  # who asked may have given up
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None: ...
 

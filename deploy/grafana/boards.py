@@ -201,13 +201,15 @@ BACKENDS = Board(
                 graph("Logins by virtual server", rate("logins_total", "vserv")),
                 graph("Login failures by virtual server", rate("login_failures_total", "vserv")),
                 graph("Login failures by reason", rate("login_failures_total", "reason"), stacked=True),
-                graph("Logins refused by limits", rate("logins_limited_total", "limit"), width=12),
+                graph("Logins refused by limits", rate("logins_limited_total", "limit")),
                 graph(
                     "Limits on trial",
                     rate("limit_reports_total", "limit"),
                     note="Whom they would have refused or held back.",
-                    width=12,
+                    width=6,
                 ),
+                graph("Workers without their cluster", gauge("cluster_workers_alone", "instance"), width=6),
+                graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True),
                 graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=12),
                 graph(
                     "Mailboxes shown empty",

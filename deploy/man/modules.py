@@ -21,7 +21,13 @@ QUESTION = {
     "tls_version": "OpenSSL's name of the TLS version; empty if the client speaks in clear",
     "tls_cipher": "and of the cipher",
     "token": "what the client has shown instead of a password: a Token, with its mechanism and its secret; else None. "
-    "credential is the one of the two that counts, and kind is its kind",
+    "credential is what counts of password, token and proof, and kind is its kind",
+    "proof": "what else it has shown instead: a ChallengeAnswer (CRAM-MD5, APOP), whose proves(secret) says whether "
+    "the client has this password, or a CertificateShown (EXTERNAL), where certificate_name says whose it is and user "
+    "who is asked for; else None",
+    "actor": "the authentication id of SASL where it is another name than user: somebody else, whose password it is. "
+    "He is let in only by a module that vouches for him in the second round",
+    "attempt": "which attempt to log in it is in this session, from 1",
 }
 """Fields of Question → what they hold."""
 
@@ -71,7 +77,7 @@ MODULE = {
     "skipped": "how many lines of its files are bad and skipped, for the metrics",
     "files": "the files that it is made of, by path, each with what os.fstat() said when it was read. When one is "
     "another the module is reloaded (pdmwatch)",
-    "takes": "the kinds of credential that it looks at: PASSWORD (the default), TOKEN",
+    "takes": "the kinds of credential that it looks at: PASSWORD (the default), TOKEN, CHALLENGE, CERTIFICATE",
     "by_address": "whether an answer may depend on the client's address (the default): then a cached one counts for "
     "this address only",
 }

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import NamedTuple
 
-from popular.pdm.contract import UNKNOWN, Authenticated, CannotTell, Question, Refused, Unknown
+from popular.pdm.contract import UNKNOWN, Authenticated, CannotTell, Question, Refused, Secret, Token, Unknown
 
 _DIGEST = 16
 
@@ -49,13 +49,14 @@ class AnswerCache:
     def key(self, question: Question, by_address: bool) -> bytes:
         """Of all on which the answer may depend."""
         credential = question.credential
-        if isinstance(credential, tuple):
+        kind, octets = question.kind, b""
+        if isinstance(credential, Token):
             kind, octets = credential.mechanism, credential.secret.reveal()
-        else:
-            kind, octets = question.kind, credential.reveal()
+        elif isinstance(credential, Secret):
+            octets = credential.reveal()
         digest = blake2b(key=self._secret, digest_size=_DIGEST)
         texts = [question.namespace, question.user, question.vserv, question.protocol, question.certificate_name]
-        texts += [question.tls_version, question.tls_cipher]
+        texts += [question.tls_version, question.tls_cipher, question.actor]
         for text in (*texts, question.client_ip if by_address else "", kind):
             digest.update(_counted(text.encode(errors="surrogatepass")))
         digest.update(_counted(octets))

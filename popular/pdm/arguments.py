@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 from popular.pdm import linefile
-from popular.pdm.contract import ModuleFailed, Secret
+from popular.pdm.contract import PASSWORD, ModuleFailed, Secret
 
 PASSWORDFILE = "passwordfile"
 
@@ -56,6 +56,14 @@ def number(module: str, words: Mapping[str, str], name: str, *, usual: int, most
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= most):
         raise ModuleFailed(f"{module}: {name} '{text}': 1 to {most} are allowed")
     return int(text)
+
+
+def kinds(module: str, words: Mapping[str, str], name: str, *, allowed: frozenset[str]) -> frozenset[str]:
+    """The value of such a word: kinds of credential, with commas; PASSWORD if it is not there. Raises ModuleFailed."""
+    said = frozenset(words.get(name, PASSWORD).split(","))
+    if not said <= allowed:
+        raise ModuleFailed(f"{module}: {name} '{words[name]}': some of {','.join(sorted(allowed))} are allowed")
+    return said
 
 
 class SecretFile(NamedTuple):

@@ -107,6 +107,11 @@ def blocks(modules: Sequence[AnyModule]) -> bool:
     return any(getattr(module, "blocking", True) for module in modules)
 
 
+def takes(module: AnyModule, question: Question) -> bool:
+    """Whether it looks at the kind of credential that the client has shown. Else it need not be asked."""
+    return question.kind in getattr(module, "takes", (PASSWORD,))
+
+
 def rounds(
     modules: Sequence[AnyModule], question: Question, *, hide_unknown: bool = True
 ) -> Generator[Step, object, Decision]:
@@ -117,13 +122,13 @@ def rounds(
     """
     failures: list[str] = []
     unknown: list[tuple[AnyModule, Unknown]] = []
-    if question.token is not None:
-        modules = [module for module in modules if question.kind in getattr(module, "takes", (PASSWORD,))]
+    if question.kind != PASSWORD:
+        modules = [module for module in modules if takes(module, question)]
     for module in modules:
         # A NamedTuple's own way is five times as long: here, and where the user is admitted.
         first: Step = tuple.__new__(Step, (module, CHECK, None, None))
         answer = yield first
-        if isinstance(answer, Authenticated):
+        if isinstance(answer, Authenticated) and not question.actor:
             ident = module.ident
             admitted: Admitted = tuple.__new__(Admitted, (answer.route, ident, ident, False, answer.limits))
             return admitted
@@ -132,6 +137,8 @@ def rounds(
         elif isinstance(answer, CannotTell):
             failures.append(f"{module.ident}: {answer.reason}")
         else:
+            if isinstance(answer, Authenticated):
+                answer = Refused(answer.route)  # by whose password? It is the actor who has to be let in.
             assert isinstance(answer, Refused), "heard"
             return (yield from _second_round(modules, module, answer, failures=failures))
     if hide_unknown:
@@ -178,7 +185,7 @@ def ask(
     record = record if record is not None else Record()
     began = monotonic()
     answer = None
-    if modules and question.token is None:
+    if modules and question.token is None and question.proof is None and not question.actor:
         # Most logins are the first module's to decide; they are spared what the rules cost.
         first = modules[0]
         try:

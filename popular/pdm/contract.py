@@ -33,9 +33,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
+from popular.protocol.sasl import digest_of
+
 _MASK = "****"
 
-PASSWORD, TOKEN = "password", "token"
+PASSWORD, TOKEN, CHALLENGE, CERTIFICATE = "password", "token", "challenge", "certificate"
 """The kinds of credential that a client may give, and a module may take (`Module.takes`)."""
 
 
@@ -82,8 +84,34 @@ class Token(NamedTuple):
     secret: Secret
 
 
-Credential: TypeAlias = Secret | Token
+class ChallengeAnswer(NamedTuple):
+    """What a client shows that has a password and does not say it: its answer to a challenge of ours (CRAM-MD5, APOP).
+
+    Only who has the password itself can tell whether it is right, not who has a hash of it.
+    """
+
+    mechanism: str
+    challenge: bytes
+    digest: bytes
+
+    def proves(self, secret: Secret) -> bool:
+        """Whether the client has this password, in a time that does not tell how much of it is right."""
+        return hmac.compare_digest(self.digest, digest_of(self.mechanism, self.challenge, secret.reveal()))
+
+
+class CertificateShown(NamedTuple):
+    """What a client shows instead of a password that relies on its certificate alone (EXTERNAL). Whose it is stands in
+    `Question.certificate_name`: it was verified, and the user that is asked for need not be the one that it names.
+    """
+
+    mechanism: str = "EXTERNAL"
+
+
+Proof: TypeAlias = ChallengeAnswer | CertificateShown
+Credential: TypeAlias = Secret | Token | Proof
 """A password, or what comes instead of one. More kinds may come, so ask for the one that you take."""
+
+_KINDS: Mapping[type, str] = {Token: TOKEN, ChallengeAnswer: CHALLENGE, CertificateShown: CERTIFICATE}
 
 
 class Question(NamedTuple):
@@ -93,7 +121,10 @@ class Question(NamedTuple):
     `certificate_name` is from the client's verified certificate, "" if it showed none: its first e-mail address or host
     name (subjectAltName), else its common name. It vouches for nothing unless the module says so. `tls_version` and
     `tls_cipher` are OpenSSL's names, "" where the client speaks in clear. With a `token`, the `password` is empty and
-    means nothing; only modules that take tokens are asked.
+    means nothing; so it is with a `proof`. Only modules that take this kind are asked.
+
+    `actor`: somebody else, whose password it is (the authentication id of SASL, where `user` is the authorization id).
+    He comes in only where a module vouches for him in the second round.
     """
 
     client_ip: str
@@ -106,16 +137,20 @@ class Question(NamedTuple):
     tls_version: str = ""
     tls_cipher: str = ""
     token: Token | None = None
+    proof: Proof | None = None
+    actor: str = ""
+    attempt: int = 1
+    """Which one it is in this session: 2 behind a wrong login."""
 
     @property
     def credential(self) -> Credential:
         """What the client has shown: a password as a Secret, or something else."""
-        return self.password if self.token is None else self.token
+        return self.token or self.proof or self.password
 
     @property
     def kind(self) -> str:
-        """PASSWORD, or TOKEN."""
-        return PASSWORD if self.token is None else TOKEN
+        """PASSWORD, TOKEN, CHALLENGE or CERTIFICATE."""
+        return _KINDS.get(type(self.credential), PASSWORD)
 
 
 class Route(NamedTuple):

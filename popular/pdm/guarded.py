@@ -17,6 +17,7 @@ from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
 from popular.pdm.chain import CHECK, LOOK_UP, Decision, Record, Step
 from popular.pdm.contract import (
+    CHALLENGE,
     LOOKUP,
     AnyModule,
     Authenticated,
@@ -137,7 +138,7 @@ class Guarded:
         if step.what is not CHECK:
             return await self._put(step, question, how)
         terms = how.terms
-        if not terms.cache and not terms.negative:
+        if (not terms.cache and not terms.negative) or question.kind == CHALLENGE:  # none comes twice
             return placed(await self._put(step, question, how), terms.allow, terms.like)
         return placed(await self._put_through_cache(step, question, how), terms.allow, terms.like)
 

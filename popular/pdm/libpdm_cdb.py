@@ -31,6 +31,7 @@ class CdbModule(Module):
         self._list = UserList(self._path, self._users, fill)
         self.notes = self._users.notes
         self.files = {self._path: self._users.status}
+        self.takes = self._users.takes
 
     def check(self, question: Question) -> Answer:
         """The user's record, if there is one, and whether the password fits its hash. Raises ModuleFailed."""

@@ -3,7 +3,7 @@
     pdm add all http http://127.0.0.1:9000/cgi-bin/auth
 
 What nginx sends and reads is in its documentation of `ngx_mail_auth_http_module`; sent are Auth-Method, Auth-User,
-Auth-Pass, Auth-Protocol, Client-IP, and of a client in TLS Auth-SSL, -Protocol and -Cipher. Blanks,
+Auth-Pass, Auth-Protocol, Auth-Login-Attempt, Client-IP, and of a client in TLS Auth-SSL, -Protocol and -Cipher. Blanks,
 percent signs and control octets of names and passwords are escaped as nginx does it, and beside that only what is no
 UTF-8.
 
@@ -15,6 +15,8 @@ Auth-Status, or none, is "cannot tell".
 `backend ID` takes the server from us instead of from Auth-Server. `header NAME` with `passwordfile FILE` sends the
 file's first line in that header, as a secret between the two; `cafile FILE` is whom to trust behind https://, instead
 of the system's authorities; `connections N` is how many a worker has at most (default 16).
+`takes password,challenge` has the server asked for APOP and CRAM-MD5 too (Auth-Method, with Auth-Salt); the password
+for a POP3 backend has to come from it then (Auth-Pass).
 """
 
 import asyncio
@@ -23,12 +25,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
+from popular.pdm.arguments import PASSWORDFILE, kinds, number, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import (
+    CHALLENGE,
+    PASSWORD,
     Answer,
     AsyncModule,
     Authenticated,
     CannotTell,
+    ChallengeAnswer,
     ModuleFailed,
     Question,
     Refused,
@@ -37,7 +42,8 @@ from popular.pdm.contract import (
 )
 from popular.pdm.httpclient import MOST_CONNECTIONS, client, http_library, trust
 
-_WORDS = ("backend", "header", PASSWORDFILE, "cafile", "connections")
+_WORDS = ("backend", "header", PASSWORDFILE, "cafile", "takes", "connections")
+_TAKES = frozenset({PASSWORD, CHALLENGE})
 _HEADER = re.compile(r"(?!auth-|client-|host$|content-|connection$)[a-z0-9-]{1,64}", re.IGNORECASE)
 _ESCAPED = bytes(range(0x21)) + b"%"
 _LONGEST_WAIT = 60
@@ -63,13 +69,17 @@ def escaped(octets: bytes) -> str:
 
 def request_headers(question: Question) -> dict[str, str]:
     """What is sent of a question."""
+    proof = question.proof
     headers = {
-        "Auth-Method": "plain",
+        "Auth-Method": proof.mechanism.lower() if isinstance(proof, ChallengeAnswer) else "plain",
         "Auth-User": escaped(question.user.encode(errors="surrogateescape")),
-        "Auth-Pass": escaped(question.password.reveal()),
+        "Auth-Pass": escaped(proof.digest if isinstance(proof, ChallengeAnswer) else question.password.reveal()),
         "Auth-Protocol": "pop3",
+        "Auth-Login-Attempt": str(question.attempt),
         "Client-IP": question.client_ip,
     }
+    if isinstance(proof, ChallengeAnswer):
+        headers["Auth-Salt"] = escaped(proof.challenge)
     if question.tls_version:
         headers |= {
             "Auth-SSL": "on",
@@ -123,6 +133,7 @@ class Http(AsyncModule):
             raise ModuleFailed("http: URL is http://HOST[:PORT]/PATH, or https://…")
         words = pairs("http", arguments[1:], _WORDS)
         self._backend = words.get("backend", "")
+        self.takes = kinds("http", words, "takes", allowed=_TAKES)
         self._secret: dict[str, str] = {}
         if ("header" in words) != (PASSWORDFILE in words):
             raise ModuleFailed(f"http: `header NAME` and `{PASSWORDFILE} FILE` belong together")

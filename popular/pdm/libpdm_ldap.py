@@ -108,7 +108,7 @@ class Ldap(Module):
         """See `contract.LOOKUP`."""
         if "base" not in self._words:
             raise NeedsPassword("without `base` there is nothing but the bind with his password")
-        entry = self._found(user)
+        entry = self._found(user) if is_name(user) else None
         return None if entry is None else KnownUser(self._defaults.route(user, entry[1]))
 
     def _escaped_dn(self) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from popular.pdm.arguments import needs, pairs
 from popular.pdm.contract import Answer, Authenticated, Module, ModuleFailed, Question, Refused
-from popular.pdm.record import Defaults
+from popular.pdm.record import Defaults, is_name
 
 _WORDS = ("service", "backend", "target")
 _REFUSES = frozenset({6, 7, 10, 11, 12, 13, 16, 17, 20, 27})
@@ -40,7 +40,7 @@ class Pam(Module):
         """See Module."""
         route = self._defaults.route(question.user, {})
         password = question.password.reveal()
-        if not question.user or "\0" in question.user or b"\0" in password or not password:
+        if not question.user or not is_name(question.user) or b"\0" in password or not password:
             return Refused(route)
         handle = self._pam.PamAuthenticator()
         told = handle.authenticate(

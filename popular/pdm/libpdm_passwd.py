@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 from popular.pdm import linefile
 from popular.pdm.contract import Answer, KnownUser, Module, ModuleFailed, Question
+from popular.pdm.proving import takes_with
 from popular.pdm.target import filled
 from popular.pdm.userfile import Users
 from popular.pdm.userlist import UserList
@@ -48,6 +49,7 @@ class Passwd(Module):
         self.notes = users.faults.notes()
         self.skipped = users.faults.count
         self.files = {self._path: users.status}
+        self.takes = takes_with(users.forms)
 
     def check(self, question: Question) -> Answer:
         """The user's line, if there is one, and whether the password fits its hash. Raises ModuleFailed."""

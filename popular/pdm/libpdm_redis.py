@@ -8,9 +8,9 @@ The fields of a user's hash are those of `record.py` (`password`, `backend` …)
 `key KEY` is the key of a user's hash: `%u` is his name as given, `%n` and `%d` its parts, `%%` a percent sign; usually
 `user:%u`. `sentinel NAME` takes URL for a sentinel's (several: HOST:PORT,HOST:PORT), and asks the master of that name;
 `cluster on` takes it for a node of a cluster. `passwordfile FILE` holds the server's password, `backend ID` and
-`target TARGET` are what counts where a hash does not say it, `connections N` is how many a worker has (default 4).
-`cafile FILE` has the authorities' certificates to believe in TLS (default: the system's). The server's must be for
-its name; with sentinels and in a cluster, for the names or addresses that these give.
+`target TARGET` are what counts where a hash does not say it, `takes KIND,…` is as in `sql`, `connections N` is how many
+a worker has (default 4). `cafile FILE` has the authorities' certificates to believe in TLS (default: the system's). The
+server's must be for its name; with sentinels and in a cluster, for the names or addresses that these give.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
-from popular.pdm.record import ROUTING, Defaults, StoredUser, Verifier, is_name, stored_user
+from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
 from popular.pdm.target import filled
 
-_WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, "connections", "cafile")
+_WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", "cafile")
 _SECONDS = 2.0
 """For a connect, and for an answer; the module's own deadline is behind it."""
 _PORT, _SENTINEL_PORT = 6379, 26379
@@ -48,6 +48,7 @@ class Redis(AsyncModule):
         words = pairs("redis", arguments[1:], _WORDS)
         self._key = filled("redis", words.get("key", "user:%u"))
         self._defaults = Defaults.of("redis", words)
+        self.takes = takes_of("redis", words)
         self._verifier = Verifier(self._url)
         self._words = words
         self._settings: dict[str, Any] = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}

@@ -16,7 +16,8 @@ ten: one user with several passwords, of which one has to fit.
 
 `query` is the query itself, `queryfile` a file with it; `passwordfile` is a file with the database's password,
 `backend ID` and `target TARGET` are what counts where a row does not say it, `connections N` is how many connections a
-worker has at most (default 4).
+worker has at most (default 4). `takes KIND,…` says which credentials the rows can answer: `password`, `challenge` where
+all passwords are stored in clear, `certificate` where a client with a certificate of the user's name may come in.
 """
 
 import os
@@ -25,12 +26,12 @@ from collections.abc import Callable, Mapping, Sequence
 from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, QuestionFailed, Secret
-from popular.pdm.record import ROUTING, Defaults, StoredUser, Verifier, is_name, stored_user
+from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
 from popular.pdm.sqlengines import AsyncEngine, MysqlEngine, PostgresqlEngine, SqliteEngine
 from popular.pdm.sqlquery import PARAMETERS, Query
 
 MOST_ROWS = 10
-_WORDS = ("query", "queryfile", PASSWORDFILE, *ROUTING, "connections")
+_WORDS = ("query", "queryfile", PASSWORDFILE, *ROUTING, TAKES, "connections")
 _CONNECTIONS = 4
 _MOST_CONNECTIONS = 64
 
@@ -75,6 +76,7 @@ class _Options:
             self.secret, files = secret_from(words[PASSWORDFILE])
             self.files |= files
         self.defaults = Defaults.of("sql", words)
+        self.takes = takes_of("sql", words)
         self.connections = number("sql", words, "connections", usual=_CONNECTIONS, most=_MOST_CONNECTIONS)
 
 
@@ -94,6 +96,7 @@ class SqliteModule(Module):
         self._verifier = Verifier(options.url)
         self.by_address = options.query.by_address
         self.files = options.files
+        self.takes = options.takes
 
     def check(self, question: Question) -> Answer:
         """See Module."""
@@ -132,6 +135,7 @@ class ServerModule(AsyncModule):
         self._verifier = Verifier(options.url)
         self.by_address = options.query.by_address
         self.files = options.files
+        self.takes = options.takes
 
     async def ready(self) -> None:
         """See AsyncModule."""

@@ -59,6 +59,12 @@ def verify(stored: str, password: bytes) -> bool:
     return understood.fits(understood.octets, password)
 
 
+def in_clear(stored: str) -> bytes | None:
+    """The password itself, if it is stored so; None for a hash, or one that is locked. Raises UnknownForm."""
+    understood = _understood(stored)
+    return understood.octets if understood.form in IN_CLEAR else None
+
+
 Fits: TypeAlias = Callable[[bytes, bytes], bool]
 """Stored octets (behind the scheme, decoded), password → whether it fits."""
 
@@ -234,6 +240,10 @@ SCHEMES = {
     "PLAIN-MD5": Scheme(digest="md5"),
     "LDAP-MD5": Scheme(digest="md5"),
 }
+
+
+IN_CLEAR = frozenset(f"{{{name}}}" for name in ("PLAIN", "CLEAR", "CLEARTEXT"))
+"""Forms in which the password itself is stored."""
 
 
 def _understood_scheme(stored: str) -> _Understood:

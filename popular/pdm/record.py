@@ -21,7 +21,10 @@ from functools import partial
 from typing import NamedTuple
 
 from popular.pdm import passwords
+from popular.pdm.arguments import kinds
 from popular.pdm.contract import (
+    CERTIFICATE,
+    PASSWORD,
     UNKNOWN,
     Answer,
     Authenticated,
@@ -35,12 +38,15 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.pdm.decoys import Decoys
+from popular.pdm.proving import STORED_IN_CLEAR, proven
 from popular.pdm.target import Fill, filled
 from popular.pdm.userfile import key_of
 
 FIELDS = ("password", "backend", "target", "secret", "flags", "locked", "sessions", "login_delay")
 ROUTING = ("backend", "target")
 """Arguments of a module that count where a record has no such field."""
+TAKES = "takes"
+"""An argument that says which kinds of credential the records can answer (see `takes_of`)."""
 
 _NO_NAME = re.compile("[\\0\\ud800-\\udfff]")
 _YES = frozenset({"1", "true", "yes", "t", "y", "on", "\x01"})
@@ -48,6 +54,7 @@ _NO = frozenset({"", "0", "false", "no", "f", "n", "off", "\0"})
 """A BIT of MySQL is an octet."""
 _FLAGS = re.compile("[A-Za-z]{0,52}")
 _LONGEST_FIELD = 4096
+_NOWHERE = Route("")
 _HASHING = 4
 """Threads of one module, of one worker, for passwords."""
 _USUAL_HASH = "$6$decoydecoy$"
@@ -76,6 +83,13 @@ class Defaults(NamedTuple):
         if not _FLAGS.fullmatch(flags):
             raise QuestionFailed("the field flags of a user's record is not letters")
         return Route(backend, target, secret=Secret(secret.encode()) if secret else None, flags=flags)
+
+
+def takes_of(module: str, words: Mapping[str, str]) -> frozenset[str]:
+    """From the argument `takes`: passwords, if it is not there. Challenges can be answered where all passwords are
+    stored in clear, which only the operator knows. Raises ModuleFailed.
+    """
+    return kinds(module, words, TAKES, allowed=STORED_IN_CLEAR)
 
 
 def is_name(user: str) -> bool:
@@ -183,10 +197,9 @@ class Verifier:
         for user in users:
             self._note(user.hash)
         for user in users:
-            if self._fits(user, question):
-                if user.locked:
-                    return Refused(user.route, locked=True)
-                return Authenticated(user.route, user.limits)
+            route = self._proven(user, question)
+            if route is not None:
+                return Refused(user.route, locked=True) if user.locked else Authenticated(route, user.limits)
         return Refused(users[0].route, locked=all(user.locked for user in users))
 
     async def decide_later(self, users: Sequence[StoredUser], question: Question) -> Answer:
@@ -199,23 +212,25 @@ class Verifier:
         """Nobody asks any more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _fits(self, user: StoredUser, question: Question) -> bool:
-        if user.hash is None:
+    def _proven(self, user: StoredUser, question: Question) -> Route | None:
+        if user.hash is None and question.kind != CERTIFICATE:
             self._spend(question)
             raise QuestionFailed("the user's record has no password")
-        if passwords.form_of(user.hash) == passwords.LOCKED:
+        if user.hash is not None and passwords.form_of(user.hash) == passwords.LOCKED:
             self._spend(question)
-            return False
-        return _verified(user.hash, question)
+            return None
+        return _proven(user.hash, question, user.route)
 
     def _unknown(self, question: Question) -> Answer:
+        if question.kind != PASSWORD:
+            return UNKNOWN  # nothing is computed of those who are known
         rank = self._decoys.rank(key_of(question.namespace, question.user))
         return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
 
     def _spend(self, question: Question) -> None:
         stored = self._decoys.drawn(key_of(question.namespace, question.user))
-        if stored is not None:
-            _verified(stored, question)
+        if stored is not None and question.kind == PASSWORD:
+            _proven(stored, question, _NOWHERE)
 
     def _note(self, stored: str | None) -> None:
         """Counts the form; the decoys are made anew whenever twice as many have been seen."""
@@ -230,9 +245,9 @@ class Verifier:
             self._decoys = Decoys(dict(self._forms), dict(self._samples), users=self._seen, path=self._place)
 
 
-def _verified(stored: str, question: Question) -> bool:
+def _proven(stored: str | None, question: Question, route: Route) -> Route | None:
     try:
-        return passwords.verify(stored, question.password.reveal())
+        return proven(stored, question, route)
     except (passwords.UnknownForm, passwords.CannotVerify) as error:
         raise QuestionFailed(f"a stored password: {error}") from None
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from popular.pdm import cdb, linefile, passwords
 from popular.pdm.contract import ModuleFailed
 from popular.pdm.decoys import Decoys
+from popular.pdm.proving import STORED_AS_HASHES, takes_with
 from popular.pdm.userfile import User, Users, key_of, user_of
 
 FORMS_KEY = b":popular"
@@ -22,11 +23,13 @@ _SAMPLED = 1000
 class UserCdb:
     """An open file. `notes` is what the operator should know of it."""
 
-    __slots__ = ("_path", "_reader", "decoys", "notes", "status")
+    __slots__ = ("_path", "_reader", "decoys", "notes", "status", "takes")
 
     def __init__(self, path: str) -> None:
         """Raises ModuleFailed."""
         self._path = path
+        self.takes = STORED_AS_HASHES
+        """Kinds of credential that it can answer; without a record of all forms nobody knows whether it is more."""
         fd, self.status = linefile.opened(path)
         try:
             self._reader = cdb.Reader(fd)
@@ -67,6 +70,7 @@ class UserCdb:
             except (passwords.UnknownForm, ValueError):
                 raise cdb.BadDatabase("its record of the forms of passwords is bad") from None
             samples[form] = stored
+        self.takes = takes_with(forms)
         return Decoys(forms, samples, users=max(self._reader.records - 1, 1), path=self._path)
 
     def _sampled_decoys(self) -> Decoys:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from popular.pdm import passwords
 from popular.pdm.contract import (
+    PASSWORD,
     UNKNOWN,
     Answer,
     Authenticated,
@@ -16,12 +17,14 @@ from popular.pdm.contract import (
     Question,
     Refused,
     Route,
-    Secret,
     Unknown,
 )
 from popular.pdm.decoys import Decoys
+from popular.pdm.proving import proven
 from popular.pdm.target import Fill
 from popular.pdm.userfile import User, key_of
+
+_NOWHERE = Route("")
 
 
 class UserSource(Protocol):
@@ -44,6 +47,8 @@ class UserList:
     def check(self, question: Question) -> Answer:
         """The user's line, if there is one, and whether the password fits its hash. Raises ModuleFailed."""
         user = self._users.find(question.namespace, question.user)
+        if user is None and question.kind != PASSWORD:
+            return UNKNOWN  # nothing is computed of those who are known
         if user is None:
             rank = self._users.decoys.rank(key_of(question.namespace, question.user))
             return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
@@ -51,7 +56,8 @@ class UserList:
         if self._is_locked(user.hash):
             self._spend(question)
             return Refused(route)
-        return Authenticated(route) if self._fits(user.hash, question.password) else Refused(route)
+        fitting = self._proven(user.hash, question, route)
+        return Refused(route) if fitting is None else Authenticated(fitting)
 
     def lookup(self, namespace: str, name: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
@@ -71,11 +77,11 @@ class UserList:
 
     def _spend(self, question: Question) -> None:
         stored = self._users.decoys.drawn(key_of(question.namespace, question.user))
-        if stored is not None:
-            self._fits(stored, question.password)
+        if stored is not None and question.kind == PASSWORD:
+            self._proven(stored, question, _NOWHERE)
 
-    def _fits(self, stored: str, password: Secret) -> bool:
+    def _proven(self, stored: str, question: Question, route: Route) -> Route | None:
         try:
-            return passwords.verify(stored, password.reveal())
+            return proven(stored, question, route)
         except (passwords.UnknownForm, passwords.CannotVerify) as error:
             raise ModuleFailed(f"{self._path}: {error}") from None

@@ -12,10 +12,10 @@ from popular.protocol.lines import LONGEST_REPLY
 DEFAULT = ("TOP", "USER", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "IMPLEMENTATION POPular")
 """For a virtual server without a capability set of its own."""
 
-STLS = "STLS"
+STLS, USER, SASL = "STLS", "USER", "SASL"
 _LOGIN_DELAY = "LOGIN-DELAY"
 _ONLY_BEFORE_LOGIN = frozenset({STLS})
-_ONLY_WITH_LOGIN = frozenset({"USER", "PIPELINING"})
+_ONLY_WITH_LOGIN = frozenset({USER, "PIPELINING"})
 """Not offered where STLS has to come first: a client that pipelines would send its password behind its name, in clear,
 before it hears that it must not; and nothing may be pipelined behind STLS anyway (RFC 2595 section 4)."""
 
@@ -68,6 +68,12 @@ def answer(lines: Sequence[str]) -> bytes:
     return "\r\n".join(("+OK capability list follows", *lines, ".", "")).encode("ascii")
 
 
+def with_logins(lines: Sequence[str], *, user: bool, mechanisms: Sequence[str]) -> tuple[str, ...]:
+    """A set with the ways to log in that there are, whatever it says itself of them. `user`: USER and PASS."""
+    kept = [line for line in lines if line.partition(" ")[0].upper() != SASL and (user or line != USER)]
+    return (*kept, " ".join((SASL, *mechanisms))) if mechanisms else tuple(kept)
+
+
 def with_login_delay(lines: Sequence[str], seconds: int) -> tuple[str, ...]:
     """The list, announcing the least time from one login of a user to his next (RFC 2449 section 6.5)."""
     return (*(line for line in lines if line.split(" ")[0].upper() != _LOGIN_DELAY), f"{_LOGIN_DELAY} {seconds}")
@@ -83,3 +89,8 @@ def before_login(lines: Sequence[str], *, stls: bool, login: bool) -> bytes:
 def after_login(lines: Sequence[str]) -> tuple[str, ...]:
     """The list in the TRANSACTION state."""
     return tuple(line for line in lines if line not in _ONLY_BEFORE_LOGIN)
+
+
+def mechanism_list(mechanisms: Sequence[str]) -> bytes:
+    """The answer to AUTH without a mechanism, as servers from before RFC 5034 have it and Outlook asks."""
+    return "\r\n".join(("+OK mechanisms follow", *mechanisms, ".", "")).encode("ascii")

@@ -30,6 +30,8 @@ VERBS: dict[str, Verb] = {
     for row in (
         Verb("USER", _BEFORE, 1, 1, "RFC 1939 section 7"),
         Verb("PASS", _BEFORE, 1, 1, "RFC 1939 section 7"),
+        Verb("APOP", _BEFORE, 2, 2, "RFC 1939 section 7"),
+        Verb("AUTH", _BEFORE, 0, 2, "RFC 5034 section 4"),
         Verb("STLS", _BEFORE, 0, 0, "RFC 2595 section 4"),
         Verb("CAPA", _BOTH, 0, 0, "RFC 2449 section 5"),
         Verb("QUIT", _BOTH, 0, 0, "RFC 1939 sections 4 and 6"),

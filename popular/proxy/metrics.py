@@ -3,6 +3,7 @@
 from popular.metrics import NETWORK, TLS, traffic
 from popular.pdm.guarded import CACHED
 from popular.pdm.shadow import SHADOWED
+from popular.proxy.session.authentication import MECHANISMS
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS, DROPPED
@@ -33,6 +34,12 @@ _LOGINS = (
         (VSERV,),
     ),
     Metric(
+        "popular_sasl_logins_total",
+        "Logins that succeeded by AUTH or APOP, by mechanism. All others are by USER and PASS.",
+        Counts("sasl_logins"),
+        (VSERV, Label("mechanism", MECHANISMS)),
+    ),
+    Metric(
         "popular_login_failures_total",
         "Logins that failed, by reason: wrong password, unknown user, refused by the backend, modules cannot tell, "
         "backend not to be had, no descriptor, memory or port of ours left.",
@@ -50,6 +57,11 @@ _LOGINS = (
         "Logins that a limit on trial would have refused or held back, by the limit.",
         Counts("limit_reports"),
         (Label("limit", LIMITS),),
+    ),
+    Metric(
+        "popular_cluster_workers_alone",
+        "Workers that the server of the cluster does not answer; their limits count locally.",
+        Present("clusters_lost"),
     ),
     Metric(
         "popular_login_duration_seconds",

@@ -10,11 +10,12 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
-from popular.pdm.contract import AnyModule, ModuleFailed
+from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
@@ -87,6 +88,7 @@ class ProxyService:
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
+        self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -120,12 +122,15 @@ class ProxyService:
             for ident, backend in backends.items()
         }
         announced = self._announced(context, config)
+        takes = frozenset({PASSWORD}).union(
+            *(_takes(held.module) for held in self._open if not modules[held.spec.id].terms.shadow)
+        )
         limits = limit_rules(config.variables)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config),
+                rules_of(vserv, config, takes),
                 config.variables,
                 modules=chain,
                 pipes=self.pipes,
@@ -138,7 +143,7 @@ class ProxyService:
                 waiting=waiting,
                 refusals=self.refusals,
                 announced=announced,
-                limits=Limits(limits, ident, context),
+                limits=Limits(limits, ident, context, cluster=self.cluster),
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
@@ -186,6 +191,24 @@ class ProxyService:
             for held in self._open:
                 held.release(self._context)
             self._open = []
+
+
+def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
+    """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
+    url, passwordfile = config.variables["cluster"], config.variables["clusterpasswordfile"]
+    if before is not None and before.settings == (url, passwordfile):
+        return before
+    if not url:
+        return None
+    try:
+        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"])
+    except ModuleFailed as error:
+        raise CommandRefused(f"cluster: {error}") from None
+
+
+def _takes(module: AnyModule) -> frozenset[str]:
+    """The kinds of credential that it looks at."""
+    return frozenset(getattr(module, "takes", (PASSWORD,)))
 
 
 def _open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:

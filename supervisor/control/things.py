@@ -218,7 +218,7 @@ def changes_of(sort: Sort, context: CommandContext, arguments: Arguments) -> dic
     changes: dict[str, Any] = {}
     for name, word in zip(arguments["parameter"], arguments["value"], strict=True):
         if name not in rows:
-            hint = nearest(name, rows) or _quote_hint(rows, list(changes))
+            hint = nearest(name, rows) + _quote_hint(rows, list(changes))
             raise CommandRefused(
                 f"{shown(name)} is unknown{hint}; allowed: {', '.join(rows)}", name.column, of_form=True
             )

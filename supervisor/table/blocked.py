@@ -28,14 +28,11 @@ class Blocked:
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory
-        self._head = Shared(memory[:_HEAD_OCTETS])
+        self.head = Shared(memory[:_HEAD_OCTETS])
+        """Its number, 0 as long as nobody was ever blocked; and how many networks there are."""
         self._known = 0
         self._by_length: dict[tuple[int, int], dict[int, float]] = {}
         """By version and how many bits are left out: each network's number, and until when."""
-
-    def is_used(self) -> bool:
-        """Whether anybody was ever blocked."""
-        return self._head.read(0) != 0
 
     def blocks(self, address: str, now: float) -> bool:
         """Whether an address (numeric text) is in a network that is blocked now."""
@@ -53,32 +50,32 @@ class Blocked:
 
     def listed(self) -> dict[Network, float]:
         """All of them, with their ends."""
-        count = self._head.read(1)
+        count = self.head.read(1)
         return dict(self._row(place) for place in range(count))
 
     def write(self, networks: Mapping[Network, float]) -> None:
         """Replaces the list; of the one process that may."""
         assert len(networks) <= MOST_BLOCKED
-        number = self._head.read(0)
-        self._head.write(0, number + 1)
+        number = self.head.read(0)
+        self.head.write(0, number + 1)
         for place, (network, until) in enumerate(networks.items()):
             start = _HEAD_OCTETS + place * _ROW.size
             packed = network.network_address.packed.ljust(16, b"\0")
             marked = network.prefixlen if network.version == 4 else network.prefixlen + _SIX
             self._memory[start : start + _ROW.size] = _ROW.pack(marked, until, packed)
-        self._head.write(1, len(networks))
-        self._head.write(0, number + 2)
+        self.head.write(1, len(networks))
+        self.head.write(0, number + 2)
 
     def _look(self) -> None:
         """Reads the list, if it is another one; while it is being written the one before counts."""
-        number = self._head.read(0)
+        number = self.head.read(0)
         if number == self._known or number % 2:
             return
         found: dict[tuple[int, int], dict[int, float]] = {}
         for network, until in self.listed().items():
             rest = _VERSIONS[network.version] - network.prefixlen
             found.setdefault((network.version, rest), {})[int(network.network_address) >> rest] = until
-        if self._head.read(0) == number:
+        if self.head.read(0) == number:
             self._known, self._by_length = number, found
 
     def _row(self, place: int) -> tuple[Network, float]:

@@ -63,6 +63,8 @@ class SessionDouble(Verbs):
         self.ending = ""
         self.rests = False
         """All others have their turn before it goes on."""
+        self.blocked: set[str] = set()
+        """Addresses."""
 
     def _write(self, *verb: Any) -> None:
         assert not self.ending, f"{verb[0]} after the end"
@@ -79,6 +81,9 @@ class SessionDouble(Verbs):
         self.asked = given
 
     # The verbs
+
+    def is_blocked(self, address: str) -> bool:
+        return address in self.blocked
 
     def send(self, data: bytes) -> None:
         assert data.endswith(b"\r\n"), "half a reply"

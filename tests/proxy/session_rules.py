@@ -4,6 +4,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from popular.pdm.contract import PASSWORD
+from popular.protocol.sasl import Challenges
 from popular.proxy.session.rules import Rules, rules_of
 from popular.proxy.settings.backend import Backend
 from tests.proxy.console import Console
@@ -23,19 +25,31 @@ BACKENDS = {
 
 
 @cache
-def _rules() -> Rules:
+def _console() -> Console:
     console = Console()
     for name, words in BACKENDS.items():
         state = "" if "state" in words else "state online"
         host = "" if "host" in words else "host 127.0.0.1"
         console.say(f"backend conf {name} {host} port 1111 {words} {state}")
     console.say("vserv conf v1 port 1110 bannerok ready bannererr disabled state online")
-    return rules_of(console.config.things["vserv"]["v1"], console.config)
+    return console
 
 
-def rules(**other: Any) -> Rules:
-    """Those of a virtual server that is online, but for what is said."""
-    return replace(_rules(), **other)
+OF_VSERV = ("state", "starttls", "mechanisms", "apop")
+"""Parameters on which it depends what clients may log in by."""
+
+
+@cache
+def _rules(takes: frozenset[str] = frozenset({PASSWORD}), **of_vserv: Any) -> Rules:
+    config = _console().config
+    made = rules_of(config.things["vserv"]["v1"].with_parameters(of_vserv), config, takes)
+    return replace(made, challenges=Challenges("pop.example.org", b"k" * 32))
+
+
+def rules(*, takes: frozenset[str] = frozenset({PASSWORD}), **other: Any) -> Rules:
+    """Those of a virtual server that is online, but for what is said. `takes`: what its modules take."""
+    of_vserv = {name: other.pop(name) for name in OF_VSERV if name in other}
+    return replace(_rules(takes, **of_vserv), **other)
 
 
 def backend(name: str) -> Backend:

@@ -211,7 +211,9 @@ def decided(login: str, *, token: bool = False, vouched: bool = False, **route: 
     session.begin()
     session.says(b"USER ann\r\nPASS s3cret\r\n")
     if token:
-        session.machine._secret, session.machine._token = None, Token("XOAUTH2", Secret(TOKEN))
+        question = session.verbs.asked[0]
+        session.machine._secret = None
+        session.machine._question = question._replace(token=Token("XOAUTH2", Secret(TOKEN)))
     session.decided(Admitted(Route(login, **route), "m", "m", vouched=vouched))
     return session
 

@@ -53,6 +53,8 @@ READ_WRITE = [
     ("capadir", "Dir", "/etc/popular/capa", ["/", "/tmp"], ["/no/such/dir", "tmp", "/etc/passwd"]),
     ("checkport", "Int (1-65535)", "50110", ["1", "65535"], ["0", "65536"]),
     ("checktimeout", "Time (1s-1m)", "3s", ["1s", "1m"], ["0", "61s"]),
+    ("cluster", "String", '""', ["redis://h/1", "unix:/run/r", '""'], ["x", "http://h", "redis://u:secret@h"]),
+    ("clusterpasswordfile", "File", '""', ["/etc/popular/secret", '""'], ["secret"]),
     ("connecttimeout", "Time (1s-10m)", "5s", ["1s", "10m"], ["0", "601s", "x"]),
     ("defaultns", "Id", "default", ["example.org", "a_b-c.d"], ["a b", "a/b", "USER", '""']),
     ("displace", "Bool", "on", ["on", "off"], ["2"]),
@@ -937,7 +939,7 @@ def test_pdm_show_can_be_pasted_back(everything: Console) -> None:
 
 def test_commands_know_whether_they_change_something(console: Console) -> None:
     """Commands that only show are not logged as changes, all others are."""
-    only_show = {"show", "sessions", "workers", "help", "json", "complete", "limits", "explain", "secret"}
+    only_show = {"show", "sessions", "workers", "help", "json", "complete", "limits", "cluster", "explain", "secret"}
     for command in console.language.commands:
         head = command.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")

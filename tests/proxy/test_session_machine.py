@@ -1,6 +1,7 @@
 """The proxy's session as a machine: octets and lookups in, verbs out."""
 
 import itertools
+from base64 import b64encode
 from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from popular.net.networks import Networks
 from popular.pdm.chain import Admitted, CannotTell, NobodyKnows, RefusedLogin
-from popular.pdm.contract import Question, Route, Secret, UserLimits
+from popular.pdm.contract import TOKEN, Question, Route, Secret, UserLimits
+from popular.pdm.libpdm_http import request_headers
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
 from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
@@ -30,6 +32,7 @@ from popular.proxy.session.phases import (
     CHECKING,
     CONNECTING,
     ENDED,
+    EXCHANGING,
     GREETED,
     HELD,
     LEGAL,
@@ -143,12 +146,27 @@ def after(session: PureSession, entry: str, *lookups: Any) -> PureSession:
     return session
 
 
+def by_auth(**other: Any) -> PureSession:
+    return after(begun(**other), "says", b"AUTH PLAIN AGFubgBzZWNyZXQ=\r\n")
+
+
+def by_token() -> PureSession:
+    """… whose client is in TLS and shows a token."""
+    session = after(begun(protocol=POP3S, takes=frozenset({TOKEN})), "tls_up")
+    return after(session, "says", b"AUTH XOAUTH2 " + b64encode(b"user=ann\x01auth=Bearer x\x01\x01") + b"\r\n")
+
+
 # The table
 
 WAYS: dict[tuple[Phase, Phase], Callable[[], PureSession]] = {
     (AWAITING_HEADER, GREETED): lambda: after(begun(trusted=TRUSTED), "introduced", "198.51.100.7", 99),
     (AWAITING_HEADER, ENDED): lambda: after(begun(trusted=TRUSTED), "header_failed", "no header"),
     (GREETED, NAMED): lambda: after(begun(), "says", b"USER ann\r\n"),
+    (GREETED, EXCHANGING): lambda: after(begun(), "says", b"AUTH PLAIN\r\n"),
+    (GREETED, ASKING): by_auth,
+    (GREETED, SIMULATING): lambda: by_auth(state="fake"),
+    (EXCHANGING, GREETED): lambda: after(begun(), "says", b"AUTH PLAIN\r\n*\r\n"),
+    (EXCHANGING, ENDED): lambda: after(after(begun(), "says", b"AUTH PLAIN\r\n"), "leaves"),
     (GREETED, STARTING_TLS): lambda: after(begun(starttls="optional"), "says", b"STLS\r\n"),
     (GREETED, ENDED): lambda: after(begun(), "says", b"QUIT\r\n"),
     (STARTING_TLS, GREETED): lambda: after(begun(protocol=POP3S), "tls_up"),
@@ -156,9 +174,11 @@ WAYS: dict[tuple[Phase, Phase], Callable[[], PureSession]] = {
     (NAMED, NAMED): lambda: after(begun(), "says", b"USER ann\r\nUSER bob\r\n"),
     (NAMED, STARTING_TLS): lambda: after(begun(starttls="optional"), "says", b"USER ann\r\nSTLS\r\n"),
     (NAMED, ASKING): asking,
+    (NAMED, EXCHANGING): lambda: after(begun(), "says", b"USER ann\r\nAUTH PLAIN\r\n"),
     (NAMED, SIMULATING): lambda: asking(state="fake"),
     (NAMED, ENDED): lambda: after(begun(), "says", b"USER ann\r\nQUIT\r\n"),
     (ASKING, GREETED): lambda: after(asking(), "decided", NobodyKnows()),
+    (ASKING, EXCHANGING): lambda: after(by_token(), "decided", NobodyKnows()),
     (ASKING, CHECKING): lambda: at_backend("cxpop"),
     (ASKING, CONNECTING): at_backend,
     (ASKING, SIMULATING): simulating,
@@ -168,6 +188,7 @@ WAYS: dict[tuple[Phase, Phase], Callable[[], PureSession]] = {
     (ASKING, HELD): lambda: after(asking(), "decided", RefusedLogin("m", wait=3.0)),
     (LOGGING_IN, HELD): lambda: after(logging_in(limits=Limited(delay=2.0)), "backend_says", b"-ERR\r\n"),
     (HELD, GREETED): lambda: after(held(), "expired", "step"),
+    (HELD, EXCHANGING): lambda: after(after(by_token(), "decided", RefusedLogin("m", wait=3.0)), "expired", "step"),
     (HELD, ASKING): lambda: after(asking(limits=Limited(turn=2.0)), "expired", "step"),
     (HELD, ENDED): lambda: after(held(), "expired", "auth"),
     (CHECKING, GREETED): lambda: after(at_backend("cxpop", limits=Limited(full=True)), "checked", Mail.NONE),
@@ -336,7 +357,7 @@ def test_a_client_that_has_left_is_answered_to_its_end() -> None:
     assert session.leaves() == [("finish", "client_closed")]
     session = begun()
     session.says(b"CAPA\r\n" * (LINES_A_TURN + 1))
-    assert session.goes_on() == [("send", rules().capa_clear)]
+    assert session.goes_on() == [("send", rules().offers.clear.capa)]
     assert session.machine.listens(), "it is read again"
     assert session.leaves() == [("finish", "client_closed")]
 
@@ -487,6 +508,18 @@ def test_a_module_that_cannot_tell() -> None:
         ("send", LATER),
         ("finish", "module_failed"),
     ]
+
+
+def test_a_module_hears_which_attempt_it_is() -> None:
+    """In this session: a server may count on it (Auth-Login-Attempt of nginx)."""
+    session = asking(maxfailures=9)
+    attempts = [session.verbs.asked[0].attempt]
+    for _ in range(2):
+        session.decided(NobodyKnows())
+        session.says(b"USER bob\r\nPASS secret\r\n")
+        attempts.append(session.verbs.asked[0].attempt)
+    assert attempts == [1, 2, 3]
+    assert request_headers(session.verbs.asked[0])["Auth-Login-Attempt"] == "3"
 
 
 def test_softfail_shows_an_empty_mailbox() -> None:
@@ -1088,3 +1121,14 @@ def test_what_is_no_guess_is_given_back(how: str) -> None:
             session.backend_says(OK)
             session.backend_says(b"-ERR [IN-USE] locked\r\n")
     assert limits.words() == ["wait", "no_guess"]
+
+
+@pytest.mark.parametrize("other", [{}, {"protocol": POP3S}, {"trusted": TRUSTED}])
+def test_whoever_is_blocked_hears_nothing(other: dict[str, Any]) -> None:
+    """Not even a handshake; where a PROXY header says who he is, as soon as it is read."""
+    session = PureSession(rules(**other))
+    session.verbs.blocked = {"192.0.2.1", "198.51.100.7"} - ({"192.0.2.1"} if other.get("trusted") else set())
+    done = session.begin()
+    if other.get("trusted"):
+        done = session.introduced("198.51.100.7", 99)
+    assert done == [("finish", "blocked")]

@@ -1,5 +1,6 @@
 """Random walks through the proxy's machine, with every client, module, backend and clock that there may be."""
 
+from base64 import b64encode
 from collections import Counter
 from ipaddress import ip_network
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 from popular.net.networks import Networks
+from popular.pdm import contract
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret
 from popular.protocol.mailcheck import Mail
@@ -24,6 +26,7 @@ from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.machine import LINGERING, NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
 from popular.proxy.session.phases import LISTENING, Phase
 from popular.proxy.session.rules import Rules
+from popular.proxy.settings.mechanisms import USUAL, WAYS
 from popular.proxy.settings.vserv import POP3S
 from tests.proxy.session_double import REPLY, PureSession
 from tests.proxy.session_rules import BACKENDS, rules
@@ -32,6 +35,20 @@ PASSWORD, OURS = b"s3cret", b"0urs"
 LOGIN = [b"USER ann\r\n", b"PASS s3cret\r\n"]
 LINES = [*LOGIN * 4, b"USER ann=x\r\n", b"USER \xff\r\n", b"USER \x07\r\n", b"PASS\r\n", b"CAPA\r\n", b"\r\n"]
 LINES += [b"STLS\r\n", b"STAT\r\n", b"NOOP\r\n", b"what\r\n", b"QU"]
+AUTH = [
+    b"AUTH PLAIN",
+    b"AUTH LOGIN ",
+    b"AUTH XOAUTH2 " + b64encode(b"user=ann\x01auth=Bearer s3cret\x01\x01"),
+    b"*",
+    b"AUTH",
+]
+AUTH += [
+    b"AUTH PLAIN " + b64encode(b"\0ann\0s3cret"),
+    b64encode(b"\0ann\0s3cret"),
+    b64encode(b"boss\0ann\0s3cret"),
+    b"=!",
+]
+LINES += [line + b"\r\n" for line in AUTH]
 SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=12).map(b"".join) | st.binary(min_size=1, max_size=9)
 LAST_WORDS = st.sampled_from([b"QUIT\r\n", b"A" * 260, b"\0", b"STLS\r\nCAPA\r\n"])
 GOOD = b"+OK [XCLIENT]\r\n"
@@ -54,6 +71,8 @@ RULES = st.builds(
     state=st.sampled_from(["online"] * 12 + ["fake", "disabled"]),
     protocol=st.sampled_from(["POP3", "POP3", POP3S]),
     starttls=st.sampled_from(["off", "optional", "optional", "force"]),
+    mechanisms=st.sampled_from([USUAL, USUAL, WAYS, ("plain",)]),
+    takes=st.sampled_from([frozenset({contract.PASSWORD, contract.TOKEN}), frozenset({contract.PASSWORD})]),
     namespace=st.sampled_from(["default", "USER"]),
     fallback=st.sampled_from(["", "", "pop", "nowhere"]),
     softfail=st.booleans(),
@@ -316,6 +335,15 @@ def test_whoever_has_his_answer_to_pass_keeps_no_password(answer: bytes) -> None
     assert any(PASSWORD in octets for octets in reachable(session.machine, "lines", "_verbs", "_rules"))
     session.backend_says(answer)
     assert not any(PASSWORD in octets for octets in reachable(session.machine, "lines", "_verbs", "_rules"))
+
+
+def test_whoever_is_shown_an_empty_mailbox_leaves_no_password_of_a_module_behind() -> None:
+    """Nothing is to be shown to a backend any more."""
+    session = PureSession(rules())
+    session.begin()
+    session.says(b"".join(LOGIN))
+    session.decided(Admitted(Route("fake", secret=Secret(OURS)), "m", "m"))
+    assert not any(OURS in octets for octets in reachable(session.machine, "lines", "_verbs", "_rules"))
 
 
 def test_random_walks() -> None:

@@ -1,6 +1,8 @@
 """How pproxy logs in at backends, with a real Dovecot that has a master user and asks an issuer about tokens."""
 
 import socket
+import ssl
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +15,12 @@ from popular.proxy.session.backend_login import Joined, Rejected
 from popular.proxy.settings.backend import XOAUTH2
 from tests.issuer import Issuer
 from tests.proxy.session_rules import backend
+from tests.system.certificates import Authority
 from tests.system.dovecot import Dovecot
 from tests.system.site import (
     LOOPBACK,
     PATIENCE,
+    Conversation,
     Peer,
     PopClient,
     Proxy,
@@ -27,6 +31,10 @@ from tests.system.site import (
 )
 
 OWN, MASTERS, TOKEN = "own-pass-4711", "master-pass-4711", "token-4711" * 20
+FORMS = {
+    "XOAUTH2": "user=ann\x01auth=Bearer %s\x01\x01",
+    "OAUTHBEARER": "n,a=ann,\x01host=x\x01port=110\x01auth=Bearer %s\x01\x01",
+}
 MAIL = b"Subject: hello\n\nann's\n"
 
 _EXTRA = """\
@@ -69,9 +77,10 @@ def dovecot(issuer: Issuer) -> Iterator[Dovecot]:
         yield made
 
 
-def test_each_login_opens_the_users_mailbox(dovecot: Dovecot, tmp_path: Path) -> None:
+def test_each_login_opens_the_users_mailbox(dovecot: Dovecot, issuer: Issuer, tmp_path: Path) -> None:
     """With the user's password by AUTH PLAIN, and without it as the master user in both forms; a wrong password of ours
-    is nobody's fault; no secret is in the log, whatever is logged beside passwords.
+    is nobody's fault; no secret is in the log, whatever is logged beside passwords. A token that a
+    client shows, and the issuer knows, is passed on to Dovecot, or stands for the user where the master logs in.
     """
     users, secret = tmp_path / "users", tmp_path / "secret"
     users.write_text("default:ann:{PLAIN}proxys:b:\ndefault:ann*x:{PLAIN}proxys:b:\n")
@@ -79,8 +88,10 @@ def test_each_login_opens_the_users_mailbox(dovecot: Dovecot, tmp_path: Path) ->
     secret.write_text(MASTERS + "\n")
     secret.chmod(0o600)
     conf = f"backend conf b host {LOOPBACK} port {dovecot.port} state online"
-    port = free_port()
-    rc = [conf, f"pdm add users passwd {users}", "debug +POP,NET"]
+    port, tls_port = free_port(), free_port()
+    Authority("The proxy's").issue("proxy.example.org").write(tmp_path, "default")
+    rc = [conf, f"set tlsdir {tmp_path}", f"vserv conf s iface {LOOPBACK} port {tls_port} prot POP3s state online"]
+    rc += [f"pdm add users passwd {users}", "debug +POP,NET"]
     rc += ["set pdmwatch 1s", f"vserv conf v iface {LOOPBACK} port {port} state online"]
     with Proxy(tmp_path, rc) as proxy:
 
@@ -115,11 +126,32 @@ def test_each_login_opens_the_users_mailbox(dovecot: Dovecot, tmp_path: Path) ->
             assert proxy.said(f"backend conf b {words}").ok
             assert proxy.said("pdm reload users").ok
             assert logs_in("ann", OWN).startswith(b"+OK"), words
+        idsecret = tmp_path / "idsecret"
+        idsecret.write_text(issuer.client_secret + "\n")
+        asks = f"introspect {issuer.url}/introspect clientid {issuer.client_id} passwordfile {idsecret}"
+        assert proxy.said(f"pdm add tokens oauth2 {asks} backend b").ok
+        for words in ("login xoauth2", f"{master} masterform plain"):
+            assert proxy.said(f"backend conf b {words}").ok
+            for mechanism, form in FORMS.items():
+                with in_tls(tls_port) as client:
+                    assert client.ask(f"AUTH {mechanism}") == b"+ "
+                    answer = client.ask(b64encode((form % TOKEN).encode()).decode())
+                    assert answer.startswith(b"+OK"), (words, mechanism, answer)
+                    assert client.retrieve(1) == MAIL.replace(b"\n", b"\r\n")
         shown = "\n".join([*proxy.said("show config").lines, str(proxy.json("backend show b"))])
         log = proxy.logfile.read_text()
+    secrets = [OWN, MASTERS, "another", TOKEN, issuer.client_secret]
+    secrets += [b64encode((form % TOKEN).encode()).decode()[:24] for form in FORMS.values()]
     for text in (shown, log):
-        assert [word for word in (OWN, MASTERS, "another") if word in text] == []
+        assert [word for word in secrets if word in text] == []
     assert "AUTH PLAIN ****" in log
+
+
+def in_tls(port: int) -> Conversation:
+    """Tokens are never offered in clear."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return Conversation(context.wrap_socket(socket.create_connection((LOOPBACK, port), PATIENCE)))
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])

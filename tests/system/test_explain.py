@@ -342,7 +342,7 @@ FAULTY = {
     "explain joe": "say which virtual server: `on VSERV`; there are: v, fake, disabled",
     "explain joe on vv": 'no vserv "vv"',
     "explain joe on v from example.org": "is no address",
-    "explain joe on v mechanism MAGIC": 'mechanism: "MAGIC" is unknown; allowed: USER',
+    "explain joe on v mechanism MAGIC": 'mechanism: "MAGIC" is unknown; allowed: USER, APOP, PLAIN',
     "explain joe on v on v": "a word is there twice",
     "explain joe on": "<value> is missing",
     "explain joe at v": '"at" is unknown',

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import statistics
 import threading
 import time
@@ -30,9 +31,11 @@ LIMITS = ("authdelay", "guessrate", "usersessions", "networksessions", "vservses
 class Site:
     """A proxy with users whose mailboxes all are empty."""
 
-    def __init__(self, directory: Path, workers: int = 3) -> None:
+    def __init__(self, directory: Path, stored: str = "") -> None:
+        """`stored`: all users' passwords, instead of their names."""
         users = directory / "users"
-        users.write_text("".join(f"default:{name}:{{PLAIN}}{name}:b1:\n" for name in ("joe", "ann", "bob", "eve")))
+        names = ("joe", "ann", "bob", "eve")
+        users.write_text("".join(f"default:{name}:{stored or f'{{PLAIN}}{name}'}:b1:\n" for name in names))
         with users.open("a") as file:
             file.write("default:locked:!:b1:\n")
         self.port = free_port()
@@ -43,7 +46,7 @@ class Site:
             "set maxcommands 0",
             f"vserv conf v1 iface {LOOPBACK} port {self.port} namespace default state online",
         ]
-        self.proxy = Proxy(directory, rc, workers=workers, metrics="127.0.0.1:0")
+        self.proxy = Proxy(directory, rc, workers=3, metrics="127.0.0.1:0")
 
     @contextlib.contextmanager
     def limits(self, **words: str) -> Iterator[None]:
@@ -72,6 +75,32 @@ class Site:
 
     def failures(self, client: str) -> int:
         return sum(entry.fields["client"] == client for entry in self.proxy.log("login_failed"))
+
+
+def times_of_refusals(site: Site, tries: int) -> dict[str, list[float]]:
+    """How long an unknown user, a wrong password and a locked user wait for the same reply, interleaved."""
+    times: dict[str, list[float]] = {"unknown": [], "joe": [], "locked": []}
+    replies = set()
+    with site.client("127.0.0.8") as client:
+        client.greeted()
+        for number in range(tries):
+            for user, taken in times.items():
+                client.say(b"USER %s\r\n" % user.encode())
+                client.line()
+                began = time.monotonic()
+                client.say(b"PASS wrong-%d\r\n" % number)
+                replies.add(client.line())
+                taken.append(time.monotonic() - began)
+    assert replies == {WRONG}
+    return times
+
+
+def assert_alike(times: dict[str, list[float]]) -> str:
+    """Medians within the noise; gives them as text."""
+    medians = {user: statistics.median(taken) for user, taken in times.items()}
+    spread = max(statistics.stdev(sorted(taken)[:-3]) for taken in times.values())
+    assert max(medians.values()) - min(medians.values()) <= max(2 * spread, 0.002), medians
+    return ", ".join(f"{user} {1000 * seconds:.2f} ms" for user, seconds in medians.items())
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +162,10 @@ def guess(site: Site, rate: int, seconds: float, source: str) -> tuple[int, list
 
 
 def test_twenty_guessers_get_no_more_than_the_rate(site: Site) -> None:
-    """In some seconds no more than half of a minute's guesses, and what that leaves of the rest; the user whose
+    """In a moment no more than half of a minute's guesses, and what that leaves of the rest; the user whose
     password they guess notices nothing at home.
     """
-    guesses, took = guess(site, 10, 2.5, GUESSER)
+    guesses, took = guess(site, 10, 1.5, GUESSER)
 
     assert 1 <= guesses <= 6, "five at once, and one each twelve seconds"
     assert statistics.median(took) < patient(0.1)
@@ -213,6 +242,35 @@ def test_a_user_comes_again_after_his_delay(site: Site) -> None:
         assert time.monotonic() - began >= 1.0
 
 
+def test_a_reply_is_held_back_no_longer_than_the_login_may_take(site: Site) -> None:
+    """authtimeout ends the delay, and the reply comes before it does."""
+    site.proxy.said("set authtimeout 2s")
+    try:
+        with site.limits(authdelay="1m", authdelaymax="1m"):
+            assert site.tries("joe", "wrong", "127.0.0.5") == WRONG, "it has come, and not the end of the session"
+    finally:
+        site.proxy.said("set authtimeout 2m")
+
+
+def test_what_a_database_says_of_a_user_counts_for_him(site: Site, tmp_path: Path) -> None:
+    """His sessions and his pause, though nothing is set."""
+    database = tmp_path / "users.sqlite"
+    with contextlib.closing(sqlite3.connect(database)) as made, made:
+        made.execute("CREATE TABLE users (name, password, sessions, login_delay)")
+        made.execute("INSERT INTO users VALUES ('own', '{PLAIN}own', 1, NULL), ('slow', '{PLAIN}slow', NULL, 3600)")
+    query = "SELECT password, sessions, login_delay FROM users WHERE name = :user"
+    site.proxy.said(f'pdm add db sql sqlite:{database} query "{query}" backend b1')
+    try:
+        client, reply = site.log_in("own")
+        assert reply.startswith(b"+OK")
+        assert site.tries("own") == IN_USE
+        client.close()
+        wait_until(lambda: site.tries("own").startswith(b"+OK"), "there is room again")
+        assert [site.tries("slow")[:4], site.tries("slow")] == [b"+OK ", TOO_SOON]
+    finally:
+        site.proxy.said("pdm del db")
+
+
 @pytest.mark.parametrize("limit", ["networksessions", "vservsessions"])
 def test_sessions_of_a_network_or_a_virtual_server(site: Site, limit: str) -> None:
     """The second one is asked to come again; from another network only where it is the server's limit."""
@@ -267,22 +325,22 @@ def test_a_blocked_network_is_not_served(site: Site) -> None:
 
 
 def test_unknown_wrong_and_locked_take_as_long(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """Interleaved, thirty tries each: the same words, and medians within the noise."""
-    times: dict[str, list[float]] = {"unknown": [], "joe": [], "locked": []}
-    replies = set()
-    with site.client("127.0.0.8") as client:
-        client.greeted()
-        for number in range(30):
-            for user, taken in times.items():
-                client.say(b"USER %s\r\n" % user.encode())
-                client.line()
-                began = time.monotonic()
-                client.say(b"PASS wrong-%d\r\n" % number)
-                replies.add(client.line())
-                taken.append(time.monotonic() - began)
-    medians = {user: statistics.median(taken) for user, taken in times.items()}
-    spread = max(statistics.stdev(sorted(taken)[:-3]) for taken in times.values())
+    """Thirty tries each: the same words, and medians within the noise."""
+    shown = assert_alike(times_of_refusals(site, 30))
     with capsys.disabled():
-        print("\n" + ", ".join(f"{user} {1000 * seconds:.2f} ms" for user, seconds in medians.items()))
-    assert replies == {WRONG}
-    assert max(medians.values()) - min(medians.values()) <= max(2 * spread, 0.002)
+        print(f"\n{shown}")
+
+
+@pytest.mark.nightly
+def test_they_take_as_long_where_it_takes_long(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With hashes that cost what hashes cost, in one module, and in two of which the second knows nobody of them."""
+    site = Site(tmp_path, "$5$saltsaltsaltsalt$" + 43 * "x")
+    with site.proxy:
+        site.proxy.said("set authtimeout 10m")
+        shown = [assert_alike(times_of_refusals(site, 30))]
+        other = tmp_path / "other"
+        other.write_text("default:eva:$5$saltsaltsaltsalt$" + 43 * "y" + ":b1:\n")
+        site.proxy.said(f"pdm add other passwd {other}")
+        shown.append(assert_alike(times_of_refusals(site, 30)))
+    with capsys.disabled():
+        print(f"\none module: {shown[0]}; two: {shown[1]}")

@@ -37,11 +37,17 @@ def play(directory: Path, script: Script, pace: str) -> None:
     perform(script, _Player(console, words, pace))
 
 
+def _modules(config: Config) -> list[Module]:
+    specs = config.things["pdm"].values()
+    return [loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args) for spec in specs]
+
+
 class _Session(PureSession):
     """A session with its surroundings: modules, backend, mail check, relay, time."""
 
     def __init__(self, config: Config) -> None:
-        rules = rules_of(config.things["vserv"]["v1"], config)
+        takes = frozenset[str]().union(*(module.takes for module in _modules(config)))
+        rules = rules_of(config.things["vserv"]["v1"], config, takes)
         announced = {ident: Known(backend.pipelining) for ident, backend in rules.backends.items()}
         super().__init__(rules, *CLIENT, SID, announced=announced)
         self._config = config
@@ -68,7 +74,7 @@ class _Session(PureSession):
     def _answer(self, waits: str, *asked: Any) -> None:
         if waits == "ask":
             hide_unknown = not self._fallback
-            self.decided(chain.ask(self._modules(), asked[0], hide_unknown=hide_unknown))
+            self.decided(chain.ask(_modules(self._config), asked[0], hide_unknown=hide_unknown))
         elif waits == "check_mail" and self._config.variables["checkport"] == PORTS["CLOSED"]:
             self.checked(None, "Connection refused")
         elif waits == "check_mail":
@@ -80,10 +86,6 @@ class _Session(PureSession):
             self.verbs.to_client += asked[0]
             if asked[1]:
                 self.client_sends(asked[1])
-
-    def _modules(self) -> list[Module]:
-        specs = self._config.things["pdm"].values()
-        return [loader.load(spec.directory, spec.mod, spec.id, arguments=spec.args) for spec in specs]
 
     def _connect(self, greets: bool) -> None:
         assert self.verbs.backend is not None

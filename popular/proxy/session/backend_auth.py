@@ -46,15 +46,16 @@ class Credentials(NamedTuple):
     token: Token | None = None
 
 
-def lacks_secret(led: tuple[Route, bool, bool], backend: Backend, token: Token | None) -> bool:
+def lacks_secret(led: tuple[Route, bool, bool], backend: Backend, shows: Secret | Token | None) -> bool:
     """Whether there is nothing to show to this backend: what the client has shown is not the user's own, and then a
     backend has no business with it; or it is a token where a password is wanted, or the other way round. `led`: the
     route, whether it is the fallback's, and whether somebody has vouched for the user (see Admitted).
     """
     route, fallback, vouched = led
+    wanted = Token if backend.login == XOAUTH2 else Secret
     if backend.login in OURS_ALONE:
         return fallback  # nobody has looked at a password
-    return route.secret is None and (vouched or (token is not None) is not (backend.login == XOAUTH2))
+    return route.secret is None and (vouched or not isinstance(shows, wanted))
 
 
 class AuthLogin(Pop3Login):

@@ -2,12 +2,11 @@ cimport cython
 
 from popular.protocol.lines cimport LineBuffer
 from popular.proxy.session.verbs cimport Verbs
-from supervisor.octets cimport find, part
 
 cdef class ClientSide:
-    cdef public object _held, _limits, _rules, _secret, _token, _transaction, phase
+    cdef public object _denied, _exchange, _held, _limits, _offer, _question, _rules, _secret, _transaction, phase
     cdef public Verbs _verbs
-    cdef public str _certificate_name, _peer_ip, _sid, namespace, user
+    cdef public str _certificate_name, _peer_ip, _sid, mechanism, namespace, user
     cdef public long _commands, _errors, _failures, _peer_port
     cdef public bint _charged, _eof, _rests, _tls
     cdef public LineBuffer lines
@@ -24,10 +23,11 @@ cdef class ClientSide:
     cpdef _go_on(self)
     cpdef _null_byte(self)
     cdef _simulated(self, bytes line)
-    @cython.locals(keyword=bytes, argument=bytes, blank=Py_ssize_t, known=tuple, takes_none=bint)
     cdef _command(self, bytes line)
+    cdef _response(self, bytes line)
+    cdef bint _may_be_longer(self) except -1
+    cdef _forget(self)
+    cdef _logged_in(self)
     cdef _error(self, str text)
-    cdef bint _needs_tls(self) except -1
-    cdef tuple _split_namespace(self, str name)
     cpdef _simulate(self)
     cdef _start_tls(self)

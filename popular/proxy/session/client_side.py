@@ -1,29 +1,25 @@
-"""What the proxy makes of the words of a client: the AUTHORIZATION state, STLS, and the simulated mailbox.
+"""What the proxy makes of the words of a client: its lines, TLS, and the simulated mailbox.
 
-The lower half of the machine (`machine.py`), which adds what modules and backends say. Pure, as it is: octets and facts
-come in, verbs are called (`verbs.py`).
+The lowest part of the machine: `authorization.py` adds the commands before the login, `machine.py` what modules and
+backends say. Pure, as they are: octets and facts come in, verbs are called (`verbs.py`).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from popular import messages
-from popular.pdm.contract import Question, Secret, Token
-from popular.protocol import replies
-from popular.protocol.commands import VERBS, State, parse
+from popular.pdm.contract import Question, Secret
+from popular.protocol import replies, sasl
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
-from popular.proxy.session.known import LoginLimits, Who, who_asks
+from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.phases import (
-    ASKING,
     AWAITING_HEADER,
     ENDED,
+    EXCHANGING,
     GREETED,
-    HELD,
     LISTENING,
     MOVES,
-    NAMED,
     NOT_READ,
     NOTHING_SAID,
     PENDING,
@@ -34,9 +30,7 @@ from popular.proxy.session.phases import (
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.vserv import POP3S
-from supervisor.octets import find, part
 
-_BLANK = 32
 LINES_A_TURN = 4
 """Lines of a client that are answered before all others get their turn."""
 MOST_HELD = 1 << 14
@@ -49,22 +43,7 @@ MODULE_SECONDS = 30.0
 CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
-_NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
-"""Behind the name in the certificate: what no client shows here."""
-_BAD_LOGIN = "the user name or the password is wrong"
-_TRY_LATER = "the mailbox cannot be reached at the moment, please try again later"
-
-OWN_WORDS = {
-    Code.AUTH: _BAD_LOGIN,
-    Code.IN_USE: "the mailbox is in use by another session",
-    Code.LOGIN_DELAY: "the mailbox was asked too soon after the last time",
-    Code.SYS_TEMP: _TRY_LATER,
-    Code.SYS_PERM: "the mailbox cannot be opened, please ask your postmaster",
-}
-"""What a client hears of a login that failed."""
-
-_SEND_PASS = replies.ok("send PASS")
-_BYE = replies.ok("bye")
+BYE = replies.ok("bye")
 
 
 class ClientSide:
@@ -74,22 +53,26 @@ class ClientSide:
         "_certificate_name",
         "_charged",
         "_commands",
+        "_denied",
         "_eof",
         "_errors",
+        "_exchange",
         "_failures",
         "_held",
         "_limits",
+        "_offer",
         "_peer_ip",
         "_peer_port",
+        "_question",
         "_rests",
         "_rules",
         "_secret",
         "_sid",
         "_tls",
-        "_token",
         "_transaction",
         "_verbs",
         "lines",
+        "mechanism",
         "namespace",
         "phase",
         "user",
@@ -108,25 +91,33 @@ class ClientSide:
         self._sid = self._verbs.sid
         self._tls = False
         self._certificate_name = ""
+        self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
         self._commands = 0
         self._errors = 0
         self._failures = 0
+        self._denied: Code | None = None
+        """The client is refused, and is told so when it has answered to the reason (a challenge of its mechanism)."""
         self._eof = False
         self._rests = False
         """It has had its turn, and there are lines left."""
+        self._exchange: sasl.Exchange | None = None
         self._secret: Secret | None = None
-        self._token: Token | None = None
-        """What the client has shown instead of a password."""
+        self._question: Question | None = None
+        """What was asked, if the client shows something else than its own password."""
         self._transaction: Transaction | None = None
         self.phase: Phase = GREETED if rules.trusted is None else AWAITING_HEADER
         self.user = ""
         self.namespace = ""
+        self.mechanism = ""
+        """Of AUTH, or APOP; "" for USER and PASS."""
 
     def listens(self) -> bool:
         """Whether the client is to be read: not while it is too far ahead of our answers."""
-        return self.phase not in NOT_READ and len(self.lines.held) <= MOST_HELD and not self._rests
+        if len(self.lines.held) > MOST_HELD and self.phase is not EXCHANGING:
+            return False
+        return self.phase not in NOT_READ and not self._rests
 
     def _move(self, phase: Phase) -> None:
         """The only one that changes the phase."""
@@ -135,9 +126,13 @@ class ClientSide:
         assert mask >> after & 1, f"{self.phase.name} does not lead to {phase.name}"
         self.phase = phase
 
+    def _forget(self) -> None:
+        """What the client has shown has done its work."""
+        self._secret = self._question = self._exchange = None
+
     def _end(self, ending: str) -> None:
         self._move(ENDED)
-        self._secret = self._token = None
+        self._forget()
         self._verbs.finish(ending, CLOSING_SECONDS)
 
     # The beginning
@@ -166,7 +161,7 @@ class ClientSide:
 
     def _greet(self) -> None:
         rules = self._rules
-        if self._limits.blocks(self._peer_ip):
+        if self._verbs.is_blocked(self._peer_ip):
             self._end("blocked")
         elif rules.protocol == POP3S and not self._tls:
             self._start_tls()
@@ -174,7 +169,15 @@ class ClientSide:
             self._verbs.send(rules.refusal)
             self._end("vserv_disabled")
         else:
-            self._verbs.send(rules.greeting)
+            self._verbs.send(rules.greeting if not rules.apop else self._greeting_with_challenge())
+
+    def _greeting_with_challenge(self) -> bytes:
+        """RFC 1939 section 7."""
+        return self._rules.greeting[:-2] + b" " + self._challenge(0) + b"\r\n"
+
+    def _challenge(self, number: int) -> bytes:
+        """0 is that of the greeting."""
+        return self._rules.challenges.of(self._sid, number)
 
     # Lines
 
@@ -218,15 +221,19 @@ class ClientSide:
                 self._null_byte()
                 return
             except LineTooLong:
+                if self._may_be_longer():
+                    continue
                 self._verbs.send(replies.err("the line is too long"))
                 self._end("line_too_long")
                 return
             if line is None:
                 break
-            if self._transaction is None:
-                self._command(line)
-            else:
+            if self._transaction is not None:
                 self._simulated(line)
+            elif self.phase is EXCHANGING:
+                self._response(line)
+            else:
+                self._command(line)
         if self._eof and self.phase in LISTENING:
             self._end("client_closed")
 
@@ -244,34 +251,22 @@ class ClientSide:
         assert self._transaction is not None
         answer = self._transaction.command(line)
         if answer.over:
-            self._verbs.send(answer.reply or _BYE)
+            self._verbs.send(answer.reply or BYE)
             self._end("quit")
         else:
             self._verbs.send(answer.reply)
 
     def _command(self, line: bytes) -> None:
         """A command in the AUTHORIZATION state."""
-        self._commands += 1
-        if self._commands > self._rules.maxcommands:
-            self._verbs.send(replies.err("too many commands before the login"))
-            self._end("too_many_commands")
-            return
-        blank = find(line, _BLANK)
-        keyword = line if blank < 0 else part(line, 0, blank)
-        argument = b"" if blank < 0 else part(line, blank + 1, len(line))
-        known = _COMMANDS.get(keyword.upper())
-        if known is None:
-            self._not_here(parse(line).keyword)
-            return
-        takes_none, answer = known
-        # A password may be blanks only: all behind the first blank is it (RFC 1939 section 7).
-        if takes_none is not (not (argument if answer is ClientSide._password else argument.strip())):
-            self._error(f"{keyword.decode().upper()} takes {'no' if takes_none else 'an'} argument")
-        else:
-            answer(self, argument)
+        raise NotImplementedError
 
-    def _not_here(self, keyword: str) -> None:
-        self._error(f"{keyword} is for after the login" if keyword in VERBS else "unknown command")
+    def _response(self, line: bytes) -> None:
+        """The answer to a challenge."""
+        raise NotImplementedError
+
+    def _may_be_longer(self) -> bool:
+        """Whether the line that is too long may go on all the same."""
+        raise NotImplementedError
 
     def _error(self, text: str) -> None:
         self._errors += 1
@@ -281,129 +276,21 @@ class ClientSide:
         else:
             self._verbs.send(replies.err(text))
 
-    # Commands
-
-    def _needs_tls(self) -> bool:
-        return self._rules.starttls == "force" and not self._tls
-
-    def _name(self, argument: bytes) -> None:
-        if self._needs_tls():
-            self._error("say STLS first, a password must not travel in clear")
-            return
-        try:
-            name = argument.decode("utf-8")
-        except UnicodeDecodeError:
-            self._error("the user name is not UTF-8")
-            return
-        if not name.isprintable():
-            self._error("the user name has control characters")
-            return
-        self.user, self.namespace = self._split_namespace(name)
-        self._move(NAMED)
-        self._verbs.send(_SEND_PASS)
-
-    def _split_namespace(self, name: str) -> tuple[str, str]:
-        """`name=namespace` only under the namespace USER; otherwise the client has no say in it."""
-        if self._rules.namespace != "USER":
-            return name, self._rules.namespace
-        user, equals, namespace = name.rpartition("=")
-        return (user, namespace or self._rules.defaultns) if equals else (name, self._rules.defaultns)
-
-    def _password(self, argument: bytes) -> None:
-        rules = self._rules
-        if self._needs_tls():
-            self._error("say STLS first, a password must not travel in clear")
-        elif self.phase is not NAMED:
-            self._error("say USER first")
-        elif rules.state == "fake":
-            self._simulate()
-        else:
-            self._secret = secret = Secret(argument)
-            self._move(ASKING)
-            if self._is_gone():
-                self._end("client_closed")
-                return
-            name = self._certificate_name
-            facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
-            # A NamedTuple's own way, by its names, is five times as long.
-            question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
-            if self._limits.guards:
-                self._ask_in_turn(question)
-            else:
-                self._verbs.ask(question, MODULE_SECONDS)
-
-    def _ask_in_turn(self, question: Question) -> None:
-        """Whose network guesses too fast waits before anybody is asked, or is asked to come again."""
-        seconds, hindrance = self._limits.wait(who_asks(question))
-        if hindrance is not None:
-            self._secret = None
-            self._failures += 1
-            self._tell_hindrance(hindrance.limit)
-            self._hold(seconds, hindrance.code)
-            return
-        self._charged = True
-        if seconds:
-            self._hold(seconds, question)
-        else:
-            self._verbs.ask(question, MODULE_SECONDS)
-
-    def _tell_hindrance(self, limit: str) -> None:
-        rules = self._rules
-        fields: dict[str, object] = {"client": self._peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
-        self._verbs.note(messages.LOGIN_LIMITED, {**fields, "user": self.user, "limit": limit})
-        self._verbs.count("limited", limit, "")
-
-    def _hold(self, seconds: float, then: Question | Code) -> None:
-        self._held = then
-        self._move(HELD)
-        self._verbs.hold(seconds)
-
-    def _try_again(self, code: Code) -> None:
-        """The client is told why it does not come in, and may say USER anew; but not too often with a wrong login."""
-        self._secret = None
-        self._verbs.send(replies.err(OWN_WORDS[code], code))
-        if self._failures >= self._rules.maxfailures:
-            self._end("too_many_failures")
-            return
-        self._move(GREETED)
-        self._go_on()
-
-    def _whom(self) -> Who:
-        return Who(self._peer_ip, self.namespace, self.user)
-
-    def _go_on_from_hold(self) -> None:
-        """He was held back for long enough."""
-        held, self._held = self._held, None
-        if isinstance(held, Question):
-            self._move(ASKING)
-            self._verbs.ask(held, MODULE_SECONDS)
-        else:
-            assert held is not None
-            self._try_again(held)
-
-    def _no_guess(self) -> None:
-        """Nobody could tell whether the password is right."""
-        if self._charged:
-            self._charged = False
-            self._limits.no_guess(self._whom())
-
-    def _capa(self, _argument: bytes) -> None:
-        self._verbs.send(self._rules.capa_tls if self._tls else self._rules.capa_clear)
-
-    def _quit(self, _argument: bytes) -> None:
-        self._verbs.send(_BYE)
-        self._end("quit")
-
     def _simulate(self) -> None:
         """The client goes on with us, in a mailbox without mail."""
         verbs = self._verbs
-        self._transaction = Transaction((), self._rules.capa_after)
-        self._secret = None
+        self._transaction = Transaction((), self._offer.capa_after)
+        self._forget()
         self._move(SIMULATING)
-        verbs.logged_in()
+        self._logged_in()
         verbs.count("simulated", None, "")
         verbs.send(self._transaction.welcome())
         self._go_on()
+
+    def _logged_in(self) -> None:
+        self._verbs.logged_in()
+        if self.mechanism:
+            self._verbs.count("sasl_logins", self.mechanism, self._rules.vserv)
 
     # TLS
 
@@ -433,6 +320,8 @@ class ClientSide:
             return
         self._tls = True
         self._certificate_name = certificate_name
+        offers = self._rules.offers
+        self._offer = offers.certified if certificate_name else offers.tls
         self.user = self.namespace = ""
         self._move(GREETED)
         if self._rules.protocol == POP3S:
@@ -444,18 +333,3 @@ class ClientSide:
         self._verbs.count("tls_failures", why, "")
         self._verbs.note(messages.TLS_FAILED, {"client": self._peer_ip, "vserv": vserv, "why": why, "reason": reason})
         self._end("tls_failed")
-
-
-_ANSWERS: dict[str, Callable[[ClientSide, bytes], None]] = {
-    "USER": ClientSide._name,
-    "PASS": ClientSide._password,
-    "CAPA": ClientSide._capa,
-    "STLS": ClientSide._stls,
-    "QUIT": ClientSide._quit,
-}
-_COMMANDS = {
-    verb.keyword.encode(): (not verb.fewest, _ANSWERS[verb.keyword])
-    for verb in VERBS.values()
-    if State.AUTHORIZATION in verb.states
-}
-"""Whether it takes no argument, and what answers it."""

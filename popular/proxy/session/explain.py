@@ -46,8 +46,8 @@ _ANY_PASSWORD = b"x"
 class _Attempt(Unreal):
     """With a password it is an attempt: what a login that fails would log and count is logged and counted."""
 
-    def __init__(self, runtime: VservRuntime, sid: str) -> None:
-        super().__init__(sid)
+    def __init__(self, runtime: VservRuntime, sid: str, *, blocked: bool) -> None:
+        super().__init__(sid, blocked=blocked)
         self._runtime = runtime
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
@@ -75,6 +75,7 @@ class Explanation:
         self._login = login
         self._user = login.user.encode("utf-8", "surrogateescape")
         self._sid = runtime.context.session_id(runtime.sidprefix, wall())
+        self._blocked = runtime.limits.blocks(login.client_ip)
 
     async def made(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -102,7 +103,8 @@ class Explanation:
         }
         if rules.state == OFFLINE:
             return data
-        played = self._played(None if login.password is None else _Attempt(self._runtime, self._sid))
+        attempt = None if login.password is None else _Attempt(self._runtime, self._sid, blocked=self._blocked)
+        played = self._played(attempt)
         own = None
         if played.verbs.waits == ASK:
             assert played.verbs.question is not None
@@ -128,14 +130,13 @@ class Explanation:
 
     def _rehearsal(self, attempt: _Attempt | None = None) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None)
-        return Rehearsal(
-            self._rules, (self._login.client_ip, 0), Unreal(self._sid) if attempt is None else attempt, limits=limits
-        )
+        verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
+        return Rehearsal(self._rules, (self._login.client_ip, 0), verbs, limits=limits)
 
     def _played(self, attempt: _Attempt | None = None) -> Rehearsal:
         played = self._rehearsal(attempt)
         password = self._login.password
-        played.log_in(self._user, _ANY_PASSWORD if password is None else password)
+        played.log_in(self._login.mechanism, self._user, _ANY_PASSWORD if password is None else password)
         return played
 
     def _in_clear(self) -> str:
@@ -144,7 +145,7 @@ class Explanation:
             return "never: TLS is there from the start"
         if rules.starttls != "force" or rules.state == OFFLINE:
             return "allowed, TLS is not offered" if rules.starttls == "off" else "allowed, TLS is offered"
-        return f"refused: {self._rehearsal().in_clear(self._user)}"
+        return f"refused: {self._rehearsal().in_clear(self._login.mechanism, self._user)}"
 
     def _limits(self, played: Rehearsal, own: UserLimits | None) -> list[dict[str, Any]]:
         """How he stands with each limit now."""

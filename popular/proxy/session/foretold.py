@@ -17,9 +17,6 @@ class ForetoldLimits:
         self.guards = limits.guards
         self.counts = limits.counts
 
-    def blocks(self, address: str) -> bool:
-        return self._limits.blocks(address)
-
     def wait(self, who: Who) -> tuple[float, Hindrance | None]:
         if self._attempt:
             return self._limits.wait(who)

@@ -47,9 +47,6 @@ class LoginLimits(Protocol):
     def counts(self) -> bool:
         """Whether there is anything to do for who comes in, beside what his module says of him."""
 
-    def blocks(self, address: str) -> bool:
-        """Whether nobody from there is served at the moment."""
-
     def wait(self, who: Who) -> tuple[float, Hindrance | None]:
         """For how many seconds his password must not be looked at; with a hindrance it will not be."""
 
@@ -67,11 +64,6 @@ class NoLimits:
     """Where nothing is limited."""
 
     guards = counts = False
-
-    def blocks(self, address: str) -> bool:
-        """Nobody is."""
-        del address
-        return False
 
     def wait(self, who: Who) -> tuple[float, Hindrance | None]:
         """Not asked."""

@@ -6,13 +6,14 @@ failures, its rate of guesses, its sessions), of a user (his sessions, when he m
 sessions, its rate of logins). What a session counts in is given back at its end, or by the master when its worker dies.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol.replies import Code
 from popular.proxy.session import guesses
+from popular.proxy.session.cluster import Cluster, Lease
 from popular.proxy.session.guesses import MINUTE, Pace
 from popular.proxy.session.known import Hindrance, Who
 from popular.proxy.settings.limits import (
@@ -64,12 +65,17 @@ class Standing(NamedTuple):
 class Limits:
     """Those of one virtual server under one config, in one worker."""
 
-    def __init__(self, rules: LimitRules, vserv: str, context: WorkerContext) -> None:
+    def __init__(
+        self, rules: LimitRules, vserv: str, context: WorkerContext, *, cluster: Cluster | None = None
+    ) -> None:
+        self.cluster = cluster
+        self._verdicts: dict[int, Hindrance] = {}
+        """What the cluster said of a session, by its row, until it would come in."""
         self._rules = rules
         self._vserv = vserv
         self._context = context
         self._memory = context.open_remembered()
-        self._blocked = context.open_blocked()
+        self.blocked = context.open_blocked()
         self._notes = context.open_notes()
         self._clock = context.clock
         self.guards = rules.guards
@@ -81,7 +87,7 @@ class Limits:
 
     def blocks(self, address: str) -> bool:
         """Whether nobody from there is served at the moment."""
-        return self._blocked.is_used() and self._blocked.blocks(address, wall())
+        return self.blocked.blocks(address, wall())
 
     # Guesses
 
@@ -137,9 +143,12 @@ class Limits:
 
     def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """His password was right: what hinders him from coming in. `row`: of his session, which counts from now on."""
-        self.leave(row)
+        self._drop(row)
+        verdict = self._verdicts.pop(row, None)
         if self.guards:
             self._succeeded(who)
+        if verdict is not None:
+            return verdict
         for limit in self._took(row, who, own):
             if self._rules.of[limit].mode != ENFORCE and not _is_own(limit, own):
                 self._report(limit, who)
@@ -150,6 +159,35 @@ class Limits:
 
     def leave(self, row: int) -> None:
         """The session counts no more."""
+        self._drop(row)
+        self._verdicts.pop(row, None)
+        if self.cluster is not None:
+            self.cluster.leave(row)
+
+    def needs_lease(self, own: UserLimits | None) -> bool:
+        """Whether the cluster is to be asked for this user."""
+        return any(limit.enforced for limit in self._of_user(own))
+
+    def take_lease(self, row: int, sid: str, who: Who, *, own: UserLimits | None, then: Callable[[], None]) -> None:
+        """Asks the cluster; `then` is called when it has answered, or it is known that it does not."""
+        assert self.cluster is not None
+        sessions, pause = self._of_user(own)
+
+        def answered(hindrance: Hindrance | None) -> None:
+            if hindrance is not None:
+                self._verdicts[row] = hindrance
+            then()
+
+        lease = Lease(
+            sid,
+            who.namespace,
+            who.user,
+            sessions=sessions.most if sessions.enforced else 0,
+            delay=pause.most if pause.enforced else 0,
+        )
+        self.cluster.enter(row, lease, answered)
+
+    def _drop(self, row: int) -> None:
         for which, digest in enumerate(self._memory.held(row)):
             if digest:
                 self._memory.change(digest, _one_less, hold=(row, which))

@@ -8,7 +8,7 @@ import errno
 
 from popular.net.tlschannel import TlsChannel
 from popular.pdm.chain import Decision
-from popular.pdm.contract import Question
+from popular.pdm.contract import PASSWORD, Question
 from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend_connection import BackendConnection, Extras
@@ -71,8 +71,7 @@ class Login:
         """The decision, or None: then the session hears of it."""
         runtime = self._runtime
         if "PASS" in runtime.context.log.options:
-            password = question.password.reveal().decode(errors="replace")
-            self._debug("PASS", "attempt", namespace=question.namespace, user=question.user, password=password)
+            self._show_attempt(question)
         hide_unknown = not runtime.rules.fallback
         if not runtime.modules.blocking:
             return runtime.modules.ask(question, hide_unknown, self._sid)
@@ -82,6 +81,12 @@ class Login:
             return asked
         self._asked = asked
         return None
+
+    def _show_attempt(self, question: Question) -> None:
+        """Debug option PASS. Of what is no password only the kind is shown: a token opens more than a mailbox."""
+        password = question.password.reveal().decode(errors="replace")
+        shown = {"password": password} if question.kind == PASSWORD else {"kind": question.kind}
+        self._debug("PASS", "attempt", namespace=question.namespace, user=question.user, **shown)
 
     def _forget_asked(self) -> None:
         """The modules need not answer any more."""

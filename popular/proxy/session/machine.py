@@ -1,6 +1,6 @@
 """The proxy session as a machine: bytes and facts in, verbs called. No socket, clock, log or file in here.
 
-    begin                              the connection is there (client_side.py)
+    begin                              the connection is there (client_side.py, authorization.py)
     client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py)
     proceed                            all others have had their turn, behind the verb `rest` (client_side.py)
     introduced, header_failed          the PROXY header (client_side.py)
@@ -21,7 +21,7 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import CannotTell, Route, UserLimits
+from popular.pdm.contract import CannotTell, Route, Secret, Token, UserLimits
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
@@ -38,7 +38,7 @@ from popular.proxy.session.backend_login import (
     XpopLogin,
     xclient,
 )
-from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS, OWN_WORDS
+from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
 from popular.proxy.session.phases import (
     ASKING,
@@ -51,7 +51,7 @@ from popular.proxy.session.phases import (
     STARTING_TLS,
 )
 from popular.proxy.session.referral import Referral, referral_of, referred_to
-from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
+from popular.proxy.session.refusals import DEFERRALS, OWN_WORDS, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.telling import NOTHING_SAID, Teller
 from popular.proxy.session.verbs import Verbs
@@ -138,7 +138,7 @@ class Machine(Teller):
             if decision.vouched:
                 self._tell_master_login(decision)
             self._follow(decision.route, False, decision.vouched)
-        elif isinstance(decision, NobodyKnows) and self._rules.fallback:
+        elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
             self._follow(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
@@ -148,6 +148,10 @@ class Machine(Teller):
         else:
             code = replies.known_code(decision.code.encode()) if decision.code else None
             self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
+
+    def _has_own_password(self) -> bool:
+        """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
+        return self._secret is not None and (self._question is None or not self._question.actor)
 
     def _wrong_login(
         self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH, wait: float = 0.0
@@ -161,13 +165,18 @@ class Machine(Teller):
         verbs.count("login_failures", why, self._rules.vserv)
         if self._limits.guards:
             self._charged = False
-            wait = max(wait, self._limits.failed(self._whom(), self._secret))
-        self._secret = self._token = self._led = None
+            wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
+        self._secret = self._question = self._led = None
         self._login = None
         if wait > 0:
             self._hold(wait, code)
         else:
             self._try_again(code)
+
+    def _secret_shown(self) -> Secret | None:
+        """By which it is seen whether the same is tried once more."""
+        token = self._question.token if self._question is not None else None
+        return token.secret if token is not None else self._secret
 
     def _may_enter(self) -> bool:
         """Whether no limit hinders him, whose password is right. Else he is told so, and it was no wrong login."""
@@ -221,7 +230,7 @@ class Machine(Teller):
             self._show_empty()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
-        elif lacks_secret(self._led, backend, self._token):
+        elif lacks_secret(self._led, backend, self._shows()):
             self._no_secret()
         else:
             if not fallback and route.secret is None and backend.login not in OURS_ALONE:
@@ -231,6 +240,10 @@ class Machine(Teller):
     def _show_empty(self) -> None:
         if self._may_enter():
             self._simulate()
+
+    def _shows(self) -> Secret | Token | None:
+        """What the client has shown that could be passed on: its password, or its token."""
+        return self._secret if self._question is None else self._secret or self._question.token
 
     def _no_secret(self) -> None:
         self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
@@ -248,7 +261,7 @@ class Machine(Teller):
                 stls = backend.tls == STARTTLS
                 self._login = Pop3Login(self.target.encode(), secret.reveal(), stls, xclient=line, ahead=ahead)
             else:
-                shown = Credentials(self.target, secret, self._token)
+                shown = Credentials(self.target, secret, None if self._question is None else self._question.token)
                 offered = known.mechanisms() if known is not None else NO_MECHANISMS
                 self._login = login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
         except ValueError as error:
@@ -346,8 +359,8 @@ class Machine(Teller):
         if not self._may_enter():
             return
         self._move(RELAYING)
-        self._secret = self._token = self._led = None
-        self._verbs.logged_in()
+        self._forget()
+        self._logged_in()
         self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
 
     def _rejected(self, rejected: Rejected) -> None:
@@ -398,7 +411,7 @@ class Machine(Teller):
         self._refusals = None
         self._referred = True
         self._backend, self.backend, self.target = to, to.id, referral.user
-        if lacks_secret(self._led, to, self._token):
+        if lacks_secret(self._led, to, self._shows()):
             self._no_secret()
         else:
             self._log_in(self._led[0], to)
@@ -426,8 +439,12 @@ class Machine(Teller):
 
     # The end
 
+    def _forget(self) -> None:
+        self._led = None
+        Teller._forget(self)
+
     def _end(self, ending: str) -> None:
-        self._login = self._led = None
+        self._login = None
         Teller._end(self, ending)
 
     def relay_ended(self, ending: str) -> None:

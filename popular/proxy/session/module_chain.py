@@ -257,7 +257,8 @@ class ModuleChain:
         decision, _record = await self.decide(question, hide_unknown, sid)
         decided(decision)
         for guard, how in self._on_trial:
-            self._begin(self._compare(guard, how, question, decision=decision))
+            if chain.takes(guard.module, question):
+                self._begin(self._compare(guard, how, question, decision=decision))
 
     async def decide(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Record]:
         """Asks on the loop, whatever the modules are, and counts; also what each has answered."""

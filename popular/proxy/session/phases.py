@@ -21,10 +21,11 @@ class Phase(Phrased):
     ENDED = 10, "ending"
     AWAITING_HEADER = 11, "waiting for the PROXY header"
     HELD = 12, "holding the client back"
+    EXCHANGING = 13, "waiting for the answer to a challenge"
 
 
 GREETED, NAMED, STARTING_TLS, ASKING, CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING, ENDED, *_ = Phase
-AWAITING_HEADER, HELD = Phase.AWAITING_HEADER, Phase.HELD
+AWAITING_HEADER, HELD, EXCHANGING = Phase.AWAITING_HEADER, Phase.HELD, Phase.EXCHANGING
 # Names of the module, because a member of an enum is ten times as far away, and a session asks for two dozen.
 
 STATES = ("free", *(phase.phrase for phase in Phase))
@@ -35,11 +36,12 @@ BEGINNINGS = frozenset({GREETED, AWAITING_HEADER})
 
 LEGAL: dict[Phase, frozenset[Phase]] = {
     AWAITING_HEADER: frozenset({GREETED, ENDED}),
-    GREETED: frozenset({NAMED, STARTING_TLS, ENDED}),
+    GREETED: frozenset({NAMED, STARTING_TLS, EXCHANGING, ASKING, SIMULATING, ENDED}),
     STARTING_TLS: frozenset({GREETED, ENDED}),
-    NAMED: frozenset({NAMED, STARTING_TLS, ASKING, SIMULATING, ENDED}),
-    ASKING: frozenset({GREETED, HELD, CHECKING, CONNECTING, SIMULATING, ENDED}),
-    HELD: frozenset({GREETED, ASKING, ENDED}),
+    NAMED: frozenset({NAMED, STARTING_TLS, EXCHANGING, ASKING, SIMULATING, ENDED}),
+    EXCHANGING: frozenset({GREETED, ENDED}),
+    ASKING: frozenset({GREETED, EXCHANGING, HELD, CHECKING, CONNECTING, SIMULATING, ENDED}),
+    HELD: frozenset({GREETED, EXCHANGING, ASKING, ENDED}),
     CHECKING: frozenset({GREETED, CONNECTING, SIMULATING, ENDED}),
     CONNECTING: frozenset({LOGGING_IN, SIMULATING, ENDED}),
     LOGGING_IN: frozenset({GREETED, HELD, CONNECTING, SIMULATING, RELAYING, ENDED}),
@@ -54,7 +56,7 @@ MOVES = (0, *(sum(1 << after for after in LEGAL[before]) for before in Phase))
 would compute their hashes in Python).
 """
 
-LISTENING = (GREETED, NAMED, SIMULATING)
+LISTENING = (GREETED, NAMED, SIMULATING, EXCHANGING)
 """Phases in which a line of the client is answered at once; in all others it waits.
 
 A tuple: to look into a set costs a call, because enums compute their hash in Python.
@@ -63,7 +65,7 @@ A tuple: to look into a set costs a call, because enums compute their hash in Py
 PENDING = (ASKING, HELD, CHECKING, CONNECTING, LOGGING_IN)
 """Phases in which the client waits for the answer to PASS: somebody is asked on his behalf, or he is held back."""
 
-SILENT = (GREETED, NAMED, STARTING_TLS)
+SILENT = (GREETED, NAMED, STARTING_TLS, EXCHANGING)
 """Phases in which nothing but the client is waited for, who has not logged in."""
 
 NOTHING_SAID = (AWAITING_HEADER, STARTING_TLS)

@@ -27,6 +27,16 @@ DEFERRALS = {Code.IN_USE: "in_use", Code.LOGIN_DELAY: "login_delay"}
 """Codes by which a mailbox is not to be had just now, in the words of the counter."""
 
 
+OWN_WORDS = {
+    Code.AUTH: "the user name or the password is wrong",
+    Code.IN_USE: "the mailbox is in use by another session",
+    Code.LOGIN_DELAY: "the mailbox was asked too soon after the last time",
+    Code.SYS_TEMP: "the mailbox cannot be reached at the moment, please try again later",
+    Code.SYS_PERM: "the mailbox cannot be opened, please ask your postmaster",
+}
+"""What a client is told, whoever has refused it: it learns nothing from a backend's own words."""
+
+
 class Affair(enum.Enum):
     """Whose it is."""
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
+from popular.proxy.session.dialogues import DIALOGUES, DISMISSED
 from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.phases import NAMED
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
@@ -28,8 +28,10 @@ _MOST_STEPS = 12
 class Unreal(Verbs):
     """The verbs of a session that is played: what is said and what is waited for is kept."""
 
-    def __init__(self, sid: str) -> None:
+    def __init__(self, sid: str, *, blocked: bool) -> None:
+        """`blocked`: nobody from there is served."""
         self.sid = sid
+        self._blocked = blocked
         self.said = b""
         self.waits = ""
         """For one of those above."""
@@ -40,6 +42,10 @@ class Unreal(Verbs):
         self.ending = ""
         self.held = 0.0
         """For how many seconds the client would be held back."""
+
+    def is_blocked(self, address: str) -> bool:
+        del address
+        return self._blocked
 
     def send(self, data: bytes) -> None:
         self.said += data
@@ -98,9 +104,9 @@ class Unreal(Verbs):
 
 
 class Rehearsal:
-    """One session, with a client that says STLS where it must, then USER and PASS.
+    """One session, with a client that says STLS where it must, and then what its mechanism wants.
 
-    `replies`: what the client has heard, by what it had said; `""` is the greeting.
+    `replies`: what the client has heard, by the word that it had said; `""` is the greeting.
     """
 
     def __init__(self, rules: Rules, client: tuple[str, int], verbs: Unreal, *, limits: LoginLimits) -> None:
@@ -108,25 +114,37 @@ class Rehearsal:
         self._rules = replace(rules, trusted=None)
         self.machine = Machine(verbs, self._rules, client, refusals={}, announced={}, limits=limits)
         self.replies: dict[str, str] = {}
+        self._word = ""
+        """What the client has said last."""
 
-    def log_in(self, user: bytes, password: bytes) -> None:
+    def log_in(self, mechanism: str, user: bytes, secret: bytes) -> None:
         """As far as the modules are asked; `verbs.waits` tells whether it comes so far."""
-        self._hear("", self.machine.begin)
+        dialogue = DIALOGUES[mechanism]
+        name = user.decode("utf-8", "replace") if dialogue.certified else ""
+        self._hear(self.machine.begin)
+        greeting = self.reply.encode()
         if self.verbs.waits == TLS:
-            self._shake_hands()
-            self._hear("", lambda: None)
-        if self._rules.starttls == "force" and not self.verbs.ending:
-            self._say("STLS", b"STLS")
-            self._shake_hands()
-        if not self.verbs.ending:
-            self._say("USER", b"USER " + user)
-        if self.machine.phase is NAMED:
-            self._say("PASS", b"PASS " + password)
+            self._shake_hands(name)
+            greeting = self.reply.encode()
+        starttls = self._rules.starttls
+        if (starttls == "force" or (starttls != "off" and dialogue.in_tls)) and not self.verbs.ending:
+            self._say(b"STLS")
+            self._shake_hands(name)
+        lines = dialogue.speak(user, secret, greeting)
+        line = next(lines)
+        while not self.verbs.ending:
+            self._say(line)
+            if self.verbs.waits or not self.reply.startswith("+"):
+                return
+            try:
+                line = lines.send(self.reply.encode())
+            except StopIteration:
+                return
 
-    def in_clear(self, user: bytes) -> str:
-        """What a client hears that says USER at once, without TLS."""
-        self._hear("", self.machine.begin)
-        self._say("USER", b"USER " + user)
+    def in_clear(self, mechanism: str, user: bytes) -> str:
+        """What a client hears that begins at once, without TLS."""
+        self._hear(self.machine.begin)
+        self._say(next(DIALOGUES[mechanism].speak(user, b"x", self.reply.encode())))
         return self.reply
 
     @property
@@ -135,8 +153,10 @@ class Rehearsal:
         return list(self.replies.values())[-1] if self.replies else ""
 
     def decided(self, decision: Decision) -> None:
-        """The modules have answered."""
+        """The modules have answered. Who hears why its token is no good answers to that."""
         self._go_on(lambda: self.machine.decided(decision))
+        if self.reply.startswith("+ "):
+            self._say(DISMISSED)
 
     def no_mail(self) -> None:
         """The mail check was answered: there is none."""
@@ -155,31 +175,32 @@ class Rehearsal:
         for _ in range(_MOST_STEPS):
             waits, self.verbs.waits = self.verbs.waits, ""
             if waits == CONNECT and not self.verbs.greets:
-                self._hear("PASS", self.machine.connected)
+                self._hear(self.machine.connected)
             elif waits == BACKEND_TLS:
-                self._hear("PASS", self.machine.backend_tls_up)
+                self._hear(self.machine.backend_tls_up)
             elif waits in (CONNECT, REPLY):
-                self._hear("PASS", lambda: self.machine.backend_says(_GOOD))
+                self._hear(lambda: self.machine.backend_says(_GOOD))
             else:
                 self.verbs.waits = waits
                 return
 
     def _go_on(self, entry: Callable[[], None]) -> None:
         self.verbs.waits = ""
-        self._hear("PASS", entry)
+        self._hear(entry)
 
-    def _shake_hands(self) -> None:
-        self.verbs.waits = ""
-        self._hear("TLS", lambda: self.machine.tls_up(""))
+    def _shake_hands(self, certificate_name: str) -> None:
+        self._go_on(lambda: self.machine.tls_up(certificate_name))
 
-    def _say(self, word: str, line: bytes) -> None:
-        self._hear(word, lambda: self.machine.client_says(line + b"\r\n"))
+    def _say(self, line: bytes) -> None:
+        word = line.partition(b" ")[0].decode()
+        self._word = word if word.isalpha() and word.isupper() else self._word
+        self._hear(lambda: self.machine.client_says(line + b"\r\n"))
 
-    def _hear(self, word: str, entry: Callable[[], None]) -> None:
+    def _hear(self, entry: Callable[[], None]) -> None:
         self.verbs.said = b""
         entry()
         while self.verbs.waits == HOLD:
             self.verbs.waits = ""
             self.machine.expired("step", "")
         if self.verbs.said:
-            self.replies[word] = self.verbs.said.partition(b"\r\n")[0].decode("utf-8", "replace")
+            self.replies[self._word] = self.verbs.said.partition(b"\r\n")[0].decode("utf-8", "replace")

@@ -1,11 +1,16 @@
 """What a config says about the sessions of one virtual server."""
 
+import os
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from popular.net.networks import Networks
+from popular.pdm.contract import PASSWORD
 from popular.protocol import capabilities, replies
+from popular.protocol.sasl import Challenges
+from popular.proxy.session.offers import Offers, offers_of
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import LOGINDELAY, Limit
 from popular.proxy.settings.vserv import Vserv
@@ -24,9 +29,11 @@ class Rules:
     starttls: str
     greeting: bytes
     refusal: bytes
-    capa_clear: bytes
-    capa_tls: bytes
-    capa_after: tuple[str, ...]
+    offers: Offers
+    """What clients may log in by."""
+    challenges: Challenges
+    apop: bool
+    """The greeting bears a challenge: it is the same before and behind STLS."""
     backends: Mapping[str, Backend]
     fallback: str
     softfail: bool
@@ -40,15 +47,14 @@ class Rules:
     """Whose PROXY header is believed; None where none is expected."""
 
 
-def rules_of(vserv: Vserv, config: Config) -> Rules:
-    """Those of a virtual server under a config."""
+def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,)) -> Rules:
+    """Those of a virtual server under a config. `takes`: the kinds of credential that its modules take."""
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
     pause: Limit = config.variables[LOGINDELAY]
     if pause.enforced:
         lines = capabilities.with_login_delay(lines, pause.most)
-    offers_stls = vserv.starttls != "off"
-    clear = capabilities.before_login(lines, stls=offers_stls, login=vserv.starttls != "force")
+    offers = offers_of(vserv, lines, takes)
     return Rules(
         vserv=vserv.id,
         state=vserv.state,
@@ -58,9 +64,9 @@ def rules_of(vserv: Vserv, config: Config) -> Rules:
         starttls=vserv.starttls,
         greeting=replies.ok(vserv.bannerok),
         refusal=replies.err(vserv.bannererr),
-        capa_clear=clear,
-        capa_tls=capabilities.before_login(lines, stls=False, login=True),
-        capa_after=capabilities.after_login(lines),
+        offers=offers,
+        challenges=Challenges(socket.gethostname(), os.urandom(32)),
+        apop=offers.clear.apop or offers.tls.apop,
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],

@@ -1,7 +1,7 @@
 from popular.proxy.session.module_chain cimport ModuleChain
 from supervisor.serving.context cimport WorkerContext
 from supervisor.serving.counters cimport Counters
-from supervisor.system cimport Observer
+from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:
     cdef public object announced, backend_tls, limits, over, pipes, refusals, rules, tls, waiting
@@ -10,6 +10,7 @@ cdef class VservRuntime:
     cdef public WorkerContext context
     cdef public Counters counters
     cdef public Observer logins
+    cdef public Shared blocked
     cdef public ModuleChain modules
     cdef public list moved
     cdef public str sidprefix

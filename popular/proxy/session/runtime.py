@@ -26,6 +26,7 @@ class VservRuntime:
         "backend_connects",
         "backend_logins",
         "backend_tls",
+        "blocked",
         "checkport",
         "context",
         "counters",
@@ -82,6 +83,8 @@ class VservRuntime:
         self.refusals = refusals
         self.announced = announced
         self.limits = limits
+        self.blocked = limits.blocked.head
+        """0 as long as no network was ever blocked."""
         self.over = over
         self.authtimeout: float = variables["authtimeout"] or float("inf")
         self.idletimeout: float = variables["idletimeout"]

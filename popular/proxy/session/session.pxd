@@ -32,6 +32,8 @@ cdef class Session(Verbs):
     cdef _settle(self)
     cdef _leave(self, do, tuple facts)
     cpdef fault(self, error)
+    @cython.locals(runtime=VservRuntime)
+    cpdef bint is_blocked(self, str address) except -1
     cpdef send(self, bytes data)
     cpdef ask(self, question, double seconds)
     cpdef connect(self, backend, bint greets, double seconds)

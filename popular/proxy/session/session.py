@@ -6,19 +6,22 @@ they are needed, the reader of a PROXY header and a relay. Each event from the l
 here from the event loop catches what is raised, and says `fault`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from popular.net.client import ClientConnection
 from popular.net.deadlines import Deadlines
 from popular.net.handshake import Agreed, Failure, log_handshake
-from popular.pdm.chain import Decision
+from popular.pdm.chain import Admitted, Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
 from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.client_side import MOST_HELD
+from popular.proxy.session.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
+from popular.proxy.session.known import Who
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
 from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
@@ -154,6 +157,10 @@ class Session(Verbs):
 
     # Verbs
 
+    def is_blocked(self, address: str) -> bool:
+        runtime = self._runtime
+        return runtime.blocked.read(0) != 0 and runtime.limits.blocks(address)
+
     def send(self, data: bytes) -> None:
         self._client.put(data)
 
@@ -248,7 +255,7 @@ class Session(Verbs):
         machine = self._machine
         machine.client_says(data)
         self._settle()
-        if len(machine.lines.held) > MOST_HELD and not self._over:
+        if len(machine.lines.held) > MOST_HELD and not self._over and not machine.listens():
             self._client.listen(False)
 
     def client_ended(self) -> None:
@@ -311,6 +318,18 @@ class Session(Verbs):
         self._enter(self._tell_decision, decision)
 
     def _tell_decision(self, decision: Decision) -> None:
+        self._deadlines.expect_nothing()
+        limits = self._runtime.limits
+        if limits.cluster is None or not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
+            self._machine.decided(decision)
+            return
+        self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
+        machine = self._machine
+        who = Who(self._peer[0], machine.namespace, machine.user)
+        then = functools.partial(self._enter, self._tell_leased, decision)
+        limits.take_lease(self._token, self.sid, who, own=decision.limits, then=then)
+
+    def _tell_leased(self, decision: Decision) -> None:
         self._deadlines.expect_nothing()
         self._machine.decided(decision)
 
@@ -456,7 +475,7 @@ class Session(Verbs):
             tls=self._tls,
             via=self._via,
         )
-        if self._machine.counted:
+        if self._machine.counted or runtime.limits.cluster is not None:
             runtime.limits.leave(self._token)
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self._token, ending, seconds)

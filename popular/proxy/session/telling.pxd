@@ -1,5 +1,5 @@
-from popular.proxy.session.client_side cimport ClientSide
+from popular.proxy.session.authorization cimport Authorization
 
-cdef class Teller(ClientSide):
+cdef class Teller(Authorization):
     cdef public object _announced, _backend
     cdef public str backend, target

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted
-from popular.proxy.session.client_side import ClientSide
+from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
 from popular.proxy.session.refusals import ENOUGH, Refusals
 from popular.proxy.session.rules import Rules
@@ -16,7 +16,7 @@ from popular.proxy.settings.backend import Backend
 NOTHING_SAID: Mapping[str, object] = {}
 
 
-class Teller(ClientSide):
+class Teller(Authorization):
     """One session, as far as it has something to tell."""
 
     __slots__ = ("_announced", "_backend", "backend", "target")
@@ -31,7 +31,7 @@ class Teller(ClientSide):
         limits: LoginLimits = NO_LIMITS,
     ) -> None:
         """`announced`: what all sessions together know of each backend."""
-        ClientSide.__init__(self, verbs, rules, peer, limits=limits)
+        Authorization.__init__(self, verbs, rules, peer, limits=limits)
         self._announced = announced
         self._backend: Backend | None = None
         """The one of `backend`, or a server that is like it."""
@@ -42,13 +42,15 @@ class Teller(ClientSide):
         """Who opens a mailbox with a password that is not its owner's is always told."""
         route = decision.route
         fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
+        if self._question is not None and self._question.actor:
+            fields["actor"] = self._question.actor
         self._verbs.note(messages.MASTER_LOGIN, {**self._who(), **fields})
         self._verbs.count("master_logins", None, decision.authenticated_by)
 
     def _who(self) -> dict[str, object]:
         """Fields of the log that say who wants to log in, and from where."""
         fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
-        return {**fields, "user": self.user}
+        return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
 
     def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
         """A refusal that does not say why: the user's wrong password, or does the backend refuse everybody? Then it

@@ -1,6 +1,7 @@
 from popular.proxy.session.events cimport SessionEvents
 
 cdef class Verbs(SessionEvents):
+    cpdef bint is_blocked(self, str address) except -1
     cpdef send(self, bytes data)
     cpdef rest(self)
     cpdef start_tls(self, double seconds)

@@ -1,8 +1,8 @@
 """What the machine tells the driver to do: the verbs of one session, and nothing else.
 
-A verb never calls the machine. What it comes to is told later, by the entry named; what is known at once (a connect
-that fails, modules that do not block) as soon as the entry that called the verb has returned. After `finish` the
-machine calls none.
+A verb never calls the machine, and gives nothing back (but for `is_blocked`, which is a question). What it comes to is
+told later, by the entry named; what is known at once (a connect that fails, modules that do not block) as soon as the
+entry that called the verb has returned. After `finish` the machine calls none.
 """
 
 from popular.pdm.contract import Question
@@ -21,6 +21,10 @@ class Verbs(SessionEvents):
 
     def send(self, data: bytes) -> None:
         """A reply to the client. All that one entry says leaves in one piece, when it has returned."""
+        raise NotImplementedError
+
+    def is_blocked(self, address: str) -> bool:
+        """Whether nobody from there is served at the moment."""
         raise NotImplementedError
 
     def rest(self) -> None:

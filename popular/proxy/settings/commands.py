@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from popular.proxy.settings import capabilities, modules
 from popular.proxy.settings.backend import BACKEND
 from popular.proxy.settings.blocking import blocking_commands
+from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command
 from popular.proxy.settings.vserv import VSERV
 from popular.tls.commands import tls_commands
@@ -80,4 +81,5 @@ COMMANDS: Sequence[ControlCommand] = (
     *tls_commands(),
     prng_command(),
     *blocking_commands(),
+    *cluster_commands(),
 )

@@ -16,8 +16,8 @@ from supervisor.control.things import named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, Word
 
-MECHANISMS = ("USER",)
-"""By which a client may log in."""
+MECHANISMS = ("USER", "APOP", "PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
+"""By which a client may log in; USER is USER and PASS (session/dialogues.py)."""
 FROM, ON, MECHANISM = WORDS = ("from", "on", "mechanism")
 _ANSWERS = {"authenticated": "lets him in", "unknown": "does not know him", "refused": "refuses him"}
 HERE = "127.0.0.1"

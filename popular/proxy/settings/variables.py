@@ -6,6 +6,7 @@ from typing import Any
 
 import popular.pdm
 from popular.proxy.settings.backend import LONGEST_STEP, OURS_ALONE, POP3, let_everybody_in
+from popular.proxy.settings.cluster import CLUSTER_VARIABLES
 from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.control.context import CommandContext, Variable
@@ -200,6 +201,7 @@ PROXY_VARIABLES = (
         source="Introduction: soft failure",
     ),
     *LIMIT_VARIABLES,
+    *CLUSTER_VARIABLES,
     *TLS_VARIABLES,
 )
 

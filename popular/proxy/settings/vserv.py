@@ -9,12 +9,13 @@ from typing import Any
 from popular.net.networks import NetworkList, Networks
 from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.settings.backend import leads_back
+from popular.proxy.settings.mechanisms import USUAL, MechanismList
 from popular.proxy.settings.variables import USER_NAMESPACE
 from popular.tls.authorities import Authorities, CaFile
 from popular.tls.directory import DEFAULT
 from supervisor.config import Config
 from supervisor.control.context import CommandContext
-from supervisor.control.kinds import Choice, Id, Iface, Int, String, nearest
+from supervisor.control.kinds import Bool, Choice, Id, Iface, Int, String, nearest
 from supervisor.control.things import OFFLINE, Sort, Thing, parameter
 from supervisor.control.words import CommandRefused
 
@@ -32,6 +33,8 @@ STATES = {
 
 _CRLF = 2
 _APOP_CHALLENGE = re.compile(r"<[^<>@]*@[^<>@]*>")
+_LONGEST_BANNER_BESIDE_APOP = 384
+"""Octets; behind them stands a challenge with the name of the host."""
 
 
 def _greeting(ending: str) -> Any:
@@ -71,6 +74,18 @@ class Vserv(Thing):
         Id(),
         "default",
         f"Namespace in which users are looked up, or {USER_NAMESPACE}: taken from `USER name=namespace`.",
+    )
+    mechanisms: tuple[str, ...] = parameter(
+        MechanismList(),
+        USUAL,
+        "How clients may log in: user (USER and PASS), and by AUTH plain, login, cram-md5, xoauth2, oauthbearer, "
+        "external. Offered is what some module can answer; in clear nothing with starttls force, and never tokens and "
+        "certificates.",
+    )
+    apop: bool = parameter(
+        Bool(),
+        False,
+        "The APOP command, and a challenge in the greeting: where some module has passwords in clear.",
     )
     bannerok: str = parameter(
         String(LONGEST_REPLY - len("+OK ") - _CRLF, ascii=True), _greeting("ready"), "Greeting, behind +OK."
@@ -123,7 +138,11 @@ def _check(context: CommandContext, config: Config, vserv: Vserv) -> str | None:
             "load balancers are in"
         )
     if _APOP_CHALLENGE.search(vserv.bannerok):
-        raise CommandRefused("bannerok: <…@…> in a greeting invites clients to log in with APOP, which there is not")
+        raise CommandRefused(
+            "bannerok: <…@…> in a greeting invites clients to log in with APOP: say `apop on`, which makes one"
+        )
+    if vserv.apop and len(vserv.bannerok) > _LONGEST_BANNER_BESIDE_APOP:
+        raise CommandRefused(f"bannerok: with apop on, {_LONGEST_BANNER_BESIDE_APOP} octets are allowed")
     sets = config.things["capa"]
     if vserv.capa and vserv.capa not in sets:
         raise CommandRefused(f'capa: no capability set "{vserv.capa}" is loaded{nearest(vserv.capa, sets)}')

@@ -1,0 +1,106 @@
+"""What several proxies keep together at a server of Redis or Valkey: leases of sessions, which end by themselves.
+
+    popular:{USER}:s     sorted set: a member for each session, scored by when its lease ends (milliseconds since 1970)
+    popular:{USER}:d     there as long as this user may not log in again
+    popular:sessions     sorted set: all sessions that are counted, as JSON, scored alike
+
+USER is a digest, so that no name chooses a slot of a cluster or has to be escaped. All times are the server's: clocks
+of proxies do not matter. A script decides and adds in one step, so that of two proxies at the same moment one is let
+in.
+"""
+
+import hashlib
+import importlib
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from popular.pdm.arguments import needs, refuse_password_in, secret_from, text_of
+from popular.pdm.contract import ModuleFailed
+
+LEASE_SECONDS = 30.0
+ANSWER_SECONDS = 1.0
+"""For a connect, and for an answer."""
+
+FREE, FULL, TOO_SOON = range(3)
+"""What the script says."""
+
+ENTER = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local most, delay, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+if most > 0 and redis.call('ZCARD', KEYS[1]) >= most then return 1 end
+if delay > 0 and redis.call('EXISTS', KEYS[2]) == 1 then return 2 end
+redis.call('ZADD', KEYS[1], now + lease, ARGV[1])
+redis.call('PEXPIRE', KEYS[1], lease)
+if delay > 0 then redis.call('SET', KEYS[2], '1', 'PX', delay) end
+return 0
+"""
+"""KEYS: sessions and delay of the user. ARGV: the session, how many there may be, milliseconds until he may come again,
+and of the lease.
+"""
+
+RENEW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local lease = tonumber(ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+for at = 2, #ARGV do redis.call('ZADD', KEYS[1], now + lease, ARGV[at]) end
+redis.call('PEXPIRE', KEYS[1], lease)
+return 0
+"""
+"""KEYS: a sorted set. ARGV: milliseconds of the lease, and its members of this worker."""
+
+ALL = "popular:sessions"
+
+
+def keys_of(namespace: str, user: str) -> tuple[str, str]:
+    """Where a user's sessions are, and his delay."""
+    digest = hashlib.sha256(f"{namespace}\0{user}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"popular:{{{digest}}}:s", f"popular:{{{digest}}}:d"
+
+
+def check_url(url: str) -> None:
+    """Raises ModuleFailed with a text for people if it names no server, or holds a password."""
+    if not url:
+        return
+    try:
+        refuse_password_in("cluster", url)
+    except ModuleFailed:
+        raise ModuleFailed(
+            "a URL with a password in it is shown by `show config`: leave it out, write it into a file, and "
+            "`set clusterpasswordfile FILE`"
+        ) from None
+    parts = urlsplit(url)
+    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path):
+        raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH")
+    needs("redis.asyncio", extra="redis")
+
+
+def client_of(library: str, url: str, passwordfile: str) -> Any:
+    """A client, not connected yet; `library` is redis, or redis.asyncio. Raises ModuleFailed."""
+    settings: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    if passwordfile:
+        settings["password"] = text_of("cluster", secret_from(passwordfile).secret)
+    retry = importlib.import_module(f"{library}.retry").Retry
+    settings["retry"] = retry(needs("redis.backoff", extra="redis").NoBackoff(), 1)
+    return needs(library, extra="redis").Redis.from_url(url, decode_responses=True, **settings)
+
+
+def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
+    """A session in the list of all."""
+    return json.dumps({"sid": sid, "proxy": proxy, "namespace": namespace, "user": user}, sort_keys=True)
+
+
+def read_sessions(url: str, passwordfile: str) -> list[dict[str, str]]:
+    """The sessions of all proxies. Blocks. Raises ModuleFailed."""
+    client = client_of("redis", url, passwordfile)
+    try:
+        seconds, fraction = client.time()
+        now = seconds * 1000 + fraction // 1000
+        return [json.loads(text) for text in client.zrangebyscore(ALL, now, "+inf")]
+    except (needs("redis.exceptions", extra="redis").RedisError, OSError, ValueError) as error:
+        raise ModuleFailed(f"the server of the cluster: {type(error).__name__}") from None
+    finally:
+        client.close()

@@ -1,0 +1,53 @@
+"""What a client has shown by AUTH or APOP, as a question for the modules. Pure.
+
+USER and PASS, which most clients say, do without: `client_side.py` makes their question itself.
+"""
+
+from collections.abc import Callable, Mapping
+
+from popular.pdm.contract import CertificateShown, ChallengeAnswer, Credential, Question, Secret, Token
+from popular.protocol.sasl import Presented
+
+NO_PASSWORD = Secret(b"")
+APOP, EXTERNAL = "APOP", "EXTERNAL"
+
+
+def _password(shown: Presented, _mechanism: str, _challenge: bytes) -> Credential:
+    return Secret(shown.proof)
+
+
+def _token(shown: Presented, mechanism: str, _challenge: bytes) -> Credential:
+    return Token(mechanism, Secret(shown.proof))
+
+
+def _answer(shown: Presented, mechanism: str, challenge: bytes) -> Credential:
+    return ChallengeAnswer(mechanism, challenge, shown.proof)
+
+
+def _certificate(_shown: Presented, mechanism: str, _challenge: bytes) -> Credential:
+    return CertificateShown(mechanism)
+
+
+_CREDENTIALS: Mapping[str, Callable[[Presented, str, bytes], Credential]] = {
+    "PLAIN": _password,
+    "LOGIN": _password,
+    "CRAM-MD5": _answer,
+    APOP: _answer,
+    "XOAUTH2": _token,
+    "OAUTHBEARER": _token,
+    EXTERNAL: _certificate,
+}
+
+
+MECHANISMS = tuple(_CREDENTIALS)
+"""Ways to log in beside USER and PASS."""
+
+
+def with_credential(question: Question, mechanism: str, challenge: bytes, *, shown: Presented) -> Question:
+    """The question of who this is, with what the client has shown for it."""
+    credential = _CREDENTIALS[mechanism](shown, mechanism, challenge)
+    if isinstance(credential, Secret):
+        return question._replace(password=credential)
+    if isinstance(credential, Token):
+        return question._replace(token=credential)
+    return question._replace(proof=credential)

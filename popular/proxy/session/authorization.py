@@ -1,0 +1,334 @@
+"""The AUTHORIZATION state: what the proxy makes of a client's commands before the login, up to the question who it is.
+
+    USER, PASS          a name, a password
+    AUTH MECHANISM      an exchange of challenges and responses (`popular/protocol/sasl.py`), which shows who it is
+    APOP                an answer to the challenge in the greeting
+
+The middle of the machine, between `client_side.py` (lines, TLS) and `machine.py` (modules, backend). Pure, as they are.
+"""
+
+from collections.abc import Callable
+
+from popular import messages
+from popular.pdm.contract import Question, Secret
+from popular.protocol import replies, sasl
+from popular.protocol.commands import VERBS, State, parse
+from popular.protocol.lines import LONGEST_COMMAND
+from popular.protocol.replies import Code
+from popular.proxy.session.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
+from popular.proxy.session.client_side import BYE, MODULE_SECONDS, MOST_HELD, ClientSide
+from popular.proxy.session.known import Who, who_asks
+from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGGING_IN, NAMED
+from popular.proxy.session.refusals import OWN_WORDS
+from supervisor.octets import find, part
+
+_BLANK = 32
+_NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
+"""Behind the name in the certificate: what nobody shows who says USER and PASS."""
+_SEND_PASS = replies.ok("send PASS")
+
+
+def name_of(octets: bytes) -> str:
+    """A user name, if there can be such a one. Raises BadResponse."""
+    try:
+        name = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise sasl.BadResponse("the user name is not UTF-8") from None
+    if not name.isprintable():
+        raise sasl.BadResponse("the user name has control characters")
+    if not name or len(octets) > sasl.LONGEST_NAME:
+        raise sasl.BadResponse(f"the user name is empty, or too long; allowed: {sasl.LONGEST_NAME} octets")
+    return name
+
+
+class Authorization(ClientSide):
+    """One session, as far as its client has not logged in."""
+
+    __slots__ = ()
+
+    def _command(self, line: bytes) -> None:
+        """A command in the AUTHORIZATION state."""
+        self._commands += 1
+        if self._commands > self._rules.maxcommands:
+            self._verbs.send(replies.err("too many commands before the login"))
+            self._end("too_many_commands")
+            return
+        blank = find(line, _BLANK)
+        keyword = line if blank < 0 else part(line, 0, blank)
+        argument = b"" if blank < 0 else part(line, blank + 1, len(line))
+        known = _COMMANDS.get(keyword.upper())
+        if known is None:
+            self._not_here(parse(line).keyword)
+            return
+        takes_none, answer = known
+        # A password may be blanks only: all behind the first blank is it (RFC 1939 section 7).
+        nothing = not (argument if answer is Authorization._password else argument.strip())
+        if takes_none is not nothing and answer is not Authorization._auth:
+            self._error(f"{keyword.decode().upper()} takes {'no' if takes_none else 'an'} argument")
+        else:
+            answer(self, argument)
+
+    def _not_here(self, keyword: str) -> None:
+        self._error(f"{keyword} is for after the login" if keyword in VERBS else "unknown command")
+
+    # Commands
+
+    def _not_offered(self) -> None:
+        self._error(self._offer.refusal or "this way to log in is not offered here")
+
+    def _name(self, argument: bytes) -> None:
+        if not self._offer.user:
+            self._not_offered()
+            return
+        try:
+            name = name_of(argument)
+        except sasl.BadResponse as error:
+            self._error(str(error))
+            return
+        self.user, self.namespace = self._split_namespace(name)
+        self.mechanism = ""
+        self._move(NAMED)
+        self._verbs.send(_SEND_PASS)
+
+    def _split_namespace(self, name: str) -> tuple[str, str]:
+        """`name=namespace` only under the namespace USER; otherwise the client has no say in it."""
+        if self._rules.namespace != "USER":
+            return name, self._rules.namespace
+        user, equals, namespace = name.rpartition("=")
+        return (user, namespace or self._rules.defaultns) if equals else (name, self._rules.defaultns)
+
+    def _password(self, argument: bytes) -> None:
+        rules = self._rules
+        if not self._offer.user:
+            self._not_offered()
+        elif self.phase is not NAMED:
+            self._error("say USER first")
+        elif rules.state == "fake":
+            self._simulate()
+        else:
+            self._secret = secret = Secret(argument)
+            self._move(ASKING)
+            if self._is_gone():
+                self._end("client_closed")
+                return
+            name = self._certificate_name
+            facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
+            # A NamedTuple's own way, by its names, is five times as long.
+            question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
+            if self._failures:
+                question = question._replace(attempt=self._failures + 1)
+            if self._limits.guards:
+                self._ask_in_turn(question)
+            else:
+                self._verbs.ask(question, MODULE_SECONDS)
+
+    # Limits, and who does not come in
+
+    def _ask_in_turn(self, question: Question) -> None:
+        """Whose network guesses too fast waits before anybody is asked, or is asked to come again."""
+        seconds, hindrance = self._limits.wait(who_asks(question))
+        if hindrance is not None:
+            self._secret = self._question = None
+            self._failures += 1
+            self._tell_hindrance(hindrance.limit)
+            self._hold(seconds, hindrance.code)
+            return
+        self._charged = True
+        if seconds:
+            self._hold(seconds, question)
+        else:
+            self._verbs.ask(question, MODULE_SECONDS)
+
+    def _tell_hindrance(self, limit: str) -> None:
+        rules = self._rules
+        fields: dict[str, object] = {"client": self._peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
+        self._verbs.note(messages.LOGIN_LIMITED, {**fields, "user": self.user, "limit": limit})
+        self._verbs.count("limited", limit, "")
+
+    def _hold(self, seconds: float, then: Question | Code) -> None:
+        self._held = then
+        self._move(HELD)
+        self._verbs.hold(seconds)
+
+    def _try_again(self, code: Code) -> None:
+        """The client may say anew who it is. One that hears why its token is no good answers to that first."""
+        exchange, refusal = self._exchange, b""
+        if exchange is not None and code is Code.AUTH and self.phase is not LOGGING_IN:
+            refusal = exchange.mechanism.refusal
+        self._forget()
+        if refusal:
+            self._move(EXCHANGING)
+            self._denied = code
+            self._verbs.send(sasl.encoded(refusal))
+        else:
+            self._move(GREETED)
+            self._deny(code)
+        self._go_on()
+
+    def _deny(self, code: Code) -> None:
+        """The client is told why it does not come in; but not too often with a wrong login."""
+        self._verbs.send(replies.err(OWN_WORDS[code], code))
+        if self._failures >= self._rules.maxfailures:
+            self._end("too_many_failures")
+
+    def _whom(self) -> Who:
+        return Who(self._peer_ip, self.namespace, self.user)
+
+    def _go_on_from_hold(self) -> None:
+        """He was held back for long enough."""
+        held, self._held = self._held, None
+        if isinstance(held, Question):
+            self._move(ASKING)
+            self._verbs.ask(held, MODULE_SECONDS)
+        else:
+            assert held is not None
+            self._try_again(held)
+
+    def _no_guess(self) -> None:
+        """Nobody could tell whether the password is right."""
+        if self._charged:
+            self._charged = False
+            self._limits.no_guess(self._whom())
+
+    # Commands that are no login
+
+    def _capa(self, _argument: bytes) -> None:
+        self._verbs.send(self._offer.capa)
+
+    def _quit(self, _argument: bytes) -> None:
+        self._verbs.send(BYE)
+        self._end("quit")
+
+    # AUTH and APOP
+
+    def _auth(self, argument: bytes) -> None:
+        """RFC 5034. Alone it asks for the mechanisms."""
+        self.lines.limit = LONGEST_COMMAND
+        offer, words = self._offer, argument.split()
+        if not offer.mechanisms:
+            self._not_offered()
+        elif not words:
+            self._verbs.send(offer.listing)
+        elif words[0].upper() not in offer.mechanisms:
+            self._error(f"this mechanism is not offered here, but {b', '.join(offer.mechanisms).decode()}")
+        elif len(words) > 2:
+            self._error("AUTH takes a mechanism and one initial response, in base64")
+        else:
+            mechanism = offer.mechanisms[words[0].upper()]
+            self._exchange = sasl.Exchange(mechanism, challenge=self._challenge(self._commands))
+            self._denied = None
+            self.user = self.namespace = ""
+            self._move(EXCHANGING)
+            self._hear(words[1] if len(words) == 2 else None, first=True)
+
+    def _response(self, line: bytes) -> None:
+        """A line that is no command, but answers a challenge."""
+        if self._denied is not None:
+            self._leave_exchange()
+            self._deny(self._denied)
+        elif line == sasl.CANCEL:
+            self._leave_exchange()
+            self._forget()
+            self._error("cancelled")
+        else:
+            self._hear(line, first=False)
+
+    def _leave_exchange(self) -> None:
+        self.lines.limit = LONGEST_COMMAND
+        self._move(GREETED)
+
+    def _hear(self, line: bytes | None, first: bool) -> None:
+        """What the client says in an exchange, in base64; None: it has said nothing yet."""
+        exchange = self._exchange
+        assert exchange is not None
+        try:
+            if first:
+                said = exchange.begin(None if line is None else sasl.initial_response(line))
+            else:
+                assert line is not None
+                said = exchange.answer(sasl.decoded(line))
+        except sasl.BadResponse as error:
+            self._leave_exchange()
+            self._forget()
+            self._error(str(error))
+            return
+        if isinstance(said, bytes):
+            self.lines.limit = sasl.LONGEST_RESPONSE
+            self._verbs.send(sasl.encoded(said))
+        else:
+            self._leave_exchange()
+            self._has_shown(said, exchange.mechanism.name, self._challenge(self._commands))
+
+    def _apop(self, argument: bytes) -> None:
+        """RFC 1939 section 7."""
+        if not self._offer.apop:
+            self._not_offered()
+            return
+        try:
+            shown = sasl.apop(argument)
+        except sasl.BadResponse as error:
+            self._error(str(error))
+            return
+        self._has_shown(shown, APOP, self._challenge(0))
+
+    def _has_shown(self, shown: sasl.Presented, mechanism: str, challenge: bytes) -> None:
+        """Who it is, and what it has for that; the user may be left to its certificate to say."""
+        nobody = mechanism == EXTERNAL and not shown.user
+        try:
+            name = name_of(self._certificate_name.encode(errors="replace") if nobody else shown.user)
+            actor = name_of(shown.actor) if shown.actor else ""
+        except sasl.BadResponse as error:
+            self._forget()
+            self._error(str(error))
+            return
+        self.user, self.namespace = self._split_namespace(name)
+        self.mechanism = mechanism
+        rules = self._rules
+        if rules.state == "fake":
+            self._simulate()
+            return
+        question = Question(
+            client_ip=self._peer_ip,
+            protocol=rules.protocol,
+            namespace=self.namespace,
+            user=self.user,
+            password=NO_PASSWORD,
+            vserv=rules.vserv,
+            certificate_name=self._certificate_name,
+            actor=actor,
+            attempt=self._failures + 1,
+        )
+        self._question = question = with_credential(question, mechanism, challenge, shown=shown)
+        self._secret = None if question.password is NO_PASSWORD else question.password
+        self._move(ASKING)
+        if self._is_gone():
+            self._end("client_closed")
+        elif self._limits.guards:
+            self._ask_in_turn(question)
+        else:
+            self._verbs.ask(question, MODULE_SECONDS)
+
+    def _may_be_longer(self) -> bool:
+        """AUTH has long initial responses, against RFC 5034: some clients know no other way to show a token."""
+        lines = self.lines
+        if self._transaction is not None or lines.limit != LONGEST_COMMAND or lines.held[:5].upper() != b"AUTH ":
+            return False
+        lines.limit = MOST_HELD
+        return True
+
+
+_ANSWERS: dict[str, Callable[[Authorization, bytes], None]] = {
+    "USER": Authorization._name,
+    "PASS": Authorization._password,
+    "APOP": Authorization._apop,
+    "AUTH": Authorization._auth,
+    "CAPA": Authorization._capa,
+    "STLS": Authorization._stls,
+    "QUIT": Authorization._quit,
+}
+_COMMANDS = {
+    verb.keyword.encode(): (not verb.fewest, _ANSWERS[verb.keyword])
+    for verb in VERBS.values()
+    if State.AUTHORIZATION in verb.states
+}
+"""Whether it takes no argument, and what answers it."""

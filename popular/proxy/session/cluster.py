@@ -1,0 +1,163 @@
+"""The sessions of a worker in the cluster: asks for a lease before somebody is let in, renews the leases of those who
+are there, and gives them back.
+
+While the server does not answer, nobody waits for it: limits count locally, as they do anyhow, one line and a gauge
+tell, and it is tried again every few seconds. When it is back all leases are there again with the next renewal.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from popular import messages
+from popular.pdm.arguments import needs
+from popular.protocol.replies import Code
+from popular.proxy import leases
+from popular.proxy.leases import FREE, FULL, LEASE_SECONDS
+from popular.proxy.session.known import Hindrance
+from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
+from supervisor.serving.context import WorkerContext
+
+RENEW_SECONDS = LEASE_SECONDS / 3
+AGAIN_SECONDS = 3.0
+"""Between two tries while the server does not answer."""
+
+LEASE_PATIENCE_SECONDS = 5.0
+"""For which a session waits for its lease; the answer has less."""
+
+_HINDRANCES = {
+    FULL: Hindrance(USER_SESSIONS, Code.IN_USE),
+    leases.TOO_SOON: Hindrance(LOGINDELAY, Code.LOGIN_DELAY),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """What is wanted of the server for one session."""
+
+    sid: str
+    namespace: str
+    user: str
+    sessions: int
+    """How many there may be; 0: any number."""
+    delay: int
+    """Seconds until the user may come again; 0: at once."""
+
+
+class Cluster:
+    """One worker's; for its event loop's thread only, but for `__init__`."""
+
+    def __init__(self, context: WorkerContext, url: str, passwordfile: str, *, proxy: str) -> None:
+        """`proxy`: our name among the others. Raises ModuleFailed."""
+        self.settings = (url, passwordfile)
+        self._context = context
+        self._proxy = proxy
+        self._client = leases.client_of("redis.asyncio", url, passwordfile)
+        self._enter = self._client.register_script(leases.ENTER)
+        self._renew = self._client.register_script(leases.RENEW)
+        exceptions = needs("redis.exceptions", extra="redis")
+        self._errors = (exceptions.RedisError, OSError, asyncio.TimeoutError)
+        self._held: dict[int, Lease] = {}
+        """By row."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lost = False
+        self._not_before = 0.0
+        self._renewing: asyncio.TimerHandle | None = None
+
+    def enter(self, row: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
+        """Asks for a lease; `answered` is called once, soon, with what hinders the session."""
+        self.leave(row)
+        if self._renewing is None:
+            self._renewing = self._context.loop.call_later(RENEW_SECONDS, self._renew_all)
+        if self._lost and self._context.clock.now < self._not_before:
+            self._held[row] = lease
+            self._context.loop.call_soon(answered, None)
+            return
+        self._begin(self._ask(row, lease, answered))
+
+    def leave(self, row: int) -> None:
+        """The session is over, or was not let in."""
+        lease = self._held.pop(row, None)
+        if lease is not None and not self._lost:
+            self._begin(self._give_back(lease))
+
+    async def _ask(self, row: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
+        arguments = [lease.sid, lease.sessions, 1000 * lease.delay, int(1000 * LEASE_SECONDS)]
+        self._held[row] = lease
+        said = FREE
+        try:
+            said = await self._enter(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
+            self._is_back()
+        except self._errors as error:
+            self._is_lost(error)
+        if self._held.get(row) is not lease:  # the session has gone meanwhile
+            await self._give_back(lease)
+            return
+        if said != FREE:
+            del self._held[row]
+        answered(_HINDRANCES.get(said))
+        if said == FREE and not self._lost:
+            await self._show(lease)
+
+    async def _show(self, lease: Lease) -> None:
+        try:
+            await self._renew(keys=[leases.ALL], args=[int(1000 * LEASE_SECONDS), self._member(lease)])
+        except self._errors as error:
+            self._is_lost(error)
+
+    async def _give_back(self, lease: Lease) -> None:
+        try:
+            await self._client.zrem(leases.keys_of(lease.namespace, lease.user)[0], lease.sid)
+            await self._client.zrem(leases.ALL, self._member(lease))
+        except self._errors as error:
+            self._is_lost(error)
+
+    def _renew_all(self) -> None:
+        self._renewing = None
+        if self._held:
+            self._begin(self._renew_held())
+        elif self._lost:  # nobody is alone any more; whoever comes next sees
+            self._lost = False
+            self._context.counters.count("clusters_lost", amount=-1)
+
+    async def _renew_held(self) -> None:
+        """Also what the server has lost meanwhile. Who has left while it was under way is taken out again."""
+        renewed = list(self._held.values())
+        by_key: dict[str, list[str]] = {leases.ALL: [self._member(lease) for lease in renewed]}
+        for lease in renewed:
+            by_key.setdefault(leases.keys_of(lease.namespace, lease.user)[0], []).append(lease.sid)
+        try:
+            for key, members in by_key.items():
+                await self._renew(keys=[key], args=[int(1000 * LEASE_SECONDS), *members])
+            self._is_back()
+        except self._errors as error:
+            self._is_lost(error)
+        there = set(self._held.values())
+        for lease in renewed:
+            if lease not in there and not self._lost:
+                await self._give_back(lease)
+        if self._held and self._renewing is None:
+            pause = AGAIN_SECONDS if self._lost else RENEW_SECONDS
+            self._renewing = self._context.loop.call_later(pause, self._renew_all)
+
+    def _member(self, lease: Lease) -> str:
+        return leases.member(lease.sid, self._proxy, namespace=lease.namespace, user=lease.user)
+
+    def _is_lost(self, error: BaseException) -> None:
+        self._not_before = self._context.clock.now + AGAIN_SECONDS
+        if not self._lost:
+            self._lost = True
+            self._context.counters.count("clusters_lost", amount=1)
+            self._context.log(messages.CLUSTER_LOST, reason=type(error).__name__)
+
+    def _is_back(self) -> None:
+        if self._lost:
+            self._lost = False
+            self._context.counters.count("clusters_lost", amount=-1)
+            self._context.log(messages.CLUSTER_BACK)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._context.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,84 @@
+"""What a client may log in by, in one state of its connection: in clear, in TLS, in TLS with a certificate of its own.
+
+By what the virtual server allows (`mechanisms`, `apop`), by what some module takes, and by where a password may
+travel. CAPA says the same, so it is made here. Made once for each config and virtual server.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from popular.pdm.contract import CERTIFICATE, CHALLENGE, PASSWORD, TOKEN
+from popular.protocol import capabilities
+from popular.protocol.sasl import MECHANISMS, Mechanism
+from popular.proxy.settings.mechanisms import USER_AND_PASS
+from popular.proxy.settings.vserv import Vserv
+
+KINDS = {
+    "PLAIN": PASSWORD,
+    "LOGIN": PASSWORD,
+    "CRAM-MD5": CHALLENGE,
+    "XOAUTH2": TOKEN,
+    "OAUTHBEARER": TOKEN,
+    "EXTERNAL": CERTIFICATE,
+}
+"""The credential that each mechanism shows."""
+
+_IN_TLS = frozenset({TOKEN, CERTIFICATE})
+"""Never in clear: whoever reads a token along has it (RFC 6750 section 5.3), and there is no certificate."""
+
+_IN_FAKE = frozenset({PASSWORD})
+"""In the state fake nobody is asked, and everybody comes in: only what any client would send anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """`user`: USER and PASS; `listing`: the answer to AUTH without a mechanism."""
+
+    user: bool
+    apop: bool
+    mechanisms: Mapping[bytes, Mechanism]
+    refusal: str
+    """Why a client cannot log in by what is not offered."""
+    listing: bytes
+    capa: bytes
+    capa_after: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """By the state of the connection; `certified`: the client has shown a certificate that was verified."""
+
+    clear: Offer
+    tls: Offer
+    certified: Offer
+
+
+def offers_of(vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> Offers:
+    """`lines`: the capability set; `takes`: the kinds of credential that some module takes."""
+    offers_stls = vserv.starttls != "off"
+    asked = _IN_FAKE if vserv.state == "fake" else frozenset(takes)
+
+    def offer(*, tls: bool, certified: bool = False) -> Offer:
+        barred = vserv.starttls == "force" and not tls
+        names = [
+            name
+            for name, kind in KINDS.items()
+            if name.lower() in vserv.mechanisms
+            and kind in asked
+            and not barred
+            and (tls or kind not in _IN_TLS)
+            and (certified or kind != CERTIFICATE)
+        ]
+        user = USER_AND_PASS in vserv.mechanisms and not barred
+        said = capabilities.with_logins(lines, user=user, mechanisms=names)
+        return Offer(
+            user=user,
+            apop=vserv.apop and CHALLENGE in asked and not barred,
+            mechanisms={name.encode(): MECHANISMS[name] for name in names},
+            refusal="say STLS first, a password must not travel in clear" if barred else "",
+            listing=capabilities.mechanism_list(names),
+            capa=capabilities.before_login(said, stls=offers_stls and not tls, login=user or bool(names)),
+            capa_after=capabilities.after_login(said),
+        )
+
+    return Offers(offer(tls=False), offer(tls=True), offer(tls=True, certified=True))

@@ -1,0 +1,95 @@
+"""The variables and the command about several proxies that count together: `cluster`, `clusterpasswordfile`, `sessions
+cluster`.
+
+They share a server of Redis or Valkey; what lies there, and how it is asked, stands in popular/proxy/leases.py.
+"""
+
+from dataclasses import dataclass
+
+from popular.pdm.contract import ModuleFailed
+from popular.proxy import leases
+from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
+from supervisor.control.kinds import File, String
+from supervisor.control.lookups import Job, Lookups, Unfit
+from supervisor.control.outcome import Outcome, Reply
+from supervisor.control.variables import BESIDE
+from supervisor.control.words import CommandRefused
+from supervisor.runtime.plural import count_of
+
+CLUSTER, PASSWORDFILE = "cluster", "clusterpasswordfile"
+
+
+@dataclass(frozen=True)
+class FileOrNone(File):
+    """An absolute path of a file, or "" for none."""
+
+    def parse(self, text: str, lookups: Lookups) -> str:
+        return super().parse(text, lookups) if text else ""
+
+
+def _is_a_url(_context: CommandContext, value: str) -> None:
+    try:
+        leases.check_url(value)
+    except ModuleFailed as error:
+        raise CommandRefused(str(error)) from None
+
+
+@dataclass(frozen=True)
+class ReadSessions(Job):
+    """The sessions of all proxies that share a server."""
+
+    url: str
+    passwordfile: str
+
+    def perform(self) -> list[dict[str, str]]:
+        try:
+            return leases.read_sessions(self.url, self.passwordfile)
+        except ModuleFailed as error:
+            raise Unfit(str(error)) from None
+
+
+def _sessions(context: CommandContext, _arguments: Arguments) -> Outcome:
+    variables = context.config.variables
+    if not variables[CLUSTER]:
+        raise CommandRefused("no cluster is set; `set cluster URL` names the server that the proxies share")
+    try:
+        rows = context.lookups.find(ReadSessions(variables[CLUSTER], variables[PASSWORDFILE]))
+    except Unfit as unfit:
+        raise CommandRefused(str(unfit)) from None
+    return Reply(count_of(len(rows), "session"), data=rows, lines=None if rows else ["no session"])
+
+
+CLUSTER_VARIABLES = (
+    Variable(
+        CLUSTER,
+        String(),
+        "The server of Redis or Valkey by which several proxies count sessions of users and logindelay together: "
+        'redis://[USER@]HOST[:PORT][/DB], rediss://..., unix:/PATH; "" for none. While it does not answer each proxy '
+        "counts for itself. What a proxy held that has died is free after 30 seconds.",
+        default="",
+        when="new sessions",
+        check=_is_a_url,
+        source=BESIDE,
+    ),
+    Variable(
+        PASSWORDFILE,
+        FileOrNone(),
+        'The file whose first line is the password of the server that cluster names. "": it wants none.',
+        default="",
+        when="new sessions",
+        source=BESIDE,
+    ),
+)
+
+
+def cluster_commands() -> list[ControlCommand]:
+    """The row."""
+    return [
+        ControlCommand(
+            "sessions cluster",
+            _sessions,
+            "Lists the sessions of all proxies of the cluster that limits of users count.\nA session of a proxy that "
+            "has died is listed for 30 seconds more.",
+            source=BESIDE,
+        )
+    ]

@@ -1,0 +1,205 @@
+"""Several proxies that count together, by a real server of Redis: also when one of them, or the server, is gone."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.patience import patient
+from tests.system.scrape import scrape
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, need, wait_until
+from tests.system.wire import Conversation
+
+IN_USE = b"-ERR [IN-USE] the mailbox is in use by another session"
+TOO_SOON = b"-ERR [LOGIN-DELAY] the mailbox was asked too soon after the last time"
+LEASE = 30.0
+
+
+class RedisServer:
+    """The server, in a directory of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self._command = [need("redis-server"), "--port", str(self.port), "--bind", LOOPBACK, "--dir", str(directory)]
+        self._command += ["--save", "", "--appendonly", "no", "--requirepass", "hidden", "--daemonize", "no"]
+        self.secret = directory / "secret"
+        self.secret.write_text("hidden\n")
+        self.secret.chmod(0o600)
+        self.url = f"redis://{LOOPBACK}:{self.port}/0"
+
+    def __enter__(self) -> "RedisServer":
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        wait_until(self._answers, "the server takes connections")
+        return self
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), PopClient(self.port) as client:
+            client.say(b"PING\r\n")
+            return bool(client.line())
+        return False
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def __exit__(self, *_exception: object) -> None:
+        self.process.kill()
+        self.process.wait(patient(10.0))
+
+
+class Member:
+    """A proxy of the cluster, whose users' mailboxes all are empty."""
+
+    def __init__(self, directory: Path, server: RedisServer, name: str) -> None:
+        directory.mkdir()
+        self.name = name
+        self.port = free_port()
+        rc = [
+            f"set sidprefix {name}",
+            f"set clusterpasswordfile {server.secret}",
+            f"set cluster {server.url}",
+            "set usersessions 3",
+            "backend conf b1 host 127.0.0.1 port 1 state fake",
+            "pdm add all any b1",
+            f"vserv conf v1 iface {LOOPBACK} port {self.port} namespace default state online",
+        ]
+        self.proxy = Proxy(directory, rc, metrics="127.0.0.1:0")
+
+    def log_in(self, user: str) -> tuple[Conversation, bytes]:
+        client = PopClient(self.port)
+        return client, client.log_in(user)
+
+    def alone(self) -> float:
+        return scrape(self.proxy).value("popular_cluster_workers_alone")
+
+    def there(self, user: str) -> int:
+        return sum(row["user"] == user for row in self.proxy.json("sessions cluster"))
+
+
+@contextlib.contextmanager
+def cluster(directory: Path, count: int) -> Iterator[tuple[RedisServer, list[Member]]]:
+    with RedisServer(directory) as server, contextlib.ExitStack() as stack:
+        members = [Member(directory / f"p{number}", server, f"p{number}") for number in range(count)]
+        for member in members:
+            stack.enter_context(member.proxy)
+        yield server, members
+
+
+def try_in(member: Member, user: str) -> bytes:
+    """What it hears; the session is over then."""
+    client, reply = member.log_in(user)
+    client.close()
+    return reply
+
+
+def test_users_count_over_two_proxies(tmp_path: Path) -> None:
+    """Three sessions, wherever they are, and never four; who has gone makes room. All are listed at either. A user is
+    too soon at one who has just logged in at the other.
+    """
+    with cluster(tmp_path, 2) as (_server, (one, other)), contextlib.ExitStack() as stack:
+        clients = []
+        for member in (one, other, one):
+            client, reply = member.log_in("joe")
+            stack.callback(client.close)
+            assert reply.startswith(b"+OK"), reply
+            clients.append(client)
+        assert [try_in(member, "joe") for member in (one, other)] == [IN_USE] * 2
+        wait_until(lambda: [one.there("joe"), other.there("joe")] == [3, 3], "all are listed")
+        proxies = Counter(row["proxy"] for row in one.proxy.json("sessions cluster"))
+        assert proxies == {"p0": 2, "p1": 1}
+        assert clients[0].ask("QUIT").startswith(b"+OK")
+        wait_until(lambda: try_in(other, "joe").startswith(b"+OK"), "there is room again")
+
+        for member in (one, other):
+            member.proxy.said("set logindelay 1h")
+        assert try_in(one, "ann").startswith(b"+OK")
+        assert try_in(other, "ann") == TOO_SOON
+        assert not one.proxy.control("set cluster redis://u:hidden@h").ok
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(patient(120))
+def test_while_the_server_is_away_each_counts_for_itself(tmp_path: Path) -> None:
+    """Logins go on, each proxy keeps to the limit and tells; when the server is back, all that is there counts."""
+    with cluster(tmp_path, 2) as (server, (one, other)), contextlib.ExitStack() as stack:
+        for member in (one, one, other):
+            client, reply = member.log_in("joe")
+            stack.callback(client.close)
+            assert reply.startswith(b"+OK"), reply
+        server.signal(signal.SIGSTOP)
+        replies = []
+        for _ in range(4):
+            client, reply = other.log_in("joe")
+            stack.callback(client.close)
+            replies.append(reply)
+        assert [reply.startswith(b"+OK") for reply in replies] == [True, True, False, False]
+        assert replies[-1] == IN_USE
+        assert other.alone() >= 1
+        assert len(other.proxy.log("cluster_lost")) >= 1
+        server.signal(signal.SIGCONT)
+        wait_until(lambda: other.alone() == 0, "it answers again", patient(20))
+        wait_until(lambda: one.there("joe") == 5, "what was let in meanwhile counts", patient(20))
+        assert try_in(one, "joe") == IN_USE
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(patient(240))
+def test_never_four_over_three_proxies_whatever_dies(tmp_path: Path) -> None:
+    """For a minute sessions come and go, workers and one proxy are killed: never four, and afterwards, within one
+    lease, three are possible again.
+    """
+    with cluster(tmp_path, 3) as (_server, members):
+        over = threading.Event()
+        held: set[Conversation] = set()
+
+        def come_and_go() -> None:
+            while not over.is_set():
+                member = random.choice(members)
+                with contextlib.suppress(OSError, AssertionError):
+                    client, reply = member.log_in("joe")
+                    if reply.startswith(b"+OK"):
+                        held.add(client)
+                        time.sleep(random.uniform(0.05, 1.0))
+                        held.discard(client)
+                    client.close()
+                time.sleep(0.02)
+
+        threads = [threading.Thread(target=come_and_go, daemon=True) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 60
+        most = 0
+        while time.monotonic() < end:
+            living = members[:2] if time.monotonic() > end - 30 else members
+            seen = [
+                {row["sid"] for member in living for row in member.proxy.sessions() if "empty" in row["state"]}
+                for _ in range(2)
+            ]
+            most = max(most, len(seen[0] & seen[1]))
+            if random.random() < 0.1:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(random.choice(random.choice(living).proxy.workers()), signal.SIGKILL)
+            if len(living) == 2 and len(members) == 3:
+                for pid in members.pop().proxy.kill_master():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+        over.set()
+        for thread in threads:
+            thread.join(patient(20))
+        assert 1 <= most <= 3
+
+        def three_again() -> bool:
+            clients = [members[number % 2].log_in("joe") for number in range(4)]
+            for client, _ in clients:
+                client.close()
+            return [reply.startswith(b"+OK") for _, reply in clients] == [True, True, True, False]
+
+        wait_until(three_again, "three are possible again, and a fourth is not", LEASE + patient(5))
