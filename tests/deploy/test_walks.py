@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 ROW = re.compile(r"^\| (\d+) \| `([\w/.]+)` \| (.+?) \| (.+) \|$", re.MULTILINE)
 NAMED = re.compile(r"`([\w/]+\.py)`")
-MOST_FILES = {"A login": 21, "A command": 15, "A metric": 7, "A certificate": 14, "A configuration": 7}
+MOST_FILES = {"A login": 20, "A command": 15, "A metric": 7, "A certificate": 14, "A configuration": 7}
 """How many files each needs, as ARCHITECTURE.md says beside its goals: it may become fewer, not more."""
 
 

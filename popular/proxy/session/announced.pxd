@@ -1,7 +1,7 @@
 from supervisor.system cimport Clock
 
 cdef class Announced:
-    cdef public object _ask, _of, _records, _wall, backend
+    cdef public object _ask, _mechanisms, _of, _records, _wall, backend
     cdef public long _index
     cdef public Clock _clock
     cdef public double _ask_at, _look_at
