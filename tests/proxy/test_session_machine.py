@@ -42,6 +42,7 @@ from popular.proxy.session.phases import (
     NAMED,
     PENDING,
     RELAYING,
+    SILENT,
     SIMULATING,
     STARTING_TLS,
     STATES,
@@ -1015,6 +1016,11 @@ def test_a_refused_user_is_no_misbehaviour() -> None:
 
 
 # Limits
+
+
+def test_who_is_held_back_makes_room_for_others() -> None:
+    """A thousand guessers who wait for their replies use up nothing that somebody else needs."""
+    assert held().machine.phase in SILENT
 
 
 @pytest.mark.parametrize("decision", [NobodyKnows(), RefusedLogin("m"), RefusedLogin("m", locked=True)])

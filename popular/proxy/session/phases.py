@@ -65,8 +65,10 @@ A tuple: to look into a set costs a call, because enums compute their hash in Py
 PENDING = (ASKING, HELD, CHECKING, CONNECTING, LOGGING_IN)
 """Phases in which the client waits for the answer to PASS: somebody is asked on his behalf, or he is held back."""
 
-SILENT = (GREETED, NAMED, STARTING_TLS, EXCHANGING)
-"""Phases in which nothing but the client is waited for, who has not logged in."""
+SILENT = (GREETED, NAMED, STARTING_TLS, EXCHANGING, HELD)
+"""Phases in which nothing but the client is waited for, who has not logged in; or who has guessed, and is held back for
+that. Where no session is free, these may make room (supervisor/worker/displacer.py).
+"""
 
 NOTHING_SAID = (AWAITING_HEADER, STARTING_TLS)
 """Phases in which the end of the client's stream is told only if nothing came before it."""
