@@ -1,10 +1,10 @@
 from supervisor.system cimport Clock
 
 cdef class Announced:
-    cdef public object _ask, _of, _records, _wall, backend
+    cdef public object _ask, _mechanisms, _of, _records, _wall, backend
     cdef public long _index
     cdef public Clock _clock
     cdef public double _ask_at, _look_at
-    cdef public bint _pipelines
+    cdef public bint _auto, _pipelines
     cpdef bint pipelines(self) except -1
     cpdef let_in(self)
