@@ -53,6 +53,7 @@ SAID = st.lists(st.sampled_from(LINES), min_size=1, max_size=12).map(b"".join) |
 LAST_WORDS = st.sampled_from([b"QUIT\r\n", b"A" * 260, b"\0", b"STLS\r\nCAPA\r\n"])
 GOOD = b"+OK [XCLIENT]\r\n"
 LINES_BACK = [GOOD] * 3 + [b"-ERR\r\n", b"-ERR [IN-USE] x\r\n", b"-ERR [AUTH] x\r\n", b"+OK\r\n+OK\r\n"]
+LINES_BACK += [b"-ERR [REFERRAL/ann@127.0.0.2:1111] x\r\n", b"-ERR [REFERRAL/b@192.0.2.7] x\r\n"]
 LINES_BACK += [b"+O", b"what\r\n", b"\0", b"+" * 600]
 SAID_BACK = st.just(GOOD) | st.sampled_from(LINES_BACK) | st.binary(min_size=1, max_size=9)
 ROUTES = st.builds(

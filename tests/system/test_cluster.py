@@ -187,9 +187,7 @@ def test_never_four_over_three_proxies_whatever_dies(tmp_path: Path) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(random.choice(random.choice(living).proxy.workers()), signal.SIGKILL)
             if len(living) == 2 and len(members) == 3:
-                for pid in members.pop().proxy.kill_master():
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                members.pop().proxy._kill()
             time.sleep(0.1)
         over.set()
         for thread in threads:

@@ -5,6 +5,8 @@ One proxy, whose configuration changes in between; each user says the right pass
 
 import base64
 import contextlib
+import hashlib
+import hmac
 import json
 import os
 import signal
@@ -68,6 +70,7 @@ class Situation(NamedTuple):
     text: str
     vserv: str = "v"
     says: tuple[str, ...] = ()
+    mechanism: str = "USER"
 
 
 SITUATIONS = (
@@ -95,6 +98,18 @@ SITUATIONS = (
     Situation("a namespace that the client says", "ann=other", PROXY, "+OK 0 messages", vserv="named"),
     Situation("a namespace that there is not", "ann=else", PROXY, "-ERR [AUTH]", vserv="named"),
     Situation("no namespace, where it may say one", "fay", PROXY, "+OK 0 messages", vserv="named"),
+    Situation("AUTH PLAIN", "fay", PROXY, "+OK 0 messages", mechanism="PLAIN"),
+    Situation("AUTH LOGIN", "ann", BACKEND, "+OK logged in", mechanism="LOGIN"),
+    Situation("AUTH CRAM-MD5", "fay", PROXY, "+OK 0 messages", vserv="proof", mechanism="CRAM-MD5"),
+    Situation("the same, and there is a password for the backend", "kim", BACKEND, "+OK logged in", vserv="proof",
+              mechanism="CRAM-MD5"),
+    Situation("the same, by his own password, which the module has", "ann", BACKEND, "+OK logged in", vserv="proof",
+              mechanism="CRAM-MD5"),
+    Situation("a mechanism that this virtual server has not", "ann", PROXY, "-ERR this mechanism is not offered",
+              vserv="proof", mechanism="PLAIN"),
+    Situation("one that no module takes", "ann", PROXY, "-ERR this mechanism is not offered", vserv="tls",
+              mechanism="XOAUTH2"),
+    Situation("USER where it is switched off", "ann", PROXY, "-ERR this way to log in", vserv="proof"),
     Situation("a module that blocks", "front-joe", PROXY, "+OK 0 messages"),
     Situation("one on the loop", "back-joe", PROXY, "+OK 0 messages"),
     Situation("it has locked him", "front-joe", PROXY, "-ERR [AUTH]", says=("front locked",)),
@@ -137,6 +152,29 @@ SITUATIONS = (
 )  # fmt: skip
 
 
+CRAM = "the answer to a challenge"
+
+
+def _in_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def lines_of(mechanism: str, user: str, password: str) -> list[str]:
+    """What a client says."""
+    return {
+        "USER": [f"USER {user}", f"PASS {password}"],
+        "PLAIN": [f"AUTH PLAIN {_in_base64(chr(0) + user + chr(0) + password)}"],
+        "LOGIN": ["AUTH LOGIN", _in_base64(user), _in_base64(password)],
+        "CRAM-MD5": ["AUTH CRAM-MD5", CRAM],
+        "XOAUTH2": [f"AUTH XOAUTH2 {_in_base64(f'user={user}{chr(1)}auth=Bearer x{chr(1)}{chr(1)}')}"],
+    }[mechanism]
+
+
+def cram_md5(user: str, password: str, challenge: bytes) -> str:
+    shown = hmac.new(password.encode(), base64.b64decode(challenge.removeprefix(b"+ ")), hashlib.md5)
+    return _in_base64(f"{user} {shown.hexdigest()}")
+
+
 def _never_greets(peer: Peer) -> None:
     peer.connection.settimeout(None)
     peer.rest()
@@ -159,10 +197,11 @@ class Site:
         for name in ("front", "back"):
             self.let(name, "fine")
         dead = free_port()
-        self.ports = {name: free_port() for name in ("v", "fake", "disabled", "force", "tls", "named", "off")}
+        self.ports = {name: free_port() for name in ("v", "fake", "disabled", "force", "tls", "named", "off", "proof")}
         words = {"fake": "state fake", "disabled": "state disabled bannererr closed", "off": "state offline"}
         words |= {"force": "starttls force state online", "tls": "prot POP3s state online"}
         words |= {"named": "namespace USER state online", "v": "state online"}
+        words |= {"proof": "mechanisms cram-md5 state online"}
         self.proxy = Proxy(
             directory,
             [
@@ -208,22 +247,24 @@ class Site:
         else:
             self.proxy.said(command)
 
-    def explained(self, user: str, vserv: str = "v") -> dict[str, Any]:
-        answer: dict[str, Any] = self.proxy.json(f'explain "{user}" on {vserv}')
+    def explained(self, user: str, vserv: str = "v", mechanism: str = "USER") -> dict[str, Any]:
+        answer: dict[str, Any] = self.proxy.json(f'explain "{user}" on {vserv} mechanism {mechanism}')
         return answer
 
-    def log_in(self, user: str, vserv: str = "v", password: str = PASSWORD) -> str:
-        """The last reply to a client that says STLS where it must, USER and PASS."""
+    def log_in(self, user: str, vserv: str = "v", password: str = PASSWORD, *, mechanism: str = "USER") -> str:
+        """The last reply to a client that says STLS where it must, and then what its mechanism wants."""
         context = self.authority.trusting()
         with socket.create_connection((LOOPBACK, self.ports[vserv]), PATIENCE) as connection:
             if vserv == "tls":
                 connection = context.wrap_socket(connection, server_hostname="localhost")
             reader = connection.makefile("rb")
             reply = reader.readline()
-            lines = [f"USER {user}", f"PASS {password}"]
+            lines = lines_of(mechanism, user, password)
             for line in ["STLS", *lines] if vserv == "force" else lines:
-                if not reply.startswith(b"+OK"):
+                if not reply.startswith(b"+"):
                     break
+                if line == CRAM:
+                    line = cram_md5(user, password, reply)
                 connection.sendall(line.encode() + b"\r\n")
                 reply = reader.readline()
                 if line == "STLS":
@@ -383,8 +424,8 @@ def test_what_it_predicts_is_what_happens(site: Site) -> None:
     for situation in SITUATIONS:
         for command in situation.says:
             site.say(command)
-        told = site.explained(situation.user, situation.vserv)
-        heard = site.log_in(situation.user, situation.vserv)
+        told = site.explained(situation.user, situation.vserv, situation.mechanism)
+        heard = site.log_in(situation.user, situation.vserv, mechanism=situation.mechanism)
         predicted = {PROXY: told["reply"]} if told["reply"] is not None else {BACKEND: heard}
         predicted |= {row["if"]: row["reply"] for row in told["otherwise"] if told["reply"] is None}
         assert situation.text in heard, (situation.name, heard, told)

@@ -111,7 +111,8 @@ class Announced:
         self._look_at = self._clock.now + _LOOK_SECONDS
         doubted = now < known["mistrusted"] <= now + MISTRUST_SECONDS
         capabilities = str(known["capabilities"])
-        self._mechanisms = mechanisms_in(capabilities)
+        if self.backend.login == XOAUTH2:
+            self._mechanisms = mechanisms_in(capabilities)
         if self._auto:
             self._pipelines = not doubted and PIPELINING in tags(capabilities)
 

@@ -117,7 +117,7 @@ class Authorization(ClientSide):
             question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
             if self._failures:
                 question = question._replace(attempt=self._failures + 1)
-            if self._limits.guards:
+            if self._limited and self._limits.guards:
                 self._ask_in_turn(question)
             else:
                 self._verbs.ask(question, MODULE_SECONDS)
@@ -303,7 +303,7 @@ class Authorization(ClientSide):
         self._move(ASKING)
         if self._is_gone():
             self._end("client_closed")
-        elif self._limits.guards:
+        elif self._limited and self._limits.guards:
             self._ask_in_turn(question)
         else:
             self._verbs.ask(question, MODULE_SECONDS)

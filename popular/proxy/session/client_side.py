@@ -7,7 +7,7 @@ backends say. Pure, as they are: octets and facts come in, verbs are called (`ve
 from typing import Any
 
 from popular import messages
-from popular.pdm.contract import Question, Secret
+from popular.pdm.contract import Question, Route, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code
@@ -59,6 +59,8 @@ class ClientSide:
         "_exchange",
         "_failures",
         "_held",
+        "_led",
+        "_limited",
         "_limits",
         "_offer",
         "_peer_ip",
@@ -80,6 +82,8 @@ class ClientSide:
 
     def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, limits: LoginLimits) -> None:
         """`peer`: the client's address and port."""
+        self._limited = True
+        """Whether `limits` are to be asked what they do."""
         self._limits = limits
         self._charged = False
         """A guess was charged to his network, and it is not known yet whether it was one."""
@@ -104,6 +108,8 @@ class ClientSide:
         """It has had its turn, and there are lines left."""
         self._exchange: sasl.Exchange | None = None
         self._secret: Secret | None = None
+        self._led: tuple[Route, bool, bool] | None = None
+        """How the modules have led on, see Machine._follow. A route may hold a password of theirs."""
         self._question: Question | None = None
         """What was asked, if the client shows something else than its own password."""
         self._transaction: Transaction | None = None
@@ -128,7 +134,7 @@ class ClientSide:
 
     def _forget(self) -> None:
         """What the client has shown has done its work."""
-        self._secret = self._question = self._exchange = None
+        self._secret = self._question = self._exchange = self._led = None
 
     def _end(self, ending: str) -> None:
         self._move(ENDED)

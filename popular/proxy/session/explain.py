@@ -14,6 +14,7 @@ from popular.pdm import chain
 from popular.pdm.answercache import CachedAnswer
 from popular.pdm.chain import Admitted, Decision, RefusedLogin
 from popular.pdm.contract import (
+    CHALLENGE,
     UNKNOWN,
     Answer,
     Authenticated,
@@ -22,6 +23,7 @@ from popular.pdm.contract import (
     Question,
     Refused,
     Route,
+    Secret,
     UserLimits,
 )
 from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
@@ -39,6 +41,7 @@ from supervisor.control.things import OFFLINE
 from supervisor.runtime.messages import Message
 from supervisor.system import wall
 
+NOT_ASKED = "not_asked"
 _ANY_PASSWORD = b"x"
 """What is said where none is known; no module sees it."""
 
@@ -176,14 +179,24 @@ class Explanation:
                 for ident, seconds, answer in record.asked
             ]
             return _ModulesSaid(decision, True, rows)
-        asked = [*used, *on_trial]
+        asked = [(guard, how) for guard, how in (*used, *on_trial) if chain.takes(guard.module, question)]
         said = await asyncio.gather(*(_looked_up(guard, how, question) for guard, how in asked))
         rows = [
             _row(guard, how, answer, seconds=seconds, cache=_remembered(guard, how, question))
             for (guard, how), (answer, seconds) in zip(asked, said, strict=True)
         ]
         answers = {guard.ident: answer for (guard, _how), (answer, _seconds) in zip(asked, said, strict=True)}
-        return _ModulesSaid(*_followed([guard for guard, _how in used], question, answers), rows)
+        rows += [
+            {
+                **_row(guard, how, UNKNOWN, seconds=0.0, cache=""),
+                "answer": NOT_ASKED,
+                "reason": f"takes no {question.kind}",
+            }
+            for guard, how in (*used, *on_trial)
+            if guard.ident not in answers
+        ]
+        deciding = [guard for guard, _how in used if guard.ident in answers]
+        return _ModulesSaid(*_followed(deciding, question, answers), rows)
 
     # The backend
 
@@ -232,6 +245,9 @@ async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[A
     began = monotonic()
     found = await guard.look_up(question, how)
     if isinstance(found, KnownUser):
+        if question.kind == CHALLENGE and found.route.secret is None:
+            # Who can prove the answer to a challenge has the password itself, and tells it to the backend.
+            found = found._replace(route=found.route._replace(secret=Secret(_ANY_PASSWORD)))
         right = Refused(found.route, locked=True) if found.locked else Authenticated(found.route, found.limits)
         answer = placed(right, how.terms.allow, how.terms.like)
     else:

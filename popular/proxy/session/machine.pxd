@@ -5,13 +5,13 @@ from popular.proxy.session.telling cimport Teller
 
 cdef class Machine(Teller):
     cdef public object _login, _own_limits, _refusals_of
-    cdef public tuple _led
     cdef public double _patience
     cdef public Refusals _refusals
     cdef public long _row
     cdef public bint _password_is_ours, _referred, counted
     cpdef decided(self, decision)
     cdef _follow(self, route, bint fallback, bint vouched)
+    cdef bint _is_plain_login(self, backend, bint vouched) except -1
     cdef _log_in(self, route, backend)
     cdef _open_mailbox(self, route, backend)
     cpdef checked(self, mail, str reason)

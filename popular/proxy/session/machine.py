@@ -82,7 +82,6 @@ class Machine(Teller):
     """
 
     __slots__ = (
-        "_led",
         "_login",
         "_own_limits",
         "_password_is_ours",
@@ -103,6 +102,7 @@ class Machine(Teller):
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
         limits: LoginLimits = NO_LIMITS,
+        limited: bool = True,
         row: int = -1,
     ) -> None:
         """What all sessions together know of each backend: `refusals`, and what it has `announced`. `row`: of the
@@ -110,6 +110,7 @@ class Machine(Teller):
         """
         Teller.__init__(self, verbs, rules, peer, limits=limits, announced=announced)
         self._row = row
+        self._limited = limited
         self._own_limits: UserLimits | None = None
         self.counted = False
         """Limits may count this session."""
@@ -120,8 +121,6 @@ class Machine(Teller):
         """Holds a password, so it is let go of as soon as it has done its work."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
-        self._led: tuple[Route, bool, bool] | None = None
-        """How the modules have led here, see `_follow`; held as long as the secret is."""
         self._referred = False
         """A backend has sent us to another one."""
         self._patience = 0.0
@@ -163,7 +162,7 @@ class Machine(Teller):
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        if self._limits.guards:
+        if self._limited and self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
         self._secret = self._question = self._led = None
@@ -181,7 +180,7 @@ class Machine(Teller):
     def _may_enter(self) -> bool:
         """Whether no limit hinders him, whose password is right. Else he is told so, and it was no wrong login."""
         limits, own = self._limits, self._own_limits
-        if not limits.guards and not limits.counts and own is None:
+        if own is None and not (self._limited and (limits.guards or limits.counts)):
             return True
         self._charged = False
         self.counted = True
@@ -230,7 +229,7 @@ class Machine(Teller):
             self._show_empty()
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
-        elif lacks_secret(self._led, backend, self._shows()):
+        elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
             self._no_secret()
         else:
             if not fallback and route.secret is None and backend.login not in OURS_ALONE:
@@ -240,6 +239,10 @@ class Machine(Teller):
     def _show_empty(self) -> None:
         if self._may_enter():
             self._simulate()
+
+    def _is_plain_login(self, backend: Backend, vouched: bool) -> bool:
+        """Whether it is as nearly always: by the password that the client has said behind USER, and it is his own."""
+        return backend.login == USER and not vouched and self._question is None
 
     def _shows(self) -> Secret | Token | None:
         """What the client has shown that could be passed on: its password, or its token."""
@@ -251,12 +254,13 @@ class Machine(Teller):
 
     def _log_in(self, route: Route, backend: Backend) -> None:
         secret = route.secret or self._secret
-        self._password_is_ours = route.secret is not None or backend.login in OURS_ALONE
+        login = backend.login
+        self._password_is_ours = route.secret is not None or login in OURS_ALONE
         line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b""
         known = self._announced.get(backend.id)
         ahead = known is not None and known.pipelines()
         try:
-            if backend.login == USER:
+            if login == USER:
                 assert secret is not None
                 stls = backend.tls == STARTTLS
                 self._login = Pop3Login(self.target.encode(), secret.reveal(), stls, xclient=line, ahead=ahead)
@@ -265,7 +269,7 @@ class Machine(Teller):
                 offered = known.mechanisms() if known is not None else NO_MECHANISMS
                 self._login = login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
         except ValueError as error:
-            if backend.login in OURS_ALONE:
+            if login in OURS_ALONE:
                 self._bad_mailbox(str(error))
             else:
                 self._wrong_login("password")

@@ -17,3 +17,4 @@ cdef class VservRuntime:
     cdef public bytes vserv
     cdef public Py_ssize_t started
     cdef public long checkport
+    cdef public bint limited

@@ -32,6 +32,7 @@ class VservRuntime:
         "counters",
         "first_look",
         "idletimeout",
+        "limited",
         "limits",
         "logins",
         "modules",
@@ -83,6 +84,8 @@ class VservRuntime:
         self.refusals = refusals
         self.announced = announced
         self.limits = limits
+        self.limited = limits.guards or limits.counts or limits.cluster is not None
+        """Whether there is anything to ask them, but for what a module says of a user."""
         self.blocked = limits.blocked.head
         """0 as long as no network was ever blocked."""
         self.over = over

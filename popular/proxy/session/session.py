@@ -83,6 +83,7 @@ class Session(Verbs):
             refusals=self._runtime.refusals,
             announced=self._runtime.announced,
             limits=self._runtime.limits,
+            limited=self._runtime.limited,
             row=token,
         )
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
@@ -319,15 +320,20 @@ class Session(Verbs):
 
     def _tell_decision(self, decision: Decision) -> None:
         self._deadlines.expect_nothing()
+        if not self._runtime.limited or not self._take_lease(decision):
+            self._machine.decided(decision)
+
+    def _take_lease(self, decision: Decision) -> bool:
+        """Whether the cluster is asked before it goes on."""
         limits = self._runtime.limits
         if limits.cluster is None or not isinstance(decision, Admitted) or not limits.needs_lease(decision.limits):
-            self._machine.decided(decision)
-            return
+            return False
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
         machine = self._machine
         who = Who(self._peer[0], machine.namespace, machine.user)
         then = functools.partial(self._enter, self._tell_leased, decision)
         limits.take_lease(self._token, self.sid, who, own=decision.limits, then=then)
+        return True
 
     def _tell_leased(self, decision: Decision) -> None:
         self._deadlines.expect_nothing()
@@ -475,7 +481,7 @@ class Session(Verbs):
             tls=self._tls,
             via=self._via,
         )
-        if self._machine.counted or runtime.limits.cluster is not None:
+        if runtime.limited or self._machine.counted:
             runtime.limits.leave(self._token)
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self._token, ending, seconds)
