@@ -9,6 +9,8 @@ import hashlib
 import hmac
 import json
 import os
+import pty
+import select
 import signal
 import socket
 import subprocess
@@ -335,6 +337,55 @@ def test_without_a_password_nothing_is_counted(site: Site) -> None:
     after = site.proxy.state().counters()
     names = ("logins", "login_failures", "sessions_started", "simulated", "backend_failures")
     assert {name: after[name] for name in names} == {name: before[name] for name in names}
+
+
+def test_pcontrol_asks_for_the_password_at_the_terminal(site: Site) -> None:
+    """By an option in front of the command, or by a word of the prompt; it is not shown, and counts once."""
+    pcontrol = [program("pcontrol"), "-r", str(site.proxy.rundir)]
+    with Terminal([*pcontrol, "--secret", "explain", "ann", "on", "v"]) as terminal:
+        terminal.types(b"Secret: ", b"wrong-word")
+        assert b"users: refuses him" in terminal.rest()
+    with Terminal(pcontrol) as terminal:
+        terminal.types(b"pproxy> ", b"secret")
+        terminal.types(b"Secret: ", b"right")
+        terminal.types(b"pproxy> ", b"explain ann on v")
+        terminal.types(b"users: lets him in", b"explain ann on v from 192.0.2.7")
+        terminal.types(b"front: does not know him", b"quit")
+        assert b"right" not in terminal.seen
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self.seen = b""
+
+    def __enter__(self) -> "Terminal":
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            os.environ["TERM"] = "dumb"
+            os.execv(self._command[0], self._command)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        os.close(self._fd)
+        os.waitpid(self._pid, 0)
+
+    def types(self, behind: bytes, line: bytes) -> None:
+        """A line, when this has been shown."""
+        before = len(self.seen)
+        while behind not in self.seen[before:]:
+            assert select.select([self._fd], [], [], PATIENCE)[0], self.seen
+            self.seen += os.read(self._fd, 4096)
+        os.write(self._fd, line + b"\n")
+
+    def rest(self) -> bytes:
+        """All that is shown until the program ends."""
+        with contextlib.suppress(OSError):
+            while piece := os.read(self._fd, 4096):
+                self.seen += piece
+        return self.seen
 
 
 FAULTY_SECRETS = (
