@@ -443,10 +443,6 @@ class Machine(Teller):
 
     # The end
 
-    def _forget(self) -> None:
-        self._led = None
-        Teller._forget(self)
-
     def _end(self, ending: str) -> None:
         self._login = None
         Teller._end(self, ending)
