@@ -155,7 +155,9 @@ class Guarded:
             if found is not None and flushes == cache.flushes and found.is_useful(monotonic(), terms.stale):
                 how.events.cached(self.ident, "stale")
                 return found.answer
-        elif (kept := to_keep(answer)) is not None:
+            return answer
+        cache.forget(key)  # What it says now counts, also where that is not kept: no stale answer outlives it.
+        if (kept := to_keep(answer)) is not None:
             seconds = terms.cache if isinstance(kept, Authenticated) else terms.negative
             if not isinstance(kept, Unknown) and kept.cache is not None:
                 seconds = min(seconds, kept.cache)

@@ -9,9 +9,10 @@ import pytest
 from popular.pdm import arguments
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import CLOSED, OPEN, TRYING, Breaker
-from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
+from popular.pdm.chain import CHECK, Admitted, NobodyKnows, RefusedLogin, Step
 from popular.pdm.contract import (
     UNKNOWN,
+    AsyncModule,
     Authenticated,
     CannotTell,
     ModuleFailed,
@@ -22,7 +23,7 @@ from popular.pdm.contract import (
     Token,
     Unknown,
 )
-from popular.pdm.guarded import Unheard
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.servers import BadServer, placed, servers
 from popular.pdm.shadow import CANNOT_TELL, DIFFERENT, SAME, compared
 from popular.pdm.threads import Threads
@@ -51,6 +52,18 @@ class Counted(Unheard):
 
     def run(self, threads, work, seconds, network="192.0.2.1/32"):
         return threads.run(work, seconds, network=network, events=self)
+
+
+class InTurn(AsyncModule):
+    """Gives these answers one behind the other."""
+
+    ident, arguments = "m", ()
+
+    def __init__(self, answers):
+        self._answers = answers
+
+    async def check(self, _question):
+        return self._answers.pop(0)
 
 
 def question(user="joe", password=CANARY, **more):
@@ -122,6 +135,41 @@ def test_an_answer_that_comes_after_a_flush_is_not_kept():
     cache.flush("somebody")
     cache.keep(b"a", CachedAnswer(UNKNOWN, ("ns", "u"), since=0, seconds=KEPT_FOR), most=2, flushes=before)
     assert len(cache) == 0
+
+
+@pytest.mark.parametrize(
+    "since", [Refused(HERE), Refused(HERE, locked=True), Refused(Route("b1", secret=Secret(b"x"))), UNKNOWN]
+)
+@pytest.mark.parametrize("negative", [0.0, 0.001])
+def test_an_old_answer_ends_with_a_newer_one_that_is_not_kept(since, negative):
+    """A password that the module has refused meanwhile lets nobody in when it cannot tell (`stale`)."""
+    answers = [Authenticated(HERE), since, CannotTell("down")]
+    guard = Guarded(InTurn(answers))
+    how = Asking(Terms(cache=0.001, negative=negative, stale=3600.0), Unheard())
+
+    async def heard():
+        came = []
+        while answers:
+            came.append(await guard.put(Step(guard.module, CHECK), question(), how))
+            await asyncio.sleep(0.002)  # until what is kept is no longer fresh
+        return came
+
+    assert asyncio.run(heard()) == [Authenticated(HERE), since, CannotTell("down")]
+
+
+def test_an_old_answer_counts_while_the_module_cannot_tell():
+    """However often."""
+    answers = [Authenticated(HERE), CannotTell("down"), CannotTell("down")]
+    guard = Guarded(InTurn(answers))
+    how = Asking(Terms(cache=0.001, stale=3600.0), Unheard())
+
+    async def heard():
+        for _ in range(3):
+            assert await guard.put(Step(guard.module, CHECK), question(), how) == Authenticated(HERE)
+            await asyncio.sleep(0.002)
+
+    asyncio.run(heard())
+    assert not answers
 
 
 def test_no_secret_is_kept():
