@@ -23,7 +23,10 @@ from popular.pdm.contract import (
 )
 from popular.protocol.sasl import LONGEST_RESPONSE, digest_of
 from popular.proxy.session.client_side import MOST_HELD
+from popular.proxy.session.dialogues import DIALOGUES
+from popular.proxy.session.known import NO_LIMITS
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, SIMULATING
+from popular.proxy.session.rehearsal import ASK, Rehearsal, Unreal
 from popular.proxy.settings.mechanisms import WAYS
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
@@ -40,7 +43,7 @@ def coded(octets: bytes) -> bytes:
 
 def begun(*, tls: bool = False, certificate: str = "", **other: Any) -> PureSession:
     """A session whose client may use whatever there is."""
-    given: dict[str, Any] = {"takes": ALL, "mechanisms": WAYS, **other}
+    given: dict[str, Any] = {"takes": ALL, "mechanisms": WAYS, "clientcert": "optional", **other}
     session = PureSession(rules(**given, **({"protocol": "POP3s"} if tls else {})))
     session.begin()
     if tls:
@@ -318,6 +321,10 @@ OFFERS: dict[str, tuple[dict[str, Any], str]] = {
         {"tls": True, "certificate": "ann"},
         "PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER EXTERNAL",
     ),
+    "no certificate is asked for": (
+        {"tls": True, "certificate": "ann", "clientcert": "off"},
+        "PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER",
+    ),
     "TLS first": ({"starttls": "force"}, ""),
     "only some": ({"mechanisms": ("user", "login")}, "LOGIN"),
     "only USER": ({"mechanisms": ("user",)}, ""),
@@ -333,6 +340,19 @@ def test_what_is_offered(case: str) -> None:
     assert offered(**other) == (f"SASL {names}" if names else "", names)
     for name in {"PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL"} - set(names.split()):
         assert said(begun(**other).says(f"AUTH {name}\r\n".encode())).startswith(b"-ERR")
+
+
+@pytest.mark.parametrize("clientcert", ["off", "optional", "require"])
+@pytest.mark.parametrize("mechanism", DIALOGUES)
+def test_explain_has_the_same_offers(mechanism: str, clientcert: str) -> None:
+    """What is played comes as far as the modules exactly where CAPA offers it in TLS."""
+    in_force = rules(takes=ALL, mechanisms=WAYS, apop=True, protocol="POP3s", clientcert=clientcert)
+    played = Rehearsal(in_force, ("192.0.2.1", 0), Unreal("sid", blocked=False), limits=NO_LIMITS)
+    played.log_in(mechanism, b"ann", b"x")
+    is_offered = mechanism in ("USER", "APOP") or mechanism.encode() in in_force.offers.certified.mechanisms
+    assert is_offered == (mechanism != "EXTERNAL" or clientcert != "off")
+    assert (played.verbs.waits == ASK) == is_offered
+    assert ("not offered" in played.reply) != is_offered
 
 
 def test_user_can_be_switched_off() -> None:

@@ -46,7 +46,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """By the state of the connection; `certified`: the client has shown a certificate that was verified."""
+    """By the state of the connection; `certified`: the client has shown a certificate that was verified. Where none is
+    asked for that is as `tls`, so that `explain` does not foretell what cannot come.
+    """
 
     clear: Offer
     tls: Offer
@@ -81,4 +83,5 @@ def offers_of(vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> Off
             capa_after=capabilities.after_login(said),
         )
 
-    return Offers(offer(tls=False), offer(tls=True), offer(tls=True, certified=True))
+    asks = vserv.clientcert != "off"
+    return Offers(offer(tls=False), offer(tls=True), offer(tls=True, certified=asks))
