@@ -176,6 +176,17 @@ def test_only_modules_that_take_it_are_asked() -> None:
     assert chain.ask([password, challenge], token) == NobodyKnows()
 
 
+@pytest.mark.parametrize("proof", [None, CertificateShown()], ids=["any password", "EXTERNAL"])
+def test_the_example_lets_in_who_has_a_certificate_with_his_name(proof: Proof | None) -> None:
+    """By its name alone, and nobody else."""
+    example = Path(__file__).parents[2] / "deploy" / "popular"
+    module = cast(Module, load(example, "certificate", "certs", arguments=["b1"]))
+    mine = question(password=b"" if proof else b"x", proof=proof, certificate="ann")
+    assert chain.ask([module], mine) == Admitted(HERE, "certs", "certs")
+    for other in (mine._replace(user="bob"), mine._replace(certificate_name=""), mine._replace(user="")):
+        assert chain.ask([module], other) == NobodyKnows()
+
+
 @pytest.mark.parametrize("kind", [TOKEN, CHALLENGE, CERTIFICATE])
 def test_a_password_is_put_to_nobody_who_takes_none(kind: str) -> None:
     """Wherever he stands: `takes certificate` is no way in for who knows the password; nor does he vouch for it."""
