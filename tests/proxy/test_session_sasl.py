@@ -109,6 +109,17 @@ def test_namespaces_are_treated_as_by_user() -> None:
     assert (question.user, question.namespace) == ("ann=work", "default")
 
 
+@pytest.mark.parametrize("name", [b"=work", b"="])
+def test_a_name_that_is_only_a_namespace_is_none(name: bytes) -> None:
+    """Else who has a token would be counted, and limited, as nobody."""
+    session = begun(namespace="USER", tls=True)
+    token = b"user=" + name + b"\x01auth=Bearer tok.en\x01\x01"
+    for line in (b"USER " + name, b"AUTH PLAIN " + coded(b"\0" + name + b"\0secret"), b"AUTH XOAUTH2 " + coded(token)):
+        assert session.says(line + b"\r\n") == [("send", b"-ERR the user name is empty\r\n")]
+        assert session.machine.phase is GREETED
+    assert session.says(b"PASS secret\r\n") == [("send", b"-ERR say USER first\r\n")]
+
+
 def test_for_another() -> None:
     """Whose mailbox it is, and whose password: two names, both asked."""
     question = asked(begun().says(b"AUTH PLAIN " + coded(b"ann\0boss\0secret") + b"\r\n"))
