@@ -15,6 +15,7 @@ from popular.pdm.contract import (
     AsyncModule,
     Authenticated,
     CannotTell,
+    Module,
     ModuleFailed,
     Question,
     Refused,
@@ -64,6 +65,22 @@ class InTurn(AsyncModule):
 
     async def check(self, _question):
         return self._answers.pop(0)
+
+
+class Hanging(Module):
+    """Answers when it may."""
+
+    ident, arguments = "m", ()
+
+    def __init__(self, go_on):
+        self._go_on = go_on
+
+    def check(self, _question):
+        self._go_on.wait()
+        return UNKNOWN
+
+    def close(self):
+        self._go_on.set()
 
 
 def question(user="joe", password=CANARY, **more):
@@ -249,6 +266,39 @@ def test_who_cannot_get_a_thread_in_time_was_not_a_failure_of_the_module():
         assert not done
         assert (heard.waiting, heard.gone) == (0, ["gone", "refused"])
         threads.close()
+
+    asyncio.run(tried())
+
+
+def test_who_cannot_get_a_thread_does_not_close_the_breaker():
+    """While all threads hang nothing is learned of the module: it is not back, and its failures are still in a row."""
+    go_on, counted = threading.Event(), Counted()
+    guard = Guarded(Hanging(go_on))
+    how = Asking(Terms(timeout=patient(0.2), threads=1, breaker=2, pause=0.05), counted)
+
+    async def asked(count):
+        return await asyncio.gather(*(guard.put(Step(guard.module, CHECK), question(), how) for _ in range(count)))
+
+    async def let_go():
+        go_on.set()
+        while counted.held:
+            await asyncio.sleep(0.001)
+
+    async def tried():
+        first = await asked(3)
+        assert [answer.reason.partition(" within")[0] for answer in first] == ["no answer"] + 2 * ["no thread was free"]
+        assert guard.breaker.state is CLOSED
+        await let_go()
+        go_on.clear()
+        await asked(3)
+        assert guard.breaker.state is OPEN, "two failures in a row"
+        await asyncio.sleep(0.1)
+        assert "thread" in (await asked(1))[0].reason
+        assert guard.breaker.state is OPEN, "the trial has told nothing"
+        await let_go()
+        assert await asked(1) == [UNKNOWN]
+        assert guard.breaker.state is CLOSED
+        await guard.close()
 
     asyncio.run(tried())
 
