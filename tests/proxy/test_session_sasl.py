@@ -14,6 +14,7 @@ from popular.pdm.contract import (
     CHALLENGE,
     PASSWORD,
     TOKEN,
+    AsyncModule,
     CertificateShown,
     ChallengeAnswer,
     Question,
@@ -22,6 +23,7 @@ from popular.pdm.contract import (
     Token,
 )
 from popular.protocol.sasl import LONGEST_RESPONSE, digest_of
+from popular.proxy.service import kinds_taken
 from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.dialogues import DIALOGUES
 from popular.proxy.session.known import NO_LIMITS
@@ -35,6 +37,16 @@ ALL = frozenset({PASSWORD, TOKEN, CHALLENGE, CERTIFICATE})
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 EMPTY = b"+OK 0 messages (0 octets)\r\n"
 TOKEN_SAID = b"user=ann\x01auth=Bearer tok.en\x01\x01"
+
+
+class Taking(AsyncModule):
+    """Takes what it is told to take."""
+
+    def __init__(self, ident: str, *takes: str) -> None:
+        self.ident, self.arguments, self.takes = ident, (), frozenset(takes)
+
+    def reload(self) -> "Taking":
+        return self
 
 
 def coded(octets: bytes) -> bytes:
@@ -340,6 +352,7 @@ OFFERS: dict[str, tuple[dict[str, Any], str]] = {
     "only some": ({"mechanisms": ("user", "login")}, "LOGIN"),
     "only USER": ({"mechanisms": ("user",)}, ""),
     "no module for more": ({"takes": frozenset({PASSWORD}), "tls": True}, "PLAIN LOGIN"),
+    "no module for passwords": ({"takes": frozenset({TOKEN}), "tls": True}, "XOAUTH2 OAUTHBEARER"),
     "fake": ({"state": "fake", "tls": True}, "PLAIN LOGIN"),
 }
 
@@ -373,6 +386,18 @@ def test_user_can_be_switched_off() -> None:
     assert b"\r\nUSER\r\n" not in capa
     assert b"\r\nPIPELINING\r\n" in capa
     assert said(session.says(b"USER ann\r\nPASS secret\r\n")).count(b"-ERR this way to log in is not offered here") == 2
+
+
+def test_passwords_are_asked_for_where_somebody_looks_at_them() -> None:
+    """A module does, or the fallback; where there is no module yet it is as it will be."""
+    passwords, tokens = Taking("users", PASSWORD, CHALLENGE), Taking("tokens", TOKEN)
+    assert kinds_taken([passwords, tokens], "") == {PASSWORD, CHALLENGE, TOKEN}
+    assert kinds_taken([tokens], "") == {TOKEN}
+    assert kinds_taken([tokens], "store1") == {TOKEN, PASSWORD}
+    assert kinds_taken([], "") == {PASSWORD}
+    session = begun(tls=True, takes=frozenset({TOKEN}))
+    assert b"\r\nUSER\r\n" not in said(session.says(b"CAPA\r\n"))
+    assert said(session.says(b"USER ann\r\n")) == b"-ERR this way to log in is not offered here\r\n"
 
 
 def test_what_was_begun_in_clear_is_forgotten_in_tls() -> None:

@@ -71,7 +71,7 @@ def offers_of(vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> Off
             and (tls or kind not in _IN_TLS)
             and (certified or kind != CERTIFICATE)
         ]
-        user = USER_AND_PASS in vserv.mechanisms and not barred
+        user = USER_AND_PASS in vserv.mechanisms and PASSWORD in asked and not barred
         said = capabilities.with_logins(lines, user=user, mechanisms=names)
         return Offer(
             user=user,
