@@ -79,6 +79,11 @@ class AnswerCache:
             while len(self._answers) > most:
                 self._answers.popitem(last=False)
 
+    def forget(self, key: bytes) -> None:
+        """The module has answered something else since, and that is not kept."""
+        with self._lock:
+            self._answers.pop(key, None)
+
     def about(self, namespace: str, user: str) -> list[CachedAnswer]:
         """What is kept of this user."""
         with self._lock:

@@ -66,6 +66,9 @@ class NobodyKnows:
 
 Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | CannotTell
 
+_PASSWORDS = (PASSWORD,)
+"""What a module takes that does not say it."""
+
 CHECK, AUTHENTICATE, SPEND = "check", "authenticate", "spend"
 LOOK_UP = "look up"
 """No step of the two rounds: `explain` puts it."""
@@ -109,7 +112,7 @@ def blocks(modules: Sequence[AnyModule]) -> bool:
 
 def takes(module: AnyModule, question: Question) -> bool:
     """Whether it looks at the kind of credential that the client has shown. Else it need not be asked."""
-    return question.kind in getattr(module, "takes", (PASSWORD,))
+    return question.kind in getattr(module, "takes", _PASSWORDS)
 
 
 def rounds(
@@ -122,8 +125,7 @@ def rounds(
     """
     failures: list[str] = []
     unknown: list[tuple[AnyModule, Unknown]] = []
-    if question.kind != PASSWORD:
-        modules = [module for module in modules if takes(module, question)]
+    modules = [module for module in modules if takes(module, question)]
     for module in modules:
         # A NamedTuple's own way is five times as long: here, and where the user is admitted.
         first: Step = tuple.__new__(Step, (module, CHECK, None, None))
@@ -188,10 +190,11 @@ def ask(
     if modules and question.token is None and question.proof is None and not question.actor:
         # Most logins are the first module's to decide; they are spared what the rules cost.
         first = modules[0]
-        try:
-            answer = first.check(question)
-        except Exception as error:
-            answer = failure(error)
+        if PASSWORD in getattr(first, "takes", _PASSWORDS):
+            try:
+                answer = first.check(question)
+            except Exception as error:
+                answer = failure(error)
         if type(answer) is Authenticated and type(answer.route) is Route:
             ident = first.ident
             record.asked.append((ident, monotonic() - began, answer))

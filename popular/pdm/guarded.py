@@ -115,6 +115,10 @@ class Asking(NamedTuple):
     run: Run | None = None
 
 
+class _NotPut(Exception):
+    """There was no thread for the question, for this reason."""
+
+
 class Guarded:
     """One module, in one process. For the event loop's thread only."""
 
@@ -155,7 +159,9 @@ class Guarded:
             if found is not None and flushes == cache.flushes and found.is_useful(monotonic(), terms.stale):
                 how.events.cached(self.ident, "stale")
                 return found.answer
-        elif (kept := to_keep(answer)) is not None:
+            return answer
+        cache.forget(key)  # What it says now counts, also where that is not kept: no stale answer outlives it.
+        if (kept := to_keep(answer)) is not None:
             seconds = terms.cache if isinstance(kept, Authenticated) else terms.negative
             if not isinstance(kept, Unknown) and kept.cache is not None:
                 seconds = min(seconds, kept.cache)
@@ -189,6 +195,10 @@ class Guarded:
             return self._failed("it gave up by itself", how)
         except NeedsPassword:
             answer = NEEDS_PASSWORD
+        except _NotPut as error:
+            # Of the module nothing was learned: neither that it fails, nor that it answers again.
+            self.breaker.given_up()
+            return CannotTell(str(error))
         except QuestionFailed as error:
             answer = CannotTell(str(error))
         except TimeoutError:
@@ -222,12 +232,18 @@ class Guarded:
         threads = self._threads.get(how.terms.threads)
         if threads is None:
             threads = self._threads[how.terms.threads] = Threads(self.ident, how.terms.threads)
-        return await threads.run(
-            lambda: chain.call(step, question),
-            how.terms.timeout,
-            network=network_of(question.client_ip),
-            events=how.events,
-        )
+        is_put = False
+
+        def put() -> object:
+            nonlocal is_put
+            is_put = True
+            return chain.call(step, question)
+
+        network = network_of(question.client_ip)
+        answer = await threads.run(put, how.terms.timeout, network=network, events=how.events)
+        if not is_put and isinstance(answer, CannotTell):
+            raise _NotPut(answer.reason)
+        return answer
 
     async def _on_loop(self, step: Step, question: Question, timeout: float) -> object:
         """In a task of its own: one that does not let itself be cancelled is left alone, and not waited for."""

@@ -106,8 +106,12 @@ class StoredUser(NamedTuple):
     locked: bool
 
     def known(self) -> KnownUser:
-        """What of it may be told without a password."""
-        return KnownUser(self.route, self.limits, self.locked)
+        """What of it may be told without a password; one that fits nothing keeps him out as a lock does."""
+        return KnownUser(self.route, self.limits, self.locked or self.fits_nothing())
+
+    def fits_nothing(self) -> bool:
+        """Whether what is stored is no password, but says that there is none (`!`)."""
+        return self.hash is not None and passwords.form_of(self.hash) == passwords.LOCKED
 
 
 def stored_user(user: str, record: Mapping[object, object], defaults: Defaults) -> StoredUser:
@@ -216,7 +220,7 @@ class Verifier:
         if user.hash is None and question.kind != CERTIFICATE:
             self._spend(question)
             raise QuestionFailed("the user's record has no password")
-        if user.hash is not None and passwords.form_of(user.hash) == passwords.LOCKED:
+        if user.fits_nothing():
             self._spend(question)
             return None
         return _proven(user.hash, question, user.route)

@@ -29,8 +29,8 @@ _EMPTY = b"="
 
 _LINE_ENDS = re.compile(rb"[\0\r\n]")
 _HEX_MD5 = re.compile(rb"[0-9a-f]{32}")
-_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
-_BEARER = re.compile(rb"bearer +([^\0-\x1f]+)", re.IGNORECASE)
+_BEARER = re.compile(rb"bearer +([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+"""No octet fits two parts of it, so that what fits nearly is seen in one pass: it may be 48 KiB, from anybody."""
 _PART = b"\x01"
 
 
@@ -172,7 +172,7 @@ def _fields(octets: bytes) -> Mapping[bytes, bytes]:
 
 def _token(fields: Mapping[bytes, bytes]) -> bytes:
     bearer = _BEARER.fullmatch(fields.get(b"auth", b""))
-    if not bearer or not _TOKEN.fullmatch(bearer[1]):
+    if not bearer:
         raise BadResponse("a field auth=Bearer TOKEN is wanted")
     return bearer[1]
 

@@ -122,9 +122,8 @@ class ProxyService:
             for ident, backend in backends.items()
         }
         announced = self._announced(context, config)
-        takes = frozenset({PASSWORD}).union(
-            *(_takes(held.module) for held in self._open if not modules[held.spec.id].terms.shadow)
-        )
+        used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
+        takes = kinds_taken(used, config.variables["fallback"])
         limits = limit_rules(config.variables)
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
@@ -206,9 +205,12 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
         raise CommandRefused(f"cluster: {error}") from None
 
 
-def _takes(module: AnyModule) -> frozenset[str]:
-    """The kinds of credential that it looks at."""
-    return frozenset(getattr(module, "takes", (PASSWORD,)))
+def kinds_taken(modules: Sequence[AnyModule], fallback: str) -> frozenset[str]:
+    """The kinds of credential that somebody looks at. A fallback backend looks at passwords; and where there is no
+    module yet, clients find what they will find.
+    """
+    kinds = frozenset[str]().union(*(getattr(module, "takes", (PASSWORD,)) for module in modules))
+    return kinds | {PASSWORD} if fallback or not modules else kinds
 
 
 def _open_modules(context: WorkerContext, config: Config, before: Sequence[OpenModule]) -> list[OpenModule]:

@@ -9,11 +9,13 @@ import pytest
 from popular.pdm import arguments
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import CLOSED, OPEN, TRYING, Breaker
-from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
+from popular.pdm.chain import CHECK, Admitted, NobodyKnows, RefusedLogin, Step
 from popular.pdm.contract import (
     UNKNOWN,
+    AsyncModule,
     Authenticated,
     CannotTell,
+    Module,
     ModuleFailed,
     Question,
     Refused,
@@ -22,7 +24,7 @@ from popular.pdm.contract import (
     Token,
     Unknown,
 )
-from popular.pdm.guarded import Unheard
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.servers import BadServer, placed, servers
 from popular.pdm.shadow import CANNOT_TELL, DIFFERENT, SAME, compared
 from popular.pdm.threads import Threads
@@ -51,6 +53,34 @@ class Counted(Unheard):
 
     def run(self, threads, work, seconds, network="192.0.2.1/32"):
         return threads.run(work, seconds, network=network, events=self)
+
+
+class InTurn(AsyncModule):
+    """Gives these answers one behind the other."""
+
+    ident, arguments = "m", ()
+
+    def __init__(self, answers):
+        self._answers = answers
+
+    async def check(self, _question):
+        return self._answers.pop(0)
+
+
+class Hanging(Module):
+    """Answers when it may."""
+
+    ident, arguments = "m", ()
+
+    def __init__(self, go_on):
+        self._go_on = go_on
+
+    def check(self, _question):
+        self._go_on.wait()
+        return UNKNOWN
+
+    def close(self):
+        self._go_on.set()
 
 
 def question(user="joe", password=CANARY, **more):
@@ -122,6 +152,41 @@ def test_an_answer_that_comes_after_a_flush_is_not_kept():
     cache.flush("somebody")
     cache.keep(b"a", CachedAnswer(UNKNOWN, ("ns", "u"), since=0, seconds=KEPT_FOR), most=2, flushes=before)
     assert len(cache) == 0
+
+
+@pytest.mark.parametrize(
+    "since", [Refused(HERE), Refused(HERE, locked=True), Refused(Route("b1", secret=Secret(b"x"))), UNKNOWN]
+)
+@pytest.mark.parametrize("negative", [0.0, 0.001])
+def test_an_old_answer_ends_with_a_newer_one_that_is_not_kept(since, negative):
+    """A password that the module has refused meanwhile lets nobody in when it cannot tell (`stale`)."""
+    answers = [Authenticated(HERE), since, CannotTell("down")]
+    guard = Guarded(InTurn(answers))
+    how = Asking(Terms(cache=0.001, negative=negative, stale=3600.0), Unheard())
+
+    async def heard():
+        came = []
+        while answers:
+            came.append(await guard.put(Step(guard.module, CHECK), question(), how))
+            await asyncio.sleep(0.002)  # until what is kept is no longer fresh
+        return came
+
+    assert asyncio.run(heard()) == [Authenticated(HERE), since, CannotTell("down")]
+
+
+def test_an_old_answer_counts_while_the_module_cannot_tell():
+    """However often."""
+    answers = [Authenticated(HERE), CannotTell("down"), CannotTell("down")]
+    guard = Guarded(InTurn(answers))
+    how = Asking(Terms(cache=0.001, stale=3600.0), Unheard())
+
+    async def heard():
+        for _ in range(3):
+            assert await guard.put(Step(guard.module, CHECK), question(), how) == Authenticated(HERE)
+            await asyncio.sleep(0.002)
+
+    asyncio.run(heard())
+    assert not answers
 
 
 def test_no_secret_is_kept():
@@ -201,6 +266,39 @@ def test_who_cannot_get_a_thread_in_time_was_not_a_failure_of_the_module():
         assert not done
         assert (heard.waiting, heard.gone) == (0, ["gone", "refused"])
         threads.close()
+
+    asyncio.run(tried())
+
+
+def test_who_cannot_get_a_thread_does_not_close_the_breaker():
+    """While all threads hang nothing is learned of the module: it is not back, and its failures are still in a row."""
+    go_on, counted = threading.Event(), Counted()
+    guard = Guarded(Hanging(go_on))
+    how = Asking(Terms(timeout=patient(0.2), threads=1, breaker=2, pause=0.05), counted)
+
+    async def asked(count):
+        return await asyncio.gather(*(guard.put(Step(guard.module, CHECK), question(), how) for _ in range(count)))
+
+    async def let_go():
+        go_on.set()
+        while counted.held:
+            await asyncio.sleep(0.001)
+
+    async def tried():
+        first = await asked(3)
+        assert [answer.reason.partition(" within")[0] for answer in first] == ["no answer"] + 2 * ["no thread was free"]
+        assert guard.breaker.state is CLOSED
+        await let_go()
+        go_on.clear()
+        await asked(3)
+        assert guard.breaker.state is OPEN, "two failures in a row"
+        await asyncio.sleep(0.1)
+        assert "thread" in (await asked(1))[0].reason
+        assert guard.breaker.state is OPEN, "the trial has told nothing"
+        await let_go()
+        assert await asked(1) == [UNKNOWN]
+        assert guard.breaker.state is CLOSED
+        await guard.close()
 
     asyncio.run(tried())
 

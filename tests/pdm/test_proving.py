@@ -29,7 +29,7 @@ from popular.pdm.contract import (
     Secret,
     Token,
 )
-from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.libpdm_http import request_headers
 from popular.pdm.loader import OWN_DIRECTORY, load
 from popular.pdm.record import Defaults, Verifier, stored_user, takes_of
@@ -174,6 +174,32 @@ def test_only_modules_that_take_it_are_asked() -> None:
     assert password.asked == 0
     token = question()._replace(token=Token("XOAUTH2", Secret(b"t")))
     assert chain.ask([password, challenge], token) == NobodyKnows()
+
+
+@pytest.mark.parametrize("proof", [None, CertificateShown()], ids=["any password", "EXTERNAL"])
+def test_the_example_lets_in_who_has_a_certificate_with_his_name(proof: Proof | None) -> None:
+    """By its name alone, and nobody else."""
+    example = Path(__file__).parents[2] / "deploy" / "popular"
+    module = cast(Module, load(example, "certificate", "certs", arguments=["b1"]))
+    mine = question(password=b"" if proof else b"x", proof=proof, certificate="ann")
+    assert chain.ask([module], mine) == Admitted(HERE, "certs", "certs")
+    for other in (mine._replace(user="bob"), mine._replace(certificate_name=""), mine._replace(user="")):
+        assert chain.ask([module], other) == NobodyKnows()
+
+
+@pytest.mark.parametrize("kind", [TOKEN, CHALLENGE, CERTIFICATE])
+def test_a_password_is_put_to_nobody_who_takes_none(kind: str) -> None:
+    """Wherever he stands: `takes certificate` is no way in for who knows the password; nor does he vouch for it."""
+    typed = question(password=b"secret")
+    other = Knows("other", kind, answer=Authenticated(HERE), vouches=True)
+    users = Knows("users", PASSWORD, answer=Refused(HERE))
+    for modules in ([other], [other, other]):
+        assert chain.ask(modules, typed) == NobodyKnows()
+    for modules in ([other, users], [users, other]):
+        assert chain.ask(modules, typed) == RefusedLogin("users")
+        guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]
+        assert asyncio.run(decide(guards, typed, chain.Record())) == RefusedLogin("users")
+    assert other.asked == 0
 
 
 @pytest.mark.parametrize("answer", [Authenticated(HERE), Refused(HERE)])

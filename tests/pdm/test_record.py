@@ -12,16 +12,18 @@ from popular.pdm.chain import CHECK, Step
 from popular.pdm.contract import (
     Authenticated,
     CannotTell,
+    KnownUser,
     ModuleFailed,
     Question,
     QuestionFailed,
     Refused,
+    Route,
     Secret,
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.libpdm_sql import open_module
-from popular.pdm.record import Defaults, stored_user
+from popular.pdm.record import Defaults, Verifier, stored_user
 from popular.pdm.sqlquery import Query
 
 STORE = Defaults("store1")
@@ -41,6 +43,17 @@ def test_locked(locked: object) -> None:
 @pytest.mark.parametrize("locked", [0, False, "0", "no", "f", "", None, b"\x00"])
 def test_not_locked(locked: object) -> None:
     assert not stored_user("joe", {"Locked": locked}, STORE).locked
+
+
+@pytest.mark.parametrize(
+    ("record", "locked"),
+    [({"password": "!"}, True), ({"password": "{PLAIN}secret"}, False), ({"password": "{PLAIN}x", "locked": 1}, True)],
+)
+def test_what_is_told_without_a_password_is_what_a_login_meets(record: dict[object, object], locked: bool) -> None:
+    """`explain` does not foretell a login to whom no password fits."""
+    user = stored_user("joe", record, STORE)
+    assert user.known() == KnownUser(Route("store1"), locked=locked)
+    assert isinstance(Verifier("here").decide(user, question("joe")), Refused if locked else Authenticated)
 
 
 @pytest.mark.parametrize(

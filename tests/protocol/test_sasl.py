@@ -1,6 +1,7 @@
 """The exchanges of SASL: what a client may say in each, and what is made of it."""
 
 import base64
+import time
 from contextlib import suppress
 
 import pytest
@@ -101,6 +102,16 @@ def test_what_is_refused(mechanism: str, response: bytes) -> None:
     with pytest.raises(BadResponse) as error:
         shown(mechanism.partition(",")[0], response)
     assert "ann" not in str(error.value).split()
+
+
+@pytest.mark.parametrize("spoiled", [b" " * 47_000 + b"\x02", b" " * 47_000, b"t" * 47_000 + b"!", b"=" * 47_000])
+@pytest.mark.parametrize(("mechanism", "head"), [("XOAUTH2", b"user=ann"), ("OAUTHBEARER", b"n,a=ann,")])
+def test_a_long_token_that_is_none_is_seen_at_once(mechanism: str, head: bytes, spoiled: bytes) -> None:
+    """Anybody may send 64 KiB before the login: the worker looks at each octet once, and not at each beside each."""
+    began = time.thread_time()
+    with pytest.raises(BadResponse):
+        shown(mechanism, head + b"\x01auth=Bearer " + spoiled + b"\x01\x01")
+    assert time.thread_time() - began < 0.5  # of a second; it was 16
 
 
 def test_an_initial_response_is_the_answer_to_the_first_challenge() -> None:

@@ -35,7 +35,7 @@ def _console() -> Console:
     return console
 
 
-OF_VSERV = ("state", "starttls", "mechanisms", "apop")
+OF_VSERV = ("state", "starttls", "mechanisms", "apop", "clientcert")
 """Parameters on which it depends what clients may log in by."""
 
 

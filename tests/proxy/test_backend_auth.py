@@ -237,6 +237,15 @@ def test_a_password_of_a_modules_goes_where_one_is_wanted() -> None:
     assert session.backend_says(b"+OK\r\n")[-1] == ("send_backend", b"AUTH PLAIN " + told(b"\0joe\x000urs") + b"\r\n")
 
 
+@pytest.mark.parametrize("vouched", [False, True])
+def test_a_token_of_a_modules_goes_where_one_is_wanted(vouched: bool) -> None:
+    """And not the client's, which may be somebody else's who acts for him."""
+    session = decided("xoauth2", token=True, vouched=vouched, secret=Secret(b"0urs"), target="joe")
+    assert session.backend_says(b"+OK\r\n")[-1] == ("send_backend", b"AUTH XOAUTH2\r\n")
+    response = told(b"user=joe\x01auth=Bearer 0urs\x01\x01")
+    assert session.backend_says(b"+ \r\n")[-1] == ("send_backend", response + b"\r\n")
+
+
 @pytest.mark.parametrize(("login", "reply"), [("plain", WRONG), ("master", LATER), ("xoauth2", WRONG)])
 def test_a_refusal_is_the_users_only_if_the_secret_was(login: str, reply: bytes) -> None:
     """Of a master's password the backend's -ERR blames nobody, and he may come again."""

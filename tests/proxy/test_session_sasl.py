@@ -14,6 +14,7 @@ from popular.pdm.contract import (
     CHALLENGE,
     PASSWORD,
     TOKEN,
+    AsyncModule,
     CertificateShown,
     ChallengeAnswer,
     Question,
@@ -22,8 +23,12 @@ from popular.pdm.contract import (
     Token,
 )
 from popular.protocol.sasl import LONGEST_RESPONSE, digest_of
+from popular.proxy.service import kinds_taken
 from popular.proxy.session.client_side import MOST_HELD
+from popular.proxy.session.dialogues import DIALOGUES
+from popular.proxy.session.known import NO_LIMITS
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, SIMULATING
+from popular.proxy.session.rehearsal import ASK, Rehearsal, Unreal
 from popular.proxy.settings.mechanisms import WAYS
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
@@ -34,13 +39,23 @@ EMPTY = b"+OK 0 messages (0 octets)\r\n"
 TOKEN_SAID = b"user=ann\x01auth=Bearer tok.en\x01\x01"
 
 
+class Taking(AsyncModule):
+    """Takes what it is told to take."""
+
+    def __init__(self, ident: str, *takes: str) -> None:
+        self.ident, self.arguments, self.takes = ident, (), frozenset(takes)
+
+    def reload(self) -> "Taking":
+        return self
+
+
 def coded(octets: bytes) -> bytes:
     return base64.b64encode(octets)
 
 
 def begun(*, tls: bool = False, certificate: str = "", **other: Any) -> PureSession:
     """A session whose client may use whatever there is."""
-    given: dict[str, Any] = {"takes": ALL, "mechanisms": WAYS, **other}
+    given: dict[str, Any] = {"takes": ALL, "mechanisms": WAYS, "clientcert": "optional", **other}
     session = PureSession(rules(**given, **({"protocol": "POP3s"} if tls else {})))
     session.begin()
     if tls:
@@ -104,6 +119,17 @@ def test_namespaces_are_treated_as_by_user() -> None:
     session = begun()
     question = asked(session.says(b"AUTH PLAIN " + coded(b"\0ann=work\0secret") + b"\r\n"))
     assert (question.user, question.namespace) == ("ann=work", "default")
+
+
+@pytest.mark.parametrize("name", [b"=work", b"="])
+def test_a_name_that_is_only_a_namespace_is_none(name: bytes) -> None:
+    """Else who has a token would be counted, and limited, as nobody."""
+    session = begun(namespace="USER", tls=True)
+    token = b"user=" + name + b"\x01auth=Bearer tok.en\x01\x01"
+    for line in (b"USER " + name, b"AUTH PLAIN " + coded(b"\0" + name + b"\0secret"), b"AUTH XOAUTH2 " + coded(token)):
+        assert session.says(line + b"\r\n") == [("send", b"-ERR the user name is empty\r\n")]
+        assert session.machine.phase is GREETED
+    assert session.says(b"PASS secret\r\n") == [("send", b"-ERR say USER first\r\n")]
 
 
 def test_for_another() -> None:
@@ -318,10 +344,15 @@ OFFERS: dict[str, tuple[dict[str, Any], str]] = {
         {"tls": True, "certificate": "ann"},
         "PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER EXTERNAL",
     ),
+    "no certificate is asked for": (
+        {"tls": True, "certificate": "ann", "clientcert": "off"},
+        "PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER",
+    ),
     "TLS first": ({"starttls": "force"}, ""),
     "only some": ({"mechanisms": ("user", "login")}, "LOGIN"),
     "only USER": ({"mechanisms": ("user",)}, ""),
     "no module for more": ({"takes": frozenset({PASSWORD}), "tls": True}, "PLAIN LOGIN"),
+    "no module for passwords": ({"takes": frozenset({TOKEN}), "tls": True}, "XOAUTH2 OAUTHBEARER"),
     "fake": ({"state": "fake", "tls": True}, "PLAIN LOGIN"),
 }
 
@@ -335,6 +366,19 @@ def test_what_is_offered(case: str) -> None:
         assert said(begun(**other).says(f"AUTH {name}\r\n".encode())).startswith(b"-ERR")
 
 
+@pytest.mark.parametrize("clientcert", ["off", "optional", "require"])
+@pytest.mark.parametrize("mechanism", DIALOGUES)
+def test_explain_has_the_same_offers(mechanism: str, clientcert: str) -> None:
+    """What is played comes as far as the modules exactly where CAPA offers it in TLS."""
+    in_force = rules(takes=ALL, mechanisms=WAYS, apop=True, protocol="POP3s", clientcert=clientcert)
+    played = Rehearsal(in_force, ("192.0.2.1", 0), Unreal("sid", blocked=False), limits=NO_LIMITS)
+    played.log_in(mechanism, b"ann", b"x")
+    is_offered = mechanism in ("USER", "APOP") or mechanism.encode() in in_force.offers.certified.mechanisms
+    assert is_offered == (mechanism != "EXTERNAL" or clientcert != "off")
+    assert (played.verbs.waits == ASK) == is_offered
+    assert ("not offered" in played.reply) != is_offered
+
+
 def test_user_can_be_switched_off() -> None:
     """Then CAPA does not name it, and USER and PASS are errors."""
     session = begun(mechanisms=("plain",))
@@ -342,6 +386,18 @@ def test_user_can_be_switched_off() -> None:
     assert b"\r\nUSER\r\n" not in capa
     assert b"\r\nPIPELINING\r\n" in capa
     assert said(session.says(b"USER ann\r\nPASS secret\r\n")).count(b"-ERR this way to log in is not offered here") == 2
+
+
+def test_passwords_are_asked_for_where_somebody_looks_at_them() -> None:
+    """A module does, or the fallback; where there is no module yet it is as it will be."""
+    passwords, tokens = Taking("users", PASSWORD, CHALLENGE), Taking("tokens", TOKEN)
+    assert kinds_taken([passwords, tokens], "") == {PASSWORD, CHALLENGE, TOKEN}
+    assert kinds_taken([tokens], "") == {TOKEN}
+    assert kinds_taken([tokens], "store1") == {TOKEN, PASSWORD}
+    assert kinds_taken([], "") == {PASSWORD}
+    session = begun(tls=True, takes=frozenset({TOKEN}))
+    assert b"\r\nUSER\r\n" not in said(session.says(b"CAPA\r\n"))
+    assert said(session.says(b"USER ann\r\n")) == b"-ERR this way to log in is not offered here\r\n"
 
 
 def test_what_was_begun_in_clear_is_forgotten_in_tls() -> None:

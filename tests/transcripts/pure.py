@@ -13,6 +13,7 @@ from popular.pdm.contract import Module
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import BadPacket, CheckFailed, Mail, parse_mail_answer, question
 from popular.protocol.watch import CommandWatch
+from popular.proxy.service import kinds_taken
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION
 from popular.proxy.session.rules import rules_of
 from supervisor.config import Config
@@ -46,7 +47,7 @@ class _Session(PureSession):
     """A session with its surroundings: modules, backend, mail check, relay, time."""
 
     def __init__(self, config: Config) -> None:
-        takes = frozenset[str]().union(*(module.takes for module in _modules(config)))
+        takes = kinds_taken(_modules(config), config.variables["fallback"])
         rules = rules_of(config.things["vserv"]["v1"], config, takes)
         announced = {ident: Known(backend.pipelining) for ident, backend in rules.backends.items()}
         super().__init__(rules, *CLIENT, SID, announced=announced)

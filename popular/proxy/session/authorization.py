@@ -82,21 +82,24 @@ class Authorization(ClientSide):
             self._not_offered()
             return
         try:
-            name = name_of(argument)
+            self.user, self.namespace = self._split_namespace(name_of(argument))
         except sasl.BadResponse as error:
             self._error(str(error))
             return
-        self.user, self.namespace = self._split_namespace(name)
         self.mechanism = ""
         self._move(NAMED)
         self._verbs.send(_SEND_PASS)
 
     def _split_namespace(self, name: str) -> tuple[str, str]:
-        """`name=namespace` only under the namespace USER; otherwise the client has no say in it."""
+        """`name=namespace` only under the namespace USER; otherwise the client has no say in it. Raises BadResponse."""
         if self._rules.namespace != "USER":
             return name, self._rules.namespace
         user, equals, namespace = name.rpartition("=")
-        return (user, namespace or self._rules.defaultns) if equals else (name, self._rules.defaultns)
+        if not equals:
+            return name, self._rules.defaultns
+        if not user:
+            raise sasl.BadResponse("the user name is empty")
+        return user, namespace or self._rules.defaultns
 
     def _password(self, argument: bytes) -> None:
         rules = self._rules
@@ -285,11 +288,11 @@ class Authorization(ClientSide):
         try:
             name = name_of(self._certificate_name.encode(errors="replace") if nobody else shown.user)
             actor = name_of(shown.actor) if shown.actor else ""
+            self.user, self.namespace = self._split_namespace(name)
         except sasl.BadResponse as error:
             self._forget()
             self._error(str(error))
             return
-        self.user, self.namespace = self._split_namespace(name)
         self.mechanism = mechanism
         rules = self._rules
         if rules.state == "fake":

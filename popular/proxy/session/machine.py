@@ -268,7 +268,8 @@ class Machine(Teller):
                 stls = backend.tls == STARTTLS
                 self._login = Pop3Login(self.target.encode(), secret.reveal(), stls, xclient=line, ahead=ahead)
             else:
-                shown = Credentials(self.target, secret, None if self._question is None else self._question.token)
+                token = None if self._question is None or route.secret is not None else self._question.token
+                shown = Credentials(self.target, secret, token)
                 offered = known.mechanisms() if known is not None else NO_MECHANISMS
                 self._login = login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
         except ValueError as error:

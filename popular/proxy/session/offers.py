@@ -53,7 +53,8 @@ class Offer:
 @dataclass(frozen=True, slots=True)
 class Offers:
     """Those of a virtual server, by the state of a connection. `certified`: in TLS, and the client has shown a
-    certificate that was verified.
+    certificate that was verified; where none is asked for it is as `tls`, so that `explain` does not foretell what
+    cannot come.
     """
 
     clear: Offer
@@ -77,7 +78,7 @@ def offers_of(vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> Off
             and (tls or kind not in _IN_TLS)
             and (certified or kind != CERTIFICATE)
         ]
-        user = USER_AND_PASS in vserv.mechanisms and not barred
+        user = USER_AND_PASS in vserv.mechanisms and PASSWORD in asked and not barred
         said = capabilities.with_logins(lines, user=user, mechanisms=names)
         return Offer(
             user=user,
@@ -89,4 +90,5 @@ def offers_of(vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> Off
             capa_after=capabilities.after_login(said),
         )
 
-    return Offers(offer(tls=False), offer(tls=True), offer(tls=True, certified=True))
+    asks = vserv.clientcert != "off"
+    return Offers(offer(tls=False), offer(tls=True), offer(tls=True, certified=asks))
