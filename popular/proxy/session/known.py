@@ -59,6 +59,9 @@ class LoginLimits(Protocol):
     def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
         """It was right: what hinders him from coming in. `row`: of his session; `own`: what counts for him alone."""
 
+    def stays_out(self, row: int) -> None:
+        """It was wrong, or nobody could tell: what was taken for his session ahead of that is given back."""
+
 
 class NoLimits:
     """Where nothing is limited."""
@@ -82,6 +85,9 @@ class NoLimits:
         """Nothing does."""
         del row, who, own
         return None
+
+    def stays_out(self, row: int) -> None:
+        """Nothing was taken."""
 
 
 NO_LIMITS = NoLimits()

@@ -155,7 +155,17 @@ class Limits:
                 continue
             self.leave(row)
             return Hindrance(limit, _CODES[limit])
+        if self.cluster is not None:
+            self.cluster.came_in(row)
         return None
+
+    def stays_out(self, row: int) -> None:
+        """Whom the modules admitted has no right password all the same: what the cluster holds for him is given back,
+        and what it said of him is forgotten.
+        """
+        self._verdicts.pop(row, None)
+        if self.cluster is not None:
+            self.cluster.leave(row)
 
     def leave(self, row: int) -> None:
         """The session counts no more."""
