@@ -194,6 +194,25 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
     assert limits.standings(ANN)[1].wait == 0.0
 
 
+def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> None:
+    """Of an account that somebody has bought, asked a thousand times while it is spared: no answer that comes when it is
+    spared no more makes room for guesses at others.
+    """
+    limits = worker.limits(guessrate="4", authdelaymax="60s")
+    limits.enter(0, JOE, None)
+    while not limits.wait(ANN)[0]:
+        pass
+    before = limits.standings(ANN)[1].wait
+    asked = [limits.wait(JOE) for _ in range(10)]
+    assert asked == [(0.0, None)] * 10
+    for number in range(5):
+        limits.failed(JOE, Secret(b"%d" % number))
+    for _ in range(4):
+        limits.failed(JOE, Secret(b"4"))
+    limits.enter(1, JOE, None)
+    assert limits.standings(ANN)[1].wait == before
+
+
 def test_exempt_networks(worker: Worker) -> None:
     """Nobody there is counted."""
     limits = worker.limits(guessrate="2", authdelay="1s", networksessions="1", exemptnetworks="192.0.2.0/24")

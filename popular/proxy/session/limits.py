@@ -109,9 +109,13 @@ class Limits:
         return (seconds, None) if seconds <= most_wait else (most_wait, Hindrance(GUESSRATE, _CODES[GUESSRATE]))
 
     def no_guess(self, who: Who) -> None:
-        """It was none: nobody could tell whether his password is right; or he tries one again."""
+        """It was none: nobody could tell whether his password is right; or he tries one again.
+
+        Who has logged in from there in the last hour may have been charged nothing, so he is given nothing back, even
+        if he is spared no more.
+        """
         rate = self._guesses
-        if rate is None or self._is_exempt(who) or self._is_spared(who):
+        if rate is None or self._is_exempt(who) or self._memory.look(self._pair(who)).until > self._clock.now:
             return
         self._memory.change(self._network(who), partial(guesses.given_back, rate=rate))
 
