@@ -1,9 +1,12 @@
 """Limits on logins, on a clock that can be turned: rates, delays, who is spared, what counts for whom."""
 
+import fcntl
 import mmap
 import os
+import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -38,6 +41,16 @@ class Worker:
         self.clock = Clock()
         self.clock.now = 1000.0
         self.counted: Counter[tuple[str, str]] = Counter()
+        self.loop = self
+        self.later: list[Callable[[], None]] = []
+        self.others: set[int] = set()
+        """Rows that somebody else has by now."""
+
+    def call_later(self, _seconds: float, then: Callable[[int], None], row: int) -> None:
+        self.later.append(partial(then, row))
+
+    def is_over(self, row: int) -> bool:
+        return row not in self.others
 
     def open_remembered(self) -> Remembered:
         return Remembered(self.memory[: self.geometry.size], self.geometry, locks=self.locks, key=b"k")
@@ -195,8 +208,8 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
 
 
 def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> None:
-    """Of an account that somebody has bought, asked a thousand times while it is spared: no answer that comes when it is
-    spared no more makes room for guesses at others.
+    """Of an account that somebody has bought, asked often while it is spared: no answer that comes when it is spared no
+    more makes room for guesses at others.
     """
     limits = worker.limits(guessrate="4", authdelaymax="60s")
     limits.enter(0, JOE, None)
@@ -245,6 +258,37 @@ def test_a_row_that_is_used_anew_counts_once(worker: Worker) -> None:
     """Even if the session before could not give back what it had."""
     limits = worker.limits(usersessions="2")
     assert [hindered(limits, row) for row in (0, 0, 0, 1, 2)] == ["", "", "", "", "usersessions"]
+
+
+@pytest.mark.processes
+def test_what_cannot_be_given_back_at_once_is_later(worker: Worker) -> None:
+    """While the memory is locked, as it is for a moment when a worker has died: no count stays behind, and nobody's is
+    taken off who has come in meanwhile.
+    """
+    limits = worker.limits(usersessions="2")
+    assert [hindered(limits, row) for row in range(2)] == ["", ""]
+    ready, done = os.pipe()
+    holder = os.fork()
+    if not holder:
+        fcntl.lockf(worker.locks, fcntl.LOCK_EX)
+        os.write(done, b"locked")
+        signal.pause()
+    try:
+        os.read(ready, 6)
+        limits.leave(0)
+        limits.leave(1)
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        os.close(ready)
+        os.close(done)
+    assert limits.standings(JOE)[-2].now == 2
+    assert hindered(limits, 1, JOE) == ""
+    worker.others = {1}
+    for again in worker.later:
+        again()
+    assert limits.standings(JOE)[-2].now == 1
+    assert len(worker.later) == 2
 
 
 def test_a_user_comes_again_behind_his_delay(worker: Worker) -> None:

@@ -35,6 +35,8 @@ from supervisor.table.remembered import Entry
 
 USER_HOLD, NETWORK_HOLD, VSERV_HOLD = range(3)
 """Which of a session's holds says that it counts there."""
+AGAIN_SECONDS = 0.1
+"""Behind which it is tried again to give back what a session held."""
 
 _CODES = {
     GUESSRATE: Code.SYS_TEMP,
@@ -174,9 +176,18 @@ class Limits:
     def leave(self, row: int) -> None:
         """The session counts no more."""
         self._drop(row)
+        if any(self._memory.held(row)):
+            self._context.loop.call_later(AGAIN_SECONDS, self._leave_late, row)
         self._verdicts.pop(row, None)
         if self.cluster is not None:
             self.cluster.leave(row)
+
+    def _leave_late(self, row: int) -> None:
+        """A lock was somebody else's: the master's, say, who takes off what a dead worker held. Whose the row is by now
+        has given that back, or will.
+        """
+        if self._context.is_over(row):
+            self.leave(row)
 
     def needs_lease(self, own: UserLimits | None) -> bool:
         """Whether the cluster is to be asked for this user."""
