@@ -252,6 +252,21 @@ def test_a_reply_is_held_back_no_longer_than_the_login_may_take(site: Site) -> N
         site.proxy.said("set authtimeout 2m")
 
 
+def test_nobodys_turn_comes_sooner_at_the_end_of_authtimeout(site: Site) -> None:
+    """Whose turn is behind it does not guess at all: else each connection would be a guess more than the rate."""
+    source = "127.0.0.21"
+    site.proxy.said("set authtimeout 2s")
+    try:
+        with site.limits(guessrate="4", authdelaymax="1m"), contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(site.client(source)) for _ in range(4)]
+            for number, client in enumerate(clients):
+                client.say(b"USER joe\r\nPASS wrong-%d\r\n" % number)
+            heard = [client.rest().count(b"[AUTH]") for client in clients]
+        assert (sorted(heard), site.failures(source)) == ([0, 0, 1, 1], 2)
+    finally:
+        site.proxy.said("set authtimeout 2m")
+
+
 def test_what_a_database_says_of_a_user_counts_for_him(site: Site, tmp_path: Path) -> None:
     """His sessions and his pause, though nothing is set."""
     database = tmp_path / "users.sqlite"
