@@ -1,6 +1,7 @@
 """Limits on logins, on a clock that can be turned: rates, delays, who is spared, what counts for whom."""
 
 import fcntl
+import ipaddress
 import mmap
 import os
 import signal
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popular.net.networks import NetworkList
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol.replies import Code
 from popular.proxy.session import guesses
@@ -20,6 +22,7 @@ from popular.proxy.session.guesses import MINUTE, SPARED_SECONDS, Pace
 from popular.proxy.session.known import Hindrance, Who
 from popular.proxy.session.limits import Limits, Standing
 from popular.proxy.settings.limits import LIMITS, limit_rules, network_of
+from supervisor.control.lookups import Lookups
 from supervisor.system import Clock
 from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
 from supervisor.table.notes import NOTES_OCTETS, Notes
@@ -125,6 +128,16 @@ def test_the_delay_doubles_up_to_its_end() -> None:
 def test_which_network_an_address_is_of(address: str, bits4: int, bits6: int, network: str) -> None:
     """By as many bits as the operator says."""
     assert network_of(address, bits4, bits6) == network.replace("2001:db8:0:0::", "2001:db8::")
+
+
+@pytest.mark.parametrize("word", ["192.0.2.0/24", "::ffff:192.0.2.0/120", "::/0,192.0.2.0/24"])
+def test_a_network_is_known_in_either_form(word: str) -> None:
+    """As the addresses of clients are, which are shown as IPv4; what holds more than IPv4 addresses stays as it is."""
+    networks = NetworkList().parse(word, Lookups())
+    assert ipaddress.ip_network("192.0.2.0/24") in networks.networks
+    assert "192.0.2.7" in networks
+    assert "::ffff:192.0.2.7" in networks
+    assert "192.0.3.7" not in networks
 
 
 # Guesses

@@ -331,6 +331,10 @@ def test_a_blocked_network_is_not_served(site: Site) -> None:
         assert [row["network"] for row in site.proxy.json("block list")] == [network]
         site.proxy.said(f"unblock {network}")
         assert all(served("127.0.0.17") for _ in range(12))
+    site.proxy.said("block ::ffff:127.0.0.17")
+    assert not served("127.0.0.17")
+    site.proxy.said("unblock ::ffff:127.0.0.17")
+    assert served("127.0.0.17")
     site.proxy.said("block 127.0.0.17 until 1s")
     assert not served("127.0.0.17")
     wait_until(lambda: served("127.0.0.17"), "its time is over", patient(5))
