@@ -162,7 +162,7 @@ class Cluster:
         for lease in renewed:
             if lease not in there and not self._lost:
                 await self._give_back(lease, was_inside=True)
-        if self._held and self._renewing is None:
+        if (self._held or self._lost) and self._renewing is None:
             pause = AGAIN_SECONDS if self._lost else RENEW_SECONDS
             self._renewing = self._context.loop.call_later(pause, self._renew_all)
 
