@@ -63,6 +63,8 @@ class Cluster:
         """By row."""
         self._inside: set[int] = set()
         """Rows of those of them who were let in."""
+        self._leaving: dict[int, asyncio.Task[None]] = {}
+        """By row, what gives back what it held before: nothing new is asked for until that is done."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = False
         self._not_before = 0.0
@@ -73,7 +75,7 @@ class Cluster:
         self.leave(row)
         if self._renewing is None:
             self._renewing = self._context.loop.call_later(RENEW_SECONDS, self._renew_all)
-        if self._lost and self._context.clock.now < self._not_before:
+        if self._is_to_be_left_alone():
             self._held[row] = lease
             self._context.loop.call_soon(answered, None)
             return
@@ -93,17 +95,25 @@ class Cluster:
         was_inside = row in self._inside
         self._inside.discard(row)
         if lease is not None and not self._lost:
-            self._begin(self._give_back(lease, was_inside))
+            self._leaving[row] = task = self._begin(self._give_back(lease, was_inside))
+            task.add_done_callback(lambda done: self._has_left(row, done))
+
+    def _has_left(self, row: int, done: asyncio.Task[None]) -> None:
+        if self._leaving.get(row) is done:
+            del self._leaving[row]
 
     async def _ask(self, row: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
         arguments = [lease.sid, lease.sessions, 1000 * lease.delay, int(1000 * LEASE_SECONDS)]
         self._held[row] = lease
         said = FREE
-        try:
-            said = await self._enter(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
-            self._is_back()
-        except self._errors as error:
-            self._is_lost(error)
+        if (leaving := self._leaving.get(row)) is not None:
+            await asyncio.wait((leaving,))
+        if not self._is_to_be_left_alone():
+            try:
+                said = await self._enter(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
+                self._is_back()
+            except self._errors as error:
+                self._is_lost(error)
         if self._held.get(row) is not lease:  # the session has gone meanwhile
             await self._give_back(lease, was_inside=False)
             return
@@ -169,6 +179,10 @@ class Cluster:
     def _member(self, lease: Lease) -> str:
         return leases.member(lease.sid, self._proxy, namespace=lease.namespace, user=lease.user)
 
+    def _is_to_be_left_alone(self) -> bool:
+        """It did not answer just now."""
+        return self._lost and self._context.clock.now < self._not_before
+
     def _is_lost(self, error: BaseException) -> None:
         self._not_before = self._context.clock.now + AGAIN_SECONDS
         if not self._lost:
@@ -182,7 +196,8 @@ class Cluster:
             self._context.counters.count("clusters_lost", amount=-1)
             self._context.log(messages.CLUSTER_BACK)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._context.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

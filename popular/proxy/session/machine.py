@@ -162,7 +162,7 @@ class Machine(Teller):
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
-        self._stays_out()
+        self._limits.stays_out(self._row)
         if self._limited and self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
@@ -172,11 +172,6 @@ class Machine(Teller):
             self._hold(wait, code)
         else:
             self._try_again(code)
-
-    def _stays_out(self) -> None:
-        """What limits took for him, when the modules had admitted him, is given back."""
-        if self._limited:
-            self._limits.stays_out(self._row)
 
     def _secret_shown(self) -> Secret | None:
         """By which it is seen whether the same is tried once more."""
@@ -205,7 +200,7 @@ class Machine(Teller):
         """
         self._login = None
         self._no_guess()
-        self._stays_out()
+        self._limits.stays_out(self._row)
         if self._rules.softfail:
             self._verbs.leave_backend()
             self._simulate()
@@ -399,7 +394,7 @@ class Machine(Teller):
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._who(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
             self._no_guess()
-            self._stays_out()
+            self._limits.stays_out(self._row)
             self._login = None
             self._try_again(code)
             return
