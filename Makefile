@@ -16,8 +16,8 @@ BIN    := $(VENV)/bin
 PYTEST ?= $(BIN)/python -m pytest
 
 WORKERS ?= auto
-# So many of those that load the machine: 0 is one after the other.
-ALONE ?= 0
+# So many files of tests that load the machine at once: 0 is one after the other.
+FEW ?= 0
 MINUTES ?= 10
 BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
 
@@ -33,11 +33,12 @@ run: $(VENV)/.ready
 quick: $(VENV)/.tools $(VENV)/.core
 	$(PYTEST) $(BESIDE) -m quick
 
-# The second part tells more than the first one's failure did, so it runs in any case.
+# A later part tells more than the failure of an earlier one did, so all of them run in any case.
 test: $(VENV)/.tools $(VENV)/.core
 	@failed=0; set -x; \
-	$(PYTEST) $(BESIDE) -m 'not alone and not nightly' --durations 10 || failed=1; \
-	$(PYTEST) --numprocesses $(ALONE) --dist loadfile -m alone --durations 10 || failed=1; \
+	$(PYTEST) $(BESIDE) -m 'not few and not alone and not nightly' --durations 10 || failed=1; \
+	$(PYTEST) --numprocesses $(FEW) --dist loadfile -m 'few and not nightly' --durations 5 || failed=1; \
+	$(PYTEST) -m 'alone and not nightly' --durations 5 || failed=1; \
 	{ set +x; } 2>/dev/null; exit $$failed
 
 pure: $(VENV)/.tools

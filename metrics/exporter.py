@@ -143,7 +143,7 @@ class HttpServer:
             writer.transport.abort()
 
     async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        """The answer, in octets; none for a client that went away."""
+        """Reads a request, and gives the octets of the answer; none for a client that went away."""
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")

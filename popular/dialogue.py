@@ -11,6 +11,7 @@ from popular.protocol.commands import VERBS, parse
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.sasl import LONGEST_RESPONSE, MECHANISMS
 from supervisor.runtime.log import Log
+from supervisor.runtime.plural import count_of
 
 DIALOGUE_OPTIONS = frozenset({"POP", "PASS"})
 
@@ -86,7 +87,9 @@ def without_secrets(line: bytes) -> str:
         return "PASS ****"
     if verb.keyword == "AUTH" and words[0].decode("ascii", "replace").upper() in MECHANISMS:
         known = f"AUTH {words[0].decode().upper()}"
-        return known if len(words) == 1 else f"{known} ({len(words[1])} octets)"
+        if words[1:]:
+            known += f" ({count_of(len(words[1]), 'octet')})"
+        return known
     if len(words) > verb.most or not (verb.keyword == "USER" or all(word.isdigit() for word in words)):
-        return f"{verb.keyword} ({len(command.argument)} octets)"
+        return f"{verb.keyword} ({count_of(len(command.argument), 'octet')})"
     return f"{verb.keyword} {b' '.join(words).decode('utf-8', 'replace')}"

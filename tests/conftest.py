@@ -21,18 +21,23 @@ _MARK = "POPULAR_TEST_RUN"
 
 _ALONE = (
     "bench/test_bench.py",
-    "bench/test_pop3load.py",
     "bench/test_rate.py",
     "metrics/test_scrape_speed.py",
     "system/test_apply_storm.py",
-    "system/test_departure.py",
     "system/test_endurance.py",
+)
+"""Tests that want the machine for themselves: `make test` runs them last, one after the other."""
+
+_FEW = (
+    "bench/test_pop3load.py",
+    "system/test_departure.py",
     "system/test_limits.py",
+    "system/test_pages.py",
     "system/test_storm.py",
     "system/test_tls_attacks.py",
     "system/test_victims.py",
 )
-"""Tests that load the machine or measure time: `make test` runs them one after the other, all others side by side."""
+"""Tests that load the machine or measure time: two of their files at once, at most."""
 
 _OURS = ("pproxy", "pserv", "pcheckd", "ringd", "popular-demo", "dovecot")
 
@@ -84,6 +89,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         path = item.path.relative_to(here).as_posix()
         if path.startswith(_ALONE):
             item.add_marker("alone")
+        if path.startswith(_FEW):
+            item.add_marker("few")
         if path.startswith(_QUICK) and item.get_closest_marker("processes") is None:
             item.add_marker("quick")
         if FACTOR != 1 and config.getoption("timeout") is None:

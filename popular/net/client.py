@@ -95,7 +95,7 @@ class ClientConnection(EventTaker):
         self._log = log
         self._owner = owner
         self._unfed = 0
-        """What is waited for of a client that is not read."""
+        """The events that are waited for while the client is not read: none, or that the connection broke."""
         self._asker: TlsAsker | None = None
         self._draining = False
         self._leaves = False

@@ -5,7 +5,7 @@
     said = exchange.answer(response)    # … and so on
 
 An exchange says nothing about whether what was shown is right: that is for modules. What a client says that the
-mechanism does not allow is a BadResponse. It keeps nothing of what it has given out.
+mechanism does not allow is a BadResponse. An exchange keeps nothing of what it has returned.
 
 Lines are in base64, strictly (RFC 5034 section 4): `decoded` and `encoded`. An initial response of "=" is an empty
 one; a line "*" cancels, which is the caller's to see.
@@ -58,8 +58,9 @@ Dialogue: TypeAlias = Generator[bytes, bytes, Presented]
 
 
 class Mechanism(NamedTuple):
-    """One row. `dialogue` is given a challenge of its own; with `asks_first` that is what it begins with, and there can
-    be no initial response. `refusal` is what a client is told, as one challenge more, before it is refused.
+    """One mechanism. `dialogue` is called with a challenge that nobody could foretell, which most do not need; with
+    `asks_first` it begins with that, and takes no initial response. `source`: where it is specified. `refusal`: why, in
+    one more challenge that the client has to answer, before it is refused.
     """
 
     name: str
@@ -88,7 +89,7 @@ class Exchange:
         return self.answer(initial)
 
     def answer(self, response: bytes) -> bytes | Presented:
-        """What follows the answer to the challenge. Raises BadResponse."""
+        """What comes of a response: the next challenge, or what was shown. Raises BadResponse."""
         try:
             return self._dialogue.send(response)
         except StopIteration as end:
@@ -129,13 +130,13 @@ def _cram_md5(challenge: bytes) -> Dialogue:
 
 
 def apop(argument: bytes) -> Presented:
-    """What stands behind APOP. Raises BadResponse."""
+    """What the argument of APOP shows. Raises BadResponse."""
     name, _, digest = argument.rpartition(b" ")
     return Presented(name, hex_md5(digest))
 
 
 def hex_md5(digest: bytes) -> bytes:
-    """A digest as it is compared. Raises BadResponse."""
+    """A digest as it is compared: 32 hexadecimal digits, in lower case. Raises BadResponse."""
     digest = digest.lower()
     if not _HEX_MD5.fullmatch(digest):
         raise BadResponse("a user name, a blank and 32 hexadecimal digits are wanted")
@@ -194,7 +195,7 @@ MECHANISMS: Mapping[str, Mechanism] = {
         Mechanism("EXTERNAL", _external, "RFC 4422 appendix A"),
     )
 }
-"""In the order in which they are offered: the first that a client knows is what many take."""
+"""In the order in which they are offered: many clients take the first one that they know."""
 
 
 # --- challenges -----------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ ANSWER_SECONDS = 1.0
 """For a connect, and for an answer."""
 
 FREE, FULL, TOO_SOON = range(3)
-"""What the script says."""
+"""What ENTER returns."""
 
 ENTER = """
 local time = redis.call('TIME')
@@ -38,8 +38,9 @@ redis.call('PEXPIRE', KEYS[1], lease)
 if delay > 0 then redis.call('SET', KEYS[2], ARGV[1], 'PX', math.min(delay, lease)) end
 return 0
 """
-"""KEYS: sessions and delay of the user. ARGV: the session, how many there may be, milliseconds until he may come again,
-and of the lease. Nobody knows yet whether he comes in: until then the delay is no longer than the lease.
+"""Lua, run by the server. KEYS: the user's `:s` and `:d`. ARGV: the session's id, how many sessions there may be (0:
+any number), milliseconds until he may come again (0: at once), milliseconds of the lease.
+Nobody knows yet whether he comes in: until then the delay is no longer than the lease.
 """
 
 STAY_OUT = """
@@ -58,13 +59,13 @@ for at = 2, #ARGV do redis.call('ZADD', KEYS[1], now + lease, ARGV[at]) end
 redis.call('PEXPIRE', KEYS[1], lease)
 return 0
 """
-"""KEYS: a sorted set. ARGV: milliseconds of the lease, and its members of this worker."""
+"""KEYS: a sorted set. ARGV: milliseconds of the lease, and the members of the set whose leases a worker renews."""
 
 ALL = "popular:sessions"
 
 
 def keys_of(namespace: str, user: str) -> tuple[str, str]:
-    """Where a user's sessions are, and his delay."""
+    """The keys of a user's sessions, and of his delay."""
     digest = hashlib.sha256(f"{namespace}\0{user}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
     return f"popular:{{{digest}}}:s", f"popular:{{{digest}}}:d"
 
@@ -97,7 +98,7 @@ def client_of(library: str, url: str, passwordfile: str) -> Any:
 
 
 def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
-    """A session in the list of all."""
+    """A session as a member of `popular:sessions`."""
     return json.dumps({"sid": sid, "proxy": proxy, "namespace": namespace, "user": user}, sort_keys=True)
 
 

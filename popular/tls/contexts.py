@@ -34,13 +34,14 @@ VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 ASKING = {"off": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "require": ssl.CERT_REQUIRED}
 """`clientcert` of a virtual server → OpenSSL's word for it."""
 Answer = tuple[Certificate, ...]
-"""One certificate for each kind of key, the longest valid ones."""
+"""What a client is answered with: one certificate for each kind of key, those that are valid longest."""
 WEEK_SECONDS = 7 * 24 * 3600
 WEEKS = 104
 """Longer than any process should run without an upgrade; each costs 14 KiB, shared by all processes."""
 
 
 def _first_context(asks: ssl.VerifyMode = ssl.CERT_NONE) -> ssl.SSLContext:
+    """A ticket context; where certificates of clients are asked for, one without tickets, for a single connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # A client that ends its stream without close_notify is still answered: a command that was cut off is none.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_IGNORE_UNEXPECTED_EOF

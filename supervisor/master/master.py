@@ -135,9 +135,10 @@ class Master:
             count=self._accounting.count,
         )
         self._periodic_commands = PeriodicCommands(program.periodic_commands, self.executor, log)
+        # Before anybody can see that we are there: a signal that came earlier would end us without a word.
+        self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
         self._server = ControlServer(self._loop, rundir.open_control_socket(), self.executor.converse)
         self._watchers.open()
-        self._pending_signals = signals.PendingSignals(self._loop, self._on_signal)
         rundir.publish_state()
         self._show_gauges()
 

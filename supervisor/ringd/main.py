@@ -177,32 +177,43 @@ def _run(chosen: argparse.Namespace) -> int:
     for kind, where, doubt in (("run", path.parent, directory.doubt), ("log", Path(log.path).parent, log.doubt)):
         if doubt:
             log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
+    loop = Loop()
+    ending: list[signal.Signals] = []
+    # Before anybody can see that we are there: a signal that came earlier would end us without a word.
+    pending = signals.PendingSignals(loop, lambda number: _on_signal(number, log, ending))
     control = open_control(directory, path.name)
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     try:
-        _serve(control, log, user.pw_uid, chosen=chosen, daemon=daemon)
+        keeper = Keeper(loop, log, control, uid=user.pw_uid, ports=chosen.ports, keep=chosen.keep)
+        _serve(loop, keeper, log, uid=user.pw_uid, ending=ending, chosen=chosen, daemon=daemon)
     finally:
         control.close()
         directory.remove(path.name)
+    del pending
     return 0
 
 
-def _serve(control: socket.socket, log: Log, uid: int, *, chosen: argparse.Namespace, daemon: Daemon | None) -> None:
+def _on_signal(number: signal.Signals, log: Log, ending: list[signal.Signals]) -> None:
+    if number in signals.REOPENS:
+        _reopen(log)
+    elif number in signals.IGNORED:
+        log(messages.SIGNAL_IGNORED, signal=number.name)
+    else:
+        ending.append(number)
+
+
+def _serve(
+    loop: Loop,
+    keeper: Keeper,
+    log: Log,
+    *,
+    uid: int,
+    ending: list[signal.Signals],
+    chosen: argparse.Namespace,
+    daemon: Daemon | None,
+) -> None:
     """Runs until a signal ends it."""
-    loop = Loop()
-    ending: list[signal.Signals] = []
-
-    def on_signal(number: signal.Signals) -> None:
-        if number in signals.REOPENS:
-            _reopen(log)
-        elif number in signals.IGNORED:
-            log(messages.SIGNAL_IGNORED, signal=number.name)
-        else:
-            ending.append(number)
-
-    keeper = Keeper(loop, log, control, uid=uid, ports=chosen.ports, keep=chosen.keep)
-    pending = signals.PendingSignals(loop, on_signal)
     log(messages.START, version=VERSION, pid=os.getpid(), socket=chosen.socket, uid=uid)
     if daemon is not None:
         daemon.report(0)
@@ -216,7 +227,6 @@ def _serve(control: socket.socket, log: Log, uid: int, *, chosen: argparse.Names
     log(messages.GOT_TERM_SIGNAL, signal=ending[0].name)
     keeper.close()
     log(messages.FINISHED, how="signal")
-    del pending
 
 
 def _tell_alive(loop: Loop, notifier: Notifier) -> None:

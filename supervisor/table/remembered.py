@@ -7,10 +7,12 @@ what follows from that is the program's affair.
   never one that counts sessions: so the memory is bounded, whoever comes. Digests are keyed by a secret of this run,
   which is not in the shared memory: nobody can choose a bucket, and nothing can be read out of a copy.
 - Who changes an entry holds the lock of its bucket, an octet of a file (fcntl), which the kernel frees with its holder.
-  It is waited for for some milliseconds only: where a worker was stopped in between, nobody hangs, and who is asked
-  for passes for one of whom nothing is known. An entry has a checksum, for a worker may be killed while it writes.
-- Which entries count a session stands in its holds, beside the number of its row. These are the truth, and the counts
-  follow from them: what a dead worker held, `give_back` takes off, at whatever instruction it died.
+  Others wait for it for some milliseconds only, so that nobody hangs if a worker was stopped that holds one; then
+  they go on as if nothing were known, and change nothing. An entry has a checksum, for a worker may be killed while it
+  writes.
+- A *hold* is a cell of a session, found by the number of its row, with the digest of an entry that counts it (0: none).
+  The holds are the truth, and the counts follow from them: what a dead worker held, `give_back` takes off, at whatever
+  instruction it died.
 """
 
 import fcntl
@@ -53,7 +55,7 @@ class Entry(NamedTuple):
     """What is remembered of somebody. Times are seconds of the monotonic clock, which all processes share."""
 
     held: int = 0
-    """Sessions."""
+    """How many sessions it counts."""
     score: float = 0.0
     """How often he has failed; it halves by and by."""
     at: float = 0.0
@@ -61,7 +63,7 @@ class Entry(NamedTuple):
     until: float = 0.0
     """Until when something counts for him."""
     due: float = 0.0
-    """When what he did so far would be done, had he kept to his rate."""
+    """When all that he did so far would be allowed by his rate: past it, he has a whole burst to spend again."""
     recent: tuple[int, ...] = (0,) * RECENT
     """Marks of what he has tried last."""
 
@@ -93,6 +95,7 @@ class Geometry(NamedTuple):
 
     @property
     def holds(self) -> int:
+        """Where the holds begin: behind all entries."""
         return self.buckets * BUCKET_ENTRIES * ENTRY_OCTETS
 
     @property
@@ -114,13 +117,13 @@ class Remembered:
         self._key = key
 
     def digest(self, sort: str, *names: str) -> int:
-        """Of whom an entry is about. Never 0."""
+        """By which an entry is found: of whom it is about. `sort` is a word of the program's, as "user". Never 0."""
         text = "\0".join((sort, *names)).encode("utf-8", "surrogatepass")
         made = hashlib.blake2b(text, digest_size=_DIGEST_OCTETS, key=self._key).digest()
         return int.from_bytes(made, "little") or 1
 
     def mark(self, *octets: bytes) -> int:
-        """Of what was tried: a number of 32 bits, never 0."""
+        """By which a password that was tried is known again: a number of 32 bits, never 0."""
         made = hashlib.blake2b(b"\0".join(octets), digest_size=4, key=self._key, person=b"mark").digest()
         return int.from_bytes(made, "little") or 1
 
@@ -136,7 +139,7 @@ class Remembered:
     def change(
         self, digest: int, change: Callable[[Entry], tuple[Entry, Answer]], *, hold: tuple[int, int] = (-1, 0)
     ) -> Answer:
-        """Has an entry changed by a function, which gives the new one and what else is to be known.
+        """Changes an entry under the lock of its bucket. The function makes of it the new one, and what is returned.
 
         `hold`: the session's row, and which of its holds says that it counts there, if the number of sessions changes.
         """

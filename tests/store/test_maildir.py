@@ -138,6 +138,16 @@ class TestList:
             "1000000001.1-000002-00000000",
         ]
 
+    @pytest.mark.parametrize(
+        "form", ["1700000000.M{}P7.host,S=1,W=1", "1700000000.V801I1c4d5M{}.host", "1700000000.M{}P7Q1.host"]
+    )
+    def test_microseconds_of_others_are_numbers_too(self, joe: Maildir, tmp_path: Path, form: str) -> None:
+        """Dovecot, Postfix and maildrop write them without leading zeros."""
+        arrived = [form.format(micros) for micros in (7, 20046, 99999, 100000, 987654)]
+        for name in reversed(arrived):
+            put(joe, tmp_path, "new", name, b"x")
+        assert names(joe) == arrived
+
     def test_the_unique_id_survives_the_move_to_cur(self, joe: Maildir, tmp_path: Path) -> None:
         """A mail that was read is the same mail to a client that keeps mail on the server."""
         put(joe, tmp_path, NEW, "100.1_0")

@@ -17,6 +17,7 @@ MOST_KIB = 256
 """What a worker may grow by: 13 octets a session here, one octet by night."""
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.timeout(patient(60 + SESSIONS / 250))
 def test_memory_does_not_grow_with_sessions(tmp_path: Path) -> None:

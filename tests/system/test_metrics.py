@@ -320,9 +320,14 @@ def test_who_drains_leaves_the_address_to_its_successor(tmp_path: Path) -> None:
     def told(by: Proxy, name: str) -> bool:
         return any(entry.pid == by.pid for entry in by.log(name))
 
+    def is_ready() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):  # the exporter comes up behind the program
+            return get(there, "/readyz").status == 200
+        return False
+
     with Proxy(tmp_path, lines, metrics=f"{LOOPBACK}:{port}") as old, PopClient(doors) as client:
         client.log_in()
-        wait_until(lambda: get(there, "/readyz").status == 200, "the old one is ready")
+        wait_until(is_ready, "the old one is ready")
         with Proxy(tmp_path, lines, metrics=f"{LOOPBACK}:{port}") as new:
             wait_until(lambda: told(new, "exporter_waits"), "the new one waits")
             os.kill(old.pid, signal.SIGPWR)  # the control socket leads to the new one

@@ -64,7 +64,6 @@ def run(commands: list[str], clone: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("page", pages(demo=False))
 def test_the_commands_of_a_page_run(page: str, clone: Path) -> None:
     """From top to bottom; each command ends well, and what was started is ended by the page itself."""
@@ -75,7 +74,6 @@ def test_the_commands_of_a_page_run(page: str, clone: Path) -> None:
     assert list(clone.glob("*/*/p*.*.ctrl")) == [], "something still runs"
 
 
-@pytest.mark.alone
 def test_the_commands_about_the_demo_run(clone: Path) -> None:
     """Of all pages, while it runs on its own ports."""
     demo = subprocess.Popen(["make", "run"], cwd=clone, stdout=subprocess.PIPE, text=True, process_group=0)

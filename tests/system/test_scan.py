@@ -131,6 +131,7 @@ def test_certificates_are_strong(scan: ElementTree.Element) -> None:
         assert (certificate.findtext("self-signed"), certificate.findtext("expired")) == ("false", "false")
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_testssl_finds_nothing(target: Target, tmp_path: Path) -> None:
     """Protocols, ciphers, forward secrecy, certificates, known vulnerabilities: nothing that is LOW or worse."""

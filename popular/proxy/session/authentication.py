@@ -1,6 +1,6 @@
 """What a client has shown by AUTH or APOP, as a question for the modules. Pure.
 
-USER and PASS, which most clients say, do without: `client_side.py` makes their question itself.
+USER and PASS, which most clients say, do without: `authorization.py` makes their question itself.
 """
 
 from collections.abc import Callable, Mapping

@@ -4,7 +4,8 @@
     AUTH MECHANISM      an exchange of challenges and responses (`popular/protocol/sasl.py`), which shows who it is
     APOP                an answer to the challenge in the greeting
 
-The middle of the machine, between `client_side.py` (lines, TLS) and `machine.py` (modules, backend). Pure, as they are.
+The second of the four classes of which the machine is made: behind `client_side.py` (lines, TLS), in front of
+`telling.py` (log, counters) and `machine.py` (modules, backend). Pure, as they are.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from supervisor.octets import find, part
 
 _BLANK = 32
 _NOT_SHOWN = tuple(Question._field_defaults.values())[1:]
-"""Behind the name in the certificate: what nobody shows who says USER and PASS."""
+"""The last fields of a Question, behind `certificate_name`, empty: whoever says USER and PASS shows nothing else."""
 _SEND_PASS = replies.ok("send PASS")
 
 
@@ -113,7 +114,7 @@ class Authorization(ClientSide):
                 return
             name = self._certificate_name
             facts = (self._peer_ip, rules.protocol, self.namespace, self.user, secret, rules.vserv, name)
-            # A NamedTuple's own way, by its names, is five times as long.
+            # To make a NamedTuple by the names of its fields takes five times as long.
             question: Question = tuple.__new__(Question, facts + _NOT_SHOWN)
             if self._failures:
                 question = question._replace(attempt=self._failures + 1)
@@ -125,7 +126,9 @@ class Authorization(ClientSide):
     # Limits, and who does not come in
 
     def _ask_in_turn(self, question: Question) -> None:
-        """Whose network guesses too fast waits before anybody is asked, or is asked to come again."""
+        """Puts the question to the modules: at once, or, for a network that guesses too fast, when its turn has come.
+        Where that would be too late the client is refused for now, and no module is asked.
+        """
         seconds, hindrance = self._limits.wait(who_asks(question))
         if hindrance is not None:
             self._secret = self._question = None
@@ -152,7 +155,9 @@ class Authorization(ClientSide):
         self._verbs.hold(seconds)
 
     def _try_again(self, code: Code) -> None:
-        """The client may say anew who it is. One that hears why its token is no good answers to that first."""
+        """Refused; the client may log in anew. With a mechanism that has a `refusal` (tokens) it is sent that as one
+        more challenge, and the -ERR only when it has answered (`_response`).
+        """
         exchange, refusal = self._exchange, b""
         if exchange is not None and code is Code.AUTH and self.phase is not LOGGING_IN:
             refusal = exchange.mechanism.refusal
@@ -167,16 +172,17 @@ class Authorization(ClientSide):
         self._go_on()
 
     def _deny(self, code: Code) -> None:
-        """The client is told why it does not come in; but not too often with a wrong login."""
+        """Sends the -ERR. Behind `maxfailures` wrong logins the session ends with it."""
         self._verbs.send(replies.err(OWN_WORDS[code], code))
         if self._failures >= self._rules.maxfailures:
             self._end("too_many_failures")
 
     def _whom(self) -> Who:
+        """Whom limits are asked about. (`_who` of the Teller gives the fields of a log entry.)"""
         return Who(self._peer_ip, self.namespace, self.user)
 
     def _go_on_from_hold(self) -> None:
-        """He was held back for long enough."""
+        """The client was held back for long enough: what waited for that, a question or a refusal, goes on."""
         held, self._held = self._held, None
         if isinstance(held, Question):
             self._move(ASKING)
@@ -186,7 +192,7 @@ class Authorization(ClientSide):
             self._try_again(held)
 
     def _no_guess(self) -> None:
-        """Nobody could tell whether the password is right."""
+        """Nobody could tell whether the password is right: what was charged for a guess is given back."""
         if self._charged:
             self._charged = False
             self._limits.no_guess(self._whom())
@@ -203,7 +209,7 @@ class Authorization(ClientSide):
     # AUTH and APOP
 
     def _auth(self, argument: bytes) -> None:
-        """RFC 5034. Alone it asks for the mechanisms."""
+        """AUTH MECHANISM [INITIAL-RESPONSE] (RFC 5034). Alone, AUTH asks which mechanisms there are."""
         self.lines.limit = LONGEST_COMMAND
         offer, words = self._offer, argument.split()
         if not offer.mechanisms:
@@ -273,7 +279,9 @@ class Authorization(ClientSide):
         self._has_shown(shown, APOP, self._challenge(0))
 
     def _has_shown(self, shown: sasl.Presented, mechanism: str, challenge: bytes) -> None:
-        """Who it is, and what it has for that; the user may be left to its certificate to say."""
+        """AUTH or APOP is complete: asks the modules about what the client has shown. With EXTERNAL its certificate may
+        say who the user is.
+        """
         nobody = mechanism == EXTERNAL and not shown.user
         try:
             name = name_of(self._certificate_name.encode(errors="replace") if nobody else shown.user)
@@ -332,4 +340,4 @@ _COMMANDS = {
     for verb in VERBS.values()
     if State.AUTHORIZATION in verb.states
 }
-"""Whether it takes no argument, and what answers it."""
+"""By keyword: whether the command takes no argument, and the method that answers it."""

@@ -47,14 +47,14 @@ class Credentials(NamedTuple):
 
 
 def lacks_secret(led: tuple[Route, bool, bool], backend: Backend, shows: Secret | Token | None) -> bool:
-    """Whether there is nothing to show to this backend: what the client has shown is not the user's own, and then a
-    backend has no business with it; or it is a token where a password is wanted, or the other way round. `led`: the
-    route, whether it is the fallback's, and whether somebody has vouched for the user (see Admitted).
+    """Whether there is nothing that this backend could be shown. What the client has shown (`shows`) is of use if it is
+    the user's own, not that of somebody who was vouched for, and of the right kind, a password or a token. `led`: the
+    route, whether it is the fallback's, and whether a module has vouched for the user (see Admitted).
     """
     route, fallback, vouched = led
     wanted = Token if backend.login == XOAUTH2 else Secret
     if backend.login in OURS_ALONE:
-        return fallback  # nobody has looked at a password
+        return fallback  # no module has let this user in, and what is ours would
     return route.secret is None and (vouched or not isinstance(shows, wanted))
 
 
@@ -85,11 +85,13 @@ class AuthLogin(Pop3Login):
         self._last_word = last_word
         self._secrets = (secret, encoded[:_BEGINNING]) if secret else ()
         said = line + b" " + encoded + b"\r\n" if fits else line + b"\r\n"
+        # In the place of USER and PASS, the last two.
         self._say = (*self._say[:-2], said)
         self._steps = (*self._steps[:-2], AUTHENTICATING)
         self._last -= 1
 
     def _refused(self, line: bytes) -> Progress:
+        """No +OK: a challenge, which is answered, or a refusal."""
         challenge = line[1:].strip(b" ") if line == b"+" or line.startswith(b"+ ") else None
         if challenge is None or self._step != self._last:
             return Pop3Login._refused(self, line)
@@ -146,6 +148,7 @@ def _as_master(backend: Backend, user: bytes, *, stls: bool, xclient: bytes, ahe
 
 
 def _by_token(shown: Credentials, *, stls: bool, xclient: bytes, offered: frozenset[str]) -> AuthLogin:
+    # A secret is the module's then: a token that stands in the route.
     token = shown.token or Token("XOAUTH2", shown.secret or Secret(b""))
     octets = token.secret.reveal()
     if not _TOKEN.fullmatch(octets):
@@ -167,7 +170,7 @@ def _mechanism(clients: str, offered: frozenset[str]) -> str:
 
 
 def _one_line(part: bytes) -> bytes:
-    """Raises ValueError for what could end a line, or the part."""
+    """The part itself. Raises ValueError if it holds what could end a line, or a part (NUL, ^A)."""
     if _LINE_ENDS.search(part) or b"\x01" in part:
         raise ValueError("a name or password with a line end in it")
     return part

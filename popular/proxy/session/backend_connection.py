@@ -26,7 +26,7 @@ _READ_SIZE = 4096
 
 
 class Extras:
-    """What a connection needs that is not plain."""
+    """What a connection needs beyond a plain one: TLS, or a PROXY header."""
 
     __slots__ = ("fresh", "implicit", "proxy_header", "shaking_hands", "tls")
 

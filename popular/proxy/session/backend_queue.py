@@ -15,7 +15,7 @@ CROWDED = "as many sessions as maxwaiting allows wait for it already", "maxwaiti
 
 
 class BackendQueue:
-    """Of one backend under one config."""
+    """The sessions that wait for one backend, under one config."""
 
     __slots__ = ("_all", "_cell", "_most", "_room", "_shared", "_sum")
 

@@ -1,7 +1,8 @@
 """What the proxy makes of the words of a client: its lines, TLS, and the simulated mailbox.
 
-The lowest part of the machine: `authorization.py` adds the commands before the login, `machine.py` what modules and
-backends say. Pure, as they are: octets and facts come in, verbs are called (`verbs.py`).
+The first of the four classes of which the machine is made: `authorization.py` adds the commands before the login,
+`telling.py` what is logged of it, `machine.py` what modules and backends say. Pure, as they are: octets and facts come
+in, verbs are called (`verbs.py`).
 """
 
 from typing import Any
@@ -86,9 +87,9 @@ class ClientSide:
         """Whether `limits` are to be asked what they do."""
         self._limits = limits
         self._charged = False
-        """A guess was charged to his network, and it is not known yet whether it was one."""
+        """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
         self._held: Question | Code | None = None
-        """What comes when he was held back: the question for the modules, or the refusal."""
+        """What waits while the client is held back: the question for the modules, or the code of the refusal."""
         self._verbs = verbs
         self._rules = rules
         self._peer_ip, self._peer_port = peer
@@ -109,7 +110,7 @@ class ClientSide:
         self._exchange: sasl.Exchange | None = None
         self._secret: Secret | None = None
         self._led: tuple[Route, bool, bool] | None = None
-        """How the modules have led on, see Machine._follow. A route may hold a password of theirs."""
+        """Where the modules have led on to: the arguments of Machine._follow. A route may hold a password of theirs."""
         self._question: Question | None = None
         """What was asked, if the client shows something else than its own password."""
         self._transaction: Transaction | None = None

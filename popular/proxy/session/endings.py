@@ -2,7 +2,8 @@
 
 Each is a counter's label and a word in the log line.
 
-The supervisor's own endings (killed, shutdown, worker_died, internal_error) stand in supervisor/serving/context.py.
+The supervisor's own endings (killed, shutdown, worker_died, internal_error, displaced) stand in
+supervisor/serving/context.py.
 """
 
 ENDINGS: dict[str, str] = {

@@ -7,8 +7,8 @@ from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
 
 
 class ForetoldLimits:
-    """LoginLimits of a session that is played. `attempt`: a password is tried, and a wrong one counts as ever; who has
-    the right one comes in nowhere.
+    """LoginLimits of a session that is only played. `attempt`: there is a password to be tried, and a wrong one counts
+    as in any login. Nobody comes in, so no session is counted.
     """
 
     def __init__(self, limits: Limits, attempt: bool) -> None:

@@ -11,7 +11,7 @@ from supervisor.table.remembered import RECENT, Entry
 SPARED_SECONDS = 3600.0
 """For how long who has logged in from a network passes its limits there."""
 SPARED_SCORE = 5.0
-"""So many failures of late, and he does so no more."""
+"""With so many failures of late he is spared no more."""
 NETWORK_PATIENCE = 4
 """Failures of a network that weigh as much as one of a user there."""
 MINUTE = 60.0
@@ -31,14 +31,16 @@ class Pace(NamedTuple):
 
 
 def charged(entry: Entry, rate: Pace, now: float, *, most_wait: float) -> tuple[Entry, float]:
-    """One more: after so many seconds it may be. Where that is more than `most_wait`, nothing is charged."""
+    """One more: the entry charged with it, and after how many seconds it may be. If that is more than `most_wait`,
+    nothing is charged.
+    """
     due = max(entry.due, now)
     wait = max(0.0, due - now - (rate.at_once - 1) * rate.interval)
     return (entry._replace(due=due + rate.interval) if wait <= most_wait else entry), wait
 
 
 def given_back(entry: Entry, rate: Pace) -> tuple[Entry, None]:
-    """One that was charged was none."""
+    """A guess that was charged was none."""
     return entry._replace(due=max(0.0, entry.due - rate.interval)), None
 
 

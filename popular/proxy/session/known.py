@@ -18,7 +18,7 @@ class BackendKnowledge(Protocol):
         """Those of SASL that it announces, as far as they are known."""
 
     def mistrust(self) -> bool:
-        """That went wrong: not for a while. Says whether that is news."""
+        """PASS ahead went wrong, and is not to be tried for a while. Says whether that is news."""
 
 
 class Who(NamedTuple):
@@ -41,23 +41,25 @@ class LoginLimits(Protocol):
 
     @property
     def guards(self) -> bool:
-        """Whether failed logins are remembered; else `wait`, `failed` and `no_guess` are not asked."""
+        """Whether guesses are limited (authdelay, guessrate); else `wait`, `failed` and `no_guess` are not called."""
 
     @property
     def counts(self) -> bool:
-        """Whether there is anything to do for who comes in, beside what his module says of him."""
+        """Whether sessions or logins are limited; else `enter` has only the limits that a module says of a user."""
 
     def wait(self, who: Who) -> tuple[float, Hindrance | None]:
-        """For how many seconds his password must not be looked at; with a hindrance it will not be."""
+        """Charges a guess: for how many seconds no module may be asked yet. With a hindrance none will be."""
 
     def no_guess(self, who: Who) -> None:
-        """It was none: nobody could tell whether his password is right."""
+        """The guess that was charged was none: nobody could tell whether the password is right."""
 
     def failed(self, who: Who, secret: Secret | None) -> float:
-        """It was wrong: for how many seconds the reply is held back."""
+        """The password was wrong: for how many seconds the reply is held back."""
 
     def enter(self, row: int, who: Who, own: UserLimits | None) -> Hindrance | None:
-        """It was right: what hinders him from coming in. `row`: of his session; `own`: what counts for him alone."""
+        """The password was right: what hinders the user from coming in. `row`: of his session; `own`: limits that his
+        module says of him.
+        """
 
     def stays_out(self, row: int) -> None:
         """It was wrong, or nobody could tell: what was taken for his session ahead of that is given back."""

@@ -1,9 +1,10 @@
 """The limits on the logins of one virtual server, as a worker keeps them: what all workers remember together
 (supervisor/table/remembered.py), changed by the rules of `guesses.py`.
 
-Four sorts of entries: of a user from a network (how often he has failed there, whether he is spared), of a network (its
-failures, its rate of guesses, its sessions), of a user (his sessions, when he may come again), of a virtual server (its
-sessions, its rate of logins). What a session counts in is given back at its end, or by the master when its worker dies.
+Four sorts of entries: of a user from a network (how often he has failed there; whether he is *spared*, since he has
+logged in there lately), of a network (its failures, its rate of guesses, its sessions), of a user (his sessions, when
+he may come again), of a virtual server (its sessions, its rate of logins). At its end a session is taken off the
+entries that count it; by the master, if its worker died.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,11 +35,11 @@ from supervisor.table.notes import Note
 from supervisor.table.remembered import Entry
 
 USER_HOLD, NETWORK_HOLD, VSERV_HOLD = range(3)
-"""Which of a session's holds says that it counts there."""
+"""A session's holds, by number: each names one entry that counts it (supervisor/table/remembered.py)."""
 AGAIN_SECONDS = 0.1
 """Behind which it is tried again to give back what a session held."""
 
-_CODES = {
+_CODES = {  # what a client is refused with; nobody is refused for authdelay, only held back
     GUESSRATE: Code.SYS_TEMP,
     USER_SESSIONS: Code.IN_USE,
     LOGINDELAY: Code.LOGIN_DELAY,
@@ -49,7 +50,7 @@ _CODES = {
 
 
 class Standing(NamedTuple):
-    """How somebody stands with one limit, for who wants to know without changing anything."""
+    """How far somebody is from one limit, for `explain`: nothing is changed by looking."""
 
     limit: str
     mode: str
@@ -61,7 +62,7 @@ class Standing(NamedTuple):
     wait: float = 0.0
     """For how many seconds he would be held back: for authdelay, with a wrong password."""
     code: Code | None = None
-    """With which he would be refused, or would be where the limit is on trial; None: he would not."""
+    """With which he would be refused, were the limit in force if it is on trial; None: he would not."""
 
 
 class Limits:
@@ -94,7 +95,9 @@ class Limits:
     # Guesses
 
     def wait(self, who: Who) -> tuple[float, Hindrance | None]:
-        """For how many seconds his password must not be looked at; with a hindrance it will not be."""
+        """Charges a guess to the network: for how many seconds no module may be asked yet. With a hindrance none will
+        be, and nothing was charged.
+        """
         limit, rate = self._rules.of[GUESSRATE], self._guesses
         now = self._clock.now
         if rate is None or self._is_exempt(who) or self._is_spared(who):
@@ -111,7 +114,8 @@ class Limits:
         return (seconds, None) if seconds <= most_wait else (most_wait, Hindrance(GUESSRATE, _CODES[GUESSRATE]))
 
     def no_guess(self, who: Who) -> None:
-        """It was none: nobody could tell whether his password is right; or he tries one again.
+        """Gives back what `wait` has charged. It was no guess: nobody could tell whether the password is right, or it
+        is right, or it is a wrong one that was counted already.
 
         Who has logged in from there in the last hour may have been charged nothing, so he is given nothing back, even
         if he is spared no more.
@@ -122,7 +126,7 @@ class Limits:
         self._memory.change(self._network(who), partial(guesses.given_back, rate=rate))
 
     def failed(self, who: Who, secret: Secret | None) -> float:
-        """It was wrong: for how many seconds the reply is held back."""
+        """The password was wrong: for how many seconds the reply is held back."""
         limit, now = self._rules.of[AUTHDELAY], self._clock.now
         if self._is_exempt(who):
             return 0.0
@@ -213,6 +217,7 @@ class Limits:
         self.cluster.enter(row, lease, answered)
 
     def _drop(self, row: int) -> None:
+        """Takes the session off all entries that count it."""
         for which, digest in enumerate(self._memory.held(row)):
             if digest:
                 self._memory.change(digest, _one_less, hold=(row, which))
@@ -224,8 +229,8 @@ class Limits:
         self._memory.change(self._pair(who), partial(guesses.succeeded, now=self._clock.now))
 
     def _took(self, row: int, who: Who, own: UserLimits | None) -> Iterable[str]:
-        """Counts the session everywhere, one after the other; tells each limit that this is beyond. The user comes
-        last: when he may come again changes only if all others let him in.
+        """Counts the session in one entry after the other, and yields each limit that this goes beyond. The user's
+        comes last: when he may come again changes only if all others let him in.
         """
         now, change = self._clock.now, self._memory.change
         of_network = self._rules.of[NETWORK_SESSIONS]
@@ -278,7 +283,7 @@ class Limits:
         ]
 
     def _waits(self, pair: Entry, network: Entry, *, exempt: bool) -> tuple[float, float]:
-        """For how long the reply to one more failure would be held back, and for how long a question before it."""
+        """Seconds for which the reply to one more wrong login would be held back, and its question before that."""
         now, limit = self._clock.now, self._rules.of[AUTHDELAY]
         if exempt:
             return 0.0, 0.0
@@ -311,7 +316,7 @@ class Limits:
         return self._memory.digest("vserv", self._vserv)
 
     def _report(self, limit: str, who: Who) -> None:
-        """It would have concerned him, were it in force."""
+        """A limit on trial would have refused or delayed this login: counted, and noted for `report limits`."""
         self._context.count("limit_reports", limit)
         network = self._rules.network(who.address)
         self._notes.add(Note(wall(), limit, network, namespace=who.namespace, user=who.user, where=self._vserv))

@@ -44,7 +44,7 @@ def _known_of(line: bytes) -> str:
 
 
 class Login:
-    """One session's; there may be several attempts, one after the other.
+    """What one session has for its login: modules, mail check, backend. There may be several attempts, one by one.
 
     How long a step took the loop's clock tells, which is read once for each waking.
     """

@@ -23,7 +23,6 @@ cdef class Machine(Teller):
     cdef double _login_seconds(self, backend) except? -1
     cdef _join(self, joined)
     cpdef backend_failed(self, str reason, str word)
-    cdef _forget(self)
     cpdef _end(self, str ending)
     cpdef _deny(self, code)
     cpdef relay_ended(self, str ending)

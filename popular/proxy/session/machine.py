@@ -1,7 +1,8 @@
 """The proxy session as a machine: bytes and facts in, verbs called. No socket, clock, log or file in here.
 
-    begin                              the connection is there (client_side.py, authorization.py)
-    client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py)
+    begin                              the connection is there (client_side.py)
+    client_says, client_eof            what the client sent, or that it will send nothing more (client_side.py;
+                                       what commands mean before the login: authorization.py)
     proceed                            all others have had their turn, behind the verb `rest` (client_side.py)
     introduced, header_failed          the PROXY header (client_side.py)
     tls_up, tls_failed                 TLS with the client (client_side.py)
@@ -10,7 +11,8 @@
     relay_ended                        the two were joined, and are no more
     expired                            a deadline has passed
 
-Each may call verbs (verbs.py), which never call back. When the backend has let the user in, the last one is `relay`,
+It is one object of four classes, one on another: ClientSide, Authorization, Teller (telling.py), Machine. Each entry
+may call verbs (verbs.py), which never call back. When the backend has let the user in, the last one is `relay`,
 and from then on the octets do not pass through here. What ends a session from outside (a broken connection, the
 supervisor, an error of ours) is not told to the machine: there is nothing to decide.
 
@@ -58,7 +60,7 @@ from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
 
 NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
-"""What a backend can have failed to do when its time is over."""
+"""What a backend has not done when its time is over."""
 OURS = "ours"
 """The word of a failure that is no backend's: we lack a descriptor, memory or a port."""
 LINGERING = "lingering"
@@ -113,18 +115,18 @@ class Machine(Teller):
         self._limited = limited
         self._own_limits: UserLimits | None = None
         self.counted = False
-        """Limits may count this session."""
+        """Limits may count this session: they were asked, and are told of its end."""
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
-        """Of the backend, if the user and his password are such that its answer tells something of the others."""
+        """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
         self._login: BackendLogin | None = None
-        """Holds a password, so it is let go of as soon as it has done its work."""
+        """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
         self._referred = False
         """A backend has sent us to another one."""
         self._patience = 0.0
-        """Seconds for a backend that has not greeted, if it turns out when the connect is over that it is connected."""
+        """Seconds more for the greeting, where a backend is found connected when the time for the connect is over."""
 
     # The modules
 
@@ -174,12 +176,12 @@ class Machine(Teller):
             self._try_again(code)
 
     def _secret_shown(self) -> Secret | None:
-        """By which it is seen whether the same is tried once more."""
+        """The password or token that was wrong: the same one, tried again, is not counted again."""
         token = self._question.token if self._question is not None else None
         return token.secret if token is not None else self._secret
 
     def _may_enter(self) -> bool:
-        """Whether no limit hinders him, whose password is right. Else he is told so, and it was no wrong login."""
+        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
         limits, own = self._limits, self._own_limits
         if own is None and not (self._limited and (limits.guards or limits.counts)):
             return True
@@ -196,7 +198,7 @@ class Machine(Teller):
     def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
         """Not the client's fault: `why` says for the counter whose it is.
 
-        An empty mailbox would make clients forget what they have seen, so it is shown only on demand.
+        An empty mailbox would make clients forget what they have seen, so it is shown only with `softfail`.
         """
         self._login = None
         self._no_guess()
@@ -208,6 +210,7 @@ class Machine(Teller):
             self._refuse(ending, why, code)
 
     def _refuse(self, ending: str, why: str, code: Code) -> None:
+        """Ends the session: `ending` is its reason, `why` the counter's word, `code` decides what the client hears."""
         self._no_guess()
         self._verbs.count("login_failures", why, self._rules.vserv)
         self._verbs.send(replies.err(OWN_WORDS[code], code))
@@ -445,10 +448,6 @@ class Machine(Teller):
         self._trouble("backend_failed")
 
     # The end
-
-    def _forget(self) -> None:
-        self._led = None
-        Teller._forget(self)
 
     def _end(self, ending: str) -> None:
         self._login = None

@@ -356,6 +356,7 @@ class ModuleChain:
         return decision, functools.partial(self._asked, question, record, decision, sid=sid)
 
     def _asked(self, question: Question, record: Record, decision: Decision, *, sid: str) -> None:
+        """The decision is there: counts and logs what the modules answered."""
         self._count(record)
         self._tell(question, record, decision, sid=sid)
 
@@ -389,7 +390,7 @@ def _words(answer: object) -> str:
 
 
 def _attempt(work: Callable[[], object]) -> Decision:
-    """What it gives or raises. It is passed through the queue, which need not know what it is."""
+    """What the work gives or raises. It goes through the queue as a Decision, which need not be one."""
     try:
         return cast(Decision, work())
     except Exception as error:

@@ -24,15 +24,21 @@ KINDS = {
 """The credential that each mechanism shows."""
 
 _IN_TLS = frozenset({TOKEN, CERTIFICATE})
-"""Never in clear: whoever reads a token along has it (RFC 6750 section 5.3), and there is no certificate."""
+"""Kinds that are offered in TLS only: who can read a token can use it (RFC 6750 section 5.3), and without TLS there is
+no certificate.
+"""
 
 _IN_FAKE = frozenset({PASSWORD})
-"""In the state fake nobody is asked, and everybody comes in: only what any client would send anyway."""
+"""Kinds that are offered in the state fake, in which everybody comes in and no module is asked: only what any client
+can send.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """`user`: USER and PASS; `listing`: the answer to AUTH without a mechanism."""
+    """What a client may log in by now. `user`: USER and PASS; `mechanisms`: of AUTH, by name; `listing`: the answer to
+    AUTH without a mechanism; `capa`: that to CAPA before the login; `capa_after`: its lines behind it.
+    """
 
     user: bool
     apop: bool
@@ -46,7 +52,9 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """By the state of the connection; `certified`: the client has shown a certificate that was verified."""
+    """Those of a virtual server, by the state of a connection. `certified`: in TLS, and the client has shown a
+    certificate that was verified.
+    """
 
     clear: Offer
     tls: Offer

@@ -90,6 +90,7 @@ class Refusals:
         self._known = bytearray(_PLACES)
         self._nobody = True
         self._row: set[str] = set()
+        """Users refused one after the other, nobody let in between."""
 
     def let_in(self, user: str) -> None:
         """The backend did, with his own password."""

@@ -19,22 +19,23 @@ from supervisor.runtime.messages import Message
 
 TLS, ASK, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "hold", "check_mail", "connect"
 REPLY, BACKEND_TLS, RELAY = "reply", "start_backend_tls", "relay"
-"""What a session may wait for."""
+"""What a session may wait for: the words of Unreal.waits."""
 _GOOD = b"+OK [XCLIENT]\r\n"
-"""What a backend answers to everything; the word is for those that want to be told whose session it is."""
+"""What a backend answers to everything; it offers XCLIENT too, for the backends that are told whose session it is."""
 _MOST_STEPS = 12
+"""More than any login at a backend has."""
 
 
 class Unreal(Verbs):
-    """The verbs of a session that is played: what is said and what is waited for is kept."""
+    """The verbs of a session that is only played: they do nothing but keep what was said and what is waited for."""
 
     def __init__(self, sid: str, *, blocked: bool) -> None:
-        """`blocked`: nobody from there is served."""
+        """`blocked`: the client's network is."""
         self.sid = sid
         self._blocked = blocked
         self.said = b""
         self.waits = ""
-        """For one of those above."""
+        """One of the words above, or "" for nothing."""
         self.question: Question | None = None
         self.backend: Backend | None = None
         self.greets = False
@@ -118,7 +119,7 @@ class Rehearsal:
         """What the client has said last."""
 
     def log_in(self, mechanism: str, user: bytes, secret: bytes) -> None:
-        """As far as the modules are asked; `verbs.waits` tells whether it comes so far."""
+        """Plays the login up to the question to the modules; where it comes so far, `verbs.waits` is ASK."""
         dialogue = DIALOGUES[mechanism]
         name = user.decode("utf-8", "replace") if dialogue.certified else ""
         self._hear(self.machine.begin)
@@ -142,7 +143,7 @@ class Rehearsal:
                 return
 
     def in_clear(self, mechanism: str, user: bytes) -> str:
-        """What a client hears that begins at once, without TLS."""
+        """What a client hears that does not say STLS, and begins to log in at once."""
         self._hear(self.machine.begin)
         self._say(next(DIALOGUES[mechanism].speak(user, b"x", self.reply.encode())))
         return self.reply
@@ -153,7 +154,7 @@ class Rehearsal:
         return list(self.replies.values())[-1] if self.replies else ""
 
     def decided(self, decision: Decision) -> None:
-        """The modules have answered. Who hears why its token is no good answers to that."""
+        """The modules have answered. A client that is told in a challenge why its token is no good answers to that."""
         self._go_on(lambda: self.machine.decided(decision))
         if self.reply.startswith("+ "):
             self._say(DISMISSED)
@@ -163,11 +164,11 @@ class Rehearsal:
         self._go_on(lambda: self.machine.checked(Mail.NONE, ""))
 
     def mail(self) -> None:
-        """It was not answered, or there is some."""
+        """The mail check finds some, or is not answered: the backend is asked either way."""
         self._go_on(lambda: self.machine.checked(None, ""))
 
     def fails(self, reason: str, word: str) -> None:
-        """It comes to nothing with the backend."""
+        """The backend cannot be reached, or breaks off; see Machine.backend_failed."""
         self._go_on(lambda: self.machine.backend_failed(reason, word))
 
     def lets_in(self) -> None:

@@ -52,8 +52,8 @@ class SessionRow:
         )
 
     def waits_since(self, phase: Phase) -> float:
-        """Since when the session, which is in this phase, has been there, as the sweep saw it: at most that much late,
-        and now if the sweep has not been there since.
+        """Since when the session has been in this phase, as far as its row tells. The row is written once in a while
+        (`refresh`): this is late by so much at most, and is now if the row shows another phase yet.
         """
         return self._shown_at if phase is self._shown else self._runtime.context.clock.now
 

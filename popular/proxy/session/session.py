@@ -148,6 +148,7 @@ class Session(Verbs):
             client.listen(self._machine.listens())
 
     def _leave(self, do: Callable[..., None], facts: tuple[Any, ...]) -> None:
+        """Puts off what follows a verb until the entry has returned that called it: a verb never calls the machine."""
         assert self._left is None, "one entry begins one step at most"
         self._left = do, facts
 

@@ -1,5 +1,7 @@
-"""What a session tells of its login: entries of the log and counters, and nothing is decided by it. A part of the
-machine (`machine.py`), between what clients say and what modules and backends do.
+"""What the machine logs and counts of a login: who opened whose mailbox, which backend failed, and why. It decides
+nothing.
+
+The third of the four classes of which the machine is made: behind `authorization.py`, in front of `machine.py`.
 """
 
 from collections.abc import Mapping
@@ -14,10 +16,11 @@ from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 
 NOTHING_SAID: Mapping[str, object] = {}
+"""No fields more, for an entry of the log. (That of `phases.py` are phases.)"""
 
 
 class Teller(Authorization):
-    """One session, as far as it has something to tell."""
+    """One session, as far as the operator is told of it."""
 
     __slots__ = ("_announced", "_backend", "backend", "target")
 
@@ -34,12 +37,12 @@ class Teller(Authorization):
         Authorization.__init__(self, verbs, rules, peer, limits=limits)
         self._announced = announced
         self._backend: Backend | None = None
-        """The one of `backend`, or a server that is like it."""
+        """The one with the id `backend`; its address is another one where a route or a referral names a server."""
         self.backend = ""
         self.target = ""
 
     def _tell_master_login(self, decision: Admitted) -> None:
-        """Who opens a mailbox with a password that is not its owner's is always told."""
+        """A mailbox is opened by a password that is not its owner's (a master password): that is always logged."""
         route = decision.route
         fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
         if self._question is not None and self._question.actor:
@@ -53,8 +56,8 @@ class Teller(Authorization):
         return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
 
     def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
-        """A refusal that does not say why: the user's wrong password, or does the backend refuse everybody? Then it
-        counts as the backend's too, and is told once.
+        """The backend refuses a user and does not say why: his wrong password, or does it refuse everybody (Refusals)?
+        If it does, this counts as a failure of the backend too, and is logged once.
         """
         was = refusals.of_everybody
         refusals.refused(self.target)
@@ -66,17 +69,18 @@ class Teller(Authorization):
             self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
 
     def _mistrust(self, step: str, reason: str) -> None:
-        """It did not answer USER and PASS that came in one piece as it should: it gets one behind the other now."""
+        """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
         if self._announced[self.backend].mistrust():
             fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
             self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
 
     def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
+        """Logs and counts a failure of the backend. `word`: of backend_login.FAILURES; `said`: more fields."""
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
 
     def _address(self) -> str:
-        """What the backend's host name stands for: there it failed."""
+        """Where the backend failed, for the log: the address that its host name stands for."""
         assert self._backend is not None
         return self._backend.address

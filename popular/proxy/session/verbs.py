@@ -1,4 +1,4 @@
-"""What the machine tells the driver to do: the verbs of one session, and nothing else.
+"""What the machine tells its session to do: the verbs of one session, and nothing else.
 
 A verb never calls the machine, and gives nothing back (but for `is_blocked`, which is a question). What it comes to is
 told later, by the entry named; what is known at once (a connect that fails, modules that do not block) as soon as the

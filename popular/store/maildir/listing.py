@@ -24,6 +24,8 @@ _NAME = re.compile(
     r"(?P<seconds>\d{1,12})\.(?:\d+-(?P<micros>\d{6})-[0-9a-f]{8}|[^:]*?)(?:_(?P<size>\d{1,15}))?(?::.*)?",
     re.ASCII | re.DOTALL,
 )
+_MICROS = re.compile(r"\d{1,12}\.[0-9A-Za-z]*?M(\d{1,6})(?!\d)", re.ASCII)
+"""Postfix's `…V801I1c4d5M20046.host` and Dovecot's `…M20046P2137.host`: microseconds without leading zeros."""
 _VIRTUAL_SIZE = re.compile(r"[^:]*,W=(\d{1,15})(?:[,:].*)?", re.ASCII | re.DOTALL)
 _UID = re.compile(r"[!-~]{1,70}")
 
@@ -69,6 +71,8 @@ class Gathered:
             return
         parsed = _NAME.fullmatch(name)
         seconds, micros, size = parsed.group("seconds", "micros", "size") if parsed else (None, None, None)
+        if micros is None and (of_others := _MICROS.match(name)):
+            micros = of_others[1]
         if size is None and (virtual := _VIRTUAL_SIZE.fullmatch(name)):
             size = virtual[1]
         if seconds is None or size is None:
