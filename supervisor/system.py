@@ -105,10 +105,12 @@ class Poller:
 
     def run(self, timeout: float) -> None:
         """Calls watchers until the time has passed, or somebody has interrupted."""
+        self.interrupted = False
         self._end_turn()
+        if self.interrupted:
+            timeout = 0.0
         watcher_of, poll, clock, monotonic = self._watchers.get, self._epoll.poll, self.clock, time.monotonic
         deadline = monotonic() + timeout
-        self.interrupted = False
         while True:
             happened = poll(timeout, _MOST_EVENTS)
             clock.now = now = monotonic()

@@ -183,10 +183,13 @@ cdef class Poller:
             self._late.clear()
 
     def run(self, double timeout):
-        cdef double deadline = _monotonic() + timeout
+        cdef double deadline
         cdef int count, fd, milliseconds, position
-        self._end_turn()
         self.interrupted = False
+        self._end_turn()
+        if self.interrupted:
+            timeout = 0.0
+        deadline = _monotonic() + timeout
         while True:
             milliseconds = <int>(timeout * 1000 + 0.999) if timeout > 0 else 0
             with nogil:

@@ -83,7 +83,7 @@ class Deadlines(Timed):
         """The session is over; it is let go of, so that it is free without the collector."""
         self._wheel.remove(self)
         self._owner = None  # type: ignore[assignment]
-        self._wakes = -NEVER
+        self._wakes = -NEVER  # nothing is earlier
 
     def on_time(self, now: float) -> None:
         owner = self._owner
@@ -97,5 +97,5 @@ class Deadlines(Timed):
             owner.expired("session")
         elif now >= owner.idle_at():
             owner.expired("idle")
-        if self._wakes == NEVER:
+        if self._wakes != -NEVER:
             self.set_alarm()

@@ -45,9 +45,21 @@ class NetworkList(Kind):
         return Networks(text, tuple(_network(word) for word in words))
 
 
+_MAPPED_BITS = 96
+"""In front of the IPv4 address, in ::ffff:192.0.2.1."""
+
+
+def plain(network: Network) -> Network:
+    """::ffff:192.0.2.0/120 is 192.0.2.0/24: so clients from there are known."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
+
+
 def _network(word: str) -> Network:
     try:
-        return ipaddress.ip_network(word)
+        return plain(ipaddress.ip_network(word))
     except ValueError:
         pass
     try:

@@ -1,7 +1,7 @@
 """What several proxies keep together at a server of Redis or Valkey: leases of sessions, which end by themselves.
 
     popular:{USER}:s     sorted set: a member for each session, scored by when its lease ends (milliseconds since 1970)
-    popular:{USER}:d     there as long as this user may not log in again
+    popular:{USER}:d     there as long as this user may not log in again; the session by which that is so
     popular:sessions     sorted set: all sessions that are counted, as JSON, scored alike
 
 USER is a digest, so that no name chooses a slot of a cluster or has to be escaped. All times are the server's: clocks
@@ -31,15 +31,24 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 local most, delay, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 if most > 0 and redis.call('ZCARD', KEYS[1]) >= most then return 1 end
-if delay > 0 and redis.call('EXISTS', KEYS[2]) == 1 then return 2 end
+local last = redis.call('GET', KEYS[2])
+if delay > 0 and last and last ~= ARGV[1] then return 2 end
 redis.call('ZADD', KEYS[1], now + lease, ARGV[1])
 redis.call('PEXPIRE', KEYS[1], lease)
-if delay > 0 then redis.call('SET', KEYS[2], '1', 'PX', delay) end
+if delay > 0 then redis.call('SET', KEYS[2], ARGV[1], 'PX', math.min(delay, lease)) end
 return 0
 """
 """Lua, run by the server. KEYS: the user's `:s` and `:d`. ARGV: the session's id, how many sessions there may be (0:
 any number), milliseconds until he may come again (0: at once), milliseconds of the lease.
+Nobody knows yet whether he comes in: until then the delay is no longer than the lease.
 """
+
+STAY_OUT = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+return 0
+"""
+"""KEYS: as for ENTER. ARGV: the session, which was not let in: it leaves nothing behind."""
 
 RENEW = """
 local time = redis.call('TIME')

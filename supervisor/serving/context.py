@@ -200,6 +200,10 @@ class WorkerContext:
         self._put_back(token)
         self._released()
 
+    def is_over(self, token: int) -> bool:
+        """Whether its last session was one of ours, and nobody has begun another one with it since."""
+        return token not in self.sessions and self._segment.reader.owner(token) == self.pid
+
     def decline(self, token: int) -> None:
         """Nobody was there to be served: gives the token back. Its row says first that it was here (tokens.lost)."""
         self.rows.free(token, self.pid)

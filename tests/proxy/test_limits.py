@@ -1,15 +1,20 @@
 """Limits on logins, on a clock that can be turned: rates, delays, who is spared, what counts for whom."""
 
+import fcntl
+import ipaddress
 import mmap
 import os
+import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popular.net.networks import NetworkList
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol.replies import Code
 from popular.proxy.session import guesses
@@ -17,6 +22,7 @@ from popular.proxy.session.guesses import MINUTE, SPARED_SECONDS, Pace
 from popular.proxy.session.known import Hindrance, Who
 from popular.proxy.session.limits import Limits, Standing
 from popular.proxy.settings.limits import LIMITS, limit_rules, network_of
+from supervisor.control.lookups import Lookups
 from supervisor.system import Clock
 from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
 from supervisor.table.notes import NOTES_OCTETS, Notes
@@ -38,6 +44,16 @@ class Worker:
         self.clock = Clock()
         self.clock.now = 1000.0
         self.counted: Counter[tuple[str, str]] = Counter()
+        self.loop = self
+        self.later: list[Callable[[], None]] = []
+        self.others: set[int] = set()
+        """Rows that somebody else has by now."""
+
+    def call_later(self, _seconds: float, then: Callable[[int], None], row: int) -> None:
+        self.later.append(partial(then, row))
+
+    def is_over(self, row: int) -> bool:
+        return row not in self.others
 
     def open_remembered(self) -> Remembered:
         return Remembered(self.memory[: self.geometry.size], self.geometry, locks=self.locks, key=b"k")
@@ -112,6 +128,16 @@ def test_the_delay_doubles_up_to_its_end() -> None:
 def test_which_network_an_address_is_of(address: str, bits4: int, bits6: int, network: str) -> None:
     """By as many bits as the operator says."""
     assert network_of(address, bits4, bits6) == network.replace("2001:db8:0:0::", "2001:db8::")
+
+
+@pytest.mark.parametrize("word", ["192.0.2.0/24", "::ffff:192.0.2.0/120", "::/0,192.0.2.0/24"])
+def test_a_network_is_known_in_either_form(word: str) -> None:
+    """As the addresses of clients are, which are shown as IPv4; what holds more than IPv4 addresses stays as it is."""
+    networks = NetworkList().parse(word, Lookups())
+    assert ipaddress.ip_network("192.0.2.0/24") in networks.networks
+    assert "192.0.2.7" in networks
+    assert "::ffff:192.0.2.7" in networks
+    assert "192.0.3.7" not in networks
 
 
 # Guesses
@@ -194,6 +220,25 @@ def test_who_has_logged_in_from_there_is_spared(worker: Worker) -> None:
     assert limits.standings(ANN)[1].wait == 0.0
 
 
+def test_guesses_that_were_not_charged_are_not_given_back(worker: Worker) -> None:
+    """Of an account that somebody has bought, asked often while it is spared: no answer that comes when it is spared no
+    more makes room for guesses at others.
+    """
+    limits = worker.limits(guessrate="4", authdelaymax="60s")
+    limits.enter(0, JOE, None)
+    while not limits.wait(ANN)[0]:
+        pass
+    before = limits.standings(ANN)[1].wait
+    asked = [limits.wait(JOE) for _ in range(10)]
+    assert asked == [(0.0, None)] * 10
+    for number in range(5):
+        limits.failed(JOE, Secret(b"%d" % number))
+    for _ in range(4):
+        limits.failed(JOE, Secret(b"4"))
+    limits.enter(1, JOE, None)
+    assert limits.standings(ANN)[1].wait == before
+
+
 def test_exempt_networks(worker: Worker) -> None:
     """Nobody there is counted."""
     limits = worker.limits(guessrate="2", authdelay="1s", networksessions="1", exemptnetworks="192.0.2.0/24")
@@ -226,6 +271,37 @@ def test_a_row_that_is_used_anew_counts_once(worker: Worker) -> None:
     """Even if the session before could not give back what it had."""
     limits = worker.limits(usersessions="2")
     assert [hindered(limits, row) for row in (0, 0, 0, 1, 2)] == ["", "", "", "", "usersessions"]
+
+
+@pytest.mark.processes
+def test_what_cannot_be_given_back_at_once_is_later(worker: Worker) -> None:
+    """While the memory is locked, as it is for a moment when a worker has died: no count stays behind, and nobody's is
+    taken off who has come in meanwhile.
+    """
+    limits = worker.limits(usersessions="2")
+    assert [hindered(limits, row) for row in range(2)] == ["", ""]
+    ready, done = os.pipe()
+    holder = os.fork()
+    if not holder:
+        fcntl.lockf(worker.locks, fcntl.LOCK_EX)
+        os.write(done, b"locked")
+        signal.pause()
+    try:
+        os.read(ready, 6)
+        limits.leave(0)
+        limits.leave(1)
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        os.close(ready)
+        os.close(done)
+    assert limits.standings(JOE)[-2].now == 2
+    assert hindered(limits, 1, JOE) == ""
+    worker.others = {1}
+    for again in worker.later:
+        again()
+    assert limits.standings(JOE)[-2].now == 1
+    assert len(worker.later) == 2
 
 
 def test_a_user_comes_again_behind_his_delay(worker: Worker) -> None:

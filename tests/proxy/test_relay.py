@@ -113,6 +113,19 @@ def test_what_came_in_the_turn_of_the_end_has_left(ending: str) -> None:
         assert one.backend.recv(100) == b"STAT\r\n"
 
 
+def test_what_was_sent_at_the_end_survives_a_reset() -> None:
+    """Where something of the other side is unread the kernel closes by a reset, and drops what it holds back: QUIT had
+    left by then, and so had the answer to it.
+    """
+    with joined() as one:
+        one.relay.begin(b"+OK bye\r\n", b"QUIT\r\n")
+        one.backend.sendall(b"+OK 120 octets\r\n")
+        one.client.sendall(b"NOOP\r\n")
+        one.relay_ended("client_reset")
+        assert one.backend.recv(100) == b"QUIT\r\n"
+        assert one.client.recv(100) == b"+OK bye\r\n"
+
+
 def test_a_client_that_takes_nothing_is_waited_for_before_the_end() -> None:
     """The end of the backend is read once more when he has taken what came before it."""
     much = b"x" * 4000 + b"\r\n"

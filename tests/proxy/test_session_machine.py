@@ -1052,7 +1052,7 @@ def test_the_last_failure_is_held_back_too() -> None:
 def test_who_guesses_too_fast_is_asked_for_later() -> None:
     """Nobody is asked before it is his turn, and no hash is computed."""
     session = begun(limits=Limited(turn=3.0))
-    assert session.says(b"USER ann\r\nPASS secret\r\n") == [("send", SEND_PASS), ("hold", 3.0)]
+    assert session.says(b"USER ann\r\nPASS secret\r\n") == [("send", SEND_PASS), ("hold", 3.0), ("expect", 3.0)]
     ((verb, question),) = session.expired("step")
     assert (verb, question.user, question.password) == ("ask", "ann", Secret(b"secret"))
 

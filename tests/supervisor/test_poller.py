@@ -5,6 +5,7 @@ import socket
 from supervisor.runtime.loop import READ
 from supervisor.serving.eventloop import EventLoop
 from supervisor.system import EventTaker, Poller
+from tests.patience import PATIENCE, within
 
 
 class Late(EventTaker):
@@ -39,4 +40,28 @@ def test_a_turn_is_over_when_all_have_had_their_events() -> None:
     for pair in pairs:
         for end in pair:
             end.close()
+    loop.close()
+
+
+class Interrupting(EventTaker):
+    """Has something for asyncio to do, when it is called."""
+
+    def __init__(self, loop: EventLoop, noted: list[str]) -> None:
+        self.loop = loop
+        self.noted = noted
+
+    def turn_over(self) -> None:
+        self.loop.call_soon(self.noted.append, "soon")
+
+
+def test_what_is_to_be_done_behind_a_turn_waits_for_no_event() -> None:
+    """Also where the turn was over only in front of the next wait, whose length asyncio had worked out before."""
+    loop = EventLoop()
+    noted: list[str] = []
+    loop.core.later(Interrupting(loop, noted))
+    with within(0.1):
+        loop.core.run(PATIENCE)
+    loop.call_later(0.0, loop.stop)
+    loop.run_forever()
+    assert noted == ["soon"]
     loop.close()

@@ -16,7 +16,7 @@ import pytest
 from tests.patience import patient
 from tests.system.scrape import scrape
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, need, wait_until
-from tests.system.wire import Conversation
+from tests.system.wire import Conversation, ScriptedBackend, pop3_server
 
 IN_USE = b"-ERR [IN-USE] the mailbox is in use by another session"
 TOO_SOON = b"-ERR [LOGIN-DELAY] the mailbox was asked too soon after the last time"
@@ -126,6 +126,36 @@ def test_users_count_over_two_proxies(tmp_path: Path) -> None:
         assert try_in(one, "ann").startswith(b"+OK")
         assert try_in(other, "ann") == TOO_SOON
         assert not one.proxy.control("set cluster redis://u:hidden@h").ok
+
+
+def test_a_wrong_password_takes_nothing_from_the_user(tmp_path: Path) -> None:
+    """Where the backend alone knows passwords, whoever has another one than the user's keeps him out of nothing: not
+    by sessions that stay to try again, nor by the time until the next login, which begins with a right one.
+    """
+    with (
+        ScriptedBackend(pop3_server([], b"right")) as backend,
+        cluster(tmp_path, 2) as (_server, (one, other)),
+        contextlib.ExitStack() as stack,
+    ):
+        for member in (one, other):
+            member.proxy.said(f"backend conf b1 port {backend.port} prot POP3 state online")
+            member.proxy.said("set logindelay 1h")
+        strangers = [stack.enter_context(PopClient(member.port)) for member in (one, other, one, other)]
+        for stranger in strangers:
+            assert stranger.log_in("joe", "guess").startswith(b"-ERR [AUTH]")
+        wait_until(lambda: one.there("joe") == 0, "what was taken is given back")
+        owner = stack.enter_context(PopClient(other.port))
+        assert owner.log_in("joe", "guess").startswith(b"-ERR [AUTH]"), "he mistypes"
+        assert owner.ask("USER joe").startswith(b"+OK")
+        assert owner.ask("PASS right").startswith(b"+OK")
+        for stranger in strangers:
+            assert stranger.ask("USER joe").startswith(b"+OK")
+            assert stranger.ask("PASS guess").startswith(b"-ERR [AUTH]")
+        assert owner.ask("QUIT").startswith(b"+OK")
+        with PopClient(one.port) as client:
+            assert client.log_in("joe", "right") == TOO_SOON
+        assert strangers[0].ask("USER ann").startswith(b"+OK")
+        assert strangers[0].ask("PASS right").startswith(b"+OK"), "what was said of joe is not said of her"
 
 
 @pytest.mark.nightly

@@ -252,6 +252,21 @@ def test_a_reply_is_held_back_no_longer_than_the_login_may_take(site: Site) -> N
         site.proxy.said("set authtimeout 2m")
 
 
+def test_nobodys_turn_comes_sooner_at_the_end_of_authtimeout(site: Site) -> None:
+    """Whose turn is behind it does not guess at all: else each connection would be a guess more than the rate."""
+    source = "127.0.0.21"
+    site.proxy.said("set authtimeout 2s")
+    try:
+        with site.limits(guessrate="4", authdelaymax="1m"), contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(site.client(source)) for _ in range(4)]
+            for number, client in enumerate(clients):
+                client.say(b"USER joe\r\nPASS wrong-%d\r\n" % number)
+            heard = [client.rest().count(b"[AUTH]") for client in clients]
+        assert (sorted(heard), site.failures(source)) == ([0, 0, 1, 1], 2)
+    finally:
+        site.proxy.said("set authtimeout 2m")
+
+
 def test_what_a_database_says_of_a_user_counts_for_him(site: Site, tmp_path: Path) -> None:
     """His sessions and his pause, though nothing is set."""
     database = tmp_path / "users.sqlite"
@@ -316,6 +331,10 @@ def test_a_blocked_network_is_not_served(site: Site) -> None:
         assert [row["network"] for row in site.proxy.json("block list")] == [network]
         site.proxy.said(f"unblock {network}")
         assert all(served("127.0.0.17") for _ in range(12))
+    site.proxy.said("block ::ffff:127.0.0.17")
+    assert not served("127.0.0.17")
+    site.proxy.said("unblock ::ffff:127.0.0.17")
+    assert served("127.0.0.17")
     site.proxy.said("block 127.0.0.17 until 1s")
     assert not served("127.0.0.17")
     wait_until(lambda: served("127.0.0.17"), "its time is over", patient(5))

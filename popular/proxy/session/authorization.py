@@ -142,6 +142,7 @@ class Authorization(ClientSide):
         self._charged = True
         if seconds:
             self._hold(seconds, question)
+            self._verbs.expect(seconds)  # also beyond the time for the login: nobody's turn comes sooner by its end
         else:
             self._verbs.ask(question, MODULE_SECONDS)
 

@@ -56,10 +56,15 @@ class Cluster:
         self._client = leases.client_of("redis.asyncio", url, passwordfile)
         self._enter = self._client.register_script(leases.ENTER)
         self._renew = self._client.register_script(leases.RENEW)
+        self._stay_out = self._client.register_script(leases.STAY_OUT)
         exceptions = needs("redis.exceptions", extra="redis")
         self._errors = (exceptions.RedisError, OSError, asyncio.TimeoutError)
         self._held: dict[int, Lease] = {}
         """By row."""
+        self._inside: set[int] = set()
+        """Rows of those of them who were let in."""
+        self._leaving: dict[int, asyncio.Task[None]] = {}
+        """By row, what gives back what it held before: nothing new is asked for until that is done."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._lost = False
         self._not_before = 0.0
@@ -70,29 +75,47 @@ class Cluster:
         self.leave(row)
         if self._renewing is None:
             self._renewing = self._context.loop.call_later(RENEW_SECONDS, self._renew_all)
-        if self._lost and self._context.clock.now < self._not_before:
+        if self._is_to_be_left_alone():
             self._held[row] = lease
             self._context.loop.call_soon(answered, None)
             return
         self._begin(self._ask(row, lease, answered))
 
+    def came_in(self, row: int) -> None:
+        """The password was right, and nothing hindered him: when he may come again counts from now on."""
+        lease = self._held.get(row)
+        if lease is not None:
+            self._inside.add(row)
+            if lease.delay and not self._lost:
+                self._begin(self._put_off(lease))
+
     def leave(self, row: int) -> None:
         """The session is over, or was not let in."""
         lease = self._held.pop(row, None)
+        was_inside = row in self._inside
+        self._inside.discard(row)
         if lease is not None and not self._lost:
-            self._begin(self._give_back(lease))
+            self._leaving[row] = task = self._begin(self._give_back(lease, was_inside))
+            task.add_done_callback(lambda done: self._has_left(row, done))
+
+    def _has_left(self, row: int, done: asyncio.Task[None]) -> None:
+        if self._leaving.get(row) is done:
+            del self._leaving[row]
 
     async def _ask(self, row: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
         arguments = [lease.sid, lease.sessions, 1000 * lease.delay, int(1000 * LEASE_SECONDS)]
         self._held[row] = lease
         said = FREE
-        try:
-            said = await self._enter(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
-            self._is_back()
-        except self._errors as error:
-            self._is_lost(error)
+        if (leaving := self._leaving.get(row)) is not None:
+            await asyncio.wait((leaving,))
+        if not self._is_to_be_left_alone():
+            try:
+                said = await self._enter(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
+                self._is_back()
+            except self._errors as error:
+                self._is_lost(error)
         if self._held.get(row) is not lease:  # the session has gone meanwhile
-            await self._give_back(lease)
+            await self._give_back(lease, was_inside=False)
             return
         if said != FREE:
             del self._held[row]
@@ -106,9 +129,21 @@ class Cluster:
         except self._errors as error:
             self._is_lost(error)
 
-    async def _give_back(self, lease: Lease) -> None:
+    async def _put_off(self, lease: Lease) -> None:
+        _sessions, delay = leases.keys_of(lease.namespace, lease.user)
         try:
-            await self._client.zrem(leases.keys_of(lease.namespace, lease.user)[0], lease.sid)
+            await self._client.set(delay, lease.sid, px=1000 * lease.delay)
+        except self._errors as error:
+            self._is_lost(error)
+
+    async def _give_back(self, lease: Lease, was_inside: bool) -> None:
+        """Who was not let in is no reason to put off the next one: a stranger's wrong password keeps nobody out."""
+        keys = leases.keys_of(lease.namespace, lease.user)
+        try:
+            if was_inside:
+                await self._client.zrem(keys[0], lease.sid)
+            else:
+                await self._stay_out(keys=keys, args=[lease.sid])
             await self._client.zrem(leases.ALL, self._member(lease))
         except self._errors as error:
             self._is_lost(error)
@@ -136,13 +171,17 @@ class Cluster:
         there = set(self._held.values())
         for lease in renewed:
             if lease not in there and not self._lost:
-                await self._give_back(lease)
-        if self._held and self._renewing is None:
+                await self._give_back(lease, was_inside=True)
+        if (self._held or self._lost) and self._renewing is None:
             pause = AGAIN_SECONDS if self._lost else RENEW_SECONDS
             self._renewing = self._context.loop.call_later(pause, self._renew_all)
 
     def _member(self, lease: Lease) -> str:
         return leases.member(lease.sid, self._proxy, namespace=lease.namespace, user=lease.user)
+
+    def _is_to_be_left_alone(self) -> bool:
+        """It did not answer just now."""
+        return self._lost and self._context.clock.now < self._not_before
 
     def _is_lost(self, error: BaseException) -> None:
         self._not_before = self._context.clock.now + AGAIN_SECONDS
@@ -157,7 +196,8 @@ class Cluster:
             self._context.counters.count("clusters_lost", amount=-1)
             self._context.log(messages.CLUSTER_BACK)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._context.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -44,5 +44,8 @@ class ForetoldLimits:
                 return Hindrance(standing.limit, standing.code)
         return None
 
+    def stays_out(self, row: int) -> None:
+        """Nothing was taken."""
+
     def _standing(self, limit: str, who: Who) -> Standing:
         return next(one for one in self._limits.standings(who) if one.limit == limit)

@@ -61,6 +61,9 @@ class LoginLimits(Protocol):
         module says of him.
         """
 
+    def stays_out(self, row: int) -> None:
+        """It was wrong, or nobody could tell: what was taken for his session ahead of that is given back."""
+
 
 class NoLimits:
     """Where nothing is limited."""
@@ -84,6 +87,9 @@ class NoLimits:
         """Nothing does."""
         del row, who, own
         return None
+
+    def stays_out(self, row: int) -> None:
+        """Nothing was taken."""
 
 
 NO_LIMITS = NoLimits()

@@ -36,6 +36,8 @@ from supervisor.table.remembered import Entry
 
 USER_HOLD, NETWORK_HOLD, VSERV_HOLD = range(3)
 """A session's holds, by number: each names one entry that counts it (supervisor/table/remembered.py)."""
+AGAIN_SECONDS = 0.1
+"""Behind which it is tried again to give back what a session held."""
 
 _CODES = {  # what a client is refused with; nobody is refused for authdelay, only held back
     GUESSRATE: Code.SYS_TEMP,
@@ -114,9 +116,12 @@ class Limits:
     def no_guess(self, who: Who) -> None:
         """Gives back what `wait` has charged. It was no guess: nobody could tell whether the password is right, or it
         is right, or it is a wrong one that was counted already.
+
+        Who has logged in from there in the last hour may have been charged nothing, so he is given nothing back, even
+        if he is spared no more.
         """
         rate = self._guesses
-        if rate is None or self._is_exempt(who) or self._is_spared(who):
+        if rate is None or self._is_exempt(who) or self._memory.look(self._pair(who)).until > self._clock.now:
             return
         self._memory.change(self._network(who), partial(guesses.given_back, rate=rate))
 
@@ -160,14 +165,33 @@ class Limits:
                 continue
             self.leave(row)
             return Hindrance(limit, _CODES[limit])
+        if self.cluster is not None:
+            self.cluster.came_in(row)
         return None
+
+    def stays_out(self, row: int) -> None:
+        """Whom the modules admitted has no right password all the same: what the cluster holds for him is given back,
+        and what it said of him is forgotten.
+        """
+        self._verdicts.pop(row, None)
+        if self.cluster is not None:
+            self.cluster.leave(row)
 
     def leave(self, row: int) -> None:
         """The session counts no more."""
         self._drop(row)
+        if any(self._memory.held(row)):
+            self._context.loop.call_later(AGAIN_SECONDS, self._leave_late, row)
         self._verdicts.pop(row, None)
         if self.cluster is not None:
             self.cluster.leave(row)
+
+    def _leave_late(self, row: int) -> None:
+        """A lock was somebody else's: the master's, say, who takes off what a dead worker held. Whose the row is by now
+        has given that back, or will.
+        """
+        if self._context.is_over(row):
+            self.leave(row)
 
     def needs_lease(self, own: UserLimits | None) -> bool:
         """Whether the cluster is to be asked for this user."""

@@ -164,6 +164,7 @@ class Machine(Teller):
         self._failures += 1
         verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
         verbs.count("login_failures", why, self._rules.vserv)
+        self._limits.stays_out(self._row)
         if self._limited and self._limits.guards:
             self._charged = False
             wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
@@ -201,6 +202,7 @@ class Machine(Teller):
         """
         self._login = None
         self._no_guess()
+        self._limits.stays_out(self._row)
         if self._rules.softfail:
             self._verbs.leave_backend()
             self._simulate()
@@ -396,6 +398,7 @@ class Machine(Teller):
             self._verbs.note(messages.LOGIN_DEFERRED, {**self._who(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
             self._no_guess()
+            self._limits.stays_out(self._row)
             self._login = None
             self._try_again(code)
             return

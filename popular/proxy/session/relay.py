@@ -105,13 +105,14 @@ class Relay(EventTaker):
 
     def close(self) -> None:
         """Gives the pipe back, and lets go of the session; the channels are the session's. What came in this turn has
-        still to leave.
+        still to leave, and ahead of the end: that may be a reset, by which the kernel drops what it holds back.
         """
         if self._leaves:
             self._leaves = False
             for channel, held in ((self._backend, self._for_backend), (self._client, self._for_client)):
                 try:
-                    channel.send_last(held)
+                    if held:
+                        channel.send(held)
                 except OSError:
                     pass
         self._over = True

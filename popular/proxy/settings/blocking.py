@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from popular.net.networks import Network, NetworkList
+from popular.net.networks import Network, NetworkList, plain
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Kind, Time, shown
 from supervisor.control.lookups import Lookups, Unfit
@@ -55,7 +55,7 @@ def _networks(context: CommandContext, _arguments: Arguments) -> list[str]:
 def _unblock(context: CommandContext, arguments: Arguments) -> Outcome:
     word = arguments["network"]
     try:
-        network = ipaddress.ip_network(word)
+        network = plain(ipaddress.ip_network(word))
     except ValueError:
         network = None
     if network not in context.status.blocked():

@@ -1,0 +1,37 @@
+"""The deadlines of a session: each is kept, whatever becomes of the others."""
+
+import time
+
+from popular.net.deadlines import DeadlineOwner, Deadlines
+from supervisor.serving.eventloop import EventLoop
+from supervisor.serving.wheel import Wheel
+
+
+class Stepping(DeadlineOwner):
+    """Begins a long step, when one is over."""
+
+    def __init__(self, wheel: Wheel, to_log_in: float) -> None:
+        self.deadlines = Deadlines(wheel, self, to_log_in)
+        self.heard: list[str] = []
+
+    def idle_at(self) -> float:
+        return time.monotonic() + 600.0
+
+    def expired(self, what: str) -> None:
+        self.heard.append(what)
+        self.deadlines.expect_within(30.0)
+
+
+def test_a_step_that_another_one_ends_in_puts_no_deadline_off() -> None:
+    """The time to log in is looked at when it is over, and not when the new step is."""
+    loop = EventLoop()
+    wheel = Wheel(loop)
+    now = time.monotonic()
+    owner = Stepping(wheel, now + 2.0)
+    owner.deadlines.expect_within(1.0)
+    owner.deadlines.on_time(now + 1.5)
+    assert owner.heard == ["step"]
+    assert owner.deadlines._wakes == now + 2.0
+    owner.deadlines.stop()
+    wheel.stop()
+    loop.close()

@@ -1,0 +1,47 @@
+"""A worker that cannot reach the server of its cluster, on a loop of its own."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from popular.proxy.session.cluster import Cluster, Lease
+from supervisor.system import Clock
+from tests.system.site import free_port
+
+
+class Worker:
+    """What a cluster needs of one."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock = Clock()
+        self.counters = self
+        self.lost = 0
+        self.said: Counter[str] = Counter()
+
+    def count(self, _counter: str, *, amount: int) -> None:
+        self.lost += amount
+
+    def log(self, message: Any, **_fields: object) -> None:
+        self.said[message.name] += 1
+
+
+def test_who_is_alone_looks_again_though_nobody_is_there() -> None:
+    """The last session goes while leases are renewed, which fails: the gauge does not stay for ever."""
+
+    async def renewed() -> tuple[int, bool]:
+        worker: Any = Worker()
+        cluster = Cluster(worker, f"redis://127.0.0.1:{free_port()}/0", "", proxy="p")
+        answered = asyncio.Event()
+        cluster.enter(0, Lease("sid", "default", "joe", sessions=1, delay=0), lambda _hindrance: answered.set())
+        await answered.wait()
+        assert cluster._renewing is not None
+        cluster._renewing.cancel()
+        cluster._renew_all()
+        cluster.leave(0)
+        await asyncio.gather(*cluster._tasks)
+        looks = cluster._renewing is not None
+        cluster._renew_all()
+        return worker.lost, looks
+
+    assert asyncio.run(renewed()) == (0, True)
