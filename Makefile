@@ -19,7 +19,7 @@ WORKERS ?= auto
 # So many files of tests that load the machine at once: 0 is one after the other.
 FEW ?= 0
 MINUTES ?= 10
-BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile
+BESIDE := --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
 SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,14 @@ _FEW = (
     "system/test_victims.py",
 )
 """Tests that load the machine or measure time: two of their files at once, at most."""
+
+_LONG = (
+    "deploy/test_engine.py",
+    "deploy/test_wheels.py",
+    "system/test_tls_handshake.py",
+    "transcripts",
+)
+"""Files that take longest are begun first, so that the last one does not run alone."""
 
 _OURS = ("pproxy", "pserv", "pcheckd", "ringd", "popular-demo", "dovecot")
 
@@ -83,8 +92,10 @@ _QUICK = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks them, and gives each as much time as POPULAR_TEST_PATIENCE says."""
+    """Marks and orders them, and gives each as much time as POPULAR_TEST_PATIENCE says."""
     here = Path(__file__).parent
+    in_file = Counter(item.path for item in items)
+    items.sort(key=lambda item: (not item.path.relative_to(here).as_posix().startswith(_LONG), -in_file[item.path]))
     for item in items:
         path = item.path.relative_to(here).as_posix()
         if path.startswith(_ALONE):

@@ -181,7 +181,7 @@ def test_pserv_ends_under_the_client(site: Site) -> None:
     with site.client("joe") as client:
         site.store.said(f"kill {site.store.sessions()[0]['sid']}")
         with pytest.raises((poplib.error_proto, OSError)):
-            client.noop()
+            wait_until(lambda: client.noop() == b"", "the order has reached the worker")
     assert site.proxy.wait_for_endings(1) == ["backend_closed"]
 
 
