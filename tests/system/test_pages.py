@@ -74,8 +74,8 @@ def test_the_commands_of_a_page_run(page: str, clone: Path) -> None:
     assert list(clone.glob("*/*/p*.*.ctrl")) == [], "something still runs"
 
 
-def test_the_commands_about_the_demo_run(clone: Path) -> None:
-    """Of all pages, while it runs on its own ports."""
+def test_with_the_demo(clone: Path) -> None:
+    """The commands about it of all pages, while it runs on its own ports. (A short name: sockets' paths are short.)"""
     demo = subprocess.Popen(["make", "run"], cwd=clone, stdout=subprocess.PIPE, text=True, process_group=0)
     try:
         assert demo.stdout is not None
