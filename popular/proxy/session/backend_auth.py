@@ -13,7 +13,7 @@ from binascii import b2a_base64
 from typing import NamedTuple
 
 from popular.pdm.contract import Route, Secret, Token
-from popular.proxy.session.backend_login import Broken, Pop3Login, Progress
+from popular.proxy.session.backend_login import AUTHENTICATING, Broken, Pop3Login, Progress
 from popular.proxy.settings.backend import (
     EXTERNAL,
     MASTER,
@@ -26,8 +26,6 @@ from popular.proxy.settings.backend import (
     Backend,
 )
 
-AUTHENTICATING = "authenticating"
-"""The step behind AUTH; see backend_login.WORDS."""
 OAUTHBEARER = "OAUTHBEARER"
 
 _LONGEST_LINE = 255
