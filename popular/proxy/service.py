@@ -125,11 +125,12 @@ class ProxyService:
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         limits = limit_rules(config.variables)
+        salt_key = context.open_remembered().key_of("salts")
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config, takes),
+                rules_of(vserv, config, takes, salt_key=salt_key),
                 config.variables,
                 modules=chain,
                 pipes=self.pipes,
