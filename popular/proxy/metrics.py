@@ -10,7 +10,7 @@ from popular.proxy.session.module_chain import ANSWERS, DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
-from supervisor.table.layout import microseconds
+from supervisor.table.contents import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
 BACKEND = Things(sort="backend", name="backend", facts="backends", column="backend")
