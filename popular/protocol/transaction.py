@@ -9,10 +9,11 @@ is sent instead. After QUIT the driver does what `deleted` and `retrieved` say (
 It never opens, deletes or moves anything, and nothing that a client sends makes it raise.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from popular.protocol.commands import VERBS, State, Verb, parse
+from popular.protocol.international import LANG, NOTHING, lang
 from popular.protocol.replies import err, ok
 
 
@@ -68,10 +69,16 @@ class Transaction:
     `_count` and `_octets` are always those of the messages without the mark `_DELETED`.
     """
 
-    __slots__ = ("_capabilities", "_count", "_marks", "_messages", "_octets", "_over", "_whole")
+    __slots__ = ("_capabilities", "_count", "_languages", "_marks", "_messages", "_octets", "_over", "_whole")
 
-    def __init__(self, messages: Sequence[Listed], capabilities: Sequence[str]) -> None:
-        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5)."""
+    def __init__(
+        self,
+        messages: Sequence[Listed],
+        capabilities: Sequence[str],
+        languages: Mapping[str, str] = NOTHING.languages,
+    ) -> None:
+        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5), `languages` those that LANG knows."""
+        self._languages = languages
         self._messages = messages
         self._capabilities = capabilities
         self._marks = bytearray(len(messages))
@@ -195,6 +202,11 @@ class Transaction:
     def _capa(self, _words: list[bytes]) -> Response:
         return Response(_multi_line(ok("capability list follows"), self._capabilities))
 
+    def _lang(self, words: list[bytes]) -> Response:
+        if not self._languages:
+            raise _CommandFailed("LANG is not offered here")
+        return Response(lang(self._languages, words)[0])
+
     def _quit(self, _words: list[bytes]) -> Response:
         self._over = True
         return Response(b"" if any(self._marks) else quit_reply(0), over=True)
@@ -221,7 +233,7 @@ def _arguments(verb: Verb) -> str:
 def _not_here(keyword: str) -> bytes:
     if keyword in VERBS:
         return err(f"{keyword} is not for this state: you are logged in")
-    return err(f"unknown command; known are {' '.join(_DEEDS)}")
+    return err(f"unknown command; known are {_KNOWN}")
 
 
 _DEEDS: dict[str, tuple[Verb, Callable[[Transaction, list[bytes]], Response]]] = {
@@ -230,3 +242,5 @@ _DEEDS: dict[str, tuple[Verb, Callable[[Transaction, list[bytes]], Response]]] =
     if State.TRANSACTION in verb.states
 }
 """Every verb of this state with its row and its handler; a row without a handler fails at import."""
+_KNOWN = " ".join(keyword for keyword in _DEEDS if keyword != LANG)
+"""Those that are there in any case."""

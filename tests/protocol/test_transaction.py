@@ -13,6 +13,7 @@ from popular.protocol.commands import VERBS, State
 from popular.protocol.transaction import LINES_OF_A_PIECE, Content, Response, Transaction, quit_reply
 
 CAPABILITIES = ("TOP", "UIDL", "USER")
+LANGUAGES = {"de": "de Deutsch"}
 
 
 class Mail(NamedTuple):
@@ -235,8 +236,18 @@ def test_commands_of_the_other_state_are_told_apart(keyword: str) -> None:
 def test_every_command_of_the_state_has_its_handler(keyword: str) -> None:
     """A row of the table that says TRANSACTION is answered with +OK when its arguments are right."""
     words = [keyword, *["1"] * VERBS[keyword].fewest]
-    answer = maildrop(*THREE).command(" ".join(words).encode())
+    answer = Transaction(THREE, CAPABILITIES, LANGUAGES).command(" ".join(words).encode())
     assert answer.reply.startswith(b"+OK")
+
+
+def test_lang() -> None:
+    """The languages that there are; where there is none the command is none of this server's."""
+    speaking, mute = Transaction((), CAPABILITIES, LANGUAGES), maildrop()
+    assert speaking.command(b"LANG").reply == b"+OK language listing follows\r\nde Deutsch\r\n.\r\n"
+    assert speaking.command(b"LANG de-AT").reply == b"+OK de Deutsch\r\n"
+    assert speaking.command(b"LANG fr").reply == b"-ERR this language is not offered, but de\r\n"
+    assert mute.command(b"LANG").reply == mute.command(b"LANG de").reply == b"-ERR LANG is not offered here\r\n"
+    assert b"LANG" not in mute.command(b"XYZZY").reply
 
 
 @given(st.lists(st.binary(max_size=255), max_size=20))
