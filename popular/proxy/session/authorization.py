@@ -203,6 +203,7 @@ class Authorization(ClientSide):
     # Commands that are no login
 
     def _capa(self, _argument: bytes) -> None:
+        self.asked = True
         self._verbs.send(self._offer.capa)
 
     def _quit(self, _argument: bytes) -> None:

@@ -74,6 +74,7 @@ class ClientSide:
         "_tls",
         "_transaction",
         "_verbs",
+        "asked",
         "lines",
         "mechanism",
         "namespace",
@@ -99,6 +100,8 @@ class ClientSide:
         self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
+        self.asked = False
+        """The client has asked for the capabilities."""
         self._commands = 0
         self._errors = 0
         self._failures = 0
