@@ -206,6 +206,7 @@ class Authorization(ClientSide):
     # Commands that are no login
 
     def _capa(self, _argument: bytes) -> None:
+        self.asked = True
         more = self._international().capabilities(self._rules.international)
         self._verbs.send(with_lines(self._offer.capa, more))
 

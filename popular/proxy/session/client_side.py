@@ -77,6 +77,7 @@ class ClientSide:
         "_transaction",
         "_utf8",
         "_verbs",
+        "asked",
         "lines",
         "mechanism",
         "namespace",
@@ -102,6 +103,8 @@ class ClientSide:
         self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
+        self.asked = False
+        """The client has asked for the capabilities."""
         self._commands = 0
         self._errors = 0
         self._failures = 0
