@@ -23,8 +23,8 @@ QUESTION = {
     "token": "what the client has shown instead of a password: a Token, with its mechanism and its secret; else None. "
     "credential is what counts of password, token and proof, and kind is its kind",
     "proof": "what else it has shown instead: a ChallengeAnswer (CRAM-MD5, APOP), whose proves(secret) says whether "
-    "the client has this password, or a CertificateShown (EXTERNAL), where certificate_name says whose it is and user "
-    "who is asked for; else None",
+    "the client has this password; a CertificateShown (EXTERNAL), where certificate_name says whose it is and user "
+    "who is asked for; or KeysWanted (SCRAM-SHA-256), which is answered by Provable; else None",
     "actor": "the authentication id of SASL where it is another name than user: somebody else, whose password it is. "
     "He is let in only by a module that vouches for him in the second round",
     "attempt": "which attempt to log in it is in this session, from 1",
