@@ -6,11 +6,12 @@ from popular.pdm.shadow import SHADOWED
 from popular.proxy.session.authentication import MECHANISMS
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
-from popular.proxy.session.module_chain import ANSWERS, DROPPED
+from popular.proxy.session.module_chain import ANSWERS
+from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
-from supervisor.table.layout import microseconds
+from supervisor.table.contents import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
 BACKEND = Things(sort="backend", name="backend", facts="backends", column="backend")

@@ -19,7 +19,8 @@ from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
-from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
+from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime

@@ -18,8 +18,9 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
 from supervisor.table.blocked import MOST_BLOCKED, Network
+from supervisor.table.contents import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange
 from supervisor.table.indexes import CounterIndexes
-from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange, Layout
+from supervisor.table.layout import Layout
 from supervisor.table.notes import Note
 from supervisor.table.segment import Segment, View, memory_octets
 from supervisor.table.tokens import TokenPipe, lost

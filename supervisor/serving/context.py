@@ -14,7 +14,7 @@ from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
 from supervisor.table.blocked import Blocked
-from supervisor.table.layout import BASE_CELLS
+from supervisor.table.contents import BASE_CELLS
 from supervisor.table.notes import Notes
 from supervisor.table.records import Records
 from supervisor.table.remembered import Remembered

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import posix_ipc
 
 from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
-from supervisor.table.layout import BASE_CELLS, HEALTH_CELLS, Counter, Histogram, Layout, read_header
+from supervisor.table.contents import BASE_CELLS, HEALTH_CELLS, Counter, Histogram
+from supervisor.table.header import read_header
+from supervisor.table.layout import Layout
 from supervisor.table.names import Name, read_names
 from supervisor.table.notes import NOTES_OCTETS, Notes
 from supervisor.table.records import Records

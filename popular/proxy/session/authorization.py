@@ -184,7 +184,7 @@ class Authorization(ClientSide):
             self._end("too_many_failures")
 
     def _whom(self) -> Who:
-        """Whom limits are asked about. (`_who` of the Teller gives the fields of a log entry.)"""
+        """Whom limits are asked about."""
         return Who(self._peer_ip, self.namespace, self.user)
 
     def _go_on_from_hold(self) -> None:

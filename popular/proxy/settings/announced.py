@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 from supervisor.control.context import CommandContext
-from supervisor.table.layout import Column, RecordShape
+from supervisor.table.contents import Column, RecordShape
 
 PIPELINING = "PIPELINING"
 LONGEST = 1000
