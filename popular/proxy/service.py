@@ -97,6 +97,8 @@ class ProxyService:
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        if self.cluster is not None:
+            self.cluster.holders += 1
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -194,6 +196,9 @@ class ProxyService:
             for held in self._open:
                 held.release(self._context)
             self._open = []
+            if self.cluster is not None:
+                self.cluster.release()
+                self.cluster = None
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
