@@ -10,6 +10,7 @@ from popular.proxy.session.module_chain import ANSWERS
 from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS
+from popular.proxy.settings.reports import REPORTS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.contents import microseconds
 
@@ -58,6 +59,12 @@ _LOGINS = (
         "Logins that a limit on trial would have refused or held back, by the limit.",
         Counts("limit_reports"),
         (Label("limit", LIMITS),),
+    ),
+    Metric(
+        "popular_logins_reported_total",
+        "Logins that a stricter configuration would refuse, by the report (`report cleartext`, `report tls`).",
+        Counts("logins_reported"),
+        (Label("report", tuple(REPORTS)),),
     ),
     Metric(
         "popular_cluster_workers_alone",

@@ -17,6 +17,7 @@ from supervisor.control.words import Word
 from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
+from supervisor.table.sightings import Sighting
 
 CHAPTER = "Runtime configuration: the show and set commands"
 
@@ -61,6 +62,9 @@ class Status(Protocol):
 
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late, the newest first."""
+
+    def seen(self, about: str) -> list[Sighting]:
+        """Whom workers have seen doing this, who was seen last comes first."""
 
 
 class CommandContext(Protocol):

@@ -27,6 +27,7 @@ from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import Layout
 from supervisor.table.notes import Note
 from supervisor.table.segment import Segment, View, memory_octets
+from supervisor.table.sightings import Sighting
 from supervisor.table.tokens import TokenPipe, lost
 
 MOST_TOLD_APART = 32
@@ -88,6 +89,7 @@ class Accounting:
         self._remembered = segment.remembered() if layout.memory else None
         self._blocked = segment.blocked() if layout.memory else None
         self._notes = segment.notes() if layout.memory else None
+        self._sightings = segment.sightings() if layout.memory else None
         self.count = Counters(layout, self.segment.block(0), {}).count
         """Counts something that the master does."""
         self._log = log
@@ -155,6 +157,10 @@ class Accounting:
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late."""
         return self._notes.listed() if self._notes is not None else []
+
+    def seen(self, about: str) -> list[Sighting]:
+        """Whom workers have seen doing this."""
+        return self._sightings.listed(about) if self._sightings is not None else []
 
     def recover(self, dead: WorkerProcess, living: list[WorkerProcess]) -> int:
         """Frees a dead worker's rows, puts back every token that died with it, and counts the sessions that it lost."""

@@ -21,6 +21,7 @@ from supervisor.table.records import Records
 from supervisor.table.remembered import Remembered
 from supervisor.table.rows import RowWriter
 from supervisor.table.segment import Segment
+from supervisor.table.sightings import Sightings
 from supervisor.table.tokens import TokenPipe
 
 BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced")
@@ -173,6 +174,10 @@ class WorkerContext:
     def open_notes(self) -> Notes:
         """What workers note for the operator; of the same programs."""
         return self._segment.notes()
+
+    def open_sightings(self) -> Sightings:
+        """Whom workers have seen doing what the operator asks about; of the same programs."""
+        return self._segment.sightings()
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""

@@ -221,7 +221,17 @@ class Machine(Teller):
             else:
                 self._wrong_login("password")
             return
+        if self._utf8 or self._language:
+            self._login.tell_first(self._manner(backend))
         self._connect(backend)
+
+    def _manner(self, backend: Backend) -> list[bytes]:
+        """What the client has said of how it is spoken to, for a backend that announces it."""
+        offered = self._announced_by(backend)
+        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
+        if self._language and offered.languages:
+            lines.append(f"LANG {self._language}\r\n".encode())
+        return lines
 
     def _open_mailbox(self, route: Route, backend: Backend) -> None:
         try:

@@ -144,7 +144,7 @@ class ModuleChain:
         self._asked(question, record, decision, sid=sid)
         return decision, record
 
-    def guards(self) -> Sequence[tuple[Guarded, Asking]]:
+    def in_use(self) -> Sequence[tuple[Guarded, Asking]]:
         """The modules that are asked, in order."""
         return self._asked_on_loop
 
