@@ -15,6 +15,7 @@ from popular.pdm.arguments import secret_from
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.cluster import Cluster
@@ -100,6 +101,8 @@ class ProxyService:
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        if self.cluster is not None:
+            self.cluster.holders += 1
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -149,6 +152,7 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
+                absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident),
                 over=self._session_over,
             )
@@ -197,6 +201,9 @@ class ProxyService:
             for held in self._open:
                 held.release(self._context)
             self._open = []
+            if self.cluster is not None:
+                self.cluster.release()
+                self.cluster = None
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
