@@ -58,6 +58,12 @@ ANSWERS = {
     "asked, in their order, whether one of them vouches for this user (authenticate). Each such login is logged "
     "(master_login) and counted. Without a route, or if locked is true, nobody can vouch for him. code is a response "
     "code that the client gets instead of AUTH. wait: how long the client should wait for the reply, in seconds.",
+    "Provable(keys, route, limits, locked)": "The answer to a question with KeysWanted, and to no other: the user is "
+    "known, and comes in if he proves (SCRAM-SHA-256) that he has the password of which these ScramKeys are made; "
+    "unless locked is true, of which he is told nothing else. Such a question may be answered by Refused, Unknown and "
+    "CannotTell, too. Nobody is asked to vouch then, and nothing is cached. The decoy of Unknown may return ScramKeys "
+    "that the client is shown. Keys that are stored are handed out as they are; who has the password itself makes them "
+    "by popular.protocol.scram.keys_of(password, salt[:16]), with the salt of KeysWanted.",
     "CannotTell(reason)": "Nothing can be said of this user now, for a reason that goes to the log; of the others it "
     "can. What concerns all of them is a failure, see below.",
 }
