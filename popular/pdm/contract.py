@@ -196,6 +196,8 @@ class UserLimits(NamedTuple):
     """How many he may have at once; 0: as many as he likes."""
     login_delay: int | None = None
     """Seconds from one login of his to the next."""
+    account: str = ""
+    """As whom he is counted, in his namespace, where clients may write his name in several ways; "": as they do."""
 
 
 @dataclass(frozen=True, slots=True)

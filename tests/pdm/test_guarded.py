@@ -23,6 +23,7 @@ from popular.pdm.contract import (
     Secret,
     Token,
     Unknown,
+    UserLimits,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.servers import BadServer, placed, servers
@@ -212,6 +213,20 @@ def test_a_server_is_used_only_where_its_network_and_port_are_allowed():
         with pytest.raises(BadServer):
             servers(text)
     assert [str(one) for one in allowed] == ["192.0.2.0/24:110", "[2001:db8::/32]:995"]
+
+
+def test_a_user_is_forgotten_however_he_has_written_his_name():
+    """By any of his names; another one, and one of another namespace, are remembered."""
+    names = [("ns", "joe"), ("ns", "JOE"), ("ns", "joe@x"), ("ns", "ann"), ("other", "joe")]
+    for flushed, left in (("joe", 1), ("JOE", 2), ("ns:joe@x", 2), ("ann", 4)):
+        cache = AnswerCache(b"k" * 32)
+        for namespace, user in names:
+            limits = UserLimits(account="joe") if namespace == "ns" and user != "ann" else None
+            answer = Authenticated(Route("b"), limits)
+            kept = CachedAnswer(answer, (namespace, user), since=0, seconds=KEPT_FOR)
+            cache.keep(f"{namespace}{user}".encode(), kept, most=9, flushes=0)
+        cache.flush(flushed)
+        assert len(cache) == left, flushed
 
 
 def test_the_answer_of_a_shadow_is_compared():
