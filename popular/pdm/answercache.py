@@ -71,6 +71,7 @@ class AnswerCache:
         for text in (*texts, question.client_ip if by_address else "", kind):
             digest.update(_counted(text.encode(errors="surrogatepass")))
         digest.update(_counted(octets))
+        digest.update(_counted(question.certificate))
         return digest.digest()
 
     def find(self, key: bytes) -> CachedAnswer | None:

@@ -207,10 +207,17 @@ class Verifier:
             self._note(user.hash)
         if question.kind == SCRAM:
             return self._provable(users, question)
-        for user in users:
-            route = self._proven(user, question)
+        failed: QuestionFailed | None = None
+        for user in users if question.kind == CERTIFICATE else _with_passwords(users):
+            try:
+                route = self._proven(user, question)
+            except QuestionFailed as error:  # the next one may fit all the same
+                failed = error
+                continue
             if route is not None:
                 return Refused(user.route, locked=True) if user.locked else Authenticated(route, user.limits)
+        if failed is not None:
+            raise failed
         return Refused(users[0].route, locked=all(user.locked for user in users))
 
     async def decide_later(self, users: Sequence[StoredUser], question: Question) -> Answer:
@@ -274,6 +281,11 @@ class Verifier:
         if self._seen >= self._next_look:
             self._next_look = 2 * self._seen
             self._decoys = Decoys(dict(self._forms), dict(self._samples), users=self._seen, path=self._place)
+
+
+def _with_passwords(users: Sequence[StoredUser]) -> Sequence[StoredUser]:
+    """The records that have a password: those without one are passed over, unless there is nothing else."""
+    return [user for user in users if user.hash is not None] or users[:1]
 
 
 def _proven(stored: str | None, question: Question, route: Route) -> Route | None:

@@ -18,6 +18,7 @@ from popular.pdm.contract import (
     Module,
     ModuleFailed,
     Question,
+    QuestionFailed,
     Refused,
     Route,
     Secret,
@@ -54,6 +55,36 @@ class Counted(Unheard):
 
     def run(self, threads, work, seconds, network="192.0.2.1/32"):
         return threads.run(work, seconds, network=network, events=self)
+
+
+class Answering(AsyncModule):
+    """Says, or raises, always the same."""
+
+    ident, arguments = "m", ()
+
+    def __init__(self, said):
+        self._said = said
+
+    async def check(self, _question):
+        return said_or_raised(self._said)
+
+
+class AnsweringInThread(Module):
+    """The same, in a thread of its own."""
+
+    ident, arguments = "m", ()
+
+    def __init__(self, said):
+        self._said = said
+
+    def check(self, _question):
+        return said_or_raised(self._said)
+
+
+def said_or_raised(said):
+    if isinstance(said, Exception):
+        raise said
+    return said
 
 
 class InTurn(AsyncModule):
@@ -105,6 +136,32 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try():
     assert breaker.lets_ask(22), "nothing was learned, so another one tries"
     assert breaker.answered()
     assert (breaker.state, breaker.lets_ask(22)) == (CLOSED, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "opens"),
+    [
+        (ModuleFailed("no connection"), True),
+        (ConnectionResetError("it has gone"), True),
+        (TimeoutError(), True),
+        (CannotTell("its word"), False),
+        (QuestionFailed("one user"), False),
+        (ValueError("one user"), False),
+    ],
+)
+@pytest.mark.parametrize("kind", [Answering, AnsweringInThread])
+def test_what_counts_for_the_breaker(kind, said, opens):
+    """Lost connections and time-outs; not what a server that is there has said, nor what may be one user's fault."""
+
+    async def tried():
+        guard, how = Guarded(kind(said)), Asking(Terms(breaker=2), Unheard())
+        for _ in range(3):
+            answer = await guard.put(Step(guard.module, CHECK), question(), how)
+            assert isinstance(answer, CannotTell)
+        await guard.close()
+        return guard.breaker.state
+
+    assert asyncio.run(tried()) == (OPEN if opens else CLOSED)
 
 
 def test_a_breaker_of_zero_never_opens():
