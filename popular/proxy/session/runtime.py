@@ -11,6 +11,7 @@ from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -22,6 +23,7 @@ class VservRuntime:
 
     __slots__ = (
         "announced",
+        "around",
         "authtimeout",
         "backend_connects",
         "backend_logins",
@@ -86,6 +88,8 @@ class VservRuntime:
         self.limits = limits
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
+        self.around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, limited=self.limited)
+        """What the machines are given."""
         self.blocked = limits.blocked.head
         """0 as long as no network was ever blocked."""
         self.over = over
