@@ -10,9 +10,10 @@ from typing import Any
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, PollMemory
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
@@ -31,12 +32,19 @@ REPLY = "reply"
 class Known:
     """What is known of a backend; one that is asked (`auto`) has announced PIPELINING."""
 
-    def __init__(self, pipelining: str) -> None:
+    def __init__(self, pipelining: str, offers: International = NOTHING) -> None:
+        self.offers = offers
         self._learns = pipelining == "auto"
         self._pipelines = pipelining != "off"
 
     def pipelines(self) -> bool:
         return self._pipelines
+
+    def mechanisms(self) -> frozenset[str]:
+        return NO_MECHANISMS
+
+    def international(self) -> International:
+        return self.offers
 
     def mistrust(self) -> bool:
         news, self._pipelines = self._learns and self._pipelines, self._pipelines and not self._learns
@@ -106,6 +114,11 @@ class SessionDouble(Verbs):
     def ask(self, question: Question, seconds: float) -> None:
         self.seconds = seconds
         self._wait("ask", question)
+
+    def decide(self, decision: Decision) -> None:
+        assert not self.waits
+        self._write("decide", decision)
+        self.waits = "ask"
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self.seconds = seconds
@@ -189,9 +202,10 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
+        polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits)
+        around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, polls=polls)
         self.machine = Tracked(self.verbs, around, (ip, port), row=0)
 
     @property

@@ -5,11 +5,13 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.refusals import Refusals
+from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.surroundings import Surroundings
 from popular.tls.contexts import TlsSettings
@@ -22,6 +24,7 @@ class VservRuntime:
     """Made by the service once for each virtual server. A session keeps the one under which it was accepted."""
 
     __slots__ = (
+        "absorber",
         "announced",
         "around",
         "authtimeout",
@@ -43,6 +46,7 @@ class VservRuntime:
         "pipes",
         "proxytimeout",
         "refusals",
+        "reporter",
         "rules",
         "sessiontimeout",
         "sidprefix",
@@ -70,6 +74,8 @@ class VservRuntime:
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
         limits: Limits,
+        absorber: Absorber,
+        reporter: Reporter | None,
         over: Callable[[], None],
     ) -> None:
         """`moved`: the cells of session_log.Moved; `refusals`, `announced`: of each backend; `over` is called by each
@@ -85,11 +91,16 @@ class VservRuntime:
         self.backend_tls = backend_tls
         self.refusals = refusals
         self.announced = announced
+        self.absorber = absorber
         self.limits = limits
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
-        self.around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, limited=self.limited)
+        self.around = Surroundings(
+            rules, refusals=refusals, announced=announced, limits=limits, polls=absorber, limited=self.limited
+        )
         """What the machines are given."""
+        self.reporter = reporter
+        """Who notes logins that a stricter configuration would refuse; None: nobody does."""
         self.blocked = limits.blocked.head
         """0 as long as no network was ever blocked."""
         self.over = over

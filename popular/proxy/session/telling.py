@@ -10,6 +10,7 @@ from popular import messages
 from popular.pdm.chain import Admitted
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol import replies
+from popular.protocol.international import NOTHING, International, common
 from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
@@ -17,9 +18,13 @@ from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
+from supervisor.control.things import OFFLINE
 
 NO_FIELDS: Mapping[str, object] = {}
 """No fields more, for an entry of the log."""
+
+_UNUSED = (OFFLINE, "fake")
+"""States of a backend in which nobody's mail is fetched from it."""
 
 
 class Teller(Authorization):
@@ -80,6 +85,15 @@ class Teller(Authorization):
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
+
+    def _international(self) -> International:
+        """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
+        reachable = (backend for backend in self._rules.backends.values() if backend.state not in _UNUSED)
+        return common(map(self._announced_by, reachable))
+
+    def _announced_by(self, backend: Backend) -> International:
+        known = self._announced.get(backend.id)
+        return known.international() if known is not None else NOTHING
 
     def _address(self) -> str:
         """Where the backend failed, for the log: the address that its host name stands for."""
