@@ -18,6 +18,7 @@ from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
@@ -204,14 +205,8 @@ class PureSession:
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        known: dict[str, Any] = {
-            "refusals": refusals,
-            "announced": announced,
-            "limits": limits,
-            "polls": polls,
-            "row": 0,
-        }
-        self.machine = Tracked(self.verbs, rules, (ip, port), **known)
+        around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, polls=polls)
+        self.machine = Tracked(self.verbs, around, (ip, port), row=0)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

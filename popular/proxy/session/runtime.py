@@ -13,6 +13,7 @@ from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -25,6 +26,7 @@ class VservRuntime:
     __slots__ = (
         "absorber",
         "announced",
+        "around",
         "authtimeout",
         "backend_connects",
         "backend_logins",
@@ -93,6 +95,10 @@ class VservRuntime:
         self.limits = limits
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
+        self.around = Surroundings(
+            rules, refusals=refusals, announced=announced, limits=limits, polls=absorber, limited=self.limited
+        )
+        """What the machines are given."""
         self.reporter = reporter
         """Who notes logins that a stricter configuration would refuse; None: nobody does."""
         self.blocked = limits.blocked.head
