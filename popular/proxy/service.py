@@ -6,10 +6,12 @@ successor uses them.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
+from popular.pdm.arguments import secret_from
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
@@ -33,6 +35,7 @@ from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
+from popular.proxy.settings.variables import SALT_FILE
 from popular.proxy.settings.vserv import Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
@@ -130,7 +133,7 @@ class ProxyService:
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         limits = limit_rules(config.variables)
-        salt_key = context.open_remembered().key_of("salts")
+        salt_key = _salt_key(context, config.variables[SALT_FILE])
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -214,6 +217,16 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
         return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"])
     except ModuleFailed as error:
         raise CommandRefused(f"cluster: {error}") from None
+
+
+def _salt_key(context: WorkerContext, path: str) -> bytes:
+    """Of which salts are made: the same in all workers, and all proxies that have the file. Raises CommandRefused."""
+    if not path:
+        return context.open_remembered().key_of("salts")
+    try:
+        return blake2b(secret_from(path).secret.reveal(), person=b"salts").digest()
+    except ModuleFailed as error:
+        raise CommandRefused(f"{SALT_FILE}: {error}") from None
 
 
 def kinds_taken(modules: Sequence[AnyModule], fallback: str) -> frozenset[str]:

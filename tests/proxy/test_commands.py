@@ -79,6 +79,7 @@ READ_WRITE = [
     ("pdmwatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("proxytimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("reports", "off, or of cleartext, tls", "off", ["off", "tls", "tls,cleartext"], ["on", "tls,off", "tls,x", ""]),
+    ("saltfile", "File", '""', ["/etc/popular/salts", '""'], ["salts"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
     ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),
     ("softfail", "Bool", "off", ["on", "off", "yes"], ["2"]),
