@@ -12,7 +12,7 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import ALL_WELL, NO_LIMITS, BackendKnowledge, HealthKnowledge, LoginLimits
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
@@ -188,9 +188,11 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
+        health: Mapping[str, HealthKnowledge] = ALL_WELL,
     ) -> None:
         self.verbs = SessionDouble(sid)
         known: dict[str, Any] = {"refusals": refusals, "announced": announced, "limits": limits, "row": 0}
+        known["health"] = health
         self.machine = Tracked(self.verbs, rules, (ip, port), **known)
 
     @property

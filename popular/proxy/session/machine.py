@@ -40,7 +40,14 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import (
+    ALL_WELL,
+    NO_LIMITS,
+    NO_MECHANISMS,
+    BackendKnowledge,
+    HealthKnowledge,
+    LoginLimits,
+)
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -83,6 +90,7 @@ class Machine(Teller):
     """
 
     __slots__ = (
+        "_health_of",
         "_password_is_ours",
         "_patience",
         "_referred",
@@ -98,15 +106,17 @@ class Machine(Teller):
         *,
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
+        health: Mapping[str, HealthKnowledge] = ALL_WELL,
         limits: LoginLimits = NO_LIMITS,
         limited: bool = True,
         row: int = -1,
     ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`. For `row` and
-        `limited` see Teller.
+        """What all sessions together know of each backend: `refusals`, what it has `announced`, its `health`. For
+        `row` and `limited` see Teller.
         """
         Teller.__init__(self, verbs, rules, peer, announced=announced, limits=limits, limited=limited, row=row)
         self._refusals_of = refusals
+        self._health_of = health
         self._refusals: Refusals | None = None
         """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
         self._password_is_ours = False
@@ -164,6 +174,7 @@ class Machine(Teller):
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
         self._refusals = None
+        self._health = None if route.server is not None else self._health_of.get(route.backend)
         self._led = route, fallback, vouched
         self._referred = False
         if backend is None:
@@ -173,6 +184,8 @@ class Machine(Teller):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._show_empty()
+        elif self._health is not None and not self._health.takes(self._peer_ip):
+            self._while_down(self._health)
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
@@ -181,6 +194,11 @@ class Machine(Teller):
             if not fallback and route.secret is None and backend.login not in OURS_ALONE:
                 self._refusals = self._refusals_of.get(backend.id)
             self._log_in(route, backend)
+
+    def _while_down(self, health: HealthKnowledge) -> None:
+        """The backend is known to be down: that costs nobody any time."""
+        self._note_backend(CONNECTING.phrase, f"it is {health.says()}", "down")
+        self._trouble("backend_failed")
 
     def _show_empty(self) -> None:
         if self._may_enter():
@@ -360,7 +378,7 @@ class Machine(Teller):
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
         self._verbs.leave_backend()
-        self._refusals = None
+        self._refusals = self._health = None
         self._referred = True
         self._backend, self.backend, self.target = to, to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):

@@ -6,6 +6,7 @@ from typing import Any
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.announced import Announced
+from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
@@ -31,6 +32,7 @@ class VservRuntime:
         "context",
         "counters",
         "first_look",
+        "health",
         "idletimeout",
         "limited",
         "limits",
@@ -67,11 +69,12 @@ class VservRuntime:
         waiting: Mapping[str, BackendQueue],
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
+        health: Mapping[str, BackendHealth],
         limits: Limits,
         over: Callable[[], None],
     ) -> None:
-        """`moved`: the cells of session_log.Moved; `refusals`, `announced`: of each backend; `over` is called by each
-        session at its end.
+        """`moved`: the cells of session_log.Moved; `refusals`, `announced`, `health`: of each backend; `over`
+        is called by each session at its end.
         """
         self.context = context
         self.rules = rules
@@ -83,6 +86,7 @@ class VservRuntime:
         self.backend_tls = backend_tls
         self.refusals = refusals
         self.announced = announced
+        self.health = health
         self.limits = limits
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""

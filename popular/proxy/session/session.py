@@ -82,6 +82,7 @@ class Session(Verbs):
             peer,
             refusals=self._runtime.refusals,
             announced=self._runtime.announced,
+            health=self._runtime.health,
             limits=self._runtime.limits,
             limited=self._runtime.limited,
             row=token,

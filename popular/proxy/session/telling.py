@@ -13,11 +13,14 @@ from popular.protocol import replies
 from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
-from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, HealthKnowledge, LoginLimits
 from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
+
+UNTRIED = ("maxwaiting", "down")
+"""Words of failures where the backend was not even asked."""
 
 NO_FIELDS: Mapping[str, object] = {}
 """No fields more, for an entry of the log."""
@@ -26,7 +29,7 @@ NO_FIELDS: Mapping[str, object] = {}
 class Teller(Authorization):
     """One session, as far as operator and client are told how the login went."""
 
-    __slots__ = ("_announced", "_backend", "_login", "_own_limits", "_row", "backend", "counted", "target")
+    __slots__ = ("_announced", "_backend", "_health", "_login", "_own_limits", "_row", "backend", "counted", "target")
 
     def __init__(
         self,
@@ -53,6 +56,8 @@ class Teller(Authorization):
         """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
         self._backend: Backend | None = None
         """The one with the id `backend`; its address is another one where a route or a referral names a server."""
+        self._health: HealthKnowledge | None = None
+        """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
         self.backend = ""
         self.target = ""
 
@@ -94,6 +99,8 @@ class Teller(Authorization):
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
+        if self._health is not None and word not in UNTRIED:
+            self._health.failed(self._peer_ip, reason)
 
     def _address(self) -> str:
         """Where the backend failed, for the log: the address that its host name stands for."""
