@@ -20,6 +20,7 @@ from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
 from supervisor.control.rcfile import CHECK, FileCommand, draft_line, fault_in_draft, told
 from supervisor.control.words import CommandRefused
 from supervisor.master.accounting import table_layout
+from supervisor.operatorstate import OperatorState
 from supervisor.program import Program
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
@@ -29,6 +30,7 @@ from supervisor.table.blocked import Network
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.notes import Note
 from supervisor.table.segment import Segment, remove
+from supervisor.table.sightings import Sighting
 from supervisor.table.tokens import TokenPipe
 
 EXIT_GOOD = 0
@@ -43,6 +45,7 @@ class _NotRunning:
     pid = 0
     rundir = "/"
     metrics = "off"
+    operator = OperatorState()
 
     def __init__(self, load_files: LoadFiles) -> None:
         self._load_files = load_files
@@ -64,6 +67,10 @@ class _NotRunning:
         return {}
 
     def noted(self) -> list[Note]:
+        return []
+
+    def seen(self, about: str) -> list[Sighting]:
+        del about
         return []
 
     def workers(self) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from popular.pdm import loader
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
@@ -22,8 +23,10 @@ from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
-from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
+from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.refusals import Refusals
+from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
@@ -101,6 +104,8 @@ class ProxyService:
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        if self.cluster is not None:
+            self.cluster.holders += 1
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -132,11 +137,12 @@ class ProxyService:
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         limits = limit_rules(config.variables)
+        salt_key = context.open_remembered().key_of("salts")
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config, takes),
+                rules_of(vserv, config, takes, salt_key=salt_key),
                 config.variables,
                 modules=chain,
                 pipes=self.pipes,
@@ -151,6 +157,8 @@ class ProxyService:
                 announced=announced,
                 health=health,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
+                absorber=Absorber(context, ident, config.generation),
+                reporter=reporter(context, config.variables, ident),
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
@@ -217,6 +225,9 @@ class ProxyService:
             for held in self._open:
                 held.release(self._context)
             self._open = []
+            if self.cluster is not None:
+                self.cluster.release()
+                self.cluster = None
 
 
 def terms_of(backend: Backend, config: Config) -> BreakerTerms:

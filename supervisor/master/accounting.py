@@ -4,14 +4,18 @@ Invariants, whenever no session is just beginning or ending: tokens in the pipe 
 = sessions; a counter never falls.
 """
 
+import ipaddress
+import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from supervisor import metric
 from supervisor.common_metrics import endings_of, metrics_of
 from supervisor.master.pool import WorkerProcess
+from supervisor.operatorstate import Orders
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
@@ -23,6 +27,7 @@ from supervisor.table.indexes import CounterIndexes
 from supervisor.table.layout import Layout
 from supervisor.table.notes import Note
 from supervisor.table.segment import Segment, View, memory_octets
+from supervisor.table.sightings import Sighting
 from supervisor.table.tokens import TokenPipe, lost
 
 MOST_TOLD_APART = 32
@@ -84,6 +89,7 @@ class Accounting:
         self._remembered = segment.remembered() if layout.memory else None
         self._blocked = segment.blocked() if layout.memory else None
         self._notes = segment.notes() if layout.memory else None
+        self._sightings = segment.sightings() if layout.memory else None
         self.count = Counters(layout, self.segment.block(0), {}).count
         """Counts something that the master does."""
         self._log = log
@@ -139,9 +145,22 @@ class Accounting:
         self._blocked.write(networks)
         return True
 
+    def block_again(self, orders: Orders) -> None:
+        """Blocks what was ordered before this start, as far as it has not ended."""
+        for ident, value in orders.items():
+            until = value.get("until")
+            left = None if until is None else math.ceil(until - time.time())
+            if left is None or left > 0:
+                with suppress(ValueError):  # a file that people have written in may have anything
+                    self.block(ipaddress.ip_network(ident), left)
+
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late."""
         return self._notes.listed() if self._notes is not None else []
+
+    def seen(self, about: str) -> list[Sighting]:
+        """Whom workers have seen doing this."""
+        return self._sightings.listed(about) if self._sightings is not None else []
 
     def recover(self, dead: WorkerProcess, living: list[WorkerProcess]) -> int:
         """Frees a dead worker's rows, puts back every token that died with it, and counts the sessions that it lost."""

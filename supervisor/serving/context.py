@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from supervisor.operatorstate import OperatorState
 from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
@@ -20,6 +21,7 @@ from supervisor.table.records import Records
 from supervisor.table.remembered import Remembered
 from supervisor.table.rows import RowWriter
 from supervisor.table.segment import Segment
+from supervisor.table.sightings import Sightings
 from supervisor.table.tokens import TokenPipe
 
 BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced")
@@ -98,6 +100,7 @@ class WorkerContext:
         "counters",
         "log",
         "loop",
+        "operator",
         "pid",
         "pool",
         "rows",
@@ -115,8 +118,11 @@ class WorkerContext:
         block: int,
         tokens: TokenPipe,
         released: Callable[[], None],
+        operator: OperatorState | None = None,
     ) -> None:
         """`released` is called when a session is over."""
+        self.operator = operator or OperatorState()
+        """What the operator has ordered; changed by the worker, when the master says so."""
         self.loop = loop
         self.core = loop.core
         self.clock = loop.clock
@@ -168,6 +174,10 @@ class WorkerContext:
     def open_notes(self) -> Notes:
         """What workers note for the operator; of the same programs."""
         return self._segment.notes()
+
+    def open_sightings(self) -> Sightings:
+        """Whom workers have seen doing what the operator asks about; of the same programs."""
+        return self._segment.sightings()
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""

@@ -10,9 +10,18 @@ from typing import Any
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import ALL_WELL, NO_LIMITS, BackendKnowledge, HealthKnowledge, LoginLimits
+from popular.proxy.session.known import (
+    ALL_WELL,
+    NO_LIMITS,
+    NO_MECHANISMS,
+    BackendKnowledge,
+    HealthKnowledge,
+    LoginLimits,
+    PollMemory,
+)
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
@@ -30,12 +39,19 @@ REPLY = "reply"
 class Known:
     """What is known of a backend; one that is asked (`auto`) has announced PIPELINING."""
 
-    def __init__(self, pipelining: str) -> None:
+    def __init__(self, pipelining: str, offers: International = NOTHING) -> None:
+        self.offers = offers
         self._learns = pipelining == "auto"
         self._pipelines = pipelining != "off"
 
     def pipelines(self) -> bool:
         return self._pipelines
+
+    def mechanisms(self) -> frozenset[str]:
+        return NO_MECHANISMS
+
+    def international(self) -> International:
+        return self.offers
 
     def mistrust(self) -> bool:
         news, self._pipelines = self._learns and self._pipelines, self._pipelines and not self._learns
@@ -105,6 +121,11 @@ class SessionDouble(Verbs):
     def ask(self, question: Question, seconds: float) -> None:
         self.seconds = seconds
         self._wait("ask", question)
+
+    def decide(self, decision: Decision) -> None:
+        assert not self.waits
+        self._write("decide", decision)
+        self.waits = "ask"
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self.seconds = seconds
@@ -189,10 +210,17 @@ class PureSession:
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
         health: Mapping[str, HealthKnowledge] = ALL_WELL,
+        polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        known: dict[str, Any] = {"refusals": refusals, "announced": announced, "limits": limits, "row": 0}
-        known["health"] = health
+        known: dict[str, Any] = {
+            "refusals": refusals,
+            "announced": announced,
+            "health": health,
+            "limits": limits,
+            "polls": polls,
+            "row": 0,
+        }
         self.machine = Tracked(self.verbs, rules, (ip, port), **known)
 
     @property

@@ -3,6 +3,7 @@
     USER, PASS          a name, a password
     AUTH MECHANISM      an exchange of challenges and responses (`popular/protocol/sasl.py`), which shows who it is
     APOP                an answer to the challenge in the greeting
+    UTF8, LANG          how the client is to be spoken to, where the backends can do that (RFC 6856)
 
 The second of the four classes of which the machine is made: behind `client_side.py` (lines, TLS), in front of
 `telling.py` (log, counters) and `machine.py` (modules, backend). Pure, as they are.
@@ -11,15 +12,20 @@ The second of the four classes of which the machine is made: behind `client_side
 from collections.abc import Callable
 
 from popular import messages
+from popular.pdm.chain import Decision
 from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
+from popular.protocol.capabilities import with_lines
 from popular.protocol.commands import VERBS, State, parse
+from popular.protocol.international import LANG, UTF8, lang
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.replies import Code
+from popular.protocol.scram import SCRAM, invented_salt
 from popular.proxy.session.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
 from popular.proxy.session.client_side import BYE, MODULE_SECONDS, MOST_HELD, ClientSide
 from popular.proxy.session.known import Who, who_asks
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGGING_IN, NAMED
+from popular.proxy.session.proving import Proving
 from popular.proxy.session.refusals import OWN_WORDS
 from supervisor.octets import find, part
 
@@ -64,7 +70,7 @@ class Authorization(ClientSide):
         takes_none, answer = known
         # A password may be blanks only: all behind the first blank is it (RFC 1939 section 7).
         nothing = not (argument if answer is Authorization._password else argument.strip())
-        if takes_none is not nothing and answer is not Authorization._auth:
+        if takes_none is not nothing and answer not in _EITHER:
             self._error(f"{keyword.decode().upper()} takes {'no' if takes_none else 'an'} argument")
         else:
             answer(self, argument)
@@ -203,7 +209,29 @@ class Authorization(ClientSide):
     # Commands that are no login
 
     def _capa(self, _argument: bytes) -> None:
-        self._verbs.send(self._offer.capa)
+        self.asked = True
+        more = self._international().capabilities(self._rules.international)
+        self._verbs.send(with_lines(self._offer.capa, more))
+
+    def _say_utf8(self, _argument: bytes) -> None:
+        """RFC 6856 section 2.1. The backend is told in front of the login."""
+        if UTF8 not in self._rules.international or not self._international().utf8:
+            self._error("UTF8 is not offered here")
+            return
+        self._utf8 = True
+        self._verbs.send(replies.ok("UTF-8 from now on"))
+
+    def _lang(self, argument: bytes) -> None:
+        """RFC 6856 section 3.2. As UTF8; what is listed are the languages that all backends have."""
+        languages, words = self._international().languages, argument.split()
+        if LANG not in self._rules.international or not languages:
+            self._error("LANG is not offered here")
+        elif len(words) > 1:
+            self._error("LANG takes one language, or no argument")
+        else:
+            reply, chosen = lang(languages, words)
+            self._language = chosen or self._language
+            self._verbs.send(reply)
 
     def _quit(self, _argument: bytes) -> None:
         self._verbs.send(BYE)
@@ -240,6 +268,8 @@ class Authorization(ClientSide):
             self._leave_exchange()
             self._forget()
             self._error("cancelled")
+        elif self._proving is not None:
+            self._prove(self._proving, line)
         else:
             self._hear(line, first=False)
 
@@ -269,6 +299,31 @@ class Authorization(ClientSide):
             self._leave_exchange()
             self._has_shown(said, exchange.mechanism.name, self._challenge(self._commands))
 
+    def _have_proven(self, proving: Proving, decision: Decision) -> None:
+        """The modules have said by which keys the client can prove who it is; or that it cannot, which it is not told
+        yet.
+        """
+        self._move(EXCHANGING)
+        self.lines.limit = sasl.LONGEST_RESPONSE
+        self._verbs.send(sasl.encoded(proving.challenge(decision)))
+        self._go_on()
+
+    def _prove(self, proving: Proving, line: bytes) -> None:
+        try:
+            said = proving.answered(sasl.decoded(line))
+        except sasl.BadResponse as error:
+            self._leave_exchange()
+            self._forget()
+            self._error(str(error))
+            return
+        if isinstance(said, bytes):
+            self._verbs.send(sasl.encoded(said))
+        else:
+            self._proving = None
+            self._leave_exchange()
+            self._move(ASKING)
+            self._verbs.decide(said)
+
     def _apop(self, argument: bytes) -> None:
         """RFC 1939 section 7."""
         if not self._offer.apop:
@@ -287,6 +342,9 @@ class Authorization(ClientSide):
         """
         nobody = mechanism == EXTERNAL and not shown.user
         try:
+            if mechanism == SCRAM:
+                self._proving = Proving(shown.proof, challenge.decode().strip("<>"))
+                shown = shown._replace(user=self._proving.name)
             name = name_of(self._certificate_name.encode(errors="replace") if nobody else shown.user)
             actor = name_of(shown.actor) if shown.actor else ""
             self.user, self.namespace = self._split_namespace(name)
@@ -310,6 +368,8 @@ class Authorization(ClientSide):
             actor=actor,
             attempt=self._failures + 1,
         )
+        if self._proving is not None:
+            challenge = self._proving.salted(invented_salt(rules.salt_key, self.namespace, self.user))
         self._question = question = with_credential(question, mechanism, challenge, shown=shown)
         self._secret = None if question.password is NO_PASSWORD else question.password
         self._move(ASKING)
@@ -336,8 +396,12 @@ _ANSWERS: dict[str, Callable[[Authorization, bytes], None]] = {
     "AUTH": Authorization._auth,
     "CAPA": Authorization._capa,
     "STLS": Authorization._stls,
+    "UTF8": Authorization._say_utf8,
+    "LANG": Authorization._lang,
     "QUIT": Authorization._quit,
 }
+_EITHER = (Authorization._auth, Authorization._lang)
+"""The methods of commands that may have an argument, or none."""
 _COMMANDS = {
     verb.keyword.encode(): (not verb.fewest, _ANSWERS[verb.keyword])
     for verb in VERBS.values()

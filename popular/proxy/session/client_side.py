@@ -10,6 +10,7 @@ from typing import Any
 from popular import messages
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol import replies, sasl
+from popular.protocol.international import International
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
@@ -28,6 +29,7 @@ from popular.proxy.session.phases import (
     STARTING_TLS,
     Phase,
 )
+from popular.proxy.session.proving import Proving
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.vserv import POP3S
@@ -60,12 +62,14 @@ class ClientSide:
         "_exchange",
         "_failures",
         "_held",
+        "_language",
         "_led",
         "_limited",
         "_limits",
         "_offer",
         "_peer_ip",
         "_peer_port",
+        "_proving",
         "_question",
         "_rests",
         "_rules",
@@ -73,7 +77,10 @@ class ClientSide:
         "_sid",
         "_tls",
         "_transaction",
+        "_utf8",
         "_verbs",
+        "absorbed",
+        "asked",
         "lines",
         "mechanism",
         "namespace",
@@ -99,6 +106,10 @@ class ClientSide:
         self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
+        self.absorbed = False
+        """The client is shown an empty mailbox because its mailbox was empty a moment ago (absorber.py)."""
+        self.asked = False
+        """The client has asked for the capabilities."""
         self._commands = 0
         self._errors = 0
         self._failures = 0
@@ -108,12 +119,17 @@ class ClientSide:
         self._rests = False
         """It has had its turn, and there are lines left."""
         self._exchange: sasl.Exchange | None = None
+        self._proving: Proving | None = None
         self._secret: Secret | None = None
         self._led: tuple[Route, bool, bool] | None = None
         """Where the modules have led on to: the arguments of Machine._follow. A route may hold a password of theirs."""
         self._question: Question | None = None
         """What was asked, if the client shows something else than its own password."""
         self._transaction: Transaction | None = None
+        self._utf8 = False
+        """The client has said UTF8, and is to be served so wherever its mail lies."""
+        self._language = ""
+        """The tag of the language that it has chosen by LANG, or "*"."""
         self.phase: Phase = GREETED if rules.trusted is None else AWAITING_HEADER
         self.user = ""
         self.namespace = ""
@@ -135,7 +151,7 @@ class ClientSide:
 
     def _forget(self) -> None:
         """What the client has shown has done its work."""
-        self._secret = self._question = self._exchange = self._led = None
+        self._secret = self._question = self._exchange = self._led = self._proving = None
 
     def _end(self, ending: str) -> None:
         self._move(ENDED)
@@ -259,7 +275,7 @@ class ClientSide:
         answer = self._transaction.command(line)
         if answer.over:
             self._verbs.send(answer.reply or BYE)
-            self._end("quit")
+            self._end("absorbed" if self.absorbed else "quit")
         else:
             self._verbs.send(answer.reply)
 
@@ -269,6 +285,10 @@ class ClientSide:
 
     def _response(self, line: bytes) -> None:
         """The answer to a challenge."""
+        raise NotImplementedError
+
+    def _international(self) -> International:
+        """What is offered of UTF8 and LANG at this moment."""
         raise NotImplementedError
 
     def _may_be_longer(self) -> bool:
@@ -286,7 +306,9 @@ class ClientSide:
     def _simulate(self) -> None:
         """The client goes on with us, in a mailbox without mail."""
         verbs = self._verbs
-        self._transaction = Transaction((), self._offer.capa_after)
+        offered = self._international()
+        more = offered.capabilities(self._rules.international)
+        self._transaction = Transaction((), self._offer.capa_after + more, offered.languages)
         self._forget()
         self._move(SIMULATING)
         self._logged_in()
@@ -329,7 +351,8 @@ class ClientSide:
         self._certificate_name = certificate_name
         offers = self._rules.offers
         self._offer = offers.certified if certificate_name else offers.tls
-        self.user = self.namespace = ""
+        self.user = self.namespace = self._language = ""
+        self._utf8 = False
         self._move(GREETED)
         if self._rules.protocol == POP3S:
             self._greet()

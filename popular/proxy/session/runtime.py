@@ -5,12 +5,14 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.refusals import Refusals
+from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
@@ -22,6 +24,7 @@ class VservRuntime:
     """Made by the service once for each virtual server. A session keeps the one under which it was accepted."""
 
     __slots__ = (
+        "absorber",
         "announced",
         "authtimeout",
         "backend_connects",
@@ -43,6 +46,7 @@ class VservRuntime:
         "pipes",
         "proxytimeout",
         "refusals",
+        "reporter",
         "rules",
         "sessiontimeout",
         "sidprefix",
@@ -71,6 +75,8 @@ class VservRuntime:
         announced: Mapping[str, Announced],
         health: Mapping[str, BackendHealth],
         limits: Limits,
+        absorber: Absorber,
+        reporter: Reporter | None,
         over: Callable[[], None],
     ) -> None:
         """`moved`: the cells of session_log.Moved; `refusals`, `announced`, `health`: of each backend; `over`
@@ -87,9 +93,12 @@ class VservRuntime:
         self.refusals = refusals
         self.announced = announced
         self.health = health
+        self.absorber = absorber
         self.limits = limits
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
+        self.reporter = reporter
+        """Who notes logins that a stricter configuration would refuse; None: nobody does."""
         self.blocked = limits.blocked.head
         """0 as long as no network was ever blocked."""
         self.over = over

@@ -10,20 +10,26 @@ from popular import messages
 from popular.pdm.chain import Admitted
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol import replies
+from popular.protocol.international import NOTHING, International, common
 from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
 from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, HealthKnowledge, LoginLimits
+from popular.proxy.session.phases import CONNECTING
 from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
+from supervisor.control.things import OFFLINE
 
 UNTRIED = ("maxwaiting", "down")
 """Words of failures where the backend was not even asked."""
 
 NO_FIELDS: Mapping[str, object] = {}
 """No fields more, for an entry of the log."""
+
+_UNUSED = (OFFLINE, "fake")
+"""States of a backend in which nobody's mail is fetched from it."""
 
 
 class Teller(Authorization):
@@ -101,6 +107,20 @@ class Teller(Authorization):
         self._verbs.count("backend_failures", word, self.backend)
         if self._health is not None and word not in UNTRIED:
             self._health.failed(self._peer_ip, reason)
+
+    def _international(self) -> International:
+        """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
+        reachable = (backend for backend in self._rules.backends.values() if backend.state not in _UNUSED)
+        return common(map(self._announced_by, reachable))
+
+    def _announced_by(self, backend: Backend) -> International:
+        known = self._announced.get(backend.id)
+        return known.international() if known is not None else NOTHING
+
+    def _while_down(self, health: HealthKnowledge) -> None:
+        """The backend is known to be down: that costs nobody any time."""
+        self._note_backend(CONNECTING.phrase, f"it is {health.says()}", "down")
+        self._trouble("backend_failed")
 
     def _address(self) -> str:
         """Where the backend failed, for the log: the address that its host name stands for."""

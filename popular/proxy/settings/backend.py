@@ -40,6 +40,7 @@ SEPARATOR = "separator"
 _LONGEST_MASTER = 255
 LONGEST_STEP = 10 * 60
 """Seconds that connecttimeout and logintimeout may have."""
+LONGEST_ABSORB = 60 * 60
 SHARE = 2
 """All backends together may make every second session wait, if nothing else was said."""
 
@@ -164,6 +165,13 @@ class Backend(Thing):
         "For how long a backend that was down gets a share of the logins only, which grows from a tenth to all; "
         "the others are refused as while it is down. 0: all at once.",
     )
+    absorb: int = parameter(
+        Time(0, LONGEST_ABSORB),
+        0,
+        "For how long, from a login on that found no mail, the same login is shown an empty mailbox without asking "
+        "the backend (POP3 only): for mail programs that ask all the time. Mail that comes meanwhile is seen so much "
+        "later. Another password always goes to the backend; a change of the configuration ends it. 0: never.",
+    )
 
     @property
     def address(self) -> str:
@@ -241,6 +249,8 @@ def _check_prot(backend: Backend) -> None:
         raise CommandRefused(f"tls: {backend.prot} has no command that starts TLS; allowed there: {OFF}, {IMPLICIT}")
     if backend.xclient:
         raise CommandRefused(f"xclient: {backend.prot} has no XCLIENT, its request holds the session id already")
+    if backend.absorb:
+        raise CommandRefused(f"absorb: for {POP3}; of a mailbox behind pserv, CXPOP asks pcheckd whether there is mail")
     if backend.login != USER:
         raise CommandRefused(f"login: {backend.prot} names a mailbox, and no user logs in there; allowed: {USER}")
 
