@@ -50,6 +50,8 @@ READ_WRITE = [
     ("authdelaymax", "Time (1s-2m)", "15s", ["1s", "2m"], ["0", "121s"]),
     ("authtimeout", "Time (0s-1h)", "2m", ["0", "1h", "30s"], ["1h1s", "-1s", "x"]),
     ("backlog", "Int (5-1024)", "512", ["5", "1024"], ["4", "1025"]),
+    ("breakernetworks", "Int (0-8)", "3", ["0", "1", "8"], ["9", "-1", "x"]),
+    ("breakerwindow", "Time (1s-10m)", "10s", ["1s", "10m"], ["0", "601s", "x"]),
     ("capadir", "Dir", "/etc/popular/capa", ["/", "/tmp"], ["/no/such/dir", "tmp", "/etc/passwd"]),
     ("checkport", "Int (1-65535)", "50110", ["1", "65535"], ["0", "65536"]),
     ("checktimeout", "Time (1s-1m)", "3s", ["1s", "1m"], ["0", "61s"]),
