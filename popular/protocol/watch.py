@@ -81,6 +81,11 @@ class CommandWatch:
         self._answers += self._status
 
     @property
+    def is_in_line(self) -> bool:
+        """Whether a command has begun, and is not whole: it may be QUIT."""
+        return bool(self._line)
+
+    @property
     def quit_answered(self) -> bool:
         """Whether the client has had its answer to QUIT, if this is the end."""
         return self.quit and self._status and not self._answer and self._answers >= self._owed

@@ -20,6 +20,7 @@ from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
@@ -86,6 +87,9 @@ class ProxyService:
         self.tls = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
+        self.orders: StandingOrders = (
+            before.orders if before is not None else StandingOrders(context.operator, context.loop.call_soon)
+        )
         had = {} if before is None else before.refusals
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
@@ -144,6 +148,7 @@ class ProxyService:
                 waiting=waiting,
                 refusals=self.refusals,
                 announced=announced,
+                orders=self.orders,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
                 reporter=reporter(context, config.variables, ident),
                 over=self._session_over,

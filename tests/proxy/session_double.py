@@ -15,6 +15,7 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
 from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
 from popular.proxy.session.machine import Machine
+from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
@@ -133,6 +134,11 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("hold", seconds)
 
+    def await_release(self, asking: Asking, seconds: float) -> None:
+        assert seconds > 0
+        self.seconds = seconds
+        self._wait("await_release", asking, seconds)
+
     def send_backend(self, data: bytes) -> None:
         assert self.backend is not None, "nobody is there"
         self._wait("send_backend", data, instead_of=self.waits and REPLY)
@@ -196,9 +202,11 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
+        orders: LoginOrders = NO_ORDERS,
     ) -> None:
         self.verbs = SessionDouble(sid)
         known: dict[str, Any] = {"refusals": refusals, "announced": announced, "limits": limits, "row": 0}
+        known |= {"orders": orders}
         self.machine = Tracked(self.verbs, rules, (ip, port), **known)
 
     @property
@@ -274,6 +282,12 @@ class PureSession:
         if self.verbs.waits == "ask":
             self._answered("ask")
         self.machine.decided(decision)
+        return self._done()
+
+    def released(self) -> list[tuple[Any, ...]]:
+        """The operator has ordered something else about who is held."""
+        self._answered("await_release")
+        self.machine.released()
         return self._done()
 
     def checked(self, mail: Mail | None, reason: str = "") -> list[tuple[Any, ...]]:

@@ -8,6 +8,10 @@ Commands and short answers leave at the end of the turn in which they came (`Pol
 together with the end of the connection, if the backend has closed by then.
 """
 
+import fcntl
+import sys
+import termios
+
 from popular.net.channel import BROKEN, Channel
 from popular.net.splice import Pipes, Transfer
 from popular.net.traced import transfer_of
@@ -96,11 +100,17 @@ class Relay(EventTaker):
             self._read_on_backend()
 
     def cut_cost(self) -> CutCost:
-        """What would be lost. A mail seems to be under way where something is held back, or was passed on just now."""
-        if self.watch.quit:
+        """What would be lost. A mail seems to be under way where something is held back, or was passed on just now, or
+        a command is not answered; and what the client has sent and we have not read may be a QUIT.
+        """
+        watch = self.watch
+        if watch.quit:
             return CutCost.COMMITTING
+        on_its_way = watch.is_in_line or unread(self._client.fd) > 0
+        if watch.deletes:
+            return CutCost.COMMITTING if on_its_way else CutCost.UNCOMMITTED
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
-        busy = holds or self._clock.now - self.active < _MOMENT_SECONDS
+        busy = holds or watch.open or self._clock.now - self.active < _MOMENT_SECONDS or on_its_way
         return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 
     def close(self) -> None:
@@ -391,3 +401,10 @@ class Relay(EventTaker):
         self.active = self._clock.now
         self._balance()
         self._read_on_backend()
+
+
+def unread(fd: int) -> int:
+    """Octets that have come and were not read yet."""
+    held = bytearray(4)
+    fcntl.ioctl(fd, termios.FIONREAD, held)
+    return int.from_bytes(held, sys.byteorder)

@@ -9,6 +9,7 @@ from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
@@ -38,6 +39,7 @@ class VservRuntime:
         "logins",
         "modules",
         "moved",
+        "orders",
         "over",
         "pipes",
         "proxytimeout",
@@ -70,6 +72,7 @@ class VservRuntime:
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
         limits: Limits,
+        orders: StandingOrders,
         reporter: Reporter | None,
         over: Callable[[], None],
     ) -> None:
@@ -87,6 +90,7 @@ class VservRuntime:
         self.refusals = refusals
         self.announced = announced
         self.limits = limits
+        self.orders = orders
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
         self.reporter = reporter
