@@ -13,7 +13,7 @@ from popular.pdm.contract import Question
 from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, PollMemory
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
 from popular.proxy.session.phases import Phase
@@ -115,6 +115,11 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("ask", question)
 
+    def decide(self, decision: Decision) -> None:
+        assert not self.waits
+        self._write("decide", decision)
+        self.waits = "ask"
+
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self.seconds = seconds
         self._wait("check_mail", backend.id, mailbox)
@@ -203,10 +208,17 @@ class PureSession:
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
         orders: LoginOrders = NO_ORDERS,
+        polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        known: dict[str, Any] = {"refusals": refusals, "announced": announced, "limits": limits, "row": 0}
-        known |= {"orders": orders}
+        known: dict[str, Any] = {
+            "refusals": refusals,
+            "announced": announced,
+            "limits": limits,
+            "polls": polls,
+            "orders": orders,
+            "row": 0,
+        }
         self.machine = Tracked(self.verbs, rules, (ip, port), **known)
 
     @property
