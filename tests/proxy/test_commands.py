@@ -716,7 +716,7 @@ def test_help(console: Console) -> None:
     for usage in CHAPTER_USAGES:
         assert usage in usages
     assert any("bannererr" in line for line in console.lines("help vserv conf"))
-    assert len(console.lines("help vserv")) == 5
+    assert len(console.lines("help vserv")) == 7
     assert 'did you mean "vserv"?' in refused(console, "help vserw")
     assert [line.split()[0] for line in console.lines("help state")] == ["vserv", "state", "backend", "state"]
     assert [line.split()[0] for line in console.lines("help backend state")] == ["backend", "state"]
