@@ -1,8 +1,10 @@
-"""What several proxies keep together at a server of Redis or Valkey: leases of sessions, which end by themselves.
+"""What several proxies keep together at a server of Redis or Valkey: leases of sessions, which end by themselves, and
+news of who guesses and who is blocked.
 
     popular:{USER}:s     sorted set: a member for each session, scored by when its lease ends (milliseconds since 1970)
     popular:{USER}:d     there as long as this user may not log in again; the session by which that is so
     popular:sessions     sorted set: all sessions that are counted, as JSON, scored alike
+    popular:news         stream: what has happened at one proxy that the others are to know, the last of it
 
 USER is a digest, so that no name chooses a slot of a cluster or has to be escaped. All times are the server's: clocks
 of proxies do not matter. A script decides and adds in one step, so that of two proxies at the same moment one is let
@@ -75,6 +77,21 @@ local time = redis.call('TIME')
 return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), '+inf')
 """
 """KEYS: a sorted set. Its members whose leases have not ended."""
+
+
+NEWS_SINCE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local since = ARGV[1] == '' and string.format('%.0f', now - tonumber(ARGV[3])) or '(' .. ARGV[1]
+return {now, redis.call('XRANGE', KEYS[1], since, '+', 'COUNT', ARGV[2])}
+"""
+"""KEYS: the stream. ARGV: the id of the last one known, "" for none; how many; how far back to begin then."""
+
+NEWS = "popular:news"
+MOST_NEWS = 10_000
+BACK_SECONDS = 600.0
+"""A proxy that begins learns what has happened for so long."""
+FAILED, CAME_IN = "failed", "came_in"
 
 
 def check_url(url: str) -> None:

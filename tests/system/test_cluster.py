@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -83,6 +84,11 @@ class Member:
 
     def alone(self) -> float:
         return scrape(self.proxy).value("popular_cluster_workers_alone")
+
+    def failures(self, user: str, address: str = LOOPBACK) -> float:
+        """How many are remembered, of this user from there."""
+        rows: list[dict[str, Any]] = self.proxy.json(f"explain {user} from {address}")["limits"]
+        return next(float(row["count"]) for row in rows if row["limit"] == "authdelay")
 
     def there(self, user: str) -> int:
         return sum(row["user"] == user for row in self.proxy.json("sessions cluster"))
@@ -165,6 +171,32 @@ def test_a_wrong_password_takes_nothing_from_the_user(tmp_path: Path) -> None:
             assert client.log_in("joe", "right") == TOO_SOON
         assert strangers[0].ask("USER ann").startswith(b"+OK")
         assert strangers[0].ask("PASS right").startswith(b"+OK"), "what was said of joe is not said of her"
+
+
+def test_failures_count_over_two_proxies(tmp_path: Path) -> None:
+    """Who guesses at one is known at the other, there and from where he is only; who logs in is spared at both. What
+    happened before a proxy was there, or while it had other workers, it learns as well.
+    """
+    with (
+        ScriptedBackend(pop3_server([], b"right")) as backend,
+        cluster(tmp_path, 2) as (_server, (one, other)),
+    ):
+        for member in (one, other):
+            member.proxy.said("set authdelay report:1s")
+            member.proxy.said(f"backend conf b1 port {backend.port} prot POP3 state online")
+        with PopClient(one.port) as client:
+            for number in range(3):
+                assert client.log_in("joe", f"guess{number}").startswith(b"-ERR [AUTH]")
+        wait_until(lambda: 2.9 < other.failures("joe") <= 3, "the other one knows, each of them once")
+        assert other.failures("joe", "198.51.100.7") == 0
+        os.kill(other.proxy.workers()[0], signal.SIGKILL)
+        with PopClient(one.port) as client:
+            assert client.log_in("ann", "guess").startswith(b"-ERR [AUTH]")
+        wait_until(lambda: other.failures("ann") > 0.9, "it goes on behind that")
+        assert 2.9 < other.failures("joe") <= 3
+        with PopClient(other.port) as client:
+            assert client.log_in("joe", "right").startswith(b"+OK")
+        wait_until(lambda: one.failures("joe") == 0, "he is spared at both")
 
 
 @pytest.mark.nightly
