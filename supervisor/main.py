@@ -12,13 +12,16 @@ import resource
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.access import FaultyAccess
 from supervisor.control.commands import ALL
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values, processors
+from supervisor.master.accessfile import AccessFile
 from supervisor.master.master import Master
 from supervisor.program import Program
 from supervisor.ringd.client import Ring
@@ -28,7 +31,9 @@ from supervisor.runtime.httpaddress import HttpAddress, parse_address
 from supervisor.runtime.httptoken import read_digest
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
+from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.rundir import CannotStart, RunDirectory
+from supervisor.runtime.statedir import DEFAULT_STATEDIR, StateDirectory
 from supervisor.sockets.sources import Binding, Source
 from supervisor.sockets.systemd import Activated, Notifier, inherited
 from supervisor.start import StartConfiguration, commands_of
@@ -45,6 +50,12 @@ def options(program: Program) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program.name, description=program.summary, allow_abbrev=False)
     add = parser.add_argument
     add("-r", "--rundir", metavar="DIR", default=DEFAULT_RUNDIR, help="run directory (default: %(default)s)")
+    add(
+        "--statedir",
+        metavar="DIR",
+        help="state directory: what is ordered beside the configuration (`state list`) outlives the program there "
+        f"(default: {DEFAULT_STATEDIR}; with a --rundir of your own, state in that)",
+    )
     add(
         "-l",
         "--logfile",
@@ -102,6 +113,19 @@ def options(program: Program) -> argparse.ArgumentParser:
         metavar="GROUP",
         help="this group may connect to the control socket too, for commands that change nothing; the user of the "
         "program must belong to it (default: only its user and root)",
+    )
+    add(
+        "--access",
+        metavar="FILE",
+        help="who in the control group may do what: a line each, such as `group oncall say kill *`, `group watch read` "
+        "or `user deploy all`; whom it does not name may say nothing. Read anew at SIGHUP. Root and the user of the "
+        "program may do everything (default: the control group may read)",
+    )
+    add(
+        "--auditlog",
+        metavar="FILE",
+        help="a file for one line of JSON for each change by a command, and for each that was denied: who, when, why, "
+        "and the command (default: none)",
     )
     add(
         "--log-stamps",
@@ -207,7 +231,7 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
     _take_own_options(program, chosen, parser)
     try:
         return _check(program, chosen) if chosen.check else _start(program, chosen)
-    except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
+    except (CannotStart, FaultyAccess, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return EXIT_USAGE if chosen.check else EXIT_FAILED
 
@@ -228,9 +252,10 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
     notifier = Notifier(os.environ)
     configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
     readers = rights.find_group(chosen.ctrl_group) if chosen.ctrl_group else None
+    statedir = _statedir(program, chosen, user)
     rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user, readers=readers)
     try:
-        master = _make_master(program, chosen, rundir, user=user, notifier=notifier)
+        master = _make_master(program, chosen, rundir, statedir=statedir, user=user, notifier=notifier)
     except BaseException:
         rundir.withdraw_all()
         raise
@@ -250,6 +275,7 @@ def _make_master(
     chosen: argparse.Namespace,
     rundir: RunDirectory,
     *,
+    statedir: StateDirectory,
     user: pwd.struct_passwd | None,
     notifier: Notifier,
 ) -> Master:
@@ -266,6 +292,7 @@ def _make_master(
         )
     except OSError as error:
         raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None
+    audit = _audit_file(chosen.auditlog, user)
     if user is not None:
         rights.become(user)
         if not os.access(os.__file__, os.R_OK):
@@ -274,25 +301,48 @@ def _make_master(
         if doubt:
             log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
     limits = _limits(program, chosen)
+    language = Language(program.commands)
     first = _first_config(program, chosen, limits, logfile=log.path)
     _raise_file_limit(log, first.variables["maxsession"])
     try:
         return Master(
             program,
             first,
-            Language(program.commands),
+            language,
             rundir=rundir,
             log=log,
             limits=limits,
             load_files=_load_files(chosen),
             source=_source(chosen, log, notifier),
             notifier=notifier,
+            access_file=AccessFile(chosen.access, language),
+            audit_file=audit,
             metrics=chosen.metrics,
+            statedir=statedir,
             metrics_token=token,
         )
-    except (CannotStart, OSError) as error:
+    except (CannotStart, FaultyAccess, OSError) as error:
         log(messages.START_FAILED, reason=str(error))
         raise
+
+
+def _audit_file(name: str | None, user: pwd.struct_passwd | None) -> LogFile | None:
+    """Raises CannotStart."""
+    try:
+        return LogFile(os.path.abspath(name), user) if name is not None else None
+    except OSError as error:
+        raise CannotStart(f"audit log {name}: {error.strerror}; name another one with --auditlog") from None
+
+
+def _statedir(program: Program, chosen: argparse.Namespace, user: pwd.struct_passwd | None) -> StateDirectory:
+    """The state directory; made here only where it is another user's than ours. What is wrong with it is told later."""
+    if chosen.statedir is None and chosen.rundir != DEFAULT_RUNDIR:
+        return StateDirectory(Path(chosen.rundir, "state").absolute(), program.name)  # the user can make it by himself
+    statedir = StateDirectory(Path(chosen.statedir or DEFAULT_STATEDIR).absolute(), program.name)
+    if user is not None:
+        with suppress(OSError):
+            statedir.make(user)
+    return statedir
 
 
 def _limits(program: Program, chosen: argparse.Namespace) -> dict[str, int]:
@@ -316,6 +366,7 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
     commands = commands_of(chosen.config)
     if chosen.user and os.getuid() == 0:
         rights.become(rights.find_user(chosen.user))
+    AccessFile(chosen.access, Language(program.commands)).read()
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, logfile=chosen.logfile or f"/var/log/popular/{program.name}")
     code = try_start(Trying(program, first, limits, load_files=_load_files(chosen)), commands, ", ".join(chosen.config))

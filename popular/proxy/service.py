@@ -13,6 +13,7 @@ from popular.pdm import loader
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.cluster import Cluster
@@ -151,6 +152,7 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
+                absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident),
                 over=self._session_over,
             )

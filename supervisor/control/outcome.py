@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config, Report
 from supervisor.control.words import NOTE
+from supervisor.operatorstate import Entry as StateEntry
 from supervisor.runtime.messages import Message
 from supervisor.table.blocked import Network
 
@@ -127,6 +128,14 @@ class Kept(Outcome):
     secret: bytes = field(kw_only=True, repr=False)
 
 
+@dataclass(frozen=True)
+class Signed(Outcome):
+    """For whom the commands of this control connection are said from now on, and why; None: as before."""
+
+    name: str | None = field(kw_only=True)
+    reason: str | None = field(kw_only=True)
+
+
 class Order(Outcome):
     """Something for the master to do."""
 
@@ -162,6 +171,13 @@ class Block(Order):
 
     network: Network = field(kw_only=True)
     seconds: int | None = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Ordered(Order):
+    """The operator orders something beside the configuration, or ends such an order."""
+
+    entries: tuple[StateEntry, ...] = field(kw_only=True)
 
 
 def noted(text: str, *notes: str | None) -> str:

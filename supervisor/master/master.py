@@ -7,18 +7,23 @@ control socket, the table and the tokens, and it is the only one that gives birt
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
-from supervisor.control.outcome import Block, EndSession, Order, Recycle, Shutdown
+from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, Shutdown, noted
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged
 from supervisor.lifeline import Kill as KillOrder
+from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
+from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
 from supervisor.master.jobs import Jobs
+from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
@@ -28,18 +33,21 @@ from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import Means, ShutdownSequence
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
+from supervisor.operatorstate import Entry, OperatorState
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
 from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
+from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
+from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
-from supervisor.table.blocked import MOST_BLOCKED, Network
+from supervisor.table.blocked import BLOCKED, MOST_BLOCKED, Network
 from supervisor.table.notes import Note
 from supervisor.table.sightings import Sighting
 from supervisor.worker.worker import Inheritance
@@ -60,10 +68,13 @@ class Master:
         load_files: LoadFiles,
         source: Source,
         notifier: Notifier,
+        access_file: AccessFile,
+        audit_file: LogFile | None,
         metrics: HttpAddress | None,
+        statedir: StateDirectory,
         metrics_token: bytes = b"",
     ) -> None:
-        """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
+        """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart, FaultyAccess."""
         self.pid = os.getpid()
         self._program = program
         self._rundir = rundir
@@ -106,6 +117,9 @@ class Master:
         )
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
+        self._keeper = StateKeeper(
+            statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
+        )
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
             program,
@@ -122,6 +136,8 @@ class Master:
             metrics_token=metrics_token,
         )
         self._watchers.describe(first)
+        self._access_file = access_file
+        self._audit = Audit(program.name, audit_file, log)
         self.executor = Executor(
             program,
             language,
@@ -132,6 +148,8 @@ class Master:
             jobs=self._jobs,
             questions=self._questions,
             log=log,
+            access=access_file.read(),
+            audit=self._audit,
             perform=self._perform,
             count=self._accounting.count,
         )
@@ -171,6 +189,10 @@ class Master:
     def blocked(self) -> dict[Network, float]:
         return self._accounting.blocked()
 
+    @property
+    def operator(self) -> OperatorState:
+        return self._keeper.state
+
     def noted(self) -> list[Note]:
         return self._accounting.noted()
 
@@ -188,6 +210,8 @@ class Master:
             workers=self._changes.running.variables["workers"],
             pid=self.pid,
         )
+        self._keeper.load()
+        self._accounting.block_again(self._keeper.state.of(BLOCKED))
         self._pool.fill()
         self._watchers.start()
         self._tick()
@@ -224,6 +248,7 @@ class Master:
             listeners=self._listeners.of_slot(slot, wanted),
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
+            operator=self._keeper.state,
             withdraw_if_last=self._rundir.withdraw_if_last,
         )
 
@@ -245,6 +270,8 @@ class Master:
             self._shutdown.closed(worker)
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)
+        if isinstance(message, StateChanged):
+            self._keeper.hear(worker, message)
         self._changes.hear(worker, message)
 
     def died(self, worker: WorkerProcess, code: int) -> None:
@@ -267,6 +294,7 @@ class Master:
         self._recycling.dead(worker)
         self._changes.forget(worker)
         self._questions.forget(worker)
+        self._keeper.forget(worker)
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
@@ -315,8 +343,18 @@ class Master:
             case EndSession(sid=sid):
                 self._kill(sid, answer)
             case Block(network=network, seconds=seconds):
-                done = self._accounting.block(network, seconds)
-                answer(done, order.text if done else f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
+                self._block(order, network, seconds, answer=answer)
+            case Ordered(entries=entries):
+                self._keeper.change(entries, partial(_answer_kept, order, answer))
+
+    def _block(self, order: Order, network: Network, seconds: int | None, *, answer: Answer) -> None:
+        """In force at once; the answer waits until it is kept."""
+        if not self._accounting.block(network, seconds):
+            answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
+            return
+        until = self._accounting.blocked().get(network)
+        entry = Entry(BLOCKED, str(network), None if until is None else {"until": until or None})
+        self._keeper.change([entry], partial(_answer_kept, order, answer))
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():
@@ -331,6 +369,8 @@ class Master:
     def _on_signal(self, number: signal.Signals) -> None:
         if number in signals.REOPENS:
             self.reopen_log()
+            self._audit.reopen()
+            self._read_access_anew()
             return
         if number in signals.IGNORED:
             self._log(messages.SIGNAL_IGNORED, signal=number.name)
@@ -340,11 +380,12 @@ class Master:
 
     def started(self, lines: Iterable[str]) -> None:
         """The start configuration is in force, and these are its commands."""
-        for line in lines:
+        said = list(lines)
+        for line in said:
             self._log(messages.COMMAND, uid=os.getuid(), line=line, generation=self._changes.running.generation)
         self._accounting.issue(self._changes.running.variables["maxsession"])
         self._take_up_logfile()
-        self.executor.started()
+        self.executor.started(len(said))
         for pid, control in self._rundir.others():
             self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {control} shutdown delayed")
 
@@ -370,6 +411,16 @@ class Master:
         self._pool.tell_all(Reopen(path))
         self._log(messages.LOG_REOPENED, file=path)
 
+    def _read_access_anew(self) -> None:
+        if self._access_file.path is None:
+            return
+        try:
+            self.executor.admit(self._access_file.read())
+        except FaultyAccess as error:
+            self._log(messages.ACCESS_FAULTY, file=self._access_file.path, reason=str(error))
+        else:
+            self._log(messages.ACCESS_READ, file=self._access_file.path)
+
     def shut_down(self, how: str) -> None:
         """What the command `shutdown` does, for a signal or a failed start."""
         grace = self._changes.running.variables["grace"] if how == "delayed" else 0
@@ -389,3 +440,7 @@ class Master:
         else:
             self._rundir.withdraw_all()
         self._log(messages.FINISHED, how=how)
+
+
+def _answer_kept(order: Order, answer: Answer, done: bool, note: str) -> None:
+    answer(done, noted(order.text, note) if done else note, ())

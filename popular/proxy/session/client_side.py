@@ -79,6 +79,7 @@ class ClientSide:
         "_transaction",
         "_utf8",
         "_verbs",
+        "absorbed",
         "asked",
         "lines",
         "mechanism",
@@ -105,6 +106,8 @@ class ClientSide:
         self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
+        self.absorbed = False
+        """The client is shown an empty mailbox because its mailbox was empty a moment ago (absorber.py)."""
         self.asked = False
         """The client has asked for the capabilities."""
         self._commands = 0
@@ -272,7 +275,7 @@ class ClientSide:
         answer = self._transaction.command(line)
         if answer.over:
             self._verbs.send(answer.reply or BYE)
-            self._end("quit")
+            self._end("absorbed" if self.absorbed else "quit")
         else:
             self._verbs.send(answer.reply)
 
