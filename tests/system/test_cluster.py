@@ -90,6 +90,11 @@ class Member:
         rows: list[dict[str, Any]] = self.proxy.json(f"explain {user} from {address}")["limits"]
         return next(float(row["count"]) for row in rows if row["limit"] == "authdelay")
 
+    def blocked(self) -> dict[str, bool]:
+        """The networks that are, and whether that ends."""
+        rows: list[dict[str, Any]] = self.proxy.json("block list")
+        return {row["network"]: row["until"] is not None for row in rows}
+
     def there(self, user: str) -> int:
         return sum(row["user"] == user for row in self.proxy.json("sessions cluster"))
 
@@ -175,7 +180,7 @@ def test_a_wrong_password_takes_nothing_from_the_user(tmp_path: Path) -> None:
 
 def test_failures_count_over_two_proxies(tmp_path: Path) -> None:
     """Who guesses at one is known at the other, there and from where he is only; who logs in is spared at both. What
-    happened before a proxy was there, or while it had other workers, it learns as well.
+    happens while a proxy has other workers it learns as well. Who is blocked at one is at the other.
     """
     with (
         ScriptedBackend(pop3_server([], b"right")) as backend,
@@ -197,6 +202,31 @@ def test_failures_count_over_two_proxies(tmp_path: Path) -> None:
         with PopClient(other.port) as client:
             assert client.log_in("joe", "right").startswith(b"+OK")
         wait_until(lambda: one.failures("joe") == 0, "he is spared at both")
+        one.proxy.said("block 192.0.2.0/24 until 1h")
+        wait_until(lambda: other.blocked() == {"192.0.2.0/24": True}, "what is blocked at one is at the other")
+
+
+@pytest.mark.nightly
+def test_blocks_count_over_all_proxies(tmp_path: Path) -> None:
+    """What is blocked at one is at the other, and at one that begins later; so is what is served again. Where the
+    server does not answer the block counts where it was said, and the reply says so.
+    """
+    with cluster(tmp_path, 2) as (server, (one, other)), contextlib.ExitStack() as stack:
+        one.proxy.said("block 192.0.2.0/24 until 1h")
+        one.proxy.said("block 198.51.100.0/24")
+        wait_until(lambda: other.blocked() == one.blocked() != {}, "the other one knows")
+        assert one.blocked() == {"192.0.2.0/24": True, "198.51.100.0/24": False}
+        third = Member(tmp_path / "p2", server, "p2")
+        stack.enter_context(third.proxy)
+        wait_until(lambda: third.blocked().keys() == one.blocked().keys(), "who comes later is told")
+        other.proxy.said("unblock 198.51.100.0/24")
+        wait_until(lambda: [*one.blocked()] == [*third.blocked()] == ["192.0.2.0/24"], "it is served again everywhere")
+        assert not other.proxy.log("cluster_lost")
+        server.process.kill()
+        reply = other.proxy.control("block 203.0.113.0/24")
+        assert reply.ok
+        assert "only here" in reply.text
+        assert "203.0.113.0/24" in other.blocked()
 
 
 @pytest.mark.nightly

@@ -71,6 +71,7 @@ class Cluster:
         self._leaving: dict[int, asyncio.Task[None]] = {}
         """By row, what gives back what it held before: nothing new is asked for until that is done."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
         self._lost = False
         self._not_before = 0.0
         self._renewing: asyncio.TimerHandle | None = None
@@ -79,7 +80,10 @@ class Cluster:
         """One service less uses it; from whatever thread."""
         self.holders -= 1
         if self.holders == 0:
-            asyncio.run_coroutine_threadsafe(self._close(), self._context.loop)
+            self._context.loop.call_soon_threadsafe(self._begin_close)
+
+    def _begin_close(self) -> None:
+        self._closing = self._context.loop.create_task(self._close())
 
     async def _close(self) -> None:
         """All its sessions are over: what they have said is heard to its end, and the connections go."""
@@ -135,6 +139,17 @@ class Cluster:
             await self._client.xadd(leases.NEWS, fields, maxlen=leases.MOST_NEWS, approximate=True)
         except self._errors as error:
             self._is_lost(error)
+
+    async def blocked(self) -> dict[str, str] | None:
+        """The networks that are blocked, with their ends; None if the server does not answer."""
+        if self._is_to_be_left_alone():
+            return None
+        try:
+            found: dict[str, str] = await self._client.hgetall(leases.BLOCKS)
+        except self._errors as error:
+            self._is_lost(error)
+            return None
+        return found
 
     async def news(self, since: str, most: int) -> tuple[int, list[Any]] | None:
         """The server's time in milliseconds, and what was told since; None if it does not answer."""
