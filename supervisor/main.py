@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.access import FaultyAccess
 from supervisor.control.commands import ALL
 from supervisor.control.language import Language
 from supervisor.control.variables import initial_values, processors
+from supervisor.master.accessfile import AccessFile
 from supervisor.master.master import Master
 from supervisor.program import Program
 from supervisor.ringd.client import Ring
@@ -29,6 +31,7 @@ from supervisor.runtime.httpaddress import HttpAddress, parse_address
 from supervisor.runtime.httptoken import read_digest
 from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
+from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.rundir import CannotStart, RunDirectory
 from supervisor.runtime.statedir import DEFAULT_STATEDIR, StateDirectory
 from supervisor.sockets.sources import Binding, Source
@@ -110,6 +113,19 @@ def options(program: Program) -> argparse.ArgumentParser:
         metavar="GROUP",
         help="this group may connect to the control socket too, for commands that change nothing; the user of the "
         "program must belong to it (default: only its user and root)",
+    )
+    add(
+        "--access",
+        metavar="FILE",
+        help="who in the control group may do what: a line each, such as `group oncall say kill *`, `group watch read` "
+        "or `user deploy all`; whom it does not name may say nothing. Read anew at SIGHUP. Root and the user of the "
+        "program may do everything (default: the control group may read)",
+    )
+    add(
+        "--auditlog",
+        metavar="FILE",
+        help="a file for one line of JSON for each change by a command, and for each that was denied: who, when, why, "
+        "and the command (default: none)",
     )
     add(
         "--log-stamps",
@@ -215,7 +231,7 @@ def main(program: Program, argv: Sequence[str] | None = None) -> int:
     _take_own_options(program, chosen, parser)
     try:
         return _check(program, chosen) if chosen.check else _start(program, chosen)
-    except (CannotStart, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
+    except (CannotStart, FaultyAccess, rights.UnknownUser, rights.UnknownGroup, OSError) as error:
         print(f"{program.name}: {error}", file=sys.stderr)
         return EXIT_USAGE if chosen.check else EXIT_FAILED
 
@@ -276,6 +292,7 @@ def _make_master(
         )
     except OSError as error:
         raise CannotStart(f"log file {path}: {error.strerror}; name another one with --logfile") from None
+    audit = _audit_file(chosen.auditlog, user)
     if user is not None:
         rights.become(user)
         if not os.access(os.__file__, os.R_OK):
@@ -284,26 +301,37 @@ def _make_master(
         if doubt:
             log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
     limits = _limits(program, chosen)
+    language = Language(program.commands)
     first = _first_config(program, chosen, limits, logfile=log.path)
     _raise_file_limit(log, first.variables["maxsession"])
     try:
         return Master(
             program,
             first,
-            Language(program.commands),
+            language,
             rundir=rundir,
             log=log,
             limits=limits,
             load_files=_load_files(chosen),
             source=_source(chosen, log, notifier),
             notifier=notifier,
+            access_file=AccessFile(chosen.access, language),
+            audit_file=audit,
             metrics=chosen.metrics,
             statedir=statedir,
             metrics_token=token,
         )
-    except (CannotStart, OSError) as error:
+    except (CannotStart, FaultyAccess, OSError) as error:
         log(messages.START_FAILED, reason=str(error))
         raise
+
+
+def _audit_file(name: str | None, user: pwd.struct_passwd | None) -> LogFile | None:
+    """Raises CannotStart."""
+    try:
+        return LogFile(os.path.abspath(name), user) if name is not None else None
+    except OSError as error:
+        raise CannotStart(f"audit log {name}: {error.strerror}; name another one with --auditlog") from None
 
 
 def _statedir(program: Program, chosen: argparse.Namespace, user: pwd.struct_passwd | None) -> StateDirectory:
@@ -338,6 +366,7 @@ def _check(program: Program, chosen: argparse.Namespace) -> int:
     commands = commands_of(chosen.config)
     if chosen.user and os.getuid() == 0:
         rights.become(rights.find_user(chosen.user))
+    AccessFile(chosen.access, Language(program.commands)).read()
     limits = _limits(program, chosen)
     first = _first_config(program, chosen, limits, logfile=chosen.logfile or f"/var/log/popular/{program.name}")
     code = try_start(Trying(program, first, limits, load_files=_load_files(chosen)), commands, ", ".join(chosen.config))

@@ -98,6 +98,8 @@ class ProxyService:
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        if self.cluster is not None:
+            self.cluster.holders += 1
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -128,11 +130,12 @@ class ProxyService:
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         limits = limit_rules(config.variables)
+        salt_key = context.open_remembered().key_of("salts")
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config, takes),
+                rules_of(vserv, config, takes, salt_key=salt_key),
                 config.variables,
                 modules=chain,
                 pipes=self.pipes,
@@ -195,6 +198,9 @@ class ProxyService:
             for held in self._open:
                 held.release(self._context)
             self._open = []
+            if self.cluster is not None:
+                self.cluster.release()
+                self.cluster = None
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:

@@ -12,7 +12,18 @@ from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
 from supervisor.control.kinds import Base64, Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, EndSession, Kept, Outcome, Recycle, Reply, Shutdown, lines_of, noted
+from supervisor.control.outcome import (
+    Change,
+    EndSession,
+    Kept,
+    Outcome,
+    Recycle,
+    Reply,
+    Shutdown,
+    Signed,
+    lines_of,
+    noted,
+)
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import SECRET, CommandRefused, Word, phrase, quote, split
 from supervisor.runtime.plural import count_of
@@ -21,6 +32,7 @@ SHOW_AND_SET = "Runtime configuration: the show and set commands"
 SHUTDOWN = "Runtime configuration: the shutdown command"
 DEBUG = "Runtime configuration: the debug command"
 ALL, NONE = "ALL", "NONE"
+_LONGEST_SIGNED = 400
 HOW = {
     "parent": "The master ends; the workers finish their sessions.",
     "children": "All sessions are ended at once; the program goes on with new workers.",
@@ -165,6 +177,16 @@ def _kill(context: CommandContext, arguments: Arguments) -> Outcome:
 
 def _secret(_context: CommandContext, arguments: Arguments) -> Outcome:
     return Kept("it counts for the next command on this connection", secret=arguments["octets"])
+
+
+def _sign(_context: CommandContext, arguments: Arguments) -> Outcome:
+    said = dict(zip(arguments["what"], arguments["text"], strict=True))
+    if len(said) < len(arguments["what"]):
+        raise CommandRefused("it is there twice")
+    if not said:
+        raise CommandRefused("say as NAME, message TEXT, or both")
+    text = "it counts for the commands that follow on this connection"
+    return Signed(text, name=said.get("as"), reason=said.get("message"))
 
 
 def _workers(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -341,6 +363,15 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
             {"octets": Base64()},
             source=BESIDE,
             order=True,
+        ),
+        ControlCommand(
+            "sign [<what> <text>]…",
+            _sign,
+            "Says who speaks, and why, for the commands that follow on this connection.\nIt is kept beside each "
+            "change, in history and audit log, and gives no rights: those go by the user and groups that the kernel "
+            "tells. pcontrol says it by itself (`--as`, `--message`).",
+            {"what": Choice("as", "message"), "text": String(_LONGEST_SIGNED)},
+            source=BESIDE,
         ),
         *draft_commands(),
         ControlCommand(

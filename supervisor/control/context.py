@@ -230,6 +230,9 @@ class Vocabulary(Protocol):
     def answer(self, words: Sequence[Word], context: CommandContext) -> Outcome:
         """What the handler of a command gives back. Raises CommandRefused or NeedsLookup."""
 
+    def reads_only(self, line: str) -> bool:
+        """Whether a line can neither change nor order anything; so of one that is no command."""
+
     def next_words(self, words: Sequence[str]) -> list[str]:
         """The plain words that may follow these plain words."""
 

@@ -128,6 +128,14 @@ class Kept(Outcome):
     secret: bytes = field(kw_only=True, repr=False)
 
 
+@dataclass(frozen=True)
+class Signed(Outcome):
+    """For whom the commands of this control connection are said from now on, and why; None: as before."""
+
+    name: str | None = field(kw_only=True)
+    reason: str | None = field(kw_only=True)
+
+
 class Order(Outcome):
     """Something for the master to do."""
 

@@ -16,12 +16,12 @@ cannot lock the operator out.
 
 import select
 import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from supervisor.control.peer import Peer, peer_of
 from supervisor.control.words import LONGEST_LINE, called, first_control
 from supervisor.runtime.loop import READ, WRITE, Loop
 
@@ -31,13 +31,12 @@ CommandDone = Callable[[bool, str, Sequence[str]], None]
 """Takes the reply: whether it was done, the text of the status line, the data lines."""
 Conduct = Callable[[str, CommandDone], None]
 """Carries out a line and calls CommandDone once, now or later."""
-Converse = Callable[[int], Conduct]
-"""Called for each connection, with the user id of its client."""
+Converse = Callable[[Peer], Conduct]
+"""Called for each connection, with who its client is."""
 
 _PIECE = 16384
 _REQUESTS_AT_A_TIME = 16
 _PAUSE_SECONDS = 1.0
-_CREDENTIALS = struct.Struct("3i")
 
 
 class Malformed(NamedTuple):
@@ -160,7 +159,7 @@ class _Client:
     ) -> None:
         self._connection = connection
         self._loop = loop
-        self._conduct = converse(_peer_uid(connection))
+        self._conduct = converse(peer_of(connection))
         self._forget = forget
         self._reader = ControlRequestReader()
         self._requests: deque[str | Malformed] = deque()
@@ -254,9 +253,3 @@ class _Client:
             self._loop.after(0.0, self._go_on)
         else:
             self._loop.watch(self._connection, READ, self._readable)
-
-
-def _peer_uid(connection: socket.socket) -> int:
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    _pid, uid, _gid = _CREDENTIALS.unpack(credentials)
-    return int(uid)

@@ -17,8 +17,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 
 from supervisor.config import Config, Report
+from supervisor.control.access import Access
 from supervisor.control.context import FrozenContext, Status
 from supervisor.control.draft import Spoilt
 from supervisor.control.language import Language
@@ -32,14 +34,19 @@ from supervisor.control.outcome import (
     Order,
     Outcome,
     Replacement,
+    Reply,
     Rollback,
+    Signed,
     Trial,
 )
+from supervisor.control.peer import Peer
 from supervisor.control.rcfile import ROLLBACK
 from supervisor.control.things import resolved_hosts
 from supervisor.control.words import CommandRefused, without_secret
+from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
 from supervisor.master.jobs import Jobs
+from supervisor.master.origin import Origin
 from supervisor.master.questions import Questions
 from supervisor.master.rollback import RollbackPoint
 from supervisor.program import Program
@@ -55,31 +62,18 @@ PerformOrder = Callable[[Order, Answer], None]
 
 _AWAITED = "the last `draft apply` awaits `confirm` or `rollback`; until then nothing else can be changed"
 _ENDING = "the program is ending, and cannot change its configuration any more; nothing was changed"
-_READERS = "only root and the user of the program may change anything; the control group (--ctrl-group) may read"
+_NOT_A_READER = "it would change something, though its row says that it only reads; it was not carried out"
 _LONGEST_NAMES = 2000
-
-
-@dataclass(eq=False)
-class _Origin:
-    """A control connection, or (own) the program itself; `quiet`: a periodic command, or the rollback; `reads`: it may
-    change nothing. `lookups` are those of its draft, `secret` is for its next command.
-    """
-
-    uid: int
-    own: bool
-    quiet: bool = False
-    reads: bool = False
-    draft: Draft | None = None
-    lookups: Lookups = field(default_factory=Lookups)
-    secret: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(eq=False)
 class _Task:
     line: str = field(repr=False)
-    origin: _Origin
+    origin: Origin
     answer: Answer
     lookups: Lookups
+    reads: bool = False
+    """Its row says that it changes nothing."""
     secret: bytes | None = field(default=None, repr=False)
 
     @property
@@ -103,6 +97,8 @@ class Executor:
         jobs: Jobs,
         questions: Questions,
         log: Log,
+        access: Access,
+        audit: Audit,
         perform: PerformOrder,
         count: Callable[[str], None],
     ) -> None:
@@ -115,34 +111,38 @@ class Executor:
         self._jobs = jobs
         self._questions = questions
         self._log = log
+        self._access = access
+        self._audit = audit
         self._perform = perform
         self._count = count
         self._rollback_point = RollbackPoint(loop, self._go_back)
-        self._time_up = _Origin(os.getuid(), own=True, quiet=True)
+        self._own_peer = Peer(os.getuid(), os.getpid())
+        self._time_up = Origin(self._own_peer, own=True, quiet=True)
         self._starting = True
         self._ending = False
         self._changing = False
         self._waiting: deque[_Task] = deque()
 
-    def conduct(self, line: str, uid: int, answer: Answer) -> None:
-        """Carries out one command of the program's own and answers, now or later."""
-        self._hear(_Origin(uid, own=True), line, answer)
-
     def conduct_periodically(self, line: str, answer: Answer) -> None:
         """The same for a periodic command. A refusal is not logged here: it may come every few seconds."""
-        self._work(_Task(line, _Origin(os.getuid(), own=True, quiet=True), answer, lookups=Lookups()))
+        self._work(_Task(line, Origin(self._own_peer, own=True, quiet=True), answer, lookups=Lookups()))
 
-    def converse(self, uid: int) -> Callable[[str, Answer], None]:
+    def converse(self, peer: Peer) -> Callable[[str, Answer], None]:
         """For a new control connection: what carries out its commands, one at a time. Its draft goes with it."""
-        return partial(self._hear, _Origin(uid, own=False, reads=uid not in (0, os.geteuid())))
+        return partial(self._hear, Origin(peer, own=False))
+
+    def admit(self, access: Access) -> None:
+        """These are the rights of all control connections from now on, also of those that are there."""
+        self._access = access
 
     def start(self) -> Callable[[str, Answer], None]:
         """For the start configuration: the same for the program itself, which nobody else can get in the way of."""
-        return partial(self._hear, _Origin(os.getuid(), own=True))
+        return partial(self._hear, Origin(self._own_peer, own=True))
 
-    def started(self) -> None:
-        """The start configuration is in force: control connections may change it now."""
+    def started(self, commands: int) -> None:
+        """The start configuration, of so many commands, is in force: control connections may change it now."""
         self._starting = False
+        self._audit.started(Origin(self._own_peer, own=True), commands)
         self._go_on()
 
     def end(self) -> None:
@@ -152,17 +152,19 @@ class Executor:
         self._changes.abandon(_ENDING)
         self._go_on()
 
-    def _hear(self, origin: _Origin, line: str, answer: Answer) -> None:
+    def _hear(self, origin: Origin, line: str, answer: Answer) -> None:
         self._log.debug("CTRL", "request", line=without_secret(line), uid=origin.uid)
         secret, origin.secret = origin.secret, None
         self._count("control_sentences")
-        if origin.reads and not self._language.reads_only(line):
-            self._refuse(_Task(line, origin, answer, lookups=Lookups()), _READERS)
+        refusal = "" if origin.own else self._access.refusal(origin.peer, line, self._language)
+        if refusal:
+            self._deny(_Task(line, origin, answer, lookups=Lookups()), refusal)
             return
         # A fact that one command of a draft has found out holds for the whole draft, and no longer.
         drafting = origin.draft is not None and line.lstrip().startswith("draft ")
         lookups = origin.lookups if drafting else Lookups()
-        self._work(_Task(line, origin, answer, lookups=lookups, secret=secret))
+        reads = self._language.reads_only(line)
+        self._work(_Task(line, origin, answer, lookups=lookups, reads=reads, secret=secret))
 
     def _work(self, task: _Task) -> None:
         try:
@@ -196,6 +198,8 @@ class Executor:
 
     def _bring_about(self, task: _Task, outcome: Outcome) -> None:
         match outcome:
+            case _ if task.reads and not isinstance(outcome, Reply | Signed):
+                self._refuse(task, _NOT_A_READER)
             case Change() | Trial() if self._ending:
                 self._refuse(task, _ENDING)
             case Rollback() if task.origin is self._time_up and not self._rollback_point.awaited:
@@ -211,6 +215,9 @@ class Executor:
                 self._answer(task, outcome)
             case Kept():
                 task.origin.secret = outcome.secret
+                self._answer(task, outcome)
+            case Signed():
+                task.origin.sign(outcome.name, outcome.reason)
                 self._answer(task, outcome)
             case Order():
                 self._perform(
@@ -257,7 +264,7 @@ class Executor:
                 news = found if isinstance(outcome, Trial) else [one for one in found if one not in before.reports]
                 if isinstance(outcome, Change):
                     if not self._starting:  # of a start its commands are logged, not that they were applied
-                        self._log_done(task)
+                        self._log_done(task, _names(outcome))
                     for message, fields in outcome.entries:
                         self._log(message, **fields)
                     self._log_hosts(before)
@@ -269,9 +276,10 @@ class Executor:
         seed = outcome.seed if isinstance(outcome, Change) else b""
         self._changes.begin(outcome.config, seed, done, trial=isinstance(outcome, Trial))
 
-    def _log_done(self, task: _Task) -> None:
+    def _log_done(self, task: _Task, names: Mapping[str, Sequence[str]] = MappingProxyType({})) -> None:
         generation = self._changes.running.generation
         self._log(messages.COMMAND, uid=task.origin.uid, line=task.logged, generation=generation)
+        self._audit.done(task.origin, task.logged, generation, names=names)
 
     def _log_hosts(self, before: Config) -> None:
         """The address that a name became is what is connected to: it must be found in the log."""
@@ -287,7 +295,7 @@ class Executor:
 
     # Drafts, and the rollback point
 
-    def _keep_draft(self, origin: _Origin, draft: Draft | None) -> None:
+    def _keep_draft(self, origin: Origin, draft: Draft | None) -> None:
         if origin.draft is None or draft is None:
             origin.lookups = Lookups()
         origin.draft = draft
@@ -348,6 +356,10 @@ class Executor:
         self._log.debug("CTRL", "answer", text=outcome.text)
         task.answer(True, outcome.text, outcome.data_lines())
 
+    def _deny(self, task: _Task, reason: str) -> None:
+        self._audit.denied(task.origin, task.logged)
+        self._refuse(task, reason)
+
     def _refuse(self, task: _Task, reason: str) -> None:
         if not task.origin.quiet:
             self._count("control_refusals")
@@ -356,6 +368,13 @@ class Executor:
         task.answer(False, reason, ())
 
 
+def _names(outcome: Change) -> dict[str, Sequence[str]]:
+    """Of a whole configuration, what is new, gone and changed."""
+    if not isinstance(outcome, Replacement):
+        return {}
+    return {word: names for word, names in outcome.data.items() if word != "lines"}
+
+
 def _named(outcome: Replacement) -> dict[str, str]:
-    """What is new, gone and changed, for the log."""
-    return {word: ", ".join(names)[:_LONGEST_NAMES] for word, names in outcome.data.items() if word != "lines"}
+    """The same for the log."""
+    return {word: ", ".join(names)[:_LONGEST_NAMES] for word, names in _names(outcome).items()}

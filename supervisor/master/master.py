@@ -11,12 +11,15 @@ from functools import partial
 from typing import Any
 
 from supervisor.config import Config
+from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
 from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, Shutdown, noted
 from supervisor.control.server import ControlServer
 from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged
 from supervisor.lifeline import Kill as KillOrder
+from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
+from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
 from supervisor.master.jobs import Jobs
@@ -37,6 +40,7 @@ from supervisor.runtime.descriptors import close_all_but
 from supervisor.runtime.httpaddress import HttpAddress
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
+from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
@@ -64,11 +68,13 @@ class Master:
         load_files: LoadFiles,
         source: Source,
         notifier: Notifier,
+        access_file: AccessFile,
+        audit_file: LogFile | None,
         metrics: HttpAddress | None,
         statedir: StateDirectory,
         metrics_token: bytes = b"",
     ) -> None:
-        """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart."""
+        """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart, FaultyAccess."""
         self.pid = os.getpid()
         self._program = program
         self._rundir = rundir
@@ -130,6 +136,8 @@ class Master:
             metrics_token=metrics_token,
         )
         self._watchers.describe(first)
+        self._access_file = access_file
+        self._audit = Audit(program.name, audit_file, log)
         self.executor = Executor(
             program,
             language,
@@ -140,6 +148,8 @@ class Master:
             jobs=self._jobs,
             questions=self._questions,
             log=log,
+            access=access_file.read(),
+            audit=self._audit,
             perform=self._perform,
             count=self._accounting.count,
         )
@@ -359,6 +369,8 @@ class Master:
     def _on_signal(self, number: signal.Signals) -> None:
         if number in signals.REOPENS:
             self.reopen_log()
+            self._audit.reopen()
+            self._read_access_anew()
             return
         if number in signals.IGNORED:
             self._log(messages.SIGNAL_IGNORED, signal=number.name)
@@ -368,11 +380,12 @@ class Master:
 
     def started(self, lines: Iterable[str]) -> None:
         """The start configuration is in force, and these are its commands."""
-        for line in lines:
+        said = list(lines)
+        for line in said:
             self._log(messages.COMMAND, uid=os.getuid(), line=line, generation=self._changes.running.generation)
         self._accounting.issue(self._changes.running.variables["maxsession"])
         self._take_up_logfile()
-        self.executor.started()
+        self.executor.started(len(said))
         for pid, control in self._rundir.others():
             self._log(messages.OTHER_INSTANCE, pid=pid, command=f"pcontrol -s {control} shutdown delayed")
 
@@ -397,6 +410,16 @@ class Master:
             return
         self._pool.tell_all(Reopen(path))
         self._log(messages.LOG_REOPENED, file=path)
+
+    def _read_access_anew(self) -> None:
+        if self._access_file.path is None:
+            return
+        try:
+            self.executor.admit(self._access_file.read())
+        except FaultyAccess as error:
+            self._log(messages.ACCESS_FAULTY, file=self._access_file.path, reason=str(error))
+        else:
+            self._log(messages.ACCESS_READ, file=self._access_file.path)
 
     def shut_down(self, how: str) -> None:
         """What the command `shutdown` does, for a signal or a failed start."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from supervisor.control.rcfile import FileCommand, FileFault, split_column
-from supervisor.control.words import LONGEST_LINE, NOTE
+from supervisor.control.words import LONGEST_LINE, NOTE, phrase
 
 DEFAULT_RUNDIR = "/var/run/popular"
 
@@ -179,6 +179,17 @@ def connect(socket_path: str | None, rundir: str, programs: Sequence[str], *, ti
         except NoConnection as failure:
             failures.append(str(failure))
     raise NoConnection("; ".join(failures) or "which one? --program or --socket tells it")
+
+
+def sign(connection: Connection, name: str | None, message: str | None) -> None:
+    """Says who speaks, and why; nothing if neither is given. Raises NoConnection, also where that is refused."""
+    said = [word for what, text in (("as", name), ("message", message)) if text is not None for word in (what, text)]
+    if not said:
+        return
+    line = phrase(["sign", *said])
+    answer = connection.say(line) if fits(line) else ControlReply(False, "a name or message is one short line", [])
+    if not answer.ok:
+        raise NoConnection(f"{connection.path}: {answer.text}")
 
 
 class CommandSender:

@@ -29,6 +29,7 @@ from supervisor.pcontrol.connection import (
     connect,
     json_error,
     run,
+    sign,
 )
 from supervisor.pcontrol.options import SUBCOMMANDS, files_parser, options_parser, parse_subcommand
 from supervisor.runtime.plural import count_of
@@ -80,7 +81,9 @@ def is_command(word: str) -> bool:
 def _serve(options: Namespace) -> int:
     def connected() -> Connection:
         programs = options.programs if options.program is None else [options.program]
-        return connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
+        connection = connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
+        sign(connection, options.signed_as, options.message)
+        return connection
 
     if options.subcommand is not None:
         from supervisor.pcontrol import apply

@@ -100,6 +100,9 @@ def _add_connection_options(parser: argparse.ArgumentParser, programs: Sequence[
         help=f"run directory (default: {DEFAULT_RUNDIR})")  # fmt: skip
     add("-p", "--program", metavar="PROGRAM", choices=programs or None,
         help=f"program to speak to: {_or(programs)} (default: the first of them that answers)")  # fmt: skip
+    add("--as", metavar="NAME", dest="signed_as", default=_default(parser, None),
+        help="who says this, for history and audit log: where several people are one user to the kernel")  # fmt: skip
+    add("-m", "--message", metavar="TEXT", default=_default(parser, None), help="why, for the same")
     add("-q", "--quiet", action="store_true", help="no messages, only data and the exit code")
     add("--json", action="store_true", help="data, and errors, as JSON, one line a command")
     add("--timeout", metavar="SECONDS", type=seconds, default=_default(parser, _DEFAULT_TIMEOUT_SECONDS),

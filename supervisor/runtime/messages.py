@@ -77,6 +77,17 @@ NO_BIRTH = Message(
 TOKENS_RECOVERED = Message(0x0204, "INF", "tokens_recovered", "Tokens and rows of a dead worker were taken back.")
 COMMAND = Message(0x0205, "INF", "sentence", "A command that changes something was carried out; `uid` is the peer's.")
 COMMAND_REFUSED = Message(0x0206, "INF", "sentence_refused", "A command was refused; nothing has changed.")
+AUDIT_LOST = Message(
+    0x0290,
+    "ADM",
+    "audit_lost",
+    "A line of the audit log could not be written, such as on a full disk; what it would have told is in `line`.",
+    most=EACH_MINUTE,
+)
+ACCESS_READ = Message(0x0291, "INF", "access_read", "The access file was read anew, and counts from now on.")
+ACCESS_FAULTY = Message(
+    0x0292, "ADM", "access_faulty", "The access file cannot be used; what was read of it before goes on to count."
+)
 CONFIG_IN_FORCE = Message(
     0x0207, "INF", "config_in_force", "A whole configuration was applied; what is new, gone and changed."
 )

@@ -21,7 +21,7 @@ class Console:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(64)
-        self.server = ControlServer(self.loop, self._listener, lambda uid: partial(self._conduct, uid))
+        self.server = ControlServer(self.loop, self._listener, lambda peer: partial(self._conduct, peer.uid))
         self._over = False
         self._thread = threading.Thread(target=self._run)
         self._thread.start()

@@ -114,6 +114,11 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("ask", question)
 
+    def decide(self, decision: Decision) -> None:
+        assert not self.waits
+        self._write("decide", decision)
+        self.waits = "ask"
+
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self.seconds = seconds
         self._wait("check_mail", backend.id, mailbox)

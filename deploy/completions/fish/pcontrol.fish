@@ -3,6 +3,8 @@ complete -c pcontrol -s c -l command -x -d 'a command to say; may be given many 
 complete -c pcontrol -s s -l socket -r -d 'the control socket'
 complete -c pcontrol -s r -l rundir -r -d 'run directory (default: /var/run/popular)'
 complete -c pcontrol -s p -l program -x -a 'pproxy pserv' -d 'program to speak to: pproxy or pserv (default: the first of them that answers)'
+complete -c pcontrol -l as -x -d 'who says this, for history and audit log: where several people are one user to the kernel'
+complete -c pcontrol -s m -l message -x -d 'why, for the same'
 complete -c pcontrol -s q -l quiet -d 'no messages, only data and the exit code'
 complete -c pcontrol -l json -d 'data, and errors, as JSON, one line a command'
 complete -c pcontrol -l timeout -x -d 'longest wait for an answer, and of --wait (default: 90)'

@@ -11,6 +11,8 @@ complete -c pproxy -l cores -d 'allow core files, and tracing by the programs ow
 complete -c pproxy -l debug -x -d 'debug options that are on from the beginning, such as MAIN,NET: the start itself is shown too'
 complete -c pproxy -s d -l daemon -d 'go to the background once the start configuration is in force'
 complete -c pproxy -l ctrl-group -x -d 'this group may connect to the control socket too, for commands that change nothing; the user of the program must belong to it (default: only its user and root)'
+complete -c pproxy -l access -r -d 'who in the control group may do what: a line each, such as `group oncall say kill *`, `group watch read` or `user deploy all`; whom it does not name may say nothing. Read anew at SIGHUP. Root and the user of the program may do everything (default: the control group may read)'
+complete -c pproxy -l auditlog -r -d 'a file for one line of JSON for each change by a command, and for each that was denied: who, when, why, and the command (default: none)'
 complete -c pproxy -l log-stamps -x -a 'seconds milliseconds' -d 'of log lines in the text form: with milliseconds the time has a fraction and its zone, 235959.123+0100 (default: seconds)'
 complete -c pproxy -l log-format -x -a 'text json' -d 'form of the log lines (default: text)'
 complete -c pproxy -l log-lines -x -a 'gathered at-once' -d 'the lines of sessions that are over are gathered for a quarter of a second at most and then written in one piece, or each at once; into a terminal or a pipe every line goes at once (default: gathered)'

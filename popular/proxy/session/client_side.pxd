@@ -4,7 +4,7 @@ from popular.protocol.lines cimport LineBuffer
 from popular.proxy.session.verbs cimport Verbs
 
 cdef class ClientSide:
-    cdef public object _denied, _exchange, _held, _limits, _offer, _question, _rules, _secret, _transaction, phase
+    cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _rules, _secret, _transaction, phase
     cdef public Verbs _verbs
     cdef public tuple _led
     cdef public str _certificate_name, _language, _peer_ip, _sid, mechanism, namespace, user

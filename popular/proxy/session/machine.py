@@ -22,7 +22,7 @@ supervisor, an error of ours) is not told to the machine: there is nothing to de
 from collections.abc import Mapping
 
 from popular import messages
-from popular.pdm.chain import Admitted, Decision, NobodyKnows
+from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route, Secret, Token
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
@@ -128,7 +128,9 @@ class Machine(Teller):
         """What the modules made of the user name and the password."""
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
-        if isinstance(decision, Admitted):
+        if self._proving is not None and not isinstance(decision, CannotTell):
+            self._have_proven(self._proving, decision)
+        elif isinstance(decision, Admitted):
             self._own_limits = decision.limits
             if decision.vouched:
                 self._tell_master_login(decision)
@@ -141,6 +143,7 @@ class Machine(Teller):
         elif isinstance(decision, NobodyKnows):
             self._wrong_login("unknown")
         else:
+            assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
             code = replies.known_code(decision.code.encode()) if decision.code else None
             self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
 

@@ -191,6 +191,9 @@ class Session(Verbs):
         else:
             self._deadlines.expect_within(seconds)
 
+    def decide(self, decision: Decision) -> None:
+        self._leave(self._tell_decision, (decision,))
+
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):

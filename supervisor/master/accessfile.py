@@ -1,0 +1,50 @@
+"""Reads the access file: at the start, and anew when the log is opened anew."""
+
+import grp
+import os
+import pwd
+from pathlib import Path
+
+from supervisor.control.access import GROUP, USER, Access, FaultyAccess, access_of
+from supervisor.control.language import Language
+from supervisor.control.rcdisk import read_regular
+from supervisor.control.rcfile import UnreadableFile
+from supervisor.runtime.directory import FileOwner, why_not_trusted
+
+
+class AccessFile:
+    """Where it is; without one, whoever can connect may read."""
+
+    def __init__(self, path: str | None, language: Language) -> None:
+        self.path = None if path is None else os.path.abspath(path)
+        self._language = language
+
+    def read(self) -> Access:
+        """Who may say what from now on. Raises FaultyAccess, with what is wrong and where."""
+        if self.path is None:
+            return Access(os.geteuid())
+        try:
+            doubt = why_not_trusted(Path(self.path), FileOwner.present())
+            if doubt:
+                raise FaultyAccess(f"access file {self.path}: {doubt}")
+            content = read_regular(self.path)
+            numbers = {USER: _uid, GROUP: _gid}
+            return access_of(content.octets, self.path, os.geteuid(), language=self._language, numbers=numbers)
+        except OSError as error:
+            raise FaultyAccess(f"access file {self.path}: {error.strerror}") from None
+        except UnreadableFile as error:
+            raise FaultyAccess(f"access file {error}") from None
+
+
+def _uid(name: str) -> int:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise ValueError(f"there is no user '{name}' on this host") from None
+
+
+def _gid(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise ValueError(f"there is no group '{name}' on this host") from None

@@ -1,0 +1,61 @@
+"""The audit log: one line of JSON for each change that somebody has made, and for each that he was not let make.
+
+It is apart from the log of the program, so that it can be kept longer, sent elsewhere, and read by others. A secret is
+not in it, as little as in the log; what others have typed cannot end its line.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+
+from supervisor.master.origin import Origin
+from supervisor.runtime import messages
+from supervisor.runtime.log import Log
+from supervisor.runtime.logfile import LogFile
+
+CHANGE, DENIED, START = "change", "denied", "start"
+
+
+class Audit:
+    """Writes it; without a file it does nothing."""
+
+    def __init__(self, program: str, file: LogFile | None, log: Log) -> None:
+        self._program = program
+        self._file = file
+        self._log = log
+
+    def done(self, origin: Origin, command: str, generation: int, *, names: Mapping[str, Sequence[str]]) -> None:
+        """A command was carried out; `names` says what is new, gone and changed, of a whole configuration."""
+        self._write(CHANGE, origin, command=command, generation=generation, **names)
+
+    def denied(self, origin: Origin, command: str) -> None:
+        """The client has no right to say this."""
+        self._write(DENIED, origin, command=command)
+
+    def started(self, origin: Origin, commands: int) -> None:
+        """The start configuration is in force, which has so many commands."""
+        self._write(START, origin, commands=commands)
+
+    def reopen(self) -> None:
+        """Opens the file anew, which may have been moved away."""
+        if self._file is None:
+            return
+        try:
+            self._file.reopen()
+        except OSError as error:
+            self._log(messages.LOG_FAILED, file=self._file.path, error=error.strerror or "")
+
+    def _write(self, event: str, origin: Origin, **fields: object) -> None:
+        if self._file is None:
+            return
+        who = {"uid": origin.peer.uid, "pid": origin.peer.pid, "by": "program" if origin.own else "client"}
+        said = {"as": origin.name, "message": origin.reason}
+        told = {"time": _now(), "program": self._program, "event": event, **who, **said, **fields}
+        line = json.dumps(told, ensure_ascii=True).encode() + b"\n"
+        if self._file.write(line):
+            self._log(messages.AUDIT_LOST, file=self._file.path, line=fields.get("command", event))
+
+
+def _now() -> str:
+    moment = time.time()
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(moment))}.{int(moment * 1000) % 1000:03d}Z"
