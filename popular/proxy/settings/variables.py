@@ -9,6 +9,7 @@ from popular.proxy.settings.backend import LONGEST_STEP, OURS_ALONE, POP3, let_e
 from popular.proxy.settings.cluster import CLUSTER_VARIABLES
 from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.proxy.settings.reports import REPORT_VARIABLES
+from popular.proxy.settings.tracing import TRACE_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.control.context import CommandContext, Variable
 from supervisor.control.kinds import Bool, Dir, Id, Int, Time
@@ -203,6 +204,7 @@ PROXY_VARIABLES = (
     ),
     *LIMIT_VARIABLES,
     *REPORT_VARIABLES,
+    *TRACE_VARIABLES,
     *CLUSTER_VARIABLES,
     *TLS_VARIABLES,
 )
