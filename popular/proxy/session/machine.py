@@ -19,8 +19,6 @@ supervisor, an error of ours) is not told to the machine: there is nothing to de
 `listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 """
 
-from collections.abc import Mapping
-
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route, Secret, Token
@@ -40,7 +38,7 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, Poll, PollMemory
+from popular.proxy.session.known import NO_MECHANISMS, Poll
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -53,7 +51,7 @@ from popular.proxy.session.phases import (
 )
 from popular.proxy.session.referral import Referral, referral_of, referred_to
 from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.telling import Teller
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
@@ -83,6 +81,7 @@ class Machine(Teller):
     """
 
     __slots__ = (
+        "_health_of",
         "_password_is_ours",
         "_patience",
         "_polls",
@@ -92,25 +91,13 @@ class Machine(Teller):
         "poll",
     )
 
-    def __init__(
-        self,
-        verbs: Verbs,
-        rules: Rules,
-        peer: tuple[str, int],
-        *,
-        refusals: Mapping[str, Refusals],
-        announced: Mapping[str, BackendKnowledge],
-        limits: LoginLimits = NO_LIMITS,
-        polls: PollMemory | None = None,
-        limited: bool = True,
-        row: int = -1,
-    ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`. For `row` and
-        `limited` see Teller.
-        """
-        Teller.__init__(self, verbs, rules, peer, announced=announced, limits=limits, limited=limited, row=row)
-        self._refusals_of = refusals
-        self._polls = polls
+    def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int], *, row: int = -1) -> None:
+        """`peer`: the client's address and port; `row`: of the table, by which limits count the session."""
+        self._set_up(verbs, around, peer)
+        self._row = row
+        self._refusals_of = around.refusals
+        self._health_of = around.health
+        self._polls = around.polls
         self.poll: Poll | None = None
         """The login, if it may be answered without its backend the next time."""
         self._refusals: Refusals | None = None
@@ -172,6 +159,7 @@ class Machine(Teller):
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
+        self._health = None if route.server is not None else self._health_of.get(route.backend)
         self._refusals = self.poll = None
         self._led = route, fallback, vouched
         self._referred = False
@@ -182,6 +170,8 @@ class Machine(Teller):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._show_empty()
+        elif self._health is not None and not self._health.takes(self._peer_ip):
+            self._while_down(self._health)
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
@@ -396,7 +386,7 @@ class Machine(Teller):
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
         self._verbs.leave_backend()
-        self._refusals = self.poll = None
+        self._refusals = self._health = self.poll = None
         self._referred = True
         self._backend, self.backend, self.target = to, to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):

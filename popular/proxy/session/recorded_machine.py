@@ -3,12 +3,11 @@ the response to a challenge.
 """
 
 from functools import partial
-from typing import Any
 
 from popular.proxy.session import transcript
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.recorder import Recording
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 
 
@@ -18,10 +17,9 @@ class RecordedMachine(Machine):
     __slots__ = ("_recording",)
 
     def __init__(
-        self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, recording: Recording, **known: Any
+        self, verbs: Verbs, around: Surroundings, peer: tuple[str, int], *, row: int, recording: Recording
     ) -> None:
-        """`known`: what every machine is told."""
-        Machine.__init__(self, verbs, rules, peer, **known)
+        Machine.__init__(self, verbs, around, peer, row=row)
         self._recording = recording
 
     def _command(self, line: bytes) -> None:

@@ -52,18 +52,7 @@ class RecordedSession(Session):
         """The backend has heard a secret, and may repeat it."""
         self._greets = True
         recording.sid = self.sid
-        self._machine = RecordedMachine(
-            self,
-            runtime.rules,
-            peer,
-            recording=recording,
-            refusals=runtime.refusals,
-            announced=runtime.announced,
-            limits=runtime.limits,
-            polls=runtime.absorber,
-            limited=runtime.limited,
-            row=token,
-        )
+        self._machine = RecordedMachine(self, runtime.around, peer, row=token, recording=recording)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         recording.tell(f"{now} session of {peer[0]} port {peer[1]} at {runtime.rules.vserv}")
 

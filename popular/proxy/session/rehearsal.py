@@ -14,6 +14,7 @@ from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
 from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
@@ -119,7 +120,7 @@ class Rehearsal:
     def __init__(self, rules: Rules, client: tuple[str, int], verbs: Unreal, *, limits: LoginLimits) -> None:
         self.verbs = verbs
         self._rules = replace(rules, trusted=None)
-        self.machine = Machine(verbs, self._rules, client, refusals={}, announced={}, limits=limits)
+        self.machine = Machine(verbs, Surroundings(self._rules, refusals={}, announced={}, limits=limits), client)
         self.replies: dict[str, str] = {}
         self._word = ""
         """What the client has said last."""
