@@ -46,6 +46,7 @@ class _NotRunning:
     rundir = "/"
     metrics = "off"
     operator = OperatorState()
+    statedir = ""
 
     def __init__(self, load_files: LoadFiles) -> None:
         self._load_files = load_files

@@ -29,6 +29,8 @@ from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
+from popular.proxy.session.recorded_session import RecordedSession
+from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
@@ -106,6 +108,7 @@ class ProxyService:
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
         self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
+        self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -208,7 +211,13 @@ class ProxyService:
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
         """Begins a session, which holds this service until it is over."""
         self._sessions += 1
-        Session(self._vservs[listener], token, fd, peer=peer).begin()
+        runtime = self._vservs[listener]
+        if self.recorder.orders:
+            recording = self.recorder.recording(listener, peer[0] if runtime.rules.trusted is None else None)
+            if recording is not None:
+                RecordedSession(runtime, token, fd, peer=peer, recording=recording).begin()
+                return
+        Session(runtime, token, fd, peer=peer).begin()
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""

@@ -193,6 +193,10 @@ class Master:
         return self._accounting.blocked()
 
     @property
+    def statedir(self) -> str:
+        return self._keeper.directory
+
+    @property
     def operator(self) -> OperatorState:
         return self._keeper.state
 

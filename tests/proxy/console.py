@@ -35,6 +35,8 @@ class Status:
     rundir: str = "/run/popular"
     metrics: str = "127.0.0.1:9110"
     readable: bool = True
+    statedir: str = "/var/lib/popular"
+    operator: OperatorState = field(default_factory=OperatorState)
     known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     networks: dict[Network, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
