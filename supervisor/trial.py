@@ -46,6 +46,7 @@ class _NotRunning:
     rundir = "/"
     metrics = "off"
     operator = OperatorState()
+    statedir = ""
 
     def __init__(self, load_files: LoadFiles) -> None:
         self._load_files = load_files
@@ -54,6 +55,9 @@ class _NotRunning:
         return self._load_files.read(what)
 
     def sessions(self) -> list[dict[str, Any]]:
+        return []
+
+    def sweeps(self) -> list[dict[str, Any]]:
         return []
 
     def count_sessions(self) -> int:
@@ -141,7 +145,13 @@ def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -
     segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
     remove(name)
     context = WorkerContext(
-        EventLoop(), Log(program.name, os.devnull), segment, block=0, tokens=TokenPipe(1), released=lambda: None
+        EventLoop(),
+        Log(program.name, os.devnull),
+        segment,
+        block=0,
+        tokens=TokenPipe(1),
+        released=lambda: None,
+        request=lambda _order: None,
     )
     service = program.make_service(
         context, replace(config, counter_indexes=CounterIndexes(segment).settle(config.things)), None
