@@ -14,6 +14,7 @@ from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.explain import LoginToExplain
+from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
 from popular.tls import groups
@@ -131,7 +132,7 @@ PROGRAM = Program(
     reports=_reports,
     answer=_answer,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
-    records=(ANNOUNCED,),
+    records=(ANNOUNCED, HEALTH),
     remembers=True,
     limits=LIMITS,
     start_options=(TLS_GROUPS,),

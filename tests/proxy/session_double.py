@@ -13,7 +13,15 @@ from popular.pdm.contract import Question
 from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, PollMemory
+from popular.proxy.session.known import (
+    ALL_WELL,
+    NO_LIMITS,
+    NO_MECHANISMS,
+    BackendKnowledge,
+    HealthKnowledge,
+    LoginLimits,
+    PollMemory,
+)
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
@@ -203,6 +211,7 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
+        health: Mapping[str, HealthKnowledge] = ALL_WELL,
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)

@@ -81,6 +81,7 @@ class Machine(Teller):
     """
 
     __slots__ = (
+        "_health_of",
         "_password_is_ours",
         "_patience",
         "_polls",
@@ -94,6 +95,7 @@ class Machine(Teller):
         """`peer`: the client's address and port."""
         self._set_up(verbs, around, peer)
         self._refusals_of = around.refusals
+        self._health_of = around.health
         self._polls = around.polls
         self.poll: Poll | None = None
         """The login, if it may be answered without its backend the next time."""
@@ -157,6 +159,7 @@ class Machine(Teller):
         backend = self._rules.backends.get(route.backend)
         self._backend = backend = backend if route.server is None else placed_at(route.server, backend)
         self.backend, self.target = route.backend, route.target or self.user
+        self._health = None if route.server is not None else self._health_of.get(route.backend)
         self._refusals = self.poll = None
         self._led = route, fallback, vouched
         self._referred = False
@@ -167,6 +170,8 @@ class Machine(Teller):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._show_empty()
+        elif self._health is not None and not self._health.takes(self._peer_ip):
+            self._while_down(self._health)
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
@@ -384,7 +389,7 @@ class Machine(Teller):
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
         self._verbs.leave_backend()
-        self._refusals = self.poll = None
+        self._refusals = self._health = self.poll = None
         self._referred = True
         self._backend, self.backend, self.target = to, to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):

@@ -7,6 +7,7 @@ from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
+from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
@@ -36,6 +37,7 @@ class VservRuntime:
         "context",
         "counters",
         "first_look",
+        "health",
         "idletimeout",
         "limited",
         "limits",
@@ -73,13 +75,14 @@ class VservRuntime:
         waiting: Mapping[str, BackendQueue],
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
+        health: Mapping[str, BackendHealth],
         limits: Limits,
         absorber: Absorber,
         reporter: Reporter | None,
         over: Callable[[], None],
     ) -> None:
-        """`moved`: the cells of session_log.Moved; `refusals`, `announced`: of each backend; `over` is called by each
-        session at its end.
+        """`moved`: the cells of session_log.Moved; `refusals`, `announced`, `health`: of each backend; `over`
+        is called by each session at its end.
         """
         self.context = context
         self.rules = rules
@@ -91,12 +94,19 @@ class VservRuntime:
         self.backend_tls = backend_tls
         self.refusals = refusals
         self.announced = announced
+        self.health = health
         self.absorber = absorber
         self.limits = limits
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
         self.around = Surroundings(
-            rules, refusals=refusals, announced=announced, limits=limits, polls=absorber, limited=self.limited
+            rules,
+            refusals=refusals,
+            announced=announced,
+            health=health,
+            limits=limits,
+            polls=absorber,
+            limited=self.limited,
         )
         """What the machines are given."""
         self.reporter = reporter

@@ -118,9 +118,7 @@ class Session(Verbs):
             self.fault(error)
 
     def _settle(self) -> None:
-        """What follows each entry: replies leave, what a verb has left is seen to, and a session that is to end does so
-        when the last reply has left.
-        """
+        """What follows each entry: what a verb has left is seen to, replies leave, and behind the last one it ends."""
         client = self._client
         while self._left is not None:
             (do, facts), self._left = self._left, None
@@ -455,10 +453,8 @@ class Session(Verbs):
         self._login.close()
 
     def end(self, ending: str) -> None:
-        """Once, for one reason: closes everything, frees the row, gives the token back, writes the log line.
-
-        The machine is let go of, as every part has let go of us: so a session that is over is free without the
-        collector.
+        """Once, for one reason: closes everything, frees the row, gives the token back, writes the log line. The
+        machine is let go of, as every part has let go of us: so a session that is over is free without the collector.
         """
         if self._over:
             return

@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping
 
-from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits, PollMemory
+from popular.proxy.session.known import ALL_WELL, NO_LIMITS, BackendKnowledge, HealthKnowledge, LoginLimits, PollMemory
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 
 
 class Surroundings:
-    """Made once, so that a session takes one thing over and not six."""
+    """Made once, so that a session takes one thing over and not seven."""
 
-    __slots__ = ("announced", "limited", "limits", "polls", "refusals", "rules")
+    __slots__ = ("announced", "health", "limited", "limits", "polls", "refusals", "rules")
 
     def __init__(
         self,
@@ -18,16 +18,18 @@ class Surroundings:
         *,
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
+        health: Mapping[str, HealthKnowledge] = ALL_WELL,
         limits: LoginLimits = NO_LIMITS,
         polls: PollMemory | None = None,
         limited: bool = True,
     ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`. `limited`: whether
-        `limits` are to be asked what they do. `polls`: who may answer a login without its backend.
+        """What all sessions together know of each backend: `refusals`, what it has `announced`, its `health`.
+        `limited`: whether `limits` are to be asked what they do. `polls`: who may answer a login without its backend.
         """
         self.rules = rules
         self.refusals = refusals
         self.announced = announced
+        self.health = health
         self.limits = limits
         self.polls = polls
         self.limited = limited
