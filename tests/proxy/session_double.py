@@ -215,7 +215,7 @@ class PureSession:
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, polls=polls)
+        around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, health=health, polls=polls)
         self.machine = Tracked(self.verbs, around, (ip, port))
 
     @property
