@@ -26,7 +26,7 @@ from http import HTTPStatus
 
 from metrics import page as statuspage
 from metrics.collector import scrape
-from metrics.http import Answer, BadHttpRequest, HttpRequest, HttpResponse, encode, parse, text
+from metrics.http import BadHttpRequest, Handler, HttpRequest, HttpResponse, encode, parse, text
 from metrics.known import Known
 from metrics.watch import Moment
 from supervisor.exporterline import DescribedConfig, ExporterInheritance, Fault, Listening, Pulse, Waiting
@@ -86,7 +86,7 @@ EACH_SECOND: tuple[Callable[[Known], None], ...] = (lambda known: known.watch.sa
 class HttpServer:
     """Answers at one address, and at a Unix socket if there is one."""
 
-    def __init__(self, routes: Mapping[str, Answer], on_fault: Callable[[Exception], None]) -> None:
+    def __init__(self, routes: Mapping[str, Handler], on_fault: Callable[[Exception], None]) -> None:
         """`on_fault` is told of an error of ours; the client learns only that there was one."""
         self._routes = routes
         self._on_fault = on_fault

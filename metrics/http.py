@@ -32,7 +32,7 @@ class HttpResponse(NamedTuple):
     fields: tuple[tuple[str, str], ...] = ()
 
 
-Answer = Callable[[HttpRequest], HttpResponse]
+Handler = Callable[[HttpRequest], HttpResponse]
 
 
 class BadHttpRequest(ValueError):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from metrics import selection
 from metrics.selection import Filter, Session, SortOrder
-from supervisor.table.layout import WrongFormat
+from supervisor.table.header import WrongFormat
 from supervisor.table.segment import View, path_of
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metrics.headline import QUIET
-from supervisor.table.layout import BASE_COLUMNS, Layout
+from supervisor.table.contents import BASE_COLUMNS
+from supervisor.table.layout import Layout
 
 Session = dict[str, Any]
 

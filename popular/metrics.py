@@ -2,7 +2,7 @@
 
 from popular.net.handshake import FAILURES as TLS_FAILURES
 from supervisor.metric import Counts, Described, Durations, Label, Metric, Things
-from supervisor.table.layout import microseconds
+from supervisor.table.contents import microseconds
 
 CERTIFICATE = Things(sort="certificate", name="certificate", facts="certificates", key="name")
 

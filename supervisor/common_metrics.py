@@ -18,7 +18,7 @@ from supervisor.metric import (
 )
 from supervisor.program import Program
 from supervisor.serving.context import BASE_ENDINGS, PAUSES
-from supervisor.table.layout import microseconds
+from supervisor.table.contents import microseconds
 
 _WORKER = Label("worker")
 """The slot; a worker that finishes its sessions counts with its successor."""

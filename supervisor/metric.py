@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
-from supervisor.table.layout import Counter, Histogram
+from supervisor.table.contents import Counter, Histogram
 
 PREFIX = "popular_"
 

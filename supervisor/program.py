@@ -17,7 +17,7 @@ from supervisor.exporterline import ExporterInheritance
 from supervisor.metric import Metric, Things
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
-from supervisor.table.layout import Column, RecordShape
+from supervisor.table.contents import Column, RecordShape
 from supervisor.watched import Watched
 
 COMMON_DEBUG_OPTIONS = {

@@ -29,6 +29,7 @@ from supervisor.table.blocked import Network
 from supervisor.table.indexes import CounterIndexes
 from supervisor.table.notes import Note
 from supervisor.table.segment import Segment, remove
+from supervisor.table.sightings import Sighting
 from supervisor.table.tokens import TokenPipe
 
 EXIT_GOOD = 0
@@ -64,6 +65,10 @@ class _NotRunning:
         return {}
 
     def noted(self) -> list[Note]:
+        return []
+
+    def seen(self, about: str) -> list[Sighting]:
+        del about
         return []
 
     def workers(self) -> list[dict[str, Any]]:

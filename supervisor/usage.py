@@ -7,7 +7,7 @@ import os
 import resource
 from pathlib import Path
 
-from supervisor.table.layout import BASE_CELLS
+from supervisor.table.contents import BASE_CELLS
 
 _CPU = BASE_CELLS.index("cpu_us")
 _RESIDENT = BASE_CELLS.index("resident_bytes")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from supervisor.metric import Things
-from supervisor.table.layout import Health, Rate
+from supervisor.table.contents import Health, Rate
 
 GOOD, BUSY = "good", "busy"
 """Tones of a state: it is what the program is for; or somebody waits for us."""

@@ -207,6 +207,11 @@ BACKENDS = Board(
                     rate("limit_reports_total", "limit"),
                     note="Whom they would have refused or held back.",
                 ),
+                graph(
+                    "Logins that a stricter configuration would refuse",
+                    rate("logins_reported_total", "report"),
+                    note="`report cleartext` and `report tls` list whose they are.",
+                ),
                 graph("Workers without their cluster", gauge("cluster_workers_alone", "instance")),
                 graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True),
                 graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv")),

@@ -18,7 +18,7 @@ from popular.net.tlschannel import TlsChannel
 from popular.net.tlscore import peek
 from popular.net.traced import tls_channel_of
 from popular.protocol import clienthello
-from popular.protocol.clienthello import NOTHING_SAID, BadHello, NotTls
+from popular.protocol.clienthello import NO_HELLO, BadHello, NotTls
 from popular.tls.contexts import ALPN, TlsSettings
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
@@ -115,7 +115,7 @@ class Handshake:
                 channel.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, hello)
                 return
         except BadHello:  # OpenSSL knows the right alert
-            hello = NOTHING_SAID
+            hello = NO_HELLO
         except NotTls as error:
             self._leg.hands_refused(Failure("other", str(error)))
             return

@@ -7,6 +7,7 @@ used before login must also be listed after it, except what only makes sense bef
 import re
 from collections.abc import Sequence
 
+from popular.protocol import international
 from popular.protocol.lines import LONGEST_REPLY
 
 DEFAULT = ("TOP", "USER", "UIDL", "PIPELINING", "RESP-CODES", "AUTH-RESP-CODE", "IMPLEMENTATION POPular")
@@ -18,6 +19,8 @@ _ONLY_BEFORE_LOGIN = frozenset({STLS})
 _ONLY_WITH_LOGIN = frozenset({USER, "PIPELINING"})
 """Not offered where STLS has to come first: a client that pipelines would send its password behind its name, in clear,
 before it hears that it must not; and nothing may be pipelined behind STLS anyway (RFC 2595 section 4)."""
+
+_END = b".\r\n"
 
 MOST_OCTETS = 4096
 """Of a whole set: the answer to CAPA is kept in memory for every vserv."""
@@ -70,13 +73,32 @@ def answer(lines: Sequence[str]) -> bytes:
 
 def with_logins(lines: Sequence[str], *, user: bool, mechanisms: Sequence[str]) -> tuple[str, ...]:
     """A set with the ways to log in that there are, whatever it says itself of them. `user`: USER and PASS."""
-    kept = [line for line in lines if line.partition(" ")[0].upper() != SASL and (user or line != USER)]
+    kept = [line for line in lines if _tag(line) != SASL and (user or line != USER)]
     return (*kept, " ".join((SASL, *mechanisms))) if mechanisms else tuple(kept)
+
+
+def with_lines(said: bytes, more: Sequence[str]) -> bytes:
+    """A complete reply, with more lines at its end."""
+    return b"".join((said[: -len(_END)], *(f"{line}\r\n".encode("ascii") for line in more), _END)) if more else said
+
+
+def without_international(lines: Sequence[str]) -> tuple[str, ...]:
+    """A set without UTF8 and LANG: whether they can be offered is another server's to say."""
+    return tuple(line for line in lines if _tag(line) not in international.TAGS)
+
+
+def international_in(lines: Sequence[str]) -> frozenset[str]:
+    """Which of the two a set names."""
+    return international.TAGS.intersection(map(_tag, lines))
+
+
+def _tag(line: str) -> str:
+    return line.partition(" ")[0].upper()
 
 
 def with_login_delay(lines: Sequence[str], seconds: int) -> tuple[str, ...]:
     """The list, announcing the least time from one login of a user to his next (RFC 2449 section 6.5)."""
-    return (*(line for line in lines if line.split(" ")[0].upper() != _LOGIN_DELAY), f"{_LOGIN_DELAY} {seconds}")
+    return (*(line for line in lines if _tag(line) != _LOGIN_DELAY), f"{_LOGIN_DELAY} {seconds}")
 
 
 def before_login(lines: Sequence[str], *, stls: bool, login: bool) -> bytes:

@@ -40,7 +40,7 @@ class ClientHello(NamedTuple):
     alpn: tuple[bytes, ...] | None
 
 
-NOTHING_SAID = ClientHello("", None)
+NO_HELLO = ClientHello("", None)
 
 
 def read_hello(data: bytes) -> ClientHello | int:

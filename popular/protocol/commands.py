@@ -34,6 +34,8 @@ VERBS: dict[str, Verb] = {
         Verb("AUTH", _BEFORE, 0, 2, "RFC 5034 section 4"),
         Verb("STLS", _BEFORE, 0, 0, "RFC 2595 section 4"),
         Verb("CAPA", _BOTH, 0, 0, "RFC 2449 section 5"),
+        Verb("UTF8", _BEFORE, 0, 0, "RFC 6856 section 2"),
+        Verb("LANG", _BOTH, 0, 1, "RFC 6856 section 3"),
         Verb("QUIT", _BOTH, 0, 0, "RFC 1939 sections 4 and 6"),
         Verb("NOOP", _AFTER, 0, 0, "RFC 1939 section 5"),
         Verb("STAT", _AFTER, 0, 0, "RFC 1939 section 5"),

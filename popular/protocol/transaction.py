@@ -1,18 +1,19 @@
-"""RFC 1939's TRANSACTION state over a maildrop: command lines in, answers out.
+"""RFC 1939's TRANSACTION state over a maildrop: command lines in, responses out.
 
 One code for both maildrops: the proxy's simulated mailbox is `Transaction((), capabilities)`, the storage server's is a
-listed Maildir. The driver feeds one command line at a time, sends `Answer.reply`, then the rest of a long listing piece
-by piece, or the content if one is named. A
-message that turns out to be gone is reported with `lost`, whose reply is sent instead. After QUIT the driver does what
-`deleted` and `retrieved` say (RFC 1939's UPDATE) and sends `quit_reply`.
+listed Maildir. The driver feeds one command line at a time, sends `Response.reply`, then the rest of a long listing
+piece by piece, or the content if one is named. A message that turns out to be gone is reported with `lost`, whose reply
+is sent instead. After QUIT the driver does what `deleted` and `retrieved` say (RFC 1939's UPDATE) and sends
+`quit_reply`.
 
 It never opens, deletes or moves anything, and nothing that a client sends makes it raise.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from popular.protocol.commands import VERBS, State, Verb, parse
+from popular.protocol.international import LANG, NOTHING, lang
 from popular.protocol.replies import err, ok
 
 
@@ -33,7 +34,7 @@ class Content(NamedTuple):
     lines: int | None
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """The answer to one command line.
 
     `reply` is complete, listings with their lone dot, unless there is `more`: the other pieces of a long listing, made
@@ -68,10 +69,16 @@ class Transaction:
     `_count` and `_octets` are always those of the messages without the mark `_DELETED`.
     """
 
-    __slots__ = ("_capabilities", "_count", "_marks", "_messages", "_octets", "_over", "_whole")
+    __slots__ = ("_capabilities", "_count", "_languages", "_marks", "_messages", "_octets", "_over", "_whole")
 
-    def __init__(self, messages: Sequence[Listed], capabilities: Sequence[str]) -> None:
-        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5)."""
+    def __init__(
+        self,
+        messages: Sequence[Listed],
+        capabilities: Sequence[str],
+        languages: Mapping[str, str] = NOTHING.languages,
+    ) -> None:
+        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5), `languages` those that LANG knows."""
+        self._languages = languages
         self._messages = messages
         self._capabilities = capabilities
         self._marks = bytearray(len(messages))
@@ -84,21 +91,21 @@ class Transaction:
         """The reply that opens the state: to PASS, or to an XPOP request."""
         return ok(self._extent())
 
-    def command(self, line: bytes) -> Answer:
+    def command(self, line: bytes) -> Response:
         """Answers one command line (without its line end)."""
         assert not self._over, "nothing is a command after QUIT"
         command = parse(line)
         row = _DEEDS.get(command.keyword)
         if row is None:
-            return Answer(_not_here(command.keyword))
+            return Response(_not_here(command.keyword))
         verb, handler = row
         words = command.words
         if not verb.fewest <= len(words) <= verb.most:
-            return Answer(err(f"{verb.keyword} takes {_arguments(verb)}, not {len(words)}"))
+            return Response(err(f"{verb.keyword} takes {_arguments(verb)}, not {len(words)}"))
         try:
             return handler(self, words)
         except _CommandFailed as refusal:
-            return Answer(err(str(refusal)))
+            return Response(err(str(refusal)))
 
     def lost(self, number: int) -> bytes:
         """The reply to send when message `number` can no longer be opened; it then does not count as retrieved."""
@@ -129,15 +136,15 @@ class Transaction:
             raise _CommandFailed(f"message {number} is deleted")
         return number
 
-    def _listing(self, show: Callable[[Listed], object], words: list[bytes]) -> Answer:
+    def _listing(self, show: Callable[[Listed], object], words: list[bytes]) -> Response:
         """One line for the message named, or a listing of all that are not deleted."""
         if words:
             number = self._number(words[0])
-            return Answer(ok(f"{number} {show(self._messages[number - 1])}"))
+            return Response(ok(f"{number} {show(self._messages[number - 1])}"))
         first = ok(self._extent()) + self._piece(show, 0)
         if len(self._messages) <= LINES_OF_A_PIECE:
-            return Answer(first + _END)
-        return Answer(first, more=self._other_pieces(show))
+            return Response(first + _END)
+        return Response(first, more=self._other_pieces(show))
 
     def _other_pieces(self, show: Callable[[Listed], object]) -> Iterator[bytes]:
         """Never an empty one: where many are deleted, a piece goes on to the next that is not."""
@@ -157,47 +164,52 @@ class Transaction:
         ]
         return "".join(lines).encode("ascii", "replace")
 
-    def _stat(self, _words: list[bytes]) -> Answer:
-        return Answer(b"+OK %d %d\r\n" % (self._count, self._octets))
+    def _stat(self, _words: list[bytes]) -> Response:
+        return Response(b"+OK %d %d\r\n" % (self._count, self._octets))
 
-    def _list(self, words: list[bytes]) -> Answer:
+    def _list(self, words: list[bytes]) -> Response:
         return self._listing(lambda message: message.size, words)
 
-    def _uidl(self, words: list[bytes]) -> Answer:
+    def _uidl(self, words: list[bytes]) -> Response:
         return self._listing(lambda message: message.uid, words)
 
-    def _retr(self, words: list[bytes]) -> Answer:
+    def _retr(self, words: list[bytes]) -> Response:
         number = self._number(words[0])
         self._marks[number - 1] |= _RETRIEVED
-        return Answer(ok(f"{self._messages[number - 1].size} octets"), Content(number, None))
+        return Response(ok(f"{self._messages[number - 1].size} octets"), Content(number, None))
 
-    def _top(self, words: list[bytes]) -> Answer:
+    def _top(self, words: list[bytes]) -> Response:
         number = self._number(words[0])
         if not words[1].isdigit():
             raise _CommandFailed("the number of lines is a whole number from 0")
-        return Answer(ok("top of the message follows"), Content(number, int(words[1])))
+        return Response(ok("top of the message follows"), Content(number, int(words[1])))
 
-    def _dele(self, words: list[bytes]) -> Answer:
+    def _dele(self, words: list[bytes]) -> Response:
         number = self._number(words[0])
         self._marks[number - 1] |= _DELETED
         self._count -= 1
         self._octets -= self._messages[number - 1].size
-        return Answer(ok(f"message {number} deleted"))
+        return Response(ok(f"message {number} deleted"))
 
-    def _noop(self, _words: list[bytes]) -> Answer:
-        return Answer(ok())
+    def _noop(self, _words: list[bytes]) -> Response:
+        return Response(ok())
 
-    def _rset(self, _words: list[bytes]) -> Answer:
+    def _rset(self, _words: list[bytes]) -> Response:
         self._marks = self._marks.translate(_NOT_DELETED)
         self._count, self._octets = len(self._messages), self._whole
-        return Answer(ok(self._extent()))
+        return Response(ok(self._extent()))
 
-    def _capa(self, _words: list[bytes]) -> Answer:
-        return Answer(_multi_line(ok("capability list follows"), self._capabilities))
+    def _capa(self, _words: list[bytes]) -> Response:
+        return Response(_multi_line(ok("capability list follows"), self._capabilities))
 
-    def _quit(self, _words: list[bytes]) -> Answer:
+    def _lang(self, words: list[bytes]) -> Response:
+        if not self._languages:
+            raise _CommandFailed("LANG is not offered here")
+        return Response(lang(self._languages, words)[0])
+
+    def _quit(self, _words: list[bytes]) -> Response:
         self._over = True
-        return Answer(b"" if any(self._marks) else quit_reply(0), over=True)
+        return Response(b"" if any(self._marks) else quit_reply(0), over=True)
 
 
 def quit_reply(failed: int) -> bytes:
@@ -221,12 +233,14 @@ def _arguments(verb: Verb) -> str:
 def _not_here(keyword: str) -> bytes:
     if keyword in VERBS:
         return err(f"{keyword} is not for this state: you are logged in")
-    return err(f"unknown command; known are {' '.join(_DEEDS)}")
+    return err(f"unknown command; known are {_KNOWN}")
 
 
-_DEEDS: dict[str, tuple[Verb, Callable[[Transaction, list[bytes]], Answer]]] = {
+_DEEDS: dict[str, tuple[Verb, Callable[[Transaction, list[bytes]], Response]]] = {
     keyword: (verb, getattr(Transaction, f"_{keyword.lower()}"))
     for keyword, verb in VERBS.items()
     if State.TRANSACTION in verb.states
 }
 """Every verb of this state with its row and its handler; a row without a handler fails at import."""
+_KNOWN = " ".join(keyword for keyword in _DEEDS if keyword != LANG)
+"""Those that are there in any case."""

@@ -6,11 +6,13 @@ from popular.pdm.shadow import SHADOWED
 from popular.proxy.session.authentication import MECHANISMS
 from popular.proxy.session.backend_login import FAILURES as BACKEND_FAILURES
 from popular.proxy.session.endings import LOGIN_FAILURES
-from popular.proxy.session.module_chain import ANSWERS, DROPPED
+from popular.proxy.session.module_chain import ANSWERS
+from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS
+from popular.proxy.settings.reports import REPORTS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
-from supervisor.table.layout import microseconds
+from supervisor.table.contents import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
 BACKEND = Things(sort="backend", name="backend", facts="backends", column="backend")
@@ -57,6 +59,12 @@ _LOGINS = (
         "Logins that a limit on trial would have refused or held back, by the limit.",
         Counts("limit_reports"),
         (Label("limit", LIMITS),),
+    ),
+    Metric(
+        "popular_logins_reported_total",
+        "Logins that a stricter configuration would refuse, by the report (`report cleartext`, `report tls`).",
+        Counts("logins_reported"),
+        (Label("report", tuple(REPORTS)),),
     ),
     Metric(
         "popular_cluster_workers_alone",

@@ -23,7 +23,7 @@ from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
-from supervisor.table.layout import Column, Health, Rate
+from supervisor.table.contents import Column, Health, Rate
 from supervisor.version import VERSION
 from supervisor.watched import BUSY, GOOD, CountedColumn, Graph, ThingTable, Watched
 

@@ -19,8 +19,10 @@ from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
-from popular.proxy.session.module_chain import ModuleChain, QuestionQueue
+from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.refusals import Refusals
+from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
@@ -143,6 +145,7 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
+                reporter=reporter(context, config.variables, ident),
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()

@@ -95,14 +95,14 @@ def set_groups(text: str) -> None:
     TICKET_CONTEXTS.make()
 
 
-class Clients(NamedTuple):
+class ClientCertificates(NamedTuple):
     """What clients must show, and the authorities that are believed, as PEM text."""
 
     asks: ssl.VerifyMode = ssl.CERT_NONE
     authorities: str = ""
 
 
-NOTHING_ASKED = Clients()
+NOTHING_ASKED = ClientCertificates()
 
 
 class Contexts:
@@ -112,16 +112,16 @@ class Contexts:
         """`ciphers`: OpenSSL's cipher list, for TLS 1.2."""
         self._ciphers = ciphers
         self._before = before._made if before is not None else {}
-        self._made: dict[tuple[Answer, Clients, str], ssl.SSLContext] = {}
+        self._made: dict[tuple[Answer, ClientCertificates, str], ssl.SSLContext] = {}
 
-    def get(self, certificates: Answer, clients: Clients) -> ssl.SSLContext:
+    def get(self, certificates: Answer, clients: ClientCertificates) -> ssl.SSLContext:
         """One that serves these certificates to these clients. Raises ssl.SSLError."""
         key = (certificates, clients, self._ciphers)
         if key not in self._made:
             self._made[key] = self._before.get(key) or self._make(certificates, clients)
         return self._made[key]
 
-    def _make(self, certificates: Answer, clients: Clients) -> ssl.SSLContext:
+    def _make(self, certificates: Answer, clients: ClientCertificates) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.set_ciphers(self._ciphers)
         context.set_alpn_protocols([ALPN])
@@ -193,7 +193,7 @@ def _settings_of(
     now = time.time()
     certificates = store.certificates
     asks = ASKING[listener.clientcert]
-    clients = Clients(asks, listener.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
+    clients = ClientCertificates(asks, listener.clientca.pem) if asks != ssl.CERT_NONE else NOTHING_ASKED
     if listener.tls:
         otherwise, named = contexts.get((certificates[listener.tls],), clients), {}
     else:

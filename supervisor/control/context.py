@@ -16,6 +16,7 @@ from supervisor.control.shape import Shape
 from supervisor.control.words import Word
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
+from supervisor.table.sightings import Sighting
 
 CHAPTER = "Runtime configuration: the show and set commands"
 
@@ -56,6 +57,9 @@ class Status(Protocol):
 
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late, the newest first."""
+
+    def seen(self, about: str) -> list[Sighting]:
+        """Whom workers have seen doing this, who was seen last comes first."""
 
 
 class CommandContext(Protocol):

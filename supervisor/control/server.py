@@ -27,10 +27,10 @@ from supervisor.runtime.loop import READ, WRITE, Loop
 
 MOST_CLIENTS = 64
 
-Done = Callable[[bool, str, Sequence[str]], None]
+CommandDone = Callable[[bool, str, Sequence[str]], None]
 """Takes the reply: whether it was done, the text of the status line, the data lines."""
-Conduct = Callable[[str, Done], None]
-"""Carries out a line and calls Done once, now or later."""
+Conduct = Callable[[str, CommandDone], None]
+"""Carries out a line and calls CommandDone once, now or later."""
 Converse = Callable[[Peer], Conduct]
 """Called for each connection, with who its client is."""
 

@@ -18,10 +18,12 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.logroom import LOG_ROOM_OCTETS
 from supervisor.serving.counters import Counters
 from supervisor.table.blocked import MOST_BLOCKED, Network
+from supervisor.table.contents import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange
 from supervisor.table.indexes import CounterIndexes
-from supervisor.table.layout import BASE_CELLS, BASE_COLUMNS, Counter, Histogram, IndexRange, Layout
+from supervisor.table.layout import Layout
 from supervisor.table.notes import Note
 from supervisor.table.segment import Segment, View, memory_octets
+from supervisor.table.sightings import Sighting
 from supervisor.table.tokens import TokenPipe, lost
 
 MOST_TOLD_APART = 32
@@ -83,6 +85,7 @@ class Accounting:
         self._remembered = segment.remembered() if layout.memory else None
         self._blocked = segment.blocked() if layout.memory else None
         self._notes = segment.notes() if layout.memory else None
+        self._sightings = segment.sightings() if layout.memory else None
         self.count = Counters(layout, self.segment.block(0), {}).count
         """Counts something that the master does."""
         self._log = log
@@ -141,6 +144,10 @@ class Accounting:
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late."""
         return self._notes.listed() if self._notes is not None else []
+
+    def seen(self, about: str) -> list[Sighting]:
+        """Whom workers have seen doing this."""
+        return self._sightings.listed(about) if self._sightings is not None else []
 
     def recover(self, dead: WorkerProcess, living: list[WorkerProcess]) -> int:
         """Frees a dead worker's rows, puts back every token that died with it, and counts the sessions that it lost."""

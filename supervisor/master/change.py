@@ -38,7 +38,7 @@ PREPARE_SECONDS = 60.0
 """A module may read a large file."""
 COMMIT_SECONDS = 10.0
 
-Done = Callable[[str | None], None]
+ChangeDone = Callable[[str | None], None]
 """Called once at the end: None, or why nothing was changed."""
 
 
@@ -54,7 +54,7 @@ class _ChangePhase(enum.Enum):
 class _PendingChange:
     config: Config
     seed: bytes
-    done: Done
+    done: ChangeDone
     trial: bool
     phase: _ChangePhase = _ChangePhase.OPENING
     opened: list[ListenerCopy] = field(default_factory=list)
@@ -106,7 +106,7 @@ class Changes:
         """Who goes when the change is over: until then only they can empty the queues of the sockets that it closes."""
         self._events = events
 
-    def begin(self, config: Config, seed: bytes, done: Done, *, trial: bool = False) -> None:
+    def begin(self, config: Config, seed: bytes, done: ChangeDone, *, trial: bool = False) -> None:
         """Starts a change, or a trial that changes nothing; to be called only when the one before is done."""
         assert self._change is None
         # A generation that was taken back keeps its number: a late note about it must not be taken for another's.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from supervisor.table.layout import HEALTH_CELLS, Counter, Health
+from supervisor.table.contents import HEALTH_CELLS, Counter, Health
 from supervisor.table.segment import Segment
 
 STEP_SECONDS = 5.0

@@ -45,6 +45,7 @@ from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.table.blocked import MOST_BLOCKED, Network
 from supervisor.table.notes import Note
+from supervisor.table.sightings import Sighting
 from supervisor.worker.worker import Inheritance
 
 
@@ -182,6 +183,9 @@ class Master:
 
     def noted(self) -> list[Note]:
         return self._accounting.noted()
+
+    def seen(self, about: str) -> list[Sighting]:
+        return self._accounting.seen(about)
 
     # The loop
 

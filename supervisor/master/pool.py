@@ -21,7 +21,7 @@ from supervisor.runtime.descriptors import open_descriptors
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import READ, WRITE, Loop, Timer
 from supervisor.runtime.plural import count_of
-from supervisor.table.layout import BASE_CELLS
+from supervisor.table.contents import BASE_CELLS
 from supervisor.table.segment import Segment
 from supervisor.worker.worker import Inheritance, live
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from supervisor.master.pool import NoBirth, Pool, WorkerProcess
 from supervisor.runtime.plural import count_of
 
-Done = Callable[[bool, str], None]
+RecyclingDone = Callable[[bool, str], None]
 
 
 class Recycling:
@@ -24,9 +24,9 @@ class Recycling:
         self._waiting: list[WorkerProcess] = []
         self._successor: WorkerProcess | None = None
         self._renewed = 0
-        self._done: Done | None = None
+        self._done: RecyclingDone | None = None
 
-    def begin(self, done: Done) -> None:
+    def begin(self, done: RecyclingDone) -> None:
         """`done(True, text)` when every slot has a new worker; `done(False, reason)` when that is not to be had."""
         if self._done is not None:
             done(False, "the workers are being recycled already")

@@ -21,7 +21,6 @@ of that user, and below the directory's descriptor (supervisor/runtime/directory
 
 import errno
 import fcntl
-import hashlib
 import os
 import pwd
 import socket
@@ -29,18 +28,16 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from supervisor.runtime import rights
 from supervisor.runtime.directory import Directory, FileOwner, Untrusted
+from supervisor.runtime.instances import CONTROL, HTTP, Instances
 from supervisor.runtime.plural import count_of
 from supervisor.table import segment
 from supervisor.table.layout import Layout
 from supervisor.table.segment import NameTaken, Segment
 
 _MOST_INSTANCES = 64
-CONTROL, HTTP = ".ctrl", ".http"
-"""What the names of sockets end with."""
 LONGEST_SOCKET_PATH = 107
 """Octets (unix(7)); whoever connects names the whole path."""
 
@@ -68,6 +65,7 @@ class RunDirectory:
         self._user = user
         try:
             self._directory = Directory.open(path, FileOwner.of(user), make=True)
+            self._instances = Instances(self._directory, path, name)
             if user is not None:
                 self._give_to(user)
             with rights.acting_as(user), self._alone():
@@ -91,7 +89,7 @@ class RunDirectory:
 
     @property
     def segment_name(self) -> str:
-        return self._segment_of(self.instance)
+        return self._instances.segment_of(self.instance)
 
     def make_table(self, layout: Layout) -> Segment:
         """This instance's table. Where somebody else has taken the name, as any user of the host can, another one that
@@ -100,29 +98,14 @@ class RunDirectory:
         try:
             return Segment.create(self.segment_name, layout)
         except NameTaken:
-            other = f"{self._usual_segment_of(self.instance)}-{os.urandom(8).hex()}"
-            self._directory.link(self._table_name(self.instance), str(segment.path_of(other)))
+            other = f"{self._instances.usual_segment_of(self.instance)}-{os.urandom(8).hex()}"
+            self._directory.link(self._instances.table_name(self.instance), str(segment.path_of(other)))
             return Segment.create(other, layout)
-
-    def _segment_of(self, instance: int) -> str:
-        usual = self._usual_segment_of(instance)
-        noted = self._table_name(instance)
-        other = Path("" if self._is_a_strangers(noted) else self._directory.target(noted) or "")
-        return f"/{other.name}" if other.name.startswith(f"{usual[1:]}-") else usual
-
-    def _usual_segment_of(self, instance: int) -> str:
-        """A name that follows from the directory, never from the pid: every container's master is pid 1."""
-        place = os.fstat(self._directory.fd)
-        key = hashlib.sha256(f"{place.st_dev}:{place.st_ino}:{self.path.resolve()}".encode()).hexdigest()[:12]
-        return f"/popular-{self.name}-{key}-{instance}"
-
-    def _table_name(self, instance: int) -> str:
-        return f"{self.name}.{instance}.table"
 
     def _remove_table_of(self, instance: int) -> None:
         """Of an instance that is dead, or goes; its lock is ours."""
-        segment.remove(self._segment_of(instance))
-        _ignoring_strangers(self._directory.remove, self._table_name(instance))
+        segment.remove(self._instances.segment_of(instance))
+        _ignoring_strangers(self._directory.remove, self._instances.table_name(instance))
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -134,25 +117,20 @@ class RunDirectory:
         finally:
             os.close(fd)
 
-    def _lock_name(self, instance: int) -> str:
-        return f"{self.name}.{instance}.lock"
-
     def _take_lock(self) -> tuple[int, int]:
         for instance in range(1, _MOST_INSTANCES + 1):
             fd = self._try_lock(instance)
             if fd is not None:
                 return fd, instance
-        theirs = sum(self._is_a_strangers(self._lock_name(one)) for one in range(1, _MOST_INSTANCES + 1))
+        theirs = sum(
+            self._instances.is_a_strangers(self._instances.lock_name(one)) for one in range(1, _MOST_INSTANCES + 1)
+        )
         held = f"{_MOST_INSTANCES - theirs} running instances of {self.name}"
         others = f", and {count_of(theirs, 'lock')} of other users" if theirs else ""
         raise CannotStart(f"{self.path} already holds {held}{others}")
 
-    def _is_a_strangers(self, name: str) -> bool:
-        found = self._directory.status(name)
-        return found is not None and found.st_uid not in (0, self._directory.owner.uid)
-
     def _try_lock(self, instance: int) -> int | None:
-        name = self._lock_name(instance)
+        name = self._instances.lock_name(instance)
         while True:
             try:
                 fd = self._directory.open_file(name, os.O_RDWR | os.O_CREAT)
@@ -177,28 +155,20 @@ class RunDirectory:
     def _who(self) -> str:
         return self._user.pw_name if self._user is not None else f"the user {os.geteuid()}"
 
-    def _numbers(self) -> list[int]:
-        """The other instances, living and dead, that have a lock file."""
-        middles = (one.removeprefix(f"{self.name}.").removesuffix(".lock") for one in self._directory.names())
-        return [int(one) for one in middles if one.isascii() and one.isdecimal() and int(one) != self.instance]
-
     def _remove_orphans(self) -> None:
         """Removes the shared memory, locks and sockets of instances that died without a chance to do so."""
         for name in self._directory.names():
-            if name.startswith(f"{self.name}.") and name.endswith((CONTROL, HTTP)) and self._is_dead(name):
+            if name.startswith(f"{self.name}.") and name.endswith((CONTROL, HTTP)) and self._instances.is_dead(name):
                 _ignoring_strangers(self._directory.remove, name)
-        for number in self._numbers():
+        for number in self._instances.numbers(besides=self.instance):
             try:
                 fd = self._try_lock(number)
             except Untrusted:  # not ours to clear away
                 continue
             if fd is not None:
                 self._remove_table_of(number)
-                self._directory.remove(self._lock_name(number))
+                self._directory.remove(self._instances.lock_name(number))
                 os.close(fd)
-
-    def _is_dead(self, name: str) -> bool:
-        return self._directory.is_socket(name) and not _answers(self._directory.reached(name))
 
     def open_control_socket(self) -> socket.socket:
         """Binds and publishes the control socket, mode 0600. Raises CannotStart."""
@@ -252,7 +222,7 @@ class RunDirectory:
             if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
                 raise OSError(f"{path} is too long for a socket, {LONGEST_SOCKET_PATH} octets are allowed")
             there = self._directory.status(path.name)
-            if there is None or self._is_dead(path.name):
+            if there is None or self._instances.is_dead(path.name):
                 self._directory.remove(path.name)
                 _bind_private(control, self._directory.reached(path.name))
                 return path
@@ -268,7 +238,7 @@ class RunDirectory:
         if found.st_uid == user.pw_uid:
             return
         self.instance = 0
-        if self._neighbours():
+        if self._instances.neighbours(self.instance, self.control_path):
             raise CannotStart(f"run directory {self.path} is in use by an instance of another user than {user.pw_name}")
         if not self._directory.made and not self._directory.is_exclusive:
             return
@@ -278,34 +248,38 @@ class RunDirectory:
 
     def publish_state(self) -> None:
         """Leads readers to the pid, and last to the table: who sees that has all there is."""
-        self._directory.link(f"{self.name}.pid", self._lock_name(self.instance))
+        self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
         self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
 
     def others(self) -> list[tuple[int, Path]]:
         """The pid and the control socket of each other instance whose master lives."""
-        served = [(one.lock, one.control) for one in self._neighbours() if one.control is not None]
+        served = [
+            (one.lock, one.control)
+            for one in self._instances.neighbours(self.instance, self.control_path)
+            if one.control is not None
+        ]
         return [(int((self.path / lock).read_text()), self.path / control) for lock, control in served]
 
     def has_successor(self) -> bool:
         """Whether the links lead to a newer instance."""
         target = self._directory.target(f"{self.name}.pid")
-        return target is not None and target != self._lock_name(self.instance)
+        return target is not None and target != self._instances.lock_name(self.instance)
 
     def withdraw_control(self) -> None:
         """Removes the control socket; the links lead to another living instance, if there is one."""
-        heir = self._heir()
+        heir = self._instances.heir(self.instance, self.control_path)
         if self.control_path is not None:
             self._directory.remove(self.control_path.name)
             self._hand_on(f"{self.name}{CONTROL}", self.control_path.name, heir.control if heir else None)
             self.control_path = None
         self.withdraw_http()
-        self._hand_on(f"{self.name}.pid", self._lock_name(self.instance), heir.lock if heir else None)
+        self._hand_on(f"{self.name}.pid", self._instances.lock_name(self.instance), heir.lock if heir else None)
 
     def withdraw_http(self) -> None:
         """Removes the exporter's socket, if there is one; the link leads to that of another living instance."""
         if not self._http_name:
             return
-        heir = self._heir()
+        heir = self._instances.heir(self.instance, self.control_path)
         self._directory.remove(self._http_name)
         self._hand_on(f"{self.name}{HTTP}", self._http_name, heir.http if heir else None)
         self._http_name = ""
@@ -313,7 +287,7 @@ class RunDirectory:
     def withdraw_all(self) -> None:
         """No process of this instance is left: removes the table and the lock too."""
         with rights.acting_as(self._user):
-            heir = self._heir()
+            heir = self._instances.heir(self.instance, self.control_path)
             self.withdraw_control()
             self._hand_on(
                 f"{self.name}.state",
@@ -321,7 +295,7 @@ class RunDirectory:
                 str(heir.table) if heir is not None else None,
             )
             self._remove_table_of(self.instance)
-            self._directory.remove(self._lock_name(self.instance))
+            self._directory.remove(self._instances.lock_name(self.instance))
             os.close(self.lock_fd)
             with self._alone():
                 self._remove_orphans()
@@ -345,68 +319,6 @@ class RunDirectory:
         else:
             self._directory.remove(name)
 
-    def _heir(self) -> "_Neighbour | None":
-        """The newest of the other living instances whose master can be asked."""
-        served = [one for one in self._neighbours() if one.control is not None]
-        return max(served, key=lambda one: one.started, default=None)
-
-    def _neighbours(self) -> list["_Neighbour"]:
-        """The other living instances: their locks cannot be had. One whose master is gone has no control socket."""
-        found = []
-        for number in self._numbers():
-            lock = self._lock_name(number)
-            try:
-                fd = self._directory.open_file(lock, os.O_RDONLY)
-            except OSError:  # gone meanwhile, or a stranger's
-                continue
-            try:
-                if not _is_held(fd):
-                    continue
-                pid = os.read(fd, 32).decode("ascii", "replace").strip()
-                started = os.fstat(fd).st_mtime
-            finally:
-                os.close(fd)
-            table = segment.path_of(self._segment_of(number))
-            control = self._control_of(pid)
-            found.append(_Neighbour(lock, control, self._http_beside(control), table=table, started=started))
-        return found
-
-    def _control_of(self, pid: str) -> str | None:
-        """The control socket at which the master with this pid answers."""
-        for name in self._directory.names():
-            own = self.control_path is not None and name == self.control_path.name
-            fits = name == f"{self.name}.{pid}{CONTROL}" or name.startswith(f"{self.name}.{pid}-")
-            if fits and name.endswith(CONTROL) and not own and self._serves(name):
-                return name
-        return None
-
-    def _serves(self, name: str) -> bool:
-        return self._directory.is_socket(name) and _answers(self._directory.reached(name))
-
-    def _http_beside(self, control: str | None) -> str | None:
-        """The exporter's socket of the instance with this control socket."""
-        name = control.removesuffix(CONTROL) + HTTP if control is not None else ""
-        return name if name and self._directory.is_socket(name) else None
-
-
-class _Neighbour(NamedTuple):
-    """Another instance in the directory."""
-
-    lock: str
-    control: str | None
-    http: str | None
-    table: Path
-    started: float
-
-
-def _is_held(fd: int) -> bool:
-    """Whether a living process holds the lock of this file."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
 
 def _ignoring_strangers(remove: Callable[[str], None], name: str) -> None:
     """In a sticky directory another user's file stays where it is."""
@@ -414,13 +326,6 @@ def _ignoring_strangers(remove: Callable[[str], None], name: str) -> None:
         remove(name)
     except PermissionError:
         pass
-
-
-def _answers(path: str) -> bool:
-    """Whether somebody may serve the socket. One that nobody serves refuses at once."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        result = probe.connect_ex(path)
-    return result not in (errno.ECONNREFUSED, errno.ENOENT)
 
 
 def _bind_private(control: socket.socket, path: str) -> None:

@@ -14,12 +14,13 @@ from supervisor.serving.eventloop import EventLoop
 from supervisor.serving.wheel import Wheel
 from supervisor.system import Shared, give_number
 from supervisor.table.blocked import Blocked
-from supervisor.table.layout import BASE_CELLS
+from supervisor.table.contents import BASE_CELLS
 from supervisor.table.notes import Notes
 from supervisor.table.records import Records
 from supervisor.table.remembered import Remembered
 from supervisor.table.rows import RowWriter
 from supervisor.table.segment import Segment
+from supervisor.table.sightings import Sightings
 from supervisor.table.tokens import TokenPipe
 
 BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced")
@@ -168,6 +169,10 @@ class WorkerContext:
     def open_notes(self) -> Notes:
         """What workers note for the operator; of the same programs."""
         return self._segment.notes()
+
+    def open_sightings(self) -> Sightings:
+        """Whom workers have seen doing what the operator asks about; of the same programs."""
+        return self._segment.sightings()
 
     def sum(self, cell: int) -> int:
         """What a cell comes to over all processes, at this moment."""

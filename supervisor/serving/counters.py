@@ -12,7 +12,8 @@ only, because an addition in shared memory is two steps.
 from collections.abc import Mapping
 
 from supervisor.system import Observer, Shared
-from supervisor.table.layout import Counter, Histogram, Layout
+from supervisor.table.contents import Counter, Histogram
+from supervisor.table.layout import Layout
 
 
 class Counters:

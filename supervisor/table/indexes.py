@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from supervisor.table.layout import Counter, Histogram
+from supervisor.table.contents import Counter, Histogram
 from supervisor.table.names import write_name
 from supervisor.table.segment import Segment
 

@@ -20,146 +20,34 @@ Records, log rooms and memory stand behind the rows, where a reader of before th
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+
+from supervisor.table.contents import (
+    BASE_CELLS,
+    HEALTH_CELLS,
+    Column,
+    Counter,
+    Health,
+    Histogram,
+    IndexRange,
+    Rate,
+    RecordShape,
+    round_up,
+)
 
 MAGIC = b"POPULAR\0"
 VERSION = 4
 """Version 1 was POPular 1.5's, of C structs; version 2 had no names and no histograms; version 3 described what it
 holds by position, and its blocks began with fewer cells.
 """
-READABLE = (3, 4)
-"""A new reader looks at an old instance that finishes its sessions."""
 
-_HEADER = struct.Struct("<8s8sIIIIIIIIIdQ")
+HEADER = struct.Struct("<8s8sIIIIIIIIIdQ")
 _PAGE = 4096
 _LINE = 64
 """A cache line: no two writers share one."""
 
-
-class WrongFormat(ValueError):
-    """The file is not a session table, or one of another version."""
-
-
-class Column(NamedTuple):
-    """A field of a row. `form` is a struct code: "B", "H", "I", "Q", "d", or "64s" for text of at most 64 octets."""
-
-    name: str
-    form: str
-    help: str
-    mask: str = ""
-    """What somebody is not told who may not know who it is: "name", "address" or "number"; "" for nothing of that."""
-    spare: int = 0
-    """How readily a narrow screen does without: the highest first, 0 never."""
-
-
-class Counter(NamedTuple):
-    """A number that only grows. With `labels` it is one number for each of them; `name[label]` in listings.
-
-    With `by` it is kept for each configured thing of that sort. With `falls` it is how many there are now: each process
-    takes off what it has added, and when it dies the master does.
-    """
-
-    name: str
-    help: str
-    labels: tuple[str, ...] = ()
-    by: str = ""
-    falls: bool = False
-
-    @property
-    def width(self) -> int:
-        """Cells of one index."""
-        return max(1, len(self.labels))
-
-
-class Histogram(NamedTuple):
-    """Durations, counted in buckets. `bounds` are their upper ends in microseconds, rising; one without end follows.
-
-    Behind the buckets stands the sum of what was observed, in microseconds. How many there were is the sum of the
-    buckets, so that the two can never disagree.
-    """
-
-    name: str
-    help: str
-    bounds: tuple[int, ...]
-    by: str = ""
-
-    @property
-    def width(self) -> int:
-        """Cells of one index."""
-        return len(self.bounds) + 2
-
-
-def microseconds(*seconds: float) -> tuple[int, ...]:
-    """Bounds of a histogram."""
-    return tuple(round(second * 1_000_000) for second in seconds)
-
-
-class IndexRange(NamedTuple):
-    """How many things of a sort can be told apart at once."""
-
-    sort: str
-    size: int
-
-
-class Rate(NamedTuple):
-    """A counter whose speed is told beside the headline, and by which word; `bad` if it should stand still."""
-
-    counter: str
-    word: str
-    bad: bool = False
-
-
-class Health(NamedTuple):
-    """How well each thing of a sort did in the last minute, by two of its counters: what went well, and what did not.
-
-    The master keeps it (supervisor/master/health.py), in cells of its own block.
-    """
-
-    by: str
-    good: str
-    bad: str
-
-
-class RecordShape(NamedTuple):
-    """What workers find out about each thing of a sort, and all of them and the watchers may know; see records.py."""
-
-    name: str
-    by: str
-    columns: tuple[Column, ...]
-
-    @property
-    def cell_struct(self) -> struct.Struct:
-        """Serial number and columns; the checksum stands before them, as in a row."""
-        return struct.Struct("<Q" + "".join(column.form for column in self.columns))
-
-    @property
-    def cell_size(self) -> int:
-        return _round_up(8 + self.cell_struct.size, 8)
-
-
-HEALTH_CELLS = ("watched", "good", "bad", "reason", "failed", "since")
-"""Of each place: whether its thing is configured; what went well in the last minute, and what did not; then the last
-reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it does
-not).
-"""
-
-BASE_COLUMNS = (
-    Column("state", "B", "index into the program's states; 0 is a free row"),
-    Column("pid", "I", "process that serves the session", spare=9),
-    Column("started", "d", "when the session was accepted, seconds since 1970", spare=1),
-    Column("since", "d", "when the state was entered, seconds since 1970", spare=12),
-)
-
-CELLS_OF_VERSION_3 = ("pid", "slot", "generation", "heartbeat_ns", "hand", "lag_ns")
-BASE_CELLS = (*CELLS_OF_VERSION_3, "cpu_us", "resident_bytes", "open_fds", "waiting", "displaceable")
-"""The first cells of a block: who counts here, when it last showed life, the token in its token cell, `hand` (row + 1;
-0 = none), how late its event loop was of late, at worst; and what it found out about itself: processor time, memory,
-descriptors; and for who makes room where no session is free (worker/displacer.py): how many clients wait, and how many
-sessions of one network could be ended for them.
-"""
 
 LONGEST_NAME = 64
 """Octets of the id of a configured thing."""
@@ -169,10 +57,6 @@ NAME_STRUCT = struct.Struct(f"<QQ{LONGEST_NAME}s")
 
 FREE = 0
 """The state of a row without a session."""
-
-
-def _round_up(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
 
 
 @dataclass(frozen=True)
@@ -209,11 +93,11 @@ class Layout:
 
     @cached_property
     def cell_size(self) -> int:
-        return _round_up(8 + self.cell_struct.size, 8)
+        return round_up(8 + self.cell_struct.size, 8)
 
     @cached_property
     def row_size(self) -> int:
-        return _round_up(2 * self.cell_size, _LINE)
+        return round_up(2 * self.cell_size, _LINE)
 
     @cached_property
     def index_counts(self) -> dict[str, int]:
@@ -271,7 +155,7 @@ class Layout:
     @cached_property
     def block_size(self) -> int:
         health = sum(self.index_counts[health.by] for health in self.healths) * len(HEALTH_CELLS)
-        return _round_up(8 * (self._counter_end + len(self.gauges) + health), _LINE)
+        return round_up(8 * (self._counter_end + len(self.gauges) + health), _LINE)
 
     @cached_property
     def description(self) -> bytes:
@@ -300,7 +184,7 @@ class Layout:
 
     @cached_property
     def header_size(self) -> int:
-        return _round_up(_HEADER.size + len(self.description), _PAGE)
+        return round_up(HEADER.size + len(self.description), _PAGE)
 
     @cached_property
     def name_offsets(self) -> dict[str, int]:
@@ -313,7 +197,7 @@ class Layout:
 
     @cached_property
     def names_size(self) -> int:
-        return _round_up(2 * NAME_STRUCT.size * sum(one.size for one in self.indexes), _PAGE)
+        return round_up(2 * NAME_STRUCT.size * sum(one.size for one in self.indexes), _PAGE)
 
     def block_offset(self, block: int) -> int:
         return self.header_size + self.names_size + block * self.block_size
@@ -325,14 +209,14 @@ class Layout:
 
     @cached_property
     def rows_offset(self) -> int:
-        return _round_up(self.block_offset(self.block_count + 1), _PAGE)
+        return round_up(self.block_offset(self.block_count + 1), _PAGE)
 
     def row_offset(self, row: int) -> int:
         return self.rows_offset + row * self.row_size
 
     @property
     def _records_offset(self) -> int:
-        return _round_up(self.row_offset(self.row_count), _PAGE)
+        return round_up(self.row_offset(self.row_count), _PAGE)
 
     @cached_property
     def record_offsets(self) -> dict[str, int]:
@@ -346,7 +230,7 @@ class Layout:
     @cached_property
     def log_rooms_offset(self) -> int:
         octets = sum(2 * row.cell_size * self.index_counts[row.by] for row in self.records)
-        return _round_up(self._records_offset + octets, _PAGE)
+        return round_up(self._records_offset + octets, _PAGE)
 
     def log_room_slice(self, block: int) -> slice:
         """The log room of who owns this block."""
@@ -356,16 +240,16 @@ class Layout:
     @cached_property
     def memory_slice(self) -> slice:
         """What all workers remember together."""
-        start = _round_up(self.log_rooms_offset + self.block_count * self.log_room, _PAGE)
+        start = round_up(self.log_rooms_offset + self.block_count * self.log_room, _PAGE)
         return slice(start, start + self.memory)
 
     @cached_property
     def size(self) -> int:
-        return _round_up(self.memory_slice.stop, _PAGE)
+        return round_up(self.memory_slice.stop, _PAGE)
 
     def header(self, boot_time: float, pid: int) -> bytes:
         description = self.description
-        fixed = _HEADER.pack(
+        fixed = HEADER.pack(
             MAGIC,
             self.program,
             VERSION,
@@ -381,101 +265,3 @@ class Layout:
             pid,
         )
         return fixed + description
-
-
-class TableHeader(NamedTuple):
-    """What a reader learns from the first bytes."""
-
-    layout: Layout
-    boot_time: float
-    pid: int
-
-
-def read_header(data: Any) -> TableHeader:
-    """Rebuilds the layout from a segment (anything that slices to bytes). Raises WrongFormat."""
-    if len(data) < _HEADER.size:
-        raise WrongFormat("too short for a state file")
-    magic, program, version, *sizes, boot_time, pid = _HEADER.unpack(bytes(data[: _HEADER.size]))
-    if magic != MAGIC:
-        raise WrongFormat("not a POPular state file")
-    if version not in READABLE:
-        known = " and ".join(map(str, READABLE))
-        raise WrongFormat(f"state file of version {version}; this program reads version {known}")
-    header_size, names_size, block_size, block_count, row_size, row_count, cell_size, length = sizes
-    described = bytes(data[_HEADER.size : _HEADER.size + length])
-    try:
-        layout = _READERS[version](program, described, blocks=block_count, rows=row_count)
-        computed = (layout.header_size, layout.names_size, layout.block_size, layout.row_size, layout.cell_size)
-    except (ValueError, LookupError, TypeError, AttributeError, struct.error, RecursionError):
-        raise WrongFormat("the state file's description makes no sense") from None
-    if computed != (header_size, names_size, block_size, row_size, cell_size):
-        raise WrongFormat("the state file's sizes do not agree with its description")
-    if len(data) < layout.size:
-        raise WrongFormat("the state file is cut short")
-    return TableHeader(layout, boot_time, pid)
-
-
-def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout:
-    """The layout of version 4. Keys that are not known are passed over. Raises what a senseless description raises."""
-    described = json.loads(text)
-    layout = Layout(
-        program=program,
-        columns=_named(Column, described["columns"]),
-        counters=_named(Counter, described["counters"]),
-        gauges=tuple(described["gauges"]),
-        states=tuple(described["states"]),
-        endings=tuple(described["endings"]),
-        block_count=blocks,
-        row_count=rows,
-        histograms=_named(Histogram, described["histograms"]),
-        indexes=_named(IndexRange, described["places"]),
-        process_cells=tuple(described["process_cells"]),
-        healths=_named(Health, described.get("healths", ())),
-        rates=_named(Rate, described.get("rates", ())),
-        records=tuple(
-            RecordShape(row["name"], row["by"], _named(Column, row["columns"])) for row in described.get("records", ())
-        ),
-        log_room=int(described.get("log_room", 0)),
-        memory=int(described.get("memory", 0)),
-        tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},
-    )
-    cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}
-    health_cells = {row["by"]: row["cell"] for row in described.get("healths", ())}
-    if tuple(described.get("health_cells", HEALTH_CELLS)) != HEALTH_CELLS or health_cells != layout.health_cells:
-        raise ValueError("health cells that are elsewhere")
-    if (cells, described["gauges"]) != (layout.counter_cells, layout.gauge_cells):
-        raise ValueError("cells that are elsewhere")
-    return layout
-
-
-def _described_by_position(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout:
-    """The layout of version 3."""
-    described = json.loads(text)
-    return Layout(
-        program=program,
-        columns=_positioned(Column, described["columns"]),
-        counters=_positioned(Counter, described["counters"]),
-        gauges=tuple(described["gauges"]),
-        states=tuple(described["states"]),
-        endings=tuple(described["endings"]),
-        block_count=blocks,
-        row_count=rows,
-        histograms=_positioned(Histogram, described["histograms"]),
-        indexes=_positioned(IndexRange, described["places"]),
-        process_cells=CELLS_OF_VERSION_3,
-    )
-
-
-_READERS = {3: _described_by_position, 4: _described}
-
-
-def _named(kind: Any, values: Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
-    return tuple(kind(**{name: _frozen(value[name]) for name in kind._fields if name in value}) for value in values)
-
-
-def _positioned(kind: Any, values: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    return tuple(kind(*map(_frozen, value)) for value in values)
-
-
-def _frozen(field: Any) -> Any:
-    return tuple(field) if isinstance(field, list) else field

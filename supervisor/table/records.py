@@ -10,7 +10,8 @@ from time import monotonic_ns
 from typing import Any
 from zlib import crc32
 
-from supervisor.table.layout import Layout, RecordShape
+from supervisor.table.contents import RecordShape
+from supervisor.table.layout import Layout
 
 
 class Records:

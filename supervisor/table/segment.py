@@ -19,12 +19,15 @@ from typing import Any, NamedTuple
 import posix_ipc
 
 from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
-from supervisor.table.layout import BASE_CELLS, HEALTH_CELLS, Counter, Histogram, Layout, read_header
+from supervisor.table.contents import BASE_CELLS, HEALTH_CELLS, Counter, Histogram
+from supervisor.table.header import read_header
+from supervisor.table.layout import Layout
 from supervisor.table.names import Name, read_names
 from supervisor.table.notes import NOTES_OCTETS, Notes
 from supervisor.table.records import Records
 from supervisor.table.remembered import Geometry, Remembered
 from supervisor.table.rows import RowReader, RowWriter
+from supervisor.table.sightings import SIGHTINGS_OCTETS, Sightings
 
 _GENERATION = BASE_CELLS.index("generation")
 _MOST_LOOKS = 10
@@ -37,7 +40,7 @@ FOLDER = Path("/dev/shm")
 
 def memory_octets(rows: int) -> int:
     """How much workers remember together, for so many sessions."""
-    return Geometry.of(rows).size + BLOCKED_OCTETS + NOTES_OCTETS
+    return Geometry.of(rows).size + SIGHTINGS_OCTETS + BLOCKED_OCTETS + NOTES_OCTETS
 
 
 class NoSharedMemory(OSError):
@@ -116,6 +119,11 @@ class Segment:
     def notes(self) -> Notes:
         """What workers note for the operator."""
         return Notes(self._memory()[-NOTES_OCTETS:], locks=self.locks)
+
+    def sightings(self) -> Sightings:
+        """Whom workers have seen doing what the operator asks about."""
+        start = Geometry.of(self.layout.row_count).size
+        return Sightings(self._memory()[start : start + SIGHTINGS_OCTETS], locks=self.locks)
 
     def _memory(self) -> memoryview:
         return self.map[self.layout.memory_slice]

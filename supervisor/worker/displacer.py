@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from supervisor.serving.context import Session, WorkerContext
 from supervisor.serving.network import network_of
-from supervisor.table.layout import BASE_CELLS
+from supervisor.table.contents import BASE_CELLS
 
 LOOK_SECONDS = 0.25
 """Three looks at most, and a new client is greeted."""

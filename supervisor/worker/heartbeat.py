@@ -8,7 +8,7 @@ machine is shown too (usage.py).
 from collections import deque
 from time import monotonic_ns
 
-from supervisor.table.layout import BASE_CELLS
+from supervisor.table.contents import BASE_CELLS
 from supervisor.usage import show_usage
 
 HEARTBEAT_SECONDS = 1.0

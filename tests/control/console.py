@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from supervisor.control.server import ControlServer, Done
+from supervisor.control.server import CommandDone, ControlServer
 from supervisor.runtime.loop import Loop
 
 
@@ -34,7 +34,7 @@ class Console:
     def _tick(self) -> None:
         self.loop.after(0.02, self._tick)
 
-    def _conduct(self, uid: int, line: str, done: Done) -> None:
+    def _conduct(self, uid: int, line: str, done: CommandDone) -> None:
         self.heard.append((line, uid))
         verb, _, rest = line.partition(" ")
         if verb == "json":

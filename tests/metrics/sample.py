@@ -2,7 +2,8 @@
 
 import time
 
-from supervisor.table.layout import BASE_COLUMNS, Column, Counter, Layout
+from supervisor.table.contents import BASE_COLUMNS, Column, Counter
+from supervisor.table.layout import Layout
 from supervisor.table.segment import Segment
 
 ROWS = 200

@@ -16,8 +16,8 @@ from supervisor.common_metrics import metrics_of
 from supervisor.exporterline import Pulse, Queue
 from supervisor.master.accounting import table_layout
 from supervisor.serving.counters import Counters
+from supervisor.table.contents import BASE_CELLS
 from supervisor.table.indexes import CounterIndexes
-from supervisor.table.layout import BASE_CELLS
 from supervisor.table.segment import Segment, View, path_of, remove
 from tests.patience import MARGIN, patient
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.protocol.clienthello import MOST_OCTETS, NOTHING_SAID, BadHello, ClientHello, NotTls, read_hello
+from popular.protocol.clienthello import MOST_OCTETS, NO_HELLO, BadHello, ClientHello, NotTls, read_hello
 
 
 def hello(server_name: str | None = None, alpn: list[str] | None = None) -> bytes:
@@ -34,7 +34,7 @@ REAL = hello("mail.example.org", ["imap", "pop3"])
 @pytest.mark.parametrize(
     ("server_name", "alpn", "read"),
     [
-        (None, None, NOTHING_SAID),
+        (None, None, NO_HELLO),
         ("mail.example.org", None, ClientHello("mail.example.org", None)),
         ("MAIL.Example.ORG", ["pop3"], ClientHello("mail.example.org", (b"pop3",))),
         ("_a-b.c", ["imap", "pop3"], ClientHello("_a-b.c", (b"imap", b"pop3"))),

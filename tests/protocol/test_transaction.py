@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.protocol.commands import VERBS, State
-from popular.protocol.transaction import LINES_OF_A_PIECE, Answer, Content, Transaction, quit_reply
+from popular.protocol.transaction import LINES_OF_A_PIECE, Content, Response, Transaction, quit_reply
 
 CAPABILITIES = ("TOP", "UIDL", "USER")
+LANGUAGES = {"de": "de Deutsch"}
 
 
 class Mail(NamedTuple):
@@ -27,7 +28,7 @@ def maildrop(*messages: Mail) -> Transaction:
     return Transaction(messages, CAPABILITIES)
 
 
-def whole(answer: Answer) -> bytes:
+def whole(answer: Response) -> bytes:
     """The answer with all its pieces."""
     return answer.reply + b"".join(answer.more or ())
 
@@ -136,7 +137,7 @@ def test_a_capability_that_begins_with_a_dot_is_stuffed() -> None:
 def test_retr_and_top_name_their_content() -> None:
     """RETR asks for the whole message, TOP for its header and some lines."""
     transaction = maildrop(*THREE)
-    assert transaction.command(b"RETR 2") == Answer(b"+OK 200 octets\r\n", Content(2, None))
+    assert transaction.command(b"RETR 2") == Response(b"+OK 200 octets\r\n", Content(2, None))
     top = transaction.command(b"TOP 3 10")
     assert top.reply.startswith(b"+OK")
     assert top.content == Content(3, 10)
@@ -149,7 +150,7 @@ def test_only_what_was_sent_whole_counts_as_retrieved() -> None:
     for line in (b"RETR 1", b"TOP 2 1", b"RETR 3", b"DELE 3", b"RETR 4"):
         assert transaction.command(line).reply.startswith(b"+OK")
     assert transaction.lost(4) == b"-ERR message 4 is no longer there\r\n"
-    assert transaction.command(b"QUIT") == Answer(b"", None, True)
+    assert transaction.command(b"QUIT") == Response(b"", None, True)
     assert transaction.retrieved == [1]
     assert transaction.deleted == [3]
 
@@ -166,7 +167,7 @@ def test_quit_with_nothing_to_do_is_answered_at_once() -> None:
     """A session that changed nothing needs no UPDATE."""
     transaction = maildrop(*THREE)
     transaction.command(b"LIST")
-    assert transaction.command(b"QUIT") == Answer(b"+OK bye\r\n", None, True)
+    assert transaction.command(b"QUIT") == Response(b"+OK bye\r\n", None, True)
 
 
 def test_quit_reply_tells_of_failed_deletions() -> None:
@@ -235,8 +236,18 @@ def test_commands_of_the_other_state_are_told_apart(keyword: str) -> None:
 def test_every_command_of_the_state_has_its_handler(keyword: str) -> None:
     """A row of the table that says TRANSACTION is answered with +OK when its arguments are right."""
     words = [keyword, *["1"] * VERBS[keyword].fewest]
-    answer = maildrop(*THREE).command(" ".join(words).encode())
+    answer = Transaction(THREE, CAPABILITIES, LANGUAGES).command(" ".join(words).encode())
     assert answer.reply.startswith(b"+OK")
+
+
+def test_lang() -> None:
+    """The languages that there are; where there is none the command is none of this server's."""
+    speaking, mute = Transaction((), CAPABILITIES, LANGUAGES), maildrop()
+    assert speaking.command(b"LANG").reply == b"+OK language listing follows\r\nde Deutsch\r\n.\r\n"
+    assert speaking.command(b"LANG de-AT").reply == b"+OK de Deutsch\r\n"
+    assert speaking.command(b"LANG fr").reply == b"-ERR this language is not offered, but de\r\n"
+    assert mute.command(b"LANG").reply == mute.command(b"LANG de").reply == b"-ERR LANG is not offered here\r\n"
+    assert b"LANG" not in mute.command(b"XYZZY").reply
 
 
 @given(st.lists(st.binary(max_size=255), max_size=20))

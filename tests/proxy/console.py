@@ -17,6 +17,7 @@ from supervisor.control.variables import initial_values
 from supervisor.control.words import CommandRefused
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
+from supervisor.table.sightings import Sighting
 
 OPTIONS = {name: f"About {name}." for name in ("AUTH", "RINGD", "CTRL", "IO", "MAIN", "NET", "PASS", "POP", "TLS")}
 
@@ -36,6 +37,7 @@ class Status:
     known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     networks: dict[Network, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
+    sightings: list[Sighting] = field(default_factory=list)
 
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None
@@ -54,6 +56,9 @@ class Status:
 
     def noted(self) -> list[Note]:
         return self.notes
+
+    def seen(self, about: str) -> list[Sighting]:
+        return [one for one in self.sightings if one.about == about]
 
     def workers(self) -> list[dict[str, Any]]:
         return [{"slot": 0, "pid": 4712, "generation": 3}]

@@ -10,9 +10,10 @@ from typing import Any
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
+from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
@@ -30,12 +31,19 @@ REPLY = "reply"
 class Known:
     """What is known of a backend; one that is asked (`auto`) has announced PIPELINING."""
 
-    def __init__(self, pipelining: str) -> None:
+    def __init__(self, pipelining: str, offers: International = NOTHING) -> None:
+        self.offers = offers
         self._learns = pipelining == "auto"
         self._pipelines = pipelining != "off"
 
     def pipelines(self) -> bool:
         return self._pipelines
+
+    def mechanisms(self) -> frozenset[str]:
+        return NO_MECHANISMS
+
+    def international(self) -> International:
+        return self.offers
 
     def mistrust(self) -> bool:
         news, self._pipelines = self._learns and self._pipelines, self._pipelines and not self._learns

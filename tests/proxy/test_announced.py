@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from popular.protocol.international import NOTHING, International
 from popular.proxy.session.announced import ASK_SECONDS, MISTRUST_SECONDS, Announced
 from popular.proxy.session.backend_login import START_TLS
 from popular.proxy.session.inquiry import CapaQuestion, GaveUp
-from popular.proxy.settings.announced import ANNOUNCED, LONGEST
+from popular.proxy.settings.announced import ANNOUNCED, LONGEST, LONGEST_LANGUAGES
 from popular.proxy.settings.backend import Backend
 from supervisor.system import Clock
 from supervisor.table.records import Records
@@ -145,3 +146,39 @@ def test_on_and_off_ask_nobody() -> None:
         assert site.workers[0].pipelines() is pipelines
         assert not site.workers[0].mistrust()
         assert site.workers[0].pipelines() is pipelines
+
+
+def test_a_backend_that_announces_lang_is_asked_for_its_languages() -> None:
+    """In whatever pieces they come; what is no language is not kept."""
+    answer = b"+OK\r\nLANG\r\nUTF8 USER\r\n.\r\n"
+    languages = b"+OK listing\r\nde Deutsch\r\nen\r\n\x1b[31m\r\n.\r\n"
+    for size in (1, 1000):
+        question = CapaQuestion(stls=False)
+        question.hear(b"+OK hi\r\n")
+        said = [question.hear(answer[at : at + size]) for at in range(0, len(answer), size)]
+        assert said[-1] == b"LANG\r\n"
+        said = [question.hear(languages[at : at + size]) for at in range(0, len(languages), size)]
+        assert said[-1] == ["LANG", "UTF8 USER"]
+        assert question.languages == ["de Deutsch", "en"]
+
+
+def test_a_backend_that_cannot_list_its_languages_has_none() -> None:
+    """Its -ERR ends the question as its list would."""
+    question = CapaQuestion(stls=False)
+    for said in (b"+OK hi\r\n", b"+OK\r\nLANG\r\n.\r\n"):
+        question.hear(said)
+    assert question.hear(b"-ERR not now\r\n") == ["LANG"]
+    assert question.languages == []
+
+
+def test_all_workers_know_what_it_offers_of_utf8_and_lang() -> None:
+    """As long as it is the same backend; what does not fit into the record is left out by whole lines."""
+    site = Site(Clock(), backend("pop"))
+    one, other = site.workers
+    assert one.international() == NOTHING
+    one.heard(["UTF8 USER", "LANG"], ["de Deutsch", "x" * LONGEST_LANGUAGES, "en English"])
+    site.passes(1.1)
+    assert other.international() == International(True, True, {"de": "de Deutsch", "en": "en English"})
+    assert site.worker(backend("pop").with_parameters({"port": 1112})).international() == NOTHING
+    one.heard(["TOP"])
+    assert one.international() == NOTHING

@@ -78,6 +78,7 @@ READ_WRITE = [
     ("pdmdir", "Dir", None, ["/", "/tmp"], ["/no/such/dir", ""]),
     ("pdmwatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("proxytimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
+    ("reports", "off, or of cleartext, tls", "off", ["off", "tls", "tls,cleartext"], ["on", "tls,off", "tls,x", ""]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
     ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),
     ("softfail", "Bool", "off", ["on", "off", "yes"], ["2"]),
@@ -939,23 +940,11 @@ def test_pdm_show_can_be_pasted_back(everything: Console) -> None:
 
 def test_commands_know_whether_they_change_something(console: Console) -> None:
     """Commands that only show are not logged as changes, all others are."""
-    only_show = {
-        "show",
-        "sessions",
-        "workers",
-        "help",
-        "json",
-        "complete",
-        "limits",
-        "cluster",
-        "explain",
-        "secret",
-        "sign",
-    }
+    only_show = {"show", "sessions", "workers", "help", "json", "complete", "cluster", "explain", "secret", "sign"}
     for command in console.language.commands:
         head = command.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")
-        shows = shows or (head[0] == "draft" and head[1] != "apply")
+        shows = shows or (head[0] == "draft" and head[1] != "apply") or head[0] == "report"
         assert command.changes != shows, command.pattern
 
 

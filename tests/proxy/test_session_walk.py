@@ -21,6 +21,7 @@ from popular.net.networks import Networks
 from popular.pdm import contract
 from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret
+from popular.protocol.international import International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.machine import LINGERING, NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE
@@ -28,12 +29,13 @@ from popular.proxy.session.phases import LISTENING, Phase
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.mechanisms import USUAL, WAYS
 from popular.proxy.settings.vserv import POP3S
-from tests.proxy.session_double import REPLY, PureSession
+from tests.proxy.session_double import REPLY, Known, PureSession
 from tests.proxy.session_rules import BACKENDS, rules
 
 PASSWORD, OURS = b"s3cret", b"0urs"
 LOGIN = [b"USER ann\r\n", b"PASS s3cret\r\n"]
 LINES = [*LOGIN * 4, b"USER ann=x\r\n", b"USER \xff\r\n", b"USER \x07\r\n", b"PASS\r\n", b"CAPA\r\n", b"\r\n"]
+LINES += [b"UTF8\r\n", b"LANG\r\n", b"LANG de\r\n"]
 LINES += [b"STLS\r\n", b"STAT\r\n", b"NOOP\r\n", b"what\r\n", b"QU"]
 AUTH = [
     b"AUTH PLAIN",
@@ -80,6 +82,7 @@ RULES = st.builds(
     maxcommands=st.sampled_from([50, 50, 4]),
     trusted=st.sampled_from([None] * 9 + [Networks("", (ip_network("192.0.2.0/24"),))] * 3 + [Networks()]),
 )
+INTERNATIONAL = International(True, True, {"de": "de Deutsch"})
 SELDOM = st.sampled_from([False] * 19 + [True])
 """For what ends a session, or no walk comes far."""
 
@@ -88,7 +91,7 @@ class Watched(PureSession):
     """A session whose backends must not be told a thing twice."""
 
     def __init__(self, rules: Rules) -> None:
-        super().__init__(rules)
+        super().__init__(rules, announced=dict.fromkeys(BACKENDS, Known("off", INTERNATIONAL)))
         self.heard = b""
         """From the client."""
         self.heard_back = b""

@@ -25,7 +25,9 @@ _AT_EXIT = "sitecustomize.py"
 """Python imports it at the start of every process that has the tree in its path."""
 _OPTIONS = {
     # The first fault ends the process, so that nothing goes on in a state that nobody has thought of.
-    "ASAN_OPTIONS": "abort_on_error=1:handle_abort=1:detect_leaks=1:leak_check_at_exit=0:log_exe_name=1:log_path={log}",
+    # What was freed is kept for a while, but not so much that tests which measure memory see it.
+    "ASAN_OPTIONS": "abort_on_error=1:handle_abort=1:detect_leaks=1:leak_check_at_exit=0:quarantine_size_mb=4:"
+    "log_exe_name=1:log_path={log}",
     "UBSAN_OPTIONS": "abort_on_error=1:halt_on_error=1:print_stacktrace=1:log_exe_name=1:log_path={log}",
     "PYTHONMALLOC": "malloc",  # Python's own allocator would hide the ends of what it gives
     "PYTHONPATH": str(TREE),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from supervisor.serving.context import CutCost
-from supervisor.table.layout import BASE_CELLS
+from supervisor.table.contents import BASE_CELLS
 from supervisor.worker.displacer import SILENT_SECONDS, STUCK_SECONDS, Displacer, chosen, groups_of
 from tests.table import sample
 

@@ -8,8 +8,8 @@ import pytest
 
 from supervisor.master.health import STEP_SECONDS, HealthWatch
 from supervisor.table import segment
+from supervisor.table.contents import Health
 from supervisor.table.indexes import CounterIndexes
-from supervisor.table.layout import Health
 from supervisor.table.segment import HealthReading, Segment, View
 from tests.table import sample
 

@@ -1,6 +1,7 @@
 """A small table for the tests: three columns, four counters, two histograms, two gauges, three places of one sort."""
 
-from supervisor.table.layout import BASE_COLUMNS, Column, Counter, Histogram, IndexRange, Layout
+from supervisor.table.contents import BASE_COLUMNS, Column, Counter, Histogram, IndexRange
+from supervisor.table.layout import Layout
 
 STATES = ("free", "waiting", "working")
 ENDINGS = ("quit", "worker_died")

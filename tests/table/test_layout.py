@@ -6,18 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.table.layout import (
-    BASE_COLUMNS,
-    MAGIC,
-    NAME_STRUCT,
-    Column,
-    Counter,
-    Histogram,
-    IndexRange,
-    Layout,
-    WrongFormat,
-    read_header,
-)
+from supervisor.table.contents import BASE_COLUMNS, Column, Counter, Histogram, IndexRange
+from supervisor.table.header import WrongFormat, read_header
+from supervisor.table.layout import MAGIC, NAME_STRUCT, Layout
 from tests.table import sample
 
 WORDS = st.text(string.ascii_lowercase + "_é", min_size=1, max_size=12)

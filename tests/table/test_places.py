@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from supervisor.serving.counters import Counters
+from supervisor.table.contents import BASE_CELLS
 from supervisor.table.indexes import CounterIndexes
-from supervisor.table.layout import BASE_CELLS
 from supervisor.table.names import read_names
 from supervisor.table.segment import Reading, Segment, View, path_of, remove
 from tests.table import sample

@@ -7,7 +7,9 @@ from typing import Any
 
 from popular.proxy.program import PROGRAM
 from supervisor.master.accounting import table_layout
-from supervisor.table.layout import Column, Layout, RecordShape, read_header
+from supervisor.table.contents import Column, RecordShape
+from supervisor.table.header import read_header
+from supervisor.table.layout import Layout
 from supervisor.table.names import write_name
 from supervisor.table.records import Records
 from supervisor.table.segment import View

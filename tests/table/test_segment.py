@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.table.layout import BASE_CELLS, WrongFormat
+from supervisor.table.contents import BASE_CELLS
+from supervisor.table.header import WrongFormat
 from supervisor.table.segment import NoRoom, Segment, View, path_of, remove
 from tests.table import sample
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervisor.table.layout import BASE_CELLS
+from supervisor.table.contents import BASE_CELLS
 from supervisor.table.segment import Segment, remove
 from supervisor.table.tokens import MOST_TOKENS, TOKEN_SIZE, TokenPipe, lost
 from tests.table import sample

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from supervisor.table.layout import _HEADER, VERSION, read_header
+from supervisor.table.header import read_header
+from supervisor.table.layout import HEADER, VERSION
 from supervisor.table.segment import View
 from tests.patience import patient
 from tests.system.site import program
@@ -66,10 +67,10 @@ def test_what_a_reader_does_not_know_it_passes_over() -> None:
     for row in (*described["counters"], *described["histograms"], *described["columns"], *described["places"]):
         row["colour"] = "blue"
     text = json.dumps(described).encode()
-    head = bytearray(layout.header(1.0, 2)[: _HEADER.size])
-    fields = list(_HEADER.unpack(head))
+    head = bytearray(layout.header(1.0, 2)[: HEADER.size])
+    fields = list(HEADER.unpack(head))
     fields[10] = len(text)
-    data = (_HEADER.pack(*fields) + text).ljust(layout.size, b"\0")
+    data = (HEADER.pack(*fields) + text).ljust(layout.size, b"\0")
 
     assert read_header(data).layout == layout
 

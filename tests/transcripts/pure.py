@@ -10,6 +10,7 @@ from typing import Any
 
 from popular.pdm import chain, loader
 from popular.pdm.contract import Module
+from popular.protocol.international import International, international
 from popular.protocol.lines import NullByte
 from popular.protocol.mailcheck import BadPacket, CheckFailed, Mail, parse_mail_answer, question
 from popular.protocol.watch import CommandWatch
@@ -35,7 +36,7 @@ def play(directory: Path, script: Script, pace: str) -> None:
     console = Console()
     for command in ("set capadir $DIR", *BEGINNING, *script.commands):
         console.say(filled(command, words))
-    perform(script, _Player(console, words, pace))
+    perform(script, _Player(console, words, pace, offers=international(script.announces, script.speaks)))
 
 
 def _modules(config: Config) -> list[Module]:
@@ -46,10 +47,10 @@ def _modules(config: Config) -> list[Module]:
 class _Session(PureSession):
     """A session with its surroundings: modules, backend, mail check, relay, time."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, offers: International) -> None:
         takes = kinds_taken(_modules(config), config.variables["fallback"])
         rules = rules_of(config.things["vserv"]["v1"], config, takes)
-        announced = {ident: Known(backend.pipelining) for ident, backend in rules.backends.items()}
+        announced = {ident: Known(backend.pipelining, offers) for ident, backend in rules.backends.items()}
         super().__init__(rules, *CLIENT, SID, announced=announced)
         self._config = config
         self._fallback = rules.fallback
@@ -171,8 +172,9 @@ class _Session(PureSession):
 class _Player:
     """One performance, see performance.Player."""
 
-    def __init__(self, console: Console, words: Mapping[str, str], pace: str) -> None:
+    def __init__(self, console: Console, words: Mapping[str, str], pace: str, *, offers: International) -> None:
         self._context = console
+        self._offers = offers
         self._words = words
         self._octet_by_octet = pace == "octets"
         self._current: _Session | None = None
@@ -226,7 +228,7 @@ class _Player:
             raise Otherwise("S! refused")
         self._connections = self._mail_checks = 0
         self._backend_is_closed = True
-        self._current = _Session(self._context.config)
+        self._current = _Session(self._context.config, self._offers)
         self._current.begin()
 
     def _refused(self) -> None:

@@ -8,6 +8,9 @@ A file holds scripts; each begins with its title, which says what is to be expec
     file NAME: text       a line of the file $DIR/NAME, which is there before the commands are said
     only: whole           play it only in this pace (whole, octets); for scripts about what comes in one piece
     tls:                  a certificate is wanted ($TLS is its directory)
+    announces: text       the backend is known to announce this capability; played by the machine only, for a real
+                          proxy asks the backend on a connection of its own (tests/system/test_international.py)
+    speaks: text          … and to list this language
 
     C: text               the client sends a line     (lines that follow each other leave in one piece)
     C= text               … octets, without a line end
@@ -69,6 +72,8 @@ class Script(NamedTuple):
     files: dict[str, list[str]]
     paces: tuple[str, ...]
     tls: bool
+    announces: list[str]
+    speaks: list[str]
     steps: list[Step]
 
 
@@ -78,7 +83,7 @@ def read(path: Path) -> list[Script]:
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         place = f"{path.name}:{number}"
         if line.startswith("= "):
-            scripts.append(Script(line[2:].strip(), place, [], {}, PACES, False, []))
+            scripts.append(Script(line[2:].strip(), place, [], {}, PACES, False, [], [], []))
         elif line.strip() and not line.startswith("#"):
             if not scripts:
                 raise BadScript(f"{place}: a script begins with its title: = …")
@@ -112,6 +117,10 @@ def _with_line(script: Script, line: str, place: str) -> Script:
             return script._replace(files={**script.files, name: [*script.files.get(name, []), text]})
         case ["only"] if text in PACES:
             return script._replace(paces=(text,))
+        case ["announces"] if colon:
+            return script._replace(announces=[*script.announces, text])
+        case ["speaks"] if colon:
+            return script._replace(speaks=[*script.speaks, text])
         case ["tls"] if colon:
             return script._replace(tls=True)
     raise BadScript(f"{place}: not a line of a script: {line!r}")

@@ -1,7 +1,8 @@
 from supervisor.system cimport Clock
 
 cdef class Announced:
-    cdef public object _ask, _mechanisms, _of, _records, _wall, backend
+    cdef public object _ask, _international, _mechanisms, _of, _records, _wall, backend
+    cdef public tuple _said
     cdef public long _index
     cdef public Clock _clock
     cdef public double _ask_at, _look_at

@@ -6,11 +6,20 @@ loop's clock; the record itself is looked at once a second.
 """
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
+from popular.protocol.international import NOTHING, International, international
 from popular.proxy.session.known import NO_MECHANISMS
-from popular.proxy.settings.announced import LONGEST, PIPELINING, checksum_of, mechanisms_in, tags
+from popular.proxy.settings.announced import (
+    LONGEST,
+    LONGEST_LANGUAGES,
+    PIPELINING,
+    checksum_of,
+    lines_of,
+    mechanisms_in,
+    tags,
+)
 from popular.proxy.settings.backend import POP3, XOAUTH2, Backend
 from popular.proxy.settings.kinds import AUTO
 from supervisor.system import Clock
@@ -23,7 +32,19 @@ MISTRUST_SECONDS = 600.0
 _LOOK_SECONDS = 1.0
 _NEVER = float("inf")
 
+_UNHEARD: Final = {"asked": 0.0, "heard": 0.0, "mistrusted": 0.0, "capabilities": "", "languages": ""}
+
 Ask = Callable[["Announced"], None]
+
+
+def _fitting(lines: Sequence[str], room: int) -> str:
+    kept = []
+    for line in lines:
+        octets = len(line.encode()) + 1
+        if octets <= room:
+            kept.append(line)
+            room -= octets
+    return "\n".join(kept)
 
 
 class Announced:
@@ -35,11 +56,13 @@ class Announced:
         "_auto",
         "_clock",
         "_index",
+        "_international",
         "_look_at",
         "_mechanisms",
         "_of",
         "_pipelines",
         "_records",
+        "_said",
         "_wall",
         "backend",
     )
@@ -68,6 +91,9 @@ class Announced:
         self._auto = learns and backend.pipelining == AUTO
         learns = learns and (self._auto or backend.login == XOAUTH2)
         self._mechanisms = NO_MECHANISMS
+        self._international = NOTHING
+        self._said = "", ""
+        """What `_international` was made of."""
         self._pipelines = backend.pipelining == "on"
         self._look_at = self._ask_at = 0.0 if learns else _NEVER
 
@@ -83,19 +109,24 @@ class Announced:
             self._look()
         return self._mechanisms
 
+    def international(self) -> International:
+        """What it announces of UTF8 and LANG; nothing if it was not asked yet."""
+        if self._clock.now >= self._look_at:
+            self._look()
+        return self._international
+
     def let_in(self) -> None:
         """The backend let a user in: if it was not asked lately, it is asked now."""
         if self._clock.now >= self._ask_at:
             self._ask_if_due()
 
-    def heard(self, capabilities: list[str]) -> None:
+    def heard(self, capabilities: Sequence[str], languages: Sequence[str] = ()) -> None:
         """It has answered. Lines that do not fit are left out as a whole."""
-        kept, room = [], LONGEST
-        for line in capabilities:
-            room -= len(line) + 1
-            if room >= 0:
-                kept.append(line)
-        self._write(heard=self._wall(), capabilities="\n".join(kept))
+        self._write(
+            heard=self._wall(),
+            capabilities=_fitting(capabilities, LONGEST),
+            languages=_fitting(languages, LONGEST_LANGUAGES),
+        )
 
     def mistrust(self) -> bool:
         """It did not take USER and PASS in one piece: they are sent one by one for a while. Whether that is news."""
@@ -111,6 +142,10 @@ class Announced:
         self._look_at = self._clock.now + _LOOK_SECONDS
         doubted = now < known["mistrusted"] <= now + MISTRUST_SECONDS
         capabilities = str(known["capabilities"])
+        said = capabilities, str(known["languages"])
+        if said != self._said:
+            self._said = said
+            self._international = international(lines_of(capabilities), lines_of(said[1]))
         if self.backend.login == XOAUTH2:
             self._mechanisms = mechanisms_in(capabilities)
         if self._auto:
@@ -119,7 +154,7 @@ class Announced:
     def _known(self) -> dict[str, Any]:
         record = self._records.read(self._index)
         if record is None or record["of"] != self._of:
-            return {"of": self._of, "asked": 0.0, "heard": 0.0, "mistrusted": 0.0, "capabilities": ""}
+            return {"of": self._of, **_UNHEARD}
         return record
 
     def _write(self, **facts: object) -> None:

@@ -3,6 +3,7 @@
     USER, PASS          a name, a password
     AUTH MECHANISM      an exchange of challenges and responses (`popular/protocol/sasl.py`), which shows who it is
     APOP                an answer to the challenge in the greeting
+    UTF8, LANG          how the client is to be spoken to, where the backends can do that (RFC 6856)
 
 The second of the four classes of which the machine is made: behind `client_side.py` (lines, TLS), in front of
 `telling.py` (log, counters) and `machine.py` (modules, backend). Pure, as they are.
@@ -13,7 +14,9 @@ from collections.abc import Callable
 from popular import messages
 from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
+from popular.protocol.capabilities import with_lines
 from popular.protocol.commands import VERBS, State, parse
+from popular.protocol.international import LANG, UTF8, lang
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.replies import Code
 from popular.proxy.session.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
@@ -64,7 +67,7 @@ class Authorization(ClientSide):
         takes_none, answer = known
         # A password may be blanks only: all behind the first blank is it (RFC 1939 section 7).
         nothing = not (argument if answer is Authorization._password else argument.strip())
-        if takes_none is not nothing and answer is not Authorization._auth:
+        if takes_none is not nothing and answer not in _EITHER:
             self._error(f"{keyword.decode().upper()} takes {'no' if takes_none else 'an'} argument")
         else:
             answer(self, argument)
@@ -181,7 +184,7 @@ class Authorization(ClientSide):
             self._end("too_many_failures")
 
     def _whom(self) -> Who:
-        """Whom limits are asked about. (`_who` of the Teller gives the fields of a log entry.)"""
+        """Whom limits are asked about."""
         return Who(self._peer_ip, self.namespace, self.user)
 
     def _go_on_from_hold(self) -> None:
@@ -203,7 +206,29 @@ class Authorization(ClientSide):
     # Commands that are no login
 
     def _capa(self, _argument: bytes) -> None:
-        self._verbs.send(self._offer.capa)
+        self.asked = True
+        more = self._international().capabilities(self._rules.international)
+        self._verbs.send(with_lines(self._offer.capa, more))
+
+    def _say_utf8(self, _argument: bytes) -> None:
+        """RFC 6856 section 2.1. The backend is told in front of the login."""
+        if UTF8 not in self._rules.international or not self._international().utf8:
+            self._error("UTF8 is not offered here")
+            return
+        self._utf8 = True
+        self._verbs.send(replies.ok("UTF-8 from now on"))
+
+    def _lang(self, argument: bytes) -> None:
+        """RFC 6856 section 3.2. As UTF8; what is listed are the languages that all backends have."""
+        languages, words = self._international().languages, argument.split()
+        if LANG not in self._rules.international or not languages:
+            self._error("LANG is not offered here")
+        elif len(words) > 1:
+            self._error("LANG takes one language, or no argument")
+        else:
+            reply, chosen = lang(languages, words)
+            self._language = chosen or self._language
+            self._verbs.send(reply)
 
     def _quit(self, _argument: bytes) -> None:
         self._verbs.send(BYE)
@@ -336,8 +361,12 @@ _ANSWERS: dict[str, Callable[[Authorization, bytes], None]] = {
     "AUTH": Authorization._auth,
     "CAPA": Authorization._capa,
     "STLS": Authorization._stls,
+    "UTF8": Authorization._say_utf8,
+    "LANG": Authorization._lang,
     "QUIT": Authorization._quit,
 }
+_EITHER = (Authorization._auth, Authorization._lang)
+"""The methods of commands that may have an argument, or none."""
 _COMMANDS = {
     verb.keyword.encode(): (not verb.fewest, _ANSWERS[verb.keyword])
     for verb in VERBS.values()

@@ -1,6 +1,7 @@
 """The login dialogue with a backend, as a machine: what it says goes in, what to say and how it ended come out.
 
-    POP3          greeting → (STLS → TLS →) (XCLIENT →) USER → PASS → joined; or AUTH, see backend_auth.py
+    POP3          greeting → (STLS → TLS →) (XCLIENT →) (UTF8 →) (LANG →) USER → PASS → joined; or AUTH, see
+                  backend_auth.py
                   … PASS in one piece with USER, ahead of the reply to it, where the backend can do with that
     XPOP, CXPOP   three lines → one reply → joined
 
@@ -9,6 +10,7 @@ bounded, and nothing that could end a line ever goes into a name or password.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from popular.protocol import xpop
@@ -84,6 +86,7 @@ FIRST_TTL = 7
 _STLS = b"STLS\r\n"
 GREETING, _XCLIENT = "reading the greeting", "telling the client's address"
 _OPENING = "opening the mailbox"
+_TELLING = "telling how the client is spoken to"
 WORDS = {
     GREETING: "greeting",
     STARTING_TLS: "tls",
@@ -91,6 +94,7 @@ WORDS = {
     "sending the user name": "user",
     "sending the password": "password",
     AUTHENTICATING: "auth",
+    _TELLING: "user",
 }
 """The steps of a POP3 login in the words of FAILURES."""
 _OFFER = b"[XCLIENT]"
@@ -169,6 +173,19 @@ class Pop3Login:
         self._steps = (GREETING, step, *self._steps[1:])
         self._first += 1
 
+    def tell_first(self, lines: Sequence[bytes]) -> None:
+        """Has these commands said right before the login; a backend that refuses one is logged in at all the same.
+
+        Once, before anything is heard.
+        """
+        first = self._first
+        self._say = (*self._say[:first], *lines, *self._say[first:])
+        self._steps = (*self._steps[: first + 1], *[_TELLING] * len(lines), *self._steps[first + 1 :])
+        self._first += len(lines)
+        self._last += len(lines)
+        if self._ahead >= 0:
+            self._ahead += len(lines)
+
     @property
     def step(self) -> str:
         """What is waited for; completes "while ___"."""
@@ -197,7 +214,7 @@ class Pop3Login:
         step = self._step
         if step == self._ahead:
             return self._hear_of_user(line)
-        if not is_ok(line):
+        if not is_ok(line) and not self._does_not_matter(line):
             return self._refused(line)
         if step == 0 and self._needs_offer and _OFFER not in line:
             return self._refused_xclient(line)
@@ -208,6 +225,9 @@ class Pop3Login:
         if self._lines.held:
             return Broken(f"more than one reply while {self._steps[step]}", WORDS[self._steps[step]])
         return START_TLS if self._steps[step] is STARTING_TLS else self._say_next()
+
+    def _does_not_matter(self, line: bytes) -> bool:
+        return self._steps[self._step] is _TELLING and line.startswith(b"-ERR")
 
     def _hear_of_user(self, line: bytes) -> Progress:
         """The reply to USER, when PASS was said already. A refusal waits for the reply to PASS: nobody learns by the
@@ -296,7 +316,7 @@ class XpopLogin:
         return Broken(f"no proper reply while {_OPENING}", "mailbox")
 
 
-_SHOWN = (b"USER ", b"STLS\r\n", b"XCLIENT ")
+_SHOWN = (b"USER ", b"STLS\r\n", b"XCLIENT ", b"UTF8\r\n", b"LANG ")
 """How lines begin in which there is no secret."""
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from popular import messages
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol import replies, sasl
+from popular.protocol.international import International
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
@@ -60,6 +61,7 @@ class ClientSide:
         "_exchange",
         "_failures",
         "_held",
+        "_language",
         "_led",
         "_limited",
         "_limits",
@@ -73,7 +75,9 @@ class ClientSide:
         "_sid",
         "_tls",
         "_transaction",
+        "_utf8",
         "_verbs",
+        "asked",
         "lines",
         "mechanism",
         "namespace",
@@ -99,6 +103,8 @@ class ClientSide:
         self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
+        self.asked = False
+        """The client has asked for the capabilities."""
         self._commands = 0
         self._errors = 0
         self._failures = 0
@@ -114,6 +120,10 @@ class ClientSide:
         self._question: Question | None = None
         """What was asked, if the client shows something else than its own password."""
         self._transaction: Transaction | None = None
+        self._utf8 = False
+        """The client has said UTF8, and is to be served so wherever its mail lies."""
+        self._language = ""
+        """The tag of the language that it has chosen by LANG, or "*"."""
         self.phase: Phase = GREETED if rules.trusted is None else AWAITING_HEADER
         self.user = ""
         self.namespace = ""
@@ -271,6 +281,10 @@ class ClientSide:
         """The answer to a challenge."""
         raise NotImplementedError
 
+    def _international(self) -> International:
+        """What is offered of UTF8 and LANG at this moment."""
+        raise NotImplementedError
+
     def _may_be_longer(self) -> bool:
         """Whether the line that is too long may go on all the same."""
         raise NotImplementedError
@@ -286,7 +300,9 @@ class ClientSide:
     def _simulate(self) -> None:
         """The client goes on with us, in a mailbox without mail."""
         verbs = self._verbs
-        self._transaction = Transaction((), self._offer.capa_after)
+        offered = self._international()
+        more = offered.capabilities(self._rules.international)
+        self._transaction = Transaction((), self._offer.capa_after + more, offered.languages)
         self._forget()
         self._move(SIMULATING)
         self._logged_in()
@@ -329,7 +345,8 @@ class ClientSide:
         self._certificate_name = certificate_name
         offers = self._rules.offers
         self._offer = offers.certified if certificate_name else offers.tls
-        self.user = self.namespace = ""
+        self.user = self.namespace = self._language = ""
+        self._utf8 = False
         self._move(GREETED)
         if self._rules.protocol == POP3S:
             self._greet()

@@ -169,7 +169,7 @@ class Explanation:
 
     async def _hear(self, question: Question) -> _ModulesSaid:
         modules = self._runtime.modules
-        used, on_trial = modules.guards(), modules.on_trial()
+        used, on_trial = modules.in_use(), modules.on_trial()
         if self._login.password is not None:
             cached = {guard.ident: _found(guard, how, question) for guard, how in used}
             decision, record = await modules.decide(question, not self._rules.fallback, self._sid)

@@ -1,6 +1,6 @@
 """Asks a backend what it announces: CAPA (RFC 2449) on a connection of its own, behind a login that went well.
 
-    greeting → (STLS → TLS →) CAPA → QUIT
+    greeting → (STLS → TLS →) CAPA → (LANG, where it announces that →) QUIT
 
 No user waits for it and none is spoken of, so nothing it comes to can disturb a session: a backend that does not know
 CAPA, closes, hangs or talks nonsense is what it was before. What it says is bounded, and only what looks like a
@@ -11,6 +11,7 @@ import asyncio
 from typing import Final, TypeAlias
 
 from popular.protocol.capabilities import LONGEST_LIST, is_capability
+from popular.protocol.international import LANG, MOST_LANGUAGES, is_language
 from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.proxyheader import build
 from popular.proxy.backend_tls import BackendsInTls
@@ -25,7 +26,7 @@ from supervisor.serving.context import WorkerContext
 
 PATIENCE_SECONDS = 10.0
 
-_CAPA, _QUIT = b"CAPA\r\n", b"QUIT\r\n"
+_CAPA, _LANG, _QUIT = b"CAPA\r\n", b"LANG\r\n", b"QUIT\r\n"
 
 
 class GaveUp(Exception):
@@ -44,7 +45,10 @@ class CapaQuestion:
         self._stls = stls
         self._waits_for: Final = ["greeting", *(["STLS"] if stls else []), "CAPA"]
         self._found: list[str] = []
-        self._in_list = False
+        self.languages: list[str] = []
+        """The lines of its answer to LANG, when it is heard."""
+        self._listed = ""
+        """Which command's list is read; "" for none."""
         self._count = 0
 
     def hear(self, data: bytes) -> Said:
@@ -68,22 +72,32 @@ class CapaQuestion:
         return _CAPA
 
     def _take(self, line: bytes) -> Said:
-        if self._in_list:
-            if line == b".":
-                return self._found
-            text = line.decode("ascii", "replace")
-            if is_capability(text):
-                self._found.append(text)
-            return None
+        if self._listed:
+            return self._take_listed(line)
         step = self._waits_for.pop(0)
-        if step == "CAPA":
-            self._in_list = is_ok(line)
-            return None if self._in_list else self._found
+        if step in ("CAPA", LANG):
+            self._listed = step if is_ok(line) else ""
+            return None if self._listed else self._found
         if not is_ok(line) or self._lines.held:
             raise GaveUp(f"no proper reply to {step}")
         if step == "STLS":
             return START_TLS
         return b"STLS\r\n" if self._stls else _CAPA
+
+    def _take_listed(self, line: bytes) -> Said:
+        if line == b".":
+            ends, self._listed = self._listed, ""
+            if ends == LANG or LANG not in self._found:
+                return self._found
+            self._waits_for.append(LANG)
+            return _LANG
+        if self._listed == LANG:
+            text = line.decode("utf-8", "replace")
+            if is_language(text) and len(self.languages) < MOST_LANGUAGES:
+                self.languages.append(text)
+        elif is_capability(text := line.decode("ascii", "replace")):
+            self._found.append(text)
+        return None
 
 
 class Inquiry(SessionEvents):
@@ -125,7 +139,7 @@ class Inquiry(SessionEvents):
             if reason := self._connection.start_tls():
                 self._give_up(reason)
         elif said is not None:
-            self._announced.heard(said)
+            self._announced.heard(said, self._question.languages)
             self._say(_QUIT)
             self._give_up(f"{len(said)} capabilities")
 

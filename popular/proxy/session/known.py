@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple, Protocol
 
 from popular.pdm.contract import Question, Secret, UserLimits
+from popular.protocol.international import International
 from popular.protocol.replies import Code
 
 NO_MECHANISMS: Final[frozenset[str]] = frozenset()
@@ -16,6 +17,9 @@ class BackendKnowledge(Protocol):
 
     def mechanisms(self) -> frozenset[str]:
         """Those of SASL that it announces, as far as they are known."""
+
+    def international(self) -> International:
+        """What it announces of UTF8 and LANG, as far as it is known."""
 
     def mistrust(self) -> bool:
         """PASS ahead went wrong, and is not to be tried for a while. Says whether that is news."""

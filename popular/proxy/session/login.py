@@ -18,7 +18,8 @@ from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.mailcheck import MailQuestion
-from popular.proxy.session.module_chain import LoopQuestion, PendingQuestion
+from popular.proxy.session.module_chain import LoopQuestion
+from popular.proxy.session.question_queue import PendingQuestion
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.backend import OFF, Backend
 

@@ -4,11 +4,10 @@ from popular.proxy.session.refusals cimport Refusals
 from popular.proxy.session.telling cimport Teller
 
 cdef class Machine(Teller):
-    cdef public object _login, _own_limits, _refusals_of
+    cdef public object _refusals_of
     cdef public double _patience
     cdef public Refusals _refusals
-    cdef public long _row
-    cdef public bint _password_is_ours, _referred, counted
+    cdef public bint _password_is_ours, _referred
     cpdef decided(self, decision)
     cdef _follow(self, route, bint fallback, bint vouched)
     cdef bint _is_plain_login(self, backend, bint vouched) except -1

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import CannotTell, Route, Secret, Token, UserLimits
+from popular.pdm.contract import CannotTell, Route, Secret, Token
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
@@ -32,7 +32,6 @@ from popular.proxy.session.backend_login import (
     STARTING_TLS as TLS_STEP,
 )
 from popular.proxy.session.backend_login import (
-    BackendLogin,
     Broken,
     Joined,
     Pop3Login,
@@ -53,9 +52,9 @@ from popular.proxy.session.phases import (
     STARTING_TLS,
 )
 from popular.proxy.session.referral import Referral, referral_of, referred_to
-from popular.proxy.session.refusals import DEFERRALS, OWN_WORDS, Affair, Refusals, affair, word_of
+from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
 from popular.proxy.session.rules import Rules
-from popular.proxy.session.telling import NOTHING_SAID, Teller
+from popular.proxy.session.telling import Teller
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
 
@@ -84,15 +83,11 @@ class Machine(Teller):
     """
 
     __slots__ = (
-        "_login",
-        "_own_limits",
         "_password_is_ours",
         "_patience",
         "_referred",
         "_refusals",
         "_refusals_of",
-        "_row",
-        "counted",
     )
 
     def __init__(
@@ -107,20 +102,13 @@ class Machine(Teller):
         limited: bool = True,
         row: int = -1,
     ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`. `row`: of the
-        table, by which `limits` count the session.
+        """What all sessions together know of each backend: `refusals`, and what it has `announced`. For `row` and
+        `limited` see Teller.
         """
-        Teller.__init__(self, verbs, rules, peer, limits=limits, announced=announced)
-        self._row = row
-        self._limited = limited
-        self._own_limits: UserLimits | None = None
-        self.counted = False
-        """Limits may count this session: they were asked, and are told of its end."""
+        Teller.__init__(self, verbs, rules, peer, announced=announced, limits=limits, limited=limited, row=row)
         self._refusals_of = refusals
         self._refusals: Refusals | None = None
         """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
-        self._login: BackendLogin | None = None
-        """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
         self._password_is_ours = False
         """The backend was told a password of a module's, not the client's."""
         self._referred = False
@@ -154,32 +142,6 @@ class Machine(Teller):
         """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
         return self._secret is not None and (self._question is None or not self._question.actor)
 
-    def _wrong_login(
-        self, why: str, said: Mapping[str, object] = NOTHING_SAID, *, code: Code = Code.AUTH, wait: float = 0.0
-    ) -> None:
-        """The same words and the same code for every reason, and as long a wait, so that nobody learns which users
-        exist; but for what a module wants, `code` and `wait`. `said`: what the backend did, for the log.
-        """
-        verbs = self._verbs
-        self._failures += 1
-        verbs.note(messages.LOGIN_FAILED, {**self._who(), "why": why, **said})
-        verbs.count("login_failures", why, self._rules.vserv)
-        self._limits.stays_out(self._row)
-        if self._limited and self._limits.guards:
-            self._charged = False
-            wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
-        self._secret = self._question = self._led = None
-        self._login = None
-        if wait > 0:
-            self._hold(wait, code)
-        else:
-            self._try_again(code)
-
-    def _secret_shown(self) -> Secret | None:
-        """The password or token that was wrong: the same one, tried again, is not counted again."""
-        token = self._question.token if self._question is not None else None
-        return token.secret if token is not None else self._secret
-
     def _may_enter(self) -> bool:
         """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
         limits, own = self._limits, self._own_limits
@@ -194,27 +156,6 @@ class Machine(Teller):
         self._tell_hindrance(hindrance.limit)
         self._try_again(hindrance.code)
         return False
-
-    def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
-        """Not the client's fault: `why` says for the counter whose it is.
-
-        An empty mailbox would make clients forget what they have seen, so it is shown only with `softfail`.
-        """
-        self._login = None
-        self._no_guess()
-        self._limits.stays_out(self._row)
-        if self._rules.softfail:
-            self._verbs.leave_backend()
-            self._simulate()
-        else:
-            self._refuse(ending, why, code)
-
-    def _refuse(self, ending: str, why: str, code: Code) -> None:
-        """Ends the session: `ending` is its reason, `why` the counter's word, `code` decides what the client hears."""
-        self._no_guess()
-        self._verbs.count("login_failures", why, self._rules.vserv)
-        self._verbs.send(replies.err(OWN_WORDS[code], code))
-        self._end(ending)
 
     # The mailbox
 
@@ -280,7 +221,17 @@ class Machine(Teller):
             else:
                 self._wrong_login("password")
             return
+        if self._utf8 or self._language:
+            self._login.tell_first(self._manner(backend))
         self._connect(backend)
+
+    def _manner(self, backend: Backend) -> list[bytes]:
+        """What the client has said of how it is spoken to, for a backend that announces it."""
+        offered = self._announced_by(backend)
+        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
+        if self._language and offered.languages:
+            lines.append(f"LANG {self._language}\r\n".encode())
+        return lines
 
     def _open_mailbox(self, route: Route, backend: Backend) -> None:
         try:
@@ -395,7 +346,7 @@ class Machine(Teller):
         said |= {"backend": self.backend, "reply": reply}
         if whose is Affair.MAILBOX:
             assert code is not None
-            self._verbs.note(messages.LOGIN_DEFERRED, {**self._who(), **said})
+            self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
             self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
             self._no_guess()
             self._limits.stays_out(self._row)

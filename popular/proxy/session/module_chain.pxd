@@ -17,6 +17,6 @@ cdef class ModuleChain:
     cdef public long _threads
     @cython.locals(record=Record)
     cpdef ask(self, question, bint hide_unknown, str sid)
-    cpdef tuple _ask(self, question, bint hide_unknown, str sid)
+    cpdef tuple _ask_in_thread(self, question, bint hide_unknown, str sid)
     @cython.locals(observer=Observer)
     cdef _count(self, Record record)

@@ -1,9 +1,5 @@
 """The modules of one config, as sessions ask them: at once, or in a thread where one of them takes long to compute, or
 on the event loop where one of them may wait (`popular/pdm/guarded.py`).
-
-A worker has as few threads for what computes as its share of the processors (threads_to_compute). What has to wait for
-one is taken in turn over the clients' addresses, and forgotten when its session ends: nobody computes a hash for a
-client that has gone.
 """
 
 import asyncio
@@ -17,21 +13,11 @@ from popular.pdm.chain import Admitted, Decision, Record
 from popular.pdm.contract import Authenticated, CannotTell, Module, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
+from popular.proxy.session.question_queue import PendingQuestion, QuestionQueue
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
 from supervisor.serving.network import network_of
-from supervisor.serving.turns import Turns
 from supervisor.system import Observer
-
-MOST_WAITING = 1000
-"""Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
-MOST_OF_ONE = 250
-"""Of them, those of one network."""
-LOG_SECONDS = 1.0
-"""Between two lines that say so."""
-
-DROPPED = ("gone", "refused")
-"""Why a question was never put, for the counter: its session ended, or too many were waiting."""
 
 _WORDS: Mapping[object, str] = {
     Authenticated: "authenticated",
@@ -47,115 +33,6 @@ TELL_SECONDS = 60.0
 """Between two lines about an error of one module, or about what it says in a trial."""
 MOST_COMPARED = 100
 """Questions to modules on trial that a worker may have open."""
-
-_TOO_MANY = CannotTell("too many logins are waiting")
-
-
-class PendingQuestion:
-    """A question that waits for a thread, or has one."""
-
-    __slots__ = ("_queue", "decided", "network", "since", "work")
-
-    def __init__(
-        self,
-        queue: "QuestionQueue",
-        network: str,
-        work: Callable[[], tuple[Decision, Callable[[], None]]],
-        *,
-        decided: Callable[[Decision], None],
-    ) -> None:
-        """`work` is done in a thread: it gives the decision, and what counts it on the event loop."""
-        self._queue = queue
-        self.network = network
-        self.decided = decided
-        self.since = 0.0
-        self.work: Callable[[], tuple[Decision, Callable[[], None]]] | None = work
-        """Holds a password, so it is let go of as soon as a thread has it, or nobody wants to know any more."""
-
-    def drop(self) -> None:
-        """Nobody wants to know any more. A thread that has it cannot be stopped."""
-        self._queue.drop(self)
-
-
-class QuestionQueue:
-    """The questions of a worker that are in threads, and those that wait for one. For the event loop's thread only."""
-
-    def __init__(self, context: WorkerContext) -> None:
-        self._context = context
-        self._turns: Turns[PendingQuestion] = Turns(MOST_WAITING, MOST_OF_ONE)
-        self._running = 0
-        self._cells = context.cells
-        self._length = context.counters.cell("module_queue")
-        self._observe = context.counters.observer("module_queue_duration").count
-        self._logged = 0.0
-
-    def put(self, waiting: PendingQuestion, threads: int) -> Decision | None:
-        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once.
-        `threads`: in so many something may be computed at once.
-        """
-        if self._running < threads:
-            self.waited(0.0)
-            self._start(waiting)
-            return None
-        waiting.since = self._context.clock.now
-        refused = self._turns.add(waiting.network, waiting)
-        if refused is None:
-            self.waits(1)
-            return None
-        self._refuse(refused)
-        if refused is waiting:
-            return _TOO_MANY
-        self._context.loop.call_soon(refused.decided, _TOO_MANY)
-        return None
-
-    def _refuse(self, refused: PendingQuestion) -> None:
-        refused.work = None
-        self.dropped("refused")
-        now = self._context.clock.now
-        if now - self._logged >= LOG_SECONDS:
-            self._logged = now
-            self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
-
-    def drop(self, waiting: PendingQuestion) -> None:
-        if self._turns.remove(waiting.network, waiting):
-            waiting.work = None
-            self.waits(-1)
-            self.dropped("gone")
-
-    # What is counted of those who wait, also for the threads of a module of its own
-
-    def waits(self, change: int) -> None:
-        """One more, or one less."""
-        self._cells[self._length] += change
-
-    def waited(self, seconds: float) -> None:
-        """One has a thread, after so long."""
-        self._observe(seconds)
-
-    def dropped(self, why: str) -> None:
-        """One never had a thread; `why` is of DROPPED."""
-        self._context.count("module_questions_dropped", why)
-
-    def _start(self, waiting: PendingQuestion) -> None:
-        work, waiting.work = waiting.work, None
-        assert work is not None
-        self._running += 1
-        future = self._context.loop.run_in_executor(self._context.pool, work)
-        future.add_done_callback(functools.partial(self._answered, waiting))
-
-    def _answered(
-        self, waiting: PendingQuestion, future: "asyncio.Future[tuple[Decision, Callable[[], None]]]"
-    ) -> None:
-        self._running -= 1
-        following = self._turns.take()
-        if following is not None:
-            self.waits(-1)
-            self.waited(self._context.clock.now - following.since)
-            self._start(following)
-        if not future.cancelled():
-            decision, count = future.result()
-            count()
-            waiting.decided(decision)
 
 
 class LoopQuestion:
@@ -212,8 +89,8 @@ class ModuleChain:
         self._log = context.log
         self._counters = counters
         self._observers = observers
-        self._asked_on_loop = [(guard, Asking(terms, self, self._run)) for guard, terms in used]
-        self._on_trial = [(guard, Asking(terms, self, self._run)) for guard, terms in guards if terms.shadow]
+        self._asked_on_loop = [(guard, Asking(terms, self, self._compute)) for guard, terms in used]
+        self._on_trial = [(guard, Asking(terms, self, self._compute)) for guard, terms in guards if terms.shadow]
         self._comparing = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._told: dict[str, float] = {}
@@ -236,14 +113,14 @@ class ModuleChain:
         """What waits, and later `decided` is called, on the event loop; or a refusal at once, if too many wait."""
         if self.on_loop:
             return self._ask_on_loop(question, hide_unknown, sid, decided=decided)
-        work = functools.partial(self._ask, question, hide_unknown, sid)
+        work = functools.partial(self._ask_in_thread, question, hide_unknown, sid)
         waiting = PendingQuestion(self._queue, network_of(question.client_ip), work, decided=decided)
         return self._queue.put(waiting, self._threads) or waiting
 
     def _ask_on_loop(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> LoopQuestion:
-        return LoopQuestion(self._begin(self._decide(question, hide_unknown, sid, decided=decided)))
+        return LoopQuestion(self._begin(self._decide_on_loop(question, hide_unknown, sid, decided=decided)))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = self._context.loop.create_task(work)
@@ -251,7 +128,7 @@ class ModuleChain:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _decide(
+    async def _decide_on_loop(
         self, question: Question, hide_unknown: bool, sid: str, *, decided: Callable[[Decision], None]
     ) -> None:
         decision, _record = await self.decide(question, hide_unknown, sid)
@@ -267,7 +144,7 @@ class ModuleChain:
         self._asked(question, record, decision, sid=sid)
         return decision, record
 
-    def guards(self) -> Sequence[tuple[Guarded, Asking]]:
+    def in_use(self) -> Sequence[tuple[Guarded, Asking]]:
         """The modules that are asked, in order."""
         return self._asked_on_loop
 
@@ -291,7 +168,7 @@ class ModuleChain:
             whom = {"module": guard.ident, "namespace": question.namespace, "user": question.user}
             self._log(messages.MODULE_DIFFERS, **whom, others=in_words(decision), shadow=in_words(answer))
 
-    async def _run(self, question: Question, work: Callable[[], object]) -> object:
+    async def _compute(self, question: Question, work: Callable[[], object]) -> object:
         """In a thread of the worker's pool, when it is this client's turn."""
         heard: asyncio.Future[object] = self._context.loop.create_future()
 
@@ -349,7 +226,7 @@ class ModuleChain:
         self._told[what] = now
         return True
 
-    def _ask(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
+    def _ask_in_thread(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""
         record = Record()
         decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)

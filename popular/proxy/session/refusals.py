@@ -84,26 +84,26 @@ class Refusals:
     are remembered by one octet each in a field of 64 KiB: memory is bounded, and a few strangers pass for known.
     """
 
-    __slots__ = ("_known", "_nobody", "_row")
+    __slots__ = ("_consecutive", "_known", "_nobody")
 
     def __init__(self) -> None:
         self._known = bytearray(_PLACES)
         self._nobody = True
-        self._row: set[str] = set()
+        self._consecutive: set[str] = set()
         """Users refused one after the other, nobody let in between."""
 
     def let_in(self, user: str) -> None:
         """The backend did, with his own password."""
         self._known[hash(user) % _PLACES] = 1
         self._nobody = False
-        if self._row:
-            self._row.clear()
+        if self._consecutive:
+            self._consecutive.clear()
 
     def refused(self, user: str) -> None:
         """The backend did, and does not say why."""
-        if len(self._row) < ENOUGH and (self._nobody or self._known[hash(user) % _PLACES]):
-            self._row.add(user)
+        if len(self._consecutive) < ENOUGH and (self._nobody or self._known[hash(user) % _PLACES]):
+            self._consecutive.add(user)
 
     @property
     def of_everybody(self) -> bool:
-        return len(self._row) >= ENOUGH
+        return len(self._consecutive) >= ENOUGH

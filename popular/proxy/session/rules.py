@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from popular.net.networks import Networks
 from popular.pdm.contract import PASSWORD
 from popular.protocol import capabilities, replies
+from popular.protocol.international import TAGS
 from popular.protocol.sasl import Challenges
 from popular.proxy.session.offers import Offers, offers_of
 from popular.proxy.settings.backend import Backend
@@ -34,6 +35,8 @@ class Rules:
     challenges: Challenges
     apop: bool
     """The greeting bears a challenge: it is the same before and behind STLS."""
+    international: frozenset[str]
+    """Which of UTF8 and LANG are offered, where all backends offer them."""
     backends: Mapping[str, Backend]
     fallback: str
     softfail: bool
@@ -51,6 +54,8 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,))
     """Those of a virtual server under a config. `takes`: the kinds of credential that its modules take."""
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
+    wanted = TAGS if chosen is None else capabilities.international_in(lines)
+    lines = capabilities.without_international(lines)
     pause: Limit = config.variables[LOGINDELAY]
     if pause.enforced:
         lines = capabilities.with_login_delay(lines, pause.most)
@@ -67,6 +72,7 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,))
         offers=offers,
         challenges=Challenges(socket.gethostname(), os.urandom(32)),
         apop=offers.clear.apop or offers.tls.apop,
+        international=wanted,
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],

@@ -10,6 +10,7 @@ from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.refusals import Refusals
+from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
@@ -41,6 +42,7 @@ class VservRuntime:
         "pipes",
         "proxytimeout",
         "refusals",
+        "reporter",
         "rules",
         "sessiontimeout",
         "sidprefix",
@@ -68,6 +70,7 @@ class VservRuntime:
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
         limits: Limits,
+        reporter: Reporter | None,
         over: Callable[[], None],
     ) -> None:
         """`moved`: the cells of session_log.Moved; `refusals`, `announced`: of each backend; `over` is called by each
@@ -86,6 +89,8 @@ class VservRuntime:
         self.limits = limits
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
+        self.reporter = reporter
+        """Who notes logins that a stricter configuration would refuse; None: nobody does."""
         self.blocked = limits.blocked.head
         """0 as long as no network was ever blocked."""
         self.over = over

@@ -235,6 +235,10 @@ class Session(Verbs):
         self._login.wait_no_more()
         self._deadlines.login_done(runtime.sessiontimeout)
         runtime.logins.count(runtime.context.clock.now - self._started)
+        if runtime.reporter is not None:
+            machine = self._machine
+            who = Who(self._peer[0], machine.namespace, machine.user)
+            runtime.reporter.logged_in(who, self._tls, mechanism=machine.mechanism, asked=machine.asked)
         self._show()
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:

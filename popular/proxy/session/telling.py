@@ -1,5 +1,5 @@
-"""What the machine logs and counts of a login: who opened whose mailbox, which backend failed, and why. It decides
-nothing.
+"""What is told of a login: to the log and the counters, who opened whose mailbox, which backend failed and why; and to
+a client who may not come in, that he may not. What was decided it finds decided.
 
 The third of the four classes of which the machine is made: behind `authorization.py`, in front of `machine.py`.
 """
@@ -8,21 +8,30 @@ from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted
+from popular.pdm.contract import Secret, UserLimits
+from popular.protocol import replies
+from popular.protocol.international import NOTHING, International, common
+from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
+from popular.proxy.session.backend_login import BackendLogin
 from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
-from popular.proxy.session.refusals import ENOUGH, Refusals
+from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
+from supervisor.control.things import OFFLINE
 
-NOTHING_SAID: Mapping[str, object] = {}
-"""No fields more, for an entry of the log. (That of `phases.py` are phases.)"""
+NO_FIELDS: Mapping[str, object] = {}
+"""No fields more, for an entry of the log."""
+
+_UNUSED = (OFFLINE, "fake")
+"""States of a backend in which nobody's mail is fetched from it."""
 
 
 class Teller(Authorization):
-    """One session, as far as the operator is told of it."""
+    """One session, as far as operator and client are told how the login went."""
 
-    __slots__ = ("_announced", "_backend", "backend", "target")
+    __slots__ = ("_announced", "_backend", "_login", "_own_limits", "_row", "backend", "counted", "target")
 
     def __init__(
         self,
@@ -32,10 +41,21 @@ class Teller(Authorization):
         *,
         announced: Mapping[str, BackendKnowledge],
         limits: LoginLimits = NO_LIMITS,
+        limited: bool = True,
+        row: int = -1,
     ) -> None:
-        """`announced`: what all sessions together know of each backend."""
+        """`announced`: what all sessions together know of each backend. `row`: of the table, by which `limits` count
+        the session.
+        """
         Authorization.__init__(self, verbs, rules, peer, limits=limits)
         self._announced = announced
+        self._row = row
+        self._limited = limited
+        self._own_limits: UserLimits | None = None
+        self.counted = False
+        """Limits may count this session: they were asked, and are told of its end."""
+        self._login: BackendLogin | None = None
+        """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
         self._backend: Backend | None = None
         """The one with the id `backend`; its address is another one where a route or a referral names a server."""
         self.backend = ""
@@ -47,10 +67,10 @@ class Teller(Authorization):
         fields = {"backend": route.backend, "target": route.target or self.user, "module": decision.authenticated_by}
         if self._question is not None and self._question.actor:
             fields["actor"] = self._question.actor
-        self._verbs.note(messages.MASTER_LOGIN, {**self._who(), **fields})
+        self._verbs.note(messages.MASTER_LOGIN, {**self._login_fields(), **fields})
         self._verbs.count("master_logins", None, decision.authenticated_by)
 
-    def _who(self) -> dict[str, object]:
+    def _login_fields(self) -> dict[str, object]:
         """Fields of the log that say who wants to log in, and from where."""
         fields = {"client": self._peer_ip, "vserv": self._rules.vserv, "namespace": self.namespace}
         return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
@@ -74,13 +94,71 @@ class Teller(Authorization):
             fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
             self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
 
-    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NOTHING_SAID) -> None:
+    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NO_FIELDS) -> None:
         """Logs and counts a failure of the backend. `word`: of backend_login.FAILURES; `said`: more fields."""
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
 
+    def _international(self) -> International:
+        """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
+        reachable = (backend for backend in self._rules.backends.values() if backend.state not in _UNUSED)
+        return common(map(self._announced_by, reachable))
+
+    def _announced_by(self, backend: Backend) -> International:
+        known = self._announced.get(backend.id)
+        return known.international() if known is not None else NOTHING
+
     def _address(self) -> str:
         """Where the backend failed, for the log: the address that its host name stands for."""
         assert self._backend is not None
         return self._backend.address
+
+    # The client, who may not come in
+
+    def _wrong_login(
+        self, why: str, said: Mapping[str, object] = NO_FIELDS, *, code: Code = Code.AUTH, wait: float = 0.0
+    ) -> None:
+        """The same words and the same code for every reason, and as long a wait, so that nobody learns which users
+        exist; but for what a module wants, `code` and `wait`. `said`: what the backend did, for the log.
+        """
+        verbs = self._verbs
+        self._failures += 1
+        verbs.note(messages.LOGIN_FAILED, {**self._login_fields(), "why": why, **said})
+        verbs.count("login_failures", why, self._rules.vserv)
+        self._limits.stays_out(self._row)
+        if self._limited and self._limits.guards:
+            self._charged = False
+            wait = max(wait, self._limits.failed(self._whom(), self._secret_shown()))
+        self._secret = self._question = self._led = None
+        self._login = None
+        if wait > 0:
+            self._hold(wait, code)
+        else:
+            self._try_again(code)
+
+    def _secret_shown(self) -> Secret | None:
+        """The password or token that was wrong: the same one, tried again, is not counted again."""
+        token = self._question.token if self._question is not None else None
+        return token.secret if token is not None else self._secret
+
+    def _trouble(self, ending: str, why: str = "unavailable", code: Code = Code.SYS_TEMP) -> None:
+        """Not the client's fault: `why` says for the counter whose it is.
+
+        An empty mailbox would make clients forget what they have seen, so it is shown only with `softfail`.
+        """
+        self._login = None
+        self._no_guess()
+        self._limits.stays_out(self._row)
+        if self._rules.softfail:
+            self._verbs.leave_backend()
+            self._simulate()
+        else:
+            self._refuse(ending, why, code)
+
+    def _refuse(self, ending: str, why: str, code: Code) -> None:
+        """Ends the session: `ending` is its reason, `why` the counter's word, `code` decides what the client hears."""
+        self._no_guess()
+        self._verbs.count("login_failures", why, self._rules.vserv)
+        self._verbs.send(replies.err(OWN_WORDS[code], code))
+        self._end(ending)

@@ -11,11 +11,13 @@ from typing import Any
 from zlib import crc32
 
 from supervisor.control.context import CommandContext
-from supervisor.table.layout import Column, RecordShape
+from supervisor.table.contents import Column, RecordShape
 
 PIPELINING = "PIPELINING"
 LONGEST = 1000
 """Octets of all capabilities together, a line end behind each but the last; what is beyond them is not kept."""
+LONGEST_LANGUAGES = 500
+"""The same of the languages that it lists."""
 
 ANNOUNCED = RecordShape(
     "announced",
@@ -26,6 +28,7 @@ ANNOUNCED = RecordShape(
         Column("heard", "d", "when it last answered; 0: it never did"),
         Column("mistrusted", "d", "until when it is not believed that it can do with PIPELINING"),
         Column("capabilities", f"{LONGEST}s", "the lines of its answer; none if it knows no CAPA"),
+        Column("languages", f"{LONGEST_LANGUAGES}s", "the lines of its answer to LANG; none if it does not know that"),
     ),
 )
 
@@ -41,6 +44,11 @@ def tags(capabilities: str) -> frozenset[str]:
     return frozenset(line.partition(" ")[0].upper() for line in capabilities.split("\n") if line)
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines of a column."""
+    return text.split("\n") if text else []
+
+
 def mechanisms_in(capabilities: str) -> frozenset[str]:
     """Those of SASL among them."""
     lines = (line.upper().split(" ") for line in capabilities.split("\n"))
@@ -51,12 +59,15 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
     """What is known of a backend beyond its configuration: for JSON, and as comments for people."""
     record = context.status.records(ANNOUNCED.name).get(backend.id)
     if record is None or record["of"] != checksum_of(backend) or not record["heard"]:
-        return {"announces": None, "announced_at": None, "pipelining_mistrusted_until": None}, []
-    lines = record["capabilities"].split("\n") if record["capabilities"] else []
+        nothing = {"announces": None, "languages": None, "announced_at": None, "pipelining_mistrusted_until": None}
+        return nothing, []
+    lines, languages = lines_of(record["capabilities"]), lines_of(record["languages"])
     heard, until = _stamp(record["heard"]), _stamp(record["mistrusted"])
     said = f"# announces (at {heard}): {', '.join(lines) or 'nothing'}"
+    tongues = [f"# languages: {', '.join(languages)}"] if languages else []
     doubt = [f"# pipelining: not before {until}, because it misbehaved"] if until else []
-    return {"announces": lines, "announced_at": heard, "pipelining_mistrusted_until": until}, [said, *doubt]
+    facts = {"announces": lines, "languages": languages, "announced_at": heard, "pipelining_mistrusted_until": until}
+    return facts, [said, *tongues, *doubt]
 
 
 def _stamp(seconds: float) -> str | None:

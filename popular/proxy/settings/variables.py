@@ -8,6 +8,7 @@ import popular.pdm
 from popular.proxy.settings.backend import LONGEST_STEP, OURS_ALONE, POP3, let_everybody_in
 from popular.proxy.settings.cluster import CLUSTER_VARIABLES
 from popular.proxy.settings.limits import LIMIT_VARIABLES
+from popular.proxy.settings.reports import REPORT_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.control.context import CommandContext, Variable
 from supervisor.control.kinds import Bool, Dir, Id, Int, Time
@@ -201,6 +202,7 @@ PROXY_VARIABLES = (
         source="Introduction: soft failure",
     ),
     *LIMIT_VARIABLES,
+    *REPORT_VARIABLES,
     *CLUSTER_VARIABLES,
     *TLS_VARIABLES,
 )

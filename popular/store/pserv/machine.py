@@ -18,7 +18,7 @@ from typing import NamedTuple
 from popular.protocol.commands import VERBS, parse
 from popular.protocol.lines import LONGEST_COMMAND, LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code, err
-from popular.protocol.transaction import Answer, Transaction, quit_reply
+from popular.protocol.transaction import Response, Transaction, quit_reply
 from popular.protocol.xpop import LONGEST_LINE, BadMailboxName, BadRequest, Request, RequestReader
 from popular.store.maildir.listing import NEW, ListingNote, StoredMessage
 from popular.store.messages import DIR_ACCESS_FAILED, READ_FAILED, UPDATE_FAILED
@@ -260,7 +260,7 @@ class Machine:
             self._note(DIR_ACCESS_FAILED, reason=reason)
             self._finish("mailbox_failed", err(_CANNOT_OPEN, Code.SYS_TEMP))
 
-    def _send_message(self, answer: Answer) -> None:
+    def _send_message(self, answer: Response) -> None:
         assert answer.content is not None
         number, lines = answer.content
         self._sending = _Sending(answer.reply, number, lines)

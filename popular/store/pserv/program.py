@@ -18,7 +18,7 @@ from supervisor.control.variables import common_variables
 from supervisor.main import main as run
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service
 from supervisor.serving.context import WorkerContext
-from supervisor.table.layout import Column, Rate
+from supervisor.table.contents import Column, Rate
 from supervisor.version import VERSION
 from supervisor.watched import BUSY, GOOD, Graph, ThingTable, Watched
 

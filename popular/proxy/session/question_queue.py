@@ -1,0 +1,135 @@
+"""The questions to modules that take long to compute: each in a thread, or waiting for one.
+
+A worker has as few threads for what computes as its share of the processors (threads_to_compute). What has to wait for
+one is taken in turn over the clients' addresses, and forgotten when its session ends: nobody computes a hash for a
+client that has gone.
+"""
+
+import asyncio
+import functools
+from collections.abc import Callable
+
+from popular import messages
+from popular.pdm.chain import Decision
+from popular.pdm.contract import CannotTell
+from supervisor.serving.context import WorkerContext
+from supervisor.serving.turns import Turns
+
+MOST_WAITING = 1000
+"""Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
+MOST_OF_ONE = 250
+"""Of them, those of one network."""
+LOG_SECONDS = 1.0
+"""Between two lines that say so."""
+
+DROPPED = ("gone", "refused")
+"""Why a question was never put, for the counter: its session ended, or too many were waiting."""
+
+_TOO_MANY = CannotTell("too many logins are waiting")
+
+
+class PendingQuestion:
+    """A question that waits for a thread, or has one."""
+
+    __slots__ = ("_queue", "decided", "network", "since", "work")
+
+    def __init__(
+        self,
+        queue: "QuestionQueue",
+        network: str,
+        work: Callable[[], tuple[Decision, Callable[[], None]]],
+        *,
+        decided: Callable[[Decision], None],
+    ) -> None:
+        """`work` is done in a thread: it gives the decision, and what counts it on the event loop."""
+        self._queue = queue
+        self.network = network
+        self.decided = decided
+        self.since = 0.0
+        self.work: Callable[[], tuple[Decision, Callable[[], None]]] | None = work
+        """Holds a password, so it is let go of as soon as a thread has it, or nobody wants to know any more."""
+
+    def drop(self) -> None:
+        """Nobody wants to know any more. A thread that has it cannot be stopped."""
+        self._queue.drop(self)
+
+
+class QuestionQueue:
+    """The questions of a worker that are in threads, and those that wait for one. For the event loop's thread only."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._turns: Turns[PendingQuestion] = Turns(MOST_WAITING, MOST_OF_ONE)
+        self._running = 0
+        self._cells = context.cells
+        self._length = context.counters.cell("module_queue")
+        self._observe = context.counters.observer("module_queue_duration").count
+        self._logged = 0.0
+
+    def put(self, waiting: PendingQuestion, threads: int) -> Decision | None:
+        """Has a thread answer it, now or in its turn: None, and later `decided` is called. Or a refusal at once.
+        `threads`: in so many something may be computed at once.
+        """
+        if self._running < threads:
+            self.waited(0.0)
+            self._start(waiting)
+            return None
+        waiting.since = self._context.clock.now
+        refused = self._turns.add(waiting.network, waiting)
+        if refused is None:
+            self.waits(1)
+            return None
+        self._refuse(refused)
+        if refused is waiting:
+            return _TOO_MANY
+        self._context.loop.call_soon(refused.decided, _TOO_MANY)
+        return None
+
+    def _refuse(self, refused: PendingQuestion) -> None:
+        refused.work = None
+        self.dropped("refused")
+        now = self._context.clock.now
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            self._context.log(messages.POOL_FULL, waiting=len(self._turns), client=refused.network)
+
+    def drop(self, waiting: PendingQuestion) -> None:
+        if self._turns.remove(waiting.network, waiting):
+            waiting.work = None
+            self.waits(-1)
+            self.dropped("gone")
+
+    # What is counted of those who wait, also for the threads of a module of its own
+
+    def waits(self, change: int) -> None:
+        """One more, or one less."""
+        self._cells[self._length] += change
+
+    def waited(self, seconds: float) -> None:
+        """One has a thread, after so long."""
+        self._observe(seconds)
+
+    def dropped(self, why: str) -> None:
+        """One never had a thread; `why` is of DROPPED."""
+        self._context.count("module_questions_dropped", why)
+
+    def _start(self, waiting: PendingQuestion) -> None:
+        work, waiting.work = waiting.work, None
+        assert work is not None
+        self._running += 1
+        future = self._context.loop.run_in_executor(self._context.pool, work)
+        future.add_done_callback(functools.partial(self._answered, waiting))
+
+    def _answered(
+        self, waiting: PendingQuestion, future: "asyncio.Future[tuple[Decision, Callable[[], None]]]"
+    ) -> None:
+        self._running -= 1
+        following = self._turns.take()
+        if following is not None:
+            self.waits(-1)
+            self.waited(self._context.clock.now - following.since)
+            self._start(following)
+        if not future.cancelled():
+            decision, count = future.result()
+            count()
+            waiting.decided(decision)

@@ -1,0 +1,53 @@
+"""Report before enforce: notes who has logged in and would not have under a stricter configuration.
+
+Only where the variable `reports` says so; see popular/proxy/settings/reports.py.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from popular.net.handshake import Agreed
+from popular.proxy.session.known import Who
+from popular.proxy.settings.reports import CLEARTEXT, TLS
+from popular.tls.contexts import VERSIONS
+from supervisor.serving.context import WorkerContext
+from supervisor.system import wall
+from supervisor.table.sightings import Sighting
+
+
+class Reporter:
+    """That of one virtual server under one config."""
+
+    def __init__(self, context: WorkerContext, variables: Mapping[str, Any], vserv: str) -> None:
+        self._context = context
+        self._sightings = context.open_sightings()
+        self._vserv = vserv
+        self._of_cleartext = CLEARTEXT in variables["reports"]
+        self._too_old = _too_old(variables["tlsminversion"]) if TLS in variables["reports"] else frozenset[str]()
+        """Versions that would be refused, as OpenSSL writes them."""
+
+    def logged_in(self, who: Who, tls: Agreed | None, *, mechanism: str, asked: bool) -> None:
+        """A user came in. `mechanism`: of AUTH, or ""; `asked`: the client has asked for the capabilities first."""
+        habit = f"{f'AUTH {mechanism}' if mechanism else 'USER'}, {'with' if asked else 'without'} CAPA"
+        if tls is None:
+            if self._of_cleartext:
+                self._see(CLEARTEXT, who, f"in clear, {habit}")
+        elif tls.version in self._too_old:
+            self._see(TLS, who, f"{tls.version}, {tls.cipher}, {habit}")
+
+    def _see(self, report: str, who: Who, how: str) -> None:
+        self._context.count("logins_reported", report)
+        self._sightings.see(
+            Sighting(report, who.namespace, who.user, where=self._vserv, network=who.address, how=how, last=wall())
+        )
+
+
+def _too_old(least: str) -> frozenset[str]:
+    """Versions that the next higher tlsminversion would refuse; none, if this is the highest one."""
+    versions = list(VERSIONS)
+    return frozenset(f"TLSv{version}" for version in versions[: versions.index(least) + 1] if version != versions[-1])
+
+
+def reporter(context: WorkerContext, variables: Mapping[str, Any], vserv: str) -> Reporter | None:
+    """None where nothing is reported."""
+    return Reporter(context, variables, vserv) if variables["reports"] else None

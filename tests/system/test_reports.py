@@ -1,0 +1,69 @@
+"""Report before enforce, over real workers: who would be refused is listed, and nobody is refused."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.system.site import LOOPBACK, PATIENCE
+from tests.system.tlssite import TlsClient, TlsSite, client_context
+from tests.system.wire import Conversation
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsSite]:
+    with TlsSite(tmp_path_factory.mktemp("reports"), workers=2) as made:
+        yield made
+
+
+def in_clear(site: TlsSite, *commands: str) -> None:
+    with Conversation(socket.create_connection((LOOPBACK, site.stls), PATIENCE)) as client:
+        client.say("".join(f"{command}\r\n" for command in (*commands, "QUIT")).encode())
+        assert client.rest().endswith(b"+OK bye\r\n")
+
+
+def in_tls(site: TlsSite, user: str, version: ssl.TLSVersion) -> None:
+    with TlsClient(site.port, client_context(maximum_version=version)) as client:
+        client.ask(f"USER {user}")
+        assert client.ask("PASS x").startswith(b"+OK")
+        client.quit()
+
+
+def listed(site: TlsSite, report: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = site.json(f"report {report}")
+    return rows
+
+
+def test_who_would_be_refused(site: TlsSite) -> None:
+    """Each user once, with what he came by; not those who would come in, and none while it is off."""
+    in_clear(site, "USER before", "PASS x")
+    in_tls(site, "before", ssl.TLSVersion.TLSv1_2)
+    assert site.said("report tls").lines == ["it is off: `set reports tls` begins it"]
+    site.said("set reports tls,cleartext")
+    assert site.said("report tls").lines == ["nobody was concerned"]
+    for _ in range(3):
+        in_clear(site, "USER joe", "PASS x")
+        in_tls(site, "old", ssl.TLSVersion.TLSv1_2)
+    in_tls(site, "new", ssl.TLSVersion.TLSv1_3)
+    in_clear(site, "CAPA", "USER ann", "PASS x")
+    in_clear(site, "USER nobody")
+    ann, joe = listed(site, "cleartext")
+    assert (ann["user"], ann["how"], ann["logins"]) == ("ann", "in clear, USER, with CAPA", 1)
+    assert {"user": "joe", "how": "in clear, USER, without CAPA", "vserv": "stls", "logins": 3}.items() <= joe.items()
+    assert joe["client"] == LOOPBACK
+    (old,) = listed(site, "tls")
+    assert (old["user"], old["logins"], old["vserv"]) == ("old", 3, "implicit")
+    assert old["how"].startswith("TLSv1.2, ECDHE-")
+    assert [site.count("logins_reported", word) for word in ("cleartext", "tls")] == [4, 3]
+
+
+def test_at_the_highest_version_nobody_is_concerned(site: TlsSite) -> None:
+    """There is no next one."""
+    site.said("set reports tls")
+    site.said("set tlsminversion 1.3")
+    in_tls(site, "high", ssl.TLSVersion.TLSv1_3)
+    assert "high" not in [row["user"] for row in listed(site, "tls")]
+    site.said("set tlsminversion 1.2")
+    site.said("set reports off")
