@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from supervisor.config import Config, Report
+from supervisor.operatorstate import Entry
 
 _HEAD = struct.Struct("<IH")
 _MOST_FDS = 200
@@ -83,6 +84,14 @@ class PutQuestion:
 
     number: int
     question: Any = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ChangeState:
+    """Down: what the operator has ordered, as far as it is new; the answer bears the same number."""
+
+    number: int
+    entries: tuple[Entry, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -154,6 +163,13 @@ class QuestionAnswered:
     number: int
     value: Any = field(default=None, repr=False)
     failure: str | None = None
+
+
+@dataclass(frozen=True)
+class StateChanged:
+    """Up: the answer to ChangeState; who is served from now on is served so."""
+
+    number: int
 
 
 ANSWERS = (Ready, Unable, InForce, ListenersClosed)

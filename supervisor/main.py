@@ -12,6 +12,7 @@ import resource
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from supervisor.runtime.load import LOADAVG, LoadFiles, pressure_file
 from supervisor.runtime.log import STANDARD_ERROR, Log
 from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.rundir import CannotStart, RunDirectory
+from supervisor.runtime.statedir import DEFAULT_STATEDIR, StateDirectory
 from supervisor.sockets.sources import Binding, Source
 from supervisor.sockets.systemd import Activated, Notifier, inherited
 from supervisor.start import StartConfiguration, commands_of
@@ -48,6 +50,12 @@ def options(program: Program) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program.name, description=program.summary, allow_abbrev=False)
     add = parser.add_argument
     add("-r", "--rundir", metavar="DIR", default=DEFAULT_RUNDIR, help="run directory (default: %(default)s)")
+    add(
+        "--statedir",
+        metavar="DIR",
+        help="state directory: what is ordered beside the configuration (`state list`) outlives the program there "
+        f"(default: {DEFAULT_STATEDIR}; with a --rundir of your own, state in that)",
+    )
     add(
         "-l",
         "--logfile",
@@ -244,9 +252,10 @@ def _start(program: Program, chosen: argparse.Namespace) -> int:
     notifier = Notifier(os.environ)
     configuration = StartConfiguration(chosen.config, daemon, notifier.ready)
     readers = rights.find_group(chosen.ctrl_group) if chosen.ctrl_group else None
+    statedir = _statedir(program, chosen, user)
     rundir = RunDirectory(Path(chosen.rundir).absolute(), program.name, user, readers=readers)
     try:
-        master = _make_master(program, chosen, rundir, user=user, notifier=notifier)
+        master = _make_master(program, chosen, rundir, statedir=statedir, user=user, notifier=notifier)
     except BaseException:
         rundir.withdraw_all()
         raise
@@ -266,6 +275,7 @@ def _make_master(
     chosen: argparse.Namespace,
     rundir: RunDirectory,
     *,
+    statedir: StateDirectory,
     user: pwd.struct_passwd | None,
     notifier: Notifier,
 ) -> Master:
@@ -308,6 +318,7 @@ def _make_master(
             access_file=AccessFile(chosen.access, language),
             audit_file=audit,
             metrics=chosen.metrics,
+            statedir=statedir,
             metrics_token=token,
         )
     except (CannotStart, FaultyAccess, OSError) as error:
@@ -321,6 +332,17 @@ def _audit_file(name: str | None, user: pwd.struct_passwd | None) -> LogFile | N
         return LogFile(os.path.abspath(name), user) if name is not None else None
     except OSError as error:
         raise CannotStart(f"audit log {name}: {error.strerror}; name another one with --auditlog") from None
+
+
+def _statedir(program: Program, chosen: argparse.Namespace, user: pwd.struct_passwd | None) -> StateDirectory:
+    """The state directory; made here only where it is another user's than ours. What is wrong with it is told later."""
+    if chosen.statedir is None and chosen.rundir != DEFAULT_RUNDIR:
+        return StateDirectory(Path(chosen.rundir, "state").absolute(), program.name)  # the user can make it by himself
+    statedir = StateDirectory(Path(chosen.statedir or DEFAULT_STATEDIR).absolute(), program.name)
+    if user is not None:
+        with suppress(OSError):
+            statedir.make(user)
+    return statedir
 
 
 def _limits(program: Program, chosen: argparse.Namespace) -> dict[str, int]:

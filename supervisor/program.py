@@ -15,6 +15,7 @@ from supervisor.control.outcome import Change
 from supervisor.control.things import OFFLINE
 from supervisor.exporterline import ExporterInheritance
 from supervisor.metric import Metric, Things
+from supervisor.operatorstate import Entry
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.contents import Column, RecordShape
@@ -115,6 +116,9 @@ class Program:
     """What a service says to a question of a command (`AskWorker`), on the loop of its worker: to be pickled.
 
     Raises CommandRefused.
+    """
+    ordered: Callable[[Service, Sequence[Entry]], None] = lambda _service, _entries: None
+    """Tells the running service that the operator has ordered something new (`WorkerContext.operator` has it already).
     """
     periodic_commands: Sequence[PeriodicCommand] = ()
     records: Sequence[RecordShape] = ()

@@ -20,6 +20,7 @@ from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
 from supervisor.control.rcfile import CHECK, FileCommand, draft_line, fault_in_draft, told
 from supervisor.control.words import CommandRefused
 from supervisor.master.accounting import table_layout
+from supervisor.operatorstate import OperatorState
 from supervisor.program import Program
 from supervisor.runtime.load import LoadFiles
 from supervisor.runtime.log import Log
@@ -44,6 +45,7 @@ class _NotRunning:
     pid = 0
     rundir = "/"
     metrics = "off"
+    operator = OperatorState()
 
     def __init__(self, load_files: LoadFiles) -> None:
         self._load_files = load_files

@@ -36,6 +36,7 @@ TEXTS = {
 DIRECTORIES = {
     "/tmp": (0o1777, False),
     "/etc/popular": (0o755, False),
+    "/var/lib/popular": (0o700, True),
     "/var/run/popular": (0o700, True),
     "/var/spool/popular": (0o700, True),
 }

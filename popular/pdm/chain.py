@@ -10,6 +10,9 @@ A module that fails is passed over; if after that nobody lets the user in, nothi
 never "refused" or "unknown". Exceptions of any other kind count as failure, by their type alone: their text could hold
 a password. Invariant: `ask` never raises an Exception.
 
+Where keys are wanted (SCRAM) the first module that knows the user ends it, and there is no second round: nobody can
+vouch before anything is proven. Keys are no login: what comes of them is `ToProve`, never `Admitted`.
+
 The rules stand once, in `rounds`, which calls nothing: it yields what is to be put to whom, and is sent what came of
 it. `ask` puts it by plain calls, `popular.pdm.guarded` on an event loop.
 """
@@ -22,18 +25,21 @@ from typing import NamedTuple, TypeAlias
 from popular.pdm.contract import (
     LOOKUP,
     PASSWORD,
+    SCRAM,
     AnyModule,
     Authenticated,
     CannotTell,
     KnownUser,
     Module,
     ModuleFailed,
+    Provable,
     Question,
     Refused,
     Route,
     Unknown,
     UserLimits,
 )
+from popular.protocol.scram import ScramKeys
 
 
 class Admitted(NamedTuple):
@@ -59,23 +65,43 @@ class RefusedLogin:
     wait: float = 0.0
 
 
+class ToProve(NamedTuple):
+    """This module knows the user, and has the keys; see Provable."""
+
+    keys: ScramKeys
+    route: Route
+    identified_by: str
+    limits: UserLimits | None = None
+    locked: bool = False
+
+    def admits(self) -> Admitted:
+        """What it comes to if the client has proven that it has the password."""
+        return Admitted(self.route, self.identified_by, self.identified_by, limits=self.limits)
+
+
 @dataclass(frozen=True, slots=True)
 class NobodyKnows:
-    """Every module has answered, and none knows the user."""
+    """Every module has answered, and none knows the user. `keys`: what he is shown where keys are wanted, if a module
+    has a decoy.
+    """
+
+    keys: ScramKeys | None = None
 
 
-Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | CannotTell
+Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | ToProve | CannotTell
 
 _PASSWORDS = (PASSWORD,)
 """What a module takes that does not say it."""
 
 CHECK, AUTHENTICATE, SPEND = "check", "authenticate", "spend"
+KEYS = "keys"
+"""To check where keys are wanted: what may be answered is something else."""
 LOOK_UP = "look up"
 """No step of the two rounds: `explain` puts it."""
 
 
 class Step(NamedTuple):
-    """What is to be put to a module: CHECK, AUTHENTICATE with this route, or SPEND, which is to call this decoy."""
+    """What is to be put to a module: CHECK, KEYS, AUTHENTICATE with this route, or SPEND: it calls this decoy."""
 
     module: AnyModule
     what: str
@@ -115,6 +141,11 @@ def takes(module: AnyModule, question: Question) -> bool:
     return question.kind in getattr(module, "takes", _PASSWORDS)
 
 
+def first_step(module: AnyModule, question: Question) -> Step:
+    """What is put to a module first."""
+    return Step(module, KEYS if question.kind == SCRAM else CHECK)
+
+
 def rounds(
     modules: Sequence[AnyModule], question: Question, *, hide_unknown: bool = True
 ) -> Generator[Step, object, Decision]:
@@ -126,9 +157,10 @@ def rounds(
     failures: list[str] = []
     unknown: list[tuple[AnyModule, Unknown]] = []
     modules = [module for module in modules if takes(module, question)]
+    what = KEYS if question.kind == SCRAM else CHECK
     for module in modules:
         # A NamedTuple's own way is five times as long: here, and where the user is admitted.
-        first: Step = tuple.__new__(Step, (module, CHECK, None, None))
+        first: Step = tuple.__new__(Step, (module, what, None, None))
         answer = yield first
         if isinstance(answer, Authenticated) and not question.actor:
             ident = module.ident
@@ -138,17 +170,23 @@ def rounds(
             unknown.append((module, answer))
         elif isinstance(answer, CannotTell):
             failures.append(f"{module.ident}: {answer.reason}")
+        elif isinstance(answer, Provable):
+            return ToProve(answer.keys, answer.route, module.ident, limits=answer.limits, locked=answer.locked)
         else:
             if isinstance(answer, Authenticated):
                 answer = Refused(answer.route)  # by whose password? It is the actor who has to be let in.
             assert isinstance(answer, Refused), "heard"
-            return (yield from _second_round(modules, module, answer, failures=failures))
+            vouching = modules if what is CHECK else ()
+            return (yield from _second_round(vouching, module, answer, failures=failures))
+    keys = None
     if hide_unknown:
         for step in _spending(unknown):
             spent = yield step
             if isinstance(spent, CannotTell):
                 failures.append(f"{step.module.ident}: {spent.reason}")
-    return CannotTell("; ".join(failures)) if failures else NobodyKnows()
+            elif isinstance(spent, ScramKeys) and spent.are_sound:
+                keys = spent
+    return CannotTell("; ".join(failures)) if failures else NobodyKnows(keys)
 
 
 def _spending(unknown: Sequence[tuple[AnyModule, Unknown]]) -> list[Step]:
@@ -233,7 +271,7 @@ def _ask_on(
 def call(step: Step, question: Question) -> object:
     """Does a step; a module of the kind that answers on a loop gives a coroutine. Raises whatever it raises."""
     module, what, route, decoy = step
-    if what is CHECK:
+    if what is CHECK or what is KEYS:
         return module.check(question)
     if what is AUTHENTICATE:
         assert route is not None
@@ -254,12 +292,21 @@ def heard(step: Step, reply: object) -> object:
                 return reply
         elif isinstance(reply, (Unknown, CannotTell)):
             return reply
+    elif what is KEYS:
+        if isinstance(reply, (Refused, Unknown, CannotTell)) or (
+            isinstance(reply, Provable) and isinstance(reply.route, Route) and _are_sound(reply.keys)
+        ):
+            return reply
     elif what is LOOK_UP:
         if reply is None or isinstance(reply, KnownUser):
             return reply
     elif what is SPEND or isinstance(reply, (bool, CannotTell)):
         return reply
     raise ModuleFailed(f"answered with something else than the contract allows ({type(reply).__name__})")
+
+
+def _are_sound(keys: object) -> bool:
+    return isinstance(keys, ScramKeys) and keys.are_sound
 
 
 def failure(error: Exception) -> CannotTell:

@@ -11,9 +11,11 @@ name in `pdm add ID MOD ARG ...`. If it cannot start it raises `ModuleFailed` wi
 Two questions are put to a module, and it answers at least one of them. `check`: who is this, where is his mail, is the
 password right? `authenticate`: can you vouch for this user, whom another module has found but would not let in?
 
-It answers `check` by one of four: `Authenticated`, `Refused` (I know him, but not so), `Unknown`, or `CannotTell`. A
-database that is down, a time-out and an error of its own are *cannot tell*, never *unknown*: what nobody knows may be
-tried at the `fallback` backend, and that one must not see the passwords of our own users while a database is down.
+It answers `check` by one of four: `Authenticated`, `Refused` (I know him, but not so), `Unknown`, or `CannotTell`; and
+where it is asked for keys (SCRAM, `KeysWanted`), by `Provable` instead of `Authenticated`: the proxy tries itself
+whether the client has the password of which the keys are made. A database that is down, a time-out and an error of its
+own are *cannot tell*, never *unknown*: what nobody knows may be tried at the `fallback` backend, and that one must not
+see the passwords of our own users while a database is down.
 
 There are two kinds, which say the same and differ in where they are asked.
 
@@ -34,10 +36,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol, TypeAlias
 
 from popular.protocol.sasl import digest_of
+from popular.protocol.scram import ScramKeys
 
 _MASK = "****"
 
-PASSWORD, TOKEN, CHALLENGE, CERTIFICATE = "password", "token", "challenge", "certificate"
+PASSWORD, TOKEN, CHALLENGE, CERTIFICATE, SCRAM = "password", "token", "challenge", "certificate", "scram"
 """The kinds of credential that a client may give, and a module may take (`Module.takes`)."""
 
 
@@ -107,11 +110,28 @@ class CertificateShown(NamedTuple):
     mechanism: str = "EXTERNAL"
 
 
-Proof: TypeAlias = ChallengeAnswer | CertificateShown
+class KeysWanted(NamedTuple):
+    """The client will prove that it has the password (SCRAM-SHA-256); the module is asked for what that is tried by.
+
+    `salt` is for who has no keys, but the password itself, and has to make keys of it, which takes time
+    (`popular.protocol.scram.keys_of`): of its 64 octets as many as usual. It is always the same for one user: with
+    another one each time, who exists could be told from who does not. It is for decoys too.
+    """
+
+    mechanism: str
+    salt: bytes
+
+
+Proof: TypeAlias = ChallengeAnswer | CertificateShown | KeysWanted
 Credential: TypeAlias = Secret | Token | Proof
 """A password, or what comes instead of one. More kinds may come, so ask for the one that you take."""
 
-_KINDS: Mapping[type, str] = {Token: TOKEN, ChallengeAnswer: CHALLENGE, CertificateShown: CERTIFICATE}
+_KINDS: Mapping[type, str] = {
+    Token: TOKEN,
+    ChallengeAnswer: CHALLENGE,
+    CertificateShown: CERTIFICATE,
+    KeysWanted: SCRAM,
+}
 
 
 class Question(NamedTuple):
@@ -149,7 +169,7 @@ class Question(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """PASSWORD, TOKEN, CHALLENGE or CERTIFICATE."""
+        """PASSWORD, TOKEN, CHALLENGE, CERTIFICATE or SCRAM."""
         return _KINDS.get(type(self.credential), PASSWORD)
 
 
@@ -186,6 +206,8 @@ class Unknown:
     is called at most once, and only if no module knows the user: so the time of the answer does not tell who exists.
     Where several modules offer one, that of the smallest `rank` is called, the first among equals. A module that knows
     N users draws the rank from the name, exponentially with the rate N: then each is called as often as it has users.
+
+    Where keys are wanted it returns some: those that a client shall be shown who does not exist (ScramKeys).
 
     `second_round`, if given, does the work that `authenticate` would have cost here, had another module refused this
     user. It is called, whoever else is, if no module knows the user.
@@ -228,6 +250,18 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Provable:
+    """The user is known, and whoever proves that he has the password of these keys may come in; unless he is `locked`:
+    then he is shown them all the same, and refused behind that. The answer where keys are wanted, and nowhere else.
+    """
+
+    keys: ScramKeys
+    route: Route
+    limits: UserLimits | None = None
+    locked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CannotTell:
     """Nothing is known of this user now. `reason` is for the log, without secrets; to raise ModuleFailed is the same.
 
@@ -237,7 +271,7 @@ class CannotTell:
     reason: str
 
 
-Answer: TypeAlias = Unknown | Authenticated | Refused | CannotTell
+Answer: TypeAlias = Unknown | Authenticated | Refused | Provable | CannotTell
 
 UNKNOWN = Unknown()
 """The answer of a module that does no work for the users it knows."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from popular.pdm import chain
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
-from popular.pdm.chain import CHECK, LOOK_UP, Decision, Record, Step
+from popular.pdm.chain import CHECK, KEYS, LOOK_UP, Decision, Record, Step
 from popular.pdm.contract import (
     CHALLENGE,
     LOOKUP,
@@ -139,9 +139,11 @@ class Guarded:
 
     async def put(self, step: Step, question: Question, how: Asking) -> object:
         """What the module, or its cache, answers to a step, as `chain.heard` has it; raises nothing."""
+        terms = how.terms
+        if step.what is KEYS:  # those of a user are kept by nobody but who has them
+            return placed(await self._put(step, question, how), terms.allow, terms.like)
         if step.what is not CHECK:
             return await self._put(step, question, how)
-        terms = how.terms
         if (not terms.cache and not terms.negative) or question.kind == CHALLENGE:  # none comes twice
             return placed(await self._put(step, question, how), terms.allow, terms.like)
         return placed(await self._put_through_cache(step, question, how), terms.allow, terms.like)

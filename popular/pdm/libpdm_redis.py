@@ -15,20 +15,19 @@ server's must be for its name; with sentinels and in a cluster, for the names or
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
 
 from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
+from popular.pdm.redisclient import ASYNC, CLUSTER, SENTINEL, Connected, Place, place_of
 from popular.pdm.target import filled
 
 _WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", "cafile")
 _SECONDS = 2.0
 """For a connect, and for an answer; the module's own deadline is behind it."""
-_PORT, _SENTINEL_PORT = 6379, 26379
 _MOST_CONNECTIONS = 64
 
 
@@ -38,7 +37,7 @@ class Redis(AsyncModule):
     by_address = False
 
     def __init__(self, ident: str, arguments: Sequence[str]) -> None:
-        self._library = needs("redis.asyncio", extra="redis")
+        needs(ASYNC, extra="redis")
         self._errors = needs("redis.exceptions", extra="redis")
         if not arguments:
             raise ModuleFailed("redis: URL is wanted: redis://HOST[:PORT][/DB], rediss://…, or unix:/PATH")
@@ -50,60 +49,23 @@ class Redis(AsyncModule):
         self._defaults = Defaults.of("redis", words)
         self.takes = takes_of("redis", words)
         self._verifier = Verifier(self._url)
-        self._words = words
         self._settings: dict[str, Any] = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
         self._places = asyncio.Semaphore(number("redis", words, "connections", usual=4, most=_MOST_CONNECTIONS))
         if PASSWORDFILE in words:
             secret, self.files = secret_from(words[PASSWORDFILE])
             self._settings["password"] = text_of("redis", secret)
-        self._parts = _parts(self._url)
-        if "sentinel" in words and "cluster" in words:
-            raise ModuleFailed("redis: one of `sentinel NAME` and `cluster on` is allowed")
-        if words.get("cluster", "on") != "on":
-            raise ModuleFailed("redis: cluster: only `on` is allowed")
-        clustered = {"sentinel", "cluster"} & words.keys()
-        if clustered and self._parts.scheme == "unix":
-            raise ModuleFailed("redis: sentinel and cluster want redis:// or rediss://")
-        if clustered and self._parts.scheme == "rediss":
-            self._settings["ssl"] = True  # elsewhere the library takes it from the URL
+        self._place = _place(self._url, words)
         if "cafile" in words:
-            if self._parts.scheme != "rediss":
+            if self._place.parts.scheme != "rediss":
                 raise ModuleFailed("redis: cafile is for TLS: it wants rediss://")
             self._settings["ssl_ca_certs"] = os.path.abspath(words["cafile"])
             _content, status = linefile.read(self._settings["ssl_ca_certs"])
             self.files = {**self.files, self._settings["ssl_ca_certs"]: status}
-        self._client: Any = None
-        self._sentinels: Any = None
+        self._connected: Connected | None = None
 
     async def ready(self) -> None:
         """See AsyncModule. Nothing is connected yet: the client does that when it is asked, and anew by itself."""
-        if "sentinel" in self._words:
-            self._client = self._sentinel()
-        elif "cluster" in self._words:
-            host, port = self._parts.hostname or "", self._parts.port or _PORT
-            self._client = self._library.RedisCluster(host=host, port=port, **self._user(), **self._settings)
-        else:
-            from_url = self._library.Redis.from_url
-            self._client = from_url(self._url, **self._no_retry(), **self._settings)
-
-    def _sentinel(self) -> Any:
-        library = needs("redis.asyncio.sentinel", extra="redis")
-        nodes = [_host_and_port(node) for node in self._parts.netloc.rpartition("@")[2].split(",")]
-        kept = ("socket_timeout", "socket_connect_timeout", "ssl", "ssl_ca_certs")
-        settings = {name: self._settings[name] for name in kept if name in self._settings}
-        self._sentinels = library.Sentinel(nodes, sentinel_kwargs={**settings, **self._no_retry()})
-        db = self._parts.path.lstrip("/") or "0"
-        settings = {**self._user(), **self._no_retry(), **self._settings}
-        return self._sentinels.master_for(self._words["sentinel"], db=int(db), **settings)
-
-    def _user(self) -> dict[str, str]:
-        return {"username": unquote(self._parts.username)} if self._parts.username else {}
-
-    def _no_retry(self) -> dict[str, Any]:
-        """Once more, at once: a connection that stood unused may be gone. The library's ten times take too long."""
-        retry = needs("redis.asyncio.retry", extra="redis").Retry
-        backoff = needs("redis.backoff", extra="redis").NoBackoff
-        return {"retry": retry(backoff(), 1)}
+        self._connected = Connected(self._place, self._settings)
 
     async def check(self, question: Question) -> Answer:
         """See AsyncModule."""
@@ -116,9 +78,10 @@ class Redis(AsyncModule):
         return None if found is None else found.known()
 
     async def _found(self, user: str) -> StoredUser | None:
+        assert self._connected is not None
         try:
             async with self._places:
-                record = await self._client.hgetall(self._key(user))
+                record = await self._connected.client.hgetall(self._key(user))
         except self._errors.ResponseError as error:
             if not str(error).startswith("WRONGTYPE"):
                 raise ModuleFailed(f"the server: {type(error).__name__}") from None
@@ -133,24 +96,27 @@ class Redis(AsyncModule):
 
     async def close(self) -> None:
         """See AsyncModule."""
-        if self._client is not None:
-            await self._client.aclose()
-        if self._sentinels is not None:
-            for sentinel in self._sentinels.sentinels:
-                await sentinel.aclose()
+        if self._connected is not None:
+            await self._connected.aclose()
         self._verifier.close()
 
 
-def _parts(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
+def _place(url: str, words: Mapping[str, str]) -> Place:
+    """The form is a word's to say, not the URL's. Raises ModuleFailed."""
+    try:
+        place = place_of(url)
+    except ModuleFailed:
+        place = None
+    if place is None or place.form:
         raise ModuleFailed("redis: URL is redis://HOST[:PORT][/DB], rediss://…, or unix:/PATH")
-    return parts
-
-
-def _host_and_port(node: str) -> tuple[str, int]:
-    host, colon, port = node.rpartition(":")
-    return (host, int(port)) if colon and port.isdigit() else (node, _SENTINEL_PORT)
+    if "sentinel" in words and "cluster" in words:
+        raise ModuleFailed("redis: one of `sentinel NAME` and `cluster on` is allowed")
+    if words.get("cluster", "on") != "on":
+        raise ModuleFailed("redis: cluster: only `on` is allowed")
+    form = next((form for form in (SENTINEL, CLUSTER) if form in words), "")
+    if form and place.parts.scheme == "unix":
+        raise ModuleFailed("redis: sentinel and cluster want redis:// or rediss://")
+    return place._replace(form=form, master=words.get(SENTINEL, ""))
 
 
 def open_module(ident: str, arguments: Sequence[str]) -> Redis:

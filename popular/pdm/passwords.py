@@ -2,7 +2,8 @@
 
 Two tables. `CRYPT_FORMS` are hashes that say themselves what they are: those of crypt(3) (man crypt(5)) and of argon2.
 `SCHEMES` are Dovecot's `{SCHEME}` prefixes; `.hex`, `.b64` or `.base64` behind the name may say how the rest is
-written. A stored text that begins with `!` or `*` is locked: no password fits.
+written. Beside them there are the keys of SCRAM as PostgreSQL writes them (`scramstored.py`). A stored text that begins
+with `!` or `*` is locked: no password fits.
 
 `form_of(stored)` is for the moment of loading: it raises `UnknownForm` for whatever `verify` could not verify, so that
 a bad line is found when the file is read, and not when its user logs in. `verify` costs what the hash costs (a tenth of
@@ -23,6 +24,9 @@ from typing import NamedTuple, TypeAlias
 
 from argon2 import exceptions as argon2_errors
 from argon2 import low_level as argon2
+
+from popular.pdm import scramstored
+from popular.protocol.scram import SCRAM, USUAL_SALT, ScramKeys, keys_of
 
 LONGEST_PASSWORD = 511
 """Octets that crypt(3) takes (CRYPT_MAX_PASSPHRASE_SIZE less the NUL). Nothing longer fits anything."""
@@ -46,7 +50,7 @@ def form_of(stored: str) -> str:
 
     Two of one form take the same time. Raises UnknownForm.
     """
-    if stored.startswith(("!", "*", "{")):
+    if stored.startswith(("!", "*", "{", scramstored.POSTGRESQL)):
         return _understood(stored).form
     return _crypt_form(stored.encode(errors="replace"))[0]
 
@@ -63,6 +67,21 @@ def in_clear(stored: str) -> bytes | None:
     """The password itself, if it is stored so; None for a hash, or one that is locked. Raises UnknownForm."""
     understood = _understood(stored)
     return understood.octets if understood.form in IN_CLEAR else None
+
+
+def scram_keys(stored: str, salt: bytes) -> ScramKeys | None:
+    """Those by which a client may prove that it has the password; with this salt, where they are yet to be made of the
+    password itself, which takes time. None where all that is stored is a hash of another kind. Raises UnknownForm.
+    """
+    understood = _understood(stored)
+    if understood.form.startswith(scramstored.FORM):
+        return _scram(understood.octets)
+    return keys_of(understood.octets, salt[:USUAL_SALT]) if understood.form in IN_CLEAR else None
+
+
+def answers_scram(form: str) -> bool:
+    """Whether a client may prove by SCRAM that it has a password that is stored in this form."""
+    return form in IN_CLEAR or form.startswith(scramstored.FORM)
 
 
 Fits: TypeAlias = Callable[[bytes, bytes], bool]
@@ -83,6 +102,8 @@ def _understood(stored: str) -> _Understood:
         return _Understood(LOCKED, lambda _octets, _password: False, b"")
     if stored.startswith("{"):
         return _understood_scheme(stored)
+    if stored.startswith(scramstored.POSTGRESQL):
+        return _understood_scram(stored.removeprefix(scramstored.POSTGRESQL).encode(errors="replace"))
     return _understood_crypt(stored.encode(errors="replace"))
 
 
@@ -207,6 +228,18 @@ def _pbkdf2(octets: bytes) -> _Understood:
     return _Understood(f"{{PBKDF2}}{rounds}", fits, octets)
 
 
+def _scram(octets: bytes) -> ScramKeys:
+    try:
+        return scramstored.read(octets.decode(errors="replace"))
+    except scramstored.BadKeys as error:
+        raise UnknownForm(str(error)) from None
+
+
+def _understood_scram(octets: bytes) -> _Understood:
+    keys = _scram(octets)
+    return _Understood(scramstored.form_of(keys), lambda _octets, password: scramstored.fits(keys, password), octets)
+
+
 @dataclass(frozen=True, slots=True)
 class Scheme:
     """A name in braces. Behind it stands one of the forms `crypt`, a `digest` of password and salt, or the text."""
@@ -229,6 +262,7 @@ SCHEMES = {
     "ARGON2I": Scheme(crypt=("argon2i",)),
     "ARGON2ID": Scheme(crypt=("argon2id",)),
     "PBKDF2": Scheme(),
+    SCRAM: Scheme(),
     "SHA": Scheme(digest="sha1"),
     "SHA1": Scheme(digest="sha1"),
     "SHA256": Scheme(digest="sha256"),
@@ -257,6 +291,8 @@ def _understood_scheme(stored: str) -> _Understood:
         return _understood_crypt(octets, scheme.crypt)
     if name == "PBKDF2":
         return _pbkdf2(octets)
+    if name == SCRAM:
+        return _understood_scram(octets)
     return _Understood(
         f"{{{name}}}", _fits_digest(name, scheme, octets) if scheme.digest else hmac.compare_digest, octets
     )

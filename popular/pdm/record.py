@@ -15,20 +15,22 @@ wrong with a field is said by its name only: its content could be a secret.
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from popular.pdm import passwords
 from popular.pdm.arguments import kinds
 from popular.pdm.contract import (
     CERTIFICATE,
     PASSWORD,
+    SCRAM,
     UNKNOWN,
     Answer,
     Authenticated,
     KnownUser,
+    Provable,
     Question,
     QuestionFailed,
     Refused,
@@ -38,9 +40,10 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.pdm.decoys import Decoys
-from popular.pdm.proving import STORED_IN_CLEAR, proven
+from popular.pdm.proving import STORED_IN_CLEAR, provable, proven, shown_to_nobody
 from popular.pdm.target import Fill, filled
 from popular.pdm.userfile import key_of
+from popular.protocol.scram import ScramKeys
 
 FIELDS = ("password", "backend", "target", "secret", "flags", "locked", "sessions", "login_delay")
 ROUTING = ("backend", "target")
@@ -55,6 +58,7 @@ _NO = frozenset({"", "0", "false", "no", "f", "n", "off", "\0"})
 _FLAGS = re.compile("[A-Za-z]{0,52}")
 _LONGEST_FIELD = 4096
 _NOWHERE = Route("")
+_Made = TypeVar("_Made")
 _HASHING = 4
 """Threads of one module, of one worker, for passwords."""
 _USUAL_HASH = "$6$decoydecoy$"
@@ -87,7 +91,7 @@ class Defaults(NamedTuple):
 
 def takes_of(module: str, words: Mapping[str, str]) -> frozenset[str]:
     """From the argument `takes`: passwords, if it is not there. Challenges can be answered where all passwords are
-    stored in clear, which only the operator knows. Raises ModuleFailed.
+    stored in clear, SCRAM where they are that or keys of SCRAM, which only the operator knows. Raises ModuleFailed.
     """
     return kinds(module, words, TAKES, allowed=STORED_IN_CLEAR)
 
@@ -200,6 +204,8 @@ class Verifier:
             return self._unknown(question)
         for user in users:
             self._note(user.hash)
+        if question.kind == SCRAM:
+            return self._provable(users, question)
         for user in users:
             route = self._proven(user, question)
             if route is not None:
@@ -225,14 +231,34 @@ class Verifier:
             return None
         return _proven(user.hash, question, user.route)
 
+    def _provable(self, users: Sequence[StoredUser], question: Question) -> Provable:
+        """By the first record that has keys: a client is shown one salt, before it has said which password it has."""
+        for user in users:
+            if user.hash is None or user.fits_nothing():
+                continue
+            found = _understood(
+                partial(provable, user.hash, question, user.route, limits=user.limits, locked=user.locked)
+            )
+            if found is not None:
+                return found
+        return Provable(self._shown(question), users[0].route, locked=all(user.known().locked for user in users))
+
+    def _shown(self, question: Question) -> ScramKeys:
+        """The keys that somebody is shown who has none."""
+        return _understood(partial(shown_to_nobody, self._decoy(question), question))
+
     def _unknown(self, question: Question) -> Answer:
-        if question.kind != PASSWORD:
+        if question.kind not in (PASSWORD, SCRAM):
             return UNKNOWN  # nothing is computed of those who are known
         rank = self._decoys.rank(key_of(question.namespace, question.user))
-        return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
+        decoy = self._shown if question.kind == SCRAM else self._spend
+        return Unknown(partial(decoy, question), rank) if rank is not None else UNKNOWN
+
+    def _decoy(self, question: Question) -> str | None:
+        return self._decoys.drawn(key_of(question.namespace, question.user))
 
     def _spend(self, question: Question) -> None:
-        stored = self._decoys.drawn(key_of(question.namespace, question.user))
+        stored = self._decoy(question)
         if stored is not None and question.kind == PASSWORD:
             _proven(stored, question, _NOWHERE)
 
@@ -250,8 +276,12 @@ class Verifier:
 
 
 def _proven(stored: str | None, question: Question, route: Route) -> Route | None:
+    return _understood(partial(proven, stored, question, route))
+
+
+def _understood(made: Callable[[], _Made]) -> _Made:
     try:
-        return proven(stored, question, route)
+        return made()
     except (passwords.UnknownForm, passwords.CannotVerify) as error:
         raise QuestionFailed(f"a stored password: {error}") from None
 

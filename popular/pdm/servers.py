@@ -3,10 +3,12 @@
 import ipaddress
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
-from popular.pdm.contract import Authenticated, CannotTell, Refused, Route
+from popular.pdm.contract import Authenticated, CannotTell, Provable, Refused, Route
 
+_Routed: TypeAlias = Authenticated | Refused | Provable
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _SERVER = re.compile(r"(?:\[(?P<v6>[^]]*)\]|(?P<v4>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 
@@ -45,13 +47,13 @@ def placed(answer: object, allowed: Sequence[Servers], like: str) -> object:
     """The answer of a module, where it names a server instead of a backend: as one that is like a backend, if that is
     allowed; and else as CannotTell.
     """
-    route = answer.route if isinstance(answer, (Authenticated, Refused)) else None
+    route = answer.route if isinstance(answer, (Authenticated, Refused, Provable)) else None
     if route is None or ":" not in route.backend:
         return answer
     why = _why_not(route.backend, allowed)
     if why or not like:
         return CannotTell(why or "it names a server, and `like` is not set")
-    assert isinstance(answer, (Authenticated, Refused))
+    assert isinstance(answer, (Authenticated, Refused, Provable))
     return _with_route(answer, route._replace(backend=like, server=_address_and_port(route.backend)))
 
 
@@ -76,7 +78,5 @@ def _address_and_port(named: str) -> tuple[str, int]:
     return str(server.network.network_address), server.port
 
 
-def _with_route(answer: Authenticated | Refused, route: Route) -> Authenticated | Refused:
-    if isinstance(answer, Authenticated):
-        return Authenticated(route, answer.limits, answer.cache)
-    return Refused(route, answer.locked, answer.code, wait=answer.wait, cache=answer.cache)
+def _with_route(answer: _Routed, route: Route) -> _Routed:
+    return replace(answer, route=route)

@@ -1,7 +1,7 @@
 """A module on trial: asked beside the others, what it says is compared with what they came to, and never used. Pure."""
 
-from popular.pdm.chain import Admitted, Decision, NobodyKnows
-from popular.pdm.contract import Authenticated, CannotTell, Refused, Unknown
+from popular.pdm.chain import Admitted, Decision, NobodyKnows, ToProve
+from popular.pdm.contract import Authenticated, CannotTell, Provable, Refused, Unknown
 
 SAME, DIFFERENT, CANNOT_TELL, NOT_ASKED = SHADOWED = ("same", "different", "cannot_tell", "not_asked")
 """What the comparison may come to, for the counter."""
@@ -13,6 +13,9 @@ def compared(decision: Decision, answer: object) -> str:
         return CANNOT_TELL
     if isinstance(decision, Admitted) and not decision.vouched:
         return SAME if isinstance(answer, Authenticated) and answer.route == decision.route else DIFFERENT
+    if isinstance(decision, ToProve):
+        same = Provable(decision.keys, decision.route, decision.limits, locked=decision.locked)
+        return SAME if answer == same else DIFFERENT
     if isinstance(decision, NobodyKnows):
         return SAME if isinstance(answer, Unknown) else DIFFERENT
     return SAME if isinstance(answer, Refused) else DIFFERENT

@@ -3,28 +3,33 @@
 The list is whatever finds users and has decoys: a text file (`userfile.py`) or a cdb (`usercdb.py`).
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from popular.pdm import passwords
 from popular.pdm.contract import (
     PASSWORD,
+    SCRAM,
     UNKNOWN,
     Answer,
     Authenticated,
     KnownUser,
     ModuleFailed,
+    Provable,
     Question,
     Refused,
     Route,
     Unknown,
 )
 from popular.pdm.decoys import Decoys
-from popular.pdm.proving import proven
+from popular.pdm.proving import provable, proven, shown_to_nobody
 from popular.pdm.target import Fill
 from popular.pdm.userfile import User, key_of
+from popular.protocol.scram import ScramKeys
 
 _NOWHERE = Route("")
+_Made = TypeVar("_Made")
 
 
 class UserSource(Protocol):
@@ -47,12 +52,15 @@ class UserList:
     def check(self, question: Question) -> Answer:
         """The user's line, if there is one, and whether the password fits its hash. Raises ModuleFailed."""
         user = self._users.find(question.namespace, question.user)
-        if user is None and question.kind != PASSWORD:
+        if user is None and question.kind not in (PASSWORD, SCRAM):
             return UNKNOWN  # nothing is computed of those who are known
         if user is None:
             rank = self._users.decoys.rank(key_of(question.namespace, question.user))
-            return Unknown(partial(self._spend, question), rank) if rank is not None else UNKNOWN
+            decoy = self._shown if question.kind == SCRAM else self._spend
+            return Unknown(partial(decoy, question), rank) if rank is not None else UNKNOWN
         route = self._route(user)
+        if question.kind == SCRAM:
+            return self._provable(user.hash, question, route)
         if self._is_locked(user.hash):
             self._spend(question)
             return Refused(route)
@@ -76,12 +84,28 @@ class UserList:
             raise ModuleFailed(f"{self._path}: {error}") from None
 
     def _spend(self, question: Question) -> None:
-        stored = self._users.decoys.drawn(key_of(question.namespace, question.user))
+        stored = self._decoy(question)
         if stored is not None and question.kind == PASSWORD:
             self._proven(stored, question, _NOWHERE)
 
+    def _decoy(self, question: Question) -> str | None:
+        return self._users.decoys.drawn(key_of(question.namespace, question.user))
+
+    def _provable(self, stored: str, question: Question, route: Route) -> Provable:
+        locked = self._is_locked(stored)
+        found = None if locked else self._understood(lambda: provable(stored, question, route))
+        return found or Provable(self._shown(question), route, locked=locked)
+
+    def _shown(self, question: Question) -> ScramKeys:
+        """The keys that somebody is shown who has none."""
+        stored = self._decoy(question)
+        return self._understood(lambda: shown_to_nobody(stored, question))
+
     def _proven(self, stored: str, question: Question, route: Route) -> Route | None:
+        return self._understood(lambda: proven(stored, question, route))
+
+    def _understood(self, made: Callable[[], _Made]) -> _Made:
         try:
-            return proven(stored, question, route)
+            return made()
         except (passwords.UnknownForm, passwords.CannotVerify) as error:
             raise ModuleFailed(f"{self._path}: {error}") from None

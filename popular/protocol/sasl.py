@@ -184,11 +184,25 @@ def _saslname(octets: bytes) -> bytes:
     return octets.replace(b"=2C", b",").replace(b"=3D", b"=")
 
 
+def _scram(_challenge: bytes) -> Dialogue:
+    """Only its first message: who that names, and how it goes on, is in `scram.py`."""
+    first = yield b""
+    if _LINE_ENDS.search(first):
+        raise BadResponse("the message has a line end or NUL in it")
+    return Presented(b"", first)
+
+
+def saslname(name: bytes) -> bytes:
+    """A name as it stands in a message: the way back."""
+    return name.replace(b"=", b"=3D").replace(b",", b"=2C")
+
+
 MECHANISMS: Mapping[str, Mechanism] = {
     row.name: row
     for row in (
         Mechanism("PLAIN", _plain, "RFC 4616"),
         Mechanism("LOGIN", _login, "draft-murchison-sasl-login"),
+        Mechanism("SCRAM-SHA-256", _scram, "RFC 7677"),
         Mechanism("CRAM-MD5", _cram_md5, "RFC 2195", asks_first=True),
         Mechanism("XOAUTH2", _xoauth2, "Google", refusal=b'{"status":"401","schemes":"bearer"}'),
         Mechanism("OAUTHBEARER", _oauthbearer, "RFC 7628", refusal=b'{"status":"invalid_token"}'),

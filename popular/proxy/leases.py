@@ -9,14 +9,14 @@ of proxies do not matter. A script decides and adds in one step, so that of two 
 in.
 """
 
+import asyncio
 import hashlib
-import importlib
 import json
 from typing import Any
-from urllib.parse import urlsplit
 
 from popular.pdm.arguments import needs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import ModuleFailed
+from popular.pdm.redisclient import ASYNC, BLOCKING, Connected, place_of
 
 LEASE_SECONDS = 30.0
 ANSWER_SECONDS = 1.0
@@ -70,6 +70,13 @@ def keys_of(namespace: str, user: str) -> tuple[str, str]:
     return f"popular:{{{digest}}}:s", f"popular:{{{digest}}}:d"
 
 
+LISTED = """
+local time = redis.call('TIME')
+return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), '+inf')
+"""
+"""KEYS: a sorted set. Its members whose leases have not ended."""
+
+
 def check_url(url: str) -> None:
     """Raises ModuleFailed with a text for people if it names no server, or holds a password."""
     if not url:
@@ -81,20 +88,23 @@ def check_url(url: str) -> None:
             "a URL with a password in it is shown by `show config`: leave it out, write it into a file, and "
             "`set clusterpasswordfile FILE`"
         ) from None
-    parts = urlsplit(url)
-    if parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path):
-        raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH")
-    needs("redis.asyncio", extra="redis")
+    place_of(url)
+    needs(ASYNC, extra="redis")
 
 
-def client_of(library: str, url: str, passwordfile: str) -> Any:
-    """A client, not connected yet; `library` is redis, or redis.asyncio. Raises ModuleFailed."""
+def connected(url: str, passwordfile: str, library: str = ASYNC) -> Connected:
+    """A client, not connected yet. Raises ModuleFailed."""
     settings: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
+    settings["decode_responses"] = True
     if passwordfile:
         settings["password"] = text_of("cluster", secret_from(passwordfile).secret)
-    retry = importlib.import_module(f"{library}.retry").Retry
-    settings["retry"] = retry(needs("redis.backoff", extra="redis").NoBackoff(), 1)
-    return needs(library, extra="redis").Redis.from_url(url, decode_responses=True, **settings)
+    return Connected(place_of(url), settings, library)
+
+
+def errors() -> tuple[type[BaseException], ...]:
+    """What a client raises when the server is away, or says no."""
+    exceptions = needs("redis.exceptions", extra="redis")
+    return (exceptions.RedisError, exceptions.RedisClusterException, OSError, asyncio.TimeoutError)
 
 
 def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
@@ -104,12 +114,13 @@ def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
 
 def read_sessions(url: str, passwordfile: str) -> list[dict[str, str]]:
     """The sessions of all proxies. Blocks. Raises ModuleFailed."""
-    client = client_of("redis", url, passwordfile)
+    there: Connected | None = None
+    failures: tuple[type[BaseException], ...] = (*errors(), ValueError)
     try:
-        seconds, fraction = client.time()
-        now = seconds * 1000 + fraction // 1000
-        return [json.loads(text) for text in client.zrangebyscore(ALL, now, "+inf")]
-    except (needs("redis.exceptions", extra="redis").RedisError, OSError, ValueError) as error:
+        there = connected(url, passwordfile, BLOCKING)
+        return [json.loads(text) for text in there.client.eval(LISTED, 1, ALL)]
+    except failures as error:
         raise ModuleFailed(f"the server of the cluster: {type(error).__name__}") from None
     finally:
-        client.close()
+        if there is not None:
+            there.close()

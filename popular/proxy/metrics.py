@@ -225,6 +225,12 @@ _BACKENDS = (
         (BACKEND, Label("reason", tuple(DEFERRALS.values()))),
     ),
     Metric(
+        "popular_absorbed_polls_total",
+        "Logins that were shown an empty mailbox without asking the backend, because it was empty a moment ago.",
+        Counts("absorbed"),
+        (BACKEND,),
+    ),
+    Metric(
         "popular_backend_connect_duration_seconds",
         "From the attempt to connect until the backend was there: its greeting, or, where it does not greet, the "
         "connection.",

@@ -13,6 +13,7 @@ from popular.pdm import loader
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.cluster import Cluster
@@ -97,6 +98,8 @@ class ProxyService:
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        if self.cluster is not None:
+            self.cluster.holders += 1
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -127,11 +130,12 @@ class ProxyService:
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         limits = limit_rules(config.variables)
+        salt_key = context.open_remembered().key_of("salts")
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
                 context,
-                rules_of(vserv, config, takes),
+                rules_of(vserv, config, takes, salt_key=salt_key),
                 config.variables,
                 modules=chain,
                 pipes=self.pipes,
@@ -145,6 +149,7 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
+                absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident),
                 over=self._session_over,
             )
@@ -193,6 +198,9 @@ class ProxyService:
             for held in self._open:
                 held.release(self._context)
             self._open = []
+            if self.cluster is not None:
+                self.cluster.release()
+                self.cluster = None
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:

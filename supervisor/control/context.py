@@ -14,6 +14,7 @@ from supervisor.control.lookups import Lookups
 from supervisor.control.outcome import Change, Draft, Outcome, Past
 from supervisor.control.shape import Shape
 from supervisor.control.words import Word
+from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
 from supervisor.table.sightings import Sighting
@@ -54,6 +55,10 @@ class Status(Protocol):
 
     def blocked(self) -> dict[Network, float]:
         """The networks that are blocked, each with its end in seconds since 1970; 0: none."""
+
+    @property
+    def operator(self) -> OperatorState:
+        """What the operator has ordered. Only to be looked at."""
 
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late, the newest first."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config, Report
 from supervisor.control.words import NOTE
+from supervisor.operatorstate import Entry as StateEntry
 from supervisor.runtime.messages import Message
 from supervisor.table.blocked import Network
 
@@ -170,6 +171,13 @@ class Block(Order):
 
     network: Network = field(kw_only=True)
     seconds: int | None = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Ordered(Order):
+    """The operator orders something beside the configuration, or ends such an order."""
+
+    entries: tuple[StateEntry, ...] = field(kw_only=True)
 
 
 def noted(text: str, *notes: str | None) -> str:

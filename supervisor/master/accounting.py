@@ -4,14 +4,18 @@ Invariants, whenever no session is just beginning or ending: tokens in the pipe 
 = sessions; a counter never falls.
 """
 
+import ipaddress
+import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from supervisor import metric
 from supervisor.common_metrics import endings_of, metrics_of
 from supervisor.master.pool import WorkerProcess
+from supervisor.operatorstate import Orders
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
@@ -140,6 +144,15 @@ class Accounting:
             return False
         self._blocked.write(networks)
         return True
+
+    def block_again(self, orders: Orders) -> None:
+        """Blocks what was ordered before this start, as far as it has not ended."""
+        for ident, value in orders.items():
+            until = value.get("until")
+            left = None if until is None else math.ceil(until - time.time())
+            if left is None or left > 0:
+                with suppress(ValueError):  # a file that people have written in may have anything
+                    self.block(ipaddress.ip_network(ident), left)
 
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late."""

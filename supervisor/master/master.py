@@ -7,14 +7,15 @@ control socket, the table and the tokens, and it is the only one that gives birt
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from supervisor.config import Config
 from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
-from supervisor.control.outcome import Block, EndSession, Order, Recycle, Shutdown
+from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, Shutdown, noted
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
@@ -22,6 +23,7 @@ from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
 from supervisor.master.jobs import Jobs
+from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
@@ -31,6 +33,7 @@ from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import Means, ShutdownSequence
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
+from supervisor.operatorstate import Entry, OperatorState
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
@@ -41,9 +44,10 @@ from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.rundir import RunDirectory
+from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
-from supervisor.table.blocked import MOST_BLOCKED, Network
+from supervisor.table.blocked import BLOCKED, MOST_BLOCKED, Network
 from supervisor.table.notes import Note
 from supervisor.table.sightings import Sighting
 from supervisor.worker.worker import Inheritance
@@ -67,6 +71,7 @@ class Master:
         access_file: AccessFile,
         audit_file: LogFile | None,
         metrics: HttpAddress | None,
+        statedir: StateDirectory,
         metrics_token: bytes = b"",
     ) -> None:
         """`limits["sessionlimit"]` rows are made. Raises OSError, CannotStart, FaultyAccess."""
@@ -112,6 +117,9 @@ class Master:
         )
         self._shutdown = ShutdownSequence(means)
         self._jobs = Jobs(self._loop, self.forget_all)
+        self._keeper = StateKeeper(
+            statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
+        )
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
             program,
@@ -181,6 +189,10 @@ class Master:
     def blocked(self) -> dict[Network, float]:
         return self._accounting.blocked()
 
+    @property
+    def operator(self) -> OperatorState:
+        return self._keeper.state
+
     def noted(self) -> list[Note]:
         return self._accounting.noted()
 
@@ -198,6 +210,8 @@ class Master:
             workers=self._changes.running.variables["workers"],
             pid=self.pid,
         )
+        self._keeper.load()
+        self._accounting.block_again(self._keeper.state.of(BLOCKED))
         self._pool.fill()
         self._watchers.start()
         self._tick()
@@ -234,6 +248,7 @@ class Master:
             listeners=self._listeners.of_slot(slot, wanted),
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
+            operator=self._keeper.state,
             withdraw_if_last=self._rundir.withdraw_if_last,
         )
 
@@ -255,6 +270,8 @@ class Master:
             self._shutdown.closed(worker)
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)
+        if isinstance(message, StateChanged):
+            self._keeper.hear(worker, message)
         self._changes.hear(worker, message)
 
     def died(self, worker: WorkerProcess, code: int) -> None:
@@ -277,6 +294,7 @@ class Master:
         self._recycling.dead(worker)
         self._changes.forget(worker)
         self._questions.forget(worker)
+        self._keeper.forget(worker)
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
@@ -325,8 +343,18 @@ class Master:
             case EndSession(sid=sid):
                 self._kill(sid, answer)
             case Block(network=network, seconds=seconds):
-                done = self._accounting.block(network, seconds)
-                answer(done, order.text if done else f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
+                self._block(order, network, seconds, answer=answer)
+            case Ordered(entries=entries):
+                self._keeper.change(entries, partial(_answer_kept, order, answer))
+
+    def _block(self, order: Order, network: Network, seconds: int | None, *, answer: Answer) -> None:
+        """In force at once; the answer waits until it is kept."""
+        if not self._accounting.block(network, seconds):
+            answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
+            return
+        until = self._accounting.blocked().get(network)
+        entry = Entry(BLOCKED, str(network), None if until is None else {"until": until or None})
+        self._keeper.change([entry], partial(_answer_kept, order, answer))
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():
@@ -412,3 +440,7 @@ class Master:
         else:
             self._rundir.withdraw_all()
         self._log(messages.FINISHED, how=how)
+
+
+def _answer_kept(order: Order, answer: Answer, done: bool, note: str) -> None:
+    answer(done, noted(order.text, note) if done else note, ())

@@ -247,15 +247,28 @@ class Directory:
         os.symlink(target, fresh, dir_fd=self.fd)
         os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
-    def put(self, name: str, content: bytes) -> None:
-        """A small file with this content (mode 0600), in place of what had the name."""
+    def put(self, name: str, content: bytes, *, durable: bool = False) -> None:
+        """A small file with this content (mode 0600), in place of what had the name. `durable`: it is on the disk when
+        this returns, and the one before is there until then.
+        """
         fresh = f".{name}.{os.urandom(4).hex()}"
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=self.fd)
         try:
-            os.write(fd, content)
-        finally:
-            os.close(fd)
-        os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            with open(fd, "wb") as file:
+                file.write(content)
+                file.flush()
+                if durable:
+                    os.fsync(file.fileno())
+            os.replace(fresh, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except OSError:
+            self.remove(fresh)
+            raise
+        if durable:
+            itself = self.opened()
+            try:
+                os.fsync(itself)
+            finally:
+                os.close(itself)
 
     def remove(self, name: str) -> None:
         """Removes a name; one that is not there is fine."""

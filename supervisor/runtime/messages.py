@@ -123,6 +123,19 @@ NOT_CONFIRMED = Message(
 CANNOT_GO_BACK = Message(
     0x0261, "SOS", "cannot_go_back", "The configuration before `draft apply` cannot come back yet; it is tried again."
 )
+STATE_NOT_KEPT = Message(
+    0x0280,
+    "ADM",
+    "state_not_kept",
+    "What the operator orders is kept in memory only, and forgotten when the program ends: the state directory cannot "
+    "be used.",
+)
+STATE_DAMAGED = Message(
+    0x0281,
+    "ADM",
+    "state_damaged",
+    "The file of what the operator has ordered cannot be read as such: it was set aside, and nothing is ordered.",
+)
 ACCEPT_FAILED = Message(
     0x020A,
     "ADM",

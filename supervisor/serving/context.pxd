@@ -4,7 +4,7 @@ from supervisor.system cimport Clock, Observer, Poller, Shared, give_number
 from supervisor.table.rows cimport RowWriter
 
 cdef class WorkerContext:
-    cdef public object _all_cells, _layout, _released, _segment, _used_cells, cells, count, log, loop, pool
+    cdef public object _all_cells, _layout, _released, _segment, _used_cells, cells, count, log, loop, operator, pool
     cdef public Py_ssize_t _block_cells, block
     cdef public Clock clock
     cdef public Poller core

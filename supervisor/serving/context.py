@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from supervisor.operatorstate import OperatorState
 from supervisor.runtime.log import Log
 from supervisor.serving.counters import Counters
 from supervisor.serving.eventloop import EventLoop
@@ -99,6 +100,7 @@ class WorkerContext:
         "counters",
         "log",
         "loop",
+        "operator",
         "pid",
         "pool",
         "rows",
@@ -116,8 +118,11 @@ class WorkerContext:
         block: int,
         tokens: TokenPipe,
         released: Callable[[], None],
+        operator: OperatorState | None = None,
     ) -> None:
         """`released` is called when a session is over."""
+        self.operator = operator or OperatorState()
+        """What the operator has ordered; changed by the worker, when the master says so."""
         self.loop = loop
         self.core = loop.core
         self.clock = loop.clock

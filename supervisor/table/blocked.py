@@ -12,6 +12,8 @@ from typing import TypeAlias
 from supervisor.system import Shared
 
 MOST_BLOCKED = 1024
+BLOCKED = "block"
+"""Their sort in what the operator has ordered."""
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 

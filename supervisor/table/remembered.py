@@ -127,6 +127,10 @@ class Remembered:
         made = hashlib.blake2b(b"\0".join(octets), digest_size=4, key=self._key, person=b"mark").digest()
         return int.from_bytes(made, "little") or 1
 
+    def key_of(self, purpose: str) -> bytes:
+        """A key that lives as long as this run, and is the same in all processes."""
+        return hashlib.blake2b(purpose.encode(), key=self._key, person=b"key").digest()
+
     def look(self, digest: int) -> Entry:
         """What is remembered, at this moment; without a lock."""
         place = self._place_of(digest)

@@ -20,6 +20,7 @@ from supervisor import lifeline
 from supervisor.config import Config
 from supervisor.control.words import CommandRefused
 from supervisor.lifeline import Lifeline, LifelineLost
+from supervisor.operatorstate import OperatorState
 from supervisor.program import Program, Service
 from supervisor.runtime import messages, rights
 from supervisor.runtime.fault import kind_and_location_of, location_of
@@ -63,6 +64,8 @@ class Inheritance:
     shared: bool
     """Whether the sockets outlive this program, so that it must not silence them."""
     accepting: bool
+    operator: OperatorState
+    """What the operator has ordered; the fork makes a copy."""
     withdraw_if_last: Callable[[], None]
     """Clears up in the run directory, if the master is gone and no other worker is left."""
 
@@ -108,6 +111,7 @@ class Worker:
             block=inheritance.block,
             tokens=inheritance.tokens,
             released=self._released,
+            operator=inheritance.operator,
         )
         self._beats = Heartbeat(self._context.cells)
         self._acceptor = Acceptor(
@@ -202,6 +206,10 @@ class Worker:
                     session.end("killed")
             case lifeline.PutQuestion(number, question):
                 self._answer(number, question)
+            case lifeline.ChangeState(number, entries):
+                self._context.operator.change(entries)
+                self._program.ordered(self._service, entries)
+                self._tell(lifeline.StateChanged(number))
             case lifeline.Close(generation, listeners):
                 self._acceptor.close(listeners)
                 self._tell(lifeline.ListenersClosed(generation))

@@ -1,42 +1,60 @@
 """Credentials that are no passwords: which modules take them, and what they make of them."""
 
 import asyncio
+import base64
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from popular.pdm import chain
+from popular.pdm import chain, passwords
 from popular.pdm.answercache import AnswerCache
 from popular.pdm.arguments import kinds
-from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin, Step
+from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin, ToProve
 from popular.pdm.contract import (
     CERTIFICATE,
     CHALLENGE,
     PASSWORD,
+    SCRAM,
     TOKEN,
     UNKNOWN,
     Answer,
     Authenticated,
+    CannotTell,
     CertificateShown,
     ChallengeAnswer,
+    KeysWanted,
     Module,
     ModuleFailed,
     Proof,
+    Provable,
     Question,
     Refused,
     Route,
     Secret,
     Token,
+    Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from popular.pdm.libpdm_http import request_headers
 from popular.pdm.loader import OWN_DIRECTORY, load
 from popular.pdm.record import Defaults, Verifier, stored_user, takes_of
 from popular.protocol.sasl import digest_of
+from popular.protocol.scram import ScramKeys, invented_keys, keys_of
 
 CHALLENGE_SAID = b"<1.2@pop.example.org>"
 HASHED = "$6$decoydecoy$" + "." * 86
+SALT = bytes(range(64))
+KEYS = keys_of(b"pencil", bytes.fromhex("5b6d99689d12358eeca04b141236fa81"))
+assert KEYS is not None
+_KEYS_IN_BASE64 = (
+    "W22ZaJ0SNY7soEsUEjb6gQ==",
+    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=",
+    "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=",
+)
+DOVECOT = "{SCRAM-SHA-256}4096," + ",".join(_KEYS_IN_BASE64)
+POSTGRESQL = "SCRAM-SHA-256$4096:{}${}:{}".format(*_KEYS_IN_BASE64)
+"""The same, of RFC 7677's example, in both spellings."""
 
 
 def question(
@@ -72,7 +90,8 @@ def passwd(directory: Path, *lines: str) -> Module:
 def test_a_file_takes_challenges_where_all_its_passwords_are_in_clear(tmp_path: Path) -> None:
     """One hash, and nobody may be asked for an answer: his would be wrong, whatever he knows."""
     plain = ["default:ann:{PLAIN}secret:b1:", "default:bob:{CLEARTEXT}secret:b1:", "default:eve:!:b1:"]
-    assert passwd(tmp_path, *plain).takes == {PASSWORD, CHALLENGE, CERTIFICATE}
+    assert passwd(tmp_path, *plain).takes == {PASSWORD, CHALLENGE, SCRAM, CERTIFICATE}
+    assert passwd(tmp_path, *plain, f"default:joe:{DOVECOT}:b1:").takes == {PASSWORD, SCRAM, CERTIFICATE}
     assert passwd(tmp_path, *plain, f"default:joe:{HASHED}:b1:").takes == {PASSWORD, CERTIFICATE}
 
 
@@ -137,6 +156,75 @@ def test_http_asks_as_nginx_does() -> None:
     assert headers["Auth-Pass"] == digest_of("APOP", CHALLENGE_SAID, b"secret").decode()
     assert request_headers(answered(b"x"))["Auth-Method"] == "cram-md5"
     assert "Auth-Salt" not in request_headers(question(password=b"x"))
+
+
+# Keys of SCRAM
+
+
+def keys_wanted(user: str = "ann") -> Question:
+    return question(user, proof=KeysWanted("SCRAM-SHA-256", SALT))
+
+
+def test_a_file_hands_out_keys(tmp_path: Path) -> None:
+    """Those that are stored, or those of the password itself, which the backend is told then; not a word of either."""
+    module = passwd(tmp_path, f"default:ann:{DOVECOT}:b1:", "default:bob:{PLAIN}pencil:b1:")
+    assert module.check(keys_wanted()) == Provable(KEYS, Route("b1"))
+    of_bob = module.check(keys_wanted("bob"))
+    assert of_bob == Provable(cast(ScramKeys, keys_of(b"pencil", SALT[:16])), Route("b1", None, Secret(b"pencil")))
+    assert "pencil" not in repr(of_bob)
+
+
+def test_who_is_locked_or_unknown_is_shown_what_others_are(tmp_path: Path) -> None:
+    """Keys that fit nobody, as long as those of the file: its salts have 24 octets, of 8000 iterations."""
+    rare = cast(ScramKeys, keys_of(b"x", bytes(24), 8000))
+    coded = ",".join(base64.b64encode(part).decode() for part in (rare.salt, rare.stored_key, rare.server_key))
+    module = passwd(tmp_path, f"default:ann:{{SCRAM-SHA-256}}8000,{coded}:b1:", "default:eve:!:b1:")
+    shown = invented_keys(SALT, rare)
+    assert module.check(keys_wanted("eve")) == Provable(shown, Route("b1"), locked=True)
+    assert chain.ask([module], keys_wanted("eve")) == ToProve(shown, Route("b1"), "users", locked=True)
+    unknown = module.check(keys_wanted("joe"))
+    assert isinstance(unknown, Unknown)
+    assert unknown.decoy is not None
+    assert unknown.decoy() == shown
+    assert chain.ask([module], keys_wanted("joe")) == NobodyKnows(shown)
+
+
+def test_decoys_of_passwords_in_clear_cost_as_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are made for who is unknown, or locked, as they are for who is known; and thrown away."""
+    module = passwd(tmp_path, "default:bob:{PLAIN}pencil:b1:", "default:eve:!:b1:")
+    made = []
+
+    def counted(password: bytes, salt: bytes, iterations: int = 4096) -> ScramKeys | None:
+        made.append(password)
+        return keys_of(password, salt, iterations)
+
+    monkeypatch.setattr(passwords, "keys_of", counted)
+    for user in ("bob", "eve", "joe"):
+        chain.ask([module], keys_wanted(user))
+        assert made == [b"pencil"], user
+        made.clear()
+
+
+@pytest.mark.parametrize("stored", [DOVECOT, POSTGRESQL])
+def test_keys_in_records(stored: str) -> None:
+    """In either spelling, with the user's limits; a record without keys says so by keys that nobody has."""
+    verifier = Verifier("db")
+    one = stored_user("ann", {"password": stored, "sessions": 2}, Defaults("b1"))
+    assert verifier.decide(one, keys_wanted()) == Provable(KEYS, Route("b1"), one.limits)
+    assert verifier.decide(one, question(password=b"pencil")) == Authenticated(Route("b1"), one.limits)
+    assert verifier.decide(one, question(password=b"Pencil")) == Refused(Route("b1"))
+    locked = stored_user("ann", {"password": stored, "locked": 1}, Defaults("b1"))
+    assert verifier.decide(locked, keys_wanted()) == Provable(KEYS, Route("b1"), locked=True)
+    other = stored_user("ann", {"password": HASHED}, Defaults("b1"))
+    assert verifier.decide_among([other, one], keys_wanted()) == Provable(KEYS, Route("b1"), one.limits)
+    for nothing in (other, stored_user("ann", {}, Defaults("b1"))):
+        answer = verifier.decide(nothing, keys_wanted())
+        assert isinstance(answer, Provable)
+        assert answer.keys.fit_nobody
+        assert not answer.locked
+    unknown = verifier.decide(None, keys_wanted())
+    assert isinstance(unknown, Unknown)
+    verifier.close()
 
 
 # The chain
@@ -211,19 +299,37 @@ def test_who_acts_for_another_has_to_be_vouched_for(answer: Answer) -> None:
     assert chain.ask([users, master], acting) == Admitted(HERE, "users", "m", vouched=True)
 
 
+@pytest.mark.parametrize("answer", [Authenticated(HERE), Provable(KEYS._replace(iterations=1), HERE)])
+def test_keys_are_no_login_and_a_login_is_no_key(answer: Answer) -> None:
+    """Who is asked for keys lets nobody in, and nobody vouches: nothing is proven yet. Keys are sound, or none."""
+    wrong = Knows("wrong", SCRAM, PASSWORD, answer=answer, vouches=True)
+    right = Knows("right", SCRAM, PASSWORD, answer=Provable(KEYS, HERE), vouches=True)
+    refusing = Knows("refusing", SCRAM, PASSWORD, answer=Refused(HERE), vouches=True)
+    for modules, decision in (
+        ([wrong], CannotTell),
+        ([right], ToProve),
+        ([wrong, right], ToProve),
+        ([refusing, right], RefusedLogin),
+    ):
+        guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]
+        assert type(chain.ask(modules, keys_wanted())) is decision
+        assert type(asyncio.run(decide(guards, keys_wanted(), chain.Record()))) is decision
+    assert type(chain.ask([right], question(password=b"x"))) is CannotTell
+
+
 def test_answers_to_challenges_are_not_cached() -> None:
     """None comes twice, so each would only push another answer out; a certificate's is, by its name."""
-    module = Knows("m", PASSWORD, CHALLENGE, CERTIFICATE, answer=Authenticated(HERE))
+    module = Knows("m", PASSWORD, CHALLENGE, CERTIFICATE, SCRAM, answer=Authenticated(HERE))
     guard, how = Guarded(module), Asking(Terms(cache=60.0), Unheard())
-    step = Step(module, chain.CHECK)
 
     async def twice(asked: Question) -> int:
         before = module.asked
         for _ in range(2):
-            await guard.put(step, asked, how)
+            await guard.put(chain.first_step(module, asked), asked, how)
         return module.asked - before
 
     assert asyncio.run(twice(answered(b"secret"))) == 2
+    assert asyncio.run(twice(keys_wanted())) == 2, "they would be a list of keys"
     assert len(guard.cache) == 0
     assert asyncio.run(twice(question(proof=CertificateShown(), certificate="ann"))) == 1
     cache = AnswerCache(b"k" * 32)

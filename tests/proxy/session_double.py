@@ -13,7 +13,7 @@ from popular.pdm.contract import Question
 from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, PollMemory
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
@@ -114,6 +114,11 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("ask", question)
 
+    def decide(self, decision: Decision) -> None:
+        assert not self.waits
+        self._write("decide", decision)
+        self.waits = "ask"
+
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self.seconds = seconds
         self._wait("check_mail", backend.id, mailbox)
@@ -196,9 +201,16 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
+        polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        known: dict[str, Any] = {"refusals": refusals, "announced": announced, "limits": limits, "row": 0}
+        known: dict[str, Any] = {
+            "refusals": refusals,
+            "announced": announced,
+            "limits": limits,
+            "polls": polls,
+            "row": 0,
+        }
         self.machine = Tracked(self.verbs, rules, (ip, port), **known)
 
     @property

@@ -43,7 +43,7 @@ OF_VSERV = ("state", "starttls", "mechanisms", "apop", "clientcert")
 def _rules(takes: frozenset[str] = frozenset({PASSWORD}), **of_vserv: Any) -> Rules:
     config = _console().config
     made = rules_of(config.things["vserv"]["v1"].with_parameters(of_vserv), config, takes)
-    return replace(made, challenges=Challenges("pop.example.org", b"k" * 32))
+    return replace(made, salt_key=b"s" * 32, challenges=Challenges("pop.example.org", b"k" * 32))
 
 
 def rules(*, takes: frozenset[str] = frozenset({PASSWORD}), **other: Any) -> Rules:

@@ -45,3 +45,26 @@ def test_who_is_alone_looks_again_though_nobody_is_there() -> None:
         return worker.lost, looks
 
     assert asyncio.run(renewed()) == (0, True)
+
+
+def test_a_cluster_that_nobody_uses_any_more_is_closed() -> None:
+    """Behind the last service: what was begun is heard to its end, nothing is renewed, and the gauge does not stay."""
+
+    async def closed() -> tuple[int, bool]:
+        worker: Any = Worker()
+        cluster = Cluster(worker, f"redis://127.0.0.1:{free_port()}/0", "", proxy="p")
+        cluster.holders += 2
+        answered = asyncio.Event()
+        cluster.enter(0, Lease("sid", "default", "joe", sessions=1, delay=0), lambda _hindrance: answered.set())
+        await answered.wait()
+        assert worker.lost == 1
+        cluster.release()
+        await asyncio.sleep(0)
+        assert worker.lost == 1, "one still uses it"
+        cluster.release()
+        while worker.lost:
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+        return worker.lost, cluster._renewing is None
+
+    assert asyncio.run(closed()) == (0, True)

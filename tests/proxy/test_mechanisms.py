@@ -30,7 +30,10 @@ def test_mechanisms_are_words_with_commas(console: Console) -> None:
         ("mechanisms plan", 'did you mean "plain"'),
         ("mechanisms user,,plain", "is no way to log in"),
         ('mechanisms ""', "is no way to log in"),
-        ("mechanisms scram-sha-256", "allowed: user, plain, login, cram-md5, xoauth2, oauthbearer, external"),
+        (
+            "mechanisms digest-md5",
+            "allowed: user, plain, login, scram-sha-256, cram-md5, xoauth2, oauthbearer, external",
+        ),
         ("apop maybe", "is not a Bool"),
         (f"apop on bannerok {'x' * 385}", "with apop on, 384 octets are allowed"),
         ("bannerok <1@x>", "say `apop on`, which makes one"),

@@ -13,6 +13,7 @@ from popular.pdm.contract import (
     CERTIFICATE,
     CHALLENGE,
     PASSWORD,
+    SCRAM,
     TOKEN,
     AsyncModule,
     CertificateShown,
@@ -33,7 +34,7 @@ from popular.proxy.settings.mechanisms import WAYS
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
 
-ALL = frozenset({PASSWORD, TOKEN, CHALLENGE, CERTIFICATE})
+ALL = frozenset({PASSWORD, TOKEN, CHALLENGE, CERTIFICATE, SCRAM})
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
 EMPTY = b"+OK 0 messages (0 octets)\r\n"
 TOKEN_SAID = b"user=ann\x01auth=Bearer tok.en\x01\x01"
@@ -338,15 +339,15 @@ def offered(**other: Any) -> tuple[str, str]:
 
 
 OFFERS: dict[str, tuple[dict[str, Any], str]] = {
-    "in clear": ({}, "PLAIN LOGIN CRAM-MD5"),
-    "in TLS": ({"tls": True}, "PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER"),
+    "in clear": ({}, "PLAIN LOGIN SCRAM-SHA-256 CRAM-MD5"),
+    "in TLS": ({"tls": True}, "PLAIN LOGIN SCRAM-SHA-256 CRAM-MD5 XOAUTH2 OAUTHBEARER"),
     "certified": (
         {"tls": True, "certificate": "ann"},
-        "PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER EXTERNAL",
+        "PLAIN LOGIN SCRAM-SHA-256 CRAM-MD5 XOAUTH2 OAUTHBEARER EXTERNAL",
     ),
     "no certificate is asked for": (
         {"tls": True, "certificate": "ann", "clientcert": "off"},
-        "PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER",
+        "PLAIN LOGIN SCRAM-SHA-256 CRAM-MD5 XOAUTH2 OAUTHBEARER",
     ),
     "TLS first": ({"starttls": "force"}, ""),
     "only some": ({"mechanisms": ("user", "login")}, "LOGIN"),

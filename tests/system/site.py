@@ -167,7 +167,7 @@ class Proxy:
         self.stderr = directory / f"{name}.stderr"
         self._rc_lines = list(rc_lines)
         self._command = [program(name), "-r", str(self.rundir), "-l", str(self.logfile), "-w", str(workers)]
-        self._command += ["--metrics", metrics, *SEEN, *options]
+        self._command += ["--statedir", str(directory / "state"), "--metrics", metrics, *SEEN, *options]
         self._segment: Path | None = None
         self._log = _LogReader(self.logfile)
         self._killed = False

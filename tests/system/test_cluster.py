@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.patience import patient
 from tests.system.scrape import scrape
@@ -107,7 +108,7 @@ def test_users_count_over_two_proxies(tmp_path: Path) -> None:
     """Three sessions, wherever they are, and never four; who has gone makes room. All are listed at either. A user is
     too soon at one who has just logged in at the other.
     """
-    with cluster(tmp_path, 2) as (_server, (one, other)), contextlib.ExitStack() as stack:
+    with cluster(tmp_path, 2) as (server, (one, other)), contextlib.ExitStack() as stack:
         clients = []
         for member in (one, other, one):
             client, reply = member.log_in("joe")
@@ -126,6 +127,14 @@ def test_users_count_over_two_proxies(tmp_path: Path) -> None:
         assert try_in(one, "ann").startswith(b"+OK")
         assert try_in(other, "ann") == TOO_SOON
         assert not one.proxy.control("set cluster redis://u:hidden@h").ok
+        assert not one.proxy.control("set cluster redis+sentinel://h").ok
+
+        stack.close()
+        with redis.Redis(LOOPBACK, server.port, password="hidden") as client:
+            assert len(client.client_list()) > 1
+            for member in (one, other):
+                member.proxy.said('set cluster ""')
+            wait_until(lambda: len(client.client_list()) == 1, "the connections of before are closed")
 
 
 def test_a_wrong_password_takes_nothing_from_the_user(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from popular.pdm.loader import OWN_DIRECTORY
+from popular.protocol.scram import ScramClient
 from tests.system.certificates import Authority
 from tests.system.site import (
     LOOPBACK,
@@ -61,6 +62,12 @@ default:lea:{PLAIN}right:slow:
 default:mia:{PLAIN}right:deadx:full
 other:ann:{PLAIN}right:fake:
 """
+_KEYS = (
+    "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,"
+    "qDXT1EyKlmMQyNQQU9ALc0T4qFqjeqLBMFKXIfPtF+M=,a0V6MIqm3Ap4nE4cpFIb0dciW9KeUXUj3oOqowQSxx8="
+)
+KEYS = f"default:pam:{_KEYS}:fake:\ndefault:pia:{_KEYS}:pop:\n"
+"""Of the same password."""
 
 
 class Situation(NamedTuple):
@@ -107,6 +114,15 @@ SITUATIONS = (
               mechanism="CRAM-MD5"),
     Situation("the same, by his own password, which the module has", "ann", BACKEND, "+OK logged in", vserv="proof",
               mechanism="CRAM-MD5"),
+    Situation("AUTH SCRAM-SHA-256, by keys", "pam", PROXY, "+OK 0 messages", vserv="proof", mechanism="SCRAM-SHA-256"),
+    Situation("the same, by a password that is there in clear", "ann", BACKEND, "+OK logged in", vserv="proof",
+              mechanism="SCRAM-SHA-256"),
+    Situation("the same, for a backend that wants the password", "pia", PROXY, "-ERR [SYS/PERM]", vserv="proof",
+              mechanism="SCRAM-SHA-256"),
+    Situation("the same, and no password fits", "hal", PROXY, "-ERR [AUTH]", vserv="proof",
+              mechanism="SCRAM-SHA-256"),
+    Situation("the same, and nobody knows him", "nobody", PROXY, "-ERR [AUTH]", vserv="proof",
+              mechanism="SCRAM-SHA-256"),
     Situation("a mechanism that this virtual server has not", "ann", PROXY, "-ERR this mechanism is not offered",
               vserv="proof", mechanism="PLAIN"),
     Situation("one that no module takes", "ann", PROXY, "-ERR this mechanism is not offered", vserv="tls",
@@ -155,6 +171,7 @@ SITUATIONS = (
 
 
 CRAM = "the answer to a challenge"
+SCRAM = "the same, by SCRAM"
 
 
 def _in_base64(text: str) -> str:
@@ -168,6 +185,7 @@ def lines_of(mechanism: str, user: str, password: str) -> list[str]:
         "PLAIN": [f"AUTH PLAIN {_in_base64(chr(0) + user + chr(0) + password)}"],
         "LOGIN": ["AUTH LOGIN", _in_base64(user), _in_base64(password)],
         "CRAM-MD5": ["AUTH CRAM-MD5", CRAM],
+        "SCRAM-SHA-256": ["AUTH SCRAM-SHA-256", SCRAM, SCRAM, SCRAM],
         "XOAUTH2": [f"AUTH XOAUTH2 {_in_base64(f'user={user}{chr(1)}auth=Bearer x{chr(1)}{chr(1)}')}"],
     }[mechanism]
 
@@ -175,6 +193,17 @@ def lines_of(mechanism: str, user: str, password: str) -> list[str]:
 def cram_md5(user: str, password: str, challenge: bytes) -> str:
     shown = hmac.new(password.encode(), base64.b64decode(challenge.removeprefix(b"+ ")), hashlib.md5)
     return _in_base64(f"{user} {shown.hexdigest()}")
+
+
+def scram(user: str, password: str) -> Callable[[bytes], str]:
+    """What the client says next, behind a reply of the server; at the end only if that has proven who it is."""
+    client = ScramClient(user, password, nonce="nonce")
+    steps = iter([lambda _said: client.first(), client.final, lambda said: b"" if client.trusts(said) else b"*"])
+
+    def answer(reply: bytes) -> str:
+        return base64.b64encode(next(steps)(base64.b64decode(reply.removeprefix(b"+ ")))).decode()
+
+    return answer
 
 
 def _never_greets(peer: Peer) -> None:
@@ -194,6 +223,7 @@ class Site:
         """Sessions that last until the end."""
         (directory / "users").write_text(USERS)
         (directory / "users").chmod(0o600)
+        (directory / "keys").write_text(KEYS)
         self.authority = Authority()
         self.authority.issue("localhost").write(directory, "default")
         for name in ("front", "back"):
@@ -203,7 +233,7 @@ class Site:
         words = {"fake": "state fake", "disabled": "state disabled bannererr closed", "off": "state offline"}
         words |= {"force": "starttls force state online", "tls": "prot POP3s state online"}
         words |= {"named": "namespace USER state online", "v": "state online"}
-        words |= {"proof": "mechanisms cram-md5 state online"}
+        words |= {"proof": "mechanisms scram-sha-256,cram-md5 state online"}
         self.proxy = Proxy(
             directory,
             [
@@ -222,6 +252,7 @@ class Site:
                 "backend conf off state offline",
                 "backend conf fake state fake",
                 f"pdm add users passwd {directory}/users",
+                f"pdm add keys passwd {directory}/keys",
                 f"set pdmdir {MODULES}",
                 f"pdm add front odd {directory}/front fake blocking",
                 f"pdm add back odd {directory}/back fake async",
@@ -262,11 +293,14 @@ class Site:
             reader = connection.makefile("rb")
             reply = reader.readline()
             lines = lines_of(mechanism, user, password)
+            answer = scram(user, password)
             for line in ["STLS", *lines] if vserv == "force" else lines:
                 if not reply.startswith(b"+"):
                     break
                 if line == CRAM:
                     line = cram_md5(user, password, reply)
+                elif line == SCRAM:
+                    line = answer(reply)
                 connection.sendall(line.encode() + b"\r\n")
                 reply = reader.readline()
                 if line == "STLS":
@@ -319,6 +353,7 @@ def test_with_a_password_each_module_says_what_it_makes_of_it(site: Site) -> Non
     assert [(row["module"], row["answer"]) for row in told["modules"]] == [
         ("users", "refused"),
         ("users", "does_not_vouch"),
+        ("keys", "does_not_vouch"),
         ("front", "does_not_vouch"),
         ("back", "does_not_vouch"),
     ]

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import pytest
 
@@ -17,6 +18,11 @@ from tests.system.site import LOOPBACK, Proxy, ScriptedBackend, free_port, need,
 pytestmark = pytest.mark.clients
 
 PASSWORD, TOKEN = "s3cret", "ey.J0b2-_~+/tok=="
+KEYS = (
+    "{SCRAM-SHA-256}10000,AAECAwQFBgcICQoLDA0ODxAREhMUFRYX,"
+    "pz6Nvq421wqz+5a1+kOi+4wHCmC5hWxUU4SOsbQcHJc=,ZYlEVXpQNS7Rc1n0NqR5vCSq4Tikh9Q2ndMUf6fOenU="
+)
+"""Of the same password."""
 _MODULE = """
 from popular.pdm.contract import TOKEN, UNKNOWN, Authenticated, Module, Refused, Route
 
@@ -64,12 +70,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SaslSite]:
     (directory / "users").write_text(
         f"default:ann:{{PLAIN}}{PASSWORD}:empty:\ndefault:behind:{{PLAIN}}{PASSWORD}:store:\n"
     )
-    ways = "user,plain,login,cram-md5,xoauth2,oauthbearer,external"
+    (directory / "keys").write_text(f"default:bea:{KEYS}:empty:\n")
+    ways = "user,plain,login,scram-sha-256,cram-md5,xoauth2,oauthbearer,external"
     with ScriptedBackend(pop3_server([], PASSWORD.encode())) as backend:
         rc = [
             "backend conf empty host 127.0.0.1 port 1 prot XPOP state fake",
             f"backend conf store host {LOOPBACK} port {backend.port} state online",
             f"pdm add users passwd {directory}/users",
+            f"pdm add keys passwd {directory}/keys",
             f"set pdmdir {directory}",
             f"pdm add tokens bearer {TOKEN}",
             f"set tlsdir {directory}",
@@ -107,6 +115,8 @@ def _mpop(site: SaslSite, way: str, secret: str) -> Sequence[str | Path]:
     in_tls = way in ("xoauth2", "oauthbearer", "external")
     security = f"tls on\ntls_starttls off\ntls_trust_file {site.directory}/ca.pem" if in_tls else "tls off"
     user = "ann"
+    if way == "scram-sha-256 by keys":
+        way, user = "scram-sha-256", "bea"
     if way == "external":
         cert = site.directory / "ann.pem"
         security += f"\ntls_cert_file {cert}\ntls_key_file {_key(cert)}"
@@ -145,19 +155,38 @@ def _getmail(site: SaslSite, way: str, secret: str) -> Sequence[str | Path]:
     return [need("getmail"), "--getmaildir", site.directory, "--rcfile", rc]
 
 
+def _snail(site: SaslSite, way: str, secret: str) -> Sequence[str | Path]:
+    """What it calls oauthbearer is XOAUTH2."""
+    in_tls = way in ("xoauth2", "external")
+    host = f"localhost:{site.tls}" if in_tls else f"{LOOPBACK}:{site.clear}"
+    options = {"v15-compat": "yes", "pop3-auth": {"apop": "plain", "xoauth2": "oauthbearer"}.get(way, way)}
+    if in_tls:
+        options |= {"tls-ca-file": site.directory / "ca.pem", "tls-ca-no-defaults": "", "tls-verify": "strict"}
+    user = "ann"
+    if way == "external":
+        cert = site.directory / "ann.pem"
+        options |= {"tls-config-pairs": f"Certificate={cert},PrivateKey={_key(cert)}"}
+        user = "ann" if secret == PASSWORD else "bob"
+    settings = [word for name, value in options.items() for word in ("-S", f"{name}={value}" if value else name)]
+    account = user if way == "external" else f"{user}:{quote(secret, safe='')}"
+    return [need("s-nail"), "-:/", "-R", *settings, "-Y", "x", "-f", f"pop3{'s' if in_tls else ''}://{account}@{host}"]
+
+
+_MPOP = ("plain", "login", "scram-sha-256", "cram-md5", "apop", "xoauth2", "oauthbearer", "external")
 Command = Callable[[SaslSite, str, str], Sequence[str | Path]]
 MATRIX: dict[tuple[str, str], Command] = {
     **{("curl", way): _curl for way in ("PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL", "+APOP")},
     **{("curl at once", way): _curl_at_once for way in ("LOGIN", "OAUTHBEARER")},
-    **{("mpop", way): _mpop for way in ("plain", "login", "cram-md5", "apop", "xoauth2", "oauthbearer", "external")},
+    **{("mpop", way): _mpop for way in (*_MPOP, "scram-sha-256 by keys")},
     **{("fetchmail", way): _fetchmail for way in ("cram-md5", "apop")},
+    **{("s-nail", way): _snail for way in ("apop", "xoauth2", "external")},
     **{("getmail", way): _getmail for way in ("use_apop",)},
 }
 _NO_MAIL = {"fetchmail": 1}
 
 
 def _mechanism(way: str) -> str:
-    return way.removeprefix("use_").removeprefix("+").upper()
+    return way.partition(" ")[0].removeprefix("use_").removeprefix("+").upper()
 
 
 def _logins(site: SaslSite) -> dict[str, int]:

@@ -1,5 +1,6 @@
 complete -c pserv -s h -l help -d 'show this help message and exit'
 complete -c pserv -s r -l rundir -r -d 'run directory (default: /var/run/popular)'
+complete -c pserv -l statedir -r -d 'state directory: what is ordered beside the configuration (`state list`) outlives the program there (default: /var/lib/popular; with a --rundir of your own, state in that)'
 complete -c pserv -s l -l logfile -r -d 'log file, - for standard error (default: /var/log/popular/pserv)'
 complete -c pserv -s c -l config -r -d 'start configuration, a file of commands; a fault in it ends the program. Given more than once, the files count as one, in their order'
 complete -c pserv -l check -d 'try the start configuration in full (names, files, certificates, modules), bind no port, and end: exit code 0 if it is good, 1 if not, 2 if a file cannot be read'

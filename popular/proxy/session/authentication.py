@@ -5,8 +5,9 @@ USER and PASS, which most clients say, do without: `authorization.py` makes thei
 
 from collections.abc import Callable, Mapping
 
-from popular.pdm.contract import CertificateShown, ChallengeAnswer, Credential, Question, Secret, Token
+from popular.pdm.contract import CertificateShown, ChallengeAnswer, Credential, KeysWanted, Question, Secret, Token
 from popular.protocol.sasl import Presented
+from popular.protocol.scram import SCRAM
 
 NO_PASSWORD = Secret(b"")
 APOP, EXTERNAL = "APOP", "EXTERNAL"
@@ -28,9 +29,14 @@ def _certificate(_shown: Presented, mechanism: str, _challenge: bytes) -> Creden
     return CertificateShown(mechanism)
 
 
+def _keys(_shown: Presented, mechanism: str, salt: bytes) -> Credential:
+    return KeysWanted(mechanism, salt)
+
+
 _CREDENTIALS: Mapping[str, Callable[[Presented, str, bytes], Credential]] = {
     "PLAIN": _password,
     "LOGIN": _password,
+    SCRAM: _keys,
     "CRAM-MD5": _answer,
     APOP: _answer,
     "XOAUTH2": _token,
@@ -44,7 +50,9 @@ MECHANISMS = tuple(_CREDENTIALS)
 
 
 def with_credential(question: Question, mechanism: str, challenge: bytes, *, shown: Presented) -> Question:
-    """The question of who this is, with what the client has shown for it."""
+    """The question of who this is, with what the client has shown for it. `challenge`: to what it has answered; for
+    SCRAM, the salt of who has none of his own.
+    """
     credential = _CREDENTIALS[mechanism](shown, mechanism, challenge)
     if isinstance(credential, Secret):
         return question._replace(password=credential)

@@ -12,6 +12,7 @@ The second of the four classes of which the machine is made: behind `client_side
 from collections.abc import Callable
 
 from popular import messages
+from popular.pdm.chain import Decision
 from popular.pdm.contract import Question, Secret
 from popular.protocol import replies, sasl
 from popular.protocol.capabilities import with_lines
@@ -19,10 +20,12 @@ from popular.protocol.commands import VERBS, State, parse
 from popular.protocol.international import LANG, UTF8, lang
 from popular.protocol.lines import LONGEST_COMMAND
 from popular.protocol.replies import Code
+from popular.protocol.scram import SCRAM, invented_salt
 from popular.proxy.session.authentication import APOP, EXTERNAL, NO_PASSWORD, with_credential
 from popular.proxy.session.client_side import BYE, MODULE_SECONDS, MOST_HELD, ClientSide
 from popular.proxy.session.known import Who, who_asks
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGGING_IN, NAMED
+from popular.proxy.session.proving import Proving
 from popular.proxy.session.refusals import OWN_WORDS
 from supervisor.octets import find, part
 
@@ -265,6 +268,8 @@ class Authorization(ClientSide):
             self._leave_exchange()
             self._forget()
             self._error("cancelled")
+        elif self._proving is not None:
+            self._prove(self._proving, line)
         else:
             self._hear(line, first=False)
 
@@ -294,6 +299,31 @@ class Authorization(ClientSide):
             self._leave_exchange()
             self._has_shown(said, exchange.mechanism.name, self._challenge(self._commands))
 
+    def _have_proven(self, proving: Proving, decision: Decision) -> None:
+        """The modules have said by which keys the client can prove who it is; or that it cannot, which it is not told
+        yet.
+        """
+        self._move(EXCHANGING)
+        self.lines.limit = sasl.LONGEST_RESPONSE
+        self._verbs.send(sasl.encoded(proving.challenge(decision)))
+        self._go_on()
+
+    def _prove(self, proving: Proving, line: bytes) -> None:
+        try:
+            said = proving.answered(sasl.decoded(line))
+        except sasl.BadResponse as error:
+            self._leave_exchange()
+            self._forget()
+            self._error(str(error))
+            return
+        if isinstance(said, bytes):
+            self._verbs.send(sasl.encoded(said))
+        else:
+            self._proving = None
+            self._leave_exchange()
+            self._move(ASKING)
+            self._verbs.decide(said)
+
     def _apop(self, argument: bytes) -> None:
         """RFC 1939 section 7."""
         if not self._offer.apop:
@@ -312,6 +342,9 @@ class Authorization(ClientSide):
         """
         nobody = mechanism == EXTERNAL and not shown.user
         try:
+            if mechanism == SCRAM:
+                self._proving = Proving(shown.proof, challenge.decode().strip("<>"))
+                shown = shown._replace(user=self._proving.name)
             name = name_of(self._certificate_name.encode(errors="replace") if nobody else shown.user)
             actor = name_of(shown.actor) if shown.actor else ""
             self.user, self.namespace = self._split_namespace(name)
@@ -335,6 +368,8 @@ class Authorization(ClientSide):
             actor=actor,
             attempt=self._failures + 1,
         )
+        if self._proving is not None:
+            challenge = self._proving.salted(invented_salt(rules.salt_key, self.namespace, self.user))
         self._question = question = with_credential(question, mechanism, challenge, shown=shown)
         self._secret = None if question.password is NO_PASSWORD else question.password
         self._move(ASKING)

@@ -4,12 +4,12 @@ from popular.protocol.lines cimport LineBuffer
 from popular.proxy.session.verbs cimport Verbs
 
 cdef class ClientSide:
-    cdef public object _denied, _exchange, _held, _limits, _offer, _question, _rules, _secret, _transaction, phase
+    cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _rules, _secret, _transaction, phase
     cdef public Verbs _verbs
     cdef public tuple _led
     cdef public str _certificate_name, _language, _peer_ip, _sid, mechanism, namespace, user
     cdef public long _commands, _errors, _failures, _peer_port
-    cdef public bint _charged, _eof, _limited, _rests, _tls, _utf8, asked
+    cdef public bint _charged, _eof, _limited, _rests, _tls, _utf8, absorbed, asked
     cdef public LineBuffer lines
     cpdef bint listens(self) except -1
     @cython.locals(before=long, after=long, mask=long)

@@ -29,6 +29,7 @@ from popular.proxy.session.phases import (
     STARTING_TLS,
     Phase,
 )
+from popular.proxy.session.proving import Proving
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.vserv import POP3S
@@ -68,6 +69,7 @@ class ClientSide:
         "_offer",
         "_peer_ip",
         "_peer_port",
+        "_proving",
         "_question",
         "_rests",
         "_rules",
@@ -77,6 +79,7 @@ class ClientSide:
         "_transaction",
         "_utf8",
         "_verbs",
+        "absorbed",
         "asked",
         "lines",
         "mechanism",
@@ -103,6 +106,8 @@ class ClientSide:
         self._offer = self._rules.offers.clear
         self.lines = LineBuffer()
         """What the client has sent and was not yet answered."""
+        self.absorbed = False
+        """The client is shown an empty mailbox because its mailbox was empty a moment ago (absorber.py)."""
         self.asked = False
         """The client has asked for the capabilities."""
         self._commands = 0
@@ -114,6 +119,7 @@ class ClientSide:
         self._rests = False
         """It has had its turn, and there are lines left."""
         self._exchange: sasl.Exchange | None = None
+        self._proving: Proving | None = None
         self._secret: Secret | None = None
         self._led: tuple[Route, bool, bool] | None = None
         """Where the modules have led on to: the arguments of Machine._follow. A route may hold a password of theirs."""
@@ -145,7 +151,7 @@ class ClientSide:
 
     def _forget(self) -> None:
         """What the client has shown has done its work."""
-        self._secret = self._question = self._exchange = self._led = None
+        self._secret = self._question = self._exchange = self._led = self._proving = None
 
     def _end(self, ending: str) -> None:
         self._move(ENDED)
@@ -269,7 +275,7 @@ class ClientSide:
         answer = self._transaction.command(line)
         if answer.over:
             self._verbs.send(answer.reply or BYE)
-            self._end("quit")
+            self._end("absorbed" if self.absorbed else "quit")
         else:
             self._verbs.send(answer.reply)
 

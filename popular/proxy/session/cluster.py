@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from popular import messages
-from popular.pdm.arguments import needs
 from popular.protocol.replies import Code
 from popular.proxy import leases
 from popular.proxy.leases import FREE, FULL, LEASE_SECONDS
@@ -53,12 +52,14 @@ class Cluster:
         self.settings = (url, passwordfile)
         self._context = context
         self._proxy = proxy
-        self._client = leases.client_of("redis.asyncio", url, passwordfile)
+        self._connected = leases.connected(url, passwordfile)
+        self._client = self._connected.client
+        self.holders = 0
+        """Services that use it; behind the last one it is closed."""
         self._enter = self._client.register_script(leases.ENTER)
         self._renew = self._client.register_script(leases.RENEW)
         self._stay_out = self._client.register_script(leases.STAY_OUT)
-        exceptions = needs("redis.exceptions", extra="redis")
-        self._errors = (exceptions.RedisError, OSError, asyncio.TimeoutError)
+        self._errors = leases.errors()
         self._held: dict[int, Lease] = {}
         """By row."""
         self._inside: set[int] = set()
@@ -69,6 +70,24 @@ class Cluster:
         self._lost = False
         self._not_before = 0.0
         self._renewing: asyncio.TimerHandle | None = None
+
+    def release(self) -> None:
+        """One service less uses it; from whatever thread."""
+        self.holders -= 1
+        if self.holders == 0:
+            asyncio.run_coroutine_threadsafe(self._close(), self._context.loop)
+
+    async def _close(self) -> None:
+        """All its sessions are over: what they have said is heard to its end, and the connections go."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._lost:
+            self._lost = False
+            self._context.counters.count("clusters_lost", amount=-1)
+        await self._connected.aclose()
 
     def enter(self, row: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
         """Asks for a lease; `answered` is called once, soon, with what hinders the session."""

@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from typing import NamedTuple, TypeAlias
 
+from popular.protocol.sasl import BadResponse, saslname
+from popular.protocol.scram import ScramClient
+
 Lines: TypeAlias = Generator[bytes, bytes, None]
 """Yields what to say, and is sent the reply."""
 Speak: TypeAlias = Callable[[bytes, bytes, bytes], Lines]
@@ -42,6 +45,18 @@ def _login(user: bytes, secret: bytes, _greeting: bytes) -> Lines:
     yield base64.b64encode(secret)
 
 
+def _scram(user: bytes, secret: bytes, _greeting: bytes) -> Lines:
+    """RFC 5802. Who has a name that SCRAM cannot have says it all the same."""
+    try:
+        client = ScramClient(user.decode(), secret.decode(), nonce="explained")
+    except (BadResponse, UnicodeDecodeError):
+        yield b"AUTH SCRAM-SHA-256 " + base64.b64encode(b"n,,n=" + saslname(user) + b",r=explained")
+        return
+    challenge = yield b"AUTH SCRAM-SHA-256 " + base64.b64encode(client.first())
+    yield base64.b64encode(client.final(base64.b64decode(challenge.removeprefix(b"+ ").strip())))
+    yield b""
+
+
 def _cram_md5(user: bytes, secret: bytes, _greeting: bytes) -> Lines:
     """RFC 2195."""
     challenge = yield b"AUTH CRAM-MD5"
@@ -55,8 +70,7 @@ def _xoauth2(user: bytes, secret: bytes, _greeting: bytes) -> Lines:
 
 def _oauthbearer(user: bytes, secret: bytes, _greeting: bytes) -> Lines:
     """RFC 7628."""
-    name = user.replace(b"=", b"=3D").replace(b",", b"=2C")
-    yield b"AUTH OAUTHBEARER " + base64.b64encode(b"n,a=" + name + b",\1auth=Bearer " + secret + b"\1\1")
+    yield b"AUTH OAUTHBEARER " + base64.b64encode(b"n,a=" + saslname(user) + b",\1auth=Bearer " + secret + b"\1\1")
 
 
 def _external(user: bytes, _secret: bytes, _greeting: bytes) -> Lines:
@@ -76,6 +90,7 @@ DIALOGUES: Mapping[str, LoginDialogue] = {
     "APOP": LoginDialogue(_apop),
     "PLAIN": LoginDialogue(_plain),
     "LOGIN": LoginDialogue(_login),
+    "SCRAM-SHA-256": LoginDialogue(_scram),
     "CRAM-MD5": LoginDialogue(_cram_md5),
     "XOAUTH2": LoginDialogue(_xoauth2, in_tls=True),
     "OAUTHBEARER": LoginDialogue(_oauthbearer, in_tls=True),

@@ -8,6 +8,7 @@ supervisor/serving/context.py.
 
 ENDINGS: dict[str, str] = {
     "quit": "The client said QUIT and had its reply.",
+    "absorbed": "The client said QUIT and had its reply, in a mailbox that was empty a moment ago (absorb).",
     "client_closed": "The client closed the connection without QUIT.",
     "client_reset": "The client's connection broke, or the client vanished.",
     "backend_closed": "The backend closed the connection before QUIT, or without an answer to it.",

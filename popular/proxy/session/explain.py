@@ -7,19 +7,23 @@ password modules are looked up, all of them at once; with one they are asked as 
 import asyncio
 import ipaddress
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Any, NamedTuple
 
 from popular.pdm import chain
 from popular.pdm.answercache import CachedAnswer
-from popular.pdm.chain import Admitted, Decision, RefusedLogin
+from popular.pdm.chain import Admitted, Decision, RefusedLogin, ToProve
 from popular.pdm.contract import (
     CHALLENGE,
+    SCRAM,
     UNKNOWN,
     Answer,
     Authenticated,
     CannotTell,
+    KeysWanted,
     KnownUser,
+    Provable,
     Question,
     Refused,
     Route,
@@ -28,6 +32,7 @@ from popular.pdm.contract import (
 )
 from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
+from popular.protocol.scram import USUAL_SALT, keys_of
 from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.foretold import ForetoldLimits
 from popular.proxy.session.known import Who
@@ -114,7 +119,7 @@ class Explanation:
             heard = await self._hear(played.verbs.question)
             played.decided(heard.decision)
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
-            own = heard.decision.limits if isinstance(heard.decision, Admitted) else None
+            own = heard.decision.limits if isinstance(heard.decision, (Admitted, ToProve)) else None
             data["mail_check"] = played.verbs.waits == CHECK_MAIL
             data["backend"], crowded = self._backend(played)
             if crowded:
@@ -243,6 +248,10 @@ class Explanation:
 async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[Answer, float]:
     """What a module would answer to the right password, and how long it took."""
     began = monotonic()
+    if question.kind == SCRAM:
+        return _by_our_keys(await guard.put(chain.first_step(guard.module, question), question, how), question), (
+            monotonic() - began
+        )
     found = await guard.look_up(question, how)
     if isinstance(found, KnownUser):
         if question.kind == CHALLENGE and found.route.secret is None:
@@ -256,6 +265,17 @@ async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[A
     return answer, monotonic() - began
 
 
+def _by_our_keys(answer: object, question: Question) -> Answer:
+    """The same answer with keys of the password that is said where none is known; who has none gets none."""
+    assert isinstance(answer, Answer)
+    assert isinstance(question.proof, KeysWanted)
+    if not isinstance(answer, Provable) or answer.keys.fit_nobody:
+        return answer
+    keys = keys_of(_ANY_PASSWORD, question.proof.salt[:USUAL_SALT])
+    assert keys is not None
+    return replace(answer, keys=keys)
+
+
 def _followed(guards: Sequence[Guarded], question: Question, answers: Mapping[str, Answer]) -> tuple[Decision, bool]:
     """What the answers come to, by the rules of the chain; and whether a module that was not asked could change it."""
     unasked = [guard.ident for guard in guards if answers[guard.ident] is NEEDS_PASSWORD]
@@ -263,7 +283,7 @@ def _followed(guards: Sequence[Guarded], question: Question, answers: Mapping[st
     try:
         step = next(steps)
         while True:
-            said = answers[step.module.ident] if step.what == chain.CHECK else False
+            said = answers[step.module.ident] if step.what in (chain.CHECK, chain.KEYS) else False
             step = steps.send(UNKNOWN if said is NEEDS_PASSWORD else said)
     except StopIteration as end:
         decision: Decision = end.value
@@ -299,7 +319,7 @@ def _row(guard: Guarded, how: Asking, answer: object, *, seconds: float, cache: 
         "on_trial": how.terms.shadow,
         "answer": "needs_password" if answer is NEEDS_PASSWORD else word_of(answer),
         "reason": answer.reason if isinstance(answer, CannotTell) else "",
-        "locked": isinstance(answer, Refused) and answer.locked,
+        "locked": isinstance(answer, (Refused, Provable)) and answer.locked,
         "seconds": None if answer is NEEDS_PASSWORD else round(seconds, 6),
         "cache": cache,
         "route": None if route is None else _route(route),
@@ -328,6 +348,10 @@ def _decided(decision: Decision, rules: Rules) -> str:
             return f"{decision.authenticated_by} vouches for him, whom {decision.identified_by} knows"
         case Admitted():
             return f"{decision.identified_by} lets him in"
+        case ToProve(locked=True):
+            return f"{decision.identified_by} knows him, and he is locked"
+        case ToProve():
+            return f"{decision.identified_by} has keys of him, by which he has to prove that he has the password"
         case RefusedLogin(locked=True):
             return f"{decision.identified_by} knows him, and he is locked"
         case RefusedLogin():

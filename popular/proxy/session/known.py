@@ -5,6 +5,7 @@ from typing import Final, NamedTuple, Protocol
 from popular.pdm.contract import Question, Secret, UserLimits
 from popular.protocol.international import International
 from popular.protocol.replies import Code
+from popular.proxy.settings.backend import Backend
 
 NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
@@ -31,6 +32,26 @@ class Who(NamedTuple):
     address: str
     namespace: str
     user: str
+
+
+class Poll(NamedTuple):
+    """A login, by what it is known again (absorber.py), and when it was."""
+
+    key: int
+    user: int
+    at: float
+    seconds: float
+    """For how long an empty mailbox is believed to be empty."""
+
+
+class PollMemory(Protocol):
+    """Who remembers which mailboxes were empty (absorber.py)."""
+
+    def poll_of(self, who: Who, secret: Secret, backend: Backend, *, target: str) -> Poll:
+        """What this login is known by."""
+
+    def is_empty(self, poll: Poll) -> bool:
+        """Whether it may be shown an empty mailbox without asking the backend."""
 
 
 class Hindrance(NamedTuple):

@@ -73,7 +73,8 @@ class Login:
         runtime = self._runtime
         if "PASS" in runtime.context.log.options:
             self._show_attempt(question)
-        hide_unknown = not runtime.rules.fallback
+        # To the fallback backend only a password leads.
+        hide_unknown = not runtime.rules.fallback or question.kind != PASSWORD
         if not runtime.modules.blocking:
             return runtime.modules.ask(question, hide_unknown, self._sid)
         session = self._events

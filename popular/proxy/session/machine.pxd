@@ -4,12 +4,13 @@ from popular.proxy.session.refusals cimport Refusals
 from popular.proxy.session.telling cimport Teller
 
 cdef class Machine(Teller):
-    cdef public object _refusals_of
+    cdef public object _polls, _refusals_of, poll
     cdef public double _patience
     cdef public Refusals _refusals
     cdef public bint _password_is_ours, _referred
     cpdef decided(self, decision)
     cdef _follow(self, route, bint fallback, bint vouched)
+    cdef bint _is_absorbed(self, backend, bint vouched) except -1
     cdef bint _is_plain_login(self, backend, bint vouched) except -1
     cdef _log_in(self, route, backend)
     cdef _open_mailbox(self, route, backend)

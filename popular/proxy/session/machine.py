@@ -22,7 +22,7 @@ supervisor, an error of ours) is not told to the machine: there is nothing to de
 from collections.abc import Mapping
 
 from popular import messages
-from popular.pdm.chain import Admitted, Decision, NobodyKnows
+from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route, Secret, Token
 from popular.protocol import replies, xpop
 from popular.protocol.mailcheck import Mail
@@ -40,7 +40,7 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, Poll, PollMemory
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -85,9 +85,11 @@ class Machine(Teller):
     __slots__ = (
         "_password_is_ours",
         "_patience",
+        "_polls",
         "_referred",
         "_refusals",
         "_refusals_of",
+        "poll",
     )
 
     def __init__(
@@ -99,6 +101,7 @@ class Machine(Teller):
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, BackendKnowledge],
         limits: LoginLimits = NO_LIMITS,
+        polls: PollMemory | None = None,
         limited: bool = True,
         row: int = -1,
     ) -> None:
@@ -107,6 +110,9 @@ class Machine(Teller):
         """
         Teller.__init__(self, verbs, rules, peer, announced=announced, limits=limits, limited=limited, row=row)
         self._refusals_of = refusals
+        self._polls = polls
+        self.poll: Poll | None = None
+        """The login, if it may be answered without its backend the next time."""
         self._refusals: Refusals | None = None
         """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
         self._password_is_ours = False
@@ -122,7 +128,9 @@ class Machine(Teller):
         """What the modules made of the user name and the password."""
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
-        if isinstance(decision, Admitted):
+        if self._proving is not None and not isinstance(decision, CannotTell):
+            self._have_proven(self._proving, decision)
+        elif isinstance(decision, Admitted):
             self._own_limits = decision.limits
             if decision.vouched:
                 self._tell_master_login(decision)
@@ -135,6 +143,7 @@ class Machine(Teller):
         elif isinstance(decision, NobodyKnows):
             self._wrong_login("unknown")
         else:
+            assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
             code = replies.known_code(decision.code.encode()) if decision.code else None
             self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
 
@@ -163,7 +172,7 @@ class Machine(Teller):
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
-        self._refusals = None
+        self._refusals = self.poll = None
         self._led = route, fallback, vouched
         self._referred = False
         if backend is None:
@@ -180,7 +189,24 @@ class Machine(Teller):
         else:
             if not fallback and route.secret is None and backend.login not in OURS_ALONE:
                 self._refusals = self._refusals_of.get(backend.id)
-            self._log_in(route, backend)
+            if not backend.absorb or not self._is_absorbed(backend, vouched):
+                self._log_in(route, backend)
+
+    def _is_absorbed(self, backend: Backend, vouched: bool) -> bool:
+        """Whether the mailbox was empty at the same login a moment ago: then the client is shown an empty one. Only for
+        users with a password of their own; whoever vouches for them may look after their mail.
+        """
+        if vouched or self._polls is None or not self._has_own_password():
+            return False
+        assert self._secret is not None
+        self.poll = poll = self._polls.poll_of(self._whom(), self._secret, backend, target=self.target)
+        if not self._polls.is_empty(poll):
+            return False
+        if self._may_enter():
+            self.absorbed = True
+            self._verbs.count("absorbed", None, self.backend)
+            self._simulate()
+        return True
 
     def _show_empty(self) -> None:
         if self._may_enter():
@@ -370,7 +396,7 @@ class Machine(Teller):
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
         self._verbs.leave_backend()
-        self._refusals = None
+        self._refusals = self.poll = None
         self._referred = True
         self._backend, self.backend, self.target = to, to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):

@@ -10,7 +10,7 @@ from typing import Any, cast
 from popular import messages
 from popular.pdm import chain, guarded
 from popular.pdm.chain import Admitted, Decision, Record
-from popular.pdm.contract import Authenticated, CannotTell, Module, Question, Refused, Unknown
+from popular.pdm.contract import Authenticated, CannotTell, Module, Provable, Question, Refused, Unknown
 from popular.pdm.guarded import Asking, Guarded, Terms
 from popular.pdm.shadow import DIFFERENT, NOT_ASKED, compared, in_words
 from popular.proxy.session.question_queue import PendingQuestion, QuestionQueue
@@ -22,6 +22,7 @@ from supervisor.system import Observer
 _WORDS: Mapping[object, str] = {
     Authenticated: "authenticated",
     Refused: "refused",
+    Provable: "provable",
     Unknown: "unknown",
     CannotTell: "cannot_tell",
     True: "vouches",
@@ -159,7 +160,7 @@ class ModuleChain:
             return
         self._comparing += 1
         try:
-            answer = await guard.put(chain.Step(guard.module, chain.CHECK), question, how)
+            answer = await guard.put(chain.first_step(guard.module, question), question, how)
         finally:
             self._comparing -= 1
         result = compared(decision, answer)

@@ -7,7 +7,7 @@ travel. CAPA says the same, so it is made here. Made once for each config and vi
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from popular.pdm.contract import CERTIFICATE, CHALLENGE, PASSWORD, TOKEN
+from popular.pdm.contract import CERTIFICATE, CHALLENGE, PASSWORD, SCRAM, TOKEN
 from popular.protocol import capabilities
 from popular.protocol.sasl import MECHANISMS, Mechanism
 from popular.proxy.settings.mechanisms import USER_AND_PASS
@@ -16,6 +16,7 @@ from popular.proxy.settings.vserv import Vserv
 KINDS = {
     "PLAIN": PASSWORD,
     "LOGIN": PASSWORD,
+    "SCRAM-SHA-256": SCRAM,
     "CRAM-MD5": CHALLENGE,
     "XOAUTH2": TOKEN,
     "OAUTHBEARER": TOKEN,

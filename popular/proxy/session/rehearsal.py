@@ -5,11 +5,12 @@ What a client would hear is what the machine says here: `explain` predicts by it
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
-from popular.proxy.session.dialogues import DIALOGUES, DISMISSED
+from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
 from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.rules import Rules
@@ -17,7 +18,7 @@ from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
-TLS, ASK, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "hold", "check_mail", "connect"
+TLS, ASK, DECIDE, HOLD, CHECK_MAIL, CONNECT = "start_tls", "ask", "decide", "hold", "check_mail", "connect"
 REPLY, BACKEND_TLS, RELAY = "reply", "start_backend_tls", "relay"
 """What a session may wait for: the words of Unreal.waits."""
 _GOOD = b"+OK [XCLIENT]\r\n"
@@ -37,6 +38,8 @@ class Unreal(Verbs):
         self.waits = ""
         """One of the words above, or "" for nothing."""
         self.question: Question | None = None
+        self.decision: Decision | None = None
+        """What is known without the modules."""
         self.backend: Backend | None = None
         self.greets = False
         """Whether the backend speaks first."""
@@ -64,6 +67,9 @@ class Unreal(Verbs):
     def ask(self, question: Question, seconds: float) -> None:
         del seconds
         self.waits, self.question = ASK, question
+
+    def decide(self, decision: Decision) -> None:
+        self.waits, self.decision = DECIDE, decision
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         del mailbox, seconds
@@ -117,6 +123,8 @@ class Rehearsal:
         self.replies: dict[str, str] = {}
         self._word = ""
         """What the client has said last."""
+        self._lines: Lines | None = None
+        """What it has to say yet."""
 
     def log_in(self, mechanism: str, user: bytes, secret: bytes) -> None:
         """Plays the login up to the question to the modules; where it comes so far, `verbs.waits` is ASK."""
@@ -131,16 +139,21 @@ class Rehearsal:
         if (starttls == "force" or (starttls != "off" and dialogue.in_tls)) and not self.verbs.ending:
             self._say(b"STLS")
             self._shake_hands(name)
-        lines = dialogue.speak(user, secret, greeting)
-        line = next(lines)
-        while not self.verbs.ending:
+        self._lines = dialogue.speak(user, secret, greeting)
+        line = next(self._lines)
+        if not self.verbs.ending:
             self._say(line)
-            if self.verbs.waits or not self.reply.startswith("+"):
-                return
+            self._speak_on()
+
+    def _speak_on(self) -> None:
+        """What else the client has to say, as far as it is answered so that it may go on."""
+        assert self._lines is not None, "it has begun"
+        while not self.verbs.ending and not self.verbs.waits and self.reply.startswith("+"):
             try:
-                line = lines.send(self.reply.encode())
+                line = self._lines.send(self.reply.encode())
             except StopIteration:
                 return
+            self._say(line)
 
     def in_clear(self, mechanism: str, user: bytes) -> str:
         """What a client hears that does not say STLS, and begins to log in at once."""
@@ -154,9 +167,15 @@ class Rehearsal:
         return list(self.replies.values())[-1] if self.replies else ""
 
     def decided(self, decision: Decision) -> None:
-        """The modules have answered. A client that is told in a challenge why its token is no good answers to that."""
+        """The modules have answered; a client that has something to prove does. One that is told in a challenge why its
+        token is no good answers to that.
+        """
         self._go_on(lambda: self.machine.decided(decision))
-        if self.reply.startswith("+ "):
+        self._speak_on()
+        if self.verbs.waits == DECIDE:
+            assert self.verbs.decision is not None
+            self._go_on(partial(self.machine.decided, self.verbs.decision))
+        elif self.reply.startswith("+ "):
             self._say(DISMISSED)
 
     def no_mail(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from popular.net.handshake import Agreed
 from popular.proxy.session.known import Who
+from popular.proxy.session.machine import Machine
 from popular.proxy.settings.reports import CLEARTEXT, TLS
 from popular.tls.contexts import VERSIONS
 from supervisor.serving.context import WorkerContext
@@ -26,9 +27,11 @@ class Reporter:
         self._too_old = _too_old(variables["tlsminversion"]) if TLS in variables["reports"] else frozenset[str]()
         """Versions that would be refused, as OpenSSL writes them."""
 
-    def logged_in(self, who: Who, tls: Agreed | None, *, mechanism: str, asked: bool) -> None:
-        """A user came in. `mechanism`: of AUTH, or ""; `asked`: the client has asked for the capabilities first."""
-        habit = f"{f'AUTH {mechanism}' if mechanism else 'USER'}, {'with' if asked else 'without'} CAPA"
+    def logged_in(self, machine: Machine, address: str, tls: Agreed | None) -> None:
+        """A user came in, from this address."""
+        who = Who(address, machine.namespace, machine.user)
+        way = f"AUTH {machine.mechanism}" if machine.mechanism else "USER"
+        habit = f"{way}, {'with' if machine.asked else 'without'} CAPA"
         if tls is None:
             if self._of_cleartext:
                 self._see(CLEARTEXT, who, f"in clear, {habit}")

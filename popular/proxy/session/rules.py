@@ -33,6 +33,8 @@ class Rules:
     offers: Offers
     """What clients may log in by."""
     challenges: Challenges
+    salt_key: bytes
+    """Of the salts that are shown to who has none of his own; the same in all workers."""
     apop: bool
     """The greeting bears a challenge: it is the same before and behind STLS."""
     international: frozenset[str]
@@ -50,7 +52,7 @@ class Rules:
     """Whose PROXY header is believed; None where none is expected."""
 
 
-def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,)) -> Rules:
+def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,), *, salt_key: bytes = b"") -> Rules:
     """Those of a virtual server under a config. `takes`: the kinds of credential that its modules take."""
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
@@ -71,6 +73,7 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,))
         refusal=replies.err(vserv.bannererr),
         offers=offers,
         challenges=Challenges(socket.gethostname(), os.urandom(32)),
+        salt_key=salt_key,
         apop=offers.clear.apop or offers.tls.apop,
         international=wanted,
         backends=config.things["backend"],

@@ -4,7 +4,7 @@ from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:
-    cdef public object announced, backend_tls, limits, over, pipes, refusals, reporter, rules, tls, waiting
+    cdef public object absorber, announced, backend_tls, limits, over, pipes, refusals, reporter, rules, tls, waiting
     cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout
     cdef public dict backend_connects, backend_logins
     cdef public WorkerContext context

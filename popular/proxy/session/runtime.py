@@ -5,6 +5,7 @@ from typing import Any
 
 from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
+from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
@@ -22,6 +23,7 @@ class VservRuntime:
     """Made by the service once for each virtual server. A session keeps the one under which it was accepted."""
 
     __slots__ = (
+        "absorber",
         "announced",
         "authtimeout",
         "backend_connects",
@@ -70,6 +72,7 @@ class VservRuntime:
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
         limits: Limits,
+        absorber: Absorber,
         reporter: Reporter | None,
         over: Callable[[], None],
     ) -> None:
@@ -86,6 +89,7 @@ class VservRuntime:
         self.backend_tls = backend_tls
         self.refusals = refusals
         self.announced = announced
+        self.absorber = absorber
         self.limits = limits
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""

@@ -60,6 +60,7 @@ cdef class Session(Verbs):
     cpdef backend_says(self, bytes data)
     @cython.locals(client=ClientConnection, runtime=VservRuntime, backend=BackendConnection, relay=Relay)
     cpdef _join(self, bytes to_client, bytes to_backend)
+    cpdef _taps(self)
     cpdef relay_ended(self, str ending)
     @cython.locals(relay=Relay)
     cpdef double idle_at(self) except? -1

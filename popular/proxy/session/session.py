@@ -17,6 +17,7 @@ from popular.pdm.chain import Admitted, Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
+from popular.proxy.session.absorber import PollWatch
 from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.cluster import LEASE_PATIENCE_SECONDS
@@ -29,6 +30,7 @@ from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end, log_introduced
+from popular.proxy.session.tapped_relay import TappedRelay, Taps
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, Backend
 from supervisor.runtime.fault import kind_and_location_of
@@ -83,6 +85,7 @@ class Session(Verbs):
             refusals=self._runtime.refusals,
             announced=self._runtime.announced,
             limits=self._runtime.limits,
+            polls=self._runtime.absorber,
             limited=self._runtime.limited,
             row=token,
         )
@@ -188,6 +191,9 @@ class Session(Verbs):
         else:
             self._deadlines.expect_within(seconds)
 
+    def decide(self, decision: Decision) -> None:
+        self._leave(self._tell_decision, (decision,))
+
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
         if not self._login.wait_for(backend):
@@ -236,9 +242,7 @@ class Session(Verbs):
         self._deadlines.login_done(runtime.sessiontimeout)
         runtime.logins.count(runtime.context.clock.now - self._started)
         if runtime.reporter is not None:
-            machine = self._machine
-            who = Who(self._peer[0], machine.namespace, machine.user)
-            runtime.reporter.logged_in(who, self._tls, mechanism=machine.mechanism, asked=machine.asked)
+            runtime.reporter.logged_in(self._machine, self._peer[0], self._tls)
         self._show()
 
     def relay(self, to_client: bytes, to_backend: bytes) -> None:
@@ -387,9 +391,15 @@ class Session(Verbs):
         backend = self._login.let_in(self._machine.backend)
         # A variable of its own: the session may end in `begin`, and let go of the relay that is still at work. In the
         # compiled form nobody else would hold it then.
-        self._relay = relay = Relay(self, runtime.context.core, runtime.pipes)
+        core, pipes, taps = runtime.context.core, runtime.pipes, self._taps()
+        self._relay = relay = Relay(self, core, pipes) if taps is None else TappedRelay(self, core, pipes, taps=taps)
         relay.join(client.channel, backend.channel, client.done)
         relay.begin(client.hand_over() + to_client, to_backend)
+
+    def _taps(self) -> Taps | None:
+        """Who hears what passes through the relay; nearly always nobody."""
+        poll = self._machine.poll
+        return None if poll is None else Taps([PollWatch(self._runtime.absorber, poll)], len(self._client.unsent))
 
     def relay_ended(self, ending: str) -> None:
         self._machine.relay_ended(ending)
@@ -471,7 +481,7 @@ class Session(Verbs):
             self._relay.close()
             self._relay = None
         self._stop_waiting()
-        self._client.close(after_quit=ending == "quit")
+        self._client.close(after_quit=ending == "quit" or ending == "absorbed")
         runtime, context = self._runtime, self._runtime.context
         seconds = context.clock.now - self._started
         log_end(

@@ -5,6 +5,7 @@ told later, by the entry named; what is known at once (a connect that fails, mod
 entry that called the verb has returned. After `finish` the machine calls none.
 """
 
+from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import Backend
@@ -41,6 +42,10 @@ class Verbs(SessionEvents):
 
     def ask(self, question: Question, seconds: float) -> None:
         """Ask the modules: → `decided`."""
+        raise NotImplementedError
+
+    def decide(self, decision: Decision) -> None:
+        """What was asked is known without the modules: → `decided`."""
         raise NotImplementedError
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:

@@ -40,6 +40,7 @@ SEPARATOR = "separator"
 _LONGEST_MASTER = 255
 LONGEST_STEP = 10 * 60
 """Seconds that connecttimeout and logintimeout may have."""
+LONGEST_ABSORB = 60 * 60
 SHARE = 2
 """All backends together may make every second session wait, if nothing else was said."""
 
@@ -158,6 +159,14 @@ class Backend(Thing):
         "limit, if no other backend is online. 0: no limit.",
     )
 
+    absorb: int = parameter(
+        Time(0, LONGEST_ABSORB),
+        0,
+        "For how long, from a login on that found no mail, the same login is shown an empty mailbox without asking "
+        "the backend (POP3 only): for mail programs that ask all the time. Mail that comes meanwhile is seen so much "
+        "later. Another password always goes to the backend; a change of the configuration ends it. 0: never.",
+    )
+
     @property
     def address(self) -> str:
         """Numeric text, or "" as long as no host was given."""
@@ -234,6 +243,8 @@ def _check_prot(backend: Backend) -> None:
         raise CommandRefused(f"tls: {backend.prot} has no command that starts TLS; allowed there: {OFF}, {IMPLICIT}")
     if backend.xclient:
         raise CommandRefused(f"xclient: {backend.prot} has no XCLIENT, its request holds the session id already")
+    if backend.absorb:
+        raise CommandRefused(f"absorb: for {POP3}; of a mailbox behind pserv, CXPOP asks pcheckd whether there is mail")
     if backend.login != USER:
         raise CommandRefused(f"login: {backend.prot} names a mailbox, and no user logs in there; allowed: {USER}")
 

@@ -91,7 +91,7 @@ def blocking_commands() -> list[ControlCommand]:
             "Serves nobody from a network any more, or so long.\n`block 192.0.2.0/24 until 10m` ends by itself in ten "
             "minutes; said again, it changes the end. Clients from there are closed without a reply, in all workers as "
             "soon as the command is answered; sessions that are there already go on. It is no part of the "
-            "configuration, and does not outlive the program.",
+            "configuration: it stays in force over `apply` and a restart (see `state list`).",
             {"network": OneNetwork(), "until": Choice("until"), "time": Time(1, _LONGEST)},
             changes=True,
             order=True,

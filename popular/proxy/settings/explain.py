@@ -16,10 +16,15 @@ from supervisor.control.things import named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, Word
 
-MECHANISMS = ("USER", "APOP", "PLAIN", "LOGIN", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
+MECHANISMS = ("USER", "APOP", "PLAIN", "LOGIN", "SCRAM-SHA-256", "CRAM-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL")
 """By which a client may log in; USER is USER and PASS (session/dialogues.py)."""
 FROM, ON, MECHANISM = WORDS = ("from", "on", "mechanism")
-_ANSWERS = {"authenticated": "lets him in", "unknown": "does not know him", "refused": "refuses him"}
+_ANSWERS = {
+    "authenticated": "lets him in",
+    "unknown": "does not know him",
+    "refused": "refuses him",
+    "provable": "has keys of him",
+}
 HERE = "127.0.0.1"
 """Where a client comes from if nothing else is said."""
 

@@ -1,0 +1,111 @@
+"""How a server of Redis or Valkey is reached: alone, as the master that sentinels know, or as a cluster.
+
+The module `redis` names the form by its words; the variable `cluster` in its URL:
+
+    redis://[USER@]HOST[:PORT][/DB]                          one server (rediss:// in TLS, unix:/PATH)
+    redis+sentinel://[USER@]HOST[:PORT],…/NAME[/DB]          the master NAME of sentinels (rediss+sentinel://)
+    redis+cluster://[USER@]HOST[:PORT]                       a node of a cluster (rediss+cluster://)
+
+Nothing is connected by making a client: it does that when it is asked, and anew by itself.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from popular.pdm.arguments import needs
+from popular.pdm.contract import ModuleFailed
+
+SENTINEL, CLUSTER = "sentinel", "cluster"
+ASYNC, BLOCKING = "redis.asyncio", "redis"
+"""The two libraries in one."""
+
+_PORT, _SENTINEL_PORT = 6379, 26379
+_OF_SENTINELS = ("socket_timeout", "socket_connect_timeout", "ssl", "ssl_ca_certs")
+"""Settings that count for the sentinels, too; they know neither user nor password."""
+
+
+class Place(NamedTuple):
+    """Where the users are: `form` is "", SENTINEL or CLUSTER, `master` the name that sentinels know it by."""
+
+    url: str
+    parts: SplitResult
+    form: str = ""
+    master: str = ""
+
+
+def place_of(url: str) -> Place:
+    """By a URL that names the form. Raises ModuleFailed, with a text that says what is allowed."""
+    scheme, plus, form = urlsplit(url).scheme.partition("+")
+    parts = urlsplit(url)._replace(scheme=scheme)
+    path = parts.path.strip("/").split("/")
+    if scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
+        raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH")
+    if not plus:
+        return Place(url, parts)
+    if scheme == "unix" or form not in (SENTINEL, CLUSTER):
+        raise ModuleFailed("allowed: redis+sentinel://HOST[:PORT],…/NAME[/DB], redis+cluster://HOST[:PORT], rediss+…")
+    if form == CLUSTER:
+        return Place(url, parts, form)
+    name, db = path[0], path[1] if len(path) > 1 else "0"
+    if not name or len(path) > 2 or not db.isdigit():
+        raise ModuleFailed("behind redis+sentinel://HOST[:PORT],… stands the name of the master: /NAME, or /NAME/DB")
+    return Place(url, parts._replace(path=f"/{db}"), form, name)
+
+
+class Connected:
+    """A client with what belongs to it. `client` is the library's own."""
+
+    def __init__(self, place: Place, settings: Mapping[str, Any], library: str = ASYNC) -> None:
+        """`settings`: of a connection. Raises ModuleFailed where the library is missing."""
+        self._library = needs(library, extra="redis")
+        self._name = library
+        self._sentinels: Any = None
+        if place.form and place.parts.scheme == "rediss":
+            settings = {**settings, "ssl": True}  # elsewhere the library takes it from the URL
+        if place.form == SENTINEL:
+            self.client = self._master(place, settings)
+        elif place.form == CLUSTER:
+            self.client = self._library.RedisCluster(
+                host=place.parts.hostname or "", port=place.parts.port or _PORT, **_user(place), **settings
+            )
+        else:
+            url = place.url
+            if place.parts.scheme == "unix" and not url.startswith("unix://"):
+                url = url.replace("unix:", "unix://", 1)  # half of the library wants it so
+            self.client = self._library.Redis.from_url(url, **self._one_retry(), **settings)
+
+    def _master(self, place: Place, settings: Mapping[str, Any]) -> Any:
+        nodes = [_host_and_port(node) for node in place.parts.netloc.rpartition("@")[2].split(",")]
+        theirs = {name: settings[name] for name in _OF_SENTINELS if name in settings}
+        library = importlib.import_module(f"{self._name}.sentinel")
+        self._sentinels = library.Sentinel(nodes, sentinel_kwargs={**theirs, **self._one_retry()})
+        db = int(place.parts.path.lstrip("/") or "0")
+        return self._sentinels.master_for(place.master, db=db, **_user(place), **self._one_retry(), **settings)
+
+    def _one_retry(self) -> dict[str, Any]:
+        """Once more, at once: a connection that stood unused may be gone. The library's ten times take too long."""
+        retry = importlib.import_module(f"{self._name}.retry").Retry
+        return {"retry": retry(needs("redis.backoff", extra="redis").NoBackoff(), 1)}
+
+    async def aclose(self) -> None:
+        """Closes all connections of an ASYNC client."""
+        await self.client.aclose()
+        for sentinel in self._sentinels.sentinels if self._sentinels is not None else ():
+            await sentinel.aclose()
+
+    def close(self) -> None:
+        """Closes all connections of a BLOCKING client."""
+        self.client.close()
+        for sentinel in self._sentinels.sentinels if self._sentinels is not None else ():
+            sentinel.close()
+
+
+def _user(place: Place) -> dict[str, str]:
+    return {"username": unquote(place.parts.username)} if place.parts.username else {}
+
+
+def _host_and_port(node: str) -> tuple[str, int]:
+    host, colon, port = node.rpartition(":")
+    return (host, int(port)) if colon and port.isdigit() else (node, _SENTINEL_PORT)

@@ -1,0 +1,63 @@
+"""Keys of SCRAM-SHA-256 as they are stored instead of a password, by Dovecot and by PostgreSQL.
+
+    {SCRAM-SHA-256}ITERATIONS,SALT,STOREDKEY,SERVERKEY
+    SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY
+
+Salt and keys are in base64. The second has colons, so a file of `passwd` cannot hold it.
+"""
+
+import binascii
+import hmac
+import re
+
+from popular.protocol.scram import (
+    FEWEST_ITERATIONS,
+    KEY_OCTETS,
+    LONGEST_SALT,
+    MOST_ITERATIONS,
+    SCRAM,
+    SHORTEST_SALT,
+    ScramKeys,
+    keys_of,
+)
+
+POSTGRESQL = f"{SCRAM}$"
+"""How the second form begins."""
+FORM = f"{{{SCRAM}}}"
+"""How the form of both begins, behind which the cost stands."""
+
+_PARTS = re.compile(r"([1-9]\d{0,8})[,:]([A-Za-z0-9+/=]+)[,$]([A-Za-z0-9+/=]+)[,:]([A-Za-z0-9+/=]+)")
+_SEPARATORS = {",,,", ":$:"}
+
+
+class BadKeys(ValueError):
+    """These are no keys. The text is for people and quotes nothing."""
+
+
+def read(text: str) -> ScramKeys:
+    """The keys that stand behind `{SCRAM-SHA-256}`, or `SCRAM-SHA-256$`. Raises BadKeys."""
+    match = _PARTS.fullmatch(text)
+    if not match or "".join(text[match.end(number)] for number in (1, 2, 3)) not in _SEPARATORS:
+        raise BadKeys(f"{FORM} wants ITERATIONS,SALT,STOREDKEY,SERVERKEY, in base64 behind the first comma")
+    try:
+        salt, stored_key, server_key = (binascii.a2b_base64(part, strict_mode=True) for part in match.groups()[1:])
+    except binascii.Error:
+        raise BadKeys(f"what stands behind {FORM} is not base64") from None
+    keys = ScramKeys(salt, int(match[1]), stored_key=stored_key, server_key=server_key)
+    if not keys.are_sound:
+        raise BadKeys(
+            f"{FORM} has {FEWEST_ITERATIONS} to {MOST_ITERATIONS} iterations, a salt of {SHORTEST_SALT} to "
+            f"{LONGEST_SALT} octets, and keys of {KEY_OCTETS}"
+        )
+    return keys
+
+
+def form_of(keys: ScramKeys) -> str:
+    """Its form with its cost: to the client, and to who computes, two of one form look alike."""
+    return f"{FORM}{keys.iterations}/{len(keys.salt)}"
+
+
+def fits(keys: ScramKeys, password: bytes) -> bool:
+    """Whether these are the keys of the password. Takes the time of the iterations."""
+    made = keys_of(password, keys.salt, keys.iterations)
+    return made is not None and hmac.compare_digest(made.stored_key, keys.stored_key)

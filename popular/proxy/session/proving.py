@@ -1,0 +1,49 @@
+"""A client that proves that it has a password (SCRAM), and never says it: by which keys, and what that comes to. Pure.
+
+client    AUTH SCRAM-SHA-256, name and nonce       the modules are asked by which keys it can prove that
+proxy     + nonce, salt, iterations                whoever the user is: one that nobody knows has invented keys
+client    proof
+proxy     + its own proof                          only if that of the client holds, and the user may come in
+client    an empty line                            what is decided now is as if the modules had decided it
+"""
+
+from popular.pdm.chain import Decision, NobodyKnows, RefusedLogin, ToProve
+from popular.protocol.sasl import BadResponse
+from popular.protocol.scram import Proof, invented_keys
+
+
+class Proving:
+    """One exchange, from the client's first message on. Raises BadResponse for what SCRAM does not allow."""
+
+    __slots__ = ("_decision", "_proof", "_salt", "name")
+
+    def __init__(self, first: bytes, nonce: str) -> None:
+        self._proof = Proof(first, nonce)
+        self.name = self._proof.user.encode()
+        """Whom the client names."""
+        self._salt = b""
+        self._decision: Decision = NobodyKnows()
+
+    def salted(self, salt: bytes) -> bytes:
+        """The salt, which is kept: it is for who has none of his own."""
+        self._salt = salt
+        return salt
+
+    def challenge(self, decision: Decision) -> bytes:
+        """What is said to the client, behind what the modules have said."""
+        self._decision = decision
+        keys = decision.keys if isinstance(decision, (ToProve, NobodyKnows)) else None
+        return self._proof.challenge(keys or invented_keys(self._salt))
+
+    def answered(self, response: bytes) -> bytes | Decision:
+        """What is said to what the client says next, or what it has all come to."""
+        decision = self._decision
+        if self._proof.holds:
+            if response:
+                raise BadResponse("nothing but an empty line is wanted behind a proof that holds")
+            assert isinstance(decision, ToProve), "nobody has invented keys"
+            return decision.admits()
+        said = self._proof.answered(response)
+        if not isinstance(decision, ToProve):  # nothing is proven by keys that are invented, whatever a module says
+            return decision if isinstance(decision, (RefusedLogin, NobodyKnows)) else NobodyKnows()
+        return said if said and not decision.locked else RefusedLogin(decision.identified_by, decision.locked)

@@ -1,0 +1,161 @@
+"""Keeps what the operator has ordered: on the disk first, then in every worker, and only then is it answered.
+
+    change → written (a job; those that come meanwhile go together into the next one) → told → every worker has it
+
+What cannot be written counts all the same, until the program ends, and the answer says so; but for what asks for more
+(`surely`), which is then refused. A worker that does not confirm in time is killed: its successor is born with all.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from supervisor.control.lookups import Job, Result
+from supervisor.lifeline import ChangeState, StateChanged
+from supervisor.master.change import COMMIT_SECONDS
+from supervisor.master.jobs import Jobs
+from supervisor.master.pool import Pool, WorkerProcess
+from supervisor.operatorstate import DamagedState, Entry, OperatorState, from_octets, to_octets
+from supervisor.runtime import messages
+from supervisor.runtime.log import Log
+from supervisor.runtime.loop import Loop
+from supervisor.runtime.statedir import StateDirectory
+
+Kept = Callable[[bool, str], None]
+"""Called once: whether it counts now, and why it is not kept beyond this program, or not in force; "" if it is."""
+
+_NEWER = "a newer instance of the program keeps what is ordered"
+
+
+@dataclass(frozen=True)
+class WriteState(Job):
+    """Writes the file; it may take as long as the disk does."""
+
+    directory: StateDirectory
+    content: bytes = field(repr=False)
+
+    def perform(self) -> None:
+        self.directory.write(self.content)
+
+
+@dataclass(eq=False)
+class _Change:
+    entries: tuple[Entry, ...]
+    kept: Kept
+    surely: bool
+    note: str = ""
+    unconfirmed: set[WorkerProcess] = field(default_factory=set)
+
+
+class StateKeeper:
+    """The orders of a running program, and those that are on their way to be in force."""
+
+    def __init__(
+        self,
+        directory: StateDirectory,
+        loop: Loop,
+        log: Log,
+        *,
+        pool: Pool,
+        jobs: Jobs,
+        has_successor: Callable[[], bool],
+    ) -> None:
+        self._directory = directory
+        self._loop = loop
+        self._log = log
+        self._pool = pool
+        self._jobs = jobs
+        self._has_successor = has_successor
+        self._queue: list[_Change] = []
+        self._writing = False
+        self._number = 0
+        self._told: dict[int, _Change] = {}
+        self.state = OperatorState()
+        """To be changed by nobody else."""
+
+    def load(self) -> None:
+        """Takes up what is kept. Whatever is wrong with it is told, and stops nothing."""
+        try:
+            self._directory.remove_leftovers()
+            content = self._directory.read()
+            if content is not None:
+                self.state.change(OperatorState(from_octets(content)).entries(time.time()))
+        except DamagedState as damaged:
+            self._set_aside(str(damaged))
+        except OSError as error:
+            self._tell_not_kept(error.strerror or str(error))
+            return
+        if trouble := self._directory.trouble():
+            self._tell_not_kept(trouble)
+
+    def _set_aside(self, reason: str) -> None:
+        try:
+            aside = str(self._directory.set_aside())
+        except OSError as error:
+            aside = f"nowhere: {error.strerror}"
+        self._log(messages.STATE_DAMAGED, directory=self._directory.path, reason=reason, aside=aside)
+
+    def _tell_not_kept(self, reason: str) -> None:
+        self._log(messages.STATE_NOT_KEPT, directory=self._directory.path, reason=reason)
+
+    def change(self, entries: Iterable[Entry], kept: Kept, *, surely: bool = False) -> None:
+        """Has orders be in force. `surely`: only if they are on the disk first."""
+        self._queue.append(_Change(tuple(entries), kept, surely))
+        self._write()
+
+    def _write(self) -> None:
+        if self._writing or not self._queue:
+            return
+        group, self._queue = self._queue, []
+        if self._has_successor():
+            self._written(group, Result(failure=_NEWER))
+            return
+        self._writing = True
+        after = OperatorState(self.state.entries(time.time()))
+        after.change(entry for change in group for entry in change.entries)
+        job = WriteState(self._directory, to_octets(after.entries(time.time())))
+        self._jobs.send(job, lambda result: self._written(group, result))
+
+    def _written(self, group: list[_Change], result: Result) -> None:
+        self._writing = False
+        for change in group:
+            change.note = "" if result.failure is None else f"not kept when the program ends ({result.failure})"
+            if change.surely and result.failure is not None:
+                change.kept(False, f"{self._directory.path}: {result.failure}")
+            else:
+                self._put_in_force(change)
+        self._write()
+
+    def _put_in_force(self, change: _Change) -> None:
+        self.state.change(change.entries)
+        self._number += 1
+        number = self._number
+        change.unconfirmed = set(self._pool.workers)
+        self._told[number] = change
+        self._pool.tell_all(ChangeState(number, change.entries))
+        if change.unconfirmed:
+            self._loop.after(COMMIT_SECONDS, lambda: self._too_slow(number))
+        self._look_whether_done(number)
+
+    def hear(self, worker: WorkerProcess, changed: StateChanged) -> None:
+        """A worker has it."""
+        if changed.number in self._told:
+            self._told[changed.number].unconfirmed.discard(worker)
+            self._look_whether_done(changed.number)
+
+    def forget(self, worker: WorkerProcess) -> None:
+        """A worker is dead."""
+        for number, change in list(self._told.items()):
+            change.unconfirmed.discard(worker)
+            self._look_whether_done(number)
+
+    def _look_whether_done(self, number: int) -> None:
+        if not self._told[number].unconfirmed:
+            change = self._told.pop(number)
+            change.kept(True, change.note)
+
+    def _too_slow(self, number: int) -> None:
+        if number in self._told:
+            for worker in self._told[number].unconfirmed:
+                self._pool.signal(worker, signal.SIGKILL)

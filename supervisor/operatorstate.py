@@ -1,0 +1,89 @@
+"""What the operator has ordered beside the configuration: networks that are blocked, and what a program adds to that.
+
+An order is an entry: its sort, its id, and a value of JSON; `until` in it is its end (seconds since 1970). The master
+holds all of them and keeps them in a file (runtime/statedir.py), and every worker has a copy, which the master changes
+over the lifeline (master/keeping.py). Pure.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+VERSION = 1
+"""Of the file."""
+
+Orders = Mapping[str, Mapping[str, Any]]
+"""Of one sort: by id, the value."""
+
+
+class Entry(NamedTuple):
+    """One order; without a value: the end of it."""
+
+    sort: str
+    id: str
+    value: Mapping[str, Any] | None = None
+
+
+class DamagedState(ValueError):
+    """The file cannot be read as what it should be; the text is for people."""
+
+
+class OperatorState:
+    """All orders. The mapping of a sort stays the same one, so that it may be held on to."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._sorts: dict[str, dict[str, Mapping[str, Any]]] = {}
+        self.change(entries)
+
+    def of(self, sort: str) -> Orders:
+        """The orders of a sort, by id, as they are now and will be."""
+        return self._sorts.setdefault(sort, {})
+
+    def change(self, entries: Iterable[Entry]) -> None:
+        for sort, ident, value in entries:
+            orders = self._sorts.setdefault(sort, {})
+            if value is None:
+                orders.pop(ident, None)
+            else:
+                orders[ident] = value
+
+    def entries(self, now: float) -> list[Entry]:
+        """All that have not ended by now."""
+        return [
+            Entry(sort, ident, value)
+            for sort, orders in self._sorts.items()
+            for ident, value in orders.items()
+            if not is_over(value, now)
+        ]
+
+
+def is_over(value: Mapping[str, Any], now: float) -> bool:
+    """Whether the end of an order has come."""
+    until = value.get("until")
+    return until is not None and until <= now
+
+
+def to_octets(entries: Iterable[Entry]) -> bytes:
+    """The content of the file."""
+    sorts: dict[str, dict[str, Any]] = {}
+    for sort, ident, value in entries:
+        sorts.setdefault(sort, {})[ident] = value
+    return json.dumps({"version": VERSION, "state": sorts}, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def from_octets(content: bytes) -> list[Entry]:
+    """What is in the file. Raises DamagedState."""
+    try:
+        said = json.loads(content)
+    except (ValueError, RecursionError):
+        raise DamagedState("it is no JSON") from None
+    if not isinstance(said, dict) or said.get("version") != VERSION:
+        raise DamagedState(f"it is not of version {VERSION}")
+    sorts = said.get("state")
+    if not isinstance(sorts, dict) or not all(isinstance(orders, dict) for orders in sorts.values()):
+        raise DamagedState("it has no orders by sort and id")
+    entries = [Entry(sort, ident, value) for sort, orders in sorts.items() for ident, value in orders.items()]
+    for _sort, ident, value in entries:
+        if not isinstance(value, dict) or not isinstance(value.get("until"), int | float | None):
+            raise DamagedState(f"the order {ident[:80]!r} is none")
+    return entries

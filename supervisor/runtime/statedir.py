@@ -1,0 +1,81 @@
+"""The state directory: what the operator has ordered outlives the program there, in `NAME.operator.json`.
+
+Whoever the program runs as can write it, so root only makes it and gives it away (as the run directory). A file that
+cannot be read as what it should be is set aside, as `NAME.operator.json.damaged`, and never stops a start.
+"""
+
+import os
+import pwd
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from supervisor.runtime.directory import Directory, FileOwner
+
+DEFAULT_STATEDIR = Path("/var/lib/popular")
+_LONGEST = 64 << 20
+"""Octets of the file: more than can ever be ordered."""
+
+
+class StateDirectory:
+    """A program's place in it. Nothing is held open: it may come and go."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path = path
+        self._name = f"{name}.operator.json"
+
+    def make(self, user: pwd.struct_passwd) -> None:
+        """As root: makes it, unless it is there, for the user that the program is going to run as. Raises OSError."""
+        directory = Directory.open(self.path, FileOwner.of(user), make=True)
+        try:
+            if directory.made:
+                os.chown(".", user.pw_uid, user.pw_gid, dir_fd=directory.fd)
+        finally:
+            directory.close()
+
+    def trouble(self) -> str:
+        """Why nothing can be kept there; empty if it can. Nothing is made by looking."""
+        place = self.path
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            return f"{place} is no directory"
+        if not os.access(place, os.W_OK | os.X_OK):
+            return f"{place} cannot be written"
+        return ""
+
+    def read(self) -> bytes | None:
+        """What was kept; None: nothing. Raises OSError."""
+        try:
+            directory = Directory.open(self.path)
+        except FileNotFoundError:
+            return None
+        try:
+            fd = directory.open_file(self._name, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        finally:
+            directory.close()
+        with open(fd, "rb") as file:
+            return file.read(_LONGEST)
+
+    def set_aside(self) -> Path:
+        """The file goes out of the way, for people to look at. Raises OSError."""
+        aside = self.path / f"{self._name}.damaged"
+        os.replace(self.path / self._name, aside)
+        return aside
+
+    def write(self, content: bytes) -> None:
+        """Keeps this from now on: a new file, on the disk before it has the name. May block. Raises OSError."""
+        directory = Directory.open(self.path, make=True)
+        try:
+            directory.put(self._name, content, durable=True)
+        finally:
+            directory.close()
+
+    def remove_leftovers(self) -> None:
+        """Of a process that was killed while it wrote."""
+        with suppress(OSError):
+            for one in self.path.iterdir():
+                if one.name.startswith(f".{self._name}.") and stat.S_ISREG(one.lstat().st_mode):
+                    one.unlink()

@@ -1,0 +1,45 @@
+"""Where a server of Redis or Valkey is, by its URL."""
+
+import pytest
+
+from popular.pdm.contract import ModuleFailed
+from popular.pdm.redisclient import ASYNC, BLOCKING, CLUSTER, SENTINEL, Connected, place_of
+
+
+@pytest.mark.parametrize(
+    ("url", "form", "master", "path"),
+    [
+        ("redis://h:1/2", "", "", "/2"),
+        ("rediss://u@h", "", "", ""),
+        ("unix:/run/redis", "", "", "/run/redis"),
+        ("redis+sentinel://a:1,b/mail", SENTINEL, "mail", "/0"),
+        ("rediss+sentinel://a/mail/3", SENTINEL, "mail", "/3"),
+        ("redis+cluster://u@h:7000", CLUSTER, "", ""),
+    ],
+)
+@pytest.mark.parametrize("library", [ASYNC, BLOCKING])
+def test_a_place(url: str, form: str, master: str, path: str, library: str) -> None:
+    """Each form, and a client for it, which connects to nobody yet (that of a cluster, which blocks, does)."""
+    place = place_of(url)
+    assert (place.form, place.master, place.parts.path) == (form, master, path)
+    assert place.parts.scheme in ("redis", "rediss", "unix")
+    if (library, form) != (BLOCKING, CLUSTER):
+        assert Connected(place, {"socket_timeout": 1.0}, library).client is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h",
+        "redis:",
+        "redis+proxy://h",
+        "unix+cluster:/run/redis",
+        "redis+sentinel://h",
+        "redis+sentinel://h/mail/x",
+        "redis+sentinel://h/mail/0/1",
+    ],
+)
+def test_no_place(url: str) -> None:
+    """It is said what is allowed."""
+    with pytest.raises(ModuleFailed, match=r"allowed|NAME"):
+        place_of(url)

@@ -1,0 +1,205 @@
+"""AUTH SCRAM-SHA-256 on the pure machine: the modules say by which keys, the session tries the proof."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToProve
+from popular.pdm.contract import SCRAM, KeysWanted, Route, Secret, UserLimits
+from popular.protocol.scram import ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
+from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
+from tests.proxy.session_double import PureSession
+from tests.proxy.session_rules import rules
+
+AUTH = b"AUTH SCRAM-SHA-256 "
+WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
+HERE = Route("fake")
+LIMITS = UserLimits(sessions=3)
+
+
+def coded(octets: bytes) -> bytes:
+    return base64.b64encode(octets)
+
+
+def keys(password: bytes = b"secret", salt: bytes = b"0123456789abcdef") -> ScramKeys:
+    made = keys_of(password, salt)
+    assert made is not None
+    return made
+
+
+KNOWN = ToProve(keys(), HERE, "users", limits=LIMITS)
+
+
+def said(verbs: list[tuple[Any, ...]]) -> bytes:
+    return b"".join(verb[1] for verb in verbs if verb[0] == "send")
+
+
+def begun(**other: Any) -> PureSession:
+    given: dict[str, Any] = {"takes": frozenset({SCRAM}), "mechanisms": ("scram-sha-256",), **other}
+    session = PureSession(rules(**given))
+    session.begin()
+    return session
+
+
+def asked(user: str = "ann", password: str = "secret", **other: Any) -> tuple[PureSession, ScramClient]:
+    """A session whose modules are asked, with its client."""
+    session, client = begun(**other), ScramClient(user, password, "nonce")
+    verbs = session.says(AUTH + coded(client.first()) + b"\r\n")
+    assert verbs[-1][0] == "ask", verbs
+    return session, client
+
+
+def challenge(verbs: list[tuple[Any, ...]]) -> bytes:
+    """What the client is challenged by, which is all that it hears."""
+    assert [verb[0] for verb in verbs] == ["send"], verbs
+    return base64.b64decode(said(verbs).removeprefix(b"+ "))
+
+
+def proves(decision: Decision, password: str = "secret", **other: Any) -> tuple[PureSession, ScramClient, bytes]:
+    """… and what is said to the client's proof."""
+    session, client = asked(password=password, **other)
+    final = client.final(challenge(session.decided(decision)))
+    assert session.machine.phase is EXCHANGING
+    return session, client, said(session.says(coded(final) + b"\r\n"))
+
+
+def test_a_login() -> None:
+    """Four messages; then the login goes on as one that the modules have let in, with the limits that they say."""
+    session, client = asked()
+    question = session.verbs.asked[0]
+    assert (question.user, question.kind, question.password) == ("ann", SCRAM, Secret(b""))
+    assert question.proof == KeysWanted("SCRAM-SHA-256", invented_salt(b"s" * 32, "default", "ann"))
+    session, client, reply = proves(KNOWN)
+    assert client.trusts(base64.b64decode(reply.removeprefix(b"+ ")))
+    assert session.machine.phase is EXCHANGING
+    assert session.says(b"\r\n") == [("decide", Admitted(HERE, "users", "users", limits=LIMITS))]
+    assert session.machine.phase is ASKING
+    verbs = session.decided(KNOWN.admits())
+    assert session.machine.phase is SIMULATING
+    assert ("count", "sasl_logins", "SCRAM-SHA-256", "v1") in verbs
+    assert all(after in LEGAL[before] for before, after in session.moves)
+
+
+def test_in_two_lines_and_all_at_once() -> None:
+    """Without an initial response; and a client that does not wait has its lines kept."""
+    session, client = begun(), ScramClient("ann", "secret", "nonce")
+    assert said(session.says(b"AUTH SCRAM-SHA-256\r\n")) == b"+ \r\n"
+    assert session.says(coded(client.first()) + b"\r\n")[-1][0] == "ask"
+    session, client = asked()
+    session.says(b"*\r\nCAPA\r\n")
+    assert said(session.decided(KNOWN)).split(b"\r\n")[1:3] == [b"-ERR cancelled", b"+OK capability list follows"]
+
+
+OUTCOMES: dict[str, tuple[Decision, str, str]] = {
+    "wrong password": (KNOWN, "wrong", "password"),
+    "locked, and the password is right": (KNOWN._replace(locked=True), "secret", "locked"),
+    "locked, and the password is wrong": (KNOWN._replace(locked=True), "wrong", "locked"),
+    "without keys": (RefusedLogin("users"), "secret", "password"),
+    "unknown": (NobodyKnows(), "secret", "unknown"),
+    "unknown, with a decoy": (NobodyKnows(invented_keys(bytes(64), keys())), "secret", "unknown"),
+}
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_who_does_not_come_in(outcome: str) -> None:
+    """All alike to the client: a challenge of the same form, the same refusal at the same place; the log knows why."""
+    decision, password, why = OUTCOMES[outcome]
+    session, client = asked(password=password)
+    server_first = challenge(session.decided(decision))
+    nonce, salt, iterations = server_first.split(b",")
+    assert nonce.startswith(b"r=nonce")
+    assert len(base64.b64decode(salt[2:])) == 16
+    assert iterations == b"i=4096"
+    (verb,) = session.says(coded(client.final(server_first)) + b"\r\n")
+    assert verb[0] == "decide"
+    verbs = session.decided(verb[1])
+    assert said(verbs) == WRONG
+    assert session.machine.phase is GREETED
+    assert [verb[2]["why"] for verb in verbs if verb[0] == "note"] == [why]
+    assert session.says(b"USER ann\r\n")[-1][0] == "send", "nothing is left of it"
+
+
+def test_one_name_has_one_salt() -> None:
+    """In each session, whoever asks: it does not tell who exists; another name has another one."""
+    salts = {challenge(asked(user)[0].decided(NobodyKnows())).split(b",")[1] for user in ("ann", "ann", "bob")}
+    assert len(salts) == 2
+
+
+def test_nonces() -> None:
+    """No two alike: not in one session either."""
+    session, _client = asked()
+    first = challenge(session.decided(KNOWN)).split(b",")[0]
+    session.says(b"*\r\n")
+    again = ScramClient("ann", "secret", "nonce")
+    session.says(AUTH + coded(again.first()) + b"\r\n")
+    assert challenge(session.decided(KNOWN)).split(b",")[0] != first
+
+
+@pytest.mark.parametrize(
+    "response",
+    [b"*", b"!!!", b"", b"=", coded(b"c=biws,r=other,p=AAAA"), coded(b"n,,n=ann,r=nonce"), b"QUIT", coded(b"x" * 3000)],
+)
+def test_what_is_no_proof(response: bytes) -> None:
+    """Cancelled, no base64, nothing, another nonce: an error, and the session is where it was. No login has failed."""
+    for decision in (KNOWN, NobodyKnows()):
+        session, _client = asked()
+        session.decided(decision)
+        verbs = session.says(response + b"\r\n")
+        assert [verb[0] for verb in verbs] == ["send"]
+        assert said(verbs).startswith(b"-ERR")
+        assert session.machine.phase is GREETED
+        assert said(session.says(coded(b"c=biws") + b"\r\n")) == b"-ERR unknown command\r\n"
+
+
+@pytest.mark.parametrize("response", [b"*", coded(b"x"), b"!!!"])
+def test_behind_the_proof_only_an_empty_line(response: bytes) -> None:
+    """Who does not trust our proof goes; nobody is let in by it."""
+    session, _client, _reply = proves(KNOWN)
+    verbs = session.says(response + b"\r\n")
+    assert [verb[0] for verb in verbs] == ["send"]
+    assert said(verbs).startswith(b"-ERR")
+    assert session.machine.phase is GREETED
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"n,,n=ann", b"p=tls-unique,,n=ann,r=x", b"n,a=boss,n=ann,r=x", b"n,,n=ann,r=" + b"x" * 3000]
+)
+def test_a_first_message_that_is_none_asks_nobody(first: bytes) -> None:
+    """And says why."""
+    verbs = begun().says(AUTH + (coded(first) or b"=") + b"\r\n")
+    assert [verb[0] for verb in verbs] == ["send"]
+    assert said(verbs).startswith(b"-ERR")
+
+
+def test_nobody_can_tell() -> None:
+    """The client hears it at once, and has nothing to prove."""
+    session, _client = asked()
+    verbs = session.decided(CannotTell("it is down"))
+    assert said(verbs).startswith(b"-ERR [SYS/TEMP]")
+    assert verbs[-1] == ("finish", "module_failed")
+
+
+def test_who_proves_nothing_is_not_let_in() -> None:
+    """Even if a module says so, in whatever way it came here."""
+    session, client = asked()
+    verbs = session.decided(Admitted(HERE, "users", "users"))
+    final = client.final(challenge(verbs))
+    assert session.machine.phase is EXCHANGING
+    verbs = session.says(coded(final) + b"\r\n")
+    assert verbs == [("decide", NobodyKnows())]
+
+
+def test_the_fallback_is_for_passwords() -> None:
+    """Who is unknown is not led there: it could not be told a password."""
+    session, client, reply = proves(NobodyKnows(), fallback="pop")
+    del client, reply
+    assert said(session.decided(NobodyKnows())) == WRONG
+
+
+@pytest.mark.parametrize("takes", [frozenset(), frozenset({"password"})])
+def test_it_is_offered_where_a_module_has_keys(takes: frozenset[str]) -> None:
+    """Else CAPA does not name it."""
+    assert b"SASL SCRAM-SHA-256\r\n" in said(begun().says(b"CAPA\r\n"))
+    assert b"SCRAM" not in said(begun(takes=takes).says(b"CAPA\r\n"))
+    assert b"SCRAM" not in said(begun(state="fake").says(b"CAPA\r\n")), "there everybody comes in"

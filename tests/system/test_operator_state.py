@@ -1,0 +1,88 @@
+"""What the operator orders beside the configuration: kept over a restart, in no configuration, and never in the way."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from supervisor.pcontrol.connection import Connection
+from tests.system.site import LOOPBACK, PATIENCE, PopClient, Proxy, free_port, program, wait_until
+
+FILE = "state/pproxy.operator.json"
+NETWORK = "127.0.0.1/32"
+
+
+def vserv(port: int) -> str:
+    return f"vserv conf main iface {LOOPBACK} port {port} state fake"
+
+
+def is_blocked(port: int) -> bool:
+    """Whether a client sees the end and no greeting."""
+    with PopClient(port) as client:
+        return not client.connection.recv(1)
+
+
+def test_it_outlives_restart_and_apply(tmp_path: Path) -> None:
+    """A block is in force from the start of the next program on, until it is ended; it is in no configuration."""
+    port = free_port()
+    (tmp_path / "rc").write_text(vserv(port) + "\n")
+    with Proxy(tmp_path, [vserv(port), f"block {NETWORK}"]) as proxy:
+        assert is_blocked(port)
+    with Proxy(tmp_path, options=["-c", str(tmp_path / "rc")]) as proxy:
+        assert [row["id"] for row in proxy.json("state list")] == [NETWORK]
+        assert is_blocked(port)
+        assert not [line for line in proxy.said("show config").lines if NETWORK in line]
+        control = Connection(proxy.rundir / "pproxy.ctrl", PATIENCE)
+        assert all(one.ok for one in control.say_all(["draft begin", f"draft say {vserv(port)}", "draft apply"]))
+        control.close()
+        assert is_blocked(port)
+        proxy.said(f"unblock {NETWORK}")
+        assert not is_blocked(port)
+        assert proxy.said("state list").lines == ["nothing is ordered"]
+    assert json.loads((tmp_path / FILE).read_text())["state"] == {}
+
+
+def test_a_damaged_file_stops_nothing(tmp_path: Path) -> None:
+    """It is set aside for people to look at, with one line in the log."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / FILE).write_text('{"version": 1, "state": {"block": ')
+    with Proxy(tmp_path, ["block 192.0.2.0/24"]) as proxy:
+        (told,) = proxy.log("state_damaged")
+        assert told.fields["aside"] == f"{tmp_path / FILE}.damaged"
+        assert [*json.loads((tmp_path / FILE).read_text())["state"]["block"]] == ["192.0.2.0/24"]
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """The start says so, and each command that is in force and not kept."""
+    (tmp_path / "file").touch()
+    with Proxy(tmp_path, options=["--statedir", str(tmp_path / "file/state")]) as proxy:
+        assert len(proxy.log("state_not_kept")) == 1
+        said = proxy.said("block 192.0.2.0/24").text
+        assert "192.0.2.0/24 is blocked; note: not kept when the program ends" in said
+        assert len(proxy.json("block list")) == 1
+
+
+def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
+    """The older one obeys too, says that it keeps nothing, and overwrites nothing of what the newer one has ordered."""
+    with Proxy(tmp_path) as old:
+        older = Connection(old.rundir / f"pproxy.{old.pid}.ctrl", PATIENCE)
+        options = ["-r", str(old.rundir), "--statedir", str(tmp_path / "state"), "-l", "-", "--metrics", "off"]
+        with (tmp_path / "second.log").open("w") as log:
+            new = subprocess.Popen([program("pproxy"), *options], stdin=subprocess.DEVNULL, stderr=log)
+        wait_until(lambda: old.control("show pid").lines == [f"pid {new.pid}"], "the newer one answers")
+        old.said("block 192.0.2.1")
+        said = older.say("block 192.0.2.2")
+        assert said.ok
+        assert "not kept when the program ends (a newer instance of the program keeps what is ordered)" in said.text
+        older.close()
+        assert [*json.loads((tmp_path / FILE).read_text())["state"]["block"]] == ["192.0.2.1/32"]
+        old.said("shutdown all")
+        assert new.wait(PATIENCE) == 0
+
+
+def test_what_was_answered_outlives_a_kill(tmp_path: Path) -> None:
+    """kill -9 of the master just behind the answer: the next program knows it."""
+    with Proxy(tmp_path) as proxy:
+        proxy.said("block 192.0.2.1")
+        proxy.kill_master()
+    with Proxy(tmp_path) as proxy:
+        assert [row["network"] for row in proxy.json("block list")] == ["192.0.2.1/32"]
