@@ -65,6 +65,9 @@ class Status(Protocol):
     def history(self) -> KeptConfigurations:
         """The configurations that were in force, as far as they are kept."""
 
+    def sweeps(self) -> list[dict[str, Any]]:
+        """The sweeps that are under way, one JSON-able dict each."""
+
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late, the newest first."""
 

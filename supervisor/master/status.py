@@ -9,6 +9,7 @@ from supervisor.control.kept import KeptConfigurations
 from supervisor.master.accounting import Accounting
 from supervisor.master.history import ConfigHistory
 from supervisor.master.keeping import StateKeeper
+from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchers import Watchers
 from supervisor.operatorstate import OperatorState
 from supervisor.runtime.load import LoadFiles
@@ -27,6 +28,7 @@ class RunningStatus:
         history: ConfigHistory,
         *,
         keeper: StateKeeper,
+        sweeps: Sweeps,
         load_files: LoadFiles,
         rundir: str,
     ) -> None:
@@ -36,6 +38,7 @@ class RunningStatus:
         self._watchers = watchers
         self._history = history
         self._keeper = keeper
+        self._sweeps = sweeps
         self._load_files = load_files
 
     @property
@@ -67,6 +70,9 @@ class RunningStatus:
     @property
     def operator(self) -> OperatorState:
         return self._keeper.state
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        return self._sweeps.listed()
 
     def noted(self) -> list[Note]:
         return self._accounting.noted()
