@@ -10,11 +10,13 @@ from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.variables import VARIABLES
 from popular.tls.commands import complete
 from supervisor.config import Config
+from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.variables import initial_values
 from supervisor.control.words import CommandRefused
+from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
 from supervisor.table.sightings import Sighting
@@ -34,10 +36,17 @@ class Status:
     rundir: str = "/run/popular"
     metrics: str = "127.0.0.1:9110"
     readable: bool = True
+    statedir: str = "/var/lib/popular"
+    operator: OperatorState = field(default_factory=OperatorState)
     known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     networks: dict[Network, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
+    history: KeptConfigurations = field(default_factory=KeptConfigurations)
+    under_way: list[dict[str, Any]] = field(default_factory=list)
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        return self.under_way
 
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None
