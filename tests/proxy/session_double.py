@@ -222,7 +222,15 @@ class PureSession:
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, health=health, polls=polls)
+        around = Surroundings(
+            rules,
+            refusals=refusals,
+            announced=announced,
+            health=health,
+            limits=limits,
+            orders=orders,
+            polls=polls,
+        )
         self.machine = Tracked(self.verbs, around, (ip, port))
 
     @property

@@ -216,7 +216,7 @@ class Session(Verbs):
     def await_release(self, asking: Asking, seconds: float) -> None:
         self._deadlines.hold(seconds)
         go_on = functools.partial(self._enter, self._tell_released)
-        self._runtime.orders.wait(self._token, asking, go_on)
+        self._runtime.orders.wait(self.row, asking, go_on)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -505,7 +505,7 @@ class Session(Verbs):
         )
         log_end(context.log, self.sid, facts)
         if runtime.orders.any:
-            runtime.orders.forget(self._token)
+            runtime.orders.forget(self.row)
         if runtime.limited or machine.counted:
             runtime.limits.leave(self.row)
         self._machine = self._login = None  # type: ignore[assignment]
