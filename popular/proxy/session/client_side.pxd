@@ -12,7 +12,7 @@ cdef class ClientSide:
     cdef public TypedRules _rules
     cdef public Verbs _verbs
     cdef public tuple _led
-    cdef public str _certificate_name, _language, _peer_ip, _sid, mechanism, namespace, user
+    cdef public str _certificate_name, _language, _peer_ip, _sid, _words, mechanism, namespace, user
     cdef public long _commands, _errors, _failures, _peer_port
     cdef public bint _charged, _eof, _limited, _rests, _tls, _utf8, absorbed, asked
     cdef public LineBuffer lines
