@@ -46,6 +46,7 @@ class _NotRunning:
     rundir = "/"
     metrics = "off"
     operator = OperatorState()
+    statedir = ""
 
     def __init__(self, load_files: LoadFiles) -> None:
         self._load_files = load_files
@@ -54,6 +55,9 @@ class _NotRunning:
         return self._load_files.read(what)
 
     def sessions(self) -> list[dict[str, Any]]:
+        return []
+
+    def sweeps(self) -> list[dict[str, Any]]:
         return []
 
     def count_sessions(self) -> int:

@@ -57,8 +57,15 @@ class Status(Protocol):
         """The networks that are blocked, each with its end in seconds since 1970; 0: none."""
 
     @property
+    def statedir(self) -> str:
+        """Where what outlives the program is kept."""
+
+    @property
     def operator(self) -> OperatorState:
         """What the operator has ordered. Only to be looked at."""
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        """The sweeps that are under way, one JSON-able dict each."""
 
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late, the newest first."""

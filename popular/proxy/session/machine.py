@@ -8,6 +8,7 @@
     tls_up, tls_failed                 TLS with the client (client_side.py)
     decided, checked                   what the modules, and the mail check, have answered
     connected, backend_says, backend_tls_up, backend_failed      how it goes with the backend
+    released                           the operator holds the client no more
     relay_ended                        the two were joined, and are no more
     expired                            a deadline has passed
 
@@ -18,8 +19,6 @@ supervisor, an error of ours) is not told to the machine: there is nothing to de
 
 `listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 """
-
-from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
@@ -40,7 +39,9 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, Poll, PollMemory
+from popular.proxy.session.known import NO_MECHANISMS, Poll
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, Asking, moved
+from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -53,7 +54,7 @@ from popular.proxy.session.phases import (
 )
 from popular.proxy.session.referral import Referral, referral_of, referred_to
 from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.telling import Teller
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
@@ -83,6 +84,8 @@ class Machine(Teller):
     """
 
     __slots__ = (
+        "_health_of",
+        "_orders",
         "_password_is_ours",
         "_patience",
         "_polls",
@@ -92,25 +95,14 @@ class Machine(Teller):
         "poll",
     )
 
-    def __init__(
-        self,
-        verbs: Verbs,
-        rules: Rules,
-        peer: tuple[str, int],
-        *,
-        refusals: Mapping[str, Refusals],
-        announced: Mapping[str, BackendKnowledge],
-        limits: LoginLimits = NO_LIMITS,
-        polls: PollMemory | None = None,
-        limited: bool = True,
-        row: int = -1,
-    ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`. For `row` and
-        `limited` see Teller.
-        """
-        Teller.__init__(self, verbs, rules, peer, announced=announced, limits=limits, limited=limited, row=row)
-        self._refusals_of = refusals
-        self._polls = polls
+    def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int], *, row: int = -1) -> None:
+        """`peer`: the client's address and port; `row`: of the table, by which limits count the session."""
+        self._set_up(verbs, around, peer)
+        self._row = row
+        self._refusals_of = around.refusals
+        self._health_of = around.health
+        self._orders = around.orders
+        self._polls = around.polls
         self.poll: Poll | None = None
         """The login, if it may be answered without its backend the next time."""
         self._refusals: Refusals | None = None
@@ -134,9 +126,9 @@ class Machine(Teller):
             self._own_limits = decision.limits
             if decision.vouched:
                 self._tell_master_login(decision)
-            self._follow(decision.route, False, decision.vouched)
+            self._lead(decision.route, False, decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
-            self._follow(Route(self._rules.fallback), True, False)
+            self._lead(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
             self._trouble("module_failed", "module")
@@ -166,12 +158,50 @@ class Machine(Teller):
         self._try_again(hindrance.code)
         return False
 
+    # What the operator has ordered
+
+    def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
+        """The modules have let the user in: does the operator, and where to?"""
+        if self._orders.any:
+            self._obey(route, fallback, vouched, waited=False)
+        else:
+            self._follow(route, fallback, vouched)
+
+    def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
+        """`waited`: he was held as long as may be."""
+        orders, asking = self._orders, Asking(self._rules.vserv, self.namespace, self.user, route.backend)
+        asking = asking._replace(backend=orders.routed(asking))
+        verdict, seconds = orders.verdict(asking)
+        if verdict == LOCKED:
+            self._wrong_login("locked")
+        elif verdict == HELD_BACK and not waited:
+            self._led = route, fallback, vouched
+            self._move(HELD)
+            self._verbs.await_release(asking, seconds)
+        elif verdict in (HELD_BACK, DRAINED):
+            self._refuse(verdict, "unavailable", Code.SYS_TEMP)
+        elif verdict == FAKE:
+            self.backend, self.target = asking.backend, route.target or self.user
+            self._show_empty()
+        else:
+            self._follow(moved(route, asking.backend), fallback, vouched)
+
+    def released(self) -> None:
+        """The operator has ordered something else about a user who is held."""
+        self._go_on_obeying(waited=False)
+
+    def _go_on_obeying(self, *, waited: bool) -> None:
+        assert self._led is not None
+        self._move(ASKING)
+        self._obey(*self._led, waited=waited)
+
     # The mailbox
 
     def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
+        self._health = None if route.server is not None else self._health_of.get(route.backend)
         self._refusals = self.poll = None
         self._led = route, fallback, vouched
         self._referred = False
@@ -182,6 +212,8 @@ class Machine(Teller):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._show_empty()
+        elif self._health is not None and not self._health.takes(self._peer_ip):
+            self._while_down(self._health)
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
@@ -396,7 +428,7 @@ class Machine(Teller):
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
         self._verbs.leave_backend()
-        self._refusals = self.poll = None
+        self._refusals = self._health = self.poll = None
         self._referred = True
         self._backend, self.backend, self.target = to, to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):
@@ -462,7 +494,10 @@ class Machine(Teller):
         elif phase is ASKING:
             self.decided(CannotTell(NO_ANSWER))
         elif phase is HELD:
-            self._go_on_from_hold()
+            if self._held is None:
+                self._go_on_obeying(waited=True)
+            else:
+                self._go_on_from_hold()
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
         elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:
