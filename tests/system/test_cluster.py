@@ -144,6 +144,14 @@ def test_users_count_over_two_proxies(tmp_path: Path) -> None:
         assert not one.proxy.control("set cluster redis://u:hidden@h").ok
         assert not one.proxy.control("set cluster redis+sentinel://h").ok
 
+        there = [(member, PopClient(member.port)) for member in (one, other, other)]
+        for (_member, client), user in zip(there, ("eve", "eve", "bob"), strict=True):
+            stack.callback(client.close)
+            assert client.log_in(user).startswith(b"+OK")
+        assert one.proxy.said("kick user eve cluster").ok
+        wait_until(lambda: [one.there("eve"), one.there("bob")] == [0, 1], "she is gone from both, and nobody else")
+        assert not one.proxy.control("kick vserv v1 cluster").ok
+
         stack.close()
         with redis.Redis(LOOPBACK, server.port, password="hidden") as client:
             assert len(client.client_list()) > 1

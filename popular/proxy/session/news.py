@@ -18,12 +18,14 @@ from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
 from popular.proxy.settings.limits import LimitRules
-from supervisor.control.outcome import Block
+from supervisor.control.outcome import Block, SessionSweep
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
 from supervisor.table.remembered import Entry
 
 LOOK_SECONDS = 0.25
+KICK_SECONDS = 30.0
+"""A kick that is older is of no sessions of now."""
 _AT_ONCE = 500
 _NONE_YET = 1
 _OF_A_MILLISECOND = 1000
@@ -74,6 +76,7 @@ class News:
         self._digest = self._memory.digest("news")
         self._limits = Limits(rules, "", context)
         self._guards = rules.guards
+        self._us = leases.this_proxy()
         self._last = ""
         self._over = False
         self._listening: asyncio.Task[None] | None = None
@@ -110,6 +113,13 @@ class News:
         if seconds is None or seconds >= 0:
             self._context.request(Block("", network=ip_network(network), seconds=seconds))
 
+    def _kick(self, fields: Mapping[str, Any], age: float) -> None:
+        """The master has it done. Who is kicked was there when it was said: a proxy that was away has others."""
+        deadline = int(fields["deadline"]) if fields["deadline"] else None
+        if age < KICK_SECONDS:
+            sweep = SessionSweep("", sort=fields["sort"], id=fields["id"], gentle=True, deadline=deadline)
+            self._context.request(sweep)
+
     async def _look(self) -> bool | None:
         """Whether there is more; None: the server does not answer."""
         known = int(self._memory.look(self._digest).until)
@@ -136,11 +146,13 @@ class News:
 
     def _take(self, fields: Mapping[str, Any], age: float) -> None:
         """What is nothing that we know, another release's say, is nothing to us."""
-        if fields.get("by") == self._cluster.run:
+        if fields.get("by") in (self._cluster.run, self._us):
             return
         with suppress(KeyError, ValueError):
             if fields["what"] == leases.BLOCKED:
                 self._block(fields["network"], fields["until"])
+            elif fields["what"] == leases.KICKED:
+                self._kick(fields, age)
             elif self._guards and fields["what"] in (leases.FAILED, leases.CAME_IN):
                 who = Who(fields["address"], fields["namespace"], fields["user"])
                 self._limits.hear(who, fields["what"], of_network=fields["of_network"] == "1", age=max(0.0, age))
