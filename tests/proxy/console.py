@@ -10,6 +10,7 @@ from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.variables import VARIABLES
 from popular.tls.commands import complete
 from supervisor.config import Config
+from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
@@ -41,7 +42,7 @@ class Status:
     networks: dict[Network, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
-    operator: OperatorState = field(default_factory=OperatorState)
+    history: KeptConfigurations = field(default_factory=KeptConfigurations)
     under_way: list[dict[str, Any]] = field(default_factory=list)
 
     def sweeps(self) -> list[dict[str, Any]]:

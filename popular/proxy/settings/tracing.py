@@ -1,8 +1,9 @@
-"""Traces: the commands `trace start|list|show|stop`, and the variable `tracespace`.
+"""Traces: the commands `trace start|list|show|stop`.
 
 A trace is an order of the operator's (supervisor/operatorstate.py): whose next sessions are recorded, until when, how
 much at most, and in which file. Workers record them (popular/proxy/session/recorder.py). The files lie in the state
-directory, and stay there until there is need for their room.
+directory, and stay there until there is need for their room (`tracespace`,
+which they share with the history of configurations: supervisor/runtime/statespace.py).
 """
 
 import os
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from popular.proxy.settings.blocking import OneNetwork
-from popular.proxy.settings.operating import iso
-from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
+from popular.proxy.settings.orders import iso
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Int, Kind, Time, shown
 from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply
@@ -24,6 +25,7 @@ from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import Entry, is_over
 from supervisor.runtime.plural import count_of
+from supervisor.runtime.statespace import TRACES
 
 TRACE = "trace"
 """The sort of these orders."""
@@ -34,11 +36,6 @@ _USUAL_SECONDS, _LONGEST = 10 * 60, 7 * 86_400
 _USUAL_OCTETS = _MEGABYTE
 _MOST_SHOWN = 4 * _MEGABYTE
 _SUFFIX = ".trace"
-
-
-def directory_of(statedir: str, program: str) -> str:
-    """Where the files lie."""
-    return f"{statedir}/{program}.traces"
 
 
 @dataclass(frozen=True)
@@ -125,7 +122,7 @@ def _living(context: CommandContext) -> dict[str, Mapping[str, Any]]:
 
 
 def _directory(context: CommandContext) -> str:
-    return directory_of(context.status.statedir, context.program.name)
+    return f"{context.status.statedir}/{TRACES}"
 
 
 def _files(context: CommandContext) -> dict[int, TraceFile]:
@@ -256,18 +253,6 @@ _OPTIONS: dict[str, Kind] = {FOR: Time(1, _LONGEST), MAX: Size()}
 
 def _values(_context: CommandContext, arguments: Arguments) -> list[str]:
     return {FOR: ["10m", "1h"], MAX: ["1M", "10M"]}[arguments["option"][-1]]
-
-
-TRACE_VARIABLES = (
-    Variable(
-        "tracespace",
-        Int(1, 1024),
-        "How many megabytes the files of traces may have together; for a new one the oldest go.",
-        default=64,
-        when="traces started from now on",
-        source=BESIDE,
-    ),
-)
 
 
 def trace_commands() -> list[ControlCommand]:
