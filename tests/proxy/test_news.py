@@ -138,6 +138,12 @@ def test_each_worker_takes_what_no_other_has_taken(idents: list[tuple[int, int]]
     assert taken == numbers
 
 
+def test_what_cannot_be_found_out_changes_nothing() -> None:
+    """An entry that a dead worker has spoiled, or whose lock is somebody else's: the news wait for the next look."""
+    assert claimed(Entry(), 5) == (Entry(), 0)
+    assert claimed(begun(Entry())[0], 5)[1] > 0
+
+
 class Server:
     """A cluster's server that has these news for whoever asks."""
 
