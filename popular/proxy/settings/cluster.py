@@ -124,7 +124,8 @@ CLUSTER_VARIABLES = (
     Variable(
         CLUSTER,
         String(),
-        "The server of Redis or Valkey by which several proxies count sessions of users and logindelay together: "
+        "The server of Redis or Valkey by which several proxies count sessions of users, logindelay, failures and "
+        "guesses together, and tell each other what is blocked: "
         "redis://[USER@]HOST[:PORT][/DB], rediss://..., unix:/PATH, redis+sentinel://HOST[:PORT],.../NAME[/DB] or "
         'redis+cluster://HOST[:PORT]; "" for none. While it does not answer each proxy '
         "counts for itself. What a proxy held that has died is free after 30 seconds.",
