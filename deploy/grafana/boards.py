@@ -201,7 +201,12 @@ BACKENDS = Board(
                 graph("Logins by virtual server", rate("logins_total", "vserv")),
                 graph("Login failures by virtual server", rate("login_failures_total", "vserv")),
                 graph("Login failures by reason", rate("login_failures_total", "reason"), stacked=True),
-                graph("Logins refused by limits", rate("logins_limited_total", "limit"), width=6),
+                graph(
+                    "Logins refused by limits",
+                    rate("logins_limited_total", "limit"),
+                    PanelLine(rate("vserv_logins_limited_total", "vserv"), "by those of {{vserv}}"),
+                    width=6,
+                ),
                 graph(
                     "Limits on trial",
                     rate("limit_reports_total", "limit"),

@@ -80,15 +80,19 @@ class Transaction:
         capabilities: Sequence[str],
         languages: Mapping[str, str] = NOTHING.languages,
     ) -> None:
-        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5), `languages` those that LANG knows."""
-        self._languages = languages
+        """As `offer` says it."""
         self._messages = messages
-        self._capabilities = capabilities
+        self.offer(capabilities, languages)
         self._marks = bytearray(len(messages))
         self._over = False
         self._whole = sum([message.size for message in messages]) if messages else 0
         """Octets of all messages: summed up once, since a client may send RSET often."""
         self._count, self._octets = len(messages), self._whole
+
+    def offer(self, capabilities: Sequence[str], languages: Mapping[str, str] = NOTHING.languages) -> None:
+        """`capabilities` are the lines of the CAPA answer (RFC 2449 section 5), `languages` those that LANG knows."""
+        self._capabilities = capabilities
+        self._languages = languages
 
     def welcome(self) -> bytes:
         """The reply that opens the state: to PASS, or to an XPOP request."""

@@ -149,7 +149,6 @@ class ProxyService:
         health = self._health(context, config, counters)
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
-        limits = limit_rules(config.variables)
         salt_key = _salt_key(context, config.variables[SALT_FILE])
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
@@ -170,7 +169,7 @@ class ProxyService:
                 announced=announced,
                 health=health,
                 orders=self.orders,
-                limits=Limits(limits, ident, context, cluster=self.cluster),
+                limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident),
                 over=self._session_over,

@@ -44,7 +44,7 @@ LONGEST_ABSORB = 60 * 60
 SHARE = 2
 """All backends together may make every second session wait, if nothing else was said."""
 
-_EVERY_ADDRESS = (ANY, "0.0.0.0", "::")
+EVERY_ADDRESS = (ANY, "0.0.0.0", "::")
 
 STATES = {
     OFFLINE: "Configured, not in use: a session that needs it gets an error and is closed.",
@@ -224,7 +224,7 @@ def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> boo
     iface, port, state = vserv.iface, vserv.port, vserv.state  # type: ignore[attr-defined]
     if state == OFFLINE or port != backend.port or not backend.address:
         return False
-    return iface == backend.address or (iface in _EVERY_ADDRESS and context.lookups.local_address(backend.address))
+    return iface == backend.address or (iface in EVERY_ADDRESS and context.lookups.local_address(backend.address))
 
 
 def _check(context: CommandContext, config: Config, backend: Backend) -> str | None:
