@@ -14,7 +14,7 @@ from popular import messages
 from popular.proxy.session import breaker
 from popular.proxy.session.breaker import BreakerTerms
 from popular.proxy.settings.backend import Backend
-from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, record_of, told
+from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, is_of, record_of, told
 from supervisor.runtime.messages import Message
 from supervisor.serving.network import network_of
 from supervisor.system import Clock
@@ -103,6 +103,10 @@ class BackendHealth:
 
     def _look(self) -> None:
         self._look_at = self._clock.now + _LOOK_SECONDS
+        record = self._records.read(self._index)
+        if record is not None and record["state"] != UP and not is_of(record, self.backend):
+            # It is another one now, and so are those who watch to see it.
+            self._records.write(self._index, record_of(Condition(), self.backend))
         self._become(self.condition(), self._passed())
 
     def _passed(self) -> Condition:
