@@ -56,6 +56,9 @@ class _NotRunning:
     def sessions(self) -> list[dict[str, Any]]:
         return []
 
+    def sweeps(self) -> list[dict[str, Any]]:
+        return []
+
     def count_sessions(self) -> int:
         return 0
 

@@ -7,10 +7,12 @@ successor uses them.
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
+from popular.pdm.arguments import secret_from
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
@@ -24,6 +26,7 @@ from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
@@ -37,6 +40,7 @@ from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
+from popular.proxy.settings.variables import SALT_FILE
 from popular.proxy.settings.vserv import Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
@@ -93,6 +97,9 @@ class ProxyService:
         self.tls = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
+        self.orders: StandingOrders = (
+            before.orders if before is not None else StandingOrders(context.operator, context.loop.call_soon)
+        )
         had = {} if before is None else before.refusals
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
@@ -137,7 +144,7 @@ class ProxyService:
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         limits = limit_rules(config.variables)
-        salt_key = context.open_remembered().key_of("salts")
+        salt_key = _salt_key(context, config.variables[SALT_FILE])
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -156,6 +163,7 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 health=health,
+                orders=self.orders,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident),
@@ -246,6 +254,16 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
         return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"])
     except ModuleFailed as error:
         raise CommandRefused(f"cluster: {error}") from None
+
+
+def _salt_key(context: WorkerContext, path: str) -> bytes:
+    """Of which salts are made: the same in all workers, and all proxies that have the file. Raises CommandRefused."""
+    if not path:
+        return context.open_remembered().key_of("salts")
+    try:
+        return blake2b(secret_from(path).secret.reveal(), person=b"salts").digest()
+    except ModuleFailed as error:
+        raise CommandRefused(f"{SALT_FILE}: {error}") from None
 
 
 def kinds_taken(modules: Sequence[AnyModule], fallback: str) -> frozenset[str]:

@@ -60,6 +60,9 @@ class Status(Protocol):
     def operator(self) -> OperatorState:
         """What the operator has ordered. Only to be looked at."""
 
+    def sweeps(self) -> list[dict[str, Any]]:
+        """The sweeps that are under way, one JSON-able dict each."""
+
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late, the newest first."""
 

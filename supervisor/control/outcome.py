@@ -178,6 +178,21 @@ class Ordered(Order):
     """The operator orders something beside the configuration, or ends such an order."""
 
     entries: tuple[StateEntry, ...] = field(kw_only=True)
+    ends: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    """Sweeps that are to end with it, by what they are about."""
+
+
+@dataclass(frozen=True)
+class SessionSweep(Order):
+    """Has the sessions of a thing, a user or a network be gone, when these orders are in force. `gentle`: those that
+    lose nothing at once; else they end by themselves. `deadline`: seconds until all but QUITs are ended (None: never).
+    """
+
+    entries: tuple[StateEntry, ...] = field(default=(), kw_only=True)
+    sort: str = field(kw_only=True)
+    id: str = field(kw_only=True)
+    gentle: bool = field(kw_only=True)
+    deadline: int | None = field(kw_only=True)
 
 
 def noted(text: str, *notes: str | None) -> str:

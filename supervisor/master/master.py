@@ -7,15 +7,14 @@ control socket, the table and the tokens, and it is the only one that gives birt
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from supervisor.config import Config
 from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
-from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, Shutdown, noted
+from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged, Swept
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
@@ -25,12 +24,14 @@ from supervisor.master.executor import Answer, Executor
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
+from supervisor.master.ordering import Ordering
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.master.questions import Questions
 from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import Means, ShutdownSequence
+from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
 from supervisor.operatorstate import Entry, OperatorState
@@ -120,6 +121,8 @@ class Master:
         self._keeper = StateKeeper(
             statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
         )
+        self._sweeps = Sweeps(self._loop, self._pool)
+        self._ordering = Ordering(self._keeper, self._sweeps)
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
             program,
@@ -192,6 +195,9 @@ class Master:
     @property
     def operator(self) -> OperatorState:
         return self._keeper.state
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        return self._sweeps.listed()
 
     def noted(self) -> list[Note]:
         return self._accounting.noted()
@@ -272,6 +278,8 @@ class Master:
             self._questions.hear(message)
         if isinstance(message, StateChanged):
             self._keeper.hear(worker, message)
+        if isinstance(message, Swept):
+            self._sweeps.hear(worker, message)
         self._changes.hear(worker, message)
 
     def died(self, worker: WorkerProcess, code: int) -> None:
@@ -295,6 +303,7 @@ class Master:
         self._changes.forget(worker)
         self._questions.forget(worker)
         self._keeper.forget(worker)
+        self._sweeps.forget(worker)
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
@@ -344,17 +353,19 @@ class Master:
                 self._kill(sid, answer)
             case Block(network=network, seconds=seconds):
                 self._block(order, network, seconds, answer=answer)
-            case Ordered(entries=entries):
-                self._keeper.change(entries, partial(_answer_kept, order, answer))
+            case Ordered():
+                self._ordering.order(order, answer)
+            case SessionSweep():
+                self._ordering.sweep(order, answer)
 
-    def _block(self, order: Order, network: Network, seconds: int | None, *, answer: Answer) -> None:
+    def _block(self, order: Block, network: Network, seconds: int | None, *, answer: Answer) -> None:
         """In force at once; the answer waits until it is kept."""
         if not self._accounting.block(network, seconds):
             answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
             return
         until = self._accounting.blocked().get(network)
         entry = Entry(BLOCKED, str(network), None if until is None else {"until": until or None})
-        self._keeper.change([entry], partial(_answer_kept, order, answer))
+        self._ordering.order(Ordered(order.text, entries=(entry,)), answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():
@@ -440,7 +451,3 @@ class Master:
         else:
             self._rundir.withdraw_all()
         self._log(messages.FINISHED, how=how)
-
-
-def _answer_kept(order: Order, answer: Answer, done: bool, note: str) -> None:
-    answer(done, noted(order.text, note) if done else note, ())

@@ -15,6 +15,7 @@ from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.variables import initial_values
 from supervisor.control.words import CommandRefused
+from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
 from supervisor.table.sightings import Sighting
@@ -38,6 +39,11 @@ class Status:
     networks: dict[Network, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
+    operator: OperatorState = field(default_factory=OperatorState)
+    under_way: list[dict[str, Any]] = field(default_factory=list)
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        return self.under_way
 
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None

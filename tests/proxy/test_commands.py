@@ -81,6 +81,7 @@ READ_WRITE = [
     ("pdmwatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("proxytimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("reports", "off, or of cleartext, tls", "off", ["off", "tls", "tls,cleartext"], ["on", "tls,off", "tls,x", ""]),
+    ("saltfile", "File", '""', ["/etc/popular/salts", '""'], ["salts"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
     ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),
     ("softfail", "Bool", "off", ["on", "off", "yes"], ["2"]),
@@ -715,7 +716,7 @@ def test_help(console: Console) -> None:
     for usage in CHAPTER_USAGES:
         assert usage in usages
     assert any("bannererr" in line for line in console.lines("help vserv conf"))
-    assert len(console.lines("help vserv")) == 5
+    assert len(console.lines("help vserv")) == 7
     assert 'did you mean "vserv"?' in refused(console, "help vserw")
     assert [line.split()[0] for line in console.lines("help state")] == ["vserv", "state", "backend", "state"]
     assert [line.split()[0] for line in console.lines("help backend state")] == ["backend", "state"]

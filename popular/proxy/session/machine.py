@@ -8,6 +8,7 @@
     tls_up, tls_failed                 TLS with the client (client_side.py)
     decided, checked                   what the modules, and the mail check, have answered
     connected, backend_says, backend_tls_up, backend_failed      how it goes with the backend
+    released                           the operator holds the client no more
     relay_ended                        the two were joined, and are no more
     expired                            a deadline has passed
 
@@ -18,8 +19,6 @@ supervisor, an error of ours) is not told to the machine: there is nothing to de
 
 `listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 """
-
-from collections.abc import Mapping
 
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
@@ -40,16 +39,9 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import (
-    ALL_WELL,
-    NO_LIMITS,
-    NO_MECHANISMS,
-    BackendKnowledge,
-    HealthKnowledge,
-    LoginLimits,
-    Poll,
-    PollMemory,
-)
+from popular.proxy.session.known import NO_MECHANISMS, Poll
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, Asking, moved
+from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -62,7 +54,7 @@ from popular.proxy.session.phases import (
 )
 from popular.proxy.session.referral import Referral, referral_of, referred_to
 from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.telling import Teller
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
@@ -93,6 +85,7 @@ class Machine(Teller):
 
     __slots__ = (
         "_health_of",
+        "_orders",
         "_password_is_ours",
         "_patience",
         "_polls",
@@ -102,27 +95,14 @@ class Machine(Teller):
         "poll",
     )
 
-    def __init__(
-        self,
-        verbs: Verbs,
-        rules: Rules,
-        peer: tuple[str, int],
-        *,
-        refusals: Mapping[str, Refusals],
-        announced: Mapping[str, BackendKnowledge],
-        health: Mapping[str, HealthKnowledge] = ALL_WELL,
-        limits: LoginLimits = NO_LIMITS,
-        polls: PollMemory | None = None,
-        limited: bool = True,
-        row: int = -1,
-    ) -> None:
-        """What all sessions together know of each backend: `refusals`, what it has `announced`, its `health`. For
-        `row` and `limited` see Teller.
-        """
-        Teller.__init__(self, verbs, rules, peer, announced=announced, limits=limits, limited=limited, row=row)
-        self._refusals_of = refusals
-        self._health_of = health
-        self._polls = polls
+    def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int], *, row: int = -1) -> None:
+        """`peer`: the client's address and port; `row`: of the table, by which limits count the session."""
+        self._set_up(verbs, around, peer)
+        self._row = row
+        self._refusals_of = around.refusals
+        self._health_of = around.health
+        self._orders = around.orders
+        self._polls = around.polls
         self.poll: Poll | None = None
         """The login, if it may be answered without its backend the next time."""
         self._refusals: Refusals | None = None
@@ -146,9 +126,9 @@ class Machine(Teller):
             self._own_limits = decision.limits
             if decision.vouched:
                 self._tell_master_login(decision)
-            self._follow(decision.route, False, decision.vouched)
+            self._lead(decision.route, False, decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
-            self._follow(Route(self._rules.fallback), True, False)
+            self._lead(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
             self._trouble("module_failed", "module")
@@ -177,6 +157,43 @@ class Machine(Teller):
         self._tell_hindrance(hindrance.limit)
         self._try_again(hindrance.code)
         return False
+
+    # What the operator has ordered
+
+    def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
+        """The modules have let the user in: does the operator, and where to?"""
+        if self._orders.any:
+            self._obey(route, fallback, vouched, waited=False)
+        else:
+            self._follow(route, fallback, vouched)
+
+    def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
+        """`waited`: he was held as long as may be."""
+        orders, asking = self._orders, Asking(self._rules.vserv, self.namespace, self.user, route.backend)
+        asking = asking._replace(backend=orders.routed(asking))
+        verdict, seconds = orders.verdict(asking)
+        if verdict == LOCKED:
+            self._wrong_login("locked")
+        elif verdict == HELD_BACK and not waited:
+            self._led = route, fallback, vouched
+            self._move(HELD)
+            self._verbs.await_release(asking, seconds)
+        elif verdict in (HELD_BACK, DRAINED):
+            self._refuse(verdict, "unavailable", Code.SYS_TEMP)
+        elif verdict == FAKE:
+            self.backend, self.target = asking.backend, route.target or self.user
+            self._show_empty()
+        else:
+            self._follow(moved(route, asking.backend), fallback, vouched)
+
+    def released(self) -> None:
+        """The operator has ordered something else about a user who is held."""
+        self._go_on_obeying(waited=False)
+
+    def _go_on_obeying(self, *, waited: bool) -> None:
+        assert self._led is not None
+        self._move(ASKING)
+        self._obey(*self._led, waited=waited)
 
     # The mailbox
 
@@ -477,7 +494,10 @@ class Machine(Teller):
         elif phase is ASKING:
             self.decided(CannotTell(NO_ANSWER))
         elif phase is HELD:
-            self._go_on_from_hold()
+            if self._held is None:
+                self._go_on_obeying(waited=True)
+            else:
+                self._go_on_from_hold()
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
         elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:

@@ -11,9 +11,11 @@ from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -26,6 +28,7 @@ class VservRuntime:
     __slots__ = (
         "absorber",
         "announced",
+        "around",
         "authtimeout",
         "backend_connects",
         "backend_logins",
@@ -42,6 +45,7 @@ class VservRuntime:
         "logins",
         "modules",
         "moved",
+        "orders",
         "over",
         "pipes",
         "proxytimeout",
@@ -75,6 +79,7 @@ class VservRuntime:
         announced: Mapping[str, Announced],
         health: Mapping[str, BackendHealth],
         limits: Limits,
+        orders: StandingOrders,
         absorber: Absorber,
         reporter: Reporter | None,
         over: Callable[[], None],
@@ -95,8 +100,20 @@ class VservRuntime:
         self.health = health
         self.absorber = absorber
         self.limits = limits
+        self.orders = orders
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
+        self.around = Surroundings(
+            rules,
+            refusals=refusals,
+            announced=announced,
+            health=health,
+            limits=limits,
+            orders=orders,
+            polls=absorber,
+            limited=self.limited,
+        )
+        """What the machines are given."""
         self.reporter = reporter
         """Who notes logins that a stricter configuration would refuse; None: nobody does."""
         self.blocked = limits.blocked.head

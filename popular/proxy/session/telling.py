@@ -14,10 +14,10 @@ from popular.protocol.international import NOTHING, International, common
 from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
-from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, HealthKnowledge, LoginLimits
+from popular.proxy.session.known import HealthKnowledge
 from popular.proxy.session.phases import CONNECTING
 from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.control.things import OFFLINE
@@ -37,24 +37,11 @@ class Teller(Authorization):
 
     __slots__ = ("_announced", "_backend", "_health", "_login", "_own_limits", "_row", "backend", "counted", "target")
 
-    def __init__(
-        self,
-        verbs: Verbs,
-        rules: Rules,
-        peer: tuple[str, int],
-        *,
-        announced: Mapping[str, BackendKnowledge],
-        limits: LoginLimits = NO_LIMITS,
-        limited: bool = True,
-        row: int = -1,
-    ) -> None:
-        """`announced`: what all sessions together know of each backend. `row`: of the table, by which `limits` count
-        the session.
-        """
-        Authorization.__init__(self, verbs, rules, peer, limits=limits)
-        self._announced = announced
-        self._row = row
-        self._limited = limited
+    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        Authorization._set_up(self, verbs, around, peer)
+        self._announced = around.announced
+        self._row = -1
+        """Of the table, by which limits count the session."""
         self._own_limits: UserLimits | None = None
         self.counted = False
         """Limits may count this session: they were asked, and are told of its end."""
