@@ -5,6 +5,7 @@ from typing import Any
 
 from metrics.exporter import export
 from popular.net.tlscore import WAY
+from popular.proxy.checks.checker import CHECKER
 from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
@@ -141,6 +142,7 @@ PROGRAM = Program(
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED, HEALTH),
     remembers=True,
+    helper=CHECKER,
     limits=LIMITS,
     start_options=(TLS_GROUPS,),
     ways=(WAY,),
