@@ -136,6 +136,16 @@ class Signed(Outcome):
     reason: str | None = field(kw_only=True)
 
 
+@dataclass(frozen=True)
+class Reapply(Outcome):
+    """A whole configuration, as the lines of an rc file, to be put into force as a draft is; `confirm_seconds`: as in
+    Replacement.
+    """
+
+    commands: Sequence[str] = field(kw_only=True)
+    confirm_seconds: int | None = field(default=None, kw_only=True)
+
+
 class Order(Outcome):
     """Something for the master to do."""
 
