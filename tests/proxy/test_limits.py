@@ -328,6 +328,24 @@ def test_logins_a_second(worker: Worker) -> None:
     assert hindered(limits, 5) == ""
 
 
+def test_a_virtual_server_has_numbers_of_its_own(worker: Worker) -> None:
+    """Instead of the variables, also `off` and on trial; what it does not say is theirs. Each counts for itself."""
+    console = Console()
+    console.say("set vservsessions 2")
+    for name, words in (("few", "sessions 1"), ("all", "sessions off"), ("tried", "sessions report:1"), ("usual", "")):
+        console.say(f"vserv conf {name} port 1110 {words}")
+    context: Any = worker
+    found = {}
+    for number, (name, vserv) in enumerate(console.config.things["vserv"].items()):
+        limits = Limits(vserv.limits(console.config.variables), name, context)
+        users = [Who(AT_HOME, "default", f"u{number}{one}") for one in range(3)]
+        found[name] = [hindered(limits, 5 * number + one, who) for one, who in enumerate(users)]
+    none, full = "", "vservsessions"
+    assert found == {"few": [none, full, full], "all": [none] * 3, "tried": [none] * 3, "usual": [none, none, full]}
+    assert worker.counted["limit_reports", full] == 2
+    assert "sessions report:1" in "\n".join(console.lines("vserv show tried"))
+
+
 def test_what_a_module_says_of_a_user_counts_for_him(worker: Worker) -> None:
     """Instead of what counts for all, and where nothing does; 0 is no limit."""
     limits = worker.limits(usersessions="1")

@@ -1,12 +1,14 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer
+from popular.protocol.transaction cimport Transaction
 from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.typedrules cimport TypedRules
 from popular.proxy.session.verbs cimport Verbs
 
 cdef class ClientSide:
-    cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _secret, _transaction, phase
+    cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _secret, phase
+    cdef public Transaction _transaction
     cdef public TypedRules _rules
     cdef public Verbs _verbs
     cdef public tuple _led

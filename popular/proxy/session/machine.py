@@ -52,7 +52,7 @@ from popular.proxy.session.phases import (
     RELAYING,
     STARTING_TLS,
 )
-from popular.proxy.session.referral import Referral, referral_of, referred_to
+from popular.proxy.session.referral import Referral, referral_of, referred_to, why_not
 from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.telling import Teller
@@ -212,6 +212,9 @@ class Machine(Teller):
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user})
             self._trouble("no_backend")
+        elif route.server is not None and self._rules.ourselves.are_at(*route.server):
+            self._note_backend(CONNECTING.phrase, "it is one of our own virtual servers", "refused")
+            self._trouble("backend_failed")
         elif backend.state == "offline":
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
@@ -427,8 +430,8 @@ class Machine(Teller):
         assert self._led is not None
         where = f"{referral.host} port {referral.port}"
         to = referred_to(referral, said_by, self._rules.backends, target=self.target)
-        if to is None or self._referred:
-            why = "once more" if self._referred else f"where it may not (referrals {said_by.id})"
+        why = why_not(to, said_by, again=self._referred, ourselves=self._rules.ourselves)
+        if to is None or why:
             self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
             self._trouble("backend_failed")
             return
