@@ -16,7 +16,7 @@ from supervisor.lifeline import ChangeState, StateChanged
 from supervisor.master.change import COMMIT_SECONDS
 from supervisor.master.jobs import Jobs
 from supervisor.master.pool import Pool, WorkerProcess
-from supervisor.operatorstate import DamagedState, Entry, OperatorState, from_octets, to_octets
+from supervisor.operatorstate import UNDO, DamagedState, Entry, OperatorState, from_octets, to_octets, unfinished
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
@@ -81,6 +81,7 @@ class StateKeeper:
             content = self._directory.read()
             if content is not None:
                 self.state.change(OperatorState(from_octets(content)).entries(time.time()))
+                self._undo_unfinished()
         except DamagedState as damaged:
             self._set_aside(str(damaged))
         except OSError as error:
@@ -88,6 +89,14 @@ class StateKeeper:
             return
         if trouble := self._directory.trouble():
             self._tell_not_kept(trouble)
+
+    def _undo_unfinished(self) -> None:
+        """Of a program that was killed: what it had begun, and nobody has told of, has not been."""
+        ends = unfinished(self.state.entries(time.time()))
+        for sort, ident, _end in ends:
+            if UNDO in self.state.of(sort).get(ident, {}):
+                self._log(messages.ORDER_UNDONE, order=f"{sort} {ident}")
+        self.state.change(ends)
 
     def _set_aside(self, reason: str) -> None:
         try:

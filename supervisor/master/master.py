@@ -12,7 +12,7 @@ from typing import Any
 from supervisor.config import Config
 from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
-from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, SessionSweep, Shutdown
+from supervisor.control.outcome import Block, EndSession, Move, Order, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.control.server import ControlServer
 from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged, Swept
 from supervisor.lifeline import Kill as KillOrder
@@ -24,6 +24,7 @@ from supervisor.master.executor import Answer, Executor
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
+from supervisor.master.moving import Moves
 from supervisor.master.ordering import Ordering
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
@@ -122,6 +123,7 @@ class Master:
             statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
         )
         self._sweeps = Sweeps(self._loop, self._pool)
+        self._moves = Moves(self._loop, self._keeper, self._sweeps, jobs=self._jobs)
         self._ordering = Ordering(self._keeper, self._sweeps)
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
@@ -355,8 +357,20 @@ class Master:
                 self._block(order, network, seconds, answer=answer)
             case Ordered():
                 self._ordering.order(order, answer)
+            case Move():
+                self._move(order, answer)
             case SessionSweep():
                 self._ordering.sweep(order, answer)
+
+    def _move(self, order: Move, answer: Answer) -> None:
+        if self._rundir.has_company():
+            answer(
+                False,
+                "another instance serves here too, and this one does not see its sessions; nothing was changed",
+                (),
+            )
+        else:
+            self._moves.begin(order, answer)
 
     def _block(self, order: Block, network: Network, seconds: int | None, *, answer: Answer) -> None:
         """In force at once; the answer waits until it is kept."""
