@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, wait_until
+from tests.system.site import LOOPBACK, PATIENCE, PopClient, Proxy, ScriptedBackend, free_port, wait_until
 from tests.system.wire import Peer, commands
 
 WRONG = b"-ERR [AUTH] the user name or the password is wrong"
@@ -40,10 +40,10 @@ class Store:
                     peer.say(b"+OK %s\r\n" % self.name)
                 case b"RETR":
                     peer.say(b"+OK\r\n" + MAIL)
-                    assert self.goes_on.wait(20)
+                    assert self.goes_on.wait(PATIENCE)
                     peer.say(MAIL + b".\r\n")
                 case b"QUIT":
-                    assert self.goes_on.wait(20)
+                    assert self.goes_on.wait(PATIENCE)
                     self.quits += 1
                     peer.say(b"+OK bye\r\n")
                     return
