@@ -160,4 +160,16 @@ CLUSTER_LOST = Message(
 )
 CLUSTER_BACK = Message(0x0352, "INF", "cluster_back", "The server of the cluster answers again.")
 
+BACKEND_DOWN = Message(
+    0x0360,
+    "ADM",
+    "backend_down",
+    "A backend counts as down: `by` says who found it so (logins of several networks, or the check), `reason` why. Its "
+    "users are told at once to come again, or have what softfail or its parameter backup gives them.",
+)
+BACKEND_RECOVERING = Message(
+    0x0361, "ADM", "backend_recovering", "A backend that was down is tried again, by a few logins first."
+)
+BACKEND_UP = Message(0x0362, "ADM", "backend_up", "A backend that was down takes all logins again.")
+
 POPULAR_MESSAGES = messages_in(globals())

@@ -23,8 +23,8 @@ QUESTION = {
     "token": "what the client has shown instead of a password: a Token, with its mechanism and its secret; else None. "
     "credential is what counts of password, token and proof, and kind is its kind",
     "proof": "what else it has shown instead: a ChallengeAnswer (CRAM-MD5, APOP), whose proves(secret) says whether "
-    "the client has this password, or a CertificateShown (EXTERNAL), where certificate_name says whose it is and user "
-    "who is asked for; else None",
+    "the client has this password; a CertificateShown (EXTERNAL), where certificate_name says whose it is and user "
+    "who is asked for; or KeysWanted (SCRAM-SHA-256), which is answered by Provable; else None",
     "actor": "the authentication id of SASL where it is another name than user: somebody else, whose password it is. "
     "He is let in only by a module that vouches for him in the second round",
     "attempt": "which attempt to log in it is in this session, from 1",
@@ -58,6 +58,12 @@ ANSWERS = {
     "asked, in their order, whether one of them vouches for this user (authenticate). Each such login is logged "
     "(master_login) and counted. Without a route, or if locked is true, nobody can vouch for him. code is a response "
     "code that the client gets instead of AUTH. wait: how long the client should wait for the reply, in seconds.",
+    "Provable(keys, route, limits, locked)": "The answer to a question with KeysWanted, and to no other: the user is "
+    "known, and comes in if he proves (SCRAM-SHA-256) that he has the password of which these ScramKeys are made; "
+    "unless locked is true, of which he is told nothing else. Such a question may be answered by Refused, Unknown and "
+    "CannotTell, too. Nobody is asked to vouch then, and nothing is cached. The decoy of Unknown may return ScramKeys "
+    "that the client is shown. Keys that are stored are handed out as they are; who has the password itself makes them "
+    "by popular.protocol.scram.keys_of(password, salt[:16]), with the salt of KeysWanted.",
     "CannotTell(reason)": "Nothing can be said of this user now, for a reason that goes to the log; of the others it "
     "can. What concerns all of them is a failure, see below.",
 }

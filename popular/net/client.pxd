@@ -2,6 +2,7 @@ cimport cython
 
 from popular.net.channel cimport Channel
 from popular.net.deadlines cimport DeadlineOwner
+from supervisor.runtime.oftenlog cimport OftenLog
 from supervisor.system cimport Clock, EventTaker
 
 cdef class ClientOwner(DeadlineOwner):
@@ -14,7 +15,8 @@ cdef class ClientOwner(DeadlineOwner):
 
 cdef class ClientConnection(EventTaker):
     cdef public ClientOwner _owner
-    cdef public object _asker, _dialogue, _log, _loop
+    cdef public object _asker, _dialogue, _loop
+    cdef public OftenLog _log
     cdef public Clock _clock
     cdef public Channel channel
     cdef public bytes unsent

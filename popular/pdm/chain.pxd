@@ -1,5 +1,13 @@
 cimport cython
 
+from supervisor.system cimport monotonic
+
 cdef class Record:
     cdef public list asked, failed
     cpdef add(self, step, double seconds, heard)
+
+cdef class Asker:
+    cdef public object _first, _modules
+    cdef public str _ident
+    @cython.locals(began=double)
+    cpdef ask(self, question, Record record, bint hide_unknown)

@@ -14,12 +14,11 @@ Where keys are wanted (SCRAM) the first module that knows the user ends it, and 
 vouch before anything is proven. Keys are no login: what comes of them is `ToProve`, never `Admitted`.
 
 The rules stand once, in `rounds`, which calls nothing: it yields what is to be put to whom, and is sent what came of
-it. `ask` puts it by plain calls, `popular.pdm.guarded` on an event loop.
+it. `Asker` puts it by plain calls, `popular.pdm.guarded` on an event loop.
 """
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from time import monotonic
 from typing import NamedTuple, TypeAlias
 
 from popular.pdm.contract import (
@@ -40,6 +39,7 @@ from popular.pdm.contract import (
     UserLimits,
 )
 from popular.protocol.scram import ScramKeys
+from supervisor.system import monotonic
 
 
 class Admitted(NamedTuple):
@@ -218,27 +218,46 @@ def _flagged(route: Route, flags: str) -> Route:
     return route._replace(flags=route.flags + new) if new else route
 
 
-def ask(
-    modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
-) -> Decision:
-    """Both rounds, by calling the modules. `record` is filled in, also by what is passed over."""
-    record = record if record is not None else Record()
-    began = monotonic()
-    answer = None
-    if modules and question.token is None and question.proof is None and not question.actor:
+class Asker:
+    """Puts questions to these modules by plain calls."""
+
+    __slots__ = ("_first", "_ident", "_modules")
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        self._modules = modules
+        self._first: Module | None = None
+        """The first one, if it takes passwords."""
+        self._ident = ""
+        if modules and PASSWORD in getattr(modules[0], "takes", _PASSWORDS):
+            self._first = modules[0]
+            self._ident = modules[0].ident
+
+    def ask(self, question: Question, record: Record, hide_unknown: bool) -> Decision:
+        """Both rounds. `record` is filled in, also by what is passed over."""
+        began = monotonic()
+        answer = None
+        first = self._first
         # Most logins are the first module's to decide; they are spared what the rules cost.
-        first = modules[0]
-        if PASSWORD in getattr(first, "takes", _PASSWORDS):
+        if first is not None and question.token is None and question.proof is None and not question.actor:
             try:
                 answer = first.check(question)
             except Exception as error:
                 answer = failure(error)
-        if type(answer) is Authenticated and type(answer.route) is Route:
-            ident = first.ident
-            record.asked.append((ident, monotonic() - began, answer))
-            admitted: Admitted = tuple.__new__(Admitted, (answer.route, ident, ident, False, answer.limits))
-            return admitted
-    return _ask_on(modules, question, record, hide_unknown=hide_unknown, first=answer, began=began)
+            if type(answer) is Authenticated:
+                route = answer.route
+                if type(route) is Route:
+                    ident = self._ident
+                    record.asked.append((ident, monotonic() - began, answer))
+                    admitted: Admitted = tuple.__new__(Admitted, (route, ident, ident, False, answer.limits))
+                    return admitted
+        return _ask_on(self._modules, question, record, hide_unknown=hide_unknown, first=answer, began=began)
+
+
+def ask(
+    modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
+) -> Decision:
+    """The same, once."""
+    return Asker(modules).ask(question, record if record is not None else Record(), hide_unknown)
 
 
 def _ask_on(

@@ -17,7 +17,8 @@ ten: one user with several passwords, of which one has to fit.
 `query` is the query itself, `queryfile` a file with it; `passwordfile` is a file with the database's password,
 `backend ID` and `target TARGET` are what counts where a row does not say it, `connections N` is how many connections a
 worker has at most (default 4). `takes KIND,…` says which credentials the rows can answer: `password`, `challenge` where
-all passwords are stored in clear, `certificate` where a client with a certificate of the user's name may come in.
+all passwords are stored in clear, `scram` where they are that or keys of SCRAM-SHA-256, `certificate` where a client
+with a certificate of the user's name may come in.
 """
 
 import os

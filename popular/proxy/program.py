@@ -14,6 +14,7 @@ from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.explain import LoginToExplain
+from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.moving import set_move_command
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
@@ -22,7 +23,7 @@ from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.operatorstate import Entry
+from supervisor.operatorstate import StateEntry
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
 from supervisor.table.contents import Column, Health, Rate
@@ -112,7 +113,7 @@ def _reports(service: Service) -> Sequence[Report]:
     return service.reports()
 
 
-def _ordered(service: Service, entries: Sequence[Entry]) -> None:
+def _ordered(service: Service, entries: Sequence[StateEntry]) -> None:
     assert isinstance(service, ProxyService)
     service.orders.changed(entries)
 
@@ -148,7 +149,7 @@ PROGRAM = Program(
     answer=_answer,
     ordered=_ordered,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
-    records=(ANNOUNCED,),
+    records=(ANNOUNCED, HEALTH),
     remembers=True,
     limits=LIMITS,
     start_options=(TLS_GROUPS, MOVE_COMMAND),

@@ -6,39 +6,51 @@ successor uses them.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
+from hashlib import blake2b
 from typing import Any
 
 from popular.net.splice import Pipes
 from popular.pdm import loader
+from popular.pdm.arguments import secret_from
 from popular.pdm.contract import PASSWORD, AnyModule, ModuleFailed
 from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
+from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.breaker import BreakerTerms
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
+from popular.proxy.session.recorded_session import RecordedSession
+from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import waiting_limit
+from popular.proxy.settings.backend import Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
+from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
+from popular.proxy.settings.variables import SALT_FILE
 from popular.proxy.settings.vserv import Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
+from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
+from supervisor.serving.counters import Counters
 
 
 class OpenModule:
@@ -96,14 +108,17 @@ class ProxyService:
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
         self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
+        self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        self._news: News | None = None
         if self.cluster is not None:
             self.cluster.holders += 1
+            self._news = News(context, self.cluster, limit_rules(variables))
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -131,10 +146,11 @@ class ProxyService:
             for ident, backend in backends.items()
         }
         announced = self._announced(context, config)
+        health = self._health(context, config, counters)
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         limits = limit_rules(config.variables)
-        salt_key = context.open_remembered().key_of("salts")
+        salt_key = _salt_key(context, config.variables[SALT_FILE])
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
             ident: VservRuntime(
@@ -152,6 +168,7 @@ class ProxyService:
                 waiting=waiting,
                 refusals=self.refusals,
                 announced=announced,
+                health=health,
                 orders=self.orders,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
@@ -172,10 +189,35 @@ class ProxyService:
             for ident, backend in config.things["backend"].items()
         }
 
+    def _health(self, context: WorkerContext, config: Config, counters: Counters) -> dict[str, BackendHealth]:
+        records, indexes = context.open_records(HEALTH.name), config.counter_indexes.get(HEALTH.by, {})
+
+        def tell(message: Message, fields: dict[str, object]) -> None:
+            context.log(message, "-", **fields)
+
+        return {
+            ident: BackendHealth(
+                backend,
+                indexes.get(ident),
+                records,
+                terms=terms_of(backend, config),
+                clock=context.clock,
+                logins=partial(context.sum, counters.cell("backend_logins", None, ident)),
+                tell=tell,
+            )
+            for ident, backend in config.things["backend"].items()
+        }
+
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
         """Begins a session, which holds this service until it is over."""
         self._sessions += 1
-        Session(self._vservs[listener], token, fd, peer=peer).begin()
+        runtime = self._vservs[listener]
+        if self.recorder.orders:
+            recording = self.recorder.recording(listener, peer[0] if runtime.rules.trusted is None else None)
+            if recording is not None:
+                RecordedSession(runtime, token, fd, peer=peer, recording=recording).begin()
+                return
+        Session(runtime, token, fd, peer=peer).begin()
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""
@@ -187,6 +229,8 @@ class ProxyService:
 
     def retire(self) -> None:
         self._retired = True
+        if self._news is not None:
+            self._news.close()
         self._release_if_unused()
 
     def reports(self) -> list[Report]:
@@ -208,6 +252,11 @@ class ProxyService:
                 self.cluster = None
 
 
+def terms_of(backend: Backend, config: Config) -> BreakerTerms:
+    """When a backend goes down by its logins, and how it comes back."""
+    return BreakerTerms(config.variables["breakernetworks"], config.variables["breakerwindow"], backend.slowstart)
+
+
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
     """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
     url, passwordfile = config.variables["cluster"], config.variables["clusterpasswordfile"]
@@ -216,9 +265,20 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
     if not url:
         return None
     try:
-        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"])
+        run = f"{context.open_remembered().digest('run'):x}"
+        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"], run=run)
     except ModuleFailed as error:
         raise CommandRefused(f"cluster: {error}") from None
+
+
+def _salt_key(context: WorkerContext, path: str) -> bytes:
+    """Of which salts are made: the same in all workers, and all proxies that have the file. Raises CommandRefused."""
+    if not path:
+        return context.open_remembered().key_of("salts")
+    try:
+        return blake2b(secret_from(path).secret.reveal(), person=b"salts").digest()
+    except ModuleFailed as error:
+        raise CommandRefused(f"{SALT_FILE}: {error}") from None
 
 
 def kinds_taken(modules: Sequence[AnyModule], fallback: str) -> frozenset[str]:

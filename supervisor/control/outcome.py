@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config, Report
 from supervisor.control.words import NOTE
-from supervisor.operatorstate import Entry as StateEntry
+from supervisor.operatorstate import StateEntry
 from supervisor.runtime.messages import Message
 from supervisor.table.blocked import Network
 
@@ -134,6 +134,16 @@ class Signed(Outcome):
 
     name: str | None = field(kw_only=True)
     reason: str | None = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Reapply(Outcome):
+    """A whole configuration, as the lines of an rc file, to be put into force as a draft is; `confirm_seconds`: as in
+    Replacement.
+    """
+
+    commands: Sequence[str] = field(kw_only=True)
+    confirm_seconds: int | None = field(default=None, kw_only=True)
 
 
 class Order(Outcome):

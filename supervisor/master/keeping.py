@@ -16,7 +16,7 @@ from supervisor.lifeline import ChangeState, StateChanged
 from supervisor.master.change import COMMIT_SECONDS
 from supervisor.master.jobs import Jobs
 from supervisor.master.pool import Pool, WorkerProcess
-from supervisor.operatorstate import UNDO, DamagedState, Entry, OperatorState, from_octets, to_octets, unfinished
+from supervisor.operatorstate import UNDO, DamagedState, OperatorState, StateEntry, from_octets, to_octets, unfinished
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
@@ -40,8 +40,8 @@ class WriteState(Job):
 
 
 @dataclass(eq=False)
-class _Change:
-    entries: tuple[Entry, ...]
+class _Unkept:
+    entries: tuple[StateEntry, ...]
     kept: Kept
     surely: bool
     note: str = ""
@@ -67,12 +67,17 @@ class StateKeeper:
         self._pool = pool
         self._jobs = jobs
         self._has_successor = has_successor
-        self._queue: list[_Change] = []
+        self._queue: list[_Unkept] = []
         self._writing = False
         self._number = 0
-        self._told: dict[int, _Change] = {}
+        self._told: dict[int, _Unkept] = {}
         self.state = OperatorState()
         """To be changed by nobody else."""
+
+    @property
+    def directory(self) -> str:
+        """Where it is all kept."""
+        return str(self._directory.path)
 
     def load(self) -> None:
         """Takes up what is kept. Whatever is wrong with it is told, and stops nothing."""
@@ -108,9 +113,9 @@ class StateKeeper:
     def _tell_not_kept(self, reason: str) -> None:
         self._log(messages.STATE_NOT_KEPT, directory=self._directory.path, reason=reason)
 
-    def change(self, entries: Iterable[Entry], kept: Kept, *, surely: bool = False) -> None:
+    def change(self, entries: Iterable[StateEntry], kept: Kept, *, surely: bool = False) -> None:
         """Has orders be in force. `surely`: only if they are on the disk first."""
-        self._queue.append(_Change(tuple(entries), kept, surely))
+        self._queue.append(_Unkept(tuple(entries), kept, surely))
         self._write()
 
     def _write(self) -> None:
@@ -126,7 +131,7 @@ class StateKeeper:
         job = WriteState(self._directory, to_octets(after.entries(time.time())))
         self._jobs.send(job, lambda result: self._written(group, result))
 
-    def _written(self, group: list[_Change], result: Result) -> None:
+    def _written(self, group: list[_Unkept], result: Result) -> None:
         self._writing = False
         for change in group:
             change.note = "" if result.failure is None else f"not kept when the program ends ({result.failure})"
@@ -136,7 +141,7 @@ class StateKeeper:
                 self._put_in_force(change)
         self._write()
 
-    def _put_in_force(self, change: _Change) -> None:
+    def _put_in_force(self, change: _Unkept) -> None:
         self.state.change(change.entries)
         self._number += 1
         number = self._number

@@ -14,13 +14,14 @@ from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
 from supervisor.control.outcome import Block, EndSession, Move, Order, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged, Swept
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, Request, StateChanged, Swept
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
+from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
@@ -32,10 +33,11 @@ from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.master.questions import Questions
 from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import Means, ShutdownSequence
+from supervisor.master.status import RunningStatus
 from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
-from supervisor.operatorstate import Entry, OperatorState
+from supervisor.operatorstate import StateEntry
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
@@ -50,8 +52,6 @@ from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.table.blocked import BLOCKED, MOST_BLOCKED, Network
-from supervisor.table.notes import Note
-from supervisor.table.sightings import Sighting
 from supervisor.worker.worker import Inheritance
 
 
@@ -92,7 +92,6 @@ class Master:
         source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
-        self._load_files = load_files
         self._watchdog = Watchdog(
             load_files, self._accounting, self._pool, log=log, accepting_changed=self._tell_accepting
         )
@@ -143,11 +142,29 @@ class Master:
         self._watchers.describe(first)
         self._access_file = access_file
         self._audit = Audit(program.name, audit_file, log)
+        self._history = ConfigHistory(
+            statedir.path,
+            program,
+            limits,
+            loop=self._loop,
+            jobs=self._jobs,
+            log=log,
+            has_successor=rundir.has_successor,
+        )
+        status = RunningStatus(
+            self._accounting,
+            self._watchers,
+            self._history,
+            keeper=self._keeper,
+            sweeps=self._sweeps,
+            load_files=load_files,
+            rundir=str(rundir.path),
+        )
         self.executor = Executor(
             program,
             language,
             limits,
-            status=self,
+            status=status,
             changes=self._changes,
             loop=self._loop,
             jobs=self._jobs,
@@ -155,6 +172,7 @@ class Master:
             log=log,
             access=access_file.read(),
             audit=self._audit,
+            history=self._history,
             perform=self._perform,
             count=self._accounting.count,
         )
@@ -165,47 +183,6 @@ class Master:
         self._watchers.open()
         rundir.publish_state()
         self._show_gauges()
-
-    # What the control language may see (control/outcome.py, Status)
-
-    @property
-    def rundir(self) -> str:
-        return str(self._rundir.path)
-
-    @property
-    def metrics(self) -> str:
-        return self._watchers.address
-
-    def measured(self, what: str) -> float | None:
-        return self._load_files.read(what)
-
-    def sessions(self) -> list[dict[str, Any]]:
-        return self._accounting.sessions()
-
-    def count_sessions(self) -> int:
-        return self._accounting.count_sessions()
-
-    def workers(self) -> list[dict[str, Any]]:
-        return self._accounting.workers()
-
-    def records(self, name: str) -> dict[str, dict[str, Any]]:
-        return self._accounting.records(name)
-
-    def blocked(self) -> dict[Network, float]:
-        return self._accounting.blocked()
-
-    @property
-    def operator(self) -> OperatorState:
-        return self._keeper.state
-
-    def sweeps(self) -> list[dict[str, Any]]:
-        return self._sweeps.listed()
-
-    def noted(self) -> list[Note]:
-        return self._accounting.noted()
-
-    def seen(self, about: str) -> list[Sighting]:
-        return self._accounting.seen(about)
 
     # The loop
 
@@ -219,6 +196,7 @@ class Master:
             pid=self.pid,
         )
         self._keeper.load()
+        self._history.load()
         self._accounting.block_again(self._keeper.state.of(BLOCKED))
         self._pool.fill()
         self._watchers.start()
@@ -278,6 +256,8 @@ class Master:
             self._shutdown.closed(worker)
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)
+        if isinstance(message, Request):
+            self._perform(message.order, lambda *_answer: None)
         if isinstance(message, StateChanged):
             self._keeper.hear(worker, message)
         if isinstance(message, Swept):
@@ -378,7 +358,7 @@ class Master:
             answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
             return
         until = self._accounting.blocked().get(network)
-        entry = Entry(BLOCKED, str(network), None if until is None else {"until": until or None})
+        entry = StateEntry(BLOCKED, str(network), None if until is None else {"until": until or None})
         self._ordering.order(Ordered(order.text, entries=(entry,)), answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:
@@ -457,6 +437,7 @@ class Master:
             return
         self._over = True
         self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
+        self._history.close()
         self._jobs.stop()
         self._watchers.stop()
         self._server.flush()

@@ -63,7 +63,7 @@ class RunCommand(Job):
 
 
 @dataclass(eq=False)
-class _UnderWay:
+class _RunningMove:
     order: Move
     answer: Answer
     until: float
@@ -80,17 +80,17 @@ class Moves:
         self._keeper = keeper
         self._sweeps = sweeps
         self._jobs = jobs
-        self._moves: dict[str, _UnderWay] = {}
+        self._moves: dict[str, _RunningMove] = {}
 
     def begin(self, order: Move, answer: Answer) -> None:
         """Answers when it is done, or all is as it was."""
         if order.id in self._moves:
             answer(False, f"{order.sort} {order.id} is being moved already", ())
             return
-        move = self._moves[order.id] = _UnderWay(order, answer, time.monotonic() + order.seconds)
+        move = self._moves[order.id] = _RunningMove(order, answer, time.monotonic() + order.seconds)
         self._keeper.change(order.before, lambda done, why: self._held(move, done, why), surely=True)
 
-    def _held(self, move: _UnderWay, done: bool, why: str) -> None:
+    def _held(self, move: _RunningMove, done: bool, why: str) -> None:
         order = move.order
         if not done:
             del self._moves[order.id]
@@ -106,14 +106,14 @@ class Moves:
             over=lambda: self._alone(move),
         )
 
-    def _too_late(self, move: _UnderWay) -> None:
+    def _too_late(self, move: _RunningMove) -> None:
         if move.running:
             return  # the command has a time of its own
         left = self._sweeps.left(move.sweep)
         self._sweeps.end(move.sweep)
         self._give_up(move, f"after {move.order.seconds} s there is still: {described(_only_left(left))}")
 
-    def _alone(self, move: _UnderWay) -> None:
+    def _alone(self, move: _RunningMove) -> None:
         """The last session is gone, and nobody new comes in."""
         move.running = True
         if not move.order.command:
@@ -123,13 +123,13 @@ class Moves:
         job = RunCommand(move.order.command, seconds)
         self._jobs.send(job, lambda result: self._ran(move, result), seconds=seconds + 5.0)
 
-    def _ran(self, move: _UnderWay, result: Result) -> None:
+    def _ran(self, move: _RunningMove, result: Result) -> None:
         if result.failure is not None:
             self._give_up(move, result.failure)
         else:
             self._finish(move)
 
-    def _finish(self, move: _UnderWay) -> None:
+    def _finish(self, move: _RunningMove) -> None:
         def kept(done: bool, why: str) -> None:
             if done:
                 self._end(move)
@@ -139,14 +139,14 @@ class Moves:
 
         self._keeper.change(move.order.behind, kept, surely=True)
 
-    def _give_up(self, move: _UnderWay, why: str) -> None:
+    def _give_up(self, move: _RunningMove, why: str) -> None:
         def kept(_done: bool, note: str) -> None:
             self._end(move)
             move.answer(False, noted(f"{why}; everything is as it was before", note), ())
 
         self._keeper.change(move.order.undone, kept)
 
-    def _end(self, move: _UnderWay) -> None:
+    def _end(self, move: _RunningMove) -> None:
         if move.timer is not None:
             move.timer.cancel()
         del self._moves[move.order.id]

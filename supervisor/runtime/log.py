@@ -12,9 +12,10 @@ from typing import Any
 import structlog
 
 from supervisor.runtime.logfile import STANDARD_ERROR, LogFile
-from supervisor.runtime.logline import Lines
+from supervisor.runtime.logline import Lines, Often
 from supervisor.runtime.logroom import LogRoom
 from supervisor.runtime.messages import DEBUG, LINES_LEFT_OUT, LOG_LINES_LOST, Message
+from supervisor.runtime.oftenlog import OftenLog
 from supervisor.runtime.throttle import MINUTE, Throttle
 
 __all__ = ["STANDARD_ERROR", "Log"]
@@ -31,7 +32,7 @@ class _Entries(structlog.BoundLoggerBase):
         self._logger.info(entry)
 
 
-class Log(LogFile):
+class Log(LogFile, OftenLog):
     """Writes entries. `log(MESSAGE, sid="…", key=value, …)`."""
 
     def __init__(
@@ -49,18 +50,15 @@ class Log(LogFile):
 
         Raises OSError if it cannot be opened.
         """
-        super().__init__(path, user)
+        LogFile.__init__(self, path, user)
+        OftenLog.__init__(self, Lines(program, stamps == "milliseconds"), form == "text")
         self.program = program
         self.form = form
-        self.options: frozenset[str] = frozenset()
         self._throttle = Throttle()
         self._lost = self._uncounted = 0
         """Lines that could not be written and were not told of yet, or not counted."""
         self._at_once = at_once
         self._own_room: LogRoom | None = None
-        self._room: LogRoom | None = None
-        """Where lines are gathered for this file."""
-        self._lines = Lines(program, stamps == "milliseconds")
         self._line = self._lines.text if form == "text" else self._lines.json
         render: Any = self._render
         self._entries = structlog.wrap_logger(self, processors=[render], wrapper_class=_Entries).bind()
@@ -73,17 +71,15 @@ class Log(LogFile):
                 return
         self._entries.write({"event": message.name, "message": message, "sid": sid, "fields": fields})
 
-    def often(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> None:
-        """Writes an entry of a kind that is written for every session: past structlog, and gathered where it may be."""
-        if self.form == "text":
-            line = self._lines.known(message, sid, names=names, values=values)
-        else:
-            line = self._line(message.name, message, sid, fields=dict(zip(names, values, strict=True)))
+    def _in_other_form(self, kind: Often, sid: str, values: tuple[object, ...]) -> bytes:
+        fields = dict(zip(kind.names, values, strict=True))
+        return self._line(kind.message.name, kind.message, sid, fields=fields)
+
+    def _put_apart(self, line: bytes) -> None:
+        self.write_out()
         room = self._room
         if room is None or not room.put(line):
-            self.write_out()
-            if room is None or not room.put(line):
-                self._write(line)
+            self._write(line)
 
     def write_out(self) -> None:
         """Writes what was gathered. Called four times a second, and when it is time to go."""

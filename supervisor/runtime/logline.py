@@ -21,6 +21,18 @@ _LONGEST_VALUE = 512
 _NUMBERS = (int, float)
 
 
+class Often:
+    """A kind of entry that is written for every session, with these fields."""
+
+    __slots__ = ("message", "names", "tail")
+
+    def __init__(self, message: Message, names: tuple[str, ...]) -> None:
+        self.message = message
+        self.names = names
+        self.tail = f" {message.level} {message.number:04x} {message.name}"
+        """What stands behind the session id."""
+
+
 class Lines:
     """Makes the lines of one program."""
 
@@ -30,7 +42,6 @@ class Lines:
         "_second",
         "_shapes",
         "_stamp",
-        "_tails",
         "_who",
         "_with_fractions",
         "_zone",
@@ -45,8 +56,6 @@ class Lines:
         self._host = socket.gethostname().partition(".")[0] or "-"
         self._second = -1
         self._stamp = ""
-        self._tails: dict[str, str] = {}
-        """What stands behind the session id, by the name of a message."""
         self._shapes: dict[tuple[object, ...], tuple[str, int]] = {}
         self.after_fork()
 
@@ -59,13 +68,10 @@ class Lines:
         """An entry in the text format."""
         return self._line(self._head(name, message, sid), tuple(fields), tuple(fields.values()))
 
-    def known(self, message: Message, sid: str, *, names: tuple[str, ...], values: tuple[object, ...]) -> bytes:
+    def known(self, kind: Often, sid: str, values: tuple[object, ...]) -> bytes:
         """The same, for an entry whose names are always these."""
-        tail = self._tails.get(message.name)
-        if tail is None:
-            tail = self._tails[message.name] = f" {message.level} {message.number:04x} {message.name}"
-        head = f"{self._time()}{self._who}{sid}{tail}"
-        return entry(head, names, values) or self._line(head, names, values)
+        head = f"{self._time()}{self._who}{sid}{kind.tail}"
+        return entry(head, kind.names, values) or self._line(head, kind.names, values)
 
     def _head(self, name: str, message: Message, sid: str) -> str:
         return f"{self._time()}{self._who}{sid} {message.level} {message.number:04x} {name}"

@@ -13,12 +13,21 @@ from popular.pdm.contract import Question
 from popular.protocol.international import NOTHING, International
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.client_side import CLOSING_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, PollMemory
+from popular.proxy.session.known import (
+    ALL_WELL,
+    NO_LIMITS,
+    NO_MECHANISMS,
+    BackendKnowledge,
+    HealthKnowledge,
+    LoginLimits,
+    PollMemory,
+)
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
+from popular.proxy.session.orders import NO_ORDERS, Entrant, LoginOrders
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
@@ -139,7 +148,7 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("hold", seconds)
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: Entrant, seconds: float) -> None:
         assert seconds > 0
         self.seconds = seconds
         self._wait("await_release", asking, seconds)
@@ -207,19 +216,21 @@ class PureSession:
         refusals: Mapping[str, Refusals] = NONE_KNOWN,
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
+        health: Mapping[str, HealthKnowledge] = ALL_WELL,
         orders: LoginOrders = NO_ORDERS,
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        known: dict[str, Any] = {
-            "refusals": refusals,
-            "announced": announced,
-            "limits": limits,
-            "polls": polls,
-            "orders": orders,
-            "row": 0,
-        }
-        self.machine = Tracked(self.verbs, rules, (ip, port), **known)
+        around = Surroundings(
+            rules,
+            refusals=refusals,
+            announced=announced,
+            health=health,
+            limits=limits,
+            orders=orders,
+            polls=polls,
+        )
+        self.machine = Tracked(self.verbs, around, (ip, port), row=0)
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

@@ -50,6 +50,8 @@ READ_WRITE = [
     ("authdelaymax", "Time (1s-2m)", "15s", ["1s", "2m"], ["0", "121s"]),
     ("authtimeout", "Time (0s-1h)", "2m", ["0", "1h", "30s"], ["1h1s", "-1s", "x"]),
     ("backlog", "Int (5-1024)", "512", ["5", "1024"], ["4", "1025"]),
+    ("breakernetworks", "Int (0-8)", "3", ["0", "1", "8"], ["9", "-1", "x"]),
+    ("breakerwindow", "Time (1s-10m)", "10s", ["1s", "10m"], ["0", "601s", "x"]),
     ("capadir", "Dir", "/etc/popular/capa", ["/", "/tmp"], ["/no/such/dir", "tmp", "/etc/passwd"]),
     ("checkport", "Int (1-65535)", "50110", ["1", "65535"], ["0", "65536"]),
     ("checktimeout", "Time (1s-1m)", "3s", ["1s", "1m"], ["0", "61s"]),
@@ -79,6 +81,7 @@ READ_WRITE = [
     ("pdmwatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
     ("proxytimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("reports", "off, or of cleartext, tls", "off", ["off", "tls", "tls,cleartext"], ["on", "tls,off", "tls,x", ""]),
+    ("saltfile", "File", '""', ["/etc/popular/salts", '""'], ["salts"]),
     ("sessiontimeout", "Time (0s-1d)", "0s", ["0s", "1d"], ["25h", "x"]),
     ("sidprefix", "Id", HOST.partition(".")[0], ["p02"], ["p 02", "p/2"]),
     ("softfail", "Bool", "off", ["on", "off", "yes"], ["2"]),
@@ -86,6 +89,7 @@ READ_WRITE = [
     ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir"]),
     ("tlsminversion", "1.2|1.3", "1.2", ["1.3", "1.2"], ["1.1", "1.0", "3"]),
     ("tlswatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
+    ("tracespace", "Int (0-65536)", "64", ["0", "65536"], ["65537", "64M"]),
     ("usersessions", "off or [report:]Int (1-1000000)", "off", ["OFF", "9", "REPORT:3"], ["0", "x"]),
     ("vservlogins", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),
     ("vservsessions", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),
@@ -941,6 +945,7 @@ def test_pdm_show_can_be_pasted_back(everything: Console) -> None:
 def test_commands_know_whether_they_change_something(console: Console) -> None:
     """Commands that only show are not logged as changes, all others are."""
     only_show = {"show", "sessions", "workers", "help", "json", "complete", "cluster", "explain", "secret", "sign"}
+    only_show |= {"history", "diff"}
     for command in console.language.commands:
         head = command.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")

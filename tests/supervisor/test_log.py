@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.runtime.log import Log
+from supervisor.runtime.logline import Often
 from supervisor.runtime.messages import START, SUPERVISOR_MESSAGES, WORKER_BORN
 from tests.system.site import log_entries
 
@@ -169,6 +170,6 @@ def test_what_is_written_often_is_written_alike(tmp_path_factory: pytest.TempPat
     path = directory / "log"
     path.unlink()
     log = Log("probe", str(path))
-    log.often(WORKER_BORN, "p.1.2", names=tuple(fields), values=tuple(values))
+    log.often(Often(WORKER_BORN, tuple(fields)), "p.1.2", tuple(values))
     os.close(log.fileno())
     assert path.read_text()[15:] == expected[15:]  # behind the second, which may have passed

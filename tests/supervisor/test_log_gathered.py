@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.runtime.log import Log
+from supervisor.runtime.logline import Often
 from supervisor.runtime.logroom import LOG_ROOM_OCTETS, LogRoom
 from supervisor.runtime.messages import LOG_REOPENED, WORKER_BORN
 
@@ -27,7 +28,7 @@ def _log(path: Path, room: LogRoom | None, form: str = "text") -> Log:
 
 
 def _end(log: Log, number: int, user: str = "ann") -> None:
-    log.often(WORKER_BORN, f"p.1.{number}", names=NAMES, values=(user, number))
+    log.often(Often(WORKER_BORN, NAMES), f"p.1.{number}", (user, number))
 
 
 def _numbers(path: Path) -> list[int]:

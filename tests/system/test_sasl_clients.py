@@ -1,6 +1,7 @@
 """Mail programs of the distribution log in by each mechanism that they know, with the right secret and a wrong one."""
 
 import base64
+import hashlib
 import poplib
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from popular.protocol.scram import ScramClient, invented_salt
 from tests.patience import patient
 from tests.system.certificates import Authority
 from tests.system.site import LOOPBACK, Proxy, ScriptedBackend, free_port, need, pop3_server
@@ -223,6 +225,29 @@ def test_by_an_answer_to_a_challenge_to_a_backend_that_wants_the_password(site: 
     with pytest.raises(poplib.error_proto, match="AUTH"):
         other.apop("behind", "wr0ng")
     other.quit()
+
+
+def _salt_shown(site: SaslSite, user: str) -> bytes:
+    client = poplib.POP3(LOOPBACK, site.clear, timeout=patient(5))
+    said = base64.b64encode(ScramClient(user, "x", nonce="nonce").first()).decode()
+    challenge = base64.b64decode(client._shortcmd(f"AUTH SCRAM-SHA-256 {said}").removeprefix(b"+ "))  # type: ignore[attr-defined]
+    client.close()
+    return dict(part.split(b"=", 1) for part in challenge.split(b","))[b"s"]
+
+
+def test_the_salt_of_who_does_not_exist(site: SaslSite) -> None:
+    """One name has the same one each time; with a secret of the site, on each proxy that has it."""
+    of_this_run = {_salt_shown(site, "nobody") for _ in range(2)}
+    assert len(of_this_run | {_salt_shown(site, "ann")}) == 2, "hers is made in the same way"
+    (site.directory / "salts").write_text("a secret of the site\n")
+    site.proxy.said(f"set saltfile {site.directory}/salts")
+    key = hashlib.blake2b(b"a secret of the site", person=b"salts").digest()
+    for user in ("nobody", "ann"):
+        salt = base64.b64decode(_salt_shown(site, user))
+        assert salt == invented_salt(key, "default", user)[: len(salt)]
+    assert not site.proxy.control(f"set saltfile {site.directory}/none").ok
+    site.proxy.said('set saltfile ""')
+    assert {_salt_shown(site, "nobody")} == of_this_run
 
 
 def test_a_long_token(site: SaslSite) -> None:

@@ -49,12 +49,14 @@ FAILURES = (
     "mailbox",
     "closed",
     "maxwaiting",
+    "down",
     "refused",
     "everybody",
 )
 """How an attempt at a backend can fail, for the counter: the step at which it ended, or at any step `timeout`, `closed`
 and `refused` (a code says that the fault is the backend's). `everybody`: it does not say why it refuses a user, but has
-refused several in a row (refusals.py). `maxwaiting`: there was none, because too many sessions wait for the backend.
+refused several in a row (refusals.py). `maxwaiting`: there was none, because too many sessions wait for the backend;
+`down`: nor was there one, because it counts as down (breaker.py).
 """
 
 

@@ -14,7 +14,6 @@ from popular.protocol.international import International
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
-from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.phases import (
     AWAITING_HEADER,
     ENDED,
@@ -30,7 +29,7 @@ from popular.proxy.session.phases import (
     Phase,
 )
 from popular.proxy.session.proving import Proving
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.vserv import POP3S
 
@@ -88,17 +87,20 @@ class ClientSide:
         "user",
     )
 
-    def __init__(self, verbs: Verbs, rules: Rules, peer: tuple[str, int], *, limits: LoginLimits) -> None:
-        """`peer`: the client's address and port."""
-        self._limited = True
-        """Whether `limits` are to be asked what they do."""
-        self._limits = limits
+    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        """A method, and not `__init__`, because in the compiled form a base class is set up by a call of C.
+
+        `peer`: the client's address and port.
+        """
+        self._limited = around.limited
+        """Whether `_limits` are to be asked what they do."""
+        self._limits = around.limits
         self._charged = False
         """A guess was charged to the client's network; whether it was one, a wrong login, is not known yet."""
         self._held: Question | Code | None = None
         """What waits while the client is held back: the question for the modules, or the code of the refusal."""
         self._verbs = verbs
-        self._rules = rules
+        self._rules = around.rules
         self._peer_ip, self._peer_port = peer
         self._sid = self._verbs.sid
         self._tls = False
@@ -130,7 +132,7 @@ class ClientSide:
         """The client has said UTF8, and is to be served so wherever its mail lies."""
         self._language = ""
         """The tag of the language that it has chosen by LANG, or "*"."""
-        self.phase: Phase = GREETED if rules.trusted is None else AWAITING_HEADER
+        self.phase: Phase = GREETED if self._rules.trusted is None else AWAITING_HEADER
         self.user = ""
         self.namespace = ""
         self.mechanism = ""

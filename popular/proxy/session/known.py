@@ -1,5 +1,6 @@
 """What a session is told beyond its configuration: of a backend, and of what all sessions together have come to."""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
 from popular.pdm.contract import Question, Secret, UserLimits
@@ -24,6 +25,23 @@ class BackendKnowledge(Protocol):
 
     def mistrust(self) -> bool:
         """PASS ahead went wrong, and is not to be tried for a while. Says whether that is news."""
+
+
+class HealthKnowledge(Protocol):
+    """Of one backend: how well it is (backend_health.py)."""
+
+    def takes(self, address: str) -> bool:
+        """Whether a login of the client with that address may go there now."""
+
+    def failed(self, address: str, reason: str) -> None:
+        """A login of his failed by the backend's fault."""
+
+    def says(self) -> str:
+        """For people: how it is, since when and why."""
+
+
+ALL_WELL: Final[Mapping[str, HealthKnowledge]] = {}
+"""Where nobody looks."""
 
 
 class Who(NamedTuple):

@@ -20,8 +20,6 @@ supervisor, an error of ours) is not told to the machine: there is nothing to de
 `listens` (client_side.py) is no entry but a question, asked when an entry has returned: is the client to be read?
 """
 
-from collections.abc import Mapping
-
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route, Secret, Token
@@ -41,8 +39,8 @@ from popular.proxy.session.backend_login import (
     xclient,
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
-from popular.proxy.session.known import NO_LIMITS, NO_MECHANISMS, BackendKnowledge, LoginLimits, Poll, PollMemory
-from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, NO_ORDERS, Asking, LoginOrders, moved
+from popular.proxy.session.known import NO_MECHANISMS, Poll
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
@@ -56,7 +54,7 @@ from popular.proxy.session.phases import (
 )
 from popular.proxy.session.referral import Referral, referral_of, referred_to
 from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.telling import Teller
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, OURS_ALONE, POP3, STARTTLS, USER, Backend, placed_at
@@ -86,6 +84,7 @@ class Machine(Teller):
     """
 
     __slots__ = (
+        "_health_of",
         "_orders",
         "_password_is_ours",
         "_patience",
@@ -96,27 +95,14 @@ class Machine(Teller):
         "poll",
     )
 
-    def __init__(
-        self,
-        verbs: Verbs,
-        rules: Rules,
-        peer: tuple[str, int],
-        *,
-        refusals: Mapping[str, Refusals],
-        announced: Mapping[str, BackendKnowledge],
-        limits: LoginLimits = NO_LIMITS,
-        orders: LoginOrders = NO_ORDERS,
-        polls: PollMemory | None = None,
-        limited: bool = True,
-        row: int = -1,
-    ) -> None:
-        """What all sessions together know of each backend: `refusals`, and what it has `announced`. For `row` and
-        `limited` see Teller.
-        """
-        Teller.__init__(self, verbs, rules, peer, announced=announced, limits=limits, limited=limited, row=row)
-        self._orders = orders
-        self._refusals_of = refusals
-        self._polls = polls
+    def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int], *, row: int = -1) -> None:
+        """`peer`: the client's address and port; `row`: of the table, by which limits count the session."""
+        self._set_up(verbs, around, peer)
+        self._row = row
+        self._refusals_of = around.refusals
+        self._health_of = around.health
+        self._orders = around.orders
+        self._polls = around.polls
         self.poll: Poll | None = None
         """The login, if it may be answered without its backend the next time."""
         self._refusals: Refusals | None = None
@@ -157,21 +143,6 @@ class Machine(Teller):
         """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
         return self._secret is not None and (self._question is None or not self._question.actor)
 
-    def _may_enter(self) -> bool:
-        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
-        limits, own = self._limits, self._own_limits
-        if own is None and not (self._limited and (limits.guards or limits.counts)):
-            return True
-        self._charged = False
-        self.counted = True
-        hindrance = limits.enter(self._row, self._whom(), own)
-        if hindrance is None:
-            return True
-        self._verbs.leave_backend()
-        self._tell_hindrance(hindrance.limit)
-        self._try_again(hindrance.code)
-        return False
-
     # What the operator has ordered
 
     def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
@@ -183,9 +154,8 @@ class Machine(Teller):
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders, asking = self._orders, Asking(self._rules.vserv, self.namespace, self.user, route.backend)
-        asking = asking._replace(backend=orders.routed(asking))
-        verdict, seconds = orders.verdict(asking)
+        asking = self._orders.routed(self._rules.vserv, self.namespace, self.user, backend=route.backend)
+        verdict, seconds = self._orders.verdict(asking)
         if verdict == LOCKED:
             self._wrong_login("locked")
         elif verdict == HELD_BACK and not waited:
@@ -215,6 +185,7 @@ class Machine(Teller):
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
         backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
         self.backend, self.target = route.backend, route.target or self.user
+        self._health = None if route.server is not None else self._health_of.get(route.backend)
         self._refusals = self.poll = None
         self._led = route, fallback, vouched
         self._referred = False
@@ -225,6 +196,8 @@ class Machine(Teller):
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
             self._show_empty()
+        elif self._health is not None and not self._health.takes(self._peer_ip):
+            self._while_down(self._health)
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
@@ -439,7 +412,7 @@ class Machine(Teller):
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
         self._verbs.leave_backend()
-        self._refusals = self.poll = None
+        self._refusals = self._health = self.poll = None
         self._referred = True
         self._backend, self.backend, self.target = to, to.id, referral.user
         if lacks_secret(self._led, to, self._shows()):

@@ -1,14 +1,19 @@
 cimport cython
 
-from popular.pdm.chain cimport Record
+from popular.pdm.chain cimport Asker, Record
+from supervisor.runtime.oftenlog cimport OftenLog
 from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Observer
 
 cdef dict _WORDS
 
+cpdef str word_of(answer)
+
 cdef class ModuleChain:
+    cdef public Asker _asker
     cdef public Counters _counters
-    cdef public object _context, _log, _modules, _queue
+    cdef public OftenLog _log
+    cdef public object _context, _queue
     cdef public dict _observers, _told
     cdef public list _asked_on_loop, _on_trial
     cdef public set _tasks

@@ -54,11 +54,11 @@ class ModuleChain:
 
     __slots__ = (
         "_asked_on_loop",
+        "_asker",
         "_comparing",
         "_context",
         "_counters",
         "_log",
-        "_modules",
         "_observers",
         "_on_trial",
         "_queue",
@@ -84,7 +84,8 @@ class ModuleChain:
         """
         self._threads = threads
         used = [(guard, terms) for guard, terms in guards if not terms.shadow]
-        self._modules = cast(Sequence[Module], [guard.module for guard, _terms in used])
+        modules = cast(Sequence[Module], [guard.module for guard, _terms in used])
+        self._asker = chain.Asker(modules)
         self._queue = queue
         self._context = context
         self._log = context.log
@@ -97,12 +98,12 @@ class ModuleChain:
         self._told: dict[str, float] = {}
         """When something was told of each module, by what it was."""
         self.on_loop = any(not guard.computes or terms.wants_loop for guard, terms in guards)
-        self.blocking = self.on_loop or chain.blocks(self._modules)
+        self.blocking = self.on_loop or chain.blocks(modules)
 
     def ask(self, question: Question, hide_unknown: bool, sid: str) -> Decision:
         """The answer, at once: for modules that do not block."""
         record = Record()
-        decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
+        decision = self._asker.ask(question, record, hide_unknown)
         self._count(record)
         if self._log.options:
             self._tell(question, record, decision, sid=sid)
@@ -230,7 +231,7 @@ class ModuleChain:
     def _ask_in_thread(self, question: Question, hide_unknown: bool, sid: str) -> tuple[Decision, Callable[[], None]]:
         """The decision, and what counts and tells of it on the event loop."""
         record = Record()
-        decision = chain.ask(self._modules, question, hide_unknown=hide_unknown, record=record)
+        decision = self._asker.ask(question, record, hide_unknown)
         return decision, functools.partial(self._asked, question, record, decision, sid=sid)
 
     def _asked(self, question: Question, record: Record, decision: Decision, *, sid: str) -> None:

@@ -13,8 +13,9 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
 from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
+from popular.proxy.session.orders import NO_ORDERS, Entrant, LoginOrders
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
@@ -86,7 +87,7 @@ class Unreal(Verbs):
         self.waits = HOLD
         self.held += seconds
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: Entrant, seconds: float) -> None:
         del asking
         self.hold(seconds)
 
@@ -132,7 +133,8 @@ class Rehearsal:
     ) -> None:
         self.verbs = verbs
         self._rules = replace(rules, trusted=None)
-        self.machine = Machine(verbs, self._rules, client, refusals={}, announced={}, limits=limits, orders=orders)
+        around = Surroundings(self._rules, refusals={}, announced={}, limits=limits, orders=orders)
+        self.machine = Machine(verbs, around, client)
         self.replies: dict[str, str] = {}
         self._word = ""
         """What the client has said last."""

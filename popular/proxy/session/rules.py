@@ -12,15 +12,18 @@ from popular.protocol import capabilities, replies
 from popular.protocol.international import TAGS
 from popular.protocol.sasl import Challenges
 from popular.proxy.session.offers import Offers, offers_of
+from popular.proxy.session.typedrules import TypedRules
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import LOGINDELAY, Limit
 from popular.proxy.settings.vserv import Vserv
 from supervisor.config import Config
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Made once for each config and virtual server."""
+@dataclass(frozen=True, kw_only=True)
+class Rules(TypedRules):
+    """Made once for each config and virtual server. (By keywords alone, because the places of TypedRules would pass for
+    defaults.)
+    """
 
     vserv: str
     state: str

@@ -7,6 +7,7 @@ from popular.net.splice import Pipes
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
+from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
@@ -14,6 +15,7 @@ from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.tls.contexts import TlsSettings
 from supervisor.serving.context import WorkerContext
 from supervisor.serving.counters import Counters
@@ -26,6 +28,7 @@ class VservRuntime:
     __slots__ = (
         "absorber",
         "announced",
+        "around",
         "authtimeout",
         "backend_connects",
         "backend_logins",
@@ -35,6 +38,7 @@ class VservRuntime:
         "context",
         "counters",
         "first_look",
+        "health",
         "idletimeout",
         "limited",
         "limits",
@@ -73,14 +77,15 @@ class VservRuntime:
         waiting: Mapping[str, BackendQueue],
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
+        health: Mapping[str, BackendHealth],
         limits: Limits,
         orders: StandingOrders,
         absorber: Absorber,
         reporter: Reporter | None,
         over: Callable[[], None],
     ) -> None:
-        """`moved`: the cells of session_log.Moved; `refusals`, `announced`: of each backend; `over` is called by each
-        session at its end.
+        """`moved`: the cells of session_log.Moved; `refusals`, `announced`, `health`: of each backend; `over`
+        is called by each session at its end.
         """
         self.context = context
         self.rules = rules
@@ -92,11 +97,23 @@ class VservRuntime:
         self.backend_tls = backend_tls
         self.refusals = refusals
         self.announced = announced
+        self.health = health
         self.absorber = absorber
         self.limits = limits
         self.orders = orders
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
+        self.around = Surroundings(
+            rules,
+            refusals=refusals,
+            announced=announced,
+            health=health,
+            limits=limits,
+            orders=orders,
+            polls=absorber,
+            limited=self.limited,
+        )
+        """What the machines are given."""
         self.reporter = reporter
         """Who notes logins that a stricter configuration would refuse; None: nobody does."""
         self.blocked = limits.blocked.head

@@ -8,6 +8,7 @@ from popular.proxy.session.machine cimport Machine
 from popular.proxy.session.relay cimport Relay
 from popular.proxy.session.row cimport SessionRow, moved_by
 from popular.proxy.session.runtime cimport VservRuntime
+from popular.proxy.session.session_log cimport log_end, milliseconds
 from popular.proxy.session.verbs cimport Verbs
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport wall
@@ -69,5 +70,5 @@ cdef class Session(Verbs):
     cdef _show(self)
     cdef _only_send(self)
     cdef _stop_waiting(self)
-    @cython.locals(runtime=VservRuntime, context=WorkerContext, seconds=double, moved=tuple)
+    @cython.locals(runtime=VservRuntime, context=WorkerContext, facts=tuple, machine=Machine, seconds=double, moved=tuple)
     cpdef end(self, str ending)

@@ -25,16 +25,15 @@ from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_h
 from popular.proxy.session.known import Who
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
-from popular.proxy.session.orders import Asking
-from popular.proxy.session.phases import CONNECTING, PLACED, SILENT, SIMULATING
+from popular.proxy.session.orders import Entrant
+from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
-from popular.proxy.session.row import SessionRow, moved_by
+from popular.proxy.session.row import SessionRow, marks_of, moved_by
 from popular.proxy.session.runtime import VservRuntime
-from popular.proxy.session.session_log import log_begin, log_end, log_introduced
+from popular.proxy.session.session_log import log_begin, log_end, log_introduced, milliseconds
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, Backend
-from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost, Whose
@@ -80,18 +79,7 @@ class Session(Verbs):
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(
-            self,
-            self._runtime.rules,
-            peer,
-            refusals=self._runtime.refusals,
-            announced=self._runtime.announced,
-            limits=self._runtime.limits,
-            orders=self._runtime.orders,
-            polls=self._runtime.absorber,
-            limited=self._runtime.limited,
-            row=token,
-        )
+        self._machine = Machine(self, self._runtime.around, peer, row=token)
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
         self._client = ClientConnection(self._runtime.context.loop, self._runtime.context.log, fd, owner=self)
         self._client.hear_of_reset()
@@ -132,9 +120,7 @@ class Session(Verbs):
             self.fault(error)
 
     def _settle(self) -> None:
-        """What follows each entry: replies leave, what a verb has left is seen to, and a session that is to end does so
-        when the last reply has left.
-        """
+        """What follows each entry: what a verb has left is seen to, replies leave, and behind the last one it ends."""
         client = self._client
         while self._left is not None:
             (do, facts), self._left = self._left, None
@@ -206,7 +192,7 @@ class Session(Verbs):
         if word:
             self._leave(self._tell_broken, (reason, word))
         elif reason:
-            self._leave(self._tell_check, (None, reason))
+            self._leave(self._tell_step, (self._machine.checked, None, reason))
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -227,10 +213,10 @@ class Session(Verbs):
     def hold(self, seconds: float) -> None:
         self._deadlines.hold(seconds)
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: Entrant, seconds: float) -> None:
         self._deadlines.hold(seconds)
-        go_on = functools.partial(self._enter, self._tell_released)
-        self._runtime.orders.wait(self._token, asking, go_on)
+        go_on = functools.partial(self._enter, self._tell_step, self._machine.released)
+        self._runtime.orders.keep(self._token, asking, go_on=go_on)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -348,26 +334,19 @@ class Session(Verbs):
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
         machine = self._machine
         who = Who(self._peer[0], machine.namespace, machine.user)
-        then = functools.partial(self._enter, self._tell_leased, decision)
+        then = functools.partial(self._enter, self._tell_step, machine.decided, decision)
         limits.take_lease(self._token, self.sid, who, own=decision.limits, then=then)
         return True
 
-    def _tell_leased(self, decision: Decision) -> None:
+    def _tell_step(self, entry: Callable[..., None], *facts: Any) -> None:
+        """What was waited for has come."""
         self._deadlines.expect_nothing()
-        self._machine.decided(decision)
-
-    def _tell_released(self) -> None:
-        self._deadlines.expect_nothing()
-        self._machine.released()
+        entry(*facts)
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         self._login.answered()
-        self._tell_check(mail, reason)
+        self._tell_step(self._machine.checked, mail, reason)
         self._settle()
-
-    def _tell_check(self, mail: Mail | None, reason: str) -> None:
-        self._deadlines.expect_nothing()
-        self._machine.checked(mail, reason)
 
     def backend_connected(self) -> None:
         machine = self._machine
@@ -444,11 +423,7 @@ class Session(Verbs):
     # The supervisor
 
     def whose(self) -> Whose:
-        machine = self._machine
-        marks = [(VSERV, self._runtime.rules.vserv)]
-        if machine.phase in PLACED:
-            marks += [(USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)]
-        return Whose(self._started, self._peer[0], tuple(marks))
+        return Whose(self._started, self._peer[0], marks_of(self._machine, self._runtime.rules.vserv))
 
     def cut_cost(self) -> CutCost:
         relay = self._relay
@@ -485,10 +460,8 @@ class Session(Verbs):
         self._login.close()
 
     def end(self, ending: str) -> None:
-        """Once, for one reason: closes everything, frees the row, gives the token back, writes the log line.
-
-        The machine is let go of, as every part has let go of us: so a session that is over is free without the
-        collector.
+        """Once, for one reason: closes everything, frees the row, gives the token back, writes the log line. The
+        machine is let go of, as every part has let go of us: so a session that is over is free without the collector.
         """
         if self._over:
             return
@@ -503,21 +476,26 @@ class Session(Verbs):
         self._client.close(after_quit=ending == "quit" or ending == "absorbed")
         runtime, context = self._runtime, self._runtime.context
         seconds = context.clock.now - self._started
-        log_end(
-            context.log,
-            self.sid,
-            client=self._peer[0],
-            vserv=runtime.rules.vserv,
-            machine=self._machine,
-            ending=ending,
-            seconds=seconds,
-            moved=moved,
-            tls=self._tls,
-            via=self._via,
+        machine, tls = self._machine, self._tls
+        facts = (
+            self._peer[0],
+            runtime.rules.vserv,
+            machine.namespace,
+            machine.user,
+            machine.backend,
+            machine.target,
+            ending,
+            milliseconds(seconds),
+            moved[0],
+            moved[1],
+            tls.version if tls is not None else "",
+            tls.cipher if tls is not None else "",
+            self._via,
         )
+        log_end(context.log, self.sid, facts)
         if runtime.orders.any:
             runtime.orders.forget(self._token)
-        if runtime.limited or self._machine.counted:
+        if runtime.limited or machine.counted:
             runtime.limits.leave(self._token)
         self._machine = self._login = None  # type: ignore[assignment]
         context.release(self._token, ending, seconds)

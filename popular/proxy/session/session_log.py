@@ -4,11 +4,10 @@ from typing import TypeAlias
 
 from popular.messages import SESSION_END
 from popular.net.client import ClientConnection
-from popular.net.handshake import Agreed
 from popular.proxy.session.header_reader import local_end
-from popular.proxy.session.machine import Machine
 from popular.proxy.session.runtime import VservRuntime
 from supervisor.runtime.log import Log
+from supervisor.runtime.logline import Often
 
 Moved: TypeAlias = tuple[int, int, int, int]
 """Octets so far: received from the client and sent to it, all of them; received from the backend and sent to it, those
@@ -16,7 +15,7 @@ that were passed on. A plain tuple, because one with names takes ten times as lo
 """
 
 _FIELDS = "client vserv namespace user backend target ending seconds received sent tls cipher via"
-_NAMES = tuple(_FIELDS.split())
+_SESSION_END = Often(SESSION_END, tuple(_FIELDS.split()))
 
 NOTHING_MOVED: Moved = (0, 0, 0, 0)
 
@@ -35,35 +34,14 @@ def log_introduced(runtime: VservRuntime, sid: str, peer: tuple[str, int], *, vi
     runtime.context.log.debug("NET", "introduced", sid, client=peer[0], port=peer[1], via=via)
 
 
-def log_end(
-    log: Log,
-    sid: str,
-    *,
-    client: str,
-    vserv: str,
-    machine: Machine,
-    ending: str,
-    seconds: float,
-    moved: Moved,
-    tls: Agreed | None,
-    via: str,
-) -> None:
-    """The whole session in one line. `seconds`: how long it was; `via`: who brought its PROXY header."""
-    if "NET" in log.options:
-        log.debug("NET", "closed", sid, client=client, reason=ending, received=moved[0], sent=moved[1])
-    values = (
-        client,
-        vserv,
-        machine.namespace,
-        machine.user,
-        machine.backend,
-        machine.target,
-        ending,
-        round(1000 * seconds) / 1000,
-        moved[0],
-        moved[1],
-        tls.version if tls is not None else "",
-        tls.cipher if tls is not None else "",
-        via,
-    )
-    log.often(SESSION_END, sid, names=_NAMES, values=values)
+def milliseconds(seconds: float) -> float:
+    """Whole milliseconds, in seconds: so the log has them."""
+    return int(1000 * seconds + 0.5) / 1000
+
+
+def log_end(log: Log, sid: str, facts: tuple[object, ...]) -> None:
+    """The whole session in one line. `facts`: its fields, in their order."""
+    if log.options and "NET" in log.options:
+        client, _vserv, _namespace, _user, _backend, _target, ending, _seconds, received, sent, *_ = facts
+        log.debug("NET", "closed", sid, client=client, reason=ending, received=received, sent=sent)
+    log.often(_SESSION_END, sid, facts)

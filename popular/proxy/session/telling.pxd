@@ -1,7 +1,11 @@
 from popular.proxy.session.authorization cimport Authorization
 
+from popular.proxy.session.surroundings cimport Surroundings
+from popular.proxy.session.verbs cimport Verbs
+
 cdef class Teller(Authorization):
-    cdef public object _announced, _backend, _login, _own_limits
+    cdef public object _announced, _backend, _health, _login, _own_limits
     cdef public long _row
     cdef public bint counted
     cdef public str backend, target
+    cdef _set_up(self, Verbs verbs, Surroundings around, tuple peer)

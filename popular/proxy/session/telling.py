@@ -14,12 +14,16 @@ from popular.protocol.international import NOTHING, International, common
 from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
-from popular.proxy.session.known import NO_LIMITS, BackendKnowledge, LoginLimits
+from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.phases import CONNECTING
 from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
-from popular.proxy.session.rules import Rules
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 from supervisor.control.things import OFFLINE
+
+UNTRIED = ("maxwaiting", "down")
+"""Words of failures where the backend was not even asked."""
 
 NO_FIELDS: Mapping[str, object] = {}
 """No fields more, for an entry of the log."""
@@ -31,26 +35,13 @@ _UNUSED = (OFFLINE, "fake")
 class Teller(Authorization):
     """One session, as far as operator and client are told how the login went."""
 
-    __slots__ = ("_announced", "_backend", "_login", "_own_limits", "_row", "backend", "counted", "target")
+    __slots__ = ("_announced", "_backend", "_health", "_login", "_own_limits", "_row", "backend", "counted", "target")
 
-    def __init__(
-        self,
-        verbs: Verbs,
-        rules: Rules,
-        peer: tuple[str, int],
-        *,
-        announced: Mapping[str, BackendKnowledge],
-        limits: LoginLimits = NO_LIMITS,
-        limited: bool = True,
-        row: int = -1,
-    ) -> None:
-        """`announced`: what all sessions together know of each backend. `row`: of the table, by which `limits` count
-        the session.
-        """
-        Authorization.__init__(self, verbs, rules, peer, limits=limits)
-        self._announced = announced
-        self._row = row
-        self._limited = limited
+    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        Authorization._set_up(self, verbs, around, peer)
+        self._announced = around.announced
+        self._row = -1
+        """Of the table, by which limits count the session."""
         self._own_limits: UserLimits | None = None
         self.counted = False
         """Limits may count this session: they were asked, and are told of its end."""
@@ -58,6 +49,8 @@ class Teller(Authorization):
         """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
         self._backend: Backend | None = None
         """The one with the id `backend`; its address is another one where a route or a referral names a server."""
+        self._health: HealthKnowledge | None = None
+        """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
         self.backend = ""
         self.target = ""
 
@@ -99,6 +92,8 @@ class Teller(Authorization):
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
+        if self._health is not None and word not in UNTRIED:
+            self._health.failed(self._peer_ip, reason)
 
     def _international(self) -> International:
         """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
@@ -108,6 +103,11 @@ class Teller(Authorization):
     def _announced_by(self, backend: Backend) -> International:
         known = self._announced.get(backend.id)
         return known.international() if known is not None else NOTHING
+
+    def _while_down(self, health: HealthKnowledge) -> None:
+        """The backend is known to be down: that costs nobody any time."""
+        self._note_backend(CONNECTING.phrase, f"it is {health.says()}", "down")
+        self._trouble("backend_failed")
 
     def _address(self) -> str:
         """Where the backend failed, for the log: the address that its host name stands for."""
@@ -162,3 +162,18 @@ class Teller(Authorization):
         self._verbs.count("login_failures", why, self._rules.vserv)
         self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
+
+    def _may_enter(self) -> bool:
+        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
+        limits, own = self._limits, self._own_limits
+        if own is None and not (self._limited and (limits.guards or limits.counts)):
+            return True
+        self._charged = False
+        self.counted = True
+        hindrance = limits.enter(self._row, self._whom(), own)
+        if hindrance is None:
+            return True
+        self._verbs.leave_backend()
+        self._tell_hindrance(hindrance.limit)
+        self._try_again(hindrance.code)
+        return False

@@ -159,6 +159,12 @@ class Backend(Thing):
         "limit, if no other backend is online. 0: no limit.",
     )
 
+    slowstart: int = parameter(
+        Time(0, LONGEST_STEP),
+        10,
+        "For how long a backend that was down gets a share of the logins only, which grows from a tenth to all; "
+        "the others are refused as while it is down. 0: all at once.",
+    )
     absorb: int = parameter(
         Time(0, LONGEST_ABSORB),
         0,

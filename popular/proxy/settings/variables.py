@@ -6,7 +6,8 @@ from typing import Any
 
 import popular.pdm
 from popular.proxy.settings.backend import LONGEST_STEP, OURS_ALONE, POP3, let_everybody_in
-from popular.proxy.settings.cluster import CLUSTER_VARIABLES
+from popular.proxy.settings.cluster import CLUSTER_VARIABLES, FileOrNone
+from popular.proxy.settings.health import MOST_NETWORKS
 from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.proxy.settings.reports import REPORT_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
@@ -21,6 +22,7 @@ DAY = 24 * HOUR
 USER_NAMESPACE = "USER"
 """As a vserv's namespace: the client names its own, `USER name=namespace`."""
 
+SALT_FILE = "saltfile"
 _NEW_SESSIONS = "new sessions"
 _FOR_SSL_ONLY = "SSLv2 cannot be allowed: no TLS library speaks it any more (RFC 6176 forbids it); allowed: off"
 
@@ -66,6 +68,26 @@ PROXY_VARIABLES = (
         "How long a client may take to log in. 0: no limit.",
         default=2 * MINUTE,
         when=_NEW_SESSIONS,
+    ),
+    Variable(
+        "breakernetworks",
+        Int(0, MOST_NETWORKS),
+        "A backend counts as down when clients of so many networks met failures of it within breakerwindow, and no "
+        "more were let in than failed. Nobody asks it then, and its users are refused at once ([SYS/TEMP], or an empty "
+        "mailbox with softfail); after five seconds, or up to a minute if it goes down again and again, it is tried "
+        "by a few logins, and then by a growing share (the backend's parameter slowstart). A network is an address of "
+        "IPv4, a /64 of IPv6. 0: never.",
+        default=3,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
+    ),
+    Variable(
+        "breakerwindow",
+        Time(1, 10 * MINUTE),
+        "How close together the failures of breakernetworks must be.",
+        default=10,
+        when=_NEW_SESSIONS,
+        source=BESIDE,
     ),
     Variable(
         "capadir",
@@ -176,6 +198,16 @@ PROXY_VARIABLES = (
         "section 3). See also idletimeout.",
         default=10 * MINUTE,
         when=_NEW_SESSIONS,
+    ),
+    Variable(
+        SALT_FILE,
+        FileOrNone(),
+        "The file whose first line is the secret of which salts are made: those that SCRAM-SHA-256 shows for who does "
+        'not exist, or has his password stored in clear. The same on all proxies behind one name. "": a secret of this '
+        "run.",
+        default="",
+        when=_NEW_SESSIONS,
+        source=BESIDE,
     ),
     Variable(
         "sessiontimeout",

@@ -78,9 +78,9 @@ class Vserv(Thing):
     mechanisms: tuple[str, ...] = parameter(
         MechanismList(),
         USUAL,
-        "How clients may log in: user (USER and PASS), and by AUTH plain, login, cram-md5, xoauth2, oauthbearer, "
-        "external. Offered is what some module can answer; in clear nothing with starttls force, and never tokens and "
-        "certificates.",
+        "How clients may log in: user (USER and PASS), and by AUTH plain, login, scram-sha-256, cram-md5, xoauth2, "
+        "oauthbearer, external. Offered is what some module can answer; in clear nothing with starttls force, and "
+        "never tokens and certificates.",
     )
     apop: bool = parameter(
         Bool(),

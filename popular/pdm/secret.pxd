@@ -1,0 +1,3 @@
+cdef class Secret:
+    cdef bytes _octets
+    cpdef bytes reveal(self)

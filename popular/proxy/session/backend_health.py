@@ -1,0 +1,148 @@
+"""How well one backend is, as one worker uses it: whether a login may go there, and what became of it.
+
+All workers share what is known, in a record of the table (settings/health.py); what follows from it breaker.py decides.
+As long as a backend is well a login costs one comparison of the loop's clock, and the record is looked at four times
+a second; it is written only when something fails.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from zlib import crc32
+
+from popular import messages
+from popular.proxy.session import breaker
+from popular.proxy.session.breaker import BreakerTerms
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, record_of, told
+from supervisor.runtime.messages import Message
+from supervisor.serving.network import network_of
+from supervisor.system import Clock
+from supervisor.table.records import Records
+
+_LOOK_SECONDS = 0.25
+_NEVER = float("inf")
+
+Tell = Callable[[Message, dict[str, object]], None]
+
+NEWS = {DOWN: messages.BACKEND_DOWN, PROBING: messages.BACKEND_RECOVERING, UP: messages.BACKEND_UP}
+"""What is logged when it comes to that; of a recovery its beginning."""
+
+
+class BackendHealth:
+    """Of one backend under one config."""
+
+    __slots__ = (
+        "_clock",
+        "_draw",
+        "_index",
+        "_is_up",
+        "_logins",
+        "_look_at",
+        "_records",
+        "_tell",
+        "_wall",
+        "backend",
+        "terms",
+    )
+
+    def __init__(
+        self,
+        backend: Backend,
+        index: int | None,
+        records: Records,
+        *,
+        terms: BreakerTerms,
+        clock: Clock,
+        logins: Callable[[], int],
+        tell: Tell,
+        wall: Callable[[], float] = time.time,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`index`: of its record; None if there was none left. `logins`: how many it has let in so far, over all
+        workers; `tell` logs; `wall` tells seconds since 1970; `draw` gives anything from 0 to 1.
+        """
+        self.backend = backend
+        self.terms = terms
+        self._index = 0 if index is None else index
+        self._records = records
+        self._clock = clock
+        self._logins = logins
+        self._tell = tell
+        self._wall = wall
+        self._draw = draw
+        self._is_up = True
+        self._look_at = 0.0 if index is not None and is_watched(backend, terms) else _NEVER
+
+    def takes(self, address: str) -> bool:
+        """Whether a login of the client with that address may go there now."""
+        if self._clock.now >= self._look_at:
+            self._look()
+        return self._is_up or self._let_through(address)
+
+    def failed(self, address: str, reason: str) -> None:
+        """A login of his failed by the backend's fault."""
+        if self._look_at == _NEVER:
+            return
+        now, before = self._wall(), self.condition()
+        logins = self._logins()
+        after = breaker.failed(before, self.terms, now, network=_digest(address), why=reason, logins=logins)
+        self._become(before, after)
+
+    def condition(self) -> Condition:
+        """As the record has it."""
+        return condition_of(self._records.read(self._index), self.backend)
+
+    def says(self) -> str:
+        """For people: how it is, since when and why."""
+        return told(self.condition())
+
+    def is_down(self) -> bool:
+        """Whether nobody is let through; to be asked by who only wants to know."""
+        return self._look_at != _NEVER and self._passed().state == DOWN
+
+    def _look(self) -> None:
+        self._look_at = self._clock.now + _LOOK_SECONDS
+        self._become(self.condition(), self._passed())
+
+    def _passed(self) -> Condition:
+        condition = self.condition()
+        if condition.state == UP:
+            return condition
+        return breaker.passed(condition, self.terms, self._wall(), logins=self._logins())
+
+    def _let_through(self, address: str) -> bool:
+        before = self.condition()
+        now = self._wall()
+        after = breaker.let_through(before, self.terms, now, network=_digest(address), draw=self._draw())
+        if after is None:
+            return False
+        self._become(before, after)
+        return True
+
+    def _become(self, before: Condition, after: Condition) -> None:
+        self._is_up = after.state == UP
+        if after is before or after == before:
+            return
+        self._records.write(self._index, record_of(after, self.backend))
+        if WORDS[after.state] != WORDS[before.state]:
+            tell_news(self._tell, self.backend, after)
+
+
+def tell_news(tell: Tell, backend: Backend, condition: Condition) -> None:
+    """Logs what has become of it."""
+    message = NEWS.get(condition.state, messages.BACKEND_RECOVERING)
+    fields: dict[str, object] = {"backend": backend.id, "address": backend.address}
+    said = {"by": condition.by, "reason": condition.why}
+    tell(message, fields | (said if condition.state == DOWN else {}))
+
+
+def is_watched(backend: Backend, terms: BreakerTerms) -> bool:
+    """Whether anybody could find it down."""
+    del backend
+    return terms.networks > 0
+
+
+def _digest(address: str) -> str:
+    """Eight letters for a client's network."""
+    return f"{crc32(network_of(address).encode()):08x}"

@@ -1,0 +1,75 @@
+"""How well a backend is: the record that all workers share of it, and the words for it. Pure.
+
+*up*, *down* and *recovering* are found out by ourselves, and stand beside the operator's `state`. What was found out of
+another host, port or TLS than the backend has now counts for nothing.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from popular.proxy.settings.announced import checksum_of
+from supervisor.table.contents import Column, RecordShape
+
+UP, DOWN, PROBING, RECOVERING = range(4)
+WORDS = ("up", "down", "recovering", "recovering")
+"""What people are told. While it is probed nobody has been let in yet; while it recovers a growing share is."""
+
+MOST_NETWORKS = 8
+_WIDTH = 9
+LONGEST_REASON = 120
+
+HEALTH = RecordShape(
+    "health",
+    "backend",
+    (
+        Column("of", "Q", "checksum of what the backend was when this was found out"),
+        Column("state", "B", "0 up, 1 down, 2 being probed, 3 recovering"),
+        Column("since", "d", "since when, seconds since 1970; 0: it was never anything but up"),
+        Column("until", "d", "when it is looked at again without anybody's word"),
+        Column("turns", "I", "how often in a row it went down again before it was up"),
+        Column("by", "8s", "who found it down: the logins, or the check"),
+        Column("why", f"{LONGEST_REASON}s", "why it is down, or was the last time"),
+        Column("window", "d", "when the first of the failures was that count together"),
+        Column("logins", "Q", "how many logins there had been then"),
+        Column("failures", "I", "how many failed since"),
+        Column("networks", f"{MOST_NETWORKS * _WIDTH}s", "digests of the networks whose logins those were"),
+    ),
+)
+
+
+class Condition(NamedTuple):
+    """How well a backend is; a record of HEALTH as a value."""
+
+    state: int = UP
+    since: float = 0.0
+    until: float = 0.0
+    turns: int = 0
+    by: str = ""
+    why: str = ""
+    window: float = 0.0
+    logins: int = 0
+    failures: int = 0
+    networks: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        return WORDS[self.state]
+
+
+def condition_of(record: dict[str, Any] | None, backend: Any) -> Condition:
+    """What a record says of a backend as it is configured now."""
+    if record is None or record["of"] != checksum_of(backend) or record["state"] >= len(WORDS):
+        return Condition()
+    facts = {name: record[name] for name in Condition._fields}
+    return Condition(**facts | {"networks": tuple(record["networks"].split())})
+
+
+def record_of(condition: Condition, backend: Any) -> dict[str, Any]:
+    """The record that says it."""
+    return condition._asdict() | {"of": checksum_of(backend), "networks": " ".join(condition.networks)}
+
+
+def told(condition: Condition) -> str:
+    """For people: how it is, since when and why."""
+    since = datetime.fromtimestamp(condition.since, UTC).isoformat(timespec="seconds") if condition.since else ""
+    return " ".join(filter(None, (condition.word, since and f"since {since}", condition.why and f"({condition.why})")))

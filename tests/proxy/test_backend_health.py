@@ -1,0 +1,292 @@
+"""The breaker of a backend, which two workers share: what closes it, what does not, and how it comes back."""
+
+import mmap
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from popular.pdm.chain import Admitted
+from popular.pdm.contract import Route
+from popular.proxy.session.backend_health import BackendHealth
+from popular.proxy.session.breaker import LEAST_SHARE, LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, PROBE_SECONDS, BreakerTerms
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.health import DOWN, HEALTH, PROBING, RECOVERING, UP, Condition
+from supervisor.runtime.messages import Message
+from supervisor.system import Clock
+from supervisor.table.records import Records
+from tests.proxy.session_double import PureSession
+from tests.proxy.session_rules import backend, rules
+from tests.table.sample import layout
+
+TERMS = BreakerTerms(networks=3, window=10.0, slowstart=10.0)
+LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
+
+
+class Store:
+    """A backend that lives or not, two workers, and clients who log in by turns at the one and the other."""
+
+    def __init__(self, terms: BreakerTerms = TERMS, index: int | None = 0) -> None:
+        self.clock = Clock()
+        shape = replace(layout(), records=(HEALTH._replace(by="shop"),))
+        self.records = Records(shape, memoryview(mmap.mmap(-1, shape.size)), HEALTH.name)
+        self.wall = 1.8e9
+        self.lives = True
+        self.logins = 0
+        self.draw = 0.5
+        self.news: list[tuple[str, dict[str, object]]] = []
+        self.asked = 0
+        self.workers = [self.worker(backend("pop"), terms, index) for _ in range(2)]
+
+    def worker(self, of: Backend, terms: BreakerTerms = TERMS, index: int | None = 0) -> BackendHealth:
+        return BackendHealth(
+            of,
+            index,
+            self.records,
+            terms=terms,
+            clock=self.clock,
+            logins=lambda: self.logins,
+            tell=self.tell,
+            wall=lambda: self.wall,
+            draw=lambda: self.draw,
+        )
+
+    def tell(self, message: Message, fields: dict[str, object]) -> None:
+        self.news.append((message.name, fields))
+
+    def passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.wall += seconds
+
+    def log_in(self, address: str, *, hated: bool = False) -> str:
+        """What becomes of a login: "in", "failed" or, at once, "refused"."""
+        self.passes(0.01)
+        worker = self.workers[self.asked % 2]
+        self.asked += 1
+        if not worker.takes(address):
+            return "refused"
+        if self.lives and not hated:
+            self.logins += 1
+            return "in"
+        worker.failed(address, "connection refused")
+        return "failed"
+
+    def fall(self) -> None:
+        """It is gone, and found to be."""
+        self.lives = False
+        while self.condition.state != DOWN:
+            self.log_in(f"192.0.2.{self.asked}")
+
+    @property
+    def condition(self) -> Condition:
+        return self.workers[0].condition()
+
+
+def crowd(store: Store, logins: int) -> dict[str, int]:
+    """What becomes of so many clients of different networks."""
+    came: dict[str, int] = {}
+    for one in range(logins):
+        word = store.log_in(f"198.51.{one // 250}.{one % 250}")
+        came[word] = came.get(word, 0) + 1
+    return came
+
+
+def test_one_client_whom_it_hates_closes_it_for_nobody() -> None:
+    """A banned one fails a thousand times, and everybody else logs in; also if nobody else comes meanwhile."""
+    store = Store()
+    for one in range(1000):
+        assert store.log_in("192.0.2.1", hated=True) == "failed"
+        if one % 4 == 0:
+            assert store.log_in(f"198.51.{one % 100}.7") == "in"
+    assert {store.log_in("192.0.2.1", hated=True) for _ in range(1000)} == {"failed"}
+    assert crowd(store, 100) == {"in": 100}
+    assert store.news == []
+
+
+def test_a_network_of_ipv6_is_one_client() -> None:
+    """Whoever has a /64 has as many addresses as he likes."""
+    store = Store()
+    for one in range(100):
+        assert store.log_in(f"2001:db8::{one:x}", hated=True) == "failed"
+    assert store.condition.state == UP
+
+
+def test_mailboxes_that_are_broken_close_it_for_nobody() -> None:
+    """Of every twenty logins one fails, of as many networks as one likes: for it is well with the others."""
+    store = Store()
+    for one in range(2000):
+        assert store.log_in(f"198.51.{one // 250}.{one % 250}", hated=one % 20 == 0) != "refused"
+    assert store.news == []
+
+
+def test_one_that_is_gone_costs_three_logins_and_then_nobody_any_time() -> None:
+    """Whatever went well before. The other worker knows it in a quarter of a second, here behind one more login. It is
+    told once, with the reason.
+    """
+    store = Store()
+    assert crowd(store, 500) == {"in": 500}
+    store.lives = False
+    assert crowd(store, 300) == {"failed": 4, "refused": 296}
+    fields = {"backend": "pop", "address": "127.0.0.1", "by": "logins", "reason": "connection refused"}
+    assert store.news == [("backend_down", fields)]
+    assert store.workers[1].says().endswith("(connection refused)")
+    assert store.workers[1].says().startswith("down since 2027-01-15T")
+
+
+def test_failures_that_are_far_apart_do_not_count_together() -> None:
+    """Three within the window do."""
+    store = Store()
+    store.lives = False
+    for one in range(20):
+        assert store.log_in(f"192.0.2.{one}") == "failed"
+        store.passes(TERMS.window * 0.6)
+    assert store.news == []
+
+
+def test_while_it_is_gone_it_is_probed_by_a_few_and_left_alone_for_longer_and_longer() -> None:
+    """Since when it is down stays, and each round costs as many logins as the first one."""
+    store = Store()
+    store.fall()
+    since = store.condition.since
+    pause = PAUSE_SECONDS
+    for _ in range(6):
+        store.passes(pause - 2)
+        assert crowd(store, 20) == {"refused": 20}
+        store.passes(3)
+        assert crowd(store, 100) == {"failed": 3, "refused": 97}
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    assert pause == LONGEST_PAUSE_SECONDS
+    assert store.condition.since == since
+    assert {name for name, _ in store.news[1:]} == {"backend_recovering", "backend_down"}
+
+
+def test_when_it_is_back_a_share_is_let_through_that_grows() -> None:
+    """From a tenth to all within slowstart; then it is up, and that is told."""
+    store = Store()
+    store.fall()
+    store.lives = True
+    store.passes(PAUSE_SECONDS + 1)
+    assert crowd(store, 2)["in"]
+    store.passes(0.3)
+    assert store.log_in("192.0.2.1") == "refused"
+    assert store.condition.state == RECOVERING
+    shares = []
+    for _ in range(9):
+        let = 0
+        for one in range(100):
+            store.draw = one / 100
+            let += all([worker.takes("192.0.2.1") for worker in store.workers])
+        shares.append(let)
+        store.passes(1)
+    assert shares == sorted(shares)
+    assert LEAST_SHARE * 100 <= shares[0] < 20
+    assert shares[-1] > 75
+    store.passes(2)
+    store.draw = 1.0
+    assert crowd(store, 200) == {"in": 200}
+    assert store.condition.state == UP
+    assert [name for name, _ in store.news] == ["backend_down", "backend_recovering", "backend_up"]
+
+
+def test_who_is_hated_cannot_keep_it_from_coming_back() -> None:
+    """He has one probe like everybody else, however often he comes."""
+    store = Store()
+    store.fall()
+    store.lives = True
+    store.passes(PAUSE_SECONDS + 1)
+    assert [store.log_in("203.0.113.1", hated=True) for _ in range(50)].count("failed") == 1
+    assert store.condition.state == PROBING
+    assert store.log_in("192.0.2.1") == "in"
+    store.passes(0.3)
+    store.log_in("203.0.113.1", hated=True)
+    assert store.condition.state == RECOVERING
+    store.passes(TERMS.slowstart)
+    for _ in range(100):
+        store.log_in("203.0.113.1", hated=True)
+    assert crowd(store, 100) == {"in": 100}
+
+
+def test_probes_that_nobody_hears_of_are_put_again() -> None:
+    """A worker died with them, or they hang: others may try after a while."""
+    store = Store()
+    store.fall()
+    store.passes(PAUSE_SECONDS + 1)
+    assert [store.workers[0].takes(f"192.0.2.{one}") for one in range(10)].count(True) == 3
+    store.passes(PROBE_SECONDS)
+    assert [store.workers[0].takes(f"192.0.2.{one}") for one in range(10)].count(True) == 3
+
+
+def test_another_address_begins_anew_and_so_does_one_without_a_record() -> None:
+    """The operator has repaired it: what was found out of the old one counts for nothing."""
+    store = Store()
+    store.fall()
+    assert not store.worker(backend("pop")).takes("192.0.2.1")
+    assert store.worker(backend("pop").with_parameters({"port": 1112})).takes("192.0.2.1")
+    for terms, index in ((TERMS._replace(networks=0), 0), (TERMS, None)):
+        other = Store(terms, index)
+        other.lives = False
+        assert crowd(other, 100) == {"failed": 100}
+
+
+def test_a_clock_that_goes_back_keeps_nobody_out() -> None:
+    """The moment of the fall is in the future then: it is tried."""
+    store = Store()
+    store.fall()
+    store.passes(1)
+    assert crowd(store, 2) == {"refused": 2}
+    store.wall -= 10_000
+    assert crowd(store, 100) == {"failed": 3, "refused": 97}
+
+
+class Ill:
+    """What is known of a backend that is down; and what it was told."""
+
+    def __init__(self, *, down: bool) -> None:
+        self._down = down
+        self.told: list[tuple[str, str]] = []
+
+    def takes(self, address: str) -> bool:
+        return address == "192.0.2.1" and not self._down
+
+    def failed(self, address: str, reason: str) -> None:
+        self.told.append((address, reason))
+
+    def says(self) -> str:
+        return "down since noon (no answer)"
+
+
+def led(known: Ill, route: Route, **other: Any) -> tuple[PureSession, list[tuple[Any, ...]]]:
+    """A session whose user has his mail at one of the tests' backends."""
+    session = PureSession(rules(**other), health={"pop": known, "cxpop": known})
+    session.begin()
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    return session, session.decided(Admitted(route, "m", "m"))
+
+
+@pytest.mark.parametrize("name", ["pop", "cxpop"])
+def test_the_users_of_one_that_is_down_are_told_at_once(name: str) -> None:
+    """Nobody is asked or connected to; it is logged and counted, and the breaker does not count it again."""
+    known = Ill(down=True)
+    _, done = led(known, Route(name))
+    assert [verb[0] for verb in done] == ["note", "count", "count", "send", "finish"]
+    assert done[0][2]["reason"] == "it is down since noon (no answer)"
+    assert done[1] == ("count", "backend_failures", "down", name)
+    assert done[3] == ("send", LATER)
+    assert known.told == []
+
+
+def test_with_softfail_they_see_an_empty_mailbox() -> None:
+    """As with any other failure of a backend."""
+    session, _ = led(Ill(down=True), Route("pop"), softfail=True)
+    assert session.verbs.to_client.endswith(b"+OK 0 messages (0 octets)\r\n")
+
+
+def test_the_breaker_hears_of_failures_of_the_backend_itself_only() -> None:
+    """Not of too many who wait, nor of a server that a route names: that is another one."""
+    known = Ill(down=False)
+    led(known, Route("pop"))[0].backend_failed("no answer in time", "timeout")
+    led(known, Route("pop"))[0].backend_failed("too many", "maxwaiting")
+    assert known.told == [("192.0.2.1", "no answer in time")]
+    ill = Ill(down=True)
+    led(ill, Route("pop", server=("127.0.0.9", 110)))[0].backend_failed("no answer in time", "timeout")
+    assert ill.told == []
