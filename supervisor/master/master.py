@@ -6,6 +6,7 @@ control socket, the table and the tokens, and it is the only one that gives birt
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -122,7 +123,7 @@ class Master:
             statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
         )
         self._sweeps = Sweeps(self._loop, self._pool)
-        self._moves = Moves(self._loop, self._keeper, self._sweeps, jobs=self._jobs)
+        self._moves = Moves(self._loop, self._keeper, self._sweeps, jobs=self._jobs, count=self._accounting.count)
         self._ordering = Ordering(self._keeper, self._sweeps)
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
@@ -214,6 +215,8 @@ class Master:
         self._loop.after(TICK_SECONDS, self._tick)
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
+        orders = self._keeper.state.entries(time.time())
+        self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left())
         if not self._shutdown.final:
             self._periodic_commands.look(self._changes.running)
 

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -75,11 +76,15 @@ class _RunningMove:
 class Moves:
     """Those that are under way."""
 
-    def __init__(self, loop: Loop, keeper: StateKeeper, sweeps: Sweeps, *, jobs: Jobs) -> None:
+    def __init__(
+        self, loop: Loop, keeper: StateKeeper, sweeps: Sweeps, *, jobs: Jobs, count: Callable[[str, str], None]
+    ) -> None:
+        """`count` counts moves, by what came of them."""
         self._loop = loop
         self._keeper = keeper
         self._sweeps = sweeps
         self._jobs = jobs
+        self._count = count
         self._moves: dict[str, _RunningMove] = {}
 
     def begin(self, order: Move, answer: Answer) -> None:
@@ -132,7 +137,7 @@ class Moves:
     def _finish(self, move: _RunningMove) -> None:
         def kept(done: bool, why: str) -> None:
             if done:
-                self._end(move)
+                self._end(move, "done")
                 move.answer(True, noted(move.order.text, *move.order.notes), ())
             else:
                 self._give_up(move, why)
@@ -141,18 +146,16 @@ class Moves:
 
     def _give_up(self, move: _RunningMove, why: str) -> None:
         def kept(_done: bool, note: str) -> None:
-            self._end(move)
+            self._end(move, "undone")
             move.answer(False, noted(f"{why}; everything is as it was before", note), ())
 
         self._keeper.change(move.order.undone, kept)
 
-    def _end(self, move: _RunningMove) -> None:
+    def _end(self, move: _RunningMove, result: str) -> None:
+        self._count("moves", result)
         if move.timer is not None:
             move.timer.cancel()
         del self._moves[move.order.id]
-
-    def __len__(self) -> int:
-        return len(self._moves)
 
 
 def _only_left(found: Found | None) -> Found | None:

@@ -83,6 +83,10 @@ class Sweeps:
         sweep = self._sweeps.get(number)
         return sweep.found if sweep is not None else None
 
+    def count_left(self) -> int:
+        """How many sessions all of them wait for."""
+        return sum(one.found.left for one in self._sweeps.values() if one.found is not None)
+
     def listed(self) -> list[dict[str, Any]]:
         """For people and programs."""
         now = time.monotonic()

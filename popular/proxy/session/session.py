@@ -192,7 +192,7 @@ class Session(Verbs):
         if word:
             self._leave(self._tell_broken, (reason, word))
         elif reason:
-            self._leave(self._tell_step, (self._machine.checked, None, reason))
+            self._leave(self._tell_step, ("checked", None, reason))
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -215,7 +215,7 @@ class Session(Verbs):
 
     def await_release(self, asking: Entrant, seconds: float) -> None:
         self._deadlines.hold(seconds)
-        go_on = functools.partial(self._enter, self._tell_step, self._machine.released)
+        go_on = functools.partial(self._enter, self._tell_step, "released")
         self._runtime.orders.keep(self._token, asking, go_on=go_on)
 
     def send_backend(self, data: bytes) -> None:
@@ -334,18 +334,17 @@ class Session(Verbs):
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
         machine = self._machine
         who = Who(self._peer[0], machine.namespace, machine.user)
-        then = functools.partial(self._enter, self._tell_step, machine.decided, decision)
+        then = functools.partial(self._enter, self._tell_step, "decided", decision)
         limits.take_lease(self._token, self.sid, who, own=decision.limits, then=then)
         return True
 
-    def _tell_step(self, entry: Callable[..., None], *facts: Any) -> None:
-        """What was waited for has come."""
+    def _tell_step(self, entry: str, *facts: Any) -> None:
         self._deadlines.expect_nothing()
-        entry(*facts)
+        getattr(self._machine, entry)(*facts)  # by name: a method of a compiled class is no object of its own
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         self._login.answered()
-        self._tell_step(self._machine.checked, mail, reason)
+        self._tell_step("checked", mail, reason)
         self._settle()
 
     def backend_connected(self) -> None:
@@ -432,7 +431,6 @@ class Session(Verbs):
         return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
 
     def displaceable(self) -> tuple[str, float] | None:
-        """See supervisor.serving.context.Session."""
         phase = self._machine.phase
         return (self._peer[0], self._row.waits_since(phase)) if phase in SILENT else None
 
