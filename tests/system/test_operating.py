@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, PATIENCE, PopClient, Proxy, ScriptedBackend, free_port, wait_until
+from tests.system.site import LOOPBACK, PATIENCE, PopClient, Proxy, ScriptedBackend, free_port, program, wait_until
 from tests.system.wire import Peer, commands
 
 WRONG = b"-ERR [AUTH] the user name or the password is wrong"
@@ -125,7 +126,13 @@ def test_a_transfer_goes_to_its_end(site: Site) -> None:
         assert moving.line() == b"+OK"
         time.sleep(1.1)
         assert proxy.said("kick user eve").text == "user eve: 1 in a transfer"
+        control = [program("pcontrol"), "-r", str(proxy.rundir), "--wait", "kick", "user", "eve"]
+        waits = subprocess.Popen(control, stdout=subprocess.PIPE, text=True)
+        assert waits.stdout is not None
+        assert "user default:eve: 1 in a transfer" in waits.stdout.readline()
         store.goes_on.set()
+        assert waits.communicate()[0] == "nobody is left\n"
+        assert waits.returncode == 0
         assert moving.rest() == MAIL + MAIL + b".\r\n"
 
 
@@ -231,7 +238,9 @@ def test_a_user_is_moved_while_he_polls(moving: Site, tmp_path: Path) -> None:
     control.start()
     wait_until(lambda: (tmp_path / "copied").read_text().count("lea") == 2, "the command runs")
     assert not proxy.control("user release lea").ok
+    born = len(proxy.log("worker_born"))
     os.kill(proxy.workers()[0], signal.SIGKILL)  # that of a worker changes nothing
+    wait_until(lambda: len(proxy.log("worker_born")) > born, "it has a successor")
     assert [(row["sort"], row["id"]) for row in proxy.json("state list")] == [
         ("user hold", "default:lea"),
         ("user move", "default:lea"),
@@ -241,6 +250,5 @@ def test_a_user_is_moved_while_he_polls(moving: Site, tmp_path: Path) -> None:
     control.join()
     again = Site(tmp_path, copier(tmp_path, "exit 0"), stores=moving.stores)
     with again.proxy:
-        assert (tmp_path / "copied").read_text().count("killed") == 0
         assert again.proxy.log("order_undone")[-1].fields["order"] == "user move default:lea"
         assert (again.tries("lea"), again.tries("ann")) == (b"+OK one", b"+OK two")
