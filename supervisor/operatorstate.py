@@ -21,7 +21,7 @@ Orders = Mapping[str, Mapping[str, Any]]
 """Of one sort: by id, the value."""
 
 
-class StateEntry(NamedTuple):
+class OrderEntry(NamedTuple):
     """One order; without a value: the end of it."""
 
     sort: str
@@ -36,7 +36,7 @@ class DamagedState(ValueError):
 class OperatorState:
     """All orders. The mapping of a sort stays the same one, so that it may be held on to."""
 
-    def __init__(self, entries: Iterable[StateEntry] = ()) -> None:
+    def __init__(self, entries: Iterable[OrderEntry] = ()) -> None:
         self._sorts: dict[str, dict[str, Mapping[str, Any]]] = {}
         self.change(entries)
 
@@ -44,7 +44,7 @@ class OperatorState:
         """The orders of a sort, by id, as they are now and will be."""
         return self._sorts.setdefault(sort, {})
 
-    def change(self, entries: Iterable[StateEntry]) -> None:
+    def change(self, entries: Iterable[OrderEntry]) -> None:
         for sort, ident, value in entries:
             orders = self._sorts.setdefault(sort, {})
             if value is None:
@@ -52,10 +52,10 @@ class OperatorState:
             else:
                 orders[ident] = value
 
-    def entries(self, now: float) -> list[StateEntry]:
+    def entries(self, now: float) -> list[OrderEntry]:
         """All that have not ended by now."""
         return [
-            StateEntry(sort, ident, value)
+            OrderEntry(sort, ident, value)
             for sort, orders in self._sorts.items()
             for ident, value in orders.items()
             if not is_over(value, now)
@@ -68,7 +68,7 @@ def is_over(value: Mapping[str, Any], now: float) -> bool:
     return until is not None and until <= now
 
 
-def to_octets(entries: Iterable[StateEntry]) -> bytes:
+def to_octets(entries: Iterable[OrderEntry]) -> bytes:
     """The content of the file."""
     sorts: dict[str, dict[str, Any]] = {}
     for sort, ident, value in entries:
@@ -76,7 +76,7 @@ def to_octets(entries: Iterable[StateEntry]) -> bytes:
     return json.dumps({"version": VERSION, "state": sorts}, indent=1, sort_keys=True).encode() + b"\n"
 
 
-def from_octets(content: bytes) -> list[StateEntry]:
+def from_octets(content: bytes) -> list[OrderEntry]:
     """What is in the file. Raises DamagedState."""
     try:
         said = json.loads(content)
@@ -87,7 +87,7 @@ def from_octets(content: bytes) -> list[StateEntry]:
     sorts = said.get("state")
     if not isinstance(sorts, dict) or not all(isinstance(orders, dict) for orders in sorts.values()):
         raise DamagedState("it has no orders by sort and id")
-    entries = [StateEntry(sort, ident, value) for sort, orders in sorts.items() for ident, value in orders.items()]
+    entries = [OrderEntry(sort, ident, value) for sort, orders in sorts.items() for ident, value in orders.items()]
     for _sort, ident, value in entries:
         if not isinstance(value, dict) or not isinstance(value.get("until"), int | float | None):
             raise DamagedState(f"the order {ident[:80]!r} is none")
@@ -96,7 +96,7 @@ def from_octets(content: bytes) -> list[StateEntry]:
     return entries
 
 
-def unfinished(entries: Iterable[StateEntry]) -> list[StateEntry]:
+def unfinished(entries: Iterable[OrderEntry]) -> list[OrderEntry]:
     """What takes back that which was under way (`undo` in a value) when a program was killed: the ends of all orders
     that belong to it, and its own.
     """
@@ -105,7 +105,7 @@ def unfinished(entries: Iterable[StateEntry]) -> list[StateEntry]:
         undo = (value or {}).get(UNDO)
         if undo is not None:
             ends += [
-                StateEntry(str(pair[0]), str(pair[1])) for pair in undo if isinstance(pair, list) and len(pair) == 2
+                OrderEntry(str(pair[0]), str(pair[1])) for pair in undo if isinstance(pair, list) and len(pair) == 2
             ]
-            ends.append(StateEntry(sort, ident))
+            ends.append(OrderEntry(sort, ident))
     return ends

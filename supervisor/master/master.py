@@ -38,7 +38,7 @@ from supervisor.master.status import RunningStatus
 from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
-from supervisor.operatorstate import StateEntry
+from supervisor.operatorstate import OrderEntry
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
@@ -361,7 +361,7 @@ class Master:
             answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
             return
         until = self._accounting.blocked().get(network)
-        entry = StateEntry(BLOCKED, str(network), None if until is None else {"until": until or None})
+        entry = OrderEntry(BLOCKED, str(network), None if until is None else {"until": until or None})
         self._ordering.order(Ordered(order.text, entries=(entry,)), answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:

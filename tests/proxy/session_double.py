@@ -23,7 +23,7 @@ from popular.proxy.session.known import (
     PollMemory,
 )
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.orders import NO_ORDERS, Entrant, LoginOrders
+from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
@@ -148,7 +148,7 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("hold", seconds)
 
-    def await_release(self, asking: Entrant, seconds: float) -> None:
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
         assert seconds > 0
         self.seconds = seconds
         self._wait("await_release", asking, seconds)

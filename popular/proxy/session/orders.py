@@ -17,14 +17,14 @@ from popular.proxy.settings.orders import (
     ROUTED_USER,
     user_key,
 )
-from supervisor.operatorstate import OperatorState, StateEntry, is_over
+from supervisor.operatorstate import OperatorState, OrderEntry, is_over
 from supervisor.system import wall
 
 GO_ON, LOCKED, HELD, FAKE, DRAINED = "", "locked", "held", "fake", "drained"
 """What becomes of a login: as if nothing were ordered, a wrong password, it waits, an empty mailbox, later again."""
 
 
-class Entrant(NamedTuple):
+class AskedLogin(NamedTuple):
     """Who comes in by which virtual server, and where his mail is said to be."""
 
     vserv: str
@@ -45,10 +45,10 @@ class LoginOrders(Protocol):
     def any(self) -> bool:
         """Whether anything is ordered; else nothing is asked."""
 
-    def routed(self, vserv: str, namespace: str, user: str, *, backend: str) -> Entrant:
+    def routed(self, vserv: str, namespace: str, user: str, *, backend: str) -> AskedLogin:
         """Who comes in, and where his mail is: where the operator has moved it to, or else at this backend."""
 
-    def verdict(self, asking: Entrant) -> tuple[str, float]:
+    def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """What becomes of the login; and, if it is held, for how many seconds at most."""
 
 
@@ -57,11 +57,11 @@ class NoOrders:
 
     any = False
 
-    def routed(self, vserv: str, namespace: str, user: str, *, backend: str) -> Entrant:
+    def routed(self, vserv: str, namespace: str, user: str, *, backend: str) -> AskedLogin:
         """Not asked."""
-        return Entrant(vserv=vserv, namespace=namespace, user=user, backend=backend)
+        return AskedLogin(vserv=vserv, namespace=namespace, user=user, backend=backend)
 
-    def verdict(self, asking: Entrant) -> tuple[str, float]:
+    def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """Not asked."""
         del asking
         return GO_ON, 0.0
@@ -80,12 +80,12 @@ class StandingOrders:
         self._locks = operator.of(LOCKED_USER)
         self._routes = operator.of(ROUTED_USER)
         self._call_soon = call_soon
-        self._waiting: dict[int, tuple[Entrant, Callable[[], None]]] = {}
+        self._waiting: dict[int, tuple[AskedLogin, Callable[[], None]]] = {}
         """By the row of the session."""
         self.any = False
         self.changed(())
 
-    def changed(self, _entries: Sequence[StateEntry]) -> None:
+    def changed(self, _entries: Sequence[OrderEntry]) -> None:
         """Something else is ordered: who is held for no reason any more goes on."""
         self.any = bool(self._backends or self._vservs or self._holds or self._locks or self._routes)
         for row, (asking, go_on) in list(self._waiting.items()):
@@ -93,13 +93,13 @@ class StandingOrders:
                 del self._waiting[row]
                 self._call_soon(go_on)
 
-    def routed(self, vserv: str, namespace: str, user: str, *, backend: str) -> Entrant:
+    def routed(self, vserv: str, namespace: str, user: str, *, backend: str) -> AskedLogin:
         """See LoginOrders."""
         moved = self._routes.get(user_key(namespace, user)) if self._routes else None
         there = backend if moved is None else str(moved.get("to"))
-        return Entrant(vserv=vserv, namespace=namespace, user=user, backend=there)
+        return AskedLogin(vserv=vserv, namespace=namespace, user=user, backend=there)
 
-    def verdict(self, asking: Entrant) -> tuple[str, float]:
+    def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """See LoginOrders. A lock goes before all else: it must look the same whatever else is ordered."""
         key = user_key(asking.namespace, asking.user)
         lock, hold = self._locks.get(key), self._holds.get(key)
@@ -114,7 +114,7 @@ class StandingOrders:
             return GO_ON, 0.0
         return {"hold": HELD, "fake": FAKE}.get(str(drained.get("new")), DRAINED), HOLD_SECONDS
 
-    def keep(self, row: int, asking: Entrant, *, go_on: Callable[[], None]) -> None:
+    def keep(self, row: int, asking: AskedLogin, *, go_on: Callable[[], None]) -> None:
         """A session waits for what holds it to end; `go_on` is called once, unless it is forgotten before."""
         self._waiting[row] = asking, go_on
 

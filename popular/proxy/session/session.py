@@ -25,7 +25,7 @@ from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_h
 from popular.proxy.session.known import Who
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
-from popular.proxy.session.orders import Entrant
+from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, marks_of, moved_by
@@ -213,7 +213,7 @@ class Session(Verbs):
     def hold(self, seconds: float) -> None:
         self._deadlines.hold(seconds)
 
-    def await_release(self, asking: Entrant, seconds: float) -> None:
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
         go_on = functools.partial(self._enter, self._tell_step, "released")
         self._runtime.orders.keep(self._token, asking, go_on=go_on)

@@ -17,7 +17,7 @@ from supervisor.control.outcome import Move, Outcome
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
-from supervisor.operatorstate import UNDO, Orders, StateEntry, is_over
+from supervisor.operatorstate import UNDO, OrderEntry, Orders, is_over
 
 MOVE_SECONDS = 60
 """For the sessions to be gone, and the command to be done, if nothing else was said."""
@@ -94,16 +94,16 @@ def _order(
     key, now = user_key(*whom), time.time()
     hold = context.status.operator.of(HELD_USER).get(key)
     is_held = hold is not None and not is_over(hold, now)
-    released = () if is_held else (StateEntry(HELD_USER, key),)
+    released = () if is_held else (OrderEntry(HELD_USER, key),)
     begun = {"from": here, "to": to, "since": now, UNDO: [[one.sort, one.id] for one in released]}
-    held = () if is_held else (StateEntry(HELD_USER, key, {"seconds": HOLD_SECONDS, "since": now}),)
+    held = () if is_held else (OrderEntry(HELD_USER, key, {"seconds": HOLD_SECONDS, "since": now}),)
     return Move(
         f"user {key} is moved from {here} to {to}" if here != UNKNOWN else f"user {key} is moved to {to}",
         sort=USER,
         id=key,
-        before=(StateEntry(MOVING_USER, key, begun), *held),
-        behind=(StateEntry(ROUTED_USER, key, route), *released, StateEntry(MOVING_USER, key)),
-        undone=(*released, StateEntry(MOVING_USER, key)),
+        before=(OrderEntry(MOVING_USER, key, begun), *held),
+        behind=(OrderEntry(ROUTED_USER, key, route), *released, OrderEntry(MOVING_USER, key)),
+        undone=(*released, OrderEntry(MOVING_USER, key)),
         command=(*_command, *whom, here, to) if _command else (),
         seconds=time_of(said.get("timeout"), 1, _LONGEST) or MOVE_SECONDS,
         notes=("it holds for this proxy only",),
