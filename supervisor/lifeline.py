@@ -223,7 +223,7 @@ ANSWERS = (Ready, Unable, InForce, ListenersClosed)
 
 
 @dataclass(frozen=True)
-class Request:
+class WorkerRequest:
     """Up: an order that the program wants carried out, as if an operator had given it."""
 
     order: Any

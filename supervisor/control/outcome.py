@@ -44,7 +44,7 @@ class Past:
     seconds_left: int | None = None
 
 
-Entry = tuple[Message, Mapping[str, Any]]
+LogEntry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
 
 
@@ -91,7 +91,7 @@ class Change(Outcome):
 
     config: Config = field(kw_only=True)
     seed: bytes = field(default=b"", kw_only=True, repr=False)
-    entries: Sequence[Entry] = field(default=(), kw_only=True)
+    entries: Sequence[LogEntry] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
