@@ -55,11 +55,17 @@ class Store:
 class Site:
     """Two stores, and a proxy that leads every user to the first."""
 
-    def __init__(self, directory: Path, options: Sequence[str] = (), stores: tuple[Store, Store] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        options: Sequence[str] = (),
+        stores: tuple[Store, Store] | None = None,
+        names: Sequence[str] = NAMES,
+    ) -> None:
         self.stores = stores or (Store(b"one"), Store(b"two"))
         self.port = free_port()
         users = directory / "users"
-        users.write_text("".join(f"default:{name}:{{PLAIN}}secret:one:\n" for name in NAMES))
+        users.write_text("".join(f"default:{name}:{{PLAIN}}secret:one:\n" for name in names))
         rc = [
             *(
                 f"backend conf {store.name.decode()} host {LOOPBACK} port {store.backend.port} state online"
