@@ -9,13 +9,15 @@ one program, forked.
 """
 
 import array
+import enum
+import itertools
 import pickle
 import socket
 import struct
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from supervisor.config import Config, Report
 from supervisor.operatorstate import Entry
@@ -92,6 +94,50 @@ class ChangeState:
 
     number: int
     entries: tuple[Entry, ...] = field(repr=False)
+
+
+class Cut(enum.IntEnum):
+    """Which sessions are to be ended: none, who loses nothing by it, or all but who has said QUIT."""
+
+    NONE = 0
+    GENTLE = 1
+    ALL = 2
+
+
+class Aim(NamedTuple):
+    """Whose sessions are meant: by a mark of theirs, or by network; of those that had begun by then (monotonic)."""
+
+    sort: str
+    id: str
+    before: float
+    cut: Cut
+
+
+class Found(NamedTuple):
+    """How many sessions there were, by what they would lose (CutCost), and how many are left."""
+
+    counts: tuple[int, ...] = ()
+    left: int = 0
+
+    def plus(self, other: "Found") -> "Found":
+        counts = itertools.zip_longest(self.counts, other.counts, fillvalue=0)
+        return Found(tuple(one + more for one, more in counts), self.left + other.left)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Down: one round through the sessions; the answer bears the same number."""
+
+    number: int
+    aims: tuple[Aim, ...]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """Up: the answer to Sweep, for each aim."""
+
+    number: int
+    found: tuple[Found, ...]
 
 
 @dataclass(frozen=True)

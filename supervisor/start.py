@@ -6,24 +6,13 @@ whether the start succeeded.
 """
 
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from supervisor.control.rcdisk import read_regular
-from supervisor.control.rcfile import (
-    APPLY,
-    BEGIN,
-    FileCommand,
-    FileFault,
-    UnreadableFile,
-    draft_line,
-    fault_in_draft,
-    load,
-    told,
-)
-from supervisor.master.executor import Answer
+from supervisor.control.rcfile import FileCommand, UnreadableFile, load
 from supervisor.master.master import Master
+from supervisor.master.whole import WholeConfiguration
 from supervisor.runtime.daemon import EXIT_FAULTY, Daemon
 from supervisor.runtime.rundir import CannotStart
 
@@ -39,53 +28,22 @@ class StartConfiguration:
         self._daemon = daemon
         self._in_force = in_force
         self._commands = commands_of(names)
-        self._faults: list[FileFault] = []
-        self._waiting = False  # for an answer
-        self._saying = False
-        self._lines: deque[tuple[str, FileCommand | None]] = deque()
-        if self._commands:
-            self._lines += [(BEGIN, None), *((draft_line(command), command) for command in self._commands)]
-            self._lines.append((APPLY, None))
 
     def apply(self, master: Master) -> None:
-        """Says one line after the other, each when the one before is answered."""
-        self._go_on(master, master.executor.start())
+        """Puts all of it into force, or ends the program."""
+        if not self._commands:
+            self._applied((), "", master=master)
+            return
+        WholeConfiguration(self._commands, master.executor.start(), partial(self._applied, master=master)).begin()
 
-    def _go_on(self, master: Master, say: Callable[[str, Answer], None]) -> None:
-        self._saying = True
-        while self._lines and not self._waiting:
-            line, command = self._lines.popleft()
-            if line == APPLY and self._faults:
-                self._give_up(master, told(self._faults))
-                break
-            self._waiting = True
-            say(line, partial(self._answered, master=master, say=say, command=command))
-        self._saying = False
-        if not self._waiting and master.exit_code == 0:
+    def _applied(self, faults: Sequence[str], text: str, *, master: Master) -> None:
+        if faults:
+            self._give_up(master, [f"{self._names}: {text}"] if text else faults)
+        elif master.exit_code == 0:
             master.started(command.text for command in self._commands)
             self._in_force()
             if self._daemon is not None:
                 self._daemon.report(0)
-
-    def _answered(
-        self,
-        done: bool,
-        text: str,
-        _lines: Sequence[str],
-        *,
-        master: Master,
-        say: Callable[[str, Answer], None],
-        command: FileCommand | None,
-    ) -> None:
-        self._waiting = False
-        if command is not None:
-            fault = fault_in_draft(command, done, text)
-            self._faults += [fault] if fault is not None else []
-        elif not done:
-            self._lines.clear()
-            self._give_up(master, [f"{self._names}: {text}"])
-        if not self._saying and master.exit_code == 0:
-            self._go_on(master, say)
 
     def _give_up(self, master: Master, lines: Sequence[str]) -> None:
         for line in lines:

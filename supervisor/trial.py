@@ -14,6 +14,7 @@ from typing import Any
 from supervisor.config import Config, Report
 from supervisor.control.context import FrozenContext
 from supervisor.control.draft import Spoilt
+from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups, NeedsLookup, run
 from supervisor.control.outcome import Draft, Drafted, Outcome, Trial
@@ -47,6 +48,7 @@ class _NotRunning:
     metrics = "off"
     operator = OperatorState()
     statedir = ""
+    history = KeptConfigurations()
 
     def __init__(self, load_files: LoadFiles) -> None:
         self._load_files = load_files
@@ -55,6 +57,9 @@ class _NotRunning:
         return self._load_files.read(what)
 
     def sessions(self) -> list[dict[str, Any]]:
+        return []
+
+    def sweeps(self) -> list[dict[str, Any]]:
         return []
 
     def count_sessions(self) -> int:

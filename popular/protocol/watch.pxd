@@ -1,11 +1,11 @@
 from supervisor.octets cimport find, word_at
 
-cdef unsigned int _QUIT, _DELE, _RSET
+cdef unsigned int _QUIT, _DELE, _RSET, _RETR, _TOP
 
 cdef class CommandWatch:
     cdef public bytes _answer, _line
     cdef public long _answers, _owed, deletes, open
-    cdef public bint _status, quit
+    cdef public bint _status, fetches, quit
     cpdef see(self, bytes data)
     cdef _command(self, unsigned int verb)
     cpdef hear(self, bytes data)

@@ -17,16 +17,19 @@ from supervisor.octets import find, word_at
 _LOOK = 4
 _LF = 10
 _QUIT, _DELE, _RSET = word_at(b"QUIT"), word_at(b"DELE"), word_at(b"RSET")
+_RETR, _TOP = word_at(b"RETR"), word_at(b"TOP ")
 
 
 class CommandWatch:
     """Sees the client's stream piece by piece. `quit` once QUIT was sent; `deletes` since login or RSET."""
 
-    __slots__ = ("_answer", "_answers", "_line", "_owed", "_status", "deletes", "open", "quit")
+    __slots__ = ("_answer", "_answers", "_line", "_owed", "_status", "deletes", "fetches", "open", "quit")
 
     def __init__(self) -> None:
         self.quit = False
         self.deletes = 0
+        self.fetches = False
+        """The last command has asked for a mail."""
         self.open = 0
         """Commands since the backend last said something; whoever hears it, before QUIT, sets this to 0."""
         self._owed = 0
@@ -55,6 +58,7 @@ class CommandWatch:
 
     def _command(self, verb: int) -> None:
         """A line begins with these four octets."""
+        self.fetches = verb in (_RETR, _TOP)
         if verb == _QUIT:
             if not self.quit:
                 self._owed = self.open
@@ -79,6 +83,11 @@ class CommandWatch:
     def _tell_status(self, line: bytes) -> None:
         self._status = line.startswith((b"+OK", b"-ERR"))
         self._answers += self._status
+
+    @property
+    def is_in_line(self) -> bool:
+        """Whether a command has begun, and is not whole: it may be QUIT."""
+        return bool(self._line)
 
     @property
     def quit_answered(self) -> bool:

@@ -22,6 +22,7 @@ from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
+from supervisor.operatorstate import Entry
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
 from supervisor.table.contents import Column, Health, Rate
@@ -102,6 +103,11 @@ def _reports(service: Service) -> Sequence[Report]:
     return service.reports()
 
 
+def _ordered(service: Service, entries: Sequence[Entry]) -> None:
+    assert isinstance(service, ProxyService)
+    service.orders.changed(entries)
+
+
 async def _answer(service: Service, question: Any) -> Any:
     assert isinstance(service, ProxyService)
     assert isinstance(question, LoginToExplain)
@@ -131,6 +137,7 @@ PROGRAM = Program(
     complete=certificates.complete,
     reports=_reports,
     answer=_answer,
+    ordered=_ordered,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED, HEALTH),
     remembers=True,

@@ -26,6 +26,7 @@ from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
@@ -98,6 +99,9 @@ class ProxyService:
         self.tls = tls_settings(config, self.contexts)
         self.backend_tls: BackendsInTls = BackendsInTls(config, None if before is None else before.backend_tls)
         self.questions: QuestionQueue = before.questions if before is not None else QuestionQueue(context)
+        self.orders: StandingOrders = (
+            before.orders if before is not None else StandingOrders(context.operator, context.loop.call_soon)
+        )
         had = {} if before is None else before.refusals
         self.refusals: Mapping[str, Refusals] = {
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
@@ -162,6 +166,7 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 health=health,
+                orders=self.orders,
                 limits=Limits(limits, ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident),

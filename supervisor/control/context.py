@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from supervisor.config import Config
+from supervisor.control.kept import KeptConfigurations
 from supervisor.control.kinds import Choice, Kind
 from supervisor.control.lookups import Lookups
 from supervisor.control.outcome import Change, Draft, Outcome, Past
@@ -63,6 +64,13 @@ class Status(Protocol):
     @property
     def operator(self) -> OperatorState:
         """What the operator has ordered. Only to be looked at."""
+
+    @property
+    def history(self) -> KeptConfigurations:
+        """The configurations that were in force, as far as they are kept."""
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        """The sweeps that are under way, one JSON-able dict each."""
 
     def noted(self) -> list[Note]:
         """What workers have noted for the operator of late, the newest first."""

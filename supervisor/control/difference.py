@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from supervisor.config import Config
-from supervisor.control.context import CommandContext, context_with
-from supervisor.control.rcfile import COMES, GOES
+from supervisor.control.context import CommandContext, Limits, ProgramTables, context_with
+from supervisor.control.rcfile import COMES, GOES, NOTHING_DIFFERS
 from supervisor.control.things import moved_hosts
 from supervisor.control.words import phrase
 
@@ -21,14 +21,18 @@ _MOST_NAMES = 20
 
 
 def config_lines(context: CommandContext) -> list[str]:
-    """The running configuration as an rc file: variables that differ from their default, things, debug options."""
-    config = context.config
+    """The running configuration as an rc file."""
+    return lines_of_config(context.config, context.program, context.limits)
+
+
+def lines_of_config(config: Config, program: ProgramTables, limits: Limits) -> list[str]:
+    """A configuration as an rc file: variables that differ from their default, things, debug options."""
     lines = [
         phrase(["set", row.name, row.kind.format(config.variables[row.name])])
-        for row in context.program.variables
-        if not row.read_only and config.variables[row.name] != row.first(context.limits)
+        for row in program.variables
+        if not row.read_only and config.variables[row.name] != row.first(limits)
     ]
-    lines += context.program.rc_lines(config)
+    lines += program.rc_lines(config)
     if config.debug:
         lines.append(f"debug ={','.join(sorted(config.debug))}")
     return lines
@@ -51,7 +55,7 @@ class Difference:
     def summary(self) -> str:
         """For people: `2 new, 1 changed`."""
         counts = {word: len(names) for word, names in self._names().items()}
-        return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing differs"
+        return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or NOTHING_DIFFERS
 
     def data(self) -> dict[str, list[str]]:
         """For JSON."""

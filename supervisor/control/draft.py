@@ -34,7 +34,7 @@ from supervisor.control.outcome import (
     Trial,
     noted,
 )
-from supervisor.control.rcfile import FOLLOWS, ROLLBACK
+from supervisor.control.rcfile import FOLLOWS, NOTHING_DIFFERS, ROLLBACK
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word, phrase, split
 
@@ -165,7 +165,7 @@ def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
 def _apply(context: CommandContext, arguments: Arguments) -> Outcome:
     change, found = _applicable(context)
     if not found:
-        text = f"nothing differs; generation {context.config.generation} stays in force"
+        text = f"{NOTHING_DIFFERS}; generation {context.config.generation} stays in force"
         return Drafted(text, found.data(), (), draft=None)
     seconds = arguments["time"]
     more = f"; say `confirm` within {seconds} s (pcontrol confirm), or the one before comes back" if seconds else ""

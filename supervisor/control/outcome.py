@@ -136,6 +136,16 @@ class Signed(Outcome):
     reason: str | None = field(kw_only=True)
 
 
+@dataclass(frozen=True)
+class Reapply(Outcome):
+    """A whole configuration, as the lines of an rc file, to be put into force as a draft is; `confirm_seconds`: as in
+    Replacement.
+    """
+
+    commands: Sequence[str] = field(kw_only=True)
+    confirm_seconds: int | None = field(default=None, kw_only=True)
+
+
 class Order(Outcome):
     """Something for the master to do."""
 
@@ -178,6 +188,21 @@ class Ordered(Order):
     """The operator orders something beside the configuration, or ends such an order."""
 
     entries: tuple[StateEntry, ...] = field(kw_only=True)
+    ends: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
+    """Sweeps that are to end with it, by what they are about."""
+
+
+@dataclass(frozen=True)
+class SessionSweep(Order):
+    """Has the sessions of a thing, a user or a network be gone, when these orders are in force. `gentle`: those that
+    lose nothing at once; else they end by themselves. `deadline`: seconds until all but QUITs are ended (None: never).
+    """
+
+    entries: tuple[StateEntry, ...] = field(default=(), kw_only=True)
+    sort: str = field(kw_only=True)
+    id: str = field(kw_only=True)
+    gentle: bool = field(kw_only=True)
+    deadline: int | None = field(kw_only=True)
 
 
 def noted(text: str, *notes: str | None) -> str:

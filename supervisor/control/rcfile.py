@@ -27,6 +27,9 @@ FOLLOWS = "follows from another fault: "
 GOES, COMES = "- ", "+ "
 """What a line of the difference between two configurations begins with."""
 
+NOTHING_DIFFERS = "nothing differs"
+"""What is said of two configurations that are the same."""
+
 LONGEST_COMMAND = LONGEST_LINE - len(f"{SAY} ")
 """Octets; behind SAY it must still be a request."""
 

@@ -136,6 +136,14 @@ def common_variables(program: str) -> tuple[Variable, ...]:
             check=_only_upwards,
         ),
         Variable(
+            "tracespace",
+            Int(0, 65536),
+            "How many MiB the history of configurations and the traces may take in the state directory together; the "
+            "oldest goes. 0: no history is kept.",
+            default=64,
+            source=BESIDE,
+        ),
+        Variable(
             "workers",
             Int(1, MOST_WORKERS),
             "How many workers there are (option --workers). Those that are too many finish their sessions first. "

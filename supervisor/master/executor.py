@@ -33,6 +33,7 @@ from supervisor.control.outcome import (
     Kept,
     Order,
     Outcome,
+    Reapply,
     Replacement,
     Reply,
     Rollback,
@@ -40,15 +41,17 @@ from supervisor.control.outcome import (
     Trial,
 )
 from supervisor.control.peer import Peer
-from supervisor.control.rcfile import ROLLBACK
+from supervisor.control.rcfile import APPLY, ROLLBACK, parse
 from supervisor.control.things import resolved_hosts
 from supervisor.control.words import CommandRefused, without_secret
 from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
+from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.origin import Origin
 from supervisor.master.questions import Questions
 from supervisor.master.rollback import RollbackPoint
+from supervisor.master.whole import WholeConfiguration
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
@@ -75,11 +78,13 @@ class _Task:
     reads: bool = False
     """Its row says that it changes nothing."""
     secret: bytes | None = field(default=None, repr=False)
+    said: str = field(default="", repr=False)
+    """What was said, where the line is carried out for its sake."""
 
     @property
     def logged(self) -> str:
         """The line, as it may be logged."""
-        return without_secret(self.line)
+        return without_secret(self.said or self.line)
 
 
 class Executor:
@@ -99,6 +104,7 @@ class Executor:
         log: Log,
         access: Access,
         audit: Audit,
+        history: ConfigHistory,
         perform: PerformOrder,
         count: Callable[[str], None],
     ) -> None:
@@ -113,6 +119,8 @@ class Executor:
         self._log = log
         self._access = access
         self._audit = audit
+        self._history = history
+        self._loop = loop
         self._perform = perform
         self._count = count
         self._rollback_point = RollbackPoint(loop, self._go_back)
@@ -142,7 +150,9 @@ class Executor:
     def started(self, commands: int) -> None:
         """The start configuration, of so many commands, is in force: control connections may change it now."""
         self._starting = False
-        self._audit.started(Origin(self._own_peer, own=True), commands)
+        own = Origin(self._own_peer, own=True)
+        self._audit.started(own, commands)
+        self._history.started(own, self._changes.running)
         self._go_on()
 
     def end(self) -> None:
@@ -216,6 +226,8 @@ class Executor:
             case Kept():
                 task.origin.secret = outcome.secret
                 self._answer(task, outcome)
+            case Reapply():
+                self._reapply(task, outcome)
             case Signed():
                 task.origin.sign(outcome.name, outcome.reason)
                 self._answer(task, outcome)
@@ -265,6 +277,7 @@ class Executor:
                 if isinstance(outcome, Change):
                     if not self._starting:  # of a start its commands are logged, not that they were applied
                         self._log_done(task, _names(outcome))
+                        self._history.changed(task.origin, task.logged, self._changes.running)
                     for message, fields in outcome.entries:
                         self._log(message, **fields)
                     self._log_hosts(before)
@@ -312,6 +325,27 @@ class Executor:
                 self._rollback_point.forget()
             case _ if task.origin.own:
                 self._change_past_too(task)
+
+    def _reapply(self, task: _Task, outcome: Reapply) -> None:
+        """As a draft, which is said by whoever said the command, apart from the one that he may have begun."""
+        origin = task.origin.apart()
+
+        def say(line: str, answer: Answer) -> None:
+            self._work(_Task(line, origin, answer, lookups=origin.lookups, said=task.line))
+
+        def applied(faults: Sequence[str], text: str) -> None:
+            if faults:
+                self._refuse(task, "\n".join(faults))
+            else:
+                task.answer(True, f"{outcome.text}: {text}", ())
+
+        confirm = f" confirm {outcome.confirm_seconds}s" if outcome.confirm_seconds is not None else ""
+        commands = parse("\n".join(outcome.commands).encode(), "history")
+        whole = WholeConfiguration(commands, say, applied, apply=f"{APPLY}{confirm}", pause=self._later)
+        whole.begin()
+
+    def _later(self, call: Callable[[], None]) -> None:
+        self._loop.after(0.0, call)
 
     def _change_past_too(self, task: _Task) -> None:
         """What the program has changed by itself, a certificate that was renewed, must not be undone by going back."""

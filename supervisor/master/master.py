@@ -7,33 +7,36 @@ control socket, the table and the tokens, and it is the only one that gives birt
 import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any
 
 from supervisor.config import Config
 from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
-from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, Shutdown, noted
+from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged, Swept
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
+from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
+from supervisor.master.ordering import Ordering
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.master.questions import Questions
 from supervisor.master.recycling import Recycling
 from supervisor.master.shutdown import Means, ShutdownSequence
+from supervisor.master.status import RunningStatus
+from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
-from supervisor.operatorstate import Entry, OperatorState
+from supervisor.operatorstate import Entry
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
@@ -48,8 +51,6 @@ from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
 from supervisor.table.blocked import BLOCKED, MOST_BLOCKED, Network
-from supervisor.table.notes import Note
-from supervisor.table.sightings import Sighting
 from supervisor.worker.worker import Inheritance
 
 
@@ -90,7 +91,6 @@ class Master:
         source.attach(self._loop)
         self._listeners = Listeners(source)
         self._pool = Pool(self._loop, log, self._accounting.segment, slots=slots, events=self)
-        self._load_files = load_files
         self._watchdog = Watchdog(
             load_files, self._accounting, self._pool, log=log, accepting_changed=self._tell_accepting
         )
@@ -120,6 +120,8 @@ class Master:
         self._keeper = StateKeeper(
             statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
         )
+        self._sweeps = Sweeps(self._loop, self._pool)
+        self._ordering = Ordering(self._keeper, self._sweeps)
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
             program,
@@ -138,11 +140,29 @@ class Master:
         self._watchers.describe(first)
         self._access_file = access_file
         self._audit = Audit(program.name, audit_file, log)
+        self._history = ConfigHistory(
+            statedir.path,
+            program,
+            limits,
+            loop=self._loop,
+            jobs=self._jobs,
+            log=log,
+            has_successor=rundir.has_successor,
+        )
+        status = RunningStatus(
+            self._accounting,
+            self._watchers,
+            self._history,
+            keeper=self._keeper,
+            sweeps=self._sweeps,
+            load_files=load_files,
+            rundir=str(rundir.path),
+        )
         self.executor = Executor(
             program,
             language,
             limits,
-            status=self,
+            status=status,
             changes=self._changes,
             loop=self._loop,
             jobs=self._jobs,
@@ -150,6 +170,7 @@ class Master:
             log=log,
             access=access_file.read(),
             audit=self._audit,
+            history=self._history,
             perform=self._perform,
             count=self._accounting.count,
         )
@@ -160,48 +181,6 @@ class Master:
         self._watchers.open()
         rundir.publish_state()
         self._show_gauges()
-
-    # What the control language may see (control/outcome.py, Status)
-
-    @property
-    def rundir(self) -> str:
-        return str(self._rundir.path)
-
-    @property
-    def metrics(self) -> str:
-        return self._watchers.address
-
-    def measured(self, what: str) -> float | None:
-        return self._load_files.read(what)
-
-    def sessions(self) -> list[dict[str, Any]]:
-        return self._accounting.sessions()
-
-    def count_sessions(self) -> int:
-        return self._accounting.count_sessions()
-
-    def workers(self) -> list[dict[str, Any]]:
-        return self._accounting.workers()
-
-    def records(self, name: str) -> dict[str, dict[str, Any]]:
-        return self._accounting.records(name)
-
-    def blocked(self) -> dict[Network, float]:
-        return self._accounting.blocked()
-
-    @property
-    def statedir(self) -> str:
-        return self._keeper.directory
-
-    @property
-    def operator(self) -> OperatorState:
-        return self._keeper.state
-
-    def noted(self) -> list[Note]:
-        return self._accounting.noted()
-
-    def seen(self, about: str) -> list[Sighting]:
-        return self._accounting.seen(about)
 
     # The loop
 
@@ -215,6 +194,7 @@ class Master:
             pid=self.pid,
         )
         self._keeper.load()
+        self._history.load()
         self._accounting.block_again(self._keeper.state.of(BLOCKED))
         self._pool.fill()
         self._watchers.start()
@@ -276,6 +256,8 @@ class Master:
             self._questions.hear(message)
         if isinstance(message, StateChanged):
             self._keeper.hear(worker, message)
+        if isinstance(message, Swept):
+            self._sweeps.hear(worker, message)
         self._changes.hear(worker, message)
 
     def died(self, worker: WorkerProcess, code: int) -> None:
@@ -299,6 +281,7 @@ class Master:
         self._changes.forget(worker)
         self._questions.forget(worker)
         self._keeper.forget(worker)
+        self._sweeps.forget(worker)
         self._shutdown.closed(worker)
         self._shutdown.look_whether_done()
 
@@ -348,17 +331,19 @@ class Master:
                 self._kill(sid, answer)
             case Block(network=network, seconds=seconds):
                 self._block(order, network, seconds, answer=answer)
-            case Ordered(entries=entries):
-                self._keeper.change(entries, partial(_answer_kept, order, answer))
+            case Ordered():
+                self._ordering.order(order, answer)
+            case SessionSweep():
+                self._ordering.sweep(order, answer)
 
-    def _block(self, order: Order, network: Network, seconds: int | None, *, answer: Answer) -> None:
+    def _block(self, order: Block, network: Network, seconds: int | None, *, answer: Answer) -> None:
         """In force at once; the answer waits until it is kept."""
         if not self._accounting.block(network, seconds):
             answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
             return
         until = self._accounting.blocked().get(network)
         entry = Entry(BLOCKED, str(network), None if until is None else {"until": until or None})
-        self._keeper.change([entry], partial(_answer_kept, order, answer))
+        self._ordering.order(Ordered(order.text, entries=(entry,)), answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():
@@ -436,6 +421,7 @@ class Master:
             return
         self._over = True
         self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
+        self._history.close()
         self._jobs.stop()
         self._watchers.stop()
         self._server.flush()
@@ -444,7 +430,3 @@ class Master:
         else:
             self._rundir.withdraw_all()
         self._log(messages.FINISHED, how=how)
-
-
-def _answer_kept(order: Order, answer: Answer, done: bool, note: str) -> None:
-    answer(done, noted(order.text, note) if done else note, ())

@@ -30,3 +30,7 @@ class Origin:
         """From now on this is said by him, for this; None: as before."""
         self.name = self.name if name is None else name
         self.reason = self.reason if reason is None else reason
+
+    def apart(self) -> "Origin":
+        """The same one, without the draft and the secret of the connection."""
+        return Origin(self.peer, own=self.own, name=self.name, reason=self.reason)

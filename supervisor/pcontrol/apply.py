@@ -1,4 +1,4 @@
-"""`pcontrol check`, `apply`, `confirm`, `rollback`: a file that holds the whole configuration, put into force at once.
+"""`pcontrol check`, `apply`, `drift`, `confirm`, `rollback`: a file that holds the whole configuration.
 
 The file's commands become a draft on the program's control connection (`control/draft.py`), many on their way at a
 time. What differs is printed to standard output, what came of it to standard error. All faults are told, each with its
@@ -21,6 +21,7 @@ from supervisor.control.rcfile import (
     CHECK,
     COMES,
     GOES,
+    NOTHING_DIFFERS,
     ROLLBACK,
     FileCommand,
     FileFault,
@@ -32,6 +33,7 @@ from supervisor.control.rcfile import (
     told,
 )
 from supervisor.pcontrol.connection import (
+    EXIT_DIFFERS,
     EXIT_DONE,
     EXIT_REFUSED,
     Connection,
@@ -79,16 +81,20 @@ def _asked(connection: Connection, command: str, lines: Sequence[str] = ()) -> C
 
 
 class Told(NamedTuple):
-    """What came of it: the difference as printed lines, and the verdict."""
+    """What came of it: the difference as printed lines, the verdict, and the exit code."""
 
     lines: list[str]
     verdict: str
+    code: int = EXIT_DONE
 
 
 def bring(connection: Connection, commands: Sequence[FileCommand], options: Namespace) -> Told:
     """Does with a file's commands what the options say. Raises NotTaken, NoConnection, TimedOut."""
     draft(connection, commands)
     shown = _asked(connection, "json draft show" if options.json else "draft show")
+    if options.subcommand == "drift":
+        same = shown.text == NOTHING_DIFFERS
+        return Told(shown.lines, shown.text, EXIT_DONE if same else EXIT_DIFFERS)
     if options.dry_run:
         return Told(shown.lines, f"{shown.text}; nothing was changed, and nothing tried")
     if options.subcommand == "check":
@@ -116,7 +122,7 @@ def run(connect: Connect, options: Namespace) -> int:
         connection.close()
     show(told.lines)
     tell(told.verdict, options.quiet)
-    return EXIT_DONE
+    return told.code
 
 
 def show(lines: Iterable[str]) -> None:

@@ -22,12 +22,14 @@ EXIT_REFUSED = 1
 EXIT_USAGE = 2
 EXIT_NO_CONNECTION = 3
 EXIT_TIMED_OUT = 4
+EXIT_DIFFERS = 5
 EXIT_CODES = {
     EXIT_DONE: "all commands were carried out",
     EXIT_REFUSED: "a command was refused",
     EXIT_USAGE: "wrong options, or a file that cannot be read",
     EXIT_NO_CONNECTION: "no connection to the program, or it was lost",
     EXIT_TIMED_OUT: "no answer in time, or, with --wait, not gone in time",
+    EXIT_DIFFERS: "the running configuration is another one than FILE says (drift)",
 }
 
 _PIECE = 65536

@@ -13,10 +13,11 @@ from supervisor.version import VERSION
 SUBCOMMANDS = {
     "check": "tries the configuration in FILE in full, shows what would change, and changes nothing",
     "apply": "makes the running configuration what FILE says, as one generation in all workers, or changes nothing",
+    "drift": "tells by its exit code whether the running configuration is still what FILE says, and shows what differs",
     "confirm": "keeps what was applied with --confirm",
     "rollback": "goes back to the configuration before the last apply",
 }
-WITH_FILE = ("check", "apply")
+WITH_FILE = ("check", "apply", "drift")
 
 _OF_COMMANDS = ("command", "ignore_errors", "secret", "secretfile", "verbose", "wait")
 _DEFAULT_TIMEOUT_SECONDS = 90.0

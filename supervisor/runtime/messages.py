@@ -88,6 +88,12 @@ ACCESS_READ = Message(0x0291, "INF", "access_read", "The access file was read an
 ACCESS_FAULTY = Message(
     0x0292, "ADM", "access_faulty", "The access file cannot be used; what was read of it before goes on to count."
 )
+HISTORY_NOT_KEPT = Message(
+    0x0293,
+    "ADM",
+    "history_not_kept",
+    "A configuration that was in force could not be kept in the state directory, or a file there is none of ours.",
+)
 CONFIG_IN_FORCE = Message(
     0x0207, "INF", "config_in_force", "A whole configuration was applied; what is new, gone and changed."
 )

@@ -6,7 +6,7 @@ import enum
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from supervisor.operatorstate import OperatorState
 from supervisor.runtime.log import Log
@@ -24,9 +24,9 @@ from supervisor.table.segment import Segment
 from supervisor.table.sightings import Sightings
 from supervisor.table.tokens import TokenPipe
 
-BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced")
+BASE_ENDINGS = ("killed", "shutdown", "worker_died", "internal_error", "displaced", "kicked")
 """Endings that every program has; a program's own follow. Displaced is who was silent, and not logged in, when others
-waited at maxsession.
+waited at maxsession; kicked, whom the operator wanted gone.
 """
 
 PAUSES = ("sessions", "load", "descriptors")
@@ -52,7 +52,27 @@ class CutCost(enum.IntEnum):
     NOT_LOGGED_IN = 0
     IDLE = 1
     IN_TRANSFER = 2
-    COMMITTING = 3
+    UNCOMMITTED = 3
+    COMMITTING = 4
+
+
+COST_PHRASES = {
+    CutCost.NOT_LOGGED_IN: "not come in yet",
+    CutCost.IDLE: "idle",
+    CutCost.IN_TRANSFER: "in a transfer",
+    CutCost.UNCOMMITTED: "with uncommitted deletes",
+    CutCost.COMMITTING: "committing",
+}
+
+
+class Whose(NamedTuple):
+    """By what a session can be found: since when it is there (monotonic), the client's address, and its marks, each a
+    sort and an id.
+    """
+
+    since: float
+    address: str
+    marks: tuple[tuple[str, str], ...]
 
 
 class Session(Protocol):
@@ -65,6 +85,9 @@ class Session(Protocol):
 
     def cut_cost(self) -> CutCost:
         """What would be lost if it ended now."""
+
+    def whose(self) -> Whose:
+        """By what it can be found."""
 
     def displaceable(self) -> tuple[str, float] | None:
         """If it waits for nothing but its client, who has not logged in: whose it is, and since when he has not brought

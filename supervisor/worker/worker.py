@@ -35,12 +35,14 @@ from supervisor.table.tokens import TokenPipe
 from supervisor.worker.acceptor import Acceptor
 from supervisor.worker.displacer import LOOK_SECONDS, Displacer
 from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat
+from supervisor.worker.sweeper import sweep
 
 ENDING_STEP_SECONDS = 0.5
 PATIENCE_SECONDS = {
     CutCost.NOT_LOGGED_IN: 0.0,
     CutCost.IDLE: 0.0,
     CutCost.IN_TRANSFER: 10.0,
+    CutCost.UNCOMMITTED: 10.0,
     CutCost.COMMITTING: 60.0,
 }
 """What a session may still take when the deadline of a shutdown has come, by what it would lose."""
@@ -210,6 +212,8 @@ class Worker:
                 self._context.operator.change(entries)
                 self._program.ordered(self._service, entries)
                 self._tell(lifeline.StateChanged(number))
+            case lifeline.Sweep(number, aims):
+                self._tell(lifeline.Swept(number, sweep(self._context.sessions.values(), aims)))
             case lifeline.Close(generation, listeners):
                 self._acceptor.close(listeners)
                 self._tell(lifeline.ListenersClosed(generation))

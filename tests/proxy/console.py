@@ -10,6 +10,7 @@ from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.variables import VARIABLES
 from popular.tls.commands import complete
 from supervisor.config import Config
+from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
@@ -36,11 +37,16 @@ class Status:
     metrics: str = "127.0.0.1:9110"
     readable: bool = True
     statedir: str = "/var/lib/popular"
-    operator: OperatorState = field(default_factory=OperatorState)
     known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     networks: dict[Network, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
+    history: KeptConfigurations = field(default_factory=KeptConfigurations)
+    operator: OperatorState = field(default_factory=OperatorState)
+    under_way: list[dict[str, Any]] = field(default_factory=list)
+
+    def sweeps(self) -> list[dict[str, Any]]:
+        return self.under_way
 
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None

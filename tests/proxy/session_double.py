@@ -23,6 +23,7 @@ from popular.proxy.session.known import (
     PollMemory,
 )
 from popular.proxy.session.machine import Machine
+from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
@@ -147,6 +148,11 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("hold", seconds)
 
+    def await_release(self, asking: Asking, seconds: float) -> None:
+        assert seconds > 0
+        self.seconds = seconds
+        self._wait("await_release", asking, seconds)
+
     def send_backend(self, data: bytes) -> None:
         assert self.backend is not None, "nobody is there"
         self._wait("send_backend", data, instead_of=self.waits and REPLY)
@@ -211,10 +217,19 @@ class PureSession:
         announced: Mapping[str, BackendKnowledge] = NOTHING_ANNOUNCED,
         limits: LoginLimits = NO_LIMITS,
         health: Mapping[str, HealthKnowledge] = ALL_WELL,
+        orders: LoginOrders = NO_ORDERS,
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        around = Surroundings(rules, refusals=refusals, announced=announced, health=health, limits=limits, polls=polls)
+        around = Surroundings(
+            rules,
+            refusals=refusals,
+            announced=announced,
+            health=health,
+            limits=limits,
+            orders=orders,
+            polls=polls,
+        )
         self.machine = Tracked(self.verbs, around, (ip, port), row=0)
 
     @property
@@ -290,6 +305,12 @@ class PureSession:
         if self.verbs.waits == "ask":
             self._answered("ask")
         self.machine.decided(decision)
+        return self._done()
+
+    def released(self) -> list[tuple[Any, ...]]:
+        """The operator has ordered something else about who is held."""
+        self._answered("await_release")
+        self.machine.released()
         return self._done()
 
     def checked(self, mail: Mail | None, reason: str = "") -> list[tuple[Any, ...]]:

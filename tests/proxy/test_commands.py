@@ -89,7 +89,6 @@ READ_WRITE = [
     ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir"]),
     ("tlsminversion", "1.2|1.3", "1.2", ["1.3", "1.2"], ["1.1", "1.0", "3"]),
     ("tlswatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
-    ("tracespace", "Int (1-1024)", "64", ["1", "1024"], ["0", "1025", "64M"]),
     ("usersessions", "off or [report:]Int (1-1000000)", "off", ["OFF", "9", "REPORT:3"], ["0", "x"]),
     ("vservlogins", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),
     ("vservsessions", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),
@@ -717,7 +716,7 @@ def test_help(console: Console) -> None:
     for usage in CHAPTER_USAGES:
         assert usage in usages
     assert any("bannererr" in line for line in console.lines("help vserv conf"))
-    assert len(console.lines("help vserv")) == 5
+    assert len(console.lines("help vserv")) == 7
     assert 'did you mean "vserv"?' in refused(console, "help vserw")
     assert [line.split()[0] for line in console.lines("help state")] == ["vserv", "state", "backend", "state"]
     assert [line.split()[0] for line in console.lines("help backend state")] == ["backend", "state"]
@@ -945,6 +944,7 @@ def test_pdm_show_can_be_pasted_back(everything: Console) -> None:
 def test_commands_know_whether_they_change_something(console: Console) -> None:
     """Commands that only show are not logged as changes, all others are."""
     only_show = {"show", "sessions", "workers", "help", "json", "complete", "cluster", "explain", "secret", "sign"}
+    only_show |= {"history", "diff"}
     for command in console.language.commands:
         head = command.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")

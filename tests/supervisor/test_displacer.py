@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.serving.context import CutCost
+from supervisor.serving.context import CutCost, Whose
 from supervisor.table.contents import BASE_CELLS
 from supervisor.worker.displacer import SILENT_SECONDS, STUCK_SECONDS, Displacer, chosen, groups_of
 from tests.table import sample
@@ -28,6 +28,9 @@ class Silent:
 
     def end(self, ending: str) -> None:
         self.ending = ending
+
+    def whose(self) -> Whose:
+        return Whose(0.0, "192.0.2.1", ())
 
     def cut_cost(self) -> CutCost:
         return CutCost.NOT_LOGGED_IN

@@ -139,7 +139,7 @@ class Explanation:
     def _rehearsal(self, attempt: _Attempt | None = None) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None)
         verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
-        return Rehearsal(self._rules, (self._login.client_ip, 0), verbs, limits=limits)
+        return Rehearsal(self._rules, (self._login.client_ip, 0), verbs, limits=limits, orders=self._runtime.orders)
 
     def _played(self, attempt: _Attempt | None = None) -> Rehearsal:
         played = self._rehearsal(attempt)

@@ -4,11 +4,12 @@ from popular.proxy.session.refusals cimport Refusals
 from popular.proxy.session.telling cimport Teller
 
 cdef class Machine(Teller):
-    cdef public object _health_of, _polls, _refusals_of, poll
+    cdef public object _health_of, _orders, _polls, _refusals_of, poll
     cdef public double _patience
     cdef public Refusals _refusals
     cdef public bint _password_is_ours, _referred
     cpdef decided(self, decision)
+    cdef _lead(self, route, bint fallback, bint vouched)
     cdef _follow(self, route, bint fallback, bint vouched)
     cdef bint _is_absorbed(self, backend, bint vouched) except -1
     cdef bint _is_plain_login(self, backend, bint vouched) except -1

@@ -8,6 +8,7 @@
     tls_up, tls_failed                 TLS with the client (client_side.py)
     decided, checked                   what the modules, and the mail check, have answered
     connected, backend_says, backend_tls_up, backend_failed      how it goes with the backend
+    released                           the operator holds the client no more
     relay_ended                        the two were joined, and are no more
     expired                            a deadline has passed
 
@@ -39,6 +40,8 @@ from popular.proxy.session.backend_login import (
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import NO_MECHANISMS, Poll
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, Asking, moved
+from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,
@@ -82,6 +85,7 @@ class Machine(Teller):
 
     __slots__ = (
         "_health_of",
+        "_orders",
         "_password_is_ours",
         "_patience",
         "_polls",
@@ -97,6 +101,7 @@ class Machine(Teller):
         self._row = row
         self._refusals_of = around.refusals
         self._health_of = around.health
+        self._orders = around.orders
         self._polls = around.polls
         self.poll: Poll | None = None
         """The login, if it may be answered without its backend the next time."""
@@ -121,9 +126,9 @@ class Machine(Teller):
             self._own_limits = decision.limits
             if decision.vouched:
                 self._tell_master_login(decision)
-            self._follow(decision.route, False, decision.vouched)
+            self._lead(decision.route, False, decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
-            self._follow(Route(self._rules.fallback), True, False)
+            self._lead(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
             self._trouble("module_failed", "module")
@@ -152,6 +157,43 @@ class Machine(Teller):
         self._tell_hindrance(hindrance.limit)
         self._try_again(hindrance.code)
         return False
+
+    # What the operator has ordered
+
+    def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
+        """The modules have let the user in: does the operator, and where to?"""
+        if self._orders.any:
+            self._obey(route, fallback, vouched, waited=False)
+        else:
+            self._follow(route, fallback, vouched)
+
+    def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
+        """`waited`: he was held as long as may be."""
+        orders, asking = self._orders, Asking(self._rules.vserv, self.namespace, self.user, route.backend)
+        asking = asking._replace(backend=orders.routed(asking))
+        verdict, seconds = orders.verdict(asking)
+        if verdict == LOCKED:
+            self._wrong_login("locked")
+        elif verdict == HELD_BACK and not waited:
+            self._led = route, fallback, vouched
+            self._move(HELD)
+            self._verbs.await_release(asking, seconds)
+        elif verdict in (HELD_BACK, DRAINED):
+            self._refuse(verdict, "unavailable", Code.SYS_TEMP)
+        elif verdict == FAKE:
+            self.backend, self.target = asking.backend, route.target or self.user
+            self._show_empty()
+        else:
+            self._follow(moved(route, asking.backend), fallback, vouched)
+
+    def released(self) -> None:
+        """The operator has ordered something else about a user who is held."""
+        self._go_on_obeying(waited=False)
+
+    def _go_on_obeying(self, *, waited: bool) -> None:
+        assert self._led is not None
+        self._move(ASKING)
+        self._obey(*self._led, waited=waited)
 
     # The mailbox
 
@@ -452,7 +494,10 @@ class Machine(Teller):
         elif phase is ASKING:
             self.decided(CannotTell(NO_ANSWER))
         elif phase is HELD:
-            self._go_on_from_hold()
+            if self._held is None:
+                self._go_on_obeying(waited=True)
+            else:
+                self._go_on_from_hold()
         elif phase is CHECKING:
             self.checked(None, NO_ANSWER)
         elif phase is CONNECTING and missing != NO_CONNECTION and self._patience:

@@ -56,6 +56,9 @@ MOVES = (0, *(sum(1 << after for after in LEGAL[before]) for before in Phase))
 would compute their hashes in Python).
 """
 
+PLACED = (CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING)
+"""Phases in which the user has come in, and to a backend: he counts among its sessions and his."""
+
 LISTENING = (GREETED, NAMED, SIMULATING, EXCHANGING)
 """Phases in which a line of the client is answered at once; in all others it waits.
 

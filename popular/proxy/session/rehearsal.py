@@ -13,6 +13,7 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
 from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.machine import Machine
+from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
@@ -86,6 +87,10 @@ class Unreal(Verbs):
         self.waits = HOLD
         self.held += seconds
 
+    def await_release(self, asking: Asking, seconds: float) -> None:
+        del asking
+        self.hold(seconds)
+
     def send_backend(self, data: bytes) -> None:
         del data
         self.waits = REPLY
@@ -117,10 +122,19 @@ class Rehearsal:
     `replies`: what the client has heard, by the word that it had said; `""` is the greeting.
     """
 
-    def __init__(self, rules: Rules, client: tuple[str, int], verbs: Unreal, *, limits: LoginLimits) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        client: tuple[str, int],
+        verbs: Unreal,
+        *,
+        limits: LoginLimits,
+        orders: LoginOrders = NO_ORDERS,
+    ) -> None:
         self.verbs = verbs
         self._rules = replace(rules, trusted=None)
-        self.machine = Machine(verbs, Surroundings(self._rules, refusals={}, announced={}, limits=limits), client)
+        around = Surroundings(self._rules, refusals={}, announced={}, limits=limits, orders=orders)
+        self.machine = Machine(verbs, around, client)
         self.replies: dict[str, str] = {}
         self._word = ""
         """What the client has said last."""

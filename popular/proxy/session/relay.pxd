@@ -15,7 +15,7 @@ cdef class Relay(EventTaker):
     cdef public bytes _for_backend, _for_client
     cdef public object _pipes
     cdef public SessionEvents _owner
-    cdef public bint _client_done, _leaves, _over, _plain, _reads_backend, _reads_client
+    cdef public bint _client_done, _leaves, _over, _plain, _reads_backend, _reads_client, _whole
     cdef public double active
     cdef public long long from_client, to_client
     cpdef join(self, Channel client, Channel backend, bint client_done)

@@ -8,6 +8,10 @@ Commands and short answers leave at the end of the turn in which they came (`Pol
 together with the end of the connection, if the backend has closed by then.
 """
 
+import fcntl
+import sys
+import termios
+
 from popular.net.channel import BROKEN, Channel
 from popular.net.splice import Pipes, Transfer
 from popular.net.traced import transfer_of
@@ -22,10 +26,13 @@ _COMMANDS = 1 << 12
 """Octets of the client at a time: it sends little, and small buffers are cheaper to get."""
 _SHORT = 1 << 12
 """Octets of an answer that is worth waiting for the others' of the turn; a mail is not."""
+_MAIL_END = b"\r\n.\r\n"
 _ROUNDS = 16
 """Pieces of one mail that are moved before other sessions get their turn."""
 
 _MOMENT_SECONDS = 1.0
+_STALLED_SECONDS = 30.0
+"""A mail that was quiet for so long is not waited for any more."""
 LINGER_SECONDS = 5.0
 """A backend in TLS that has said nothing for so long has no more answers for a client that has gone."""
 
@@ -49,6 +56,7 @@ class Relay(EventTaker):
         "_reads_backend",
         "_reads_client",
         "_transfer",
+        "_whole",
         "active",
         "from_client",
         "to_client",
@@ -67,6 +75,8 @@ class Relay(EventTaker):
         self._for_client = b""
         self._for_backend = b""
         self._transfer: Transfer | None = None
+        self._whole = False
+        """The mail that was asked for last has come to its end; False also where that was not seen."""
         self.active = self._clock.now
         self.from_client = 0
         self.to_client = 0
@@ -96,11 +106,18 @@ class Relay(EventTaker):
             self._read_on_backend()
 
     def cut_cost(self) -> CutCost:
-        """What would be lost. A mail seems to be under way where something is held back, or was passed on just now."""
-        if self.watch.quit:
+        """What would be lost. A mail seems to be under way where something is held back, or was passed on just now, or
+        a command is not answered; and what the client has sent and we have not read may be a QUIT.
+        """
+        watch = self.watch
+        if watch.quit:
             return CutCost.COMMITTING
+        on_its_way = watch.is_in_line or unread(self._client.fd) > 0
+        if watch.deletes:
+            return CutCost.COMMITTING if on_its_way else CutCost.UNCOMMITTED
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None
-        busy = holds or self._clock.now - self.active < _MOMENT_SECONDS
+        patience = _STALLED_SECONDS if watch.fetches and not self._whole else _MOMENT_SECONDS
+        busy = holds or watch.open or on_its_way or self._clock.now - self.active < patience
         return CutCost.IN_TRANSFER if busy else CutCost.IDLE
 
     def close(self) -> None:
@@ -340,6 +357,8 @@ class Relay(EventTaker):
     def _give_client(self, piece: bytes) -> None:
         self.active = self._clock.now
         self.to_client += len(piece)
+        if self.watch.fetches:
+            self._whole = piece.endswith(_MAIL_END)
         self._for_client = self._for_client + piece if self._for_client else piece
         if self._plain and len(piece) < _SHORT:
             self._leave_later()
@@ -365,6 +384,7 @@ class Relay(EventTaker):
             if not count:
                 break
             self.to_client += count
+            self._whole = False
             try:
                 is_empty = transfer.empty(self._client.fd)
             except OSError:
@@ -391,3 +411,10 @@ class Relay(EventTaker):
         self.active = self._clock.now
         self._balance()
         self._read_on_backend()
+
+
+def unread(fd: int) -> int:
+    """Octets that have come and were not read yet."""
+    held = bytearray(4)
+    fcntl.ioctl(fd, termios.FIONREAD, held)
+    return int.from_bytes(held, sys.byteorder)

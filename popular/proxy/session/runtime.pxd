@@ -6,7 +6,8 @@ from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:
-    cdef public object absorber, announced, backend_tls, health, limits, over, pipes, refusals, reporter, tls, waiting
+    cdef public object absorber, announced, backend_tls, health, limits, orders, over, pipes, refusals
+    cdef public object reporter, tls, waiting
     cdef public Surroundings around
     cdef public TypedRules rules
     cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout

@@ -11,6 +11,7 @@ from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
@@ -44,6 +45,7 @@ class VservRuntime:
         "logins",
         "modules",
         "moved",
+        "orders",
         "over",
         "pipes",
         "proxytimeout",
@@ -77,6 +79,7 @@ class VservRuntime:
         announced: Mapping[str, Announced],
         health: Mapping[str, BackendHealth],
         limits: Limits,
+        orders: StandingOrders,
         absorber: Absorber,
         reporter: Reporter | None,
         over: Callable[[], None],
@@ -97,6 +100,7 @@ class VservRuntime:
         self.health = health
         self.absorber = absorber
         self.limits = limits
+        self.orders = orders
         self.limited = limits.guards or limits.counts or limits.cluster is not None
         """Whether there is anything to ask them, but for what a module says of a user."""
         self.around = Surroundings(
@@ -105,6 +109,7 @@ class VservRuntime:
             announced=announced,
             health=health,
             limits=limits,
+            orders=orders,
             polls=absorber,
             limited=self.limited,
         )

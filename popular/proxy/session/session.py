@@ -25,7 +25,8 @@ from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_h
 from popular.proxy.session.known import Who
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
-from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
+from popular.proxy.session.orders import Asking
+from popular.proxy.session.phases import CONNECTING, PLACED, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
 from popular.proxy.session.runtime import VservRuntime
@@ -33,9 +34,10 @@ from popular.proxy.session.session_log import log_begin, log_end, log_introduced
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, Backend
+from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
-from supervisor.serving.context import CutCost
+from supervisor.serving.context import CutCost, Whose
 from supervisor.system import wall
 
 
@@ -212,6 +214,11 @@ class Session(Verbs):
     def hold(self, seconds: float) -> None:
         self._deadlines.hold(seconds)
 
+    def await_release(self, asking: Asking, seconds: float) -> None:
+        self._deadlines.hold(seconds)
+        go_on = functools.partial(self._enter, self._tell_released)
+        self._runtime.orders.wait(self._token, asking, go_on)
+
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
             self._leave(self._tell_broken, (reason, ""))
@@ -336,6 +343,10 @@ class Session(Verbs):
         self._deadlines.expect_nothing()
         self._machine.decided(decision)
 
+    def _tell_released(self) -> None:
+        self._deadlines.expect_nothing()
+        self._machine.released()
+
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         self._login.answered()
         self._tell_check(mail, reason)
@@ -419,6 +430,13 @@ class Session(Verbs):
 
     # The supervisor
 
+    def whose(self) -> Whose:
+        machine = self._machine
+        marks = [(VSERV, self._runtime.rules.vserv)]
+        if machine.phase in PLACED:
+            marks += [(USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)]
+        return Whose(self._started, self._peer[0], tuple(marks))
+
     def cut_cost(self) -> CutCost:
         relay = self._relay
         if relay is not None:
@@ -487,6 +505,8 @@ class Session(Verbs):
             self._via,
         )
         log_end(context.log, self.sid, facts)
+        if runtime.orders.any:
+            runtime.orders.forget(self._token)
         if runtime.limited or machine.counted:
             runtime.limits.leave(self._token)
         self._machine = self._login = None  # type: ignore[assignment]

@@ -2,15 +2,23 @@
 
 from collections.abc import Mapping
 
-from popular.proxy.session.known import ALL_WELL, NO_LIMITS, BackendKnowledge, HealthKnowledge, LoginLimits, PollMemory
+from popular.proxy.session.known import (
+    ALL_WELL,
+    NO_LIMITS,
+    BackendKnowledge,
+    HealthKnowledge,
+    LoginLimits,
+    PollMemory,
+)
+from popular.proxy.session.orders import NO_ORDERS, LoginOrders
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
 
 
 class Surroundings:
-    """Made once, so that a session takes one thing over and not seven."""
+    """Made once, so that a session takes one thing over and not eight."""
 
-    __slots__ = ("announced", "health", "limited", "limits", "polls", "refusals", "rules")
+    __slots__ = ("announced", "health", "limited", "limits", "orders", "polls", "refusals", "rules")
 
     def __init__(
         self,
@@ -20,16 +28,19 @@ class Surroundings:
         announced: Mapping[str, BackendKnowledge],
         health: Mapping[str, HealthKnowledge] = ALL_WELL,
         limits: LoginLimits = NO_LIMITS,
+        orders: LoginOrders = NO_ORDERS,
         polls: PollMemory | None = None,
         limited: bool = True,
     ) -> None:
         """What all sessions together know of each backend: `refusals`, what it has `announced`, its `health`.
-        `limited`: whether `limits` are to be asked what they do. `polls`: who may answer a login without its backend.
+        `limited`: whether `limits` are to be asked what they do. `orders`: the operator's, beside the config. `polls`:
+        who may answer a login without its backend.
         """
         self.rules = rules
         self.refusals = refusals
         self.announced = announced
         self.health = health
         self.limits = limits
+        self.orders = orders
         self.polls = polls
         self.limited = limited

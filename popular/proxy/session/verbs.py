@@ -8,6 +8,7 @@ entry that called the verb has returned. After `finish` the machine calls none.
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.proxy.session.events import SessionEvents
+from popular.proxy.session.orders import Asking
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
@@ -66,6 +67,10 @@ class Verbs(SessionEvents):
 
     def hold(self, seconds: float) -> None:
         """The client waits for so long, but not beyond the end of the authentication phase: → `expired`."""
+        raise NotImplementedError
+
+    def await_release(self, asking: Asking, seconds: float) -> None:
+        """The same, unless what the operator has ordered about this login changes first: → `released`."""
         raise NotImplementedError
 
     def send_backend(self, data: bytes) -> None:

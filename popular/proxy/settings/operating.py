@@ -1,37 +1,182 @@
-"""The command `state list`: what the operator has ordered beside the configuration."""
+"""The commands about what the operator orders beside the configuration: drains, kicks, holds, locks; `state list`."""
 
 import time
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
-from supervisor.control.context import Arguments, CommandContext, ControlCommand
-from supervisor.control.outcome import Outcome, Reply
-from supervisor.control.variables import BESIDE
+from popular.net.networks import NetworkList
+from popular.proxy.settings.orders import (
+    BACKEND,
+    DRAINED_BACKEND,
+    DRAINED_VSERV,
+    HELD_USER,
+    HOLD_SECONDS,
+    LOCKED_USER,
+    NEW,
+    ROUTED_USER,
+    USER,
+    VSERV,
+    iso,
+    user_key,
+)
+from popular.proxy.settings.pairs import Said, time_of, user_of
+from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
+from supervisor.control.kinds import Choice, shown
+from supervisor.control.lookups import Unfit
+from supervisor.control.outcome import Ordered, Outcome, Reply, SessionSweep
+from supervisor.control.things import ids, named
+from supervisor.control.variables import BESIDE, DAY
+from supervisor.control.words import CommandRefused, Word
+from supervisor.operatorstate import Entry
 from supervisor.runtime.plural import count_of
 
+NETWORK = "network"
+_KICKED = (USER, NETWORK, BACKEND, VSERV)
+_YEAR = 366 * DAY
+_LONGEST_HOLD = 600
+_DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
+_ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", ROUTED_USER: "moved"}
 
-def iso(moment: float | None) -> str | None:
-    """A moment for people and programs; None: there is none."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) if moment else None
+
+def _orders(context: CommandContext, sort: str) -> Mapping[str, Mapping[str, Any]]:
+    return {one.id: one.value or {} for one in context.status.operator.entries(time.time()) if one.sort == sort}
 
 
 def _state(context: CommandContext, _arguments: Arguments) -> Outcome:
     rows = [
-        {
-            "sort": sort,
-            "id": ident,
-            "until": iso((value or {}).get("until")),
-            "what": ", ".join(f"{word} {text}" for word, text in (value or {}).items() if word != "until"),
-        }
+        {"sort": sort, "id": ident, "until": iso((value or {}).get("until")), "what": _what(value or {})}
         for sort, ident, value in context.status.operator.entries(time.time())
     ]
     return Reply(count_of(len(rows), "order"), data=rows, lines=None if rows else ["nothing is ordered"])
 
 
+def _what(value: Mapping[str, Any]) -> str:
+    said = {word: text for word, text in value.items() if word != "until" and text is not None}
+    return ", ".join(f"{word} {iso(text) if word in ('since', 'deadline') else text}" for word, text in said.items())
+
+
+# Drains and kicks
+
+
+def _drain(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
+    ident = str(named(sort, arguments["id"], context).id)
+    said = Said(arguments, ("deadline", NEW) if sort == BACKEND else ("deadline",))
+    deadline, new = time_of(said.get("deadline"), 0, DAY), str(said.get(NEW) or "refuse")
+    if new not in ("refuse", "hold", "fake"):
+        raise CommandRefused(f"{NEW}: {shown(new)} is unknown; allowed: hold, fake, refuse", said[NEW].column)
+    value = {"since": time.time(), NEW: new, "deadline": None if deadline is None else time.time() + deadline}
+    return SessionSweep(
+        f"{sort} {ident} is drained",
+        entries=(Entry(_DRAINS[sort], ident, value),),
+        sort=sort,
+        id=ident,
+        gentle=False,
+        deadline=deadline,
+    )
+
+
+def _undrain(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
+    word = arguments["id"]
+    if word not in _orders(context, _DRAINS[sort]):
+        raise CommandRefused(f"{sort} {shown(word)} is not drained; `state list` lists what is", word.column)
+    entry = Entry(_DRAINS[sort], str(word))
+    return Ordered(f"{sort} {word} is drained no more", entries=(entry,), ends=((sort, str(word)),))
+
+
+def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
+    sort, word = arguments["what"], arguments["whom"]
+    said = Said(arguments, ("deadline", "namespace") if sort == USER else ("deadline",))
+    ident = _whom(sort, word, said, context=context)
+    deadline = time_of(said.get("deadline"), 0, DAY)
+    return SessionSweep(f"{sort} {word}", sort=sort, id=ident, gentle=True, deadline=deadline)
+
+
+def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
+    if sort == USER:
+        return user_key(*user_of(word, said, context))
+    if sort != NETWORK:
+        return str(named(sort, word, context).id)
+    try:
+        (network,) = NetworkList().parse(word, context.lookups).networks
+    except (Unfit, ValueError):
+        raise CommandRefused(
+            f"{shown(word)} is not one network; allowed: 192.0.2.0/24, 2001:db8::/32, or an address", word.column
+        ) from None
+    return str(network)
+
+
+def _kicks(context: CommandContext, _arguments: Arguments) -> Outcome:
+    rows = context.status.sweeps()
+    return Reply(count_of(len(rows), "sweep"), data=rows, lines=None if rows else ["nobody is to leave"])
+
+
+# Users
+
+
+def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
+    said = Said(arguments, ("for", "namespace"))
+    key = user_key(*user_of(arguments["user"], said, context))
+    seconds = time_of(said.get("for"), 1, _LONGEST_HOLD)
+    value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
+    text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
+    return Ordered(text, entries=(Entry(HELD_USER, key, value),))
+
+
+def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
+    said = Said(arguments, ("until", "namespace"))
+    key = user_key(*user_of(arguments["user"], said, context))
+    seconds = time_of(said.get("until"), 1, _YEAR)
+    value = {"since": time.time(), "until": None if seconds is None else time.time() + seconds}
+    entry = Entry(LOCKED_USER, key, value)
+    return SessionSweep(f"user {key} is locked", entries=(entry,), sort=USER, id=key, gentle=True, deadline=None)
+
+
+def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
+    word = arguments["user"]
+    key, what = user_key(*user_of(word, Said(arguments, ("namespace",)), context)), _ABOUT_USERS[sort]
+    if key not in _orders(context, sort):
+        raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
+    return Ordered(f"user {key} is {what} no more", entries=(Entry(sort, key),), ends=((USER, key),))
+
+
+def _users(context: CommandContext, _arguments: Arguments) -> Outcome:
+    rows = [
+        {"user": ident, "is": what, "until": iso(value.get("until")), "what": _what(value)}
+        for sort, what in _ABOUT_USERS.items()
+        for ident, value in _orders(context, sort).items()
+    ]
+    return Reply(count_of(len(rows), "order"), data=rows, lines=None if rows else ["nothing is ordered about any user"])
+
+
+def _drained(sort: str) -> Completer:
+    return lambda context, _arguments: list(_orders(context, _DRAINS[sort]))
+
+
+def _nobody(_context: CommandContext, _arguments: Arguments) -> list[str]:
+    return []
+
+
+def _values(_context: CommandContext, arguments: Arguments) -> list[str]:
+    word = arguments["word"][-1] if arguments["word"] else ""
+    return ["hold", "fake", "refuse"] if word == NEW else []
+
+
+def _those(context: CommandContext, arguments: Arguments) -> list[str]:
+    return list(context.config.things[arguments["what"]]) if arguments["what"] in (BACKEND, VSERV) else []
+
+
 _row = partial(ControlCommand, source=BESIDE)
+_order = partial(_row, changes=True, order=True)
+_LEFT = (
+    "The reply says what the sessions that are there would lose; `kick list` how many are left, and `pcontrol --wait` "
+    "waits for them."
+)
 
 
 def operator_commands() -> list[ControlCommand]:
     """The rows."""
+    user = {"user": _nobody, "value": _values}
     return [
         _row(
             "state list",
@@ -40,4 +185,72 @@ def operator_commands() -> list[ControlCommand]:
             "kept in the state directory (--statedir), stays in force over `apply` and a restart, and is not in "
             "`show config`.",
         ),
+        _order(
+            "backend drain <id> [<word> <value>]…",
+            partial(_drain, BACKEND),
+            "Lets nobody new come in to a backend; the sessions that are there end by themselves.\nUsers of it get "
+            "[SYS/TEMP]; with `new hold` they wait for the end of the drain, half a minute at most; with `new fake` "
+            "they see an empty mailbox. `deadline 10m`: who is still there then is ended, with deletes that are not "
+            f"committed too, but never behind QUIT. The parameter `state` is not touched. {_LEFT}",
+            {"id": ids(BACKEND), "word": Choice("deadline", NEW), "value": _values},
+        ),
+        _order(
+            "backend undrain <id>",
+            partial(_undrain, BACKEND),
+            "Lets users come in to a backend again.",
+            {"id": _drained(BACKEND)},
+        ),
+        _order(
+            "vserv drain <id> [<word> <value>]…",
+            partial(_drain, VSERV),
+            "Lets nobody new log in at a virtual server: [SYS/TEMP]; the sessions that are there end by themselves.\n"
+            f"`deadline 10m` as for `backend drain`. {_LEFT}",
+            {"id": ids(VSERV), "word": Choice("deadline"), "value": _values},
+        ),
+        _order(
+            "vserv undrain <id>",
+            partial(_undrain, VSERV),
+            "Lets users log in at a virtual server again.",
+            {"id": _drained(VSERV)},
+        ),
+        _order(
+            "kick <what> <whom> [<word> <value>]…",
+            _kick,
+            "Ends the sessions of a user, a network, a backend or a virtual server that are there now, as gently as "
+            "can be.\nAt once those that lose nothing; who is in the middle of a transfer when that is done; who has "
+            "deleted mail and not said QUIT ends by himself, or at the `deadline`; who has said QUIT gets his reply. A "
+            "client is told nothing: POP3 has no word for it, and a connection that ends says that nothing was "
+            f"deleted. {_LEFT}",
+            {"what": Choice(*_KICKED), "whom": _those, "word": Choice("deadline", "namespace"), "value": _values},
+        ),
+        _row(
+            "kick list", _kicks, "Lists the drains and kicks whose sessions are not all gone, with how many are left."
+        ),
+        _order(
+            "user hold <user> [<word> <value>]…",
+            _hold,
+            f"Lets the logins of a user wait: for {HOLD_SECONDS:g} s at most, or `for 10s`, never beyond authtimeout; "
+            "then they get [SYS/TEMP].\nSessions that are there go on.",
+            {"word": Choice("for", "namespace"), **user},
+        ),
+        _order(
+            "user release <user> [<word> <value>]…",
+            partial(_end_of, HELD_USER),
+            "Lets the logins of a user go on.",
+            {"word": Choice("namespace"), **user},
+        ),
+        _order(
+            "user lock <user> [<word> <value>]…",
+            _lock,
+            "Refuses a user as if his password were wrong, and ends his sessions as `kick` does.\n`until 2d` ends by "
+            "itself.",
+            {"word": Choice("until", "namespace"), **user},
+        ),
+        _order(
+            "user unlock <user> [<word> <value>]…",
+            partial(_end_of, LOCKED_USER),
+            "Lets a locked user log in again.",
+            {"word": Choice("namespace"), **user},
+        ),
+        _row("user list", _users, "Lists the users who are held, locked or moved."),
     ]

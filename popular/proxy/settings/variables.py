@@ -10,7 +10,6 @@ from popular.proxy.settings.cluster import CLUSTER_VARIABLES, FileOrNone
 from popular.proxy.settings.health import MOST_NETWORKS
 from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.proxy.settings.reports import REPORT_VARIABLES
-from popular.proxy.settings.tracing import TRACE_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
 from supervisor.control.context import CommandContext, Variable
 from supervisor.control.kinds import Bool, Dir, Id, Int, Time
@@ -236,7 +235,6 @@ PROXY_VARIABLES = (
     ),
     *LIMIT_VARIABLES,
     *REPORT_VARIABLES,
-    *TRACE_VARIABLES,
     *CLUSTER_VARIABLES,
     *TLS_VARIABLES,
 )

@@ -27,7 +27,7 @@ from popular.tls.contexts import TlsSettings
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.runtime.messages import Message as LogMessage
-from supervisor.serving.context import CutCost, WorkerContext
+from supervisor.serving.context import CutCost, Whose, WorkerContext
 
 SID_PREFIX = "pserv"
 """Of the id that a session has until its request names one."""
@@ -273,6 +273,9 @@ class Session(ClientOwner):
         del self._machine  # it holds us: so the session is free without the collector
 
     # The supervisor, and the table
+
+    def whose(self) -> Whose:
+        return Whose(self._started, self._peer[0], ())
 
     def cut_cost(self) -> CutCost:
         if self._mailbox is None:

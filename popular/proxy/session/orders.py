@@ -1,0 +1,122 @@
+"""What the operator has ordered, as far as a login goes: drains, holds, locks, and users that were moved.
+
+One for each worker. A login asks only while there is `any`. Who is held waits here, and is called as soon as the orders
+that hold him have changed.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from popular.pdm.contract import Route
+from popular.proxy.settings.orders import (
+    DRAINED_BACKEND,
+    DRAINED_VSERV,
+    HELD_USER,
+    HOLD_SECONDS,
+    LOCKED_USER,
+    ROUTED_USER,
+    user_key,
+)
+from supervisor.operatorstate import Entry, OperatorState, is_over
+from supervisor.system import wall
+
+GO_ON, LOCKED, HELD, FAKE, DRAINED = "", "locked", "held", "fake", "drained"
+"""What becomes of a login: as if nothing were ordered, a wrong password, it waits, an empty mailbox, later again."""
+
+
+class Asking(NamedTuple):
+    """Who comes in by which virtual server, and where his mail is said to be."""
+
+    vserv: str
+    namespace: str
+    user: str
+    backend: str
+
+
+def moved(route: Route, backend: str) -> Route:
+    """The way of a user who is at this backend now: a server that a module has said belongs to the old one."""
+    return route if route.backend == backend else route._replace(backend=backend, server=None)
+
+
+class LoginOrders(Protocol):
+    """What a machine asks."""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is ordered; else nothing is asked."""
+
+    def routed(self, asking: Asking) -> str:
+        """The backend that the user was moved to, or the one that is asked about."""
+
+    def verdict(self, asking: Asking) -> tuple[str, float]:
+        """What becomes of the login; and, if it is held, for how many seconds at most."""
+
+
+class NoOrders:
+    """Where nothing is ordered."""
+
+    any = False
+
+    def routed(self, asking: Asking) -> str:
+        """Not asked."""
+        return asking.backend
+
+    def verdict(self, asking: Asking) -> tuple[str, float]:
+        """Not asked."""
+        del asking
+        return GO_ON, 0.0
+
+
+NO_ORDERS = NoOrders()
+
+
+class StandingOrders:
+    """Those of the operator, as this worker knows them."""
+
+    def __init__(self, operator: OperatorState, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._backends = operator.of(DRAINED_BACKEND)
+        self._vservs = operator.of(DRAINED_VSERV)
+        self._holds = operator.of(HELD_USER)
+        self._locks = operator.of(LOCKED_USER)
+        self._routes = operator.of(ROUTED_USER)
+        self._call_soon = call_soon
+        self._waiting: dict[int, tuple[Asking, Callable[[], None]]] = {}
+        """By the row of the session."""
+        self.any = False
+        self.changed(())
+
+    def changed(self, _entries: Sequence[Entry]) -> None:
+        """Something else is ordered: who is held for no reason any more goes on."""
+        self.any = bool(self._backends or self._vservs or self._holds or self._locks or self._routes)
+        for row, (asking, go_on) in list(self._waiting.items()):
+            if self.verdict(asking)[0] != HELD:
+                del self._waiting[row]
+                self._call_soon(go_on)
+
+    def routed(self, asking: Asking) -> str:
+        """See LoginOrders."""
+        moved = self._routes.get(user_key(asking.namespace, asking.user)) if self._routes else None
+        return asking.backend if moved is None else str(moved.get("to"))
+
+    def verdict(self, asking: Asking) -> tuple[str, float]:
+        """See LoginOrders. A lock goes before all else: it must look the same whatever else is ordered."""
+        key = user_key(asking.namespace, asking.user)
+        lock, hold = self._locks.get(key), self._holds.get(key)
+        if lock is not None and not is_over(lock, wall()):
+            return LOCKED, 0.0
+        if hold is not None and not is_over(hold, wall()):
+            return HELD, float(hold.get("seconds", HOLD_SECONDS))
+        if asking.vserv in self._vservs:
+            return DRAINED, 0.0
+        drained = self._backends.get(asking.backend)
+        if drained is None:
+            return GO_ON, 0.0
+        return {"hold": HELD, "fake": FAKE}.get(str(drained.get("new")), DRAINED), HOLD_SECONDS
+
+    def wait(self, row: int, asking: Asking, go_on: Callable[[], None]) -> None:
+        """A session waits for what holds it to end; `go_on` is called once, unless it is forgotten before."""
+        self._waiting[row] = asking, go_on
+
+    def forget(self, row: int) -> None:
+        """It waits no more."""
+        self._waiting.pop(row, None)

@@ -1,0 +1,44 @@
+"""Carries out what the operator orders: kept and in force first (keeping.py), then the sessions that it is about."""
+
+from supervisor.control.outcome import Ordered, SessionSweep, noted
+from supervisor.lifeline import Cut, Found
+from supervisor.master.executor import Answer
+from supervisor.master.keeping import StateKeeper
+from supervisor.master.sweeping import MOST_SWEEPS, Sweeps, described
+
+
+class Ordering:
+    """Orders beside the configuration."""
+
+    def __init__(self, keeper: StateKeeper, sweeps: Sweeps) -> None:
+        self._keeper = keeper
+        self._sweeps = sweeps
+
+    def order(self, order: Ordered, answer: Answer) -> None:
+        """Something is ordered, or an order ended."""
+
+        def kept(done: bool, note: str) -> None:
+            for sort, ident in order.ends:
+                self._sweeps.end_all(sort, ident)
+            answer(done, noted(order.text, note) if done else note, ())
+
+        self._keeper.change(order.entries, kept)
+
+    def sweep(self, order: SessionSweep, answer: Answer) -> None:
+        """The same, and sessions are to be gone by it; the answer tells what there was in the first round."""
+        if len(self._sweeps.listed()) >= MOST_SWEEPS:
+            answer(False, f"{MOST_SWEEPS} sweeps are under way, more cannot be; nothing was changed", ())
+            return
+
+        def kept(_done: bool, note: str) -> None:
+            def first(found: Found) -> None:
+                answer(True, noted(f"{order.text}: {described(found)}", note), ())
+
+            cut = Cut.GENTLE if order.gentle else Cut.NONE
+            self._sweeps.begin(order.sort, order.id, cut=cut, seconds=order.deadline, first=first)
+
+        if order.entries:
+            self._sweeps.end_all(order.sort, order.id)  # said again, an order has the deadline that was said last
+            self._keeper.change(order.entries, kept)
+        else:
+            kept(True, "")

@@ -1,0 +1,54 @@
+"""Ends sessions that somebody wants to be gone, as far as it costs them little; and tells what there was. Pure, but for
+the ends of sessions.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from supervisor.lifeline import Aim, Cut, Found
+from supervisor.serving.context import CutCost, Session, Whose
+from supervisor.table.blocked import Network
+
+NETWORK = "network"
+"""The sort of what is found by the client's address; all else, by the marks of a session."""
+KICKED = "kicked"
+
+_CUT = {
+    Cut.NONE: frozenset[CutCost](),
+    Cut.GENTLE: frozenset({CutCost.NOT_LOGGED_IN, CutCost.IDLE}),
+    Cut.ALL: frozenset(CutCost) - {CutCost.COMMITTING},
+}
+"""What is ended. Who has said QUIT has his reply, whatever is wanted."""
+
+
+def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[Found, ...]:
+    """One round: for each aim what was found, and how many of them are left."""
+    by_mark = {(aim.sort, aim.id): place for place, aim in enumerate(aims) if aim.sort != NETWORK}
+    networks: list[tuple[Network, int]] = [
+        (ipaddress.ip_network(aim.id), place) for place, aim in enumerate(aims) if aim.sort == NETWORK
+    ]
+    found = [[0] * len(CutCost) for _ in aims]
+    left = [0] * len(aims)
+    for session in list(sessions):
+        whose = session.whose()
+        places = [by_mark[mark] for mark in whose.marks if mark in by_mark]
+        places += _of_networks(whose, networks)
+        places = [place for place in places if whose.since <= aims[place].before]
+        if not places:
+            continue
+        cost = session.cut_cost()
+        is_cut = any(cost in _CUT[aims[place].cut] for place in places)
+        for place in places:
+            found[place][cost] += 1
+            left[place] += not is_cut
+        if is_cut:
+            session.end(KICKED)
+    return tuple(Found(tuple(one), rest) for one, rest in zip(found, left, strict=True))
+
+
+def _of_networks(whose: Whose, networks: Sequence[tuple[Network, int]]) -> list[int]:
+    if not networks:
+        return []
+    address = ipaddress.ip_address(whose.address.partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    return [place for network, place in networks if address in network]

@@ -1,0 +1,184 @@
+"""What the operator orders about logins: drains, holds, locks and moves, on the pure machine."""
+
+from typing import Any
+
+import pytest
+
+from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
+from popular.pdm.contract import Route, Secret
+from popular.proxy.session.orders import Asking, StandingOrders
+from popular.proxy.session.phases import ASKING, CONNECTING, ENDED, GREETED, HELD, SIMULATING
+from supervisor.operatorstate import Entry, OperatorState
+from supervisor.system import wall
+from tests.proxy.session_double import PureSession
+from tests.proxy.session_rules import rules
+
+LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
+WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
+KEY = "default:ann"
+ADMITTED = Admitted(Route("pop"), "m", "m")
+
+
+class Site:
+    """The orders of a worker, and logins of ann under them."""
+
+    def __init__(self, *entries: Entry) -> None:
+        self.operator = OperatorState(entries)
+        self.later: list[Any] = []
+        self.orders = StandingOrders(self.operator, self.later.append)
+
+    def order(self, *entries: Entry) -> None:
+        self.operator.change(entries)
+        self.orders.changed(entries)
+
+    def session(self) -> PureSession:
+        """Ann has said her password, and the modules are asked."""
+        session = PureSession(rules(), orders=self.orders)
+        session.begin()
+        session.says(b"USER ann\r\nPASS secret\r\n")
+        assert session.machine.phase is ASKING
+        return session
+
+
+def ended(session: PureSession) -> tuple[bytes, str]:
+    assert session.machine.phase is ENDED
+    return session.verbs.to_client[len(b"+OK ready\r\n") :], session.verbs.ending
+
+
+def test_nothing_ordered_nothing_asked() -> None:
+    """As if there were no orders at all."""
+    site = Site()
+    assert not site.orders.any
+    session = site.session()
+    session.decided(ADMITTED)
+    assert session.machine.phase is CONNECTING
+
+
+@pytest.mark.parametrize("entry", [Entry("backend drain", "pop", {"new": "refuse"}), Entry("vserv drain", "v1", {})])
+def test_a_drain_refuses_who_comes_in(entry: Entry) -> None:
+    """[SYS/TEMP], and the session ends; a wrong password is wrong, and the fallback obeys too."""
+    site = Site(entry)
+    session = site.session()
+    session.decided(ADMITTED)
+    assert session.verbs.to_client.endswith(LATER)
+    assert ended(session)[1] == "drained"
+    wrong = site.session()
+    wrong.decided(RefusedLogin("m"))
+    assert wrong.verbs.to_client.endswith(WRONG)
+    site.order(Entry(entry.sort, entry.id))
+    assert not site.orders.any
+    again = site.session()
+    again.decided(ADMITTED)
+    assert again.machine.phase is CONNECTING
+
+
+def test_a_drain_concerns_nobody_else() -> None:
+    """Users of other backends, at other virtual servers."""
+    site = Site(Entry("backend drain", "other", {"new": "refuse"}), Entry("vserv drain", "other", {}))
+    session = site.session()
+    session.decided(ADMITTED)
+    assert session.machine.phase is CONNECTING
+
+
+def test_a_drain_can_show_an_empty_mailbox() -> None:
+    """`new fake`: no backend is connected to."""
+    session = Site(Entry("backend drain", "pop", {"new": "fake"})).session()
+    session.decided(ADMITTED)
+    assert session.machine.phase is SIMULATING
+    assert session.verbs.backend is None
+
+
+def test_the_fallback_obeys_too() -> None:
+    """Whom no module knows is led to the fallback: drained, too."""
+    site = Site(Entry("backend drain", "pop", {"new": "refuse"}))
+    session = PureSession(rules(fallback="pop"), orders=site.orders)
+    session.begin()
+    session.says(b"USER ann\r\nPASS secret\r\n")
+    session.decided(NobodyKnows())
+    assert ended(session)[1] == "drained"
+
+
+def test_a_lock_is_a_wrong_password() -> None:
+    """To the octet, however right it is; until its end."""
+    site = Site(Entry("user lock", KEY, {"until": wall() + 100}), Entry("user hold", KEY, {}))
+    locked, wrong = site.session(), Site().session()
+    assert locked.decided(ADMITTED)[-1] == wrong.decided(RefusedLogin("m"))[-1]
+    assert locked.machine.phase is GREETED
+    site.order(Entry("user hold", KEY), Entry("user lock", KEY, {"until": wall() - 1}))
+    session = site.session()
+    session.decided(ADMITTED)
+    assert session.machine.phase is CONNECTING
+
+
+def held(site: Site) -> PureSession:
+    session = site.session()
+    done = session.decided(ADMITTED)
+    assert session.machine.phase is HELD
+    asking = Asking("v1", "default", "ann", "pop")
+    assert done[-1] == ("await_release", asking, 30.0)
+    site.orders.wait(7, asking, session.released)
+    return session
+
+
+def test_who_is_held_goes_on_when_he_is_released() -> None:
+    """At once, by the change itself, and no sooner."""
+    site = Site(Entry("user hold", KEY, {"seconds": 30}))
+    session = held(site)
+    site.order(Entry("backend drain", "other", {}))
+    assert site.later == []
+    site.order(Entry("user hold", KEY))
+    (go_on,) = site.later
+    go_on()
+    assert session.machine.phase is CONNECTING
+    assert session.verbs.backend is not None
+    assert session.verbs.backend.id == "pop"
+
+
+def test_who_was_moved_meanwhile_goes_there() -> None:
+    """Hold and route change in one: no login reaches the old place."""
+    site = Site(Entry("user hold", KEY, {}))
+    session = held(site)
+    site.order(Entry("user route", KEY, {"to": "xpop"}), Entry("user hold", KEY))
+    site.later[0]()
+    assert session.machine.backend == "xpop"
+
+
+def test_who_is_not_released_is_told_to_come_again() -> None:
+    """When he has waited as long as may be; and he may be locked meanwhile."""
+    session = held(Site(Entry("user hold", KEY, {})))
+    session.verbs.waits = "hold"
+    session.expired("step")
+    assert session.verbs.to_client.endswith(LATER)
+    assert ended(session)[1] == "held"
+    site = Site(Entry("user hold", KEY, {}))
+    other = held(site)
+    site.order(Entry("user lock", KEY, {}))
+    site.later[0]()
+    assert other.verbs.to_client.endswith(WRONG)
+
+
+def test_who_has_gone_is_not_called() -> None:
+    """A session that ends while it is held is forgotten."""
+    site = Site(Entry("user hold", KEY, {}))
+    held(site)
+    site.orders.forget(7)
+    site.order(Entry("user hold", KEY))
+    assert site.later == []
+
+
+def test_a_move_takes_password_and_name_along_and_no_server() -> None:
+    """What a module said of the old place says nothing of the new one."""
+    site = Site(Entry("user route", KEY, {"to": "pop"}))
+    session = site.session()
+    session.decided(Admitted(Route("other", "mailbox", Secret(b"x"), server=("192.0.2.9", 1110)), "m", "m"))
+    assert session.verbs.backend is not None
+    assert (session.verbs.backend.id, session.machine.target) == ("pop", "mailbox")
+    assert session.verbs.backend.host.address != "192.0.2.9"
+
+
+@pytest.mark.parametrize("value", [{"new": 7}, {"new": None}, {}])
+def test_what_somebody_wrote_into_the_file(value: dict[str, Any]) -> None:
+    """A drain whose words nobody knows refuses."""
+    session = Site(Entry("backend drain", "pop", value)).session()
+    session.decided(ADMITTED)
+    assert ended(session)[1] == "drained"

@@ -1,0 +1,45 @@
+"""The room that the history and traces share in the state directory."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from supervisor.runtime.statespace import StoredFile, make_room, too_many
+
+
+def _file(age: int, size: int) -> StoredFile:
+    return StoredFile(1000 - age, "history", name=f"age {age}", size=size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "most", "gone"),
+    [
+        ([], 100, []),
+        ([50, 50], 100, []),
+        ([50, 50, 1], 100, [2]),
+        ([10, 60, 40, 1, 1], 100, [2, 3, 4]),
+        ([500], 100, []),
+        ([500, 1], 100, [1]),
+    ],
+)
+def test_the_oldest_goes(sizes: list[int], most: int, gone: list[int]) -> None:
+    """From the first that does not fit any more on; the newest stays however long it is."""
+    files = [_file(age, size) for age, size in enumerate(sizes)]
+    assert [file.name for file in too_many(files[::-1], most)] == [f"age {age}" for age in gone]
+
+
+def test_both_share_the_room(tmp_path: Path) -> None:
+    """A trace can push out a configuration, and the other way round; links and directories are left alone."""
+    for directory, name, age in (("history", "a", 30), ("traces", "b", 20), ("history", "c", 10), ("traces", "d", 0)):
+        path = tmp_path / directory / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(100))
+        os.utime(path, (10_000 - age, 10_000 - age))
+    (tmp_path / "history" / "link").symlink_to("/etc/passwd")
+    (tmp_path / "traces" / "directory").mkdir()
+    assert make_room(tmp_path, 400) == []
+    assert make_room(tmp_path, 250) == ["a"]
+    assert sorted(path.name for path in (tmp_path / "history").iterdir()) == ["c", "link"]
+    assert sorted(path.name for path in (tmp_path / "traces").iterdir()) == ["d", "directory"]
+    assert make_room(tmp_path / "nowhere", 0) == []

@@ -1,0 +1,115 @@
+"""The history of configurations: who brought each about and why, what differed, and any of them back again."""
+
+import subprocess
+from pathlib import Path
+
+from tests.patience import patient
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
+
+_SIGNED = ["--as", "ann", "--message", "store 7 is new"]
+
+
+def _start(directory: Path, port: int) -> list[str]:
+    (directory / "state").mkdir(exist_ok=True)
+    (directory / "rc").write_text(
+        f"set capadir {directory}\nbackend conf b\ncapa load set1\n"
+        f"vserv conf v iface {LOOPBACK} port {port} namespace n state online capa set1\n"
+    )
+    (directory / "set1").write_text("TOP\n")
+    return ["-n", "100", "-c", str(directory / "rc")]
+
+
+def _pcontrol(proxy: Proxy, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program("pcontrol"), "-r", str(proxy.rundir), *words],
+        capture_output=True,
+        text=True,
+        timeout=patient(30),
+        check=False,
+    )
+
+
+def test_what_was_in_force_comes_back(tmp_path: Path) -> None:
+    """Beyond a restart, with who, when and why; as a difference; sessions go on; what fails has changed nothing."""
+    port = free_port()
+    options = _start(tmp_path, port)
+    with Proxy(tmp_path, options=options) as proxy:
+        wait_until(lambda: proxy.said("vserv list").lines == ["v"], "the start configuration is in force")
+        begun = proxy.said("show config").lines
+        assert _pcontrol(proxy, *_SIGNED, "-c", "set grace 3s", "-c", "backend conf c").returncode == 0
+        changed = proxy.said("show config").lines
+        proxy.said("set grace 4s")
+        proxy.said("pdm check")  # changes nothing, and is no configuration of its own
+        third, second, first = proxy.json("config history")
+        assert [first["number"], second["number"], third["number"]] == [1, 2, 3]
+        assert (second["as"], second["message"], second["uid"]) == ("ann", "store 7 is new", third["uid"])
+        assert (second["commands"], second["comes"], second["goes"]) == (["set grace 3s", "backend conf c"], 2, 0)
+        assert (first["commands"], third["as"], third["commands"]) == (["(start)"], "", ["set grace 4s"])
+        assert proxy.said("config show 1").lines[1:] == begun
+        assert proxy.json("config show 2")["lines"] == changed
+        assert proxy.said("config diff 2").lines == ["- set grace 3s", "+ set grace 4s"]
+        assert proxy.said("config diff 2 1").lines == ["- set grace 3s", "- backend conf c"]
+        assert proxy.said("config diff 3").text == "nothing differs"
+        assert "1 to 3 are" in proxy.control("config show 9").text
+        with PopClient(port) as client:
+            client.line()
+            assert "in force again" in proxy.said("config rollback 2").text
+            assert proxy.said("show config").lines == changed
+            assert "nothing differs" in proxy.said("config rollback 2").text
+            proxy.said("config rollback 1 confirm 1s")
+            assert proxy.said("show config").lines == [f"# {proxy.said('show config').text}", *begun]
+            wait_until(lambda: proxy.said("show config").lines == changed, "it was not confirmed")
+            client.say(b"CAPA\r\n")
+            assert client.line().startswith(b"+OK")
+        said = [entry["commands"] for entry in proxy.json("config history 3")]
+        assert said == [["rollback"], ["config rollback 1 confirm 1s"], ["config rollback 2"]]
+        lines = [entry.fields["line"] for entry in proxy.log("sentence")][-3:]
+        assert lines == ["config rollback 2", "config rollback 1 confirm 1s", "rollback"]
+        (tmp_path / "set1").unlink()
+        refused = proxy.control("config rollback 1")
+        assert not refused.ok
+        assert "history:3:" in refused.text
+        assert proxy.said("show config").lines == changed
+        proxy.said("set grace 9s")  # and at once:
+    (tmp_path / "set1").write_text("TOP\n")
+    with Proxy(tmp_path, options=options) as proxy:
+        wait_until(lambda: proxy.said("vserv list").lines == ["v"], "the start configuration is in force")
+        newest, before, *_ = proxy.json("config history")
+        assert (newest["number"], newest["commands"]) == (8, ["(start)"])
+        assert before["commands"] == ["set grace 9s"]
+        proxy.said("config rollback 2")
+        assert proxy.said("show config").lines == changed
+        names = sorted(path.name for path in (tmp_path / "state" / "history").iterdir())
+        wait_until(lambda: len(list((tmp_path / "state" / "history").iterdir())) == 9, "the last is written")
+        assert names[:2] == ["pproxy.000001.rc", "pproxy.000002.rc"]
+        kept = tmp_path / "state" / "history" / "pproxy.000002.rc"
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert _pcontrol(proxy, "check", str(kept)).returncode == 0, "it is an rc file as it is"
+        assert _pcontrol(proxy, "drift", str(kept)).returncode == 0
+        proxy.said("set grace 4s")
+        drifted = _pcontrol(proxy, "drift", str(kept))
+        assert (drifted.returncode, drifted.stdout.splitlines()[:2]) == (5, ["- set grace 4s", "+ set grace 3s"])
+        assert _pcontrol(proxy, "-q", "--json", "drift", str(kept)).returncode == 5
+        kept.write_text("set grace never\n")
+        assert _pcontrol(proxy, "drift", str(kept)).returncode == 1, "a file that is faulty is another matter"
+
+
+def test_a_directory_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:
+    """It is told once, and changes are made; a file that is none of ours is left alone."""
+    history = tmp_path / "state" / "history"
+    history.mkdir(parents=True)
+    (history / "pproxy.000001.rc").write_text("what is this?\n")
+    with Proxy(tmp_path, options=["-n", "100"]) as proxy:
+        assert "first line" in proxy.log("history_not_kept")[0].fields["reason"]
+        proxy.said("set grace 1s")
+        assert [entry["number"] for entry in proxy.json("config history")] == [3, 2]
+        assert (history / "pproxy.000001.rc").read_text() == "what is this?\n"
+        assert proxy.said("config show 3").lines[1:] == proxy.said("show config").lines
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "history").write_text("no directory\n")
+    with Proxy(tmp_path, options=["-n", "100", "--statedir", str(tmp_path / "other")]) as proxy:
+        proxy.said("set grace 1s")
+        proxy.said("config history")
+        wait_until(lambda: proxy.log("history_not_kept") != [], "it is told")
+        assert "Not a directory" in proxy.said("config history").lines[0]
+        assert proxy.said("show grace").lines == ["grace 1s"]

@@ -1,0 +1,171 @@
+"""Drains, kicks, holds, locks and moves, over real workers: who is ended when, and who comes in where."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, wait_until
+from tests.system.wire import Peer, commands
+
+WRONG = b"-ERR [AUTH] the user name or the password is wrong"
+LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later"
+MAIL = b"x" * 70 + b"\r\n"
+NAMES = ("ann", "bob", "eve", "joe", "kim", "lea", "max")
+
+
+class Store:
+    """A storage server that says its name in the greeting of a login, and holds back what a test wants it to."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.goes_on = threading.Event()
+        """The rest of a mail, and the answer to QUIT, wait for it."""
+        self.goes_on.set()
+        self.quits = 0
+        self.backend = ScriptedBackend(self._play)
+
+    def _play(self, peer: Peer) -> None:
+        peer.say(b"+OK\r\n")
+        for line in commands(peer):
+            match line.upper().partition(b" ")[0]:
+                case b"CAPA":
+                    peer.say(b"-ERR\r\n")
+                case b"PASS":
+                    peer.say(b"+OK %s\r\n" % self.name)
+                case b"RETR":
+                    peer.say(b"+OK\r\n" + MAIL)
+                    assert self.goes_on.wait(20)
+                    peer.say(MAIL + b".\r\n")
+                case b"QUIT":
+                    assert self.goes_on.wait(20)
+                    self.quits += 1
+                    peer.say(b"+OK bye\r\n")
+                    return
+                case _:
+                    peer.say(b"+OK\r\n")
+
+
+class Site:
+    """Two stores, and a proxy that leads every user to the first."""
+
+    def __init__(self, directory: Path) -> None:
+        self.stores = Store(b"one"), Store(b"two")
+        self.port = free_port()
+        users = directory / "users"
+        users.write_text("".join(f"default:{name}:{{PLAIN}}secret:one:\n" for name in NAMES))
+        rc = [
+            *(
+                f"backend conf {store.name.decode()} host {LOOPBACK} port {store.backend.port} state online"
+                for store in self.stores
+            ),
+            f"pdm add users passwd {users}",
+            f"vserv conf v1 iface {LOOPBACK} port {self.port} namespace default state online",
+        ]
+        self.proxy = Proxy(directory, rc, workers=2)
+
+    def log_in(self, stack: ExitStack, user: str) -> PopClient:
+        client = stack.enter_context(PopClient(self.port))
+        assert client.log_in(user).startswith(b"+OK")
+        return client
+
+    def tries(self, user: str) -> bytes:
+        with PopClient(self.port) as client:
+            return client.log_in(user)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("operating"))
+    with made.stores[0].backend, made.stores[1].backend, made.proxy:
+        yield made
+
+
+def test_a_kick_knows_pop3(site: Site) -> None:
+    """Who loses nothing goes at once, a transfer when it is done, deletes at the deadline, and a QUIT has its reply."""
+    store, proxy = site.stores[0], site.proxy
+    with ExitStack() as stack:
+        idle, other, moving, deletes, quits = (site.log_in(stack, name) for name in NAMES[:5])
+        assert deletes.ask("DELE 1") == b"+OK"
+        time.sleep(1.1)  # so long a session that said something counts as busy
+        store.goes_on.clear()
+        quits.say(b"DELE 1\r\n")
+        assert quits.line() == b"+OK"
+        quits.say(b"QUIT\r\n")
+        moving.say(b"RETR 1\r\n")
+        assert moving.line() == b"+OK"
+        wait_until(lambda: sum(row["deletes"] for row in proxy.sessions()) >= 1, "the table shows the deletes")
+        said = proxy.said("kick backend one deadline 3s")
+        assert said.text == "backend one: 2 idle, 1 in a transfer, 1 with uncommitted deletes, 1 committing"
+        assert idle.rest() == other.rest() == b""
+        assert proxy.json("kick list")[0]["left"] == 3
+        assert site.tries("max") == b"+OK one"  # a kick is about those that were there
+        assert deletes.rest() == b""  # at the deadline, and not before
+        assert moving.rest() == MAIL
+        assert proxy.json("kick list")[0]["left"] == 1
+        store.goes_on.set()
+        assert quits.rest() == b"+OK bye\r\n"
+        wait_until(lambda: not proxy.json("kick list"), "nobody is left")
+    assert sorted(proxy.endings()[:5]).count("kicked") >= 3
+    assert proxy.log("session_bug") == []
+
+
+def test_a_transfer_goes_to_its_end(site: Site) -> None:
+    """And then its session does."""
+    store, proxy = site.stores[0], site.proxy
+    with ExitStack() as stack:
+        moving = site.log_in(stack, "eve")
+        store.goes_on.clear()
+        moving.say(b"RETR 1\r\n")
+        assert moving.line() == b"+OK"
+        time.sleep(1.1)
+        assert proxy.said("kick user eve").text == "user eve: 1 in a transfer"
+        store.goes_on.set()
+        assert moving.rest() == MAIL + MAIL + b".\r\n"
+
+
+def test_a_drain_lets_nobody_new_in(site: Site) -> None:
+    """In no worker, from the answer on; who is there goes on, until the deadline; `state` stays as it is."""
+    with ExitStack() as stack:
+        stays = site.log_in(stack, "joe")
+        assert site.proxy.said("backend drain one").text.startswith("backend one is drained: 1 ")
+        assert {site.tries("ann") for _ in range(6)} == {LATER}
+        assert stays.ask("STAT") == b"+OK"
+        assert "backend conf one" in " ".join(site.proxy.said("show config").lines)
+        site.proxy.said("backend drain one deadline 1s")
+        assert stays.rest() == b""
+        site.proxy.said("backend undrain one")
+        assert site.tries("ann") == b"+OK one"
+        site.proxy.said("vserv drain v1")
+        assert site.tries("ann") == LATER
+        site.proxy.said("vserv undrain v1")
+        assert site.proxy.said("state list").lines == ["nothing is ordered"]
+    assert "drained" in site.proxy.endings()
+
+
+def test_who_is_held_waits_and_who_is_locked_is_refused(site: Site) -> None:
+    """A hold delays and does not refuse, until release; a lock ends sessions, and looks like a wrong password."""
+    proxy = site.proxy
+    with ExitStack() as stack:
+        proxy.said("user hold ann for 20s")
+        held = stack.enter_context(PopClient(site.port))
+        held.say(b"USER ann\r\nPASS secret\r\n")
+        assert [held.line(), held.line()][1] == b"+OK send PASS"
+        assert site.tries("bob") == b"+OK one"
+        assert [row["user"] for row in proxy.json("user list")] == ["default:ann"]
+        proxy.said("user release ann")
+        assert held.line() == b"+OK one"
+        proxy.said("user hold ann for 1s")
+        assert site.tries("ann") == LATER
+        proxy.said("user release ann")
+        stays = site.log_in(stack, "joe")
+        time.sleep(1.1)
+        assert proxy.said("user lock joe").text == "user default:joe is locked: 1 idle"
+        assert stays.rest() == b""
+        assert site.tries("joe") == WRONG
+        proxy.said("user unlock joe")
+        assert site.tries("joe") == b"+OK one"
+        assert not proxy.control("user unlock joe").ok
