@@ -26,6 +26,7 @@ from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.recorded_session import RecordedSession
@@ -114,8 +115,10 @@ class ProxyService:
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        self._news: News | None = None
         if self.cluster is not None:
             self.cluster.holders += 1
+            self._news = News(context, self.cluster, limit_rules(variables))
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -226,6 +229,8 @@ class ProxyService:
 
     def retire(self) -> None:
         self._retired = True
+        if self._news is not None:
+            self._news.close()
         self._release_if_unused()
 
     def reports(self) -> list[Report]:
@@ -260,7 +265,8 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
     if not url:
         return None
     try:
-        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"])
+        run = f"{context.open_remembered().digest('run'):x}"
+        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"], run=run)
     except ModuleFailed as error:
         raise CommandRefused(f"cluster: {error}") from None
 

@@ -42,6 +42,10 @@ class RunningStatus:
         self._load_files = load_files
 
     @property
+    def statedir(self) -> str:
+        return self._keeper.directory
+
+    @property
     def metrics(self) -> str:
         return self._watchers.address
 
@@ -66,10 +70,6 @@ class RunningStatus:
     @property
     def history(self) -> KeptConfigurations:
         return self._history.kept
-
-    @property
-    def statedir(self) -> str:
-        return self._keeper.directory
 
     @property
     def operator(self) -> OperatorState:

@@ -16,7 +16,6 @@ from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.variables import initial_values
 from supervisor.control.words import CommandRefused
-from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
 from supervisor.table.sightings import Sighting
@@ -42,7 +41,6 @@ class Status:
     notes: list[Note] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
     history: KeptConfigurations = field(default_factory=KeptConfigurations)
-    operator: OperatorState = field(default_factory=OperatorState)
     under_way: list[dict[str, Any]] = field(default_factory=list)
 
     def sweeps(self) -> list[dict[str, Any]]:
