@@ -16,6 +16,7 @@ from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback
 from supervisor.control.variables import initial_values
 from supervisor.control.words import CommandRefused
+from supervisor.operatorstate import OperatorState
 from supervisor.table.blocked import Network
 from supervisor.table.notes import Note
 from supervisor.table.sightings import Sighting
@@ -36,6 +37,7 @@ class Status:
     metrics: str = "127.0.0.1:9110"
     readable: bool = True
     statedir: str = "/var/lib/popular"
+    operator: OperatorState = field(default_factory=OperatorState)
     known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     networks: dict[Network, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
