@@ -244,8 +244,8 @@ def pdm_commands() -> Sequence[ControlCommand]:
             "cache flush [<user>]",
             _flush_caches,
             "Forgets what modules have answered, of all users or of one (NAMESPACE:USER, or USER in any namespace).\n"
-            "When it is answered, no worker uses any more what was said before; nor which mailboxes were empty (`absorb` "
-            "of a backend), of all users.",
+            "When it is answered, no worker uses any more what was said before; nor which mailboxes were empty "
+            "(`absorb` of a backend), of all users.",
             {"user": lambda _context, _said: ()},
             changes=True,
             source=BESIDE,
