@@ -65,6 +65,7 @@ class SessionDouble(Verbs):
 
     def __init__(self, sid: str) -> None:
         self.sid = sid
+        self.row = 0
         self.done: list[tuple[Any, ...]] = []
         """All verbs in order. Neighbouring replies are one, as they are one on the wire."""
         self.to_client = b""
@@ -221,16 +222,8 @@ class PureSession:
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        around = Surroundings(
-            rules,
-            refusals=refusals,
-            announced=announced,
-            health=health,
-            limits=limits,
-            orders=orders,
-            polls=polls,
-        )
-        self.machine = Tracked(self.verbs, around, (ip, port), row=0)
+        around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, health=health, polls=polls)
+        self.machine = Tracked(self.verbs, around, (ip, port))
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

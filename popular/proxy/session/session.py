@@ -65,7 +65,6 @@ class Session(Verbs):
         "_started",
         "_tls",
         "_tls_began",
-        "_token",
         "_via",
     )
 
@@ -73,14 +72,14 @@ class Session(Verbs):
         self._runtime = runtime  # and not the parameter from here on: its type is known
         self._started = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
-        self._token = token
+        self.row = token
         self._peer = peer
         """Who the client is: by the PROXY header, if there is one."""
         self._via = ""
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, self._runtime.around, peer, row=token)
+        self._machine = Machine(self, self._runtime.around, peer)
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
         self._client = ClientConnection(self._runtime.context.loop, self._runtime.context.log, fd, owner=self)
         self._client.hear_of_reset()
@@ -99,7 +98,7 @@ class Session(Verbs):
     def begin(self) -> None:
         """Takes the token and greets."""
         runtime = self._runtime
-        runtime.context.admit(self._token, self, runtime.started)
+        runtime.context.admit(self.row, self, runtime.started)
         try:
             if runtime.context.log.options:
                 log_begin(runtime, self.sid, self._peer, client=self._client)
@@ -336,7 +335,7 @@ class Session(Verbs):
         machine = self._machine
         who = Who(self._peer[0], machine.namespace, machine.user)
         then = functools.partial(self._enter, self._tell_leased, decision)
-        limits.take_lease(self._token, self.sid, who, own=decision.limits, then=then)
+        limits.take_lease(self.row, self.sid, who, own=decision.limits, then=then)
         return True
 
     def _tell_leased(self, decision: Decision) -> None:
@@ -508,7 +507,7 @@ class Session(Verbs):
         if runtime.orders.any:
             runtime.orders.forget(self._token)
         if runtime.limited or machine.counted:
-            runtime.limits.leave(self._token)
+            runtime.limits.leave(self.row)
         self._machine = self._login = None  # type: ignore[assignment]
-        context.release(self._token, ending, seconds)
+        context.release(self.row, ending, seconds)
         runtime.over()
