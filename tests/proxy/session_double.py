@@ -23,7 +23,7 @@ from popular.proxy.session.known import (
     PollMemory,
 )
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
+from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
@@ -149,7 +149,7 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("hold", seconds)
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
         assert seconds > 0
         self.seconds = seconds
         self._wait("await_release", asking, seconds)
@@ -222,7 +222,15 @@ class PureSession:
         polls: PollMemory | None = None,
     ) -> None:
         self.verbs = SessionDouble(sid)
-        around = Surroundings(rules, refusals=refusals, announced=announced, limits=limits, health=health, polls=polls)
+        around = Surroundings(
+            rules,
+            refusals=refusals,
+            announced=announced,
+            health=health,
+            limits=limits,
+            orders=orders,
+            polls=polls,
+        )
         self.machine = Tracked(self.verbs, around, (ip, port))
 
     @property

@@ -14,7 +14,7 @@ import pytest
 from popular.proxy.session import recorder as recorders
 from popular.proxy.session.recorder import Recorder, Recording, append
 from popular.proxy.settings.tracing import TRACE
-from supervisor.operatorstate import Entry, OperatorState
+from supervisor.operatorstate import OperatorState, OrderEntry
 
 LATER = 4e9
 HOME = "192.0.2.7"
@@ -44,7 +44,7 @@ class Worker:
 
     def orders(self, ident: int, of: str, name: str, **other: Any) -> None:
         value = {"of": of, "name": name, "until": LATER, "most": 1 << 20, "file": str(self.path(ident)), **other}
-        self.operator.change([Entry(TRACE, str(ident), value)])
+        self.operator.change([OrderEntry(TRACE, str(ident), value)])
 
     def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
         recording = self.recorder.recording(vserv, address)
@@ -90,7 +90,7 @@ def test_where_nobody_is_traced_nothing_is_kept(worker: Worker) -> None:
     worker.orders(2, "vserv", "v2")
     worker.orders(3, "network", "198.51.100.0/24")
     assert worker.session() is None
-    worker.operator.change([Entry(TRACE, ident) for ident in ("1", "2", "3")])
+    worker.operator.change([OrderEntry(TRACE, ident) for ident in ("1", "2", "3")])
     assert not worker.recorder.orders
 
 

@@ -40,7 +40,7 @@ from popular.proxy.session.backend_login import (
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import NO_MECHANISMS, Poll
-from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, Asking, moved
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, AskedLogin, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
@@ -168,7 +168,7 @@ class Machine(Teller):
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders, asking = self._orders, Asking(self._rules.vserv, self.namespace, self.user, route.backend)
+        orders, asking = self._orders, AskedLogin(self._rules.vserv, self.namespace, self.user, route.backend)
         asking = asking._replace(backend=orders.routed(asking))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:

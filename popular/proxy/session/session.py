@@ -25,7 +25,7 @@ from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_h
 from popular.proxy.session.known import Who
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
-from popular.proxy.session.orders import Asking
+from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.phases import CONNECTING, PLACED, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
@@ -213,10 +213,10 @@ class Session(Verbs):
     def hold(self, seconds: float) -> None:
         self._deadlines.hold(seconds)
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
         go_on = functools.partial(self._enter, self._tell_released)
-        self._runtime.orders.wait(self._token, asking, go_on)
+        self._runtime.orders.wait(self.row, asking, go_on)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -505,7 +505,7 @@ class Session(Verbs):
         )
         log_end(context.log, self.sid, facts)
         if runtime.orders.any:
-            runtime.orders.forget(self._token)
+            runtime.orders.forget(self.row)
         if runtime.limited or machine.counted:
             runtime.limits.leave(self.row)
         self._machine = self._login = None  # type: ignore[assignment]
