@@ -223,6 +223,13 @@ ANSWERS = (Ready, Unable, InForce, ListenersClosed)
 
 
 @dataclass(frozen=True)
+class Request:
+    """Up: an order that the program wants carried out, as if an operator had given it."""
+
+    order: Any
+
+
+@dataclass(frozen=True)
 class Closed:
     """Up: the answer to Leave: this worker accepts nothing more."""
 

@@ -47,6 +47,7 @@ class _NotRunning:
     rundir = "/"
     metrics = "off"
     operator = OperatorState()
+    statedir = ""
     history = KeptConfigurations()
 
     def __init__(self, load_files: LoadFiles) -> None:
@@ -146,7 +147,13 @@ def _make_service(program: Program, config: Config, limits: Mapping[str, int]) -
     segment = Segment.create(name, table_layout(program, _BLOCKS, {**limits, "sessionlimit": 1}))
     remove(name)
     context = WorkerContext(
-        EventLoop(), Log(program.name, os.devnull), segment, block=0, tokens=TokenPipe(1), released=lambda: None
+        EventLoop(),
+        Log(program.name, os.devnull),
+        segment,
+        block=0,
+        tokens=TokenPipe(1),
+        released=lambda: None,
+        request=lambda _order: None,
     )
     service = program.make_service(
         context, replace(config, counter_indexes=CounterIndexes(segment).settle(config.things)), None

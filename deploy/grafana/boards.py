@@ -201,11 +201,12 @@ BACKENDS = Board(
                 graph("Logins by virtual server", rate("logins_total", "vserv")),
                 graph("Login failures by virtual server", rate("login_failures_total", "vserv")),
                 graph("Login failures by reason", rate("login_failures_total", "reason"), stacked=True),
-                graph("Logins refused by limits", rate("logins_limited_total", "limit")),
+                graph("Logins refused by limits", rate("logins_limited_total", "limit"), width=6),
                 graph(
                     "Limits on trial",
                     rate("limit_reports_total", "limit"),
                     note="Whom they would have refused or held back.",
+                    width=6,
                 ),
                 graph(
                     "Logins that a stricter configuration would refuse",
@@ -221,7 +222,9 @@ BACKENDS = Board(
                     PanelLine(rate("simulated_mailboxes_total"), "shown empty"),
                     PanelLine(rate("absorbed_polls_total"), "absorbed, a moment after it was empty"),
                     PanelLine(rate("logins_total"), "all logins"),
+                    width=6,
                 ),
+                graph("Sessions that are recorded", rate("sessions_recorded_total"), note="For a trace.", width=6),
             ),
         ),
         (

@@ -81,7 +81,7 @@ class Dialogue:
         """The server has said something that no reply begins with, or to nobody."""
         self._client = self._server = b""
         """The beginnings of lines that are not whole yet."""
-        self._lines: Lines | None = None
+        self.lines: Lines | None = None
 
     def client_says(self, data: bytes) -> list[Said]:
         """The commands that are whole now."""
@@ -106,11 +106,11 @@ class Dialogue:
         return heard
 
     def _hear(self, line: bytes, octets: int, heard: list[Heard]) -> None:
-        lines = self._lines
+        lines = self.lines
         if lines is None:
             self._begin(line, heard)
         elif line == b".":
-            self._lines = None
+            self.lines = None
             heard.append(lines)
         else:
             lines.count += 1
@@ -125,4 +125,4 @@ class Dialogue:
         status = Status(self.open.pop(0), line)
         heard.append(status)
         if status.is_ok and status.to.has_lines:
-            self._lines = Lines(status.to)
+            self.lines = Lines(status.to)

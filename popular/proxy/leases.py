@@ -1,8 +1,11 @@
-"""What several proxies keep together at a server of Redis or Valkey: leases of sessions, which end by themselves.
+"""What several proxies keep together at a server of Redis or Valkey: leases of sessions, which end by themselves, and
+news of who guesses and who is blocked.
 
     popular:{USER}:s     sorted set: a member for each session, scored by when its lease ends (milliseconds since 1970)
     popular:{USER}:d     there as long as this user may not log in again; the session by which that is so
     popular:sessions     sorted set: all sessions that are counted, as JSON, scored alike
+    popular:blocked      hash: networks that are blocked, each with its end
+    popular:news         stream: what has happened at one proxy that the others are to know, the last of it
 
 USER is a digest, so that no name chooses a slot of a cluster or has to be escaped. All times are the server's: clocks
 of proxies do not matter. A script decides and adds in one step, so that of two proxies at the same moment one is let
@@ -12,6 +15,9 @@ in.
 import asyncio
 import hashlib
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from popular.pdm.arguments import needs, refuse_password_in, secret_from, text_of
@@ -77,6 +83,25 @@ return redis.call('ZRANGEBYSCORE', KEYS[1], time[1] * 1000 + math.floor(time[2] 
 """KEYS: a sorted set. Its members whose leases have not ended."""
 
 
+NEWS_SINCE = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local since = ARGV[1] == '' and string.format('%.0f', now - tonumber(ARGV[3])) or '(' .. ARGV[1]
+return {now, redis.call('XRANGE', KEYS[1], since, '+', 'COUNT', ARGV[2])}
+"""
+"""KEYS: the stream. ARGV: the id of the last one known, "" for none; how many; how far back to begin then."""
+
+NEWS = "popular:news"
+MOST_NEWS = 10_000
+BACK_SECONDS = 600.0
+"""A proxy that begins learns what has happened for so long."""
+FAILED, CAME_IN, BLOCKED = "failed", "came_in", "blocked"
+
+BLOCKS = "popular:blocked"
+FOR_EVER, NO_LONGER = 0.0, -1.0
+"""Instead of an end, in seconds since 1970."""
+
+
 def check_url(url: str) -> None:
     """Raises ModuleFailed with a text for people if it names no server, or holds a password."""
     if not url:
@@ -112,13 +137,34 @@ def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
     return json.dumps({"sid": sid, "proxy": proxy, "namespace": namespace, "user": user}, sort_keys=True)
 
 
+def block(url: str, passwordfile: str, network: str, seconds: int | None) -> None:
+    """Tells all proxies for how long nobody from a network is served: as an order has it, None for ever, 0 no longer.
+    Blocks. Raises ModuleFailed.
+    """
+    until = FOR_EVER if seconds is None else NO_LONGER if seconds == 0 else time.time() + seconds
+    with _blocking(url, passwordfile) as client:
+        if until == NO_LONGER:
+            client.hdel(BLOCKS, network)
+        else:
+            client.hset(BLOCKS, network, str(until))
+        news = {"by": "", "what": BLOCKED, "network": network, "until": str(until)}
+        client.xadd(NEWS, news, maxlen=MOST_NEWS, approximate=True)
+
+
 def read_sessions(url: str, passwordfile: str) -> list[dict[str, str]]:
     """The sessions of all proxies. Blocks. Raises ModuleFailed."""
-    there: Connected | None = None
+    with _blocking(url, passwordfile) as client:
+        return [json.loads(text) for text in client.eval(LISTED, 1, ALL)]
+
+
+@contextmanager
+def _blocking(url: str, passwordfile: str) -> Iterator[Any]:
+    """A client that blocks, as long as it lasts. Raises ModuleFailed."""
     failures: tuple[type[BaseException], ...] = (*errors(), ValueError)
+    there: Connected | None = None
     try:
-        there = connected(url, passwordfile, BLOCKING)
-        return [json.loads(text) for text in there.client.eval(LISTED, 1, ALL)]
+        there = connected(url, passwordfile, BLOCKING)  # that of a cluster connects at once
+        yield there.client
     except failures as error:
         raise ModuleFailed(f"the server of the cluster: {type(error).__name__}") from None
     finally:

@@ -89,6 +89,11 @@ _LOGINS = (
         "Sessions that were shown an empty mailbox without asking a backend for it.",
         Counts("simulated"),
     ),
+    Metric(
+        "popular_sessions_recorded_total",
+        "Sessions that were recorded for a trace (`trace start`).",
+        Counts("sessions_recorded"),
+    ),
     Metric("popular_module_lookups_total", "Questions put to a module.", Counts("module_lookups"), (MODULE,)),
     Metric(
         "popular_module_failures_total",

@@ -26,8 +26,11 @@ from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
+from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
+from popular.proxy.session.recorded_session import RecordedSession
+from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
@@ -105,14 +108,17 @@ class ProxyService:
             ident: had.get(ident) or Refusals() for ident in config.things["backend"]
         }
         self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
+        self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
         self._vservs = self._runtimes(context, config)
+        self._news: News | None = None
         if self.cluster is not None:
             self.cluster.holders += 1
+            self._news = News(context, self.cluster, limit_rules(variables))
 
     def _runtimes(self, context: WorkerContext, config: Config) -> dict[str, VservRuntime]:
         counters = context.open_counters(config.counter_indexes)
@@ -205,7 +211,13 @@ class ProxyService:
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
         """Begins a session, which holds this service until it is over."""
         self._sessions += 1
-        Session(self._vservs[listener], token, fd, peer=peer).begin()
+        runtime = self._vservs[listener]
+        if self.recorder.orders:
+            recording = self.recorder.recording(listener, peer[0] if runtime.rules.trusted is None else None)
+            if recording is not None:
+                RecordedSession(runtime, token, fd, peer=peer, recording=recording).begin()
+                return
+        Session(runtime, token, fd, peer=peer).begin()
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""
@@ -217,6 +229,8 @@ class ProxyService:
 
     def retire(self) -> None:
         self._retired = True
+        if self._news is not None:
+            self._news.close()
         self._release_if_unused()
 
     def reports(self) -> list[Report]:
@@ -251,7 +265,8 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
     if not url:
         return None
     try:
-        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"])
+        run = f"{context.open_remembered().digest('run'):x}"
+        return Cluster(context, url, passwordfile, proxy=config.variables["sidprefix"], run=run)
     except ModuleFailed as error:
         raise CommandRefused(f"cluster: {error}") from None
 

@@ -58,6 +58,10 @@ class Status(Protocol):
         """The networks that are blocked, each with its end in seconds since 1970; 0: none."""
 
     @property
+    def statedir(self) -> str:
+        """Where what outlives the program is kept."""
+
+    @property
     def operator(self) -> OperatorState:
         """What the operator has ordered. Only to be looked at."""
 

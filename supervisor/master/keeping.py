@@ -74,6 +74,11 @@ class StateKeeper:
         self.state = OperatorState()
         """To be changed by nobody else."""
 
+    @property
+    def directory(self) -> str:
+        """Where it is all kept."""
+        return str(self._directory.path)
+
     def load(self) -> None:
         """Takes up what is kept. Whatever is wrong with it is told, and stops nothing."""
         try:

@@ -14,7 +14,7 @@ from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
 from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged, Swept
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, Request, StateChanged, Swept
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
@@ -254,6 +254,8 @@ class Master:
             self._shutdown.closed(worker)
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)
+        if isinstance(message, Request):
+            self._perform(message.order, lambda *_answer: None)
         if isinstance(message, StateChanged):
             self._keeper.hear(worker, message)
         if isinstance(message, Swept):

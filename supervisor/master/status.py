@@ -42,6 +42,10 @@ class RunningStatus:
         self._load_files = load_files
 
     @property
+    def statedir(self) -> str:
+        return self._keeper.directory
+
+    @property
     def metrics(self) -> str:
         return self._watchers.address
 

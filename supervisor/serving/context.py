@@ -126,6 +126,7 @@ class WorkerContext:
         "operator",
         "pid",
         "pool",
+        "request",
         "rows",
         "sessions",
         "shared",
@@ -141,9 +142,13 @@ class WorkerContext:
         block: int,
         tokens: TokenPipe,
         released: Callable[[], None],
+        request: Callable[[object], None],
         operator: OperatorState | None = None,
     ) -> None:
-        """`released` is called when a session is over."""
+        """`released` is called when a session is over; `request` hands an order (supervisor/control/outcome.py) to the
+        master, as if an operator had given it.
+        """
+        self.request = request
         self.operator = operator or OperatorState()
         """What the operator has ordered; changed by the worker, when the master says so."""
         self.loop = loop

@@ -113,6 +113,7 @@ class Worker:
             block=inheritance.block,
             tokens=inheritance.tokens,
             released=self._released,
+            request=self._request,
             operator=inheritance.operator,
         )
         self._beats = Heartbeat(self._context.cells)
@@ -168,6 +169,9 @@ class Worker:
             return
         if self._lifeline.wants_write:
             self._loop.add_writer(self._lifeline.socket, self._flush)
+
+    def _request(self, order: object) -> None:
+        self._tell(lifeline.Request(order))
 
     def _flush(self) -> None:
         assert self._lifeline is not None

@@ -36,12 +36,13 @@ class Status:
     rundir: str = "/run/popular"
     metrics: str = "127.0.0.1:9110"
     readable: bool = True
+    statedir: str = "/var/lib/popular"
+    operator: OperatorState = field(default_factory=OperatorState)
     known: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     networks: dict[Network, float] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     sightings: list[Sighting] = field(default_factory=list)
     history: KeptConfigurations = field(default_factory=KeptConfigurations)
-    operator: OperatorState = field(default_factory=OperatorState)
     under_way: list[dict[str, Any]] = field(default_factory=list)
 
     def sweeps(self) -> list[dict[str, Any]]:

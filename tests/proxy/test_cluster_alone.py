@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
-from popular.proxy.session.cluster import Cluster, Lease
+from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster, Lease
 from supervisor.system import Clock
 from tests.system.site import free_port
 
@@ -26,10 +26,10 @@ class Worker:
         self.said[message.name] += 1
 
 
-def test_who_is_alone_looks_again_though_nobody_is_there() -> None:
-    """The last session goes while leases are renewed, which fails: the gauge does not stay for ever."""
+def test_it_is_told_once_that_the_server_is_away() -> None:
+    """By the gauge, too, as long as it is, whether a session is there or none; nothing is renewed for nobody."""
 
-    async def renewed() -> tuple[int, bool]:
+    async def alone() -> tuple[int, int, bool]:
         worker: Any = Worker()
         cluster = Cluster(worker, f"redis://127.0.0.1:{free_port()}/0", "", proxy="p")
         answered = asyncio.Event()
@@ -40,11 +40,12 @@ def test_who_is_alone_looks_again_though_nobody_is_there() -> None:
         cluster._renew_all()
         cluster.leave(0)
         await asyncio.gather(*cluster._tasks)
-        looks = cluster._renewing is not None
-        cluster._renew_all()
-        return worker.lost, looks
+        for _ in range(3):
+            worker.clock.now += AGAIN_SECONDS
+            assert await cluster.news("", 1) is None
+        return worker.lost, worker.said["cluster_lost"], cluster._renewing is None
 
-    assert asyncio.run(renewed()) == (0, True)
+    assert asyncio.run(alone()) == (1, 1, True)
 
 
 def test_a_cluster_that_nobody_uses_any_more_is_closed() -> None:

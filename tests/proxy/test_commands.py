@@ -89,6 +89,7 @@ READ_WRITE = [
     ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir"]),
     ("tlsminversion", "1.2|1.3", "1.2", ["1.3", "1.2"], ["1.1", "1.0", "3"]),
     ("tlswatch", "Time (0s-1h)", "10s", ["0", "1s", "1h"], ["1h1s", "x"]),
+    ("tracespace", "Int (0-65536)", "64", ["0", "65536"], ["65537", "64M"]),
     ("usersessions", "off or [report:]Int (1-1000000)", "off", ["OFF", "9", "REPORT:3"], ["0", "x"]),
     ("vservlogins", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),
     ("vservsessions", "off or [report:]Int (1-1000000)", "off", ["off", "9"], ["0", "x"]),

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -83,6 +84,16 @@ class Member:
 
     def alone(self) -> float:
         return scrape(self.proxy).value("popular_cluster_workers_alone")
+
+    def failures(self, user: str, address: str = LOOPBACK) -> float:
+        """How many are remembered, of this user from there."""
+        rows: list[dict[str, Any]] = self.proxy.json(f"explain {user} from {address}")["limits"]
+        return next(float(row["count"]) for row in rows if row["limit"] == "authdelay")
+
+    def blocked(self) -> dict[str, bool]:
+        """The networks that are, and whether that ends."""
+        rows: list[dict[str, Any]] = self.proxy.json("block list")
+        return {row["network"]: row["until"] is not None for row in rows}
 
     def there(self, user: str) -> int:
         return sum(row["user"] == user for row in self.proxy.json("sessions cluster"))
@@ -165,6 +176,57 @@ def test_a_wrong_password_takes_nothing_from_the_user(tmp_path: Path) -> None:
             assert client.log_in("joe", "right") == TOO_SOON
         assert strangers[0].ask("USER ann").startswith(b"+OK")
         assert strangers[0].ask("PASS right").startswith(b"+OK"), "what was said of joe is not said of her"
+
+
+def test_failures_count_over_two_proxies(tmp_path: Path) -> None:
+    """Who guesses at one is known at the other, there and from where he is only; who logs in is spared at both. What
+    happens while a proxy has other workers it learns as well. Who is blocked at one is at the other.
+    """
+    with (
+        ScriptedBackend(pop3_server([], b"right")) as backend,
+        cluster(tmp_path, 2) as (_server, (one, other)),
+    ):
+        for member in (one, other):
+            member.proxy.said("set authdelay report:1s")
+            member.proxy.said(f"backend conf b1 port {backend.port} prot POP3 state online")
+        with PopClient(one.port) as client:
+            for number in range(3):
+                assert client.log_in("joe", f"guess{number}").startswith(b"-ERR [AUTH]")
+        wait_until(lambda: 2.9 < other.failures("joe") <= 3, "the other one knows, each of them once")
+        assert other.failures("joe", "198.51.100.7") == 0
+        os.kill(other.proxy.workers()[0], signal.SIGKILL)
+        with PopClient(one.port) as client:
+            assert client.log_in("ann", "guess").startswith(b"-ERR [AUTH]")
+        wait_until(lambda: other.failures("ann") > 0.9, "it goes on behind that")
+        assert 2.9 < other.failures("joe") <= 3
+        with PopClient(other.port) as client:
+            assert client.log_in("joe", "right").startswith(b"+OK")
+        wait_until(lambda: one.failures("joe") == 0, "he is spared at both")
+        one.proxy.said("block 192.0.2.0/24 until 1h")
+        wait_until(lambda: other.blocked() == {"192.0.2.0/24": True}, "what is blocked at one is at the other")
+
+
+@pytest.mark.nightly
+def test_blocks_count_over_all_proxies(tmp_path: Path) -> None:
+    """What is blocked at one is at the other, and at one that begins later; so is what is served again. Where the
+    server does not answer the block counts where it was said, and the reply says so.
+    """
+    with cluster(tmp_path, 2) as (server, (one, other)), contextlib.ExitStack() as stack:
+        one.proxy.said("block 192.0.2.0/24 until 1h")
+        one.proxy.said("block 198.51.100.0/24")
+        wait_until(lambda: other.blocked() == one.blocked() != {}, "the other one knows")
+        assert one.blocked() == {"192.0.2.0/24": True, "198.51.100.0/24": False}
+        third = Member(tmp_path / "p2", server, "p2")
+        stack.enter_context(third.proxy)
+        wait_until(lambda: third.blocked().keys() == one.blocked().keys(), "who comes later is told")
+        other.proxy.said("unblock 198.51.100.0/24")
+        wait_until(lambda: [*one.blocked()] == [*third.blocked()] == ["192.0.2.0/24"], "it is served again everywhere")
+        assert not other.proxy.log("cluster_lost")
+        server.process.kill()
+        reply = other.proxy.control("block 203.0.113.0/24")
+        assert reply.ok
+        assert "only here" in reply.text
+        assert "203.0.113.0/24" in other.blocked()
 
 
 @pytest.mark.nightly

@@ -47,11 +47,14 @@ class Lease:
 class Cluster:
     """One worker's; for its event loop's thread only, but for `__init__`."""
 
-    def __init__(self, context: WorkerContext, url: str, passwordfile: str, *, proxy: str) -> None:
-        """`proxy`: our name among the others. Raises ModuleFailed."""
+    def __init__(self, context: WorkerContext, url: str, passwordfile: str, *, proxy: str, run: str = "") -> None:
+        """`proxy`: our name among the others; `run`: of this run, in all its workers: names of two may be the same.
+        Raises ModuleFailed.
+        """
         self.settings = (url, passwordfile)
         self._context = context
         self._proxy = proxy
+        self.run = run
         self._connected = leases.connected(url, passwordfile)
         self._client = self._connected.client
         self.holders = 0
@@ -59,6 +62,7 @@ class Cluster:
         self._enter = self._client.register_script(leases.ENTER)
         self._renew = self._client.register_script(leases.RENEW)
         self._stay_out = self._client.register_script(leases.STAY_OUT)
+        self._news = self._client.register_script(leases.NEWS_SINCE)
         self._errors = leases.errors()
         self._held: dict[int, Lease] = {}
         """By row."""
@@ -67,6 +71,7 @@ class Cluster:
         self._leaving: dict[int, asyncio.Task[None]] = {}
         """By row, what gives back what it held before: nothing new is asked for until that is done."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
         self._lost = False
         self._not_before = 0.0
         self._renewing: asyncio.TimerHandle | None = None
@@ -75,7 +80,10 @@ class Cluster:
         """One service less uses it; from whatever thread."""
         self.holders -= 1
         if self.holders == 0:
-            asyncio.run_coroutine_threadsafe(self._close(), self._context.loop)
+            self._context.loop.call_soon_threadsafe(self._begin_close)
+
+    def _begin_close(self) -> None:
+        self._closing = self._context.loop.create_task(self._close())
 
     async def _close(self) -> None:
         """All its sessions are over: what they have said is heard to its end, and the connections go."""
@@ -120,6 +128,40 @@ class Cluster:
     def _has_left(self, row: int, done: asyncio.Task[None]) -> None:
         if self._leaving.get(row) is done:
             del self._leaving[row]
+
+    def tell(self, what: str, **fields: str) -> None:
+        """What the other proxies are to know; they are not told while the server is away."""
+        if not self._is_to_be_left_alone():
+            self._begin(self._add({"by": self.run, "what": what, **fields}))
+
+    async def _add(self, fields: dict[str, str]) -> None:
+        try:
+            await self._client.xadd(leases.NEWS, fields, maxlen=leases.MOST_NEWS, approximate=True)
+        except self._errors as error:
+            self._is_lost(error)
+
+    async def blocked(self) -> dict[str, str] | None:
+        """The networks that are blocked, with their ends; None if the server does not answer."""
+        if self._is_to_be_left_alone():
+            return None
+        try:
+            found: dict[str, str] = await self._client.hgetall(leases.BLOCKS)
+        except self._errors as error:
+            self._is_lost(error)
+            return None
+        return found
+
+    async def news(self, since: str, most: int) -> tuple[int, list[Any]] | None:
+        """The server's time in milliseconds, and what was told since; None if it does not answer."""
+        if self._is_to_be_left_alone():
+            return None
+        try:
+            now, found = await self._news(keys=[leases.NEWS], args=[since, most, int(1000 * leases.BACK_SECONDS)])
+        except self._errors as error:
+            self._is_lost(error)
+            return None
+        self._is_back()
+        return now, found
 
     async def _ask(self, row: int, lease: Lease, answered: Callable[[Hindrance | None], None]) -> None:
         arguments = [lease.sid, lease.sessions, 1000 * lease.delay, int(1000 * LEASE_SECONDS)]
@@ -171,9 +213,6 @@ class Cluster:
         self._renewing = None
         if self._held:
             self._begin(self._renew_held())
-        elif self._lost:  # nobody is alone any more; whoever comes next sees
-            self._lost = False
-            self._context.counters.count("clusters_lost", amount=-1)
 
     async def _renew_held(self) -> None:
         """Also what the server has lost meanwhile. Who has left while it was under way is taken out again."""
@@ -191,7 +230,7 @@ class Cluster:
         for lease in renewed:
             if lease not in there and not self._lost:
                 await self._give_back(lease, was_inside=True)
-        if (self._held or self._lost) and self._renewing is None:
+        if self._held and self._renewing is None:
             pause = AGAIN_SECONDS if self._lost else RENEW_SECONDS
             self._renewing = self._context.loop.call_later(pause, self._renew_all)
 

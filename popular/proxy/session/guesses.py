@@ -58,6 +58,11 @@ def succeeded(entry: Entry, now: float) -> tuple[Entry, None]:
     return entry._replace(score=0.0, at=0.0, until=now + SPARED_SECONDS, recent=(0,) * RECENT), None
 
 
+def is_news(entry: Entry, now: float) -> bool:
+    """Whether others are to be told that he has logged in: not again and again of who is spared for long still."""
+    return entry.until < now + SPARED_SECONDS / 2 or entry.score > 0
+
+
 def is_spared(entry: Entry, now: float) -> bool:
     """Whether the limits of his network are none of his."""
     return entry.until > now and entry.weight(now) < SPARED_SCORE

@@ -7,12 +7,14 @@ he may come again), of a virtual server (its sessions, its rate of logins). At i
 entries that count it; by the master, if its worker died.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol.replies import Code
+from popular.proxy.leases import CAME_IN, FAILED
 from popular.proxy.session import guesses
 from popular.proxy.session.cluster import Cluster, Lease
 from popular.proxy.session.guesses import MINUTE, Pace
@@ -135,6 +137,8 @@ class Limits:
         mark = 0 if secret is None else self._memory.mark(who.user.encode("utf-8", "surrogatepass"), secret.reveal())
         score, is_new = self._memory.change(pair, partial(guesses.failed, now=now, mark=mark))
         network = 0.0
+        if is_new:
+            self._tell(who, FAILED, of_network=not spared)
         if not spared:
             if is_new:
                 network, _ = self._memory.change(self._network(who), partial(guesses.failed, now=now, mark=0))
@@ -148,6 +152,29 @@ class Limits:
             return seconds
         self._report(AUTHDELAY, who)
         return 0.0
+
+    def hear(self, who: Who, what: str, *, of_network: bool, age: float) -> None:
+        """What another proxy of the cluster tells that has happened there, so many seconds ago. `of_network`: the
+        failure counts for his network, too.
+        """
+        change, then = self._memory.change, self._clock.now - age
+        if self._is_exempt(who):
+            return
+        if what == CAME_IN:
+            change(self._pair(who), partial(guesses.succeeded, now=then))
+            return
+        change(self._pair(who), partial(guesses.failed, now=then, mark=0))
+        if of_network:
+            change(self._network(who), partial(guesses.failed, now=then, mark=0))
+            if self._guesses is not None:
+                charged = partial(guesses.charged, rate=self._guesses, now=then, most_wait=math.inf)
+                change(self._network(who), charged)
+
+    def _tell(self, who: Who, what: str, *, of_network: bool = False) -> None:
+        """The other proxies, not the password."""
+        if self.cluster is not None:
+            words = {"address": who.address, "namespace": who.namespace, "user": who.user}
+            self.cluster.tell(what, **words, of_network=str(int(of_network)))
 
     # Who comes in
 
@@ -226,7 +253,10 @@ class Limits:
         if self._is_exempt(who):
             return
         self.no_guess(who)
-        self._memory.change(self._pair(who), partial(guesses.succeeded, now=self._clock.now))
+        pair, now = self._pair(who), self._clock.now
+        if self.cluster is not None and guesses.is_news(self._memory.look(pair), now):
+            self._tell(who, CAME_IN)
+        self._memory.change(pair, partial(guesses.succeeded, now=now))
 
     def _took(self, row: int, who: Who, own: UserLimits | None) -> Iterable[str]:
         """Counts the session in one entry after the other, and yields each limit that this goes beyond. The user's

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from popular.net.networks import Network, NetworkList, plain
+from popular.proxy.settings.cluster import tell_blocked
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Kind, Time, shown
 from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.outcome import Block, Outcome, Reply
+from supervisor.control.outcome import Block, Outcome, Reply, noted
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.plural import count_of
@@ -35,9 +36,10 @@ def _iso(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
-def _block(_context: CommandContext, arguments: Arguments) -> Outcome:
+def _block(context: CommandContext, arguments: Arguments) -> Outcome:
     network, seconds = arguments["network"], arguments["time"]
-    return Block(f"{network} is blocked", network=network, seconds=seconds)
+    text = noted(f"{network} is blocked", tell_blocked(context, network, seconds))
+    return Block(text, network=network, seconds=seconds)
 
 
 def _blocked(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -60,7 +62,8 @@ def _unblock(context: CommandContext, arguments: Arguments) -> Outcome:
         network = None
     if network not in context.status.blocked():
         raise CommandRefused(f"{shown(word)} is not blocked; `block list` lists the networks that are", word.column)
-    return Block(f"{network} is blocked no more", network=network, seconds=0)
+    text = noted(f"{network} is blocked no more", tell_blocked(context, network, 0))
+    return Block(text, network=network, seconds=0)
 
 
 def _report(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -90,7 +93,8 @@ def blocking_commands() -> list[ControlCommand]:
             _block,
             "Serves nobody from a network any more, or so long.\n`block 192.0.2.0/24 until 10m` ends by itself in ten "
             "minutes; said again, it changes the end. Clients from there are closed without a reply, in all workers as "
-            "soon as the command is answered; sessions that are there already go on. It is no part of the "
+            "soon as the command is answered, and soon in the other proxies of a cluster; sessions that are there "
+            "already go on. It is no part of the "
             "configuration: it stays in force over `apply` and a restart (see `state list`).",
             {"network": OneNetwork(), "until": Choice("until"), "time": Time(1, _LONGEST)},
             changes=True,

@@ -6,6 +6,7 @@ They share a server of Redis or Valkey; what lies there, and how it is asked, st
 
 from dataclasses import dataclass
 
+from popular.net.networks import Network
 from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
@@ -46,6 +47,32 @@ class ReadSessions(Job):
             return leases.read_sessions(self.url, self.passwordfile)
         except ModuleFailed as error:
             raise Unfit(str(error)) from None
+
+
+@dataclass(frozen=True)
+class TellBlocked(Job):
+    """Has all proxies block a network, or serve it again. Finds out why they could not be told; "" if they are."""
+
+    url: str
+    passwordfile: str
+    network: str
+    seconds: int | None
+
+    def perform(self) -> str:
+        try:
+            leases.block(self.url, self.passwordfile, self.network, self.seconds)
+        except ModuleFailed as error:
+            return str(error)
+        return ""
+
+
+def tell_blocked(context: CommandContext, network: Network, seconds: int | None) -> str | None:
+    """Has the other proxies do as an order does here. What is to be said of that to the operator."""
+    variables = context.config.variables
+    if not variables[CLUSTER]:
+        return None
+    fault = context.lookups.find(TellBlocked(variables[CLUSTER], variables[PASSWORDFILE], str(network), seconds))
+    return f"only here: the other proxies could not be told ({fault})" if fault else None
 
 
 def _sessions(context: CommandContext, _arguments: Arguments) -> Outcome:

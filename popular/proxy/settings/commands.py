@@ -10,6 +10,7 @@ from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command
 from popular.proxy.settings.operating import operator_commands
 from popular.proxy.settings.reports import report_commands
+from popular.proxy.settings.tracing import trace_commands
 from popular.proxy.settings.vserv import VSERV
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
@@ -85,5 +86,6 @@ COMMANDS: Sequence[ControlCommand] = (
     *blocking_commands(),
     *operator_commands(),
     *report_commands(),
+    *trace_commands(),
     *cluster_commands(),
 )

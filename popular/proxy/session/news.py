@@ -1,0 +1,139 @@
+"""What the proxies of a cluster tell each other: who guesses, who has logged in, which networks are blocked.
+
+Each worker looks for news a few times a second; whoever comes first takes them, for all workers of its proxy, into what
+these remember together. So nobody waits for the server: each decision is made by what is remembered here, which is what
+has happened here and, a quarter of a second late, elsewhere. While the server does not answer there are no news.
+"""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+from ipaddress import ip_network
+from typing import Any
+
+from popular.proxy import leases
+from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
+from popular.proxy.session.known import Who
+from popular.proxy.session.limits import Limits
+from popular.proxy.settings.limits import LimitRules
+from supervisor.control.outcome import Block
+from supervisor.serving.context import WorkerContext
+from supervisor.system import wall
+from supervisor.table.remembered import Entry
+
+LOOK_SECONDS = 0.25
+_AT_ONCE = 500
+_OF_A_MILLISECOND = 1000
+"""Numbers of news are milliseconds times this, and which one of that millisecond it is."""
+
+
+def number_of(ident: str) -> int:
+    """Of an entry of the stream, by its id: later ones have higher numbers."""
+    milliseconds, _, place = ident.partition("-")
+    return int(milliseconds) * _OF_A_MILLISECOND + min(int(place or 0), _OF_A_MILLISECOND - 1)
+
+
+def claimed(entry: Entry, upto: int) -> tuple[Entry, int]:
+    """All news up to this number are taken; up to which they were before."""
+    before = int(entry.until)
+    return (entry._replace(until=float(upto)) if upto > before else entry), before
+
+
+def _once(entry: Entry) -> tuple[Entry, bool]:
+    """For ever; whether this is the first time."""
+    return entry._replace(until=math.inf), not entry.until
+
+
+def seconds_left(until: float, now: float) -> int | None:
+    """For how long a network is still blocked, as an order has it: None for ever, 0 no longer. -1: that is over, and
+    nothing to be ordered.
+    """
+    if until == leases.FOR_EVER:
+        return None
+    if until == leases.NO_LONGER:
+        return 0
+    return max(1, round(until - now)) if until > now else -1
+
+
+class News:
+    """One worker's, under one config."""
+
+    def __init__(self, context: WorkerContext, cluster: Cluster, rules: LimitRules) -> None:
+        """Begins to listen; from whatever thread."""
+        self._context = context
+        self._cluster = cluster
+        self._memory = context.open_remembered()
+        self._digest = self._memory.digest("news")
+        self._limits = Limits(rules, "", context)
+        self._guards = rules.guards
+        self._last = ""
+        self._over = False
+        self._listening: asyncio.Task[None] | None = None
+        context.loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        if not self._over:
+            self._listening = self._context.loop.create_task(self._listen())
+
+    def close(self) -> None:
+        """Another config is in force; from whatever thread."""
+        self._over = True
+        self._context.loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+
+    async def _listen(self) -> None:
+        with suppress(asyncio.CancelledError):
+            await self._learn_blocks()
+            while True:
+                full = await self._look()
+                if not full:
+                    await asyncio.sleep(AGAIN_SECONDS if full is None else LOOK_SECONDS)
+
+    async def _learn_blocks(self) -> None:
+        """A proxy that has just begun learns which networks are blocked; one of its workers asks for all."""
+        known = self._memory.digest("blocks")
+        while not self._memory.look(known).until:
+            blocked = await self._cluster.blocked()
+            if blocked is not None and self._memory.change(known, _once):
+                for network, until in blocked.items():
+                    self._block(network, until)
+            await asyncio.sleep(AGAIN_SECONDS if blocked is None else 0.0)
+
+    def _block(self, network: str, until: str) -> None:
+        """For the master, who alone may. `until`: see leases.BLOCKED."""
+        seconds = seconds_left(float(until), wall())
+        if seconds is None or seconds >= 0:
+            self._context.request(Block("", network=ip_network(network), seconds=seconds))
+
+    async def _look(self) -> bool | None:
+        """Whether there is more; None: the server does not answer."""
+        if not self._last and (known := int(self._memory.look(self._digest).until)):
+            self._last = f"{known // _OF_A_MILLISECOND}-{known % _OF_A_MILLISECOND}"
+        answer = await self._cluster.news(self._last, _AT_ONCE)
+        if answer is None:
+            return None
+        now, found = answer
+        if found:
+            self._last = found[-1][0]
+            before = self._memory.change(self._digest, partial(claimed, upto=number_of(self._last)))
+            for ident, words in found:
+                if number_of(ident) > before:
+                    fields = dict(zip(words[::2], words[1::2], strict=True))
+                    self._take(fields, (now - int(ident.partition("-")[0])) / 1000)
+        return len(found) == _AT_ONCE
+
+    def _take(self, fields: Mapping[str, Any], age: float) -> None:
+        """What is nothing that we know, another release's say, is nothing to us."""
+        if fields.get("by") == self._cluster.run:
+            return
+        with suppress(KeyError, ValueError):
+            if fields["what"] == leases.BLOCKED:
+                self._block(fields["network"], fields["until"])
+            elif self._guards and fields["what"] in (leases.FAILED, leases.CAME_IN):
+                who = Who(fields["address"], fields["namespace"], fields["user"])
+                self._limits.hear(who, fields["what"], of_network=fields["of_network"] == "1", age=max(0.0, age))

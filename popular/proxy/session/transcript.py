@@ -1,0 +1,167 @@
+"""A session as people may read it: what each side said, and when, without passwords, tokens and mails. Pure.
+
+    C>P  the client to us           P>C  we to the client           C>B  the client to the backend, passed on
+    P>B  we to the backend          B>P  the backend to us          B>C  the backend to the client, passed on
+    --   what happened: modules, connections, TLS, entries of the log, the end
+
+What is not known to be open is not shown: of a line it does not know, only how long it is. A backend may repeat what it
+was told, so from the password on its words are not shown either, but its status and code; the entries of the log have
+them without the password.
+"""
+
+import re
+from collections.abc import Iterator
+
+from popular.protocol.commands import VERBS
+from popular.protocol.dialogue import LISTING, MESSAGE, Dialogue, Heard, Lines, Said, said
+from popular.protocol.lines import is_ok
+from popular.protocol.replies import code_of, known_code
+from popular.protocol.sasl import CANCEL, MECHANISMS
+from popular.proxy.session.backend_login import without_secrets
+
+HIDDEN = "****"
+_LONGEST = 200
+"""Characters of a line that are shown."""
+_OPEN = {"STLS", "CAPA", "QUIT", "NOOP", "STAT", "RSET", "UTF8", "LIST", "UIDL", "RETR", "TOP", "DELE", "LANG", "USER"}
+"""Commands of which all may be shown, where the argument is a number or a language, or the name of a user."""
+_BESIDE = {"LAST", "XTND", "ID", "XOIP", "XSENDER", "TURN", "HELP", "HELO", "EHLO", "GET", "POST"}
+"""Commands that are none, or not any more; their arguments are not shown."""
+_NUMBERS, _LANGUAGE = re.compile(rb"[0-9 ]{0,30}"), re.compile(rb"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,4})?|\*|")
+_MECHANISMS = {*MECHANISMS, "SCRAM-SHA-1", "SCRAM-SHA-256", "DIGEST-MD5", "NTLM", "GSSAPI", "KERBEROS_V4"}
+"""Those that have a name, ours or not: any other word behind AUTH may be a response."""
+_ANSWERED = (_OPEN - MESSAGE) | {"LAST"}
+"""Commands whose status may be shown; that of a mail may be anything."""
+
+
+def _printable(octets: bytes) -> str:
+    text = octets[: 4 * _LONGEST].decode("utf-8", "replace")
+    shown = "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text[:_LONGEST])
+    return shown + "…" if len(text) > _LONGEST else shown
+
+
+def _octets(count: int) -> str:
+    return f"({count:,} octets)"
+
+
+def hidden(octets: int) -> str:
+    """In place of what may be a secret."""
+    return f"{HIDDEN} {_octets(octets)}"
+
+
+def command(line: bytes) -> Iterator[str]:
+    """A client's line, where a command is expected."""
+    yield _command(said(line))
+
+
+def _command(one: Said) -> str:
+    keyword, argument = one.keyword, one.argument
+    if keyword in ("PASS", "APOP", "AUTH"):
+        return _credentials(keyword, argument)
+    if keyword in _OPEN:
+        form = _LANGUAGE if keyword == "LANG" else _NUMBERS
+        is_open = keyword == "USER" or form.fullmatch(argument)
+        shown = _printable(argument) if is_open else hidden(len(argument))
+        return f"{keyword} {shown}" if argument else keyword
+    if keyword in VERBS or keyword in _BESIDE:
+        return f"{keyword} {hidden(len(argument))}" if argument else keyword
+    return hidden(one.octets)
+
+
+def _credentials(keyword: str, argument: bytes) -> str:
+    """No secret, and none of its size, where it is a password's."""
+    if keyword == "PASS":
+        return f"PASS {HIDDEN}"
+    word, blank, rest = argument.partition(b" ")
+    if keyword == "APOP":
+        return f"APOP {_printable(word)} {HIDDEN}"
+    name = word.upper().decode("ascii", "replace").removesuffix("-PLUS")
+    mechanism = _printable(word) if not word or name in _MECHANISMS else hidden(len(word))
+    return f"AUTH {mechanism} {hidden(len(rest))}" if blank else f"AUTH {mechanism}".rstrip()
+
+
+def response(line: bytes) -> Iterator[str]:
+    """A client's line, where the response to a challenge is expected."""
+    yield line.decode() if line == CANCEL else hidden(len(line))
+
+
+def ours(data: bytes) -> Iterator[str]:
+    """Replies of ours; of a challenge only the size."""
+    for line in data.splitlines():
+        yield f"+ {hidden(len(line) - 2)}" if line[:2] == b"+ " and len(line) > 2 else _printable(line)
+
+
+def to_backend(data: bytes, *, greets: bool) -> Iterator[str]:
+    """Lines of the login at a backend; of one that does not greet (XPOP) only the sizes."""
+    for line in data.splitlines(keepends=True):
+        text = without_secrets(line) if greets else hidden(len(line.rstrip()))
+        yield _printable(text.rstrip().encode())
+
+
+def tells_a_secret(data: bytes) -> bool:
+    """Whether there is one in these lines of the login at a backend."""
+    return any(HIDDEN in without_secrets(line) for line in data.splitlines(keepends=True))
+
+
+def from_backend(data: bytes, *, told: bool) -> Iterator[str]:
+    """Replies to it. `told`: the backend knows a secret, and may repeat it."""
+    for line in data.splitlines():
+        yield status(line) if told else _printable(line)
+
+
+def status(line: bytes) -> str:
+    """Of a reply only what can be no secret."""
+    word = "+OK" if is_ok(line) else "-ERR" if line.startswith(b"-ERR") else ""
+    code = known_code(code_of(line))
+    words = [word, f"[{code.value}]" if code is not None else "", _octets(len(line))]
+    return " ".join(filter(None, words))
+
+
+class PassedOn:
+    """The dialogue behind the login, in lines: the leg, and what was said."""
+
+    def __init__(self) -> None:
+        self._dialogue = Dialogue()
+        self._unread = 0
+        """Octets of both sides from where nothing could be made of them."""
+
+    def client_says(self, data: bytes) -> list[tuple[str, str]]:
+        """What the client says makes these lines."""
+        if self._dialogue.lost:
+            self._unread += len(data)
+        return [("C>B", _command(one)) for one in self._dialogue.client_says(data)]
+
+    def backend_says(self, data: bytes) -> list[tuple[str, str]]:
+        """The same of the backend."""
+        if self._dialogue.lost:
+            self._unread += len(data)
+            return []
+        shown = [("B>C", text) for heard in self._dialogue.server_says(data) for text in _replies(heard)]
+        if self._dialogue.lost:
+            shown.append(("--", "not understood from here on: nothing more of it is shown"))
+        return shown
+
+    def rest(self) -> list[tuple[str, str]]:
+        """What there is to say at the end."""
+        lines = self._dialogue.lines
+        if self._unread:
+            return [("--", f"{_octets(self._unread)} that were not understood")]
+        if lines is not None:
+            return [("B>C", f"{_size(lines)} so far, and no end")]
+        return []
+
+
+def _size(lines: Lines) -> str:
+    return f"({lines.count:,} lines, {lines.octets:,} octets)"
+
+
+def _replies(heard: Heard) -> Iterator[str]:
+    if not isinstance(heard, Lines):
+        yield _printable(heard.line) if heard.to.keyword in _ANSWERED else status(heard.line)
+        return
+    if heard.to.keyword in LISTING:
+        yield from (_printable(line) for line in heard.shown)
+        if heard.count > len(heard.shown):
+            yield f"({heard.count - len(heard.shown):,} lines more)"
+        yield "."
+    else:
+        yield f"{_size(heard)} ."

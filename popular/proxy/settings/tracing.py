@@ -1,0 +1,310 @@
+"""Traces: the commands `trace start|list|show|stop`.
+
+A trace is an order of the operator's (supervisor/operatorstate.py): whose next sessions are recorded, until when, how
+much at most, and in which file. Workers record them (popular/proxy/session/recorder.py). The files lie in the state
+directory, and stay there until there is need for their room (`tracespace`,
+which they share with the history of configurations: supervisor/runtime/statespace.py).
+"""
+
+import os
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from popular.proxy.settings.blocking import OneNetwork
+from popular.proxy.settings.orders import iso
+from supervisor.control.context import Arguments, CommandContext, ControlCommand
+from supervisor.control.kinds import Choice, Int, Kind, Time, shown
+from supervisor.control.lookups import Job, Lookups, Unfit
+from supervisor.control.outcome import Ordered, Outcome, Reply
+from supervisor.control.variables import BESIDE
+from supervisor.control.words import CommandRefused
+from supervisor.operatorstate import Entry, is_over
+from supervisor.runtime.plural import count_of
+from supervisor.runtime.statespace import TRACES
+
+TRACE = "trace"
+"""The sort of these orders."""
+USER, NETWORK, BACKEND, VSERV = "user", "network", "backend", "vserv"
+MOST_TRACES = 100
+_MEGABYTE = 1 << 20
+_USUAL_SECONDS, _LONGEST = 10 * 60, 7 * 86_400
+_USUAL_OCTETS = _MEGABYTE
+_MOST_SHOWN = 4 * _MEGABYTE
+_SUFFIX = ".trace"
+
+
+@dataclass(frozen=True)
+class Size(Kind):
+    """Octets: a number, with K or M behind it."""
+
+    most: int = 1 << 30
+
+    def describe(self) -> str:
+        return "Size (4K-1024M)"
+
+    def parse(self, text: str, lookups: Lookups) -> int:
+        del lookups
+        number, unit = (text[:-1], text[-1].upper()) if text[-1:].upper() in ("K", "M") else (text, "")
+        octets = int(number) * {"K": 1024, "M": _MEGABYTE, "": 1}[unit] if number.isascii() and number.isdigit() else 0
+        if not 4096 <= octets <= self.most:
+            raise Unfit(f"{shown(text)} does not fit; allowed: 4K to 1024M")
+        return octets
+
+    def format(self, value: int) -> str:
+        return f"{value // _MEGABYTE}M" if value % _MEGABYTE == 0 else f"{value // 1024}K"
+
+
+@dataclass(frozen=True)
+class TraceFile:
+    """One that is there."""
+
+    id: int
+    octets: int
+    changed: float
+
+
+@dataclass(frozen=True)
+class ListTraces(Job):
+    """Which files there are, the oldest first."""
+
+    directory: str
+
+    def perform(self) -> list[TraceFile]:
+        try:
+            names = os.listdir(self.directory)
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in names:
+            status = os.lstat(os.path.join(self.directory, name))
+            number = name.removesuffix(_SUFFIX)
+            if number.isdigit() and name.endswith(_SUFFIX) and stat.S_ISREG(status.st_mode):
+                found.append(TraceFile(int(number), status.st_size, status.st_mtime))
+        return sorted(found, key=lambda one: one.id)
+
+
+@dataclass(frozen=True)
+class MakeRoom(Job):
+    """Removes these files: there is need for their room."""
+
+    directory: str
+    ids: tuple[int, ...]
+
+    def perform(self) -> None:
+        for ident in self.ids:
+            Path(self.directory, f"{ident}{_SUFFIX}").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class ReadTrace(Job):
+    """What was recorded: the last of it, if it is much."""
+
+    path: str
+
+    def perform(self) -> list[str]:
+        try:
+            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return []
+        with open(fd, "rb") as file:
+            file.seek(max(0, os.fstat(fd).st_size - _MOST_SHOWN))
+            return file.read(_MOST_SHOWN).decode("utf-8", "replace").split("\n")[:-1]
+
+
+def _living(context: CommandContext) -> dict[str, Mapping[str, Any]]:
+    orders = context.status.operator.of(TRACE)
+    return {ident: value for ident, value in orders.items() if not is_over(value, time.time())}
+
+
+def _directory(context: CommandContext) -> str:
+    return f"{context.status.statedir}/{TRACES}"
+
+
+def _files(context: CommandContext) -> dict[int, TraceFile]:
+    try:
+        return {file.id: file for file in context.lookups.find(ListTraces(_directory(context)))}
+    except Unfit as unfit:
+        raise CommandRefused(f"{_directory(context)}: {unfit}") from None
+
+
+def _options(arguments: Arguments) -> dict[str, int]:
+    """For how many seconds, and how many octets at most."""
+    found = {FOR: _USUAL_SECONDS, MAX: _USUAL_OCTETS}
+    if len(set(arguments["option"])) < len(arguments["option"]):
+        raise CommandRefused("an option is there twice")
+    for option, word in zip(arguments["option"], arguments["value"], strict=True):
+        try:
+            found[option] = _OPTIONS[option].parse(str(word), Lookups())
+        except Unfit as unfit:
+            raise CommandRefused(f"{option}: {unfit}", word.column, of_form=True) from None
+    return found
+
+
+def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
+    name, options = str(arguments["target"]), _options(arguments)
+    seconds, most = options[FOR], options[MAX]
+    if of in (BACKEND, VSERV) and name not in context.config.things[of]:
+        raise CommandRefused(f"there is no {of} {shown(name)}")
+    living, files = _living(context), _files(context)
+    if len(living) >= MOST_TRACES:
+        raise CommandRefused(f"{MOST_TRACES} traces are there already; `trace stop ID` ends one")
+    _make_room(context, living, files, most=most)
+    orders = context.status.operator.of(TRACE)
+    ident = max([0, *files, *map(int, orders)]) + 1
+    value = {
+        "of": of,
+        "name": name,
+        "until": round(time.time() + seconds),
+        "most": most,
+        "file": f"{_directory(context)}/{ident}{_SUFFIX}",
+    }
+    return Ordered(
+        f"trace {ident}: the next sessions of {of} {name}, in {value['file']}",
+        entries=(Entry(TRACE, str(ident), value),),
+    )
+
+
+def _make_room(
+    context: CommandContext, living: Mapping[str, Mapping[str, Any]], files: Mapping[int, TraceFile], *, most: int
+) -> None:
+    """All that may be recorded fits into tracespace; for that the oldest files go of what is recorded no more."""
+    space = context.config.variables["tracespace"] * _MEGABYTE
+    taken = sum(value["most"] for value in living.values()) + most
+    if taken > space:
+        raise CommandRefused(
+            f"the traces that are there could come to {taken // _MEGABYTE} MB with this one; tracespace is "
+            f"{space // _MEGABYTE} MB"
+        )
+    over = [file for file in files.values() if str(file.id) not in living]
+    surplus = sum(file.octets for file in over) + taken - space
+    gone = []
+    for file in over:
+        if surplus <= 0:
+            break
+        surplus -= file.octets
+        gone.append(file.id)
+    if gone:
+        context.lookups.find(MakeRoom(_directory(context), tuple(gone)))
+
+
+def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
+    living, files = _living(context), _files(context)
+    orders = context.status.operator.of(TRACE)
+    rows = [
+        {
+            "id": ident,
+            "of": orders.get(str(ident), {}).get("of"),
+            "name": orders.get(str(ident), {}).get("name"),
+            "until": iso(living[str(ident)]["until"]) if str(ident) in living else None,
+            "octets": files[ident].octets if ident in files else 0,
+            "last": iso(files[ident].changed) if ident in files else None,
+        }
+        for ident in sorted({*files, *map(int, living)})
+    ]
+    return Reply(count_of(len(rows), "trace"), data=rows, lines=None if rows else ["nothing is traced"])
+
+
+def _ids(context: CommandContext, _arguments: Arguments) -> list[str]:
+    return list(_living(context))
+
+
+def _stop(context: CommandContext, arguments: Arguments) -> Outcome:
+    word = arguments["id"]
+    living = _living(context)
+    if word not in living:
+        raise CommandRefused(f"{shown(word)} is no trace that is at work; `trace list` lists them", word.column)
+    of, name = living[word]["of"], living[word]["name"]
+    text = f"trace {word} of {of} {name} ends; `trace show {word}` shows it"
+    return Ordered(text, entries=(Entry(TRACE, str(word), None),))
+
+
+def _show(context: CommandContext, arguments: Arguments) -> Outcome:
+    ident = arguments["id"]
+    if ident not in _files(context):
+        if str(ident) in _living(context):
+            return Reply("0 lines", data=[], lines=["nobody came yet whom it concerns"])
+        raise CommandRefused(f"there is no trace {ident}; `trace list` lists them")
+    lines = context.lookups.find(ReadTrace(f"{_directory(context)}/{ident}{_SUFFIX}"))
+    return Reply(count_of(len(lines), "line"), data=lines, lines=lines)
+
+
+@dataclass(frozen=True)
+class UserName(Kind):
+    """The name of a user, as he says it."""
+
+    def describe(self) -> str:
+        return "User"
+
+    def parse(self, text: str, lookups: Lookups) -> str:
+        del lookups
+        if not text or len(text) > 255 or not text.isprintable():
+            raise Unfit(f"{shown(text)} is no user name")
+        return text
+
+
+FOR, MAX = "for", "max"
+_OPTIONS: dict[str, Kind] = {FOR: Time(1, _LONGEST), MAX: Size()}
+
+
+def _values(_context: CommandContext, arguments: Arguments) -> list[str]:
+    return {FOR: ["10m", "1h"], MAX: ["1M", "10M"]}[arguments["option"][-1]]
+
+
+def trace_commands() -> list[ControlCommand]:
+    """The rows."""
+    row = partial(ControlCommand, source=BESIDE)
+    targets: dict[str, Any] = {
+        USER: UserName(),
+        NETWORK: OneNetwork(),
+        BACKEND: _things(BACKEND),
+        VSERV: _things(VSERV),
+    }
+    starts = [
+        row(
+            f"trace start {of} <target> [<option> <value>]…",
+            partial(_start, of=of),
+            f"Records the next sessions of a {of}: what client and backend said, and when.\nPasswords, tokens and "
+            "mails are not in it, only that they were there. It ends by itself, after ten minutes if nothing is said, "
+            "and is full at 1M. The file can be read by nobody but the user of the program; `trace show` shows it.",
+            {
+                "target": targets[of],
+                "option": Choice(*_OPTIONS),
+                "value": _values,
+            },
+            changes=True,
+            order=True,
+        )
+        for of in targets
+    ]
+    return [
+        *starts,
+        row(
+            "trace list", _list, "Lists the traces: those at work with their end, and the files of those that are over."
+        ),
+        row(
+            "trace show <id>",
+            _show,
+            "Shows what a trace has recorded; of more than 4M the last.",
+            {"id": Int(1, 1 << 31)},
+        ),
+        row(
+            "trace stop <id>",
+            _stop,
+            "Ends a trace. What it has recorded stays.",
+            {"id": _ids},
+            changes=True,
+            order=True,
+        ),
+    ]
+
+
+def _things(sort: str) -> Any:
+    def names(context: CommandContext, _arguments: Arguments) -> list[str]:
+        return list(context.config.things[sort])
+
+    return names

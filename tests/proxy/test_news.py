@@ -1,0 +1,135 @@
+"""What proxies tell each other of guessers: two of them, each with its own memory, and the wire between them."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popular.pdm.contract import Secret
+from popular.proxy.leases import CAME_IN, FAILED
+from popular.proxy.session.known import Who
+from popular.proxy.session.limits import Limits
+from popular.proxy.session.news import claimed, number_of
+from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
+from supervisor.table.remembered import Entry
+from tests.proxy.console import Console
+from tests.proxy.test_limits import AT_HOME, JOE, OFFICE, Worker
+
+ANN = Who(OFFICE, "default", "ann")
+
+
+class Site(Worker):
+    """A proxy of two; `told` is what the other one will hear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, dict[str, str]]] = []
+        console = Console()
+        for words in ("set authdelay 1s", "set guessrate 10", f"set exemptnetworks {AT_HOME}"):
+            console.say(words)
+        me: Any = self
+        self.rules = limit_rules(console.config.variables)
+        self.limited = Limits(self.rules, "v1", me, cluster=me)
+
+    def tell(self, what: str, **fields: str) -> None:
+        self.told.append((what, fields))
+
+    def came_in(self, row: int) -> None:
+        del row
+
+    def hears(self, other: "Site", age: float = 0.0) -> None:
+        """All that the other one has told, once."""
+        for what, fields in other.told:
+            who = Who(fields["address"], fields["namespace"], fields["user"])
+            self.limited.hear(who, what, of_network=fields["of_network"] == "1", age=age)
+        other.told.clear()
+
+    def fails(self, who: Who, *passwords: bytes) -> None:
+        for password in passwords:
+            _seconds, hindrance = self.limited.wait(who)
+            if hindrance is None:
+                self.limited.failed(who, Secret(password))
+
+    def standing(self, who: Who) -> dict[str, float]:
+        """How many failures count for him, and how long the next guess from his network would wait."""
+        found = {row.limit: row for row in self.limited.standings(who)}
+        return {"failures": round(found[AUTHDELAY].now, 3), "wait": round(found[GUESSRATE].wait, 3)}
+
+
+@pytest.fixture
+def sites() -> Iterator[tuple[Site, Site]]:
+    made = Site(), Site()
+    yield made
+    for site in made:
+        os.close(site.locks)
+
+
+def test_failures_count_at_the_other_proxy_too(sites: tuple[Site, Site]) -> None:
+    """Of the user there, of his network, and its rate of guesses; nothing of the password is told."""
+    one, other = sites
+    one.fails(JOE, *(b"wrong%d" % number for number in range(7)))
+    assert {what for what, _fields in one.told} == {FAILED}
+    assert "wrong" not in str(one.told)
+    other.hears(one)
+    assert other.standing(JOE) == one.standing(JOE)
+    assert other.standing(JOE)["failures"] == 6.0
+    assert other.standing(ANN)["wait"] == one.standing(ANN)["wait"] > 0
+
+
+def test_who_is_at_home_notices_nothing(sites: tuple[Site, Site]) -> None:
+    """A stranger's wrong passwords lengthen nothing of the user's from where he is."""
+    one, other = sites
+    at_home = Who("203.0.113.9", "default", "joe")
+    one.fails(JOE, *(b"wrong%d" % number for number in range(20)))
+    other.hears(one)
+    assert other.standing(at_home) == {"failures": 0.0, "wait": 0.0}
+
+
+def test_who_has_logged_in_is_spared_at_the_other_one(sites: tuple[Site, Site]) -> None:
+    """His failures are forgotten there, and what others try from his network is none of his."""
+    one, other = sites
+    one.fails(JOE, b"mistyped")
+    one.fails(ANN, *(b"wrong%d" % number for number in range(20)))
+    assert one.limited.enter(0, JOE, None) is None
+    other.hears(one)
+    assert other.standing(JOE) == {"failures": 0.0, "wait": 0.0}
+    assert other.standing(ANN)["wait"] > 0
+
+
+def test_it_is_not_told_again_and_again(sites: tuple[Site, Site]) -> None:
+    """The same wrong password, and logins of who is spared for long still: a mail program asks every minute."""
+    one, _other = sites
+    one.fails(JOE, b"old", b"old", b"old")
+    for _ in range(5):
+        one.limited.enter(0, JOE, None)
+        one.clock.now += 60.0
+    assert [what for what, _fields in one.told] == [FAILED, CAME_IN]
+    one.clock.now += 1800.0
+    one.limited.enter(0, JOE, None)
+    assert [what for what, _fields in one.told] == [FAILED, CAME_IN, CAME_IN]
+
+
+def test_old_news_weigh_less_and_exempt_networks_nothing(sites: tuple[Site, Site]) -> None:
+    """What happened before this proxy was there counts as it would now; each has its own list of who is exempt."""
+    one, other = sites
+    one.fails(JOE, b"a", b"b")
+    other.hears(one, age=600.0)
+    assert other.standing(JOE)["failures"] == 1.0
+    other.limited.hear(Who(AT_HOME, "default", "joe"), FAILED, of_network=True, age=0.0)
+    assert other.standing(Who(AT_HOME, "default", "joe"))["failures"] == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(1, 2_000_000_000_000), st.integers(0, 500)), min_size=1, unique=True))
+def test_each_worker_takes_what_no_other_has_taken(idents: list[tuple[int, int]]) -> None:
+    """However pieces overlap: every piece of news is taken once."""
+    numbers = sorted(number_of(f"{milliseconds}-{place}") for milliseconds, place in idents)
+    assert len(set(numbers)) == len(idents)
+    entry, taken = Entry(), []
+    for start in range(len(numbers)):
+        seen = numbers[max(0, start - 2) : start + 1]
+        entry, before = claimed(entry, seen[-1])
+        taken += [number for number in seen if number > before]
+    assert taken == numbers

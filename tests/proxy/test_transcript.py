@@ -1,0 +1,121 @@
+"""Transcripts: what is said is in them, and no password, token or mail, whatever a side says."""
+
+from base64 import b64encode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from popular.proxy.session import transcript
+from popular.proxy.session.transcript import PassedOn
+
+CANARY = b"canary-in-the-mine"
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (b"USER joe@example.org", "USER joe@example.org"),
+        (b"user \xffjoe\x07", "USER \N{REPLACEMENT CHARACTER}joe\\x07"),
+        (b"PASS %s" % CANARY, "PASS ****"),
+        (b"pass", "PASS ****"),
+        (b"APOP joe %s" % CANARY, "APOP joe ****"),
+        (b"AUTH", "AUTH"),
+        (b"AUTH PLAIN", "AUTH PLAIN"),
+        (b"AUTH PLAIN %s" % CANARY, "AUTH PLAIN **** (18 octets)"),
+        (b"AUTH c2Vj+cmV0==", "AUTH **** (11 octets)"),
+        (b"STAT", "STAT"),
+        (b"RETR 12", "RETR 12"),
+        (b"TOP 1 0", "TOP 1 0"),
+        (b"LANG de", "LANG de"),
+        (b"LIST %s" % CANARY, "LIST **** (18 octets)"),
+        (b"STLS %s" % CANARY, "STLS **** (18 octets)"),
+        (b"XTND %s" % CANARY, "XTND **** (18 octets)"),
+        (CANARY, "**** (18 octets)"),
+        (b"PASSWORD %s" % CANARY, "**** (27 octets)"),
+        (b"", "**** (0 octets)"),
+    ],
+)
+def test_a_command(line: bytes, shown: str) -> None:
+    """What is not known to be open is not shown, only how long it is."""
+    assert list(transcript.command(line)) == [shown]
+
+
+def test_a_response_is_never_shown() -> None:
+    """But for the one that gives up."""
+    assert list(transcript.response(b64encode(CANARY))) == ["**** (24 octets)"]
+    assert list(transcript.response(b"*")) == ["*"]
+
+
+def test_replies_of_ours() -> None:
+    """All of them, but for challenges."""
+    said = b"+OK hello <1.2@x>\r\n+ \r\n+ %s\r\n-ERR [AUTH] no\r\n" % CANARY
+    assert list(transcript.ours(said)) == ["+OK hello <1.2@x>", "+ ", "+ **** (18 octets)", "-ERR [AUTH] no"]
+
+
+def test_the_login_at_a_backend() -> None:
+    """The name is shown, the secret is not, nor what a backend says that has heard it."""
+    ahead = b"USER joe*boss\r\nPASS %s\r\n" % CANARY
+    assert list(transcript.to_backend(ahead, greets=True)) == ["USER joe*boss", "PASS ****"]
+    assert list(transcript.to_backend(b"AUTH PLAIN %s\r\n" % CANARY, greets=True)) == ["AUTH PLAIN ****"]
+    assert list(transcript.to_backend(CANARY + b"\r\n", greets=True)) == ["****"]
+    assert list(transcript.to_backend(b"X\r\nY\r\n", greets=False)) == ["**** (1 octets)", "**** (1 octets)"]
+    assert transcript.tells_a_secret(ahead)
+    assert not transcript.tells_a_secret(b"STLS\r\n")
+    assert list(transcript.from_backend(b"+OK ready\r\n", told=False)) == ["+OK ready"]
+    refusal = b"-ERR [AUTH] not with %s\r\n" % CANARY
+    assert list(transcript.from_backend(refusal, told=True)) == ["-ERR [AUTH] (39 octets)"]
+
+
+MAIL = b"From: ann\r\n\r\n%s\r\n+OK %s\r\n" % (CANARY, CANARY)
+
+
+def test_what_is_passed_on() -> None:
+    """Each command with its reply; of a mail only how large it is."""
+    passed = PassedOn()
+    shown = passed.backend_says(b"+OK welcome, %s\r\n" % CANARY)
+    shown += passed.client_says(b"STAT\r\nUIDL\r\nRETR 1\r\nXTND %s\r\nQUIT\r\n" % CANARY)
+    mail = b"+OK %s\r\n%s.\r\n" % (CANARY, MAIL)
+    shown += passed.backend_says(b"+OK 1 60\r\n+OK\r\n1 uid1\r\n.\r\n" + mail + b"-ERR %s?\r\n+OK bye\r\n" % CANARY)
+    assert shown + passed.rest() == [
+        ("B>C", "+OK (31 octets)"),
+        ("C>B", "STAT"),
+        ("C>B", "UIDL"),
+        ("C>B", "RETR 1"),
+        ("C>B", "XTND **** (18 octets)"),
+        ("C>B", "QUIT"),
+        ("B>C", "+OK 1 60"),
+        ("B>C", "+OK"),
+        ("B>C", "1 uid1"),
+        ("B>C", "."),
+        ("B>C", "+OK (22 octets)"),
+        ("B>C", f"(4 lines, {len(MAIL)} octets) ."),
+        ("B>C", "-ERR (24 octets)"),
+        ("B>C", "+OK bye"),
+    ]
+
+
+def test_what_is_cut_off_is_told() -> None:
+    """How far a mail had come, and what nobody understood."""
+    passed = PassedOn()
+    passed.client_says(b"RETR 1\r\n")
+    passed.backend_says(b"+OK\r\n+OK\r\n" + MAIL)
+    assert passed.rest() == [("B>C", f"(4 lines, {len(MAIL)} octets) so far, and no end")]
+    passed = PassedOn()
+    shown = passed.backend_says(b"+OK\r\n* nonsense\r\n")
+    assert shown[-1] == ("--", "not understood from here on: nothing more of it is shown")
+    assert passed.backend_says(MAIL) + passed.client_says(b"PASS x\r\n") == []
+    assert passed.rest() == [("--", f"({len(MAIL) + 8:,} octets) that were not understood")]
+
+
+@given(st.lists(st.sampled_from([b"RETR 1", b"PASS " + CANARY, CANARY, b"AUTH " + CANARY, b"XTND x", b"TOP 1 1"])))
+def test_no_mail_and_no_secret_whatever_is_said(said: list[bytes]) -> None:
+    """A backend that repeats both wherever it can: in the status, in the mail, in the reply to what is no command."""
+    passed = PassedOn()
+    shown = passed.backend_says(b"+OK %s\r\n" % CANARY)
+    for line in said:
+        shown += passed.client_says(line + b"\r\n")
+        shown += passed.backend_says(b"+OK %s\r\n" % CANARY)
+        if line.startswith((b"RETR", b"TOP")):
+            shown += passed.backend_says(MAIL + b".\r\n")
+    assert CANARY.decode() not in str(shown + passed.rest())
