@@ -81,7 +81,7 @@ def extensions() -> list[Extension]:
     return [extension(name) for name in compiled.hot_modules(ROOT)]
 
 
-LIBRARIES = {"supervisor.system": ["z"], "popular.net.tlscore": ["dl"]}
+LIBRARIES = {"supervisor.octets": ["z"], "popular.net.tlscore": ["dl"]}
 
 
 def extension(name: str) -> Extension:

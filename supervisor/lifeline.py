@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from supervisor.config import Config, Report
-from supervisor.operatorstate import Entry
+from supervisor.operatorstate import OrderEntry
 
 _HEAD = struct.Struct("<IH")
 _MOST_FDS = 200
@@ -93,7 +93,7 @@ class ChangeState:
     """Down: what the operator has ordered, as far as it is new; the answer bears the same number."""
 
     number: int
-    entries: tuple[Entry, ...] = field(repr=False)
+    entries: tuple[OrderEntry, ...] = field(repr=False)
 
 
 class Cut(enum.IntEnum):
@@ -223,7 +223,7 @@ ANSWERS = (Ready, Unable, InForce, ListenersClosed)
 
 
 @dataclass(frozen=True)
-class Request:
+class WorkerRequest:
     """Up: an order that the program wants carried out, as if an operator had given it."""
 
     order: Any

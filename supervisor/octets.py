@@ -4,6 +4,8 @@
 into the interpreter.
 """
 
+from zlib import crc32
+
 
 def find(octets: bytes, octet: int) -> int:
     """Where an octet stands first, or -1."""
@@ -18,6 +20,11 @@ def part(octets: bytes, first: int, behind: int) -> bytes:
 def word_at(octets: bytes) -> int:
     """The first four octets as one number, letters as capitals; 0 behind the end."""
     return int.from_bytes(octets[:4].upper().ljust(4, b"\0"), "big")
+
+
+def checksum(octets: bytes) -> int:
+    """CRC-32, as zlib has it: what rows of the table are checked by."""
+    return crc32(octets)
 
 
 def entry(_head: str, _names: tuple[str, ...], _values: tuple[object, ...]) -> bytes | None:

@@ -1,13 +1,64 @@
 """The compiled form of octets.py, which says what everything is for."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
     bint PyUnicode_IS_COMPACT_ASCII(object)
     long long PyLong_AsLongLongAndOverflow(object, int *) except? -1
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    #include <zlib.h>
+
+    #if defined(__x86_64__) && defined(__GNUC__)
+    #include <immintrin.h>
+
+    /* x to the power of n, divided by the polynomial of CRC-32: what is left. Both as that CRC has them, lowest bit first. */
+    static uint64_t power(int n) {
+        uint32_t left = 0x80000000u;
+        while (n--)
+            left = left >> 1 ^ (left & 1 ? 0xedb88320u : 0);
+        return (uint64_t)left << 1;
+    }
+
+    /* Sixteen octets stand for a polynomial. In front of sixteen others they come to the same, when they are multiplied
+       by x to the power of 128 and divided: so each step folds them into the next ones, by two multiplications without
+       carry. What is left of all is sixteen octets, and some behind them. */
+    __attribute__((target("pclmul"))) static uint32_t folded(const uint8_t *octets, size_t length) {
+        static uint64_t early, late;
+        uint8_t left[16];
+        size_t at;
+        if (!early) {
+            late = power(128 - 32);
+            early = power(128 + 32);
+        }
+        __m128i by = _mm_set_epi64x(late, early);
+        __m128i sum = _mm_xor_si128(_mm_loadu_si128((const __m128i *)octets), _mm_cvtsi32_si128(-1));
+        for (at = 16; at + 16 <= length; at += 16) {
+            __m128i product = _mm_xor_si128(_mm_clmulepi64_si128(sum, by, 0x00), _mm_clmulepi64_si128(sum, by, 0x11));
+            sum = _mm_xor_si128(product, _mm_loadu_si128((const __m128i *)(octets + at)));
+        }
+        _mm_storeu_si128((__m128i *)left, sum);
+        return crc32(crc32(0xffffffffu, left, 16), octets + at, (unsigned int)(length - at));
+    }
+
+    static uint32_t checksum_of(const uint8_t *octets, size_t length) {
+        if (length >= 32 && __builtin_cpu_supports("pclmul"))
+            return folded(octets, length);
+        return crc32(0, octets, (unsigned int)length);
+    }
+    #else
+    static uint32_t checksum_of(const uint8_t *octets, size_t length) {
+        return crc32(0, octets, (unsigned int)length);
+    }
+    #endif
+    """
+    uint32_t checksum_of(const uint8_t *, size_t) nogil
 
 cdef enum:
     MOST_OF_LINE = 4096
@@ -34,6 +85,14 @@ cpdef unsigned int word_at(bytes octets) except? 0xffffffff:
         octet = <uint8_t>PyBytes_AS_STRING(octets)[place] if place < length else 0
         word = word << 8 | (octet - 32 if 97 <= octet <= 122 else octet)
     return word
+
+
+cpdef unsigned int checksum(bytes octets) except? 0xffffffff:
+    return checksum_of(<const uint8_t *>PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets))
+
+
+cdef unsigned int checksum_at(const char *octets, Py_ssize_t length) noexcept:
+    return checksum_of(<const uint8_t *>octets, length)
 
 
 cdef Py_ssize_t decimal(char *out, uint64_t number) noexcept:

@@ -16,7 +16,7 @@ Orders = Mapping[str, Mapping[str, Any]]
 """Of one sort: by id, the value."""
 
 
-class Entry(NamedTuple):
+class OrderEntry(NamedTuple):
     """One order; without a value: the end of it."""
 
     sort: str
@@ -31,7 +31,7 @@ class DamagedState(ValueError):
 class OperatorState:
     """All orders. The mapping of a sort stays the same one, so that it may be held on to."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, entries: Iterable[OrderEntry] = ()) -> None:
         self._sorts: dict[str, dict[str, Mapping[str, Any]]] = {}
         self.change(entries)
 
@@ -39,7 +39,7 @@ class OperatorState:
         """The orders of a sort, by id, as they are now and will be."""
         return self._sorts.setdefault(sort, {})
 
-    def change(self, entries: Iterable[Entry]) -> None:
+    def change(self, entries: Iterable[OrderEntry]) -> None:
         for sort, ident, value in entries:
             orders = self._sorts.setdefault(sort, {})
             if value is None:
@@ -47,10 +47,10 @@ class OperatorState:
             else:
                 orders[ident] = value
 
-    def entries(self, now: float) -> list[Entry]:
+    def entries(self, now: float) -> list[OrderEntry]:
         """All that have not ended by now."""
         return [
-            Entry(sort, ident, value)
+            OrderEntry(sort, ident, value)
             for sort, orders in self._sorts.items()
             for ident, value in orders.items()
             if not is_over(value, now)
@@ -63,7 +63,7 @@ def is_over(value: Mapping[str, Any], now: float) -> bool:
     return until is not None and until <= now
 
 
-def to_octets(entries: Iterable[Entry]) -> bytes:
+def to_octets(entries: Iterable[OrderEntry]) -> bytes:
     """The content of the file."""
     sorts: dict[str, dict[str, Any]] = {}
     for sort, ident, value in entries:
@@ -71,7 +71,7 @@ def to_octets(entries: Iterable[Entry]) -> bytes:
     return json.dumps({"version": VERSION, "state": sorts}, indent=1, sort_keys=True).encode() + b"\n"
 
 
-def from_octets(content: bytes) -> list[Entry]:
+def from_octets(content: bytes) -> list[OrderEntry]:
     """What is in the file. Raises DamagedState."""
     try:
         said = json.loads(content)
@@ -82,7 +82,7 @@ def from_octets(content: bytes) -> list[Entry]:
     sorts = said.get("state")
     if not isinstance(sorts, dict) or not all(isinstance(orders, dict) for orders in sorts.values()):
         raise DamagedState("it has no orders by sort and id")
-    entries = [Entry(sort, ident, value) for sort, orders in sorts.items() for ident, value in orders.items()]
+    entries = [OrderEntry(sort, ident, value) for sort, orders in sorts.items() for ident, value in orders.items()]
     for _sort, ident, value in entries:
         if not isinstance(value, dict) or not isinstance(value.get("until"), int | float | None):
             raise DamagedState(f"the order {ident[:80]!r} is none")

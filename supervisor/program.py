@@ -15,7 +15,7 @@ from supervisor.control.outcome import Change
 from supervisor.control.things import OFFLINE
 from supervisor.exporterline import ExporterInheritance
 from supervisor.metric import Metric, Things
-from supervisor.operatorstate import Entry
+from supervisor.operatorstate import OrderEntry
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.listener import Listener
 from supervisor.table.contents import Column, RecordShape
@@ -117,7 +117,7 @@ class Program:
 
     Raises CommandRefused.
     """
-    ordered: Callable[[Service, Sequence[Entry]], None] = lambda _service, _entries: None
+    ordered: Callable[[Service, Sequence[OrderEntry]], None] = lambda _service, _entries: None
     """Tells the running service that the operator has ordered something new (`WorkerContext.operator` has it already).
     """
     periodic_commands: Sequence[PeriodicCommand] = ()

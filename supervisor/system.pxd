@@ -14,6 +14,7 @@ cdef class EventTaker:
 cdef class Poller:
     cdef int _epoll
     cdef list _late, _watchers
+    cdef Py_ssize_t _waiting
     cdef readonly Clock clock
     cdef public bint interrupted
     cdef _put(self, int fd, watcher)

@@ -10,7 +10,7 @@ from libc.errno cimport EAGAIN, EINPROGRESS, EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from supervisor.octets cimport decimal
+from supervisor.octets cimport checksum_at, decimal
 
 import os
 import struct
@@ -24,8 +24,14 @@ cdef extern from "time.h" nogil:
     int clock_gettime(int, timespec *)
     int CLOCK_MONOTONIC, CLOCK_REALTIME
 
-cdef extern from "zlib.h" nogil:
-    unsigned long crc32(unsigned long, const unsigned char *, unsigned int)
+cdef extern from "Python.h":
+    ctypedef struct PyInterpreterState:
+        pass
+    ctypedef struct PyThreadState:
+        pass
+    PyInterpreterState *PyInterpreterState_Get()
+    PyThreadState *PyInterpreterState_ThreadHead(PyInterpreterState *)
+    PyThreadState *PyThreadState_Next(PyThreadState *)
 
 cdef extern from "unistd.h" nogil:
     int c_close "close" (int)
@@ -102,6 +108,13 @@ cdef inline double _monotonic() noexcept nogil:
     return now.tv_sec + now.tv_nsec * 1e-9
 
 
+cdef inline bint _is_alone() noexcept:
+    """Whether this is the only thread of Python's: then nobody waits for the interpreter's lock, nor will as long as we
+    wait, for nobody else can begin a thread.
+    """
+    return PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get())) == NULL
+
+
 cdef class Clock:
     """See system.py."""
 
@@ -172,15 +185,22 @@ cdef class Poller:
             self._watchers[fd] = None
 
     cpdef later(self, EventTaker taker):
-        self._late.append(taker)
+        if self._waiting == len(self._late):
+            self._late.append(taker)
+        else:
+            self._late[self._waiting] = taker
+        self._waiting += 1
 
     cdef _end_turn(self):
         cdef Py_ssize_t place = 0
-        while place < len(self._late):
-            (<EventTaker>self._late[place]).turn_over()
+        cdef EventTaker taker
+        while place < self._waiting:
+            taker = self._late[place]
+            self._late[place] = None  # the place stays: to make the list anew costs more than all else here
             place += 1
-        if place:
-            self._late.clear()
+            if taker is not None:
+                taker.turn_over()
+        self._waiting = 0
 
     def run(self, double timeout):
         cdef double deadline
@@ -192,8 +212,11 @@ cdef class Poller:
         deadline = _monotonic() + timeout
         while True:
             milliseconds = <int>(timeout * 1000 + 0.999) if timeout > 0 else 0
-            with nogil:
+            if _is_alone():
                 count = epoll_wait(self._epoll, _found, MOST_EVENTS, milliseconds)
+            else:
+                with nogil:
+                    count = epoll_wait(self._epoll, _found, MOST_EVENTS, milliseconds)
             if count < 0:
                 if errno != EINTR:
                     PyErr_SetFromErrno(OSError)
@@ -407,7 +430,7 @@ cdef class Packer:
                     raise OverflowError("a number that is too large for its column")
                 memcpy(out, &whole, width)
             out += width
-        whole = crc32(0, <unsigned char *>PyBytes_AS_STRING(octets) + CHECKSUM_OCTETS, <unsigned int>self._size)
+        whole = checksum_at(PyBytes_AS_STRING(octets) + CHECKSUM_OCTETS, self._size)
         memcpy(PyBytes_AS_STRING(octets), &whole, CHECKSUM_OCTETS)
         return octets
 

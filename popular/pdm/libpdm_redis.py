@@ -22,7 +22,7 @@ from popular.pdm import linefile
 from popular.pdm.arguments import PASSWORDFILE, needs, number, pairs, refuse_password_in, secret_from, text_of
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, ModuleFailed, Question, QuestionFailed
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
-from popular.pdm.redisclient import ASYNC, CLUSTER, SENTINEL, Connected, Place, place_of
+from popular.pdm.redisclient import ASYNC, CLUSTER, SENTINEL, Connected, RedisPlace, place_of
 from popular.pdm.target import filled
 
 _WORDS = ("key", "sentinel", "cluster", PASSWORDFILE, *ROUTING, TAKES, "connections", "cafile")
@@ -101,7 +101,7 @@ class Redis(AsyncModule):
         self._verifier.close()
 
 
-def _place(url: str, words: Mapping[str, str]) -> Place:
+def _place(url: str, words: Mapping[str, str]) -> RedisPlace:
     """The form is a word's to say, not the URL's. Raises ModuleFailed."""
     try:
         place = place_of(url)

@@ -26,7 +26,7 @@ _OF_SENTINELS = ("socket_timeout", "socket_connect_timeout", "ssl", "ssl_ca_cert
 """Settings that count for the sentinels, too; they know neither user nor password."""
 
 
-class Place(NamedTuple):
+class RedisPlace(NamedTuple):
     """Where the users are: `form` is "", SENTINEL or CLUSTER, `master` the name that sentinels know it by."""
 
     url: str
@@ -35,7 +35,7 @@ class Place(NamedTuple):
     master: str = ""
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> RedisPlace:
     """By a URL that names the form. Raises ModuleFailed, with a text that says what is allowed."""
     scheme, plus, form = urlsplit(url).scheme.partition("+")
     parts = urlsplit(url)._replace(scheme=scheme)
@@ -43,21 +43,21 @@ def place_of(url: str) -> Place:
     if scheme not in ("redis", "rediss", "unix") or not (parts.netloc or parts.path):
         raise ModuleFailed("allowed: redis://[USER@]HOST[:PORT][/DB], rediss://…, or unix:/PATH")
     if not plus:
-        return Place(url, parts)
+        return RedisPlace(url, parts)
     if scheme == "unix" or form not in (SENTINEL, CLUSTER):
         raise ModuleFailed("allowed: redis+sentinel://HOST[:PORT],…/NAME[/DB], redis+cluster://HOST[:PORT], rediss+…")
     if form == CLUSTER:
-        return Place(url, parts, form)
+        return RedisPlace(url, parts, form)
     name, db = path[0], path[1] if len(path) > 1 else "0"
     if not name or len(path) > 2 or not db.isdigit():
         raise ModuleFailed("behind redis+sentinel://HOST[:PORT],… stands the name of the master: /NAME, or /NAME/DB")
-    return Place(url, parts._replace(path=f"/{db}"), form, name)
+    return RedisPlace(url, parts._replace(path=f"/{db}"), form, name)
 
 
 class Connected:
     """A client with what belongs to it. `client` is the library's own."""
 
-    def __init__(self, place: Place, settings: Mapping[str, Any], library: str = ASYNC) -> None:
+    def __init__(self, place: RedisPlace, settings: Mapping[str, Any], library: str = ASYNC) -> None:
         """`settings`: of a connection. Raises ModuleFailed where the library is missing."""
         self._library = needs(library, extra="redis")
         self._name = library
@@ -76,7 +76,7 @@ class Connected:
                 url = url.replace("unix:", "unix://", 1)  # half of the library wants it so
             self.client = self._library.Redis.from_url(url, **self._one_retry(), **settings)
 
-    def _master(self, place: Place, settings: Mapping[str, Any]) -> Any:
+    def _master(self, place: RedisPlace, settings: Mapping[str, Any]) -> Any:
         nodes = [_host_and_port(node) for node in place.parts.netloc.rpartition("@")[2].split(",")]
         theirs = {name: settings[name] for name in _OF_SENTINELS if name in settings}
         library = importlib.import_module(f"{self._name}.sentinel")
@@ -102,7 +102,7 @@ class Connected:
             sentinel.close()
 
 
-def _user(place: Place) -> dict[str, str]:
+def _user(place: RedisPlace) -> dict[str, str]:
     return {"username": unquote(place.parts.username)} if place.parts.username else {}
 
 

@@ -22,7 +22,7 @@ from popular.tls.contexts import set_groups
 from supervisor.config import Config, Report
 from supervisor.control.variables import common_variables
 from supervisor.main import main as run
-from supervisor.operatorstate import Entry
+from supervisor.operatorstate import OrderEntry
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
 from supervisor.table.contents import Column, Health, Rate
@@ -103,7 +103,7 @@ def _reports(service: Service) -> Sequence[Report]:
     return service.reports()
 
 
-def _ordered(service: Service, entries: Sequence[Entry]) -> None:
+def _ordered(service: Service, entries: Sequence[OrderEntry]) -> None:
     assert isinstance(service, ProxyService)
     service.orders.changed(entries)
 

@@ -17,7 +17,7 @@ from popular.tls.users import AUTHORITIES, SORT, certificate_store_of, listeners
 from supervisor.config import Config
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.lookups import Unfit
-from supervisor.control.outcome import Change, Entry, Outcome, Reply, lines_of, noted
+from supervisor.control.outcome import Change, LogEntry, Outcome, Reply, lines_of, noted
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.program import PeriodicCommand
@@ -78,7 +78,7 @@ def _with_notes(text: str, store: CertificateStore, others: Sequence[str] = ()) 
     return noted(text, *faults[:_MOST_NOTES], *more)
 
 
-def _news(before: CertificateStore | None, after: CertificateStore) -> Iterator[Entry]:
+def _news(before: CertificateStore | None, after: CertificateStore) -> Iterator[LogEntry]:
     """What is new, for the log."""
     had = before.certificates if before is not None else {}
     complained = before.faults if before is not None else {}
@@ -106,7 +106,7 @@ def _reload(context: CommandContext, _arguments: Arguments) -> Outcome:
     return _taken_up(text, _with_store(config, after), [*_news(before, after), *news])
 
 
-def _taken_up(text: str, config: Config, news: Sequence[Entry]) -> Change:
+def _taken_up(text: str, config: Config, news: Sequence[LogEntry]) -> Change:
     lines = [" ".join([message.name, *map(str, fields.values())]) for message, fields in news]
     return Change(text, lines=lines, data=lines, config=config, entries=news)
 
@@ -119,7 +119,7 @@ def _authorities_in(config: Config) -> Iterator[tuple[str, str, Any, Authorities
                 yield sort, parameter, thing, getattr(thing, parameter)
 
 
-def _with_authorities(context: CommandContext, config: Config) -> tuple[Config, dict[str, str], list[Entry]]:
+def _with_authorities(context: CommandContext, config: Config) -> tuple[Config, dict[str, str], list[LogEntry]]:
     """The same with every file of CA certificates read anew; why one stays as it was, by path; both for the log."""
     faults: dict[str, str] = {}
     taken: dict[str, None] = {}
@@ -132,7 +132,7 @@ def _with_authorities(context: CommandContext, config: Config) -> tuple[Config, 
         if read != old:
             config = config.with_thing(sort, thing.id, replace(thing, **{parameter: read}))
             taken[old.path] = None
-    news: list[Entry] = [(messages.AUTHORITIES_TAKEN, {"file": path}) for path in taken]
+    news: list[LogEntry] = [(messages.AUTHORITIES_TAKEN, {"file": path}) for path in taken]
     news += [(messages.CERTIFICATE_FAULT, {"file": path, "reason": why}) for path, why in faults.items()]
     return config, faults, news
 

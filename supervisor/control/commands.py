@@ -218,7 +218,9 @@ def _help(context: CommandContext, arguments: Arguments) -> Outcome:
     if len(about) > 1 and not variables:
         return Reply(data=[f"{command.usage}  {command.summary}" for command in about])
     lines = [line for row in variables for line in variable_help(row, context)]
-    return Reply(data=[*lines, *(line for command in about for line in command_help(command))])
+    lines += [line for command in about for line in command_help(command)]
+    # A parameter may have the name of a command.
+    return Reply(data=lines + (_parameter_help(words, context) if len(words) == 1 and about else []))
 
 
 def _parameter_help(words: Sequence[str], context: CommandContext) -> list[str]:

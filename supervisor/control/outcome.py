@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config, Report
 from supervisor.control.words import NOTE
-from supervisor.operatorstate import Entry as StateEntry
+from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.messages import Message
 from supervisor.table.blocked import Network
 
@@ -44,7 +44,7 @@ class Past:
     seconds_left: int | None = None
 
 
-Entry = tuple[Message, Mapping[str, Any]]
+LogEntry = tuple[Message, Mapping[str, Any]]
 """An entry of the log: the message and its fields."""
 
 
@@ -91,7 +91,7 @@ class Change(Outcome):
 
     config: Config = field(kw_only=True)
     seed: bytes = field(default=b"", kw_only=True, repr=False)
-    entries: Sequence[Entry] = field(default=(), kw_only=True)
+    entries: Sequence[LogEntry] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Block(Order):
 class Ordered(Order):
     """The operator orders something beside the configuration, or ends such an order."""
 
-    entries: tuple[StateEntry, ...] = field(kw_only=True)
+    entries: tuple[OrderEntry, ...] = field(kw_only=True)
     ends: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
     """Sweeps that are to end with it, by what they are about."""
 
@@ -198,7 +198,7 @@ class SessionSweep(Order):
     lose nothing at once; else they end by themselves. `deadline`: seconds until all but QUITs are ended (None: never).
     """
 
-    entries: tuple[StateEntry, ...] = field(default=(), kw_only=True)
+    entries: tuple[OrderEntry, ...] = field(default=(), kw_only=True)
     sort: str = field(kw_only=True)
     id: str = field(kw_only=True)
     gentle: bool = field(kw_only=True)

@@ -16,7 +16,7 @@ from supervisor.lifeline import ChangeState, StateChanged
 from supervisor.master.change import COMMIT_SECONDS
 from supervisor.master.jobs import Jobs
 from supervisor.master.pool import Pool, WorkerProcess
-from supervisor.operatorstate import DamagedState, Entry, OperatorState, from_octets, to_octets
+from supervisor.operatorstate import DamagedState, OperatorState, OrderEntry, from_octets, to_octets
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
@@ -41,7 +41,7 @@ class WriteState(Job):
 
 @dataclass(eq=False)
 class _Change:
-    entries: tuple[Entry, ...]
+    entries: tuple[OrderEntry, ...]
     kept: Kept
     surely: bool
     note: str = ""
@@ -104,7 +104,7 @@ class StateKeeper:
     def _tell_not_kept(self, reason: str) -> None:
         self._log(messages.STATE_NOT_KEPT, directory=self._directory.path, reason=reason)
 
-    def change(self, entries: Iterable[Entry], kept: Kept, *, surely: bool = False) -> None:
+    def change(self, entries: Iterable[OrderEntry], kept: Kept, *, surely: bool = False) -> None:
         """Has orders be in force. `surely`: only if they are on the disk first."""
         self._queue.append(_Change(tuple(entries), kept, surely))
         self._write()

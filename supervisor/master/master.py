@@ -14,7 +14,7 @@ from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
 from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.control.server import ControlServer
-from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, Request, StateChanged, Swept
+from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged, Swept, WorkerRequest
 from supervisor.lifeline import Kill as KillOrder
 from supervisor.master.accessfile import AccessFile
 from supervisor.master.accounting import Accounting, block_count, table_layout
@@ -36,7 +36,7 @@ from supervisor.master.status import RunningStatus
 from supervisor.master.sweeping import Sweeps
 from supervisor.master.watchdog import TICK_SECONDS, Watchdog
 from supervisor.master.watchers import Watchers
-from supervisor.operatorstate import Entry
+from supervisor.operatorstate import OrderEntry
 from supervisor.program import Program
 from supervisor.runtime import messages, signals
 from supervisor.runtime.descriptors import close_all_but
@@ -254,7 +254,7 @@ class Master:
             self._shutdown.closed(worker)
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)
-        if isinstance(message, Request):
+        if isinstance(message, WorkerRequest):
             self._perform(message.order, lambda *_answer: None)
         if isinstance(message, StateChanged):
             self._keeper.hear(worker, message)
@@ -344,7 +344,7 @@ class Master:
             answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
             return
         until = self._accounting.blocked().get(network)
-        entry = Entry(BLOCKED, str(network), None if until is None else {"until": until or None})
+        entry = OrderEntry(BLOCKED, str(network), None if until is None else {"until": until or None})
         self._ordering.order(Ordered(order.text, entries=(entry,)), answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:

@@ -5,7 +5,7 @@ from supervisor.system cimport Clock, Observer, Poller, Shared, give_number
 from supervisor.table.rows cimport RowWriter
 
 cdef class WorkerContext:
-    cdef public object _all_cells, _layout, _released, _segment, _used_cells, cells, count, loop, operator, pool
+    cdef public object _all_cells, _layout, _released, _segment, _used_cells, cells, count, loop, operator, pool, request
     cdef public Py_ssize_t _block_cells, block
     cdef public OftenLog log
     cdef public Clock clock

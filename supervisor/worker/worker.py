@@ -171,7 +171,7 @@ class Worker:
             self._loop.add_writer(self._lifeline.socket, self._flush)
 
     def _request(self, order: object) -> None:
-        self._tell(lifeline.Request(order))
+        self._tell(lifeline.WorkerRequest(order))
 
     def _flush(self) -> None:
         assert self._lifeline is not None

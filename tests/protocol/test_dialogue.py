@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.protocol.dialogue import MOST_LINES, Dialogue, Heard, Lines, Status, said
+from popular.protocol.conversation import MOST_LINES, Conversation, Heard, ReplyLines, StatusLine, said
 
 COMMANDS = b"STAT\r\nlist\r\nUIDL 2\r\nRETR 1\nTOP 1 0\r\nXTND\r\nCAPA\r\nQUIT\r\n"
 MAIL = b"From: a\r\n\r\n..dot\r\n+OK no status\r\n"
@@ -24,12 +24,12 @@ def pieces(data: bytes, seed: int) -> list[bytes]:
 @given(st.integers(0, 1000))
 def test_each_reply_is_its_own_commands(seed: int) -> None:
     """All commands ahead, or one by one in any pieces."""
-    dialogue = Dialogue()
+    dialogue = Conversation()
     commands = [one for piece in pieces(COMMANDS, seed) for one in dialogue.client_says(piece)]
     assert [one.keyword for one in commands] == ["STAT", "LIST", "UIDL", "RETR", "TOP", "XTND", "CAPA", "QUIT"]
     heard = [one for piece in pieces(REPLIES, seed + 1) for one in dialogue.server_says(piece)]
-    assert [one.to.keyword for one in heard if isinstance(one, Status)] == ["", *(one.keyword for one in commands)]
-    lines = {one.to.keyword: one for one in heard if isinstance(one, Lines)}
+    assert [one.to.keyword for one in heard if isinstance(one, StatusLine)] == ["", *(one.keyword for one in commands)]
+    lines = {one.to.keyword: one for one in heard if isinstance(one, ReplyLines)}
     assert set(lines) == {"LIST", "RETR", "CAPA"}
     assert lines["LIST"].shown == [b"1 120", b"2 200"]
     assert (lines["RETR"].shown, lines["RETR"].count, lines["RETR"].octets) == ([], 4, len(MAIL))
@@ -40,7 +40,7 @@ def test_each_reply_is_its_own_commands(seed: int) -> None:
 @pytest.mark.parametrize("nonsense", [b"* OK\r\n", b"+OK\r\n+OK\r\n+OK\r\n", b"\r\n", b"x" * 70_000])
 def test_what_makes_no_sense_is_left_alone(nonsense: bytes) -> None:
     """From there on nothing is made of it: a reply to nobody, or what no reply begins with."""
-    dialogue = Dialogue()
+    dialogue = Conversation()
     dialogue.client_says(b"STAT\r\n")
     dialogue.server_says(nonsense)
     assert dialogue.lost
@@ -50,11 +50,11 @@ def test_what_makes_no_sense_is_left_alone(nonsense: bytes) -> None:
 
 def test_a_listing_has_an_end() -> None:
     """Its lines are counted, and so many of them kept."""
-    dialogue = Dialogue()
+    dialogue = Conversation()
     dialogue.client_says(b"UIDL\r\n")
     heard: list[Heard] = dialogue.server_says(b"+OK\r\n+OK\r\n" + b"1 x\r\n" * 1000 + b".\r\n")
     lines = heard[-1]
-    assert isinstance(lines, Lines)
+    assert isinstance(lines, ReplyLines)
     assert (lines.count, lines.octets, len(lines.shown)) == (1000, 5000, MOST_LINES)
 
 

@@ -23,7 +23,7 @@ from popular.proxy.session.known import (
     PollMemory,
 )
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
+from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.phases import Phase
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.rules import Rules
@@ -65,6 +65,7 @@ class SessionDouble(Verbs):
 
     def __init__(self, sid: str) -> None:
         self.sid = sid
+        self.row = 0
         self.done: list[tuple[Any, ...]] = []
         """All verbs in order. Neighbouring replies are one, as they are one on the wire."""
         self.to_client = b""
@@ -148,7 +149,7 @@ class SessionDouble(Verbs):
         self.seconds = seconds
         self._wait("hold", seconds)
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
         assert seconds > 0
         self.seconds = seconds
         self._wait("await_release", asking, seconds)
@@ -230,7 +231,7 @@ class PureSession:
             orders=orders,
             polls=polls,
         )
-        self.machine = Tracked(self.verbs, around, (ip, port), row=0)
+        self.machine = Tracked(self.verbs, around, (ip, port))
 
     @property
     def moves(self) -> list[tuple[Phase, Phase]]:

@@ -6,9 +6,9 @@ import pytest
 
 from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret
-from popular.proxy.session.orders import Asking, StandingOrders
+from popular.proxy.session.orders import AskedLogin, StandingOrders
 from popular.proxy.session.phases import ASKING, CONNECTING, ENDED, GREETED, HELD, SIMULATING
-from supervisor.operatorstate import Entry, OperatorState
+from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.system import wall
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
@@ -22,12 +22,12 @@ ADMITTED = Admitted(Route("pop"), "m", "m")
 class Site:
     """The orders of a worker, and logins of ann under them."""
 
-    def __init__(self, *entries: Entry) -> None:
+    def __init__(self, *entries: OrderEntry) -> None:
         self.operator = OperatorState(entries)
         self.later: list[Any] = []
         self.orders = StandingOrders(self.operator, self.later.append)
 
-    def order(self, *entries: Entry) -> None:
+    def order(self, *entries: OrderEntry) -> None:
         self.operator.change(entries)
         self.orders.changed(entries)
 
@@ -54,8 +54,10 @@ def test_nothing_ordered_nothing_asked() -> None:
     assert session.machine.phase is CONNECTING
 
 
-@pytest.mark.parametrize("entry", [Entry("backend drain", "pop", {"new": "refuse"}), Entry("vserv drain", "v1", {})])
-def test_a_drain_refuses_who_comes_in(entry: Entry) -> None:
+@pytest.mark.parametrize(
+    "entry", [OrderEntry("backend drain", "pop", {"new": "refuse"}), OrderEntry("vserv drain", "v1", {})]
+)
+def test_a_drain_refuses_who_comes_in(entry: OrderEntry) -> None:
     """[SYS/TEMP], and the session ends; a wrong password is wrong, and the fallback obeys too."""
     site = Site(entry)
     session = site.session()
@@ -65,7 +67,7 @@ def test_a_drain_refuses_who_comes_in(entry: Entry) -> None:
     wrong = site.session()
     wrong.decided(RefusedLogin("m"))
     assert wrong.verbs.to_client.endswith(WRONG)
-    site.order(Entry(entry.sort, entry.id))
+    site.order(OrderEntry(entry.sort, entry.id))
     assert not site.orders.any
     again = site.session()
     again.decided(ADMITTED)
@@ -74,7 +76,7 @@ def test_a_drain_refuses_who_comes_in(entry: Entry) -> None:
 
 def test_a_drain_concerns_nobody_else() -> None:
     """Users of other backends, at other virtual servers."""
-    site = Site(Entry("backend drain", "other", {"new": "refuse"}), Entry("vserv drain", "other", {}))
+    site = Site(OrderEntry("backend drain", "other", {"new": "refuse"}), OrderEntry("vserv drain", "other", {}))
     session = site.session()
     session.decided(ADMITTED)
     assert session.machine.phase is CONNECTING
@@ -82,7 +84,7 @@ def test_a_drain_concerns_nobody_else() -> None:
 
 def test_a_drain_can_show_an_empty_mailbox() -> None:
     """`new fake`: no backend is connected to."""
-    session = Site(Entry("backend drain", "pop", {"new": "fake"})).session()
+    session = Site(OrderEntry("backend drain", "pop", {"new": "fake"})).session()
     session.decided(ADMITTED)
     assert session.machine.phase is SIMULATING
     assert session.verbs.backend is None
@@ -90,7 +92,7 @@ def test_a_drain_can_show_an_empty_mailbox() -> None:
 
 def test_the_fallback_obeys_too() -> None:
     """Whom no module knows is led to the fallback: drained, too."""
-    site = Site(Entry("backend drain", "pop", {"new": "refuse"}))
+    site = Site(OrderEntry("backend drain", "pop", {"new": "refuse"}))
     session = PureSession(rules(fallback="pop"), orders=site.orders)
     session.begin()
     session.says(b"USER ann\r\nPASS secret\r\n")
@@ -100,11 +102,11 @@ def test_the_fallback_obeys_too() -> None:
 
 def test_a_lock_is_a_wrong_password() -> None:
     """To the octet, however right it is; until its end."""
-    site = Site(Entry("user lock", KEY, {"until": wall() + 100}), Entry("user hold", KEY, {}))
+    site = Site(OrderEntry("user lock", KEY, {"until": wall() + 100}), OrderEntry("user hold", KEY, {}))
     locked, wrong = site.session(), Site().session()
     assert locked.decided(ADMITTED)[-1] == wrong.decided(RefusedLogin("m"))[-1]
     assert locked.machine.phase is GREETED
-    site.order(Entry("user hold", KEY), Entry("user lock", KEY, {"until": wall() - 1}))
+    site.order(OrderEntry("user hold", KEY), OrderEntry("user lock", KEY, {"until": wall() - 1}))
     session = site.session()
     session.decided(ADMITTED)
     assert session.machine.phase is CONNECTING
@@ -114,7 +116,7 @@ def held(site: Site) -> PureSession:
     session = site.session()
     done = session.decided(ADMITTED)
     assert session.machine.phase is HELD
-    asking = Asking("v1", "default", "ann", "pop")
+    asking = AskedLogin("v1", "default", "ann", "pop")
     assert done[-1] == ("await_release", asking, 30.0)
     site.orders.wait(7, asking, session.released)
     return session
@@ -122,11 +124,11 @@ def held(site: Site) -> PureSession:
 
 def test_who_is_held_goes_on_when_he_is_released() -> None:
     """At once, by the change itself, and no sooner."""
-    site = Site(Entry("user hold", KEY, {"seconds": 30}))
+    site = Site(OrderEntry("user hold", KEY, {"seconds": 30}))
     session = held(site)
-    site.order(Entry("backend drain", "other", {}))
+    site.order(OrderEntry("backend drain", "other", {}))
     assert site.later == []
-    site.order(Entry("user hold", KEY))
+    site.order(OrderEntry("user hold", KEY))
     (go_on,) = site.later
     go_on()
     assert session.machine.phase is CONNECTING
@@ -136,39 +138,39 @@ def test_who_is_held_goes_on_when_he_is_released() -> None:
 
 def test_who_was_moved_meanwhile_goes_there() -> None:
     """Hold and route change in one: no login reaches the old place."""
-    site = Site(Entry("user hold", KEY, {}))
+    site = Site(OrderEntry("user hold", KEY, {}))
     session = held(site)
-    site.order(Entry("user route", KEY, {"to": "xpop"}), Entry("user hold", KEY))
+    site.order(OrderEntry("user route", KEY, {"to": "xpop"}), OrderEntry("user hold", KEY))
     site.later[0]()
     assert session.machine.backend == "xpop"
 
 
 def test_who_is_not_released_is_told_to_come_again() -> None:
     """When he has waited as long as may be; and he may be locked meanwhile."""
-    session = held(Site(Entry("user hold", KEY, {})))
+    session = held(Site(OrderEntry("user hold", KEY, {})))
     session.verbs.waits = "hold"
     session.expired("step")
     assert session.verbs.to_client.endswith(LATER)
     assert ended(session)[1] == "held"
-    site = Site(Entry("user hold", KEY, {}))
+    site = Site(OrderEntry("user hold", KEY, {}))
     other = held(site)
-    site.order(Entry("user lock", KEY, {}))
+    site.order(OrderEntry("user lock", KEY, {}))
     site.later[0]()
     assert other.verbs.to_client.endswith(WRONG)
 
 
 def test_who_has_gone_is_not_called() -> None:
     """A session that ends while it is held is forgotten."""
-    site = Site(Entry("user hold", KEY, {}))
+    site = Site(OrderEntry("user hold", KEY, {}))
     held(site)
     site.orders.forget(7)
-    site.order(Entry("user hold", KEY))
+    site.order(OrderEntry("user hold", KEY))
     assert site.later == []
 
 
 def test_a_move_takes_password_and_name_along_and_no_server() -> None:
     """What a module said of the old place says nothing of the new one."""
-    site = Site(Entry("user route", KEY, {"to": "pop"}))
+    site = Site(OrderEntry("user route", KEY, {"to": "pop"}))
     session = site.session()
     session.decided(Admitted(Route("other", "mailbox", Secret(b"x"), server=("192.0.2.9", 1110)), "m", "m"))
     assert session.verbs.backend is not None
@@ -179,6 +181,6 @@ def test_a_move_takes_password_and_name_along_and_no_server() -> None:
 @pytest.mark.parametrize("value", [{"new": 7}, {"new": None}, {}])
 def test_what_somebody_wrote_into_the_file(value: dict[str, Any]) -> None:
     """A drain whose words nobody knows refuses."""
-    session = Site(Entry("backend drain", "pop", value)).session()
+    session = Site(OrderEntry("backend drain", "pop", value)).session()
     session.decided(ADMITTED)
     assert ended(session)[1] == "drained"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.operatorstate import DamagedState, Entry, OperatorState, from_octets, to_octets
+from supervisor.operatorstate import DamagedState, OperatorState, OrderEntry, from_octets, to_octets
 from supervisor.runtime.statedir import StateDirectory
 
-ENTRIES = [Entry("block", "192.0.2.0/24", {"until": None}), Entry("lock", "example:joe", {"until": 500.0})]
+ENTRIES = [OrderEntry("block", "192.0.2.0/24", {"until": None}), OrderEntry("lock", "example:joe", {"until": 500.0})]
 
 
 def test_what_is_written_is_read() -> None:
@@ -23,7 +23,7 @@ def test_a_mapping_may_be_held_on_to() -> None:
     blocks = state.of("block")
     state.change(ENTRIES)
     assert dict(blocks) == {"192.0.2.0/24": {"until": None}}
-    state.change([Entry("block", "192.0.2.0/24"), Entry("block", "never there")])
+    state.change([OrderEntry("block", "192.0.2.0/24"), OrderEntry("block", "never there")])
     assert dict(blocks) == {}
 
 

@@ -9,7 +9,7 @@ whatever other login, that poll counts no more: no client shall see mail, then n
 """
 
 from popular.pdm.contract import Secret
-from popular.protocol.dialogue import MESSAGE, Dialogue, Heard, Lines, Status
+from popular.protocol.conversation import MESSAGE, Conversation, Heard, ReplyLines, StatusLine
 from popular.proxy.session.known import Poll, Who
 from popular.proxy.session.tapped_relay import Tap
 from popular.proxy.settings.backend import Backend
@@ -67,7 +67,7 @@ class PollWatch(Tap):
         Tap.__init__(self)
         self._absorber = absorber
         self._poll = poll
-        self._dialogue = Dialogue()
+        self._dialogue = Conversation()
 
     def client_says(self, data: bytes) -> None:
         self._dialogue.client_says(data)
@@ -85,9 +85,9 @@ class PollWatch(Tap):
 def _is_empty(heard: Heard) -> bool | None:
     """What a reply says of the mailbox; None: nothing."""
     keyword = heard.to.keyword
-    if isinstance(heard, Lines):
+    if isinstance(heard, ReplyLines):
         return not heard.count if keyword in _LISTINGS else None
-    assert isinstance(heard, Status)
+    assert isinstance(heard, StatusLine)
     if not heard.is_ok:
         return None
     if keyword == "STAT":

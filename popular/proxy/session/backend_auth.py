@@ -75,7 +75,7 @@ class AuthLogin(Pop3Login):
         """`secret`: what of the response nobody may see; `last_word`: what is said when the backend explains, by one
         more challenge, why it refuses (RFC 7628 section 3.2.3); `initial`: the response is sent with AUTH if it fits.
         """
-        Pop3Login.__init__(self, b"", b"", stls, xclient=xclient)
+        Pop3Login.__init__(self, b"", b"", stls=stls, xclient=xclient)
         encoded = b2a_base64(response, newline=False)
         line = f"AUTH {mechanism}".encode()
         fits = initial and len(line) + len(encoded) + 3 <= _LONGEST_LINE
@@ -127,7 +127,7 @@ def login_for(
     if backend.login == PLAIN:
         return _plain(b"", user, password, stls=stls, xclient=xclient)
     assert backend.login == USER
-    return Pop3Login(user, password, stls, xclient=xclient, ahead=ahead)
+    return Pop3Login(user, password, ahead, stls=stls, xclient=xclient)
 
 
 def _plain(acts_for: bytes, user: bytes, password: bytes, *, stls: bool, xclient: bytes) -> AuthLogin:
@@ -142,7 +142,7 @@ def _as_master(backend: Backend, user: bytes, *, stls: bool, xclient: bytes, ahe
     separator = backend.masterseparator.encode()
     if separator in user:
         raise ValueError("the separator of master users is in the user name")
-    return Pop3Login(user + separator + master, password, stls, xclient=xclient, ahead=ahead)
+    return Pop3Login(user + separator + master, password, ahead, stls=stls, xclient=xclient)
 
 
 def _by_token(shown: Credentials, *, stls: bool, xclient: bytes, offered: frozenset[str]) -> AuthLogin:

@@ -140,7 +140,7 @@ class Pop3Login:
     STEPS = (GREETING, "sending the user name", "sending the password")
 
     def __init__(
-        self, user: bytes, password: bytes, stls: bool = False, *, xclient: bytes = b"", ahead: bool = False
+        self, user: bytes, password: bytes, ahead: bool = False, *, stls: bool = False, xclient: bytes = b""
     ) -> None:
         """`stls`: say STLS first; `xclient`: then this line; `ahead`: say PASS without waiting for the reply to USER
         (RFC 2449 section 6.6), to whoever announces PIPELINING. Raises ValueError if a name or password holds CR, LF or

@@ -40,7 +40,7 @@ from popular.proxy.session.backend_login import (
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import NO_MECHANISMS, Poll
-from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, Asking, moved
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, AskedLogin, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
@@ -95,10 +95,9 @@ class Machine(Teller):
         "poll",
     )
 
-    def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int], *, row: int = -1) -> None:
-        """`peer`: the client's address and port; `row`: of the table, by which limits count the session."""
+    def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        """`peer`: the client's address and port."""
         self._set_up(verbs, around, peer)
-        self._row = row
         self._refusals_of = around.refusals
         self._health_of = around.health
         self._orders = around.orders
@@ -169,7 +168,7 @@ class Machine(Teller):
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders, asking = self._orders, Asking(self._rules.vserv, self.namespace, self.user, route.backend)
+        orders, asking = self._orders, AskedLogin(self._rules.vserv, self.namespace, self.user, route.backend)
         asking = asking._replace(backend=orders.routed(asking))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
@@ -199,7 +198,8 @@ class Machine(Teller):
 
     def _follow(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The user may come in: where is the mailbox, and is there anything in it? See Admitted for `vouched`."""
-        backend = self._backend = placed_at(route.server, self._rules.backends.get(route.backend))
+        backend = self._rules.backends.get(route.backend)
+        self._backend = backend = backend if route.server is None else placed_at(route.server, backend)
         self.backend, self.target = route.backend, route.target or self.user
         self._health = None if route.server is not None else self._health_of.get(route.backend)
         self._refusals = self.poll = None
@@ -266,8 +266,11 @@ class Machine(Teller):
         try:
             if login == USER:
                 assert secret is not None
-                stls = backend.tls == STARTTLS
-                self._login = Pop3Login(self.target.encode(), secret.reveal(), stls, xclient=line, ahead=ahead)
+                user, password, stls = self.target.encode(), secret.reveal(), backend.tls == STARTTLS
+                if stls or line:
+                    self._login = Pop3Login(user, password, ahead, stls=stls, xclient=line)
+                else:
+                    self._login = Pop3Login(user, password, ahead)
             else:
                 token = None if self._question is None or route.secret is not None else self._question.token
                 shown = Credentials(self.target, secret, token)

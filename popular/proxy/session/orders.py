@@ -17,14 +17,14 @@ from popular.proxy.settings.orders import (
     ROUTED_USER,
     user_key,
 )
-from supervisor.operatorstate import Entry, OperatorState, is_over
+from supervisor.operatorstate import OperatorState, OrderEntry, is_over
 from supervisor.system import wall
 
 GO_ON, LOCKED, HELD, FAKE, DRAINED = "", "locked", "held", "fake", "drained"
 """What becomes of a login: as if nothing were ordered, a wrong password, it waits, an empty mailbox, later again."""
 
 
-class Asking(NamedTuple):
+class AskedLogin(NamedTuple):
     """Who comes in by which virtual server, and where his mail is said to be."""
 
     vserv: str
@@ -45,10 +45,10 @@ class LoginOrders(Protocol):
     def any(self) -> bool:
         """Whether anything is ordered; else nothing is asked."""
 
-    def routed(self, asking: Asking) -> str:
+    def routed(self, asking: AskedLogin) -> str:
         """The backend that the user was moved to, or the one that is asked about."""
 
-    def verdict(self, asking: Asking) -> tuple[str, float]:
+    def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """What becomes of the login; and, if it is held, for how many seconds at most."""
 
 
@@ -57,11 +57,11 @@ class NoOrders:
 
     any = False
 
-    def routed(self, asking: Asking) -> str:
+    def routed(self, asking: AskedLogin) -> str:
         """Not asked."""
         return asking.backend
 
-    def verdict(self, asking: Asking) -> tuple[str, float]:
+    def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """Not asked."""
         del asking
         return GO_ON, 0.0
@@ -80,12 +80,12 @@ class StandingOrders:
         self._locks = operator.of(LOCKED_USER)
         self._routes = operator.of(ROUTED_USER)
         self._call_soon = call_soon
-        self._waiting: dict[int, tuple[Asking, Callable[[], None]]] = {}
+        self._waiting: dict[int, tuple[AskedLogin, Callable[[], None]]] = {}
         """By the row of the session."""
         self.any = False
         self.changed(())
 
-    def changed(self, _entries: Sequence[Entry]) -> None:
+    def changed(self, _entries: Sequence[OrderEntry]) -> None:
         """Something else is ordered: who is held for no reason any more goes on."""
         self.any = bool(self._backends or self._vservs or self._holds or self._locks or self._routes)
         for row, (asking, go_on) in list(self._waiting.items()):
@@ -93,12 +93,12 @@ class StandingOrders:
                 del self._waiting[row]
                 self._call_soon(go_on)
 
-    def routed(self, asking: Asking) -> str:
+    def routed(self, asking: AskedLogin) -> str:
         """See LoginOrders."""
         moved = self._routes.get(user_key(asking.namespace, asking.user)) if self._routes else None
         return asking.backend if moved is None else str(moved.get("to"))
 
-    def verdict(self, asking: Asking) -> tuple[str, float]:
+    def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """See LoginOrders. A lock goes before all else: it must look the same whatever else is ordered."""
         key = user_key(asking.namespace, asking.user)
         lock, hold = self._locks.get(key), self._holds.get(key)
@@ -113,7 +113,7 @@ class StandingOrders:
             return GO_ON, 0.0
         return {"hold": HELD, "fake": FAKE}.get(str(drained.get("new")), DRAINED), HOLD_SECONDS
 
-    def wait(self, row: int, asking: Asking, go_on: Callable[[], None]) -> None:
+    def wait(self, row: int, asking: AskedLogin, go_on: Callable[[], None]) -> None:
         """A session waits for what holds it to end; `go_on` is called once, unless it is forgotten before."""
         self._waiting[row] = asking, go_on
 

@@ -16,10 +16,8 @@ class RecordedMachine(Machine):
 
     __slots__ = ("_recording",)
 
-    def __init__(
-        self, verbs: Verbs, around: Surroundings, peer: tuple[str, int], *, row: int, recording: Recording
-    ) -> None:
-        Machine.__init__(self, verbs, around, peer, row=row)
+    def __init__(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int], *, recording: Recording) -> None:
+        Machine.__init__(self, verbs, around, peer)
         self._recording = recording
 
     def _command(self, line: bytes) -> None:

@@ -52,7 +52,7 @@ class RecordedSession(Session):
         """The backend has heard a secret, and may repeat it."""
         self._greets = True
         recording.sid = self.sid
-        self._machine = RecordedMachine(self, runtime.around, peer, row=token, recording=recording)
+        self._machine = RecordedMachine(self, runtime.around, peer, recording=recording)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         recording.tell(f"{now} session of {peer[0]} port {peer[1]} at {runtime.rules.vserv}")
 

@@ -29,7 +29,7 @@ Lines = Callable[[], Iterable[str]]
 
 
 @dataclass(eq=False)
-class Trace:
+class OrderedTrace:
     """One order, as a worker carries it out."""
 
     of: str
@@ -43,7 +43,7 @@ class Trace:
     """Nothing more is written: it has as much as it may have, or cannot be written."""
 
     @classmethod
-    def ordered(cls, value: Mapping[str, Any]) -> "Trace":
+    def ordered(cls, value: Mapping[str, Any]) -> "OrderedTrace":
         """By the operator."""
         return cls(value["of"], value["name"], value["until"], most=value["most"], path=value["file"])
 
@@ -56,7 +56,7 @@ class Recorder:
         """Empty as long as nobody is traced: that is all a session then looks at."""
         self._context = context
         self._known: tuple[str, ...] = ()
-        self._traces: dict[str, Trace] = {}
+        self._traces: dict[str, OrderedTrace] = {}
         self._until = 0.0
 
     def recording(self, vserv: str, address: str | None) -> "Recording | None":
@@ -80,26 +80,26 @@ class Recorder:
             return
         self._known = ids
         known = self._traces
-        self._traces = {ident: known.get(ident) or Trace.ordered(value) for ident, value in self.orders.items()}
+        self._traces = {ident: known.get(ident) or OrderedTrace.ordered(value) for ident, value in self.orders.items()}
         self._until = max((trace.until for trace in self._traces.values()), default=0.0)
 
     def count(self) -> None:
         """One session more is recorded."""
         self._context.count("sessions_recorded")
 
-    def write(self, trace: Trace, text: str) -> None:
+    def write(self, trace: OrderedTrace, text: str) -> None:
         """Adds to its file, in a thread; one piece behind the other."""
         trace.waiting.append(text)
         if not trace.is_writing:
             trace.is_writing = True
             self._send(trace)
 
-    def _send(self, trace: Trace) -> None:
+    def _send(self, trace: OrderedTrace) -> None:
         text, trace.waiting = "".join(trace.waiting), []
         written = self._context.loop.run_in_executor(self._context.pool, append, trace.path, text, trace.most)
         written.add_done_callback(lambda done: self._written(trace, done.result()))
 
-    def _written(self, trace: Trace, is_full: bool) -> None:
+    def _written(self, trace: OrderedTrace, is_full: bool) -> None:
         trace.is_full = trace.is_full or is_full
         trace.is_writing = bool(trace.waiting) and not trace.is_full
         if trace.is_writing:
@@ -129,10 +129,10 @@ def append(path: str, text: str, most: int) -> bool:
 class Recording:
     """What one session has said so far, and for which traces."""
 
-    def __init__(self, recorder: Recorder, traces: Iterable[Trace]) -> None:
+    def __init__(self, recorder: Recorder, traces: Iterable[OrderedTrace]) -> None:
         self._recorder = recorder
         self._candidates = list(traces)
-        self.matched: list[Trace] = []
+        self.matched: list[OrderedTrace] = []
         self.sid = ""
         self._began = time.monotonic()
         self._kept: list[tuple[float, str, Lines]] = []

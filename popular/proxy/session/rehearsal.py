@@ -13,7 +13,7 @@ from popular.protocol.mailcheck import Mail
 from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
 from popular.proxy.session.known import LoginLimits
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.orders import NO_ORDERS, Asking, LoginOrders
+from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
@@ -35,6 +35,7 @@ class Unreal(Verbs):
     def __init__(self, sid: str, *, blocked: bool) -> None:
         """`blocked`: the client's network is."""
         self.sid = sid
+        self.row = -1
         self._blocked = blocked
         self.said = b""
         self.waits = ""
@@ -87,7 +88,7 @@ class Unreal(Verbs):
         self.waits = HOLD
         self.held += seconds
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
         del asking
         self.hold(seconds)
 

@@ -25,7 +25,6 @@ cdef class Session(Verbs):
     cdef public tuple _peer
     cdef public str _ending, _via
     cdef public double _started, _tls_began
-    cdef public long _token
     cdef public bint _over
     @cython.locals(runtime=VservRuntime)
     cpdef begin(self)

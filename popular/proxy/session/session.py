@@ -25,7 +25,7 @@ from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_h
 from popular.proxy.session.known import Who
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
-from popular.proxy.session.orders import Asking
+from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.phases import CONNECTING, PLACED, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
 from popular.proxy.session.row import SessionRow, moved_by
@@ -65,7 +65,6 @@ class Session(Verbs):
         "_started",
         "_tls",
         "_tls_began",
-        "_token",
         "_via",
     )
 
@@ -73,14 +72,14 @@ class Session(Verbs):
         self._runtime = runtime  # and not the parameter from here on: its type is known
         self._started = self._runtime.context.clock.now
         self.sid = self._runtime.context.session_id(self._runtime.sidprefix, wall())
-        self._token = token
+        self.row = token
         self._peer = peer
         """Who the client is: by the PROXY header, if there is one."""
         self._via = ""
         """Who brought the PROXY header."""
         self._reached: Endpoint | None = None
         """Where he accepted the client, if he says so."""
-        self._machine = Machine(self, self._runtime.around, peer, row=token)
+        self._machine = Machine(self, self._runtime.around, peer)
         self._deadlines = Deadlines(self._runtime.context.wheel, self, self._started + self._runtime.authtimeout)
         self._client = ClientConnection(self._runtime.context.loop, self._runtime.context.log, fd, owner=self)
         self._client.hear_of_reset()
@@ -99,7 +98,7 @@ class Session(Verbs):
     def begin(self) -> None:
         """Takes the token and greets."""
         runtime = self._runtime
-        runtime.context.admit(self._token, self, runtime.started)
+        runtime.context.admit(self.row, self, runtime.started)
         try:
             if runtime.context.log.options:
                 log_begin(runtime, self.sid, self._peer, client=self._client)
@@ -214,10 +213,10 @@ class Session(Verbs):
     def hold(self, seconds: float) -> None:
         self._deadlines.hold(seconds)
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
         go_on = functools.partial(self._enter, self._tell_released)
-        self._runtime.orders.wait(self._token, asking, go_on)
+        self._runtime.orders.wait(self.row, asking, go_on)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -336,7 +335,7 @@ class Session(Verbs):
         machine = self._machine
         who = Who(self._peer[0], machine.namespace, machine.user)
         then = functools.partial(self._enter, self._tell_leased, decision)
-        limits.take_lease(self._token, self.sid, who, own=decision.limits, then=then)
+        limits.take_lease(self.row, self.sid, who, own=decision.limits, then=then)
         return True
 
     def _tell_leased(self, decision: Decision) -> None:
@@ -506,9 +505,9 @@ class Session(Verbs):
         )
         log_end(context.log, self.sid, facts)
         if runtime.orders.any:
-            runtime.orders.forget(self._token)
+            runtime.orders.forget(self.row)
         if runtime.limited or machine.counted:
-            runtime.limits.leave(self._token)
+            runtime.limits.leave(self.row)
         self._machine = self._login = None  # type: ignore[assignment]
-        context.release(self._token, ending, seconds)
+        context.release(self.row, ending, seconds)
         runtime.over()

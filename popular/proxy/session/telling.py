@@ -40,8 +40,7 @@ class Teller(Authorization):
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         Authorization._set_up(self, verbs, around, peer)
         self._announced = around.announced
-        self._row = -1
-        """Of the table, by which limits count the session."""
+        self._row = self._verbs.row
         self._own_limits: UserLimits | None = None
         self.counted = False
         """Limits may count this session: they were asked, and are told of its end."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from popular.protocol.commands import VERBS
-from popular.protocol.dialogue import LISTING, MESSAGE, Dialogue, Heard, Lines, Said, said
+from popular.protocol.conversation import LISTING, MESSAGE, Conversation, Heard, ReplyLines, SentCommand, said
 from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
 from popular.protocol.sasl import CANCEL, MECHANISMS
@@ -53,7 +53,7 @@ def command(line: bytes) -> Iterator[str]:
     yield _command(said(line))
 
 
-def _command(one: Said) -> str:
+def _command(one: SentCommand) -> str:
     keyword, argument = one.keyword, one.argument
     if keyword in ("PASS", "APOP", "AUTH"):
         return _credentials(keyword, argument)
@@ -120,7 +120,7 @@ class PassedOn:
     """The dialogue behind the login, in lines: the leg, and what was said."""
 
     def __init__(self) -> None:
-        self._dialogue = Dialogue()
+        self._dialogue = Conversation()
         self._unread = 0
         """Octets of both sides from where nothing could be made of them."""
 
@@ -150,12 +150,12 @@ class PassedOn:
         return []
 
 
-def _size(lines: Lines) -> str:
+def _size(lines: ReplyLines) -> str:
     return f"({lines.count:,} lines, {lines.octets:,} octets)"
 
 
 def _replies(heard: Heard) -> Iterator[str]:
-    if not isinstance(heard, Lines):
+    if not isinstance(heard, ReplyLines):
         yield _printable(heard.line) if heard.to.keyword in _ANSWERED else status(heard.line)
         return
     if heard.to.keyword in LISTING:

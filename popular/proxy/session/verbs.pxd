@@ -1,6 +1,7 @@
 from popular.proxy.session.events cimport SessionEvents
 
 cdef class Verbs(SessionEvents):
+    cdef public long row
     cpdef bint is_blocked(self, str address) except -1
     cpdef send(self, bytes data)
     cpdef rest(self)

@@ -8,7 +8,7 @@ entry that called the verb has returned. After `finish` the machine calls none.
 from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.proxy.session.events import SessionEvents
-from popular.proxy.session.orders import Asking
+from popular.proxy.session.orders import AskedLogin
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
@@ -19,7 +19,10 @@ class Verbs(SessionEvents):
     Where seconds are given, the answer has to come within them; else the machine hears `expired`.
     """
 
-    __slots__ = ()
+    __slots__ = ("row",)
+
+    row: int
+    """Its row of the table, by which limits count it; -1 if it has none."""
 
     def send(self, data: bytes) -> None:
         """A reply to the client. All that one entry says leaves in one piece, when it has returned."""
@@ -69,7 +72,7 @@ class Verbs(SessionEvents):
         """The client waits for so long, but not beyond the end of the authentication phase: → `expired`."""
         raise NotImplementedError
 
-    def await_release(self, asking: Asking, seconds: float) -> None:
+    def await_release(self, asking: AskedLogin, seconds: float) -> None:
         """The same, unless what the operator has ordered about this login changes first: → `released`."""
         raise NotImplementedError
 

@@ -15,7 +15,7 @@ from supervisor.control import things
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Id, nearest, shown
 from supervisor.control.language import fit
-from supervisor.control.outcome import Change, Entry, Outcome, Reply, noted
+from supervisor.control.outcome import Change, LogEntry, Outcome, Reply, noted
 from supervisor.control.things import ids, list_handler, named, room_for_one_more
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused, phrase
@@ -155,7 +155,7 @@ def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
     changed = modulefiles.changed(config, found)
     for ident in changed:
         config = config.with_thing("pdm", ident, config.things["pdm"][ident].reloaded(lenient=True))
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     for ident, kept, entry in secretfiles.read_anew(context.config, found, context.lookups):
         changed.append(f"the secret of backend {ident}")
         entries.append(entry)

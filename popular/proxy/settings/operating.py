@@ -28,7 +28,7 @@ from supervisor.control.outcome import Ordered, Outcome, Reply, SessionSweep
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word
-from supervisor.operatorstate import Entry
+from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.plural import count_of
 
 NETWORK = "network"
@@ -68,7 +68,7 @@ def _drain(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
     value = {"since": time.time(), NEW: new, "deadline": None if deadline is None else time.time() + deadline}
     return SessionSweep(
         f"{sort} {ident} is drained",
-        entries=(Entry(_DRAINS[sort], ident, value),),
+        entries=(OrderEntry(_DRAINS[sort], ident, value),),
         sort=sort,
         id=ident,
         gentle=False,
@@ -80,7 +80,7 @@ def _undrain(sort: str, context: CommandContext, arguments: Arguments) -> Outcom
     word = arguments["id"]
     if word not in _orders(context, _DRAINS[sort]):
         raise CommandRefused(f"{sort} {shown(word)} is not drained; `state list` lists what is", word.column)
-    entry = Entry(_DRAINS[sort], str(word))
+    entry = OrderEntry(_DRAINS[sort], str(word))
     return Ordered(f"{sort} {word} is drained no more", entries=(entry,), ends=((sort, str(word)),))
 
 
@@ -120,7 +120,7 @@ def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     seconds = time_of(said.get("for"), 1, _LONGEST_HOLD)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
     text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
-    return Ordered(text, entries=(Entry(HELD_USER, key, value),))
+    return Ordered(text, entries=(OrderEntry(HELD_USER, key, value),))
 
 
 def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
@@ -128,7 +128,7 @@ def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
     key = user_key(*user_of(arguments["user"], said, context))
     seconds = time_of(said.get("until"), 1, _YEAR)
     value = {"since": time.time(), "until": None if seconds is None else time.time() + seconds}
-    entry = Entry(LOCKED_USER, key, value)
+    entry = OrderEntry(LOCKED_USER, key, value)
     return SessionSweep(f"user {key} is locked", entries=(entry,), sort=USER, id=key, gentle=True, deadline=None)
 
 
@@ -137,7 +137,7 @@ def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome
     key, what = user_key(*user_of(word, Said(arguments, ("namespace",)), context)), _ABOUT_USERS[sort]
     if key not in _orders(context, sort):
         raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
-    return Ordered(f"user {key} is {what} no more", entries=(Entry(sort, key),), ends=((USER, key),))
+    return Ordered(f"user {key} is {what} no more", entries=(OrderEntry(sort, key),), ends=((USER, key),))
 
 
 def _users(context: CommandContext, _arguments: Arguments) -> Outcome:

@@ -14,7 +14,7 @@ from popular.proxy.settings.modulefiles import Stamp, stamp
 from supervisor.config import Config
 from supervisor.control.kinds import File, Kind
 from supervisor.control.lookups import Job, Lookups, Unfit
-from supervisor.control.outcome import Entry
+from supervisor.control.outcome import LogEntry
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ def watched(config: Config) -> tuple[str, ...]:
     return tuple(sorted(paths - {""}))
 
 
-def read_anew(config: Config, found: Mapping[str, Stamp], lookups: Lookups) -> Iterator[tuple[str, KeptSecret, Entry]]:
+def read_anew(
+    config: Config, found: Mapping[str, Stamp], lookups: Lookups
+) -> Iterator[tuple[str, KeptSecret, LogEntry]]:
     """Of each backend whose file is another now: its id, what counts from now on, and what is told of it. A file that
     cannot be used leaves the secret as it was.
     """

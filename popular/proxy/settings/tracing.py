@@ -23,7 +23,7 @@ from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
-from supervisor.operatorstate import Entry, is_over
+from supervisor.operatorstate import OrderEntry, is_over
 from supervisor.runtime.plural import count_of
 from supervisor.runtime.statespace import TRACES
 
@@ -165,7 +165,7 @@ def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
     }
     return Ordered(
         f"trace {ident}: the next sessions of {of} {name}, in {value['file']}",
-        entries=(Entry(TRACE, str(ident), value),),
+        entries=(OrderEntry(TRACE, str(ident), value),),
     )
 
 
@@ -220,7 +220,7 @@ def _stop(context: CommandContext, arguments: Arguments) -> Outcome:
         raise CommandRefused(f"{shown(word)} is no trace that is at work; `trace list` lists them", word.column)
     of, name = living[word]["of"], living[word]["name"]
     text = f"trace {word} of {of} {name} ends; `trace show {word}` shows it"
-    return Ordered(text, entries=(Entry(TRACE, str(word), None),))
+    return Ordered(text, entries=(OrderEntry(TRACE, str(word), None),))
 
 
 def _show(context: CommandContext, arguments: Arguments) -> Outcome:

@@ -21,7 +21,7 @@ _LONGEST = 1 << 16
 """Octets of a line, of either side, behind which it is no dialogue."""
 
 
-class Said(NamedTuple):
+class SentCommand(NamedTuple):
     """A command, without the end of its line. The keyword is in upper case, as far as it is one."""
 
     keyword: str
@@ -36,14 +36,14 @@ class Said(NamedTuple):
         )
 
 
-LOGIN: Final = Said("", b"", 0)
+LOGIN: Final = SentCommand("", b"", 0)
 """What the first reply belongs to."""
 
 
-class Status(NamedTuple):
+class StatusLine(NamedTuple):
     """The first line of a reply, without its end."""
 
-    to: Said
+    to: SentCommand
     line: bytes
 
     @property
@@ -52,38 +52,38 @@ class Status(NamedTuple):
 
 
 @dataclass
-class Lines:
+class ReplyLines:
     """What stood behind it: all of it, up to the dot. `shown`: the first lines of a listing."""
 
-    to: Said
+    to: SentCommand
     count: int = 0
     octets: int = 0
     shown: list[bytes] = field(default_factory=list)
 
 
-Heard: TypeAlias = Status | Lines
+Heard: TypeAlias = StatusLine | ReplyLines
 
 
-def said(line: bytes) -> Said:
+def said(line: bytes) -> SentCommand:
     """A line of a client's, without its end."""
     word, _, argument = line.partition(b" ")
     keyword = word.upper().decode("ascii") if word.isalnum() and word.isascii() and len(word) < 13 else ""
-    return Said(keyword, argument, len(line))
+    return SentCommand(keyword, argument, len(line))
 
 
-class Dialogue:
+class Conversation:
     """One, from the reply to the login on."""
 
     def __init__(self) -> None:
-        self.open: list[Said] = [LOGIN]
+        self.open: list[SentCommand] = [LOGIN]
         """Commands without a reply yet."""
         self.lost = False
         """The server has said something that no reply begins with, or to nobody."""
         self._client = self._server = b""
         """The beginnings of lines that are not whole yet."""
-        self.lines: Lines | None = None
+        self.lines: ReplyLines | None = None
 
-    def client_says(self, data: bytes) -> list[Said]:
+    def client_says(self, data: bytes) -> list[SentCommand]:
         """The commands that are whole now."""
         if self.lost:
             return []
@@ -122,7 +122,7 @@ class Dialogue:
         if not self.open or not line.startswith((b"+OK", b"-ERR")):
             self.lost = True
             return
-        status = Status(self.open.pop(0), line)
+        status = StatusLine(self.open.pop(0), line)
         heard.append(status)
         if status.is_ok and status.to.has_lines:
-            self.lines = Lines(status.to)
+            self.lines = ReplyLines(status.to)
