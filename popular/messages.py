@@ -172,4 +172,11 @@ BACKEND_RECOVERING = Message(
 )
 BACKEND_UP = Message(0x0362, "ADM", "backend_up", "A backend that was down takes all logins again.")
 
+CAPABILITIES_DIFFER = Message(
+    0x0363,
+    "ADM",
+    "capabilities_differ",
+    "A virtual server announces (CAPA) what this backend does not: `missing`. Found by the backend's check, told once.",
+)
+
 POPULAR_MESSAGES = messages_in(globals())

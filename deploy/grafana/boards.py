@@ -171,6 +171,18 @@ BACKENDS = Board(
                     note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",
                 ),
                 graph(
+                    "Down for",
+                    gauge("backend_down_seconds", "backend", how="max"),
+                    note="Found down: its users are told at once to come again. The longest at any instance.",
+                    width=12,
+                ),
+                graph(
+                    "Recovering",
+                    gauge("backend_recovering", "backend", how="max"),
+                    note="It was down, and gets a growing share of its logins.",
+                    width=12,
+                ),
+                graph(
                     "Waiting for any backend",
                     gauge("backends_waiting_sessions", "instance"),
                     note="Where backends hang they share half of maxsession.",

@@ -210,6 +210,19 @@ _BACKENDS = (
         (BACKEND,),
         unit="s",
     ),
+    Metric(
+        "popular_backend_down_seconds",
+        "For how long a backend has been down, as its logins or its check have found; 0: it is not.",
+        OfHealth("down"),
+        (BACKEND,),
+        unit="s",
+    ),
+    Metric(
+        "popular_backend_recovering",
+        "1 if a backend that was down is tried, or gets a share of its logins again, else 0.",
+        OfHealth("recovering"),
+        (BACKEND,),
+    ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
     Metric(
         "popular_backend_waiting_sessions",

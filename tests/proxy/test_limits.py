@@ -358,6 +358,19 @@ def test_what_a_module_says_of_a_user_counts_for_him(worker: Worker) -> None:
     ]
 
 
+def test_who_is_written_in_several_ways_is_one(worker: Worker) -> None:
+    """Where his module says so: his sessions, his pause and his lease are one's; elsewhere names are as they stand."""
+    limits = worker.limits(usersessions="2")
+    one = UserLimits(account="joe")
+    ways = [JOE._replace(user=user) for user in ("joe", "JOE", "joe@example.org")]
+    assert [hindered(limits, row, way, one) for row, way in enumerate(ways)] == ["", "", "usersessions"]
+    assert {limits.lease("sid", way, one).user for way in ways} == {"joe"}
+    assert limits.standings(ways[2], one)[-2].now == 2
+    assert [hindered(limits, row, way) for row, way in enumerate(ways, 3)] == ["usersessions", "", ""]
+    assert limits.lease("sid", ways[1], None).user == "JOE"
+    assert hindered(limits, 6, JOE._replace(namespace="other"), one) == "", "joe of another namespace is another one"
+
+
 def test_on_trial_all_come_in(worker: Worker) -> None:
     """And each limit counts and notes whom it would have concerned."""
     words = dict.fromkeys(("usersessions", "networksessions", "vservsessions", "vservlogins"), "report:1")

@@ -185,7 +185,8 @@ class Authorization(ClientSide):
 
     def _deny(self, code: Code) -> None:
         """Sends the -ERR. Behind `maxfailures` wrong logins the session ends with it."""
-        self._verbs.send(replies.err(OWN_WORDS[code], code))
+        self._verbs.send(replies.err(self._words or OWN_WORDS[code], code))
+        self._words = ""
         if self._failures >= self._rules.maxfailures:
             self._end("too_many_failures")
 

@@ -81,6 +81,7 @@ class ClientSide:
         "_transaction",
         "_utf8",
         "_verbs",
+        "_words",
         "absorbed",
         "asked",
         "lines",
@@ -136,6 +137,8 @@ class ClientSide:
         self._language = ""
         """The tag of the language that it has chosen by LANG, or "*"."""
         self.phase: Phase = GREETED if self._rules.trusted is None else AWAITING_HEADER
+        self._words = ""
+        """What the client is told when it is refused, instead of ours: those of a module."""
         self.user = ""
         self.namespace = ""
         self.mechanism = ""

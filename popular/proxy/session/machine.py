@@ -127,6 +127,7 @@ class Machine(Teller):
                 self._tell_master_login(decision)
             self._lead(decision.route, False, decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
+            self._own_limits = None
             self._lead(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
@@ -135,6 +136,7 @@ class Machine(Teller):
             self._wrong_login("unknown")
         else:
             assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
+            self._words = decision.text
             code = replies.known_code(decision.code.encode()) if decision.code else None
             self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
 
@@ -168,7 +170,9 @@ class Machine(Teller):
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders, asking = self._orders, AskedLogin(self._rules.vserv, self.namespace, self.user, route.backend)
+        orders, own = self._orders, self._own_limits
+        account = own.account if own is not None else ""
+        asking = AskedLogin(self._rules.vserv, self.namespace, self.user, route.backend, account=account)
         asking = asking._replace(backend=orders.routed(asking))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
