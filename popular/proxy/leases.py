@@ -139,7 +139,7 @@ def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
     return json.dumps({"sid": sid, "proxy": proxy, "namespace": namespace, "user": user}, sort_keys=True)
 
 
-def block(url: str, passwordfile: str, network: str, seconds: int | None) -> None:
+def block(url: str, passwordfile: str, network: str, *, seconds: int | None) -> None:
     """Tells all proxies for how long nobody from a network is served: as an order has it, None for ever, 0 no longer.
     Blocks. Raises ModuleFailed.
     """
