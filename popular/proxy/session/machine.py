@@ -279,14 +279,6 @@ class Machine(Teller):
             self._login.tell_first(self._manner(backend))
         self._connect(backend)
 
-    def _manner(self, backend: Backend) -> list[bytes]:
-        """What the client has said of how it is spoken to, for a backend that announces it."""
-        offered = self._announced_by(backend)
-        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
-        if self._language and offered.languages:
-            lines.append(f"LANG {self._language}\r\n".encode())
-        return lines
-
     def _open_mailbox(self, route: Route, backend: Backend) -> None:
         try:
             self._login = XpopLogin(self.target, self._sid, route.flags)

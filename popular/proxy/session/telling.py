@@ -115,6 +115,14 @@ class Teller(Authorization):
         self._note_backend(CONNECTING.phrase, f"it is {health.says()}", "down")
         self._trouble("backend_failed")
 
+    def _manner(self, backend: Backend) -> list[bytes]:
+        """What the client has said of how it is spoken to, for a backend that announces it."""
+        offered = self._announced_by(backend)
+        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
+        if self._language and offered.languages:
+            lines.append(f"LANG {self._language}\r\n".encode())
+        return lines
+
     def _address(self) -> str:
         """Where the backend failed, for the log: the address that its host name stands for."""
         assert self._backend is not None
