@@ -40,7 +40,7 @@ from popular.proxy.session.backend_login import (
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import NO_MECHANISMS, Poll
-from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, AskedLogin, moved
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
@@ -136,9 +136,7 @@ class Machine(Teller):
             self._wrong_login("unknown")
         else:
             assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
-            self._words = decision.text
-            code = replies.known_code(decision.code.encode()) if decision.code else None
-            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
+            self._refused(decision)
 
     def _has_own_password(self) -> bool:
         """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
@@ -155,11 +153,8 @@ class Machine(Teller):
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders, own = self._orders, self._own_limits
-        account = own.account if own is not None else ""
-        by = self._rules.vserv
-        asking = AskedLogin(vserv=by, namespace=self.namespace, user=self.user, backend=route.backend, account=account)
-        asking = orders.routed(asking)
+        orders = self._orders
+        asking = orders.routed(self._asked(route.backend))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
             self._wrong_login("locked")

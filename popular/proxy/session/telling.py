@@ -7,7 +7,7 @@ The third of the four classes of which the machine is made: behind `authorizatio
 from collections.abc import Mapping
 
 from popular import messages
-from popular.pdm.chain import Admitted
+from popular.pdm.chain import Admitted, RefusedLogin
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol import replies
 from popular.protocol.international import NOTHING, International
@@ -15,6 +15,7 @@ from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
 from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.orders import AskedLogin
 from popular.proxy.session.phases import CONNECTING
 from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.surroundings import Surroundings
@@ -150,6 +151,19 @@ class Teller(Authorization):
             self._hold(wait, code)
         else:
             self._try_again(code)
+
+    def _refused(self, decision: RefusedLogin) -> None:
+        """A module knows him, and none lets him in: with the code, the words and the pause that it wants."""
+        self._words = decision.text
+        code = replies.known_code(decision.code.encode()) if decision.code else None
+        self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
+
+    def _asked(self, backend: str) -> AskedLogin:
+        """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
+        account = self._own_limits.account if self._own_limits is not None else ""
+        return AskedLogin(
+            vserv=self._rules.vserv, namespace=self.namespace, user=self.user, backend=backend, account=account
+        )
 
     def _secret_shown(self) -> Secret | None:
         """The password or token that was wrong: the same one, tried again, is not counted again."""
