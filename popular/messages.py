@@ -172,6 +172,14 @@ BACKEND_RECOVERING = Message(
 )
 BACKEND_UP = Message(0x0362, "ADM", "backend_up", "A backend that was down takes all logins again.")
 
+BACKUP_USED = Message(
+    0x0364,
+    "INF",
+    "backup_used",
+    "A user's backend is down: he is led to its backup.",
+    most=EACH_MINUTE,
+    by="backend",
+)
 CAPABILITIES_DIFFER = Message(
     0x0363,
     "ADM",

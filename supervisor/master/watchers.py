@@ -17,7 +17,7 @@ from supervisor.exporterline import ExporterInheritance, Pulse
 from supervisor.master.accounting import Accounting
 from supervisor.master.exporter import Exporter
 from supervisor.master.health import HealthWatch
-from supervisor.master.helper import HelperProcess
+from supervisor.master.helperprocess import HelperProcess
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool
 from supervisor.master.shutdown import PATIENCE_SECONDS, ShutdownSequence
