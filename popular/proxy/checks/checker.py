@@ -12,7 +12,7 @@ from typing import NamedTuple
 from popular import messages
 from popular.proxy.backend_tls import BackendsInTls, BackendTls
 from popular.proxy.checks.canary import Finding, check
-from popular.proxy.checks.drift import promised, undelivered
+from popular.proxy.checks.drift import Missing, Promised, promised, undelivered
 from popular.proxy.session.backend_health import BackendHealth, terms_of
 from popular.proxy.session.breaker import BreakerTerms
 from popular.proxy.settings.backend import LOGIN, OFF, Backend
@@ -46,7 +46,7 @@ class Assignment(NamedTuple):
     terms: BreakerTerms
     record: int
     """The number of its record, and of its counters."""
-    promised: tuple[tuple[str, frozenset[str]], ...]
+    promised: Promised
     """What each virtual server announces that the backend has to keep."""
 
 
@@ -112,7 +112,7 @@ class BackendChecker:
     async def _watch(self, assignment: Assignment, wait: float) -> None:
         backend = assignment.backend
         health = self._health_of(assignment)
-        streak, seen = Streak(backend), frozenset[tuple[str, str]]()
+        streak, seen = Streak(backend), Missing()
         await asyncio.sleep(wait)
         while True:
             interval = backend.healthinterval
@@ -148,9 +148,7 @@ class BackendChecker:
         elif is_well is False:
             health.found_down(found.why, least=2 * backend.healthinterval + LONGEST_CHECK)
 
-    def _tell_drift(
-        self, assignment: Assignment, found: Finding, seen: frozenset[tuple[str, str]]
-    ) -> frozenset[tuple[str, str]]:
+    def _tell_drift(self, assignment: Assignment, found: Finding, seen: Missing) -> Missing:
         """Each capability that a virtual server announces and the backend lacks is told once."""
         if found.before is None:
             return seen

@@ -114,7 +114,7 @@ class Teller(Authorization):
         return known.international() if known is not None else NOTHING
 
     def _backup_of(self, backend: Backend) -> str:
-        """Where the users of a backend go that is down; "" for nowhere. Once: a backup's own backup counts for nothing."""
+        """Where the users of a backend go that is down; "" for nowhere. A backup's own backup counts for nothing."""
         other = self._rules.backends.get(backend.backup)
         if other is None or other.state != "online" or self._led_to_backup:
             return ""

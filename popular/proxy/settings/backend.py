@@ -171,8 +171,8 @@ class Backend(Thing):
     backup: str = parameter(
         Id(optional=True),
         "",
-        "The id of another backend that has the same mail: while this one is down its users go there, if it is online and "
-        'not down itself. "": none.',
+        "The id of another backend that has the same mail: while this one is down its users go there, if it is online "
+        'and not down itself. "": none.',
     )
     health: str = parameter(
         Choice(*HEALTH),
