@@ -29,6 +29,6 @@ def promised(config: Config) -> Promised:
 def undelivered(
     announced: Iterable[tuple[str, frozenset[str]]], before: tuple[str, ...], after: tuple[str, ...] | None
 ) -> Missing:
-    """What one backend lacks. `after`: what the backend says behind the login, where it counts; None if it was not asked."""
+    """What a backend lacks. `after`: what it says behind the login, where it counts; None if it was not asked."""
     has = tags("\n".join(before if after is None else after))
     return frozenset((vserv, " ".join(sorted(names - has))) for vserv, names in announced if names - has)
