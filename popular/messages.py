@@ -171,6 +171,12 @@ BACKEND_RECOVERING = Message(
     0x0361, "ADM", "backend_recovering", "A backend that was down is tried again, by a few logins first."
 )
 BACKEND_UP = Message(0x0362, "ADM", "backend_up", "A backend that was down takes all logins again.")
+TRACE_NOT_WRITTEN = Message(
+    0x0370,
+    "ADM",
+    "trace_not_written",
+    "The file of a trace cannot be written; a worker records nothing more for it.",
+)
 
 BACKUP_USED = Message(
     0x0364,

@@ -81,6 +81,14 @@ OVERVIEW = Board(
             ),
         ),
         (
+            "What the operator has ordered",
+            (
+                now("Orders in force", gauge("orders")),
+                now("Sessions that are to leave", gauge("sessions_leaving")),
+                now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD),
+            ),
+        ),
+        (
             "Rates",
             (
                 graph("Sessions accepted", rate("sessions_started_total", "vserv")),

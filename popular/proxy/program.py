@@ -16,6 +16,7 @@ from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.moving import set_move_command
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
 from popular.tls import groups
@@ -94,6 +95,15 @@ TLS_GROUPS = StartOption(
 )
 
 
+MOVE_COMMAND = StartOption(
+    "move-command",
+    "PATH",
+    "a program that `user move` runs when the user is gone, as PATH NAMESPACE USER FROM TO: it copies the mail with "
+    "its UIDLs, and exit code 0 means that this is done (default: none; the mail is moved by other means)",
+    take=set_move_command,
+)
+
+
 def _make_service(context: WorkerContext, config: Config, before: Service | None) -> Service:
     assert before is None or isinstance(before, ProxyService)
     return ProxyService(context, config, before)
@@ -144,7 +154,7 @@ PROGRAM = Program(
     remembers=True,
     helper=CHECKER,
     limits=LIMITS,
-    start_options=(TLS_GROUPS,),
+    start_options=(TLS_GROUPS, MOVE_COMMAND),
     ways=(WAY,),
 )
 

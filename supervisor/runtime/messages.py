@@ -142,6 +142,12 @@ STATE_DAMAGED = Message(
     "state_damaged",
     "The file of what the operator has ordered cannot be read as such: it was set aside, and nothing is ordered.",
 )
+ORDER_UNDONE = Message(
+    0x0282,
+    "ADM",
+    "order_undone",
+    "The program was killed in the middle of something that is done whole or not at all: it was taken back.",
+)
 ACCEPT_FAILED = Message(
     0x020A,
     "ADM",

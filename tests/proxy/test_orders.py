@@ -140,9 +140,9 @@ def held(site: Site) -> PureSession:
     session = site.session()
     done = session.decided(ADMITTED)
     assert session.machine.phase is HELD
-    asking = AskedLogin("v1", "default", "ann", "pop")
+    asking = AskedLogin(vserv="v1", namespace="default", user="ann", backend="pop")
     assert done[-1] == ("await_release", asking, 30.0)
-    site.orders.wait(7, asking, session.released)
+    site.orders.keep(7, asking, go_on=session.released)
     return session
 
 

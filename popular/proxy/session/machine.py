@@ -145,21 +145,6 @@ class Machine(Teller):
         """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
         return self._secret is not None and (self._question is None or not self._question.actor)
 
-    def _may_enter(self) -> bool:
-        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
-        limits, own = self._limits, self._own_limits
-        if own is None and not (self._limited and (limits.guards or limits.counts)):
-            return True
-        self._charged = False
-        self.counted = True
-        hindrance = limits.enter(self._row, self._whom(), own)
-        if hindrance is None:
-            return True
-        self._verbs.leave_backend()
-        self._tell_hindrance(hindrance.limit)
-        self._try_again(hindrance.code)
-        return False
-
     # What the operator has ordered
 
     def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
@@ -173,8 +158,9 @@ class Machine(Teller):
         """`waited`: he was held as long as may be."""
         orders, own = self._orders, self._own_limits
         account = own.account if own is not None else ""
-        asking = AskedLogin(self._rules.vserv, self.namespace, self.user, route.backend, account=account)
-        asking = asking._replace(backend=orders.routed(asking))
+        by = self._rules.vserv
+        asking = AskedLogin(vserv=by, namespace=self.namespace, user=self.user, backend=route.backend, account=account)
+        asking = orders.routed(asking)
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
             self._wrong_login("locked")

@@ -52,8 +52,8 @@ class LoginOrders(Protocol):
     def any(self) -> bool:
         """Whether anything is ordered; else nothing is asked."""
 
-    def routed(self, asking: AskedLogin) -> str:
-        """The backend that the user was moved to, or the one that is asked about."""
+    def routed(self, asking: AskedLogin) -> AskedLogin:
+        """The same with where his mail is: where the operator has moved it to, or else as it was."""
 
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """What becomes of the login; and, if it is held, for how many seconds at most."""
@@ -64,9 +64,9 @@ class NoOrders:
 
     any = False
 
-    def routed(self, asking: AskedLogin) -> str:
+    def routed(self, asking: AskedLogin) -> AskedLogin:
         """Not asked."""
-        return asking.backend
+        return asking
 
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """Not asked."""
@@ -100,10 +100,10 @@ class StandingOrders:
                 del self._waiting[row]
                 self._call_soon(go_on)
 
-    def routed(self, asking: AskedLogin) -> str:
+    def routed(self, asking: AskedLogin) -> AskedLogin:
         """See LoginOrders."""
         moved = asking.of(self._routes) if self._routes else None
-        return asking.backend if moved is None else str(moved.get("to"))
+        return asking if moved is None else asking._replace(backend=str(moved.get("to")))
 
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """See LoginOrders. A lock goes before all else: it must look the same whatever else is ordered."""
@@ -119,7 +119,7 @@ class StandingOrders:
             return GO_ON, 0.0
         return {"hold": HELD, "fake": FAKE}.get(str(drained.get("new")), DRAINED), HOLD_SECONDS
 
-    def wait(self, row: int, asking: AskedLogin, go_on: Callable[[], None]) -> None:
+    def keep(self, row: int, asking: AskedLogin, *, go_on: Callable[[], None]) -> None:
         """A session waits for what holds it to end; `go_on` is called once, unless it is forgotten before."""
         self._waiting[row] = asking, go_on
 

@@ -2,10 +2,11 @@
 
 from popular.net.client import ClientConnection
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.phases import Phase
+from popular.proxy.session.phases import PLACED, Phase
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NOTHING_MOVED, Moved
+from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
 from supervisor.system import wall
 
 
@@ -92,3 +93,11 @@ def moved_by(client: ClientConnection, relay: Relay | None) -> Moved:
         return client.received, client.sent, 0, 0
     to_backend, from_backend = relay.from_client, relay.to_client
     return client.received + to_backend, client.sent + from_backend, from_backend, to_backend
+
+
+def marks_of(machine: Machine, vserv: str) -> tuple[tuple[str, str], ...]:
+    """By what the session of a machine can be found (`Session.whose`)."""
+    here = (VSERV, vserv)
+    if machine.phase not in PLACED:
+        return (here,)
+    return here, (USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)

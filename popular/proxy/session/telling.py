@@ -181,3 +181,18 @@ class Teller(Authorization):
         self._verbs.count("login_failures", why, self._rules.vserv)
         self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
+
+    def _may_enter(self) -> bool:
+        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
+        limits, own = self._limits, self._own_limits
+        if own is None and not (self._limited and (limits.guards or limits.counts)):
+            return True
+        self._charged = False
+        self.counted = True
+        hindrance = limits.enter(self._row, self._whom(), own)
+        if hindrance is None:
+            return True
+        self._verbs.leave_backend()
+        self._tell_hindrance(hindrance.limit)
+        self._try_again(hindrance.code)
+        return False

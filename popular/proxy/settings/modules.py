@@ -141,7 +141,8 @@ def _flush_caches(context: CommandContext, arguments: Arguments) -> Outcome:
     whom = str(arguments["user"] or "")
     config = context.config
     cached = [module for module in config.things["pdm"].values() if module.terms.cache or module.terms.negative]
-    if not cached:
+    absorbs = any(backend.absorb for backend in config.things["backend"].values())
+    if not cached and not absorbs:
         return Reply("no module has a cache")
     for module in cached:
         config = config.with_thing("pdm", module.id, replace(module, flushed=(next(_flushes), whom)))
@@ -243,7 +244,8 @@ def pdm_commands() -> Sequence[ControlCommand]:
             "cache flush [<user>]",
             _flush_caches,
             "Forgets what modules have answered, of all users or of one (NAMESPACE:USER, or USER in any namespace).\n"
-            "When it is answered, no worker uses any more what was said before.",
+            "When it is answered, no worker uses any more what was said before; nor which mailboxes were empty "
+            "(`absorb` of a backend), of all users.",
             {"user": lambda _context, _said: ()},
             changes=True,
             source=BESIDE,

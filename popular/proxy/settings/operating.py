@@ -14,6 +14,7 @@ from popular.proxy.settings.orders import (
     HELD_USER,
     HOLD_SECONDS,
     LOCKED_USER,
+    MOVING_USER,
     NEW,
     ROUTED_USER,
     USER,
@@ -29,7 +30,7 @@ from supervisor.control.outcome import Ordered, Outcome, Reply, SessionSweep
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word
-from supervisor.operatorstate import OrderEntry
+from supervisor.operatorstate import UNDO, OrderEntry
 from supervisor.runtime.plural import count_of
 
 NETWORK = "network"
@@ -39,7 +40,7 @@ _OF_KICK = ("deadline TIME", "namespace NAME", _EVERYWHERE)
 _YEAR = 366 * DAY
 _LONGEST_HOLD = 600
 _DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
-_ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", ROUTED_USER: "moved"}
+_ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", MOVING_USER: "being moved", ROUTED_USER: "moved"}
 
 
 def _orders(context: CommandContext, sort: str) -> Mapping[str, Mapping[str, Any]]:
@@ -49,13 +50,13 @@ def _orders(context: CommandContext, sort: str) -> Mapping[str, Mapping[str, Any
 def _state(context: CommandContext, _arguments: Arguments) -> Outcome:
     rows = [
         {"sort": sort, "id": ident, "until": iso((value or {}).get("until")), "what": _what(value or {})}
-        for sort, ident, value in context.status.operator.entries(time.time())
+        for sort, ident, value in sorted(context.status.operator.entries(time.time()), key=lambda entry: entry[:2])
     ]
     return Reply(count_of(len(rows), "order"), data=rows, lines=None if rows else ["nothing is ordered"])
 
 
 def _what(value: Mapping[str, Any]) -> str:
-    said = {word: text for word, text in value.items() if word != "until" and text is not None}
+    said = {word: text for word, text in value.items() if word not in ("until", UNDO) and text is not None}
     return ", ".join(f"{word} {iso(text) if word in ('since', 'deadline') else text}" for word, text in said.items())
 
 
@@ -161,6 +162,8 @@ def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome
     key, what = user_key(*user_of(word, Said(arguments, ("namespace",)), context)), _ABOUT_USERS[sort]
     if key not in _orders(context, sort):
         raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
+    if sort == HELD_USER and key in _orders(context, MOVING_USER):
+        raise CommandRefused(f"user {key} is being moved, and is released by that", word.column)
     return Ordered(f"user {key} is {what} no more", entries=(OrderEntry(sort, key),), ends=((USER, key),))
 
 
