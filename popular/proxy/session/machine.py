@@ -119,6 +119,7 @@ class Machine(Teller):
         """What the modules made of the user name and the password."""
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
+        self._led_to_backup = False
         if self._proving is not None and not isinstance(decision, CannotTell):
             self._have_proven(self._proving, decision)
         elif isinstance(decision, Admitted):
@@ -201,7 +202,11 @@ class Machine(Teller):
         elif backend.state == "fake":
             self._show_empty()
         elif self._health is not None and not self._health.takes(self._peer_ip):
-            self._while_down(self._health)
+            backup = self._backup_of(backend)
+            if backup:
+                self._follow(route._replace(backend=backup), fallback, vouched)
+            else:
+                self._while_down(self._health)
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
