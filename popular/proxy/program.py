@@ -5,6 +5,7 @@ from typing import Any
 
 from metrics.exporter import export
 from popular.net.tlscore import WAY
+from popular.proxy.checks.checker import CHECKER
 from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
@@ -61,7 +62,7 @@ WATCHED = Watched(
                 CountedColumn("logins", "logins", "backend_logins"),
                 CountedColumn("failures", "failed", "backend_failures"),
             ),
-            health=Health(by="backend", good="backend_logins", bad="backend_failures"),
+            health=Health(by="backend", good="backend_logins", bad="backend_failures", record=HEALTH.name),
         ),
     ),
     graphs=(Graph("logins", "Logins", "logins"), Graph("failures", "Failed logins", "login_failures")),
@@ -151,6 +152,7 @@ PROGRAM = Program(
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED, HEALTH),
     remembers=True,
+    helper=CHECKER,
     limits=LIMITS,
     start_options=(TLS_GROUPS, MOVE_COMMAND),
     ways=(WAY,),

@@ -192,6 +192,10 @@ class Ordered(Order):
     """Sweeps that are to end with it, by what they are about."""
 
 
+EVERYBODY = "generation"
+"""The sort of a sweep that is about whoever had begun by then."""
+
+
 @dataclass(frozen=True)
 class SessionSweep(Order):
     """Has the sessions of a thing, a user or a network be gone, when these orders are in force. `gentle`: those that
@@ -203,6 +207,8 @@ class SessionSweep(Order):
     id: str = field(kw_only=True)
     gentle: bool = field(kw_only=True)
     deadline: int | None = field(kw_only=True)
+    before: float | None = field(default=None, kw_only=True)
+    """Only sessions that had begun by then (monotonic); None: by now."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from supervisor.master.accounting import Accounting, block_count, table_layout
 from supervisor.master.audit import Audit
 from supervisor.master.change import Changes
 from supervisor.master.executor import Answer, Executor
+from supervisor.master.generations import Generations
 from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
@@ -143,6 +144,7 @@ class Master:
         self._watchers.describe(first)
         self._access_file = access_file
         self._audit = Audit(program.name, audit_file, log)
+        self._generations = Generations(first.generation)
         self._history = ConfigHistory(
             statedir.path,
             program,
@@ -156,6 +158,7 @@ class Master:
             self._accounting,
             self._watchers,
             self._history,
+            generations=self._generations,
             keeper=self._keeper,
             sweeps=self._sweeps,
             load_files=load_files,
@@ -300,6 +303,7 @@ class Master:
     def committed(self, config: Config) -> None:
         """What the master itself takes from a new config."""
         self._accounting.count("config_changes")
+        self._generations.took_over(config.generation)
         self._watchers.describe(config)
         self._watchers.look_at_health(config)
         self._log.options = config.debug

@@ -55,14 +55,16 @@ class Sweeps:
         seconds: float | None,
         first: Callable[[Found], None],
         over: Callable[[], None] | None = None,
+        before: float | None = None,
     ) -> int:
         """Gives the number of the sweep. `seconds`: until all but QUITs are cut. `first` is told what the first round
-        has found, and `over` called when nobody is left; both once, unless it is ended before.
+        has found, and `over` called when nobody is left; both once, unless it is ended before. `before`: only of
+        sessions that had begun by then, on the monotonic clock.
         """
         self._number += 1
         now = time.monotonic()
         deadline = now + seconds if seconds is not None else float("inf")
-        aim = Aim(sort, ident, before=now, cut=cut)
+        aim = Aim(sort, ident, before=now if before is None else before, cut=cut)
         self._sweeps[self._number] = _RunningSweep(self._number, aim, deadline, first=first, over=over)
         if not self._unanswered:
             self._look()

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from supervisor.control.rcdisk import STANDARD_INPUT, read_any
 from supervisor.control.rcfile import FileCommand, UnreadableFile, load, told
@@ -71,7 +71,13 @@ def _parse(argv: Sequence[str] | None, programs: Sequence[str]) -> Namespace:
     options.commands = [*options.command, *([phrase(options.words)] if is_command(first) else [])]
     if options.quiet and options.verbose:
         parser.error("--quiet and --verbose exclude each other")
+    if options.hosts is not None and (options.socket is not None or options.wait or not _says_something(options)):
+        parser.error("--hosts takes a command, a FILE or a subcommand, and neither --socket nor --wait")
     return options
+
+
+def _says_something(options: Namespace) -> bool:
+    return bool(options.commands or options.files) and STANDARD_INPUT not in options.files
 
 
 def is_command(word: str) -> bool:
@@ -80,12 +86,37 @@ def is_command(word: str) -> bool:
 
 
 def _serve(options: Namespace) -> int:
-    def connected() -> Connection:
+    if options.hosts is None:
         programs = options.programs if options.program is None else [options.program]
-        connection = connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
-        sign(connection, options.signed_as, options.message)
+        return _serve_one(
+            options, lambda: connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
+        )
+    from supervisor.pcontrol.hosts import Host, at_each, hosts_in
+
+    def at(host: Host) -> int:
+        try:
+            return _serve_one(options, lambda: host.connect(options.timeout))
+        except (NoConnection, TimedOut) as error:
+            _complain(error, options)
+            return EXIT_TIMED_OUT if isinstance(error, TimedOut) else EXIT_NO_CONNECTION
+
+    return at_each(hosts_in(options.hosts), at, quiet=options.quiet, json=options.json)
+
+
+def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
+    def connected() -> Connection:
+        connection = reach()
+        try:
+            sign(connection, options.signed_as, options.message)
+        except (NoConnection, TimedOut):
+            connection.close()
+            raise
         return connection
 
+    if options.subcommand == "relay":
+        connection = connected()
+        connection.relay(sys.stdin.fileno(), sys.stdout.fileno())
+        return EXIT_DONE
     if options.subcommand is not None:
         from supervisor.pcontrol import apply
 

@@ -31,6 +31,7 @@ class SessionRow:
         """Writes the row. The order is that of the columns, see program.COLUMNS."""
         runtime = self._runtime
         context = runtime.context
+        client, port = peer
         self._shown = phase = machine.phase
         self._shown_at = context.clock.now
         context.rows.put(
@@ -41,8 +42,8 @@ class SessionRow:
                 self._started,
                 wall(),
                 self._sid,
-                peer[0].encode(),
-                peer[1],
+                client.encode(),
+                port,
                 runtime.vserv,
                 machine.user.encode(),
                 machine.backend.encode(),

@@ -172,7 +172,8 @@ class Session(Verbs):
     def ask(self, question: Question, seconds: float) -> None:
         self._row.go_on()
         if self._tls is not None:
-            question = question._replace(tls_version=self._tls.version, tls_cipher=self._tls.cipher)
+            tls = self._tls
+            question = question._replace(tls_version=tls.version, tls_cipher=tls.cipher, certificate=tls.certificate)
         decision = self._login.ask(question)
         if decision is not None:
             self._leave(self._tell_decision, (decision,))
