@@ -140,10 +140,6 @@ class Machine(Teller):
             code = replies.known_code(decision.code.encode()) if decision.code else None
             self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
 
-    def _has_own_password(self) -> bool:
-        """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
-        return self._secret is not None and (self._question is None or not self._question.actor)
-
     # What the operator has ordered
 
     def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
