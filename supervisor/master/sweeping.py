@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.lifeline import Aim, Cut, SweepFound, Sweep, Swept
+from supervisor.lifeline import Aim, Cut, Sweep, SweepFound, Swept
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime.loop import Loop
 from supervisor.serving.context import COST_PHRASES
