@@ -139,10 +139,6 @@ class Machine(Teller):
             assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
             self._refused(decision)
 
-    def _has_own_password(self) -> bool:
-        """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
-        return self._secret is not None and (self._question is None or not self._question.actor)
-
     # What the operator has ordered
 
     def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:

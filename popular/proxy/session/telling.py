@@ -218,3 +218,7 @@ class Teller(Authorization):
         self._tell_hindrance(hindrance.limit)
         self._try_again(hindrance.code)
         return False
+
+    def _has_own_password(self) -> bool:
+        """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
+        return self._secret is not None and (self._question is None or not self._question.actor)
