@@ -178,4 +178,11 @@ TRACE_NOT_WRITTEN = Message(
     "The file of a trace cannot be written; a worker records nothing more for it.",
 )
 
+CAPABILITIES_DIFFER = Message(
+    0x0363,
+    "ADM",
+    "capabilities_differ",
+    "A virtual server announces (CAPA) what this backend does not: `missing`. Found by the backend's check, told once.",
+)
+
 POPULAR_MESSAGES = messages_in(globals())

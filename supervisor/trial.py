@@ -14,6 +14,7 @@ from typing import Any
 from supervisor.config import Config, Report
 from supervisor.control.context import FrozenContext
 from supervisor.control.draft import Spoilt
+from supervisor.control.inforce import InForceSince
 from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups, NeedsLookup, run
@@ -52,6 +53,9 @@ class _NotRunning:
 
     def __init__(self, load_files: LoadFiles) -> None:
         self._load_files = load_files
+
+    def generations(self) -> list[InForceSince]:
+        return [InForceSince(1, wall=0.0, clock=0.0)]
 
     def measured(self, what: str) -> float | None:
         return self._load_files.read(what)

@@ -10,6 +10,7 @@ from functools import partial
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand, Variable
 from supervisor.control.difference import config_lines
 from supervisor.control.draft import draft_commands
+from supervisor.control.generations import generation_commands
 from supervisor.control.history import history_commands
 from supervisor.control.kinds import Base64, Choice, Kind, String, Time, nearest, shown
 from supervisor.control.language import fit
@@ -378,6 +379,7 @@ def common_commands(filters: Sequence[str]) -> list[ControlCommand]:
         ),
         *draft_commands(),
         *history_commands(),
+        *generation_commands(),
         ControlCommand(
             "help [<word>]…",
             _help,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from supervisor.config import Config
+from supervisor.control.inforce import InForceSince
 from supervisor.control.kept import KeptConfigurations
 from supervisor.control.kinds import Choice, Kind
 from supervisor.control.lookups import Lookups
@@ -64,6 +65,9 @@ class Status(Protocol):
     @property
     def operator(self) -> OperatorState:
         """What the operator has ordered. Only to be looked at."""
+
+    def generations(self) -> Sequence[InForceSince]:
+        """The configurations of this run of the program, the oldest first; there is one at least."""
 
     @property
     def history(self) -> KeptConfigurations:

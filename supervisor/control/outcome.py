@@ -192,6 +192,10 @@ class Ordered(Order):
     """Sweeps that are to end with it, by what they are about."""
 
 
+EVERYBODY = "generation"
+"""The sort of a sweep that is about whoever had begun by then."""
+
+
 @dataclass(frozen=True)
 class SessionSweep(Order):
     """Has the sessions of a thing, a user or a network be gone, when these orders are in force. `gentle`: those that
@@ -203,6 +207,25 @@ class SessionSweep(Order):
     id: str = field(kw_only=True)
     gentle: bool = field(kw_only=True)
     deadline: int | None = field(kw_only=True)
+    before: float | None = field(default=None, kw_only=True)
+    """Only sessions that had begun by then (monotonic); None: by now."""
+
+
+@dataclass(frozen=True)
+class Move(Order):
+    """Holds something, has its sessions be gone, runs a command, and leads somewhere else: all of it, or nothing.
+
+    `before`, `behind` and `undone` are the orders of its beginning, of its end, and of its failure.
+    """
+
+    sort: str = field(kw_only=True)
+    id: str = field(kw_only=True)
+    before: tuple[OrderEntry, ...] = field(kw_only=True)
+    behind: tuple[OrderEntry, ...] = field(kw_only=True)
+    undone: tuple[OrderEntry, ...] = field(kw_only=True)
+    command: tuple[str, ...] = field(kw_only=True)
+    seconds: int = field(kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 def noted(text: str, *notes: str | None) -> str:

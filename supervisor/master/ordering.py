@@ -35,7 +35,7 @@ class Ordering:
                 answer(True, noted(f"{order.text}: {described(found)}", note), ())
 
             cut = Cut.GENTLE if order.gentle else Cut.NONE
-            self._sweeps.begin(order.sort, order.id, cut=cut, seconds=order.deadline, first=first)
+            self._sweeps.begin(order.sort, order.id, cut=cut, seconds=order.deadline, first=first, before=order.before)
 
         if order.entries:
             self._sweeps.end_all(order.sort, order.id)  # said again, an order has the deadline that was said last

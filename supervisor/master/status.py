@@ -3,10 +3,13 @@ it.
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
+from supervisor.control.inforce import InForceSince
 from supervisor.control.kept import KeptConfigurations
 from supervisor.master.accounting import Accounting
+from supervisor.master.generations import Generations
 from supervisor.master.history import ConfigHistory
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.sweeping import Sweeps
@@ -27,6 +30,7 @@ class RunningStatus:
         watchers: Watchers,
         history: ConfigHistory,
         *,
+        generations: Generations,
         keeper: StateKeeper,
         sweeps: Sweeps,
         load_files: LoadFiles,
@@ -37,6 +41,7 @@ class RunningStatus:
         self._accounting = accounting
         self._watchers = watchers
         self._history = history
+        self._generations = generations
         self._keeper = keeper
         self._sweeps = sweeps
         self._load_files = load_files
@@ -48,6 +53,9 @@ class RunningStatus:
     @property
     def metrics(self) -> str:
         return self._watchers.address
+
+    def generations(self) -> Sequence[InForceSince]:
+        return self._generations.in_force
 
     def measured(self, what: str) -> float | None:
         return self._load_files.read(what)

@@ -42,6 +42,7 @@ from supervisor.pcontrol.connection import (
     TimedOut,
     json_error,
 )
+from supervisor.runtime.plural import count_of
 
 Connect = Callable[[], Connection]
 
@@ -103,6 +104,28 @@ def bring(connection: Connection, commands: Sequence[FileCommand], options: Name
     return Told(shown.lines, _asked(connection, f"{APPLY}{confirm}").text)
 
 
+def _status(connection: Connection, options: Namespace) -> Told:
+    """In one line how it is, or as JSON."""
+    import json
+
+    shown = json.loads(_asked(connection, "json show").lines[0])
+    rows = json.loads(_asked(connection, "json generations").lines[0])
+    configs, births = ([row for row in rows if row["what"] == what] for what in ("config", "birth"))
+    status = {
+        "program": shown["id"],
+        "version": shown["version"],
+        "generation": configs[-1]["number"],
+        "since": configs[-1]["since"],
+        "sessions": sum(row["sessions"] for row in configs),
+        "workers": len(births),
+    }
+    line = (
+        f"{status['program']} {status['version']}: configuration {status['generation']} since {status['since']}, "
+        f"{count_of(status['sessions'], 'session')}, {count_of(status['workers'], 'worker')}"
+    )
+    return Told([json.dumps(status) if options.json else line], "")
+
+
 def run(connect: Connect, options: Namespace) -> int:
     """A subcommand; returns the exit code. Raises UnreadableFile, NoConnection, TimedOut."""
     if options.watch is not None:
@@ -110,7 +133,9 @@ def run(connect: Connect, options: Namespace) -> int:
     commands = load(options.file, read_any).commands if options.file is not None else ()
     connection = connect()
     try:
-        if options.file is not None:
+        if options.subcommand == "status":
+            told = _status(connection, options)
+        elif options.file is not None:
             told = bring(connection, commands, options)
         else:
             told = Told([], _asked(connection, ROLLBACK if options.subcommand == "rollback" else "confirm").text)
@@ -121,7 +146,8 @@ def run(connect: Connect, options: Namespace) -> int:
     finally:
         connection.close()
     show(told.lines)
-    tell(told.verdict, options.quiet)
+    if told.verdict:
+        tell(told.verdict, options.quiet)
     return told.code
 
 

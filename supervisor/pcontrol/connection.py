@@ -4,6 +4,8 @@ What goes over the socket stands in `control/server.py`, the other end.
 """
 
 import itertools
+import os
+import select
 import socket
 import sys
 import time
@@ -101,13 +103,15 @@ class TimedOut(Exception):
 class Connection:
     """A connection to a control socket. Commands are said one after the other."""
 
-    def __init__(self, path: Path, timeout_seconds: float) -> None:
-        """Raises NoConnection."""
+    def __init__(self, path: Path, timeout_seconds: float, joined: socket.socket | None = None) -> None:
+        """`joined`: a socket that leads there already; `path` is what it is called then. Raises NoConnection."""
         self.path = path
         self._timeout_seconds = timeout_seconds
         self._reader = ReplyReader()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket = joined or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(timeout_seconds)
+        if joined is not None:
+            return
         try:
             self._socket.connect(str(path))
         except OSError as error:
@@ -158,6 +162,26 @@ class Connection:
             answers = self._reader.feed(data)
             if answers:
                 return answers
+
+    def relay(self, source: int, sink: int) -> None:
+        """Passes on what comes from a descriptor, and to another one what comes back, until the program closes."""
+        self._socket.settimeout(None)
+        heard: list[int] = [source, self._socket.fileno()]
+        while True:
+            ready, _, _ = select.select(heard, [], [])
+            if source in ready:
+                said = os.read(source, _PIECE)
+                if said:
+                    self._socket.sendall(said)
+                else:
+                    heard.remove(source)
+                    self._socket.shutdown(socket.SHUT_WR)
+            if self._socket.fileno() in ready:
+                answer = self._socket.recv(_PIECE)
+                if not answer:
+                    return
+                while answer:
+                    answer = answer[os.write(sink, answer) :]
 
     def lives(self) -> bool:
         """Whether the other side still holds it; to be asked while nothing is on its way."""

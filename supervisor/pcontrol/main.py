@@ -3,14 +3,15 @@
 Commands come from the command line, from files, from standard input, or from a prompt (`prompt.py`). Data goes to
 standard output, messages to standard error. The subcommands, with a file that is a whole configuration, are in
 `apply.py`. Exit codes stand in `EXIT_CODES`; after the first command that is refused nothing more is said, unless
-`--ignore-errors` is given. `--wait` stays until the program is gone.
+`--ignore-errors` is given. `--wait` stays until the program is gone, or,
+behind a drain or a kick, the sessions that it is about.
 """
 
 import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from supervisor.control.rcdisk import STANDARD_INPUT, read_any
 from supervisor.control.rcfile import FileCommand, UnreadableFile, load, told
@@ -70,7 +71,13 @@ def _parse(argv: Sequence[str] | None, programs: Sequence[str]) -> Namespace:
     options.commands = [*options.command, *([phrase(options.words)] if is_command(first) else [])]
     if options.quiet and options.verbose:
         parser.error("--quiet and --verbose exclude each other")
+    if options.hosts is not None and (options.socket is not None or options.wait or not _says_something(options)):
+        parser.error("--hosts takes a command, a FILE or a subcommand, and neither --socket nor --wait")
     return options
+
+
+def _says_something(options: Namespace) -> bool:
+    return bool(options.commands or options.files) and STANDARD_INPUT not in options.files
 
 
 def is_command(word: str) -> bool:
@@ -79,12 +86,37 @@ def is_command(word: str) -> bool:
 
 
 def _serve(options: Namespace) -> int:
-    def connected() -> Connection:
+    if options.hosts is None:
         programs = options.programs if options.program is None else [options.program]
-        connection = connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
-        sign(connection, options.signed_as, options.message)
+        return _serve_one(
+            options, lambda: connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
+        )
+    from supervisor.pcontrol.hosts import Host, at_each, hosts_in
+
+    def at(host: Host) -> int:
+        try:
+            return _serve_one(options, lambda: host.connect(options.timeout))
+        except (NoConnection, TimedOut) as error:
+            _complain(error, options)
+            return EXIT_TIMED_OUT if isinstance(error, TimedOut) else EXIT_NO_CONNECTION
+
+    return at_each(hosts_in(options.hosts), at, quiet=options.quiet, json=options.json)
+
+
+def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
+    def connected() -> Connection:
+        connection = reach()
+        try:
+            sign(connection, options.signed_as, options.message)
+        except (NoConnection, TimedOut):
+            connection.close()
+            raise
         return connection
 
+    if options.subcommand == "relay":
+        connection = connected()
+        connection.relay(sys.stdin.fileno(), sys.stdout.fileno())
+        return EXIT_DONE
     if options.subcommand is not None:
         from supervisor.pcontrol import apply
 
@@ -107,7 +139,9 @@ def _serve(options: Namespace) -> int:
         if code == EXIT_REFUSED and len(options.words) and is_command(options.words[0]):
             _hint(options.words[0], options)
         if options.wait and code == EXIT_DONE:
-            code = wait_for_end(connection, options.timeout, options.quiet)
+            said = [*options.commands, *(command.text for command in commands)]
+            wait = wait_for_sweeps if any(map(_sweeps, said)) else wait_for_end
+            code = wait(connection, options.timeout, options.quiet)
         return code
     finally:
         connection.close()
@@ -153,6 +187,33 @@ def wait_for_end(connection: Connection, timeout_seconds: float, quiet: bool) ->
     except NoConnection:
         return EXIT_DONE
     raise TimedOut(f"{connection.path}: the program is still there after {timeout_seconds:g} s")
+
+
+def _sweeps(command: str) -> bool:
+    """Whether a command has sessions be gone, and not the program."""
+    words = command.split()
+    return words[:1] == ["kick"] or words[1:2] == ["drain"] or words[:2] == ["user", "lock"]
+
+
+def wait_for_sweeps(connection: Connection, timeout_seconds: float, quiet: bool) -> int:
+    """Prints who is left, whenever that changes, until nobody is whom a drain or a kick is about that there is now."""
+    import json
+
+    deadline = time.monotonic() + timeout_seconds
+    first: set[int] | None = None
+    shown = None
+    while time.monotonic() < deadline:
+        rows = json.loads(connection.say("json kick list").lines[0])
+        first = {row["number"] for row in rows} if first is None else first
+        rows = [row for row in rows if row["number"] in first]
+        told = "; ".join(f"{row['sort']} {row['id']}: {row['found']}" for row in rows) or "nobody is left"
+        if told != shown and not quiet:
+            print(told, flush=True)
+        shown = told
+        if not rows:
+            return EXIT_DONE
+        time.sleep(_LOOK_SECONDS)
+    raise TimedOut(f"{connection.path}: after {timeout_seconds:g} s there is still {shown}")
 
 
 def _complain(error: Exception, options: Namespace) -> None:

@@ -14,8 +14,10 @@ SUBCOMMANDS = {
     "check": "tries the configuration in FILE in full, shows what would change, and changes nothing",
     "apply": "makes the running configuration what FILE says, as one generation in all workers, or changes nothing",
     "drift": "tells by its exit code whether the running configuration is still what FILE says, and shows what differs",
+    "status": "tells version, configuration, sessions and workers in one line",
     "confirm": "keeps what was applied with --confirm",
     "rollback": "goes back to the configuration before the last apply",
+    "relay": "joins standard input and output to the control socket: for --hosts over ssh",
 }
 WITH_FILE = ("check", "apply", "drift")
 
@@ -90,7 +92,7 @@ def _add_options(parser: argparse.ArgumentParser, programs: Sequence[str]) -> No
     add("-v", "--verbose", action="store_true", help="print each command and its status text too")
     add("-i", "--ignore-errors", action="store_true", help="go on after a command that is refused")
     add("-w", "--wait", action="store_true",
-        help="then wait until the program is gone, and print how many sessions are left")  # fmt: skip
+        help="then wait for the end of the program, or of the sessions that leave; print who is left")  # fmt: skip
     add("--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit")
 
 
@@ -99,6 +101,9 @@ def _add_connection_options(parser: argparse.ArgumentParser, programs: Sequence[
     add("-s", "--socket", metavar="FILE", help="the control socket")
     add("-r", "--rundir", metavar="DIR", default=_default(parser, DEFAULT_RUNDIR),
         help=f"run directory (default: {DEFAULT_RUNDIR})")  # fmt: skip
+    add("--hosts", metavar="FILE", default=_default(parser, None),
+        help="do it at all proxies that FILE names, one after the other, until one fails; a line each: "
+        "NAME socket PATH, or NAME command WORD... (such as: px1 command ssh px1 pcontrol relay)")  # fmt: skip
     add("-p", "--program", metavar="PROGRAM", choices=programs or None,
         help=f"program to speak to: {_or(programs)} (default: the first of them that answers)")  # fmt: skip
     add("--as", metavar="NAME", dest="signed_as", default=_default(parser, None),
@@ -166,6 +171,10 @@ def parse_subcommand(name: str, words: Sequence[str], options: argparse.Namespac
             f"pcontrol {name} takes {'one FILE' if wanted else 'no FILE'}; for a file of that name say ./{name}"
         )
     options.file = files[0] if wanted else None
+    if options.hosts is not None and (options.socket is not None or options.watch is not None or name == "relay"):
+        parser.error("--hosts goes neither with --socket nor with --watch, nor with relay")
+    if options.hosts is not None and options.file == "-":
+        parser.error("standard input cannot be read for each of --hosts")
     if options.watch is not None and options.file == "-":
         parser.error("standard input cannot be watched")
     return options

@@ -5,6 +5,7 @@ the ends of sessions.
 import ipaddress
 from collections.abc import Iterable, Sequence
 
+from supervisor.control.outcome import EVERYBODY
 from supervisor.lifeline import Aim, Cut, Found
 from supervisor.serving.context import CutCost, Session, Whose
 from supervisor.table.blocked import Network
@@ -24,6 +25,7 @@ _CUT = {
 def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[Found, ...]:
     """One round: for each aim what was found, and how many of them are left."""
     by_mark = {(aim.sort, aim.id): place for place, aim in enumerate(aims) if aim.sort != NETWORK}
+    everybody = [place for place, aim in enumerate(aims) if aim.sort == EVERYBODY]
     networks: list[tuple[Network, int]] = [
         (ipaddress.ip_network(aim.id), place) for place, aim in enumerate(aims) if aim.sort == NETWORK
     ]
@@ -33,6 +35,7 @@ def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[Found, ...]
         whose = session.whose()
         places = [by_mark[mark] for mark in whose.marks if mark in by_mark]
         places += _of_networks(whose, networks)
+        places += everybody
         places = [place for place in places if whose.since <= aims[place].before]
         if not places:
             continue

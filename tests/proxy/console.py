@@ -10,6 +10,7 @@ from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.variables import VARIABLES
 from popular.tls.commands import complete
 from supervisor.config import Config
+from supervisor.control.inforce import InForceSince
 from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
@@ -47,6 +48,9 @@ class Status:
 
     def sweeps(self) -> list[dict[str, Any]]:
         return self.under_way
+
+    def generations(self) -> list[InForceSince]:
+        return [InForceSince(1, wall=0.0, clock=0.0)]
 
     def measured(self, what: str) -> float | None:
         return {"load": 1.5, "pressure": 20.0}[what] if self.readable else None

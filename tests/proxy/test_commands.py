@@ -946,7 +946,7 @@ def test_pdm_show_can_be_pasted_back(everything: Console) -> None:
 def test_commands_know_whether_they_change_something(console: Console) -> None:
     """Commands that only show are not logged as changes, all others are."""
     only_show = {"show", "sessions", "workers", "help", "json", "complete", "cluster", "explain", "secret", "sign"}
-    only_show |= {"history", "diff"}
+    only_show |= {"history", "diff", "generations"}
     for command in console.language.commands:
         head = command.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")

@@ -110,6 +110,6 @@ def test_a_directory_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:
     with Proxy(tmp_path, options=["-n", "100", "--statedir", str(tmp_path / "other")]) as proxy:
         proxy.said("set grace 1s")
         proxy.said("config history")
-        wait_until(lambda: proxy.log("history_not_kept") != [], "it is told")
-        assert "Not a directory" in proxy.said("config history").lines[0]
+        wait_until(lambda: "Not a directory" in proxy.said("config history").lines[0], "it is told why")
+        assert "Not a directory" in proxy.log("history_not_kept")[-1].fields["reason"]
         assert proxy.said("show grace").lines == ["grace 1s"]

@@ -8,6 +8,7 @@ from popular.proxy.settings.backend import BACKEND
 from popular.proxy.settings.blocking import blocking_commands
 from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command
+from popular.proxy.settings.moving import move_commands
 from popular.proxy.settings.operating import operator_commands
 from popular.proxy.settings.reports import report_commands
 from popular.proxy.settings.tracing import trace_commands
@@ -85,6 +86,7 @@ COMMANDS: Sequence[ControlCommand] = (
     prng_command(),
     *blocking_commands(),
     *operator_commands(),
+    *move_commands(),
     *report_commands(),
     *trace_commands(),
     *cluster_commands(),

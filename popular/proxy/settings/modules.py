@@ -157,10 +157,10 @@ def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
     for ident in changed:
         config = config.with_thing("pdm", ident, config.things["pdm"][ident].reloaded(lenient=True))
     entries: list[LogEntry] = []
-    for ident, kept, entry in secretfiles.read_anew(context.config, found, context.lookups):
+    for ident, name, kept, entry in secretfiles.read_anew(context.config, found, context.lookups):
         changed.append(f"the secret of backend {ident}")
         entries.append(entry)
-        config = config.with_thing("backend", ident, replace(config.things["backend"][ident], mastersecret=kept))
+        config = config.with_thing("backend", ident, replace(config.things["backend"][ident], **{name: kept}))
     if not changed:
         return Reply("nothing has changed")
     return Change(f"read anew: {', '.join(changed)}", config=config, entries=entries)

@@ -1,0 +1,101 @@
+"""The same at several proxies, one after the other: `--hosts FILE`.
+
+    px1  socket /var/run/popular/pproxy.ctrl
+    px2  command ssh px2 pcontrol relay
+
+A socket is one of this host. A command's standard input and output lead to a control socket elsewhere; what it may do
+there is what its user may do there. The first that fails ends it: those behind it were not asked, and it is told which.
+"""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from supervisor.control.rcdisk import read_any
+from supervisor.control.rcfile import FileCommand, UnreadableFile, load
+from supervisor.control.words import scan
+from supervisor.pcontrol.connection import EXIT_DONE, Connection, NoConnection
+
+_END_SECONDS = 5.0
+
+
+class Host(NamedTuple):
+    """A proxy: how it is called, and the socket or the command that leads to it."""
+
+    name: str
+    path: str = ""
+    command: tuple[str, ...] = ()
+
+    def connect(self, timeout_seconds: float) -> Connection:
+        """Raises NoConnection."""
+        if self.path:
+            return Connection(Path(self.path), timeout_seconds)
+        return CommandConnection(self.name, self.command, timeout_seconds)
+
+
+class CommandConnection(Connection):
+    """A connection through a command. What that says of itself goes to standard error."""
+
+    def __init__(self, name: str, command: Sequence[str], timeout_seconds: float) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno())
+            except OSError as error:
+                ours.close()
+                raise NoConnection(f"{name}: {command[0]}: {error.strerror}") from None
+        super().__init__(Path(name), timeout_seconds, joined=ours)
+
+    def close(self) -> None:
+        """The command sees the end of its input, and ends; one that does not is ended."""
+        super().close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def hosts_in(name: str) -> list[Host]:
+    """The proxies that a file names. Raises UnreadableFile."""
+    hosts = [_host(command) for command in load(name, read_any).commands]
+    if not hosts:
+        raise UnreadableFile(f"{name}: it names no proxy")
+    names = [host.name for host in hosts]
+    for host in hosts:
+        if names.count(host.name) > 1:
+            raise UnreadableFile(f"{name}: {host.name} is there twice")
+    return hosts
+
+
+def _host(command: FileCommand) -> Host:
+    if command.fault is not None:
+        raise UnreadableFile(str(command.fault))
+    match [str(word) for word in scan(command.text).words]:
+        case [name, "socket", path] if path:
+            return Host(name, path=path)
+        case [name, "command", program, *words] if program:
+            return Host(name, command=(program, *words))
+    raise UnreadableFile(f"{command.place}: not a proxy; allowed: NAME socket PATH, or NAME command WORD...")
+
+
+def at_each(hosts: Sequence[Host], run: Callable[[Host], int], *, quiet: bool, json: bool) -> int:
+    """Runs it at one after the other until one fails; returns the exit code of the last that was asked."""
+    for place, host in enumerate(hosts):
+        if not json:
+            print(f"# {host.name}", flush=True)
+        code = run(host)
+        if code != EXIT_DONE:
+            if not quiet:
+                print(_where_it_ended(hosts, place), file=sys.stderr, flush=True)
+            return code
+    return EXIT_DONE
+
+
+def _where_it_ended(hosts: Sequence[Host], place: int) -> str:
+    done, rest = [host.name for host in hosts[:place]], [host.name for host in hosts[place + 1 :]]
+    before, behind = ", ".join(done) or "none", ", ".join(rest) or "none"
+    return f"pcontrol: failed: {hosts[place].name}; done before: {before}; not asked: {behind}"
