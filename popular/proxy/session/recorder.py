@@ -60,10 +60,12 @@ class Recorder:
     """One for each worker."""
 
     def __init__(self, context: WorkerContext) -> None:
-        self.orders = context.operator.of(TRACE)
+        orders = context.operator.of(TRACE)
+        assert isinstance(orders, dict), "orders stand in the order in which they were given"
+        self.orders = orders
         """Empty as long as nobody is traced: that is all a session then looks at."""
         self._context = context
-        self._known: tuple[str, ...] = ()
+        self._known = (0, "")
         self._traces: dict[str, OrderedTrace] = {}
         self._by_name: dict[tuple[str, str], list[OrderedTrace]] = {}
         self._networks: list[tuple[Network, OrderedTrace]] = []
@@ -97,11 +99,11 @@ class Recorder:
         return [trace for network, trace in self._networks if parsed in network and trace.is_at_work()]
 
     def _look(self) -> None:
-        """Ids are never used again: they tell whether there is a change."""
-        ids = tuple(self.orders)
-        if ids == self._known:
+        """Ids are never used again, so how many there are and the last one tell whether there is a change."""
+        now = (len(self.orders), next(reversed(self.orders), ""))
+        if now == self._known:
             return
-        self._known = ids
+        self._known = now
         known = self._traces
         orders = well_formed(self.orders)
         self._traces = {ident: known.get(ident) or OrderedTrace.ordered(value) for ident, value in orders.items()}
