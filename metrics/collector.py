@@ -22,7 +22,7 @@ from prometheus_client.samples import Sample
 
 from metrics.http import HttpRequest, HttpResponse
 from metrics.known import Known
-from metrics.trouble import share
+from metrics.trouble import is_down, share
 from supervisor.exporterline import Queue
 from supervisor.metric import (
     COUNTER,
@@ -42,6 +42,7 @@ from supervisor.metric import (
     Some,
     Things,
 )
+from supervisor.table.contents import RECOVERING
 from supervisor.table.segment import HealthReading, Reading
 
 Value = tuple[tuple[str, ...], float]
@@ -193,9 +194,16 @@ def _of_health(row: Metric, what: str, moment: ScrapeMoment) -> Iterator[Value]:
     things = row.things
     assert things is not None, row.name
     for one in moment.healths[things.sort]:
-        lasted = max(0.0, moment.now - one.since) if one.since else 0.0
-        yield (one.ident,), share(one) if what == "ratio" else lasted
+        yield (one.ident,), _HEALTH[what](one, moment.now)
 
+
+_HEALTH: dict[str, Callable[[HealthReading, float], float]] = {
+    "ratio": lambda one, _now: share(one),
+    "age": lambda one, now: max(0.0, now - one.since) if one.since else 0.0,
+    "down": lambda one, now: max(0.001, now - one.turned) if is_down(one) else 0.0,
+    "recovering": lambda one, _now: float(one.condition == RECOVERING),
+}
+"""By the word in `OfHealth`."""
 
 # --- living sessions --------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from metrics import selection
 from metrics.duration import age
 from metrics.headline import headline
 from metrics.picture import ALL_ROWS, Picture, Rows
-from metrics.trouble import failing_first, failure_of
+from metrics.trouble import failing_first, failure_of, is_worth_a_word
 from supervisor.runtime.load import Level
 from supervisor.runtime.plural import count_of
 from supervisor.table.segment import View
@@ -80,7 +80,7 @@ def _worker(worker: dict[str, int], now_ns: int) -> dict[str, Any]:
 def _failing(picture: Picture) -> Iterator[list[str]]:
     """A table for each sort of which something has failed in the last minute; without those that did not."""
     for sort, found in picture.view.healths().items():
-        lines = [failure_of(one, picture.now) for one in failing_first(found) if one.bad]
+        lines = [failure_of(one, picture.now) for one in failing_first(found) if is_worth_a_word(one)]
         if lines:
             yield table((sort, "state", "failed", "of", "share", "last error", "ago", "since"), lines, {2, 3, 4, 6, 7})
 

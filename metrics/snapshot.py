@@ -15,7 +15,7 @@ from metrics.headline import headline, readings
 from metrics.history import SHORTEST
 from metrics.known import Known
 from metrics.selection import Filter, Session, SortOrder
-from metrics.trouble import failing_first, is_failing, share
+from metrics.trouble import failing_first, is_failing, last_error, share, since_when
 from metrics.watch import Moment, total
 from supervisor.runtime.load import Level
 from supervisor.table.layout import Layout
@@ -106,6 +106,7 @@ def _history(known: Known, span: str) -> dict[str, Any]:
 
 _WAITING = {"name": "waiting", "title": "waiting", "help": "connections that nobody has accepted yet"}
 _HEALTH = (
+    {"name": "condition", "title": "found", "kind": "text", "help": "what it was found to be, beside its state"},
     {"name": "share", "title": "fails", "kind": "share", "help": "of what was tried in the last minute"},
     {"name": "reason", "title": "last error", "kind": "text", "help": ""},
     {"name": "since", "title": "for", "kind": "age", "help": "since when failures go on"},
@@ -157,14 +158,23 @@ def _things(
 def _health(one: HealthReading | None) -> dict[str, Any]:
     """Shares are of the last minute; `since` and `failed` seconds since 1970, None if there is nothing to say."""
     if one is None:
-        return {"failing": False, "share": None, "tried": 0, "reason": "", "failed": None, "since": None}
+        return {
+            "failing": False,
+            "share": None,
+            "tried": 0,
+            "reason": "",
+            "failed": None,
+            "since": None,
+            "condition": "",
+        }
     return {
         "failing": is_failing(one),
         "share": round(share(one), 3) if one.good + one.bad else None,
         "tried": one.good + one.bad,
-        "reason": one.reason,
+        "reason": last_error(one),
         "failed": one.failed or None,
-        "since": one.since or None,
+        "since": since_when(one) or None,
+        "condition": one.condition,
     }
 
 

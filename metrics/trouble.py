@@ -1,6 +1,7 @@
 """What goes wrong while clients are served: things that fail, clients who wait, certificates near their end. Pure.
 
-A thing fails when a tenth of what was tried there in the last minute failed (see supervisor.table.layout.Health).
+A thing fails when it was found down, or a tenth of what was tried there in the last minute failed (Health in
+supervisor/table/contents.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,6 +9,7 @@ from typing import NamedTuple
 
 from metrics.duration import age
 from supervisor.runtime.plural import count_of, noun
+from supervisor.table.contents import DOWN, UP
 from supervisor.table.segment import HealthReading
 
 FAILING_SHARE = 0.1
@@ -31,23 +33,44 @@ def share(one: HealthReading) -> float:
     return one.bad / (one.good + one.bad) if one.bad else 0.0
 
 
+def is_down(one: HealthReading) -> bool:
+    """Whether it was found to be: then nothing is tried there."""
+    return one.condition == DOWN
+
+
 def is_failing(one: HealthReading) -> bool:
-    return one.bad >= FAILING_SHARE * (one.good + one.bad) > 0
+    return is_down(one) or one.bad >= FAILING_SHARE * (one.good + one.bad) > 0
 
 
 def failing_first(found: Iterable[HealthReading]) -> list[HealthReading]:
     """Those that fail in front, the worst first; the others as they stood."""
-    return sorted(found, key=lambda one: (not is_failing(one), -share(one)))
+    return sorted(found, key=lambda one: (not is_failing(one), not is_down(one), -share(one)))
 
 
 def failure_of(one: HealthReading, now: float) -> tuple[str, ...]:
     """What there is to say of it: id, state, failures, attempts, share, last error, how long ago, for how long."""
-    state = "fails" if is_failing(one) else ""
-    since = age(now - one.since) if one.since else ""
+    state = one.condition if one.condition != UP else "fails" if is_failing(one) else ""
+    since = since_when(one)
+    failed = age(now - one.failed) if one.failed else ""
     return (
         *(one.ident, state, str(one.bad), str(one.good + one.bad)),
-        *(f"{share(one):.0%}", one.reason, age(now - one.failed), since),
+        *(f"{share(one):.0%}", last_error(one), failed, age(now - since) if since else ""),
     )
+
+
+def is_worth_a_word(one: HealthReading) -> bool:
+    """Whether anything of it failed in the last minute, or it is not what it should be."""
+    return one.bad > 0 or one.condition != UP
+
+
+def last_error(one: HealthReading) -> str:
+    """Why it is down, or what failed there."""
+    return one.why if one.condition != UP and one.why else one.reason
+
+
+def since_when(one: HealthReading) -> float:
+    """Since when that goes on."""
+    return one.turned if one.condition != UP else one.since
 
 
 def concerns(
@@ -72,6 +95,8 @@ def concerns(
 
 
 def _told(one: HealthReading, now: float) -> str:
+    if is_down(one):
+        return f"{one.ident}: down, {one.why}, since {age(now - one.turned)}"
     failed = f"{one.bad} of {one.good + one.bad} failed in the last minute"
     return f"{one.ident}: {failed}, {one.reason}, since {age(now - one.since)}"
 

@@ -171,5 +171,18 @@ BACKEND_RECOVERING = Message(
     0x0361, "ADM", "backend_recovering", "A backend that was down is tried again, by a few logins first."
 )
 BACKEND_UP = Message(0x0362, "ADM", "backend_up", "A backend that was down takes all logins again.")
+TRACE_NOT_WRITTEN = Message(
+    0x0370,
+    "ADM",
+    "trace_not_written",
+    "The file of a trace cannot be written; a worker records nothing more for it.",
+)
+
+CAPABILITIES_DIFFER = Message(
+    0x0363,
+    "ADM",
+    "capabilities_differ",
+    "A virtual server announces (CAPA) what this backend does not: `missing`. Found by the backend's check, told once.",
+)
 
 POPULAR_MESSAGES = messages_in(globals())

@@ -66,6 +66,26 @@ _PROGRAM = (
     ),
 )
 
+_ORDERS = (
+    Metric(
+        "popular_orders",
+        "What the operator has ordered beside the configuration, and is in force: blocks, drains, holds, locks, moves "
+        "(`state list`).",
+        Shown("orders"),
+    ),
+    Metric(
+        "popular_sessions_leaving",
+        "Sessions that a drain, a kick, a lock or a move waits for, as of its last round (`kick list`).",
+        Shown("sessions_leaving"),
+    ),
+    Metric(
+        "popular_moves_total",
+        "Moves that were ordered, by what came of them: done, or undone (everything is as before).",
+        Counts("moves"),
+        (Label("result", ("done", "undone")),),
+    ),
+)
+
 _LOAD = (
     Metric("popular_load1", "Load average of the last minute, of the whole host.", Shown("load_hundredths", 100)),
     Metric(
@@ -134,7 +154,7 @@ _WORKERS = (
 
 def common_metrics(program: Program) -> tuple[Metric, ...]:
     """The metrics that every program has."""
-    return (*_PROGRAM, *_LOAD, *_sessions(program), *_WORKERS, *_queues(program))
+    return (*_PROGRAM, *_ORDERS, *_LOAD, *_sessions(program), *_WORKERS, *_queues(program))
 
 
 def metrics_of(program: Program) -> tuple[Metric, ...]:

@@ -141,7 +141,8 @@ class Described(CountSource):
 @dataclass(frozen=True)
 class OfHealth(CountSource):
     """What the master keeps of each thing of the metric's one label (supervisor.table.layout.Health): "ratio", the part
-    of the last minute's attempts that failed; or "age", for how many seconds failures have been going on.
+    of the last minute's attempts that failed; "age", for how many seconds failures have been going on; "down", for how
+    many it has been down; or "recovering", whether it recovers.
     """
 
     what: str

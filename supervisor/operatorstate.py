@@ -12,6 +12,11 @@ from typing import Any, NamedTuple
 VERSION = 1
 """Of the file."""
 
+UNDO = "undo"
+"""In the value of what is under way, and is nothing before it is finished: the orders that belong to it, as a list of
+[sort, id].
+"""
+
 Orders = Mapping[str, Mapping[str, Any]]
 """Of one sort: by id, the value."""
 
@@ -86,4 +91,21 @@ def from_octets(content: bytes) -> list[OrderEntry]:
     for _sort, ident, value in entries:
         if not isinstance(value, dict) or not isinstance(value.get("until"), int | float | None):
             raise DamagedState(f"the order {ident[:80]!r} is none")
+        if not isinstance(value.get(UNDO), list | None):
+            raise DamagedState(f"of the order {ident[:80]!r} nobody knows how it is undone")
     return entries
+
+
+def unfinished(entries: Iterable[OrderEntry]) -> list[OrderEntry]:
+    """What takes back that which was under way (`undo` in a value) when a program was killed: the ends of all orders
+    that belong to it, and its own.
+    """
+    ends = []
+    for sort, ident, value in entries:
+        undo = (value or {}).get(UNDO)
+        if undo is not None:
+            ends += [
+                OrderEntry(str(pair[0]), str(pair[1])) for pair in undo if isinstance(pair, list) and len(pair) == 2
+            ]
+            ends.append(OrderEntry(sort, ident))
+    return ends

@@ -14,6 +14,7 @@ from supervisor.control.context import CommandContext, ControlCommand, Variable
 from supervisor.control.outcome import Change
 from supervisor.control.things import OFFLINE
 from supervisor.exporterline import ExporterInheritance
+from supervisor.helperline import HelperInheritance
 from supervisor.metric import Metric, Things
 from supervisor.operatorstate import OrderEntry
 from supervisor.serving.context import WorkerContext
@@ -46,6 +47,16 @@ class StartOption(NamedTuple):
     metavar: str
     help: str
     take: Callable[[str], None]
+
+
+class Helper(NamedTuple):
+    """A process beside the workers that does something for all of them."""
+
+    name: str
+    wanted: Callable[[Config], bool]
+    """Whether it is needed under a config."""
+    live: Callable[[HelperInheritance], None]
+    """Runs in a process of its own, until the lifeline ends (supervisor/master/helper.py)."""
 
 
 async def no_answer(_service: "Service", _question: object) -> object:
@@ -128,6 +139,7 @@ class Program:
     limits: Mapping[str, int] = field(default_factory=dict)
     """Start options that bound the config: how many things of a sort there may be."""
     start_options: Sequence[StartOption] = ()
+    helper: Helper | None = None
     ways: Sequence[str] = ()
     """What it does in one of several ways, whichever this machine allows, each in a few words."""
 

@@ -81,6 +81,14 @@ OVERVIEW = Board(
             ),
         ),
         (
+            "What the operator has ordered",
+            (
+                now("Orders in force", gauge("orders")),
+                now("Sessions that are to leave", gauge("sessions_leaving")),
+                now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD),
+            ),
+        ),
+        (
             "Rates",
             (
                 graph("Sessions accepted", rate("sessions_started_total", "vserv")),
@@ -171,6 +179,18 @@ BACKENDS = Board(
                     note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",
                 ),
                 graph(
+                    "Down for",
+                    gauge("backend_down_seconds", "backend", how="max"),
+                    note="Found down: its users are told at once to come again. The longest at any instance.",
+                    width=12,
+                ),
+                graph(
+                    "Recovering",
+                    gauge("backend_recovering", "backend", how="max"),
+                    note="It was down, and gets a growing share of its logins.",
+                    width=12,
+                ),
+                graph(
                     "Waiting for any backend",
                     gauge("backends_waiting_sessions", "instance"),
                     note="Where backends hang they share half of maxsession.",
@@ -201,7 +221,12 @@ BACKENDS = Board(
                 graph("Logins by virtual server", rate("logins_total", "vserv")),
                 graph("Login failures by virtual server", rate("login_failures_total", "vserv")),
                 graph("Login failures by reason", rate("login_failures_total", "reason"), stacked=True),
-                graph("Logins refused by limits", rate("logins_limited_total", "limit"), width=6),
+                graph(
+                    "Logins refused by limits",
+                    rate("logins_limited_total", "limit"),
+                    PanelLine(rate("vserv_logins_limited_total", "vserv"), "by those of {{vserv}}"),
+                    width=6,
+                ),
                 graph(
                     "Limits on trial",
                     rate("limit_reports_total", "limit"),

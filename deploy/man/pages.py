@@ -43,10 +43,10 @@ MODULES = (
         "Users in an SQL database, by a query of yours. URL is sqlite:/PATH, postgresql://USER@HOST[:PORT]/DB or "
         "mysql://USER@HOST[:PORT]/DB. The query's parameters are bound: :user the name, :name and :domain its parts "
         "before and behind the last @, :namespace, :vserv, :address. Its columns are taken by their names: password, "
-        "backend, target, secret, flags, locked, sessions, login_delay. No row: there is no such user; several rows: "
-        "one user with several passwords. passwordfile FILE holds the database's password; backend ID and target "
-        "TARGET count where a row does not say it; connections N is how many a worker has at most (4). Needs "
-        "popular-pop3[postgresql] or popular-pop3[mysql].",
+        "backend, target, secret, flags, locked, sessions, login_delay, account. No row: there is no such user; "
+        "several rows: one user with several passwords. passwordfile FILE holds the database's password; backend ID "
+        "and target TARGET count where a row does not say it; connections N is how many a worker has at most (4). "
+        "Needs popular-pop3[postgresql] or popular-pop3[mysql].",
     ),
     (
         "redis URL [NAME VALUE]...",

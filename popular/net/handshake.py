@@ -46,12 +46,15 @@ class Failure(NamedTuple):
 
 
 class Agreed(NamedTuple):
-    """What a handshake came to. `certificate_name`: of the client's verified certificate, or ""."""
+    """What a handshake came to. `certificate_name`: of the client's verified certificate, or ""; which is itself
+    `certificate` (DER).
+    """
 
     version: str
     cipher: str
     resumed: bool
     certificate_name: str
+    certificate: bytes = b""
 
 
 class Leg(Protocol):
@@ -186,7 +189,9 @@ class Handshake:
         assert cipher is not None
         asks = self._tls_settings.asks != ssl.CERT_NONE
         name = name_in(about.getpeercert() or {}) if asks else ""
-        return Agreed(about.version() or "", cipher[0], about.session_reused or False, certificate_name=name)
+        certificate = about.getpeercert(binary_form=True) if asks else None
+        resumed = about.session_reused or False
+        return Agreed(about.version() or "", cipher[0], resumed, certificate_name=name, certificate=certificate or b"")
 
 
 def failure_of(error: OSError) -> Failure:

@@ -23,6 +23,17 @@ class CachedAnswer(NamedTuple):
     since: float
     seconds: float
 
+    @property
+    def account(self) -> str:
+        """As whom the module has him."""
+        limits = self.answer.limits if isinstance(self.answer, Authenticated) else None
+        return (limits.account if limits is not None else "") or self.whom[1]
+
+    def is_about(self, whom: str) -> bool:
+        """Whether it is about `NAMESPACE:USER`, or `USER`."""
+        namespace, user = self.whom
+        return any(whom in (name, f"{namespace}:{name}") for name in (user, self.account))
+
     def is_fresh(self, now: float) -> bool:
         return now - self.since < self.seconds
 
@@ -60,6 +71,7 @@ class AnswerCache:
         for text in (*texts, question.client_ip if by_address else "", kind):
             digest.update(_counted(text.encode(errors="surrogatepass")))
         digest.update(_counted(octets))
+        digest.update(_counted(question.certificate))
         return digest.digest()
 
     def find(self, key: bytes) -> CachedAnswer | None:
@@ -90,17 +102,17 @@ class AnswerCache:
             return [one for one in self._answers.values() if one.whom == (namespace, user)]
 
     def flush(self, whom: str = "") -> None:
-        """Forgets a user, `NAMESPACE:USER` or `USER` in whatever namespace; or everybody."""
+        """Forgets a user, `NAMESPACE:USER` or `USER` in whatever namespace, however he has written his name; or
+        everybody.
+        """
         with self._lock:
             self.flushes += 1
             if not whom:
                 self._answers.clear()
                 return
-            gone = [
-                key
-                for key, (_, (namespace, user), *_) in self._answers.items()
-                if whom in (user, f"{namespace}:{user}")
-            ]
+            about = {key: one for key, one in self._answers.items() if one.is_about(whom)}
+            accounts = {(one.whom[0], one.account) for one in about.values()}
+            gone = [key for key, one in self._answers.items() if key in about or (one.whom[0], one.account) in accounts]
             for key in gone:
                 del self._answers[key]
 

@@ -57,12 +57,13 @@ class Admitted(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RefusedLogin:
-    """This module knows the user, and no module lets him in with this password. `code` and `wait`: see Refused."""
+    """This module knows the user, and no module lets him in with this password. For the rest see Refused."""
 
     identified_by: str
     locked: bool = False
     code: str = ""
     wait: float = 0.0
+    text: str = ""
 
 
 class ToProve(NamedTuple):
@@ -210,7 +211,7 @@ def _second_round(
                 return Admitted(_flagged(route, module.flags), ident, module.ident, vouched=True)
     if failures:
         return CannotTell("; ".join(failures))
-    return RefusedLogin(ident, refused.locked, refused.code, wait=refused.wait)
+    return RefusedLogin(ident, refused.locked, refused.code, wait=refused.wait, text=refused.text)
 
 
 def _flagged(route: Route, flags: str) -> Route:

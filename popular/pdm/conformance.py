@@ -6,22 +6,26 @@ contract in time, whatever a client types; if it lets nobody in by it, shows no 
 
 import asyncio
 import contextlib
+import hashlib
 import io
 import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 
-from popular.pdm.chain import AUTHENTICATE, CHECK, SPEND, Step
+from popular.pdm.chain import AUTHENTICATE, CHECK, KEYS, SPEND, Step
 from popular.pdm.contract import (
     LOOKUP,
     PASSWORD,
+    SCRAM,
     TOKEN,
     AnyModule,
     Authenticated,
     CannotTell,
+    KeysWanted,
     KnownUser,
     ModuleFailed,
+    Provable,
     Question,
     Refused,
     Route,
@@ -30,6 +34,7 @@ from popular.pdm.contract import (
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
+from popular.protocol.scram import ScramKeys
 from supervisor.runtime.fault import kind_and_location_of
 
 SECONDS = 5.0
@@ -93,6 +98,7 @@ class Trials:
             f"{AT_ONCE} questions at once are answered, each as alone": self._many,
             "vouches for nobody by chance": self._vouches,
             "lets a known user in, and nobody with a wrong password": self._knows,
+            "hands out keys of SCRAM as the contract has it": self._keys,
             "a question that is given up harms no other": self._given_up,
             "the event loop is not held": self._lag,
             "lookup needs no password": self._lookup,
@@ -169,6 +175,38 @@ class Trials:
         wrong = await self._put(user)
         if not isinstance(wrong, (Refused, Unknown)) and not await self._lets_everyone_in():
             raise _Wrong(f"a wrong password is {_told(wrong)}")
+
+    async def _keys(self) -> None:
+        """One name is shown one salt, whether it is somebody's or nobody's."""
+        if SCRAM not in getattr(self._guard.module, "takes", (PASSWORD,)):
+            return
+        for user in (secrets.token_hex(8), *STRANGE, *([] if self._known is None else [self._known[0]])):
+            shown = [await self._shown(user) for _ in range(2)]
+            if shown[0] != shown[1]:
+                raise _Wrong(f"user name {user[:20]!a}: it is shown one salt now, and another one then")
+        if self._known is not None and not isinstance(await self._asked_for_keys(self._known[0]), Provable):
+            raise _Wrong("it has no keys of the user whom it lets in")
+
+    async def _shown(self, user: str) -> tuple[bytes, int] | None:
+        """Salt and iterations."""
+        answer = await self._asked_for_keys(user)
+        keys: object = answer.keys if isinstance(answer, Provable) else None
+        if isinstance(answer, Unknown) and answer.decoy is not None:
+            step, question = Step(self._guard.module, SPEND, decoy=answer.decoy), self._for_keys(user)
+            keys = await self._guard.put(step, question, self._asking)
+            if not isinstance(keys, ScramKeys) or not keys.are_sound:
+                raise _Wrong("its decoy gives no keys, where keys are wanted")
+        return (keys.salt, keys.iterations) if isinstance(keys, ScramKeys) else None
+
+    async def _asked_for_keys(self, user: str) -> object:
+        answer = await self._guard.put(Step(self._guard.module, KEYS), self._for_keys(user), self._asking)
+        if isinstance(answer, CannotTell) and "contract" in answer.reason:
+            raise _Wrong(f"asked for keys: {answer.reason}")
+        return answer
+
+    def _for_keys(self, user: str) -> Question:
+        salt = hashlib.blake2b(user.encode(errors="surrogateescape")).digest()
+        return self._question(user, Secret(b""))._replace(token=None, proof=KeysWanted("SCRAM-SHA-256", salt))
 
     async def _given_up(self) -> None:
         asked = [asyncio.ensure_future(self._put(secrets.token_hex(8))) for _ in range(AT_ONCE)]

@@ -124,6 +124,8 @@ class Question(NamedTuple):
     actor: str = ""
     attempt: int = 1
     """Which one it is in this session: 2 behind a wrong login."""
+    certificate: bytes = b""
+    """The client's verified certificate itself (DER); empty if it showed none."""
 
     @property
     def credential(self) -> Credential:
@@ -159,6 +161,8 @@ class UserLimits(NamedTuple):
     """How many he may have at once; 0: as many as he likes."""
     login_delay: int | None = None
     """Seconds from one login of his to the next."""
+    account: str = ""
+    """As whom he is counted, in his namespace, where clients may write his name in several ways; "": as they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +205,9 @@ class Refused:
     `route`: where his mail is, for who has a master password; None if that is not told to those who have no right
     password, and then no other module can let him in. `locked`: the password is right, or does not matter, and nobody
     comes in, whoever vouches for him. `code` is a response code without brackets that the client gets instead of AUTH
-    ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"): only where that tells no stranger who exists. `wait`: seconds
-    that the client has to wait for the reply. `cache`: as in Authenticated.
+    ("IN-USE", "LOGIN-DELAY", "SYS/TEMP", "SYS/PERM"), `text` what it is told instead of our words, in printable ASCII:
+    only where that tells no stranger who exists. `wait`: seconds that the client has to wait for the reply. `cache`: as
+    in Authenticated.
     """
 
     route: Route | None = None
@@ -210,6 +215,7 @@ class Refused:
     code: str = ""
     wait: float = 0.0
     cache: float | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +232,11 @@ class Provable:
 
 @dataclass(frozen=True, slots=True)
 class CannotTell:
-    """Nothing is known of this user now. `reason` is for the log, without secrets; to raise ModuleFailed is the same.
+    """Nothing is known of this user now. `reason` is for the log, without secrets.
 
-    To the client this is "[SYS/TEMP] try again later", never "wrong password".
+    That is an answer like any other: of one user, or the honest word of a server that is there. What concerns everybody
+    (no connection, no answer in time) is raised, as ModuleFailed or OSError: the breaker counts it. To the client it is
+    the same: this is "[SYS/TEMP] try again later", never "wrong password".
     """
 
     reason: str

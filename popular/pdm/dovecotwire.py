@@ -17,6 +17,7 @@ from popular.pdm.contract import (
     Refused,
     Route,
     Secret,
+    UserLimits,
 )
 
 LONGEST_LINE = 16384
@@ -113,7 +114,8 @@ def answer_of(reply: AuthReply, user: str, backend: str) -> Answer:
     return Authenticated(
         Route(
             place, named if named != user else None, Secret(secret.encode(errors="surrogateescape")) if secret else None
-        )
+        ),
+        UserLimits(account=fields["user"]) if fields.get("user", user) != user else None,
     )
 
 

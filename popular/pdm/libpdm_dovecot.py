@@ -16,6 +16,7 @@ import itertools
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from popular.pdm import dovecotwire as wire
 from popular.pdm.arguments import pairs
@@ -101,8 +102,7 @@ class Dovecot(AsyncModule):
         connection = await self._connected()
         answer = wire.answer_of(await connection.ask(question), question.user, self._defaults.backend)
         if isinstance(answer, Authenticated) and self._defaults.fill is not None:
-            route = answer.route._replace(target=self._defaults.fill(question.user))
-            return Authenticated(route)
+            return replace(answer, route=answer.route._replace(target=self._defaults.fill(question.user)))
         return answer
 
     async def _connected(self) -> AuthConnection:

@@ -9,30 +9,38 @@ UTF-8.
 
 The answer: `Auth-Status: OK` lets in, at `Auth-Server` and `Auth-Port`, which the operator has to allow (`pdm conf ID
 allow NET:PORT like BACKEND`), as `Auth-User` with `Auth-Pass`, where they are given. `WAIT` has us ask again behind
-`Auth-Wait` seconds. Any other status refuses; the answer is held back for `Auth-Wait` seconds. An answer without
-Auth-Status, or none, is "cannot tell".
+`Auth-Wait` seconds. Any other status refuses, and is what the client is told, as by nginx, behind `[AUTH]`: words that
+tell who exists tell it to everybody. The answer is held back for `Auth-Wait` seconds. An answer without Auth-Status, or
+none, is "cannot tell".
 
 `backend ID` takes the server from us instead of from Auth-Server. `header NAME` with `passwordfile FILE` sends the
 file's first line in that header, as a secret between the two; `cafile FILE` is whom to trust behind https://, instead
 of the system's authorities; `connections N` is how many a worker has at most (default 16).
-`takes password,challenge` has the server asked for APOP and CRAM-MD5 too (Auth-Method, with Auth-Salt); the password
-for a POP3 backend has to come from it then (Auth-Pass).
+`takes password,challenge,certificate` has the server asked for APOP and CRAM-MD5 too (Auth-Method, with Auth-Salt), and
+for EXTERNAL; the password for a POP3 backend has to come from it then (Auth-Pass). Of a client that has shown a
+certificate it is told Auth-SSL-Verify, -Subject, -Issuer, -Serial, -Fingerprint and -Cert.
 """
 
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from popular.pdm.arguments import PASSWORDFILE, kinds, number, pairs, refuse_password_in, secret_from
 from popular.pdm.contract import (
+    CERTIFICATE,
     CHALLENGE,
     PASSWORD,
     Answer,
     AsyncModule,
     Authenticated,
     CannotTell,
+    CertificateShown,
     ChallengeAnswer,
     ModuleFailed,
     Question,
@@ -43,8 +51,9 @@ from popular.pdm.contract import (
 from popular.pdm.httpclient import MOST_CONNECTIONS, client, http_library, trust
 
 _WORDS = ("backend", "header", PASSWORDFILE, "cafile", "takes", "connections")
-_TAKES = frozenset({PASSWORD, CHALLENGE})
+_TAKES = frozenset({PASSWORD, CHALLENGE, CERTIFICATE})
 _HEADER = re.compile(r"(?!auth-|client-|host$|content-|connection$)[a-z0-9-]{1,64}", re.IGNORECASE)
+_CODED = re.compile(r"\[([A-Za-z/-]+)\] *(.*)")
 _ESCAPED = bytes(range(0x21)) + b"%"
 _LONGEST_WAIT = 60
 _LONGEST_PAUSE = 2.0
@@ -71,7 +80,7 @@ def request_headers(question: Question) -> dict[str, str]:
     """What is sent of a question."""
     proof = question.proof
     headers = {
-        "Auth-Method": proof.mechanism.lower() if isinstance(proof, ChallengeAnswer) else "plain",
+        "Auth-Method": proof.mechanism.lower() if isinstance(proof, (ChallengeAnswer, CertificateShown)) else "plain",
         "Auth-User": escaped(question.user.encode(errors="surrogateescape")),
         "Auth-Pass": escaped(proof.digest if isinstance(proof, ChallengeAnswer) else question.password.reveal()),
         "Auth-Protocol": "pop3",
@@ -86,7 +95,22 @@ def request_headers(question: Question) -> dict[str, str]:
             "Auth-SSL-Protocol": question.tls_version,
             "Auth-SSL-Cipher": question.tls_cipher,
         }
+    if question.certificate:
+        headers |= _certificate_headers(question.certificate)
     return headers
+
+
+def _certificate_headers(certificate: bytes) -> dict[str, str]:
+    """What nginx says of a client's certificate that was verified."""
+    shown = x509.load_der_x509_certificate(certificate)
+    return {
+        "Auth-SSL-Verify": "SUCCESS",
+        "Auth-SSL-Subject": escaped(shown.subject.rfc4514_string().encode()),
+        "Auth-SSL-Issuer": escaped(shown.issuer.rfc4514_string().encode()),
+        "Auth-SSL-Serial": f"{shown.serial_number:X}",
+        "Auth-SSL-Fingerprint": shown.fingerprint(hashes.SHA1()).hex(),
+        "Auth-SSL-Cert": quote(shown.public_bytes(Encoding.PEM), safe="-_.~"),
+    }
 
 
 def answer_of(headers: Mapping[str, str], backend: str) -> Answer | float:
@@ -98,12 +122,21 @@ def answer_of(headers: Mapping[str, str], backend: str) -> Answer | float:
     if status == "WAIT":
         return float(wait)
     if status != "OK":
-        return Refused(wait=float(wait))
+        code, text = _words_of(status)
+        return Refused(code=code, wait=float(wait), text=text)
     place = backend or _place(headers)
     user, password = headers.get("Auth-User"), headers.get("Auth-Pass")
     return Authenticated(
         Route(place, user or None, Secret(password.encode(errors="surrogateescape")) if password else None)
     )
+
+
+def _words_of(status: str) -> tuple[str, str]:
+    """What the client is told: the status, as far as it can stand in a reply, and a response code that begins it."""
+    if not status.isascii() or not status.isprintable():
+        return "", ""
+    match = _CODED.fullmatch(status)
+    return (match[1], match[2]) if match else ("", status)
 
 
 def _place(headers: Mapping[str, str]) -> str:

@@ -11,7 +11,8 @@ password is tried by a bind as that entry: no hash is read. An empty password is
 such a bind succeeds, and proves nothing). With `binduser NAME` nothing is searched: the bind is as NAME, in which `%u`,
 `%n`, `%d` stand for the user (Active Directory: `%u`, or `EXAMPLE\\%n`); then `backend` says where the mail is.
 
-`backend ID` is the backend of all, `backendattribute` and `targetattribute` name the attributes that have them; `target
+`backend ID` is the backend of all, `backendattribute` and `targetattribute` name the attributes that have them, and
+`accountattribute` the one with the name as which he is counted, however he writes it (uid, mail); `target
 TARGET` is as in `passwd`. Several servers, by commas, are tried in their order. `starttls on` goes into TLS first, and
 ends if it cannot; `cafile FILE` is whom to trust instead of the system's authorities. `filter` is usually (mail=%u).
 """
@@ -34,6 +35,7 @@ from popular.pdm.contract import (
     Refused,
     Secret,
     Unknown,
+    UserLimits,
 )
 from popular.pdm.record import Defaults, is_name
 from popular.pdm.target import PLACEHOLDERS
@@ -48,11 +50,14 @@ _WORDS = (
     "target",
     "backendattribute",
     "targetattribute",
+    "accountattribute",
     "starttls",
     "cafile",
 )
 _CONNECT_SECONDS = 1.5
 _ANSWER_SECONDS = 1.5
+_FIELDS = ("backend", "target", "account")
+"""What an attribute may say."""
 _ONE_TOO_MANY = 2
 
 
@@ -84,9 +89,7 @@ class Ldap(Module):
         if PASSWORDFILE in words:
             self._secret, self.files = secret_from(words[PASSWORDFILE])
         self._defaults = Defaults.of("ldap", words)
-        self._attributes = {
-            field: words[f"{field}attribute"] for field in ("backend", "target") if f"{field}attribute" in words
-        }
+        self._attributes = {field: words[f"{field}attribute"] for field in _FIELDS if f"{field}attribute" in words}
         self._local = threading.local()
 
     def check(self, question: Question) -> Answer:
@@ -101,15 +104,21 @@ class Ldap(Module):
         if entry is None:
             return Unknown(lambda: self._binds(f"cn=nobody,{self._words['base']}", question.password))
         dn, fields = entry
-        route = self._defaults.route(question.user, fields)
-        return Authenticated(route) if self._binds(dn, question.password) else Refused(route)
+        known = self._known(question.user, fields)
+        if self._binds(dn, question.password):
+            return Authenticated(known.route, known.limits)
+        return Refused(known.route)
 
     def lookup(self, _namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
         if "base" not in self._words:
             raise NeedsPassword("without `base` there is nothing but the bind with his password")
         entry = self._found(user) if is_name(user) else None
-        return None if entry is None else KnownUser(self._defaults.route(user, entry[1]))
+        return None if entry is None else self._known(user, entry[1])
+
+    def _known(self, user: str, fields: Mapping[str, str]) -> KnownUser:
+        account = fields.get("account", "")
+        return KnownUser(self._defaults.route(user, fields), UserLimits(account=account) if account else None)
 
     def _escaped_dn(self) -> Any:
         """A name such as a UPN is taken as it is; in a distinguished name its letters are escaped (RFC 4514)."""

@@ -13,10 +13,11 @@ a minute at most, when a token names one that is not known.
 `issuer` and `audience`, where they are given, must be in the answer.
 
 `userclaim NAME` is where the user's name is (`email` in a JWT, `username` in an answer): the client must have said this
-name, or none. An `email` of which the provider says that it is not verified is no name. `scope "A B"` must be among the
-token's scopes; `leeway SECONDS` is how far clocks may differ (30). `backend ID`, or `backendclaim NAME`, is where his
-mail is, `target TARGET` his name there. `cafile FILE` is whom to trust behind https:// instead of the system's
-authorities; `connections N` is how many a worker has at most (4). A URL is https://, or http:// to this host.
+name; the proxy asks about nobody who has said none. An `email` of which the provider says that it is not verified is no
+name. `scope "A B"` must be among the token's scopes; `leeway SECONDS` is how far clocks may differ (30). `backend ID`,
+or `backendclaim NAME`, is where his mail is, `target TARGET` his name there. `cafile FILE` is whom to trust behind
+https:// instead of the system's authorities; `connections N` is how many a worker has at most (4). A URL is https://,
+or http:// to this host.
 
 A token of another issuer, or one that the provider does not know, is of an unknown user; one that is expired, for
 another audience or wrongly signed is refused. A provider that is down is "cannot tell".

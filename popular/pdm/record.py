@@ -8,6 +8,7 @@
     locked        1, true, yes, t, y or on: he may not come in
     sessions      how many he may have at once
     login_delay   seconds from one login of his to the next
+    account       as whom he is counted, where his name may be written in several ways (Joe, joe, joe@example.org)
 
 A field that is absent, NULL or empty means nothing; other fields are passed over. Names are taken in any case. What is
 wrong with a field is said by its name only: its content could be a secret.
@@ -45,7 +46,7 @@ from popular.pdm.target import Fill, filled
 from popular.pdm.userfile import key_of
 from popular.protocol.scram import ScramKeys
 
-FIELDS = ("password", "backend", "target", "secret", "flags", "locked", "sessions", "login_delay")
+FIELDS = ("password", "backend", "target", "secret", "flags", "locked", "sessions", "login_delay", "account")
 ROUTING = ("backend", "target")
 """Arguments of a module that count where a record has no such field."""
 TAKES = "takes"
@@ -130,7 +131,7 @@ def stored_user(user: str, record: Mapping[object, object], defaults: Defaults) 
     locked = fields.get("locked", "")
     if locked not in _YES | _NO:
         raise QuestionFailed("the field locked of a user's record is neither yes nor no")
-    limits = UserLimits(_number(fields, "sessions"), _number(fields, "login_delay"))
+    limits = UserLimits(_number(fields, "sessions"), _number(fields, "login_delay"), fields.get("account", ""))
     return StoredUser(
         stored,
         defaults.route(user, fields),
@@ -206,10 +207,17 @@ class Verifier:
             self._note(user.hash)
         if question.kind == SCRAM:
             return self._provable(users, question)
-        for user in users:
-            route = self._proven(user, question)
+        failed: QuestionFailed | None = None
+        for user in users if question.kind == CERTIFICATE else _with_passwords(users):
+            try:
+                route = self._proven(user, question)
+            except QuestionFailed as error:  # the next one may fit all the same
+                failed = error
+                continue
             if route is not None:
                 return Refused(user.route, locked=True) if user.locked else Authenticated(route, user.limits)
+        if failed is not None:
+            raise failed
         return Refused(users[0].route, locked=all(user.locked for user in users))
 
     async def decide_later(self, users: Sequence[StoredUser], question: Question) -> Answer:
@@ -273,6 +281,11 @@ class Verifier:
         if self._seen >= self._next_look:
             self._next_look = 2 * self._seen
             self._decoys = Decoys(dict(self._forms), dict(self._samples), users=self._seen, path=self._place)
+
+
+def _with_passwords(users: Sequence[StoredUser]) -> Sequence[StoredUser]:
+    """The records that have a password: those without one are passed over, unless there is nothing else."""
+    return [user for user in users if user.hash is not None] or users[:1]
 
 
 def _proven(stored: str | None, question: Question, route: Route) -> Route | None:

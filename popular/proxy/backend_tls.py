@@ -67,7 +67,12 @@ class BackendTls:
         """What is wrong with the certificate after a handshake that went well: "" if nothing."""
         if not self.pin:
             return ""
-        certificate = channel.about.getpeercert(True)
+        return self.objection_to(channel.about.getpeercert(True))
+
+    def objection_to(self, certificate: bytes | None) -> str:
+        """The same of a certificate (DER)."""
+        if not self.pin:
+            return ""
         found = hashlib.sha256(certificate or b"").hexdigest()
         return "" if found == self.pin else f"the fingerprint of its certificate is {found}, expected {self.pin}"
 

@@ -15,6 +15,8 @@ in.
 import asyncio
 import hashlib
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,7 +97,7 @@ NEWS = "popular:news"
 MOST_NEWS = 10_000
 BACK_SECONDS = 600.0
 """A proxy that begins learns what has happened for so long."""
-FAILED, CAME_IN, BLOCKED = "failed", "came_in", "blocked"
+FAILED, CAME_IN, BLOCKED, KICKED = "failed", "came_in", "blocked", "kicked"
 
 BLOCKS = "popular:blocked"
 FOR_EVER, NO_LONGER = 0.0, -1.0
@@ -149,6 +151,20 @@ def block(url: str, passwordfile: str, network: str, seconds: int | None) -> Non
             client.hset(BLOCKS, network, str(until))
         news = {"by": "", "what": BLOCKED, "network": network, "until": str(until)}
         client.xadd(NEWS, news, maxlen=MOST_NEWS, approximate=True)
+
+
+def kick(url: str, passwordfile: str, by: str, *, sort: str, ident: str, deadline: int | None) -> None:
+    """Has all other proxies end the sessions of a user or a network, as an order has it. `by`: ours (`this_proxy`).
+    Blocks. Raises ModuleFailed.
+    """
+    news = {"by": by, "what": KICKED, "sort": sort, "id": ident, "deadline": "" if deadline is None else str(deadline)}
+    with _blocking(url, passwordfile) as client:
+        client.xadd(NEWS, news, maxlen=MOST_NEWS, approximate=True)
+
+
+def this_proxy() -> str:
+    """Its name for what its master has told: said in a child of it, worker or job, and the same in all of them."""
+    return f"{socket.gethostname()}:{os.getppid()}"
 
 
 def read_sessions(url: str, passwordfile: str) -> list[dict[str, str]]:

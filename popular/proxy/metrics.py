@@ -9,7 +9,7 @@ from popular.proxy.session.endings import LOGIN_FAILURES
 from popular.proxy.session.module_chain import ANSWERS
 from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
-from popular.proxy.settings.limits import LIMITS
+from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
 from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
 from supervisor.table.contents import microseconds
@@ -53,6 +53,12 @@ _LOGINS = (
         "Logins that a limit refused, by the limit.",
         Counts("limited"),
         (Label("limit", LIMITS),),
+    ),
+    Metric(
+        "popular_vserv_logins_limited_total",
+        "Logins that a limit of the virtual server refused: its sessions, its logins a second.",
+        Counts("vserv_limited"),
+        (VSERV, Label("limit", OF_VSERV)),
     ),
     Metric(
         "popular_limit_reports_total",
@@ -203,6 +209,19 @@ _BACKENDS = (
         OfHealth("age"),
         (BACKEND,),
         unit="s",
+    ),
+    Metric(
+        "popular_backend_down_seconds",
+        "For how long a backend has been down, as its logins or its check have found; 0: it is not.",
+        OfHealth("down"),
+        (BACKEND,),
+        unit="s",
+    ),
+    Metric(
+        "popular_backend_recovering",
+        "1 if a backend that was down is tried, or gets a share of its logins again, else 0.",
+        OfHealth("recovering"),
+        (BACKEND,),
     ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
     Metric(

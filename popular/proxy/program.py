@@ -5,6 +5,7 @@ from typing import Any
 
 from metrics.exporter import export
 from popular.net.tlscore import WAY
+from popular.proxy.checks.checker import CHECKER
 from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
@@ -15,6 +16,7 @@ from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.moving import set_move_command
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
 from popular.tls import groups
@@ -60,7 +62,7 @@ WATCHED = Watched(
                 CountedColumn("logins", "logins", "backend_logins"),
                 CountedColumn("failures", "failed", "backend_failures"),
             ),
-            health=Health(by="backend", good="backend_logins", bad="backend_failures"),
+            health=Health(by="backend", good="backend_logins", bad="backend_failures", record=HEALTH.name),
         ),
     ),
     graphs=(Graph("logins", "Logins", "logins"), Graph("failures", "Failed logins", "login_failures")),
@@ -90,6 +92,15 @@ TLS_GROUPS = StartOption(
     "groups of the key exchange in TLS, with commas, the best first (default: those of "
     f"{','.join(groups.PREFERRED)} that OpenSSL knows)",
     take=set_groups,
+)
+
+
+MOVE_COMMAND = StartOption(
+    "move-command",
+    "PATH",
+    "a program that `user move` runs when the user is gone, as PATH NAMESPACE USER FROM TO: it copies the mail with "
+    "its UIDLs, and exit code 0 means that this is done (default: none; the mail is moved by other means)",
+    take=set_move_command,
 )
 
 
@@ -141,8 +152,9 @@ PROGRAM = Program(
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED, HEALTH),
     remembers=True,
+    helper=CHECKER,
     limits=LIMITS,
-    start_options=(TLS_GROUPS,),
+    start_options=(TLS_GROUPS, MOVE_COMMAND),
     ways=(WAY,),
 )
 

@@ -18,9 +18,8 @@ from popular.pdm.guarded import Guarded
 from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
-from popular.proxy.session.backend_health import BackendHealth
+from popular.proxy.session.backend_health import BackendHealth, terms_of
 from popular.proxy.session.backend_queue import BackendQueue
-from popular.proxy.session.breaker import BreakerTerms
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
@@ -37,7 +36,7 @@ from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import Backend, waiting_limit
+from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.limits import limit_rules
@@ -149,7 +148,6 @@ class ProxyService:
         health = self._health(context, config, counters)
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
-        limits = limit_rules(config.variables)
         salt_key = _salt_key(context, config.variables[SALT_FILE])
         vservs: Mapping[str, Vserv] = config.things["vserv"]
         return {
@@ -170,7 +168,7 @@ class ProxyService:
                 announced=announced,
                 health=health,
                 orders=self.orders,
-                limits=Limits(limits, ident, context, cluster=self.cluster),
+                limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident),
                 over=self._session_over,
@@ -250,11 +248,6 @@ class ProxyService:
             if self.cluster is not None:
                 self.cluster.release()
                 self.cluster = None
-
-
-def terms_of(backend: Backend, config: Config) -> BreakerTerms:
-    """When a backend goes down by its logins, and how it comes back."""
-    return BreakerTerms(config.variables["breakernetworks"], config.variables["breakerwindow"], backend.slowstart)
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:

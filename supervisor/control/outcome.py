@@ -211,6 +211,23 @@ class SessionSweep(Order):
     """Only sessions that had begun by then (monotonic); None: by now."""
 
 
+@dataclass(frozen=True)
+class Move(Order):
+    """Holds something, has its sessions be gone, runs a command, and leads somewhere else: all of it, or nothing.
+
+    `before`, `behind` and `undone` are the orders of its beginning, of its end, and of its failure.
+    """
+
+    sort: str = field(kw_only=True)
+    id: str = field(kw_only=True)
+    before: tuple[OrderEntry, ...] = field(kw_only=True)
+    behind: tuple[OrderEntry, ...] = field(kw_only=True)
+    undone: tuple[OrderEntry, ...] = field(kw_only=True)
+    command: tuple[str, ...] = field(kw_only=True)
+    seconds: int = field(kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+
+
 def noted(text: str, *notes: str | None) -> str:
     """The text with the notes that there are."""
     return NOTE.join([text, *(note for note in notes if note)])

@@ -27,15 +27,15 @@ class Jobs:
         self._in_child = in_child
         self._running: set[Any] = set()
 
-    def send(self, job: Job, done: Callable[[Result], None]) -> None:
-        """Runs a job; `done(result)` is called once, at once if no child can be sent out."""
+    def send(self, job: Job, done: Callable[[Result], None], *, seconds: float = LONGEST_SECONDS) -> None:
+        """Runs a job; `done(result)` is called once, at once if no child can be sent out, and after so many seconds."""
         try:
             child, receiver = self._fork(job)
         except OSError as error:
             done(Result(failure=f"cannot be found out now: {error.strerror}"))
             return
         self._running.add(child)
-        limit = self._loop.after(LONGEST_SECONDS, child.kill)
+        limit = self._loop.after(seconds, child.kill)
 
         def back(_events: int) -> None:
             self._loop.unwatch(receiver)

@@ -16,7 +16,7 @@ from supervisor.lifeline import ChangeState, StateChanged
 from supervisor.master.change import COMMIT_SECONDS
 from supervisor.master.jobs import Jobs
 from supervisor.master.pool import Pool, WorkerProcess
-from supervisor.operatorstate import DamagedState, OperatorState, OrderEntry, from_octets, to_octets
+from supervisor.operatorstate import UNDO, DamagedState, OperatorState, OrderEntry, from_octets, to_octets, unfinished
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
@@ -40,7 +40,7 @@ class WriteState(Job):
 
 
 @dataclass(eq=False)
-class _Change:
+class _Unkept:
     entries: tuple[OrderEntry, ...]
     kept: Kept
     surely: bool
@@ -67,10 +67,10 @@ class StateKeeper:
         self._pool = pool
         self._jobs = jobs
         self._has_successor = has_successor
-        self._queue: list[_Change] = []
+        self._queue: list[_Unkept] = []
         self._writing = False
         self._number = 0
-        self._told: dict[int, _Change] = {}
+        self._told: dict[int, _Unkept] = {}
         self.state = OperatorState()
         """To be changed by nobody else."""
 
@@ -86,6 +86,7 @@ class StateKeeper:
             content = self._directory.read()
             if content is not None:
                 self.state.change(OperatorState(from_octets(content)).entries(time.time()))
+                self._undo_unfinished()
         except DamagedState as damaged:
             self._set_aside(str(damaged))
         except OSError as error:
@@ -93,6 +94,14 @@ class StateKeeper:
             return
         if trouble := self._directory.trouble():
             self._tell_not_kept(trouble)
+
+    def _undo_unfinished(self) -> None:
+        """Of a program that was killed: what it had begun, and nobody has told of, has not been."""
+        ends = unfinished(self.state.entries(time.time()))
+        for sort, ident, _end in ends:
+            if UNDO in self.state.of(sort).get(ident, {}):
+                self._log(messages.ORDER_UNDONE, order=f"{sort} {ident}")
+        self.state.change(ends)
 
     def _set_aside(self, reason: str) -> None:
         try:
@@ -106,7 +115,7 @@ class StateKeeper:
 
     def change(self, entries: Iterable[OrderEntry], kept: Kept, *, surely: bool = False) -> None:
         """Has orders be in force. `surely`: only if they are on the disk first."""
-        self._queue.append(_Change(tuple(entries), kept, surely))
+        self._queue.append(_Unkept(tuple(entries), kept, surely))
         self._write()
 
     def _write(self) -> None:
@@ -122,7 +131,7 @@ class StateKeeper:
         job = WriteState(self._directory, to_octets(after.entries(time.time())))
         self._jobs.send(job, lambda result: self._written(group, result))
 
-    def _written(self, group: list[_Change], result: Result) -> None:
+    def _written(self, group: list[_Unkept], result: Result) -> None:
         self._writing = False
         for change in group:
             change.note = "" if result.failure is None else f"not kept when the program ends ({result.failure})"
@@ -132,7 +141,7 @@ class StateKeeper:
                 self._put_in_force(change)
         self._write()
 
-    def _put_in_force(self, change: _Change) -> None:
+    def _put_in_force(self, change: _Unkept) -> None:
         self.state.change(change.entries)
         self._number += 1
         number = self._number

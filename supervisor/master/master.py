@@ -6,13 +6,14 @@ control socket, the table and the tokens, and it is the only one that gives birt
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config import Config
 from supervisor.control.access import FaultyAccess
 from supervisor.control.language import Language
-from supervisor.control.outcome import Block, EndSession, Order, Ordered, Recycle, SessionSweep, Shutdown
+from supervisor.control.outcome import Block, EndSession, Move, Order, Ordered, Recycle, SessionSweep, Shutdown
 from supervisor.control.server import ControlServer
 from supervisor.lifeline import Accept, Born, Closed, QuestionAnswered, Reopen, StateChanged, Swept, WorkerRequest
 from supervisor.lifeline import Kill as KillOrder
@@ -26,6 +27,7 @@ from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.listeners import Listeners
+from supervisor.master.moving import Moves
 from supervisor.master.ordering import Ordering
 from supervisor.master.periodic import PeriodicCommands
 from supervisor.master.policy import cause_of_death, kind_of_death
@@ -122,6 +124,7 @@ class Master:
             statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
         )
         self._sweeps = Sweeps(self._loop, self._pool)
+        self._moves = Moves(self._loop, self._keeper, self._sweeps, jobs=self._jobs, count=self._accounting.count)
         self._ordering = Ordering(self._keeper, self._sweeps)
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
@@ -215,6 +218,8 @@ class Master:
         self._loop.after(TICK_SECONDS, self._tick)
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
+        orders = self._keeper.state.entries(time.time())
+        self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left())
         if not self._shutdown.final:
             self._periodic_commands.look(self._changes.running)
 
@@ -339,8 +344,20 @@ class Master:
                 self._block(order, network, seconds, answer=answer)
             case Ordered():
                 self._ordering.order(order, answer)
+            case Move():
+                self._move(order, answer)
             case SessionSweep():
                 self._ordering.sweep(order, answer)
+
+    def _move(self, order: Move, answer: Answer) -> None:
+        if self._rundir.has_company():
+            answer(
+                False,
+                "another instance serves here too, and this one does not see its sessions; nothing was changed",
+                (),
+            )
+        else:
+            self._moves.begin(order, answer)
 
     def _block(self, order: Block, network: Network, seconds: int | None, *, answer: Answer) -> None:
         """In force at once; the answer waits until it is kept."""

@@ -22,7 +22,7 @@ MOST_SWEEPS = 4096
 
 
 @dataclass(eq=False)
-class _UnderWay:
+class _RunningSweep:
     number: int
     aim: Aim
     deadline: float
@@ -38,10 +38,10 @@ class Sweeps:
     def __init__(self, loop: Loop, pool: Pool) -> None:
         self._loop = loop
         self._pool = pool
-        self._sweeps: dict[int, _UnderWay] = {}
+        self._sweeps: dict[int, _RunningSweep] = {}
         self._number = 0
         self._round = 0
-        self._asked: list[_UnderWay] = []
+        self._asked: list[_RunningSweep] = []
         self._unanswered: set[WorkerProcess] = set()
         self._sums: list[Found] = []
         self._waits = False
@@ -65,7 +65,7 @@ class Sweeps:
         now = time.monotonic()
         deadline = now + seconds if seconds is not None else float("inf")
         aim = Aim(sort, ident, before=now if before is None else before, cut=cut)
-        self._sweeps[self._number] = _UnderWay(self._number, aim, deadline, first, over)
+        self._sweeps[self._number] = _RunningSweep(self._number, aim, deadline, first=first, over=over)
         if not self._unanswered:
             self._look()
         return self._number
@@ -84,6 +84,10 @@ class Sweeps:
         """What the last round has found of it; None: none was made, or it is over."""
         sweep = self._sweeps.get(number)
         return sweep.found if sweep is not None else None
+
+    def count_left(self) -> int:
+        """How many sessions all of them wait for."""
+        return sum(one.found.left for one in self._sweeps.values() if one.found is not None)
 
     def listed(self) -> list[dict[str, Any]]:
         """For people and programs."""

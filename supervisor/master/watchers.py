@@ -17,6 +17,7 @@ from supervisor.exporterline import ExporterInheritance, Pulse
 from supervisor.master.accounting import Accounting
 from supervisor.master.exporter import Exporter
 from supervisor.master.health import HealthWatch
+from supervisor.master.helper import HelperProcess
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool
 from supervisor.master.shutdown import PATIENCE_SECONDS, ShutdownSequence
@@ -65,7 +66,10 @@ class Watchers:
         self._token = metrics_token
         self._http: socket.socket | None = None
         inherit = None if metrics is None else self._inherit
-        self._exporter = Exporter(loop, log, in_child, live=program.exporter, inherit=inherit)
+        self._pid = os.getpid()
+        self._exporter = Exporter(loop, log, in_child, live=program.exporter, inherit=inherit, http=lambda: self._http)
+        segment, helper = accounting.segment, program.helper
+        self._helper = None if helper is None else HelperProcess(helper, loop, log, segment=segment, in_child=in_child)
 
     @property
     def address(self) -> str:
@@ -78,17 +82,19 @@ class Watchers:
             self._http = self._rundir.open_http_socket()
 
     def start(self) -> None:
-        """The exporter is born."""
+        """The exporter is born, and the helper, if it is wanted."""
+        self.show_usage()
         self._exporter.start()
+        if self._helper is not None:
+            self._helper.start()
 
     def _inherit(self, lifeline: Any) -> ExporterInheritance:
-        """What the exporter receives at birth."""
+        """What the exporter receives at birth; in the child."""
         assert self._address is not None
-        self.show_usage()
         return ExporterInheritance(
             program=self._program.name,
             version=self._program.version,
-            master=os.getpid(),
+            master=self._pid,
             table=path_of(self._accounting.segment.name),
             address=self._address,
             metrics=metrics_of(self._program),
@@ -104,6 +110,8 @@ class Watchers:
         ends = [thing[fact] for sort, fact in metric.ends(self._program.metrics) for thing in described[sort.facts]]
         self._accounting.set_gauges(soonest_end=int(min(ends, default=0)))
         self._exporter.describe(described)
+        if self._helper is not None:
+            self._helper.describe(config)
 
     def look_at_health(self, config: Config) -> None:
         """Each second, and at once when a config is in force, before anybody counts for what is new."""
@@ -132,6 +140,8 @@ class Watchers:
         pulse = self._pulse()
         self._accounting.set_gauges(waiting=sum(queue.length for queue in pulse.queues))
         self._exporter.pulse(pulse)
+        if self._helper is not None:
+            self._helper.pulse()
         if self._shutdown.final and self._exporter.address is not None and self._rundir.has_successor():
             # Who asks there wants to know of the one that serves: its /readyz decides where clients are sent.
             self.stop()
@@ -157,8 +167,10 @@ class Watchers:
         self._notifier.stopping()
 
     def stop(self) -> None:
-        """The exporter ends; its address is free when this returns."""
+        """The exporter ends, and the helper; the exporter's address is free when this returns."""
         self._exporter.stop()
+        if self._helper is not None:
+            self._helper.stop()
         self._rundir.withdraw_http()
         if self._http is not None:
             self._http.close()

@@ -3,7 +3,8 @@
 Commands come from the command line, from files, from standard input, or from a prompt (`prompt.py`). Data goes to
 standard output, messages to standard error. The subcommands, with a file that is a whole configuration, are in
 `apply.py`. Exit codes stand in `EXIT_CODES`; after the first command that is refused nothing more is said, unless
-`--ignore-errors` is given. `--wait` stays until the program is gone.
+`--ignore-errors` is given. `--wait` stays until the program is gone, or,
+behind a drain or a kick, the sessions that it is about.
 """
 
 import os
@@ -138,7 +139,9 @@ def _serve_one(options: Namespace, reach: Callable[[], Connection]) -> int:
         if code == EXIT_REFUSED and len(options.words) and is_command(options.words[0]):
             _hint(options.words[0], options)
         if options.wait and code == EXIT_DONE:
-            code = wait_for_end(connection, options.timeout, options.quiet)
+            said = [*options.commands, *(command.text for command in commands)]
+            wait = wait_for_sweeps if any(map(_sweeps, said)) else wait_for_end
+            code = wait(connection, options.timeout, options.quiet)
         return code
     finally:
         connection.close()
@@ -184,6 +187,33 @@ def wait_for_end(connection: Connection, timeout_seconds: float, quiet: bool) ->
     except NoConnection:
         return EXIT_DONE
     raise TimedOut(f"{connection.path}: the program is still there after {timeout_seconds:g} s")
+
+
+def _sweeps(command: str) -> bool:
+    """Whether a command has sessions be gone, and not the program."""
+    words = command.split()
+    return words[:1] == ["kick"] or words[1:2] == ["drain"] or words[:2] == ["user", "lock"]
+
+
+def wait_for_sweeps(connection: Connection, timeout_seconds: float, quiet: bool) -> int:
+    """Prints who is left, whenever that changes, until nobody is whom a drain or a kick is about that there is now."""
+    import json
+
+    deadline = time.monotonic() + timeout_seconds
+    first: set[int] | None = None
+    shown = None
+    while time.monotonic() < deadline:
+        rows = json.loads(connection.say("json kick list").lines[0])
+        first = {row["number"] for row in rows} if first is None else first
+        rows = [row for row in rows if row["number"] in first]
+        told = "; ".join(f"{row['sort']} {row['id']}: {row['found']}" for row in rows) or "nobody is left"
+        if told != shown and not quiet:
+            print(told, flush=True)
+        shown = told
+        if not rows:
+            return EXIT_DONE
+        time.sleep(_LOOK_SECONDS)
+    raise TimedOut(f"{connection.path}: after {timeout_seconds:g} s there is still {shown}")
 
 
 def _complain(error: Exception, options: Namespace) -> None:

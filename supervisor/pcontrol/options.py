@@ -92,7 +92,7 @@ def _add_options(parser: argparse.ArgumentParser, programs: Sequence[str]) -> No
     add("-v", "--verbose", action="store_true", help="print each command and its status text too")
     add("-i", "--ignore-errors", action="store_true", help="go on after a command that is refused")
     add("-w", "--wait", action="store_true",
-        help="then wait until the program is gone, and print how many sessions are left")  # fmt: skip
+        help="then wait for the end of the program, or of the sessions that leave; print who is left")  # fmt: skip
     add("--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit")
 
 

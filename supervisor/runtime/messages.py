@@ -142,6 +142,12 @@ STATE_DAMAGED = Message(
     "state_damaged",
     "The file of what the operator has ordered cannot be read as such: it was set aside, and nothing is ordered.",
 )
+ORDER_UNDONE = Message(
+    0x0282,
+    "ADM",
+    "order_undone",
+    "The program was killed in the middle of something that is done whole or not at all: it was taken back.",
+)
 ACCEPT_FAILED = Message(
     0x020A,
     "ADM",
@@ -200,6 +206,13 @@ EXPORTER_WAITS = Message(
     0x0271, "ADM", "exporter_waits", "The exporter cannot have its address yet; it tries again every second."
 )
 EXPORTER_DIED = Message(0x0272, "ADM", "exporter_died", "The exporter ended; the next one waits `pause` seconds.")
+HELPER_DIED = Message(
+    0x0275,
+    "ADM",
+    "helper_died",
+    "A process beside the workers that does something for all of them ended; the next one waits `pause` seconds.",
+)
+HELPER_BUG = Message(0x0276, "BUG", "helper_bug", "Such a process met an error of ours; it goes on.")
 EXPORTER_YIELDED = Message(
     0x0274,
     "INF",

@@ -12,12 +12,14 @@ import grp
 import os
 import pwd
 import resource
+import signal
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PR_GET_DUMPABLE = 3
 _PR_SET_DUMPABLE = 4
+_PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
 _PR_SET_NO_NEW_PRIVS = 38
 _CAP_NET_BIND_SERVICE = 10
@@ -59,6 +61,11 @@ def become(user: pwd.struct_passwd) -> None:
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
     _call("prctl", _PR_SET_KEEPCAPS, 0, 0, 0, 0)
     _set_capabilities(1 << _CAP_NET_BIND_SERVICE)
+
+
+def die_with_parent() -> None:
+    """This process is killed when its parent is gone."""
+    _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def forbid_cores() -> None:

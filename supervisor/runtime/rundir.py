@@ -260,6 +260,10 @@ class RunDirectory:
         ]
         return [(int((self.path / lock).read_text()), self.path / control) for lock, control in served]
 
+    def has_company(self) -> bool:
+        """Whether another instance lives, or workers of one whose master is gone."""
+        return bool(self._instances.neighbours(self.instance, self.control_path))
+
     def has_successor(self) -> bool:
         """Whether the links lead to a newer instance."""
         target = self._directory.target(f"{self.name}.pid")

@@ -76,6 +76,10 @@ class Rate(NamedTuple):
     bad: bool = False
 
 
+UP, DOWN, RECOVERING = "up", "down", "recovering"
+"""What a thing may have been found to be, whatever its configured state."""
+
+
 class Health(NamedTuple):
     """How well each thing of a sort did in the last minute, by two of its counters: what went well, and what did not.
 
@@ -85,6 +89,10 @@ class Health(NamedTuple):
     by: str
     good: str
     bad: str
+    record: str = ""
+    """The record, if any, in which the workers say what they have found it to be, in its columns `ident`, `word` (one
+    of the above), `since` and `why`.
+    """
 
 
 class RecordShape(NamedTuple):

@@ -11,7 +11,7 @@ import os
 import stat
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import posix_ipc
 
 from supervisor.table.blocked import BLOCKED_OCTETS, Blocked
-from supervisor.table.contents import BASE_CELLS, HEALTH_CELLS, Counter, Histogram
+from supervisor.table.contents import BASE_CELLS, HEALTH_CELLS, UP, Counter, Histogram
 from supervisor.table.header import read_header
 from supervisor.table.layout import Layout
 from supervisor.table.names import Name, read_names
@@ -204,6 +204,19 @@ class HealthReading(NamedTuple):
     reason: str
     failed: int
     since: int
+    condition: str = UP
+    """What it was found to be, whatever its configured state."""
+    turned: float = 0.0
+    """Since when, seconds since 1970; 0: it was never anything else."""
+    why: str = ""
+    """Why it is, or was the last time, not up."""
+
+
+def _condition(ident: str, record: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a record says of a thing, if it was written of it: not of one that had its index before."""
+    if record is None or record["ident"] != ident:
+        return {}
+    return {"condition": record["word"], "turned": record["since"], "why": record["why"]}
 
 
 class View:
@@ -306,13 +319,16 @@ class View:
         found: dict[str, list[HealthReading]] = {}
         for health in self.layout.healths:
             found[health.by] = []
+            conditions = self.records(health.record)
             for place, name in enumerate(names[health.by]):
                 cell = self.layout.health_cells[health.by] + place * len(HEALTH_CELLS)
                 watched, good, bad, reason, failed, since = block[cell : cell + len(HEALTH_CELLS)]
                 if watched and name.ident:
                     why = labels[health.bad][reason] if reason < len(labels[health.bad]) else ""
                     found[health.by].append(
-                        HealthReading(name.ident, good, bad, reason=why, failed=failed, since=since)
+                        HealthReading(name.ident, good, bad, reason=why, failed=failed, since=since)._replace(
+                            **_condition(name.ident, conditions.get(name.ident))
+                        )
                     )
         return found
 

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -229,10 +230,14 @@ class Worker:
                 self._end_sessions()
 
     def _prepare(self, config: Config, before: Service | None) -> None:
-        """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile."""
+        """Makes the new service in a thread, because a module may read a large file; the sessions go on meanwhile. The
+        thread is no longer there afterwards: a worker with one thread only need not let go of the interpreter's lock.
+        """
         self._preparing = config.generation
         began = time.monotonic()
-        made = self._loop.run_in_executor(self._context.pool, self._program.make_service, self._context, config, before)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="service")
+        made = self._loop.run_in_executor(thread, self._program.make_service, self._context, config, before)
+        thread.shutdown(wait=False)
 
         def finished(future: "asyncio.Future[Service]") -> None:
             error = future.exception()

@@ -22,7 +22,7 @@ from tests.bench.measures import Size
 from tests.bench.modules import SOURCES
 from tests.bench.modules import main as main_of_modules
 from tests.bench.results import Results, read
-from tests.bench.rounds import Entrant, Rounds, grounds
+from tests.bench.rounds import AskedLogin, Rounds, grounds
 from tests.bench.workloads import QUICK as QUICK_WORKLOADS
 from tests.bench.workloads import WORKLOADS, compile_programs
 
@@ -96,16 +96,16 @@ def chosen(parser: argparse.ArgumentParser, option: str, words: str | None, allo
     return names
 
 
-def installed(wanted: list[Contestant]) -> list[Entrant]:
+def installed(wanted: list[Contestant]) -> list[AskedLogin]:
     """Says of the others that they are not."""
     found = [(row, row.program()) for row in wanted]
     for row, program in found:
         if program is None:
             print(f"left out: {row.name} is not installed")
-    return [Entrant(row, program) for row, program in found if program is not None]
+    return [AskedLogin(row, program) for row, program in found if program is not None]
 
 
-def bench(options: argparse.Namespace, entrants: list[Entrant]) -> tuple[Results, list[dict[str, Any]]]:
+def bench(options: argparse.Namespace, entrants: list[AskedLogin]) -> tuple[Results, list[dict[str, Any]]]:
     """All rounds, and what became of them."""
     size = Size(options.sessions, options.at_once, options.hold, options.segment)
     about = surroundings.about(entrants) | vars(size)

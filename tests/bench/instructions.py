@@ -1,10 +1,10 @@
 """How many instructions a session costs a worker, in user space, counted by valgrind's callgrind.
 
-.venv/bin/python -m tests.bench.instructions [login|empty] [--at-once N] [--profile FILE]
+.venv/bin/python -m tests.bench.instructions [login|empty] [--at-once N] [--traces N] [--profile FILE]
 
 Unlike a time it is the same on a quiet machine and on a busy one. One worker runs under callgrind, alone. What is
 counted behind a warm-up, less what an idle worker costs in the same time, is shared out among the sessions.
-`--profile` keeps the dump, for callgrind_annotate.
+`--traces`: while so many users are traced, none of whom comes. `--profile` keeps the dump, for callgrind_annotate.
 """
 
 import argparse
@@ -47,7 +47,9 @@ KINDS = {"login": Kind("POP3"), "empty": Kind("POP3", "fake")}
 """`login`: USER, PASS, STAT, QUIT through to a backend; `empty`: the mailbox without mail that the proxy shows."""
 
 
-def measure(kind: str, *, sessions: int = SESSIONS, at_once: int = 1, profile: Path | None = None) -> int:
+def measure(
+    kind: str, *, sessions: int = SESSIONS, at_once: int = 1, traces: int = 0, profile: Path | None = None
+) -> int:
     """Instructions of the worker for each session. Raises NotReady where valgrind, or the program, does not work."""
     if shutil.which("valgrind") is None:
         raise processes.NotReady("valgrind is not installed")
@@ -60,6 +62,9 @@ def measure(kind: str, *, sessions: int = SESSIONS, at_once: int = 1, profile: P
             (directory / "rc").write_text(rc.replace("state online\npdm", f"state {KINDS[kind].state}\npdm"))
             process = processes.start(_command(directory), directory / "output", cwd=BENCH.parent.parent)
             try:
+                processes.wait_until_answering(port, process, directory / "output", patient(60))
+                for number in range(traces):
+                    _say(directory, f"trace start user nobody{number} for 1h max 4K")
                 return _measure(process, directory, port, sessions, at_once, profile)
             finally:
                 processes.stop(process)
@@ -83,7 +88,6 @@ def _command(directory: Path) -> Sequence[str | Path]:
 def _measure(
     process: subprocess.Popen[str], directory: Path, port: int, sessions: int, at_once: int, profile: Path | None
 ) -> int:
-    processes.wait_until_answering(port, process, directory / "output", patient(60))
     (worker,) = [pid for pid in processes.tree(process.pid) if pid != process.pid]
     _control(worker, "--instr=on")
     _run(port, WARM_UP, at_once)
@@ -105,6 +109,11 @@ def _run(port: int, sessions: int, at_once: int) -> None:
     subprocess.run([str(word) for word in command], check=True, capture_output=True, timeout=patient(300))
 
 
+def _say(directory: Path, command: str) -> None:
+    words = [Path(sys.executable).with_name("pcontrol"), "-r", directory / "run", *command.split()]
+    subprocess.run([str(word) for word in words], check=True, capture_output=True, timeout=patient(60))
+
+
 def _control(worker: int, order: str) -> None:
     """Gives callgrind an order: to begin to count, or to write what was counted since the last dump into a file."""
     subprocess.run(["callgrind_control", order, str(worker)], check=True, capture_output=True, timeout=patient(60))
@@ -123,9 +132,11 @@ def main() -> None:
     parser.add_argument("kind", nargs="?", default="login", choices=KINDS)
     parser.add_argument("--sessions", type=int, default=SESSIONS)
     parser.add_argument("--at-once", type=int, default=1)
+    parser.add_argument("--traces", type=int, default=0)
     parser.add_argument("--profile", type=Path)
     options = parser.parse_args()
-    print(measure(options.kind, sessions=options.sessions, at_once=options.at_once, profile=options.profile))
+    chosen = {"sessions": options.sessions, "at_once": options.at_once, "traces": options.traces}
+    print(measure(options.kind, **chosen, profile=options.profile))
 
 
 if __name__ == "__main__":

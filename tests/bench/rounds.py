@@ -23,7 +23,7 @@ STORES: Mapping[str, tuple[str, ...]] = {"mails": (), "big": ("-o", str(BIG_MAIL
 KEYS = {"rsa": "rsa:2048", "ec": "ec -pkeyopt ec_paramgen_curve:prime256v1"}
 
 
-class Entrant(NamedTuple):
+class AskedLogin(NamedTuple):
     """A contestant that is installed, and its program."""
 
     contestant: Contestant
@@ -73,7 +73,7 @@ def hindrance_of(run: Run) -> str:
     return ""
 
 
-def hindrance(entrant: Entrant, run: Run) -> str:
+def hindrance(entrant: AskedLogin, run: Run) -> str:
     """Why this one cannot do it; "" if nothing is in the way."""
     contestant = entrant.contestant
     if run.in_tls and not contestant.speaks_tls:
@@ -83,7 +83,7 @@ def hindrance(entrant: Entrant, run: Run) -> str:
     return contestant.cannot.get(run.name, "")
 
 
-def turns(entrants: Sequence[Entrant], run: Run, number: int) -> list[Entrant]:
+def turns(entrants: Sequence[AskedLogin], run: Run, number: int) -> list[AskedLogin]:
     """Those that do it, in the order of this round."""
     able = [one for one in entrants if (one.contestant.ours or not run.ours) and not hindrance(one, run)]
     return able if number % 2 else able[::-1]
@@ -92,7 +92,7 @@ def turns(entrants: Sequence[Entrant], run: Run, number: int) -> list[Entrant]:
 class Rounds:
     """All of a bench. What a contestant fails is not asked of it again, and told."""
 
-    def __init__(self, results: Results, entrants: Sequence[Entrant], size: Size, *, place: Grounds) -> None:
+    def __init__(self, results: Results, entrants: Sequence[AskedLogin], size: Size, *, place: Grounds) -> None:
         self.results = results
         self.single: list[dict[str, Any]] = []
         self._entrants = entrants
@@ -146,7 +146,7 @@ class Rounds:
         seconds = self.results.seconds
         seconds[run.name] = round(seconds.get(run.name, 0) + time.monotonic() - began, 1)
 
-    def _measure(self, entrant: Entrant, run: Run, number: int) -> Figures:
+    def _measure(self, entrant: AskedLogin, run: Run, number: int) -> Figures:
         """One contestant, from start to stop."""
         store, guide = self._grounds.ports[run.setup.store]
         place = Place(

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.contestants import PROJECT, version_of
-from tests.bench.rounds import Entrant
+from tests.bench.rounds import AskedLogin
 from tests.patience import patient
 
 BUSY = 0.5
 """The load, for each processor, from which on somebody else must be at work."""
 
 
-def about(entrants: Iterable[Entrant]) -> dict[str, Any]:
+def about(entrants: Iterable[AskedLogin]) -> dict[str, Any]:
     """Taken before the first round."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),

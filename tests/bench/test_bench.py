@@ -13,7 +13,7 @@ import pytest
 from tests.bench import picture, report, results, surroundings
 from tests.bench.contestants import BENCH, CONTESTANTS, HAPROXY, PROJECT, Contestant, Place, other
 from tests.bench.measures import Size
-from tests.bench.rounds import Entrant, Rounds, grounds, hindrance_of, turns
+from tests.bench.rounds import AskedLogin, Rounds, grounds, hindrance_of, turns
 from tests.bench.workloads import WORKLOADS, Run, Workload, compile_programs
 from tests.patience import patient
 from tests.system.site import need
@@ -77,7 +77,7 @@ def forgetful(program: str, place: Place) -> list[str | Path]:
     return [program, "-db", "-q", "-f", path]
 
 
-def rounds(tmp_path: Path, entrants: Sequence[Entrant], workloads: Sequence[str]) -> results.Results:
+def rounds(tmp_path: Path, entrants: Sequence[AskedLogin], workloads: Sequence[str]) -> results.Results:
     compile_programs(BENCH)
     told = blank(*(one.contestant.name for one in entrants), workloads=workloads)
     with grounds(tmp_path, 0, 120) as place:
@@ -90,7 +90,7 @@ def test_who_does_not_resume_has_no_figure(tmp_path: Path) -> None:
     need("cc")
     program = need("haproxy")
     contestant = Contestant("forgetful", lambda: program, forgetful)
-    told = rounds(tmp_path, [Entrant(contestant, program)], ["tls-rsa", "tls-resumed"])
+    told = rounds(tmp_path, [AskedLogin(contestant, program)], ["tls-rsa", "tls-resumed"])
     assert list(told.failed) == ["tls-resumed"]
     assert told.of("tls-resumed", "forgetful") == {}
     assert list(told.of("tls-rsa", "forgetful")) == [1, 2]
@@ -101,7 +101,7 @@ def test_who_cannot_start_has_no_figure_and_holds_nobody_up(tmp_path: Path) -> N
     need("cc")
     dead = Contestant("dead", lambda: "/bin/false", lambda program, _: [program])
     floor = CONTESTANTS[0]
-    told = rounds(tmp_path, [Entrant(dead, "/bin/false"), Entrant(floor, floor.program() or "")], ["login"])
+    told = rounds(tmp_path, [AskedLogin(dead, "/bin/false"), AskedLogin(floor, floor.program() or "")], ["login"])
     assert "false does not answer" in told.failed["login"]["dead"]
     assert "/" not in told.failed["login"]["dead"]
     assert list(told.of("login", "floor")) == [1, 2]
@@ -109,7 +109,7 @@ def test_who_cannot_start_has_no_figure_and_holds_nobody_up(tmp_path: Path) -> N
 
 def test_turns_are_reversed_every_round() -> None:
     """Of those that can do it."""
-    entrants = [Entrant(row, "") for row in (*CONTESTANTS, other(Path()))]
+    entrants = [AskedLogin(row, "") for row in (*CONTESTANTS, other(Path()))]
     names = [one.contestant.name for one in turns(entrants, BY_NAME["tls-rsa"].run, 1)]
     assert names == ["haproxy", "nginx", "dovecot", "pproxy", "pproxy-pure", "other"]
     assert [one.contestant.name for one in turns(entrants, BY_NAME["tls-rsa"].run, 2)] == names[::-1]

@@ -13,7 +13,7 @@ from popular.pdm import pcdb, ptestpdm
 
 MODULES = Path(__file__).with_name("modules")
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "popular" / "libpdm_template.py"
-TRIALS = 9
+TRIALS = 10
 
 
 def tried(capsys, *words, directory=None, known=()):
@@ -78,6 +78,21 @@ WRONG = {
     "vouches for all": ("authenticate", "return True", "vouched"),
     "is its own successor": ("reload", "return self", "its successor is itself"),
     "leaves a file open": ("check", "self.kept = [*self.kept, os.open('/dev/null', 0)]; return UNKNOWN", "left open"),
+    "shows another salt each time": (
+        "check",
+        "return Provable(keys_of(b'x', os.urandom(16)), Route('b1')) if question.kind == 'scram' else UNKNOWN",
+        "one salt now, and another one then",
+    ),
+    "lets in who has proven nothing": (
+        "check",
+        "return Authenticated(Route('b1')) if question.kind == 'scram' else UNKNOWN",
+        "asked for keys: answered with something else",
+    ),
+    "has no decoys of keys": (
+        "check",
+        "return Unknown(lambda: None) if question.kind == 'scram' else UNKNOWN",
+        "its decoy gives no keys",
+    ),
     "looks up nonsense": ("lookup", "return 'joe'", "it gave a str"),
 }
 
@@ -97,9 +112,11 @@ def test_each_trial_finds_its_fault(capsys, tmp_path, fault):
     methods = "".join(f"    {heads[name]}\n        {text}\n" for name, text in bodies.items())
     (tmp_path / "libpdm_wrong.py").write_text(
         "import os, time\n"
-        "from popular.pdm.contract import UNKNOWN, AsyncModule, Authenticated, Route\n"
+        "from popular.pdm.contract import UNKNOWN, AsyncModule, Authenticated, Provable, Route, Unknown\n"
+        "from popular.protocol.scram import keys_of\n"
         "class Wrong(AsyncModule):\n"
         "    kept = []\n"
+        "    takes = frozenset({'password', 'scram'})\n"
         "    def __init__(self, ident, arguments):\n"
         "        self.ident, self.arguments = ident, arguments\n"
         f"{methods}"

@@ -18,11 +18,13 @@ from popular.pdm.contract import (
     Module,
     ModuleFailed,
     Question,
+    QuestionFailed,
     Refused,
     Route,
     Secret,
     Token,
     Unknown,
+    UserLimits,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.servers import BadServer, placed, servers
@@ -53,6 +55,36 @@ class Counted(Unheard):
 
     def run(self, threads, work, seconds, network="192.0.2.1/32"):
         return threads.run(work, seconds, network=network, events=self)
+
+
+class Answering(AsyncModule):
+    """Says, or raises, always the same."""
+
+    ident, arguments = "m", ()
+
+    def __init__(self, said):
+        self._said = said
+
+    async def check(self, _question):
+        return said_or_raised(self._said)
+
+
+class AnsweringInThread(Module):
+    """The same, in a thread of its own."""
+
+    ident, arguments = "m", ()
+
+    def __init__(self, said):
+        self._said = said
+
+    def check(self, _question):
+        return said_or_raised(self._said)
+
+
+def said_or_raised(said):
+    if isinstance(said, Exception):
+        raise said
+    return said
 
 
 class InTurn(AsyncModule):
@@ -104,6 +136,32 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try():
     assert breaker.lets_ask(22), "nothing was learned, so another one tries"
     assert breaker.answered()
     assert (breaker.state, breaker.lets_ask(22)) == (CLOSED, True)
+
+
+@pytest.mark.parametrize(
+    ("said", "opens"),
+    [
+        (ModuleFailed("no connection"), True),
+        (ConnectionResetError("it has gone"), True),
+        (TimeoutError(), True),
+        (CannotTell("its word"), False),
+        (QuestionFailed("one user"), False),
+        (ValueError("one user"), False),
+    ],
+)
+@pytest.mark.parametrize("kind", [Answering, AnsweringInThread])
+def test_what_counts_for_the_breaker(kind, said, opens):
+    """Lost connections and time-outs; not what a server that is there has said, nor what may be one user's fault."""
+
+    async def tried():
+        guard, how = Guarded(kind(said)), Asking(Terms(breaker=2), Unheard())
+        for _ in range(3):
+            answer = await guard.put(Step(guard.module, CHECK), question(), how)
+            assert isinstance(answer, CannotTell)
+        await guard.close()
+        return guard.breaker.state
+
+    assert asyncio.run(tried()) == (OPEN if opens else CLOSED)
 
 
 def test_a_breaker_of_zero_never_opens():
@@ -212,6 +270,20 @@ def test_a_server_is_used_only_where_its_network_and_port_are_allowed():
         with pytest.raises(BadServer):
             servers(text)
     assert [str(one) for one in allowed] == ["192.0.2.0/24:110", "[2001:db8::/32]:995"]
+
+
+def test_a_user_is_forgotten_however_he_has_written_his_name():
+    """By any of his names; another one, and one of another namespace, are remembered."""
+    names = [("ns", "joe"), ("ns", "JOE"), ("ns", "joe@x"), ("ns", "ann"), ("other", "joe")]
+    for flushed, left in (("joe", 1), ("JOE", 2), ("ns:joe@x", 2), ("ann", 4)):
+        cache = AnswerCache(b"k" * 32)
+        for namespace, user in names:
+            limits = UserLimits(account="joe") if namespace == "ns" and user != "ann" else None
+            answer = Authenticated(Route("b"), limits)
+            kept = CachedAnswer(answer, (namespace, user), since=0, seconds=KEPT_FOR)
+            cache.keep(f"{namespace}{user}".encode(), kept, most=9, flushes=0)
+        cache.flush(flushed)
+        assert len(cache) == left, flushed
 
 
 def test_the_answer_of_a_shadow_is_compared():

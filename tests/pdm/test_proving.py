@@ -2,10 +2,13 @@
 
 import asyncio
 import base64
+import hashlib
 from pathlib import Path
 from typing import cast
+from urllib.parse import unquote
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from popular.pdm import chain, passwords
 from popular.pdm.answercache import AnswerCache
@@ -36,11 +39,12 @@ from popular.pdm.contract import (
     Unknown,
 )
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
-from popular.pdm.libpdm_http import request_headers
+from popular.pdm.libpdm_http import answer_of, escaped, request_headers
 from popular.pdm.loader import OWN_DIRECTORY, load
 from popular.pdm.record import Defaults, Verifier, stored_user, takes_of
 from popular.protocol.sasl import digest_of
 from popular.protocol.scram import ScramKeys, invented_keys, keys_of
+from tests.system.certificates import Authority
 
 CHALLENGE_SAID = b"<1.2@pop.example.org>"
 HASHED = "$6$decoydecoy$" + "." * 86
@@ -156,6 +160,46 @@ def test_http_asks_as_nginx_does() -> None:
     assert headers["Auth-Pass"] == digest_of("APOP", CHALLENGE_SAID, b"secret").decode()
     assert request_headers(answered(b"x"))["Auth-Method"] == "cram-md5"
     assert "Auth-Salt" not in request_headers(question(password=b"x"))
+
+
+def test_http_tells_of_a_certificate_what_nginx_does() -> None:
+    """EXTERNAL, and whose it is; of whom it does not know more than the name it is told no more."""
+    authority = Authority()
+    pem = authority.issue("ann", client=True).certificate
+    der = pem.public_bytes(Encoding.DER)
+    shown = question(proof=CertificateShown(), certificate="ann")
+    assert not [name for name in request_headers(shown) if name.startswith("Auth-SSL")]
+    headers = request_headers(shown._replace(certificate=der, tls_version="TLSv1.3", tls_cipher="X"))
+    assert (headers["Auth-Method"], headers["Auth-User"], headers["Auth-Pass"]) == ("external", "ann", "")
+    assert (headers["Auth-SSL"], headers["Auth-SSL-Verify"]) == ("on", "SUCCESS")
+    assert headers["Auth-SSL-Subject"] == "CN=ann"
+    assert headers["Auth-SSL-Issuer"] == escaped(pem.issuer.rfc4514_string().encode())
+    assert int(headers["Auth-SSL-Serial"], 16) == pem.serial_number
+    assert headers["Auth-SSL-Fingerprint"] == hashlib.sha1(der).hexdigest()
+    assert unquote(headers["Auth-SSL-Cert"]).encode() == pem.public_bytes(Encoding.PEM)
+    assert all(value.isascii() and value.isprintable() and " " not in value for value in headers.values())
+    others = [shown, shown._replace(certificate=der), shown._replace(certificate=der + b"x")]
+    assert len({AnswerCache(b"k" * 32).key(one, by_address=False) for one in others}) == 3, (
+        "the answer may depend on it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text"),
+    [
+        ("Invalid login or password", "", "Invalid login or password"),
+        ("[IN-USE] once is enough", "IN-USE", "once is enough"),
+        ("[] x", "", "[] x"),
+        ("gesperrt\u00fc", "", ""),
+        ("a\tb", "", ""),
+    ],
+)
+def test_what_http_says_of_a_refusal_is_what_the_client_is_told(status: str, code: str, text: str) -> None:
+    """As by nginx, as far as it can stand in a reply; the chain hands it on."""
+    refused = answer_of({"Auth-Status": status, "Auth-Wait": "2"}, "")
+    assert refused == Refused(code=code, wait=2.0, text=text)
+    module = Knows("http", PASSWORD, answer=refused)
+    assert chain.ask([module], question()) == RefusedLogin("http", code=code, wait=2.0, text=text)
 
 
 # Keys of SCRAM

@@ -20,7 +20,9 @@ from popular.pdm.contract import (
     Route,
     Secret,
     Unknown,
+    UserLimits,
 )
+from popular.pdm.dovecotwire import AuthReply, answer_of
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.libpdm_sql import open_module
 from popular.pdm.record import Defaults, Verifier, stored_user
@@ -83,6 +85,31 @@ def test_names_are_taken_in_any_case_and_others_passed_over() -> None:
     assert (user.hash, user.route.backend, user.route.secret) == ("{PLAIN}x", "store2", None)
     assert user.limits is not None
     assert user.limits.sessions == 3
+
+
+def test_of_several_rows_one_that_is_faulty_keeps_nobody_out() -> None:
+    """Whichever comes first: one without a password is passed over; one that nobody can verify, if another one fits."""
+    fits, other, none = (stored_user("joe", {"password": text}, STORE) for text in ("{PLAIN}secret", "{PLAIN}x", None))
+    faulty = fits._replace(hash="$argon2id$v=19$m=1,t=1,p=1$YWJjZGVmZ2g$YWJj")
+    verifier = Verifier("here")
+    for rows in ([none, fits], [fits, none], [none, other, fits], [faulty, fits], [faulty, none, fits]):
+        assert isinstance(verifier.decide_among(rows, question("joe")), Authenticated)
+    assert verifier.decide_among([none, other], question("joe")) == Refused(Route("store1"))
+    for rows in ([none], [none, none], [faulty, other], [other, faulty]):
+        with pytest.raises(QuestionFailed):
+            verifier.decide_among(rows, question("joe"))
+    verifier.close()
+
+
+def test_as_whom_he_is_counted() -> None:
+    """By the field account; Dovecot says it as `user`, where that is another name than the client's."""
+    one = stored_user("JOE", {"password": "{PLAIN}secret", "account": "joe"}, STORE)
+    limits = UserLimits(account="joe")
+    assert Verifier("here").decide(one, question("JOE")) == Authenticated(Route("store1"), limits)
+    for user, said in (("JOE", limits), ("joe", None)):
+        answer = answer_of(AuthReply("OK", 1, {"user": "joe"}), user, "store1")
+        assert isinstance(answer, Authenticated)
+        assert answer.limits == said
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,11 @@ def test_only_what_was_said_and_it_announces() -> None:
     said(one, b"UTF8")
     one.machine._announced["pop"].offers = International(languages={"en": "en"})
     assert told(one) == [b"LANG *\r\n", *LOGIN]
+    one = session()
+    said(one, b"LANG de")
+    said(one, b"UTF8")
+    one.machine._announced["pop"].offers = International(True)
+    assert told(one) == [b"UTF8\r\n", *LOGIN]
 
 
 def test_it_holds_for_the_next_try() -> None:

@@ -328,6 +328,24 @@ def test_logins_a_second(worker: Worker) -> None:
     assert hindered(limits, 5) == ""
 
 
+def test_a_virtual_server_has_numbers_of_its_own(worker: Worker) -> None:
+    """Instead of the variables, also `off` and on trial; what it does not say is theirs. Each counts for itself."""
+    console = Console()
+    console.say("set vservsessions 2")
+    for name, words in (("few", "sessions 1"), ("all", "sessions off"), ("tried", "sessions report:1"), ("usual", "")):
+        console.say(f"vserv conf {name} port 1110 {words}")
+    context: Any = worker
+    found = {}
+    for number, (name, vserv) in enumerate(console.config.things["vserv"].items()):
+        limits = Limits(vserv.limits(console.config.variables), name, context)
+        users = [Who(AT_HOME, "default", f"u{number}{one}") for one in range(3)]
+        found[name] = [hindered(limits, 5 * number + one, who) for one, who in enumerate(users)]
+    none, full = "", "vservsessions"
+    assert found == {"few": [none, full, full], "all": [none] * 3, "tried": [none] * 3, "usual": [none, none, full]}
+    assert worker.counted["limit_reports", full] == 2
+    assert "sessions report:1" in "\n".join(console.lines("vserv show tried"))
+
+
 def test_what_a_module_says_of_a_user_counts_for_him(worker: Worker) -> None:
     """Instead of what counts for all, and where nothing does; 0 is no limit."""
     limits = worker.limits(usersessions="1")
@@ -338,6 +356,19 @@ def test_what_a_module_says_of_a_user_counts_for_him(worker: Worker) -> None:
         "",
         "logindelay",
     ]
+
+
+def test_who_is_written_in_several_ways_is_one(worker: Worker) -> None:
+    """Where his module says so: his sessions, his pause and his lease are one's; elsewhere names are as they stand."""
+    limits = worker.limits(usersessions="2")
+    one = UserLimits(account="joe")
+    ways = [JOE._replace(user=user) for user in ("joe", "JOE", "joe@example.org")]
+    assert [hindered(limits, row, way, one) for row, way in enumerate(ways)] == ["", "", "usersessions"]
+    assert {limits.lease("sid", way, one).user for way in ways} == {"joe"}
+    assert limits.standings(ways[2], one)[-2].now == 2
+    assert [hindered(limits, row, way) for row, way in enumerate(ways, 3)] == ["usersessions", "", ""]
+    assert limits.lease("sid", ways[1], None).user == "JOE"
+    assert hindered(limits, 6, JOE._replace(namespace="other"), one) == "", "joe of another namespace is another one"
 
 
 def test_on_trial_all_come_in(worker: Worker) -> None:

@@ -1,7 +1,10 @@
 """What proxies tell each other of guessers: two of them, each with its own memory, and the wire between them."""
 
+import asyncio
+import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ from popular.pdm.contract import Secret
 from popular.proxy.leases import CAME_IN, FAILED
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
-from popular.proxy.session.news import claimed, number_of
+from popular.proxy.session.news import News, begun, claimed, number_of
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
 from supervisor.table.remembered import Entry
 from tests.proxy.console import Console
@@ -127,9 +130,71 @@ def test_each_worker_takes_what_no_other_has_taken(idents: list[tuple[int, int]]
     """However pieces overlap: every piece of news is taken once."""
     numbers = sorted(number_of(f"{milliseconds}-{place}") for milliseconds, place in idents)
     assert len(set(numbers)) == len(idents)
-    entry, taken = Entry(), []
+    entry, taken = begun(Entry())[0], []
     for start in range(len(numbers)):
         seen = numbers[max(0, start - 2) : start + 1]
         entry, before = claimed(entry, seen[-1])
         taken += [number for number in seen if number > before]
     assert taken == numbers
+
+
+def test_what_cannot_be_found_out_changes_nothing() -> None:
+    """An entry that a dead worker has spoiled, or whose lock is somebody else's: the news wait for the next look."""
+    assert claimed(Entry(), 5) == (Entry(), 0)
+    assert claimed(begun(Entry())[0], 5)[1] > 0
+
+
+class Server:
+    """A cluster's server that has these news for whoever asks."""
+
+    run = "ours"
+
+    def __init__(self, *told: dict[str, str]) -> None:
+        self.told = [[f"{1_700_000_000_000 + place}-0", sum(one.items(), ())] for place, one in enumerate(told)]
+
+    async def news(self, since: str, most: int) -> tuple[int, list[Any]]:
+        found = [one for one in self.told if not since or number_of(str(one[0])) > number_of(since)]
+        return 1_700_000_001_000, found[:most]
+
+
+@pytest.mark.processes
+def test_news_are_taken_once_also_when_the_lock_is_somebody_elses(sites: tuple[Site, Site]) -> None:
+    """Two workers of one proxy look; while a third one holds the lock, neither takes anything, and nothing is lost."""
+    site, _other = sites
+    told = {"what": FAILED, "address": OFFICE, "namespace": "default", "user": "joe", "of_network": "1"}
+    server: Any = Server({"by": "theirs", **told}, {"by": "ours", **told}, {"what": "unheard of"}, {"what": FAILED})
+
+    async def looked() -> list[float]:
+        site.loop = asyncio.get_running_loop()  # type: ignore[assignment]
+        me: Any = site
+        workers = [News(me, server, site.rules) for _ in range(2)]
+        await workers[0]._look()
+        with locked(site.locks):
+            for worker in workers:
+                await worker._look()
+        counts = [site.standing(JOE)["failures"]]
+        for worker in workers * 2:
+            await worker._look()
+        for worker in workers:
+            worker.close()
+        return [*counts, site.standing(JOE)["failures"]]
+
+    assert asyncio.run(looked()) == [0.0, 0.999]
+
+
+@contextmanager
+def locked(descriptor: int) -> Iterator[None]:
+    """Another process has all locks."""
+    ready, over = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+        os.write(ready[1], b"x")
+        os.read(over[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    yield
+    os.write(over[1], b"x")
+    os.waitpid(child, 0)
+    for end in (*ready, *over):
+        os.close(end)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
-from popular.pdm.contract import Route, Secret
+from popular.pdm.contract import Route, Secret, UserLimits
 from popular.proxy.session.orders import AskedLogin, StandingOrders
 from popular.proxy.session.phases import ASKING, CONNECTING, ENDED, GREETED, HELD, SIMULATING
 from supervisor.operatorstate import OperatorState, OrderEntry
@@ -82,6 +82,30 @@ def test_a_drain_concerns_nobody_else() -> None:
     assert session.machine.phase is CONNECTING
 
 
+def test_a_lock_counts_however_he_writes_his_name() -> None:
+    """Where his module says as whom it has him; else JOE is another one than joe."""
+    for account, refused in (("ann", True), ("", False)):
+        session = PureSession(rules(), orders=Site(OrderEntry("user lock", KEY, {})).orders)
+        session.begin()
+        session.says(b"USER ANN\r\nPASS secret\r\n")
+        session.decided(ADMITTED._replace(limits=UserLimits(account=account)))
+        assert session.verbs.to_client.endswith(WRONG) is refused
+        assert (session.machine.phase is CONNECTING) is not refused
+
+
+def test_the_limits_of_one_login_are_not_those_of_the_next() -> None:
+    """Who comes in by the fallback is nobody whom a module knows: not him who was refused before on this connection."""
+    site = Site(OrderEntry("user lock", "default:bob", {}))
+    session = PureSession(rules(fallback="pop"), orders=site.orders)
+    session.begin()
+    session.says(b"USER bob\r\nPASS secret\r\n")
+    session.decided(ADMITTED._replace(limits=UserLimits(account="bob")))
+    assert session.machine.phase is GREETED
+    session.says(b"USER eve\r\nPASS secret\r\n")
+    session.decided(NobodyKnows())
+    assert session.machine.phase is CONNECTING
+
+
 def test_a_drain_can_show_an_empty_mailbox() -> None:
     """`new fake`: no backend is connected to."""
     session = Site(OrderEntry("backend drain", "pop", {"new": "fake"})).session()
@@ -116,9 +140,9 @@ def held(site: Site) -> PureSession:
     session = site.session()
     done = session.decided(ADMITTED)
     assert session.machine.phase is HELD
-    asking = AskedLogin("v1", "default", "ann", "pop")
+    asking = AskedLogin(vserv="v1", namespace="default", user="ann", backend="pop")
     assert done[-1] == ("await_release", asking, 30.0)
-    site.orders.wait(7, asking, session.released)
+    site.orders.keep(7, asking, go_on=session.released)
     return session
 
 

@@ -8,6 +8,7 @@ from popular.pdm.chain import Admitted, NobodyKnows
 from popular.pdm.contract import Route, Secret
 from popular.pdm.servers import servers
 from popular.proxy.session.referral import Referral, referral_of, referred_to
+from popular.proxy.session.rules import Rules
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.secretfiles import KeptSecret
 from tests.proxy.session_double import PureSession
@@ -83,9 +84,9 @@ def test_nobody_is_sent_into_somebody_elses_mailbox(said_by: str, to: str, user:
     assert found == (there if allowed else None)
 
 
-def at(reply: bytes, **route: object) -> PureSession:
+def at(reply: bytes, under: Rules | None = None, **route: object) -> PureSession:
     """A session whose backend has answered so to PASS."""
-    session = PureSession(rules())
+    session = PureSession(under or rules())
     session.begin()
     session.says(b"USER ann\r\nPASS s3cret\r\n")
     session.decided(Admitted(Route("pop", **route), "m", "m", vouched="secret" in route))
@@ -122,6 +123,30 @@ def test_one_that_is_not_allowed_is_nobodys_wrong_password() -> None:
     """The log says where to, and what would allow it."""
     session = at(b"-ERR [REFERRAL/joe@192.0.2.66:1110] Referral\r\n")
     assert session.verbs.to_client.endswith(LATER)
+    assert session.verbs.backend is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9"])
+def test_a_loop_by_way_of_ourselves_is_refused(address: str) -> None:
+    """Allowed by `referrals`, or named by a module: where one of our own virtual servers listens nobody is connected,
+    and the log says why. Another port of the same host is nobody of us.
+    """
+    said_by = replace(backend("pop"), referrals=(servers("127.0.0.0/8:1110"), servers("127.0.0.0/8:1112")))
+    under = rules(backends={**rules().backends, "pop": said_by})
+    assert at(b"-ERR [REFERRAL/joe@%b:1112] x\r\n" % address.encode(), under).verbs.asked == ("pop", True)
+    session = at(b"", under)
+    done = session.backend_says(b"-ERR [REFERRAL/joe@%b:1110] x\r\n" % address.encode())
+    reasons = [verb[2]["reason"] for verb in done if verb[:2] == ("note", "backend_failed")]
+    assert reasons == [f"it refers the user to {address} port 1110, which is one of our own virtual servers"]
+    assert session.verbs.to_client.endswith(LATER)
+
+    session = PureSession(rules())
+    session.begin()
+    session.says(b"USER ann\r\nPASS s3cret\r\n")
+    done = session.decided(Admitted(Route("pop", server=(address, 1110)), "m", "m"))
+    (note,) = [verb[2] for verb in done if verb[:2] == ("note", "backend_failed")]
+    assert (note["address"], note["reason"]) == (address, "it is one of our own virtual servers")
+    assert session.verbs.ending == "backend_failed"
     assert session.verbs.backend is None
 
 

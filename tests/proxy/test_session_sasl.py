@@ -244,6 +244,22 @@ def test_wrong_logins_are_counted_whichever_way_they_come() -> None:
     assert session.decided(NobodyKnows())[-2:] == [("send", WRONG), ("finish", "too_many_failures")]
 
 
+def test_the_words_of_a_module() -> None:
+    """Instead of ours, behind the code: as nginx passes on what its auth server says; also when they were held back."""
+    for wait in (0.0, 2.0):
+        session = authenticated()
+        verbs = session.decided(RefusedLogin("m", text="come back tomorrow", wait=wait))
+        if wait:
+            assert verbs[-1] == ("hold", wait)
+            verbs = session.expired("step")
+        assert verbs[-1] == ("send", b"-ERR [AUTH] come back tomorrow\r\n")
+        session.says(b"USER ann\r\nPASS secret\r\n")
+        assert session.decided(RefusedLogin("m"))[-1] == ("send", WRONG), "they are said once"
+        session.says(b"USER ann\r\nPASS secret\r\n")
+        verbs = session.decided(RefusedLogin("m", code="IN-USE", text="once is enough"))
+        assert verbs[-2] == ("send", b"-ERR [IN-USE] once is enough\r\n")
+
+
 def test_a_refused_token() -> None:
     """The reason is a challenge (RFC 7628 section 3.2.2); whatever the client says to it, it is refused behind that."""
     for answer in (b"AQ==\r\n", b"\r\n", b"*\r\n", b"QUIT\r\n"):

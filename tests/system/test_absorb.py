@@ -64,6 +64,9 @@ def test_who_polls_an_empty_mailbox_again(site: Site) -> None:
     assert backend.connections == came + 2
     site.polls("secret", "STAT")
     assert backend.connections == came + 2
+    site.proxy.said("cache flush")
+    site.polls("secret", "STAT")
+    assert backend.connections == came + 3
 
 
 def test_who_has_mail_always_gets_it(site: Site) -> None:

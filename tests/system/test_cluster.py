@@ -1,6 +1,7 @@
 """Several proxies that count together, by a real server of Redis: also when one of them, or the server, is gone."""
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -86,8 +87,11 @@ class Member:
         return scrape(self.proxy).value("popular_cluster_workers_alone")
 
     def failures(self, user: str, address: str = LOOPBACK) -> float:
-        """How many are remembered, of this user from there."""
-        rows: list[dict[str, Any]] = self.proxy.json(f"explain {user} from {address}")["limits"]
+        """How many are remembered, of this user from there; -1 if the worker that was asked has just died."""
+        answer = self.proxy.control(f"json explain {user} from {address}")
+        if not answer.ok:
+            return -1.0
+        rows: list[dict[str, Any]] = json.loads(answer.lines[0])["limits"]
         return next(float(row["count"]) for row in rows if row["limit"] == "authdelay")
 
     def blocked(self) -> dict[str, bool]:
@@ -139,6 +143,14 @@ def test_users_count_over_two_proxies(tmp_path: Path) -> None:
         assert try_in(other, "ann") == TOO_SOON
         assert not one.proxy.control("set cluster redis://u:hidden@h").ok
         assert not one.proxy.control("set cluster redis+sentinel://h").ok
+
+        for member in (one, other):
+            member.proxy.said("set logindelay off")
+        for member, user in ((one, "eve"), (other, "eve"), (other, "bob")):
+            assert stack.enter_context(PopClient(member.port)).log_in(user).startswith(b"+OK")
+        assert one.proxy.said("kick user eve cluster").ok
+        wait_until(lambda: [one.there("eve"), one.there("bob")] == [0, 1], "she is gone from both, and nobody else")
+        assert not one.proxy.control("kick vserv v1 cluster").ok
 
         stack.close()
         with redis.Redis(LOOPBACK, server.port, password="hidden") as client:

@@ -1,14 +1,17 @@
 """Drains, kicks, holds, locks and moves, over real workers: who is ended when, and who comes in where."""
 
+import os
+import signal
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, wait_until
+from tests.system.site import LOOPBACK, PATIENCE, PopClient, Proxy, ScriptedBackend, free_port, program, wait_until
 from tests.system.wire import Peer, commands
 
 WRONG = b"-ERR [AUTH] the user name or the password is wrong"
@@ -38,10 +41,10 @@ class Store:
                     peer.say(b"+OK %s\r\n" % self.name)
                 case b"RETR":
                     peer.say(b"+OK\r\n" + MAIL)
-                    assert self.goes_on.wait(20)
+                    assert self.goes_on.wait(PATIENCE)
                     peer.say(MAIL + b".\r\n")
                 case b"QUIT":
-                    assert self.goes_on.wait(20)
+                    assert self.goes_on.wait(PATIENCE)
                     self.quits += 1
                     peer.say(b"+OK bye\r\n")
                     return
@@ -52,11 +55,17 @@ class Store:
 class Site:
     """Two stores, and a proxy that leads every user to the first."""
 
-    def __init__(self, directory: Path) -> None:
-        self.stores = Store(b"one"), Store(b"two")
+    def __init__(
+        self,
+        directory: Path,
+        options: Sequence[str] = (),
+        stores: tuple[Store, Store] | None = None,
+        names: Sequence[str] = NAMES,
+    ) -> None:
+        self.stores = stores or (Store(b"one"), Store(b"two"))
         self.port = free_port()
         users = directory / "users"
-        users.write_text("".join(f"default:{name}:{{PLAIN}}secret:one:\n" for name in NAMES))
+        users.write_text("".join(f"default:{name}:{{PLAIN}}secret:one:\n" for name in names))
         rc = [
             *(
                 f"backend conf {store.name.decode()} host {LOOPBACK} port {store.backend.port} state online"
@@ -65,7 +74,7 @@ class Site:
             f"pdm add users passwd {users}",
             f"vserv conf v1 iface {LOOPBACK} port {self.port} namespace default state online",
         ]
-        self.proxy = Proxy(directory, rc, workers=2)
+        self.proxy = Proxy(directory, rc, workers=2, options=options)
 
     def log_in(self, stack: ExitStack, user: str) -> PopClient:
         client = stack.enter_context(PopClient(self.port))
@@ -105,7 +114,7 @@ def test_a_kick_knows_pop3(site: Site) -> None:
         assert site.tries("max") == b"+OK one"  # a kick is about those that were there
         assert deletes.rest() == b""  # at the deadline, and not before
         assert moving.rest() == MAIL
-        assert proxy.json("kick list")[0]["left"] == 1
+        wait_until(lambda: proxy.json("kick list")[0]["left"] == 1, "only the QUIT is left")
         store.goes_on.set()
         assert quits.rest() == b"+OK bye\r\n"
         wait_until(lambda: not proxy.json("kick list"), "nobody is left")
@@ -123,7 +132,13 @@ def test_a_transfer_goes_to_its_end(site: Site) -> None:
         assert moving.line() == b"+OK"
         time.sleep(1.1)
         assert proxy.said("kick user eve").text == "user eve: 1 in a transfer"
+        control = [program("pcontrol"), "-r", str(proxy.rundir), "--wait", "kick", "user", "eve"]
+        waits = subprocess.Popen(control, stdout=subprocess.PIPE, text=True)
+        assert waits.stdout is not None
+        assert "user default:eve: 1 in a transfer" in waits.stdout.readline()
         store.goes_on.set()
+        assert waits.communicate()[0] == "nobody is left\n"
+        assert waits.returncode == 0
         assert moving.rest() == MAIL + MAIL + b".\r\n"
 
 
@@ -169,3 +184,77 @@ def test_who_is_held_waits_and_who_is_locked_is_refused(site: Site) -> None:
         proxy.said("user unlock joe")
         assert site.tries("joe") == b"+OK one"
         assert not proxy.control("user unlock joe").ok
+
+
+def copier(directory: Path, body: str) -> list[str]:
+    """Options for a proxy with a move command that does this; its arguments are written down first."""
+    path = directory / "copy"
+    path.write_text(f'#!/bin/sh\necho "$@" >> {directory}/copied\n{body}\n')
+    path.chmod(0o755)
+    return ["--move-command", str(path)]
+
+
+@pytest.fixture
+def moving(tmp_path: Path) -> Iterator[Site]:
+    """The same, with a command that fails for kim, and hangs for lea until it is killed."""
+    body = 'case "$2" in kim) echo "no room" >&2; exit 3;; lea) exec sleep 60;; esac'
+    made = Site(tmp_path, copier(tmp_path, body))
+    with made.stores[0].backend, made.stores[1].backend, made.proxy:
+        yield made
+
+
+def test_a_user_is_moved_while_he_polls(moving: Site, tmp_path: Path) -> None:
+    """He waits and is not refused, and comes in where he is led to; a move that fails has changed nothing. Killed in
+    the middle of a move, the next start takes it back, and knows those that were answered.
+    """
+    proxy = moving.proxy
+    with ExitStack() as stack:
+        stays = moving.log_in(stack, "ann")
+        deletes = moving.log_in(stack, "bob")
+        assert deletes.ask("DELE 1") == b"+OK"
+        said = proxy.said("user move ann two").text
+        assert said == "user default:ann is moved from one to two; note: it holds for this proxy only"
+        assert stays.rest() == b""
+        assert {moving.tries("ann") for _ in range(4)} == {b"+OK two"}
+        assert not proxy.control("user move ann two").ok
+        late = proxy.control("user move bob two timeout 1s")
+        assert not late.ok
+        assert late.text == ("after 1 s there is still: 1 with uncommitted deletes; everything is as it was before")
+        assert deletes.ask("STAT") == b"+OK"
+    assert "exit code 3: no room; everything is as it was before" in proxy.control("user move kim two").text
+    assert "was not done in time" in proxy.control("user move lea two timeout 1s").text
+    assert {moving.tries(name) for name in ("bob", "kim", "lea")} == {b"+OK one"}
+    proxy.said("user move joe two")
+    proxy.said("user unmove joe")
+    assert moving.tries("joe") == b"+OK one"
+    assert (tmp_path / "copied").read_text().splitlines() == [
+        "default ann one two",
+        "default kim one two",
+        "default lea one two",
+        "default joe one two",
+        "default joe two one",
+    ]
+    assert [(row["user"], row["is"]) for row in proxy.json("user list")] == [("default:ann", "moved")]
+
+    def interrupted() -> None:
+        with pytest.raises(OSError):
+            proxy.control("user move lea two")
+
+    control = threading.Thread(target=interrupted, daemon=True)
+    control.start()
+    wait_until(lambda: (tmp_path / "copied").read_text().count("lea") == 2, "the command runs")
+    assert not proxy.control("user release lea").ok
+    born = len(proxy.log("worker_born"))
+    os.kill(proxy.workers()[0], signal.SIGKILL)  # that of a worker changes nothing
+    wait_until(lambda: len(proxy.log("worker_born")) > born, "it has a successor")
+    assert [(row["sort"], row["id"]) for row in proxy.json("state list")] == [
+        ("user hold", "default:lea"),
+        ("user move", "default:lea"),
+        ("user route", "default:ann"),
+    ]
+    proxy.kill_master()
+    control.join()
+    again = Site(tmp_path, copier(tmp_path, "exit 0"), stores=moving.stores)
+    with again.proxy:
+        assert again.proxy.log("order_undone")[-1].fields["order"] == "user move default:lea"
+        assert (again.tries("lea"), again.tries("ann")) == (b"+OK one", b"+OK two")

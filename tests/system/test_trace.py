@@ -211,8 +211,8 @@ def test_it_ends_by_itself(site: Site) -> None:
     for number in site.proxy.json("trace list"):
         site.proxy.control(f"trace stop {number['id']}")
     site.starts("user joe max 2M")
-    assert site.proxy.control("trace start user ann").text.startswith("the traces that are there could come to 3 MB")
-    assert row(site, ident) is None
+    assert site.proxy.control("trace start user ann").text.startswith("the traces that are there could come to 3 MiB")
+    assert [one["id"] for one in site.proxy.json("trace list") if one["octets"]] == [1], "the newest file"
 
 
 def row(site: Site, ident: str) -> dict[str, object] | None:

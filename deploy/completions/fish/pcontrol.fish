@@ -13,5 +13,5 @@ complete -c pcontrol -l secret -d 'ask for a secret first, for the command that 
 complete -c pcontrol -l secretfile -r -d 'the same, read from a file'
 complete -c pcontrol -s v -l verbose -d 'print each command and its status text too'
 complete -c pcontrol -s i -l ignore-errors -d 'go on after a command that is refused'
-complete -c pcontrol -s w -l wait -d 'then wait until the program is gone, and print how many sessions are left'
+complete -c pcontrol -s w -l wait -d 'then wait for the end of the program, or of the sessions that leave; print who is left'
 complete -c pcontrol -l version -d 'show the version and exit'

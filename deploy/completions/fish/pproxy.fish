@@ -23,4 +23,5 @@ complete -c pproxy -l ringd -r -d 'socket of the ringd that lends the listening 
 complete -c pproxy -l metrics -x -d 'where the exporter answers (/ is the status page, /metrics, /livez, /readyz); off for none, port 0 for any (default: 127.0.0.1:9110)'
 complete -c pproxy -l metrics-token -r -d 'a file, not readable by everybody, with a token of 16 characters or more: whoever sends it (Authorization: Bearer TOKEN) sees names and addresses in full on the status page; without it they are seen over the socket RUNDIR/pproxy.http only'
 complete -c pproxy -l tls-groups -x -d 'groups of the key exchange in TLS, with commas, the best first (default: those of X25519MLKEM768,X25519,P-256,P-384 that OpenSSL knows)'
+complete -c pproxy -l move-command -r -d 'a program that `user move` runs when the user is gone, as PATH NAMESPACE USER FROM TO: it copies the mail with its UIDLs, and exit code 0 means that this is done (default: none; the mail is moved by other means)'
 complete -c pproxy -l version -d 'show programs version number and exit'

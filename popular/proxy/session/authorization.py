@@ -27,6 +27,7 @@ from popular.proxy.session.known import Who, who_asks
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, HELD, LOGGING_IN, NAMED
 from popular.proxy.session.proving import Proving
 from popular.proxy.session.refusals import OWN_WORDS
+from popular.proxy.settings.limits import OF_VSERV
 from supervisor.octets import find, part
 
 _BLANK = 32
@@ -157,6 +158,8 @@ class Authorization(ClientSide):
         fields: dict[str, object] = {"client": self._peer_ip, "vserv": rules.vserv, "namespace": self.namespace}
         self._verbs.note(messages.LOGIN_LIMITED, {**fields, "user": self.user, "limit": limit})
         self._verbs.count("limited", limit, "")
+        if limit in OF_VSERV:
+            self._verbs.count("vserv_limited", limit, rules.vserv)
 
     def _hold(self, seconds: float, then: Question | Code) -> None:
         self._held = then
@@ -182,7 +185,8 @@ class Authorization(ClientSide):
 
     def _deny(self, code: Code) -> None:
         """Sends the -ERR. Behind `maxfailures` wrong logins the session ends with it."""
-        self._verbs.send(replies.err(OWN_WORDS[code], code))
+        self._verbs.send(replies.err(self._words or OWN_WORDS[code], code))
+        self._words = ""
         if self._failures >= self._rules.maxfailures:
             self._end("too_many_failures")
 

@@ -13,8 +13,9 @@ from zlib import crc32
 from popular import messages
 from popular.proxy.session import breaker
 from popular.proxy.session.breaker import BreakerTerms
-from popular.proxy.settings.backend import Backend
-from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, record_of, told
+from popular.proxy.settings.backend import OFF, Backend
+from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, is_of, record_of, told
+from supervisor.config import Config
 from supervisor.runtime.messages import Message
 from supervisor.serving.network import network_of
 from supervisor.system import Clock
@@ -89,6 +90,18 @@ class BackendHealth:
         after = breaker.failed(before, self.terms, now, network=_digest(address), why=reason, logins=logins)
         self._become(before, after)
 
+    def found_down(self, why: str, *, least: float) -> None:
+        """A check has found it down; it stays so for at least so many seconds, if no check says anything else."""
+        now, before = self._wall(), self.condition()
+        after = breaker.fallen(before, now, by=breaker.CHECK, why=why, least=least)
+        self._become(before, after._replace(turns=before.turns) if before.state == DOWN else after)
+
+    def found_well(self, *, for_certain: bool) -> None:
+        """A check has found it well. What logins have found counts for more, unless the check has logged in."""
+        before = self.condition()
+        if before.state == PROBING or (before.state == DOWN and (for_certain or before.by == breaker.CHECK)):
+            self._become(before, breaker.recovered(before, self.terms, self._wall(), logins=self._logins()))
+
     def condition(self) -> Condition:
         """As the record has it."""
         return condition_of(self._records.read(self._index), self.backend)
@@ -103,6 +116,10 @@ class BackendHealth:
 
     def _look(self) -> None:
         self._look_at = self._clock.now + _LOOK_SECONDS
+        record = self._records.read(self._index)
+        if record is not None and record["state"] != UP and not is_of(record, self.backend):
+            # It is another one now, and so are those who watch to see it.
+            self._records.write(self._index, record_of(Condition(), self.backend))
         self._become(self.condition(), self._passed())
 
     def _passed(self) -> Condition:
@@ -139,8 +156,12 @@ def tell_news(tell: Tell, backend: Backend, condition: Condition) -> None:
 
 def is_watched(backend: Backend, terms: BreakerTerms) -> bool:
     """Whether anybody could find it down."""
-    del backend
-    return terms.networks > 0
+    return terms.networks > 0 or backend.health != OFF
+
+
+def terms_of(backend: Backend, config: Config) -> BreakerTerms:
+    """When a backend goes down by its logins, and how it comes back."""
+    return BreakerTerms(config.variables["breakernetworks"], config.variables["breakerwindow"], backend.slowstart)
 
 
 def _digest(address: str) -> str:

@@ -20,7 +20,7 @@ PROBE_SECONDS = 15.0
 """Who probed it and was not heard of for so long may do so again."""
 LEAST_SHARE = 0.1
 """With so much the recovery begins."""
-LOGINS = "logins"
+LOGINS, CHECK = "logins", "check"
 """Who found it down."""
 
 

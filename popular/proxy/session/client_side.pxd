@@ -1,16 +1,18 @@
 cimport cython
 
 from popular.protocol.lines cimport LineBuffer
+from popular.protocol.transaction cimport Transaction
 from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.typedrules cimport TypedRules
 from popular.proxy.session.verbs cimport Verbs
 
 cdef class ClientSide:
-    cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _secret, _transaction, phase
+    cdef public object _denied, _exchange, _held, _limits, _offer, _proving, _question, _secret, phase
+    cdef public Transaction _transaction
     cdef public TypedRules _rules
     cdef public Verbs _verbs
     cdef public tuple _led
-    cdef public str _certificate_name, _language, _peer_ip, _sid, mechanism, namespace, user
+    cdef public str _certificate_name, _language, _peer_ip, _sid, _words, mechanism, namespace, user
     cdef public long _commands, _errors, _failures, _peer_port
     cdef public bint _charged, _eof, _limited, _rests, _tls, _utf8, absorbed, asked
     cdef public LineBuffer lines

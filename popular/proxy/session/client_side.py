@@ -10,7 +10,7 @@ from typing import Any
 from popular import messages
 from popular.pdm.contract import Question, Route, Secret
 from popular.protocol import replies, sasl
-from popular.protocol.international import International
+from popular.protocol.international import LANG, International
 from popular.protocol.lines import LineBuffer, LineTooLong, NullByte
 from popular.protocol.replies import Code
 from popular.protocol.transaction import Transaction
@@ -45,6 +45,9 @@ MODULE_SECONDS = 30.0
 CLOSING_SECONDS = 5.0
 """How long a last reply may take to leave."""
 
+_OF_WHAT_IS_OFFERED = (b"CAPA", LANG.encode())
+"""Commands behind the login whose answer depends on what the backends offer."""
+
 BYE = replies.ok("bye")
 
 
@@ -78,6 +81,7 @@ class ClientSide:
         "_transaction",
         "_utf8",
         "_verbs",
+        "_words",
         "absorbed",
         "asked",
         "lines",
@@ -133,6 +137,8 @@ class ClientSide:
         self._language = ""
         """The tag of the language that it has chosen by LANG, or "*"."""
         self.phase: Phase = GREETED if self._rules.trusted is None else AWAITING_HEADER
+        self._words = ""
+        """What the client is told when it is refused, instead of ours: those of a module."""
         self.user = ""
         self.namespace = ""
         self.mechanism = ""
@@ -274,6 +280,10 @@ class ClientSide:
 
     def _simulated(self, line: bytes) -> None:
         assert self._transaction is not None
+        if line[:4].upper() in _OF_WHAT_IS_OFFERED:  # looked up only where somebody asks
+            offered = self._international()
+            more = offered.capabilities(self._rules.international)
+            self._transaction.offer(self._offer.capa_after + more, offered.languages)
         answer = self._transaction.command(line)
         if answer.over:
             self._verbs.send(answer.reply or BYE)
@@ -308,9 +318,7 @@ class ClientSide:
     def _simulate(self) -> None:
         """The client goes on with us, in a mailbox without mail."""
         verbs = self._verbs
-        offered = self._international()
-        more = offered.capabilities(self._rules.international)
-        self._transaction = Transaction((), self._offer.capa_after + more, offered.languages)
+        self._transaction = Transaction((), self._offer.capa_after)
         self._forget()
         self._move(SIMULATING)
         self._logged_in()

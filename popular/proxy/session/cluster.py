@@ -243,7 +243,7 @@ class Cluster:
 
     def _is_lost(self, error: BaseException) -> None:
         self._not_before = self._context.clock.now + AGAIN_SECONDS
-        if not self._lost:
+        if not self._lost and self._closing is None:
             self._lost = True
             self._context.counters.count("clusters_lost", amount=1)
             self._context.log(messages.CLUSTER_LOST, reason=type(error).__name__)

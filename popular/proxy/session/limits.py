@@ -227,21 +227,24 @@ class Limits:
     def take_lease(self, row: int, sid: str, who: Who, *, own: UserLimits | None, then: Callable[[], None]) -> None:
         """Asks the cluster; `then` is called when it has answered, or it is known that it does not."""
         assert self.cluster is not None
-        sessions, pause = self._of_user(own)
 
         def answered(hindrance: Hindrance | None) -> None:
             if hindrance is not None:
                 self._verdicts[row] = hindrance
             then()
 
-        lease = Lease(
+        self.cluster.enter(row, self.lease(sid, who, own), answered)
+
+    def lease(self, sid: str, who: Who, own: UserLimits | None) -> Lease:
+        """What is asked for."""
+        sessions, pause = self._of_user(own)
+        return Lease(
             sid,
             who.namespace,
-            who.user,
+            _account(who, own),
             sessions=sessions.most if sessions.enforced else 0,
             delay=pause.most if pause.enforced else 0,
         )
-        self.cluster.enter(row, lease, answered)
 
     def _drop(self, row: int) -> None:
         """Takes the session off all entries that count it."""
@@ -278,7 +281,7 @@ class Limits:
         sessions, pause = self._of_user(own)
         if sessions.counts or pause.counts:
             counted = partial(_one_more_of_user, now=now, sessions=sessions, pause=pause)
-            yield from change(self._user(who), counted, hold=(row, USER_HOLD))
+            yield from change(self._user(who, own), counted, hold=(row, USER_HOLD))
 
     def _of_user(self, own: UserLimits | None) -> tuple[Limit, Limit]:
         """What counts for this user: his sessions, and his pause."""
@@ -294,7 +297,7 @@ class Limits:
         """How he stands with each limit, in the order in which they are looked at; changes nothing."""
         now, of, look = self._clock.now, self._rules.of, self._memory.look
         pair, network, server = look(self._pair(who)), look(self._network(who)), look(self._server())
-        user, exempt = look(self._user(who)), self._is_exempt(who)
+        user, exempt = look(self._user(who, own)), self._is_exempt(who)
         sessions, pause = self._of_user(own)
         held, turn = self._waits(pair, network, exempt=exempt)
         late = turn > self._rules.authdelaymax
@@ -339,8 +342,8 @@ class Limits:
     def _network(self, who: Who) -> int:
         return self._memory.digest("network", self._rules.network(who.address))
 
-    def _user(self, who: Who) -> int:
-        return self._memory.digest("user", who.namespace, who.user)
+    def _user(self, who: Who, own: UserLimits | None) -> int:
+        return self._memory.digest("user", who.namespace, _account(who, own))
 
     def _server(self) -> int:
         return self._memory.digest("vserv", self._vserv)
@@ -350,6 +353,11 @@ class Limits:
         self._context.count("limit_reports", limit)
         network = self._rules.network(who.address)
         self._notes.add(Note(wall(), limit, network, namespace=who.namespace, user=who.user, where=self._vserv))
+
+
+def _account(who: Who, own: UserLimits | None) -> str:
+    """As whom he is counted: what he has written, unless his module knows better."""
+    return own.account if own is not None and own.account else who.user
 
 
 def _own_limit(most: int) -> Limit:

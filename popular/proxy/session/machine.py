@@ -52,7 +52,7 @@ from popular.proxy.session.phases import (
     RELAYING,
     STARTING_TLS,
 )
-from popular.proxy.session.referral import Referral, referral_of, referred_to
+from popular.proxy.session.referral import Referral, referral_of, referred_to, why_not
 from popular.proxy.session.refusals import DEFERRALS, Affair, Refusals, affair, word_of
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.telling import Teller
@@ -127,6 +127,7 @@ class Machine(Teller):
                 self._tell_master_login(decision)
             self._lead(decision.route, False, decision.vouched)
         elif isinstance(decision, NobodyKnows) and self._rules.fallback and self._has_own_password():
+            self._own_limits = None
             self._lead(Route(self._rules.fallback), True, False)
         elif isinstance(decision, CannotTell):
             self._verbs.note(messages.MODULE_FAILED, {"user": self.user, "reason": decision.reason})
@@ -135,27 +136,13 @@ class Machine(Teller):
             self._wrong_login("unknown")
         else:
             assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
+            self._words = decision.text
             code = replies.known_code(decision.code.encode()) if decision.code else None
             self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
 
     def _has_own_password(self) -> bool:
         """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
         return self._secret is not None and (self._question is None or not self._question.actor)
-
-    def _may_enter(self) -> bool:
-        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
-        limits, own = self._limits, self._own_limits
-        if own is None and not (self._limited and (limits.guards or limits.counts)):
-            return True
-        self._charged = False
-        self.counted = True
-        hindrance = limits.enter(self._row, self._whom(), own)
-        if hindrance is None:
-            return True
-        self._verbs.leave_backend()
-        self._tell_hindrance(hindrance.limit)
-        self._try_again(hindrance.code)
-        return False
 
     # What the operator has ordered
 
@@ -168,8 +155,11 @@ class Machine(Teller):
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders, asking = self._orders, AskedLogin(self._rules.vserv, self.namespace, self.user, route.backend)
-        asking = asking._replace(backend=orders.routed(asking))
+        orders, own = self._orders, self._own_limits
+        account = own.account if own is not None else ""
+        by = self._rules.vserv
+        asking = AskedLogin(vserv=by, namespace=self.namespace, user=self.user, backend=route.backend, account=account)
+        asking = orders.routed(asking)
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
             self._wrong_login("locked")
@@ -208,6 +198,9 @@ class Machine(Teller):
         if backend is None:
             self._verbs.note(messages.NO_BACKEND, {"backend": route.backend, "user": self.user})
             self._trouble("no_backend")
+        elif route.server is not None and self._rules.ourselves.are_at(*route.server):
+            self._note_backend(CONNECTING.phrase, "it is one of our own virtual servers", "refused")
+            self._trouble("backend_failed")
         elif backend.state == "offline":
             self._refuse("backend_offline", "unavailable", Code.SYS_TEMP)
         elif backend.state == "fake":
@@ -423,8 +416,8 @@ class Machine(Teller):
         assert self._led is not None
         where = f"{referral.host} port {referral.port}"
         to = referred_to(referral, said_by, self._rules.backends, target=self.target)
-        if to is None or self._referred:
-            why = "once more" if self._referred else f"where it may not (referrals {said_by.id})"
+        why = why_not(to, said_by, again=self._referred, ourselves=self._rules.ourselves)
+        if to is None or why:
             self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
             self._trouble("backend_failed")
             return

@@ -18,13 +18,16 @@ from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
 from popular.proxy.settings.limits import LimitRules
-from supervisor.control.outcome import Block
+from supervisor.control.outcome import Block, SessionSweep
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
 from supervisor.table.remembered import Entry
 
 LOOK_SECONDS = 0.25
+KICK_SECONDS = 30.0
+"""A kick that is older is of no sessions of now."""
 _AT_ONCE = 500
+_NONE_YET = 1
 _OF_A_MILLISECOND = 1000
 """Numbers of news are milliseconds times this, and which one of that millisecond it is."""
 
@@ -35,10 +38,15 @@ def number_of(ident: str) -> int:
     return int(milliseconds) * _OF_A_MILLISECOND + min(int(place or 0), _OF_A_MILLISECOND - 1)
 
 
+def begun(entry: Entry) -> tuple[Entry, None]:
+    """That none is taken yet is told apart from what cannot be found out."""
+    return entry._replace(until=entry.until or float(_NONE_YET)), None
+
+
 def claimed(entry: Entry, upto: int) -> tuple[Entry, int]:
-    """All news up to this number are taken; up to which they were before."""
+    """All news up to this number are taken; up to which they were before: 0 if that could not be found out."""
     before = int(entry.until)
-    return (entry._replace(until=float(upto)) if upto > before else entry), before
+    return (entry._replace(until=float(upto)) if before and upto > before else entry), before
 
 
 def _once(entry: Entry) -> tuple[Entry, bool]:
@@ -68,6 +76,7 @@ class News:
         self._digest = self._memory.digest("news")
         self._limits = Limits(rules, "", context)
         self._guards = rules.guards
+        self._us = leases.this_proxy()
         self._last = ""
         self._over = False
         self._listening: asyncio.Task[None] | None = None
@@ -80,24 +89,18 @@ class News:
     def close(self) -> None:
         """Another config is in force; from whatever thread."""
         self._over = True
-        self._context.loop.call_soon_threadsafe(self._stop)
-
-    def _stop(self) -> None:
-        if self._listening is not None:
-            self._listening.cancel()
 
     async def _listen(self) -> None:
-        with suppress(asyncio.CancelledError):
-            await self._learn_blocks()
-            while True:
-                full = await self._look()
-                if not full:
-                    await asyncio.sleep(AGAIN_SECONDS if full is None else LOOK_SECONDS)
+        await self._learn_blocks()
+        while not self._over:
+            full = await self._look()
+            if not full:
+                await asyncio.sleep(AGAIN_SECONDS if full is None else LOOK_SECONDS)
 
     async def _learn_blocks(self) -> None:
         """A proxy that has just begun learns which networks are blocked; one of its workers asks for all."""
         known = self._memory.digest("blocks")
-        while not self._memory.look(known).until:
+        while not self._over and not self._memory.look(known).until:
             blocked = await self._cluster.blocked()
             if blocked is not None and self._memory.change(known, _once):
                 for network, until in blocked.items():
@@ -110,17 +113,31 @@ class News:
         if seconds is None or seconds >= 0:
             self._context.request(Block("", network=ip_network(network), seconds=seconds))
 
+    def _kick(self, fields: Mapping[str, Any], age: float) -> None:
+        """The master has it done. Who is kicked was there when it was said: a proxy that was away has others."""
+        deadline = int(fields["deadline"]) if fields["deadline"] else None
+        if age < KICK_SECONDS:
+            sweep = SessionSweep("", sort=fields["sort"], id=fields["id"], gentle=True, deadline=deadline)
+            self._context.request(sweep)
+
     async def _look(self) -> bool | None:
         """Whether there is more; None: the server does not answer."""
-        if not self._last and (known := int(self._memory.look(self._digest).until)):
+        known = int(self._memory.look(self._digest).until)
+        if not known:
+            self._memory.change(self._digest, begun)
+            return False
+        if not self._last and known > _NONE_YET:
             self._last = f"{known // _OF_A_MILLISECOND}-{known % _OF_A_MILLISECOND}"
         answer = await self._cluster.news(self._last, _AT_ONCE)
-        if answer is None:
+        if answer is None or self._over:  # what is not to be counted under this config may be under the next one
             return None
         now, found = answer
         if found:
-            self._last = found[-1][0]
-            before = self._memory.change(self._digest, partial(claimed, upto=number_of(self._last)))
+            last = found[-1][0]
+            before = self._memory.change(self._digest, partial(claimed, upto=number_of(last)))
+            if not before:
+                return False  # somebody had the lock for too long: the next time
+            self._last = last
             for ident, words in found:
                 if number_of(ident) > before:
                     fields = dict(zip(words[::2], words[1::2], strict=True))
@@ -129,11 +146,13 @@ class News:
 
     def _take(self, fields: Mapping[str, Any], age: float) -> None:
         """What is nothing that we know, another release's say, is nothing to us."""
-        if fields.get("by") == self._cluster.run:
+        if fields.get("by") in (self._cluster.run, self._us):
             return
         with suppress(KeyError, ValueError):
             if fields["what"] == leases.BLOCKED:
                 self._block(fields["network"], fields["until"])
+            elif fields["what"] == leases.KICKED:
+                self._kick(fields, age)
             elif self._guards and fields["what"] in (leases.FAILED, leases.CAME_IN):
                 who = Who(fields["address"], fields["namespace"], fields["user"])
                 self._limits.hear(who, fields["what"], of_network=fields["of_network"] == "1", age=max(0.0, age))

@@ -4,8 +4,8 @@ One for each worker. A login asks only while there is `any`. Who is held waits h
 that hold him have changed.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from popular.pdm.contract import Route
 from popular.proxy.settings.orders import (
@@ -31,6 +31,13 @@ class AskedLogin(NamedTuple):
     namespace: str
     user: str
     backend: str
+    account: str = ""
+    """As whom his module has him, however he has written his name; "": as he has."""
+
+    def of(self, entries: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """What is ordered about him, by either name."""
+        found = entries.get(user_key(self.namespace, self.user))
+        return found if found is not None else entries.get(user_key(self.namespace, self.account))
 
 
 def moved(route: Route, backend: str) -> Route:
@@ -45,8 +52,8 @@ class LoginOrders(Protocol):
     def any(self) -> bool:
         """Whether anything is ordered; else nothing is asked."""
 
-    def routed(self, asking: AskedLogin) -> str:
-        """The backend that the user was moved to, or the one that is asked about."""
+    def routed(self, asking: AskedLogin) -> AskedLogin:
+        """The same with where his mail is: where the operator has moved it to, or else as it was."""
 
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """What becomes of the login; and, if it is held, for how many seconds at most."""
@@ -57,9 +64,9 @@ class NoOrders:
 
     any = False
 
-    def routed(self, asking: AskedLogin) -> str:
+    def routed(self, asking: AskedLogin) -> AskedLogin:
         """Not asked."""
-        return asking.backend
+        return asking
 
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """Not asked."""
@@ -93,15 +100,14 @@ class StandingOrders:
                 del self._waiting[row]
                 self._call_soon(go_on)
 
-    def routed(self, asking: AskedLogin) -> str:
+    def routed(self, asking: AskedLogin) -> AskedLogin:
         """See LoginOrders."""
-        moved = self._routes.get(user_key(asking.namespace, asking.user)) if self._routes else None
-        return asking.backend if moved is None else str(moved.get("to"))
+        moved = asking.of(self._routes) if self._routes else None
+        return asking if moved is None else asking._replace(backend=str(moved.get("to")))
 
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """See LoginOrders. A lock goes before all else: it must look the same whatever else is ordered."""
-        key = user_key(asking.namespace, asking.user)
-        lock, hold = self._locks.get(key), self._holds.get(key)
+        lock, hold = asking.of(self._locks), asking.of(self._holds)
         if lock is not None and not is_over(lock, wall()):
             return LOCKED, 0.0
         if hold is not None and not is_over(hold, wall()):
@@ -113,7 +119,7 @@ class StandingOrders:
             return GO_ON, 0.0
         return {"hold": HELD, "fake": FAKE}.get(str(drained.get("new")), DRAINED), HOLD_SECONDS
 
-    def wait(self, row: int, asking: AskedLogin, go_on: Callable[[], None]) -> None:
+    def keep(self, row: int, asking: AskedLogin, *, go_on: Callable[[], None]) -> None:
         """A session waits for what holds it to end; `go_on` is called once, unless it is forgotten before."""
         self._waiting[row] = asking, go_on
 

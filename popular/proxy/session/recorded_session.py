@@ -156,6 +156,8 @@ class RecordedSession(Session):
         Session.refresh(self)
 
     def end(self, ending: str) -> None:
-        if not self._over:
-            self._recording.end(f"the end: {ending}")
-        Session.end(self, ending)
+        try:
+            if not self._over:
+                self._recording.end(f"the end: {ending}")
+        finally:
+            Session.end(self, ending)

@@ -9,13 +9,15 @@ piece after the other; each line bears its session's id, for workers write into 
 import ipaddress
 import os
 import time
+from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from popular.messages import TRACE_NOT_WRITTEN
 from popular.net.networks import Network
 from popular.proxy.session.transcript import PassedOn
-from popular.proxy.settings.tracing import BACKEND, NETWORK, TRACE, USER, VSERV
+from popular.proxy.settings.tracing import BACKEND, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
 
@@ -80,7 +82,8 @@ class Recorder:
             return
         self._known = ids
         known = self._traces
-        self._traces = {ident: known.get(ident) or OrderedTrace.ordered(value) for ident, value in self.orders.items()}
+        orders = well_formed(self.orders)
+        self._traces = {ident: known.get(ident) or OrderedTrace.ordered(value) for ident, value in orders.items()}
         self._until = max((trace.until for trace in self._traces.values()), default=0.0)
 
     def count(self) -> None:
@@ -97,31 +100,28 @@ class Recorder:
     def _send(self, trace: OrderedTrace) -> None:
         text, trace.waiting = "".join(trace.waiting), []
         written = self._context.loop.run_in_executor(self._context.pool, append, trace.path, text, trace.most)
-        written.add_done_callback(lambda done: self._written(trace, done.result()))
+        written.add_done_callback(lambda done: self._written(trace, done))
 
-    def _written(self, trace: OrderedTrace, is_full: bool) -> None:
-        trace.is_full = trace.is_full or is_full
+    def _written(self, trace: OrderedTrace, done: "Future[bool]") -> None:
+        error = done.exception()
+        if error is not None:
+            reason = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
+            self._context.log(TRACE_NOT_WRITTEN, "-", file=trace.path, reason=reason)
+        trace.is_full = trace.is_full or error is not None or done.result()
         trace.is_writing = bool(trace.waiting) and not trace.is_full
         if trace.is_writing:
             self._send(trace)
 
 
 def append(path: str, text: str, most: int) -> bool:
-    """Writes behind what is there, with no right for others. Says whether no more is wanted."""
+    """Writes whole lines behind what is there, for nobody else to read. Says whether it is full. Raises OSError."""
     octets = text.encode("utf-8", "replace")
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return True
-    try:
-        room = most - os.fstat(fd).st_size
-        if len(octets) > room:
-            octets = octets[: max(0, octets.rfind(b"\n", 0, max(0, room)) + 1)]
-        os.write(fd, octets)
-        return len(octets) < len(text.encode("utf-8", "replace"))
-    except OSError:
-        return True
+        room = max(0, most - os.fstat(fd).st_size)
+        fits = octets if len(octets) <= room else octets[: octets.rfind(b"\n", 0, room) + 1]
+        return os.write(fd, fits) < len(octets)
     finally:
         os.close(fd)
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from popular.pdm.servers import Servers
+from popular.proxy.session.ourselves import Ourselves
 from popular.proxy.settings.backend import OURS_ALONE, POP3, WELL_KNOWN_PORT, Backend, placed_at
 
 _SAID = re.compile(rb"-ERR \[REFERRAL/(?P<to>[!-~]+?)\](?: .*)?", re.IGNORECASE | re.DOTALL)
@@ -54,6 +55,15 @@ def referred_to(
     if to is not None and to.login in OURS_ALONE and (said_by.login not in OURS_ALONE or referral.user != target):
         return None
     return to
+
+
+def why_not(to: Backend | None, said_by: Backend, *, again: bool, ourselves: Ourselves) -> str:
+    """Why a referral is not followed; "" if it is. One that leads back to where it began, or to us, has no end."""
+    if again:
+        return "once more"
+    if to is None:
+        return f"where it may not (referrals {said_by.id})"
+    return "which is one of our own virtual servers" if ourselves.are_at(to.address, to.port) else ""
 
 
 def _place(referral: Referral, said_by: Backend, backends: Mapping[str, Backend]) -> Backend | None:

@@ -14,7 +14,7 @@ cdef class SessionRow:
     cdef public bytes _sid
     cdef public double _shown_at, _started
     cdef public long _deletes, _token
-    @cython.locals(runtime=VservRuntime, context=WorkerContext)
+    @cython.locals(runtime=VservRuntime, context=WorkerContext, client=str)
     cpdef show(self, Machine machine, tuple peer, tuple moved)
     @cython.locals(shared=Shared)
     cpdef count(self, tuple moved)

@@ -2,10 +2,11 @@
 
 from popular.net.client import ClientConnection
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.phases import Phase
+from popular.proxy.session.phases import PLACED, Phase
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NOTHING_MOVED, Moved
+from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
 from supervisor.system import wall
 
 
@@ -29,6 +30,7 @@ class SessionRow:
         """Writes the row. The order is that of the columns, see program.COLUMNS."""
         runtime = self._runtime
         context = runtime.context
+        client, port = peer
         self._shown = phase = machine.phase
         self._shown_at = context.clock.now
         context.rows.put(
@@ -39,8 +41,8 @@ class SessionRow:
                 self._started,
                 wall(),
                 self._sid,
-                peer[0].encode(),
-                peer[1],
+                client.encode(),
+                port,
                 runtime.vserv,
                 machine.user.encode(),
                 machine.backend.encode(),
@@ -91,3 +93,11 @@ def moved_by(client: ClientConnection, relay: Relay | None) -> Moved:
         return client.received, client.sent, 0, 0
     to_backend, from_backend = relay.from_client, relay.to_client
     return client.received + to_backend, client.sent + from_backend, from_backend, to_backend
+
+
+def marks_of(machine: Machine, vserv: str) -> tuple[tuple[str, str], ...]:
+    """By what the session of a machine can be found (`Session.whose`)."""
+    here = (VSERV, vserv)
+    if machine.phase not in PLACED:
+        return (here,)
+    return here, (USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)

@@ -12,6 +12,7 @@ from popular.protocol import capabilities, replies
 from popular.protocol.international import TAGS
 from popular.protocol.sasl import Challenges
 from popular.proxy.session.offers import Offers, offers_of
+from popular.proxy.session.ourselves import Ourselves
 from popular.proxy.session.typedrules import TypedRules
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import LOGINDELAY, Limit
@@ -42,6 +43,7 @@ class Rules(TypedRules):
     """The greeting bears a challenge: it is the same before and behind STLS."""
     international: frozenset[str]
     """Which of UTF8 and LANG are offered, where all backends offer them."""
+    ourselves: Ourselves
     backends: Mapping[str, Backend]
     fallback: str
     softfail: bool
@@ -79,6 +81,7 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,),
         salt_key=salt_key,
         apop=offers.clear.apop or offers.tls.apop,
         international=wanted,
+        ourselves=Ourselves(config.things["vserv"].values()),
         backends=config.things["backend"],
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],

@@ -112,6 +112,7 @@ class VservRuntime:
             orders=orders,
             polls=absorber,
             limited=self.limited,
+            now=lambda: context.clock.now,
         )
         """What the machines are given."""
         self.reporter = reporter

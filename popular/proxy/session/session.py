@@ -26,15 +26,14 @@ from popular.proxy.session.known import Who
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
 from popular.proxy.session.orders import AskedLogin
-from popular.proxy.session.phases import CONNECTING, PLACED, SILENT, SIMULATING
+from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
-from popular.proxy.session.row import SessionRow, moved_by
+from popular.proxy.session.row import SessionRow, marks_of, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end, log_introduced, milliseconds
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import OFF, Backend
-from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG, Message
 from supervisor.serving.context import CutCost, Whose
@@ -173,7 +172,8 @@ class Session(Verbs):
     def ask(self, question: Question, seconds: float) -> None:
         self._row.go_on()
         if self._tls is not None:
-            question = question._replace(tls_version=self._tls.version, tls_cipher=self._tls.cipher)
+            tls = self._tls
+            question = question._replace(tls_version=tls.version, tls_cipher=tls.cipher, certificate=tls.certificate)
         decision = self._login.ask(question)
         if decision is not None:
             self._leave(self._tell_decision, (decision,))
@@ -192,7 +192,7 @@ class Session(Verbs):
         if word:
             self._leave(self._tell_broken, (reason, word))
         elif reason:
-            self._leave(self._tell_check, (None, reason))
+            self._leave(self._tell_step, ("checked", None, reason))
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
@@ -215,8 +215,8 @@ class Session(Verbs):
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
         self._deadlines.hold(seconds)
-        go_on = functools.partial(self._enter, self._tell_released)
-        self._runtime.orders.wait(self.row, asking, go_on)
+        go_on = functools.partial(self._enter, self._tell_step, "released")
+        self._runtime.orders.keep(self.row, asking, go_on=go_on)
 
     def send_backend(self, data: bytes) -> None:
         if reason := self._login.send(data):
@@ -334,26 +334,18 @@ class Session(Verbs):
         self._deadlines.expect_within(LEASE_PATIENCE_SECONDS)
         machine = self._machine
         who = Who(self._peer[0], machine.namespace, machine.user)
-        then = functools.partial(self._enter, self._tell_leased, decision)
+        then = functools.partial(self._enter, self._tell_step, "decided", decision)
         limits.take_lease(self.row, self.sid, who, own=decision.limits, then=then)
         return True
 
-    def _tell_leased(self, decision: Decision) -> None:
+    def _tell_step(self, entry: str, *facts: Any) -> None:
         self._deadlines.expect_nothing()
-        self._machine.decided(decision)
-
-    def _tell_released(self) -> None:
-        self._deadlines.expect_nothing()
-        self._machine.released()
+        getattr(self._machine, entry)(*facts)  # by name: a method of a compiled class is no object of its own
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
         self._login.answered()
-        self._tell_check(mail, reason)
+        self._tell_step("checked", mail, reason)
         self._settle()
-
-    def _tell_check(self, mail: Mail | None, reason: str) -> None:
-        self._deadlines.expect_nothing()
-        self._machine.checked(mail, reason)
 
     def backend_connected(self) -> None:
         machine = self._machine
@@ -430,11 +422,7 @@ class Session(Verbs):
     # The supervisor
 
     def whose(self) -> Whose:
-        machine = self._machine
-        marks = [(VSERV, self._runtime.rules.vserv)]
-        if machine.phase in PLACED:
-            marks += [(USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)]
-        return Whose(self._started, self._peer[0], tuple(marks))
+        return Whose(self._started, self._peer[0], marks_of(self._machine, self._runtime.rules.vserv))
 
     def cut_cost(self) -> CutCost:
         relay = self._relay
@@ -443,7 +431,6 @@ class Session(Verbs):
         return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
 
     def displaceable(self) -> tuple[str, float] | None:
-        """See supervisor.serving.context.Session."""
         phase = self._machine.phase
         return (self._peer[0], self._row.waits_since(phase)) if phase in SILENT else None
 

@@ -1,7 +1,8 @@
 """What the machines of one virtual server have in common under one config."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from popular.proxy.session.incommon import InCommon, no_clock
 from popular.proxy.session.known import (
     ALL_WELL,
     NO_LIMITS,
@@ -16,9 +17,9 @@ from popular.proxy.session.rules import Rules
 
 
 class Surroundings:
-    """Made once, so that a session takes one thing over and not eight."""
+    """Made once, so that a session takes one thing over and not nine."""
 
-    __slots__ = ("announced", "health", "limited", "limits", "orders", "polls", "refusals", "rules")
+    __slots__ = ("announced", "health", "in_common", "limited", "limits", "orders", "polls", "refusals", "rules")
 
     def __init__(
         self,
@@ -31,14 +32,16 @@ class Surroundings:
         orders: LoginOrders = NO_ORDERS,
         polls: PollMemory | None = None,
         limited: bool = True,
+        now: Callable[[], float] = no_clock,
     ) -> None:
         """What all sessions together know of each backend: `refusals`, what it has `announced`, its `health`.
         `limited`: whether `limits` are to be asked what they do. `orders`: the operator's, beside the config. `polls`:
-        who may answer a login without its backend.
+        who may answer a login without its backend. `now` tells the time in seconds.
         """
         self.rules = rules
         self.refusals = refusals
         self.announced = announced
+        self.in_common = InCommon(rules.backends, announced, now)
         self.health = health
         self.limits = limits
         self.orders = orders

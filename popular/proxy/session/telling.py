@@ -10,7 +10,7 @@ from popular import messages
 from popular.pdm.chain import Admitted
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol import replies
-from popular.protocol.international import NOTHING, International, common
+from popular.protocol.international import NOTHING, International
 from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
@@ -20,7 +20,6 @@ from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
-from supervisor.control.things import OFFLINE
 
 UNTRIED = ("maxwaiting", "down")
 """Words of failures where the backend was not even asked."""
@@ -28,18 +27,27 @@ UNTRIED = ("maxwaiting", "down")
 NO_FIELDS: Mapping[str, object] = {}
 """No fields more, for an entry of the log."""
 
-_UNUSED = (OFFLINE, "fake")
-"""States of a backend in which nobody's mail is fetched from it."""
-
 
 class Teller(Authorization):
     """One session, as far as operator and client are told how the login went."""
 
-    __slots__ = ("_announced", "_backend", "_health", "_login", "_own_limits", "_row", "backend", "counted", "target")
+    __slots__ = (
+        "_announced",
+        "_backend",
+        "_health",
+        "_in_common",
+        "_login",
+        "_own_limits",
+        "_row",
+        "backend",
+        "counted",
+        "target",
+    )
 
     def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
         Authorization._set_up(self, verbs, around, peer)
         self._announced = around.announced
+        self._in_common = around.in_common
         self._row = self._verbs.row
         self._own_limits: UserLimits | None = None
         self.counted = False
@@ -96,8 +104,7 @@ class Teller(Authorization):
 
     def _international(self) -> International:
         """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
-        reachable = (backend for backend in self._rules.backends.values() if backend.state not in _UNUSED)
-        return common(map(self._announced_by, reachable))
+        return self._in_common.offered()
 
     def _announced_by(self, backend: Backend) -> International:
         known = self._announced.get(backend.id)
@@ -161,3 +168,18 @@ class Teller(Authorization):
         self._verbs.count("login_failures", why, self._rules.vserv)
         self._verbs.send(replies.err(OWN_WORDS[code], code))
         self._end(ending)
+
+    def _may_enter(self) -> bool:
+        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
+        limits, own = self._limits, self._own_limits
+        if own is None and not (self._limited and (limits.guards or limits.counts)):
+            return True
+        self._charged = False
+        self.counted = True
+        hindrance = limits.enter(self._row, self._whom(), own)
+        if hindrance is None:
+            return True
+        self._verbs.leave_backend()
+        self._tell_hindrance(hindrance.limit)
+        self._try_again(hindrance.code)
+        return False

@@ -62,7 +62,7 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
         nothing = {"announces": None, "languages": None, "announced_at": None, "pipelining_mistrusted_until": None}
         return nothing, []
     lines, languages = lines_of(record["capabilities"]), lines_of(record["languages"])
-    heard, until = _stamp(record["heard"]), _stamp(record["mistrusted"])
+    heard, until = stamp(record["heard"]), stamp(record["mistrusted"])
     said = f"# announces (at {heard}): {', '.join(lines) or 'nothing'}"
     tongues = [f"# languages: {', '.join(languages)}"] if languages else []
     doubt = [f"# pipelining: not before {until}, because it misbehaved"] if until else []
@@ -70,5 +70,6 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
     return facts, [said, *tongues, *doubt]
 
 
-def _stamp(seconds: float) -> str | None:
+def stamp(seconds: float) -> str | None:
+    """A moment for people; None if it never was."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from popular.pdm.servers import Servers
-from popular.proxy.settings.announced import known_of
+from popular.proxy.settings.health import known_of
 from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
 from popular.proxy.settings.moduleterms import ServerList
 from popular.proxy.settings.secretfiles import KeptSecret, SecretInFile
@@ -36,15 +36,24 @@ LOGINS = {
 }
 OURS_ALONE = (MASTER, EXTERNAL)
 """Logins that need nothing of the user's: whom the modules let in has his mailbox."""
+CONNECT, GREETING, CAPA, LOGIN = "connect", "greeting", "capa", "login"
+HEALTH = {
+    OFF: "It is not checked.",
+    CONNECT: "The connection stands, in TLS where it is implicit.",
+    GREETING: "And it greets.",
+    CAPA: "And says STLS, if it uses that, and CAPA.",
+    LOGIN: "And lets healthuser in as its `login` says, and answers CAPA, STAT and QUIT.",
+}
 SEPARATOR = "separator"
 _LONGEST_MASTER = 255
+LONGEST_INTERVAL = 60 * 60
 LONGEST_STEP = 10 * 60
 """Seconds that connecttimeout and logintimeout may have."""
 LONGEST_ABSORB = 60 * 60
 SHARE = 2
 """All backends together may make every second session wait, if nothing else was said."""
 
-_EVERY_ADDRESS = (ANY, "0.0.0.0", "::")
+EVERY_ADDRESS = (ANY, "0.0.0.0", "::")
 
 STATES = {
     OFFLINE: "Configured, not in use: a session that needs it gets an error and is closed.",
@@ -159,6 +168,27 @@ class Backend(Thing):
         "limit, if no other backend is online. 0: no limit.",
     )
 
+    health: str = parameter(
+        Choice(*HEALTH),
+        OFF,
+        "What a check of the backend has to find; by a process of its own, every healthinterval. "
+        + " ".join(f"{word}: {text}" for word, text in HEALTH.items())
+        + " Found down, its users are refused at once, as with breakernetworks. For XPOP and CXPOP: connect.",
+    )
+    healthinterval: int = parameter(
+        Time(1, LONGEST_INTERVAL),
+        10,
+        "How often it is checked; four times as often as long as it is not clear what has become of it. A check that "
+        "takes longer, or more than 30 s, has failed.",
+    )
+    healthuser: str = parameter(String(_LONGEST_MASTER), "", "Whose mailbox the check opens (health login).")
+    healthsecret: KeptSecret = parameter(
+        SecretInFile(),
+        KeptSecret(),
+        'The file with his password (or token, for login xoauth2) in its first line, as with mastersecret. "": none.',
+    )
+    rise: int = parameter(Int(1, 100), 2, "After so many good checks in a row it is well.")
+    fall: int = parameter(Int(1, 100), 2, "After so many bad checks in a row it is down.")
     slowstart: int = parameter(
         Time(0, LONGEST_STEP),
         10,
@@ -224,12 +254,13 @@ def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> boo
     iface, port, state = vserv.iface, vserv.port, vserv.state  # type: ignore[attr-defined]
     if state == OFFLINE or port != backend.port or not backend.address:
         return False
-    return iface == backend.address or (iface in _EVERY_ADDRESS and context.lookups.local_address(backend.address))
+    return iface == backend.address or (iface in EVERY_ADDRESS and context.lookups.local_address(backend.address))
 
 
 def _check(context: CommandContext, config: Config, backend: Backend) -> str | None:
     _check_prot(backend)
     _check_login(config, backend)
+    _check_health(backend)
     if config.variables["fallback"] == backend.id and backend.prot != POP3:
         raise CommandRefused(f"it is the fallback, which is asked by {POP3}; `set fallback` to another one first")
     if backend.state == "online" and not backend.address:
@@ -253,6 +284,20 @@ def _check_prot(backend: Backend) -> None:
         raise CommandRefused(f"absorb: for {POP3}; of a mailbox behind pserv, CXPOP asks pcheckd whether there is mail")
     if backend.login != USER:
         raise CommandRefused(f"login: {backend.prot} names a mailbox, and no user logs in there; allowed: {USER}")
+
+
+def _check_health(backend: Backend) -> None:
+    if backend.health in (OFF, CONNECT):
+        return
+    if backend.prot != POP3:
+        raise CommandRefused(f"health: {backend.prot} does not greet; allowed there: {OFF}, {CONNECT}")
+    if backend.health == LOGIN:
+        needed = {"healthuser NAME": backend.healthuser}
+        if backend.login not in OURS_ALONE:
+            needed["healthsecret FILE"] = backend.healthsecret.path
+        missing = [f"`{words}`" for words, value in needed.items() if not value]
+        if missing:
+            raise CommandRefused(f"health {LOGIN}: say {' and '.join(missing)} too")
 
 
 def _check_login(config: Config, backend: Backend) -> None:

@@ -4,7 +4,9 @@ cluster`.
 They share a server of Redis or Valkey; what lies there, and how it is asked, stands in popular/proxy/leases.py.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from popular.net.networks import Network
 from popular.pdm.contract import ModuleFailed
@@ -66,6 +68,40 @@ class TellBlocked(Job):
         return ""
 
 
+@dataclass(frozen=True)
+class TellKicked(Job):
+    """Has the other proxies end sessions."""
+
+    url: str
+    passwordfile: str
+    sort: str
+    id: str
+    deadline: int | None
+
+    def perform(self) -> None:
+        words = {"sort": self.sort, "ident": self.id, "deadline": self.deadline}
+        try:
+            leases.kick(self.url, self.passwordfile, leases.this_proxy(), **words)  # type: ignore[arg-type]
+        except ModuleFailed as error:
+            raise Unfit(str(error)) from None
+
+
+def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int | None) -> None:
+    """Has the other proxies do as an order does here. Raises CommandRefused where they cannot be told."""
+    variables = _cluster_of(context)
+    try:
+        context.lookups.find(TellKicked(variables[CLUSTER], variables[PASSWORDFILE], sort, ident, deadline))
+    except Unfit as unfit:
+        raise CommandRefused(f"{unfit}; nobody is kicked") from None
+
+
+def _cluster_of(context: CommandContext) -> Mapping[str, Any]:
+    variables = context.config.variables
+    if not variables[CLUSTER]:
+        raise CommandRefused("no cluster is set; `set cluster URL` names the server that the proxies share")
+    return variables
+
+
 def tell_blocked(context: CommandContext, network: Network, seconds: int | None) -> str | None:
     """Has the other proxies do as an order does here. What is to be said of that to the operator."""
     variables = context.config.variables
@@ -76,9 +112,7 @@ def tell_blocked(context: CommandContext, network: Network, seconds: int | None)
 
 
 def _sessions(context: CommandContext, _arguments: Arguments) -> Outcome:
-    variables = context.config.variables
-    if not variables[CLUSTER]:
-        raise CommandRefused("no cluster is set; `set cluster URL` names the server that the proxies share")
+    variables = _cluster_of(context)
     try:
         rows = context.lookups.find(ReadSessions(variables[CLUSTER], variables[PASSWORDFILE]))
     except Unfit as unfit:
@@ -90,7 +124,8 @@ CLUSTER_VARIABLES = (
     Variable(
         CLUSTER,
         String(),
-        "The server of Redis or Valkey by which several proxies count sessions of users and logindelay together: "
+        "The server of Redis or Valkey by which several proxies count sessions of users, logindelay, failures and "
+        "guesses together, and tell each other what is blocked: "
         "redis://[USER@]HOST[:PORT][/DB], rediss://..., unix:/PATH, redis+sentinel://HOST[:PORT],.../NAME[/DB] or "
         'redis+cluster://HOST[:PORT]; "" for none. While it does not answer each proxy '
         "counts for itself. What a proxy held that has died is free after 30 seconds.",

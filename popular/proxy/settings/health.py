@@ -4,14 +4,17 @@
 another host, port or TLS than the backend has now counts for nothing.
 """
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from popular.proxy.settings.announced import checksum_of
+from popular.proxy.settings.announced import checksum_of, stamp
+from popular.proxy.settings.announced import known_of as announced_of
+from supervisor.control.context import CommandContext
+from supervisor.table import contents
 from supervisor.table.contents import Column, RecordShape
 
 UP, DOWN, PROBING, RECOVERING = range(4)
-WORDS = ("up", "down", "recovering", "recovering")
+WORDS = (contents.UP, contents.DOWN, contents.RECOVERING, contents.RECOVERING)
 """What people are told. While it is probed nobody has been let in yet; while it recovers a growing share is."""
 
 MOST_NETWORKS = 8
@@ -23,6 +26,8 @@ HEALTH = RecordShape(
     "backend",
     (
         Column("of", "Q", "checksum of what the backend was when this was found out"),
+        Column("ident", "64s", "the backend"),
+        Column("word", "12s", "how it is, in a word"),
         Column("state", "B", "0 up, 1 down, 2 being probed, 3 recovering"),
         Column("since", "d", "since when, seconds since 1970; 0: it was never anything but up"),
         Column("until", "d", "when it is looked at again without anybody's word"),
@@ -56,9 +61,14 @@ class Condition(NamedTuple):
         return WORDS[self.state]
 
 
+def is_of(record: Mapping[str, Any], backend: Any) -> bool:
+    """Whether a record was written of a backend as it is configured now."""
+    return bool(record["of"] == checksum_of(backend))
+
+
 def condition_of(record: dict[str, Any] | None, backend: Any) -> Condition:
     """What a record says of a backend as it is configured now."""
-    if record is None or record["of"] != checksum_of(backend) or record["state"] >= len(WORDS):
+    if record is None or not is_of(record, backend) or record["state"] >= len(WORDS):
         return Condition()
     facts = {name: record[name] for name in Condition._fields}
     return Condition(**facts | {"networks": tuple(record["networks"].split())})
@@ -66,10 +76,19 @@ def condition_of(record: dict[str, Any] | None, backend: Any) -> Condition:
 
 def record_of(condition: Condition, backend: Any) -> dict[str, Any]:
     """The record that says it."""
-    return condition._asdict() | {"of": checksum_of(backend), "networks": " ".join(condition.networks)}
+    facts = {"of": checksum_of(backend), "ident": backend.id, "word": condition.word}
+    return condition._asdict() | facts | {"networks": " ".join(condition.networks)}
+
+
+def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object], list[str]]:
+    """What is known of a backend beyond its configuration: for JSON, and as comments for people."""
+    facts, lines = announced_of(context, backend)
+    condition = condition_of(context.status.records(HEALTH.name).get(backend.id), backend)
+    found = {"condition": condition.word, "condition_since": stamp(condition.since), "condition_reason": condition.why}
+    return {**facts, **found}, [*([f"# found: {told(condition)}"] if condition.since else []), *lines]
 
 
 def told(condition: Condition) -> str:
     """For people: how it is, since when and why."""
-    since = datetime.fromtimestamp(condition.since, UTC).isoformat(timespec="seconds") if condition.since else ""
+    since = stamp(condition.since)
     return " ".join(filter(None, (condition.word, since and f"since {since}", condition.why and f"({condition.why})")))

@@ -17,12 +17,16 @@ from supervisor.control.lookups import Lookups, Unfit
 from supervisor.control.variables import BESIDE
 
 OFF, REPORT, ENFORCE = "off", "report", "enforce"
+DEFAULT = "default"
 
 AUTHDELAY, GUESSRATE, LOGINDELAY = "authdelay", "guessrate", "logindelay"
 USER_SESSIONS, NETWORK_SESSIONS, VSERV_SESSIONS = "usersessions", "networksessions", "vservsessions"
 VSERV_LOGINS = "vservlogins"
 LIMITS = (AUTHDELAY, GUESSRATE, NETWORK_SESSIONS, VSERV_SESSIONS, VSERV_LOGINS, USER_SESSIONS, LOGINDELAY)
 """All of them, in the order in which they are looked at; each is the name of its variable, and of a label."""
+
+OF_VSERV = (VSERV_SESSIONS, VSERV_LOGINS)
+"""Those that a virtual server may have of its own."""
 
 _NEW_SESSIONS = "new sessions"
 _HOUR = 3600
@@ -73,6 +77,25 @@ class LimitOf(Kind):
 
 
 @dataclass(frozen=True)
+class OwnLimit(Kind):
+    """A limit that a thing may have of its own; `default`: that of the variable."""
+
+    kind: LimitOf
+
+    def describe(self) -> str:
+        return f"{DEFAULT}, {self.kind.describe()}"
+
+    def parse(self, text: str, lookups: Lookups) -> Limit | None:
+        return None if text.lower() == DEFAULT else self.kind.parse(text, lookups)
+
+    def format(self, value: Limit | None) -> str:
+        return DEFAULT if value is None else self.kind.format(value)
+
+    def complete(self, prefix: str) -> list[str]:
+        return [word for word in (DEFAULT, *self.kind.complete("")) if word.startswith(prefix.lower())]
+
+
+@dataclass(frozen=True)
 class LimitRules:
     """What a config says about limits; made once for each config."""
 
@@ -97,10 +120,11 @@ class LimitRules:
         return network_of(address, self.bits4, self.bits6)
 
 
-def limit_rules(variables: Mapping[str, Any]) -> LimitRules:
-    """Those of a config."""
+def limit_rules(variables: Mapping[str, Any], **own: Limit | None) -> LimitRules:
+    """Those of a config; `own`: what counts instead for one virtual server, where it is not None."""
+    said = {name: limit for name, limit in own.items() if limit is not None}
     return LimitRules(
-        of={name: variables[name] for name in LIMITS},
+        of={name: said.get(name, variables[name]) for name in LIMITS},
         authdelaymax=variables["authdelaymax"],
         bits4=variables["networkbits4"],
         bits6=variables["networkbits6"],
@@ -122,6 +146,10 @@ _NONE = Limit()
 def _row(name: str, kind: Kind, help: str, *, default: Any = _NONE) -> Variable:
     return Variable(name, kind, help, default=default, when=_NEW_SESSIONS, source=BESIDE)
 
+
+_COUNT = LimitOf(Int(1, _MOST))
+OWN = OwnLimit(_COUNT)
+"""The kind of a parameter of virtual servers that is a number."""
 
 _ON_TRIAL = "report:VALUE only reports whom it would concern (`report limits`)."
 
@@ -148,24 +176,26 @@ LIMIT_VARIABLES = (
     ),
     _row(
         USER_SESSIONS,
-        LimitOf(Int(1, _MOST)),
+        _COUNT,
         "How many sessions a user may have at once; one more hears [IN-USE]. A module may say another number. "
         + _ON_TRIAL,
     ),
     _row(
         NETWORK_SESSIONS,
-        LimitOf(Int(1, _MOST)),
+        _COUNT,
         "How many sessions that are logged in there may be from one network; one more hears [SYS/TEMP]. " + _ON_TRIAL,
     ),
     _row(
         VSERV_SESSIONS,
-        LimitOf(Int(1, _MOST)),
-        "How many sessions that are logged in a virtual server may have; one more hears [SYS/TEMP]. " + _ON_TRIAL,
+        _COUNT,
+        "How many sessions that are logged in a virtual server may have that does not say its own number (`vserv conf "
+        f"V sessions N`); one more hears [SYS/TEMP]. {_ON_TRIAL}",
     ),
     _row(
         VSERV_LOGINS,
-        LimitOf(Int(1, _MOST)),
-        f"How many logins a second each virtual server lets in; the others hear [SYS/TEMP]. {_ON_TRIAL}",
+        _COUNT,
+        "How many logins a second each virtual server lets in that does not say its own number (`vserv conf V logins "
+        f"N`); the others hear [SYS/TEMP]. {_ON_TRIAL}",
     ),
     _row(
         LOGINDELAY,

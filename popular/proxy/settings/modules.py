@@ -141,7 +141,8 @@ def _flush_caches(context: CommandContext, arguments: Arguments) -> Outcome:
     whom = str(arguments["user"] or "")
     config = context.config
     cached = [module for module in config.things["pdm"].values() if module.terms.cache or module.terms.negative]
-    if not cached:
+    absorbs = any(backend.absorb for backend in config.things["backend"].values())
+    if not cached and not absorbs:
         return Reply("no module has a cache")
     for module in cached:
         config = config.with_thing("pdm", module.id, replace(module, flushed=(next(_flushes), whom)))
@@ -156,10 +157,10 @@ def _check(context: CommandContext, _arguments: Arguments) -> Outcome:
     for ident in changed:
         config = config.with_thing("pdm", ident, config.things["pdm"][ident].reloaded(lenient=True))
     entries: list[LogEntry] = []
-    for ident, kept, entry in secretfiles.read_anew(context.config, found, context.lookups):
+    for ident, name, kept, entry in secretfiles.read_anew(context.config, found, context.lookups):
         changed.append(f"the secret of backend {ident}")
         entries.append(entry)
-        config = config.with_thing("backend", ident, replace(config.things["backend"][ident], mastersecret=kept))
+        config = config.with_thing("backend", ident, replace(config.things["backend"][ident], **{name: kept}))
     if not changed:
         return Reply("nothing has changed")
     return Change(f"read anew: {', '.join(changed)}", config=config, entries=entries)
@@ -243,7 +244,8 @@ def pdm_commands() -> Sequence[ControlCommand]:
             "cache flush [<user>]",
             _flush_caches,
             "Forgets what modules have answered, of all users or of one (NAMESPACE:USER, or USER in any namespace).\n"
-            "When it is answered, no worker uses any more what was said before.",
+            "When it is answered, no worker uses any more what was said before; nor which mailboxes were empty "
+            "(`absorb` of a backend), of all users.",
             {"user": lambda _context, _said: ()},
             changes=True,
             source=BESIDE,

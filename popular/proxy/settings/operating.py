@@ -1,11 +1,12 @@
 """The commands about what the operator orders beside the configuration: drains, kicks, holds, locks; `state list`."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from popular.net.networks import NetworkList
+from popular.proxy.settings.cluster import tell_kicked
 from popular.proxy.settings.orders import (
     BACKEND,
     DRAINED_BACKEND,
@@ -13,6 +14,7 @@ from popular.proxy.settings.orders import (
     HELD_USER,
     HOLD_SECONDS,
     LOCKED_USER,
+    MOVING_USER,
     NEW,
     ROUTED_USER,
     USER,
@@ -28,15 +30,17 @@ from supervisor.control.outcome import Ordered, Outcome, Reply, SessionSweep
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word
-from supervisor.operatorstate import OrderEntry
+from supervisor.operatorstate import UNDO, OrderEntry
 from supervisor.runtime.plural import count_of
 
 NETWORK = "network"
 _KICKED = (USER, NETWORK, BACKEND, VSERV)
+_EVERYWHERE = "cluster"
+_OF_KICK = ("deadline TIME", "namespace NAME", _EVERYWHERE)
 _YEAR = 366 * DAY
 _LONGEST_HOLD = 600
 _DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
-_ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", ROUTED_USER: "moved"}
+_ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", MOVING_USER: "being moved", ROUTED_USER: "moved"}
 
 
 def _orders(context: CommandContext, sort: str) -> Mapping[str, Mapping[str, Any]]:
@@ -46,13 +50,13 @@ def _orders(context: CommandContext, sort: str) -> Mapping[str, Mapping[str, Any
 def _state(context: CommandContext, _arguments: Arguments) -> Outcome:
     rows = [
         {"sort": sort, "id": ident, "until": iso((value or {}).get("until")), "what": _what(value or {})}
-        for sort, ident, value in context.status.operator.entries(time.time())
+        for sort, ident, value in sorted(context.status.operator.entries(time.time()), key=lambda entry: entry[:2])
     ]
     return Reply(count_of(len(rows), "order"), data=rows, lines=None if rows else ["nothing is ordered"])
 
 
 def _what(value: Mapping[str, Any]) -> str:
-    said = {word: text for word, text in value.items() if word != "until" and text is not None}
+    said = {word: text for word, text in value.items() if word not in ("until", UNDO) and text is not None}
     return ", ".join(f"{word} {iso(text) if word in ('since', 'deadline') else text}" for word, text in said.items())
 
 
@@ -86,10 +90,31 @@ def _undrain(sort: str, context: CommandContext, arguments: Arguments) -> Outcom
 
 def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     sort, word = arguments["what"], arguments["whom"]
-    said = Said(arguments, ("deadline", "namespace") if sort == USER else ("deadline",))
+    pairs, everywhere = _with_cluster(arguments["word"] or [])
+    said = Said(pairs, ("deadline", "namespace") if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
     deadline = time_of(said.get("deadline"), 0, DAY)
+    if everywhere:
+        if sort not in (USER, NETWORK):
+            raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
+        tell_kicked(context, sort, ident, deadline=deadline)
     return SessionSweep(f"{sort} {word}", sort=sort, id=ident, gentle=True, deadline=deadline)
+
+
+def _with_cluster(words: Sequence[Word]) -> tuple[dict[str, list[Word]], bool]:
+    """The words and values of `[deadline TIME] [namespace NAME] [cluster]`, and whether the last one is there."""
+    pairs: dict[str, list[Word]] = {"word": [], "value": []}
+    rest, everywhere = list(words), False
+    while rest:
+        word = rest.pop(0)
+        if word.lower() == _EVERYWHERE:
+            everywhere = True
+        elif not rest:
+            raise CommandRefused(f"{shown(word)} has no value; allowed: {', '.join(_OF_KICK)}", word.column)
+        else:
+            pairs["word"].append(word)
+            pairs["value"].append(rest.pop(0))
+    return pairs, everywhere
 
 
 def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
@@ -137,6 +162,8 @@ def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome
     key, what = user_key(*user_of(word, Said(arguments, ("namespace",)), context)), _ABOUT_USERS[sort]
     if key not in _orders(context, sort):
         raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
+    if sort == HELD_USER and key in _orders(context, MOVING_USER):
+        raise CommandRefused(f"user {key} is being moved, and is released by that", word.column)
     return Ordered(f"user {key} is {what} no more", entries=(OrderEntry(sort, key),), ends=((USER, key),))
 
 
@@ -160,6 +187,10 @@ def _nobody(_context: CommandContext, _arguments: Arguments) -> list[str]:
 def _values(_context: CommandContext, arguments: Arguments) -> list[str]:
     word = arguments["word"][-1] if arguments["word"] else ""
     return ["hold", "fake", "refuse"] if word == NEW else []
+
+
+def _words_of_kick(_context: CommandContext, _arguments: Arguments) -> list[str]:
+    return [text.partition(" ")[0] for text in _OF_KICK]
 
 
 def _those(context: CommandContext, arguments: Arguments) -> list[str]:
@@ -214,14 +245,15 @@ def operator_commands() -> list[ControlCommand]:
             {"id": _drained(VSERV)},
         ),
         _order(
-            "kick <what> <whom> [<word> <value>]…",
+            "kick <what> <whom> [<word>]…",
             _kick,
             "Ends the sessions of a user, a network, a backend or a virtual server that are there now, as gently as "
             "can be.\nAt once those that lose nothing; who is in the middle of a transfer when that is done; who has "
             "deleted mail and not said QUIT ends by himself, or at the `deadline`; who has said QUIT gets his reply. A "
             "client is told nothing: POP3 has no word for it, and a connection that ends says that nothing was "
-            f"deleted. {_LEFT}",
-            {"what": Choice(*_KICKED), "whom": _those, "word": Choice("deadline", "namespace"), "value": _values},
+            f"deleted. {_LEFT} With `cluster` behind it the other proxies of the cluster do the same with a user or a "
+            "network, a moment later: `kick user joe deadline 1m cluster`.",
+            {"what": Choice(*_KICKED), "whom": _those, "word": _words_of_kick},
         ),
         _row(
             "kick list", _kicks, "Lists the drains and kicks whose sessions are not all gone, with how many are left."

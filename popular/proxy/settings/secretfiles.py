@@ -4,8 +4,10 @@ language. A secret is never a word of a command; the file is, and whoever looks 
 `pdm check` looks at the files, as it does at those of modules, and reads one anew that has changed.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from popular import messages
 from popular.pdm.arguments import secret_from
@@ -15,6 +17,9 @@ from supervisor.config import Config
 from supervisor.control.kinds import File, Kind
 from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import LogEntry
+
+PARAMETERS = ("mastersecret", "healthsecret")
+"""The parameters of a backend that name such a file."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +66,32 @@ class SecretInFile(Kind):
 
 def watched(config: Config) -> tuple[str, ...]:
     """The files of all backends' secrets."""
-    paths = {backend.mastersecret.path for backend in config.things["backend"].values()}
+    backends = config.things["backend"].values()
+    paths = {getattr(backend, parameter).path for backend in backends for parameter in PARAMETERS}
     return tuple(sorted(paths - {""}))
 
 
-def read_anew(
-    config: Config, found: Mapping[str, Stamp], lookups: Lookups
-) -> Iterator[tuple[str, KeptSecret, LogEntry]]:
-    """Of each backend whose file is another now: its id, what counts from now on, and what is told of it. A file that
-    cannot be used leaves the secret as it was.
-    """
-    for ident, backend in config.things["backend"].items():
-        kept: KeptSecret = backend.mastersecret
+class Renewed(NamedTuple):
+    """A backend's secret as it counts from now on, and what is told of it."""
+
+    backend: str
+    parameter: str
+    kept: KeptSecret
+    entry: LogEntry
+
+
+def read_anew(config: Config, found: Mapping[str, Stamp], lookups: Lookups) -> Iterator[Renewed]:
+    """Each of which the file is another now. A file that cannot be used leaves the secret as it was."""
+    all_of_them = itertools.product(config.things["backend"].items(), PARAMETERS)
+    for (ident, backend), parameter in all_of_them:
+        kept: KeptSecret = getattr(backend, parameter)
         seen = found.get(kept.path, kept.stamp)
         if seen == kept.stamp:
             continue
         fields: dict[str, object] = {"backend": ident, "file": kept.path}
         try:
-            yield ident, SecretInFile().parse(kept.path, lookups), (messages.SECRET_TAKEN, fields)
+            entry = messages.SECRET_TAKEN, fields
+            yield Renewed(ident, parameter, kept=SecretInFile().parse(kept.path, lookups), entry=entry)
         except Unfit as unfit:
             entry = messages.SECRET_FAULT, {**fields, "reason": str(unfit)}
-            yield ident, replace(kept, stamp=seen), entry
+            yield Renewed(ident, parameter, kept=replace(kept, stamp=seen), entry=entry)

@@ -2,14 +2,16 @@
 
 A trace is an order of the operator's (supervisor/operatorstate.py): whose next sessions are recorded, until when, how
 much at most, and in which file. Workers record them (popular/proxy/session/recorder.py). The files lie in the state
-directory, and stay there until there is need for their room (`tracespace`,
-which they share with the history of configurations: supervisor/runtime/statespace.py).
+directory, and stay there until there is need for their room (`tracespace`).
 """
 
+import ipaddress
 import os
+import re
 import stat
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +27,7 @@ from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OrderEntry, is_over
 from supervisor.runtime.plural import count_of
-from supervisor.runtime.statespace import TRACES
+from supervisor.runtime.statespace import TRACES, make_room
 
 TRACE = "trace"
 """The sort of these orders."""
@@ -70,34 +72,32 @@ class TraceFile:
 
 @dataclass(frozen=True)
 class ListTraces(Job):
-    """Which files there are, the oldest first."""
+    """Which files there are of a program's."""
 
     directory: str
+    program: str
 
     def perform(self) -> list[TraceFile]:
-        try:
-            names = os.listdir(self.directory)
-        except FileNotFoundError:
-            return []
         found = []
-        for name in names:
-            status = os.lstat(os.path.join(self.directory, name))
-            number = name.removesuffix(_SUFFIX)
-            if number.isdigit() and name.endswith(_SUFFIX) and stat.S_ISREG(status.st_mode):
-                found.append(TraceFile(int(number), status.st_size, status.st_mtime))
+        with suppress(FileNotFoundError), os.scandir(self.directory) as entries:
+            for entry in entries:
+                match = re.fullmatch(rf"{re.escape(self.program)}-([0-9]{{1,9}}){re.escape(_SUFFIX)}", entry.name)
+                with suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if match is not None and stat.S_ISREG(status.st_mode):
+                        found.append(TraceFile(int(match[1]), status.st_size, status.st_mtime))
         return sorted(found, key=lambda one: one.id)
 
 
 @dataclass(frozen=True)
 class MakeRoom(Job):
-    """Removes these files: there is need for their room."""
+    """Removes the oldest files, of traces and of the history, so that there is room for so many octets."""
 
-    directory: str
-    ids: tuple[int, ...]
+    statedir: str
+    octets: int
 
     def perform(self) -> None:
-        for ident in self.ids:
-            Path(self.directory, f"{ident}{_SUFFIX}").unlink(missing_ok=True)
+        make_room(Path(self.statedir), self.octets)
 
 
 @dataclass(frozen=True)
@@ -116,20 +116,49 @@ class ReadTrace(Job):
             return file.read(_MOST_SHOWN).decode("utf-8", "replace").split("\n")[:-1]
 
 
+def well_formed(orders: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The traces among these orders: people may have written anything into the file that they were read from."""
+    return {ident: value for ident, value in orders.items() if _is_well_formed(ident, value)}
+
+
+def _is_well_formed(ident: str, value: Mapping[str, Any]) -> bool:
+    of, name = value.get("of"), value.get("name")
+    if of == NETWORK:
+        try:
+            ipaddress.ip_network(str(name))
+        except ValueError:
+            return False
+    numbers, texts = (value.get("until"), value.get("most")), (name, value.get("file"))
+    return (
+        of in (USER, NETWORK, BACKEND, VSERV)
+        and re.fullmatch("[0-9]{1,9}", ident) is not None
+        and all(type(number) in (int, float) for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+    )
+
+
+def _ordered(context: CommandContext) -> dict[str, Mapping[str, Any]]:
+    return well_formed(context.status.operator.of(TRACE))
+
+
 def _living(context: CommandContext) -> dict[str, Mapping[str, Any]]:
-    orders = context.status.operator.of(TRACE)
-    return {ident: value for ident, value in orders.items() if not is_over(value, time.time())}
+    return {ident: value for ident, value in _ordered(context).items() if not is_over(value, time.time())}
 
 
-def _directory(context: CommandContext) -> str:
-    return f"{context.status.statedir}/{TRACES}"
+def _file_of(context: CommandContext, ident: int) -> str:
+    return f"{context.status.statedir}/{TRACES}/{context.program.name}-{ident}{_SUFFIX}"
+
+
+def _found(context: CommandContext, job: Job) -> Any:
+    try:
+        return context.lookups.find(job)
+    except Unfit as unfit:
+        raise CommandRefused(f"{context.status.statedir}/{TRACES}: {unfit}") from None
 
 
 def _files(context: CommandContext) -> dict[int, TraceFile]:
-    try:
-        return {file.id: file for file in context.lookups.find(ListTraces(_directory(context)))}
-    except Unfit as unfit:
-        raise CommandRefused(f"{_directory(context)}: {unfit}") from None
+    job = ListTraces(f"{context.status.statedir}/{TRACES}", context.program.name)
+    return {file.id: file for file in _found(context, job)}
 
 
 def _options(arguments: Arguments) -> dict[str, int]:
@@ -154,47 +183,30 @@ def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
     if len(living) >= MOST_TRACES:
         raise CommandRefused(f"{MOST_TRACES} traces are there already; `trace stop ID` ends one")
     _make_room(context, living, files, most=most)
-    orders = context.status.operator.of(TRACE)
-    ident = max([0, *files, *map(int, orders)]) + 1
-    value = {
-        "of": of,
-        "name": name,
-        "until": round(time.time() + seconds),
-        "most": most,
-        "file": f"{_directory(context)}/{ident}{_SUFFIX}",
-    }
-    return Ordered(
-        f"trace {ident}: the next sessions of {of} {name}, in {value['file']}",
-        entries=(OrderEntry(TRACE, str(ident), value),),
-    )
+    ident = max([0, *files, *map(int, _ordered(context))]) + 1
+    path = _file_of(context, ident)
+    value = {"of": of, "name": name, "until": round(time.time() + seconds), "most": most, "file": path}
+    text = f"trace {ident}: the next sessions of {of} {name}, in {path}"
+    return Ordered(text, entries=(OrderEntry(TRACE, str(ident), value),))
 
 
 def _make_room(
     context: CommandContext, living: Mapping[str, Mapping[str, Any]], files: Mapping[int, TraceFile], *, most: int
 ) -> None:
-    """All that may be recorded fits into tracespace; for that the oldest files go of what is recorded no more."""
+    """All that may be recorded fits into tracespace; for that the oldest files go."""
     space = context.config.variables["tracespace"] * _MEGABYTE
     taken = sum(value["most"] for value in living.values()) + most
     if taken > space:
         raise CommandRefused(
-            f"the traces that are there could come to {taken // _MEGABYTE} MB with this one; tracespace is "
-            f"{space // _MEGABYTE} MB"
+            f"the traces that are there could come to {-(-taken // _MEGABYTE)} MiB with this one; tracespace is "
+            f"{space // _MEGABYTE}"
         )
-    over = [file for file in files.values() if str(file.id) not in living]
-    surplus = sum(file.octets for file in over) + taken - space
-    gone = []
-    for file in over:
-        if surplus <= 0:
-            break
-        surplus -= file.octets
-        gone.append(file.id)
-    if gone:
-        context.lookups.find(MakeRoom(_directory(context), tuple(gone)))
+    written = sum(files[int(ident)].octets for ident in living if int(ident) in files)
+    _found(context, MakeRoom(context.status.statedir, space - taken + written))
 
 
 def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
-    living, files = _living(context), _files(context)
-    orders = context.status.operator.of(TRACE)
+    living, files, orders = _living(context), _files(context), _ordered(context)
     rows = [
         {
             "id": ident,
@@ -229,7 +241,7 @@ def _show(context: CommandContext, arguments: Arguments) -> Outcome:
         if str(ident) in _living(context):
             return Reply("0 lines", data=[], lines=["nobody came yet whom it concerns"])
         raise CommandRefused(f"there is no trace {ident}; `trace list` lists them")
-    lines = context.lookups.find(ReadTrace(f"{_directory(context)}/{ident}{_SUFFIX}"))
+    lines = _found(context, ReadTrace(_file_of(context, ident)))
     return Reply(count_of(len(lines), "line"), data=lines, lines=lines)
 
 

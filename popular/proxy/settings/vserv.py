@@ -9,6 +9,7 @@ from typing import Any
 from popular.net.networks import NetworkList, Networks
 from popular.protocol.lines import LONGEST_REPLY
 from popular.proxy.settings.backend import leads_back
+from popular.proxy.settings.limits import OWN, VSERV_LOGINS, VSERV_SESSIONS, Limit, LimitRules, limit_rules
 from popular.proxy.settings.mechanisms import USUAL, MechanismList
 from popular.proxy.settings.variables import USER_NAMESPACE
 from popular.tls.authorities import Authorities, CaFile
@@ -122,6 +123,19 @@ class Vserv(Thing):
         Networks(),
         "Networks and addresses of the load balancers whose PROXY header is believed. It changes nothing about TLS.",
     )
+
+    sessions: Limit | None = parameter(
+        OWN,
+        None,
+        "How many sessions that are logged in it may have, instead of the variable vservsessions; `default` is that.",
+    )
+    logins: Limit | None = parameter(
+        OWN, None, "How many logins a second it lets in, instead of the variable vservlogins; `default` is that."
+    )
+
+    def limits(self, variables: Mapping[str, Any]) -> LimitRules:
+        """What limits its logins: its own numbers in front of those of all."""
+        return limit_rules(variables, **{VSERV_SESSIONS: self.sessions, VSERV_LOGINS: self.logins})
 
     @property
     def needed_certificates(self) -> tuple[str, ...]:

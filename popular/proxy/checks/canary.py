@@ -1,0 +1,177 @@
+"""One check of a backend: as a client would come to it, with a mailbox that is kept for that.
+
+    connect   a connection stands, with TLS where it is implicit
+    greeting  and the backend greets
+    capa      and STLS is done where the backend has it, and CAPA answered
+    login     and the canary is let in as the backend's `login` says, CAPA asked again, STAT and QUIT answered
+
+Blocks, for so many seconds at most: it runs in a thread of the helper. No secret is in what it says.
+"""
+
+import socket
+import ssl
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+from popular.pdm.contract import Secret
+from popular.protocol.capabilities import LONGEST_LIST, is_capability
+from popular.protocol.lines import LONGEST_REPLY, is_ok
+from popular.protocol.proxyheader import build
+from popular.proxy.backend_tls import BackendTls, words_of
+from popular.proxy.session.backend_auth import Credentials, login_for
+from popular.proxy.session.backend_login import Broken, Joined, Rejected
+from popular.proxy.settings.backend import CAPA, CONNECT, GREETING, IMPLICIT, LOGIN, OFF, STARTTLS, Backend
+
+_OK = b"+OK\r\n"
+
+
+class Failed(Exception):
+    """The backend is not well; the text says why."""
+
+
+class Found(NamedTuple):
+    """What a check has found. `why` is "" if the backend is well; the capabilities are None where it was not asked."""
+
+    why: str = ""
+    before: tuple[str, ...] | None = None
+    """What it announces before the login."""
+    after: tuple[str, ...] | None = None
+    """And after it."""
+
+
+def check(backend: Backend, tls: BackendTls | None, seconds: float) -> Found:
+    """Checks it as its `health` says. `tls`: what it needs for TLS."""
+    try:
+        with _Connection(backend, tls, seconds) as connection:
+            return _converse(connection, backend)
+    except Failed as failed:
+        return Found(str(failed))
+    except TimeoutError:
+        return Found(f"no answer within {seconds:g} s")
+    except ssl.SSLError as error:
+        return Found(words_of(error, tls.name if tls is not None else ""))
+    except OSError as error:
+        return Found(error.strerror or type(error).__name__)
+
+
+def _converse(connection: "_Connection", backend: Backend) -> Found:
+    if backend.health == CONNECT:
+        return Found()
+    connection.expect_ok("the greeting")
+    if backend.health == GREETING:
+        connection.quit()
+        return Found()
+    if backend.tls == STARTTLS:
+        connection.say(b"STLS\r\n")
+        connection.expect_ok("STLS")
+        connection.start_tls()
+    before = connection.capabilities()
+    if backend.health == CAPA:
+        connection.quit()
+        return Found(before=before)
+    assert backend.health == LOGIN
+    _log_in(connection, backend)
+    after = connection.capabilities()
+    connection.say(b"STAT\r\n")
+    connection.expect_ok("STAT")
+    connection.quit()
+    return Found(before=before, after=after)
+
+
+def _log_in(connection: "_Connection", backend: Backend) -> None:
+    """By the dialogue of any other login; the greeting and TLS are behind us."""
+    secret = Secret(backend.healthsecret.octets) if backend.healthsecret.path else None
+    shown = Credentials(backend.healthuser, secret)
+    try:
+        login = login_for(replace(backend, tls=OFF), shown, xclient=b"", ahead=False, offered=frozenset())
+    except ValueError as error:
+        raise Failed(f"healthuser: {error}") from None
+    progress = login.hear(_OK)
+    while not isinstance(progress, Joined):
+        match progress:
+            case bytes():
+                connection.say(progress)
+            case Rejected():
+                said = progress.reply.decode("utf-8", "replace")
+                raise Failed(f"healthuser is refused while {progress.step}: {said}")
+            case Broken():
+                raise Failed(progress.reason)
+        progress = login.hear(connection.line() + b"\r\n")
+
+
+class _Connection:
+    """A connection that is told line by line, until its time is over."""
+
+    def __init__(self, backend: Backend, tls: BackendTls | None, seconds: float) -> None:
+        self._tls = tls
+        self._until = time.monotonic() + seconds
+        self._held = b""
+        self._socket: socket.socket = socket.create_connection((backend.address, backend.port), self._left())
+        if backend.sendproxy != OFF:
+            self._socket.sendall(build(backend.sendproxy, None, None))
+        if backend.tls == IMPLICIT:
+            self.start_tls()
+
+    def __enter__(self) -> "_Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def _left(self) -> float:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def start_tls(self) -> None:
+        assert self._tls is not None
+        if self._held:
+            raise Failed("more than one reply before TLS")
+        self._socket.settimeout(self._left())
+        channel = self._tls.context.wrap_socket(self._socket, server_hostname=self._tls.name)
+        self._socket = channel
+        if objection := self._tls.objection_to(channel.getpeercert(True)):
+            raise Failed(objection)
+
+    def say(self, data: bytes) -> None:
+        self._socket.settimeout(self._left())
+        self._socket.sendall(data)
+
+    def line(self) -> bytes:
+        """The next line, without its end."""
+        while b"\n" not in self._held:
+            if len(self._held) > LONGEST_REPLY:
+                raise Failed("a line without end")
+            self._socket.settimeout(self._left())
+            data = self._socket.recv(4096)
+            if not data:
+                raise Failed("it closed the connection")
+            self._held += data
+        line, _, self._held = self._held.partition(b"\n")
+        return line.removesuffix(b"\r")
+
+    def expect_ok(self, what: str) -> None:
+        line = self.line()
+        if not is_ok(line):
+            raise Failed(f"no proper reply to {what}: {line.decode('utf-8', 'replace')}")
+
+    def capabilities(self) -> tuple[str, ...]:
+        """None if it does not know CAPA."""
+        self.say(b"CAPA\r\n")
+        if not is_ok(self.line()):
+            return ()
+        found, octets = [], 0
+        while (line := self.line()) != b".":
+            octets += len(line)
+            if octets > LONGEST_LIST:
+                raise Failed("it says too much")
+            text = line.decode("ascii", "replace")
+            if is_capability(text):
+                found.append(text)
+        return tuple(found)
+
+    def quit(self) -> None:
+        self.say(b"QUIT\r\n")
+        self.expect_ok("QUIT")

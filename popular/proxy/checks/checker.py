@@ -1,0 +1,197 @@
+"""The helper process of pproxy: checks each backend whose `health` is not off, and writes what it found into the record
+that all workers share (settings/health.py). It serves nobody, and knows no user but the canaries.
+
+A backend is checked every `healthinterval`; as long as it is not clear what has become of it, four times as often.
+"""
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from popular import messages
+from popular.proxy.backend_tls import BackendsInTls, BackendTls
+from popular.proxy.checks.canary import Found, check
+from popular.proxy.checks.drift import promised, undelivered
+from popular.proxy.session.backend_health import BackendHealth, terms_of
+from popular.proxy.session.breaker import BreakerTerms
+from popular.proxy.settings.backend import LOGIN, OFF, Backend
+from popular.proxy.settings.health import HEALTH
+from supervisor.config import Config
+from supervisor.control.things import OFFLINE
+from supervisor.control.words import CommandRefused
+from supervisor.helperline import HelperFault, HelperInheritance, NewConfig, ToLog
+from supervisor.lifeline import Lifeline, LifelineLost
+from supervisor.program import Helper
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import Message
+from supervisor.system import Clock
+from supervisor.table.records import Records
+
+_THREADS = 64
+HURRY = 4
+"""So many times as often one is checked of which it is not clear what has become of it."""
+LONGEST_CHECK = 30.0
+"""Seconds."""
+
+
+def is_checked(backend: Backend) -> bool:
+    return backend.health != OFF and backend.state != OFFLINE and backend.address != ""
+
+
+class Order(NamedTuple):
+    """What there is to do about one backend. As long as it stays the same it goes on as it was."""
+
+    backend: Backend
+    terms: BreakerTerms
+    record: int
+    """The number of its record, and of its counters."""
+    promised: tuple[tuple[str, frozenset[str]], ...]
+    """What each virtual server announces that the backend has to keep."""
+
+
+class Streak:
+    """How often in a row a backend was found to be the same."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._rise, self._fall = backend.rise, backend.fall
+        self._good = self._bad = 0
+
+    def add(self, good: bool) -> bool | None:
+        """Whether it is well; None as long as that is not clear."""
+        self._good, self._bad = (self._good + 1, 0) if good else (0, self._bad + 1)
+        if self._good >= self._rise:
+            return True
+        return False if self._bad >= self._fall else None
+
+
+class Checker:
+    """All checks under the running config."""
+
+    def __init__(self, inheritance: HelperInheritance) -> None:
+        self._lifeline = Lifeline(inheritance.lifeline)
+        self._segment = inheritance.segment
+        self._records = Records(self._segment.layout, self._segment.map, HEALTH.name)
+        self._orders: dict[str, tuple[Order, asyncio.Task[None]]] = {}
+        self._tls: BackendsInTls | None = None
+        self._faults: set[str] = set()
+
+    async def run(self) -> None:
+        """Until the master is gone."""
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS))
+        loop.add_reader(self._lifeline.socket, self._hear)
+        await asyncio.Event().wait()
+
+    def _hear(self) -> None:
+        try:
+            for message, _fds in self._lifeline.receive():
+                if isinstance(message, NewConfig):
+                    self._follow(message.config)
+        except LifelineLost:
+            os._exit(0)  # and not by return: threads may hang in a check
+
+    def _follow(self, config: Config) -> None:
+        try:
+            self._tls = BackendsInTls(config, self._tls)
+        except CommandRefused as error:  # the workers have made the same, so a file has changed meanwhile
+            self._say(HelperFault(str(error)))
+            return
+        orders = orders_of(config)
+        for ident in set(self._orders) - set(orders):
+            self._orders.pop(ident)[1].cancel()
+        for place, (ident, order) in enumerate(orders.items()):
+            had = self._orders.get(ident)
+            if had is not None and had[0] == order:
+                continue
+            if had is not None:
+                had[1].cancel()
+            wait = order.backend.healthinterval * place / max(1, len(orders)) / HURRY
+            self._orders[ident] = order, asyncio.create_task(self._watch(order, wait))
+
+    async def _watch(self, order: Order, wait: float) -> None:
+        backend = order.backend
+        health = self._health_of(order)
+        streak, seen = Streak(backend), frozenset[tuple[str, str]]()
+        await asyncio.sleep(wait)
+        while True:
+            interval = backend.healthinterval
+            try:
+                found = await asyncio.to_thread(check, backend, self._tls_of(backend), min(interval, LONGEST_CHECK))
+                is_well = streak.add(not found.why)
+                self._heed(health, is_well, found)
+                seen = self._tell_drift(order, found, seen)
+            except Exception as error:
+                self._tell_fault(error)
+                is_well = None
+            await asyncio.sleep(interval / HURRY if is_well is None else interval)
+
+    def _health_of(self, order: Order) -> BackendHealth:
+        logins = self._segment.layout.counter_cells["backend_logins"] + order.record
+        return BackendHealth(
+            order.backend,
+            order.record,
+            self._records,
+            terms=order.terms,
+            clock=Clock(),
+            logins=lambda: self._segment.sum(logins),
+            tell=self._tell,
+        )
+
+    def _tls_of(self, backend: Backend) -> BackendTls | None:
+        return None if backend.tls == OFF or self._tls is None else self._tls[backend.id]
+
+    def _heed(self, health: BackendHealth, is_well: bool | None, found: Found) -> None:
+        backend = health.backend
+        if is_well:
+            health.found_well(for_certain=backend.health == LOGIN)
+        elif is_well is False:
+            health.found_down(found.why, least=2 * backend.healthinterval + LONGEST_CHECK)
+
+    def _tell_drift(self, order: Order, found: Found, seen: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Each capability that a virtual server announces and the backend lacks is told once."""
+        if found.before is None:
+            return seen
+        missing = undelivered(order.promised, found.before, found.after)
+        for vserv, names in sorted(missing - seen):
+            fields: dict[str, object] = {"backend": order.backend.id, "vserv": vserv, "missing": names}
+            self._tell(messages.CAPABILITIES_DIFFER, fields)
+        return missing
+
+    def _tell(self, message: Message, fields: dict[str, object]) -> None:
+        self._say(ToLog(message, fields))
+
+    def _tell_fault(self, error: Exception) -> None:
+        """Once for each kind and place."""
+        text = kind_and_location_of(error)
+        if text not in self._faults:
+            self._faults.add(text)
+            self._say(HelperFault(text))
+
+    def _say(self, message: object) -> None:
+        try:
+            self._lifeline.send(message)
+        except LifelineLost:
+            os._exit(0)
+
+
+def orders_of(config: Config) -> dict[str, Order]:
+    """What there is to check under a config, by id."""
+    indexes = config.counter_indexes.get(HEALTH.by, {})
+    announced = promised(config)
+    return {
+        ident: Order(backend, terms_of(backend, config), indexes[ident], announced)
+        for ident, backend in config.things["backend"].items()
+        if is_checked(backend) and ident in indexes
+    }
+
+
+def _live(inheritance: HelperInheritance) -> None:
+    asyncio.run(Checker(inheritance).run())
+
+
+CHECKER = Helper(
+    "checker",
+    wanted=lambda config: any(is_checked(backend) for backend in config.things["backend"].values()),
+    live=_live,
+)

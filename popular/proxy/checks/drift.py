@@ -1,0 +1,33 @@
+"""What virtual servers announce, and a backend does not keep. Pure.
+
+Only of what the backend answers for itself, behind the login: before it the proxy speaks.
+"""
+
+from collections.abc import Iterable
+
+from popular.protocol import capabilities
+from popular.proxy.settings.announced import tags
+from supervisor.config import Config
+from supervisor.control.things import OFFLINE
+
+KEPT_BY_BACKENDS = frozenset({"TOP", "UIDL", "PIPELINING", "EXPIRE"})
+
+Promised = tuple[tuple[str, frozenset[str]], ...]
+
+
+def promised(config: Config) -> Promised:
+    """Of each virtual server in use, by id, what it announces that a backend has to keep."""
+    sets = config.things["capa"]
+    vservs = [one for one in config.things["vserv"].values() if one.state != OFFLINE]
+    lines = {one.id: sets[one.capa].lines if one.capa in sets else capabilities.DEFAULT for one in vservs}
+    return tuple((ident, tags("\n".join(said)) & KEPT_BY_BACKENDS) for ident, said in lines.items())
+
+
+def undelivered(
+    announced: Iterable[tuple[str, frozenset[str]]], before: tuple[str, ...], after: tuple[str, ...] | None
+) -> frozenset[tuple[str, str]]:
+    """Virtual server, and the names of what a backend lacks that it announces. `after`: what the backend says behind
+    the login, where it counts; None if it was not asked.
+    """
+    has = tags("\n".join(before if after is None else after))
+    return frozenset((vserv, " ".join(sorted(names - has))) for vserv, names in announced if names - has)

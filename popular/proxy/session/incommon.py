@@ -1,0 +1,50 @@
+"""What all backends offer together of UTF8 and LANG: where a user's mail lies, nobody knows before the login."""
+
+from collections.abc import Callable, Mapping
+
+from popular.protocol.international import NOTHING, International, common
+from popular.proxy.session.known import BackendKnowledge
+from popular.proxy.settings.backend import Backend
+from supervisor.control.things import OFFLINE
+
+_UNUSED = (OFFLINE, "fake")
+"""States of a backend in which nobody's mail is fetched from it."""
+_KNOWN_SECONDS = 1.0
+"""For so long it counts: a site may have hundreds of backends, and each login to an empty mailbox asks."""
+_ALWAYS = float("inf")
+
+
+def no_clock() -> float:
+    """The time, for whom it does not pass: what is known counts for this once."""
+    return _ALWAYS
+
+
+class InCommon:
+    """That of the backends of one config."""
+
+    __slots__ = ("_announced", "_backends", "_known", "_now", "_until")
+
+    def __init__(
+        self,
+        backends: Mapping[str, Backend],
+        announced: Mapping[str, BackendKnowledge],
+        now: Callable[[], float] = no_clock,
+    ) -> None:
+        """`announced`: what is known of each of them; `now` tells the time in seconds."""
+        self._backends = backends
+        self._announced = announced
+        self._now = now
+        self._known = NOTHING
+        self._until = 0.0
+
+    def offered(self) -> International:
+        """What a client may be told of before it is known who it is, and while it is shown an empty mailbox."""
+        now = self._now()
+        if now >= self._until:
+            self._until = now + _KNOWN_SECONDS
+            self._known = common(self._of(one.id) for one in self._backends.values() if one.state not in _UNUSED)
+        return self._known
+
+    def _of(self, backend: str) -> International:
+        known = self._announced.get(backend)
+        return known.international() if known is not None else NOTHING

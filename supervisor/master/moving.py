@@ -1,0 +1,163 @@
+"""Moves: something happens while nobody is there, and the way leads somewhere else behind it; whole, or not at all.
+
+    BEGUN    the hold is in force and on the disk, with what takes it back
+    LEAVING  the sessions go (sweeping.py), or the time is up
+    RUNNING  the operator's command, if there is one
+    BEHIND   the new way, and the end of the hold, in one write: only then is it answered
+
+Whatever fails before the last step takes the hold back, and all is as it was. So does the next start, if the program
+was killed in between (`unfinished` in operatorstate.py): the file knows a move as long as it is not over.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from supervisor.control.lookups import Job, Result, Unfit
+from supervisor.control.outcome import Move, noted
+from supervisor.lifeline import Cut, Found
+from supervisor.master.executor import Answer
+from supervisor.master.jobs import Jobs
+from supervisor.master.keeping import StateKeeper
+from supervisor.master.sweeping import Sweeps, described
+from supervisor.runtime import rights
+from supervisor.runtime.loop import Loop, Timer
+
+_LONGEST_WORDS = 200
+
+
+@dataclass(frozen=True)
+class RunCommand(Job):
+    """The operator's command, for so long; what it last said on standard error tells why it failed."""
+
+    words: tuple[str, ...]
+    seconds: float
+
+    def perform(self) -> None:
+        # If the master is killed the move is taken back, so nothing of it goes on.
+        rights.die_with_parent()
+        rights.renounce()
+        run = subprocess.Popen(
+            self.words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            start_new_session=True,
+            preexec_fn=rights.die_with_parent,
+        )
+        try:
+            _out, said = run.communicate(timeout=self.seconds)
+        except subprocess.TimeoutExpired:
+            with suppress(OSError):
+                os.killpg(run.pid, signal.SIGKILL)
+            run.communicate()
+            raise Unfit(f"the command {self.words[0]} was not done in time, and is killed") from None
+        if run.returncode:
+            words = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:_LONGEST_WORDS]
+            code = f"exit code {run.returncode}" if run.returncode > 0 else f"signal {-run.returncode}"
+            raise Unfit(f"the command {self.words[0]} ended with {code}{': ' + words if words.isprintable() else ''}")
+
+
+@dataclass(eq=False)
+class _RunningMove:
+    order: Move
+    answer: Answer
+    until: float
+    timer: Timer | None = None
+    sweep: int = 0
+    running: bool = False
+
+
+class Moves:
+    """Those that are under way."""
+
+    def __init__(
+        self, loop: Loop, keeper: StateKeeper, sweeps: Sweeps, *, jobs: Jobs, count: Callable[[str, str], None]
+    ) -> None:
+        """`count` counts moves, by what came of them."""
+        self._loop = loop
+        self._keeper = keeper
+        self._sweeps = sweeps
+        self._jobs = jobs
+        self._count = count
+        self._moves: dict[str, _RunningMove] = {}
+
+    def begin(self, order: Move, answer: Answer) -> None:
+        """Answers when it is done, or all is as it was."""
+        if order.id in self._moves:
+            answer(False, f"{order.sort} {order.id} is being moved already", ())
+            return
+        move = self._moves[order.id] = _RunningMove(order, answer, time.monotonic() + order.seconds)
+        self._keeper.change(order.before, lambda done, why: self._held(move, done, why), surely=True)
+
+    def _held(self, move: _RunningMove, done: bool, why: str) -> None:
+        order = move.order
+        if not done:
+            del self._moves[order.id]
+            move.answer(False, f"{why}; nothing was changed", ())
+            return
+        move.timer = self._loop.after(max(0.0, move.until - time.monotonic()), lambda: self._too_late(move))
+        move.sweep = self._sweeps.begin(
+            order.sort,
+            order.id,
+            cut=Cut.GENTLE,
+            seconds=None,
+            first=lambda _found: None,
+            over=lambda: self._alone(move),
+        )
+
+    def _too_late(self, move: _RunningMove) -> None:
+        if move.running:
+            return  # the command has a time of its own
+        left = self._sweeps.left(move.sweep)
+        self._sweeps.end(move.sweep)
+        self._give_up(move, f"after {move.order.seconds} s there is still: {described(_only_left(left))}")
+
+    def _alone(self, move: _RunningMove) -> None:
+        """The last session is gone, and nobody new comes in."""
+        move.running = True
+        if not move.order.command:
+            self._finish(move)
+            return
+        seconds = max(1.0, move.until - time.monotonic())
+        job = RunCommand(move.order.command, seconds)
+        self._jobs.send(job, lambda result: self._ran(move, result), seconds=seconds + 5.0)
+
+    def _ran(self, move: _RunningMove, result: Result) -> None:
+        if result.failure is not None:
+            self._give_up(move, result.failure)
+        else:
+            self._finish(move)
+
+    def _finish(self, move: _RunningMove) -> None:
+        def kept(done: bool, why: str) -> None:
+            if done:
+                self._end(move, "done")
+                move.answer(True, noted(move.order.text, *move.order.notes), ())
+            else:
+                self._give_up(move, why)
+
+        self._keeper.change(move.order.behind, kept, surely=True)
+
+    def _give_up(self, move: _RunningMove, why: str) -> None:
+        def kept(_done: bool, note: str) -> None:
+            self._end(move, "undone")
+            move.answer(False, noted(f"{why}; everything is as it was before", note), ())
+
+        self._keeper.change(move.order.undone, kept)
+
+    def _end(self, move: _RunningMove, result: str) -> None:
+        self._count("moves", result)
+        if move.timer is not None:
+            move.timer.cancel()
+        del self._moves[move.order.id]
+
+
+def _only_left(found: Found | None) -> Found | None:
+    """Without those who go at once."""
+    return found._replace(counts=(0, 0, *found.counts[2:])) if found is not None else None

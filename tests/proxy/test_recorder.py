@@ -1,0 +1,233 @@
+"""The flight recorder of a worker: whose sessions it keeps, for how long, and what it writes."""
+
+import asyncio
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from popular.proxy.session import recorder as recorders
+from popular.proxy.session.recorder import Recorder, Recording, append
+from popular.proxy.settings.tracing import TRACE
+from supervisor.operatorstate import OperatorState, OrderEntry
+
+LATER = 4e9
+HOME = "192.0.2.7"
+
+
+class Worker:
+    """What a recorder needs of a worker."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.operator = OperatorState()
+        self.loop = asyncio.new_event_loop()
+        self.pool = ThreadPoolExecutor(1)
+        self.counted: Counter[str] = Counter()
+        self.logged: list[dict[str, Any]] = []
+        context: Any = self
+        self.recorder = Recorder(context)
+
+    def count(self, counter: str) -> None:
+        self.counted[counter] += 1
+
+    def log(self, _message: object, _sid: str, **fields: Any) -> None:
+        self.logged.append(fields)
+
+    def path(self, ident: int) -> Path:
+        return self.directory / "traces" / f"pproxy-{ident}.trace"
+
+    def orders(self, ident: int, of: str, name: str, **other: Any) -> None:
+        value = {"of": of, "name": name, "until": LATER, "most": 1 << 20, "file": str(self.path(ident)), **other}
+        self.operator.change([OrderEntry(TRACE, str(ident), value)])
+
+    def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
+        recording = self.recorder.recording(vserv, address)
+        if recording is not None:
+            recording.sid = "p01.1.2"
+        return recording
+
+    def written(self, ident: int) -> list[str]:
+        """The lines without session id and time, when all is written."""
+
+        async def settle() -> None:
+            while any(trace.is_writing for trace in self.recorder._traces.values()):
+                await asyncio.sleep(0.001)
+
+        self.loop.run_until_complete(settle())
+        lines = self.path(ident).read_text().splitlines() if self.path(ident).exists() else []
+        return [line.split(" ", 2)[2] for line in lines]
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    made = Worker(tmp_path)
+    yield made
+    made.pool.shutdown()
+    made.loop.close()
+
+
+def text(*lines: str) -> Callable[[], tuple[str, ...]]:
+    return lambda: lines
+
+
+def kept(worker: Worker) -> Recording:
+    recording = worker.session()
+    assert recording is not None
+    return recording
+
+
+def test_where_nobody_is_traced_nothing_is_kept(worker: Worker) -> None:
+    """Neither before the first trace nor when the last one has ended."""
+    assert not worker.recorder.orders
+    worker.orders(1, "vserv", "v1", until=1.0)
+    assert worker.session() is None
+    worker.orders(2, "vserv", "v2")
+    worker.orders(3, "network", "198.51.100.0/24")
+    assert worker.session() is None
+    worker.operator.change([OrderEntry(TRACE, ident) for ident in ("1", "2", "3")])
+    assert not worker.recorder.orders
+
+
+def test_who_is_known_at_once(worker: Worker) -> None:
+    """A virtual server, or a network: IPv4 in IPv6 is IPv4; behind a balancer only the PROXY header tells."""
+    worker.orders(1, "network", "192.0.2.0/24")
+    for address in (HOME, f"::ffff:{HOME}"):
+        recording = worker.session("v1", address)
+        assert recording is not None
+        assert len(recording.matched) == 1
+    assert worker.session("v1", "198.51.100.7") is None
+    behind = worker.session("v1", None)
+    assert behind is not None
+    assert behind.matched == []
+    behind.comes_from(HOME)
+    assert len(behind.matched) == 1
+    assert worker.counted["sessions_recorded"] == 3
+
+
+def test_who_is_known_later(worker: Worker) -> None:
+    """What he said before is there too, and in its order; it is made into lines only then."""
+    worker.orders(1, "user", "joe")
+    worker.orders(2, "backend", "b1")
+    recording = kept(worker)
+    recording.keep("C>P", text("USER joe"), 8)
+    recording.asks_for("ann")
+    recording.tell("asked for ann")
+    recording.asks_for("joe")
+    recording.goes_to("b2")
+    recording.end("the end: quit")
+    assert worker.written(1) == ["C>P USER joe", "-- asked for ann", "-- the end: quit"]
+    assert worker.written(2) == []
+
+
+def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
+    """Nothing that was said stays in memory as long as the session lasts."""
+    worker.orders(1, "user", "joe")
+    recording = kept(worker)
+
+    def never() -> tuple[str, ...]:
+        raise AssertionError("lines of somebody whom nobody traces")
+
+    recording.keep("C>P", never, 8)
+    recording.asks_for("ann")
+    recording.decide()
+    assert recording._kept == []
+    recording.keep("C>P", never, 8)
+    assert recording._kept == []
+    assert not recording.listens()
+    recording.end("the end: quit")
+    assert worker.written(1) == []
+
+
+def test_what_is_kept_is_bounded(worker: Worker) -> None:
+    """Four KiB of one who does not say who he is; then it is said how much is not there."""
+    worker.orders(1, "user", "joe")
+    recording = kept(worker)
+    for number in range(1000):
+        recording.keep("C>P", text(f"NOOP {number}"), 100)
+    recording.asks_for("joe")
+    recording.end("the end: quit")
+    lines = worker.written(1)
+    assert lines[0] == "C>P NOOP 0"
+    assert lines[-2:] == [f"-- {1000 - len(lines) + 2} more before this: too much to be kept", "-- the end: quit"]
+    assert len(lines) < 45
+
+
+def test_two_traces_of_one_session(worker: Worker) -> None:
+    """Each has all of it from where it concerned it, and before."""
+    worker.orders(1, "vserv", "v1")
+    worker.orders(2, "user", "joe")
+    recording = kept(worker)
+    recording.tell("first")
+    recording.asks_for("joe")
+    recording.tell("second")
+    recording.end("the end: quit")
+    assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
+    assert worker.written(2) == ["-- second", "-- the end: quit"]
+    assert worker.counted["sessions_recorded"] == 1
+
+
+def test_a_file_has_room_for_so_much(worker: Worker) -> None:
+    """In whole lines; then nobody is recorded for it any more."""
+    worker.orders(1, "vserv", "v1", most=4096)
+    recording = kept(worker)
+    for number in range(1000):
+        recording.tell(f"{number:04}")
+    recording.end("the end: quit")
+    assert worker.written(1)[-1].startswith("-- 0")
+    assert 3900 < worker.path(1).stat().st_size <= 4096
+    assert worker.session() is None
+    assert worker.logged == []
+
+
+def test_who_may_read_it(tmp_path: Path) -> None:
+    """Nobody but the program's user; and a link that somebody has put there is not followed."""
+    path = tmp_path / "traces" / "pproxy-1.trace"
+    assert not append(str(path), "a\n", 4096)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not append(str(path), "b\n", 4096)
+    assert path.read_text() == "a\nb\n"
+    (tmp_path / "other").write_text("")
+    path.unlink()
+    path.symlink_to(tmp_path / "other")
+    with pytest.raises(OSError, match="symbolic links"):
+        append(str(path), "c\n", 4096)
+
+
+def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(worker: Worker) -> None:
+    """Once; and nobody is recorded for it any more."""
+    worker.orders(1, "vserv", "v1", file=str(worker.directory / "file" / "x.trace"))
+    (worker.directory / "file").write_text("")
+    kept(worker).end("the end: quit")
+    assert worker.written(1) == []
+    assert [fields["reason"] for fields in worker.logged] == [os.strerror(17)]
+    assert worker.session() is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"of": "sid"}, {"of": "network"}, {"until": "soon"}, {"most": None}, {"file": 7}, {"name": None}, {"until": True}],
+)
+def test_an_order_that_is_none_is_passed_over(worker: Worker, bad: dict[str, Any]) -> None:
+    """People can write into the file of orders whatever they like."""
+    worker.orders(1, **{"of": "vserv", "name": "v1", **bad})
+    assert worker.session() is None
+    worker.orders(2, "vserv", "v1")
+    assert worker.session() is not None
+
+
+def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: one is written behind the other."""
+    monkeypatch.setattr(recorders, "_PIECE", 64)
+    worker.orders(1, "vserv", "v1")
+    recording = kept(worker)
+    for number in range(500):
+        recording.tell(f"{number:04}")
+    recording.end("the end: quit")
+    assert worker.written(1) == [*(f"-- {number:04}" for number in range(500)), "-- the end: quit"]

@@ -1,0 +1,188 @@
+"""Backends that are checked: the canary's dialogue with small servers, and a proxy that sees one fall and come back."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from popular.proxy.checks.canary import check
+from popular.proxy.checks.drift import undelivered
+from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.kinds import ResolvedHost
+from popular.proxy.settings.secretfiles import KeptSecret
+from tests.proxy.session_rules import backend as any_backend
+from tests.system.scrape import scrape
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
+from tests.system.wire import Peer, ScriptedBackend, commands
+
+SECRET = b"correct-horse"
+
+
+class Store:
+    """A POP3 server with moods: it is well, says `[SYS/TEMP]` to every login, or nothing at all."""
+
+    def __init__(self) -> None:
+        self.mood = "well"
+        self.said: list[bytes] = []
+        self._over = threading.Event()
+
+    def release(self) -> None:
+        """Those that wait for it in vain need no longer."""
+        self._over.set()
+
+    def play(self, peer: Peer) -> None:
+        if self.mood == "silent":
+            self._over.wait(60)
+            return
+        peer.say(b"+OK ready\r\n")
+        logged_in = False
+        for line in commands(peer):
+            self.said.append(line)
+            verb, _, argument = line.partition(b" ")
+            match verb:
+                case b"CAPA":
+                    peer.say(b"+OK\r\nUIDL\r\n" + (b"EXPIRE NEVER\r\n" if logged_in else b"TOP\r\n") + b".\r\n")
+                case b"USER":
+                    peer.say(b"+OK\r\n")
+                case b"PASS" if self.mood == "sick":
+                    peer.say(b"-ERR [SYS/TEMP] not now\r\n")
+                case b"PASS" if argument == SECRET:
+                    logged_in = True
+                    peer.say(b"+OK\r\n")
+                case b"PASS":
+                    peer.say(b"-ERR [AUTH] no, not " + argument + b"\r\n")
+                case b"STAT":
+                    peer.say(b"+OK 0 0\r\n")
+                case b"QUIT":
+                    peer.say(b"+OK\r\n")
+                    return
+
+
+@contextmanager
+def served() -> Iterator[tuple[Store, ScriptedBackend]]:
+    store = Store()
+    with ScriptedBackend(store.play) as server:
+        try:
+            yield store, server
+        finally:
+            store.release()
+
+
+def backend(port: int, health: str, secret: bytes = SECRET) -> Backend:
+    kept = KeptSecret("/file", secret)
+    words = {"host": ResolvedHost(LOOPBACK, LOOPBACK), "port": port, "health": health}
+    return any_backend("pop").with_parameters(words | {"healthuser": "canary", "healthsecret": kept})
+
+
+def test_each_check_says_as_much_as_it_needs() -> None:
+    """And of the last one the capabilities before and after the login."""
+    spoken = {
+        "connect": [],
+        "greeting": [b"QUIT"],
+        "capa": [b"CAPA", b"QUIT"],
+        "login": [b"CAPA", b"USER canary", b"PASS " + SECRET, b"CAPA", b"STAT", b"QUIT"],
+    }
+    with served() as (store, server):
+        for health, lines in spoken.items():
+            store.said.clear()
+            found = check(backend(server.port, health), None, 5)
+            assert found.why == ""
+            assert store.said == lines
+    assert (found.before, found.after) == (("UIDL", "TOP"), ("UIDL", "EXPIRE NEVER"))
+
+
+@pytest.mark.parametrize(
+    ("mood", "health", "secret", "why"),
+    [
+        ("sick", "login", SECRET, "healthuser is refused while sending the password: -ERR [SYS/TEMP] not now"),
+        ("well", "login", b"wrong-secret", "healthuser is refused while sending the password: -ERR (not shown: the"),
+        ("silent", "greeting", SECRET, "no answer within 0.3 s"),
+    ],
+)
+def test_what_is_wrong_is_said_and_no_secret(mood: str, health: str, secret: bytes, why: str) -> None:
+    """Also where the backend repeats it."""
+    with served() as (store, server):
+        store.mood = mood
+        found = check(backend(server.port, health, secret), None, 0.3 if mood == "silent" else 5).why
+    assert found.startswith(why)
+    assert "wrong-secret" not in found
+
+
+def test_one_that_is_not_there_is_down() -> None:
+    """The kernel says why."""
+    assert check(backend(free_port(), "connect"), None, 5).why == "Connection refused"
+
+
+def test_what_a_backend_lacks_counts_behind_the_login() -> None:
+    """Only if the check did not come so far, in front of it."""
+    announced = (("v", frozenset({"TOP", "UIDL"})), ("w", frozenset({"UIDL"})))
+    assert undelivered(announced, ("TOP", "UIDL"), ("UIDL",)) == {("v", "TOP")}
+    assert undelivered(announced, ("UIDL 3", "top"), None) == frozenset()
+    assert undelivered(announced, (), None) == {("v", "TOP UIDL"), ("w", "UIDL")}
+
+
+def children(proxy: Proxy) -> set[int]:
+    """Of the master."""
+    return set(map(int, Path(f"/proc/{proxy.pid}/task/{proxy.pid}/children").read_text().split()))
+
+
+def log_in(port: int) -> bytes:
+    with PopClient(port) as client:
+        client.greeted()
+        return client.log_in("joe", SECRET.decode())
+
+
+def test_one_falls_and_comes_back(tmp_path: Path) -> None:
+    """Within two intervals, by the check alone: its users are refused at once, everybody sees why, and when it is well
+    again it is up; a checker that is killed is followed by another one, and the secret is in no log.
+    """
+    port = free_port()
+    users, secret = tmp_path / "users", tmp_path / "secret"
+    users.write_text(f"n:joe:{{PLAIN}}{SECRET.decode()}:store:x\n")
+    secret.write_bytes(SECRET + b"\n")
+    for file in (users, secret):
+        file.chmod(0o600)
+    with served() as (store, server):
+        lines = [
+            f"backend conf store host {LOOPBACK} port {server.port} prot POP3 state online pipelining off slowstart 1s",
+            f"pdm add users passwd {users}",
+            f"vserv conf v iface {LOOPBACK} port {port} namespace n state online",
+        ]
+        with Proxy(tmp_path, lines, metrics=f"{LOOPBACK}:0") as proxy:
+            refused = proxy.control("backend conf store health login healthuser canary").text
+            assert "say `healthsecret FILE` too" in refused
+            assert store.said == []
+            others = children(proxy)
+            proxy.said(f"backend conf store health login healthuser canary healthsecret {secret} healthinterval 1s")
+            wait_until(lambda: b"STAT" in store.said, "it is checked")
+            assert log_in(port).startswith(b"+OK")
+            wait_until(lambda: proxy.log("capabilities_differ"), "a capability that is missing is told")
+            assert proxy.log("capabilities_differ")[0].fields["missing"] == "PIPELINING TOP"
+
+            store.mood = "sick"
+            wait_until(lambda: proxy.log("backend_down"), "it is seen")
+            (down,) = proxy.log("backend_down")
+            assert (down.fields["backend"], down.fields["by"]) == ("store", "check")
+            assert down.fields["reason"] == "healthuser is refused while sending the password: -ERR [SYS/TEMP] not now"
+            assert proxy.json("backend show store")["condition"] == "down"
+            wait_until(lambda: log_in(port).startswith(b"-ERR [SYS/TEMP]"), "refused at once")
+            assert scrape(proxy).value("popular_backend_down_seconds", backend="store") > 0
+            before = store.said.count(b"USER joe")
+            assert log_in(port).startswith(b"-ERR [SYS/TEMP]")
+            assert store.said.count(b"USER joe") == before
+
+            (checker,) = children(proxy) - others
+            os.kill(checker, signal.SIGKILL)
+            wait_until(lambda: proxy.log("helper_died"), "its death is told")
+            store.mood = "well"
+            wait_until(lambda: log_in(port) and proxy.log("backend_up"), "it is up again")
+            assert log_in(port).startswith(b"+OK")
+            assert scrape(proxy).value("popular_backend_down_seconds", backend="store") == 0
+
+            proxy.said("backend conf store health off")
+            wait_until(lambda: children(proxy) == others, "no checker is needed")
+            assert SECRET.decode() not in proxy.logfile.read_text()
