@@ -72,8 +72,8 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     made.loop.close()
 
 
-def text(*lines: str) -> Callable[[], tuple[str, ...]]:
-    return lambda: lines
+def text(*lines: str) -> Callable[[bytes], tuple[str, ...]]:
+    return lambda _said: lines
 
 
 def kept(worker: Worker) -> Recording:
@@ -115,12 +115,12 @@ def test_who_is_known_later(worker: Worker) -> None:
     worker.orders(1, "user", "joe")
     worker.orders(2, "backend", "b1")
     recording = kept(worker)
-    recording.keep("C>P", text("USER joe"), 8)
+    recording.keep("C>P", text("USER joe"), b"USER joe")
     recording.asks_for("ann")
     recording.tell("asked for ann")
     recording.asks_for("joe")
     recording.goes_to("b2")
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1) == ["C>P USER joe", "-- asked for ann", "-- the end: quit"]
     assert worker.written(2) == []
 
@@ -130,17 +130,17 @@ def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
     worker.orders(1, "user", "joe")
     recording = kept(worker)
 
-    def never() -> tuple[str, ...]:
+    def never(_said: bytes) -> tuple[str, ...]:
         raise AssertionError("lines of somebody whom nobody traces")
 
-    recording.keep("C>P", never, 8)
+    recording.keep("C>P", never, b"USER ann")
     recording.asks_for("ann")
     recording.decide()
     assert recording._kept == []
-    recording.keep("C>P", never, 8)
+    recording.keep("C>P", never, b"USER ann")
     assert recording._kept == []
     assert not recording.listens()
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1) == []
 
 
@@ -149,9 +149,9 @@ def test_what_is_kept_is_bounded(worker: Worker) -> None:
     worker.orders(1, "user", "joe")
     recording = kept(worker)
     for number in range(1000):
-        recording.keep("C>P", text(f"NOOP {number}"), 100)
+        recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
     recording.asks_for("joe")
-    recording.end("the end: quit")
+    recording.end("quit")
     lines = worker.written(1)
     assert lines[0] == "C>P NOOP 0"
     assert lines[-2:] == [f"-- {1000 - len(lines) + 2} more before this: too much to be kept", "-- the end: quit"]
@@ -166,7 +166,7 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     recording.tell("first")
     recording.asks_for("joe")
     recording.tell("second")
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
     assert worker.written(2) == ["-- second", "-- the end: quit"]
     assert worker.counted["sessions_recorded"] == 1
@@ -177,8 +177,8 @@ def test_a_file_has_room_for_so_much(worker: Worker) -> None:
     worker.orders(1, "vserv", "v1", most=4096)
     recording = kept(worker)
     for number in range(1000):
-        recording.tell(f"{number:04}")
-    recording.end("the end: quit")
+        recording.tell("%04d", number)
+    recording.end("quit")
     assert worker.written(1)[-1].startswith("-- 0")
     assert 3900 < worker.path(1).stat().st_size <= 4096
     assert worker.session() is None
@@ -204,7 +204,7 @@ def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(worker: Worker)
     """Once; and nobody is recorded for it any more."""
     worker.orders(1, "vserv", "v1", file=str(worker.directory / "file" / "x.trace"))
     (worker.directory / "file").write_text("")
-    kept(worker).end("the end: quit")
+    kept(worker).end("quit")
     assert worker.written(1) == []
     assert [fields["reason"] for fields in worker.logged] == [os.strerror(17)]
     assert worker.session() is None
@@ -228,6 +228,6 @@ def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     for number in range(500):
-        recording.tell(f"{number:04}")
-    recording.end("the end: quit")
+        recording.tell("%04d", number)
+    recording.end("quit")
     assert worker.written(1) == [*(f"-- {number:04}" for number in range(500)), "-- the end: quit"]

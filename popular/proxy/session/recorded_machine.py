@@ -2,8 +2,6 @@
 the response to a challenge.
 """
 
-from functools import partial
-
 from popular.proxy.session import transcript
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.recorder import Recording
@@ -21,13 +19,13 @@ class RecordedMachine(Machine):
         self._recording = recording
 
     def _command(self, line: bytes) -> None:
-        self._recording.keep("C>P", partial(transcript.command, line), len(line))
+        self._recording.keep("C>P", transcript.command, line)
         Machine._command(self, line)
 
     def _response(self, line: bytes) -> None:
-        self._recording.keep("C>P", partial(transcript.response, line), len(line))
+        self._recording.keep("C>P", transcript.response, line)
         Machine._response(self, line)
 
     def _simulated(self, line: bytes) -> None:
-        self._recording.keep("C>P", partial(transcript.command, line), len(line))
+        self._recording.keep("C>P", transcript.command, line)
         Machine._simulated(self, line)
