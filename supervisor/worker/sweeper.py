@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from supervisor.control.outcome import EVERYBODY
-from supervisor.lifeline import Aim, Cut, Found
+from supervisor.lifeline import Aim, Cut, SweepFound
 from supervisor.serving.context import CutCost, Session, Whose
 from supervisor.table.blocked import Network
 
@@ -22,7 +22,7 @@ _CUT = {
 """What is ended. Who has said QUIT has his reply, whatever is wanted."""
 
 
-def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[Found, ...]:
+def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[SweepFound, ...]:
     """One round: for each aim what was found, and how many of them are left."""
     by_mark = {(aim.sort, aim.id): place for place, aim in enumerate(aims) if aim.sort != NETWORK}
     everybody = [place for place, aim in enumerate(aims) if aim.sort == EVERYBODY]
@@ -46,7 +46,7 @@ def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[Found, ...]
             left[place] += not is_cut
         if is_cut:
             session.end(KICKED)
-    return tuple(Found(tuple(one), rest) for one, rest in zip(found, left, strict=True))
+    return tuple(SweepFound(tuple(one), rest) for one, rest in zip(found, left, strict=True))
 
 
 def _of_networks(whose: Whose, networks: Sequence[tuple[Network, int]]) -> list[int]:

@@ -42,6 +42,7 @@ ENDING_STEP_SECONDS = 0.5
 PATIENCE_SECONDS = {
     CutCost.NOT_LOGGED_IN: 0.0,
     CutCost.IDLE: 0.0,
+    CutCost.COMING_IN: 0.0,
     CutCost.IN_TRANSFER: 10.0,
     CutCost.UNCOMMITTED: 10.0,
     CutCost.COMMITTING: 60.0,

@@ -7,8 +7,10 @@ import pytest
 from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret, UserLimits
 from popular.proxy.session.orders import AskedLogin, StandingOrders
-from popular.proxy.session.phases import ASKING, CONNECTING, ENDED, GREETED, HELD, SIMULATING
+from popular.proxy.session.phases import ASKING, CHECKING, CONNECTING, ENDED, GREETED, HELD, LOGGING_IN, SIMULATING
+from popular.proxy.session.row import cost_of
 from supervisor.operatorstate import OperatorState, OrderEntry
+from supervisor.serving.context import CutCost
 from supervisor.system import wall
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import rules
@@ -208,3 +210,9 @@ def test_what_somebody_wrote_into_the_file(value: dict[str, Any]) -> None:
     session = Site(OrderEntry("backend drain", "pop", value)).session()
     session.decided(ADMITTED)
     assert ended(session)[1] == "drained"
+
+
+def test_who_is_on_his_way_in_is_no_idle_session() -> None:
+    """A kick waits until he is in; nobody is cut between his password and the reply to it."""
+    assert {cost_of(phase) for phase in (CHECKING, CONNECTING, LOGGING_IN)} == {CutCost.COMING_IN}
+    assert (cost_of(SIMULATING), cost_of(GREETED)) == (CutCost.IDLE, CutCost.NOT_LOGGED_IN)

@@ -175,6 +175,7 @@ def test_one_falls_and_comes_back(tmp_path: Path) -> None:
             assert log_in(port).startswith(b"-ERR [SYS/TEMP]")
             assert store.said.count(b"USER joe") == before
 
+            wait_until(lambda: len(children(proxy) - others) == 1, "there is a checker, and no job")
             (checker,) = children(proxy) - others
             os.kill(checker, signal.SIGKILL)
             wait_until(lambda: proxy.log("helper_died"), "its death is told")
@@ -183,6 +184,8 @@ def test_one_falls_and_comes_back(tmp_path: Path) -> None:
             assert log_in(port).startswith(b"+OK")
             assert scrape(proxy).value("popular_backend_down_seconds", backend="store") == 0
 
+            wait_until(lambda: len(children(proxy) - others) == 1, "there is another one")
+            (checker,) = children(proxy) - others
             proxy.said("backend conf store health off")
-            wait_until(lambda: children(proxy) == others, "no checker is needed")
+            assert checker not in children(proxy), "no checker is needed"
             assert SECRET.decode() not in proxy.logfile.read_text()

@@ -40,7 +40,7 @@ from popular.proxy.session.backend_login import (
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import NO_MECHANISMS, Poll
-from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, AskedLogin, moved
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
@@ -118,6 +118,7 @@ class Machine(Teller):
         """What the modules made of the user name and the password."""
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
+        self._led_to_backup = False
         if self._proving is not None and not isinstance(decision, CannotTell):
             self._have_proven(self._proving, decision)
         elif isinstance(decision, Admitted):
@@ -135,13 +136,7 @@ class Machine(Teller):
             self._wrong_login("unknown")
         else:
             assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
-            self._words = decision.text
-            code = replies.known_code(decision.code.encode()) if decision.code else None
-            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
-
-    def _has_own_password(self) -> bool:
-        """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
-        return self._secret is not None and (self._question is None or not self._question.actor)
+            self._refused(decision)
 
     # What the operator has ordered
 
@@ -154,11 +149,8 @@ class Machine(Teller):
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders, own = self._orders, self._own_limits
-        account = own.account if own is not None else ""
-        by = self._rules.vserv
-        asking = AskedLogin(vserv=by, namespace=self.namespace, user=self.user, backend=route.backend, account=account)
-        asking = orders.routed(asking)
+        orders = self._orders
+        asking = orders.routed(self._asked(route.backend))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
             self._wrong_login("locked")
@@ -205,7 +197,11 @@ class Machine(Teller):
         elif backend.state == "fake":
             self._show_empty()
         elif self._health is not None and not self._health.takes(self._peer_ip):
-            self._while_down(self._health)
+            backup = self._backup_of(backend)
+            if backup:
+                self._follow(route._replace(backend=backup), fallback, vouched)
+            else:
+                self._while_down(self._health)
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
@@ -274,14 +270,6 @@ class Machine(Teller):
         if self._utf8 or self._language:
             self._login.tell_first(self._manner(backend))
         self._connect(backend)
-
-    def _manner(self, backend: Backend) -> list[bytes]:
-        """What the client has said of how it is spoken to, for a backend that announces it."""
-        offered = self._announced_by(backend)
-        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
-        if self._language and offered.languages:
-            lines.append(f"LANG {self._language}\r\n".encode())
-        return lines
 
     def _open_mailbox(self, route: Route, backend: Backend) -> None:
         try:
