@@ -180,7 +180,7 @@ def assignments_of(config: Config) -> dict[str, Assignment]:
     indexes = config.counter_indexes.get(HEALTH.by, {})
     announced = promised(config)
     return {
-        ident: Assignment(backend, terms_of(backend, config), indexes[ident], announced)
+        ident: Assignment(backend, terms_of(backend, config), record=indexes[ident], promised=announced)
         for ident, backend in config.things["backend"].items()
         if is_checked(backend) and ident in indexes
     }

@@ -102,8 +102,7 @@ class Machine(Teller):
         self._health_of = around.health
         self._orders = around.orders
         self._polls = around.polls
-        self.poll: Poll | None = None
-        """The login, if it may be answered without its backend the next time."""
+        self.poll: Poll | None = None  # the login, if it may be answered without its backend the next time
         self._refusals: Refusals | None = None
         """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
         self._password_is_ours = False
@@ -214,12 +213,9 @@ class Machine(Teller):
                 self._log_in(route, backend)
 
     def _is_absorbed(self, backend: Backend, vouched: bool) -> bool:
-        """Whether the mailbox was empty at the same login a moment ago: then the client is shown an empty one. Only for
-        users with a password of their own; whoever vouches for them may look after their mail.
-        """
-        if vouched or self._polls is None or not self._has_own_password():
+        """Whether the same login, by the user's own password, found no mail a moment ago: then it is shown none."""
+        if vouched or self._polls is None or self._secret is None or not self._has_own_password():
             return False
-        assert self._secret is not None
         self.poll = poll = self._polls.poll_of(self._whom(), self._secret, backend, target=self.target)
         if not self._polls.is_empty(poll):
             return False
