@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popular.protocol.conversation import MOST_AHEAD
 from popular.proxy.session import transcript
 from popular.proxy.session.transcript import PassedOn
 
@@ -106,6 +107,16 @@ def test_what_is_cut_off_is_told() -> None:
     assert shown[-1] == ("--", "not understood from here on: nothing more of it is shown")
     assert passed.backend_says(MAIL) + passed.client_says(b"PASS x\r\n") == []
     assert passed.rest() == [("--", f"({len(MAIL) + 8:,} octets) that were not understood")]
+
+
+def test_a_client_that_is_too_far_ahead_is_told_once() -> None:
+    """What it says and hears from there on is only counted."""
+    passed = PassedOn()
+    passed.backend_says(b"+OK\r\n")
+    shown = passed.client_says(b"\n" * (MOST_AHEAD + 1))
+    assert shown[-1] == ("--", "not understood from here on: nothing more of it is shown")
+    assert passed.client_says(b"PASS x\r\n") + passed.backend_says(b"+OK\r\n") == []
+    assert passed.rest() == [("--", "(13 octets) that were not understood")]
 
 
 @given(st.lists(st.sampled_from([b"RETR 1", b"PASS " + CANARY, CANARY, b"AUTH " + CANARY, b"XTND x", b"TOP 1 1"])))

@@ -128,7 +128,8 @@ class PassedOn:
         """What the client says makes these lines."""
         if self._dialogue.lost:
             self._unread += len(data)
-        return [("C>B", _command(one)) for one in self._dialogue.client_says(data)]
+            return []
+        return [("C>B", _command(one)) for one in self._dialogue.client_says(data)] + self._lost()
 
     def backend_says(self, data: bytes) -> list[tuple[str, str]]:
         """The same of the backend."""
@@ -136,9 +137,12 @@ class PassedOn:
             self._unread += len(data)
             return []
         shown = [("B>C", text) for heard in self._dialogue.server_says(data) for text in _replies(heard)]
-        if self._dialogue.lost:
-            shown.append(("--", "not understood from here on: nothing more of it is shown"))
-        return shown
+        return shown + self._lost()
+
+    def _lost(self) -> list[tuple[str, str]]:
+        """What is told where the dialogue has just become none."""
+        told = "not understood from here on: nothing more of it is shown"
+        return [("--", told)] if self._dialogue.lost else []
 
     def rest(self) -> list[tuple[str, str]]:
         """What there is to say at the end."""
