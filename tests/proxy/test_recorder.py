@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -201,13 +202,34 @@ def test_who_may_read_it(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(worker: Worker) -> None:
-    """Once; and nobody is recorded for it any more."""
+    """Once, however long a session goes on that was recorded; and nobody is recorded for it any more."""
     worker.orders(1, "vserv", "v1", file=str(worker.directory / "file" / "x.trace"))
     (worker.directory / "file").write_text("")
-    kept(worker).end("the end: quit")
+    recording = kept(worker)
+    for _ in range(3):
+        recording.tell("something")
+        recording.flush()
+        assert worker.written(1) == []
+    recording.end("the end: quit")
     assert worker.written(1) == []
     assert [fields["reason"] for fields in worker.logged] == [os.strerror(17)]
     assert worker.session() is None
+
+
+def test_what_waits_for_the_disk_is_bounded(worker: Worker) -> None:
+    """Threads that are all at something else, or a slow disk: no more is kept than the file has room for."""
+    go_on = threading.Event()
+    worker.pool.submit(go_on.wait)
+    worker.orders(1, "vserv", "v1", most=4096)
+    recording = kept(worker)
+    for number in range(10_000):
+        recording.tell(f"{number:04}")
+        recording.flush()
+    (trace,) = worker.recorder._traces.values()
+    assert sum(map(len, trace.waiting)) < 5000
+    go_on.set()
+    assert worker.written(1)[:2] == ["-- 0000", "-- 0001"]
+    assert worker.path(1).stat().st_size <= 4096
 
 
 @pytest.mark.parametrize(

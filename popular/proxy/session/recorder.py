@@ -40,6 +40,8 @@ class OrderedTrace:
     most: int
     path: str
     waiting: list[str] = field(default_factory=list)
+    owed: int = 0
+    """Characters that wait, or are being written."""
     is_writing: bool = False
     is_full: bool = False
     """Nothing more is written: it has as much as it may have, or cannot be written."""
@@ -91,7 +93,10 @@ class Recorder:
         self._context.count("sessions_recorded")
 
     def write(self, trace: OrderedTrace, text: str) -> None:
-        """Adds to its file, in a thread; one piece behind the other."""
+        """Adds to its file, in a thread; one piece behind the other. What has no room there never waits for it."""
+        if trace.is_full or trace.owed > trace.most:
+            return
+        trace.owed += len(text)
         trace.waiting.append(text)
         if not trace.is_writing:
             trace.is_writing = True
@@ -100,15 +105,18 @@ class Recorder:
     def _send(self, trace: OrderedTrace) -> None:
         text, trace.waiting = "".join(trace.waiting), []
         written = self._context.loop.run_in_executor(self._context.pool, append, trace.path, text, trace.most)
-        written.add_done_callback(lambda done: self._written(trace, done))
+        written.add_done_callback(lambda done: self._written(trace, len(text), done))
 
-    def _written(self, trace: OrderedTrace, done: "Future[bool]") -> None:
+    def _written(self, trace: OrderedTrace, length: int, done: "Future[bool]") -> None:
+        trace.owed -= length
         error = done.exception()
         if error is not None:
             reason = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
             self._context.log(TRACE_NOT_WRITTEN, "-", file=trace.path, reason=reason)
         trace.is_full = trace.is_full or error is not None or done.result()
-        trace.is_writing = bool(trace.waiting) and not trace.is_full
+        if trace.is_full:
+            trace.waiting.clear()
+        trace.is_writing = bool(trace.waiting)
         if trace.is_writing:
             self._send(trace)
 
