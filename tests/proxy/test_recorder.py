@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 
+from popular.pdm.contract import CHALLENGE, PASSWORD
 from popular.proxy.session import recorder as recorders
+from popular.proxy.session.recorded_machine import RecordedMachine
 from popular.proxy.session.recorder import Recorder, Recording, append
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.settings.tracing import TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
+from tests.proxy.session_double import NONE_KNOWN, NOTHING_ANNOUNCED, SessionDouble
+from tests.proxy.session_rules import rules
 
 LATER = 4e9
 HOME = "192.0.2.7"
@@ -242,6 +247,28 @@ def test_an_order_that_is_none_is_passed_over(worker: Worker, bad: dict[str, Any
     assert worker.session() is None
     worker.orders(2, "vserv", "v1")
     assert worker.session() is not None
+
+
+def test_of_a_password_not_even_its_size(worker: Worker) -> None:
+    """Where the response to a challenge is one; of others the size is told."""
+    worker.orders(1, "vserv", "v1")
+    recording = kept(worker)
+    offering = rules(takes=frozenset({PASSWORD, CHALLENGE}), mechanisms=("login", "plain", "cram-md5"))
+    around = Surroundings(offering, refusals=NONE_KNOWN, announced=NOTHING_ANNOUNCED)
+    machine = RecordedMachine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711), recording=recording)
+    machine.begin()
+    for said in (b"AUTH PLAIN\r\nAGpvZQ==\r\n", b"AUTH LOGIN\r\nam9l\r\n*\r\n", b"AUTH CRAM-MD5\r\nam9l\r\n"):
+        machine.client_says(said)
+    recording.end("the end: quit")
+    assert worker.written(1)[:-1] == [
+        "C>P AUTH PLAIN",
+        "C>P ****",
+        "C>P AUTH LOGIN",
+        "C>P ****",
+        "C>P *",
+        "C>P AUTH CRAM-MD5",
+        "C>P **** (4 octets)",
+    ]
 
 
 def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from popular.proxy.session import transcript
 from popular.proxy.session.transcript import PassedOn
 
 CANARY = b"canary-in-the-mine"
+DIGEST = b"0123456789abcdef" * 2
 
 
 @pytest.mark.parametrize(
@@ -20,10 +21,16 @@ CANARY = b"canary-in-the-mine"
         (b"user \xffjoe\x07", "USER \N{REPLACEMENT CHARACTER}joe\\x07"),
         (b"PASS %s" % CANARY, "PASS ****"),
         (b"pass", "PASS ****"),
-        (b"APOP joe %s" % CANARY, "APOP joe ****"),
+        (b"APOP joe %s" % DIGEST, "APOP joe ****"),
+        (b"APOP %s" % DIGEST, "APOP **** (32 octets)"),
+        (b"APOP joe\t%s" % DIGEST, "APOP **** (36 octets)"),
+        (b"APOP %s joe" % DIGEST, "APOP **** (36 octets)"),
+        (b"APOP joe %s" % CANARY, "APOP **** (22 octets)"),
         (b"AUTH", "AUTH"),
         (b"AUTH PLAIN", "AUTH PLAIN"),
-        (b"AUTH PLAIN %s" % CANARY, "AUTH PLAIN **** (18 octets)"),
+        (b"AUTH PLAIN %s" % CANARY, "AUTH PLAIN ****"),
+        (b"auth login %s" % CANARY, "AUTH login ****"),
+        (b"AUTH XOAUTH2 %s" % CANARY, "AUTH XOAUTH2 **** (18 octets)"),
         (b"AUTH c2Vj+cmV0==", "AUTH **** (11 octets)"),
         (b"STAT", "STAT"),
         (b"RETR 12", "RETR 12"),
@@ -43,9 +50,10 @@ def test_a_command(line: bytes, shown: str) -> None:
 
 
 def test_a_response_is_never_shown() -> None:
-    """But for the one that gives up."""
-    assert list(transcript.response(b64encode(CANARY))) == ["**** (24 octets)"]
-    assert list(transcript.response(b"*")) == ["*"]
+    """But for the one that gives up; nor its size, where that is a password's."""
+    assert list(transcript.response(b64encode(CANARY), "CRAM-MD5")) == ["**** (24 octets)"]
+    assert list(transcript.response(b64encode(CANARY), "LOGIN")) == ["****"]
+    assert list(transcript.response(b"*", "LOGIN")) == ["*"]
 
 
 def test_replies_of_ours() -> None:

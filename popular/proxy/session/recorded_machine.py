@@ -25,7 +25,8 @@ class RecordedMachine(Machine):
         Machine._command(self, line)
 
     def _response(self, line: bytes) -> None:
-        self._recording.keep("C>P", partial(transcript.response, line), len(line))
+        mechanism = self._exchange.mechanism.name if self._exchange is not None else ""
+        self._recording.keep("C>P", partial(transcript.response, line, mechanism), len(line))
         Machine._response(self, line)
 
     def _simulated(self, line: bytes) -> None:

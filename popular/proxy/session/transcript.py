@@ -16,7 +16,7 @@ from popular.protocol.commands import VERBS
 from popular.protocol.conversation import LISTING, MESSAGE, Conversation, Heard, ReplyLines, SentCommand, said
 from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
-from popular.protocol.sasl import CANCEL, MECHANISMS
+from popular.protocol.sasl import CANCEL, MECHANISMS, BadResponse, apop
 from popular.proxy.session.backend_login import without_secrets
 
 HIDDEN = "****"
@@ -29,6 +29,8 @@ _BESIDE = {"LAST", "XTND", "ID", "XOIP", "XSENDER", "TURN", "HELP", "HELO", "EHL
 _NUMBERS, _LANGUAGE = re.compile(rb"[0-9 ]{0,30}"), re.compile(rb"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,4})?|\*|")
 _MECHANISMS = {*MECHANISMS, "SCRAM-SHA-1", "SCRAM-SHA-256", "DIGEST-MD5", "NTLM", "GSSAPI", "KERBEROS_V4"}
 """Those that have a name, ours or not: any other word behind AUTH may be a response."""
+_BY_PASSWORD = {"PLAIN", "LOGIN"}
+"""Those whose responses are as long as the password is."""
 _ANSWERED = (_OPEN - MESSAGE) | {"LAST"}
 """Commands whose status may be shown; that of a mail may be anything."""
 
@@ -73,15 +75,26 @@ def _credentials(keyword: str, argument: bytes) -> str:
         return f"PASS {HIDDEN}"
     word, blank, rest = argument.partition(b" ")
     if keyword == "APOP":
-        return f"APOP {_printable(word)} {HIDDEN}"
+        return f"APOP {_named_by_apop(argument)}" if argument else keyword
     name = word.upper().decode("ascii", "replace").removesuffix("-PLUS")
     mechanism = _printable(word) if not word or name in _MECHANISMS else hidden(len(word))
-    return f"AUTH {mechanism} {hidden(len(rest))}" if blank else f"AUTH {mechanism}".rstrip()
+    said = HIDDEN if name in _BY_PASSWORD else hidden(len(rest))
+    return f"AUTH {mechanism} {said}" if blank else f"AUTH {mechanism}".rstrip()
 
 
-def response(line: bytes) -> Iterator[str]:
+def _named_by_apop(argument: bytes) -> str:
+    """Whom it names, if it is as it should be: else the digest may stand anywhere."""
+    try:
+        user = apop(argument).user
+    except BadResponse:
+        user = b""
+    return f"{_printable(user)} {HIDDEN}" if user else hidden(len(argument))
+
+
+def response(line: bytes, mechanism: str) -> Iterator[str]:
     """A client's line, where the response to a challenge is expected."""
-    yield line.decode() if line == CANCEL else hidden(len(line))
+    said = HIDDEN if mechanism in _BY_PASSWORD else hidden(len(line))
+    yield line.decode() if line == CANCEL else said
 
 
 def ours(data: bytes) -> Iterator[str]:
