@@ -117,6 +117,41 @@ def test_what_is_cut_off_is_told() -> None:
     assert passed.rest() == [("--", f"({len(MAIL) + 8:,} octets) that were not understood")]
 
 
+@pytest.mark.parametrize("listing", [b"CAPA", b"LANG", b"LIST", b"UIDL"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"-ERR no such command\r\n+OK\r\n%s.\r\n",  # NOOP and the listing are one line to it
+        b"+OK\r\n+OK no list here\r\n+OK\r\n%s.\r\n",  # a listing without its lines
+    ],
+)
+def test_a_backend_that_counts_commands_otherwise(listing: bytes, said: bytes) -> None:
+    """A mail that seems to be a listing is none."""
+    passed = PassedOn()
+    passed.backend_says(b"+OK\r\n")
+    passed.client_says(b"NOOP\n%s\r\nRETR 1\r\n" % listing)
+    shown = passed.backend_says(said % MAIL)
+    assert CANARY.decode() not in str(shown + passed.rest())
+
+
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [
+        (b"CAPA", b"TOP\r\nSASL PLAIN LOGIN\r\nIMPLEMENTATION x: (y)\r\nX-Z\r\n"),
+        (b"LANG", b"de Deutsch: ja\r\ni-default Default\r\n* any\r\n"),
+        (b"LIST", b" 1 120\r\n2 7\r\n"),
+        (b"UIDL", b"1 <a:b>\r\n"),
+        (b"UIDL", b""),
+    ],
+)
+def test_a_listing(command: bytes, lines: bytes) -> None:
+    """All of its lines are shown."""
+    passed = PassedOn()
+    passed.client_says(command + b"\r\n")
+    shown = passed.backend_says(b"+OK\r\n+OK\r\n%s.\r\n" % lines)
+    assert [text for _leg, text in shown[2:]] == [*lines.decode().split("\r\n")[:-1], "."]
+
+
 def test_a_client_that_is_too_far_ahead_is_told_once() -> None:
     """What it says and hears from there on is only counted."""
     passed = PassedOn()

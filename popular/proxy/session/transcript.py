@@ -31,6 +31,12 @@ _MECHANISMS = {*MECHANISMS, "SCRAM-SHA-1", "SCRAM-SHA-256", "DIGEST-MD5", "NTLM"
 """Those that have a name, ours or not: any other word behind AUTH may be a response."""
 _BY_PASSWORD = {"PLAIN", "LOGIN"}
 """Those whose responses are as long as the password is."""
+_NUMBERED, _NAMED = re.compile(rb" *[0-9]+[ \t].*"), re.compile(rb"[A-Za-z0-9*][!-9;-~]*( .*)?")
+_LISTED = {"LIST": _NUMBERED, "UIDL": _NUMBERED, "CAPA": _NAMED, "LANG": _NAMED}
+"""What all lines of a listing are like. A mail begins with a field, and a reply with a status: neither is shown where a
+backend takes commands for fewer or more than they are, and its replies seem to be those of others.
+"""
+assert _LISTED.keys() == LISTING
 _ANSWERED = (_OPEN - MESSAGE) | {"LAST"}
 """Commands whose status may be shown; that of a mail may be anything."""
 
@@ -175,7 +181,8 @@ def _replies(heard: Heard) -> Iterator[str]:
     if not isinstance(heard, ReplyLines):
         yield _printable(heard.line) if heard.to.keyword in _ANSWERED else status(heard.line)
         return
-    if heard.to.keyword in LISTING:
+    form = _LISTED.get(heard.to.keyword)
+    if form is not None and all(map(form.fullmatch, heard.shown)):
         yield from (_printable(line) for line in heard.shown)
         if heard.count > len(heard.shown):
             yield f"({heard.count - len(heard.shown):,} lines more)"
