@@ -100,6 +100,24 @@ def test_where_nobody_is_traced_nothing_is_kept(worker: Worker) -> None:
     assert not worker.recorder.orders
 
 
+def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
+    """A trace was stopped before anybody came whom it concerned: the next one has its number, and not its user."""
+    worker.orders(1, "user", "joe")
+    kept(worker).end("the end: quit")
+    worker.operator.change([OrderEntry(TRACE, "1")])
+    worker.orders(1, "user", "ann")
+    recording = kept(worker)
+    recording.asks_for("joe")
+    assert recording.matched == []
+    recording.asks_for("ann")
+    assert len(recording.matched) == 1
+    (trace,) = recording.matched
+    worker.orders(2, "user", "eve")
+    again = kept(worker)
+    again.asks_for("ann")
+    assert again.matched == [trace], "it goes on"
+
+
 def test_who_is_known_at_once(worker: Worker) -> None:
     """A virtual server, or a network: IPv4 in IPv6 is IPv4; behind a balancer only the PROXY header tells."""
     worker.orders(1, "network", "192.0.2.0/24")

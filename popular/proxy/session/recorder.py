@@ -59,7 +59,7 @@ class Recorder:
         self.orders = context.operator.of(TRACE)
         """Empty as long as nobody is traced: that is all a session then looks at."""
         self._context = context
-        self._known: tuple[str, ...] = ()
+        self._known: dict[str, Mapping[str, Any]] = {}
         self._traces: dict[str, OrderedTrace] = {}
         self._until = 0.0
 
@@ -78,14 +78,16 @@ class Recorder:
         return recording if recording.matched or waits else None
 
     def _look(self) -> None:
-        """Ids are never used again: they tell whether there is a change."""
-        ids = tuple(self.orders)
-        if ids == self._known:
+        """Whether there is a change. An id may be used again, by the next one behind a trace that nobody came for."""
+        orders = dict(self.orders)
+        if orders == self._known:
             return
-        self._known = ids
-        known = self._traces
-        orders = well_formed(self.orders)
-        self._traces = {ident: known.get(ident) or OrderedTrace.ordered(value) for ident, value in orders.items()}
+        before, self._known = self._known, orders
+        traces = self._traces
+        self._traces = {
+            ident: traces[ident] if ident in traces and before[ident] == value else OrderedTrace.ordered(value)
+            for ident, value in well_formed(orders).items()
+        }
         self._until = max((trace.until for trace in self._traces.values()), default=0.0)
 
     def count(self) -> None:
