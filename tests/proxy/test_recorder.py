@@ -196,6 +196,25 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     assert worker.counted["sessions_recorded"] == 1
 
 
+def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a session that goes on, what was said before is there; and so when the time is over."""
+    worker.orders(1, "vserv", "v1")
+    worker.orders(2, "user", "joe", until=2e9)
+    monkeypatch.setattr(recorders, "wall", lambda: 1e9)
+    recording = kept(worker)
+    recording.asks_for("joe")
+    recording.tell("first")
+    worker.operator.change([OrderEntry(TRACE, "1")])
+    recording.tell("second")
+    monkeypatch.setattr(recorders, "wall", lambda: 2e9)
+    recording.tell("third")
+    assert recording.listens() is False
+    recording.tell("fourth")
+    recording.end("the end: quit")
+    assert worker.written(1) == ["-- first"]
+    assert worker.written(2) == ["-- first", "-- second"]
+
+
 def test_a_file_has_room_for_so_much(worker: Worker) -> None:
     """In whole lines; then nobody is recorded for it any more."""
     worker.orders(1, "vserv", "v1", most=4096)

@@ -34,6 +34,8 @@ Lines = Callable[[], Iterable[str]]
 class OrderedTrace:
     """One order, as a worker carries it out."""
 
+    ident: str
+    order: Mapping[str, Any]
     of: str
     name: str
     until: float
@@ -47,9 +49,10 @@ class OrderedTrace:
     """Nothing more is written: it has as much as it may have, or cannot be written."""
 
     @classmethod
-    def ordered(cls, value: Mapping[str, Any]) -> "OrderedTrace":
+    def ordered(cls, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
         """By the operator."""
-        return cls(value["of"], value["name"], value["until"], most=value["most"], path=value["file"])
+        of, name = value["of"], value["name"]
+        return cls(ident, value, of, name=name, until=value["until"], most=value["most"], path=value["file"])
 
 
 class Recorder:
@@ -85,10 +88,14 @@ class Recorder:
         before, self._known = self._known, orders
         traces = self._traces
         self._traces = {
-            ident: traces[ident] if ident in traces and before[ident] == value else OrderedTrace.ordered(value)
+            ident: traces[ident] if ident in traces and before[ident] == value else OrderedTrace.ordered(ident, value)
             for ident, value in well_formed(orders).items()
         }
         self._until = max((trace.until for trace in self._traces.values()), default=0.0)
+
+    def goes_on(self, trace: OrderedTrace) -> bool:
+        """Whether it was not stopped, and its time is not over."""
+        return self.orders.get(trace.ident) == trace.order and wall() < trace.until
 
     def count(self) -> None:
         """One session more is recorded."""
@@ -96,7 +103,8 @@ class Recorder:
 
     def write(self, trace: OrderedTrace, text: str) -> None:
         """Adds to its file, in a thread; one piece behind the other. What has no room there never waits for it."""
-        if trace.is_full or trace.owed > trace.most:
+        is_another = self.orders.get(trace.ident, trace.order) != trace.order
+        if trace.is_full or is_another or trace.owed > trace.most:
             return
         trace.owed += len(text)
         trace.waiting.append(text)
@@ -213,7 +221,10 @@ class Recording:
             self._put(0.0, "--", lambda: (f"{left_out} more before this: too much to be kept",))
 
     def _put(self, moment: float, leg: str, lines: Lines) -> None:
-        for line in lines():
+        if not all(map(self._recorder.goes_on, self.matched)):
+            self.flush()
+            self.matched = list(filter(self._recorder.goes_on, self.matched))
+        for line in lines() if self.matched else ():
             self._text.append(f"{self.sid} {moment:+.6f} {leg} {line}\n")
             self._length += len(self._text[-1])
         if self._length >= _PIECE:
