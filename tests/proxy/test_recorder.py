@@ -182,6 +182,16 @@ def test_what_is_kept_is_bounded(worker: Worker) -> None:
     assert len(lines) < 45
 
 
+def test_what_happened_is_one_line(worker: Worker) -> None:
+    """A backend's words may be in it: they neither end the line nor reach the terminal of who reads it."""
+    worker.orders(1, "vserv", "v1")
+    recording = kept(worker)
+    recording.tell("it offers no STLS: -ERR \r\x1b[2J\x9b\N{LINE SEPARATOR}\np01.1.2 +0.1 -- logged in")
+    recording.end("the end: quit")
+    said = "it offers no STLS: -ERR \\x0d\\x1b[2J\\x9b\\x2028\\x0ap01.1.2 +0.1 -- logged in"
+    assert worker.written(1) == [f"-- {said}", "-- the end: quit"]
+
+
 def test_two_traces_of_one_session(worker: Worker) -> None:
     """Each has all of it from where it concerned it, and before."""
     worker.orders(1, "vserv", "v1")

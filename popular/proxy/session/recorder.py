@@ -16,7 +16,7 @@ from typing import Any
 
 from popular.messages import TRACE_NOT_WRITTEN
 from popular.net.networks import Network
-from popular.proxy.session.transcript import PassedOn
+from popular.proxy.session.transcript import PassedOn, printable
 from popular.proxy.settings.tracing import BACKEND, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
@@ -209,7 +209,7 @@ class Recording:
 
     def tell(self, text: str) -> None:
         """What has happened."""
-        self.keep("--", lambda: (text,), len(text))
+        self.keep("--", lambda: (printable(text),), len(text))
 
     def _release(self) -> None:
         """What was kept becomes lines: now somebody wants them."""

@@ -43,8 +43,13 @@ _ANSWERED = (_OPEN - MESSAGE) | {"LAST"}
 
 def _printable(octets: bytes) -> str:
     text = octets[: 4 * _LONGEST].decode("utf-8", "replace")
-    shown = "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text[:_LONGEST])
+    shown = printable(text[:_LONGEST])
     return shown + "…" if len(text) > _LONGEST else shown
+
+
+def printable(text: str) -> str:
+    """In one line, whatever somebody else has put into it: nothing moves a cursor."""
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
 
 
 def _octets(count: int) -> str:
