@@ -8,7 +8,7 @@ from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret, UserLimits
 from popular.proxy.session.orders import AskedLogin, StandingOrders
 from popular.proxy.session.phases import ASKING, CHECKING, CONNECTING, ENDED, GREETED, HELD, LOGGING_IN, SIMULATING
-from popular.proxy.session.row import cost_of
+from popular.proxy.session.row import cost_of, marks_of
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.serving.context import CutCost
 from supervisor.system import wall
@@ -93,6 +93,17 @@ def test_a_lock_counts_however_he_writes_his_name() -> None:
         session.decided(ADMITTED._replace(limits=UserLimits(account=account)))
         assert session.verbs.to_client.endswith(WRONG) is refused
         assert (session.machine.phase is CONNECTING) is not refused
+
+
+def test_a_session_is_found_however_he_writes_his_name() -> None:
+    """A move or a lock of ann waits for what ANN has open, or ends it, where his module says that this is ann."""
+    for account, names in (("ann", {"default:ANN", KEY}), ("ANN", {"default:ANN"}), ("", {"default:ANN"})):
+        session = PureSession(rules())
+        session.begin()
+        session.says(b"USER ANN\r\nPASS secret\r\n")
+        session.decided(ADMITTED._replace(limits=UserLimits(account=account)))
+        marks = marks_of(session.machine, "v1")
+        assert sorted(ident for sort, ident in marks if sort == "user") == sorted(names)
 
 
 def test_the_limits_of_one_login_are_not_those_of_the_next() -> None:

@@ -173,10 +173,14 @@ class Teller(Authorization):
 
     def _asked(self, backend: str) -> AskedLogin:
         """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
-        account = self._own_limits.account if self._own_limits is not None else ""
+        account = self.account()
         return AskedLogin(
             vserv=self._rules.vserv, namespace=self.namespace, user=self.user, backend=backend, account=account
         )
+
+    def account(self) -> str:
+        """As whom his module has him, however he has written his name; "": as he has, or nobody has let him in yet."""
+        return self._own_limits.account if self._own_limits is not None else ""
 
     def _secret_shown(self) -> Secret | None:
         """The password or token that was wrong: the same one, tried again, is not counted again."""
