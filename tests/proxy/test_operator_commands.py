@@ -120,3 +120,14 @@ def test_a_move_is_whole(console: Console) -> None:
     assert isinstance(back, Move)
     state.change([*back.before, *back.behind])
     assert [entry.sort for entry in state.entries(0)] == ["user hold"]
+
+
+def test_the_end_of_a_hold_ends_no_lock(console: Console) -> None:
+    """The sessions of a locked user are still to go when his logins need not wait any more."""
+    ends = []
+    for line in ("user lock joe", "user hold joe", "user release joe", "user unlock joe"):
+        outcome = console.say(line)
+        assert isinstance(outcome, Ordered | SessionSweep)
+        console.status.operator.change(outcome.entries)
+        ends.append(outcome.ends if isinstance(outcome, Ordered) else ())
+    assert ends == [(), (), (), (("user", "default:joe"),)]

@@ -164,7 +164,8 @@ def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome
         raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
     if sort == HELD_USER and key in _orders(context, MOVING_USER):
         raise CommandRefused(f"user {key} is being moved, and is released by that", word.column)
-    return Ordered(f"user {key} is {what} no more", entries=(OrderEntry(sort, key),), ends=((USER, key),))
+    ends = ((USER, key),) if sort == LOCKED_USER else ()  # a hold has ended nobody's session: what does goes on
+    return Ordered(f"user {key} is {what} no more", entries=(OrderEntry(sort, key),), ends=ends)
 
 
 def _users(context: CommandContext, _arguments: Arguments) -> Outcome:
