@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from supervisor.control.outcome import Move, Ordered, SessionSweep
+from supervisor.control.outcome import Move, Ordered, Reply, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
 
@@ -131,3 +131,13 @@ def test_the_end_of_a_hold_ends_no_lock(console: Console) -> None:
         console.status.operator.change(outcome.entries)
         ends.append(outcome.ends if isinstance(outcome, Ordered) else ())
     assert ends == [(), (), (), (("user", "default:joe"),)]
+
+
+@pytest.mark.parametrize("since", ["yesterday", 1e300, [], {"a": 1}])
+def test_what_people_wrote_into_the_state_file_is_listed(console: Console, since: object) -> None:
+    """As it is there, where it is no moment."""
+    console.status.operator.change([OrderEntry("user hold", "default:joe", {"since": since})])
+    for line in ("state list", "user list"):
+        outcome = console.say(line)
+        assert isinstance(outcome, Reply)
+        assert str(since or None) in str(outcome.data)

@@ -95,6 +95,15 @@ def test_a_lock_counts_however_he_writes_his_name() -> None:
         assert (session.machine.phase is CONNECTING) is not refused
 
 
+@pytest.mark.parametrize("seconds", ["soon", -1, 1e300, float("nan"), None, [1]])
+def test_a_hold_that_somebody_wrote_into_the_state_file_ends(seconds: object) -> None:
+    """After the time that a hold has if nothing else was said."""
+    session = Site(OrderEntry("user hold", KEY, {"seconds": seconds})).session()
+    session.decided(ADMITTED)
+    assert session.machine.phase is HELD
+    assert session.verbs.seconds == 30.0
+
+
 def test_a_session_is_found_however_he_writes_his_name() -> None:
     """A move or a lock of ann waits for what ANN has open, or ends it, where his module says that this is ann."""
     for account, names in (("ann", {"default:ANN", KEY}), ("ANN", {"default:ANN"}), ("", {"default:ANN"})):

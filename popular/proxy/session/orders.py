@@ -15,6 +15,7 @@ from popular.proxy.settings.orders import (
     HOLD_SECONDS,
     LOCKED_USER,
     ROUTED_USER,
+    hold_seconds,
     user_key,
 )
 from supervisor.operatorstate import OperatorState, OrderEntry, is_over
@@ -111,7 +112,7 @@ class StandingOrders:
         if lock is not None and not is_over(lock, wall()):
             return LOCKED, 0.0
         if hold is not None and not is_over(hold, wall()):
-            return HELD, float(hold.get("seconds", HOLD_SECONDS))
+            return HELD, hold_seconds(hold.get("seconds"))
         if asking.vserv in self._vservs:
             return DRAINED, 0.0
         drained = self._backends.get(asking.backend)
