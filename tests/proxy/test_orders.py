@@ -95,6 +95,14 @@ def test_a_lock_counts_however_he_writes_his_name() -> None:
         assert (session.machine.phase is CONNECTING) is not refused
 
 
+def test_a_lock_that_has_ended_hides_no_other() -> None:
+    """One of the name that he has written is over; that of his account is not."""
+    ended_lock, lock = OrderEntry("user lock", "default:ANN", {"until": wall() - 1}), OrderEntry("user lock", KEY, {})
+    orders = Site(ended_lock, lock).orders
+    assert orders.verdict(AskedLogin("v1", "default", "ANN", "pop", "ann"))[0] == "locked"
+    assert orders.verdict(AskedLogin("v1", "default", "ANN", "pop"))[0] == ""
+
+
 @pytest.mark.parametrize("seconds", ["soon", -1, 1e300, float("nan"), None, [1]])
 def test_a_hold_that_somebody_wrote_into_the_state_file_ends(seconds: object) -> None:
     """After the time that a hold has if nothing else was said."""
