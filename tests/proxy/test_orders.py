@@ -95,6 +95,18 @@ def test_a_lock_counts_however_he_writes_his_name() -> None:
         assert (session.machine.phase is CONNECTING) is not refused
 
 
+def test_who_has_waited_as_long_as_may_be_is_not_released_again() -> None:
+    """His time is over in the turn in which the hold ends: he has come in by then."""
+    site = Site(OrderEntry("user hold", KEY, {"seconds": 5}))
+    session = site.session()
+    session.decided(ADMITTED)
+    site.operator.change([OrderEntry("user hold", KEY)])
+    session.expired("step")
+    assert session.machine.phase is CONNECTING
+    session.machine.released()
+    assert session.machine.phase is CONNECTING
+
+
 def test_a_lock_that_has_ended_hides_no_other() -> None:
     """One of the name that he has written is over; that of his account is not."""
     ended_lock, lock = OrderEntry("user lock", "default:ANN", {"until": wall() - 1}), OrderEntry("user lock", KEY, {})

@@ -165,8 +165,11 @@ class Machine(Teller):
             self._follow(moved(route, asking.backend), fallback, vouched)
 
     def released(self) -> None:
-        """The operator has ordered something else about a user who is held."""
-        self._go_on_obeying(waited=False)
+        """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
+        same turn of the loop.
+        """
+        if self.phase is HELD and self._held is None:
+            self._go_on_obeying(waited=False)
 
     def _go_on_obeying(self, *, waited: bool) -> None:
         assert self._led is not None
