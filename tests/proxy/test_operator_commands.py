@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from popular.proxy.settings import moving
 from supervisor.control.outcome import Move, Ordered, Reply, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
@@ -141,3 +142,13 @@ def test_what_people_wrote_into_the_state_file_is_listed(console: Console, since
         outcome = console.say(line)
         assert isinstance(outcome, Reply)
         assert str(since or None) in str(outcome.data)
+
+
+def test_a_user_is_no_option_of_the_move_command(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """His name is an argument of it, and may begin with anything else."""
+    assert isinstance(console.say("user move --delete two"), Move)
+    monkeypatch.setattr(moving, "_command", ["/bin/copy"])
+    assert "would be an option" in refused(console, "user move --delete two")
+    move = console.say('user move "j;o e" two')
+    assert isinstance(move, Move)
+    assert move.command == ("/bin/copy", "default", "j;o e", "-", "two")
