@@ -178,6 +178,14 @@ TRACE_NOT_WRITTEN = Message(
     "The file of a trace cannot be written; a worker records nothing more for it.",
 )
 
+BACKUP_USED = Message(
+    0x0364,
+    "INF",
+    "backup_used",
+    "A user's backend is down: he is led to its backup.",
+    most=EACH_MINUTE,
+    by="backend",
+)
 CAPABILITIES_DIFFER = Message(
     0x0363,
     "ADM",

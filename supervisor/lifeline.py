@@ -113,15 +113,15 @@ class Aim(NamedTuple):
     cut: Cut
 
 
-class Found(NamedTuple):
+class SweepFound(NamedTuple):
     """How many sessions there were, by what they would lose (CutCost), and how many are left."""
 
     counts: tuple[int, ...] = ()
     left: int = 0
 
-    def plus(self, other: "Found") -> "Found":
+    def plus(self, other: "SweepFound") -> "SweepFound":
         counts = itertools.zip_longest(self.counts, other.counts, fillvalue=0)
-        return Found(tuple(one + more for one, more in counts), self.left + other.left)
+        return SweepFound(tuple(one + more for one, more in counts), self.left + other.left)
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Swept:
     """Up: the answer to Sweep, for each aim."""
 
     number: int
-    found: tuple[Found, ...]
+    found: tuple[SweepFound, ...]
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Helper(NamedTuple):
     wanted: Callable[[Config], bool]
     """Whether it is needed under a config."""
     live: Callable[[HelperInheritance], None]
-    """Runs in a process of its own, until the lifeline ends (supervisor/master/helper.py)."""
+    """Runs in a process of its own, until the lifeline ends (supervisor/master/helperprocess.py)."""
 
 
 async def no_answer(_service: "Service", _question: object) -> object:

@@ -83,9 +83,9 @@ OVERVIEW = Board(
         (
             "What the operator has ordered",
             (
-                now("Orders in force", gauge("orders")),
-                now("Sessions that are to leave", gauge("sessions_leaving")),
-                now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD),
+                now("Orders in force", gauge("orders"), width=8),
+                now("Sessions that are to leave", gauge("sessions_leaving"), width=8),
+                now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD, width=8),
             ),
         ),
         (

@@ -189,7 +189,7 @@ class Handshake:
         assert cipher is not None
         asks = self._tls_settings.asks != ssl.CERT_NONE
         name = name_in(about.getpeercert() or {}) if asks else ""
-        certificate = about.getpeercert(binary_form=True) if asks else None
+        certificate = about.getpeercert(True) if asks else None  # by place: _ssl knows no name for it
         resumed = about.session_reused or False
         return Agreed(about.version() or "", cipher[0], resumed, certificate_name=name, certificate=certificate or b"")
 

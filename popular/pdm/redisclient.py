@@ -47,11 +47,11 @@ def place_of(url: str) -> RedisPlace:
     if scheme == "unix" or form not in (SENTINEL, CLUSTER):
         raise ModuleFailed("allowed: redis+sentinel://HOST[:PORT],…/NAME[/DB], redis+cluster://HOST[:PORT], rediss+…")
     if form == CLUSTER:
-        return RedisPlace(url, parts, form)
+        return RedisPlace(url, parts, form=form)
     name, db = path[0], path[1] if len(path) > 1 else "0"
     if not name or len(path) > 2 or not db.isdigit():
         raise ModuleFailed("behind redis+sentinel://HOST[:PORT],… stands the name of the master: /NAME, or /NAME/DB")
-    return RedisPlace(url, parts._replace(path=f"/{db}"), form, name)
+    return RedisPlace(url, parts._replace(path=f"/{db}"), form=form, master=name)
 
 
 class Connected:

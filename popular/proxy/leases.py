@@ -122,7 +122,7 @@ def check_url(url: str) -> None:
 def connected(url: str, passwordfile: str, library: str = ASYNC) -> Connected:
     """A client, not connected yet. Raises ModuleFailed."""
     settings: dict[str, Any] = {"socket_timeout": ANSWER_SECONDS, "socket_connect_timeout": ANSWER_SECONDS}
-    settings["decode_responses"] = True
+    settings |= {"decode_responses": True, "encoding_errors": "replace"}
     if passwordfile:
         settings["password"] = text_of("cluster", secret_from(passwordfile).secret)
     return Connected(place_of(url), settings, library)
@@ -139,7 +139,7 @@ def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
     return json.dumps({"sid": sid, "proxy": proxy, "namespace": namespace, "user": user}, sort_keys=True)
 
 
-def block(url: str, passwordfile: str, network: str, seconds: int | None) -> None:
+def block(url: str, passwordfile: str, network: str, *, seconds: int | None) -> None:
     """Tells all proxies for how long nobody from a network is served: as an order has it, None for ever, 0 no longer.
     Blocks. Raises ModuleFailed.
     """
@@ -149,6 +149,9 @@ def block(url: str, passwordfile: str, network: str, seconds: int | None) -> Non
             client.hdel(BLOCKS, network)
         else:
             client.hset(BLOCKS, network, str(until))
+        over = [name for name, end in client.hgetall(BLOCKS).items() if FOR_EVER < float(end) <= time.time()]
+        if over:
+            client.hdel(BLOCKS, *over)
         news = {"by": "", "what": BLOCKED, "network": network, "until": str(until)}
         client.xadd(NEWS, news, maxlen=MOST_NEWS, approximate=True)
 

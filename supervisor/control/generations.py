@@ -53,17 +53,17 @@ def _generations(context: CommandContext, _arguments: Arguments) -> Outcome:
     in_force, sessions = context.status.generations(), context.status.sessions()
     since = {one.generation: one.wall for one in in_force}
     configs = by_config(in_force, sessions)
-    rows = [_row(CONFIG, number, None, served, since=since[number]) for number, served in configs.items()]
+    rows = [_row(CONFIG, number, served, pid=None, since=since[number]) for number, served in configs.items()]
     births = by_process(sessions)
     rows += [
-        _row(BIRTH, worker["generation"], worker["pid"], births.get(worker["pid"], Served()), since=None)
+        _row(BIRTH, worker["generation"], births.get(worker["pid"], Served()), pid=worker["pid"], since=None)
         for worker in context.status.workers()
     ]
     serving = sum(served.sessions > 0 for served in configs.values())
     return Reply(f"{count_of(serving, 'configuration')} with sessions", data=rows, lines=lines_of(rows))
 
 
-def _row(what: str, number: int, pid: int | None, served: Served, *, since: float | None) -> dict[str, Any]:
+def _row(what: str, number: int, served: Served, *, pid: int | None, since: float | None) -> dict[str, Any]:
     return {
         "what": what,
         "number": number,

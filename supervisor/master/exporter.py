@@ -29,15 +29,17 @@ class Exporter:
         live: Callable[[ExporterInheritance], None],
         inherit: Callable[[socket.socket], ExporterInheritance] | None,
         http: Callable[[], socket.socket | None],
+        buried: Callable[[], None],
     ) -> None:
         """`live` runs in the child; `inherit(lifeline)` makes what it gets, None where no exporter is wanted; `http`:
-        the socket of its own that it keeps.
+        the socket of its own that it keeps. `buried` is called when its processor time is in the master's account.
         """
         self._log = log
         self._waiting_for = ""
         self._inherit = inherit
         self._program_live = live
         self._http = http
+        self._buried = buried
         self._child = Child(loop, in_child, live=self._live, keep=self._keep, events=self)
         self.address: HttpAddress | None = None
         """Where it listens now."""
@@ -88,6 +90,7 @@ class Exporter:
     def died(self, code: int, pause: float) -> None:
         """See ChildEvents."""
         self.address = None
+        self._buried()
         self._log(messages.EXPORTER_DIED, code=code, pause=pause)
 
     def not_born(self, reason: str) -> None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from supervisor.control.lookups import Job, Result, Unfit
 from supervisor.control.outcome import Move, noted
-from supervisor.lifeline import Cut, Found
+from supervisor.lifeline import Cut, SweepFound
 from supervisor.master.executor import Answer
 from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
@@ -158,6 +158,6 @@ class Moves:
         del self._moves[move.order.id]
 
 
-def _only_left(found: Found | None) -> Found | None:
+def _only_left(found: SweepFound | None) -> SweepFound | None:
     """Without those who go at once."""
     return found._replace(counts=(0, 0, *found.counts[2:])) if found is not None else None

@@ -1,7 +1,7 @@
 """Carries out what the operator orders: kept and in force first (keeping.py), then the sessions that it is about."""
 
 from supervisor.control.outcome import Ordered, SessionSweep, noted
-from supervisor.lifeline import Cut, Found
+from supervisor.lifeline import Cut, SweepFound
 from supervisor.master.executor import Answer
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps, described
@@ -31,7 +31,7 @@ class Ordering:
             return
 
         def kept(_done: bool, note: str) -> None:
-            def first(found: Found) -> None:
+            def first(found: SweepFound) -> None:
                 answer(True, noted(f"{order.text}: {described(found)}", note), ())
 
             cut = Cut.GENTLE if order.gentle else Cut.NONE

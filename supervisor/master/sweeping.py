@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from supervisor.lifeline import Aim, Cut, Found, Sweep, Swept
+from supervisor.lifeline import Aim, Cut, Sweep, SweepFound, Swept
 from supervisor.master.pool import Pool, WorkerProcess
 from supervisor.runtime.loop import Loop
 from supervisor.serving.context import COST_PHRASES
@@ -27,9 +27,9 @@ class _RunningSweep:
     aim: Aim
     deadline: float
     """When all but QUITs are cut, of the monotonic clock."""
-    first: Callable[[Found], None]
+    first: Callable[[SweepFound], None]
     over: Callable[[], None] | None
-    found: Found | None = None
+    found: SweepFound | None = None
 
 
 class Sweeps:
@@ -43,7 +43,7 @@ class Sweeps:
         self._round = 0
         self._asked: list[_RunningSweep] = []
         self._unanswered: set[WorkerProcess] = set()
-        self._sums: list[Found] = []
+        self._sums: list[SweepFound] = []
         self._waits = False
 
     def begin(
@@ -53,7 +53,7 @@ class Sweeps:
         *,
         cut: Cut,
         seconds: float | None,
-        first: Callable[[Found], None],
+        first: Callable[[SweepFound], None],
         over: Callable[[], None] | None = None,
         before: float | None = None,
     ) -> int:
@@ -80,7 +80,7 @@ class Sweeps:
             if (sweep.aim.sort, sweep.aim.id) == (sort, ident) and sweep.over is None:
                 del self._sweeps[number]
 
-    def left(self, number: int) -> Found | None:
+    def left(self, number: int) -> SweepFound | None:
         """What the last round has found of it; None: none was made, or it is over."""
         sweep = self._sweeps.get(number)
         return sweep.found if sweep is not None else None
@@ -124,7 +124,7 @@ class Sweeps:
             return
         now = time.monotonic()
         self._round += 1
-        self._sums = [Found() for _ in self._asked]
+        self._sums = [SweepFound() for _ in self._asked]
         aims = tuple(one.aim._replace(cut=Cut.ALL) if one.deadline <= now else one.aim for one in self._asked)
         self._unanswered = set(self._pool.workers)
         self._pool.tell_all(Sweep(self._round, aims))
@@ -163,7 +163,7 @@ class Sweeps:
             self._look()
 
 
-def described(found: Found | None) -> str:
+def described(found: SweepFound | None) -> str:
     """As "37 idle, 4 with uncommitted deletes, 1 committing"."""
     counts = zip(found.counts, COST_PHRASES.values(), strict=False) if found is not None else ()
     return ", ".join(f"{count} {phrase}" for count, phrase in counts if count) or "no session"

@@ -17,7 +17,7 @@ from supervisor.exporterline import ExporterInheritance, Pulse
 from supervisor.master.accounting import Accounting
 from supervisor.master.exporter import Exporter
 from supervisor.master.health import HealthWatch
-from supervisor.master.helper import HelperProcess
+from supervisor.master.helperprocess import HelperProcess
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool
 from supervisor.master.shutdown import PATIENCE_SECONDS, ShutdownSequence
@@ -67,9 +67,15 @@ class Watchers:
         self._http: socket.socket | None = None
         inherit = None if metrics is None else self._inherit
         self._pid = os.getpid()
-        self._exporter = Exporter(loop, log, in_child, live=program.exporter, inherit=inherit, http=lambda: self._http)
+        self._exporter = Exporter(
+            loop, log, in_child, live=program.exporter, inherit=inherit, http=lambda: self._http, buried=self.show_usage
+        )
         segment, helper = accounting.segment, program.helper
-        self._helper = None if helper is None else HelperProcess(helper, loop, log, segment=segment, in_child=in_child)
+        self._helper = (
+            None
+            if helper is None
+            else HelperProcess(helper, loop, log, segment=segment, in_child=in_child, buried=self.show_usage)
+        )
 
     @property
     def address(self) -> str:

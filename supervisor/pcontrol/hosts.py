@@ -22,7 +22,7 @@ from supervisor.pcontrol.connection import EXIT_DONE, Connection, NoConnection
 _END_SECONDS = 5.0
 
 
-class Host(NamedTuple):
+class ControlTarget(NamedTuple):
     """A proxy: how it is called, and the socket or the command that leads to it."""
 
     name: str
@@ -59,7 +59,7 @@ class CommandConnection(Connection):
             self._process.wait()
 
 
-def hosts_in(name: str) -> list[Host]:
+def hosts_in(name: str) -> list[ControlTarget]:
     """The proxies that a file names. Raises UnreadableFile."""
     hosts = [_host(command) for command in load(name, read_any).commands]
     if not hosts:
@@ -71,18 +71,18 @@ def hosts_in(name: str) -> list[Host]:
     return hosts
 
 
-def _host(command: FileCommand) -> Host:
+def _host(command: FileCommand) -> ControlTarget:
     if command.fault is not None:
         raise UnreadableFile(str(command.fault))
     match [str(word) for word in scan(command.text).words]:
         case [name, "socket", path] if path:
-            return Host(name, path=path)
+            return ControlTarget(name, path=path)
         case [name, "command", program, *words] if program:
-            return Host(name, command=(program, *words))
+            return ControlTarget(name, command=(program, *words))
     raise UnreadableFile(f"{command.place}: not a proxy; allowed: NAME socket PATH, or NAME command WORD...")
 
 
-def at_each(hosts: Sequence[Host], run: Callable[[Host], int], *, quiet: bool, json: bool) -> int:
+def at_each(hosts: Sequence[ControlTarget], run: Callable[[ControlTarget], int], *, quiet: bool, json: bool) -> int:
     """Runs it at one after the other until one fails; returns the exit code of the last that was asked."""
     for place, host in enumerate(hosts):
         if not json:
@@ -95,7 +95,7 @@ def at_each(hosts: Sequence[Host], run: Callable[[Host], int], *, quiet: bool, j
     return EXIT_DONE
 
 
-def _where_it_ended(hosts: Sequence[Host], place: int) -> str:
+def _where_it_ended(hosts: Sequence[ControlTarget], place: int) -> str:
     done, rest = [host.name for host in hosts[:place]], [host.name for host in hosts[place + 1 :]]
     before, behind = ", ".join(done) or "none", ", ".join(rest) or "none"
     return f"pcontrol: failed: {hosts[place].name}; done before: {before}; not asked: {behind}"

@@ -91,9 +91,9 @@ def _serve(options: Namespace) -> int:
         return _serve_one(
             options, lambda: connect(options.socket, options.rundir, programs, timeout_seconds=options.timeout)
         )
-    from supervisor.pcontrol.hosts import Host, at_each, hosts_in
+    from supervisor.pcontrol.hosts import ControlTarget, at_each, hosts_in
 
-    def at(host: Host) -> int:
+    def at(host: ControlTarget) -> int:
         try:
             return _serve_one(options, lambda: host.connect(options.timeout))
         except (NoConnection, TimedOut) as error:

@@ -51,14 +51,16 @@ class CutCost(enum.IntEnum):
 
     NOT_LOGGED_IN = 0
     IDLE = 1
-    IN_TRANSFER = 2
-    UNCOMMITTED = 3
-    COMMITTING = 4
+    COMING_IN = 2
+    IN_TRANSFER = 3
+    UNCOMMITTED = 4
+    COMMITTING = 5
 
 
 COST_PHRASES = {
     CutCost.NOT_LOGGED_IN: "not come in yet",
     CutCost.IDLE: "idle",
+    CutCost.COMING_IN: "coming in",
     CutCost.IN_TRANSFER: "in a transfer",
     CutCost.UNCOMMITTED: "with uncommitted deletes",
     CutCost.COMMITTING: "committing",

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from supervisor.control.outcome import EVERYBODY
-from supervisor.lifeline import Aim, Cut, Found
+from supervisor.lifeline import Aim, Cut, SweepFound
 from supervisor.serving.context import CutCost, Session, Whose
 from supervisor.table.blocked import Network
 
@@ -22,9 +22,11 @@ _CUT = {
 """What is ended. Who has said QUIT has his reply, whatever is wanted."""
 
 
-def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[Found, ...]:
+def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[SweepFound, ...]:
     """One round: for each aim what was found, and how many of them are left."""
-    by_mark = {(aim.sort, aim.id): place for place, aim in enumerate(aims) if aim.sort != NETWORK}
+    by_mark: dict[tuple[str, str], list[int]] = {}
+    for place, aim in enumerate(aims):
+        by_mark.setdefault((aim.sort, aim.id), []).append(place)  # a user may be moved and kicked at once
     everybody = [place for place, aim in enumerate(aims) if aim.sort == EVERYBODY]
     networks: list[tuple[Network, int]] = [
         (ipaddress.ip_network(aim.id), place) for place, aim in enumerate(aims) if aim.sort == NETWORK
@@ -33,7 +35,7 @@ def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[Found, ...]
     left = [0] * len(aims)
     for session in list(sessions):
         whose = session.whose()
-        places = [by_mark[mark] for mark in whose.marks if mark in by_mark]
+        places = [place for mark in whose.marks for place in by_mark.get(mark, ())]
         places += _of_networks(whose, networks)
         places += everybody
         places = [place for place in places if whose.since <= aims[place].before]
@@ -46,7 +48,7 @@ def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[Found, ...]
             left[place] += not is_cut
         if is_cut:
             session.end(KICKED)
-    return tuple(Found(tuple(one), rest) for one, rest in zip(found, left, strict=True))
+    return tuple(SweepFound(tuple(one), rest) for one, rest in zip(found, left, strict=True))
 
 
 def _of_networks(whose: Whose, networks: Sequence[tuple[Network, int]]) -> list[int]:

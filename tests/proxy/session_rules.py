@@ -12,6 +12,8 @@ from tests.proxy.console import Console
 
 BACKENDS = {
     "pop": "prot POP3",
+    "twin": "prot POP3 backup other",
+    "lonely": "prot POP3 backup offline",
     "tls": "prot POP3 tls starttls verify off",
     "dovecot": "prot POP3 xclient on",
     "slow": "prot POP3 connecttimeout 9 logintimeout 70",

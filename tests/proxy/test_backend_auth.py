@@ -308,6 +308,9 @@ def console(tmp_path: Path) -> Console:
         ("mastersecret $DIR/nowhere", "nowhere cannot be read: No such file"),
         ("mastersecret $DIR", "is not a regular file"),
         ("mastersecret s3cret", "allowed: an absolute path"),
+        ("backup b", "backup: it is the backend itself"),
+        ("health login login plain", "health login: say `healthuser NAME` and `healthsecret FILE` too"),
+        ("health greeting prot XPOP", "health: XPOP does not greet; allowed there: off, connect"),
         ("masterform dash", "allowed: separator, plain"),
     ],
 )
@@ -327,7 +330,7 @@ def test_a_secret_is_never_shown(console: Console, tmp_path: Path) -> None:
     assert "may be written by everybody" in refused(console, f"backend conf b mastersecret {path}")
 
 
-@pytest.mark.parametrize("way", ["module", "backend", "fallback", "backend is fallback"])
+@pytest.mark.parametrize("way", ["module", "backend", "fallback", "backend is fallback", "backup", "backend is backup"])
 def test_nobody_comes_to_a_master_without_a_password(console: Console, tmp_path: Path, way: str) -> None:
     """The module any and the fallback look at none: they and such a backend exclude each other, whoever comes first."""
     master = f"backend conf b login master masteruser boss mastersecret {tmp_path}/master"
@@ -336,6 +339,8 @@ def test_nobody_comes_to_a_master_without_a_password(console: Console, tmp_path:
         "backend": ("pdm add everybody any b", master),
         "fallback": (master, "set fallback b"),
         "backend is fallback": ("set fallback b", master),
+        "backup": (master, "backend conf a backup b"),
+        "backend is backup": ("backend conf a backup b", master),
     }[way]
     console.say(first)
     assert "everybody would be let into every mailbox" in refused(console, second)

@@ -65,6 +65,7 @@ READ_WRITE = [
     ("grace", "Time (0s-1d)", "0s", ["0s", "10s", "1d"], ["1d1s", "x"]),
     ("guessrate", "off or [report:]Int (2-1000000)", "off", ["off", "2", "report:30"], ["1", "off:3", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
+    ("lastlogins", "Bool", "off", ["on", "off"], ["maybe"]),
     ("logfile", "File", "/var/log/popular/pproxy", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
     ("logindelay", "off or [report:]Time (1s-1d)", "off", ["off", "1d", "report:30s"], ["0", "25h"]),
     ("logintimeout", "Time (1s-10m)", "30s", ["1s", "10m"], ["0", "601s", "x"]),
@@ -946,7 +947,7 @@ def test_pdm_show_can_be_pasted_back(everything: Console) -> None:
 def test_commands_know_whether_they_change_something(console: Console) -> None:
     """Commands that only show are not logged as changes, all others are."""
     only_show = {"show", "sessions", "workers", "help", "json", "complete", "cluster", "explain", "secret", "sign"}
-    only_show |= {"history", "diff", "generations"}
+    only_show |= {"history", "diff", "generations", "last", "export"}
     for command in console.language.commands:
         head = command.shape.head
         shows = head[-1] in (*only_show, "list") or head == ("show", "config")

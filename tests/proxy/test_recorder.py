@@ -78,8 +78,8 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     made.loop.close()
 
 
-def text(*lines: str) -> Callable[[], tuple[str, ...]]:
-    return lambda: lines
+def text(*lines: str) -> Callable[[bytes], tuple[str, ...]]:
+    return lambda _said: lines
 
 
 def kept(worker: Worker) -> Recording:
@@ -103,7 +103,7 @@ def test_where_nobody_is_traced_nothing_is_kept(worker: Worker) -> None:
 def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
     """A trace was stopped before anybody came whom it concerned: the next one has its number, and not its user."""
     worker.orders(1, "user", "joe")
-    kept(worker).end("the end: quit")
+    kept(worker).end("quit")
     worker.operator.change([OrderEntry(TRACE, "1")])
     worker.orders(1, "user", "ann")
     recording = kept(worker)
@@ -139,12 +139,12 @@ def test_who_is_known_later(worker: Worker) -> None:
     worker.orders(1, "user", "joe")
     worker.orders(2, "backend", "b1")
     recording = kept(worker)
-    recording.keep("C>P", text("USER joe"), 8)
+    recording.keep("C>P", text("USER joe"), b"USER joe")
     recording.asks_for("ann")
     recording.tell("asked for ann")
     recording.asks_for("joe")
     recording.goes_to("b2")
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1) == ["C>P USER joe", "-- asked for ann", "-- the end: quit"]
     assert worker.written(2) == []
 
@@ -154,17 +154,17 @@ def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
     worker.orders(1, "user", "joe")
     recording = kept(worker)
 
-    def never() -> tuple[str, ...]:
+    def never(_said: bytes) -> tuple[str, ...]:
         raise AssertionError("lines of somebody whom nobody traces")
 
-    recording.keep("C>P", never, 8)
+    recording.keep("C>P", never, b"USER ann")
     recording.asks_for("ann")
     recording.decide()
     assert recording._kept == []
-    recording.keep("C>P", never, 8)
+    recording.keep("C>P", never, b"USER ann")
     assert recording._kept == []
     assert not recording.listens()
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1) == []
 
 
@@ -173,9 +173,9 @@ def test_what_is_kept_is_bounded(worker: Worker) -> None:
     worker.orders(1, "user", "joe")
     recording = kept(worker)
     for number in range(1000):
-        recording.keep("C>P", text(f"NOOP {number}"), 100)
+        recording.keep("C>P", text(f"NOOP {number}"), b"x" * 100)
     recording.asks_for("joe")
-    recording.end("the end: quit")
+    recording.end("quit")
     lines = worker.written(1)
     assert lines[0] == "C>P NOOP 0"
     assert lines[-2:] == [f"-- {1000 - len(lines) + 2} more before this: too much to be kept", "-- the end: quit"]
@@ -187,7 +187,7 @@ def test_what_happened_is_one_line(worker: Worker) -> None:
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     recording.tell("it offers no STLS: -ERR \r\x1b[2J\x9b\N{LINE SEPARATOR}\np01.1.2 +0.1 -- logged in")
-    recording.end("the end: quit")
+    recording.end("quit")
     said = "it offers no STLS: -ERR \\x0d\\x1b[2J\\x9b\\x2028\\x0ap01.1.2 +0.1 -- logged in"
     assert worker.written(1) == [f"-- {said}", "-- the end: quit"]
 
@@ -200,7 +200,7 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     recording.tell("first")
     recording.asks_for("joe")
     recording.tell("second")
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
     assert worker.written(2) == ["-- second", "-- the end: quit"]
     assert worker.counted["sessions_recorded"] == 1
@@ -220,7 +220,7 @@ def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.Monke
     recording.tell("third")
     assert recording.listens() is False
     recording.tell("fourth")
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1) == ["-- first"]
     assert worker.written(2) == ["-- first", "-- second"]
 
@@ -230,8 +230,8 @@ def test_a_file_has_room_for_so_much(worker: Worker) -> None:
     worker.orders(1, "vserv", "v1", most=4096)
     recording = kept(worker)
     for number in range(1000):
-        recording.tell(f"{number:04}")
-    recording.end("the end: quit")
+        recording.tell("%04d", number)
+    recording.end("quit")
     assert worker.written(1)[-1].startswith("-- 0")
     assert 3900 < worker.path(1).stat().st_size <= 4096
     assert worker.session() is None
@@ -262,7 +262,7 @@ def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(worker: Worker)
         recording.tell("something")
         recording.flush()
         assert worker.written(1) == []
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1) == []
     assert [fields["reason"] for fields in worker.logged] == [os.strerror(17)]
     assert worker.session() is None
@@ -306,7 +306,7 @@ def test_of_a_password_not_even_its_size(worker: Worker) -> None:
     machine.begin()
     for said in (b"AUTH PLAIN\r\nAGpvZQ==\r\n", b"AUTH LOGIN\r\nam9l\r\n*\r\n", b"AUTH CRAM-MD5\r\nam9l\r\n"):
         machine.client_says(said)
-    recording.end("the end: quit")
+    recording.end("quit")
     assert worker.written(1)[:-1] == [
         "C>P AUTH PLAIN",
         "C>P ****",
@@ -324,6 +324,6 @@ def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     for number in range(500):
-        recording.tell(f"{number:04}")
-    recording.end("the end: quit")
+        recording.tell("%04d", number)
+    recording.end("quit")
     assert worker.written(1) == [*(f"-- {number:04}" for number in range(500)), "-- the end: quit"]

@@ -65,15 +65,15 @@ def test_replies_of_ours() -> None:
 def test_the_login_at_a_backend() -> None:
     """The name is shown, the secret is not, nor what a backend says that has heard it."""
     ahead = b"USER joe*boss\r\nPASS %s\r\n" % CANARY
-    assert list(transcript.to_backend(ahead, greets=True)) == ["USER joe*boss", "PASS ****"]
-    assert list(transcript.to_backend(b"AUTH PLAIN %s\r\n" % CANARY, greets=True)) == ["AUTH PLAIN ****"]
-    assert list(transcript.to_backend(CANARY + b"\r\n", greets=True)) == ["****"]
-    assert list(transcript.to_backend(b"X\r\nY\r\n", greets=False)) == ["**** (1 octets)", "**** (1 octets)"]
-    assert transcript.tells_a_secret(ahead)
-    assert not transcript.tells_a_secret(b"STLS\r\n")
-    assert list(transcript.from_backend(b"+OK ready\r\n", told=False)) == ["+OK ready"]
+    assert list(transcript.to_backend(ahead)) == ["USER joe*boss", "PASS ****"]
+    assert list(transcript.to_backend(b"AUTH PLAIN %s\r\n" % CANARY)) == ["AUTH PLAIN ****"]
+    assert list(transcript.to_backend(CANARY + b"\r\n")) == ["****"]
+    assert list(transcript.to_silent_backend(b"X\r\nY\r\n")) == ["**** (1 octets)", "**** (1 octets)"]
+    assert not transcript.is_open(ahead)
+    assert transcript.is_open(b"STLS\r\n")
+    assert list(transcript.from_backend(b"+OK ready\r\n")) == ["+OK ready"]
     refusal = b"-ERR [AUTH] not with %s\r\n" % CANARY
-    assert list(transcript.from_backend(refusal, told=True)) == ["-ERR [AUTH] (39 octets)"]
+    assert list(transcript.from_told_backend(refusal)) == ["-ERR [AUTH] (39 octets)"]
 
 
 MAIL = b"From: ann\r\n\r\n%s\r\n+OK %s\r\n" % (CANARY, CANARY)

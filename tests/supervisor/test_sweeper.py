@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from supervisor.lifeline import Aim, Cut, Found
+from supervisor.lifeline import Aim, Cut, SweepFound
 from supervisor.serving.context import CutCost, Whose
 from supervisor.worker.sweeper import NETWORK, sweep
 
@@ -43,7 +43,7 @@ def every() -> list[OneSession]:
     [
         (Cut.NONE, []),
         (Cut.GENTLE, [CutCost.NOT_LOGGED_IN, CutCost.IDLE]),
-        (Cut.ALL, [CutCost.NOT_LOGGED_IN, CutCost.IDLE, CutCost.IN_TRANSFER, CutCost.UNCOMMITTED]),
+        (Cut.ALL, [cost for cost in CutCost if cost is not CutCost.COMMITTING]),
     ],
 )
 def test_who_is_ended(cut: Cut, ended: list[CutCost]) -> None:
@@ -51,7 +51,7 @@ def test_who_is_ended(cut: Cut, ended: list[CutCost]) -> None:
     sessions = every()
     (found,) = sweep(sessions, [Aim("user", "joe", 2.0, cut)])
     assert [one.cost for one in sessions if one.ending == "kicked"] == ended
-    assert found == Found((1, 1, 1, 1, 1), 5 - len(ended))
+    assert found == SweepFound((1,) * len(CutCost), len(CutCost) - len(ended))
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,17 @@ def test_addresses_of_all_forms(address: str) -> None:
     assert session.ending
 
 
+def test_several_may_want_the_same_to_be_gone() -> None:
+    """A move of joe waits for his session also while he is kicked: each aim is told of it."""
+    session = OneSession(CutCost.UNCOMMITTED)
+    moved, kicked = Aim("user", "joe", 2.0, Cut.GENTLE), Aim("user", "joe", 3.0, Cut.GENTLE)
+    assert [found.left for found in sweep([session], [moved, kicked])] == [1, 1]
+
+
 def test_who_came_later_stays() -> None:
     """A kick is about those that were there."""
     session = OneSession(CutCost.IDLE, since=2.5)
-    assert sweep([session], [Aim("user", "joe", 2.0, Cut.ALL)]) == (Found((0,) * len(CutCost), 0),)
+    assert sweep([session], [Aim("user", "joe", 2.0, Cut.ALL)]) == (SweepFound((0,) * len(CutCost), 0),)
     assert not session.ending
 
 
@@ -100,6 +107,6 @@ def test_several_at_once() -> None:
 
 def test_rounds_of_workers_add_up() -> None:
     """In whatever order they come."""
-    parts = [Found((1, 0, 2), 3), Found((0, 5), 5), Found()]
+    parts = [SweepFound((1, 0, 2), 3), SweepFound((0, 5), 5), SweepFound()]
     sums = {parts[a].plus(parts[b]).plus(parts[c]) for a, b, c in itertools.permutations(range(3))}
-    assert sums == {Found((1, 5, 2), 8)}
+    assert sums == {SweepFound((1, 5, 2), 8)}

@@ -193,6 +193,7 @@ def test_what_is_applied_is_named_in_the_record(site: tuple[Proxy, int], tmp_pat
     assert "Y2FuYXJ5" not in audit.read_text()
 
 
+@pytest.mark.nightly
 def test_a_file_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
     """Nobody is served under rights that nobody has said; `--check` tells it too."""
     (tmp_path / "access").write_text("group adm reed\n")

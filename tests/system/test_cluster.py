@@ -231,8 +231,20 @@ def test_blocks_count_over_all_proxies(tmp_path: Path) -> None:
         third = Member(tmp_path / "p2", server, "p2")
         stack.enter_context(third.proxy)
         wait_until(lambda: third.blocked().keys() == one.blocked().keys(), "who comes later is told")
+        one.proxy.said("block 198.51.100.77 until 1s")
         other.proxy.said("unblock 198.51.100.0/24")
-        wait_until(lambda: [*one.blocked()] == [*third.blocked()] == ["192.0.2.0/24"], "it is served again everywhere")
+        wait_until(
+            lambda: [*one.blocked()] == [*third.blocked()] == ["192.0.2.0/24"], "both are served again", patient(30)
+        )
+        with redis.Redis(LOOPBACK, server.port, password="hidden", decode_responses=True) as client:
+            nonsense = {"what": "failed", "address": b"\xff", "namespace": "", "user": "joe", "of_network": "1"}
+            for fields in ({"what": "blocked", "network": "x", "until": "0"}, {"what": "kicked"}, nonsense, {"x": "y"}):
+                client.xadd("popular:news", fields)
+            time.sleep(1.0)
+            one.proxy.said("block 203.0.113.77")
+            wait_until(lambda: "203.0.113.77/32" in other.blocked(), "what is nonsense stops nobody")
+            assert set(client.hkeys("popular:blocked")) == {"192.0.2.0/24", "203.0.113.77/32"}
+        assert not [entry for member in (one, other) for entry in member.proxy.log("session_bug")]
         assert not other.proxy.log("cluster_lost")
         server.process.kill()
         reply = other.proxy.control("block 203.0.113.0/24")

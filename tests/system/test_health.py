@@ -14,6 +14,7 @@ from popular.proxy.checks.drift import undelivered
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.kinds import ResolvedHost
 from popular.proxy.settings.secretfiles import KeptSecret
+from tests.patience import patient
 from tests.proxy.session_rules import backend as any_backend
 from tests.system.scrape import scrape
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
@@ -36,7 +37,7 @@ class Store:
 
     def play(self, peer: Peer) -> None:
         if self.mood == "silent":
-            self._over.wait(60)
+            self._over.wait(patient(60))
             return
         peer.say(b"+OK ready\r\n")
         logged_in = False
@@ -175,6 +176,7 @@ def test_one_falls_and_comes_back(tmp_path: Path) -> None:
             assert log_in(port).startswith(b"-ERR [SYS/TEMP]")
             assert store.said.count(b"USER joe") == before
 
+            wait_until(lambda: len(children(proxy) - others) == 1, "there is a checker, and no job")
             (checker,) = children(proxy) - others
             os.kill(checker, signal.SIGKILL)
             wait_until(lambda: proxy.log("helper_died"), "its death is told")
@@ -183,6 +185,8 @@ def test_one_falls_and_comes_back(tmp_path: Path) -> None:
             assert log_in(port).startswith(b"+OK")
             assert scrape(proxy).value("popular_backend_down_seconds", backend="store") == 0
 
+            wait_until(lambda: len(children(proxy) - others) == 1, "there is another one")
+            (checker,) = children(proxy) - others
             proxy.said("backend conf store health off")
-            wait_until(lambda: children(proxy) == others, "no checker is needed")
+            assert checker not in children(proxy), "no checker is needed"
             assert SECRET.decode() not in proxy.logfile.read_text()

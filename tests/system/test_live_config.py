@@ -19,6 +19,11 @@ def _greeting(port: int) -> bytes:
         return client.line()
 
 
+def _threads(proxy: Proxy) -> set[int]:
+    """How many each worker has."""
+    return {len(os.listdir(f"/proc/{pid}/task")) for pid in proxy.workers()}
+
+
 def test_every_ok_is_in_force_at_once(tmp_path: Path) -> None:
     """Two hundred changes of a virtual server's state and banner, each followed at once by connections that either
     worker may get: the banner is always the new one.
@@ -33,6 +38,7 @@ def test_every_ok_is_in_force_at_once(tmp_path: Path) -> None:
         served = {entry.pid for entry in proxy.log("session_end")}
         assert served == set(proxy.workers()), "both workers were met"
         assert proxy.state().gauges()["generation"] >= 200
+        wait_until(lambda: _threads(proxy) == {1}, "the threads that made the services have ended")
 
 
 def test_variables_are_in_force_at_once(tmp_path: Path) -> None:

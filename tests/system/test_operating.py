@@ -28,16 +28,18 @@ class Store:
         self.goes_on = threading.Event()
         """The rest of a mail, and the answer to QUIT, wait for it."""
         self.goes_on.set()
-        self.quits = 0
+        self.quits: list[bool] = []
         self.backend = ScriptedBackend(self._play)
 
     def _play(self, peer: Peer) -> None:
+        is_in = False
         peer.say(b"+OK\r\n")
         for line in commands(peer):
             match line.upper().partition(b" ")[0]:
                 case b"CAPA":
                     peer.say(b"-ERR\r\n")
                 case b"PASS":
+                    is_in = True
                     peer.say(b"+OK %s\r\n" % self.name)
                 case b"RETR":
                     peer.say(b"+OK\r\n" + MAIL)
@@ -45,7 +47,7 @@ class Store:
                     peer.say(MAIL + b".\r\n")
                 case b"QUIT":
                     assert self.goes_on.wait(PATIENCE)
-                    self.quits += 1
+                    self.quits += [True] if is_in else []  # who only asks for CAPA says it too
                     peer.say(b"+OK bye\r\n")
                     return
                 case _:

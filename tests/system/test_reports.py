@@ -1,5 +1,6 @@
 """Report before enforce, over real workers: who would be refused is listed, and nobody is refused."""
 
+import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -67,3 +68,24 @@ def test_at_the_highest_version_nobody_is_concerned(site: TlsSite) -> None:
     assert "high" not in [row["user"] for row in listed(site, "tls")]
     site.said("set tlsminversion 1.2")
     site.said("set reports off")
+
+
+def test_the_last_login_of_each_user(site: TlsSite) -> None:
+    """Who came last stands first, once, with when, from where and by what; nobody while it is off."""
+    in_clear(site, "USER early", "PASS x")
+    assert site.said("users last").lines == ["it is off: `set lastlogins on` begins it"]
+    site.said("set lastlogins on")
+    assert site.said("users last").lines == ["no such login is known"]
+    for _ in range(2):
+        in_clear(site, "USER joe", "PASS x")
+        in_tls(site, "eve", ssl.TLSVersion.TLSv1_3)
+    in_clear(site, "USER nobody")
+    eve, joe = site.json("users last")
+    assert (eve["user"], eve["how"], eve["logins"]) == ("eve", "implicit, TLSv1.3, USER", 2)
+    assert (joe["user"], joe["how"], joe["client"]) == ("joe", "stls, in clear, USER", LOOPBACK)
+    assert [json.loads(line)["user"] for line in site.said("users export").lines] == ["eve", "joe"]
+    assert [row["user"] for row in site.json("users last joe")] == ["joe"]
+    assert "joe" in site.said("users last").lines[2]
+    site.said("set lastlogins off")
+    in_clear(site, "USER late", "PASS x")
+    assert len(site.json("users last")) == 2

@@ -30,7 +30,7 @@ class Failed(Exception):
     """The backend is not well; the text says why."""
 
 
-class Found(NamedTuple):
+class Finding(NamedTuple):
     """What a check has found. `why` is "" if the backend is well; the capabilities are None where it was not asked."""
 
     why: str = ""
@@ -40,28 +40,28 @@ class Found(NamedTuple):
     """And after it."""
 
 
-def check(backend: Backend, tls: BackendTls | None, seconds: float) -> Found:
+def check(backend: Backend, tls: BackendTls | None, seconds: float) -> Finding:
     """Checks it as its `health` says. `tls`: what it needs for TLS."""
     try:
-        with _Connection(backend, tls, seconds) as connection:
+        with _CanaryConnection(backend, tls, seconds) as connection:
             return _converse(connection, backend)
     except Failed as failed:
-        return Found(str(failed))
+        return Finding(str(failed))
     except TimeoutError:
-        return Found(f"no answer within {seconds:g} s")
+        return Finding(f"no answer within {seconds:g} s")
     except ssl.SSLError as error:
-        return Found(words_of(error, tls.name if tls is not None else ""))
+        return Finding(words_of(error, tls.name if tls is not None else ""))
     except OSError as error:
-        return Found(error.strerror or type(error).__name__)
+        return Finding(error.strerror or type(error).__name__)
 
 
-def _converse(connection: "_Connection", backend: Backend) -> Found:
+def _converse(connection: "_CanaryConnection", backend: Backend) -> Finding:
     if backend.health == CONNECT:
-        return Found()
+        return Finding()
     connection.expect_ok("the greeting")
     if backend.health == GREETING:
         connection.quit()
-        return Found()
+        return Finding()
     if backend.tls == STARTTLS:
         connection.say(b"STLS\r\n")
         connection.expect_ok("STLS")
@@ -69,17 +69,17 @@ def _converse(connection: "_Connection", backend: Backend) -> Found:
     before = connection.capabilities()
     if backend.health == CAPA:
         connection.quit()
-        return Found(before=before)
+        return Finding(before=before)
     assert backend.health == LOGIN
     _log_in(connection, backend)
     after = connection.capabilities()
     connection.say(b"STAT\r\n")
     connection.expect_ok("STAT")
     connection.quit()
-    return Found(before=before, after=after)
+    return Finding(before=before, after=after)
 
 
-def _log_in(connection: "_Connection", backend: Backend) -> None:
+def _log_in(connection: "_CanaryConnection", backend: Backend) -> None:
     """By the dialogue of any other login; the greeting and TLS are behind us."""
     secret = Secret(backend.healthsecret.octets) if backend.healthsecret.path else None
     shown = Credentials(backend.healthuser, secret)
@@ -100,7 +100,7 @@ def _log_in(connection: "_Connection", backend: Backend) -> None:
         progress = login.hear(connection.line() + b"\r\n")
 
 
-class _Connection:
+class _CanaryConnection:
     """A connection that is told line by line, until its time is over."""
 
     def __init__(self, backend: Backend, tls: BackendTls | None, seconds: float) -> None:
@@ -113,7 +113,7 @@ class _Connection:
         if backend.tls == IMPLICIT:
             self.start_tls()
 
-    def __enter__(self) -> "_Connection":
+    def __enter__(self) -> "_CanaryConnection":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from popular import messages
 from popular.proxy.backend_tls import BackendsInTls, BackendTls
-from popular.proxy.checks.canary import Found, check
-from popular.proxy.checks.drift import promised, undelivered
+from popular.proxy.checks.canary import Finding, check
+from popular.proxy.checks.drift import Missing, Promised, promised, undelivered
 from popular.proxy.session.backend_health import BackendHealth, terms_of
 from popular.proxy.session.breaker import BreakerTerms
 from popular.proxy.settings.backend import LOGIN, OFF, Backend
@@ -39,14 +39,14 @@ def is_checked(backend: Backend) -> bool:
     return backend.health != OFF and backend.state != OFFLINE and backend.address != ""
 
 
-class Order(NamedTuple):
+class Assignment(NamedTuple):
     """What there is to do about one backend. As long as it stays the same it goes on as it was."""
 
     backend: Backend
     terms: BreakerTerms
     record: int
     """The number of its record, and of its counters."""
-    promised: tuple[tuple[str, frozenset[str]], ...]
+    promised: Promised
     """What each virtual server announces that the backend has to keep."""
 
 
@@ -65,14 +65,14 @@ class Streak:
         return False if self._bad >= self._fall else None
 
 
-class Checker:
+class BackendChecker:
     """All checks under the running config."""
 
     def __init__(self, inheritance: HelperInheritance) -> None:
         self._lifeline = Lifeline(inheritance.lifeline)
         self._segment = inheritance.segment
         self._records = Records(self._segment.layout, self._segment.map, HEALTH.name)
-        self._orders: dict[str, tuple[Order, asyncio.Task[None]]] = {}
+        self._assignments: dict[str, tuple[Assignment, asyncio.Task[None]]] = {}
         self._tls: BackendsInTls | None = None
         self._faults: set[str] = set()
 
@@ -97,22 +97,22 @@ class Checker:
         except CommandRefused as error:  # the workers have made the same, so a file has changed meanwhile
             self._say(HelperFault(str(error)))
             return
-        orders = orders_of(config)
-        for ident in set(self._orders) - set(orders):
-            self._orders.pop(ident)[1].cancel()
-        for place, (ident, order) in enumerate(orders.items()):
-            had = self._orders.get(ident)
-            if had is not None and had[0] == order:
+        assignments = assignments_of(config)
+        for ident in set(self._assignments) - set(assignments):
+            self._assignments.pop(ident)[1].cancel()
+        for place, (ident, assignment) in enumerate(assignments.items()):
+            had = self._assignments.get(ident)
+            if had is not None and had[0] == assignment:
                 continue
             if had is not None:
                 had[1].cancel()
-            wait = order.backend.healthinterval * place / max(1, len(orders)) / HURRY
-            self._orders[ident] = order, asyncio.create_task(self._watch(order, wait))
+            wait = assignment.backend.healthinterval * place / max(1, len(assignments)) / HURRY
+            self._assignments[ident] = assignment, asyncio.create_task(self._watch(assignment, wait))
 
-    async def _watch(self, order: Order, wait: float) -> None:
-        backend = order.backend
-        health = self._health_of(order)
-        streak, seen = Streak(backend), frozenset[tuple[str, str]]()
+    async def _watch(self, assignment: Assignment, wait: float) -> None:
+        backend = assignment.backend
+        health = self._health_of(assignment)
+        streak, seen = Streak(backend), Missing()
         await asyncio.sleep(wait)
         while True:
             interval = backend.healthinterval
@@ -120,19 +120,19 @@ class Checker:
                 found = await asyncio.to_thread(check, backend, self._tls_of(backend), min(interval, LONGEST_CHECK))
                 is_well = streak.add(not found.why)
                 self._heed(health, is_well, found)
-                seen = self._tell_drift(order, found, seen)
+                seen = self._tell_drift(assignment, found, seen)
             except Exception as error:
                 self._tell_fault(error)
                 is_well = None
             await asyncio.sleep(interval / HURRY if is_well is None else interval)
 
-    def _health_of(self, order: Order) -> BackendHealth:
-        logins = self._segment.layout.counter_cells["backend_logins"] + order.record
+    def _health_of(self, assignment: Assignment) -> BackendHealth:
+        logins = self._segment.layout.counter_cells["backend_logins"] + assignment.record
         return BackendHealth(
-            order.backend,
-            order.record,
+            assignment.backend,
+            assignment.record,
             self._records,
-            terms=order.terms,
+            terms=assignment.terms,
             clock=Clock(),
             logins=lambda: self._segment.sum(logins),
             tell=self._tell,
@@ -141,20 +141,20 @@ class Checker:
     def _tls_of(self, backend: Backend) -> BackendTls | None:
         return None if backend.tls == OFF or self._tls is None else self._tls[backend.id]
 
-    def _heed(self, health: BackendHealth, is_well: bool | None, found: Found) -> None:
+    def _heed(self, health: BackendHealth, is_well: bool | None, found: Finding) -> None:
         backend = health.backend
         if is_well:
             health.found_well(for_certain=backend.health == LOGIN)
         elif is_well is False:
             health.found_down(found.why, least=2 * backend.healthinterval + LONGEST_CHECK)
 
-    def _tell_drift(self, order: Order, found: Found, seen: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    def _tell_drift(self, assignment: Assignment, found: Finding, seen: Missing) -> Missing:
         """Each capability that a virtual server announces and the backend lacks is told once."""
         if found.before is None:
             return seen
-        missing = undelivered(order.promised, found.before, found.after)
+        missing = undelivered(assignment.promised, found.before, found.after)
         for vserv, names in sorted(missing - seen):
-            fields: dict[str, object] = {"backend": order.backend.id, "vserv": vserv, "missing": names}
+            fields: dict[str, object] = {"backend": assignment.backend.id, "vserv": vserv, "missing": names}
             self._tell(messages.CAPABILITIES_DIFFER, fields)
         return missing
 
@@ -175,19 +175,19 @@ class Checker:
             os._exit(0)
 
 
-def orders_of(config: Config) -> dict[str, Order]:
+def assignments_of(config: Config) -> dict[str, Assignment]:
     """What there is to check under a config, by id."""
     indexes = config.counter_indexes.get(HEALTH.by, {})
     announced = promised(config)
     return {
-        ident: Order(backend, terms_of(backend, config), indexes[ident], announced)
+        ident: Assignment(backend, terms_of(backend, config), record=indexes[ident], promised=announced)
         for ident, backend in config.things["backend"].items()
         if is_checked(backend) and ident in indexes
     }
 
 
 def _live(inheritance: HelperInheritance) -> None:
-    asyncio.run(Checker(inheritance).run())
+    asyncio.run(BackendChecker(inheritance).run())
 
 
 CHECKER = Helper(

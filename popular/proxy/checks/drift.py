@@ -14,6 +14,9 @@ KEPT_BY_BACKENDS = frozenset({"TOP", "UIDL", "PIPELINING", "EXPIRE"})
 
 Promised = tuple[tuple[str, frozenset[str]], ...]
 
+Missing = frozenset[tuple[str, str]]
+"""Virtual servers, each with the names of what a backend lacks that it announces."""
+
 
 def promised(config: Config) -> Promised:
     """Of each virtual server in use, by id, what it announces that a backend has to keep."""
@@ -25,9 +28,7 @@ def promised(config: Config) -> Promised:
 
 def undelivered(
     announced: Iterable[tuple[str, frozenset[str]]], before: tuple[str, ...], after: tuple[str, ...] | None
-) -> frozenset[tuple[str, str]]:
-    """Virtual server, and the names of what a backend lacks that it announces. `after`: what the backend says behind
-    the login, where it counts; None if it was not asked.
-    """
+) -> Missing:
+    """What a backend lacks. `after`: what it says behind the login, where it counts; None if it was not asked."""
     has = tags("\n".join(before if after is None else after))
     return frozenset((vserv, " ".join(sorted(names - has))) for vserv, names in announced if names - has)

@@ -120,10 +120,14 @@ class BackendHealth:
         if record is not None and record["state"] != UP and not is_of(record, self.backend):
             # It is another one now, and so are those who watch to see it.
             self._records.write(self._index, record_of(Condition(), self.backend))
-        self._become(self.condition(), self._passed())
+        condition = condition_of(record, self.backend)
+        self._become(condition, self._by_now(condition))
 
     def _passed(self) -> Condition:
-        condition = self.condition()
+        return self._by_now(self.condition())
+
+    def _by_now(self, condition: Condition) -> Condition:
+        """What a condition of some time ago has become since."""
         if condition.state == UP:
             return condition
         return breaker.passed(condition, self.terms, self._wall(), logins=self._logins())

@@ -25,7 +25,7 @@ ENDINGS: dict[str, str] = {
     "null_byte": "A NUL octet in the input: dropped at once and silently.",
     "plaintext_after_stls": "Something was sent in clear behind STLS: it could have been injected.",
     "drained": "The virtual server, or the user's backend, is drained (command drain): nobody new comes in.",
-    "held": "The user is held (user hold, user move, drain … new hold), and waited as long as a login may.",
+    "held": "The user is held (user hold, user move, a drain with new hold), and waited as long as a login may.",
     "blocked": "The client's network is blocked (command block): closed without a reply.",
     "proxy_header": "A PROXY header was expected, and did not come, or not from a trusted address.",
     "tls_failed": "The TLS handshake failed.",

@@ -34,7 +34,7 @@ from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
 from popular.protocol.scram import USUAL_SALT, keys_of
 from popular.proxy.session.backend_queue import CROWDED
-from popular.proxy.session.foretold import ForetoldLimits
+from popular.proxy.session.foretold import ForetoldHealth, ForetoldLimits
 from popular.proxy.session.known import Who
 from popular.proxy.session.module_chain import word_of
 from popular.proxy.session.rehearsal import ASK, CHECK_MAIL, RELAY, Rehearsal, Unreal
@@ -139,7 +139,9 @@ class Explanation:
     def _rehearsal(self, attempt: _Attempt | None = None) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None)
         verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
-        return Rehearsal(self._rules, (self._login.client_ip, 0), verbs, limits=limits, orders=self._runtime.orders)
+        health = {ident: ForetoldHealth(one) for ident, one in self._runtime.health.items()}
+        client, orders = (self._login.client_ip, 0), self._runtime.orders
+        return Rehearsal(self._rules, client, verbs, limits=limits, orders=orders, health=health)
 
     def _played(self, attempt: _Attempt | None = None) -> Rehearsal:
         played = self._rehearsal(attempt)

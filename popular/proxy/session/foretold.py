@@ -1,6 +1,7 @@
-"""The limits of a virtual server as `explain` has them: what they would say of a login, which is not counted."""
+"""Limits and the health of backends as `explain` has them: what they would say of a login, which is not counted."""
 
 from popular.pdm.contract import Secret, UserLimits
+from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.known import Hindrance, Who
 from popular.proxy.session.limits import Limits, Standing
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
@@ -49,3 +50,21 @@ class ForetoldLimits:
 
     def _standing(self, limit: str, who: Who) -> Standing:
         return next(one for one in self._limits.standings(who) if one.limit == limit)
+
+
+class ForetoldHealth:
+    """How well a backend is, for a session that is only played: it is let through for nothing, and nothing fails."""
+
+    def __init__(self, health: BackendHealth) -> None:
+        self._health = health
+
+    def takes(self, address: str) -> bool:
+        """While it recovers it may be either; that it is tried again counts."""
+        del address
+        return not self._health.is_down()
+
+    def failed(self, address: str, reason: str) -> None:
+        """Nothing has."""
+
+    def says(self) -> str:
+        return self._health.says()

@@ -40,7 +40,7 @@ from popular.proxy.session.backend_login import (
 )
 from popular.proxy.session.client_side import HANDSHAKE_SECONDS, HEADER_SECONDS
 from popular.proxy.session.known import NO_MECHANISMS, Poll
-from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, AskedLogin, moved
+from popular.proxy.session.orders import DRAINED, FAKE, LOCKED, moved
 from popular.proxy.session.orders import HELD as HELD_BACK
 from popular.proxy.session.phases import (
     ASKING,
@@ -85,7 +85,6 @@ class Machine(Teller):
 
     __slots__ = (
         "_health_of",
-        "_orders",
         "_password_is_ours",
         "_patience",
         "_polls",
@@ -100,10 +99,8 @@ class Machine(Teller):
         self._set_up(verbs, around, peer)
         self._refusals_of = around.refusals
         self._health_of = around.health
-        self._orders = around.orders
         self._polls = around.polls
-        self.poll: Poll | None = None
-        """The login, if it may be answered without its backend the next time."""
+        self.poll: Poll | None = None  # the login, if it may be answered without its backend the next time
         self._refusals: Refusals | None = None
         """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
         self._password_is_ours = False
@@ -119,6 +116,7 @@ class Machine(Teller):
         """What the modules made of the user name and the password."""
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
+        self._led_to_backup = False
         if self._proving is not None and not isinstance(decision, CannotTell):
             self._have_proven(self._proving, decision)
         elif isinstance(decision, Admitted):
@@ -136,13 +134,7 @@ class Machine(Teller):
             self._wrong_login("unknown")
         else:
             assert isinstance(decision, RefusedLogin), "what is to prove is proven by now"
-            self._words = decision.text
-            code = replies.known_code(decision.code.encode()) if decision.code else None
-            self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
-
-    def _has_own_password(self) -> bool:
-        """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
-        return self._secret is not None and (self._question is None or not self._question.actor)
+            self._refused(decision)
 
     # What the operator has ordered
 
@@ -155,11 +147,8 @@ class Machine(Teller):
 
     def _obey(self, route: Route, fallback: bool, vouched: bool, *, waited: bool) -> None:
         """`waited`: he was held as long as may be."""
-        orders, own = self._orders, self._own_limits
-        account = own.account if own is not None else ""
-        by = self._rules.vserv
-        asking = AskedLogin(vserv=by, namespace=self.namespace, user=self.user, backend=route.backend, account=account)
-        asking = orders.routed(asking)
+        orders = self._orders
+        asking = orders.routed(self._asked(route.backend))
         verdict, seconds = orders.verdict(asking)
         if verdict == LOCKED:
             self._wrong_login("locked")
@@ -176,8 +165,11 @@ class Machine(Teller):
             self._follow(moved(route, asking.backend), fallback, vouched)
 
     def released(self) -> None:
-        """The operator has ordered something else about a user who is held."""
-        self._go_on_obeying(waited=False)
+        """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
+        same turn of the loop.
+        """
+        if self.phase is HELD and self._held is None:
+            self._go_on_obeying(waited=False)
 
     def _go_on_obeying(self, *, waited: bool) -> None:
         assert self._led is not None
@@ -206,7 +198,11 @@ class Machine(Teller):
         elif backend.state == "fake":
             self._show_empty()
         elif self._health is not None and not self._health.takes(self._peer_ip):
-            self._while_down(self._health)
+            backup = self._backup_of(backend)
+            if backup:
+                self._follow(route._replace(backend=backup), fallback, vouched)
+            else:
+                self._while_down(self._health)
         elif backend.prot != POP3 and not fallback:
             self._open_mailbox(route, backend)
         elif not self._is_plain_login(backend, vouched) and lacks_secret(self._led, backend, self._shows()):
@@ -218,12 +214,9 @@ class Machine(Teller):
                 self._log_in(route, backend)
 
     def _is_absorbed(self, backend: Backend, vouched: bool) -> bool:
-        """Whether the mailbox was empty at the same login a moment ago: then the client is shown an empty one. Only for
-        users with a password of their own; whoever vouches for them may look after their mail.
-        """
-        if vouched or self._polls is None or not self._has_own_password():
+        """Whether the same login, by the user's own password, found no mail a moment ago: then it is shown none."""
+        if vouched or self._polls is None or self._secret is None or not self._has_own_password():
             return False
-        assert self._secret is not None
         self.poll = poll = self._polls.poll_of(self._whom(), self._secret, backend, target=self.target)
         if not self._polls.is_empty(poll):
             return False
@@ -278,14 +271,6 @@ class Machine(Teller):
         if self._utf8 or self._language:
             self._login.tell_first(self._manner(backend))
         self._connect(backend)
-
-    def _manner(self, backend: Backend) -> list[bytes]:
-        """What the client has said of how it is spoken to, for a backend that announces it."""
-        offered = self._announced_by(backend)
-        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
-        if self._language and offered.languages:
-            lines.append(f"LANG {self._language}\r\n".encode())
-        return lines
 
     def _open_mailbox(self, route: Route, backend: Backend) -> None:
         try:
@@ -423,6 +408,10 @@ class Machine(Teller):
             return
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
+        if to.id != said_by.id and not self._takes_new(to.id):
+            self._verbs.leave_backend()
+            self._refuse(DRAINED, "unavailable", Code.SYS_TEMP)
+            return
         self._verbs.leave_backend()
         self._refusals = self._health = self.poll = None
         self._referred = True

@@ -19,6 +19,8 @@ from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
 from popular.proxy.settings.limits import LimitRules
 from supervisor.control.outcome import Block, SessionSweep
+from supervisor.runtime.fault import kind_and_location_of
+from supervisor.runtime.messages import SESSION_BUG
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
 from supervisor.table.remembered import Entry
@@ -91,9 +93,14 @@ class News:
         self._over = True
 
     async def _listen(self) -> None:
-        await self._learn_blocks()
+        """Until another config is in force; an error of ours costs the news of one look."""
         while not self._over:
-            full = await self._look()
+            try:
+                await self._learn_blocks()
+                full = await self._look()
+            except Exception as error:
+                self._context.log(SESSION_BUG, "-", error=kind_and_location_of(error))
+                full = None
             if not full:
                 await asyncio.sleep(AGAIN_SECONDS if full is None else LOOK_SECONDS)
 

@@ -21,14 +21,14 @@ class RecordedMachine(Machine):
         self._recording = recording
 
     def _command(self, line: bytes) -> None:
-        self._recording.keep("C>P", partial(transcript.command, line), len(line))
+        self._recording.keep("C>P", transcript.command, line)
         Machine._command(self, line)
 
     def _response(self, line: bytes) -> None:
         mechanism = self._exchange.mechanism.name if self._exchange is not None else ""
-        self._recording.keep("C>P", partial(transcript.response, line, mechanism), len(line))
+        self._recording.keep("C>P", partial(transcript.response, mechanism=mechanism), line)
         Machine._response(self, line)
 
     def _simulated(self, line: bytes) -> None:
-        self._recording.keep("C>P", partial(transcript.command, line), len(line))
+        self._recording.keep("C>P", transcript.command, line)
         Machine._simulated(self, line)

@@ -4,8 +4,6 @@ All other sessions are plain ones (session.py): where nobody is traced, nothing 
 """
 
 import time
-from functools import partial
-from typing import Any
 
 from popular.net.handshake import Agreed, Failure
 from popular.pdm.chain import Decision
@@ -20,6 +18,10 @@ from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 class RecordingTap(Tap):
@@ -53,23 +55,22 @@ class RecordedSession(Session):
         self._greets = True
         recording.sid = self.sid
         self._machine = RecordedMachine(self, runtime.around, peer, recording=recording)
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        recording.tell(f"{now} session of {peer[0]} port {peer[1]} at {runtime.rules.vserv}")
+        recording.tell("session of %s port %d at %s, %s", *peer, runtime.rules.vserv, _now())
 
     # What is said
 
     def send(self, data: bytes) -> None:
-        self._recording.keep("P>C", partial(transcript.ours, data), len(data))
+        self._recording.keep("P>C", transcript.ours, data)
         Session.send(self, data)
 
     def send_backend(self, data: bytes) -> None:
-        greets = self._greets
-        self._recording.keep("P>B", partial(transcript.to_backend, data, greets=greets), len(data))
-        self._told = self._told or transcript.tells_a_secret(data)
+        shown = transcript.to_backend if self._greets else transcript.to_silent_backend
+        self._recording.keep("P>B", shown, data)
+        self._told = self._told or not transcript.is_open(data)
         Session.send_backend(self, data)
 
     def backend_says(self, data: bytes) -> None:
-        self._recording.keep("B>P", partial(transcript.from_backend, data, told=self._told), len(data))
+        self._recording.keep("B>P", transcript.from_told_backend if self._told else transcript.from_backend, data)
         Session.backend_says(self, data)
 
     def _taps(self) -> Taps | None:
@@ -84,44 +85,48 @@ class RecordedSession(Session):
     def introduced(self, header: Header) -> None:
         if header.source is not None:
             self._recording.comes_from(header.source[0])
-            self._recording.tell(f"PROXY header: client {header.source[0]} port {header.source[1]}")
+            self._recording.tell("PROXY header: client %s port %d", *header.source[:2])
         Session.introduced(self, header)
 
     def tls_up(self, agreed: Agreed) -> None:
         resumed = ", resumed" if agreed.resumed else ""
-        self._recording.tell(f"TLS with the client: {agreed.version}, {agreed.cipher}{resumed}")
+        self._recording.tell("TLS with the client: %s, %s%s", agreed.version, agreed.cipher, resumed)
         Session.tls_up(self, agreed)
 
     def tls_failed(self, failure: Failure) -> None:
-        self._recording.tell(f"no TLS with the client: {failure.why}, {failure.reason}")
+        self._recording.tell("no TLS with the client: %s, %s", failure.why, failure.reason)
         Session.tls_failed(self, failure)
 
     def ask(self, question: Question, seconds: float) -> None:
         self._recording.asks_for(question.user)
-        self._recording.tell(f"asking the modules for {question.user!r}, namespace {question.namespace!r}")
+        self._recording.tell("asking the modules for %r, namespace %r", question.user, question.namespace)
         Session.ask(self, question, seconds)
 
     def _tell_decision(self, decision: Decision) -> None:
         route = getattr(decision, "route", None)
-        where = f", backend {route.backend!r}, target {route.target!r}" if route is not None else ""
-        if route is not None:
+        said = type(decision).__name__
+        if route is None:
+            self._recording.tell("the modules have answered: %s", said)
+        else:
             self._recording.goes_to(route.backend)
-        self._recording.tell(f"the modules have answered: {type(decision).__name__}{where}")
+            self._recording.tell(
+                "the modules have answered: %s, backend %r, target %r", said, route.backend, route.target
+            )
         Session._tell_decision(self, decision)
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._recording.goes_to(backend.id)
-        self._recording.tell(f"asking {backend.address} whether there is mail")
+        self._recording.tell("asking %s whether there is mail", backend.address)
         Session.check_mail(self, backend, mailbox, seconds)
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
-        self._recording.tell(f"the mail check: {mail.name if mail is not None else reason}")
+        self._recording.tell("the mail check: %s", mail.name if mail is not None else reason)
         Session.mail_checked(self, mail, reason)
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._greets, self._told = greets, False
         self._recording.goes_to(backend.id)
-        self._recording.tell(f"connecting to {backend.id}, {backend.address} port {backend.port}")
+        self._recording.tell("connecting to %s, %s port %d", backend.id, backend.address, backend.port)
         Session.connect(self, backend, greets, seconds)
 
     def backend_connected(self) -> None:
@@ -133,7 +138,7 @@ class RecordedSession(Session):
         Session.backend_tls_up(self)
 
     def backend_broke(self, reason: str, word: str = "") -> None:
-        self._recording.tell(f"the backend is gone: {reason}")
+        self._recording.tell("the backend is gone: %s", reason)
         Session.backend_broke(self, reason, word)
 
     def logged_in(self) -> None:
@@ -143,12 +148,11 @@ class RecordedSession(Session):
         Session.logged_in(self)
 
     def hold(self, seconds: float) -> None:
-        self._recording.tell(f"held back for {seconds:.3f} s")
+        self._recording.tell("held back for %.3f s", seconds)
         Session.hold(self, seconds)
 
     def note(self, message: Message, fields: dict[str, object]) -> None:
-        said: dict[str, Any] = {name: value for name, value in fields.items() if value != ""}
-        self._recording.tell(f"{message.name} {' '.join(f'{name}={value!r}' for name, value in said.items())}")
+        self._recording.log(message.name, fields)
         Session.note(self, message, fields)
 
     def refresh(self) -> None:
@@ -158,6 +162,6 @@ class RecordedSession(Session):
     def end(self, ending: str) -> None:
         try:
             if not self._over:
-                self._recording.end(f"the end: {ending}")
+                self._recording.end(ending)
         finally:
             Session.end(self, ending)

@@ -8,10 +8,10 @@ piece after the other; each line bears its session's id, for workers write into 
 
 import ipaddress
 import os
-import time
 from asyncio import Future
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 from popular.messages import TRACE_NOT_WRITTEN
@@ -23,10 +23,12 @@ from supervisor.system import wall
 
 _MOST_KEPT = 4096
 """Octets of a session that are kept while nobody knows whether it is to be recorded."""
+_MOST_WAITING = 64
+"""Things that a session has said, of which lines are made together."""
 _PIECE = 1 << 14
 """Characters that are written at a time."""
 
-Lines = Callable[[], Iterable[str]]
+Lines = Callable[[Any], Iterable[str]]
 """Makes lines of what was kept, if there is need for them."""
 
 
@@ -48,6 +50,10 @@ class OrderedTrace:
     is_full: bool = False
     """Nothing more is written: it has as much as it may have, or cannot be written."""
 
+    def is_at_work(self) -> bool:
+        """Whether something is still to be recorded for it."""
+        return not self.is_full and self.until > wall()
+
     @classmethod
     def ordered(cls, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
         """By the operator."""
@@ -59,12 +65,17 @@ class Recorder:
     """One for each worker."""
 
     def __init__(self, context: WorkerContext) -> None:
-        self.orders = context.operator.of(TRACE)
+        orders = context.operator.of(TRACE)
+        assert isinstance(orders, dict), "orders stand in the order in which they were given"
+        self.orders = orders
         """Empty as long as nobody is traced: that is all a session then looks at."""
         self._context = context
-        self._known: dict[str, Mapping[str, Any]] = {}
+        self._known: tuple[int, str, object] = (0, "", None)
         self._traces: dict[str, OrderedTrace] = {}
-        self._until = 0.0
+        self._by_name: dict[tuple[str, str], list[OrderedTrace]] = {}
+        self._networks: list[tuple[Network, OrderedTrace]] = []
+        self._until = self._late_until = 0.0
+        """The end of all traces; and of those by user or backend, which a session tells only later."""
 
     def recording(self, vserv: str, address: str | None) -> "Recording | None":
         """For a new session; None if no trace can concern it. `address`: None if that is not known yet."""
@@ -72,26 +83,49 @@ class Recorder:
         self._look()
         if now >= self._until:
             return None
-        living = [trace for trace in self._traces.values() if trace.until > now and not trace.is_full]
-        recording = Recording(self, living)
-        recording.is_at(vserv)
-        if address is not None:
+        recording = Recording(self)
+        recording.matches(self.named(VSERV, vserv))
+        if address is not None and self._networks:
             recording.comes_from(address)
-        waits = address is None or any(trace.of in (USER, BACKEND) for trace in living)
+        waits = now < self._late_until or (address is None and bool(self._networks))
         return recording if recording.matched or waits else None
 
+    def named(self, of: str, name: str) -> list[OrderedTrace]:
+        """Whom a user, a backend or a virtual server of this name concerns now."""
+        found = self._by_name.get((of, name))
+        return [trace for trace in found if trace.is_at_work()] if found else _NOBODY
+
+    def around(self, address: str) -> list[OrderedTrace]:
+        """The same of a client's address."""
+        if not self._networks:
+            return _NOBODY
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+        return [trace for network, trace in self._networks if parsed in network and trace.is_at_work()]
+
     def _look(self) -> None:
-        """Whether there is a change. An id may be used again, by the next one behind a trace that nobody came for."""
-        orders = dict(self.orders)
-        if orders == self._known:
+        """Whether there is a change: in how many there are, or in the last one. (An id may be used again, by the next
+        one behind a trace that nobody came for; that is then the last.)
+        """
+        last = next(reversed(self.orders), "")
+        now = (len(self.orders), last, self.orders.get(last))
+        if now[:2] == self._known[:2] and now[2] is self._known[2]:
             return
-        before, self._known = self._known, orders
-        traces = self._traces
+        self._known = now
+        known = self._traces
         self._traces = {
-            ident: traces[ident] if ident in traces and before[ident] == value else OrderedTrace.ordered(ident, value)
-            for ident, value in well_formed(orders).items()
+            ident: known[ident]
+            if ident in known and known[ident].order == value
+            else OrderedTrace.ordered(ident, value)
+            for ident, value in well_formed(self.orders).items()
         }
-        self._until = max((trace.until for trace in self._traces.values()), default=0.0)
+        traces = self._traces.values()
+        self._by_name = {}
+        for trace in traces:
+            self._by_name.setdefault((trace.of, trace.name), []).append(trace)
+        self._networks = [(ipaddress.ip_network(trace.name), trace) for trace in traces if trace.of == NETWORK]
+        self._until = max((trace.until for trace in traces), default=0.0)
+        self._late_until = max((trace.until for trace in traces if trace.of in (USER, BACKEND)), default=0.0)
 
     def goes_on(self, trace: OrderedTrace) -> bool:
         """Whether it was not stopped, and its time is not over."""
@@ -144,16 +178,45 @@ def append(path: str, text: str, most: int) -> bool:
         os.close(fd)
 
 
+_NOBODY: list[OrderedTrace] = []
+
+
+def _told(said: tuple[str, tuple[object, ...]]) -> Iterator[str]:
+    text, facts = said
+    yield printable(text % facts)
+
+
+def _logged(entry: tuple[str, Mapping[str, object]]) -> Iterator[str]:
+    name, fields = entry
+    yield printable(" ".join([name, *(f"{field}={value!r}" for field, value in fields.items() if value != "")]))
+
+
+def _as_it_is(line: str) -> Iterator[str]:
+    yield line
+
+
 class Recording:
     """What one session has said so far, and for which traces."""
 
-    def __init__(self, recorder: Recorder, traces: Iterable[OrderedTrace]) -> None:
+    __slots__ = (
+        "_began",
+        "_kept",
+        "_left_out",
+        "_length",
+        "_octets",
+        "_passed",
+        "_recorder",
+        "_text",
+        "matched",
+        "sid",
+    )
+
+    def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._candidates = list(traces)
         self.matched: list[OrderedTrace] = []
         self.sid = ""
-        self._began = time.monotonic()
-        self._kept: list[tuple[float, str, Lines]] = []
+        self._began = monotonic()
+        self._kept: list[tuple[float, str, Lines, Any]] = []
         self._octets = 0
         self._left_out = 0
         self._text: list[str] = []
@@ -162,76 +225,82 @@ class Recording:
 
     # Whose it is
 
-    def is_at(self, vserv: str) -> None:
-        """Its virtual server."""
-        self._match(VSERV, lambda name: name == vserv)
-
     def comes_from(self, address: str) -> None:
         """Its client's address."""
-        if not any(trace.of == NETWORK for trace in self._candidates):
-            return
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-        self._match(NETWORK, lambda name: parsed in _network(name))
+        self.matches(self._recorder.around(address))
 
     def asks_for(self, user: str) -> None:
         """Who wants to log in."""
-        self._match(USER, lambda name: name == user)
+        self.matches(self._recorder.named(USER, user))
 
     def goes_to(self, backend: str) -> None:
         """The backend of his mailbox."""
-        self._match(BACKEND, lambda name: name == backend)
+        self.matches(self._recorder.named(BACKEND, backend))
 
-    def _match(self, of: str, fits: Callable[[str], bool]) -> None:
-        found = [trace for trace in self._candidates if trace.of == of and fits(trace.name)]
-        if found:
-            self._candidates = [trace for trace in self._candidates if trace not in found]
-            if self.matched:
-                self.flush()
-            else:
-                self._recorder.count()
+    def matches(self, traces: list[OrderedTrace]) -> None:
+        """It concerns these."""
+        if not traces:
+            return
+        found = [trace for trace in traces if trace not in self.matched]
+        if not found:
+            return
+        if self.matched:
+            self.flush()
             self.matched += found
+        else:
+            self.matched = found
+            self._release()
+            self._recorder.count()
 
     # What is said
 
-    def keep(self, leg: str, lines: Lines, octets: int) -> None:
+    def keep(self, leg: str, lines: Lines, said: bytes) -> None:
         """One thing more. Lines are only made of it when somebody wants to read them."""
-        moment = time.monotonic() - self._began
-        if self.matched:
-            self._release()
-            self._put(moment, leg, lines)
-            return
-        self._octets += octets + 16
-        if self._octets > _MOST_KEPT:
-            self._left_out += 1
-        else:
-            self._kept.append((moment, leg, lines))
+        self._keep(leg, lines, said, octets=len(said))
 
-    def tell(self, text: str) -> None:
-        """What has happened."""
-        self.keep("--", lambda: (printable(text),), len(text))
+    def tell(self, text: str, *facts: object) -> None:
+        """What has happened, to be put together by `%`."""
+        self._keep("--", _told, (text, facts), octets=len(text))
 
-    def _release(self) -> None:
-        """What was kept becomes lines: now somebody wants them."""
-        kept, self._kept = self._kept, []
-        for moment, leg, lines in kept:
-            self._put(moment, leg, lines)
-        if self._left_out:
-            left_out, self._left_out = self._left_out, 0
-            self._put(0.0, "--", lambda: (f"{left_out} more before this: too much to be kept",))
+    def log(self, name: str, fields: Mapping[str, object]) -> None:
+        """An entry of the log."""
+        self._keep("--", _logged, (name, fields), octets=200)
 
-    def _put(self, moment: float, leg: str, lines: Lines) -> None:
-        if not all(map(self._recorder.goes_on, self.matched)):
+    def _keep(self, leg: str, lines: Lines, said: Any, *, octets: int) -> None:
+        if self.matched and not all(map(self._recorder.goes_on, self.matched)):
             self.flush()
             self.matched = list(filter(self._recorder.goes_on, self.matched))
-        for line in lines() if self.matched else ():
-            self._text.append(f"{self.sid} {moment:+.6f} {leg} {line}\n")
-            self._length += len(self._text[-1])
+        self._octets += octets + 16
+        if self.matched or self._octets <= _MOST_KEPT:
+            self._kept.append((monotonic() - self._began, leg, lines, said))
+            if self.matched and len(self._kept) >= _MOST_WAITING:
+                self._release()
+        else:
+            self._left_out += 1
+
+    def _release(self) -> None:
+        """What was kept becomes lines: somebody wants them."""
+        kept, self._kept = self._kept, []
+        for moment, leg, lines, said in kept:
+            for line in lines(said):
+                self._put(moment, leg, line)
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            self._put(0.0, "--", f"{left_out} more before this: too much to be kept")
+
+    def _put(self, moment: float, leg: str, line: str) -> None:
+        self._text.append(f"{self.sid} {moment:+.6f} {leg} {line}\n")
+        self._length += len(self._text[-1])
         if self._length >= _PIECE:
-            self.flush()
+            self._write()
 
     def flush(self) -> None:
         """What there is goes into the files."""
+        if self.matched:
+            self._release()
+            self._write()
+
+    def _write(self) -> None:
         text = "".join(self._text)
         self._text, self._length = [], 0
         if text:
@@ -243,13 +312,12 @@ class Recording:
     def decide(self) -> None:
         """The login is over: now it is known whose session it is, and if it is nobody's nothing is kept any more."""
         if not self.matched:
-            self._kept, self._octets, self._candidates = [], _MOST_KEPT, []
+            self._kept, self._octets = [], _MOST_KEPT
 
     def listens(self) -> bool:
         """Whether what is passed on is to be heard."""
         if not self.matched:
             return False
-        self._release()
         self._passed = PassedOn()
         return True
 
@@ -264,27 +332,13 @@ class Recording:
         self._pass(self._passed.backend_says(data))
 
     def _pass(self, lines: list[tuple[str, str]]) -> None:
-        moment = time.monotonic() - self._began
-        for leg, text in lines:
-            self._put(moment, leg, _as_it_is(text))
+        for leg, line in lines:
+            self._keep(leg, _as_it_is, line, octets=len(line))
 
-    def end(self, text: str) -> None:
+    def end(self, ending: str) -> None:
         """The session is over."""
-        if not self.matched:
-            return
-        self._release()
-        if self._passed is not None:
-            self._pass(self._passed.rest())
-        self.tell(text)
-        self.flush()
-
-
-def _as_it_is(text: str) -> Lines:
-    def lines() -> Iterator[str]:
-        yield text
-
-    return lines
-
-
-def _network(name: str) -> Network:
-    return ipaddress.ip_network(name)
+        if self.matched:
+            if self._passed is not None:
+                self._pass(self._passed.rest())
+            self.tell("the end: %s", ending)
+            self.flush()

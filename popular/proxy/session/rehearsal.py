@@ -3,7 +3,7 @@
 What a client would hear is what the machine says here: `explain` predicts by it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +11,7 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
-from popular.proxy.session.known import LoginLimits
+from popular.proxy.session.known import ALL_WELL, HealthKnowledge, LoginLimits
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.rules import Rules
@@ -131,10 +131,11 @@ class Rehearsal:
         *,
         limits: LoginLimits,
         orders: LoginOrders = NO_ORDERS,
+        health: Mapping[str, HealthKnowledge] = ALL_WELL,
     ) -> None:
         self.verbs = verbs
         self._rules = replace(rules, trusted=None)
-        around = Surroundings(self._rules, refusals={}, announced={}, limits=limits, orders=orders)
+        around = Surroundings(self._rules, refusals={}, announced={}, limits=limits, orders=orders, health=health)
         self.machine = Machine(verbs, around, client)
         self.replies: dict[str, str] = {}
         self._word = ""

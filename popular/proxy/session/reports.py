@@ -9,6 +9,8 @@ from typing import Any
 from popular.net.handshake import Agreed
 from popular.proxy.session.known import Who
 from popular.proxy.session.machine import Machine
+from popular.proxy.settings.lastlogins import LAST_LOGIN
+from popular.proxy.settings.lastlogins import VARIABLE as LAST_LOGINS
 from popular.proxy.settings.reports import CLEARTEXT, TLS
 from popular.tls.contexts import VERSIONS
 from supervisor.serving.context import WorkerContext
@@ -26,11 +28,17 @@ class Reporter:
         self._of_cleartext = CLEARTEXT in variables["reports"]
         self._too_old = _too_old(variables["tlsminversion"]) if TLS in variables["reports"] else frozenset[str]()
         """Versions that would be refused, as OpenSSL writes them."""
+        self._of_last_logins = variables[LAST_LOGINS]
 
     def logged_in(self, machine: Machine, address: str, tls: Agreed | None) -> None:
         """A user came in, from this address."""
         who = Who(address, machine.namespace, machine.user)
         way = f"AUTH {machine.mechanism}" if machine.mechanism else "USER"
+        if self._of_last_logins:
+            how = f"{self._vserv}, {'in clear' if tls is None else tls.version}, {way}"
+            self._sightings.see(
+                Sighting(LAST_LOGIN, who.namespace, who.user, where="", network=who.address, how=how, last=wall())
+            )
         habit = f"{way}, {'with' if machine.asked else 'without'} CAPA"
         if tls is None:
             if self._of_cleartext:
@@ -52,5 +60,6 @@ def _too_old(least: str) -> frozenset[str]:
 
 
 def reporter(context: WorkerContext, variables: Mapping[str, Any], vserv: str) -> Reporter | None:
-    """None where nothing is reported."""
-    return Reporter(context, variables, vserv) if variables["reports"] else None
+    """None where nothing is reported or remembered."""
+    wanted = variables["reports"] or variables[LAST_LOGINS]
+    return Reporter(context, variables, vserv) if wanted else None

@@ -2,11 +2,12 @@
 
 from popular.net.client import ClientConnection
 from popular.proxy.session.machine import Machine
-from popular.proxy.session.phases import PLACED, Phase
+from popular.proxy.session.phases import PLACED, SIMULATING, Phase
 from popular.proxy.session.relay import Relay
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import NOTHING_MOVED, Moved
 from popular.proxy.settings.orders import BACKEND, USER, VSERV, user_key
+from supervisor.serving.context import CutCost
 from supervisor.system import wall
 
 
@@ -95,9 +96,20 @@ def moved_by(client: ClientConnection, relay: Relay | None) -> Moved:
     return client.received + to_backend, client.sent + from_backend, from_backend, to_backend
 
 
+def cost_of(phase: Phase) -> CutCost:
+    """What is lost if a session without a relay ends: who is on his way in would be told nothing."""
+    if phase is SIMULATING:
+        return CutCost.IDLE
+    return CutCost.COMING_IN if phase in PLACED else CutCost.NOT_LOGGED_IN
+
+
 def marks_of(machine: Machine, vserv: str) -> tuple[tuple[str, str], ...]:
-    """By what the session of a machine can be found (`Session.whose`)."""
+    """By what the session of a machine can be found (`Session.whose`). A user is found by either name: who is locked or
+    moved as joe may have come in as JOE.
+    """
     here = (VSERV, vserv)
     if machine.phase not in PLACED:
         return (here,)
-    return here, (USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)
+    marks = here, (USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)
+    account = machine.account()
+    return marks if account in ("", machine.user) else (*marks, (USER, user_key(machine.namespace, account)))

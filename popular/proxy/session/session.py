@@ -26,9 +26,9 @@ from popular.proxy.session.known import Who
 from popular.proxy.session.login import Login
 from popular.proxy.session.machine import LINGERING, Machine
 from popular.proxy.session.orders import AskedLogin
-from popular.proxy.session.phases import CONNECTING, SILENT, SIMULATING
+from popular.proxy.session.phases import CONNECTING, SILENT
 from popular.proxy.session.relay import LINGER_SECONDS, Relay
-from popular.proxy.session.row import SessionRow, marks_of, moved_by
+from popular.proxy.session.row import SessionRow, cost_of, marks_of, moved_by
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session_log import log_begin, log_end, log_introduced, milliseconds
 from popular.proxy.session.tapped_relay import TappedRelay, Taps
@@ -428,7 +428,7 @@ class Session(Verbs):
         relay = self._relay
         if relay is not None:
             return relay.cut_cost()
-        return CutCost.IDLE if self._machine.phase is SIMULATING else CutCost.NOT_LOGGED_IN
+        return cost_of(self._machine.phase)
 
     def displaceable(self) -> tuple[str, float] | None:
         phase = self._machine.phase

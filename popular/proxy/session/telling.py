@@ -7,7 +7,7 @@ The third of the four classes of which the machine is made: behind `authorizatio
 from collections.abc import Mapping
 
 from popular import messages
-from popular.pdm.chain import Admitted
+from popular.pdm.chain import Admitted, RefusedLogin
 from popular.pdm.contract import Secret, UserLimits
 from popular.protocol import replies
 from popular.protocol.international import NOTHING, International
@@ -15,6 +15,7 @@ from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
 from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.orders import GO_ON, AskedLogin
 from popular.proxy.session.phases import CONNECTING
 from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.surroundings import Surroundings
@@ -36,7 +37,9 @@ class Teller(Authorization):
         "_backend",
         "_health",
         "_in_common",
+        "_led_to_backup",
         "_login",
+        "_orders",
         "_own_limits",
         "_row",
         "backend",
@@ -48,6 +51,7 @@ class Teller(Authorization):
         Authorization._set_up(self, verbs, around, peer)
         self._announced = around.announced
         self._in_common = around.in_common
+        self._orders = around.orders
         self._row = self._verbs.row
         self._own_limits: UserLimits | None = None
         self.counted = False
@@ -56,6 +60,8 @@ class Teller(Authorization):
         """The dialogue with the backend. Holds a password, so it is let go of as soon as it has done its work."""
         self._backend: Backend | None = None
         """The one with the id `backend`; its address is another one where a route or a referral names a server."""
+        self._led_to_backup = False
+        """The backend of this login was down, and its backup was taken."""
         self._health: HealthKnowledge | None = None
         """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
         self.backend = ""
@@ -110,10 +116,32 @@ class Teller(Authorization):
         known = self._announced.get(backend.id)
         return known.international() if known is not None else NOTHING
 
+    def _backup_of(self, backend: Backend) -> str:
+        """Where the users of a backend go that is down; "" for nowhere. A backup's own backup counts for nothing."""
+        other = self._rules.backends.get(backend.backup)
+        if other is None or other.state != "online" or self._led_to_backup or not self._takes_new(other.id):
+            return ""
+        self._led_to_backup = True
+        fields: dict[str, object] = {"user": self.user, "backend": backend.id, "backup": other.id}
+        self._verbs.note(messages.BACKUP_USED, fields)
+        return other.id
+
+    def _takes_new(self, backend: str) -> bool:
+        """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""
+        return not self._orders.any or self._orders.verdict(self._asked(backend))[0] == GO_ON
+
     def _while_down(self, health: HealthKnowledge) -> None:
         """The backend is known to be down: that costs nobody any time."""
         self._note_backend(CONNECTING.phrase, f"it is {health.says()}", "down")
         self._trouble("backend_failed")
+
+    def _manner(self, backend: Backend) -> list[bytes]:
+        """What the client has said of how it is spoken to, for a backend that announces it."""
+        offered = self._announced_by(backend)
+        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
+        if self._language and offered.languages:
+            lines.append(f"LANG {self._language}\r\n".encode())
+        return lines
 
     def _address(self) -> str:
         """Where the backend failed, for the log: the address that its host name stands for."""
@@ -142,6 +170,23 @@ class Teller(Authorization):
             self._hold(wait, code)
         else:
             self._try_again(code)
+
+    def _refused(self, decision: RefusedLogin) -> None:
+        """A module knows him, and none lets him in: with the code, the words and the pause that it wants."""
+        self._words = decision.text
+        code = replies.known_code(decision.code.encode()) if decision.code else None
+        self._wrong_login("locked" if decision.locked else "password", code=code or Code.AUTH, wait=decision.wait)
+
+    def _asked(self, backend: str) -> AskedLogin:
+        """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
+        account = self.account()
+        return AskedLogin(
+            vserv=self._rules.vserv, namespace=self.namespace, user=self.user, backend=backend, account=account
+        )
+
+    def account(self) -> str:
+        """As whom his module has him, however he has written his name; "": as he has, or nobody has let him in yet."""
+        return self._own_limits.account if self._own_limits is not None else ""
 
     def _secret_shown(self) -> Secret | None:
         """The password or token that was wrong: the same one, tried again, is not counted again."""
@@ -183,3 +228,7 @@ class Teller(Authorization):
         self._tell_hindrance(hindrance.limit)
         self._try_again(hindrance.code)
         return False
+
+    def _has_own_password(self) -> bool:
+        """Whether the client has said a password, and it is the user's, not somebody else's who acts for him."""
+        return self._secret is not None and (self._question is None or not self._question.actor)

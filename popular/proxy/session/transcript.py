@@ -114,22 +114,36 @@ def ours(data: bytes) -> Iterator[str]:
         yield f"+ {hidden(len(line) - 2)}" if line[:2] == b"+ " and len(line) > 2 else _printable(line)
 
 
-def to_backend(data: bytes, *, greets: bool) -> Iterator[str]:
-    """Lines of the login at a backend; of one that does not greet (XPOP) only the sizes."""
+def to_backend(data: bytes) -> Iterator[str]:
+    """Lines of the login at a backend."""
     for line in data.splitlines(keepends=True):
-        text = without_secrets(line) if greets else hidden(len(line.rstrip()))
-        yield _printable(text.rstrip().encode())
+        yield _printable(without_secrets(line).rstrip().encode())
 
 
-def tells_a_secret(data: bytes) -> bool:
-    """Whether there is one in these lines of the login at a backend."""
-    return any(HIDDEN in without_secrets(line) for line in data.splitlines(keepends=True))
-
-
-def from_backend(data: bytes, *, told: bool) -> Iterator[str]:
-    """Replies to it. `told`: the backend knows a secret, and may repeat it."""
+def to_silent_backend(data: bytes) -> Iterator[str]:
+    """The same at one that does not greet (XPOP): only the sizes."""
     for line in data.splitlines():
-        yield status(line) if told else _printable(line)
+        yield hidden(len(line))
+
+
+_BEFORE_SECRETS = (b"USER ", b"STLS", b"XCLIENT ", b"UTF8", b"LANG ")
+
+
+def is_open(data: bytes) -> bool:
+    """Whether there is no secret in what a backend is told: one line, of those that hold none."""
+    return data.startswith(_BEFORE_SECRETS) and data.count(b"\n") == 1
+
+
+def from_backend(data: bytes) -> Iterator[str]:
+    """Replies to it, before it has heard a secret."""
+    for line in data.splitlines():
+        yield _printable(line)
+
+
+def from_told_backend(data: bytes) -> Iterator[str]:
+    """And afterwards: it may repeat it."""
+    for line in data.splitlines():
+        yield status(line)
 
 
 def status(line: bytes) -> str:

@@ -168,6 +168,12 @@ class Backend(Thing):
         "limit, if no other backend is online. 0: no limit.",
     )
 
+    backup: str = parameter(
+        Id(optional=True),
+        "",
+        "The id of another backend that has the same mail: while this one is down its users go there, if it is online "
+        'and not down itself. "": none.',
+    )
     health: str = parameter(
         Choice(*HEALTH),
         OFF,
@@ -261,6 +267,7 @@ def _check(context: CommandContext, config: Config, backend: Backend) -> str | N
     _check_prot(backend)
     _check_login(config, backend)
     _check_health(backend)
+    _check_backup(config, backend)
     if config.variables["fallback"] == backend.id and backend.prot != POP3:
         raise CommandRefused(f"it is the fallback, which is asked by {POP3}; `set fallback` to another one first")
     if backend.state == "online" and not backend.address:
@@ -270,7 +277,8 @@ def _check(context: CommandContext, config: Config, backend: Backend) -> str | N
             raise CommandRefused(
                 f"{backend.address} port {backend.port} is our own vserv {vserv.id}: the proxy would call itself"
             )
-    return None
+    known = backend.backup in config.things["backend"] or not backend.backup
+    return None if known else f'no backend "{backend.backup}" is configured yet'
 
 
 def _check_prot(backend: Backend) -> None:
@@ -300,6 +308,14 @@ def _check_health(backend: Backend) -> None:
             raise CommandRefused(f"health {LOGIN}: say {' and '.join(missing)} too")
 
 
+def _check_backup(config: Config, backend: Backend) -> None:
+    if backend.backup == backend.id:
+        raise CommandRefused("backup: it is the backend itself; say another one that has the same mail")
+    other = config.things["backend"].get(backend.backup)
+    if other is not None and other.login in OURS_ALONE and backend.login not in OURS_ALONE:
+        raise CommandRefused(f"backup: its users would go to {other.id}, {let_everybody_in(other)}")
+
+
 def _check_login(config: Config, backend: Backend) -> None:
     if backend.login == MASTER:
         needed = {"masteruser NAME": backend.masteruser, "mastersecret FILE": backend.mastersecret.path}
@@ -320,6 +336,9 @@ def _check_who_leads_here(config: Config, backend: Backend) -> None:
     """Nobody comes to such a backend whose password nobody has looked at."""
     if config.variables["fallback"] == backend.id:
         raise CommandRefused(f"it is the fallback, {let_everybody_in(backend)}; `set fallback` to another one first")
+    for other in config.things["backend"].values():
+        if other.backup == backend.id and other.login not in OURS_ALONE:
+            raise CommandRefused(f"it is the backup of {other.id}, {let_everybody_in(backend)}")
     for module in config.things["pdm"].values():
         if is_blind(module) and module.args[0] == backend.id:
             raise CommandRefused(f"module {module.id} (any) leads here, {let_everybody_in(backend)}")

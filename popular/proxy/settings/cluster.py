@@ -62,7 +62,7 @@ class TellBlocked(Job):
 
     def perform(self) -> str:
         try:
-            leases.block(self.url, self.passwordfile, self.network, self.seconds)
+            leases.block(self.url, self.passwordfile, self.network, seconds=self.seconds)
         except ModuleFailed as error:
             return str(error)
         return ""
@@ -90,7 +90,8 @@ def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int
     """Has the other proxies do as an order does here. Raises CommandRefused where they cannot be told."""
     variables = _cluster_of(context)
     try:
-        context.lookups.find(TellKicked(variables[CLUSTER], variables[PASSWORDFILE], sort, ident, deadline))
+        job = TellKicked(variables[CLUSTER], variables[PASSWORDFILE], sort=sort, id=ident, deadline=deadline)
+        context.lookups.find(job)
     except Unfit as unfit:
         raise CommandRefused(f"{unfit}; nobody is kicked") from None
 
@@ -107,7 +108,8 @@ def tell_blocked(context: CommandContext, network: Network, seconds: int | None)
     variables = context.config.variables
     if not variables[CLUSTER]:
         return None
-    fault = context.lookups.find(TellBlocked(variables[CLUSTER], variables[PASSWORDFILE], str(network), seconds))
+    job = TellBlocked(variables[CLUSTER], variables[PASSWORDFILE], network=str(network), seconds=seconds)
+    fault = context.lookups.find(job)
     return f"only here: the other proxies could not be told ({fault})" if fault else None
 
 

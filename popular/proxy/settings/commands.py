@@ -8,6 +8,7 @@ from popular.proxy.settings.backend import BACKEND
 from popular.proxy.settings.blocking import blocking_commands
 from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command
+from popular.proxy.settings.lastlogins import last_login_commands
 from popular.proxy.settings.moving import move_commands
 from popular.proxy.settings.operating import operator_commands
 from popular.proxy.settings.reports import report_commands
@@ -88,6 +89,7 @@ COMMANDS: Sequence[ControlCommand] = (
     *operator_commands(),
     *move_commands(),
     *report_commands(),
+    *last_login_commands(),
     *trace_commands(),
     *cluster_commands(),
 )

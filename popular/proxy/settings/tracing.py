@@ -23,6 +23,7 @@ from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Int, Kind, Time, shown
 from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import Ordered, Outcome, Reply
+from supervisor.control.things import named
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.operatorstate import OrderEntry, is_over
@@ -177,8 +178,8 @@ def _options(arguments: Arguments) -> dict[str, int]:
 def _start(context: CommandContext, arguments: Arguments, of: str) -> Outcome:
     name, options = str(arguments["target"]), _options(arguments)
     seconds, most = options[FOR], options[MAX]
-    if of in (BACKEND, VSERV) and name not in context.config.things[of]:
-        raise CommandRefused(f"there is no {of} {shown(name)}")
+    if of in (BACKEND, VSERV):
+        named(of, arguments["target"], context)
     living, files = _living(context), _files(context)
     if len(living) >= MOST_TRACES:
         raise CommandRefused(f"{MOST_TRACES} traces are there already; `trace stop ID` ends one")

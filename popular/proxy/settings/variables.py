@@ -8,6 +8,7 @@ import popular.pdm
 from popular.proxy.settings.backend import LONGEST_STEP, OURS_ALONE, POP3, let_everybody_in
 from popular.proxy.settings.cluster import CLUSTER_VARIABLES, FileOrNone
 from popular.proxy.settings.health import MOST_NETWORKS
+from popular.proxy.settings.lastlogins import LAST_LOGIN_VARIABLES
 from popular.proxy.settings.limits import LIMIT_VARIABLES
 from popular.proxy.settings.reports import REPORT_VARIABLES
 from popular.tls.variables import TLS_VARIABLES
@@ -235,6 +236,7 @@ PROXY_VARIABLES = (
     ),
     *LIMIT_VARIABLES,
     *REPORT_VARIABLES,
+    *LAST_LOGIN_VARIABLES,
     *CLUSTER_VARIABLES,
     *TLS_VARIABLES,
 )

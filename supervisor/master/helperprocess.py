@@ -20,11 +20,20 @@ class HelperProcess:
     """The child as the master sees it: there as long as a config wants it."""
 
     def __init__(
-        self, helper: Helper, loop: Loop, log: Log, *, segment: Segment, in_child: Callable[[set[int]], None]
+        self,
+        helper: Helper,
+        loop: Loop,
+        log: Log,
+        *,
+        segment: Segment,
+        in_child: Callable[[set[int]], None],
+        buried: Callable[[], None],
     ) -> None:
+        """`buried` is called when its processor time is in the master's account."""
         self._helper = helper
         self._log = log
         self._segment = segment
+        self._buried = buried
         self._child = Child(loop, in_child, live=self._live, keep=set, events=self)
         self._config: Config | None = None
         self._is_begun = False
@@ -51,6 +60,7 @@ class HelperProcess:
             self._child.start()
         else:
             self._child.stop()
+            self._buried()
 
     def pulse(self) -> None:
         """To be called once a second."""
@@ -67,6 +77,7 @@ class HelperProcess:
 
     def died(self, code: int, pause: float) -> None:
         """See ChildEvents."""
+        self._buried()
         self._log(messages.HELPER_DIED, helper=self._helper.name, code=code, pause=pause)
 
     def not_born(self, reason: str) -> None:

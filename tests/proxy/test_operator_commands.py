@@ -1,0 +1,154 @@
+"""The commands about drains, kicks, holds, locks and moves: what is ordered by them, and what is refused. Pure."""
+
+import time
+
+import pytest
+
+from popular.proxy.settings import moving
+from supervisor.control.outcome import Move, Ordered, Reply, SessionSweep
+from supervisor.operatorstate import OrderEntry, unfinished
+from tests.proxy.console import Console, refused
+
+
+@pytest.fixture
+def console() -> Console:
+    made = Console()
+    for line in ("backend conf one", "backend conf two", "vserv conf v1 port 1110"):
+        made.say(line)
+    return made
+
+
+def order(console: Console, line: str) -> dict[tuple[str, str], object]:
+    """Carries an order out as the master would; gives what was said of each thing (None: the end of an order)."""
+    outcome = console.say(line)
+    assert isinstance(outcome, Ordered | SessionSweep)
+    console.status.operator.change(outcome.entries)
+    return {(sort, ident): value for sort, ident, value in outcome.entries}
+
+
+@pytest.mark.parametrize(
+    ("line", "sort", "ident", "gentle", "deadline"),
+    [
+        ("kick user joe", "user", "default:joe", True, None),
+        ("kick user joe namespace other deadline 10s", "user", "other:joe", True, 10),
+        ("kick network 192.0.2.7", "network", "192.0.2.7/32", True, None),
+        ("kick network 2001:db8::/32 deadline 1m", "network", "2001:db8::/32", True, 60),
+        ("kick backend one", "backend", "one", True, None),
+        ("kick vserv v1", "vserv", "v1", True, None),
+        ("backend drain one deadline 10m", "backend", "one", False, 600),
+        ("vserv drain v1", "vserv", "v1", False, None),
+        ("user lock joe", "user", "default:joe", True, None),
+    ],
+)
+def test_whose_sessions_go(
+    console: Console, line: str, sort: str, ident: str, gentle: bool, deadline: int | None
+) -> None:
+    """A kick cuts at once who loses nothing; a drain cuts nobody before its deadline."""
+    said = console.say(line)
+    assert isinstance(said, SessionSweep)
+    assert (said.sort, said.id, said.gentle, said.deadline) == (sort, ident, gentle, deadline)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("backend drain three", "no backend"),
+        ("backend drain one new empty", "allowed: hold, fake, refuse"),
+        ("backend drain one deadline soon", "is not a time"),
+        ("backend drain one deadline 1s deadline 2s", "a word is there twice"),
+        ("backend undrain one", "is not drained"),
+        ("vserv undrain v1", "is not drained"),
+        ("kick network here", "is not one network"),
+        ("kick network 192.0.2.7,192.0.2.8", "is not one network"),
+        ("kick backend one namespace x", "does not fit here; allowed: deadline"),
+        ("kick user joe until 1s", "until"),
+        ("user release joe", "is not held"),
+        ("user unlock joe", "is not locked"),
+        ("user unmove joe", "was not moved"),
+        ("user hold joe for 11m", "does not fit; allowed: 1s to 10m"),
+        ("user move joe three", "no backend"),
+    ],
+)
+def test_what_is_refused(console: Console, line: str, why: str) -> None:
+    """With the word, and what is allowed; nothing is ordered by it."""
+    assert why in refused(console, line)
+
+
+def test_the_namespace_may_be_left_out_where_there_is_one(console: Console) -> None:
+    """With two it must be said."""
+    console.say("vserv conf v2 port 1111 namespace other")
+    assert "there are: default, other" in refused(console, "user hold joe")
+    assert ("user hold", "other:joe") in order(console, "user hold joe namespace other")
+
+
+def test_orders_are_in_no_configuration(console: Console) -> None:
+    """They are listed by `state list` and `user list`, until they are ended or over."""
+    before = console.lines("show config")
+    assert order(console, "backend drain one new hold").keys() == {("backend drain", "one")}
+    order(console, "user lock joe until 1h")
+    assert [line.split()[:3] for line in console.lines("state list")[1:]] == [
+        ["backend", "drain", "one"],
+        ["user", "lock", "default:joe"],
+    ]
+    assert "default:joe" in console.lines("user list")[1]
+    assert order(console, "backend undrain one") == {("backend drain", "one"): None}
+    console.status.operator.change([OrderEntry("user lock", "default:joe", {"until": time.time() - 1})])
+    assert console.lines("state list") == ["nothing is ordered"]
+    assert console.lines("show config") == before
+
+
+def test_a_move_is_whole(console: Console) -> None:
+    """It begins with what takes it back, and its end leaves the way alone; the hold of before stays."""
+    console.status.operator.change([OrderEntry("user route", "default:joe", {"to": "one", "from": "zero"})])
+    move = console.say("user move joe two timeout 5s")
+    assert isinstance(move, Move)
+    state = console.status.operator
+    before = sorted(state.entries(0))
+    state.change(move.before)
+    assert unfinished(state.entries(0)) == [
+        OrderEntry("user hold", "default:joe"),
+        OrderEntry("user move", "default:joe"),
+    ]
+    assert "is released by that" in refused(console, "user release joe")
+    state.change(unfinished(state.entries(0)))
+    assert sorted(state.entries(0)) == before
+    state.change([*move.before, *move.behind])
+    (route,) = state.entries(0)
+    assert (route.sort, (route.value or {})["to"], (route.value or {})["from"]) == ("user route", "two", "zero")
+    assert "is at two already" in refused(console, "user move joe two")
+    order(console, "user hold joe")
+    back = console.say("user unmove joe")
+    assert isinstance(back, Move)
+    state.change([*back.before, *back.behind])
+    assert [entry.sort for entry in state.entries(0)] == ["user hold"]
+
+
+def test_the_end_of_a_hold_ends_no_lock(console: Console) -> None:
+    """The sessions of a locked user are still to go when his logins need not wait any more."""
+    ends = []
+    for line in ("user lock joe", "user hold joe", "user release joe", "user unlock joe"):
+        outcome = console.say(line)
+        assert isinstance(outcome, Ordered | SessionSweep)
+        console.status.operator.change(outcome.entries)
+        ends.append(outcome.ends if isinstance(outcome, Ordered) else ())
+    assert ends == [(), (), (), (("user", "default:joe"),)]
+
+
+@pytest.mark.parametrize("since", ["yesterday", 1e300, [], {"a": 1}])
+def test_what_people_wrote_into_the_state_file_is_listed(console: Console, since: object) -> None:
+    """As it is there, where it is no moment."""
+    console.status.operator.change([OrderEntry("user hold", "default:joe", {"since": since})])
+    for line in ("state list", "user list"):
+        outcome = console.say(line)
+        assert isinstance(outcome, Reply)
+        assert str(since or None) in str(outcome.data)
+
+
+def test_a_user_is_no_option_of_the_move_command(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """His name is an argument of it, and may begin with anything else."""
+    assert isinstance(console.say("user move --delete two"), Move)
+    monkeypatch.setattr(moving, "_command", ["/bin/copy"])
+    assert "would be an option" in refused(console, "user move --delete two")
+    move = console.say('user move "j;o e" two')
+    assert isinstance(move, Move)
+    assert move.command == ("/bin/copy", "default", "j;o e", "-", "two")

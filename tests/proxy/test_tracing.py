@@ -1,0 +1,84 @@
+"""The commands `trace start|list|show|stop`, as an operator says them."""
+
+import time
+from typing import Any
+
+import pytest
+
+from popular.proxy.settings.tracing import MOST_TRACES, TRACE
+from supervisor.control.outcome import Ordered
+from supervisor.control.words import CommandRefused
+from supervisor.operatorstate import OrderEntry
+from tests.proxy.console import Console
+
+
+@pytest.fixture
+def console(tmp_path: Any) -> Console:
+    made = Console()
+    made.status.statedir = str(tmp_path)
+    return made
+
+
+def ordered(console: Console, command: str) -> OrderEntry:
+    """What a command orders, which then counts."""
+    outcome = console.say(command)
+    assert isinstance(outcome, Ordered)
+    console.status.operator.change(outcome.entries)
+    return outcome.entries[0]
+
+
+def test_a_trace_has_an_end_and_room_for_so_much(console: Console) -> None:
+    """Ten minutes and 1M if nothing is said, in a file of its own; the next one has another id."""
+    console.say("backend conf b1 host 127.0.0.1")
+    now = time.time()
+    first = ordered(console, "trace start user joe@example.org")
+    assert first.value is not None
+    assert (first.sort, first.id, first.value["name"], first.value["most"]) == (TRACE, "1", "joe@example.org", 1 << 20)
+    assert 590 < first.value["until"] - now < 610
+    second = ordered(console, "trace start backend b1 max 64K for 1h")
+    assert second.value is not None
+    assert (second.id, second.value["most"]) == ("2", 64 << 10)
+    assert 3590 < second.value["until"] - now < 3610
+    assert second.value["file"] == f"{console.status.statedir}/traces/pproxy-2.trace"
+    network = ordered(console, "trace start network 192.0.2.0/24")
+    assert network.value is not None
+    assert network.value["name"] == "192.0.2.0/24"
+    assert [row["id"] for row in console.say("trace list").data] == [1, 2, 3]
+    assert ordered(console, "trace stop 2") == OrderEntry(TRACE, "2", None)
+    assert [row["id"] for row in console.say("trace list").data] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("trace start backend none", 'column 21: no backend "none"'),
+        ("trace start vserv none", 'column 19: no vserv "none"'),
+        ("trace start user joe max 1K", 'column 26: max: "1K" does not fit; allowed: 4K to 1024M'),
+        ("trace start user joe max ²M", 'column 26: max: "²M" does not fit; allowed: 4K to 1024M'),
+        ("trace start user joe for 8d", "for: "),
+        ("trace start user joe for 1h for 2h", "an option is there twice"),
+        (
+            "trace start user joe max 65M",
+            "could come to 65 MiB with this one; tracespace is 64",
+        ),
+        ('trace start user ""', "is no user name"),
+        ("trace start network 192.0.2.0/24,198.51.100.0/24", "is not one network"),
+        ("trace stop 7", "is no trace that is at work"),
+        ("trace show 7", "there is no trace 7"),
+    ],
+)
+def test_what_cannot_be(console: Console, command: str, text: str) -> None:
+    """It is said which word, and what is allowed; nothing is ordered."""
+    with pytest.raises(CommandRefused) as refused:
+        console.say(command)
+    assert text in str(refused.value)
+    assert console.status.operator.of(TRACE) == {}
+
+
+def test_there_are_not_more_than_so_many(console: Console) -> None:
+    """And what people have written into the file of orders does not count."""
+    console.status.operator.change([OrderEntry(TRACE, "x", {"of": 7}), OrderEntry(TRACE, "9", {})])
+    for number in range(MOST_TRACES):
+        ordered(console, f"trace start user u{number} max 4K")
+    with pytest.raises(CommandRefused, match="100 traces are there already"):
+        console.say("trace start user joe max 4K")
