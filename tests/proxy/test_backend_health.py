@@ -61,13 +61,16 @@ class Store:
         self.clock.now += seconds
         self.wall += seconds
 
-    def log_in(self, address: str, *, hated: bool = False) -> str:
-        """What becomes of a login: "in", "failed" or, at once, "refused"."""
+    def log_in(self, address: str, *, hated: bool = False, wrong: bool = False) -> str:
+        """What becomes of a login: "in", "failed" or "wrong", or, at once, "refused"."""
         self.passes(0.01)
         worker = self.workers[self.asked % 2]
         self.asked += 1
         if not worker.takes(address):
             return "refused"
+        if self.lives and wrong:
+            worker.answered(address)
+            return "wrong"
         if self.lives and not hated:
             self.logins += 1
             return "in"
@@ -209,6 +212,27 @@ def test_who_is_hated_cannot_keep_it_from_coming_back() -> None:
     assert crowd(store, 100) == {"in": 100}
 
 
+def test_who_guesses_passwords_cannot_keep_it_from_coming_back() -> None:
+    """From as many networks as may probe it, and always ahead of everybody else: that it refuses them shows that it is
+    there. While it is well, or gone, it changes nothing; nor does a login of before.
+    """
+    store = Store()
+    assert {store.log_in(f"203.0.113.{one}", wrong=True) for one in range(9)} == {"wrong"}
+    store.fall()
+    store.workers[0].answered("192.0.2.0")
+    assert store.condition.state == DOWN
+    store.lives = True
+    store.passes(PAUSE_SECONDS + 1)
+    assert store.workers[0].takes("203.0.113.1")
+    store.workers[0].answered("192.0.2.0")
+    assert store.condition.state == PROBING
+    came = [store.log_in(f"203.0.113.{one}", wrong=True) for one in range(2, 50)]
+    assert "wrong" in came
+    assert store.condition.state == RECOVERING
+    store.passes(TERMS.slowstart)
+    assert crowd(store, 100) == {"in": 100}
+
+
 def test_probes_that_nobody_hears_of_are_put_again() -> None:
     """A worker died with them, or they hang: others may try after a while."""
     store = Store()
@@ -253,6 +277,9 @@ class Ill:
 
     def failed(self, address: str, reason: str) -> None:
         self.told.append((address, reason))
+
+    def answered(self, address: str) -> None:
+        self.told.append((address, "refused a user"))
 
     def says(self) -> str:
         return "down since noon (no answer)"
@@ -307,6 +334,17 @@ def test_a_backup_that_is_drained_takes_nobody_new() -> None:
         session.decided(Admitted(Route("twin"), "m", "m"))
         assert session.machine.phase is phase
         assert session.verbs.to_client.endswith(LATER) is (phase is ENDED)
+
+
+@pytest.mark.parametrize("said", [b"-ERR [AUTH] no", b"-ERR no", b"-ERR [IN-USE] wait"])
+def test_a_backend_that_refuses_a_user_is_there(said: bytes) -> None:
+    """Whatever he has done wrong; where the fault is the backend's own, it has failed."""
+    known = Ill(down=False)
+    session, _ = led(known, Route("pop"))
+    session.backend_says(b"+OK\r\n")
+    session.backend_says(b"+OK\r\n")
+    session.backend_says(said + b"\r\n")
+    assert known.told == [("192.0.2.1", "refused a user")]
 
 
 def test_they_go_to_its_backup_if_there_is_one() -> None:

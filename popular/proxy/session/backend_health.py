@@ -90,6 +90,15 @@ class BackendHealth:
         after = breaker.failed(before, self.terms, now, network=_digest(address), why=reason, logins=logins)
         self._become(before, after)
 
+    def answered(self, address: str) -> None:
+        """A login of his was refused, and that was his own fault."""
+        if self._is_up:
+            return
+        before = self.condition()
+        network, logins = _digest(address), self._logins()
+        after = breaker.answered(before, self.terms, self._wall(), network=network, logins=logins)
+        self._become(before, after)
+
     def found_down(self, why: str, *, least: float) -> None:
         """A check has found it down; it stays so for at least so many seconds, if no check says anything else."""
         now, before = self._wall(), self.condition()

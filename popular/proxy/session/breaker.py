@@ -6,8 +6,8 @@
 
 It goes down when clients of several networks met failures of it within a window, and as many failed as were let in: so
 nobody whom it hates, and nobody whose mailbox is broken, closes it for others. While it is down nobody asks it. Then it
-is probed, by one login of each of so many networks; the first that is let in begins the recovery, in which a share of
-the logins is let through that grows to all of them.
+is probed, by one login of each of so many networks; the first that is answered, let in or with a password refused,
+begins the recovery, in which a share of the logins is let through that grows to all of them.
 """
 
 from typing import NamedTuple
@@ -85,8 +85,17 @@ def _probed(condition: Condition, now: float, logins: int) -> Condition:
     return fresh._replace(logins=logins, failures=0, networks=())
 
 
+def answered(condition: Condition, terms: BreakerTerms, now: float, *, network: str, logins: int) -> Condition:
+    """It has refused a user, as it should: so it is there. Else who sends wrong passwords from enough networks would
+    have all probes, and nobody would ever be let in.
+    """
+    if condition.state != PROBING or network not in condition.networks:
+        return condition
+    return recovered(condition, terms, now, logins=logins)
+
+
 def recovered(condition: Condition, terms: BreakerTerms, now: float, *, logins: int) -> Condition:
-    """Somebody was let in, or the check was."""
+    """Somebody was let in or refused, or the check was let in."""
     fresh = condition._replace(window=now, logins=logins, failures=0, networks=())
     if terms.slowstart <= 0:
         return fresh._replace(state=UP, since=now, turns=0)

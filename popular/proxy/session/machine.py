@@ -382,6 +382,8 @@ class Machine(Teller):
             self._trouble("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
             return
         self._verbs.leave_backend()
+        if self._health is not None:
+            self._health.answered(self._peer_ip)
         said |= {"backend": self.backend, "reply": reply}
         if whose is Affair.MAILBOX:
             assert code is not None

@@ -17,7 +17,10 @@ from popular.proxy import leases
 from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
+from popular.proxy.settings.blocking import LONGEST_BLOCK
 from popular.proxy.settings.limits import LimitRules
+from popular.proxy.settings.operating import LONGEST_DEADLINE, NETWORK
+from popular.proxy.settings.orders import USER
 from supervisor.control.outcome import Block, SessionSweep
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -64,7 +67,7 @@ def seconds_left(until: float, now: float) -> int | None:
         return None
     if until == leases.NO_LONGER:
         return 0
-    return max(1, round(until - now)) if until > now else -1
+    return max(1, round(min(until - now, LONGEST_BLOCK))) if until > now else -1
 
 
 class News:
@@ -111,21 +114,28 @@ class News:
             blocked = await self._cluster.blocked()
             if blocked is not None and self._memory.change(known, _once):
                 for network, until in blocked.items():
-                    self._block(network, until)
+                    with suppress(ValueError):  # whoever reaches the server may have written anything there
+                        self._block(network, until)
             await asyncio.sleep(AGAIN_SECONDS if blocked is None else 0.0)
 
     def _block(self, network: str, until: str) -> None:
-        """For the master, who alone may. `until`: see leases.BLOCKED."""
+        """For the master, who alone may. `until`: see leases.BLOCKS. Raises ValueError."""
         seconds = seconds_left(float(until), wall())
         if seconds is None or seconds >= 0:
             self._context.request(Block("", network=ip_network(network), seconds=seconds))
 
     def _kick(self, fields: Mapping[str, Any], age: float) -> None:
-        """The master has it done. Who is kicked was there when it was said: a proxy that was away has others."""
+        """The master has it done. Who is kicked was there when it was said: a proxy that was away has others. Raises
+        KeyError or ValueError for what no `kick` says: master and workers take an order as it is.
+        """
+        sort, ident = fields["sort"], fields["id"]
         deadline = int(fields["deadline"]) if fields["deadline"] else None
+        if sort not in (USER, NETWORK) or not 0 <= (deadline or 0) <= LONGEST_DEADLINE:
+            raise ValueError(sort)
+        if sort == NETWORK:
+            ident = str(ip_network(ident))
         if age < KICK_SECONDS:
-            sweep = SessionSweep("", sort=fields["sort"], id=fields["id"], gentle=True, deadline=deadline)
-            self._context.request(sweep)
+            self._context.request(SessionSweep("", sort=sort, id=ident, gentle=True, deadline=deadline))
 
     async def _look(self) -> bool | None:
         """Whether there is more; None: the server does not answer."""
