@@ -18,7 +18,10 @@ from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
 from popular.proxy.settings.limits import LimitRules
+from popular.proxy.settings.operating import NETWORK
+from popular.proxy.settings.orders import USER
 from supervisor.control.outcome import Block, SessionSweep
+from supervisor.control.variables import DAY
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.serving.context import WorkerContext
@@ -28,6 +31,7 @@ from supervisor.table.remembered import Entry
 LOOK_SECONDS = 0.25
 KICK_SECONDS = 30.0
 """A kick that is older is of no sessions of now."""
+_LONGEST_BLOCK = 100 * 366 * DAY
 _AT_ONCE = 500
 _NONE_YET = 1
 _OF_A_MILLISECOND = 1000
@@ -64,7 +68,22 @@ def seconds_left(until: float, now: float) -> int | None:
         return None
     if until == leases.NO_LONGER:
         return 0
-    return max(1, round(until - now)) if until > now else -1
+    return max(1, round(min(until - now, _LONGEST_BLOCK))) if until > now else -1
+
+
+def kick_of(fields: Mapping[str, str]) -> SessionSweep:
+    """A kick as another proxy has told it, if it could have been said here: what lies on the server anybody may have
+    written who can reach it. Raises KeyError, ValueError.
+    """
+    sort, ident = fields["sort"], fields["id"]
+    deadline = int(fields["deadline"]) if fields["deadline"] else None
+    if sort == NETWORK:
+        ident = str(ip_network(ident))
+    elif sort != USER or not ident.isprintable():
+        raise ValueError(f"nobody else can kick a {sort}")
+    if deadline is not None and not 0 <= deadline <= DAY:
+        raise ValueError("not a time")
+    return SessionSweep("", sort=sort, id=ident, gentle=True, deadline=deadline)
 
 
 class News:
@@ -122,10 +141,8 @@ class News:
 
     def _kick(self, fields: Mapping[str, Any], age: float) -> None:
         """The master has it done. Who is kicked was there when it was said: a proxy that was away has others."""
-        deadline = int(fields["deadline"]) if fields["deadline"] else None
         if age < KICK_SECONDS:
-            sweep = SessionSweep("", sort=fields["sort"], id=fields["id"], gentle=True, deadline=deadline)
-            self._context.request(sweep)
+            self._context.request(kick_of(fields))
 
     async def _look(self) -> bool | None:
         """Whether there is more; None: the server does not answer."""
