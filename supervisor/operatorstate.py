@@ -95,7 +95,7 @@ def from_octets(content: bytes) -> list[OrderEntry]:
         until = value.get("until") if isinstance(value, dict) else _LATEST + 1
         if not isinstance(until, int | float | None) or (until or 0) > _LATEST:
             raise DamagedState(f"the order {ident[:80]!r} is none")
-        if not isinstance(value.get(UNDO), list | None):
+        if not isinstance((value or {}).get(UNDO), list | None):
             raise DamagedState(f"of the order {ident[:80]!r} nobody knows how it is undone")
     return entries
 
