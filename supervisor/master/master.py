@@ -366,7 +366,8 @@ class Master:
             return
         until = self._accounting.blocked().get(network)
         entry = OrderEntry(BLOCKED, str(network), None if until is None else {"until": until or None})
-        self._ordering.order(Ordered(order.text, entries=(entry,)), answer)
+        ended = self._keeper.state.ended(BLOCKED, time.time())
+        self._ordering.order(Ordered(order.text, entries=(*ended, entry)), answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():
