@@ -125,7 +125,7 @@ class Master:
         )
         self._sweeps = Sweeps(self._loop, self._pool)
         self._moves = Moves(self._loop, self._keeper, self._sweeps, jobs=self._jobs, count=self._accounting.count)
-        self._ordering = Ordering(self._keeper, self._sweeps)
+        self._ordering = Ordering(self._keeper, self._sweeps, rundir.has_company)
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
             program,

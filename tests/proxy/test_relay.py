@@ -107,7 +107,7 @@ def test_a_backend_that_goes_on_behind_quit_holds_no_answer_back() -> None:
 class Deciphered(Channel):
     """A connection in TLS of which OpenSSL has read more than was asked for, so that the kernel holds nothing of it."""
 
-    pending = property(lambda _self: True)  # type: ignore[assignment]
+    pending = property(lambda _self: True)
 
 
 def test_what_openssl_holds_back_may_be_a_quit() -> None:
