@@ -1,6 +1,7 @@
 """The breaker of a backend, which two workers share: what closes it, what does not, and how it comes back."""
 
 import mmap
+from binascii import b2a_base64
 from dataclasses import replace
 from typing import Any
 
@@ -317,6 +318,20 @@ def test_the_breaker_hears_of_failures_of_the_backend_itself_only() -> None:
     ill = Ill(down=True)
     led(ill, Route("pop", server=("127.0.0.9", 110)))[0].backend_failed("no answer in time", "timeout")
     assert ill.told == []
+
+
+@pytest.mark.parametrize(("name", "password", "heard"), [(248, 248, 1), (249, 1, 0), (1, 249, 0)])
+def test_what_a_client_may_provoke_is_not_counted(name: int, password: int, heard: int) -> None:
+    """By AUTH it can show what makes a longer command than there may be, and backends break off at one."""
+    known = Ill(down=False)
+    session = PureSession(rules(), health={"pop": known})
+    session.begin()
+    session.says(b"AUTH PLAIN\r\n")
+    session.says(b2a_base64(b"\0" + b"a" * name + b"\0" + b"x" * password, newline=False) + b"\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    session.backend_says(b"+OK\r\n")
+    session.backend_failed("it closed the connection", "closed")
+    assert len(known.told) == heard
 
 
 @pytest.mark.parametrize("said", [b"-ERR [AUTH] no", b"-ERR no", b"-ERR [IN-USE] wait"])

@@ -103,7 +103,8 @@ class Teller(Authorization):
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
-        if self._health is not None and word not in UNTRIED:
+        provoked = self._login is not None and self._login.may_be_too_long  # strangers would close it for everybody
+        if self._health is not None and word not in UNTRIED and not provoked:
             self._health.failed(self._peer_ip, reason)
 
     def _international(self) -> International:
