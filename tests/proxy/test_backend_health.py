@@ -253,6 +253,19 @@ def test_another_address_begins_anew_and_so_does_one_without_a_record() -> None:
         assert crowd(other, 100) == {"failed": 100}
 
 
+def test_one_that_nobody_watches_any_more_is_not_said_to_be_down_for_ever() -> None:
+    """`set breakernetworks 0` while it is down: its users are served, and whoever looks at it sees so."""
+    store = Store()
+    store.fall()
+    unwatched = store.worker(backend("pop"), TERMS._replace(networks=0))
+    assert not unwatched.is_down()
+    assert unwatched.takes("192.0.2.1")
+    unwatched.failed("192.0.2.1", "connection refused")
+    assert unwatched.takes("192.0.2.1")
+    assert store.condition.state == UP
+    assert unwatched.says() == "up"
+
+
 def test_a_clock_that_goes_back_keeps_nobody_out() -> None:
     """The moment of the fall is in the future then: it is tried."""
     store = Store()
