@@ -276,6 +276,25 @@ def test_a_clock_that_goes_back_keeps_nobody_out() -> None:
     assert crowd(store, 100) == {"failed": 3, "refused": 97}
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_clock_that_was_ahead_for_a_while_keeps_nobody_out(fails: bool) -> None:
+    """It has gone down before, and was probed when the clock was wrong: the end of that is a year away."""
+    store = Store()
+    store.fall()
+    store.passes(1)
+    store.wall += 365 * 86_400
+    assert crowd(store, 1) == {"failed": 1}
+    if fails:
+        assert crowd(store, 3)["failed"] == 2
+        assert store.condition.state == DOWN
+    else:
+        assert [store.workers[0].takes(f"192.0.2.{one}") for one in range(9)].count(True) == 2
+    store.passes(1)
+    store.wall -= 365 * 86_400
+    store.lives = True
+    assert "in" in crowd(store, 4)
+
+
 class Ill:
     """What is known of a backend that is down; and what it was told."""
 
