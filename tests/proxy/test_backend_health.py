@@ -11,8 +11,11 @@ from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.breaker import LEAST_SHARE, LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, PROBE_SECONDS, BreakerTerms
+from popular.proxy.session.orders import StandingOrders
+from popular.proxy.session.phases import CONNECTING, ENDED
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.health import DOWN, HEALTH, PROBING, RECOVERING, UP, Condition
+from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.runtime.messages import Message
 from supervisor.system import Clock
 from supervisor.table.records import Records
@@ -364,6 +367,20 @@ def test_what_a_client_may_provoke_is_not_counted(name: int, password: int, hear
     session.backend_says(b"+OK\r\n")
     session.backend_failed("it closed the connection", "closed")
     assert len(known.told) == heard
+
+
+def test_a_backup_that_is_drained_takes_nobody_new() -> None:
+    """The operator has sent them away from there; the drain of another one changes nothing."""
+    for drained, phase in (("other", ENDED), ("pop", CONNECTING)):
+        orders = StandingOrders(
+            OperatorState([OrderEntry("backend drain", drained, {"new": "refuse"})]), lambda _: None
+        )
+        session = PureSession(rules(), orders=orders, health={"twin": Ill(down=True)})
+        session.begin()
+        session.says(b"USER ann\r\nPASS secret\r\n")
+        session.decided(Admitted(Route("twin"), "m", "m"))
+        assert session.machine.phase is phase
+        assert session.verbs.to_client.endswith(LATER) is (phase is ENDED)
 
 
 @pytest.mark.parametrize("said", [b"-ERR [AUTH] no", b"-ERR no", b"-ERR [IN-USE] wait"])

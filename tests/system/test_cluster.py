@@ -233,7 +233,9 @@ def test_blocks_count_over_all_proxies(tmp_path: Path) -> None:
         wait_until(lambda: third.blocked().keys() == one.blocked().keys(), "who comes later is told")
         one.proxy.said("block 198.51.100.77 until 1s")
         other.proxy.said("unblock 198.51.100.0/24")
-        wait_until(lambda: [*one.blocked()] == [*third.blocked()] == ["192.0.2.0/24"], "both are served again", 30)
+        wait_until(
+            lambda: [*one.blocked()] == [*third.blocked()] == ["192.0.2.0/24"], "both are served again", patient(30)
+        )
         with redis.Redis(LOOPBACK, server.port, password="hidden", decode_responses=True) as client:
             nonsense = {"what": "failed", "address": b"\xff", "namespace": "", "user": "joe", "of_network": "1"}
             for fields in ({"what": "blocked", "network": "x", "until": "0"}, {"what": "kicked"}, nonsense, {"x": "y"}):

@@ -36,6 +36,8 @@ def _container(rundir: Path, name: str) -> Iterator["subprocess.Popen[bytes]"]:
         program("pproxy"),
         "-r",
         str(rundir),
+        "--statedir",
+        str(rundir.with_name("state")),
         "-l",
         str(rundir.with_name(f"{name}.log")),
         "-w",

@@ -14,6 +14,7 @@ from popular.proxy.checks.drift import undelivered
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.kinds import ResolvedHost
 from popular.proxy.settings.secretfiles import KeptSecret
+from tests.patience import patient
 from tests.proxy.session_rules import backend as any_backend
 from tests.system.scrape import scrape
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
@@ -36,7 +37,7 @@ class Store:
 
     def play(self, peer: Peer) -> None:
         if self.mood == "silent":
-            self._over.wait(60)
+            self._over.wait(patient(60))
             return
         peer.say(b"+OK ready\r\n")
         logged_in = False
