@@ -1,6 +1,7 @@
 """The breaker of a backend, which two workers share: what closes it, what does not, and how it comes back."""
 
 import mmap
+from binascii import b2a_base64
 from dataclasses import replace
 from typing import Any
 
@@ -255,6 +256,19 @@ def test_another_address_begins_anew_and_so_does_one_without_a_record() -> None:
         assert crowd(other, 100) == {"failed": 100}
 
 
+def test_one_that_nobody_watches_any_more_is_not_said_to_be_down_for_ever() -> None:
+    """`set breakernetworks 0` while it is down: its users are served, and whoever looks at it sees so."""
+    store = Store()
+    store.fall()
+    unwatched = store.worker(backend("pop"), TERMS._replace(networks=0))
+    assert not unwatched.is_down()
+    assert unwatched.takes("192.0.2.1")
+    unwatched.failed("192.0.2.1", "connection refused")
+    assert unwatched.takes("192.0.2.1")
+    assert store.condition.state == UP
+    assert unwatched.says() == "up"
+
+
 def test_a_clock_that_goes_back_keeps_nobody_out() -> None:
     """The moment of the fall is in the future then: it is tried."""
     store = Store()
@@ -263,6 +277,25 @@ def test_a_clock_that_goes_back_keeps_nobody_out() -> None:
     assert crowd(store, 2) == {"refused": 2}
     store.wall -= 10_000
     assert crowd(store, 100) == {"failed": 3, "refused": 97}
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_clock_that_was_ahead_for_a_while_keeps_nobody_out(fails: bool) -> None:
+    """It has gone down before, and was probed when the clock was wrong: the end of that is a year away."""
+    store = Store()
+    store.fall()
+    store.passes(1)
+    store.wall += 365 * 86_400
+    assert crowd(store, 1) == {"failed": 1}
+    if fails:
+        assert crowd(store, 3)["failed"] == 2
+        assert store.condition.state == DOWN
+    else:
+        assert [store.workers[0].takes(f"192.0.2.{one}") for one in range(9)].count(True) == 2
+    store.passes(1)
+    store.wall -= 365 * 86_400
+    store.lives = True
+    assert "in" in crowd(store, 4)
 
 
 class Ill:
@@ -320,6 +353,20 @@ def test_the_breaker_hears_of_failures_of_the_backend_itself_only() -> None:
     ill = Ill(down=True)
     led(ill, Route("pop", server=("127.0.0.9", 110)))[0].backend_failed("no answer in time", "timeout")
     assert ill.told == []
+
+
+@pytest.mark.parametrize(("name", "password", "heard"), [(248, 248, 1), (249, 1, 0), (1, 249, 0)])
+def test_what_a_client_may_provoke_is_not_counted(name: int, password: int, heard: int) -> None:
+    """By AUTH it can show what makes a longer command than there may be, and backends break off at one."""
+    known = Ill(down=False)
+    session = PureSession(rules(), health={"pop": known})
+    session.begin()
+    session.says(b"AUTH PLAIN\r\n")
+    session.says(b2a_base64(b"\0" + b"a" * name + b"\0" + b"x" * password, newline=False) + b"\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    session.backend_says(b"+OK\r\n")
+    session.backend_failed("it closed the connection", "closed")
+    assert len(known.told) == heard
 
 
 def test_a_backup_that_is_drained_takes_nobody_new() -> None:

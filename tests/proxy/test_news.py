@@ -274,7 +274,7 @@ def test_what_no_proxy_tells_is_no_order(sites: tuple[Site, Site]) -> None:
         {"sort": "network", "id": "everywhere"},
         {"sort": "network", "id": ""},
     )
-    good = ({}, {"sort": "network", "id": OFFICE, "deadline": "60"})
+    good: tuple[dict[str, str], ...] = ({}, {"sort": "network", "id": OFFICE, "deadline": "60"})
     site, _other = sites
     orders = heard(site, Server(*(kick | words for words in (*hostile, *good))))
     assert orders == [
