@@ -174,6 +174,11 @@ BACKENDS = Board(
                 ),
                 graph("Sessions by backend", gauge("backend_sessions", "backend"), stacked=True),
                 graph(
+                    "At a backend",
+                    gauge("backend_connected_sessions", "backend"),
+                    note="From the mail check or the connection on. At maxsessions one more is turned away.",
+                ),
+                graph(
                     "Waiting for a backend",
                     gauge("backend_waiting_sessions", "backend"),
                     note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",

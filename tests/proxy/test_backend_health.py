@@ -251,8 +251,11 @@ class Ill:
     def failed(self, address: str, reason: str) -> None:
         self.told.append((address, reason))
 
-    def says(self) -> str:
-        return "down since noon (no answer)"
+    def is_down(self) -> bool:
+        return self._down
+
+    def why_not(self) -> tuple[str, str]:
+        return "it is down since noon (no answer)", "down"
 
 
 def led(known: Ill, route: Route, **other: Any) -> tuple[PureSession, list[tuple[Any, ...]]]:

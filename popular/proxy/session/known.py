@@ -36,8 +36,11 @@ class HealthKnowledge(Protocol):
     def failed(self, address: str, reason: str) -> None:
         """A login of his failed by the backend's fault."""
 
-    def says(self) -> str:
-        """For people: how it is, since when and why."""
+    def is_down(self) -> bool:
+        """Whether nobody is let through; to be asked by who only wants to know."""
+
+    def why_not(self) -> tuple[str, str]:
+        """Why a login may not go there: for people, and the word of backend_login.FAILURES."""
 
 
 ALL_WELL: Final[Mapping[str, HealthKnowledge]] = {}

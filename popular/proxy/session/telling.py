@@ -22,7 +22,7 @@ from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend
 
-UNTRIED = ("maxwaiting", "down")
+UNTRIED = ("maxwaiting", "maxsessions", "down")
 """Words of failures where the backend was not even asked."""
 
 NO_FIELDS: Mapping[str, object] = {}
@@ -115,7 +115,7 @@ class Teller(Authorization):
         return known.international() if known is not None else NOTHING
 
     def _backup_of(self, backend: Backend) -> str:
-        """Where the users of a backend go that is down; "" for nowhere. A backup's own backup counts for nothing."""
+        """Where the users of a backend go that takes none; "" for nowhere. A backup's own backup counts for nothing."""
         other = self._rules.backends.get(backend.backup)
         if other is None or other.state != "online" or self._led_to_backup:
             return ""
@@ -125,8 +125,9 @@ class Teller(Authorization):
         return other.id
 
     def _while_down(self, health: HealthKnowledge) -> None:
-        """The backend is known to be down: that costs nobody any time."""
-        self._note_backend(CONNECTING.phrase, f"it is {health.says()}", "down")
+        """The backend is known to be down, or full: that costs nobody any time."""
+        reason, word = health.why_not()
+        self._note_backend(CONNECTING.phrase, reason, word)
         self._trouble("backend_failed")
 
     def _manner(self, backend: Backend) -> list[bytes]:

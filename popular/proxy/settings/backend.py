@@ -168,11 +168,17 @@ class Backend(Thing):
         "limit, if no other backend is online. 0: no limit.",
     )
 
+    maxsessions: int = parameter(
+        Int(0, MOST_TOKENS),
+        0,
+        "How many sessions, over all workers, may be at the backend at once; one more goes to its backup, or is told "
+        "at once to come again ([SYS/TEMP]). 0: no limit.",
+    )
     backup: str = parameter(
         Id(optional=True),
         "",
-        "The id of another backend that has the same mail: while this one is down its users go there, if it is online "
-        'and not down itself. "": none.',
+        "The id of another backend that has the same mail: while this one is down, or has maxsessions, its users go "
+        'there, if it is online and takes them itself. "": none.',
     )
     health: str = parameter(
         Choice(*HEALTH),
