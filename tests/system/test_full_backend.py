@@ -1,14 +1,32 @@
-"""A backend with `maxsessions`: who comes when it is full, and that every place is given back."""
+"""A backend with `maxsessions`: who comes when it is full, and that every place is given back. One with `source`: all
+that it hears of us comes from there."""
 
 import os
 import signal
+import socket
 from contextlib import ExitStack
 from pathlib import Path
 
+from popular.proxy.checks.canary import check
+from tests.patience import patient
+from tests.proxy.console import Console
 from tests.system.site import LOOPBACK, Proxy, free_port
-from tests.system.wire import PopClient, ScriptedBackend, pop3_server, wait_until
+from tests.system.wire import Peer, PopClient, ScriptedBackend, pop3_server, wait_until
 
 LATER = b"-ERR [SYS/TEMP]"
+HERE, THERE = "127.0.0.9", "127.0.0.8"
+
+
+class Callers:
+    """A server, and the addresses from which it was called."""
+
+    def __init__(self, *mails: bytes) -> None:
+        self.addresses: set[str] = set()
+        self._play = pop3_server(list(mails))
+
+    def __call__(self, peer: Peer) -> None:
+        self.addresses.add(peer.connection.getpeername()[0])
+        self._play(peer)
 
 
 def test_who_is_one_too_many_and_how_places_come_back(tmp_path: Path) -> None:
@@ -17,21 +35,27 @@ def test_who_is_one_too_many_and_how_places_come_back(tmp_path: Path) -> None:
     """
     port = free_port()
     users = tmp_path / "users"
-    users.write_text("default:ann:{PLAIN}secret:store:\n")
+    users.write_text("default:ann:{PLAIN}secret:store:\ndefault:bob:{PLAIN}secret:asked:box\n")
+    callers = Callers(b"one")
     with (
-        ScriptedBackend(pop3_server([b"one"])) as store,
+        ScriptedBackend(callers) as store,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as checks,
         ScriptedBackend(pop3_server([])) as twin,
         Proxy(
             tmp_path,
             [
                 f"backend conf twin host {LOOPBACK} port {twin.port} state online",
-                f"backend conf store host {LOOPBACK} port {store.port} state online maxsessions 2",
+                f"backend conf store host {LOOPBACK} port {store.port} state online maxsessions 2 source {HERE}",
                 f"pdm add users passwd {users}",
                 f"vserv conf v iface {LOOPBACK} port {port} state online",
             ],
         ) as proxy,
         ExitStack() as open_ones,
     ):
+        checks.bind((LOOPBACK, 0))
+        checks.settimeout(patient(5))
+        proxy.said(f"set checkport {checks.getsockname()[1]}")
+        proxy.said(f"backend conf asked host {LOOPBACK} prot CXPOP state online source {THERE}")
 
         def places() -> object:
             return proxy.state().counters()["backend_places"]
@@ -67,3 +91,18 @@ def test_who_is_one_too_many_and_how_places_come_back(tmp_path: Path) -> None:
             os.kill(victim, signal.SIGKILL)
         wait_until(lambda: not places(), "the parts of the dead are taken off")
         assert log_in()[1].startswith(b"+OK")
+
+        assert callers.addresses == {HERE}, "logins, and the question what it announces"
+        open_ones.enter_context(PopClient(port)).connection.sendall(b"USER bob\r\nPASS secret\r\n")
+        assert checks.recvfrom(1000)[1][0] == THERE
+
+
+def test_a_check_comes_from_the_same_address() -> None:
+    """It sees the backend as logins do."""
+    callers = Callers()
+    with ScriptedBackend(callers) as store:
+        console = Console()
+        console.say(f"backend conf b host {LOOPBACK} port {store.port} health connect source {HERE}")
+        assert check(console.config.things["backend"]["b"], None, patient(5)).why == ""
+        wait_until(lambda: callers.addresses, "it is called")
+    assert callers.addresses == {HERE}

@@ -131,7 +131,12 @@ class Login:
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
             self._question = MailQuestion(
-                runtime.context.loop, backend.address, runtime.checkport, mailbox=mailbox, owner=self._events
+                runtime.context.loop,
+                backend.address,
+                runtime.checkport,
+                mailbox=mailbox,
+                owner=self._events,
+                source=backend.source,
             )
         except OSError as error:
             self._time_check()
