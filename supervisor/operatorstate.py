@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 VERSION = 1
 """Of the file."""
+_LATEST = 253402300799
+"""No order ends later than the year 9999: behind it there is no date for people."""
 
 UNDO = "undo"
 """In the value of what is under way, and is nothing before it is finished: the orders that belong to it, as a list of
@@ -80,6 +82,7 @@ def from_octets(content: bytes) -> list[OrderEntry]:
     """What is in the file. Raises DamagedState."""
     try:
         said = json.loads(content)
+        json.dumps(said, ensure_ascii=False, allow_nan=False).encode()  # no number, or text, that cannot be told again
     except (ValueError, RecursionError):
         raise DamagedState("it is no JSON") from None
     if not isinstance(said, dict) or said.get("version") != VERSION:
@@ -89,9 +92,10 @@ def from_octets(content: bytes) -> list[OrderEntry]:
         raise DamagedState("it has no orders by sort and id")
     entries = [OrderEntry(sort, ident, value) for sort, orders in sorts.items() for ident, value in orders.items()]
     for _sort, ident, value in entries:
-        if not isinstance(value, dict) or not isinstance(value.get("until"), int | float | None):
+        until = value.get("until") if isinstance(value, dict) else _LATEST + 1
+        if not isinstance(until, int | float | None) or (until or 0) > _LATEST:
             raise DamagedState(f"the order {ident[:80]!r} is none")
-        if not isinstance(value.get(UNDO), list | None):
+        if not isinstance((value or {}).get(UNDO), list | None):
             raise DamagedState(f"of the order {ident[:80]!r} nobody knows how it is undone")
     return entries
 

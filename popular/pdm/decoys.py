@@ -27,10 +27,13 @@ class Decoys:
 
     def drawn(self, key: bytes) -> str | None:
         """Some user's stored password; None if there is no verifiable one. `key` stands for the name."""
-        if not self._samples:
-            return None
-        place, _chance = self._numbers(key)
-        return self._samples[bisect_right(self._up_to, place * self._up_to[-1] >> 64)]
+        return self.at(self._numbers(key)[0])
+
+    def at(self, place: int) -> str | None:
+        """The same for a number of 64 bits, which stands for the name: the form is the same one wherever as many users
+        have each form, whichever samples there are.
+        """
+        return self._samples[bisect_right(self._up_to, place * self._up_to[-1] >> 64)] if self._samples else None
 
     def rank(self, key: bytes) -> float | None:
         """That of the decoy among those of several lists; None if there is no decoy.

@@ -19,6 +19,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 from popular.pdm import passwords
@@ -30,6 +31,7 @@ from popular.pdm.contract import (
     UNKNOWN,
     Answer,
     Authenticated,
+    KeysWanted,
     KnownUser,
     Provable,
     Question,
@@ -263,6 +265,9 @@ class Verifier:
         return Unknown(partial(decoy, question), rank) if rank is not None else UNKNOWN
 
     def _decoy(self, question: Question) -> str | None:
+        if isinstance(question.proof, KeysWanted):
+            # A client sees the form, and each worker has other samples: of the salt all of them draw the same.
+            return self._decoys.at(int.from_bytes(blake2b(question.proof.salt, digest_size=8).digest()))
         return self._decoys.drawn(key_of(question.namespace, question.user))
 
     def _spend(self, question: Question) -> None:

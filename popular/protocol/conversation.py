@@ -5,6 +5,7 @@ of them have lines behind the status is known from the command. So nothing needs
 octets go in as they pass, in whatever pieces. Where they make no sense (`lost`), nothing more is made of them.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
@@ -17,6 +18,10 @@ MESSAGE = frozenset({"RETR", "TOP"})
 _IF_ALONE = frozenset({"LIST", "UIDL", "LANG"})
 MOST_LINES = 64
 """Lines of a listing that are kept."""
+MOST_AHEAD = 4096
+"""Commands that may wait for their replies; a client that says more of them ahead makes no dialogue. Somebody may send
+line ends only, and as many as the buffers of two kernels take: a hundred times as much would be held for each.
+"""
 _LONGEST = 1 << 16
 """Octets of a line, of either side, behind which it is no dialogue."""
 
@@ -75,10 +80,10 @@ class Conversation:
     """One, from the reply to the login on."""
 
     def __init__(self) -> None:
-        self.open: list[SentCommand] = [LOGIN]
+        self.open: deque[SentCommand] = deque((LOGIN,))
         """Commands without a reply yet."""
         self.lost = False
-        """The server has said something that no reply begins with, or to nobody."""
+        """The server has said something that no reply begins with, or to nobody; or the client is too far ahead."""
         self._client = self._server = b""
         """The beginnings of lines that are not whole yet."""
         self.lines: ReplyLines | None = None
@@ -88,9 +93,10 @@ class Conversation:
         if self.lost:
             return []
         *lines, self._client = (self._client + data).split(b"\n")
-        self.lost = len(self._client) > _LONGEST
         commands = [said(line.removesuffix(b"\r")) for line in lines]
         self.open += commands
+        if len(self._client) > _LONGEST or len(self.open) > MOST_AHEAD:
+            self._lose()
         return commands
 
     def server_says(self, data: bytes) -> list[Heard]:
@@ -102,8 +108,15 @@ class Conversation:
                 break
             self._hear(line.removesuffix(b"\r"), len(line) + 1, heard)
         self._server = rest
-        self.lost = self.lost or len(rest) > _LONGEST
+        if self.lost or len(rest) > _LONGEST:
+            self._lose()
         return heard
+
+    def _lose(self) -> None:
+        """Nothing more is made of it, and nothing of it is held."""
+        self.lost = True
+        self.open.clear()
+        self._client = self._server = b""
 
     def _hear(self, line: bytes, octets: int, heard: list[Heard]) -> None:
         lines = self.lines
@@ -122,7 +135,7 @@ class Conversation:
         if not self.open or not line.startswith((b"+OK", b"-ERR")):
             self.lost = True
             return
-        status = StatusLine(self.open.pop(0), line)
+        status = StatusLine(self.open.popleft(), line)
         heard.append(status)
         if status.is_ok and status.to.has_lines:
             self.lines = ReplyLines(status.to)

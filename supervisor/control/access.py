@@ -92,9 +92,12 @@ _READERS = "only root and the user of the program may change anything; the contr
 def bare(line: str) -> list[Word]:
     """The words of a command without `json` in front, which changes nothing of what it does. None if it is no line."""
     try:
-        words = split(line)
+        return _without_json(split(line))
     except CommandRefused:
         return []
+
+
+def _without_json(words: list[Word]) -> list[Word]:
     while words[:1] == ["json"]:
         words = words[1:]
     return words
@@ -131,6 +134,7 @@ def _rule(command: FileCommand, language: Vocabulary, numbers: Numbers) -> Rule:
     if may != MAY_SAY and rest:
         raise CommandRefused(f"{shown(rest[0])} is too much behind {may}", rest[0].column)
     if may == MAY_SAY:
+        rest = _without_json(rest)
         _check_pattern(rest, words[2], language)
     return Rule(kind, number, may=may, words=tuple(str(word) for word in rest))
 

@@ -13,8 +13,8 @@ from supervisor.control.rcfile import COMES, GOES
 MOST_KEPT = 1000
 MOST_COMMANDS = 20
 """Of those that were said in one go, in the first line of a file; what is beyond is counted only."""
-LONGEST_HEAD = 64 << 10
-"""Octets of the first line."""
+LONGEST_HEAD = 1 << 20
+"""Octets of the first line: room for so many of the longest commands, of each octet of which JSON may make six."""
 _HEAD = b"# history "
 _LONGEST_SHOWN = 60
 
@@ -86,14 +86,23 @@ def head_of(octets: bytes) -> HistoryEntry:
         entry = HistoryEntry(**{**said, "commands": tuple(said["commands"])})
     except (ValueError, TypeError, KeyError, RecursionError):
         raise NoHistory("its first line is not one of ours") from None
-    if not head.startswith(_HEAD) or not all(
-        isinstance(getattr(entry, field), kind) for field, kind in _FIELDS.items()
-    ):
+    fits = all(isinstance(getattr(entry, field), kind) for field, kind in _FIELDS.items())
+    if not head.startswith(_HEAD) or not fits or not all(isinstance(command, str) for command in entry.commands):
         raise NoHistory("its first line is not one of ours")
     return entry
 
 
-_FIELDS = {"number": int, "when": float | int, "uid": int, "pid": int, "name": str, "reason": str}
+_FIELDS = {
+    "number": int,
+    "when": float | int,
+    "uid": int,
+    "pid": int,
+    "name": str,
+    "reason": str,
+    "more": int,
+    "comes": int,
+    "goes": int,
+}
 
 
 def lines_in(octets: bytes) -> list[str]:

@@ -146,7 +146,7 @@ class ConfigHistory:
 
     def _take_up(self, directory: Directory, name: str) -> None:
         try:
-            entry = head_of(_octets(directory, name, LONGEST_HEAD))
+            entry = head_of(_first_line(directory, name))
             if self._name(entry.number) != name:
                 raise NoHistory("it has the number of another one")
         except (OSError, NoHistory) as error:
@@ -246,6 +246,11 @@ class ConfigHistory:
         return file_name(self._program.name, number)
 
 
-def _octets(directory: Directory, name: str, most: int = -1) -> bytes:
+def _octets(directory: Directory, name: str) -> bytes:
     with open(directory.open_file(name, os.O_RDONLY), "rb") as file:
-        return file.read(most)
+        return file.read()
+
+
+def _first_line(directory: Directory, name: str) -> bytes:
+    with open(directory.open_file(name, os.O_RDONLY), "rb") as file:
+        return file.readline(LONGEST_HEAD)

@@ -282,12 +282,13 @@ class Acceptor:
     def _empty_queues(self) -> None:
         """Accepts who waits at the sockets that are given back, then closes them.
 
-        Without a token, or at too high a load, that has to wait; our copy keeps the queue, whatever the master closes.
+        Without a token, or at too high a load, whoever waits has to wait on; our copy keeps the queue, whatever the
+        master closes.
         """
         for listener, listening in list(self._emptying):
             while self._allowed and not self._pausing and self._accept(listener, listening):
                 pass
-            if self._starved or self._pausing or not self._allowed:
+            if (self._starved or self._pausing or not self._allowed) and queue_of(listening)[0]:
                 return
             self._emptying.remove((listener, listening))
             self._shut(listening)

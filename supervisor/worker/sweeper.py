@@ -24,7 +24,9 @@ _CUT = {
 
 def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[SweepFound, ...]:
     """One round: for each aim what was found, and how many of them are left."""
-    by_mark = {(aim.sort, aim.id): place for place, aim in enumerate(aims) if aim.sort != NETWORK}
+    by_mark: dict[tuple[str, str], list[int]] = {}
+    for place, aim in enumerate(aims):
+        by_mark.setdefault((aim.sort, aim.id), []).append(place)  # a user may be moved and kicked at once
     everybody = [place for place, aim in enumerate(aims) if aim.sort == EVERYBODY]
     networks: list[tuple[Network, int]] = [
         (ipaddress.ip_network(aim.id), place) for place, aim in enumerate(aims) if aim.sort == NETWORK
@@ -33,7 +35,7 @@ def sweep(sessions: Iterable[Session], aims: Sequence[Aim]) -> tuple[SweepFound,
     left = [0] * len(aims)
     for session in list(sessions):
         whose = session.whose()
-        places = [by_mark[mark] for mark in whose.marks if mark in by_mark]
+        places = [place for mark in whose.marks for place in by_mark.get(mark, ())]
         places += _of_networks(whose, networks)
         places += everybody
         places = [place for place in places if whose.since <= aims[place].before]

@@ -39,6 +39,8 @@ from supervisor.worker.heartbeat import HEARTBEAT_SECONDS, Heartbeat
 from supervisor.worker.sweeper import sweep
 
 ENDING_STEP_SECONDS = 0.5
+TOKENLESS_SECONDS = 3.0
+"""So long an orphan waits for a token before it sends away who waits at its sockets; again while it has sessions."""
 PATIENCE_SECONDS = {
     CutCost.NOT_LOGGED_IN: 0.0,
     CutCost.IDLE: 0.0,
@@ -348,6 +350,17 @@ class Worker:
                 return
             self._acceptor.silence()
             self._loop.call_later(HALF_OPEN_SECONDS, self._leave, True)
+            self._loop.call_later(TOKENLESS_SECONDS, self._give_up_queues)
+
+    def _give_up_queues(self) -> None:
+        """Who waits needs a token. The others' sessions and ours give theirs back when they end; but a master that dies
+        while it looks for lost ones takes those with it that were free.
+        """
+        if self._context.sessions:
+            self._loop.call_later(TOKENLESS_SECONDS, self._give_up_queues)
+            return
+        self._acceptor.give_up_queues(shared=False)
+        self._go_if_done()
 
     def _end_at_once(self) -> None:
         """A signal: the sessions end now, in an orderly way, and the worker goes."""

@@ -111,6 +111,16 @@ def test_what_may_not_be_said(peer: Peer, line: str) -> None:
     assert "nothing was changed" in ACCESS.refusal(peer, line, LANGUAGE)
 
 
+def test_json_counts_for_nothing_in_the_file_either() -> None:
+    """A line with it would allow nothing otherwise, and nobody would see."""
+    access = _read("user 77 say json kill *")
+    assert access.refusal(DEPLOYER, "kill 1.2.3", LANGUAGE) == ""
+    assert access.refusal(DEPLOYER, "json kill 1.2.3", LANGUAGE) == ""
+    assert access.refusal(DEPLOYER, "block 192.0.2.0/24", LANGUAGE)
+    with pytest.raises(FaultyAccess, match="which command"):
+        _read("user 77 say json ...")
+
+
 def test_a_refusal_names_what_is_allowed() -> None:
     """So that nobody has to ask for the file."""
     assert "kill *, backend conf * state *" in ACCESS.refusal(ON_CALL, "set grace 1s", LANGUAGE)

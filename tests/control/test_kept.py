@@ -6,8 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from supervisor.control.kept import HistoryEntry, NoHistory, file_name, head_of, lines_in, number_in, to_octets
+from supervisor.control.kept import (
+    LONGEST_HEAD,
+    MOST_COMMANDS,
+    HistoryEntry,
+    NoHistory,
+    file_name,
+    head_of,
+    lines_in,
+    number_in,
+    to_octets,
+)
 from supervisor.control.rcfile import parse
+from supervisor.control.words import LONGEST_LINE
 
 TEXT = some.text(some.characters(exclude_categories=["Cs"]), max_size=30)
 LINES = some.lists(some.text(some.characters(exclude_categories=["Cs", "Cc"]), min_size=1), max_size=5)
@@ -28,6 +39,13 @@ def test_what_is_written_is_read(name: str, reason: str, commands: list[str], li
     assert lines_in(octets) == lines
 
 
+def test_the_longest_first_line_is_read_whole() -> None:
+    """The longest commands, in the longest way to write them: such an entry is there after a restart too."""
+    line = "\x01" * LONGEST_LINE
+    entry = _entry(line, "", (line,) * MOST_COMMANDS)
+    assert head_of(to_octets(entry, ["set grace 3s"])[:LONGEST_HEAD]) == entry
+
+
 def test_it_is_an_rc_file() -> None:
     """The first line is a comment to whoever applies the file by hand."""
     octets = to_octets(_entry("ann", "a\nset grace 9s"), ["set grace 3s"])
@@ -46,6 +64,8 @@ def test_it_is_an_rc_file() -> None:
         b"# history " + json.dumps({"number": 7}).encode(),
         to_octets(_entry(), [])[:-1].replace(b'"number": 7', b'"number": "7"'),
         to_octets(_entry(), [])[:-1].replace(b'"uid": 0', b'"uid": null'),
+        to_octets(_entry(), [])[:-1].replace(b'"more": 0', b'"more": "x"'),
+        to_octets(_entry(), [])[:-1].replace(b'"commands": []', b'"commands": [7]'),
     ],
 )
 def test_another_file_is_none(head: bytes) -> None:

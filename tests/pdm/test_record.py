@@ -1,6 +1,7 @@
 """A user's record as databases give it, and the module `sql` on a file of SQLite."""
 
 import asyncio
+import base64
 import os
 import sqlite3
 from pathlib import Path
@@ -12,6 +13,7 @@ from popular.pdm.chain import CHECK, Step
 from popular.pdm.contract import (
     Authenticated,
     CannotTell,
+    KeysWanted,
     KnownUser,
     ModuleFailed,
     Question,
@@ -27,6 +29,7 @@ from popular.pdm.guarded import Asking, Guarded, Terms, Unheard
 from popular.pdm.libpdm_sql import open_module
 from popular.pdm.record import Defaults, Verifier, stored_user
 from popular.pdm.sqlquery import Query
+from popular.protocol import scram
 
 STORE = Defaults("store1")
 ASKED = "SELECT password FROM users WHERE name = :user"
@@ -34,6 +37,32 @@ ASKED = "SELECT password FROM users WHERE name = :user"
 
 def question(user: str, password: bytes = b"secret") -> Question:
     return Question("192.0.2.1", "POP3", "default", user, Secret(password), "v")
+
+
+def shown(verifier: Verifier, user: str) -> tuple[int, int]:
+    """What a client sees of the keys of somebody who does not exist: iterations, and how long the salt is."""
+    wanted = KeysWanted(scram.SCRAM, scram.invented_salt(b"site", "default", user))
+    answer = verifier.decide(None, question(user)._replace(proof=wanted))
+    assert isinstance(answer, Unknown)
+    assert answer.decoy is not None
+    keys = answer.decoy()
+    assert isinstance(keys, scram.ScramKeys)
+    return keys.iterations, len(keys.salt)
+
+
+def test_who_does_not_exist_is_shown_the_same_in_each_worker() -> None:
+    """Where users have several forms, whichever of them a worker has seen first: who exists is always shown his own."""
+    workers = [Verifier("here"), Verifier("here")]
+    for number, worker in enumerate(workers):
+        for iterations, salt in ((4096, 16), (5000, 24)):
+            made = scram.keys_of(b"secret", bytes([number]) * salt, iterations)
+            assert made is not None
+            parts = (base64.b64encode(part).decode() for part in (made.salt, made.stored_key, made.server_key))
+            record: dict[object, object] = {"password": f"{{SCRAM-SHA-256}}{iterations},{','.join(parts)}"}
+            worker.decide(stored_user("joe", record, STORE), question("joe"))
+    seen = [[shown(worker, f"u{number}") for number in range(50)] for worker in workers]
+    assert seen[0] == seen[1]
+    assert set(seen[0]) == {(4096, 16), (5000, 24)}
 
 
 @pytest.mark.parametrize("locked", [1, True, "1", "yes", "Y   ", "TRUE", b"\x01", "on"])

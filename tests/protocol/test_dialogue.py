@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from popular.protocol.conversation import MOST_LINES, Conversation, Heard, ReplyLines, StatusLine, said
+from popular.protocol.conversation import MOST_AHEAD, MOST_LINES, Conversation, Heard, ReplyLines, StatusLine, said
 
 COMMANDS = b"STAT\r\nlist\r\nUIDL 2\r\nRETR 1\nTOP 1 0\r\nXTND\r\nCAPA\r\nQUIT\r\n"
 MAIL = b"From: a\r\n\r\n..dot\r\n+OK no status\r\n"
@@ -34,7 +34,7 @@ def test_each_reply_is_its_own_commands(seed: int) -> None:
     assert lines["LIST"].shown == [b"1 120", b"2 200"]
     assert (lines["RETR"].shown, lines["RETR"].count, lines["RETR"].octets) == ([], 4, len(MAIL))
     assert not dialogue.lost
-    assert dialogue.open == []
+    assert not dialogue.open
 
 
 @pytest.mark.parametrize("nonsense", [b"* OK\r\n", b"+OK\r\n+OK\r\n+OK\r\n", b"\r\n", b"x" * 70_000])
@@ -46,6 +46,21 @@ def test_what_makes_no_sense_is_left_alone(nonsense: bytes) -> None:
     assert dialogue.lost
     assert dialogue.server_says(b"+OK 1 1\r\n") == []
     assert dialogue.client_says(b"STAT\r\n") == []
+
+
+def test_a_client_is_so_far_ahead_and_no_further() -> None:
+    """Whoever sends line ends only, and hears nothing, makes no dialogue of it: nothing of it is held, and nothing that
+    is answered to it is looked at.
+    """
+    dialogue = Conversation()
+    dialogue.server_says(b"+OK\r\n")
+    assert len(dialogue.client_says(b"\n" * MOST_AHEAD)) == MOST_AHEAD
+    assert not dialogue.lost
+    assert len(dialogue.server_says(b"-ERR\r\n" * MOST_AHEAD)) == MOST_AHEAD
+    dialogue.client_says(b"NOOP\r\n" * (MOST_AHEAD + 1) + b"NO")
+    assert dialogue.lost
+    assert not dialogue.open
+    assert dialogue.server_says(b"+OK\r\n" * 3) == []
 
 
 def test_a_listing_has_an_end() -> None:

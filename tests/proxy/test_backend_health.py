@@ -10,8 +10,11 @@ from popular.pdm.chain import Admitted
 from popular.pdm.contract import Route
 from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.breaker import LEAST_SHARE, LONGEST_PAUSE_SECONDS, PAUSE_SECONDS, PROBE_SECONDS, BreakerTerms
+from popular.proxy.session.orders import StandingOrders
+from popular.proxy.session.phases import CONNECTING, ENDED
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.health import DOWN, HEALTH, PROBING, RECOVERING, UP, Condition
+from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.runtime.messages import Message
 from supervisor.system import Clock
 from supervisor.table.records import Records
@@ -293,6 +296,20 @@ def test_the_breaker_hears_of_failures_of_the_backend_itself_only() -> None:
     ill = Ill(down=True)
     led(ill, Route("pop", server=("127.0.0.9", 110)))[0].backend_failed("no answer in time", "timeout")
     assert ill.told == []
+
+
+def test_a_backup_that_is_drained_takes_nobody_new() -> None:
+    """The operator has sent them away from there; the drain of another one changes nothing."""
+    for drained, phase in (("other", ENDED), ("pop", CONNECTING)):
+        orders = StandingOrders(
+            OperatorState([OrderEntry("backend drain", drained, {"new": "refuse"})]), lambda _: None
+        )
+        session = PureSession(rules(), orders=orders, health={"twin": Ill(down=True)})
+        session.begin()
+        session.says(b"USER ann\r\nPASS secret\r\n")
+        session.decided(Admitted(Route("twin"), "m", "m"))
+        assert session.machine.phase is phase
+        assert session.verbs.to_client.endswith(LATER) is (phase is ENDED)
 
 
 def test_they_go_to_its_backup_if_there_is_one() -> None:

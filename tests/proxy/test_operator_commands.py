@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from supervisor.control.outcome import Move, Ordered, SessionSweep
+from popular.proxy.settings import moving
+from supervisor.control.outcome import Move, Ordered, Reply, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
 
@@ -120,3 +121,34 @@ def test_a_move_is_whole(console: Console) -> None:
     assert isinstance(back, Move)
     state.change([*back.before, *back.behind])
     assert [entry.sort for entry in state.entries(0)] == ["user hold"]
+
+
+def test_the_end_of_a_hold_ends_no_lock(console: Console) -> None:
+    """The sessions of a locked user are still to go when his logins need not wait any more."""
+    ends = []
+    for line in ("user lock joe", "user hold joe", "user release joe", "user unlock joe"):
+        outcome = console.say(line)
+        assert isinstance(outcome, Ordered | SessionSweep)
+        console.status.operator.change(outcome.entries)
+        ends.append(outcome.ends if isinstance(outcome, Ordered) else ())
+    assert ends == [(), (), (), (("user", "default:joe"),)]
+
+
+@pytest.mark.parametrize("since", ["yesterday", 1e300, [], {"a": 1}])
+def test_what_people_wrote_into_the_state_file_is_listed(console: Console, since: object) -> None:
+    """As it is there, where it is no moment."""
+    console.status.operator.change([OrderEntry("user hold", "default:joe", {"since": since})])
+    for line in ("state list", "user list"):
+        outcome = console.say(line)
+        assert isinstance(outcome, Reply)
+        assert str(since or None) in str(outcome.data)
+
+
+def test_a_user_is_no_option_of_the_move_command(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """His name is an argument of it, and may begin with anything else."""
+    assert isinstance(console.say("user move --delete two"), Move)
+    monkeypatch.setattr(moving, "_command", ["/bin/copy"])
+    assert "would be an option" in refused(console, "user move --delete two")
+    move = console.say('user move "j;o e" two')
+    assert isinstance(move, Move)
+    assert move.command == ("/bin/copy", "default", "j;o e", "-", "two")

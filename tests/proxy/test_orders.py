@@ -8,7 +8,7 @@ from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin
 from popular.pdm.contract import Route, Secret, UserLimits
 from popular.proxy.session.orders import AskedLogin, StandingOrders
 from popular.proxy.session.phases import ASKING, CHECKING, CONNECTING, ENDED, GREETED, HELD, LOGGING_IN, SIMULATING
-from popular.proxy.session.row import cost_of
+from popular.proxy.session.row import cost_of, marks_of
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.serving.context import CutCost
 from supervisor.system import wall
@@ -93,6 +93,46 @@ def test_a_lock_counts_however_he_writes_his_name() -> None:
         session.decided(ADMITTED._replace(limits=UserLimits(account=account)))
         assert session.verbs.to_client.endswith(WRONG) is refused
         assert (session.machine.phase is CONNECTING) is not refused
+
+
+def test_who_has_waited_as_long_as_may_be_is_not_released_again() -> None:
+    """His time is over in the turn in which the hold ends: he has come in by then."""
+    site = Site(OrderEntry("user hold", KEY, {"seconds": 5}))
+    session = site.session()
+    session.decided(ADMITTED)
+    site.operator.change([OrderEntry("user hold", KEY)])
+    session.expired("step")
+    assert session.machine.phase is CONNECTING
+    session.machine.released()
+    assert session.machine.phase is CONNECTING
+
+
+def test_a_lock_that_has_ended_hides_no_other() -> None:
+    """One of the name that he has written is over; that of his account is not."""
+    ended_lock, lock = OrderEntry("user lock", "default:ANN", {"until": wall() - 1}), OrderEntry("user lock", KEY, {})
+    orders = Site(ended_lock, lock).orders
+    assert orders.verdict(AskedLogin("v1", "default", "ANN", "pop", "ann"))[0] == "locked"
+    assert orders.verdict(AskedLogin("v1", "default", "ANN", "pop"))[0] == ""
+
+
+@pytest.mark.parametrize("seconds", ["soon", -1, 1e300, float("nan"), None, [1]])
+def test_a_hold_that_somebody_wrote_into_the_state_file_ends(seconds: object) -> None:
+    """After the time that a hold has if nothing else was said."""
+    session = Site(OrderEntry("user hold", KEY, {"seconds": seconds})).session()
+    session.decided(ADMITTED)
+    assert session.machine.phase is HELD
+    assert session.verbs.seconds == 30.0
+
+
+def test_a_session_is_found_however_he_writes_his_name() -> None:
+    """A move or a lock of ann waits for what ANN has open, or ends it, where his module says that this is ann."""
+    for account, names in (("ann", {"default:ANN", KEY}), ("ANN", {"default:ANN"}), ("", {"default:ANN"})):
+        session = PureSession(rules())
+        session.begin()
+        session.says(b"USER ANN\r\nPASS secret\r\n")
+        session.decided(ADMITTED._replace(limits=UserLimits(account=account)))
+        marks = marks_of(session.machine, "v1")
+        assert sorted(ident for sort, ident in marks if sort == "user") == sorted(names)
 
 
 def test_the_limits_of_one_login_are_not_those_of_the_next() -> None:

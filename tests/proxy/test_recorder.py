@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +12,15 @@ from typing import Any
 
 import pytest
 
+from popular.pdm.contract import CHALLENGE, PASSWORD
 from popular.proxy.session import recorder as recorders
+from popular.proxy.session.recorded_machine import RecordedMachine
 from popular.proxy.session.recorder import Recorder, Recording, append
+from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.settings.tracing import TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
+from tests.proxy.session_double import NONE_KNOWN, NOTHING_ANNOUNCED, SessionDouble
+from tests.proxy.session_rules import rules
 
 LATER = 4e9
 HOME = "192.0.2.7"
@@ -94,6 +100,24 @@ def test_where_nobody_is_traced_nothing_is_kept(worker: Worker) -> None:
     assert not worker.recorder.orders
 
 
+def test_an_id_that_is_used_again_is_another_trace(worker: Worker) -> None:
+    """A trace was stopped before anybody came whom it concerned: the next one has its number, and not its user."""
+    worker.orders(1, "user", "joe")
+    kept(worker).end("quit")
+    worker.operator.change([OrderEntry(TRACE, "1")])
+    worker.orders(1, "user", "ann")
+    recording = kept(worker)
+    recording.asks_for("joe")
+    assert recording.matched == []
+    recording.asks_for("ann")
+    assert len(recording.matched) == 1
+    (trace,) = recording.matched
+    worker.orders(2, "user", "eve")
+    again = kept(worker)
+    again.asks_for("ann")
+    assert again.matched == [trace], "it goes on"
+
+
 def test_who_is_known_at_once(worker: Worker) -> None:
     """A virtual server, or a network: IPv4 in IPv6 is IPv4; behind a balancer only the PROXY header tells."""
     worker.orders(1, "network", "192.0.2.0/24")
@@ -158,6 +182,16 @@ def test_what_is_kept_is_bounded(worker: Worker) -> None:
     assert len(lines) < 45
 
 
+def test_what_happened_is_one_line(worker: Worker) -> None:
+    """A backend's words may be in it: they neither end the line nor reach the terminal of who reads it."""
+    worker.orders(1, "vserv", "v1")
+    recording = kept(worker)
+    recording.tell("it offers no STLS: -ERR \r\x1b[2J\x9b\N{LINE SEPARATOR}\np01.1.2 +0.1 -- logged in")
+    recording.end("quit")
+    said = "it offers no STLS: -ERR \\x0d\\x1b[2J\\x9b\\x2028\\x0ap01.1.2 +0.1 -- logged in"
+    assert worker.written(1) == [f"-- {said}", "-- the end: quit"]
+
+
 def test_two_traces_of_one_session(worker: Worker) -> None:
     """Each has all of it from where it concerned it, and before."""
     worker.orders(1, "vserv", "v1")
@@ -170,6 +204,25 @@ def test_two_traces_of_one_session(worker: Worker) -> None:
     assert worker.written(1) == ["-- first", "-- second", "-- the end: quit"]
     assert worker.written(2) == ["-- second", "-- the end: quit"]
     assert worker.counted["sessions_recorded"] == 1
+
+
+def test_what_is_stopped_hears_no_more(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a session that goes on, what was said before is there; and so when the time is over."""
+    worker.orders(1, "vserv", "v1")
+    worker.orders(2, "user", "joe", until=2e9)
+    monkeypatch.setattr(recorders, "wall", lambda: 1e9)
+    recording = kept(worker)
+    recording.asks_for("joe")
+    recording.tell("first")
+    worker.operator.change([OrderEntry(TRACE, "1")])
+    recording.tell("second")
+    monkeypatch.setattr(recorders, "wall", lambda: 2e9)
+    recording.tell("third")
+    assert recording.listens() is False
+    recording.tell("fourth")
+    recording.end("quit")
+    assert worker.written(1) == ["-- first"]
+    assert worker.written(2) == ["-- first", "-- second"]
 
 
 def test_a_file_has_room_for_so_much(worker: Worker) -> None:
@@ -201,13 +254,34 @@ def test_who_may_read_it(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(worker: Worker) -> None:
-    """Once; and nobody is recorded for it any more."""
+    """Once, however long a session goes on that was recorded; and nobody is recorded for it any more."""
     worker.orders(1, "vserv", "v1", file=str(worker.directory / "file" / "x.trace"))
     (worker.directory / "file").write_text("")
-    kept(worker).end("quit")
+    recording = kept(worker)
+    for _ in range(3):
+        recording.tell("something")
+        recording.flush()
+        assert worker.written(1) == []
+    recording.end("quit")
     assert worker.written(1) == []
     assert [fields["reason"] for fields in worker.logged] == [os.strerror(17)]
     assert worker.session() is None
+
+
+def test_what_waits_for_the_disk_is_bounded(worker: Worker) -> None:
+    """Threads that are all at something else, or a slow disk: no more is kept than the file has room for."""
+    go_on = threading.Event()
+    worker.pool.submit(go_on.wait)
+    worker.orders(1, "vserv", "v1", most=4096)
+    recording = kept(worker)
+    for number in range(10_000):
+        recording.tell(f"{number:04}")
+        recording.flush()
+    (trace,) = worker.recorder._traces.values()
+    assert sum(map(len, trace.waiting)) < 5000
+    go_on.set()
+    assert worker.written(1)[:2] == ["-- 0000", "-- 0001"]
+    assert worker.path(1).stat().st_size <= 4096
 
 
 @pytest.mark.parametrize(
@@ -220,6 +294,28 @@ def test_an_order_that_is_none_is_passed_over(worker: Worker, bad: dict[str, Any
     assert worker.session() is None
     worker.orders(2, "vserv", "v1")
     assert worker.session() is not None
+
+
+def test_of_a_password_not_even_its_size(worker: Worker) -> None:
+    """Where the response to a challenge is one; of others the size is told."""
+    worker.orders(1, "vserv", "v1")
+    recording = kept(worker)
+    offering = rules(takes=frozenset({PASSWORD, CHALLENGE}), mechanisms=("login", "plain", "cram-md5"))
+    around = Surroundings(offering, refusals=NONE_KNOWN, announced=NOTHING_ANNOUNCED)
+    machine = RecordedMachine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711), recording=recording)
+    machine.begin()
+    for said in (b"AUTH PLAIN\r\nAGpvZQ==\r\n", b"AUTH LOGIN\r\nam9l\r\n*\r\n", b"AUTH CRAM-MD5\r\nam9l\r\n"):
+        machine.client_says(said)
+    recording.end("quit")
+    assert worker.written(1)[:-1] == [
+        "C>P AUTH PLAIN",
+        "C>P ****",
+        "C>P AUTH LOGIN",
+        "C>P ****",
+        "C>P *",
+        "C>P AUTH CRAM-MD5",
+        "C>P **** (4 octets)",
+    ]
 
 
 def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,12 @@ import pytest
 from popular.pdm.chain import Admitted, NobodyKnows
 from popular.pdm.contract import Route, Secret
 from popular.pdm.servers import servers
+from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.referral import Referral, referral_of, referred_to
 from popular.proxy.session.rules import Rules
 from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.secretfiles import KeptSecret
+from supervisor.operatorstate import OperatorState, OrderEntry
 from tests.proxy.session_double import PureSession
 from tests.proxy.session_rules import backend, rules
 
@@ -117,6 +119,19 @@ def test_it_is_followed_once(secret: bytes | None) -> None:
     for _ in range(3):
         session.backend_says(OK)
     assert session.verbs.waits == "relay"
+
+
+def test_a_drained_backend_takes_nobody_who_is_referred() -> None:
+    """Nobody new comes in there; that is no failure of the backend that has sent him."""
+    orders = StandingOrders(OperatorState([OrderEntry("backend drain", "other", {"new": "refuse"})]), lambda _: None)
+    session = PureSession(rules(), orders=orders)
+    session.begin()
+    session.says(b"USER ann\r\nPASS s3cret\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    for reply in (OK, OK, REFERRAL):
+        session.backend_says(reply)
+    assert session.verbs.to_client.endswith(LATER)
+    assert session.verbs.ending == "drained"
 
 
 def test_one_that_is_not_allowed_is_nobodys_wrong_password() -> None:

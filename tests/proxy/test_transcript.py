@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from popular.protocol.conversation import MOST_AHEAD
 from popular.proxy.session import transcript
 from popular.proxy.session.transcript import PassedOn
 
 CANARY = b"canary-in-the-mine"
+DIGEST = b"0123456789abcdef" * 2
 
 
 @pytest.mark.parametrize(
@@ -19,10 +21,16 @@ CANARY = b"canary-in-the-mine"
         (b"user \xffjoe\x07", "USER \N{REPLACEMENT CHARACTER}joe\\x07"),
         (b"PASS %s" % CANARY, "PASS ****"),
         (b"pass", "PASS ****"),
-        (b"APOP joe %s" % CANARY, "APOP joe ****"),
+        (b"APOP joe %s" % DIGEST, "APOP joe ****"),
+        (b"APOP %s" % DIGEST, "APOP **** (32 octets)"),
+        (b"APOP joe\t%s" % DIGEST, "APOP **** (36 octets)"),
+        (b"APOP %s joe" % DIGEST, "APOP **** (36 octets)"),
+        (b"APOP joe %s" % CANARY, "APOP **** (22 octets)"),
         (b"AUTH", "AUTH"),
         (b"AUTH PLAIN", "AUTH PLAIN"),
-        (b"AUTH PLAIN %s" % CANARY, "AUTH PLAIN **** (18 octets)"),
+        (b"AUTH PLAIN %s" % CANARY, "AUTH PLAIN ****"),
+        (b"auth login %s" % CANARY, "AUTH login ****"),
+        (b"AUTH XOAUTH2 %s" % CANARY, "AUTH XOAUTH2 **** (18 octets)"),
         (b"AUTH c2Vj+cmV0==", "AUTH **** (11 octets)"),
         (b"STAT", "STAT"),
         (b"RETR 12", "RETR 12"),
@@ -42,9 +50,10 @@ def test_a_command(line: bytes, shown: str) -> None:
 
 
 def test_a_response_is_never_shown() -> None:
-    """But for the one that gives up."""
-    assert list(transcript.response(b64encode(CANARY))) == ["**** (24 octets)"]
-    assert list(transcript.response(b"*")) == ["*"]
+    """But for the one that gives up; nor its size, where that is a password's."""
+    assert list(transcript.response(b64encode(CANARY), "CRAM-MD5")) == ["**** (24 octets)"]
+    assert list(transcript.response(b64encode(CANARY), "LOGIN")) == ["****"]
+    assert list(transcript.response(b"*", "LOGIN")) == ["*"]
 
 
 def test_replies_of_ours() -> None:
@@ -106,6 +115,51 @@ def test_what_is_cut_off_is_told() -> None:
     assert shown[-1] == ("--", "not understood from here on: nothing more of it is shown")
     assert passed.backend_says(MAIL) + passed.client_says(b"PASS x\r\n") == []
     assert passed.rest() == [("--", f"({len(MAIL) + 8:,} octets) that were not understood")]
+
+
+@pytest.mark.parametrize("listing", [b"CAPA", b"LANG", b"LIST", b"UIDL"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"-ERR no such command\r\n+OK\r\n%s.\r\n",  # NOOP and the listing are one line to it
+        b"+OK\r\n+OK no list here\r\n+OK\r\n%s.\r\n",  # a listing without its lines
+    ],
+)
+def test_a_backend_that_counts_commands_otherwise(listing: bytes, said: bytes) -> None:
+    """A mail that seems to be a listing is none."""
+    passed = PassedOn()
+    passed.backend_says(b"+OK\r\n")
+    passed.client_says(b"NOOP\n%s\r\nRETR 1\r\n" % listing)
+    shown = passed.backend_says(said % MAIL)
+    assert CANARY.decode() not in str(shown + passed.rest())
+
+
+@pytest.mark.parametrize(
+    ("command", "lines"),
+    [
+        (b"CAPA", b"TOP\r\nSASL PLAIN LOGIN\r\nIMPLEMENTATION x: (y)\r\nX-Z\r\n"),
+        (b"LANG", b"de Deutsch: ja\r\ni-default Default\r\n* any\r\n"),
+        (b"LIST", b" 1 120\r\n2 7\r\n"),
+        (b"UIDL", b"1 <a:b>\r\n"),
+        (b"UIDL", b""),
+    ],
+)
+def test_a_listing(command: bytes, lines: bytes) -> None:
+    """All of its lines are shown."""
+    passed = PassedOn()
+    passed.client_says(command + b"\r\n")
+    shown = passed.backend_says(b"+OK\r\n+OK\r\n%s.\r\n" % lines)
+    assert [text for _leg, text in shown[2:]] == [*lines.decode().split("\r\n")[:-1], "."]
+
+
+def test_a_client_that_is_too_far_ahead_is_told_once() -> None:
+    """What it says and hears from there on is only counted."""
+    passed = PassedOn()
+    passed.backend_says(b"+OK\r\n")
+    shown = passed.client_says(b"\n" * (MOST_AHEAD + 1))
+    assert shown[-1] == ("--", "not understood from here on: nothing more of it is shown")
+    assert passed.client_says(b"PASS x\r\n") + passed.backend_says(b"+OK\r\n") == []
+    assert passed.rest() == [("--", "(13 octets) that were not understood")]
 
 
 @given(st.lists(st.sampled_from([b"RETR 1", b"PASS " + CANARY, CANARY, b"AUTH " + CANARY, b"XTND x", b"TOP 1 1"])))

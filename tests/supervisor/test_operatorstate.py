@@ -47,6 +47,10 @@ def test_what_has_ended_is_not_kept() -> None:
         json.dumps({"version": 1, "state": {"block": []}}).encode(),
         json.dumps({"version": 1, "state": {"block": {"x": 1}}}).encode(),
         json.dumps({"version": 1, "state": {"block": {"x": {"until": "soon"}}}}).encode(),
+        json.dumps({"version": 1, "state": {"block": {"x": {"until": 1e300}}}}).encode(),
+        json.dumps({"version": 1, "state": {"block": {"x": {"until": float("nan")}}}}).encode(),
+        json.dumps({"version": 1, "state": {"lock": {"x": {"since": float("inf")}}}}).encode(),
+        json.dumps({"version": 1, "state": {"lock": {"\ud800": {}}}}).encode(),
     ],
 )
 def test_a_damaged_file_is_told(content: bytes) -> None:

@@ -82,6 +82,13 @@ def test_addresses_of_all_forms(address: str) -> None:
     assert session.ending
 
 
+def test_several_may_want_the_same_to_be_gone() -> None:
+    """A move of joe waits for his session also while he is kicked: each aim is told of it."""
+    session = OneSession(CutCost.UNCOMMITTED)
+    moved, kicked = Aim("user", "joe", 2.0, Cut.GENTLE), Aim("user", "joe", 3.0, Cut.GENTLE)
+    assert [found.left for found in sweep([session], [moved, kicked])] == [1, 1]
+
+
 def test_who_came_later_stays() -> None:
     """A kick is about those that were there."""
     session = OneSession(CutCost.IDLE, since=2.5)

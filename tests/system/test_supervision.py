@@ -1,9 +1,11 @@
 """Workers that die: the slot is filled again, nobody else notices, and what they held is found."""
 
+import contextlib
 import os
 import random
 import signal
 import socket
+import stat
 import time
 from pathlib import Path
 
@@ -28,6 +30,24 @@ def _flat(counters: dict[str, int | dict[str, int]]) -> dict[str, int]:
     for name, value in counters.items():
         numbers |= {f"{name}[{label}]": n for label, n in value.items()} if isinstance(value, dict) else {name: value}
     return numbers
+
+
+def _take_tokens(master: int, worker: int) -> bytes:
+    """Empties the only pipe that the two have in common in which there is anything."""
+    taken = b""
+    theirs = {os.stat(one).st_ino for one in Path(f"/proc/{worker}/fd").iterdir()}
+    for one in Path(f"/proc/{master}/fd").iterdir():
+        found = os.stat(one)
+        if stat.S_ISFIFO(found.st_mode) and found.st_ino in theirs:
+            with contextlib.suppress(BlockingIOError):
+                end = os.open(one, os.O_RDONLY | os.O_NONBLOCK)
+                taken += os.read(end, 1 << 20)
+            os.close(end)
+    return taken
+
+
+def _lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.parametrize("cause", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT], ids=lambda cause: cause.name)
@@ -169,6 +189,25 @@ def test_a_killed_master_is_followed_by_another(tmp_path: Path) -> None:
             wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), "the orphans are gone")
             second.stop()
             second.assert_nothing_is_left()
+
+
+def test_master_and_worker_killed_at_once(tmp_path: Path) -> None:
+    """A master that dies while it counts what a dead worker has left takes the free tokens with it. The others leave
+    all the same: who has nobody waiting at once, and who cannot serve those who wait sends them away.
+    """
+    port = free_port()
+    proxy = Proxy(tmp_path, [f"vserv conf v iface {LOOPBACK} port {port} state online"], workers=3)
+    proxy.__enter__()
+    victim, *others = orphans = proxy.workers()
+    proxy.process.send_signal(signal.SIGSTOP)
+    os.kill(victim, signal.SIGKILL)
+    assert _take_tokens(proxy.pid, others[0])  # what the master does first when it finds a worker dead
+    with contextlib.ExitStack() as waiting:
+        for _ in range(12):  # so many that each of the others has one
+            waiting.enter_context(socket.create_connection((LOOPBACK, port), timeout=patient(10)))
+        proxy.kill_master()
+        wait_until(lambda: not any(map(_lives, orphans)), "they leave")
+    proxy.assert_nothing_is_left()
 
 
 def test_half_a_command_holds_up_nobody(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from popular.proxy.session.refusals cimport Refusals
 from popular.proxy.session.telling cimport Teller
 
 cdef class Machine(Teller):
-    cdef public object _health_of, _orders, _polls, _refusals_of, poll
+    cdef public object _health_of, _polls, _refusals_of, poll
     cdef public double _patience
     cdef public Refusals _refusals
     cdef public bint _password_is_ours, _referred

@@ -85,7 +85,6 @@ class Machine(Teller):
 
     __slots__ = (
         "_health_of",
-        "_orders",
         "_password_is_ours",
         "_patience",
         "_polls",
@@ -100,7 +99,6 @@ class Machine(Teller):
         self._set_up(verbs, around, peer)
         self._refusals_of = around.refusals
         self._health_of = around.health
-        self._orders = around.orders
         self._polls = around.polls
         self.poll: Poll | None = None  # the login, if it may be answered without its backend the next time
         self._refusals: Refusals | None = None
@@ -167,8 +165,11 @@ class Machine(Teller):
             self._follow(moved(route, asking.backend), fallback, vouched)
 
     def released(self) -> None:
-        """The operator has ordered something else about a user who is held."""
-        self._go_on_obeying(waited=False)
+        """The operator has ordered something else about a user who is held. Not any more, if his time was over in the
+        same turn of the loop.
+        """
+        if self.phase is HELD and self._held is None:
+            self._go_on_obeying(waited=False)
 
     def _go_on_obeying(self, *, waited: bool) -> None:
         assert self._led is not None
@@ -407,6 +408,10 @@ class Machine(Teller):
             return
         fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
         self._verbs.note(messages.REFERRED, fields)
+        if to.id != said_by.id and not self._takes_new(to.id):
+            self._verbs.leave_backend()
+            self._refuse(DRAINED, "unavailable", Code.SYS_TEMP)
+            return
         self._verbs.leave_backend()
         self._refusals = self._health = self.poll = None
         self._referred = True

@@ -15,6 +15,7 @@ from popular.proxy.settings.orders import (
     HOLD_SECONDS,
     LOCKED_USER,
     ROUTED_USER,
+    hold_seconds,
     user_key,
 )
 from supervisor.operatorstate import OperatorState, OrderEntry, is_over
@@ -35,9 +36,12 @@ class AskedLogin(NamedTuple):
     """As whom his module has him, however he has written his name; "": as he has."""
 
     def of(self, entries: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """What is ordered about him, by either name."""
-        found = entries.get(user_key(self.namespace, self.user))
-        return found if found is not None else entries.get(user_key(self.namespace, self.account))
+        """What is ordered about him, by either name, and has not ended."""
+        for name in (self.user, self.account):
+            found = entries.get(user_key(self.namespace, name))
+            if found is not None and not is_over(found, wall()):
+                return found
+        return None
 
 
 def moved(route: Route, backend: str) -> Route:
@@ -108,10 +112,10 @@ class StandingOrders:
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """See LoginOrders. A lock goes before all else: it must look the same whatever else is ordered."""
         lock, hold = asking.of(self._locks), asking.of(self._holds)
-        if lock is not None and not is_over(lock, wall()):
+        if lock is not None:
             return LOCKED, 0.0
-        if hold is not None and not is_over(hold, wall()):
-            return HELD, float(hold.get("seconds", HOLD_SECONDS))
+        if hold is not None:
+            return HELD, hold_seconds(hold.get("seconds"))
         if asking.vserv in self._vservs:
             return DRAINED, 0.0
         drained = self._backends.get(asking.backend)

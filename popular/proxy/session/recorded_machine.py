@@ -2,6 +2,8 @@
 the response to a challenge.
 """
 
+from functools import partial
+
 from popular.proxy.session import transcript
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.recorder import Recording
@@ -23,7 +25,8 @@ class RecordedMachine(Machine):
         Machine._command(self, line)
 
     def _response(self, line: bytes) -> None:
-        self._recording.keep("C>P", transcript.response, line)
+        mechanism = self._exchange.mechanism.name if self._exchange is not None else ""
+        self._recording.keep("C>P", partial(transcript.response, mechanism=mechanism), line)
         Machine._response(self, line)
 
     def _simulated(self, line: bytes) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from popular.messages import TRACE_NOT_WRITTEN
 from popular.net.networks import Network
-from popular.proxy.session.transcript import PassedOn
+from popular.proxy.session.transcript import PassedOn, printable
 from popular.proxy.settings.tracing import BACKEND, NETWORK, TRACE, USER, VSERV, well_formed
 from supervisor.serving.context import WorkerContext
 from supervisor.system import wall
@@ -36,12 +36,16 @@ Lines = Callable[[Any], Iterable[str]]
 class OrderedTrace:
     """One order, as a worker carries it out."""
 
+    ident: str
+    order: Mapping[str, Any]
     of: str
     name: str
     until: float
     most: int
     path: str
     waiting: list[str] = field(default_factory=list)
+    owed: int = 0
+    """Characters that wait, or are being written."""
     is_writing: bool = False
     is_full: bool = False
     """Nothing more is written: it has as much as it may have, or cannot be written."""
@@ -51,9 +55,10 @@ class OrderedTrace:
         return not self.is_full and self.until > wall()
 
     @classmethod
-    def ordered(cls, value: Mapping[str, Any]) -> "OrderedTrace":
+    def ordered(cls, ident: str, value: Mapping[str, Any]) -> "OrderedTrace":
         """By the operator."""
-        return cls(value["of"], value["name"], value["until"], most=value["most"], path=value["file"])
+        of, name = value["of"], value["name"]
+        return cls(ident, value, of, name=name, until=value["until"], most=value["most"], path=value["file"])
 
 
 class Recorder:
@@ -65,7 +70,7 @@ class Recorder:
         self.orders = orders
         """Empty as long as nobody is traced: that is all a session then looks at."""
         self._context = context
-        self._known = (0, "")
+        self._known: tuple[int, str, object] = (0, "", None)
         self._traces: dict[str, OrderedTrace] = {}
         self._by_name: dict[tuple[str, str], list[OrderedTrace]] = {}
         self._networks: list[tuple[Network, OrderedTrace]] = []
@@ -99,14 +104,21 @@ class Recorder:
         return [trace for network, trace in self._networks if parsed in network and trace.is_at_work()]
 
     def _look(self) -> None:
-        """Ids are never used again, so how many there are and the last one tell whether there is a change."""
-        now = (len(self.orders), next(reversed(self.orders), ""))
-        if now == self._known:
+        """Whether there is a change: in how many there are, or in the last one. (An id may be used again, by the next
+        one behind a trace that nobody came for; that is then the last.)
+        """
+        last = next(reversed(self.orders), "")
+        now = (len(self.orders), last, self.orders.get(last))
+        if now[:2] == self._known[:2] and now[2] is self._known[2]:
             return
         self._known = now
         known = self._traces
-        orders = well_formed(self.orders)
-        self._traces = {ident: known.get(ident) or OrderedTrace.ordered(value) for ident, value in orders.items()}
+        self._traces = {
+            ident: known[ident]
+            if ident in known and known[ident].order == value
+            else OrderedTrace.ordered(ident, value)
+            for ident, value in well_formed(self.orders).items()
+        }
         traces = self._traces.values()
         self._by_name = {}
         for trace in traces:
@@ -115,12 +127,20 @@ class Recorder:
         self._until = max((trace.until for trace in traces), default=0.0)
         self._late_until = max((trace.until for trace in traces if trace.of in (USER, BACKEND)), default=0.0)
 
+    def goes_on(self, trace: OrderedTrace) -> bool:
+        """Whether it was not stopped, and its time is not over."""
+        return self.orders.get(trace.ident) == trace.order and wall() < trace.until
+
     def count(self) -> None:
         """One session more is recorded."""
         self._context.count("sessions_recorded")
 
     def write(self, trace: OrderedTrace, text: str) -> None:
-        """Adds to its file, in a thread; one piece behind the other."""
+        """Adds to its file, in a thread; one piece behind the other. What has no room there never waits for it."""
+        is_another = self.orders.get(trace.ident, trace.order) != trace.order
+        if trace.is_full or is_another or trace.owed > trace.most:
+            return
+        trace.owed += len(text)
         trace.waiting.append(text)
         if not trace.is_writing:
             trace.is_writing = True
@@ -129,15 +149,18 @@ class Recorder:
     def _send(self, trace: OrderedTrace) -> None:
         text, trace.waiting = "".join(trace.waiting), []
         written = self._context.loop.run_in_executor(self._context.pool, append, trace.path, text, trace.most)
-        written.add_done_callback(lambda done: self._written(trace, done))
+        written.add_done_callback(lambda done: self._written(trace, len(text), done))
 
-    def _written(self, trace: OrderedTrace, done: "Future[bool]") -> None:
+    def _written(self, trace: OrderedTrace, length: int, done: "Future[bool]") -> None:
+        trace.owed -= length
         error = done.exception()
         if error is not None:
             reason = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
             self._context.log(TRACE_NOT_WRITTEN, "-", file=trace.path, reason=reason)
         trace.is_full = trace.is_full or error is not None or done.result()
-        trace.is_writing = bool(trace.waiting) and not trace.is_full
+        if trace.is_full:
+            trace.waiting.clear()
+        trace.is_writing = bool(trace.waiting)
         if trace.is_writing:
             self._send(trace)
 
@@ -160,12 +183,12 @@ _NOBODY: list[OrderedTrace] = []
 
 def _told(said: tuple[str, tuple[object, ...]]) -> Iterator[str]:
     text, facts = said
-    yield text % facts
+    yield printable(text % facts)
 
 
 def _logged(entry: tuple[str, Mapping[str, object]]) -> Iterator[str]:
     name, fields = entry
-    yield " ".join([name, *(f"{field}={value!r}" for field, value in fields.items() if value != "")])
+    yield printable(" ".join([name, *(f"{field}={value!r}" for field, value in fields.items() if value != "")]))
 
 
 def _as_it_is(line: str) -> Iterator[str]:
@@ -244,6 +267,9 @@ class Recording:
         self._keep("--", _logged, (name, fields), octets=200)
 
     def _keep(self, leg: str, lines: Lines, said: Any, *, octets: int) -> None:
+        if self.matched and not all(map(self._recorder.goes_on, self.matched)):
+            self.flush()
+            self.matched = list(filter(self._recorder.goes_on, self.matched))
         self._octets += octets + 16
         if self.matched or self._octets <= _MOST_KEPT:
             self._kept.append((monotonic() - self._began, leg, lines, said))

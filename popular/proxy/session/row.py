@@ -104,8 +104,12 @@ def cost_of(phase: Phase) -> CutCost:
 
 
 def marks_of(machine: Machine, vserv: str) -> tuple[tuple[str, str], ...]:
-    """By what the session of a machine can be found (`Session.whose`)."""
+    """By what the session of a machine can be found (`Session.whose`). A user is found by either name: who is locked or
+    moved as joe may have come in as JOE.
+    """
     here = (VSERV, vserv)
     if machine.phase not in PLACED:
         return (here,)
-    return here, (USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)
+    marks = here, (USER, user_key(machine.namespace, machine.user)), (BACKEND, machine.backend)
+    account = machine.account()
+    return marks if account in ("", machine.user) else (*marks, (USER, user_key(machine.namespace, account)))

@@ -15,7 +15,7 @@ from popular.protocol.replies import Code
 from popular.proxy.session.authorization import Authorization
 from popular.proxy.session.backend_login import BackendLogin
 from popular.proxy.session.known import HealthKnowledge
-from popular.proxy.session.orders import AskedLogin
+from popular.proxy.session.orders import GO_ON, AskedLogin
 from popular.proxy.session.phases import CONNECTING
 from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.surroundings import Surroundings
@@ -39,6 +39,7 @@ class Teller(Authorization):
         "_in_common",
         "_led_to_backup",
         "_login",
+        "_orders",
         "_own_limits",
         "_row",
         "backend",
@@ -50,6 +51,7 @@ class Teller(Authorization):
         Authorization._set_up(self, verbs, around, peer)
         self._announced = around.announced
         self._in_common = around.in_common
+        self._orders = around.orders
         self._row = self._verbs.row
         self._own_limits: UserLimits | None = None
         self.counted = False
@@ -117,12 +119,16 @@ class Teller(Authorization):
     def _backup_of(self, backend: Backend) -> str:
         """Where the users of a backend go that takes none; "" for nowhere. A backup's own backup counts for nothing."""
         other = self._rules.backends.get(backend.backup)
-        if other is None or other.state != "online" or self._led_to_backup:
+        if other is None or other.state != "online" or self._led_to_backup or not self._takes_new(other.id):
             return ""
         self._led_to_backup = True
         fields: dict[str, object] = {"user": self.user, "backend": backend.id, "backup": other.id}
         self._verbs.note(messages.BACKUP_USED, fields)
         return other.id
+
+    def _takes_new(self, backend: str) -> bool:
+        """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""
+        return not self._orders.any or self._orders.verdict(self._asked(backend))[0] == GO_ON
 
     def _while_down(self, health: HealthKnowledge) -> None:
         """The backend is known to be down, or full: that costs nobody any time."""
@@ -174,10 +180,14 @@ class Teller(Authorization):
 
     def _asked(self, backend: str) -> AskedLogin:
         """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
-        account = self._own_limits.account if self._own_limits is not None else ""
+        account = self.account()
         return AskedLogin(
             vserv=self._rules.vserv, namespace=self.namespace, user=self.user, backend=backend, account=account
         )
+
+    def account(self) -> str:
+        """As whom his module has him, however he has written his name; "": as he has, or nobody has let him in yet."""
+        return self._own_limits.account if self._own_limits is not None else ""
 
     def _secret_shown(self) -> Secret | None:
         """The password or token that was wrong: the same one, tried again, is not counted again."""

@@ -16,7 +16,7 @@ from popular.protocol.commands import VERBS
 from popular.protocol.conversation import LISTING, MESSAGE, Conversation, Heard, ReplyLines, SentCommand, said
 from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
-from popular.protocol.sasl import CANCEL, MECHANISMS
+from popular.protocol.sasl import CANCEL, MECHANISMS, BadResponse, apop
 from popular.proxy.session.backend_login import without_secrets
 
 HIDDEN = "****"
@@ -29,14 +29,27 @@ _BESIDE = {"LAST", "XTND", "ID", "XOIP", "XSENDER", "TURN", "HELP", "HELO", "EHL
 _NUMBERS, _LANGUAGE = re.compile(rb"[0-9 ]{0,30}"), re.compile(rb"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,4})?|\*|")
 _MECHANISMS = {*MECHANISMS, "SCRAM-SHA-1", "SCRAM-SHA-256", "DIGEST-MD5", "NTLM", "GSSAPI", "KERBEROS_V4"}
 """Those that have a name, ours or not: any other word behind AUTH may be a response."""
+_BY_PASSWORD = {"PLAIN", "LOGIN"}
+"""Those whose responses are as long as the password is."""
+_NUMBERED, _NAMED = re.compile(rb" *[0-9]+[ \t].*"), re.compile(rb"[A-Za-z0-9*][!-9;-~]*( .*)?")
+_LISTED = {"LIST": _NUMBERED, "UIDL": _NUMBERED, "CAPA": _NAMED, "LANG": _NAMED}
+"""What all lines of a listing are like. A mail begins with a field, and a reply with a status: neither is shown where a
+backend takes commands for fewer or more than they are, and its replies seem to be those of others.
+"""
+assert _LISTED.keys() == LISTING
 _ANSWERED = (_OPEN - MESSAGE) | {"LAST"}
 """Commands whose status may be shown; that of a mail may be anything."""
 
 
 def _printable(octets: bytes) -> str:
     text = octets[: 4 * _LONGEST].decode("utf-8", "replace")
-    shown = "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text[:_LONGEST])
+    shown = printable(text[:_LONGEST])
     return shown + "…" if len(text) > _LONGEST else shown
+
+
+def printable(text: str) -> str:
+    """In one line, whatever somebody else has put into it: nothing moves a cursor."""
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
 
 
 def _octets(count: int) -> str:
@@ -73,15 +86,26 @@ def _credentials(keyword: str, argument: bytes) -> str:
         return f"PASS {HIDDEN}"
     word, blank, rest = argument.partition(b" ")
     if keyword == "APOP":
-        return f"APOP {_printable(word)} {HIDDEN}"
+        return f"APOP {_named_by_apop(argument)}" if argument else keyword
     name = word.upper().decode("ascii", "replace").removesuffix("-PLUS")
     mechanism = _printable(word) if not word or name in _MECHANISMS else hidden(len(word))
-    return f"AUTH {mechanism} {hidden(len(rest))}" if blank else f"AUTH {mechanism}".rstrip()
+    said = HIDDEN if name in _BY_PASSWORD else hidden(len(rest))
+    return f"AUTH {mechanism} {said}" if blank else f"AUTH {mechanism}".rstrip()
 
 
-def response(line: bytes) -> Iterator[str]:
+def _named_by_apop(argument: bytes) -> str:
+    """Whom it names, if it is as it should be: else the digest may stand anywhere."""
+    try:
+        user = apop(argument).user
+    except BadResponse:
+        user = b""
+    return f"{_printable(user)} {HIDDEN}" if user else hidden(len(argument))
+
+
+def response(line: bytes, mechanism: str) -> Iterator[str]:
     """A client's line, where the response to a challenge is expected."""
-    yield line.decode() if line == CANCEL else hidden(len(line))
+    said = HIDDEN if mechanism in _BY_PASSWORD else hidden(len(line))
+    yield line.decode() if line == CANCEL else said
 
 
 def ours(data: bytes) -> Iterator[str]:
@@ -142,7 +166,8 @@ class PassedOn:
         """What the client says makes these lines."""
         if self._dialogue.lost:
             self._unread += len(data)
-        return [("C>B", _command(one)) for one in self._dialogue.client_says(data)]
+            return []
+        return [("C>B", _command(one)) for one in self._dialogue.client_says(data)] + self._lost()
 
     def backend_says(self, data: bytes) -> list[tuple[str, str]]:
         """The same of the backend."""
@@ -150,9 +175,12 @@ class PassedOn:
             self._unread += len(data)
             return []
         shown = [("B>C", text) for heard in self._dialogue.server_says(data) for text in _replies(heard)]
-        if self._dialogue.lost:
-            shown.append(("--", "not understood from here on: nothing more of it is shown"))
-        return shown
+        return shown + self._lost()
+
+    def _lost(self) -> list[tuple[str, str]]:
+        """What is told where the dialogue has just become none."""
+        told = "not understood from here on: nothing more of it is shown"
+        return [("--", told)] if self._dialogue.lost else []
 
     def rest(self) -> list[tuple[str, str]]:
         """What there is to say at the end."""
@@ -172,7 +200,8 @@ def _replies(heard: Heard) -> Iterator[str]:
     if not isinstance(heard, ReplyLines):
         yield _printable(heard.line) if heard.to.keyword in _ANSWERED else status(heard.line)
         return
-    if heard.to.keyword in LISTING:
+    form = _LISTED.get(heard.to.keyword)
+    if form is not None and all(map(form.fullmatch, heard.shown)):
         yield from (_printable(line) for line in heard.shown)
         if heard.count > len(heard.shown):
             yield f"({heard.count - len(heard.shown):,} lines more)"

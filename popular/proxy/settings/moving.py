@@ -90,7 +90,9 @@ def _order(
     to: str,
     route: dict[str, Any] | None,
 ) -> Move:
-    """The hold that was there before stays in any case."""
+    """The hold that was there before stays in any case. Raises CommandRefused."""
+    if _command and any(name.startswith("-") for name in whom):
+        raise CommandRefused("a name that begins with - would be an option for the program of --move-command")
     key, now = user_key(*whom), time.time()
     hold = context.status.operator.of(HELD_USER).get(key)
     is_held = hold is not None and not is_over(hold, now)

@@ -14,6 +14,7 @@ from popular.proxy.settings.orders import (
     HELD_USER,
     HOLD_SECONDS,
     LOCKED_USER,
+    LONGEST_HOLD,
     MOVING_USER,
     NEW,
     ROUTED_USER,
@@ -38,7 +39,6 @@ _KICKED = (USER, NETWORK, BACKEND, VSERV)
 _EVERYWHERE = "cluster"
 _OF_KICK = ("deadline TIME", "namespace NAME", _EVERYWHERE)
 _YEAR = 366 * DAY
-_LONGEST_HOLD = 600
 _DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
 _ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", MOVING_USER: "being moved", ROUTED_USER: "moved"}
 
@@ -142,7 +142,7 @@ def _kicks(context: CommandContext, _arguments: Arguments) -> Outcome:
 def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("for", "namespace"))
     key = user_key(*user_of(arguments["user"], said, context))
-    seconds = time_of(said.get("for"), 1, _LONGEST_HOLD)
+    seconds = time_of(said.get("for"), 1, LONGEST_HOLD)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
     text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
     return Ordered(text, entries=(OrderEntry(HELD_USER, key, value),))
@@ -164,7 +164,8 @@ def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome
         raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
     if sort == HELD_USER and key in _orders(context, MOVING_USER):
         raise CommandRefused(f"user {key} is being moved, and is released by that", word.column)
-    return Ordered(f"user {key} is {what} no more", entries=(OrderEntry(sort, key),), ends=((USER, key),))
+    ends = ((USER, key),) if sort == LOCKED_USER else ()  # a hold has ended nobody's session: what does goes on
+    return Ordered(f"user {key} is {what} no more", entries=(OrderEntry(sort, key),), ends=ends)
 
 
 def _users(context: CommandContext, _arguments: Arguments) -> Outcome:

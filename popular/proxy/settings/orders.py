@@ -13,6 +13,8 @@ NEW = "new"
 
 HOLD_SECONDS = 30.0
 """For so long a login waits that is held, if nothing else was said; but not beyond authtimeout."""
+LONGEST_HOLD = 600
+"""What may be said."""
 
 
 def user_key(namespace: str, user: str) -> str:
@@ -21,5 +23,15 @@ def user_key(namespace: str, user: str) -> str:
 
 
 def iso(moment: float | None) -> str | None:
-    """A moment for people and programs; None: there is none."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) if moment else None
+    """A moment for people and programs; None: there is none. What is none, in a state file that people have written in,
+    is told as it is.
+    """
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)) if moment else None
+    except (TypeError, ValueError, OverflowError):
+        return str(moment)
+
+
+def hold_seconds(said: object) -> float:
+    """For how long a login waits that is held: as was said, if that is a time."""
+    return float(said) if isinstance(said, int | float) and 0 <= said <= LONGEST_HOLD else HOLD_SECONDS
