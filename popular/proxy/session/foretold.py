@@ -66,5 +66,8 @@ class ForetoldHealth:
     def failed(self, address: str, reason: str) -> None:
         """Nothing has."""
 
+    def answered(self, address: str) -> None:
+        """Nothing was."""
+
     def says(self) -> str:
         return self._health.says()

@@ -36,6 +36,9 @@ class HealthKnowledge(Protocol):
     def failed(self, address: str, reason: str) -> None:
         """A login of his failed by the backend's fault."""
 
+    def answered(self, address: str) -> None:
+        """The backend has refused a login of his by his own fault: it is there."""
+
     def says(self) -> str:
         """For people: how it is, since when and why."""
 

@@ -17,11 +17,11 @@ from popular.proxy import leases
 from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
+from popular.proxy.settings.blocking import LONGEST_BLOCK
 from popular.proxy.settings.limits import LimitRules
-from popular.proxy.settings.operating import NETWORK
+from popular.proxy.settings.operating import LONGEST_DEADLINE, NETWORK
 from popular.proxy.settings.orders import USER
 from supervisor.control.outcome import Block, SessionSweep
-from supervisor.control.variables import DAY
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.serving.context import WorkerContext
@@ -31,7 +31,6 @@ from supervisor.table.remembered import Entry
 LOOK_SECONDS = 0.25
 KICK_SECONDS = 30.0
 """A kick that is older is of no sessions of now."""
-_LONGEST_BLOCK = 100 * 366 * DAY
 _AT_ONCE = 500
 _NONE_YET = 1
 _OF_A_MILLISECOND = 1000
@@ -68,7 +67,7 @@ def seconds_left(until: float, now: float) -> int | None:
         return None
     if until == leases.NO_LONGER:
         return 0
-    return max(1, round(min(until - now, _LONGEST_BLOCK))) if until > now else -1
+    return max(1, round(min(until - now, LONGEST_BLOCK))) if until > now else -1
 
 
 def kick_of(fields: Mapping[str, str]) -> SessionSweep:
@@ -81,7 +80,7 @@ def kick_of(fields: Mapping[str, str]) -> SessionSweep:
         ident = str(ip_network(ident))
     elif sort != USER or not ident.isprintable():
         raise ValueError(f"nobody else can kick a {sort}")
-    if deadline is not None and not 0 <= deadline <= DAY:
+    if deadline is not None and not 0 <= deadline <= LONGEST_DEADLINE:
         raise ValueError("not a time")
     return SessionSweep("", sort=sort, id=ident, gentle=True, deadline=deadline)
 
@@ -130,11 +129,12 @@ class News:
             blocked = await self._cluster.blocked()
             if blocked is not None and self._memory.change(known, _once):
                 for network, until in blocked.items():
-                    self._block(network, until)
+                    with suppress(ValueError):  # whoever reaches the server may have written anything there
+                        self._block(network, until)
             await asyncio.sleep(AGAIN_SECONDS if blocked is None else 0.0)
 
     def _block(self, network: str, until: str) -> None:
-        """For the master, who alone may. `until`: see leases.BLOCKED."""
+        """For the master, who alone may. `until`: see leases.BLOCKS. Raises ValueError."""
         seconds = seconds_left(float(until), wall())
         if seconds is None or seconds >= 0:
             self._context.request(Block("", network=ip_network(network), seconds=seconds))
