@@ -30,6 +30,8 @@ class _RunningSweep:
     first: Callable[[SweepFound], None]
     over: Callable[[], None] | None
     found: SweepFound | None = None
+    ended: bool = False
+    """Nobody wants it any more, but whoever wanted it waits for what the first round finds."""
 
 
 class Sweeps:
@@ -78,7 +80,10 @@ class Sweeps:
         """The same for all that have this aim, but for those whose end somebody waits for."""
         for number, sweep in list(self._sweeps.items()):
             if (sweep.aim.sort, sweep.aim.id) == (sort, ident) and sweep.over is None:
-                del self._sweeps[number]
+                if sweep.found is not None:
+                    del self._sweeps[number]
+                else:
+                    sweep.ended, sweep.aim, sweep.deadline = True, sweep.aim._replace(cut=Cut.NONE), float("inf")
 
     def left(self, number: int) -> SweepFound | None:
         """What the last round has found of it; None: none was made, or it is over."""
@@ -137,7 +142,7 @@ class Sweeps:
             if self._sweeps.get(sweep.number) is not sweep:
                 continue
             is_first, sweep.found = sweep.found is None, found
-            if not found.left:
+            if not found.left or sweep.ended:
                 del self._sweeps[sweep.number]
             told.append((sweep, is_first, found))
         self._asked = []

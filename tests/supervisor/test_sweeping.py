@@ -1,0 +1,58 @@
+"""Sweeps as the master sees them: rounds, what they found, and who is told of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from supervisor.lifeline import Cut, Sweep, SweepFound, Swept
+from supervisor.master.sweeping import Sweeps
+
+ONE_IDLE = SweepFound((0, 1), 1)
+
+
+class OneWorker:
+    """A pool with one worker, which answers when it is told to; and a loop that stands still."""
+
+    def __init__(self) -> None:
+        self.worker: Any = object()
+        self.workers = [self.worker]
+        self.asked: list[Sweep] = []
+        self.later: list[Callable[[], None]] = []
+        me: Any = self
+        self.sweeps = Sweeps(me, me)
+        self.told: list[SweepFound] = []
+
+    def tell_all(self, message: Sweep) -> None:
+        self.asked.append(message)
+
+    def after(self, _seconds: float, do: Callable[[], None]) -> None:
+        self.later.append(do)
+
+    def begin(self) -> None:
+        self.sweeps.begin("user", "default:joe", cut=Cut.GENTLE, seconds=60.0, first=self.told.append)
+
+    def answers(self, *found: SweepFound) -> None:
+        self.sweeps.hear(self.worker, Swept(self.asked[-1].number, found))
+
+
+def test_who_has_ordered_is_answered_though_it_is_ended_at_once() -> None:
+    """`user unlock` behind `user lock`, by somebody else: what was found is told, and nobody is looked for again."""
+    pool = OneWorker()
+    pool.begin()
+    pool.sweeps.end_all("user", "default:joe")
+    pool.answers(ONE_IDLE)
+    assert pool.told == [ONE_IDLE]
+    assert pool.sweeps.listed() == []
+
+
+def test_one_that_is_ended_before_its_first_round_ends_nobody() -> None:
+    """It waits for the round of another one; then it only counts."""
+    pool = OneWorker()
+    pool.sweeps.begin("backend", "one", cut=Cut.NONE, seconds=None, first=pool.told.append)
+    pool.begin()
+    pool.sweeps.end_all("user", "default:joe")
+    pool.answers(ONE_IDLE)
+    pool.later.pop()()
+    assert [aim.cut for aim in pool.asked[-1].aims] == [Cut.NONE, Cut.NONE]
+    pool.answers(ONE_IDLE, ONE_IDLE)
+    assert pool.told == [ONE_IDLE, ONE_IDLE]
+    assert [row["id"] for row in pool.sweeps.listed()] == ["one"]
