@@ -34,7 +34,7 @@ cpdef give_number(int fd, unsigned int number)
 cpdef end_sending(int fd)
 cpdef close(int fd)
 cpdef tuple accept(listening)
-cpdef int dial(str address, int port) except -1
+cpdef int dial(str address, int port, str source=*) except -1
 
 cpdef double wall()
 cpdef double monotonic()

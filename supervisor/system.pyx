@@ -316,12 +316,14 @@ cpdef tuple accept(listening):
     return fd, text.decode("ascii"), ntohs((<sockaddr_in6 *>&address).sin6_port)
 
 
-cpdef int dial(str address, int port) except -1:
+cpdef int dial(str address, int port, str source="") except -1:
     cdef sockaddr_in six_or_four
     cdef sockaddr_in6 six
     cdef int fd, result, number, yes = 1
     cdef bytes text = address.encode()
     cdef int family = AF_INET6 if b":" in text else AF_INET
+    if source:
+        return _dial_by_name(address, port, source)
     fd = c_socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
     if fd < 0:
         PyErr_SetFromErrno(OSError)
@@ -344,21 +346,24 @@ cpdef int dial(str address, int port) except -1:
             number = errno
     if result != 1:
         c_close(fd)
-        return _dial_by_name(address, port)
+        return _dial_by_name(address, port, "")
     if number != 0 and number != EINPROGRESS:
         c_close(fd)
         raise OSError(number, os.strerror(number))
     return fd
 
 
-cdef int _dial_by_name(str address, int port) except -1:
-    """An address that only the library knows to read, such as one with a zone (fe80::1%eth0)."""
+cdef int _dial_by_name(str address, int port, str source) except -1:
+    """An address that only the library knows to read, such as one with a zone (fe80::1%eth0); or from one of ours."""
     import socket
 
     connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         connection.setblocking(False)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            connection.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT, see system.py
+            connection.bind((source, 0))
         number = connection.connect_ex((address, port))
         if number not in (0, EINPROGRESS):
             raise OSError(number, os.strerror(number))

@@ -171,12 +171,20 @@ BACKENDS = Board(
                     steps=GOOD_IS_ONE,
                     words=("off", "online"),
                     note="Off if it is so at any instance.",
+                    width=6,
                 ),
-                graph("Sessions by backend", gauge("backend_sessions", "backend"), stacked=True),
+                graph("Sessions by backend", gauge("backend_sessions", "backend"), stacked=True, width=6),
+                graph(
+                    "At a backend",
+                    gauge("backend_connected_sessions", "backend"),
+                    note="From the mail check or the connection on. At maxsessions one more is turned away.",
+                    width=6,
+                ),
                 graph(
                     "Waiting for a backend",
                     gauge("backend_waiting_sessions", "backend"),
                     note="For the mail check, the connection or the login. At maxwaiting one more is turned away.",
+                    width=6,
                 ),
                 graph(
                     "Down for",

@@ -231,6 +231,13 @@ _BACKENDS = (
         (BACKEND,),
     ),
     Metric(
+        "popular_backend_connected_sessions",
+        "Sessions that are at the backend, from the mail check or the attempt to connect to the end of the connection; "
+        "see maxsessions in pproxy-control(7).",
+        Present("backend_places"),
+        (BACKEND,),
+    ),
+    Metric(
         "popular_backends_waiting_sessions",
         "Sessions that wait for any backend; see maxwaiting in pproxy-control(7).",
         Present("backends_waiting"),

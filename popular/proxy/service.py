@@ -19,7 +19,7 @@ from popular.proxy.backend_tls import BackendsInTls
 from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_health import BackendHealth, terms_of
-from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.backend_queue import BackendPlaces, BackendQueue
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
@@ -141,6 +141,7 @@ class ProxyService:
                 counters.cell("backend_waiting", None, ident),
                 waiting_limit(backend, config),
                 of_all=counters.cell("backends_waiting"),
+                places=BackendPlaces(context, counters.cell("backend_places", None, ident), backend.maxsessions),
             )
             for ident, backend in backends.items()
         }

@@ -314,8 +314,11 @@ class Ill:
     def answered(self, address: str) -> None:
         self.told.append((address, "refused a user"))
 
-    def says(self) -> str:
-        return "down since noon (no answer)"
+    def is_down(self) -> bool:
+        return self._down
+
+    def why_not(self) -> tuple[str, str]:
+        return "it is down since noon (no answer)", "down"
 
 
 def led(known: Ill, route: Route, **other: Any) -> tuple[PureSession, list[tuple[Any, ...]]]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.backend_queue import CROWDED, FULL, BackendPlaces, BackendQueue
+from popular.proxy.session.full_backend import bounded
 from popular.proxy.settings.backend import WaitingLimit
+from tests.proxy.test_backend_health import Ill
 
 
 class Cells:
@@ -16,11 +18,15 @@ class Cells:
     def __init__(self) -> None:
         self.blocks = [memoryview(bytearray(8 * 40)).cast("Q") for _ in range(2)]
 
+    def context(self, worker: int) -> Any:
+        return SimpleNamespace(cells=self.blocks[worker], sum=lambda cell: sum(block[cell] for block in self.blocks))
+
     def queues(self, worker: int, limits: Sequence[WaitingLimit]) -> list[BackendQueue]:
-        context: Any = SimpleNamespace(
-            cells=self.blocks[worker], sum=lambda cell: sum(block[cell] for block in self.blocks)
-        )
-        return [BackendQueue(context, cell, limit, of_all=0) for cell, limit in enumerate(limits, start=1)]
+        context = self.context(worker)
+        unlimited = BackendPlaces(context, 39, 0)
+        return [
+            BackendQueue(context, cell, limit, of_all=0, places=unlimited) for cell, limit in enumerate(limits, start=1)
+        ]
 
 
 def fill(*queues: BackendQueue) -> list[int]:
@@ -60,3 +66,52 @@ def test_who_has_a_limit_of_his_own_takes_room_but_keeps_to_his_limit() -> None:
     assert all(free.enter() for _ in range(200))
     assert fill(shared) == [0]
     assert fill(late) == [1]
+
+
+def test_so_many_are_at_a_backend_over_all_workers_and_one_who_goes_makes_room() -> None:
+    """Counted also by a worker whose config has no limit (yet): a limit that is set later finds who is there."""
+    cells = Cells()
+    here, there, before = (BackendPlaces(cells.context(worker), 1, most) for worker, most in ((0, 3), (1, 3), (1, 0)))
+    assert before.take()
+    assert here.take()
+    assert there.take()
+    assert not here.take()
+    assert (here.is_full(), there.is_full(), before.is_full()) == (True, True, False)
+    assert before.take(), "without a limit none is kept out"
+    before.give_back()
+    before.give_back()
+    assert here.take()
+    assert not there.take()
+
+
+def test_whoever_wants_to_know_hears_why_no_more_may_come() -> None:
+    """And takes no place by that."""
+    cells = Cells()
+    context = cells.context(0)
+    queue = BackendQueue(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 1))
+    assert queue.hindrance() is None
+    assert queue.enter()
+    assert queue.hindrance() == CROWDED
+    assert queue.places.take()
+    assert queue.hindrance() == FULL
+
+
+def test_who_is_full_takes_nobody_as_if_it_were_down() -> None:
+    """So its users go to its backup. It is told apart, and a backend without a limit is what it was."""
+    cells = Cells()
+    context = cells.context(0)
+    one, free = (
+        BackendQueue(context, 4, WaitingLimit(), of_all=0, places=BackendPlaces(context, cell, most))
+        for cell, most in ((1, 1), (2, 0))
+    )
+    well, ill = Ill(down=False), Ill(down=True)
+    health = bounded({"one": well, "free": well}, {"one": one, "free": free})
+    assert health["free"] is well
+    assert health["one"].takes("192.0.2.1")
+    assert not health["one"].is_down()
+    assert one.places.take()
+    assert not health["one"].takes("192.0.2.1")
+    assert health["one"].is_down()
+    assert health["one"].why_not() == FULL
+    one.places.give_back()
+    assert bounded({"one": ill}, {"one": one})["one"].why_not() == ("it is down since noon (no answer)", "down")

@@ -16,7 +16,7 @@ from popular.pdm.contract import Secret
 from popular.proxy.leases import BLOCKED, CAME_IN, FAILED, KICKED, _is_over, member, row_of
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
-from popular.proxy.session.news import News, begun, claimed, number_of
+from popular.proxy.session.news import News, begun, claimed, kick_of, number_of, seconds_left
 from popular.proxy.settings.blocking import LONGEST_BLOCK
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
 from supervisor.control.outcome import Block, SessionSweep
@@ -191,6 +191,39 @@ def test_news_are_taken_once_also_when_the_lock_is_somebody_elses(sites: tuple[S
         return [*counts, site.standing(JOE)["failures"]]
 
     assert asyncio.run(looked()) == [0.0, 0.999]
+
+
+@pytest.mark.parametrize(
+    ("sort", "ident", "deadline"),
+    [
+        ("generation", "1", ""),
+        ("backend", "pop", ""),
+        ("network", "everybody", ""),
+        ("network", "192.0.2.1/24", ""),
+        ("user", "default:\x1b[2J", ""),
+        ("user", "default:joe", "-1"),
+        ("user", "default:joe", "9" * 400),
+        ("user", "default:joe", "soon"),
+    ],
+)
+def test_a_kick_that_nobody_could_have_said_is_none(sort: str, ident: str, deadline: str) -> None:
+    """Whoever can write on the server must not end everybody's session, nor stop a worker or the master."""
+    with pytest.raises(ValueError):
+        kick_of({"sort": sort, "id": ident, "deadline": deadline})
+
+
+def test_a_kick_is_told_as_it_was_said() -> None:
+    """Of a user or a network."""
+    user = kick_of({"sort": "user", "id": "default:joe", "deadline": "60"})
+    network = kick_of({"sort": "network", "id": "192.0.2.0/24", "deadline": ""})
+    assert (user.sort, user.id, user.deadline, user.gentle) == ("user", "default:joe", 60, True)
+    assert (network.sort, network.id, network.deadline) == ("network", "192.0.2.0/24", None)
+
+
+@pytest.mark.parametrize("until", [float("inf"), 1e300])
+def test_a_block_that_lasts_longer_than_there_are_dates_is_bounded(until: float) -> None:
+    """It is kept in the state file, which knows no later end than the year 9999."""
+    assert seconds_left(until, 0.0) == LONGEST_BLOCK
 
 
 @contextmanager

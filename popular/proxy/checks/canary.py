@@ -115,7 +115,9 @@ class _CanaryConnection:
         self._tls = tls
         self._until = time.monotonic() + seconds
         self._held = b""
-        self._socket: socket.socket = socket.create_connection((backend.address, backend.port), self._left())
+        self._socket: socket.socket = socket.create_connection(
+            (backend.address, backend.port), self._left(), (backend.source, 0) if backend.source else None
+        )
         if backend.sendproxy != OFF:
             self._socket.sendall(build(backend.sendproxy, None, None))
         if backend.tls == IMPLICIT:

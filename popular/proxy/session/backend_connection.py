@@ -60,7 +60,7 @@ class BackendConnection(EventTaker):
         log = self._context.log
         trace = trace_of(log, self._owner.sid, BACKEND) if log.options else None
         try:
-            fd = dial(backend.host.address, backend.port)
+            fd = dial(backend.host.address, backend.port, backend.source)
         except OSError as error:
             if trace is not None:
                 trace.show("connect", -1, errno.errorcode.get(error.errno or 0, error.errno))

@@ -119,6 +119,10 @@ class BackendHealth:
         """For people: how it is, since when and why."""
         return told(self.condition())
 
+    def why_not(self) -> tuple[str, str]:
+        """Why it takes none."""
+        return f"it is {self.says()}", "down"
+
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""
         watched = self._look_at != _NEVER and is_watched(self.backend, self.terms)

@@ -49,6 +49,7 @@ FAILURES = (
     "mailbox",
     "closed",
     "maxwaiting",
+    "maxsessions",
     "down",
     "refused",
     "everybody",
@@ -56,7 +57,8 @@ FAILURES = (
 """How an attempt at a backend can fail, for the counter: the step at which it ended, or at any step `timeout`, `closed`
 and `refused` (a code says that the fault is the backend's). `everybody`: it does not say why it refuses a user, but has
 refused several in a row (refusals.py). `maxwaiting`: there was none, because too many sessions wait for the backend;
-`down`: nor was there one, because it counts as down (breaker.py).
+`maxsessions`: because as many as it may have are at it; `down`: nor was there one, because it counts as down
+(breaker.py).
 """
 
 

@@ -2,7 +2,16 @@ cimport cython
 
 from supervisor.system cimport Shared
 
+cdef class BackendPlaces:
+    cdef public object _sum
+    cdef public Shared _shared
+    cdef public Py_ssize_t _cell
+    cdef public long _most
+    cpdef bint take(self) except -1
+    cpdef give_back(self)
+
 cdef class BackendQueue:
+    cdef public BackendPlaces places
     cdef public object _sum
     cdef public Shared _shared
     cdef public Py_ssize_t _all, _cell

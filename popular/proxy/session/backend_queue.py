@@ -1,9 +1,12 @@
-"""How many sessions wait for one backend, over all workers: so that those which hang do not get every session.
+"""How many sessions wait for one backend, and how many are at it, over all workers: so that those which hang do not get
+every session, and none gets more than it can bear (`maxsessions`).
 
 A session waits from its mail check, or connect, until it is logged in or has given up. A backend may have as many as
 its own `maxwaiting` says. All that have none of their own share a room, and each may have as many as there is room
 left: so one that hangs gets half of the room, and of several each gets as much as is left for the next one. Who answers
 has few at a time, and finds room however many hang (decision 10.10).
+
+A session is at a backend from that moment until its connection is closed.
 """
 
 from popular.proxy.settings.backend import WaitingLimit
@@ -12,15 +15,54 @@ from supervisor.system import Shared
 
 CROWDED = "as many sessions as maxwaiting allows wait for it already", "maxwaiting"
 """Why a backend is not even tried: for the log, and for the counter (backend_login.FAILURES)."""
+FULL = "as many sessions as maxsessions allows are at it already", "maxsessions"
+
+
+class BackendPlaces:
+    """The sessions that are at one backend, under one config.
+
+    They are counted also where there is no limit, so that one is right from the moment at which it is set.
+    """
+
+    __slots__ = ("_cell", "_most", "_shared", "_sum")
+
+    def __init__(self, context: WorkerContext, cell: int, most: int) -> None:
+        """`cell` counts those of a worker, whose part of a dead one the master takes off; `most` 0 is no limit."""
+        self._sum = context.sum
+        self._shared = Shared(context.cells)
+        self._cell = cell
+        self._most = most
+
+    def is_limited(self) -> bool:
+        """Whether it may ever be full."""
+        return self._most > 0
+
+    def is_full(self) -> bool:
+        """Whether no more may come."""
+        return self._most > 0 and self._sum(self._cell) >= self._most
+
+    def take(self) -> bool:
+        """Whether one more may come, who then does. Workers that ask at the same moment may let in one each."""
+        if self._most and self._sum(self._cell) >= self._most:
+            return False
+        self._shared.add(self._cell, 1)
+        return True
+
+    def give_back(self) -> None:
+        """Exactly once for each that was let in."""
+        self._shared.add(self._cell, -1)
 
 
 class BackendQueue:
     """The sessions that wait for one backend, under one config."""
 
-    __slots__ = ("_all", "_cell", "_most", "_room", "_shared", "_sum")
+    __slots__ = ("_all", "_cell", "_most", "_room", "_shared", "_sum", "places")
 
-    def __init__(self, context: WorkerContext, cell: int, limit: WaitingLimit, *, of_all: int) -> None:
-        """`cell` counts those of a worker, `of_all` those of a worker for any backend."""
+    def __init__(
+        self, context: WorkerContext, cell: int, limit: WaitingLimit, *, of_all: int, places: BackendPlaces
+    ) -> None:
+        """`cell` counts those of a worker, `of_all` those of a worker for any backend; `places`: the backend's."""
+        self.places = places
         self._sum = context.sum
         self._shared = Shared(context.cells)
         self._cell = cell
@@ -39,9 +81,11 @@ class BackendQueue:
         """How many wait, over all workers."""
         return int(self._sum(self._cell))
 
-    def is_crowded(self) -> bool:
-        """Whether no more may wait."""
-        return self._is_crowded()
+    def hindrance(self) -> tuple[str, str] | None:
+        """Why no more may come; to be asked by who only wants to know."""
+        if self.places.is_full():
+            return FULL
+        return CROWDED if self._is_crowded() else None
 
     def _is_crowded(self) -> bool:
         most, room = self._most, self._room

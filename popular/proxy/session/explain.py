@@ -33,7 +33,6 @@ from popular.pdm.contract import (
 from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
 from popular.protocol.scram import USUAL_SALT, keys_of
-from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.foretold import ForetoldHealth, ForetoldLimits
 from popular.proxy.session.known import Who
 from popular.proxy.session.module_chain import word_of
@@ -121,9 +120,9 @@ class Explanation:
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
             own = heard.decision.limits if isinstance(heard.decision, (Admitted, ToProve)) else None
             data["mail_check"] = played.verbs.waits == CHECK_MAIL
-            data["backend"], crowded = self._backend(played)
-            if crowded:
-                played.fails(*CROWDED)
+            data["backend"], why = self._backend(played)
+            if why is not None:
+                played.fails(*why)
             if played.verbs.waits:
                 data["otherwise"] = self._otherwise(played.verbs.waits, heard.decision)
                 self._goes_well(played)
@@ -139,7 +138,7 @@ class Explanation:
     def _rehearsal(self, attempt: _Attempt | None = None) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None)
         verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
-        health = {ident: ForetoldHealth(one) for ident, one in self._runtime.health.items()}
+        health = {ident: ForetoldHealth(one) for ident, one in self._runtime.around.health.items()}
         client, orders = (self._login.client_ip, 0), self._runtime.orders
         return Rehearsal(self._rules, client, verbs, limits=limits, orders=orders, health=health)
 
@@ -207,18 +206,18 @@ class Explanation:
 
     # The backend
 
-    def _backend(self, played: Rehearsal) -> tuple[dict[str, Any] | None, bool]:
-        """What it is, and whether too many wait for it already."""
+    def _backend(self, played: Rehearsal) -> tuple[dict[str, Any] | None, tuple[str, str] | None]:
+        """What it is, and why it would not even be tried: too many wait for it, or are at it."""
         ident = played.machine.backend
         if not ident:
-            return None, False
+            return None, None
         backend = played.verbs.backend or self._rules.backends.get(ident)
         if backend is None:
-            return {"id": ident, "state": None}, False
+            return {"id": ident, "state": None}, None
         queue = self._runtime.waiting[ident]
         about = {name: getattr(backend, name) for name in ("id", "state", "prot", "tls", "address", "port")}
         about |= {"target": played.machine.target, "waiting": queue.length()}
-        return about, bool(played.verbs.waits) and queue.is_crowded()
+        return about, queue.hindrance() if played.verbs.waits else None
 
     def _otherwise(self, waits: str, decision: Decision) -> list[dict[str, Any]]:
         """What the client would hear where it depends on what only a real login can tell."""

@@ -1,8 +1,7 @@
 """Limits and the health of backends as `explain` has them: what they would say of a login, which is not counted."""
 
 from popular.pdm.contract import Secret, UserLimits
-from popular.proxy.session.backend_health import BackendHealth
-from popular.proxy.session.known import Hindrance, Who
+from popular.proxy.session.known import HealthKnowledge, Hindrance, Who
 from popular.proxy.session.limits import Limits, Standing
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
 
@@ -55,7 +54,7 @@ class ForetoldLimits:
 class ForetoldHealth:
     """How well a backend is, for a session that is only played: it is let through for nothing, and nothing fails."""
 
-    def __init__(self, health: BackendHealth) -> None:
+    def __init__(self, health: HealthKnowledge) -> None:
         self._health = health
 
     def takes(self, address: str) -> bool:
@@ -69,5 +68,10 @@ class ForetoldHealth:
     def answered(self, address: str) -> None:
         """Nothing was."""
 
-    def says(self) -> str:
-        return self._health.says()
+    def is_down(self) -> bool:
+        """As it is."""
+        return self._health.is_down()
+
+    def why_not(self) -> tuple[str, str]:
+        """As it is."""
+        return self._health.why_not()

@@ -39,8 +39,11 @@ class HealthKnowledge(Protocol):
     def answered(self, address: str) -> None:
         """The backend has refused a login of his by his own fault: it is there."""
 
-    def says(self) -> str:
-        """For people: how it is, since when and why."""
+    def is_down(self) -> bool:
+        """Whether nobody is let through; to be asked by who only wants to know."""
+
+    def why_not(self) -> tuple[str, str]:
+        """Why a login may not go there: for people, and the word of backend_login.FAILURES."""
 
 
 ALL_WELL: Final[Mapping[str, HealthKnowledge]] = {}

@@ -9,15 +9,16 @@ from supervisor.system cimport Observer
 cdef class Login:
     cdef public double _began
     cdef public object _asked, _question
-    cdef public BackendQueue _waiting
+    cdef public BackendQueue _queue
+    cdef public bint _waits
     cdef public SessionEvents _events
     cdef public str _sid
     cdef public VservRuntime _runtime
     cdef public BackendConnection backend
     @cython.locals(session=object)
     cpdef ask(self, question)
-    @cython.locals(waiting=BackendQueue)
-    cpdef bint wait_for(self, backend) except -1
+    @cython.locals(queue=BackendQueue)
+    cpdef tuple wait_for(self, backend)
     @cython.locals(connection=BackendConnection, runtime=VservRuntime)
     cpdef tuple connect(self, backend, bint greets, bytes header)
     @cython.locals(now=double, observer=Observer)
@@ -26,6 +27,7 @@ cdef class Login:
     cpdef BackendConnection let_in(self, str backend)
     cpdef str send(self, bytes data)
     cpdef leave_backend(self)
+    @cython.locals(queue=BackendQueue)
     cpdef wait_no_more(self)
     cpdef hears(self, bytes data)
     cpdef keep_alive(self)

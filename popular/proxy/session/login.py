@@ -13,7 +13,7 @@ from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_login import without_secrets
-from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.backend_queue import CROWDED, FULL, BackendQueue
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
@@ -50,7 +50,7 @@ class Login:
     How long a step took the loop's clock tells, which is read once for each waking.
     """
 
-    __slots__ = ("_asked", "_began", "_events", "_question", "_runtime", "_sid", "_waiting", "backend")
+    __slots__ = ("_asked", "_began", "_events", "_question", "_queue", "_runtime", "_sid", "_waits", "backend")
 
     def __init__(self, runtime: VservRuntime, events: SessionEvents) -> None:
         """`events`: the session, which hears of what is not known at once."""
@@ -62,8 +62,10 @@ class Login:
         self._asked: PendingQuestion | LoopQuestion | None = None
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
         self._question: MailQuestion | None = None
-        self._waiting: BackendQueue | None = None
-        """Those who wait for the backend, one of whom this is."""
+        self._queue: BackendQueue | None = None
+        """Of the backend at which this session has a place."""
+        self._waits = False
+        """It is one of those who wait there."""
         self.backend: BackendConnection | None = None
 
     # The modules
@@ -98,20 +100,29 @@ class Login:
 
     # The mail check
 
-    def wait_for(self, backend: Backend) -> bool:
-        """Whether one more session may wait for the backend; then it does, unless it did already."""
-        if self._waiting is None:
-            waiting = self._runtime.waiting[backend.id]
-            if not waiting.enter():
-                return False
-            self._waiting = waiting
-        return True
+    def wait_for(self, backend: Backend) -> tuple[str, str] | None:
+        """Why not one more session may come to the backend and wait for it; or None: then it does, unless it did."""
+        if self._queue is None:
+            queue = self._runtime.waiting[backend.id]
+            if not queue.places.take():
+                return FULL
+            if not queue.enter():
+                queue.places.give_back()
+                return CROWDED
+            self._queue = queue
+            self._waits = True
+        return None
 
     def wait_no_more(self) -> None:
-        """The login is done, or given up."""
-        if self._waiting is not None:
-            self._waiting.leave()
-            self._waiting = None
+        """The login is done, or given up: without a connection the place at the backend is given back too."""
+        queue = self._queue
+        if queue is not None:
+            if self._waits:
+                self._waits = False
+                queue.leave()
+            if self.backend is None:
+                self._queue = None
+                queue.places.give_back()
 
     def check_mail(self, backend: Backend, mailbox: str) -> tuple[str, str]:
         """Why the question cannot be put, and the word for it; or "": then the session hears of the answer."""
@@ -120,7 +131,12 @@ class Login:
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
             self._question = MailQuestion(
-                runtime.context.loop, backend.address, runtime.checkport, mailbox=mailbox, owner=self._events
+                runtime.context.loop,
+                backend.address,
+                runtime.checkport,
+                mailbox=mailbox,
+                owner=self._events,
+                source=backend.source,
             )
         except OSError as error:
             self._time_check()
@@ -249,12 +265,12 @@ class Login:
 
     def leave_backend(self) -> None:
         """Closes its connection, if there is one, without a word."""
-        self.wait_no_more()
         if self.backend is not None:
             if self._runtime.context.log.options:
                 self._debug("NET", "backend_left")
             self.backend.close()
             self.backend = None
+        self.wait_no_more()
 
     def keep_alive(self) -> None:
         """A connection that lasts is kept alive."""

@@ -18,14 +18,21 @@ class MailQuestion:
 
     __slots__ = ("_loop", "_owner", "_socket")
 
-    def __init__(self, loop: EventLoop, host: str, port: int, *, mailbox: str, owner: SessionEvents) -> None:
-        """Sends the question. Raises OSError where that is not possible, and BadMailboxName."""
+    def __init__(
+        self, loop: EventLoop, host: str, port: int, *, mailbox: str, owner: SessionEvents, source: str = ""
+    ) -> None:
+        """Sends the question, from the address `source` if there is one.
+
+        Raises OSError where that is not possible, and BadMailboxName.
+        """
         self._loop = loop
         self._owner = owner
         packet = question(mailbox)
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         try:
+            if source:
+                self._socket.bind((source, 0))
             self._socket.connect((host, port))
             self._socket.send(packet)
         except OSError:

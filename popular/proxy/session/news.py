@@ -70,6 +70,21 @@ def seconds_left(until: float, now: float) -> int | None:
     return max(1, round(min(until - now, LONGEST_BLOCK))) if until > now else -1
 
 
+def kick_of(fields: Mapping[str, str]) -> SessionSweep:
+    """A kick as another proxy has told it, if it could have been said here: what lies on the server anybody may have
+    written who can reach it. Raises KeyError, ValueError.
+    """
+    sort, ident = fields["sort"], fields["id"]
+    deadline = int(fields["deadline"]) if fields["deadline"] else None
+    if sort == NETWORK:
+        ident = str(ip_network(ident))
+    elif sort != USER or not ident.isprintable():
+        raise ValueError(f"nobody else can kick a {sort}")
+    if deadline is not None and not 0 <= deadline <= LONGEST_DEADLINE:
+        raise ValueError("not a time")
+    return SessionSweep("", sort=sort, id=ident, gentle=True, deadline=deadline)
+
+
 class News:
     """One worker's, under one config."""
 
@@ -125,17 +140,9 @@ class News:
             self._context.request(Block("", network=ip_network(network), seconds=seconds))
 
     def _kick(self, fields: Mapping[str, Any], age: float) -> None:
-        """The master has it done. Who is kicked was there when it was said: a proxy that was away has others. Raises
-        KeyError or ValueError for what no `kick` says: master and workers take an order as it is.
-        """
-        sort, ident = fields["sort"], fields["id"]
-        deadline = int(fields["deadline"]) if fields["deadline"] else None
-        if sort not in (USER, NETWORK) or not 0 <= (deadline or 0) <= LONGEST_DEADLINE:
-            raise ValueError(sort)
-        if sort == NETWORK:
-            ident = str(ip_network(ident))
+        """The master has it done. Who is kicked was there when it was said: a proxy that was away has others."""
         if age < KICK_SECONDS:
-            self._context.request(SessionSweep("", sort=sort, id=ident, gentle=True, deadline=deadline))
+            self._context.request(kick_of(fields))
 
     async def _look(self) -> bool | None:
         """Whether there is more; None: the server does not answer."""

@@ -9,6 +9,7 @@ from popular.proxy.session.absorber import Absorber
 from popular.proxy.session.announced import Announced
 from popular.proxy.session.backend_health import BackendHealth
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.full_backend import bounded
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.orders import StandingOrders
@@ -107,7 +108,7 @@ class VservRuntime:
             rules,
             refusals=refusals,
             announced=announced,
-            health=health,
+            health=bounded(health, waiting),
             limits=limits,
             orders=orders,
             polls=absorber,

@@ -18,7 +18,6 @@ from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Endpoint, Header
 from popular.proxy.session.absorber import PollWatch
-from popular.proxy.session.backend_queue import CROWDED
 from popular.proxy.session.client_side import MOST_HELD
 from popular.proxy.session.cluster import LEASE_PATIENCE_SECONDS
 from popular.proxy.session.header_reader import HeaderReader, local_end, proxy_header
@@ -185,8 +184,8 @@ class Session(Verbs):
 
     def check_mail(self, backend: Backend, mailbox: str, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        if not self._login.wait_for(backend):
-            self._leave(self._tell_broken, CROWDED)
+        if (why := self._login.wait_for(backend)) is not None:
+            self._leave(self._tell_broken, why)
             return
         reason, word = self._login.check_mail(backend, mailbox)
         if word:
@@ -196,8 +195,8 @@ class Session(Verbs):
 
     def connect(self, backend: Backend, greets: bool, seconds: float) -> None:
         self._deadlines.expect_within(seconds)
-        if not self._login.wait_for(backend):
-            self._leave(self._tell_broken, CROWDED)
+        if (why := self._login.wait_for(backend)) is not None:
+            self._leave(self._tell_broken, why)
             return
         header = b""
         if backend.sendproxy != OFF:

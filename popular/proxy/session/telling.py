@@ -22,7 +22,7 @@ from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
 from popular.proxy.settings.backend import Backend, looks_at_passwords
 
-UNTRIED = ("maxwaiting", "down")
+UNTRIED = ("maxwaiting", "maxsessions", "down")
 """Words of failures where the backend was not even asked."""
 
 NO_FIELDS: Mapping[str, object] = {}
@@ -130,7 +130,7 @@ class Teller(Authorization):
         return home is None or looks_at_passwords(home)
 
     def _backup_of(self, backend: Backend, vouched: bool) -> str:
-        """Where the users of a backend go that is down; "" for nowhere. A backup's own backup counts for nothing."""
+        """Where the users of a backend go that takes none; "" for nowhere. A backup's own backup counts for nothing."""
         other = self._rules.backends.get(backend.backup)
         if other is None or other.state != "online" or self._led_to_backup or not self._takes_new(other.id):
             return ""
@@ -146,8 +146,9 @@ class Teller(Authorization):
         return not self._orders.any or self._orders.verdict(self._asked(backend))[0] == GO_ON
 
     def _while_down(self, health: HealthKnowledge) -> None:
-        """The backend is known to be down: that costs nobody any time."""
-        self._note_backend(CONNECTING.phrase, f"it is {health.says()}", "down")
+        """The backend is known to be down, or full: that costs nobody any time."""
+        reason, word = health.why_not()
+        self._note_backend(CONNECTING.phrase, reason, word)
         self._trouble("backend_failed")
 
     def _manner(self, backend: Backend) -> list[bytes]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from popular.pdm.servers import Servers
 from popular.proxy.settings.health import known_of
-from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, ResolvedHost, ServerHost
+from popular.proxy.settings.kinds import AUTO, Fingerprint, HostName, IntOrAuto, OwnAddress, ResolvedHost, ServerHost
 from popular.proxy.settings.moduleterms import ServerList
 from popular.proxy.settings.secretfiles import KeptSecret, SecretInFile
 from popular.tls.authorities import Authorities, CaFile
@@ -168,11 +168,23 @@ class Backend(Thing):
         "limit, if no other backend is online. 0: no limit.",
     )
 
+    maxsessions: int = parameter(
+        Int(0, MOST_TOKENS),
+        0,
+        "How many sessions, over all workers, may be at the backend at once; one more goes to its backup, or is told "
+        "at once to come again ([SYS/TEMP]). 0: no limit.",
+    )
+    source: str = parameter(
+        OwnAddress(),
+        "",
+        "The address of this host from which the backend is connected to, asked by UDP and checked; IPv4 or IPv6 as "
+        'the host is. "": as the system chooses.',
+    )
     backup: str = parameter(
         Id(optional=True),
         "",
-        "The id of another backend that has the same mail: while this one is down its users go there, if it is online "
-        'and not down itself. "": none.',
+        "The id of another backend that has the same mail: while this one is down, or has maxsessions, its users go "
+        'there, if it is online and takes them itself. "": none.',
     )
     health: str = parameter(
         Choice(*HEALTH),
@@ -232,7 +244,13 @@ def placed_at(server: tuple[str, int] | None, backend: Backend | None) -> Backen
     if server is None or backend is None:
         return backend
     address, port = server
-    return replace(backend, host=ResolvedHost(address, address), port=port)
+    source = backend.source if _fits(backend.source, address) else ""
+    return replace(backend, host=ResolvedHost(address, address), port=port, source=source)
+
+
+def _fits(source: str, address: str) -> bool:
+    """Whether one can be reached from the other: both are IPv4, or both IPv6."""
+    return not source or not address or (":" in source) == (":" in address)
 
 
 class WaitingLimit(NamedTuple):
@@ -265,6 +283,8 @@ def leads_back(context: CommandContext, vserv: "Thing", backend: Backend) -> boo
 
 def _check(context: CommandContext, config: Config, backend: Backend) -> str | None:
     _check_prot(backend)
+    if not _fits(backend.source, backend.address):
+        raise CommandRefused(f"source: {backend.source} cannot reach {backend.address}; say both as IPv4 or as IPv6")
     _check_login(config, backend)
     _check_health(backend)
     _check_backup(config, backend)

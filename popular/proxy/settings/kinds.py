@@ -78,6 +78,22 @@ class HostName(Kind):
         return text
 
 
+@dataclass(frozen=True)
+class OwnAddress(Kind):
+    """An address of this host, as numeric text; "" for whichever the system takes. Nobody looks up a name for it."""
+
+    def describe(self) -> str:
+        return "Address"
+
+    def parse(self, text: str, lookups: Lookups) -> str:
+        del lookups
+        if not text:
+            return text
+        if not is_address(text) or ipaddress.ip_address(text).is_unspecified:
+            raise Unfit(f'{shown(text)} does not fit; allowed: an IPv4 or IPv6 address of this host, or ""')
+        return str(ipaddress.ip_address(text))
+
+
 def is_address(text: str) -> bool:
     """Whether it is an IPv4 or IPv6 address, not a name."""
     try:

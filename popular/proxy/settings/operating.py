@@ -144,6 +144,8 @@ def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("for", "namespace"))
     key = user_key(*user_of(arguments["user"], said, context))
     seconds = time_of(said.get("for"), 1, LONGEST_HOLD)
+    if key in _orders(context, MOVING_USER):
+        raise CommandRefused(f"user {key} is being moved, and held by that", arguments["user"].column)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
     text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
     return Ordered(text, entries=(OrderEntry(HELD_USER, key, value),))

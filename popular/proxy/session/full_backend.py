@@ -1,0 +1,42 @@
+"""A backend with `maxsessions`: while it is full its logins go to its backup, as while it is down."""
+
+from collections.abc import Mapping
+
+from popular.proxy.session.backend_queue import FULL, BackendPlaces, BackendQueue
+from popular.proxy.session.known import HealthKnowledge
+
+
+class BoundedHealth:
+    """How well a backend is, and whether there is room at it (HealthKnowledge)."""
+
+    def __init__(self, health: HealthKnowledge, places: BackendPlaces) -> None:
+        self._health = health
+        self._places = places
+
+    def takes(self, address: str) -> bool:
+        """The room first: of a backend that recovers nobody is let through who then finds none."""
+        return not self._places.is_full() and self._health.takes(address)
+
+    def failed(self, address: str, reason: str) -> None:
+        """See BackendHealth."""
+        self._health.failed(address, reason)
+
+    def answered(self, address: str) -> None:
+        """See BackendHealth."""
+        self._health.answered(address)
+
+    def is_down(self) -> bool:
+        """Full counts as down."""
+        return self._places.is_full() or self._health.is_down()
+
+    def why_not(self) -> tuple[str, str]:
+        """That it is full, or what its health says."""
+        return FULL if self._places.is_full() else self._health.why_not()
+
+
+def bounded(health: Mapping[str, HealthKnowledge], queues: Mapping[str, BackendQueue]) -> dict[str, HealthKnowledge]:
+    """Of each backend; as it was where it has no limit, so that nobody pays who has none."""
+    return {
+        ident: BoundedHealth(one, queues[ident].places) if queues[ident].places.is_limited() else one
+        for ident, one in health.items()
+    }

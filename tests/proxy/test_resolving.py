@@ -1,0 +1,80 @@
+"""`backend resolve`: host names that have moved, looked up for real."""
+
+from dataclasses import replace
+
+import pytest
+
+from popular.proxy.settings.kinds import ResolvedHost
+from supervisor.control.words import CommandRefused
+from tests.proxy.console import Console
+
+
+def was_elsewhere(console: Console, ident: str, address: str = "127.0.0.77") -> None:
+    """What the name of a backend stands for now was another address when it was said."""
+    backend = console.config.things["backend"][ident]
+    moved = replace(backend, host=ResolvedHost(backend.host.name, address))
+    console.config = console.config.with_thing("backend", ident, moved)
+
+
+@pytest.fixture
+def console() -> Console:
+    console = Console()
+    for ident, host in (("one", "localhost"), ("two", "localhost"), ("fixed", "127.0.0.1")):
+        console.say(f"backend conf {ident} host {host} state online")
+    return console
+
+
+def addresses(console: Console) -> dict[str, str]:
+    return {ident: backend.address for ident, backend in console.config.things["backend"].items()}
+
+
+def test_one_is_looked_up_and_the_others_are_not(console: Console) -> None:
+    """The reply says from where to where it has moved; everything else stays as it was typed."""
+    before = console.config
+    was_elsewhere(console, "one")
+    was_elsewhere(console, "two")
+    text = console.say("backend resolve one").text
+    now = before.things["backend"]["one"].address
+    assert f"backend one: host localhost is {now} now, it was 127.0.0.77" in text
+    assert addresses(console) == {"one": now, "two": "127.0.0.77", "fixed": "127.0.0.1"}
+    assert console.config.things["backend"]["one"] == before.things["backend"]["one"]
+
+
+def test_without_an_id_all_are(console: Console) -> None:
+    """An address needs none; who has not moved is not named."""
+    before = addresses(console)
+    was_elsewhere(console, "two")
+    text = console.say("backend resolve").text
+    assert "2 of 3" in text
+    assert "backend two: host localhost is" in text
+    assert "backend one" not in text
+    assert addresses(console) == before
+
+
+def test_a_name_that_is_gone_changes_nothing(console: Console) -> None:
+    """Not even the others: the reply names it."""
+    was_elsewhere(console, "one")
+    backend = console.config.things["backend"]["two"]
+    lost = replace(backend, host=ResolvedHost("no-such-host.invalid", "127.0.0.5"))
+    console.config = console.config.with_thing("backend", "two", lost)
+    before = addresses(console)
+    with pytest.raises(CommandRefused, match=r"backend two: .*no-such-host\.invalid"):
+        console.say("backend resolve")
+    assert addresses(console) == before
+
+
+def test_where_it_has_moved_must_be_as_good_as_where_it_is_said(console: Console) -> None:
+    """Checked as by `backend conf`: here a source that does not reach it."""
+    now = addresses(console)["one"]
+    was, source = ("127.0.0.9", "127.0.0.9") if ":" in now else ("::2", "::1")
+    was_elsewhere(console, "one", was)
+    console.say(f"backend conf one source {source}")
+    with pytest.raises(CommandRefused, match="cannot reach"):
+        console.say("backend resolve one")
+    assert addresses(console)["one"] == was
+
+
+def test_an_unknown_one(console: Console) -> None:
+    """It is named."""
+    with pytest.raises(CommandRefused, match="nobody"):
+        console.say("backend resolve nobody")
