@@ -278,7 +278,12 @@ def test_whose_password_nobody_has_looked_at_opens_no_mailbox_elsewhere(to: str,
         def says(self) -> str:
             return "down"
 
-    master = {"id": "master", "login": "master", "masteruser": "m", "mastersecret": KeptSecret("/m", b"s")}
+    master: dict[str, Any] = {
+        "id": "master",
+        "login": "master",
+        "masteruser": "m",
+        "mastersecret": KeptSecret("/m", b"s"),
+    }
     home = backend("pop").with_parameters({"backup": to})
     backends = {"pop": home, "xpop": backend("xpop"), "master": replace(backend("other"), **master)}
     site = Site(OrderEntry("user route", KEY, {"to": to})) if is_moved else Site()
