@@ -75,7 +75,8 @@ NO_SECRET = Message(
     "ADM",
     "no_secret",
     "A login has nothing to show to the user's POP3 backend: a master password, say, where the module that found him "
-    "has no SECRET for him, or a token where the backend's `login` wants a password.",
+    "has no SECRET for him, or a token where the backend's `login` wants a password; or it asks for none, and the user "
+    "was moved there, on whose password no module has looked.",
     most=EACH_MINUTE,
     by="backend",
 )

@@ -54,6 +54,10 @@ class OperatorState:
             else:
                 orders[ident] = value
 
+    def ended(self, sort: str, now: float) -> list[OrderEntry]:
+        """The ends of those of a sort that are over by now: who orders often has them go, here and in each worker."""
+        return [OrderEntry(sort, ident) for ident, value in self.of(sort).items() if is_over(value, now)]
+
     def entries(self, now: float) -> list[OrderEntry]:
         """All that have not ended by now."""
         return [

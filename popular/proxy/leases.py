@@ -134,6 +134,9 @@ def errors() -> tuple[type[BaseException], ...]:
     return (exceptions.RedisError, exceptions.RedisClusterException, OSError, asyncio.TimeoutError)
 
 
+_FACTS = {"sid", "proxy", "namespace", "user"}
+
+
 def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
     """A session as a member of `popular:sessions`."""
     return json.dumps({"sid": sid, "proxy": proxy, "namespace": namespace, "user": user}, sort_keys=True)
@@ -149,11 +152,19 @@ def block(url: str, passwordfile: str, network: str, *, seconds: int | None) -> 
             client.hdel(BLOCKS, network)
         else:
             client.hset(BLOCKS, network, str(until))
-        over = [name for name, end in client.hgetall(BLOCKS).items() if FOR_EVER < float(end) <= time.time()]
+        over = [name for name, end in client.hgetall(BLOCKS).items() if _is_over(end, time.time())]
         if over:
             client.hdel(BLOCKS, *over)
         news = {"by": "", "what": BLOCKED, "network": network, "until": str(until)}
         client.xadd(NEWS, news, maxlen=MOST_NEWS, approximate=True)
+
+
+def _is_over(end: str, now: float) -> bool:
+    """Whether a block has ended; what is no end of one, which anybody may have written there, has."""
+    try:
+        return FOR_EVER < float(end) <= now
+    except ValueError:
+        return True
 
 
 def kick(url: str, passwordfile: str, by: str, *, sort: str, ident: str, deadline: int | None) -> None:
@@ -173,7 +184,17 @@ def this_proxy() -> str:
 def read_sessions(url: str, passwordfile: str) -> list[dict[str, str]]:
     """The sessions of all proxies. Blocks. Raises ModuleFailed."""
     with _blocking(url, passwordfile) as client:
-        return [json.loads(text) for text in client.eval(LISTED, 1, ALL)]
+        return [row for text in client.eval(LISTED, 1, ALL) if (row := row_of(text)) is not None]
+
+
+def row_of(text: str) -> dict[str, str] | None:
+    """The session that a member of `popular:sessions` stands for; None if no proxy has written it."""
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    is_ours = isinstance(row, dict) and row.keys() == _FACTS and all(isinstance(fact, str) for fact in row.values())
+    return row if is_ours else None
 
 
 @contextmanager

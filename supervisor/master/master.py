@@ -125,7 +125,7 @@ class Master:
         )
         self._sweeps = Sweeps(self._loop, self._pool)
         self._moves = Moves(self._loop, self._keeper, self._sweeps, jobs=self._jobs, count=self._accounting.count)
-        self._ordering = Ordering(self._keeper, self._sweeps)
+        self._ordering = Ordering(self._keeper, self._sweeps, rundir.has_company)
         self._questions = Questions(self._loop, self._pool)
         self._watchers = Watchers(
             program,
@@ -366,7 +366,8 @@ class Master:
             return
         until = self._accounting.blocked().get(network)
         entry = OrderEntry(BLOCKED, str(network), None if until is None else {"until": until or None})
-        self._ordering.order(Ordered(order.text, entries=(entry,)), answer)
+        ended = self._keeper.state.ended(BLOCKED, time.time())
+        self._ordering.order(Ordered(order.text, entries=(*ended, entry)), answer)
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():

@@ -1,6 +1,7 @@
 """The breaker of a backend, which two workers share: what closes it, what does not, and how it comes back."""
 
 import mmap
+from binascii import b2a_base64
 from dataclasses import replace
 from typing import Any
 
@@ -61,13 +62,16 @@ class Store:
         self.clock.now += seconds
         self.wall += seconds
 
-    def log_in(self, address: str, *, hated: bool = False) -> str:
-        """What becomes of a login: "in", "failed" or, at once, "refused"."""
+    def log_in(self, address: str, *, hated: bool = False, wrong: bool = False) -> str:
+        """What becomes of a login: "in", "failed" or "wrong", or, at once, "refused"."""
         self.passes(0.01)
         worker = self.workers[self.asked % 2]
         self.asked += 1
         if not worker.takes(address):
             return "refused"
+        if self.lives and wrong:
+            worker.answered(address)
+            return "wrong"
         if self.lives and not hated:
             self.logins += 1
             return "in"
@@ -209,6 +213,27 @@ def test_who_is_hated_cannot_keep_it_from_coming_back() -> None:
     assert crowd(store, 100) == {"in": 100}
 
 
+def test_who_guesses_passwords_cannot_keep_it_from_coming_back() -> None:
+    """From as many networks as may probe it, and always ahead of everybody else: that it refuses them shows that it is
+    there. While it is well, or gone, it changes nothing; nor does a login of before.
+    """
+    store = Store()
+    assert {store.log_in(f"203.0.113.{one}", wrong=True) for one in range(9)} == {"wrong"}
+    store.fall()
+    store.workers[0].answered("192.0.2.0")
+    assert store.condition.state == DOWN
+    store.lives = True
+    store.passes(PAUSE_SECONDS + 1)
+    assert store.workers[0].takes("203.0.113.1")
+    store.workers[0].answered("192.0.2.0")
+    assert store.condition.state == PROBING
+    came = [store.log_in(f"203.0.113.{one}", wrong=True) for one in range(2, 50)]
+    assert "wrong" in came
+    assert store.condition.state == RECOVERING
+    store.passes(TERMS.slowstart)
+    assert crowd(store, 100) == {"in": 100}
+
+
 def test_probes_that_nobody_hears_of_are_put_again() -> None:
     """A worker died with them, or they hang: others may try after a while."""
     store = Store()
@@ -231,6 +256,19 @@ def test_another_address_begins_anew_and_so_does_one_without_a_record() -> None:
         assert crowd(other, 100) == {"failed": 100}
 
 
+def test_one_that_nobody_watches_any_more_is_not_said_to_be_down_for_ever() -> None:
+    """`set breakernetworks 0` while it is down: its users are served, and whoever looks at it sees so."""
+    store = Store()
+    store.fall()
+    unwatched = store.worker(backend("pop"), TERMS._replace(networks=0))
+    assert not unwatched.is_down()
+    assert unwatched.takes("192.0.2.1")
+    unwatched.failed("192.0.2.1", "connection refused")
+    assert unwatched.takes("192.0.2.1")
+    assert store.condition.state == UP
+    assert unwatched.says() == "up"
+
+
 def test_a_clock_that_goes_back_keeps_nobody_out() -> None:
     """The moment of the fall is in the future then: it is tried."""
     store = Store()
@@ -239,6 +277,25 @@ def test_a_clock_that_goes_back_keeps_nobody_out() -> None:
     assert crowd(store, 2) == {"refused": 2}
     store.wall -= 10_000
     assert crowd(store, 100) == {"failed": 3, "refused": 97}
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_clock_that_was_ahead_for_a_while_keeps_nobody_out(fails: bool) -> None:
+    """It has gone down before, and was probed when the clock was wrong: the end of that is a year away."""
+    store = Store()
+    store.fall()
+    store.passes(1)
+    store.wall += 365 * 86_400
+    assert crowd(store, 1) == {"failed": 1}
+    if fails:
+        assert crowd(store, 3)["failed"] == 2
+        assert store.condition.state == DOWN
+    else:
+        assert [store.workers[0].takes(f"192.0.2.{one}") for one in range(9)].count(True) == 2
+    store.passes(1)
+    store.wall -= 365 * 86_400
+    store.lives = True
+    assert "in" in crowd(store, 4)
 
 
 class Ill:
@@ -253,6 +310,9 @@ class Ill:
 
     def failed(self, address: str, reason: str) -> None:
         self.told.append((address, reason))
+
+    def answered(self, address: str) -> None:
+        self.told.append((address, "refused a user"))
 
     def is_down(self) -> bool:
         return self._down
@@ -298,6 +358,20 @@ def test_the_breaker_hears_of_failures_of_the_backend_itself_only() -> None:
     assert ill.told == []
 
 
+@pytest.mark.parametrize(("name", "password", "heard"), [(248, 248, 1), (249, 1, 0), (1, 249, 0)])
+def test_what_a_client_may_provoke_is_not_counted(name: int, password: int, heard: int) -> None:
+    """By AUTH it can show what makes a longer command than there may be, and backends break off at one."""
+    known = Ill(down=False)
+    session = PureSession(rules(), health={"pop": known})
+    session.begin()
+    session.says(b"AUTH PLAIN\r\n")
+    session.says(b2a_base64(b"\0" + b"a" * name + b"\0" + b"x" * password, newline=False) + b"\r\n")
+    session.decided(Admitted(Route("pop"), "m", "m"))
+    session.backend_says(b"+OK\r\n")
+    session.backend_failed("it closed the connection", "closed")
+    assert len(known.told) == heard
+
+
 def test_a_backup_that_is_drained_takes_nobody_new() -> None:
     """The operator has sent them away from there; the drain of another one changes nothing."""
     for drained, phase in (("other", ENDED), ("pop", CONNECTING)):
@@ -310,6 +384,17 @@ def test_a_backup_that_is_drained_takes_nobody_new() -> None:
         session.decided(Admitted(Route("twin"), "m", "m"))
         assert session.machine.phase is phase
         assert session.verbs.to_client.endswith(LATER) is (phase is ENDED)
+
+
+@pytest.mark.parametrize("said", [b"-ERR [AUTH] no", b"-ERR no", b"-ERR [IN-USE] wait"])
+def test_a_backend_that_refuses_a_user_is_there(said: bytes) -> None:
+    """Whatever he has done wrong; where the fault is the backend's own, it has failed."""
+    known = Ill(down=False)
+    session, _ = led(known, Route("pop"))
+    session.backend_says(b"+OK\r\n")
+    session.backend_says(b"+OK\r\n")
+    session.backend_says(said + b"\r\n")
+    assert known.told == [("192.0.2.1", "refused a user")]
 
 
 def test_they_go_to_its_backup_if_there_is_one() -> None:

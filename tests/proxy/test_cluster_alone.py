@@ -1,10 +1,10 @@
-"""A worker that cannot reach the server of its cluster, on a loop of its own."""
+"""A worker that cannot reach the server of its cluster, or has too much to say to it, on a loop of its own."""
 
 import asyncio
 from collections import Counter
 from typing import Any
 
-from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster, Lease
+from popular.proxy.session.cluster import AGAIN_SECONDS, MOST_AT_ONCE, Cluster, Lease
 from supervisor.system import Clock
 from tests.system.site import free_port
 
@@ -69,3 +69,46 @@ def test_a_cluster_that_nobody_uses_any_more_is_closed() -> None:
         return worker.lost, cluster._renewing is None
 
     assert asyncio.run(closed()) == (0, True)
+
+
+class SlowServer:
+    """Says +OK to whatever it is told, in its time, and counts who is connected."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.said: Counter[bytes] = Counter()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        while head := await reader.readline():
+            words = []
+            for _ in range(int(head[1:])):
+                length = int((await reader.readline())[1:])
+                words.append((await reader.readexactly(length + 2))[:-2])
+            self.said[words[0]] += 1
+            await asyncio.sleep(0.001)
+            writer.write(b"+OK\r\n")
+        writer.close()
+
+
+def test_a_flood_of_news_is_no_reason_to_think_that_the_server_is_away() -> None:
+    """Else whoever sends enough wrong passwords at once has each proxy count alone, and is let in as often as there are
+    proxies.
+    """
+
+    async def flooded() -> tuple[int, int, int]:
+        worker: Any = Worker()
+        slow = SlowServer()
+        server = await asyncio.start_server(slow.serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        cluster = Cluster(worker, f"redis://127.0.0.1:{port}/0", "", proxy="p")
+        for number in range(300):
+            cluster.tell("failed", user=f"joe{number}")
+        await asyncio.gather(*cluster._tasks)
+        await cluster._close()
+        server.close()
+        return slow.said[b"XADD"], slow.connections, worker.lost
+
+    said, connections, lost = asyncio.run(flooded())
+    assert (said, lost) == (300, 0)
+    assert connections <= MOST_AT_ONCE

@@ -5,6 +5,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.pdm.contract import Secret
-from popular.proxy.leases import CAME_IN, FAILED
+from popular.proxy.leases import BLOCKED, CAME_IN, FAILED, KICKED, _is_over, member, row_of
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
-from popular.proxy.session.news import News, begun, claimed, number_of
+from popular.proxy.session.news import News, begun, claimed, kick_of, number_of, seconds_left
+from popular.proxy.settings.blocking import LONGEST_BLOCK
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
+from supervisor.control.outcome import Block, SessionSweep
 from supervisor.table.remembered import Entry
 from tests.proxy.console import Console
 from tests.proxy.test_limits import AT_HOME, JOE, OFFICE, Worker
@@ -30,6 +33,7 @@ class Site(Worker):
     def __init__(self) -> None:
         super().__init__()
         self.told: list[tuple[str, dict[str, str]]] = []
+        self.ordered: list[object] = []
         console = Console()
         for words in ("set authdelay 1s", "set guessrate 10", f"set exemptnetworks {AT_HOME}"):
             console.say(words)
@@ -42,6 +46,9 @@ class Site(Worker):
 
     def came_in(self, row: int) -> None:
         del row
+
+    def request(self, order: object) -> None:
+        self.ordered.append(order)
 
     def hears(self, other: "Site", age: float = 0.0) -> None:
         """All that the other one has told, once."""
@@ -149,12 +156,16 @@ class Server:
 
     run = "ours"
 
-    def __init__(self, *told: dict[str, str]) -> None:
+    def __init__(self, *told: dict[str, str], blocks: dict[str, str] | None = None) -> None:
+        self.blocks = blocks or {}
         self.told = [[f"{1_700_000_000_000 + place}-0", sum(one.items(), ())] for place, one in enumerate(told)]
 
     async def news(self, since: str, most: int) -> tuple[int, list[Any]]:
         found = [one for one in self.told if not since or number_of(str(one[0])) > number_of(since)]
         return 1_700_000_001_000, found[:most]
+
+    async def blocked(self) -> dict[str, str]:
+        return self.blocks
 
 
 @pytest.mark.processes
@@ -182,6 +193,39 @@ def test_news_are_taken_once_also_when_the_lock_is_somebody_elses(sites: tuple[S
     assert asyncio.run(looked()) == [0.0, 0.999]
 
 
+@pytest.mark.parametrize(
+    ("sort", "ident", "deadline"),
+    [
+        ("generation", "1", ""),
+        ("backend", "pop", ""),
+        ("network", "everybody", ""),
+        ("network", "192.0.2.1/24", ""),
+        ("user", "default:\x1b[2J", ""),
+        ("user", "default:joe", "-1"),
+        ("user", "default:joe", "9" * 400),
+        ("user", "default:joe", "soon"),
+    ],
+)
+def test_a_kick_that_nobody_could_have_said_is_none(sort: str, ident: str, deadline: str) -> None:
+    """Whoever can write on the server must not end everybody's session, nor stop a worker or the master."""
+    with pytest.raises(ValueError):
+        kick_of({"sort": sort, "id": ident, "deadline": deadline})
+
+
+def test_a_kick_is_told_as_it_was_said() -> None:
+    """Of a user or a network."""
+    user = kick_of({"sort": "user", "id": "default:joe", "deadline": "60"})
+    network = kick_of({"sort": "network", "id": "192.0.2.0/24", "deadline": ""})
+    assert (user.sort, user.id, user.deadline, user.gentle) == ("user", "default:joe", 60, True)
+    assert (network.sort, network.id, network.deadline) == ("network", "192.0.2.0/24", None)
+
+
+@pytest.mark.parametrize("until", [float("inf"), 1e300])
+def test_a_block_that_lasts_longer_than_there_are_dates_is_bounded(until: float) -> None:
+    """It is kept in the state file, which knows no later end than the year 9999."""
+    assert seconds_left(until, 0.0) == LONGEST_BLOCK
+
+
 @contextmanager
 def locked(descriptor: int) -> Iterator[None]:
     """Another process has all locks."""
@@ -198,3 +242,62 @@ def locked(descriptor: int) -> Iterator[None]:
     os.waitpid(child, 0)
     for end in (*ready, *over):
         os.close(end)
+
+
+def heard(site: Site, server: Any) -> list[object]:
+    """The orders that a worker hands up for what lies at the server."""
+
+    async def listened() -> None:
+        site.loop = asyncio.get_running_loop()  # type: ignore[assignment]
+        me: Any = site
+        news = News(me, server, site.rules)
+        await news._learn_blocks()
+        await news._look()
+        await news._look()
+        news.close()
+
+    asyncio.run(listened())
+    return site.ordered
+
+
+def test_what_no_proxy_tells_is_no_order(sites: tuple[Site, Site]) -> None:
+    """Whoever reaches the server may write anything: the master would end by such a deadline, and the workers' sweeps
+    by such a network. What stands behind it is heard.
+    """
+    kick = {"by": "theirs", "what": KICKED, "sort": "user", "id": "default:joe", "deadline": ""}
+    hostile: tuple[dict[str, str], ...] = (
+        {"deadline": "1" + "0" * 400},
+        {"deadline": "-1"},
+        {"deadline": "soon"},
+        {"sort": "generation"},
+        {"sort": "backend", "id": "store1"},
+        {"sort": "network", "id": "everywhere"},
+        {"sort": "network", "id": ""},
+    )
+    good: tuple[dict[str, str], ...] = ({}, {"sort": "network", "id": OFFICE, "deadline": "60"})
+    site, _other = sites
+    orders = heard(site, Server(*(kick | words for words in (*hostile, *good))))
+    assert orders == [
+        SessionSweep("", sort="user", id="default:joe", gentle=True, deadline=None),
+        SessionSweep("", sort="network", id=f"{OFFICE}/32", gentle=True, deadline=60),
+    ]
+
+
+def test_a_block_that_is_none_hides_no_other(sites: tuple[Site, Site]) -> None:
+    """Neither where a proxy that begins learns them, nor in the news; and none is longer than `block` makes one."""
+    bad = {"everywhere": "0.0", "203.0.113.1": "", "203.0.113.2": "nan"}
+    good = {"203.0.113.3": "inf", "203.0.113.4": "1e308", "203.0.113.5": "0.0"}
+    told = ({"by": "", "what": BLOCKED, "network": network, "until": until} for network, until in (bad | good).items())
+    site, _other = sites
+    ends = {3: LONGEST_BLOCK, 4: LONGEST_BLOCK, 5: None}
+    orders = [Block("", network=ip_network(f"203.0.113.{one}"), seconds=seconds) for one, seconds in ends.items()]
+    assert heard(site, Server(*told, blocks=bad | good)) == orders * 2
+
+
+def test_what_lies_at_the_server_and_is_nothing_of_ours() -> None:
+    """It is no session, and as a block it is over: else one such entry kept all others from being told."""
+    ours = member("sid", "p", namespace="default", user="joe")
+    assert row_of(ours) == {"sid": "sid", "proxy": "p", "namespace": "default", "user": "joe"}
+    for text in ("", "{", "7", "{}", "[" * 100_000, ours.replace('"joe"', "[7]")):
+        assert row_of(text) is None
+    assert [_is_over(end, 100.0) for end in ("soon", "", "99", "101", "0.0")] == [True, True, True, False, False]

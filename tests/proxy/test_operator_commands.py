@@ -110,6 +110,7 @@ def test_a_move_is_whole(console: Console) -> None:
         OrderEntry("user move", "default:joe"),
     ]
     assert "is released by that" in refused(console, "user release joe")
+    assert "is being moved, and held by that" in refused(console, "user hold joe for 5m")
     state.change(unfinished(state.entries(0)))
     assert sorted(state.entries(0)) == before
     state.change([*move.before, *move.behind])

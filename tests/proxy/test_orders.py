@@ -1,5 +1,6 @@
 """What the operator orders about logins: drains, holds, locks and moves, on the pure machine."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from popular.pdm.contract import Route, Secret, UserLimits
 from popular.proxy.session.orders import AskedLogin, StandingOrders
 from popular.proxy.session.phases import ASKING, CHECKING, CONNECTING, ENDED, GREETED, HELD, LOGGING_IN, SIMULATING
 from popular.proxy.session.row import cost_of, marks_of
+from popular.proxy.settings.secretfiles import KeptSecret
 from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.serving.context import CutCost
 from supervisor.system import wall
 from tests.proxy.session_double import PureSession
-from tests.proxy.session_rules import rules
+from tests.proxy.session_rules import backend, rules
 
 LATER = b"-ERR [SYS/TEMP] the mailbox cannot be reached at the moment, please try again later\r\n"
 WRONG = b"-ERR [AUTH] the user name or the password is wrong\r\n"
@@ -256,3 +258,45 @@ def test_who_is_on_his_way_in_is_no_idle_session() -> None:
     """A kick waits until he is in; nobody is cut between his password and the reply to it."""
     assert {cost_of(phase) for phase in (CHECKING, CONNECTING, LOGGING_IN)} == {CutCost.COMING_IN}
     assert (cost_of(SIMULATING), cost_of(GREETED)) == (CutCost.IDLE, CutCost.NOT_LOGGED_IN)
+
+
+@pytest.mark.parametrize("to", ["xpop", "master"])
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_whose_password_nobody_has_looked_at_opens_no_mailbox_elsewhere(to: str, is_moved: bool) -> None:
+    """The module `any` leads ann to a backend that asks for her password; moved, or while it is down, she is led to one
+    that asks nobody. Whom a module has let in by his password goes there, as does who is led to such a one anyhow.
+    """
+
+    class Down:
+        def takes(self, _address: str) -> bool:
+            return False
+
+        def failed(self, address: str, reason: str) -> None: ...
+
+        def answered(self, address: str) -> None: ...
+
+        def says(self) -> str:
+            return "down"
+
+    master = {"id": "master", "login": "master", "masteruser": "m", "mastersecret": KeptSecret("/m", b"s")}
+    home = backend("pop").with_parameters({"backup": to})
+    backends = {"pop": home, "xpop": backend("xpop"), "master": replace(backend("other"), **master)}
+    site = Site(OrderEntry("user route", KEY, {"to": to})) if is_moved else Site()
+
+    def led(admitted: Admitted, *blind: str) -> PureSession:
+        session = PureSession(
+            rules(backends=backends, blind=frozenset(blind)),
+            orders=site.orders,
+            health={} if is_moved else {"pop": Down()},
+        )
+        session.begin()
+        session.says(b"USER ann\r\nPASS guessed\r\n")
+        session.decided(admitted)
+        return session
+
+    refused = led(ADMITTED, "pop")
+    assert ended(refused)[1] == ("no_secret" if is_moved else "backend_failed")
+    assert refused.machine.backend == (to if is_moved else "pop")
+    assert led(ADMITTED).machine.phase is CONNECTING
+    assert led(ADMITTED._replace(vouched=True), "pop").machine.phase is CONNECTING
+    assert led(Admitted(Route(to), "m", "m"), "pop", to).machine.phase is CONNECTING

@@ -12,6 +12,7 @@ from popular.net.channel import Channel
 from popular.net.splice import Pipes
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.relay import Relay
+from supervisor.serving.context import CutCost
 from supervisor.serving.eventloop import EventLoop
 from tests.patience import PATIENCE
 
@@ -36,10 +37,10 @@ def segments(peer: socket.socket) -> int:
 class Joined(SessionEvents):
     """A session that has a relay and nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, channel: type[Channel]) -> None:
         self.loop = EventLoop()
         near, self.client = connection()
-        self.to_client = Channel(self.loop.core, near.detach(), self)  # type: ignore[arg-type]
+        self.to_client = channel(self.loop.core, near.detach(), self)  # type: ignore[arg-type]
         near, self.backend = connection()
         self.to_backend = Channel(self.loop.core, near.detach(), self)  # type: ignore[arg-type]
         self.ending = ""
@@ -62,9 +63,9 @@ class Joined(SessionEvents):
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Joined]:
-    """All of it is closed at the end."""
-    one = Joined()
+def joined(channel: type[Channel] = Channel) -> Iterator[Joined]:
+    """All of it is closed at the end. `channel`: that of the client."""
+    one = Joined(channel)
     yield one
     if not one.ending:
         one.relay_ended("the test is over")
@@ -101,6 +102,21 @@ def test_a_backend_that_goes_on_behind_quit_holds_no_answer_back() -> None:
         one.backend.close()
         one.turn(lambda: one.ending)
         assert one.ending == "quit"
+
+
+class Deciphered(Channel):
+    """A connection in TLS of which OpenSSL has read more than was asked for, so that the kernel holds nothing of it."""
+
+    pending = property(lambda _self: True)
+
+
+def test_what_openssl_holds_back_may_be_a_quit() -> None:
+    """Deletes are not cut at a deadline while something of the client is unread, wherever it lies."""
+    for channel, cost in ((Channel, CutCost.UNCOMMITTED), (Deciphered, CutCost.COMMITTING)):
+        with joined(channel) as one:
+            one.client.sendall(b"DELE 1\r\n")
+            one.turn(lambda: one.relay.watch.deletes)
+            assert one.relay.cut_cost() is cost
 
 
 @pytest.mark.parametrize("ending", ["quit", "client_reset"])

@@ -27,6 +27,14 @@ def test_a_mapping_may_be_held_on_to() -> None:
     assert dict(blocks) == {}
 
 
+def test_what_has_ended_can_be_let_go_of() -> None:
+    """Blocks that end by themselves would stay for ever in the memory of all processes."""
+    state = OperatorState([*ENTRIES, OrderEntry("block", "192.0.2.8/32", {"until": 400.0})])
+    assert state.ended("block", 399.0) == []
+    state.change([*state.ended("block", 400.0), OrderEntry("block", "192.0.2.9/32", {"until": 600.0})])
+    assert list(state.of("block")) == ["192.0.2.0/24", "192.0.2.9/32"]
+
+
 def test_what_has_ended_is_not_kept() -> None:
     """At its end, and not before."""
     state = OperatorState(ENTRIES)

@@ -56,6 +56,8 @@ class Store:
                     peer.say(b"+OK\r\n")
                 case b"PASS":
                     peer.say(b"-ERR [AUTH] no, not " + argument + b"\r\n")
+                case b"STAT" if self.mood == "late":
+                    peer.say(b"-ERR unknown command: PASS " + SECRET + b"\r\n")
                 case b"STAT":
                     peer.say(b"+OK 0 0\r\n")
                 case b"QUIT":
@@ -101,6 +103,7 @@ def test_each_check_says_as_much_as_it_needs() -> None:
     [
         ("sick", "login", SECRET, "healthuser is refused while sending the password: -ERR [SYS/TEMP] not now"),
         ("well", "login", b"wrong-secret", "healthuser is refused while sending the password: -ERR (not shown: the"),
+        ("late", "login", SECRET, "no proper reply to STAT: (not shown: a secret is in it)"),
         ("silent", "greeting", SECRET, "no answer within 0.3 s"),
     ],
 )
@@ -110,7 +113,7 @@ def test_what_is_wrong_is_said_and_no_secret(mood: str, health: str, secret: byt
         store.mood = mood
         found = check(backend(server.port, health, secret), None, 0.3 if mood == "silent" else 5).why
     assert found.startswith(why)
-    assert "wrong-secret" not in found
+    assert secret.decode() not in found
 
 
 def test_one_that_is_not_there_is_down() -> None:

@@ -73,6 +73,10 @@ def test_only_the_newest_instance_keeps_it(tmp_path: Path) -> None:
         said = older.say("block 192.0.2.2")
         assert said.ok
         assert "not kept when the program ends (a newer instance of the program keeps what is ordered)" in said.text
+        locked = old.said("user lock joe").text
+        assert locked.endswith(
+            "no session; note: another instance serves here too, and its sessions are not among them"
+        )
         older.close()
         assert [*json.loads((tmp_path / FILE).read_text())["state"]["block"]] == ["192.0.2.1/32"]
         old.said("shutdown all")

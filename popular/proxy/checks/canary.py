@@ -46,13 +46,21 @@ def check(backend: Backend, tls: BackendTls | None, seconds: float) -> Finding:
         with _CanaryConnection(backend, tls, seconds) as connection:
             return _converse(connection, backend)
     except Failed as failed:
-        return Finding(str(failed))
+        return Finding(_without_secrets(str(failed), backend))
     except TimeoutError:
         return Finding(f"no answer within {seconds:g} s")
     except ssl.SSLError as error:
         return Finding(words_of(error, tls.name if tls is not None else ""))
     except OSError as error:
         return Finding(error.strerror or type(error).__name__)
+
+
+def _without_secrets(why: str, backend: Backend) -> str:
+    """For the log and the table. A backend may repeat what it was told at any later step, not only where it refuses."""
+    kept = (backend.healthsecret, backend.mastersecret)
+    secrets = [one.octets.decode("utf-8", "replace") for one in kept if one.octets]
+    is_told = any(secret in why for secret in secrets)
+    return f"{why.partition(':')[0]}: (not shown: a secret is in it)" if is_told else why
 
 
 def _converse(connection: "_CanaryConnection", backend: Backend) -> Finding:

@@ -73,7 +73,7 @@ class BackendHealth:
         self._wall = wall
         self._draw = draw
         self._is_up = True
-        self._look_at = 0.0 if index is not None and is_watched(backend, terms) else _NEVER
+        self._look_at = 0.0 if index is not None else _NEVER
 
     def takes(self, address: str) -> bool:
         """Whether a login of the client with that address may go there now."""
@@ -88,6 +88,15 @@ class BackendHealth:
         now, before = self._wall(), self.condition()
         logins = self._logins()
         after = breaker.failed(before, self.terms, now, network=_digest(address), why=reason, logins=logins)
+        self._become(before, after)
+
+    def answered(self, address: str) -> None:
+        """A login of his was refused, and that was his own fault."""
+        if self._is_up:
+            return
+        before = self.condition()
+        network, logins = _digest(address), self._logins()
+        after = breaker.answered(before, self.terms, self._wall(), network=network, logins=logins)
         self._become(before, after)
 
     def found_down(self, why: str, *, least: float) -> None:
@@ -116,14 +125,17 @@ class BackendHealth:
 
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""
-        return self._look_at != _NEVER and self._passed().state == DOWN
+        watched = self._look_at != _NEVER and is_watched(self.backend, self.terms)
+        return watched and self._passed().state == DOWN
 
     def _look(self) -> None:
-        self._look_at = self._clock.now + _LOOK_SECONDS
+        watched = is_watched(self.backend, self.terms)
+        self._look_at = self._clock.now + _LOOK_SECONDS if watched else _NEVER
         record = self._records.read(self._index)
-        if record is not None and record["state"] != UP and not is_of(record, self.backend):
-            # It is another one now, and so are those who watch to see it.
+        if record is not None and record["state"] != UP and not (watched and is_of(record, self.backend)):
+            # It is another one now, or nobody looks any more; and those who watch are to see it.
             self._records.write(self._index, record_of(Condition(), self.backend))
+            record = None
         condition = condition_of(record, self.backend)
         self._become(condition, self._by_now(condition))
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from popular.protocol import xpop
-from popular.protocol.lines import LONGEST_REPLY, LineBuffer, PeerFault, is_ok
+from popular.protocol.lines import LONGEST_COMMAND, LONGEST_REPLY, LineBuffer, PeerFault, is_ok
 from popular.protocol.replies import code_of, known_code
 from supervisor.octets import find
 
@@ -200,6 +200,13 @@ class Pop3Login:
         """Whether PASS was said ahead: one reply to USER and one to PASS is what the backend owes."""
         return 0 <= self._ahead <= self._step
 
+    @property
+    def may_be_too_long(self) -> bool:
+        """Whether a backend may break off because of what the client wants it to be told: a command has 255 octets at
+        most (RFC 2449 section 4), and a name or password that came by AUTH may make a longer one.
+        """
+        return any(len(line) > LONGEST_COMMAND for said in self._say for line in said.splitlines(keepends=True))
+
     def opening(self) -> bytes:
         """What to send at once: nothing, the backend greets."""
         return b""
@@ -294,6 +301,7 @@ class XpopLogin:
     greets = False
     step = _OPENING
     ahead = False
+    may_be_too_long = False
     refusal = None
 
     def __init__(self, mailbox: str, sid: str, flags: str) -> None:

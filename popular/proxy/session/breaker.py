@@ -6,18 +6,21 @@
 
 It goes down when clients of several networks met failures of it within a window, and as many failed as were let in: so
 nobody whom it hates, and nobody whose mailbox is broken, closes it for others. While it is down nobody asks it. Then it
-is probed, by one login of each of so many networks; the first that is let in begins the recovery, in which a share of
-the logins is let through that grows to all of them.
+is probed, by one login of each of so many networks; the first that is answered, let in or with a password refused,
+begins the recovery, in which a share of the logins is let through that grows to all of them.
 """
 
+import math
 from typing import NamedTuple
 
+from popular.proxy.settings.backend import LONGEST_INTERVAL
 from popular.proxy.settings.health import DOWN, LONGEST_REASON, MOST_NETWORKS, PROBING, RECOVERING, UP, Condition
 
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 60.0
 """For how long it is left alone: at first, and after it went down again and again."""
 PROBE_SECONDS = 15.0
 """Who probed it and was not heard of for so long may do so again."""
+_ROUNDING = 1.0
 LEAST_SHARE = 0.1
 """With so much the recovery begins."""
 LOGINS, CHECK = "logins", "check"
@@ -66,7 +69,7 @@ def fallen(condition: Condition, now: float, *, by: str, why: str, least: float 
 
 def passed(condition: Condition, terms: BreakerTerms, now: float, *, logins: int) -> Condition:
     """What has become of it by the time, and by the logins that it has let in."""
-    over = not condition.since <= now < condition.until
+    over = not condition.since <= now < condition.until or condition.until - now > _longest(condition)
     match condition.state:
         case state if state == DOWN and over:
             return _probed(condition, now, logins)
@@ -79,14 +82,32 @@ def passed(condition: Condition, terms: BreakerTerms, now: float, *, logins: int
     return condition
 
 
+def _longest(condition: Condition) -> float:
+    """How far ahead its end may be; if it is farther, the clock was wrong when it was written."""
+    if condition.state == PROBING:
+        return PROBE_SECONDS + _ROUNDING
+    if condition.state == DOWN:
+        return (LONGEST_PAUSE_SECONDS if condition.by == LOGINS else 3.0 * LONGEST_INTERVAL) + _ROUNDING
+    return math.inf  # the beginning of its recovery is in the future then
+
+
 def _probed(condition: Condition, now: float, logins: int) -> Condition:
     since = min(condition.since, now)  # a clock may go back
     fresh = condition._replace(state=PROBING, since=since, until=now + PROBE_SECONDS)
     return fresh._replace(logins=logins, failures=0, networks=())
 
 
+def answered(condition: Condition, terms: BreakerTerms, now: float, *, network: str, logins: int) -> Condition:
+    """It has refused a user, as it should: so it is there. Else who sends wrong passwords from enough networks would
+    have all probes, and nobody would ever be let in.
+    """
+    if condition.state != PROBING or network not in condition.networks:
+        return condition
+    return recovered(condition, terms, now, logins=logins)
+
+
 def recovered(condition: Condition, terms: BreakerTerms, now: float, *, logins: int) -> Condition:
-    """Somebody was let in, or the check was."""
+    """Somebody was let in or refused, or the check was let in."""
     fresh = condition._replace(window=now, logins=logins, failures=0, networks=())
     if terms.slowstart <= 0:
         return fresh._replace(state=UP, since=now, turns=0)

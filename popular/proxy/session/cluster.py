@@ -22,6 +22,13 @@ RENEW_SECONDS = LEASE_SECONDS / 3
 AGAIN_SECONDS = 3.0
 """Between two tries while the server does not answer."""
 
+MOST_AT_ONCE = 32
+"""What is asked of the server at once, each on a connection of its own. The library has a hundred of them and then says
+that there is no server: whoever guessed fast enough would be rid of the limits.
+"""
+_MOST_WAITING = 1000
+"""With so much to be said, news are left out."""
+
 LEASE_PATIENCE_SECONDS = 5.0
 """For which a session waits for its lease; the answer has less."""
 
@@ -64,6 +71,7 @@ class Cluster:
         self._stay_out = self._client.register_script(leases.STAY_OUT)
         self._news = self._client.register_script(leases.NEWS_SINCE)
         self._errors = leases.errors()
+        self._turns = asyncio.Semaphore(MOST_AT_ONCE)
         self._held: dict[int, Lease] = {}
         """By row."""
         self._inside: set[int] = set()
@@ -130,22 +138,26 @@ class Cluster:
             del self._leaving[row]
 
     def tell(self, what: str, **fields: str) -> None:
-        """What the other proxies are to know; they are not told while the server is away."""
-        if not self._is_to_be_left_alone():
+        """What the other proxies are to know; they are not told while the server is away, or far too slow."""
+        if not self._is_to_be_left_alone() and len(self._tasks) < _MOST_WAITING:
             self._begin(self._add({"by": self.run, "what": what, **fields}))
 
     async def _add(self, fields: dict[str, str]) -> None:
-        try:
-            await self._client.xadd(leases.NEWS, fields, maxlen=leases.MOST_NEWS, approximate=True)
-        except self._errors as error:
-            self._is_lost(error)
+        async with self._turns:
+            if self._is_to_be_left_alone():
+                return
+            try:
+                await self._client.xadd(leases.NEWS, fields, maxlen=leases.MOST_NEWS, approximate=True)
+            except self._errors as error:
+                self._is_lost(error)
 
     async def blocked(self) -> dict[str, str] | None:
         """The networks that are blocked, with their ends; None if the server does not answer."""
         if self._is_to_be_left_alone():
             return None
         try:
-            found: dict[str, str] = await self._client.hgetall(leases.BLOCKS)
+            async with self._turns:
+                found: dict[str, str] = await self._client.hgetall(leases.BLOCKS)
         except self._errors as error:
             self._is_lost(error)
             return None
@@ -156,7 +168,8 @@ class Cluster:
         if self._is_to_be_left_alone():
             return None
         try:
-            now, found = await self._news(keys=[leases.NEWS], args=[since, most, int(1000 * leases.BACK_SECONDS)])
+            async with self._turns:
+                now, found = await self._news(keys=[leases.NEWS], args=[since, most, int(1000 * leases.BACK_SECONDS)])
         except self._errors as error:
             self._is_lost(error)
             return None
@@ -169,12 +182,13 @@ class Cluster:
         said = FREE
         if (leaving := self._leaving.get(row)) is not None:
             await asyncio.wait((leaving,))
-        if not self._is_to_be_left_alone():
-            try:
-                said = await self._enter(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
-                self._is_back()
-            except self._errors as error:
-                self._is_lost(error)
+        async with self._turns:
+            if not self._is_to_be_left_alone():
+                try:
+                    said = await self._enter(keys=leases.keys_of(lease.namespace, lease.user), args=arguments)
+                    self._is_back()
+                except self._errors as error:
+                    self._is_lost(error)
         if self._held.get(row) is not lease:  # the session has gone meanwhile
             await self._give_back(lease, was_inside=False)
             return
@@ -186,28 +200,35 @@ class Cluster:
 
     async def _show(self, lease: Lease) -> None:
         try:
-            await self._renew(keys=[leases.ALL], args=[int(1000 * LEASE_SECONDS), self._member(lease)])
+            async with self._turns:
+                if not self._is_to_be_left_alone():
+                    await self._renew(keys=[leases.ALL], args=[int(1000 * LEASE_SECONDS), self._member(lease)])
         except self._errors as error:
             self._is_lost(error)
 
     async def _put_off(self, lease: Lease) -> None:
         _sessions, delay = leases.keys_of(lease.namespace, lease.user)
         try:
-            await self._client.set(delay, lease.sid, px=1000 * lease.delay)
+            async with self._turns:
+                if not self._is_to_be_left_alone():
+                    await self._client.set(delay, lease.sid, px=1000 * lease.delay)
         except self._errors as error:
             self._is_lost(error)
 
     async def _give_back(self, lease: Lease, was_inside: bool) -> None:
         """Who was not let in is no reason to put off the next one: a stranger's wrong password keeps nobody out."""
         keys = leases.keys_of(lease.namespace, lease.user)
-        try:
-            if was_inside:
-                await self._client.zrem(keys[0], lease.sid)
-            else:
-                await self._stay_out(keys=keys, args=[lease.sid])
-            await self._client.zrem(leases.ALL, self._member(lease))
-        except self._errors as error:
-            self._is_lost(error)
+        async with self._turns:
+            if self._is_to_be_left_alone():
+                return
+            try:
+                if was_inside:
+                    await self._client.zrem(keys[0], lease.sid)
+                else:
+                    await self._stay_out(keys=keys, args=[lease.sid])
+                await self._client.zrem(leases.ALL, self._member(lease))
+            except self._errors as error:
+                self._is_lost(error)
 
     def _renew_all(self) -> None:
         self._renewing = None
@@ -222,7 +243,8 @@ class Cluster:
             by_key.setdefault(leases.keys_of(lease.namespace, lease.user)[0], []).append(lease.sid)
         try:
             for key, members in by_key.items():
-                await self._renew(keys=[key], args=[int(1000 * LEASE_SECONDS), *members])
+                async with self._turns:
+                    await self._renew(keys=[key], args=[int(1000 * LEASE_SECONDS), *members])
             self._is_back()
         except self._errors as error:
             self._is_lost(error)

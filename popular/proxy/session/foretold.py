@@ -65,6 +65,9 @@ class ForetoldHealth:
     def failed(self, address: str, reason: str) -> None:
         """Nothing has."""
 
+    def answered(self, address: str) -> None:
+        """Nothing was."""
+
     def is_down(self) -> bool:
         """As it is."""
         return self._health.is_down()

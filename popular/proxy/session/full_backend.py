@@ -21,6 +21,10 @@ class BoundedHealth:
         """See BackendHealth."""
         self._health.failed(address, reason)
 
+    def answered(self, address: str) -> None:
+        """See BackendHealth."""
+        self._health.answered(address)
+
     def is_down(self) -> bool:
         """Full counts as down."""
         return self._places.is_full() or self._health.is_down()

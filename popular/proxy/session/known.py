@@ -36,6 +36,9 @@ class HealthKnowledge(Protocol):
     def failed(self, address: str, reason: str) -> None:
         """A login of his failed by the backend's fault."""
 
+    def answered(self, address: str) -> None:
+        """The backend has refused a login of his by his own fault: it is there."""
+
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""
 

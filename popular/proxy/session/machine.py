@@ -140,6 +140,7 @@ class Machine(Teller):
 
     def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The modules have let the user in: does the operator, and where to?"""
+        self._home = route.backend
         if self._orders.any:
             self._obey(route, fallback, vouched, waited=False)
         else:
@@ -161,6 +162,9 @@ class Machine(Teller):
         elif verdict == FAKE:
             self.backend, self.target = asking.backend, route.target or self.user
             self._show_empty()
+        elif not vouched and self._is_open_to_all(self._rules.backends.get(asking.backend)):
+            self.backend = asking.backend
+            self._no_secret()
         else:
             self._follow(moved(route, asking.backend), fallback, vouched)
 
@@ -198,7 +202,7 @@ class Machine(Teller):
         elif backend.state == "fake":
             self._show_empty()
         elif self._health is not None and not self._health.takes(self._peer_ip):
-            backup = self._backup_of(backend)
+            backup = self._backup_of(backend, vouched)
             if backup:
                 self._follow(route._replace(backend=backup), fallback, vouched)
             else:
@@ -382,6 +386,8 @@ class Machine(Teller):
             self._trouble("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
             return
         self._verbs.leave_backend()
+        if self._health is not None:
+            self._health.answered(self._peer_ip)
         said |= {"backend": self.backend, "reply": reply}
         if whose is Affair.MAILBOX:
             assert code is not None

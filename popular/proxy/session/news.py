@@ -17,7 +17,10 @@ from popular.proxy import leases
 from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
+from popular.proxy.settings.blocking import LONGEST_BLOCK
 from popular.proxy.settings.limits import LimitRules
+from popular.proxy.settings.operating import LONGEST_DEADLINE, NETWORK
+from popular.proxy.settings.orders import USER
 from supervisor.control.outcome import Block, SessionSweep
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
@@ -64,7 +67,22 @@ def seconds_left(until: float, now: float) -> int | None:
         return None
     if until == leases.NO_LONGER:
         return 0
-    return max(1, round(until - now)) if until > now else -1
+    return max(1, round(min(until - now, LONGEST_BLOCK))) if until > now else -1
+
+
+def kick_of(fields: Mapping[str, str]) -> SessionSweep:
+    """A kick as another proxy has told it, if it could have been said here: what lies on the server anybody may have
+    written who can reach it. Raises KeyError, ValueError.
+    """
+    sort, ident = fields["sort"], fields["id"]
+    deadline = int(fields["deadline"]) if fields["deadline"] else None
+    if sort == NETWORK:
+        ident = str(ip_network(ident))
+    elif sort != USER or not ident.isprintable():
+        raise ValueError(f"nobody else can kick a {sort}")
+    if deadline is not None and not 0 <= deadline <= LONGEST_DEADLINE:
+        raise ValueError("not a time")
+    return SessionSweep("", sort=sort, id=ident, gentle=True, deadline=deadline)
 
 
 class News:
@@ -111,21 +129,20 @@ class News:
             blocked = await self._cluster.blocked()
             if blocked is not None and self._memory.change(known, _once):
                 for network, until in blocked.items():
-                    self._block(network, until)
+                    with suppress(ValueError):  # whoever reaches the server may have written anything there
+                        self._block(network, until)
             await asyncio.sleep(AGAIN_SECONDS if blocked is None else 0.0)
 
     def _block(self, network: str, until: str) -> None:
-        """For the master, who alone may. `until`: see leases.BLOCKED."""
+        """For the master, who alone may. `until`: see leases.BLOCKS. Raises ValueError."""
         seconds = seconds_left(float(until), wall())
         if seconds is None or seconds >= 0:
             self._context.request(Block("", network=ip_network(network), seconds=seconds))
 
     def _kick(self, fields: Mapping[str, Any], age: float) -> None:
         """The master has it done. Who is kicked was there when it was said: a proxy that was away has others."""
-        deadline = int(fields["deadline"]) if fields["deadline"] else None
         if age < KICK_SECONDS:
-            sweep = SessionSweep("", sort=fields["sort"], id=fields["id"], gentle=True, deadline=deadline)
-            self._context.request(sweep)
+            self._context.request(kick_of(fields))
 
     async def _look(self) -> bool | None:
         """Whether there is more; None: the server does not answer."""

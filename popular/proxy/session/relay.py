@@ -112,7 +112,7 @@ class Relay(EventTaker):
         watch = self.watch
         if watch.quit:
             return CutCost.COMMITTING
-        on_its_way = watch.is_in_line or unread(self._client.fd) > 0
+        on_its_way = watch.is_in_line or self._client.pending or unread(self._client.fd) > 0
         if watch.deletes:
             return CutCost.COMMITTING if on_its_way else CutCost.UNCOMMITTED
         holds = bool(self._for_client or self._for_backend) or self._transfer is not None

@@ -14,7 +14,7 @@ from popular.protocol.sasl import Challenges
 from popular.proxy.session.offers import Offers, offers_of
 from popular.proxy.session.ourselves import Ourselves
 from popular.proxy.session.typedrules import TypedRules
-from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.backend import Backend, is_blind
 from popular.proxy.settings.limits import LOGINDELAY, Limit
 from popular.proxy.settings.vserv import Vserv
 from supervisor.config import Config
@@ -45,6 +45,8 @@ class Rules(TypedRules):
     """Which of UTF8 and LANG are offered, where all backends offer them."""
     ourselves: Ourselves
     backends: Mapping[str, Backend]
+    blind: frozenset[str]
+    """Backends to which a module leads everybody, whatever the password."""
     fallback: str
     softfail: bool
     checktimeout: float
@@ -83,6 +85,7 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,),
         international=wanted,
         ourselves=Ourselves(config.things["vserv"].values()),
         backends=config.things["backend"],
+        blind=frozenset(module.args[0] for module in config.things["pdm"].values() if is_blind(module)),
         fallback=config.variables["fallback"],
         softfail=config.variables["softfail"],
         checktimeout=config.variables["checktimeout"],

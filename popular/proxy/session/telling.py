@@ -20,7 +20,7 @@ from popular.proxy.session.phases import CONNECTING
 from popular.proxy.session.refusals import ENOUGH, OWN_WORDS, Refusals
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.session.verbs import Verbs
-from popular.proxy.settings.backend import Backend
+from popular.proxy.settings.backend import Backend, looks_at_passwords
 
 UNTRIED = ("maxwaiting", "maxsessions", "down")
 """Words of failures where the backend was not even asked."""
@@ -36,6 +36,7 @@ class Teller(Authorization):
         "_announced",
         "_backend",
         "_health",
+        "_home",
         "_in_common",
         "_led_to_backup",
         "_login",
@@ -64,6 +65,8 @@ class Teller(Authorization):
         """The backend of this login was down, and its backup was taken."""
         self._health: HealthKnowledge | None = None
         """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
+        self._home = ""
+        """The backend to which the modules lead him, whatever becomes of that."""
         self.backend = ""
         self.target = ""
 
@@ -105,7 +108,8 @@ class Teller(Authorization):
         fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
         self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
         self._verbs.count("backend_failures", word, self.backend)
-        if self._health is not None and word not in UNTRIED:
+        provoked = self._login is not None and self._login.may_be_too_long  # strangers would close it for everybody
+        if self._health is not None and word not in UNTRIED and not provoked:
             self._health.failed(self._peer_ip, reason)
 
     def _international(self) -> International:
@@ -116,10 +120,21 @@ class Teller(Authorization):
         known = self._announced.get(backend.id)
         return known.international() if known is not None else NOTHING
 
-    def _backup_of(self, backend: Backend) -> str:
+    def _is_open_to_all(self, other: Backend | None) -> bool:
+        """Whether everybody could have this user's mailbox there: nobody but the backend to which the modules lead him
+        has looked at his password yet, and this one, to which he would be led instead, does not.
+        """
+        home = self._rules.backends.get(self._home)
+        if other is None or self._home not in self._rules.blind or looks_at_passwords(other):
+            return False
+        return home is None or looks_at_passwords(home)
+
+    def _backup_of(self, backend: Backend, vouched: bool) -> str:
         """Where the users of a backend go that takes none; "" for nowhere. A backup's own backup counts for nothing."""
         other = self._rules.backends.get(backend.backup)
         if other is None or other.state != "online" or self._led_to_backup or not self._takes_new(other.id):
+            return ""
+        if not vouched and self._is_open_to_all(other):
             return ""
         self._led_to_backup = True
         fields: dict[str, object] = {"user": self.user, "backend": backend.id, "backup": other.id}

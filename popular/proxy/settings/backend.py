@@ -369,6 +369,11 @@ def is_blind(module: Any) -> bool:
     return module.mod == "any" and bool(module.args)
 
 
+def looks_at_passwords(backend: Backend) -> bool:
+    """Whether a user is let in there by his own password or token; else whomever we name has his mailbox."""
+    return backend.prot == POP3 and backend.login not in OURS_ALONE
+
+
 def let_everybody_in(backend: Backend) -> str:
     """Why nobody may be led to a backend whose password nobody looks at."""
     return f"and asks for no password: with login {backend.login} everybody would be let into every mailbox"

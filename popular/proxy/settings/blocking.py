@@ -15,7 +15,8 @@ from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.plural import count_of
 
-_LONGEST = 366 * 86_400
+LONGEST_BLOCK = 366 * 86_400
+"""Seconds; a longer one is for ever."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def blocking_commands() -> list[ControlCommand]:
             "soon as the command is answered, and soon in the other proxies of a cluster; sessions that are there "
             "already go on. It is no part of the "
             "configuration: it stays in force over `apply` and a restart (see `state list`).",
-            {"network": OneNetwork(), "until": Choice("until"), "time": Time(1, _LONGEST)},
+            {"network": OneNetwork(), "until": Choice("until"), "time": Time(1, LONGEST_BLOCK)},
             changes=True,
             order=True,
         ),

@@ -38,6 +38,7 @@ NETWORK = "network"
 _KICKED = (USER, NETWORK, BACKEND, VSERV)
 _EVERYWHERE = "cluster"
 _OF_KICK = ("deadline TIME", "namespace NAME", _EVERYWHERE)
+LONGEST_DEADLINE = DAY
 _YEAR = 366 * DAY
 _DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
 _ABOUT_USERS = {HELD_USER: "held", LOCKED_USER: "locked", MOVING_USER: "being moved", ROUTED_USER: "moved"}
@@ -66,7 +67,7 @@ def _what(value: Mapping[str, Any]) -> str:
 def _drain(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
     ident = str(named(sort, arguments["id"], context).id)
     said = Said(arguments, ("deadline", NEW) if sort == BACKEND else ("deadline",))
-    deadline, new = time_of(said.get("deadline"), 0, DAY), str(said.get(NEW) or "refuse")
+    deadline, new = time_of(said.get("deadline"), 0, LONGEST_DEADLINE), str(said.get(NEW) or "refuse")
     if new not in ("refuse", "hold", "fake"):
         raise CommandRefused(f"{NEW}: {shown(new)} is unknown; allowed: hold, fake, refuse", said[NEW].column)
     value = {"since": time.time(), NEW: new, "deadline": None if deadline is None else time.time() + deadline}
@@ -93,7 +94,7 @@ def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     pairs, everywhere = _with_cluster(arguments["word"] or [])
     said = Said(pairs, ("deadline", "namespace") if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
-    deadline = time_of(said.get("deadline"), 0, DAY)
+    deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     if everywhere:
         if sort not in (USER, NETWORK):
             raise CommandRefused(f"of a {sort} each proxy has its own; {_EVERYWHERE} is for {USER} and {NETWORK}")
@@ -143,6 +144,8 @@ def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("for", "namespace"))
     key = user_key(*user_of(arguments["user"], said, context))
     seconds = time_of(said.get("for"), 1, LONGEST_HOLD)
+    if key in _orders(context, MOVING_USER):
+        raise CommandRefused(f"user {key} is being moved, and held by that", arguments["user"].column)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
     text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
     return Ordered(text, entries=(OrderEntry(HELD_USER, key, value),))
