@@ -96,6 +96,22 @@ def test_whoever_wants_to_know_hears_why_no_more_may_come() -> None:
     assert queue.hindrance() == FULL
 
 
+def test_who_is_kept_out_has_taken_nothing() -> None:
+    """Neither a place, if too many wait, nor a turn, if it is full; and both are there for the next one."""
+    cells = Cells()
+    context = cells.context(0)
+    queue = BackendQueue(context, 2, WaitingLimit(most=1), of_all=0, places=BackendPlaces(context, 1, 2))
+    assert queue.come() is None
+    assert [queue.come() for _ in range(5)] == [CROWDED] * 5
+    queue.leave()
+    assert queue.come() is None
+    queue.leave()
+    assert [queue.come() for _ in range(5)] == [FULL] * 5
+    queue.places.give_back()
+    assert queue.come() is None
+    assert list(cells.blocks[0][:3]) == [1, 2, 1]
+
+
 def test_who_is_full_takes_nobody_as_if_it_were_down() -> None:
     """So its users go to its backup. It is told apart, and a backend without a limit is what it was."""
     cells = Cells()

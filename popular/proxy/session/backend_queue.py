@@ -69,6 +69,15 @@ class BackendQueue:
         self._all = of_all
         self._most, self._room = limit
 
+    def come(self) -> tuple[str, str] | None:
+        """Takes a place and waits; or says why not, and has taken nothing."""
+        if not self.places.take():
+            return FULL
+        if not self.enter():
+            self.places.give_back()
+            return CROWDED
+        return None
+
     def enter(self) -> bool:
         """Whether one more may wait, who then does. Workers that ask at the same moment may let in one each."""
         if self._is_crowded():

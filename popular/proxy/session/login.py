@@ -13,7 +13,7 @@ from popular.protocol.lines import is_ok
 from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_login import without_secrets
-from popular.proxy.session.backend_queue import CROWDED, FULL, BackendQueue
+from popular.proxy.session.backend_queue import BackendQueue
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
 from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
@@ -104,11 +104,9 @@ class Login:
         """Why not one more session may come to the backend and wait for it; or None: then it does, unless it did."""
         if self._queue is None:
             queue = self._runtime.waiting[backend.id]
-            if not queue.places.take():
-                return FULL
-            if not queue.enter():
-                queue.places.give_back()
-                return CROWDED
+            why = queue.come()
+            if why is not None:
+                return why
             self._queue = queue
             self._waits = True
         return None
