@@ -275,8 +275,11 @@ def test_whose_password_nobody_has_looked_at_opens_no_mailbox_elsewhere(to: str,
 
         def answered(self, address: str) -> None: ...
 
-        def says(self) -> str:
-            return "down"
+        def is_down(self) -> bool:
+            return True
+
+        def why_not(self) -> tuple[str, str]:
+            return "it is down", "down"
 
     master: dict[str, Any] = {
         "id": "master",
