@@ -186,7 +186,11 @@ def held(site: Site) -> PureSession:
     assert session.machine.phase is HELD
     asking = AskedLogin(vserv="v1", namespace="default", user="ann", backend="pop")
     assert done[-1] == ("await_release", asking, 30.0)
-    site.orders.keep(7, asking, go_on=session.released)
+
+    def go_on() -> None:
+        session.released()
+
+    site.orders.keep(7, asking, go_on=go_on)
     return session
 
 
