@@ -154,7 +154,7 @@ def _check_pattern(rest: Sequence[Word], say: Word, language: Vocabulary) -> Non
             raise CommandRefused(f"{ANY_REST} stands at the end only", word.column)
     plain = tuple(word for word in rest if word != ANY_REST)
     if not plain:
-        raise CommandRefused(f"which command? such as {MAY_SAY} kill *, or {MAY_SAY} workers {ANY_REST}", say.column)
+        raise CommandRefused(f"which command? such as: {MAY_SAY} kill {ANY_WORD}", say.column)
     heads = [command.shape.head for command in language.commands]
     open_ended = plain != tuple(rest)
     if any(plain[: len(head)] == head or (open_ended and head[: len(plain)] == plain) for head in heads):

@@ -70,6 +70,7 @@ READ_WRITE = [
     ("tlsdir", "Dir", "/etc/popular/tls", ["/", "/tmp"], ["/no/such/dir", "tmp"]),
     ("tlsminversion", "1.2|1.3", "1.2", ["1.2", "1.3"], ["1.1", "tls"]),
     ("tlswatch", "Time (0s-1h)", "10s", ["0", "1h"], ["2h"]),
+    ("tracespace", "Int (0-65536)", "64", ["0", "65536"], ["65537", "64M"]),
     ("workers", "Int (1-1024)", str(processors()), ["1", "1024"], ["0", "1025", "x"]),
     ("workertimeout", "Time (0s-1h)", "30s", ["0", "5s", "1h"], ["2h"]),
 ]

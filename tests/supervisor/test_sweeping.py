@@ -5,6 +5,7 @@ from typing import Any
 
 from supervisor.lifeline import Cut, Sweep, SweepFound, Swept
 from supervisor.master.sweeping import Sweeps
+from tests.patience import patient
 
 ONE_IDLE = SweepFound((0, 1), 1)
 
@@ -28,7 +29,7 @@ class OneWorker:
         self.later.append(do)
 
     def begin(self) -> None:
-        self.sweeps.begin("user", "default:joe", cut=Cut.GENTLE, seconds=60.0, first=self.told.append)
+        self.sweeps.begin("user", "default:joe", cut=Cut.GENTLE, seconds=patient(60.0), first=self.told.append)
 
     def answers(self, *found: SweepFound) -> None:
         self.sweeps.hear(self.worker, Swept(self.asked[-1].number, found))
