@@ -262,6 +262,7 @@ class Worker:
             return
         self._config, self._service = self._prepared
         self._prepared = None
+        self._context.look_for_blocks()  # a limit that comes into force counts what all others have
         self._acceptor.exchange(self._service, set(self._program.listeners(self._config)), lent)
         if seed:
             ssl.RAND_add(seed, float(len(seed)))
