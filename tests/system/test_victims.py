@@ -136,6 +136,7 @@ def test_a_hanging_backend_leaves_sessions_for_the_users_of_the_others(tmp_path:
     assert medians["0"] > medians["auto"] * 2
 
 
+@pytest.mark.nightly
 def test_four_of_six_stores_that_hang_leave_sessions_for_the_users_of_the_others(tmp_path: Path) -> None:
     """With 40 sessions and 100 clients of four stores that say nothing, users of the other two log in at once."""
     port = free_port()
