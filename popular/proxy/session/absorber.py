@@ -61,21 +61,21 @@ class Absorber:
 class PollWatch(Tap):
     """Looks whether the mailbox of a session is empty: the first answer that tells it does."""
 
-    __slots__ = ("_absorber", "_dialogue", "_poll")
+    __slots__ = ("_absorber", "_conversation", "_poll")
 
     def __init__(self, absorber: Absorber, poll: Poll) -> None:
         Tap.__init__(self)
         self._absorber = absorber
         self._poll = poll
-        self._dialogue = Conversation()
+        self._conversation = Conversation()
 
     def client_says(self, data: bytes) -> None:
-        self._dialogue.client_says(data)
+        self._conversation.client_says(data)
 
     def backend_says(self, data: bytes) -> None:
-        verdicts = (_is_empty(heard) for heard in self._dialogue.server_says(data))
+        verdicts = (_is_empty(heard) for heard in self._conversation.server_says(data))
         empty = next((verdict for verdict in verdicts if verdict is not None), None)
-        if empty is None and self._dialogue.lost:
+        if empty is None and self._conversation.lost:
             empty = False
         if empty is not None:
             self.done = True

@@ -292,9 +292,7 @@ class Authorization(ClientSide):
                 assert line is not None
                 said = exchange.answer(sasl.decoded(line))
         except sasl.BadResponse as error:
-            self._leave_exchange()
-            self._forget()
-            self._error(str(error))
+            self._break_off(error)
             return
         if isinstance(said, bytes):
             self.lines.limit = sasl.LONGEST_RESPONSE
@@ -302,6 +300,12 @@ class Authorization(ClientSide):
         else:
             self._leave_exchange()
             self._has_shown(said, exchange.mechanism.name, self._challenge(self._commands))
+
+    def _break_off(self, error: sasl.BadResponse) -> None:
+        """The client has said in an exchange what it must not: it may try another one."""
+        self._leave_exchange()
+        self._forget()
+        self._error(str(error))
 
     def _have_proven(self, proving: Proving, decision: Decision) -> None:
         """The modules have said by which keys the client can prove who it is; or that it cannot, which it is not told
@@ -316,9 +320,7 @@ class Authorization(ClientSide):
         try:
             said = proving.answered(sasl.decoded(line))
         except sasl.BadResponse as error:
-            self._leave_exchange()
-            self._forget()
-            self._error(str(error))
+            self._break_off(error)
             return
         if isinstance(said, bytes):
             self._verbs.send(sasl.encoded(said))

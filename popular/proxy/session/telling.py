@@ -1,5 +1,6 @@
-"""What is told of a login: to the log and the counters, who opened whose mailbox, which backend failed and why; and to
-a client who may not come in, that he may not. What was decided it finds decided.
+"""What the machine says of a login, and what it asks of others for it. It is told to log and counters, who opened whose
+mailbox, which backend failed and why; and to a client who may not come in, that he may not. Asked are the limits, the
+operator's orders, and who else has the mail of a backend that is down.
 
 The third of the four classes of which the machine is made: behind `authorization.py`, in front of `machine.py`.
 """

@@ -158,33 +158,33 @@ class PassedOn:
     """The dialogue behind the login, in lines: the leg, and what was said."""
 
     def __init__(self) -> None:
-        self._dialogue = Conversation()
+        self._conversation = Conversation()
         self._unread = 0
         """Octets of both sides from where nothing could be made of them."""
 
     def client_says(self, data: bytes) -> list[tuple[str, str]]:
         """What the client says makes these lines."""
-        if self._dialogue.lost:
+        if self._conversation.lost:
             self._unread += len(data)
             return []
-        return [("C>B", _command(one)) for one in self._dialogue.client_says(data)] + self._lost()
+        return [("C>B", _command(one)) for one in self._conversation.client_says(data)] + self._lost()
 
     def backend_says(self, data: bytes) -> list[tuple[str, str]]:
         """The same of the backend."""
-        if self._dialogue.lost:
+        if self._conversation.lost:
             self._unread += len(data)
             return []
-        shown = [("B>C", text) for heard in self._dialogue.server_says(data) for text in _replies(heard)]
+        shown = [("B>C", text) for heard in self._conversation.server_says(data) for text in _replies(heard)]
         return shown + self._lost()
 
     def _lost(self) -> list[tuple[str, str]]:
         """What is told where the dialogue has just become none."""
         told = "not understood from here on: nothing more of it is shown"
-        return [("--", told)] if self._dialogue.lost else []
+        return [("--", told)] if self._conversation.lost else []
 
     def rest(self) -> list[tuple[str, str]]:
         """What there is to say at the end."""
-        lines = self._dialogue.lines
+        lines = self._conversation.lines
         if self._unread:
             return [("--", f"{_octets(self._unread)} that were not understood")]
         if lines is not None:
