@@ -16,15 +16,10 @@ from popular.pdm.contract import TOKEN, Question, Route, Secret, UserLimits
 from popular.pdm.libpdm_http import request_headers
 from popular.protocol.mailcheck import Mail
 from popular.protocol.replies import Code
+from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.client_side import LINES_A_TURN, MOST_HELD
 from popular.proxy.session.known import NO_LIMITS, Hindrance, LoginLimits, NoLimits, Who
-from popular.proxy.session.machine import (
-    LINGERING,
-    NO_ANSWER,
-    NO_CONNECTION,
-    NO_HANDSHAKE,
-    OURS,
-)
+from popular.proxy.session.machine import LINGERING
 from popular.proxy.session.phases import (
     ASKING,
     AWAITING_HEADER,

@@ -5,8 +5,8 @@
     APOP                an answer to the challenge in the greeting
     UTF8, LANG          how the client is to be spoken to, where the backends can do that (RFC 6856)
 
-The second of the four classes of which the machine is made: behind `client_side.py` (lines, TLS), in front of
-`telling.py` (log, counters) and `machine.py` (modules, backend). Pure, as they are.
+The second of the five classes of which the machine is made: behind `client_side.py` (lines, TLS), in front of
+`telling.py` (log, counters). Pure, as they all are.
 """
 
 from collections.abc import Callable

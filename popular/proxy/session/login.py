@@ -14,9 +14,9 @@ from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_login import without_secrets
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
-from popular.proxy.session.machine import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.mailcheck import MailQuestion
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion

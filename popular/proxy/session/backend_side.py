@@ -1,0 +1,399 @@
+"""What the proxy says to a backend, and makes of what it hears: the mail check, the connection, the login; and where a
+backend lets nobody in, whose affair that is.
+
+The fourth of the five classes of which the machine is made: behind `telling.py`, in front of `machine.py`, which
+decides that a user is to be logged in here.
+"""
+
+from collections.abc import Mapping
+
+from popular import messages
+from popular.pdm.contract import Route, Secret, Token
+from popular.protocol import replies, xpop
+from popular.protocol.international import NOTHING, International
+from popular.protocol.mailcheck import Mail
+from popular.protocol.replies import Code
+from popular.proxy.session.backend_auth import Credentials, lacks_secret, login_for
+from popular.proxy.session.backend_login import (
+    STARTING_TLS as TLS_STEP,
+)
+from popular.proxy.session.backend_login import (
+    Broken,
+    Joined,
+    Pop3Login,
+    Rejected,
+    XpopLogin,
+    xclient,
+)
+from popular.proxy.session.known import NO_MECHANISMS, HealthKnowledge, Poll
+from popular.proxy.session.orders import DRAINED, GO_ON, AskedLogin
+from popular.proxy.session.phases import CHECKING, CONNECTING, LOGGING_IN, RELAYING
+from popular.proxy.session.referral import Referral, referral_of, referred_to, why_not
+from popular.proxy.session.refusals import DEFERRALS, ENOUGH, Affair, Refusals, affair, word_of
+from popular.proxy.session.surroundings import Surroundings
+from popular.proxy.session.telling import NO_FIELDS, Teller
+from popular.proxy.session.verbs import Verbs
+from popular.proxy.settings.backend import OFF, OURS_ALONE, STARTTLS, USER, Backend
+
+NO_CONNECTION, NO_HANDSHAKE, NO_ANSWER = "no connection in time", "no TLS handshake in time", "no answer in time"
+"""What a backend has not done when its time is over."""
+OURS = "ours"
+"""The word of a failure that is no backend's: we lack a descriptor, memory or a port."""
+UNTRIED = ("maxwaiting", "maxsessions", "down")
+"""Words of failures where the backend was not even asked."""
+
+_STEPS = {
+    "connect": CONNECTING.phrase,
+    "tls": TLS_STEP,
+    NO_CONNECTION: CONNECTING.phrase,
+    NO_HANDSHAKE: TLS_STEP,
+}
+"""Steps of an attempt at a backend beside those of its login, by the word or the reason of the failure."""
+
+
+class BackendSide(Teller):
+    """One session, as far as its backend goes."""
+
+    __slots__ = (
+        "_announced",
+        "_backend",
+        "_health",
+        "_in_common",
+        "_orders",
+        "_password_is_ours",
+        "_patience",
+        "_referred",
+        "_refusals",
+        "counted",
+        "poll",
+    )
+
+    def _set_up(self, verbs: Verbs, around: Surroundings, peer: tuple[str, int]) -> None:
+        Teller._set_up(self, verbs, around, peer)
+        self._announced = around.announced
+        self._in_common = around.in_common
+        self._orders = around.orders
+        self.counted = False
+        """Limits may count this session: they were asked, and are told of its end."""
+        self._backend: Backend | None = None
+        """The one with the id `backend`; its address is another one where a route or a referral names a server."""
+        self._health: HealthKnowledge | None = None
+        """How well that one is; None where a route or a referral names a server, which is not the backend itself."""
+        self._refusals: Refusals | None = None
+        """The backend's, if it is told the user's own password: else its refusals say nothing of other users."""
+        self._password_is_ours = False
+        """The backend was told a password of a module's, not the client's."""
+        self._referred = False
+        """A backend has sent us to another one."""
+        self._patience = 0.0
+        """Seconds more for the greeting, where a backend is found connected when the time for the connect is over."""
+        self.poll: Poll | None = None
+        """The login, if it may be answered without its backend the next time."""
+
+    # The mailbox
+
+    def _log_in(self, route: Route, backend: Backend) -> None:
+        secret = route.secret or self._secret
+        login = backend.login
+        self._password_is_ours = route.secret is not None or login in OURS_ALONE
+        line = xclient(self._peer_ip, self._peer_port, self._sid) if backend.xclient else b""
+        known = self._announced.get(backend.id)
+        ahead = known is not None and known.pipelines()
+        try:
+            if login == USER:
+                assert secret is not None
+                user, password, stls = self.target.encode(), secret.reveal(), backend.tls == STARTTLS
+                if stls or line:
+                    self._login = Pop3Login(user, password, ahead, stls=stls, xclient=line)
+                else:
+                    self._login = Pop3Login(user, password, ahead)
+            else:
+                token = None if self._question is None or route.secret is not None else self._question.token
+                shown = Credentials(self.target, secret, token)
+                offered = known.mechanisms() if known is not None else NO_MECHANISMS
+                self._login = login_for(backend, shown, xclient=line, ahead=ahead, offered=offered)
+        except ValueError as error:
+            if login in OURS_ALONE:
+                self._bad_mailbox(str(error))
+            else:
+                self._wrong_login("password")
+            return
+        if self._utf8 or self._language:
+            self._login.tell_first(self._manner(backend))
+        self._connect(backend)
+
+    def _manner(self, backend: Backend) -> list[bytes]:
+        """What the client has said of how it is spoken to, for a backend that announces it."""
+        offered = self._announced_by(backend)
+        lines = [b"UTF8\r\n"] if self._utf8 and offered.utf8 else []
+        if self._language and offered.languages:
+            lines.append(f"LANG {self._language}\r\n".encode())
+        return lines
+
+    def _shows(self) -> Secret | Token | None:
+        """What the client has shown that could be passed on: its password, or its token."""
+        return self._secret if self._question is None else self._secret or self._question.token
+
+    def _no_secret(self) -> None:
+        self._verbs.note(messages.NO_SECRET, {"user": self.user, "backend": self.backend})
+        self._refuse("no_secret", "unavailable", Code.SYS_PERM)
+
+    def _open_mailbox(self, route: Route, backend: Backend) -> None:
+        try:
+            self._login = XpopLogin(self.target, self._sid, route.flags)
+        except (xpop.BadMailboxName, xpop.BadRequest) as error:
+            self._bad_mailbox(str(error))
+            return
+        if backend.prot == "CXPOP":
+            self._move(CHECKING)
+            self._verbs.check_mail(backend, self.target, self._rules.checktimeout)
+        else:
+            self._connect(backend)
+
+    def _bad_mailbox(self, reason: str) -> None:
+        """The user's password is right; that there can be no such mailbox is the operator's to repair."""
+        self._verbs.note(messages.BAD_MAILBOX, {"user": self.user, "mailbox": self.target, "reason": reason})
+        self._refuse("bad_mailbox", "unavailable", Code.SYS_PERM)
+
+    def checked(self, mail: Mail | None, reason: str) -> None:
+        """What the mail check found; None if it was not answered properly or in time, for this reason."""
+        verbs = self._verbs
+        if mail is None:
+            verbs.note(messages.CHECK_FAILED, {"backend": self.backend, "address": self._address(), "reason": reason})
+            verbs.count("mail_checks", "unanswered", "")
+        elif mail is Mail.NONE or mail is Mail.LOAD_TOO_HIGH:
+            verbs.count("mail_checks", "empty" if mail is Mail.NONE else "load", "")
+            self._login = None
+            self._show_empty()
+            return
+        else:
+            verbs.count("mail_checks", "mail", "")
+        assert self._backend is not None
+        self._connect(self._backend)
+
+    def _show_empty(self) -> None:
+        if self._may_enter():
+            self._simulate()
+
+    # The connection and the login
+
+    def _connect(self, backend: Backend) -> None:
+        assert self._login is not None
+        self._move(CONNECTING)
+        seconds = backend.connecttimeout or self._rules.connecttimeout
+        self._patience = max(0.0, self._login_seconds(backend) - seconds)
+        self._verbs.connect(backend, self._login.greets, seconds)
+
+    def connected(self) -> None:
+        """The connection to a backend that does not greet stands."""
+        assert self._login is not None
+        self._begin_login()
+        self._verbs.send_backend(self._login.opening())
+
+    def _begin_login(self) -> None:
+        self._move(LOGGING_IN)
+        assert self._backend is not None
+        self._verbs.expect(self._login_seconds(self._backend))
+
+    def _login_seconds(self, backend: Backend) -> float:
+        """How long the login may take when the connection stands."""
+        return backend.logintimeout or self._rules.logintimeout
+
+    def backend_says(self, data: bytes) -> None:
+        """The backend sent this, before the two are joined. Its greeting tells that the connection stands."""
+        assert self._login is not None
+        if self.phase is CONNECTING:
+            self._begin_login()
+        progress = self._login.hear(data)
+        if type(progress) is bytes:
+            self._verbs.send_backend(progress)
+        elif isinstance(progress, Joined):
+            self._join(progress)
+        elif isinstance(progress, Rejected):
+            self._rejected(progress)
+        elif isinstance(progress, Broken):
+            self.backend_failed(progress.reason, progress.word)
+        elif progress is not None:
+            self._verbs.start_backend_tls()
+
+    def backend_tls_up(self) -> None:
+        """TLS with the backend stands, as it was asked for."""
+        assert isinstance(self._login, Pop3Login)
+        self._verbs.send_backend(self._login.tls_up())
+
+    def _join(self, joined: Joined) -> None:
+        """What the client sent behind PASS is the backend's now, byte for byte and exactly once."""
+        if self._refusals is not None:
+            self._refusals.let_in(self.target)
+        self._login = None
+        if not self._may_enter():
+            return
+        self._move(RELAYING)
+        self._forget()
+        self._logged_in()
+        self._verbs.relay(joined.reply + b"\r\n" + joined.rest, self.lines.take_rest())
+
+    def _may_enter(self) -> bool:
+        """Whether no limit keeps out a user whose password is right. Else he is told so; it was no wrong login."""
+        limits, own = self._limits, self._own_limits
+        if own is None and not (self._limited and (limits.guards or limits.counts)):
+            return True
+        self._charged = False
+        self.counted = True
+        hindrance = limits.enter(self._row, self._whom(), own)
+        if hindrance is None:
+            return True
+        self._verbs.leave_backend()
+        self._tell_hindrance(hindrance.limit)
+        self._try_again(hindrance.code)
+        return False
+
+    # A backend that refuses, or fails
+
+    def _rejected(self, rejected: Rejected) -> None:
+        """The backend's words go to the log; the client gets its response code and ours, which tell strangers
+        nothing.
+        """
+        assert self._backend is not None
+        if rejected.of_login and (referral := referral_of(rejected.reply)) is not None:
+            self._refer(referral, rejected.step, self._backend)
+            return
+        code = replies.known_code(rejected.code)
+        in_clear = self._backend.tls == OFF
+        of_user = not self._password_is_ours
+        whose = affair(rejected, code, in_clear=in_clear, of_user=of_user, user=self.target)
+        reply = rejected.reply.decode("utf-8", "replace")
+        said = {"code": (rejected.code or b"").decode("utf-8", "replace")}
+        if whose is Affair.BACKEND or whose is Affair.TLS:
+            self._note_backend(rejected.step, reply, word_of(rejected, code, whose), said=said)
+            self._trouble("backend_failed", code=Code.SYS_PERM if code is Code.SYS_PERM else Code.SYS_TEMP)
+            return
+        self._verbs.leave_backend()
+        if self._health is not None:
+            self._health.answered(self._peer_ip)
+        said |= {"backend": self.backend, "reply": reply}
+        if whose is Affair.MAILBOX:
+            assert code is not None
+            self._verbs.note(messages.LOGIN_DEFERRED, {**self._login_fields(), **said})
+            self._verbs.count("logins_deferred", DEFERRALS[code], self.backend)
+            self._no_guess()
+            self._limits.stays_out(self._row)
+            self._login = None
+            self._try_again(code)
+            return
+        if whose is Affair.USER_UNSAID and self._refusals is not None:
+            self._doubt(self._refusals, rejected.step, reply)
+        self._wrong_login("backend", said)
+
+    def _refer(self, referral: Referral, step: str, said_by: Backend) -> None:
+        """Another server has the mailbox, says a backend: there the user is logged in, once, if that is allowed."""
+        assert self._led is not None
+        where = f"{referral.host} port {referral.port}"
+        to = referred_to(referral, said_by, self._rules.backends, target=self.target)
+        why = why_not(to, said_by, again=self._referred, ourselves=self._rules.ourselves)
+        if to is None or why:
+            self._note_backend(step, f"it refers the user to {where}, {why}", "refused")
+            self._trouble("backend_failed")
+            return
+        fields: dict[str, object] = {"user": self.user, "backend": said_by.id, "to": where, "as": referral.user}
+        self._verbs.note(messages.REFERRED, fields)
+        if to.id != said_by.id and not self._takes_new(to.id):
+            self._verbs.leave_backend()
+            self._refuse(DRAINED, "unavailable", Code.SYS_TEMP)
+            return
+        self._verbs.leave_backend()
+        self._refusals = self._health = self.poll = None
+        self._referred = True
+        self._backend, self.backend, self.target = to, to.id, referral.user
+        if lacks_secret(self._led, to, self._shows()):
+            self._no_secret()
+        else:
+            self._log_in(self._led[0], to)
+
+    def _takes_new(self, backend: str) -> bool:
+        """Whether the operator lets new users in to a backend to which neither he nor a module has led this one."""
+        return not self._orders.any or self._orders.verdict(self._asked(backend))[0] == GO_ON
+
+    def _asked(self, backend: str) -> AskedLogin:
+        """About whom the operator may have ordered something: by the name that he has written, and by his module's."""
+        account = self.account()
+        return AskedLogin(
+            vserv=self._rules.vserv, namespace=self.namespace, user=self.user, backend=backend, account=account
+        )
+
+    def backend_failed(self, reason: str, word: str) -> None:
+        """The backend is not reachable, went away, or talks nonsense, before the two were joined.
+
+        `word` is for the counter (backend_login.FAILURES), or "" where the phase tells it, or OURS.
+        """
+        login = self._login
+        assert login is not None
+        if login.refusal is not None:
+            self._rejected(login.refusal)
+            return
+        if word == OURS:
+            fields: dict[str, object] = {"user": self.user, "step": self.phase.phrase, "reason": reason}
+            self._verbs.note(messages.NO_RESOURCES, fields)
+            self._trouble("no_resources", "resources")
+            return
+        word = word or ("connect" if self.phase is CONNECTING else "closed")
+        self._note_backend(_STEPS.get(word) or _STEPS.get(reason) or login.step, reason, word)
+        if login.ahead:
+            self._mistrust(login.step, reason)
+        self._trouble("backend_failed")
+
+    def _doubt(self, refusals: Refusals, step: str, reply: str) -> None:
+        """The backend refuses a user and does not say why: his wrong password, or does it refuse everybody (Refusals)?
+        If it does, this counts as a failure of the backend too, and is logged once.
+        """
+        was = refusals.of_everybody
+        refusals.refused(self.target)
+        if not refusals.of_everybody:
+            return
+        if was:
+            self._verbs.count("backend_failures", "everybody", self.backend)
+        else:
+            self._note_backend(step, f"it refused {ENOUGH} users in a row and does not say why: {reply}", "everybody")
+
+    def _mistrust(self, step: str, reason: str) -> None:
+        """The backend did not answer as it should to USER and PASS in one piece: for a while it gets them singly."""
+        if self._announced[self.backend].mistrust():
+            fields: dict[str, object] = {"backend": self.backend, "address": self._address()}
+            self._verbs.note(messages.NOT_PIPELINED, {**fields, "step": step, "reason": reason})
+
+    def _note_backend(self, step: str, reason: str, word: str, *, said: Mapping[str, object] = NO_FIELDS) -> None:
+        """Logs and counts a failure of the backend. `word`: of backend_login.FAILURES; `said`: more fields."""
+        fields: dict[str, object] = {"backend": self.backend, "address": self._address(), "user": self.user}
+        self._verbs.note(messages.BACKEND_FAILED, {**fields, "step": step, "reason": reason, **said})
+        self._verbs.count("backend_failures", word, self.backend)
+        provoked = self._login is not None and self._login.may_be_too_long  # strangers would close it for everybody
+        if self._health is not None and word not in UNTRIED and not provoked:
+            self._health.failed(self._peer_ip, reason)
+
+    def _address(self) -> str:
+        """Where the backend failed, for the log: the address that its host name stands for."""
+        assert self._backend is not None
+        return self._backend.address
+
+    # What backends offer
+
+    def _international(self) -> International:
+        """What all backends offer that a user's mail may lie on: nobody knows yet on which of them."""
+        return self._in_common.offered()
+
+    def _announced_by(self, backend: Backend) -> International:
+        known = self._announced.get(backend.id)
+        return known.international() if known is not None else NOTHING
+
+    # The end
+
+    def _end(self, ending: str) -> None:
+        self._login = None
+        Teller._end(self, ending)
+
+    def relay_ended(self, ending: str) -> None:
+        """Client and backend are no longer joined: one of them has closed, broke, or sent what it must not."""
+        if ending == "null_byte":
+            self._null_byte()
+        else:
+            self._end(ending)
