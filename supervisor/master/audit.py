@@ -13,7 +13,7 @@ from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.logfile import LogFile
 
-CHANGE, DENIED, START = "change", "denied", "start"
+CHANGE, DENIED, START, TOLD = "change", "denied", "start", "told"
 
 
 class Audit:
@@ -36,6 +36,10 @@ class Audit:
         """The start configuration is in force, which has so many commands."""
         self._write(START, origin, commands=commands)
 
+    def told(self, proxy: str, order: str) -> None:
+        """Another program of the cluster has told of an order, which holds here too."""
+        self._put({"event": TOLD, "by": "cluster", "proxy": proxy, "command": order})
+
     def reopen(self) -> None:
         """Opens the file anew, which may have been moved away."""
         if self._file is None:
@@ -46,14 +50,17 @@ class Audit:
             self._log(messages.LOG_FAILED, file=self._file.path, error=error.strerror or "")
 
     def _write(self, event: str, origin: Origin, **fields: object) -> None:
-        if self._file is None:
-            return
         who = {"uid": origin.peer.uid, "pid": origin.peer.pid, "by": "program" if origin.own else "client"}
         said = {"as": origin.name, "message": origin.reason}
-        told = {"time": _now(), "program": self._program, "event": event, **who, **said, **fields}
+        self._put({"event": event, **who, **said, **fields})
+
+    def _put(self, fields: Mapping[str, object]) -> None:
+        if self._file is None:
+            return
+        told = {"time": _now(), "program": self._program, **fields}
         line = json.dumps(told, ensure_ascii=True).encode() + b"\n"
         if self._file.write(line):
-            self._log(messages.AUDIT_LOST, file=self._file.path, line=fields.get("command", event))
+            self._log(messages.AUDIT_LOST, file=self._file.path, line=fields.get("command", fields["event"]))
 
 
 def _now() -> str:
