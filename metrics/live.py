@@ -167,7 +167,7 @@ def room(height: int) -> int:
 
 
 def scrolled(picture: Picture, viewing: Viewing, height: int) -> Viewing:
-    """The same, but not scrolled beyond the last line."""
+    """How it is viewed, but not scrolled beyond the last line."""
     lines = len(counter_lines(picture.view)) if viewing.counters else len(picture.sessions)
     return replace(viewing, top=max(0, min(viewing.top, lines - room(height))))
 

@@ -220,7 +220,7 @@ def _sessions(program: Program) -> tuple[Metric, ...]:
 
 
 def _queues(program: Program) -> tuple[Metric, ...]:
-    """Of the clients who are not accepted yet."""
+    """Metrics of the clients who are not accepted yet."""
     labels = (program.listener_kind, Label("slot"))
     return (
         Metric(

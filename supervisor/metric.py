@@ -42,7 +42,7 @@ class Things(NamedTuple):
 
     sort: str
     name: str
-    """Of the label."""
+    """The label's name."""
     facts: str
     """Where `Program.describe` lists them."""
     column: str = ""

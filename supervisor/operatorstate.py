@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 VERSION = 1
-"""Of the file."""
+"""Version of the file."""
 _LATEST = 253402300799
 """No order ends later than the year 9999: behind it there is no date for people."""
 
@@ -20,7 +20,7 @@ UNDO = "undo"
 """
 
 Orders = Mapping[str, Mapping[str, Any]]
-"""Of one sort: by id, the value."""
+"""The orders of one sort: their values, by id."""
 
 
 class OrderEntry(NamedTuple):

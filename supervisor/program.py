@@ -60,7 +60,7 @@ class Helper(NamedTuple):
 
 
 async def no_answer(_service: "Service", _question: object) -> object:
-    """Of a program that no command asks anything."""
+    """The answer of a program whose workers no command asks anything: there is none."""
     raise NotImplementedError
 
 

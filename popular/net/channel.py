@@ -86,7 +86,7 @@ class Channel:
         return send(self.fd, data)
 
     def send_last(self, data: bytes) -> int:
-        """The same, when the connection is closed next: what was taken leaves with its end, in one packet."""
+        """Like `send`, when the connection is closed next: what was taken leaves with its end, in one packet."""
         return send_last(self.fd, data)
 
     @property

@@ -39,7 +39,7 @@ CACHED = ("hit", "miss", "stale")
 
 
 NEEDS_PASSWORD = CannotTell("it cannot be asked without a password")
-"""Of a module that is looked up."""
+"""The answer for a module that can only be asked with a password, where it is to be asked without."""
 
 
 @dataclass(frozen=True, slots=True)

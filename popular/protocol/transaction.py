@@ -55,7 +55,7 @@ class _CommandFailed(Exception):
 
 
 LINES_OF_A_PIECE = 512
-"""Of a listing, made at a time: a shorter one is complete in its reply. 100,000 lines at once took 0.6 s."""
+"""Lines of a listing that are made at a time: a shorter one is complete in its reply. 100,000 at once took 0.6 s."""
 
 _END = b".\r\n"
 _BLANK = 32

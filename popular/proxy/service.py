@@ -266,7 +266,7 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
 
 
 def _salt_key(context: WorkerContext, path: str) -> bytes:
-    """Of which salts are made: the same in all workers, and all proxies that have the file. Raises CommandRefused."""
+    """The key of which salts are made, equal in all workers, and all proxies with this file. Raises CommandRefused."""
     if not path:
         return context.open_remembered().key_of("salts")
     try:

@@ -96,7 +96,7 @@ class CommandContext(Protocol):
 
     @property
     def draft(self) -> Draft | None:
-        """That of the control connection that speaks."""
+        """The draft of the control connection that speaks."""
 
     @property
     def past(self) -> Past | None:

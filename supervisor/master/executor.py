@@ -132,7 +132,7 @@ class Executor:
         self._waiting: deque[_Task] = deque()
 
     def conduct_periodically(self, line: str, answer: Answer) -> None:
-        """The same for a periodic command. A refusal is not logged here: it may come every few seconds."""
+        """Carries a periodic command out. A refusal is not logged here: it may come every few seconds."""
         self._work(_Task(line, Origin(self._own_peer, own=True, quiet=True), answer, lookups=Lookups()))
 
     def converse(self, peer: Peer) -> Callable[[str, Answer], None]:
@@ -403,12 +403,12 @@ class Executor:
 
 
 def _names(outcome: Change) -> dict[str, Sequence[str]]:
-    """Of a whole configuration, what is new, gone and changed."""
+    """What is new, gone and changed in a whole configuration that was applied."""
     if not isinstance(outcome, Replacement):
         return {}
     return {word: names for word, names in outcome.data.items() if word != "lines"}
 
 
 def _named(outcome: Replacement) -> dict[str, str]:
-    """The same for the log."""
+    """What is new, gone and changed in it, as fields for the log."""
     return {word: ", ".join(names)[:_LONGEST_NAMES] for word, names in _names(outcome).items()}

@@ -96,7 +96,7 @@ class StateKeeper:
             self._tell_not_kept(trouble)
 
     def _undo_unfinished(self) -> None:
-        """Of a program that was killed: what it had begun, and nobody has told of, has not been."""
+        """Takes back what a program that was killed had begun, and told nobody of."""
         ends = unfinished(self.state.entries(time.time()))
         for sort, ident, _end in ends:
             if UNDO in self.state.of(sort).get(ident, {}):

@@ -77,7 +77,7 @@ class Sweeps:
         self._sweeps.pop(number, None)
 
     def end_all(self, sort: str, ident: str) -> None:
-        """The same for all that have this aim, but for those whose end somebody waits for."""
+        """Ends all sweeps that have this aim, but for those whose end somebody waits for."""
         for number, sweep in list(self._sweeps.items()):
             if (sweep.aim.sort, sweep.aim.id) == (sort, ident) and sweep.over is None:
                 if sweep.found is not None:

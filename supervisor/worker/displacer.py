@@ -34,7 +34,7 @@ Groups = dict[str, deque[Session]]
 
 
 class Displacer:
-    """That of one worker."""
+    """One worker's part in making room."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context

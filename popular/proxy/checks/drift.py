@@ -19,7 +19,7 @@ Missing = frozenset[tuple[str, str]]
 
 
 def promised(config: Config) -> Promised:
-    """Of each virtual server in use, by id, what it announces that a backend has to keep."""
+    """The capabilities that each virtual server in use announces and a backend has to keep, by the server's id."""
     sets = config.things["capa"]
     vservs = [one for one in config.things["vserv"].values() if one.state != OFFLINE]
     lines = {one.id: sets[one.capa].lines if one.capa in sets else capabilities.DEFAULT for one in vservs}

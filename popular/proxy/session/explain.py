@@ -66,7 +66,7 @@ class _Attempt(Unreal):
 
 
 class _ModulesSaid(NamedTuple):
-    """Of the modules: the decision, whether no module that was not asked could change it, and a row for each."""
+    """What the modules said: the decision, whether those that were not asked cannot change it, a row for each."""
 
     decision: Decision
     certain: bool
@@ -74,7 +74,7 @@ class _ModulesSaid(NamedTuple):
 
 
 class Explanation:
-    """Of one login, under one config."""
+    """What would become of one login, under one config."""
 
     def __init__(self, runtime: VservRuntime, login: LoginToExplain) -> None:
         self._runtime = runtime
@@ -267,7 +267,7 @@ async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[A
 
 
 def _by_our_keys(answer: object, question: Question) -> Answer:
-    """The same answer with keys of the password that is said where none is known; who has none gets none."""
+    """The answer with keys of the password that is said where none is known; who has none gets none."""
     assert isinstance(answer, Answer)
     assert isinstance(question.proof, KeysWanted)
     if not isinstance(answer, Provable) or answer.keys.fit_nobody:

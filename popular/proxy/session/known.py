@@ -12,13 +12,13 @@ NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
 
 class BackendKnowledge(Protocol):
-    """Of one backend: what it has announced, as far as its machine asks."""
+    """What one backend has announced, as far as the machine asks for it."""
 
     def pipelines(self) -> bool:
         """Whether PASS may be said ahead of the reply to USER."""
 
     def mechanisms(self) -> frozenset[str]:
-        """Those of SASL that it announces, as far as they are known."""
+        """The SASL mechanisms that it announces, as far as they are known."""
 
     def international(self) -> International:
         """What it announces of UTF8 and LANG, as far as it is known."""
@@ -28,7 +28,7 @@ class BackendKnowledge(Protocol):
 
 
 class HealthKnowledge(Protocol):
-    """Of one backend: how well it is (backend_health.py)."""
+    """How well one backend is (backend_health.py)."""
 
     def takes(self, address: str) -> bool:
         """Whether a login of the client with that address may go there now."""

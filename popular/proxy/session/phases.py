@@ -52,8 +52,8 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
 """From each phase, where it may lead."""
 
 MOVES = (0, *(sum(1 << after for after in LEGAL[before]) for before in Phase))
-"""The same as numbers, by that of the phase: a bit for each that may follow. One look for a move (a set of enum members
-would compute their hashes in Python).
+"""LEGAL as numbers, by the number of the phase: a bit for each that may follow. One look for a move (a set of enum
+members would compute their hashes in Python).
 """
 
 PLACED = (CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING)

@@ -58,7 +58,7 @@ class Teller(Authorization):
     def _wrong_login(
         self, why: str, said: Mapping[str, object] = NO_FIELDS, *, code: Code = Code.AUTH, wait: float = 0.0
     ) -> None:
-        """The same words and the same code for every reason, and as long a wait, so that nobody learns which users
+        """Refuses a login, for every reason with the same words, code and wait, so that nobody learns which users
         exist; but for what a module wants, `code` and `wait`. `said`: what the backend did, for the log.
         """
         verbs = self._verbs
