@@ -11,7 +11,18 @@ from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
+from supervisor.metric import (
+    CountNow,
+    Counts,
+    Described,
+    Durations,
+    Label,
+    Living,
+    Metric,
+    OfHealth,
+    SomeLabels,
+    Things,
+)
 from supervisor.table.contents import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
@@ -75,7 +86,7 @@ _LOGINS = (
     Metric(
         "popular_cluster_workers_alone",
         "Workers that the server of the cluster does not answer; their limits count locally.",
-        Present("clusters_lost"),
+        CountNow("clusters_lost"),
     ),
     Metric(
         "popular_login_duration_seconds",
@@ -87,7 +98,7 @@ _LOGINS = (
     Metric(
         "popular_sessions_refused_total",
         "Sessions that were turned away before a login was possible, by reason.",
-        Some("sessions_ended", REFUSALS),
+        SomeLabels("sessions_ended", REFUSALS),
         (Label("reason"),),
     ),
     Metric(
@@ -117,13 +128,13 @@ _LOGINS = (
     Metric(
         "popular_module_breakers_open",
         "Workers that do not ask a module for a while, because it has failed too many times in a row.",
-        Present("module_breakers_open"),
+        CountNow("module_breakers_open"),
         (MODULE,),
     ),
     Metric(
         "popular_module_threads",
         "Threads that are at work for a module that blocks.",
-        Present("module_threads"),
+        CountNow("module_threads"),
         (MODULE,),
     ),
     Metric(
@@ -148,7 +159,7 @@ _LOGINS = (
     Metric(
         "popular_module_queue_length",
         "Questions to modules that wait for a thread.",
-        Present("module_queue"),
+        CountNow("module_queue"),
     ),
     Metric(
         "popular_module_queue_duration_seconds",
@@ -227,20 +238,20 @@ _BACKENDS = (
     Metric(
         "popular_backend_waiting_sessions",
         "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
-        Present("backend_waiting"),
+        CountNow("backend_waiting"),
         (BACKEND,),
     ),
     Metric(
         "popular_backend_connected_sessions",
         "Sessions that are at the backend, from the mail check or the attempt to connect to the end of the connection; "
         "see maxsessions in pproxy-control(7).",
-        Present("backend_places"),
+        CountNow("backend_places"),
         (BACKEND,),
     ),
     Metric(
         "popular_backends_waiting_sessions",
         "Sessions that wait for any backend; see maxwaiting in pproxy-control(7).",
-        Present("backends_waiting"),
+        CountNow("backends_waiting"),
     ),
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(

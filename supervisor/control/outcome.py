@@ -122,7 +122,7 @@ class Drafted(Outcome):
 
 
 @dataclass(frozen=True)
-class Kept(Outcome):
+class SecretForNext(Outcome):
     """A secret, to be kept for the next command of this control connection."""
 
     secret: bytes = field(kw_only=True, repr=False)

@@ -30,13 +30,13 @@ from supervisor.control.outcome import (
     Confirm,
     Draft,
     Drafted,
-    Kept,
     Order,
     Outcome,
     Reapply,
     Replacement,
     Reply,
     Rollback,
+    SecretForNext,
     Signed,
     Trial,
 )
@@ -223,7 +223,7 @@ class Executor:
             case Drafted():
                 self._keep_draft(task.origin, outcome.draft)
                 self._answer(task, outcome)
-            case Kept():
+            case SecretForNext():
                 task.origin.secret = outcome.secret
                 self._answer(task, outcome)
             case Reapply():
@@ -282,7 +282,7 @@ class Executor:
                         self._log(message, **fields)
                     self._log_hosts(before)
                     self._log_reports(news)
-                    self._look_back(task, outcome, before)
+                    self._set_rollback_point(task, outcome, before)
                 self._answer(task, outcome.with_reports(news))
             self._go_on()
 
@@ -313,7 +313,7 @@ class Executor:
             origin.lookups = Lookups()
         origin.draft = draft
 
-    def _look_back(self, task: _Task, outcome: Change, before: Config) -> None:
+    def _set_rollback_point(self, task: _Task, outcome: Change, before: Config) -> None:
         """A change is in force: what does it mean for the config to go back to?"""
         match outcome:
             case Replacement():

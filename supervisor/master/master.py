@@ -221,7 +221,7 @@ class Master:
         orders = self._keeper.state.entries(time.time())
         self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left())
         if not self._shutdown.final:
-            self._periodic_commands.look(self._changes.running)
+            self._periodic_commands.begin_due(self._changes.running)
 
     # The workers (pool.py, PoolEvents)
 

@@ -32,7 +32,7 @@ class ModuleFacts(NamedTuple):
 
 
 def stamp(status: os.stat_result) -> Stamp:
-    """A file's stamp, made of what stat(2) says. The change time tells of each change, the modification time may not."""
+    """A file's stamp, by what stat(2) says. The change time tells of each change, the modification time may not."""
     return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 
