@@ -1,4 +1,4 @@
-"""One non-blocking connection, in clear or in TLS, with the same few calls: a driver need not know which it is.
+"""One non-blocking connection, in clear or in TLS, with the same few calls: its owner need not know which it is.
 
 `None` always means "not now". Reading and writing raise OSError (also `ssl.SSLError`, which is one) when the connection
 is broken. `want` says which events the watcher is to be called for; it costs a system call only when that changes.

@@ -1,9 +1,10 @@
 """The groups of the key exchange, and the order of cipher suites, for every context of this process and its children
 that is made from then on.
 
-Python cannot say it before 3.15, and OpenSSL's own list has finite-field groups: an exchange in ffdhe8192 costs us
-108 ms where X25519 costs less than one, and the client nothing (CVE-2002-20001), so that ten ClientHellos a second
-would stop a worker. OpenSSL takes the list from its configuration, as it takes a system's defaults.
+Python's ssl module cannot choose the groups before 3.15, and OpenSSL's own list has finite-field groups: an exchange in
+ffdhe8192 costs us 108 ms where X25519 costs less than one, and the client nothing (CVE-2002-20001), so that ten
+ClientHellos a second would stop a worker. OpenSSL takes the list from its configuration, as it takes a system's
+defaults.
 """
 
 import _ssl

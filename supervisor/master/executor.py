@@ -144,7 +144,7 @@ class Executor:
         self._access = access
 
     def start(self) -> Callable[[str, Answer], None]:
-        """For the start configuration: the same for the program itself, which nobody else can get in the way of."""
+        """For the start configuration: what carries out its commands, which nobody else can get in the way of."""
         return partial(self._hear, Origin(self._own_peer, own=True))
 
     def started(self, commands: int) -> None:

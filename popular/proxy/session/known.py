@@ -1,4 +1,6 @@
-"""What a session is told beyond its configuration: of a backend, and of what all sessions together have come to."""
+"""The questions that a machine may ask of the world outside, as protocols: what is known of a backend, of who guesses,
+and of mailboxes that were empty. Who answers them is made in runtime.py.
+"""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
@@ -37,7 +39,7 @@ class HealthKnowledge(Protocol):
         """A login of his failed by the backend's fault."""
 
     def answered(self, address: str) -> None:
-        """The backend has refused a login of his by his own fault: it is there."""
+        """The backend refused this user's login, so the backend itself works."""
 
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""

@@ -50,7 +50,7 @@ class Teller(Authorization):
         return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
 
     def account(self) -> str:
-        """As whom his module has him, however he has written his name; "": as he has, or nobody has let him in yet."""
+        """The user's name as his module spells it; "" if it spells it as he did, or nobody has let him in yet."""
         return self._own_limits.account if self._own_limits is not None else ""
 
     # The client, who may not come in
