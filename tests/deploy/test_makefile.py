@@ -48,7 +48,7 @@ def test_all_parts_run_and_each_can_fail(clone: Path, fails: str) -> None:
 
 
 def test_running_needs_no_tools(clone: Path) -> None:
-    """`make run` and `make programs` in a fresh clone install the package alone; whatever else is made, the tools too."""
+    """`make run` and `make programs` in a fresh clone install the package alone; other goals the tools as well."""
     shutil.rmtree(clone / ".venv")
     said = {
         goal: make(clone, "--dry-run", goal).stdout
