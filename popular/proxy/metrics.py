@@ -11,7 +11,19 @@ from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
+from supervisor.metric import (
+    Counts,
+    Described,
+    Durations,
+    Label,
+    Living,
+    Metric,
+    OfHealth,
+    Present,
+    Shown,
+    Some,
+    Things,
+)
 from supervisor.table.contents import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
@@ -99,6 +111,18 @@ _LOGINS = (
         "popular_sessions_recorded_total",
         "Sessions that were recorded for a trace (`trace start`).",
         Counts("sessions_recorded"),
+    ),
+    Metric("popular_traces", "Traces whose time is not over (`trace list`).", Shown("traces")),
+    Metric(
+        "popular_traces_filled_total",
+        "Traces that had as much as they may have before their time was over.",
+        Counts("traces_filled"),
+    ),
+    Metric(
+        "popular_trace_bytes_total",
+        "Octets of traces: written, or dropped, since the trace is full or the disk too slow for it.",
+        Counts("trace_octets"),
+        (Label("result", ("written", "dropped")),),
     ),
     Metric("popular_module_lookups_total", "Questions put to a module.", Counts("module_lookups"), (MODULE,)),
     Metric(
