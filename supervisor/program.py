@@ -131,6 +131,11 @@ class Program:
     ordered: Callable[[Service, Sequence[OrderEntry]], None] = lambda _service, _entries: None
     """Tells the running service that the operator has ordered something new (`WorkerContext.operator` has it already).
     """
+    finish: Callable[[Service], None] = lambda _service: None
+    """At the end of a worker, when its loop turns no more: what a service still has to write. May block, for a moment.
+    """
+    order_gauges: Mapping[str, str] = field(default_factory=dict)
+    """Sorts of orders, and the gauges in which the master shows how many there are."""
     periodic_commands: Sequence[PeriodicCommand] = ()
     records: Sequence[RecordShape] = ()
     """What its workers find out about configured things, for each other and for watchers."""

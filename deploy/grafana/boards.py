@@ -257,7 +257,13 @@ BACKENDS = Board(
                     PanelLine(rate("logins_total"), "all logins"),
                     width=6,
                 ),
-                graph("Sessions that are recorded", rate("sessions_recorded_total"), note="For a trace.", width=6),
+                graph(
+                    "Sessions that are recorded",
+                    PanelLine(rate("sessions_recorded_total"), "a second"),
+                    PanelLine(gauge("traces"), "traces"),
+                    note="For traces.",
+                    width=6,
+                ),
             ),
         ),
         (

@@ -18,6 +18,7 @@ from supervisor.metric import (
     Durations,
     Label,
     Living,
+    MasterGauge,
     Metric,
     OfHealth,
     SomeLabels,
@@ -110,6 +111,18 @@ _LOGINS = (
         "popular_sessions_recorded_total",
         "Sessions that were recorded for a trace (`trace start`).",
         Counts("sessions_recorded"),
+    ),
+    Metric("popular_traces", "Traces whose time is not over (`trace list`).", MasterGauge("traces")),
+    Metric(
+        "popular_traces_filled_total",
+        "Traces that had as much as they may have before their time was over.",
+        Counts("traces_filled"),
+    ),
+    Metric(
+        "popular_trace_bytes_total",
+        "Octets of traces: written, or dropped, since the trace is full or the disk too slow for it.",
+        Counts("trace_octets"),
+        (Label("result", ("written", "dropped")),),
     ),
     Metric("popular_module_lookups_total", "Questions put to a module.", Counts("module_lookups"), (MODULE,)),
     Metric(

@@ -17,6 +17,7 @@ from popular.proxy.settings.description import describe
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.moving import set_move_command
+from popular.proxy.settings.tracing import TRACE
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
 from popular.tls import groups
@@ -125,6 +126,12 @@ async def _answer(service: Service, question: Any) -> Any:
     return await service.explain(question)
 
 
+def _finish(service: Service) -> None:
+    assert isinstance(service, ProxyService)
+    service.last_logins.finish()
+    service.recorder.finish()
+
+
 PROGRAM = Program(
     name="pproxy",
     version=VERSION,
@@ -149,8 +156,10 @@ PROGRAM = Program(
     reports=_reports,
     answer=_answer,
     ordered=_ordered,
+    finish=_finish,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED, HEALTH),
+    order_gauges={TRACE: "traces"},
     remembers=True,
     helper=CHECKER,
     limits=LIMITS,

@@ -23,6 +23,7 @@ from popular.proxy.session.backend_queue import BackendPlaces, BackendQueue
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
+from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
@@ -30,6 +31,7 @@ from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
+from popular.proxy.session.recording import recording_of
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
@@ -39,6 +41,7 @@ from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.lastlogins import USERS
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -108,6 +111,8 @@ class ProxyService:
         }
         self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
+        self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
+        self.last_logins.most = config.variables[USERS]
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -171,7 +176,7 @@ class ProxyService:
                 orders=self.orders,
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
-                reporter=reporter(context, config.variables, ident),
+                reporter=reporter(context, config.variables, ident, last_logins=self.last_logins),
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
@@ -212,7 +217,7 @@ class ProxyService:
         self._sessions += 1
         runtime = self._vservs[listener]
         if self.recorder.orders:
-            recording = self.recorder.recording(listener, peer[0] if runtime.rules.trusted is None else None)
+            recording = recording_of(self.recorder, listener, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
                 RecordedSession(runtime, token, fd, peer=peer, recording=recording).begin()
                 return

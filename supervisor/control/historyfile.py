@@ -123,8 +123,11 @@ def number_in(name: str) -> int:
 
 
 class KeptConfigurations(NamedTuple):
-    """All that are kept, the oldest first, in this directory; `trouble`: why none can be kept; empty if they can."""
+    """All that were kept, the oldest first, in this directory; `trouble`: why none can be kept; empty if they can.
+    `unwritten`: the files that are on their way to the disk.
+    """
 
     entries: Sequence[HistoryEntry] = ()
     directory: str = ""
     trouble: str = ""
+    unwritten: tuple[str, ...] = ()

@@ -44,7 +44,7 @@ from supervisor.control.peer import Peer
 from supervisor.control.rcfile import APPLY, ROLLBACK, parse
 from supervisor.control.things import resolved_hosts
 from supervisor.control.words import CommandRefused, without_secret
-from supervisor.master.audit import Audit
+from supervisor.master.audit import COMMAND_DENIED, Audit
 from supervisor.master.change import Changes
 from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
@@ -56,6 +56,7 @@ from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
+from supervisor.runtime.messages import Message
 
 Answer = Callable[[bool, str, Sequence[str]], None]
 """Called once: whether it was done, the text of the status line, the data lines."""
@@ -392,13 +393,13 @@ class Executor:
 
     def _deny(self, task: _Task, reason: str) -> None:
         self._audit.denied(task.origin, task.logged)
-        self._refuse(task, reason)
+        self._refuse(task, reason, COMMAND_DENIED)
 
-    def _refuse(self, task: _Task, reason: str) -> None:
+    def _refuse(self, task: _Task, reason: str, message: Message = messages.COMMAND_REFUSED) -> None:
         if not task.origin.quiet:
             self._count("control_refusals")
             why = reason if task.logged == task.line else "(not shown: it could repeat the secret)"
-            self._log(messages.COMMAND_REFUSED, uid=task.origin.uid, line=task.logged, reason=why)
+            self._log(message, uid=task.origin.uid, line=task.logged, reason=why)
         task.answer(False, reason, ())
 
 

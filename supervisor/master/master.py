@@ -7,6 +7,7 @@ control socket, the table and the tokens, and it is the only one that gives birt
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -216,10 +217,13 @@ class Master:
 
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
+        self._audit.tell_left_out()
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
         orders = self._keeper.state.entries(time.time())
-        self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left())
+        sorts = Counter(sort for sort, _ident, _value in orders)
+        ordered = {gauge: sorts[sort] for sort, gauge in self._program.order_gauges.items()}
+        self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left(), **ordered)
         if not self._shutdown.final:
             self._periodic_commands.begin_due(self._changes.running)
 
@@ -241,6 +245,7 @@ class Master:
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
             operator=self._keeper.state,
+            statedir=self._keeper.directory,
             withdraw_if_last=self._rundir.withdraw_if_last,
         )
 
@@ -445,6 +450,7 @@ class Master:
             return
         self._over = True
         self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
+        self._audit.tell_left_out(at_last=True)
         self._history.close()
         self._jobs.stop()
         self._watchers.stop()
