@@ -11,7 +11,20 @@ from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
+from popular.proxy.settings.standing import RECORD
+from supervisor.metric import (
+    Counts,
+    Described,
+    Durations,
+    Label,
+    Living,
+    Metric,
+    OfHealth,
+    Present,
+    Some,
+    StandingFor,
+    Things,
+)
 from supervisor.table.contents import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
@@ -222,6 +235,13 @@ _BACKENDS = (
         "1 if a backend that was down is tried, or gets a share of its logins again, else 0.",
         OfHealth("recovering"),
         (BACKEND,),
+    ),
+    Metric(
+        "popular_backend_drained_seconds",
+        "For how long nobody new has been let in to a backend, because the operator drains it; 0: he does not.",
+        StandingFor(RECORD.name, "drained"),
+        (BACKEND,),
+        unit="s",
     ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
     Metric(

@@ -137,6 +137,7 @@ class Master:
             listeners=self._listeners,
             shutdown=self._shutdown,
             notifier=notifier,
+            operator=self._keeper.state,
             in_child=self.forget_all,
             metrics=metrics,
             metrics_token=metrics_token,
