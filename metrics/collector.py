@@ -37,9 +37,11 @@ from supervisor.metric import (
     Metric,
     OfHealth,
     OfProcess,
+    OrdersInForce,
     Queued,
     Setting,
     SomeLabels,
+    StandingFor,
     Things,
 )
 from supervisor.table.contents import RECOVERING
@@ -161,6 +163,12 @@ def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
             return _described(row, fact, equals, moment=moment)
         case OfHealth(what):
             return _of_health(row, what, moment)
+        case StandingFor(record, column):
+            return _standing_for(row, record, column, moment=moment)
+        case OrdersInForce():
+            pulse = moment.known.pulse
+            there = {one.sort: one.number for one in pulse.orders} if pulse is not None else {}
+            return [((sort,), there.get(sort, 0)) for sort in row.values]
         case Setting(variable, scale):
             return [((), moment.known.facts.get("variables", {}).get(variable, 0) / scale)]
         case Queued(field):
@@ -188,6 +196,16 @@ def _described(row: Metric, fact: str, equals: str, *, moment: ScrapeMoment) -> 
     assert things is not None, row.name
     for one in moment.things(things):
         yield (one[things.key],), float(one[fact] == equals) if equals else one[fact]
+
+
+def _standing_for(row: Metric, record: str, column: str, *, moment: ScrapeMoment) -> Iterator[Value]:
+    things = row.things
+    assert things is not None, row.name
+    found = moment.known.view.records(record)
+    for ident in moment.ids(things):
+        told = found.get(ident, {})
+        began = told[column] if told.get("ident") == ident else 0.0
+        yield (ident,), max(0.001, moment.now - began) if began else 0.0
 
 
 def _of_health(row: Metric, what: str, moment: ScrapeMoment) -> Iterator[Value]:

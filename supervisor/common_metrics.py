@@ -13,6 +13,7 @@ from supervisor.metric import (
     Metric,
     OfItself,
     OfProcess,
+    OrdersInForce,
     Queued,
     Setting,
 )
@@ -86,6 +87,22 @@ _ORDERS = (
     ),
 )
 
+
+def _orders_by_sort(program: Program) -> tuple[Metric, ...]:
+    """Of programs of which something can be ordered."""
+    sorts = tuple(program.watched.orders)
+    if not sorts:
+        return ()
+    return (
+        Metric(
+            "popular_orders_by_sort",
+            "The same by what they do, traces among them.",
+            OrdersInForce(),
+            (Label("order", sorts),),
+        ),
+    )
+
+
 _LOAD = (
     Metric("popular_load1", "Load average of the last minute, of the whole host.", MasterGauge("load_hundredths", 100)),
     Metric(
@@ -154,7 +171,7 @@ _WORKERS = (
 
 def common_metrics(program: Program) -> tuple[Metric, ...]:
     """The metrics that every program has."""
-    return (*_PROGRAM, *_ORDERS, *_LOAD, *_sessions(program), *_WORKERS, *_queues(program))
+    return (*_PROGRAM, *_ORDERS, *_orders_by_sort(program), *_LOAD, *_sessions(program), *_WORKERS, *_queues(program))
 
 
 def metrics_of(program: Program) -> tuple[Metric, ...]:

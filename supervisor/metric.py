@@ -150,6 +150,24 @@ class OfHealth(CountSource):
 
 
 @dataclass(frozen=True)
+class StandingFor(CountSource):
+    """For how many seconds something has been so of each thing of the metric's one label: by a column of the record in
+    which the master says what the operator has made of it, which holds a moment; 0: it is not.
+    """
+
+    record: str
+    column: str
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
+class OrdersInForce(CountSource):
+    """How many orders of the operator's are in force, by the metric's one label, whose values are their sorts."""
+
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
 class Setting(CountSource):
     """A variable of the configuration, divided by `scale`."""
 

@@ -11,6 +11,7 @@ from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
+from popular.proxy.settings.standing import RECORD
 from supervisor.metric import (
     CountNow,
     Counts,
@@ -18,10 +19,10 @@ from supervisor.metric import (
     Durations,
     Label,
     Living,
-    MasterGauge,
     Metric,
     OfHealth,
     SomeLabels,
+    StandingFor,
     Things,
 )
 from supervisor.table.contents import microseconds
@@ -112,7 +113,6 @@ _LOGINS = (
         "Sessions that were recorded for a trace (`trace start`).",
         Counts("sessions_recorded"),
     ),
-    Metric("popular_traces", "Traces whose time is not over (`trace list`).", MasterGauge("traces")),
     Metric(
         "popular_traces_filled_total",
         "Traces that had as much as they may have before their time was over.",
@@ -246,6 +246,13 @@ _BACKENDS = (
         "1 if a backend that was down is tried, or gets a share of its logins again, else 0.",
         OfHealth("recovering"),
         (BACKEND,),
+    ),
+    Metric(
+        "popular_backend_drained_seconds",
+        "For how long nobody new has been let in to a backend, because the operator drains it; 0: he does not.",
+        StandingFor(RECORD.name, "drained"),
+        (BACKEND,),
+        unit="s",
     ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
     Metric(

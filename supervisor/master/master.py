@@ -7,7 +7,6 @@ control socket, the table and the tokens, and it is the only one that gives birt
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -138,6 +137,7 @@ class Master:
             listeners=self._listeners,
             shutdown=self._shutdown,
             notifier=notifier,
+            operator=self._keeper.state,
             in_child=self.forget_all,
             metrics=metrics,
             metrics_token=metrics_token,
@@ -221,9 +221,7 @@ class Master:
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
         orders = self._keeper.state.entries(time.time())
-        sorts = Counter(sort for sort, _ident, _value in orders)
-        ordered = {gauge: sorts[sort] for sort, gauge in self._program.order_gauges.items()}
-        self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left(), **ordered)
+        self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left())
         if not self._shutdown.final:
             self._periodic_commands.begin_due(self._changes.running)
 
