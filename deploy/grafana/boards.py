@@ -295,7 +295,7 @@ BACKENDS = Board(
                 graph(
                     "Sessions that are recorded",
                     PanelLine(rate("sessions_recorded_total"), "a second"),
-                    PanelLine(gauge("traces"), "traces"),
+                    PanelLine(gauge("orders_by_sort", order="trace"), "traces"),
                     note="For traces.",
                     width=6,
                 ),
