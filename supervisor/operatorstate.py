@@ -19,6 +19,9 @@ UNDO = "undo"
 [sort, id].
 """
 
+SHARED, PENDING = "cluster", "not told yet"
+"""In the value of what other programs of a cluster know too; and what stands there while they could not be told."""
+
 Orders = Mapping[str, Mapping[str, Any]]
 """The orders of one sort: their values, by id."""
 
@@ -69,6 +72,14 @@ class OperatorState:
             for ident, value in orders.items()
             if not is_over(value, now)
         ]
+
+
+def pending(entries: Iterable[OrderEntry]) -> tuple[OrderEntry, ...]:
+    """The same orders, of which the others could not be told."""
+    return tuple(
+        one._replace(value={**one.value, SHARED: PENDING}) if one.value is not None and SHARED in one.value else one
+        for one in entries
+    )
 
 
 def is_over(value: Mapping[str, Any], now: float) -> bool:

@@ -42,6 +42,7 @@ from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
+from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -53,6 +54,9 @@ from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
+
+LEAD_SECONDS = 30.0
+"""For a module to be told where a user is: a database of many users is written anew."""
 
 
 class OpenModule:
@@ -230,6 +234,19 @@ class ProxyService:
             return await Explanation(self._vservs[login.vserv], login).made()
         finally:
             self._session_over()
+
+    async def lead(self, wanted: UserToLead) -> None:
+        """Tells a module where a user's mail is from now on. Raises CommandRefused."""
+        held = next((one for one in self._open if one.spec.id == wanted.module), None)
+        if held is None:
+            raise CommandRefused(f"there is no module {wanted.module} any more")
+        self._sessions += 1
+        try:
+            fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
+        finally:
+            self._session_over()
+        if fault:
+            raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
 
     def retire(self) -> None:
         self._retired = True

@@ -251,6 +251,12 @@ class RunDirectory:
         self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
         self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
 
+    @property
+    def identity(self) -> str:
+        """The directory itself, whatever path leads to it from where; behind that, for people, the path."""
+        found = os.fstat(self._directory.fd)
+        return f"{found.st_dev}:{found.st_ino} {self.path}"
+
     def others(self) -> list[tuple[int, Path]]:
         """The pid and the control socket of each other instance whose master lives."""
         served = [

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
 from popular.proxy.settings.variables import VARIABLES
-from popular.tls.commands import complete
 from supervisor.config import Config
 from supervisor.control.historyfile import KeptConfigurations
 from supervisor.control.inforce import InForceSince

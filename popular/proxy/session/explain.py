@@ -102,6 +102,8 @@ class Explanation:
             "held": 0.0,
             "modules": [],
             "decision": "",
+            "identified_by": "",
+            "account": "",
             "backend": None,
             "mail_check": False,
             "absorbed": False,
@@ -120,7 +122,9 @@ class Explanation:
             heard = await self._hear(played.verbs.question)
             played.decided(heard.decision)
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
+            data["identified_by"] = getattr(heard.decision, "identified_by", "")
             own = heard.decision.limits if isinstance(heard.decision, (Admitted, ToProve)) else None
+            data["account"] = own.account if own is not None else ""
             data["mail_check"] = played.verbs.waits == CHECK_MAIL
             data["absorbed"] = played.machine.absorbed
             data["backend"], why = self._backend(played)
