@@ -21,7 +21,8 @@ def describe(config: Config) -> dict[str, Any]:
             for vserv in things["vserv"].values()
         ],
         "backends": [
-            _chosen(backend, "id", "state", "port") | {"host": backend.address, "protocol": backend.prot}
+            _chosen(backend, "id", "state", "port")
+            | {"host": ", ".join(backend.addresses), "protocol": backend.prot, "moved": len(backend.strayed)}
             for backend in things["backend"].values()
         ],
         "modules": [
