@@ -10,7 +10,7 @@ from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
-from popular.proxy.settings import modules
+from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
 from popular.proxy.settings.description import describe
@@ -189,7 +189,7 @@ PROGRAM = Program(
     answer=_answer,
     ordered=_ordered,
     finish=_finish,
-    periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
+    periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
     records=(ANNOUNCED, HEALTH),
     standings=(STANDING,),
     remembers=True,

@@ -29,6 +29,7 @@ from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
+from popular.proxy.session.reach import Reach
 from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.recording import recording_of
@@ -38,7 +39,7 @@ from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import waiting_limit
+from popular.proxy.settings.backend import Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
@@ -156,6 +157,7 @@ class ProxyService:
         }
         announced = self._announced(context, config)
         health = self._health(context, config, counters)
+        reach = _reach(context, config)
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         salt_key = _salt_key(context, config.variables[SALT_FILE])
@@ -177,6 +179,7 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 health=health,
+                reach=reach,
                 orders=self.orders,
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
@@ -271,6 +274,14 @@ class ProxyService:
             if self.cluster is not None:
                 self.cluster.release()
                 self.cluster = None
+
+
+def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:
+    def tell(message: Message, fields: dict[str, object]) -> None:
+        context.log(message, "-", **fields)
+
+    backends: Mapping[str, Backend] = config.things["backend"]
+    return {one.id: Reach(one, context.clock, tell) for one in backends.values() if one.host.further}
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:

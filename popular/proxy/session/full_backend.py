@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from popular.proxy.session.backend_queue import FULL, BackendPlaces, BackendQueue
-from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.known import NOT_NOW, HealthKnowledge
 
 
 class BoundedHealth:
@@ -13,9 +13,9 @@ class BoundedHealth:
         self._health = health
         self._places = places
 
-    def takes(self, address: str) -> bool:
+    def takes(self, address: str) -> int:
         """The room first: of a backend that recovers nobody is let through who then finds none."""
-        return not self._places.is_full() and self._health.takes(address)
+        return NOT_NOW if self._places.is_full() else self._health.takes(address)
 
     def failed(self, address: str, reason: str) -> None:
         """See BackendHealth."""
@@ -24,6 +24,10 @@ class BoundedHealth:
     def answered(self, address: str) -> None:
         """See BackendHealth."""
         self._health.answered(address)
+
+    def came_to_nothing(self, address: str) -> None:
+        """See BackendHealth."""
+        self._health.came_to_nothing(address)
 
     def is_down(self) -> bool:
         """Full counts as down."""

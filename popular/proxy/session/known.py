@@ -29,17 +29,26 @@ class BackendKnowledge(Protocol):
         """PASS ahead went wrong, and is not to be tried for a while. Says whether that is news."""
 
 
+NOT_NOW, WELCOME, AS_PROBE = range(3)
+"""Whether a login may go to a backend: no; yes; or as one of the few that find out whether it is there again."""
+
+
 class HealthKnowledge(Protocol):
     """How well one backend is (backend_health.py)."""
 
-    def takes(self, address: str) -> bool:
-        """Whether a login of the client with that address may go there now."""
+    def takes(self, address: str) -> int:
+        """Whether a login of the client with that address may go there now: NOT_NOW, WELCOME, or AS_PROBE: then one of
+        `failed`, `answered` and `came_to_nothing` is to follow, unless the backend lets him in.
+        """
 
     def failed(self, address: str, reason: str) -> None:
         """A login of his failed by the backend's fault."""
 
     def answered(self, address: str) -> None:
         """The backend refused this user's login, so the backend itself works."""
+
+    def came_to_nothing(self, address: str) -> None:
+        """His probe told nothing of the backend: he has hung up, say. Somebody else may be one instead."""
 
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""
