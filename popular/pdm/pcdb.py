@@ -92,7 +92,7 @@ def replace_database(path: str, records: Iterable[tuple[bytes, bytes]]) -> int:
 
 
 def _give_rights(fd: int, old: str) -> None:
-    """Those of the file that is replaced. Raises OSError for who may not give a file away."""
+    """Gives a new file owner and mode of the file that it replaces. Raises OSError for who may not give a file away."""
     try:
         status = os.stat(old)
     except FileNotFoundError:

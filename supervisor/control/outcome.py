@@ -28,7 +28,7 @@ class Draft:
 
 
 class ThingName(NamedTuple):
-    """Of a thing, by its sort, or of a variable (sort VARIABLE); in the sort ANY_SORT of whichever has this id."""
+    """A thing by sort and id, or a variable (sort VARIABLE); sort ANY_SORT means whichever thing has this id."""
 
     sort: str
     id: str
@@ -50,7 +50,7 @@ LogEntry = tuple[Message, Mapping[str, Any]]
 
 
 MOST_NOTES = 12
-"""Of the workers, in one reply."""
+"""How many notes of the workers stand in one reply."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class Outcome:
         return lines_of(self.data) if self.lines is None else list(self.lines)
 
     def as_json(self) -> Self:
-        """The same outcome with its data as one JSON line (`null` where there is none)."""
+        """This outcome with its data as one JSON line (`null` where there is none)."""
         return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": "), default=str),))
 
     def with_reports(self, reports: Sequence[Report]) -> Self:
-        """The same outcome with notes of what the workers found; where there are too many of them the log has all."""
+        """This outcome with notes of what the workers found; where there are too many of them the log has all."""
         notes = list(dict.fromkeys(note for report in reports for note in report.notes))
         more = [f"{len(notes) - MOST_NOTES} more in the log"] if len(notes) > MOST_NOTES else []
         return replace(self, text=noted(self.text, *notes[:MOST_NOTES], *more))
@@ -123,7 +123,7 @@ class Drafted(Outcome):
 
 
 @dataclass(frozen=True)
-class Kept(Outcome):
+class SecretForNext(Outcome):
     """A secret, to be kept for the next command of this control connection."""
 
     secret: bytes = field(kw_only=True, repr=False)

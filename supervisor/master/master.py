@@ -144,6 +144,7 @@ class Master:
             listeners=self._listeners,
             shutdown=self._shutdown,
             notifier=notifier,
+            operator=self._keeper.state,
             in_child=self.forget_all,
             metrics=metrics,
             metrics_token=metrics_token,
@@ -223,12 +224,13 @@ class Master:
 
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
+        self._audit.tell_left_out()
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
         orders = self._keeper.state.entries(time.time())
         self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left())
         if not self._shutdown.final:
-            self._periodic_commands.look(self._changes.running)
+            self._periodic_commands.begin_due(self._changes.running)
 
     # The workers (pool.py, PoolEvents)
 
@@ -248,6 +250,7 @@ class Master:
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
             operator=self._keeper.state,
+            statedir=self._keeper.directory,
             withdraw_if_last=self._rundir.withdraw_if_last,
         )
 
@@ -462,6 +465,7 @@ class Master:
             return
         self._over = True
         self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
+        self._audit.tell_left_out(at_last=True)
         self._history.close()
         self._jobs.stop()
         self._watchers.stop()

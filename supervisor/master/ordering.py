@@ -60,7 +60,7 @@ class Ordering:
         self._keeper.change(entries, kept)
 
     def sweep(self, order: SessionSweep, answer: Answer) -> None:
-        """The same, and sessions are to be gone by it; the answer tells what there was in the first round."""
+        """Something is ordered by which sessions are to end; the answer tells what there was in the first round."""
         if len(self._sweeps.listed()) >= MOST_SWEEPS:
             answer(False, f"{MOST_SWEEPS} sweeps are under way, more cannot be; nothing was changed", ())
             return

@@ -82,7 +82,7 @@ class Sweeps:
         self._sweeps.pop(number, None)
 
     def end_of(self, orders: Iterable[tuple[str, str]]) -> None:
-        """The same for all that one of these orders wants. A kick with the same aim goes on: nobody has ended it."""
+        """Ends all sweeps that one of these orders wants. A kick with the same aim goes on: nobody has ended it."""
         ended = frozenset(orders)
         for number, sweep in list(self._sweeps.items()):
             if sweep.orders & ended:

@@ -231,4 +231,4 @@ DEBUG = Message(
 )
 
 SUPERVISOR_MESSAGES = messages_in(globals())
-"""Those of the supervisor and of `ringd`."""
+"""All messages of the supervisor and of `ringd`."""

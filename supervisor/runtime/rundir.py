@@ -103,7 +103,7 @@ class RunDirectory:
             return Segment.create(other, layout)
 
     def _remove_table_of(self, instance: int) -> None:
-        """Of an instance that is dead, or goes; its lock is ours."""
+        """Removes the table of an instance that is dead, or that goes; its lock is ours."""
         segment.remove(self._instances.segment_of(instance))
         _ignoring_strangers(self._directory.remove, self._instances.table_name(instance))
 

@@ -115,7 +115,7 @@ class StateDirectory:
             directory.close()
 
     def remove_leftovers(self) -> None:
-        """Of a process that was killed while it wrote."""
+        """Removes what a process that was killed while it wrote has left."""
         with suppress(OSError):
             for one in self.path.iterdir():
                 if one.name.startswith(f".{self._name}.") and stat.S_ISREG(one.lstat().st_mode):

@@ -9,8 +9,8 @@ import pytest
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
 from popular.proxy.settings.variables import VARIABLES
 from supervisor.config import Config
+from supervisor.control.historyfile import KeptConfigurations
 from supervisor.control.inforce import InForceSince
-from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback

@@ -37,7 +37,7 @@ _OF_A_MILLISECOND = 1000
 
 
 def number_of(ident: str) -> int:
-    """Of an entry of the stream, by its id: later ones have higher numbers."""
+    """The number of an entry of the stream, by its id: later ones have higher numbers."""
     milliseconds, _, place = ident.partition("-")
     return int(milliseconds) * _OF_A_MILLISECOND + min(int(place or 0), _OF_A_MILLISECOND - 1)
 

@@ -31,7 +31,7 @@ _command: list[str] = []
 
 
 def set_move_command(text: str) -> None:
-    """Of the start option. Raises ValueError."""
+    """Sets the command that the start option names. Raises ValueError."""
     path = Path(text)
     if not path.is_absolute() or not path.is_file() or not os.access(path, os.X_OK):
         raise ValueError(f"{text} is no program; allowed: the whole path of a file that can be executed")

@@ -25,6 +25,7 @@ from popular.proxy.settings.orders import (
     user_key,
 )
 from popular.proxy.settings.pairs import Said, time_of, user_of
+from popular.proxy.settings.variables import USER_NAMESPACE
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, shown
 from supervisor.control.lookups import Unfit
@@ -38,7 +39,7 @@ from supervisor.runtime.plural import count_of
 NETWORK = "network"
 _KICKED = (USER, NETWORK, BACKEND, VSERV)
 _EVERYWHERE = "cluster"
-_OF_KICK = ("deadline TIME", "namespace NAME", _EVERYWHERE)
+_OF_KICK = ("deadline TIME", "namespace NAME", "vserv NAME", _EVERYWHERE)
 LONGEST_DEADLINE = DAY
 _YEAR = 366 * DAY
 _DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
@@ -94,7 +95,7 @@ def _undrain(sort: str, context: CommandContext, arguments: Arguments) -> Outcom
 def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     sort, word = arguments["what"], arguments["whom"]
     pairs, everywhere = _with_cluster(arguments["word"] or [])
-    said = Said(pairs, ("deadline", "namespace") if sort == USER else ("deadline",))
+    said = Said(pairs, ("deadline", "namespace", VSERV) if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     if everywhere:
@@ -122,6 +123,8 @@ def _with_cluster(words: Sequence[Word]) -> tuple[dict[str, list[Word]], bool]:
 
 def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
     if sort == USER:
+        if VSERV in said:
+            said["namespace"] = _namespace_at(said[VSERV], said, context)
         return found_user(context, *user_of(word, said, context)).key
     if sort != NETWORK:
         return str(named(sort, word, context).id)
@@ -132,6 +135,18 @@ def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
             f"{shown(word)} is not one network; allowed: 192.0.2.0/24, 2001:db8::/32, or an address", word.column
         ) from None
     return str(network)
+
+
+def _namespace_at(vserv: Word, said: Said, context: CommandContext) -> Word:
+    """The namespace of a virtual server's users. Raises CommandRefused."""
+    if "namespace" in said:
+        raise CommandRefused("say the namespace or the virtual server, not both", vserv.column)
+    namespace = str(named(VSERV, vserv, context).namespace)
+    if namespace == USER_NAMESPACE:
+        raise CommandRefused(
+            f"the users of {shown(vserv)} say their namespace themselves; say which: `namespace NAME`", vserv.column
+        )
+    return Word(namespace, vserv.column)
 
 
 def _kicks(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -264,7 +279,8 @@ def operator_commands() -> list[ControlCommand]:
             "deleted mail and not said QUIT ends by himself, or at the `deadline`; who has said QUIT gets his reply. A "
             "client is told nothing: POP3 has no word for it, and a connection that ends says that nothing was "
             f"deleted. {_LEFT} With `cluster` behind it the other proxies of the cluster do the same with a user or a "
-            "network, a moment later: `kick user joe deadline 1m cluster`.",
+            "network, a moment later: `kick user joe deadline 1m cluster`. A user is of the `namespace`, or of that of "
+            "the users of the `vserv`.",
             {"what": Choice(*_KICKED), "whom": _those, "word": _words_of_kick},
         ),
         _row(
