@@ -23,7 +23,7 @@ _BEFORE_THE_END_SECONDS = 1.0
 
 
 class Together(NamedTuple):
-    """Of one move."""
+    """The steps of one move at the other proxies."""
 
     everywhere: bool = False
     announced: tuple[MoveStep, ...] = ()
