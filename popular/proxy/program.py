@@ -14,6 +14,7 @@ from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
 from popular.proxy.settings.description import describe
+from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.moving import set_move_command
@@ -150,7 +151,7 @@ PROGRAM = Program(
     answer=_answer,
     ordered=_ordered,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
-    records=(ANNOUNCED, HEALTH),
+    records=(ANNOUNCED, HEALTH, DRIFT),
     remembers=True,
     helper=CHECKER,
     limits=LIMITS,
