@@ -29,7 +29,7 @@ OURS = frozenset(
 _END = b".\r\n"
 
 MOST_OCTETS = 4096
-"""Of a whole set: the answer to CAPA is kept in memory for every vserv."""
+"""How long a whole set may be: the answer to CAPA is kept in memory for every vserv."""
 _LONGEST_LINE = LONGEST_REPLY - 2
 _CAPABILITY = re.compile(r"[!-\-/-~]+( [!-~]+)*")
 """A tag without dots, and arguments (RFC 2449 section 3)."""

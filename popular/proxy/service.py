@@ -23,6 +23,7 @@ from popular.proxy.session.backend_queue import BackendPlaces, BackendQueue
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
+from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
@@ -31,6 +32,7 @@ from popular.proxy.session.question_queue import QuestionQueue
 from popular.proxy.session.reach import Reach
 from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
+from popular.proxy.session.recording import recording_of
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
@@ -40,6 +42,8 @@ from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.lastlogins import USERS
+from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -51,6 +55,9 @@ from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
+
+LEAD_SECONDS = 30.0
+"""For a module to be told where a user is: a database of many users is written anew."""
 
 
 class OpenModule:
@@ -109,6 +116,8 @@ class ProxyService:
         }
         self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
+        self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
+        self.last_logins.most = config.variables[USERS]
         self._sessions = 0
         self._retired = False
         # Behind whatever may fail, so that nothing needs to be closed then.
@@ -174,7 +183,7 @@ class ProxyService:
                 orders=self.orders,
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
-                reporter=reporter(context, config.variables, ident),
+                reporter=reporter(context, config.variables, ident, last_logins=self.last_logins),
                 over=self._session_over,
             )
             for ident, vserv in vservs.items()
@@ -216,7 +225,7 @@ class ProxyService:
         self._sessions += 1
         runtime = self._vservs[listener]
         if self.recorder.orders:
-            recording = self.recorder.recording(listener, peer[0] if runtime.rules.trusted is None else None)
+            recording = recording_of(self.recorder, listener, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
                 RecordedSession(runtime, token, fd, peer=peer, recording=recording).begin()
                 return
@@ -229,6 +238,19 @@ class ProxyService:
             return await Explanation(self._vservs[login.vserv], login).made()
         finally:
             self._session_over()
+
+    async def lead(self, wanted: UserToLead) -> None:
+        """Tells a module where a user's mail is from now on. Raises CommandRefused."""
+        held = next((one for one in self._open if one.spec.id == wanted.module), None)
+        if held is None:
+            raise CommandRefused(f"there is no module {wanted.module} any more")
+        self._sessions += 1
+        try:
+            fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
+        finally:
+            self._session_over()
+        if fault:
+            raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
 
     def retire(self) -> None:
         self._retired = True
@@ -278,7 +300,7 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
 
 
 def _salt_key(context: WorkerContext, path: str) -> bytes:
-    """Of which salts are made: the same in all workers, and all proxies that have the file. Raises CommandRefused."""
+    """The key of which salts are made, equal in all workers, and all proxies with this file. Raises CommandRefused."""
     if not path:
         return context.open_remembered().key_of("salts")
     try:

@@ -39,7 +39,7 @@ class BoundedHealth:
 
 
 def bounded(health: Mapping[str, HealthKnowledge], queues: Mapping[str, BackendQueue]) -> dict[str, HealthKnowledge]:
-    """Of each backend; as it was where it has no limit, so that nobody pays who has none."""
+    """The health of each backend, which is down too while it is full; where there is no limit the very same object."""
     return {
         ident: BoundedHealth(one, queues[ident].places) if queues[ident].places.is_limited() else one
         for ident, one in health.items()

@@ -1,4 +1,4 @@
-"""What all backends offer together, as of UTF8 and LANG: where a user's mail lies, nobody knows before the login."""
+"""What all backends offer in common, as of UTF8 and LANG: where a user's mail lies, nobody knows before the login."""
 
 from collections.abc import Callable, Mapping
 
@@ -22,7 +22,7 @@ def no_clock() -> float:
 
 
 class InCommon:
-    """That of the backends of one config."""
+    """What all backends of one config offer in common; looked up at most once a second."""
 
     __slots__ = ("_announced", "_backends", "_known", "_now", "_shared", "_shared_until", "_until")
 
