@@ -62,7 +62,7 @@ def _thing(one: ThingSeen) -> dict[str, Any]:
 
 
 def report(picture: Picture, rows: Rows, active: bool) -> list[str]:
-    """The same for people: aligned lines, blocks with an empty line between them. `active`: only the sessions."""
+    """The state for people: aligned lines, blocks with an empty line between them. `active`: only the sessions."""
     view = picture.view
     if active:
         return _sessions(picture)
@@ -155,7 +155,7 @@ class CounterLine(NamedTuple):
 
 
 def counter_lines(view: View) -> list[CounterLine]:
-    """Of a counter with labels: the sum, and then the labels that have counted anything."""
+    """Lines of all counters; of one with labels the sum, and then each label that has counted anything."""
     return [line for name, value in view.counters().items() for line in _counter_lines((name,), value)]
 
 

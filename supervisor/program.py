@@ -71,7 +71,7 @@ class Helper(NamedTuple):
 
 
 async def no_answer(_service: "Service", _question: object) -> object:
-    """Of a program that no command asks anything."""
+    """The answer of a program whose workers no command asks anything: there is none."""
     raise NotImplementedError
 
 
@@ -141,6 +141,9 @@ class Program:
     """
     ordered: Callable[[Service, Sequence[OrderEntry]], None] = lambda _service, _entries: None
     """Tells the running service that the operator has ordered something new (`WorkerContext.operator` has it already).
+    """
+    finish: Callable[[Service], None] = lambda _service: None
+    """At the end of a worker, when its loop turns no more: what a service still has to write. May block, for a moment.
     """
     periodic_commands: Sequence[PeriodicCommand] = ()
     records: Sequence[RecordShape] = ()

@@ -234,6 +234,18 @@ BACKENDS = Board(
                     width=12,
                 ),
                 graph(
+                    "Not at the first address",
+                    rate("backend_elsewhere_total", "backend"),
+                    note="Connections to another of its addresses than the one that is preferred.",
+                    width=12,
+                ),
+                graph(
+                    "Host names that have moved",
+                    gauge("backend_hosts_moved", "backend", how="max"),
+                    note="backend resolve takes the new address.",
+                    width=12,
+                ),
+                graph(
                     "Waiting for any backend",
                     gauge("backends_waiting_sessions", "instance"),
                     note="Where backends hang they share half of maxsession.",
@@ -292,7 +304,13 @@ BACKENDS = Board(
                     PanelLine(rate("logins_total"), "all logins"),
                     width=6,
                 ),
-                graph("Sessions that are recorded", rate("sessions_recorded_total"), note="For a trace.", width=6),
+                graph(
+                    "Sessions that are recorded",
+                    PanelLine(rate("sessions_recorded_total"), "a second"),
+                    PanelLine(gauge("orders_by_sort", order="trace"), "traces"),
+                    note="For traces.",
+                    width=6,
+                ),
             ),
         ),
         (

@@ -10,12 +10,13 @@ from popular.proxy.metrics import BACKEND, METRICS, VSERV
 from popular.proxy.service import ProxyService
 from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
-from popular.proxy.settings import modules
+from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.moving import set_move_command
 from popular.proxy.settings.orders import (
     DRAINED_BACKEND,
@@ -151,8 +152,16 @@ def _ordered(service: Service, entries: Sequence[OrderEntry]) -> None:
 
 async def _answer(service: Service, question: Any) -> Any:
     assert isinstance(service, ProxyService)
+    if isinstance(question, UserToLead):
+        return await service.lead(question)
     assert isinstance(question, LoginToExplain)
     return await service.explain(question)
+
+
+def _finish(service: Service) -> None:
+    assert isinstance(service, ProxyService)
+    service.last_logins.finish()
+    service.recorder.finish()
 
 
 PROGRAM = Program(
@@ -175,11 +184,12 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9110",
-    complete=certificates.complete,
+    complete=complete,
     reports=_reports,
     answer=_answer,
     ordered=_ordered,
-    periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
+    finish=_finish,
+    periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
     records=(ANNOUNCED, HEALTH),
     standings=(STANDING,),
     remembers=True,

@@ -133,9 +133,9 @@ class RecordShape(NamedTuple):
 
 
 HEALTH_CELLS = ("watched", "good", "bad", "reason", "failed", "since")
-"""Of each place: whether its thing is configured; what went well in the last minute, and what did not; then the last
-reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it does
-not).
+"""Cells of each place: whether its thing is configured; what went well in the last minute, and what did not; then the
+last reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it
+does not).
 """
 
 BASE_COLUMNS = (
