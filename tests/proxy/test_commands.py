@@ -66,6 +66,7 @@ READ_WRITE = [
     ("guessrate", "off or [report:]Int (2-1000000)", "off", ["off", "2", "report:30"], ["1", "off:3", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("lastlogins", "Bool", "off", ["on", "off"], ["maybe"]),
+    ("lastloginusers", "Int (1-100000000)", "1000000", ["1", "100000000"], ["0", "100000001", "x"]),
     ("logfile", "File", "/var/log/popular/pproxy", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
     ("logindelay", "off or [report:]Time (1s-1d)", "off", ["off", "1d", "report:30s"], ["0", "25h"]),
     ("logintimeout", "Time (1s-10m)", "30s", ["1s", "10m"], ["0", "601s", "x"]),
