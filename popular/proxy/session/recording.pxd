@@ -3,6 +3,11 @@ cimport cython
 from popular.proxy.session.inforce cimport TracesInForce
 from supervisor.system cimport Clock, wall
 
+cdef long _MOST_KEPT, _MOST_WAITING, _OCTETS_OF_EACH, _OCTETS_OF_ENTRY
+cdef bytes _NAME, _PASS
+cdef str _SHOWN_PASS
+cdef frozenset _BARE
+
 @cython.locals(now=double, in_force=TracesInForce, recording=Recording, waits=bint)
 cpdef recording_of(recorder, str vserv, address)
 
