@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 VERSION = 1
-"""Of the file."""
+"""Version of the file."""
 _LATEST = 253402300799
 """No order ends later than the year 9999: behind it there is no date for people."""
 
@@ -19,8 +19,11 @@ UNDO = "undo"
 [sort, id].
 """
 
+SHARED, PENDING = "cluster", "not told yet"
+"""In the value of what other programs of a cluster know too; and what stands there while they could not be told."""
+
 Orders = Mapping[str, Mapping[str, Any]]
-"""Of one sort: by id, the value."""
+"""The orders of one sort: their values, by id."""
 
 
 class OrderEntry(NamedTuple):
@@ -66,6 +69,14 @@ class OperatorState:
             for ident, value in orders.items()
             if not is_over(value, now)
         ]
+
+
+def pending(entries: Iterable[OrderEntry]) -> tuple[OrderEntry, ...]:
+    """The same orders, of which the others could not be told."""
+    return tuple(
+        one._replace(value={**one.value, SHARED: PENDING}) if one.value is not None and SHARED in one.value else one
+        for one in entries
+    )
 
 
 def is_over(value: Mapping[str, Any], now: float) -> bool:

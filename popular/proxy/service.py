@@ -29,6 +29,7 @@ from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
+from popular.proxy.session.reach import Reach
 from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
 from popular.proxy.session.recording import recording_of
@@ -38,10 +39,11 @@ from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import waiting_limit
+from popular.proxy.settings.backend import Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.lastlogins import USERS
+from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -53,6 +55,9 @@ from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
+
+LEAD_SECONDS = 30.0
+"""For a module to be told where a user is: a database of many users is written anew."""
 
 
 class OpenModule:
@@ -152,6 +157,7 @@ class ProxyService:
         }
         announced = self._announced(context, config)
         health = self._health(context, config, counters)
+        reach = _reach(context, config)
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         salt_key = _salt_key(context, config.variables[SALT_FILE])
@@ -173,6 +179,7 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 health=health,
+                reach=reach,
                 orders=self.orders,
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
@@ -231,6 +238,19 @@ class ProxyService:
         finally:
             self._session_over()
 
+    async def lead(self, wanted: UserToLead) -> None:
+        """Tells a module where a user's mail is from now on. Raises CommandRefused."""
+        held = next((one for one in self._open if one.spec.id == wanted.module), None)
+        if held is None:
+            raise CommandRefused(f"there is no module {wanted.module} any more")
+        self._sessions += 1
+        try:
+            fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
+        finally:
+            self._session_over()
+        if fault:
+            raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
+
     def retire(self) -> None:
         self._retired = True
         if self._news is not None:
@@ -256,6 +276,14 @@ class ProxyService:
                 self.cluster = None
 
 
+def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:
+    def tell(message: Message, fields: dict[str, object]) -> None:
+        context.log(message, "-", **fields)
+
+    backends: Mapping[str, Backend] = config.things["backend"]
+    return {one.id: Reach(one, context.clock, tell) for one in backends.values() if one.host.further}
+
+
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
     """The one that the config wants: as it is, if it is the same. Raises CommandRefused."""
     url, passwordfile = config.variables["cluster"], config.variables["clusterpasswordfile"]
@@ -271,7 +299,7 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
 
 
 def _salt_key(context: WorkerContext, path: str) -> bytes:
-    """Of which salts are made: the same in all workers, and all proxies that have the file. Raises CommandRefused."""
+    """The key of which salts are made, equal in all workers, and all proxies with this file. Raises CommandRefused."""
     if not path:
         return context.open_remembered().key_of("salts")
     try:

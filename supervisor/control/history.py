@@ -13,7 +13,7 @@ from pathlib import Path
 
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.difference import compare, config_lines
-from supervisor.control.kept import MOST_KEPT, HistoryEntry, file_name, head_of, lines_in
+from supervisor.control.historyfile import MOST_KEPT, HistoryEntry, file_name, head_of, lines_in
 from supervisor.control.kinds import Choice, Int, Time
 from supervisor.control.lookups import Job, Unfit
 from supervisor.control.outcome import Outcome, Reapply, Reply, lines_of

@@ -18,7 +18,7 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.logfile import LogFile
 from supervisor.runtime.throttle import MINUTE, Throttle
 
-CHANGE, DENIED, START, LEFT_OUT = "change", "denied", "start", "left_out"
+CHANGE, DENIED, START, TOLD, LEFT_OUT = "change", "denied", "start", "told", "left_out"
 DENIED_A_MINUTE = 300
 """Of one account: more than there are commands, so that even who tries each of them is on record with all."""
 COMMAND_DENIED = messages.COMMAND_REFUSED._replace(most=DENIED_A_MINUTE, by="uid")
@@ -57,6 +57,10 @@ class Audit:
         """The start configuration is in force, which has so many commands."""
         self._write(START, origin, commands=commands)
 
+    def told(self, proxy: str, order: str) -> None:
+        """Another program of the cluster has told of an order, which holds here too."""
+        self._put({"event": TOLD, "by": "cluster", "proxy": proxy, "command": order})
+
     def reopen(self) -> None:
         """Opens the file anew, which may have been moved away."""
         if self._file is None:
@@ -71,12 +75,13 @@ class Audit:
         said = {"as": origin.name, "message": origin.reason}
         self._put({"event": event, **who, **said, **fields})
 
-    def _put(self, told: Mapping[str, object]) -> None:
+    def _put(self, fields: Mapping[str, object]) -> None:
         if self._file is None:
             return
-        line = json.dumps({"time": _now(), "program": self._program, **told}, ensure_ascii=True).encode() + b"\n"
+        told = {"time": _now(), "program": self._program, **fields}
+        line = json.dumps(told, ensure_ascii=True).encode() + b"\n"
         if self._file.write(line):
-            self._log(messages.AUDIT_LOST, file=self._file.path, line=told.get("command", told["event"]))
+            self._log(messages.AUDIT_LOST, file=self._file.path, line=fields.get("command", fields["event"]))
 
 
 def _now() -> str:

@@ -30,13 +30,13 @@ from supervisor.control.outcome import (
     Confirm,
     Draft,
     Drafted,
-    Kept,
     Order,
     Outcome,
     Reapply,
     Replacement,
     Reply,
     Rollback,
+    SecretForNext,
     Signed,
     Trial,
 )
@@ -133,7 +133,7 @@ class Executor:
         self._waiting: deque[_Task] = deque()
 
     def conduct_periodically(self, line: str, answer: Answer) -> None:
-        """The same for a periodic command. A refusal is not logged here: it may come every few seconds."""
+        """Carries a periodic command out. A refusal is not logged here: it may come every few seconds."""
         self._work(_Task(line, Origin(self._own_peer, own=True, quiet=True), answer, lookups=Lookups()))
 
     def converse(self, peer: Peer) -> Callable[[str, Answer], None]:
@@ -145,7 +145,7 @@ class Executor:
         self._access = access
 
     def start(self) -> Callable[[str, Answer], None]:
-        """For the start configuration: the same for the program itself, which nobody else can get in the way of."""
+        """For the start configuration: what carries out its commands, which nobody else can get in the way of."""
         return partial(self._hear, Origin(self._own_peer, own=True))
 
     def started(self, commands: int) -> None:
@@ -224,7 +224,7 @@ class Executor:
             case Drafted():
                 self._keep_draft(task.origin, outcome.draft)
                 self._answer(task, outcome)
-            case Kept():
+            case SecretForNext():
                 task.origin.secret = outcome.secret
                 self._answer(task, outcome)
             case Reapply():
@@ -283,7 +283,7 @@ class Executor:
                         self._log(message, **fields)
                     self._log_hosts(before)
                     self._log_reports(news)
-                    self._look_back(task, outcome, before)
+                    self._set_rollback_point(task, outcome, before)
                 self._answer(task, outcome.with_reports(news))
             self._go_on()
 
@@ -314,7 +314,7 @@ class Executor:
             origin.lookups = Lookups()
         origin.draft = draft
 
-    def _look_back(self, task: _Task, outcome: Change, before: Config) -> None:
+    def _set_rollback_point(self, task: _Task, outcome: Change, before: Config) -> None:
         """A change is in force: what does it mean for the config to go back to?"""
         match outcome:
             case Replacement():
@@ -404,12 +404,12 @@ class Executor:
 
 
 def _names(outcome: Change) -> dict[str, Sequence[str]]:
-    """Of a whole configuration, what is new, gone and changed."""
+    """What is new, gone and changed in a whole configuration that was applied."""
     if not isinstance(outcome, Replacement):
         return {}
     return {word: names for word, names in outcome.data.items() if word != "lines"}
 
 
 def _named(outcome: Replacement) -> dict[str, str]:
-    """The same for the log."""
+    """What is new, gone and changed in it, as fields for the log."""
     return {word: ", ".join(names)[:_LONGEST_NAMES] for word, names in _names(outcome).items()}

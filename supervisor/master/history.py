@@ -15,7 +15,7 @@ from pathlib import Path
 from supervisor.config import Config
 from supervisor.control.context import ProgramTables
 from supervisor.control.difference import compare, lines_of_config
-from supervisor.control.kept import (
+from supervisor.control.historyfile import (
     LONGEST_HEAD,
     MOST_COMMANDS,
     MOST_KEPT,

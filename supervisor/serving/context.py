@@ -166,7 +166,7 @@ class WorkerContext:
         self.block = block
         self.cells = segment.block(block)
         self.shared = Shared(self.cells)
-        """The same, to be written."""
+        """The worker's cells, to be written."""
         self.sessions: dict[int, Session] = {}
         """By token, the oldest first."""
         self._released = released

@@ -319,6 +319,12 @@ class PureSession:
         self.machine.checked(mail, reason)
         return self._done()
 
+    def reached(self, number: int) -> list[tuple[Any, ...]]:
+        """One of its addresses has a connection; what it says comes behind that."""
+        assert self.verbs.waits == "connect", "nobody connects to it"
+        self.machine.reached(number)
+        return self._done()
+
     def connected(self) -> list[tuple[Any, ...]]:
         assert self.verbs.asked[1:] == (False,), "who greets is there when it has"
         self._answered("connect")

@@ -67,7 +67,7 @@ class _Attempt(Unreal):
 
 
 class _ModulesSaid(NamedTuple):
-    """Of the modules: the decision, whether no module that was not asked could change it, and a row for each."""
+    """What the modules said: the decision, whether those that were not asked cannot change it, a row for each."""
 
     decision: Decision
     certain: bool
@@ -75,7 +75,7 @@ class _ModulesSaid(NamedTuple):
 
 
 class Explanation:
-    """Of one login, under one config."""
+    """What would become of one login, under one config."""
 
     def __init__(self, runtime: VservRuntime, login: LoginToExplain) -> None:
         self._runtime = runtime
@@ -102,6 +102,8 @@ class Explanation:
             "held": 0.0,
             "modules": [],
             "decision": "",
+            "identified_by": "",
+            "account": "",
             "backend": None,
             "mail_check": False,
             "absorbed": False,
@@ -120,7 +122,9 @@ class Explanation:
             heard = await self._hear(played.verbs.question)
             played.decided(heard.decision)
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
+            data["identified_by"] = getattr(heard.decision, "identified_by", "")
             own = heard.decision.limits if isinstance(heard.decision, (Admitted, ToProve)) else None
+            data["account"] = own.account if own is not None else ""
             data["mail_check"] = played.verbs.waits == CHECK_MAIL
             data["absorbed"] = played.machine.absorbed
             data["backend"], why = self._backend(played)
@@ -274,7 +278,7 @@ async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[A
 
 
 def _by_our_keys(answer: object, question: Question) -> Answer:
-    """The same answer with keys of the password that is said where none is known; who has none gets none."""
+    """The answer with keys of the password that is said where none is known; who has none gets none."""
     assert isinstance(answer, Answer)
     assert isinstance(question.proof, KeysWanted)
     if not isinstance(answer, Provable) or answer.keys.fit_nobody:

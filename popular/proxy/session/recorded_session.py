@@ -135,6 +135,10 @@ class RecordedSession(Session):
             recording.tell("connecting to %s, %s port %d", backend.id, backend.address, backend.port)
         Session.connect(self, backend, greets, seconds)
 
+    def backend_reached(self, number: int) -> None:
+        Session.backend_reached(self, number)
+        self._recording.tell("connected at its address number %d", number + 1)
+
     def backend_connected(self) -> None:
         if not self._recording.quiet:
             self._recording.tell("the backend is connected")

@@ -19,7 +19,7 @@ from supervisor.table.sightings import Sighting
 
 
 class Reporter:
-    """That of one virtual server under one config."""
+    """Notes who logs in to one virtual server, and would not be let in by a stricter configuration."""
 
     def __init__(
         self, context: WorkerContext, variables: Mapping[str, Any], vserv: str, *, last_logins: LastLogins

@@ -85,7 +85,12 @@ def known_of(context: CommandContext, backend: Any) -> tuple[Mapping[str, object
     facts, lines = announced_of(context, backend)
     condition = condition_of(context.status.records(HEALTH.name).get(backend.id), backend)
     found = {"condition": condition.word, "condition_since": stamp(condition.since), "condition_reason": condition.why}
-    return {**facts, **found}, [*([f"# found: {told(condition)}"] if condition.since else []), *lines]
+    strayed = [
+        f"# {name} has moved, to {', '.join(addresses)}: see `backend resolve`" for name, addresses in backend.strayed
+    ]
+    moved = {"host_moved": {name: list(addresses) for name, addresses in backend.strayed}}
+    health = [f"# found: {told(condition)}"] if condition.since else []
+    return {**facts, **found, **moved}, [*health, *strayed, *lines]
 
 
 def told(condition: Condition) -> str:
