@@ -164,10 +164,11 @@ cdef Py_ssize_t _thousandths(char *out, double number) noexcept:
     return length
 
 
-cpdef bytes entry(str head, tuple names, tuple values):
+cpdef bytes entry(str head, tuple labels, tuple values):
     cdef char out[MOST_OF_LINE]
     cdef const char *text
     cdef Py_ssize_t at, fields, length, place
+    cdef bytes label
     cdef long long whole
     cdef int overflow = 0
     text = PyUnicode_AsUTF8AndSize(head, &length)
@@ -175,16 +176,15 @@ cpdef bytes entry(str head, tuple names, tuple values):
         return None
     memcpy(out, text, length)
     at = fields = length
-    for place in range(len(names)):
+    for place in range(len(labels)):
         if at > MOST_OF_LINE - LONGEST_HEAD:
             return None
-        text = PyUnicode_AsUTF8AndSize(names[place], &length)
-        if length > 64:
+        label = labels[place]
+        length = PyBytes_GET_SIZE(label)
+        if length > 66:
             return None
-        out[at] = 32
-        memcpy(out + at + 1, text, length)
-        out[at + 1 + length] = 61
-        at += length + 2
+        memcpy(out + at, PyBytes_AS_STRING(label), length)
+        at += length
         value = values[place]
         if type(value) is str:
             if not PyUnicode_IS_COMPACT_ASCII(value):

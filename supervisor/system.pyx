@@ -458,14 +458,19 @@ cdef class Shared:
             PyBuffer_Release(&self._map)
 
     cpdef uint64_t read(self, Py_ssize_t cell) except? 0xffffffffffffffff:
-        return _cell(self, cell)[0]
+        if not 0 <= cell < self._count:
+            _no_such(cell)
+        return self._numbers[cell]
 
     cpdef write(self, Py_ssize_t cell, uint64_t number):
-        _cell(self, cell)[0] = number
+        if not 0 <= cell < self._count:
+            _no_such(cell)
+        self._numbers[cell] = number
 
     cpdef add(self, Py_ssize_t cell, int64_t amount):
-        cdef uint64_t *number = _cell(self, cell)
-        number[0] += <uint64_t>amount
+        if not 0 <= cell < self._count:
+            _no_such(cell)
+        self._numbers[cell] += <uint64_t>amount
 
     cpdef uint64_t total(self, Py_ssize_t first, Py_ssize_t step, Py_ssize_t end) except? 0xffffffffffffffff:
         cdef uint64_t found = 0
@@ -477,7 +482,9 @@ cdef class Shared:
         return found
 
     cpdef bint fill(self, Py_ssize_t cell, int fd) except -1:
-        if c_read(fd, _cell(self, cell), 4) < 0:
+        if not 0 <= cell < self._count:
+            _no_such(cell)
+        if c_read(fd, self._numbers + cell, 4) < 0:
             if errno != EAGAIN:
                 PyErr_SetFromErrno(OSError)
             return False
@@ -493,10 +500,8 @@ cdef class Shared:
         return 0
 
 
-cdef inline uint64_t *_cell(Shared shared, Py_ssize_t cell) except NULL:
-    if not 0 <= cell < shared._count:
-        raise IndexError(f"there is no cell {cell}")
-    return shared._numbers + cell
+cdef int _no_such(Py_ssize_t cell) except -1:
+    raise IndexError(f"there is no cell {cell}")
 
 
 cdef class Packer:
@@ -535,6 +540,7 @@ cdef class Packer:
         cdef timespec now
         if len(values) != self._count - 1:
             raise ValueError("as many values as there are columns")
+        memset(octets, 0, self._size)
         clock_gettime(CLOCK_MONOTONIC, &now)
         whole = <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
         memcpy(out, &whole, 8)  # little-endian, as are the processors for which this is compiled
@@ -550,9 +556,8 @@ cdef class Packer:
                     length = PyBytes_GET_SIZE(value)
                 else:
                     raise TypeError("text is wanted")
-                length = min(width, length)
-                memcpy(out, text, length)
-                memset(out + length, 0, width - length)
+                if length:
+                    memcpy(out, text, min(width, length))
             elif self._kinds[place] == 100:  # d
                 number = value
                 memcpy(out, &number, 8)
@@ -560,7 +565,7 @@ cdef class Packer:
                 whole = value
                 if width < 8 and whole >> (8 * width):
                     raise OverflowError("a number that is too large for its column")
-                memcpy(out, &whole, 8)  # one step, unlike fewer; the next column takes the place of what is too much
+                memcpy(out, &whole, 8)  # one step, unlike fewer: what is too much is zero, or the next number's place
             out += width
         whole = checksum_at(octets + CHECKSUM_OCTETS, self._size - CHECKSUM_OCTETS)
         memcpy(octets, &whole, CHECKSUM_OCTETS)
@@ -587,10 +592,7 @@ cdef class Observer:
         cdef Py_ssize_t place = 0
         while place < self._buckets and <int64_t>self._bounds[place] < microseconds:
             place += 1
-        cdef uint64_t *number = _cell(self._shared, self._first + place)
-        number[0] += 1
-        number = _cell(self._shared, self._sum)
-        number[0] += <uint64_t>microseconds
+        self._shared.add(self._first + place, 1)
+        self._shared.add(self._sum, microseconds)
         if self._event >= 0:
-            number = _cell(self._shared, self._event)
-            number[0] += 1
+            self._shared.add(self._event, 1)
