@@ -133,6 +133,7 @@ class WorkerContext:
         "rows",
         "sessions",
         "shared",
+        "statedir",
         "wheel",
     )
 
@@ -147,10 +148,13 @@ class WorkerContext:
         released: Callable[[], None],
         request: Callable[[object], None],
         operator: OperatorState | None = None,
+        statedir: str = "",
     ) -> None:
         """`released` is called when a session is over in a worker that is leaving; `request` hands an order
-        (supervisor/control/outcome.py) to the master, as if an operator had given it.
+        (supervisor/control/outcome.py) to the master, as if an operator had given it. `statedir`: where is kept what
+        outlives the program.
         """
+        self.statedir = statedir
         self.request = request
         self.operator = operator or OperatorState()
         """What the operator has ordered; changed by the worker, when the master says so."""
@@ -164,7 +168,7 @@ class WorkerContext:
         self.block = block
         self.cells = segment.block(block)
         self.shared = Shared(self.cells)
-        """The same, to be written."""
+        """The worker's cells, to be written."""
         self.sessions: dict[int, Session] = {}
         """By token, the oldest first."""
         self._released = released
