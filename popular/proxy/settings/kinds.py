@@ -40,7 +40,7 @@ class ResolvedHost:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Those of all."""
+        """The addresses of all of them, as numeric text."""
         return tuple(one.address for one in self.all)
 
 
