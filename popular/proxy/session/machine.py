@@ -73,7 +73,7 @@ class Machine(BackendSide):
         self._led_to_backup = False
         """The backend of this login was down, and its backup was taken."""
         self._probed: HealthKnowledge | None = None
-        """What is known of the health of a backend to which this login was let through as a probe."""
+        """The health of a backend to which this login was let through as a probe."""
 
     # The modules
 
