@@ -223,7 +223,7 @@ class Explanation:
             return {"id": ident, "state": None}, None
         queue = self._runtime.waiting[ident]
         about = {name: getattr(backend, name) for name in ("id", "state", "prot", "tls", "address", "port")}
-        about |= {"target": played.machine.target, "waiting": queue.length()}
+        about |= {"address": ",".join(backend.addresses), "target": played.machine.target, "waiting": queue.length()}
         return about, queue.hindrance() if played.verbs.waits else None
 
     def _otherwise(self, waits: str, decision: Decision) -> list[dict[str, Any]]:
