@@ -55,6 +55,40 @@ OVERVIEW = Board(
                 now("Session state", gauge("session_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
                 now("Load state", gauge("load_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
                 DRAINING,
+            ),
+        ),
+        (
+            "What is broken, since when, for how many",
+            (
+                now(
+                    "Down for",
+                    worst(5, gauge("backend_down_seconds", "backend", how="max")),
+                    shape="bargauge",
+                    width=6,
+                    steps=LASTING,
+                    note="Backends that were found down, and for how long they have been.",
+                ),
+                now(
+                    "Logins that they refuse",
+                    worst(5, rate("backend_failures_total", "backend")),
+                    shape="bargauge",
+                    width=6,
+                    steps=ANY_IS_BAD,
+                    note="How many users a second are told to come again, by backend.",
+                ),
+                now(
+                    "Sessions that wait for them",
+                    worst(5, gauge("backend_waiting_sessions", "backend")),
+                    shape="bargauge",
+                    width=6,
+                ),
+                now(
+                    "Drained for",
+                    worst(5, gauge("backend_drained_seconds", "backend", how="max")),
+                    shape="bargauge",
+                    width=6,
+                    note="By the operator: nobody new is let in.",
+                ),
                 now(
                     "The worst five backends",
                     worst(5, gauge("backend_recent_failures_ratio", "backend", how="max")),
@@ -83,9 +117,10 @@ OVERVIEW = Board(
         (
             "What the operator has ordered",
             (
-                now("Orders in force", gauge("orders"), width=8),
-                now("Sessions that are to leave", gauge("sessions_leaving"), width=8),
-                now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD, width=8),
+                now("Orders in force", gauge("orders"), width=4),
+                now("Orders by what they do", gauge("orders_by_sort", "order"), width=12),
+                now("Sessions that are to leave", gauge("sessions_leaving"), width=4),
+                now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD, width=4),
             ),
         ),
         (
@@ -199,6 +234,24 @@ BACKENDS = Board(
                     width=12,
                 ),
                 graph(
+                    "Not at the first address",
+                    rate("backend_elsewhere_total", "backend"),
+                    note="Connections to another of its addresses than the one that is preferred.",
+                    width=12,
+                ),
+                graph(
+                    "Host names that have moved",
+                    gauge("backend_hosts_moved", "backend", how="max"),
+                    note="backend resolve takes the new address.",
+                    width=6,
+                ),
+                graph(
+                    "Capabilities that differ",
+                    gauge("backend_capabilities_lacking", "backend", how="max"),
+                    note="Virtual servers that announce what the backend does not.",
+                    width=6,
+                ),
+                graph(
                     "Waiting for any backend",
                     gauge("backends_waiting_sessions", "instance"),
                     note="Where backends hang they share half of maxsession.",
@@ -248,16 +301,24 @@ BACKENDS = Board(
                     width=6,
                 ),
                 graph("Workers without their cluster", gauge("cluster_workers_alone", "instance"), width=6),
-                graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True, width=6),
-                graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=6),
+                graph("Logins by SASL mechanism", rate("sasl_logins_total", "mechanism"), stacked=True, width=5),
+                graph("Login by virtual server, 95 %", quantile(0.95, "login_duration_seconds", "vserv"), width=5),
                 graph(
                     "Mailboxes shown empty",
                     PanelLine(rate("simulated_mailboxes_total"), "shown empty"),
                     PanelLine(rate("absorbed_polls_total"), "absorbed, a moment after it was empty"),
                     PanelLine(rate("logins_total"), "all logins"),
-                    width=6,
+                    width=5,
                 ),
-                graph("Sessions that are recorded", rate("sessions_recorded_total"), note="For a trace.", width=6),
+                graph(
+                    "Sessions that are recorded",
+                    PanelLine(rate("sessions_recorded_total"), "a second"),
+                    PanelLine(gauge("orders_by_sort", order="trace"), "traces"),
+                    PanelLine(rate("traces_filled_total"), "full too early, a second"),
+                    note="For traces.",
+                    width=5,
+                ),
+                graph("What is written of traces, and dropped", rate("trace_bytes_total", "result"), width=4),
             ),
         ),
         (

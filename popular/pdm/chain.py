@@ -296,7 +296,7 @@ class Asker:
 def ask(
     modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
 ) -> Decision:
-    """The same, once."""
+    """Asks these modules one question, as an `Asker` does; for who asks only once."""
     return Asker(modules).ask(question, record if record is not None else Record(), hide_unknown)
 
 

@@ -18,6 +18,7 @@ from popular.pdm.breaker import Breaker
 from popular.pdm.chain import AUTHENTICATE, CHECK, FAILING, KEYS, LOOK_UP, Decision, Record, Step
 from popular.pdm.contract import (
     CHALLENGE,
+    LEAD,
     LOOKUP,
     AnyModule,
     AsyncModule,
@@ -30,6 +31,7 @@ from popular.pdm.contract import (
     Question,
     QuestionFailed,
     Unknown,
+    UserAt,
 )
 from popular.pdm.servers import Servers, placed
 from popular.pdm.threads import Threads, WaitEvents
@@ -41,7 +43,7 @@ CACHED = ("hit", "miss", "stale")
 
 
 NEEDS_PASSWORD = CannotTell("it cannot be asked without a password")
-"""Of a module that is looked up."""
+"""The answer for a module that can only be asked with a password, where it is to be asked without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,40 @@ class Guarded:
         found = await self._put(Step(self.module, LOOK_UP), question, how)
         assert found is None or isinstance(found, (KnownUser, CannotTell)), "heard"
         return found
+
+    async def lead(self, at: UserAt, seconds: float) -> str:
+        """Tells the module where the mail of a user is from now on. Why it could not be told, or ""; after a time-out
+        it may have heard all the same.
+        """
+        told: Callable[..., Any] | None = getattr(self.module, LEAD, None)
+        if told is None:
+            return "it cannot be told where a user's mail is"
+        try:
+            done = await (
+                self._led_on_loop(told(*at), seconds) if self.is_async else self._led_in_thread(told, at, seconds)
+            )
+        except TimeoutError:
+            return f"no answer within {seconds:g} s"
+        except (ModuleFailed, OSError) as error:
+            return chain.failure(error).reason
+        except Exception as error:  # its text could hold a secret
+            return kind_and_location_of(error)
+        self.cache.flush(f"{at.namespace}:{at.user}")
+        return "" if done is True else "it does not have this user, or was opened without what it takes to lead him"
+
+    async def _led_on_loop(self, coroutine: Awaitable[object], seconds: float) -> object:
+        async def led() -> object:
+            await self._ready()
+            return await coroutine
+
+        return await asyncio.wait_for(led(), seconds)
+
+    async def _led_in_thread(self, told: Callable[..., object], at: UserAt, seconds: float) -> object:
+        threads = Threads(self.ident, 1)
+        try:
+            return await threads.run(lambda: told(*at), seconds, network="")
+        finally:
+            threads.close()
 
     def cached(self, question: Question) -> CachedAnswer | None:
         """What is remembered of this very login."""

@@ -23,33 +23,42 @@ from popular.proxy.session.backend_queue import BackendPlaces, BackendQueue
 from popular.proxy.session.cluster import Cluster
 from popular.proxy.session.explain import Explanation
 from popular.proxy.session.inquiry import Inquiry
+from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
 from popular.proxy.session.orders import StandingOrders
 from popular.proxy.session.question_queue import QuestionQueue
+from popular.proxy.session.reach import Reach
 from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
+from popular.proxy.session.recording import recording_of
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import reporter
 from popular.proxy.session.rules import rules_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.backend import waiting_limit
+from popular.proxy.settings.backend import Backend, waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.lastlogins import USERS
+from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.variables import SALT_FILE
-from popular.proxy.settings.vserv import Vserv
+from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
+from supervisor.serving.holders import Holders
+
+LEAD_SECONDS = 30.0
+"""For a module to be told where a user is: a database of many users is written anew."""
 
 
 class OpenModule:
@@ -108,8 +117,9 @@ class ProxyService:
         }
         self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
-        self._sessions = 0
-        self._retired = False
+        self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
+        self.last_logins.most = config.variables[USERS]
+        self._sessions = Holders(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
@@ -147,6 +157,7 @@ class ProxyService:
         }
         announced = self._announced(context, config)
         health = self._health(context, config, counters)
+        reach = _reach(context, config)
         used = [held.module for held in self._open if not modules[held.spec.id].terms.shadow]
         takes = kinds_taken(used, config.variables["fallback"])
         salt_key = _salt_key(context, config.variables[SALT_FILE])
@@ -168,11 +179,12 @@ class ProxyService:
                 refusals=self.refusals,
                 announced=announced,
                 health=health,
+                reach=reach,
                 orders=self.orders,
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
-                reporter=reporter(context, config.variables, ident),
-                over=self._session_over,
+                reporter=reporter(context, config.variables, ident, last_logins=self.last_logins),
+                over=self._sessions.go,
             )
             for ident, vserv in vservs.items()
         }
@@ -183,8 +195,9 @@ class ProxyService:
         def ask(announced: Announced) -> None:
             Inquiry(context, announced, self.backend_tls)
 
+        wanted = any(vserv.capafrom == FROM_BACKENDS for vserv in config.things["vserv"].values())
         return {
-            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask)
+            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask, wanted=wanted)
             for ident, backend in config.things["backend"].items()
         }
 
@@ -209,10 +222,10 @@ class ProxyService:
 
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
         """Begins a session, which holds this service until it is over."""
-        self._sessions += 1
+        self._sessions.come()
         runtime = self._vservs[listener]
         if self.recorder.orders:
-            recording = self.recorder.recording(listener, peer[0] if runtime.rules.trusted is None else None)
+            recording = recording_of(self.recorder, listener, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
                 RecordedSession(runtime, token, fd, peer=peer, recording=recording).begin()
                 return
@@ -220,35 +233,49 @@ class ProxyService:
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""
-        self._sessions += 1
+        self._sessions.come()
         try:
             return await Explanation(self._vservs[login.vserv], login).made()
         finally:
-            self._session_over()
+            self._sessions.go()
+
+    async def lead(self, wanted: UserToLead) -> None:
+        """Tells a module where a user's mail is from now on. Raises CommandRefused."""
+        held = next((one for one in self._open if one.spec.id == wanted.module), None)
+        if held is None:
+            raise CommandRefused(f"there is no module {wanted.module} any more")
+        self._sessions.come()
+        try:
+            fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
+        finally:
+            self._sessions.go()
+        if fault:
+            raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
 
     def retire(self) -> None:
-        self._retired = True
         if self._news is not None:
             self._news.close()
-        self._release_if_unused()
+        self._sessions.retire()
 
     def reports(self) -> list[Report]:
         """What was found in the modules, for the master to keep and to tell."""
         return [held.report() for held in self._open]
 
-    def _session_over(self) -> None:
-        self._sessions -= 1
-        if self._retired:
-            self._release_if_unused()
+    def _release(self) -> None:
+        for held in self._open:
+            held.release(self._context)
+        self._open = []
+        if self.cluster is not None:
+            self.cluster.release()
+            self.cluster = None
 
-    def _release_if_unused(self) -> None:
-        if self._sessions == 0:
-            for held in self._open:
-                held.release(self._context)
-            self._open = []
-            if self.cluster is not None:
-                self.cluster.release()
-                self.cluster = None
+
+def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:
+    def tell(message: Message, fields: dict[str, object]) -> None:
+        context.log(message, "-", **fields)
+
+    backends: Mapping[str, Backend] = config.things["backend"]
+    return {one.id: Reach(one, context.clock, tell) for one in backends.values() if one.host.further}
 
 
 def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> Cluster | None:
@@ -266,7 +293,7 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
 
 
 def _salt_key(context: WorkerContext, path: str) -> bytes:
-    """Of which salts are made: the same in all workers, and all proxies that have the file. Raises CommandRefused."""
+    """The key of which salts are made, equal in all workers, and all proxies with this file. Raises CommandRefused."""
     if not path:
         return context.open_remembered().key_of("salts")
     try:

@@ -123,6 +123,7 @@ class WorkerContext:
         "core",
         "count",
         "counters",
+        "leaving",
         "log",
         "loop",
         "operator",
@@ -132,6 +133,7 @@ class WorkerContext:
         "rows",
         "sessions",
         "shared",
+        "statedir",
         "wheel",
     )
 
@@ -146,10 +148,13 @@ class WorkerContext:
         released: Callable[[], None],
         request: Callable[[object], None],
         operator: OperatorState | None = None,
+        statedir: str = "",
     ) -> None:
-        """`released` is called when a session is over; `request` hands an order (supervisor/control/outcome.py) to the
-        master, as if an operator had given it.
+        """`released` is called when a session is over in a worker that is leaving; `request` hands an order
+        (supervisor/control/outcome.py) to the master, as if an operator had given it. `statedir`: where is kept what
+        outlives the program.
         """
+        self.statedir = statedir
         self.request = request
         self.operator = operator or OperatorState()
         """What the operator has ordered; changed by the worker, when the master says so."""
@@ -163,10 +168,12 @@ class WorkerContext:
         self.block = block
         self.cells = segment.block(block)
         self.shared = Shared(self.cells)
-        """The same, to be written."""
+        """The worker's cells, to be written."""
         self.sessions: dict[int, Session] = {}
         """By token, the oldest first."""
         self._released = released
+        self.leaving = False
+        """The worker goes when its last session is over."""
         self._segment = segment
         self._layout = segment.layout
         self._all_cells = self._used_cells = segment.all_cells
@@ -238,7 +245,8 @@ class WorkerContext:
         self.shared.add(self._endings[ending], 1)
         self._durations.count(seconds)
         self._put_back(token)
-        self._released()
+        if self.leaving:
+            self._released()
 
     def is_over(self, token: int) -> bool:
         """Whether its last session was one of ours, and nobody has begun another one with it since."""

@@ -69,12 +69,12 @@ class RowWriter:
         self.put(row, self._in_order(columns))
 
     def put(self, row: int, values: tuple[object, ...]) -> None:
-        """The same, for who writes often: the columns by their order, see `names`."""
+        """Like `write`, for who writes often: the columns by their order, see `names`."""
         start = self._first + row * self._row_size
         shared, serial = self._shared, (start + _SERIAL_AT) >> 3
         if shared.read(serial) > shared.read(serial + self._offset_cells):
             start += self._size
-        shared.put(start, self._packer.pack(values))
+        self._packer.put(shared, start, values)
 
 
 class Row(NamedTuple):

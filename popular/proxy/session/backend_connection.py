@@ -12,7 +12,7 @@ import ssl
 
 from popular.net.channel import Channel
 from popular.net.tlschannel import TlsChannel
-from popular.net.trace import BACKEND, trace_of
+from popular.net.trace import BACKEND, Trace, trace_of
 from popular.net.traced import TracedChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
@@ -57,8 +57,11 @@ class BackendConnection(EventTaker):
 
     def open(self, backend: Backend, greets: bool, extras: Extras | None) -> None:
         """Begins to connect. `greets`: the backend speaks first. Raises OSError if that fails at once."""
-        log = self._context.log
-        trace = trace_of(log, self._owner.sid, BACKEND) if log.options else None
+        self._go_on(self._dial(backend), greets, extras)
+
+    def _dial(self, backend: Backend) -> int:
+        """A connection under way. Raises OSError."""
+        trace = self._trace()
         try:
             fd = dial(backend.host.address, backend.port, backend.source)
         except OSError as error:
@@ -67,6 +70,15 @@ class BackendConnection(EventTaker):
             raise
         if trace is not None:
             trace.show("connect", fd, "EINPROGRESS")
+        return fd
+
+    def _trace(self) -> Trace | None:
+        log = self._context.log
+        return trace_of(log, self._owner.sid, BACKEND) if log.options else None
+
+    def _go_on(self, fd: int, greets: bool, extras: Extras | None) -> None:
+        """With a connection that is under way, or stands. Raises OSError."""
+        trace = self._trace()
         self.greets = greets
         self._extras = extras
         core = self._context.core
@@ -81,7 +93,7 @@ class BackendConnection(EventTaker):
     def send(self, data: bytes) -> str:
         """Sends a line of the login. "", or why it broke: it is closed then.
 
-        In clear it leaves at the end of this turn, and the owner hears of a connection that is broken.
+        Without extras (TLS, PROXY header) it leaves at the end of this turn; the owner hears if that fails.
         """
         if self._extras is not None:
             return self._say(data)

@@ -1,8 +1,11 @@
-"""Limits and the health of backends as `explain` has them: what they would say of a login, which is not counted."""
+"""Limits, the health of backends and what is remembered of empty mailboxes, as `explain` has them: what they would say
+of a login, which is not counted.
+"""
 
 from popular.pdm.contract import Secret, UserLimits
-from popular.proxy.session.known import HealthKnowledge, Hindrance, Who
+from popular.proxy.session.known import NOT_NOW, WELCOME, HealthKnowledge, Hindrance, Poll, Who
 from popular.proxy.session.limits import Limits, Standing
+from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
 
 
@@ -57,16 +60,19 @@ class ForetoldHealth:
     def __init__(self, health: HealthKnowledge) -> None:
         self._health = health
 
-    def takes(self, address: str) -> bool:
+    def takes(self, address: str) -> int:
         """While it recovers it may be either; that it is tried again counts."""
         del address
-        return not self._health.is_down()
+        return NOT_NOW if self._health.is_down() else WELCOME
 
     def failed(self, address: str, reason: str) -> None:
         """Nothing has."""
 
     def answered(self, address: str) -> None:
         """Nothing was."""
+
+    def came_to_nothing(self, address: str) -> None:
+        """Nobody was let through."""
 
     def is_down(self) -> bool:
         """As it is."""
@@ -75,3 +81,18 @@ class ForetoldHealth:
     def why_not(self) -> tuple[str, str]:
         """As it is."""
         return self._health.why_not()
+
+
+class SupposedPolls:
+    """PollMemory where the password is not known, by which polls are: all are as is supposed."""
+
+    def __init__(self, *, empty: bool) -> None:
+        self._empty = empty
+
+    def poll_of(self, who: Who, secret: Secret, backend: Backend, *, target: str) -> Poll:
+        del who, secret, target
+        return Poll(0, 0, at=0.0, seconds=backend.absorb)
+
+    def is_empty(self, poll: Poll) -> bool:
+        del poll
+        return self._empty

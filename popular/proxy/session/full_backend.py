@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from popular.proxy.session.backend_queue import FULL, BackendPlaces, BackendQueue
-from popular.proxy.session.known import HealthKnowledge
+from popular.proxy.session.known import NOT_NOW, HealthKnowledge
 
 
 class BoundedHealth:
@@ -13,9 +13,9 @@ class BoundedHealth:
         self._health = health
         self._places = places
 
-    def takes(self, address: str) -> bool:
+    def takes(self, address: str) -> int:
         """The room first: of a backend that recovers nobody is let through who then finds none."""
-        return not self._places.is_full() and self._health.takes(address)
+        return NOT_NOW if self._places.is_full() else self._health.takes(address)
 
     def failed(self, address: str, reason: str) -> None:
         """See BackendHealth."""
@@ -24,6 +24,10 @@ class BoundedHealth:
     def answered(self, address: str) -> None:
         """See BackendHealth."""
         self._health.answered(address)
+
+    def came_to_nothing(self, address: str) -> None:
+        """See BackendHealth."""
+        self._health.came_to_nothing(address)
 
     def is_down(self) -> bool:
         """Full counts as down."""
@@ -35,7 +39,7 @@ class BoundedHealth:
 
 
 def bounded(health: Mapping[str, HealthKnowledge], queues: Mapping[str, BackendQueue]) -> dict[str, HealthKnowledge]:
-    """Of each backend; as it was where it has no limit, so that nobody pays who has none."""
+    """The health of each backend, which is down too while it is full; where there is no limit the very same object."""
     return {
         ident: BoundedHealth(one, queues[ident].places) if queues[ident].places.is_limited() else one
         for ident, one in health.items()

@@ -1,6 +1,8 @@
-"""What a session is told beyond its configuration: of a backend, and of what all sessions together have come to."""
+"""The questions that a machine may ask of the world outside, as protocols: what is known of a backend, of who guesses,
+and of mailboxes that were empty. Who answers them is made in runtime.py.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from popular.pdm.contract import Question, Secret, UserLimits
@@ -12,32 +14,44 @@ NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
 
 class BackendKnowledge(Protocol):
-    """Of one backend: what it has announced, as far as its machine asks."""
+    """What one backend has announced, as far as the machine asks for it."""
 
     def pipelines(self) -> bool:
         """Whether PASS may be said ahead of the reply to USER."""
 
     def mechanisms(self) -> frozenset[str]:
-        """Those of SASL that it announces, as far as they are known."""
+        """The SASL mechanisms that it announces, as far as they are known."""
 
     def international(self) -> International:
         """What it announces of UTF8 and LANG, as far as it is known."""
+
+    def capabilities(self) -> Sequence[str] | None:
+        """The lines of its answer to CAPA; None if it was not asked yet."""
 
     def mistrust(self) -> bool:
         """PASS ahead went wrong, and is not to be tried for a while. Says whether that is news."""
 
 
-class HealthKnowledge(Protocol):
-    """Of one backend: how well it is (backend_health.py)."""
+NOT_NOW, WELCOME, AS_PROBE = range(3)
+"""Whether a login may go to a backend: no; yes; or as one of the few that find out whether it is there again."""
 
-    def takes(self, address: str) -> bool:
-        """Whether a login of the client with that address may go there now."""
+
+class HealthKnowledge(Protocol):
+    """How well one backend is (backend_health.py)."""
+
+    def takes(self, address: str) -> int:
+        """Whether a login of the client with that address may go there now: NOT_NOW, WELCOME, or AS_PROBE: then one of
+        `failed`, `answered` and `came_to_nothing` is to follow, unless the backend lets him in.
+        """
 
     def failed(self, address: str, reason: str) -> None:
         """A login of his failed by the backend's fault."""
 
     def answered(self, address: str) -> None:
-        """The backend has refused a login of his by his own fault: it is there."""
+        """The backend refused this user's login, so the backend itself works."""
+
+    def came_to_nothing(self, address: str) -> None:
+        """His probe told nothing of the backend: he has hung up, say. Somebody else may be one instead."""
 
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""

@@ -14,9 +14,11 @@ from popular.protocol.replies import code_of, known_code
 from popular.proxy.session.backend_connection import BackendConnection, Extras
 from popular.proxy.session.backend_login import without_secrets
 from popular.proxy.session.backend_queue import BackendQueue
+from popular.proxy.session.backend_race import RacingConnection
 from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, NO_HANDSHAKE, OURS
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.session.header_reader import local_end
+from popular.proxy.session.mail_race import MailRace, mail_question
 from popular.proxy.session.mailcheck import MailQuestion
 from popular.proxy.session.module_chain import LoopQuestion
 from popular.proxy.session.question_queue import PendingQuestion
@@ -61,9 +63,9 @@ class Login:
         """When the step began whose time is taken: mail check, connect, or backend login."""
         self._asked: PendingQuestion | LoopQuestion | None = None
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
-        self._question: MailQuestion | None = None
+        self._question: MailQuestion | MailRace | None = None
         self._queue: BackendQueue | None = None
-        """Of the backend at which this session has a place."""
+        """The queue of the backend at which this session has a place."""
         self._waits = False
         """It is one of those who wait there."""
         self.backend: BackendConnection | None = None
@@ -128,13 +130,8 @@ class Login:
         self._began = runtime.context.clock.now
         self._debug("NET", "asking_for_mail", backend=backend.id, address=backend.address, port=runtime.checkport)
         try:
-            self._question = MailQuestion(
-                runtime.context.loop,
-                backend.address,
-                runtime.checkport,
-                mailbox=mailbox,
-                owner=self._events,
-                source=backend.source,
+            self._question = mail_question(
+                runtime.context.loop, backend, runtime.checkport, mailbox=mailbox, owner=self._events
             )
         except OSError as error:
             self._time_check()
@@ -173,7 +170,11 @@ class Login:
         if runtime.context.log.options:
             where = {"backend": backend.id, "host": backend.host, "address": backend.address, "port": backend.port}
             self._debug("NET", "connecting", **where)
-        connection = BackendConnection(runtime.context, self._events)
+        reach = runtime.reach.get(backend.id) if runtime.reach and backend.host.further else None
+        if reach is None:
+            connection = BackendConnection(runtime.context, self._events)
+        else:
+            connection = RacingConnection(runtime.context, self._events, reach)
         try:
             connection.open(backend, greets, extras)
         except OSError as error:

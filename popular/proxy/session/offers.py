@@ -53,7 +53,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """Those of a virtual server, by the state of a connection. `certified`: in TLS, and the client has shown a
+    """What a virtual server offers, by the state of a connection. `certified`: in TLS, and the client has shown a
     certificate that was verified; where none is asked for it is as `tls`, so that `explain` does not foretell what
     cannot come.
     """
@@ -61,6 +61,29 @@ class Offers:
     clear: Offer
     tls: Offer
     certified: Offer
+
+
+class AdaptedOffers:
+    """Those of a virtual server whose capabilities follow what its backends announce (`capafrom backends`)."""
+
+    __slots__ = ("_adapted", "_lines", "_said", "_shared", "_takes", "_vserv")
+
+    def __init__(self, said: Offers, vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> None:
+        """`said`: what it is by the set alone, and is told apart by; the others as for `offers_of`."""
+        self._said = self._adapted = said
+        self._shared = capabilities.NOBODY_KNOWS
+        self._vserv = vserv
+        self._lines = lines
+        self._takes = takes
+
+    def like(self, offer: Offer, shared: capabilities.Common) -> Offer:
+        """One of those by the set alone, as it is by what the backends have in common."""
+        if shared != self._shared:
+            self._shared = shared
+            self._adapted = offers_of(self._vserv, capabilities.as_common(self._lines, shared), self._takes)
+        if offer is self._said.clear:
+            return self._adapted.clear
+        return self._adapted.tls if offer is self._said.tls else self._adapted.certified
 
 
 def offers_of(vserv: Vserv, lines: Sequence[str], takes: Collection[str]) -> Offers:

@@ -52,8 +52,8 @@ LEGAL: dict[Phase, frozenset[Phase]] = {
 """From each phase, where it may lead."""
 
 MOVES = (0, *(sum(1 << after for after in LEGAL[before]) for before in Phase))
-"""The same as numbers, by that of the phase: a bit for each that may follow. One look for a move (a set of enum members
-would compute their hashes in Python).
+"""LEGAL as numbers, by the number of the phase: a bit for each that may follow. One look for a move (a set of enum
+members would compute their hashes in Python).
 """
 
 PLACED = (CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING)
@@ -74,7 +74,7 @@ that. Where no session is free, these may make room (supervisor/worker/displacer
 """
 
 NOTHING_SAID = (AWAITING_HEADER, STARTING_TLS)
-"""Phases in which the end of the client's stream is told only if nothing came before it."""
+"""Phases in which a client that closes has said nothing of what was expected: the session just ends."""
 
 NOT_READ = (STARTING_TLS, RELAYING, ENDED, AWAITING_HEADER)
 """Phases in which the client's octets are somebody else's to read, or nobody's."""

@@ -11,7 +11,7 @@ from popular.pdm.chain import Decision
 from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
-from popular.proxy.session.known import ALL_WELL, HealthKnowledge, LoginLimits
+from popular.proxy.session.known import ALL_WELL, HealthKnowledge, LoginLimits, PollMemory
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.rules import Rules
@@ -132,10 +132,13 @@ class Rehearsal:
         limits: LoginLimits,
         orders: LoginOrders = NO_ORDERS,
         health: Mapping[str, HealthKnowledge] = ALL_WELL,
+        polls: PollMemory | None = None,
     ) -> None:
         self.verbs = verbs
         self._rules = replace(rules, trusted=None)
-        around = Surroundings(self._rules, refusals={}, announced={}, limits=limits, orders=orders, health=health)
+        around = Surroundings(
+            self._rules, refusals={}, announced={}, limits=limits, orders=orders, health=health, polls=polls
+        )
         self.machine = Machine(verbs, around, client)
         self.replies: dict[str, str] = {}
         self._word = ""

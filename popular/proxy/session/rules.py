@@ -11,12 +11,12 @@ from popular.pdm.contract import PASSWORD
 from popular.protocol import capabilities, replies
 from popular.protocol.international import TAGS
 from popular.protocol.sasl import Challenges
-from popular.proxy.session.offers import Offers, offers_of
+from popular.proxy.session.offers import AdaptedOffers, Offers, offers_of
 from popular.proxy.session.ourselves import Ourselves
 from popular.proxy.session.typedrules import TypedRules
 from popular.proxy.settings.backend import Backend, is_blind
 from popular.proxy.settings.limits import LOGINDELAY, Limit
-from popular.proxy.settings.vserv import Vserv
+from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from supervisor.config import Config
 
 
@@ -36,9 +36,11 @@ class Rules(TypedRules):
     refusal: bytes
     offers: Offers
     """What clients may log in by."""
+    adapted: AdaptedOffers | None
+    """How CAPA follows what backends announce; None: it does not."""
     challenges: Challenges
     salt_key: bytes
-    """Of the salts that are shown to who has none of his own; the same in all workers."""
+    """The key of the salts that are shown to who has none of his own; equal in all workers."""
     apop: bool
     """The greeting bears a challenge: it is the same before and behind STLS."""
     international: frozenset[str]
@@ -60,7 +62,7 @@ class Rules(TypedRules):
 
 
 def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,), *, salt_key: bytes = b"") -> Rules:
-    """Those of a virtual server under a config. `takes`: the kinds of credential that its modules take."""
+    """The rules of a virtual server under a config. `takes`: the kinds of credential that its modules take."""
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
     wanted = TAGS if chosen is None else capabilities.international_in(lines)
@@ -79,6 +81,7 @@ def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,),
         greeting=replies.ok(vserv.bannerok),
         refusal=replies.err(vserv.bannererr),
         offers=offers,
+        adapted=AdaptedOffers(offers, vserv, lines, takes) if vserv.capafrom == FROM_BACKENDS else None,
         challenges=Challenges(socket.gethostname(), os.urandom(32)),
         salt_key=salt_key,
         apop=offers.clear.apop or offers.tls.apop,

@@ -11,7 +11,7 @@ cdef class VservRuntime:
     cdef public Surroundings around
     cdef public TypedRules rules
     cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout
-    cdef public dict backend_connects, backend_logins
+    cdef public dict backend_connects, backend_logins, reach
     cdef public WorkerContext context
     cdef public Counters counters
     cdef public Observer logins

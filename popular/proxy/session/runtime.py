@@ -1,4 +1,7 @@
-"""What the sessions of one virtual server need under one config: rules, times, modules, TLS, counters."""
+"""What the sessions of one virtual server need beside their machines, under one config: modules, TLS, times, counters.
+
+What the pure machine may ask is in `around` (surroundings.py).
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +16,7 @@ from popular.proxy.session.full_backend import bounded
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.orders import StandingOrders
+from popular.proxy.session.reach import Reach
 from popular.proxy.session.refusals import Refusals
 from popular.proxy.session.reports import Reporter
 from popular.proxy.session.rules import Rules
@@ -50,6 +54,7 @@ class VservRuntime:
         "over",
         "pipes",
         "proxytimeout",
+        "reach",
         "refusals",
         "reporter",
         "rules",
@@ -79,14 +84,15 @@ class VservRuntime:
         refusals: Mapping[str, Refusals],
         announced: Mapping[str, Announced],
         health: Mapping[str, BackendHealth],
+        reach: Mapping[str, Reach],
         limits: Limits,
         orders: StandingOrders,
         absorber: Absorber,
         reporter: Reporter | None,
         over: Callable[[], None],
     ) -> None:
-        """`moved`: the cells of session_log.Moved; `refusals`, `announced`, `health`: of each backend; `over`
-        is called by each session at its end.
+        """`moved`: the cells of session_log.Moved; `refusals`, `announced`, `health`: of each backend; `reach`: of each
+        that has several addresses; `over` is called by each session at its end.
         """
         self.context = context
         self.rules = rules
@@ -99,6 +105,7 @@ class VservRuntime:
         self.refusals = refusals
         self.announced = announced
         self.health = health
+        self.reach = reach
         self.absorber = absorber
         self.limits = limits
         self.orders = orders
