@@ -48,7 +48,7 @@ from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.variables import SALT_FILE
-from popular.proxy.settings.vserv import Vserv
+from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
@@ -195,8 +195,9 @@ class ProxyService:
         def ask(announced: Announced) -> None:
             Inquiry(context, announced, self.backend_tls)
 
+        wanted = any(vserv.capafrom == FROM_BACKENDS for vserv in config.things["vserv"].values())
         return {
-            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask)
+            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask, wanted=wanted)
             for ident, backend in config.things["backend"].items()
         }
 
