@@ -44,7 +44,7 @@ class OperatorState:
     def __init__(self, entries: Iterable[OrderEntry] = ()) -> None:
         self._sorts: dict[str, dict[str, Mapping[str, Any]]] = {}
         self.changes = 0
-        """How often it was changed: who looks at this need not look at the orders each time."""
+        """How often it was changed: who has looked sees whether there is anything new."""
         self.change(entries)
 
     def of(self, sort: str) -> Orders:

@@ -149,6 +149,7 @@ def _reports(service: Service) -> Sequence[Report]:
 def _ordered(service: Service, entries: Sequence[OrderEntry]) -> None:
     assert isinstance(service, ProxyService)
     service.orders.changed(entries)
+    service.recorder.changed()
 
 
 async def _answer(service: Service, question: Any) -> Any:

@@ -67,6 +67,7 @@ READ_WRITE = [
     ("hostwatch", "Time (0s-1d)", "5m", ["0", "1s", "1d"], ["1d1s", "x"]),
     ("idletimeout", "Time (10m-1d)", "10m", ["10m", "1d"], ["9m59s", "1d1s", "0"]),
     ("lastlogins", "Bool", "off", ["on", "off"], ["maybe"]),
+    ("lastloginusers", "Int (1-100000000)", "1000000", ["1", "100000000"], ["0", "100000001", "x"]),
     ("logfile", "File", "/var/log/popular/pproxy", ["/tmp/x.log", "-"], ["x.log", "/tmp/"]),
     ("logindelay", "off or [report:]Time (1s-1d)", "off", ["off", "1d", "report:30s"], ["0", "25h"]),
     ("logintimeout", "Time (1s-10m)", "30s", ["1s", "10m"], ["0", "601s", "x"]),

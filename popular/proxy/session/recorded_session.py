@@ -16,6 +16,7 @@ from popular.proxy.session.recording import Recording
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
+from popular.proxy.session.transcript import ours
 from popular.proxy.settings.backend import Backend
 from supervisor.runtime.messages import Message
 
@@ -56,7 +57,8 @@ class RecordedSession(Session):
     # What is said
 
     def send(self, data: bytes) -> None:
-        self._recording.keep("P>C", transcript.ours, data)
+        if not self._recording.quiet:
+            self._recording.keep("P>C", ours, data)
         Session.send(self, data)
 
     def send_backend(self, data: bytes) -> None:
