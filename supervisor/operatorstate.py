@@ -43,6 +43,8 @@ class OperatorState:
 
     def __init__(self, entries: Iterable[OrderEntry] = ()) -> None:
         self._sorts: dict[str, dict[str, Mapping[str, Any]]] = {}
+        self.changes = 0
+        """How often it was changed: who has looked sees whether there is anything new."""
         self.change(entries)
 
     def of(self, sort: str) -> Orders:
@@ -50,6 +52,7 @@ class OperatorState:
         return self._sorts.setdefault(sort, {})
 
     def change(self, entries: Iterable[OrderEntry]) -> None:
+        self.changes += 1
         for sort, ident, value in entries:
             orders = self._sorts.setdefault(sort, {})
             if value is None:
