@@ -75,7 +75,7 @@ class OperatorState:
 
 
 def pending(entries: Iterable[OrderEntry]) -> tuple[OrderEntry, ...]:
-    """The same orders, of which the others could not be told."""
+    """The orders, marked as ones of which the others could not be told."""
     return tuple(
         one._replace(value={**one.value, SHARED: PENDING}) if one.value is not None and SHARED in one.value else one
         for one in entries

@@ -243,7 +243,13 @@ BACKENDS = Board(
                     "Host names that have moved",
                     gauge("backend_hosts_moved", "backend", how="max"),
                     note="backend resolve takes the new address.",
-                    width=12,
+                    width=6,
+                ),
+                graph(
+                    "Capabilities that differ",
+                    gauge("backend_capabilities_lacking", "backend", how="max"),
+                    note="Virtual servers that announce what the backend does not.",
+                    width=6,
                 ),
                 graph(
                     "Waiting for any backend",

@@ -10,6 +10,7 @@ from popular.proxy.session.module_chain import ANSWERS
 from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.reach import ELSEWHERE
 from popular.proxy.session.refusals import DEFERRALS
+from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
 from popular.proxy.settings.standing import RECORD
@@ -22,6 +23,7 @@ from supervisor.metric import (
     Living,
     Metric,
     OfHealth,
+    OfRecord,
     SomeLabels,
     StandingFor,
     Things,
@@ -259,6 +261,12 @@ _BACKENDS = (
         "popular_backend_hosts_moved",
         "Host names of a backend that stand for other addresses than when they were resolved (`backend resolve`).",
         Described("moved"),
+        (BACKEND,),
+    ),
+    Metric(
+        "popular_backend_capabilities_lacking",
+        "Virtual servers that announce (CAPA) what the backend does not, as its check (`health`) has found.",
+        OfRecord(DRIFT.name, "lacking"),
         (BACKEND,),
     ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),

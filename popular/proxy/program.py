@@ -14,6 +14,7 @@ from popular.proxy.settings import modules, resolving
 from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
 from popular.proxy.settings.description import describe
+from popular.proxy.settings.drift import DRIFT
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
 from popular.proxy.settings.leading import UserToLead
@@ -191,7 +192,7 @@ PROGRAM = Program(
     ordered=_ordered,
     finish=_finish,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC, resolving.PERIODIC),
-    records=(ANNOUNCED, HEALTH),
+    records=(ANNOUNCED, HEALTH, DRIFT),
     standings=(STANDING,),
     remembers=True,
     helper=CHECKER,

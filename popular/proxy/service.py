@@ -48,13 +48,14 @@ from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
 from popular.proxy.settings.variables import SALT_FILE
-from popular.proxy.settings.vserv import Vserv
+from popular.proxy.settings.vserv import FROM_BACKENDS, Vserv
 from popular.tls.contexts import Contexts, tls_settings
 from supervisor.config import Config, Report
 from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
+from supervisor.serving.holders import Holders
 
 LEAD_SECONDS = 30.0
 """For a module to be told where a user is: a database of many users is written anew."""
@@ -118,8 +119,7 @@ class ProxyService:
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
         self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
         self.last_logins.most = config.variables[USERS]
-        self._sessions = 0
-        self._retired = False
+        self._sessions = Holders(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
         self._open: list[OpenModule] = _open_modules(context, config, before._open if before is not None else [])
@@ -184,7 +184,7 @@ class ProxyService:
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
                 reporter=reporter(context, config.variables, ident, last_logins=self.last_logins),
-                over=self._session_over,
+                over=self._sessions.go,
             )
             for ident, vserv in vservs.items()
         }
@@ -195,8 +195,9 @@ class ProxyService:
         def ask(announced: Announced) -> None:
             Inquiry(context, announced, self.backend_tls)
 
+        wanted = any(vserv.capafrom == FROM_BACKENDS for vserv in config.things["vserv"].values())
         return {
-            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask)
+            ident: Announced(backend, indexes.get(ident), records, clock=context.clock, ask=ask, wanted=wanted)
             for ident, backend in config.things["backend"].items()
         }
 
@@ -221,7 +222,7 @@ class ProxyService:
 
     def serve(self, token: int, fd: int, peer: tuple[str, int], *, listener: str) -> None:
         """Begins a session, which holds this service until it is over."""
-        self._sessions += 1
+        self._sessions.come()
         runtime = self._vservs[listener]
         if self.recorder.orders:
             recording = recording_of(self.recorder, listener, peer[0] if runtime.rules.trusted is None else None)
@@ -232,48 +233,41 @@ class ProxyService:
 
     async def explain(self, login: LoginToExplain) -> dict[str, Any]:
         """What would become of a login; the service is held as by a session meanwhile."""
-        self._sessions += 1
+        self._sessions.come()
         try:
             return await Explanation(self._vservs[login.vserv], login).made()
         finally:
-            self._session_over()
+            self._sessions.go()
 
     async def lead(self, wanted: UserToLead) -> None:
         """Tells a module where a user's mail is from now on. Raises CommandRefused."""
         held = next((one for one in self._open if one.spec.id == wanted.module), None)
         if held is None:
             raise CommandRefused(f"there is no module {wanted.module} any more")
-        self._sessions += 1
+        self._sessions.come()
         try:
             fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
         finally:
-            self._session_over()
+            self._sessions.go()
         if fault:
             raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
 
     def retire(self) -> None:
-        self._retired = True
         if self._news is not None:
             self._news.close()
-        self._release_if_unused()
+        self._sessions.retire()
 
     def reports(self) -> list[Report]:
         """What was found in the modules, for the master to keep and to tell."""
         return [held.report() for held in self._open]
 
-    def _session_over(self) -> None:
-        self._sessions -= 1
-        if self._retired:
-            self._release_if_unused()
-
-    def _release_if_unused(self) -> None:
-        if self._sessions == 0:
-            for held in self._open:
-                held.release(self._context)
-            self._open = []
-            if self.cluster is not None:
-                self.cluster.release()
-                self.cluster = None
+    def _release(self) -> None:
+        for held in self._open:
+            held.release(self._context)
+        self._open = []
+        if self.cluster is not None:
+            self.cluster.release()
+            self.cluster = None
 
 
 def _reach(context: WorkerContext, config: Config) -> dict[str, Reach]:

@@ -5,7 +5,7 @@ could come. Pure, as the machine is.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from popular.pdm.chain import Decision
@@ -41,8 +41,9 @@ REPLY = "reply"
 class Known:
     """What is known of a backend; one that is asked (`auto`) has announced PIPELINING."""
 
-    def __init__(self, pipelining: str, offers: International = NOTHING) -> None:
+    def __init__(self, pipelining: str, offers: International = NOTHING, lines: Sequence[str] | None = None) -> None:
         self.offers = offers
+        self.lines = lines
         self._learns = pipelining == "auto"
         self._pipelines = pipelining != "off"
 
@@ -54,6 +55,9 @@ class Known:
 
     def international(self) -> International:
         return self.offers
+
+    def capabilities(self) -> Sequence[str] | None:
+        return self.lines
 
     def mistrust(self) -> bool:
         news, self._pipelines = self._learns and self._pipelines, self._pipelines and not self._learns

@@ -2,7 +2,7 @@
 and of mailboxes that were empty. Who answers them is made in runtime.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from popular.pdm.contract import Question, Secret, UserLimits
@@ -24,6 +24,9 @@ class BackendKnowledge(Protocol):
 
     def international(self) -> International:
         """What it announces of UTF8 and LANG, as far as it is known."""
+
+    def capabilities(self) -> Sequence[str] | None:
+        """The lines of its answer to CAPA; None if it was not asked yet."""
 
     def mistrust(self) -> bool:
         """PASS ahead went wrong, and is not to be tried for a while. Says whether that is news."""

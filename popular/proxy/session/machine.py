@@ -26,6 +26,7 @@ there is nothing to decide.
 from popular import messages
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, RefusedLogin
 from popular.pdm.contract import CannotTell, Route
+from popular.protocol.capabilities import Common
 from popular.protocol.replies import Code
 from popular.proxy.session.backend_auth import lacks_secret
 from popular.proxy.session.backend_side import NO_ANSWER, NO_CONNECTION, BackendSide
@@ -72,7 +73,7 @@ class Machine(BackendSide):
         self._led_to_backup = False
         """The backend of this login was down, and its backup was taken."""
         self._probed: HealthKnowledge | None = None
-        """That of a backend to which this login was let through as a probe."""
+        """The health of a backend to which this login was let through as a probe."""
 
     # The modules
 
@@ -213,6 +214,9 @@ class Machine(BackendSide):
         self._backend = self._backend.at_address(number)
         if number:
             self._verbs.count("backend_elsewhere", ELSEWHERE[number - 1], self.backend)
+
+    def _in_common_of_backends(self) -> Common:
+        return self._in_common.capabilities()
 
     # A backend that is down
 

@@ -26,7 +26,7 @@ def tell_nobody(_message: Message, _fields: dict[str, object]) -> None:
 
 
 class Reach:
-    """Of one backend under one config."""
+    """Which address of one backend is tried first, under one config."""
 
     __slots__ = ("_again", "_backend", "_clock", "_tell", "_used")
 

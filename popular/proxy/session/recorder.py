@@ -114,7 +114,7 @@ class Recorder:
         return [trace for trace in found if trace.is_at_work()] if found else _NOBODY
 
     def around(self, address: str) -> list[OrderedTrace]:
-        """The same of a client's address."""
+        """Traces that concern a client of this address now."""
         if not self._networks:
             return _NOBODY
         parsed = ipaddress.ip_address(address.partition("%")[0])

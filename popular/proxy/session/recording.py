@@ -169,7 +169,7 @@ class Recording:
             self._keep(leg, lines, said)
 
     def keep_now(self, leg: str, lines: Lines, said: bytes) -> None:
-        """The same, where it holds a secret, or may do so."""
+        """Like `keep`, but lines are made of it at once: it holds a secret, or may do so."""
         if not self.quiet:
             for line in lines(said):
                 self._octets += len(line)
