@@ -167,11 +167,11 @@ def test_what_is_ordered_of_an_alias_holds_for_the_account(console: Console) -> 
     assert list(order(console, "user unlock joe")) == [("user lock", "default:joe")]
 
 
-def moved_from(console: Console) -> tuple[str, bool]:
+def moved_from(console: Console, line: str = "user move joe two") -> tuple[str, bool]:
     """Where joe is said to be when he is moved to `two`; and whether his module is told."""
     console.say("pdm add users cdb /etc/popular/users.cdb")
     console.say("pdm conf users moves on")
-    move = console.say("user move joe two")
+    move = console.say(line)
     assert isinstance(move, Move)
     return str((move.before[0].value or {})["from"]), bool(move.switched)
 
@@ -196,6 +196,22 @@ def test_no_module_is_told_if_it_is_unknown_what_takes_that_back(console: Consol
     """It names a server that is only like a backend; or a module that could not be asked comes before it."""
     known_as(console, "joe", "joe", **more)
     assert moved_from(console) == ("-", False)
+
+
+def test_a_module_that_was_not_told_of_a_move_is_not_told_of_its_end(console: Console) -> None:
+    """It may say the new place by now: that would be the old one again. What it was told is taken back."""
+    known_as(console, "joe", "joe")
+    move = console.say("user move joe two")
+    assert isinstance(move, Move)
+    console.status.operator.change(move.behind)
+    assert moved_from(console, "user unmove joe")[1] is False
+    console.status.operator.change([OrderEntry("user route", "default:joe")])
+    move = console.say("user move joe two")
+    assert isinstance(move, Move)
+    console.status.operator.change(move.behind)
+    back = console.say("user unmove joe")
+    assert isinstance(back, Move)
+    assert back.switched
 
 
 @pytest.mark.parametrize("line", ["backend del two", "backend flush"])

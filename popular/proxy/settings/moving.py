@@ -74,6 +74,8 @@ def _unmove(context: CommandContext, arguments: Arguments) -> Outcome:
         text = f"the module {route[leading.MODULE]} leads user {whom.key}, and cannot be told now; nothing was changed"
         raise CommandRefused(text, arguments["user"].column)
     home = str(route.get("from") or UNKNOWN)
+    if not route.get(leading.MODULE):
+        whom = whom._replace(module="")  # what it says by now is where he is to be
     return _order(context, whom, said, here=str(route.get("to")), to=home, home=home)
 
 
