@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from popular.proxy import leases
 from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, ROUTED_USER
-from supervisor.operatorstate import PENDING, SHARED, OrderEntry, is_over
+from supervisor.operatorstate import PENDING, SHARED, UNDO, OrderEntry, is_over
 from supervisor.table.blocked import BLOCKED
 
 ORDERS, PROXIES, GONE = "popular:orders", "popular:proxies", "popular:gone:"
@@ -120,10 +120,19 @@ def stored_order(field: str, text: str) -> StoredOrder | None:
             and 0 <= (until or 0) <= _LATEST
             and (sort != ROUTED_USER or isinstance(value.get(BACKEND), str))
             and isinstance(value.get(MOVE, ""), str)
+            and not value.keys() & {UNDO, SHARED}
+            and all(_is_plain(one) for pair in value.items() for one in pair)
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return StoredOrder(OrderEntry(sort, ident, value), by, text) if good else None
+
+
+def _is_plain(said: object) -> bool:
+    """A text, a number, or nothing: what is kept, told to all workers, and shown to people as it is."""
+    if isinstance(said, str):
+        return said.isprintable()
+    return said is None or (isinstance(said, int | float) and abs(said) <= _LATEST)  # NaN is not
 
 
 def arguments_of(entries: Iterable[OrderEntry], by: str, stale: Iterable[StoredOrder] = ()) -> list[str]:
