@@ -189,7 +189,7 @@ def tell(url: str, passwordfile: str, entries: Iterable[OrderEntry], *, by: str)
     """Puts orders in force at all proxies, or ends them. Blocks. Raises ModuleFailed."""
     with leases.blocking(url, passwordfile) as client:
         client.eval(CHANGE, 1, ORDERS, *arguments_of(entries, by))
-        leases.add_news(client, {"by": leases.this_proxy(), "what": ORDERED})
+        leases.add_news(client, {"by": leases.this_proxy(), "what": ORDERED, "proxy": by})
 
 
 def tell_gone(url: str, passwordfile: str, move: str, *, us: str) -> None:

@@ -1,14 +1,19 @@
 """Orders that hold at all proxies of a cluster: what makes those here and those of the server the same. Pure."""
 
 import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from popular.proxy import leases
+from popular.proxy.session.news import News
 from popular.proxy.session.shared_orders import due, orders_of
 from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
 from popular.proxy.settings.cluster import TellGone, TellOrdered
-from popular.proxy.sharedorders import Reconciled, StoredOrder, field_of, reconciled, stored_order
+from popular.proxy.sharedorders import Reconciled, StoredOrder, field_of, reconciled, stored_order, tell
 from supervisor.control.outcome import Block, Ordered, SessionSweep
 from supervisor.operatorstate import PENDING, SHARED, OrderEntry, pending
 from supervisor.table.remembered import Entry
@@ -195,3 +200,22 @@ def test_what_is_told_of_an_order() -> None:
     end = console.say("user unlock ann")
     assert isinstance(end, Ordered)
     assert end.surely_told
+
+
+def test_what_is_told_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The news that go with it are understood where they are heard: nobody waits for the look of every ten seconds."""
+    news: list[dict[str, str]] = []
+
+    @contextmanager
+    def blocking(*_where: str) -> Iterator[Any]:
+        yield SimpleNamespace(eval=lambda *_words: "epoch")
+
+    monkeypatch.setattr(leases, "blocking", blocking)
+    monkeypatch.setattr(leases, "add_news", lambda _client, fields: news.append(fields))
+    tell("redis://h", "", [OrderEntry("user lock", JOE, {})], by="p1")
+    changed: list[str] = []
+    hears = SimpleNamespace(
+        _us="us", _guards=False, _cluster=SimpleNamespace(run="us"), _orders=SimpleNamespace(changed=changed.append)
+    )
+    News._take(cast(News, hears), news[0], 0.0)
+    assert changed == ["p1"]
