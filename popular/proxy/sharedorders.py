@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
+from popular.pdm.contract import ModuleFailed
 from popular.proxy import leases
 from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, ROUTED_USER
 from supervisor.operatorstate import PENDING, SHARED, UNDO, OrderEntry, is_over
@@ -45,7 +46,12 @@ if not epoch then
   redis.call('HSET', KEYS[1], 'epoch', epoch)
 end
 for at = 2, #ARGV, 2 do
+  local there = string.sub(ARGV[at + 1], 1, 1) == '+' and redis.call('HGET', KEYS[1], ARGV[at])
+  if there and string.find(there, '"move": "', 1, true) then return '' end
+end
+for at = 2, #ARGV, 2 do
   local field, value = ARGV[at], ARGV[at + 1]
+  if string.sub(value, 1, 1) == '+' then value = string.sub(value, 2) end
   if string.sub(value, 1, 1) == '=' then
     if redis.call('HGET', KEYS[1], field) == string.sub(value, 2) then value = '' else value = nil end
   end
@@ -55,8 +61,8 @@ end
 return epoch
 """
 """KEYS: the hash. ARGV: an epoch, if there is none; and fields with their values: "" for the end of an order, `=VALUE`
-for its end if it still has this value. All at once: nobody sees a user whose hold has ended and who is led where he
-was.
+for its end if it still has this value, `+VALUE` for the hold of a move: if there is one already nothing is changed, and
+the epoch is "". All at once: nobody sees a user whose hold has ended and who is led where he was.
 """
 
 THERE = """
@@ -135,14 +141,23 @@ def _is_plain(said: object) -> bool:
     return said is None or (isinstance(said, int | float) and abs(said) <= _LATEST)  # NaN is not
 
 
-def arguments_of(entries: Iterable[OrderEntry], by: str, stale: Iterable[StoredOrder] = ()) -> list[str]:
-    """The arguments of CHANGE."""
+def arguments_of(
+    entries: Iterable[OrderEntry], by: str, stale: Iterable[StoredOrder] = (), begins: Iterable[OrderEntry] = ()
+) -> list[str]:
+    """The arguments of CHANGE. `begins`: holds of moves, of which a user has one."""
     words = [os.urandom(8).hex()]
-    for sort, ident, value in entries:
-        words += [field_of(sort, ident), "" if value is None else json.dumps({"value": bare(value), "by": by})]
+    for entry in entries:
+        words += [field_of(*entry[:2]), "" if entry.value is None else text_of(entry, by)]
+    for entry in begins:
+        words += [field_of(*entry[:2]), f"+{text_of(entry, by)}"]
     for one in stale:
         words += [field_of(one.entry.sort, one.entry.id), f"={one.text}"]
     return words
+
+
+def text_of(entry: OrderEntry, by: str) -> str:
+    """An order as it lies in the hash."""
+    return json.dumps({"value": bare(entry.value or {}), "by": by})
 
 
 def bare(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,10 +200,11 @@ def reconciled(
     return found
 
 
-def tell(url: str, passwordfile: str, entries: Iterable[OrderEntry], *, by: str) -> None:
-    """Puts orders in force at all proxies, or ends them. Blocks. Raises ModuleFailed."""
+def tell(url: str, passwordfile: str, words: Iterable[str], *, by: str) -> None:
+    """Puts orders in force at all proxies, or ends them, by the arguments of CHANGE. Blocks. Raises ModuleFailed."""
     with leases.blocking(url, passwordfile) as client:
-        client.eval(CHANGE, 1, ORDERS, *arguments_of(entries, by))
+        if not client.eval(CHANGE, 1, ORDERS, *words):
+            raise ModuleFailed("another proxy of the cluster is moving him, or was until a minute ago")
         leases.add_news(client, {"by": leases.this_proxy(), "what": ORDERED, "proxy": by})
 
 

@@ -13,11 +13,19 @@ from popular.proxy.session.news import News
 from popular.proxy.session.shared_orders import due, orders_of
 from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
 from popular.proxy.settings.cluster import TellGone, TellOrdered
-from popular.proxy.sharedorders import Reconciled, StoredOrder, field_of, reconciled, stored_order, tell
-from supervisor.control.outcome import Block, Ordered, SessionSweep
+from popular.proxy.sharedorders import (
+    Reconciled,
+    StoredOrder,
+    arguments_of,
+    field_of,
+    reconciled,
+    stored_order,
+    tell,
+)
+from supervisor.control.outcome import Block, Move, Ordered, SessionSweep
 from supervisor.operatorstate import PENDING, SHARED, OrderEntry, pending
 from supervisor.table.remembered import Entry
-from tests.proxy.console import Console
+from tests.proxy.console import Console, refused
 
 JOE, ANN = "default:joe", "default:ann"
 Here = dict[tuple[str, str], dict[str, Any]]
@@ -202,6 +210,26 @@ def test_what_is_told_of_an_order() -> None:
     assert end.surely_told
 
 
+def test_who_is_moved_by_another_proxy_is_left_to_it() -> None:
+    """Let go, or moved once more, he would come in at the old place while his mail is copied."""
+    console = Console()
+    for line in ("backend conf one", "backend conf two", "vserv conf v1 port 1110", "set cluster redis://h"):
+        console.say(line)
+    hold = {"move": "m", "until": time.time() + 60, SHARED: True}
+    console.status.operator.change([OrderEntry("user hold", JOE, hold)])
+    for line in ("user move joe two", "user release joe", "user hold joe for 5m"):
+        assert "is being moved" in refused(console, line)
+    console.status.operator.change([OrderEntry("user hold", JOE, {**hold, "until": time.time() - 1})])
+    move = console.say("user move joe two")
+    assert isinstance(move, Move)
+    (step,) = move.announced
+    assert isinstance(step.do, TellOrdered)
+    assert isinstance(step.undo, TellOrdered)
+    assert (len(step.do.begins), step.do.entries) == (1, ())
+    (ours,) = step.undo.stale
+    assert ours.text == arguments_of((), "us", begins=step.do.begins)[2][1:].replace('"us"', f'"{step.do.us}"')
+
+
 def test_what_is_told_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The news that go with it are understood where they are heard: nobody waits for the look of every ten seconds."""
     news: list[dict[str, str]] = []
@@ -212,7 +240,7 @@ def test_what_is_told_is_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(leases, "blocking", blocking)
     monkeypatch.setattr(leases, "add_news", lambda _client, fields: news.append(fields))
-    tell("redis://h", "", [OrderEntry("user lock", JOE, {})], by="p1")
+    tell("redis://h", "", arguments_of([OrderEntry("user lock", JOE, {})], "p1"), by="p1")
     changed: list[str] = []
     hears = SimpleNamespace(
         _us="us", _guards=False, _cluster=SimpleNamespace(run="us"), _orders=SimpleNamespace(changed=changed.append)

@@ -67,7 +67,7 @@ class Around:
 
 
 def test_a_move_whose_time_is_up_while_it_is_taken_back_is_taken_back_once() -> None:
-    """The cluster's server does not answer, and that takes as long as the move may: the master must not fall over it."""
+    """The server of the cluster does not answer, and that takes as long as the move may."""
     around = Around()
     told = MoveStep(Elsewhere(), Elsewhere())
     move = Move(

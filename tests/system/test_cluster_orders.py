@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from popular.proxy.sharedorders import field_of
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
 from tests.system.test_cluster import RedisServer
 from tests.system.test_operating import WRONG, Store, copier
@@ -159,6 +160,13 @@ def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
         assert not late.ok
         assert late.text == "not said in time that nobody is left there: proxy p1; everything is as it was before"
         assert deletes.ask("STAT") == b"+OK"
+        value = {"move": "m", "until": time.time() - 5}  # which nobody takes any more, or takes away yet
+        field, theirs = field_of("user hold", "default:bob"), json.dumps({"value": value, "by": "p2"})
+        with redis.Redis(LOOPBACK, pair.server.port, password="hidden", decode_responses=True) as client:
+            client.hset("popular:orders", field, theirs)
+            assert "another proxy of the cluster is moving him" in one.proxy.control("user move bob two").text
+            assert client.hget("popular:orders", field) == theirs
+            client.hdel("popular:orders", field)
         wait_until(lambda: other.tries("bob") == b"+OK one", "he is held no more")
         assert other.proxy.said("user unmove ann").text == "user default:ann is moved from two to one"
         assert {member.tries("ann") for member in pair.members for _ in range(3)} == {b"+OK one"}

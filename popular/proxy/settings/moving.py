@@ -94,6 +94,8 @@ def _order(
     if _command and any(name.startswith("-") for name in (whom.namespace, whom.account)):
         raise CommandRefused("a name that begins with - would be an option for the program of --move-command")
     key, now = whom.key, time.time()
+    if moving_together.is_moved_elsewhere(context, key):
+        raise CommandRefused(f"user {key} is being moved by another proxy of the cluster; nothing was changed")
     hold = context.status.operator.of(HELD_USER).get(key)
     is_held = hold is not None and not is_over(hold, now)
     released = () if is_held else (OrderEntry(HELD_USER, key),)
