@@ -109,6 +109,9 @@ def test_an_update_leads_a_user(tmp_path: Path) -> None:
     ("update", "why"),
     [
         ("UPDATE mailbox SET store = :backend WHERE :user <> ''", "would change 22 rows"),
+        ("UPDATE mailbox SET store = :backend WHERE username IN (:user, 'ann')", "would change 2 rows, and he has 1"),
+        ("WITH a AS (SELECT :user) UPDATE mailbox SET store = :backend", "would change 22 rows"),
+        ("UPDATE mailbox SET store = :backend WHERE :user <> '' RETURNING store", "would change 22 rows"),
         ("UPDATE mailbox SET room = :backend WHERE username = :user", "does not give this backend"),
         ("UPDATE mailbox SET rooms = :backend WHERE username = :user", "OperationalError"),
     ],
