@@ -142,7 +142,7 @@ def _is_plain(said: object) -> bool:
 
 
 def arguments_of(
-    entries: Iterable[OrderEntry], by: str, stale: Iterable[StoredOrder] = (), begins: Iterable[OrderEntry] = ()
+    entries: Iterable[OrderEntry], by: str, *, stale: Iterable[StoredOrder] = (), begins: Iterable[OrderEntry] = ()
 ) -> list[str]:
     """The arguments of CHANGE. `begins`: holds of moves, of which a user has one."""
     words = [os.urandom(8).hex()]

@@ -178,7 +178,7 @@ class Cluster:
         """Puts these there, and takes out what is stale; the epoch, None if the server does not answer."""
         try:
             async with self._turns:
-                words = sharedorders.arguments_of(entries, self.proxy, stale)
+                words = sharedorders.arguments_of(entries, self.proxy, stale=stale)
                 epoch: str = await self._change(keys=[sharedorders.ORDERS], args=words)
         except self._errors as error:
             self._is_lost(error)

@@ -68,7 +68,7 @@ class TellOrdered(Job):
     """Ended only if they are still as we have told them."""
 
     def perform(self) -> None:
-        words = sharedorders.arguments_of(self.entries, self.us, self.stale, self.begins)
+        words = sharedorders.arguments_of(self.entries, self.us, stale=self.stale, begins=self.begins)
         try:
             sharedorders.tell(self.url, self.passwordfile, words, by=self.us)
         except ModuleFailed as error:
