@@ -13,8 +13,8 @@ from supervisor.master.questions import Questions
 from supervisor.master.sweeping import Sweeps
 from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.loop import Loop, Timer
+from tests.patience import patient
 
-SECONDS = 2
 HOLD = OrderEntry("user hold", "default:joe", {"seconds": 30.0})
 
 
@@ -80,7 +80,7 @@ def test_a_move_whose_time_is_up_while_it_is_taken_back_is_taken_back_once() -> 
         undone=(HOLD._replace(value=None),),
         announced=(told,),
         command=(),
-        seconds=SECONDS,
+        seconds=int(patient(2)),
     )
     around.moves.begin(move, lambda done, text, _lines: around.answers.append((done, text)))
     around.jobs.pop()(Result(failure="the server of the cluster: TimeoutError"))
