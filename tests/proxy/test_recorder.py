@@ -19,7 +19,7 @@ from popular.proxy.session.recorder import Recorder, Recording, append
 from popular.proxy.session.surroundings import Surroundings
 from popular.proxy.settings.tracing import TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
-from tests.proxy.session_double import NONE_KNOWN, NOTHING_ANNOUNCED, SessionDouble
+from tests.proxy.session_double import SessionDouble
 from tests.proxy.session_rules import rules
 
 LATER = 4e9
@@ -301,7 +301,7 @@ def test_of_a_password_not_even_its_size(worker: Worker) -> None:
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     offering = rules(takes=frozenset({PASSWORD, CHALLENGE}), mechanisms=("login", "plain", "cram-md5"))
-    around = Surroundings(offering, refusals=NONE_KNOWN, announced=NOTHING_ANNOUNCED)
+    around = Surroundings(offering, {})
     machine = RecordedMachine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711), recording=recording)
     machine.begin()
     for said in (b"AUTH PLAIN\r\nAGpvZQ==\r\n", b"AUTH LOGIN\r\nam9l\r\n*\r\n", b"AUTH CRAM-MD5\r\nam9l\r\n"):

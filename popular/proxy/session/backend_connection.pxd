@@ -2,6 +2,7 @@ cimport cython
 
 from popular.net.channel cimport Channel
 from popular.proxy.session.events cimport SessionEvents
+from supervisor.octets cimport joined
 from supervisor.serving.context cimport WorkerContext
 from supervisor.system cimport EventTaker, Poller, dial
 
@@ -12,8 +13,8 @@ cdef class BackendConnection(EventTaker):
     cdef public SessionEvents _owner
     cdef public bint greets, _lasts
     cdef public Channel channel
-    @cython.locals(fd=int, core=Poller, waits=bint)
-    cpdef open(self, backend, bint greets, extras)
+    @cython.locals(fd=int, core=Poller, waits=bint, address=str, port=int, source=str)
+    cpdef open(self, tuple place, bint greets, extras)
     cpdef str send(self, bytes data)
     cpdef turn_over(self)
     cdef str _say(self, bytes data)

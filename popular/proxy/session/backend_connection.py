@@ -17,6 +17,7 @@ from popular.net.traced import TracedChannel
 from popular.proxy.backend_tls import BackendTls, words_of
 from popular.proxy.session.events import SessionEvents
 from popular.proxy.settings.backend import IMPLICIT, Backend
+from supervisor.octets import joined
 from supervisor.runtime.loop import READ, WRITE
 from supervisor.serving.context import WorkerContext
 from supervisor.sockets.sources import keep_alive
@@ -55,12 +56,15 @@ class BackendConnection(EventTaker):
         """What leaves at the end of this turn."""
         self._extras: Extras | None = None
 
-    def open(self, backend: Backend, greets: bool, extras: Extras | None) -> None:
-        """Begins to connect. `greets`: the backend speaks first. Raises OSError if that fails at once."""
+    def open(self, place: tuple[str, int, str], greets: bool, extras: Extras | None) -> None:
+        """Begins to connect to an address and port, from an address of ours, or "". `greets`: the backend speaks first.
+        Raises OSError if that fails at once.
+        """
         log = self._context.log
         trace = trace_of(log, self._owner.sid, BACKEND) if log.options else None
+        address, port, source = place
         try:
-            fd = dial(backend.host.address, backend.port, backend.source)
+            fd = dial(address, port, source)
         except OSError as error:
             if trace is not None:
                 trace.show("connect", -1, errno.errorcode.get(error.errno or 0, error.errno))
@@ -87,7 +91,7 @@ class BackendConnection(EventTaker):
             return self._say(data)
         if not self._unsaid:
             self._context.core.later(self)
-        self._unsaid = self._unsaid + data
+        self._unsaid = joined(self._unsaid, data)
         return ""
 
     def turn_over(self) -> None:

@@ -13,6 +13,7 @@ from zlib import crc32
 from popular import messages
 from popular.proxy.session import breaker
 from popular.proxy.session.breaker import BreakerTerms
+from popular.proxy.session.known import HealthKnowledge
 from popular.proxy.settings.backend import OFF, Backend
 from popular.proxy.settings.health import DOWN, PROBING, UP, WORDS, Condition, condition_of, is_of, record_of, told
 from supervisor.config import Config
@@ -30,7 +31,7 @@ NEWS = {DOWN: messages.BACKEND_DOWN, PROBING: messages.BACKEND_RECOVERING, UP: m
 """What is logged when it comes to that; of a recovery its beginning."""
 
 
-class BackendHealth:
+class BackendHealth(HealthKnowledge):
     """Of one backend under one config."""
 
     __slots__ = (

@@ -1,12 +1,10 @@
 """A backend with `maxsessions`: while it is full its logins go to its backup, as while it is down."""
 
-from collections.abc import Mapping
-
 from popular.proxy.session.backend_queue import FULL, BackendPlaces, BackendQueue
 from popular.proxy.session.known import HealthKnowledge
 
 
-class BoundedHealth:
+class BoundedHealth(HealthKnowledge):
     """How well a backend is, and whether there is room at it (HealthKnowledge)."""
 
     def __init__(self, health: HealthKnowledge, places: BackendPlaces) -> None:
@@ -34,9 +32,6 @@ class BoundedHealth:
         return FULL if self._places.is_full() else self._health.why_not()
 
 
-def bounded(health: Mapping[str, HealthKnowledge], queues: Mapping[str, BackendQueue]) -> dict[str, HealthKnowledge]:
-    """Of each backend; as it was where it has no limit, so that nobody pays who has none."""
-    return {
-        ident: BoundedHealth(one, queues[ident].places) if queues[ident].places.is_limited() else one
-        for ident, one in health.items()
-    }
+def bounded(health: HealthKnowledge, queue: BackendQueue) -> HealthKnowledge:
+    """Of a backend; as it was where it has no limit, so that nobody pays who has none."""
+    return BoundedHealth(health, queue.places) if queue.places.is_limited() else health

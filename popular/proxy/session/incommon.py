@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from popular.protocol.international import NOTHING, International, common
-from popular.proxy.session.known import BackendKnowledge
-from popular.proxy.settings.backend import Backend
+from popular.proxy.session.backend_runtime import BackendRuntime
 from supervisor.control.things import OFFLINE
 
 _UNUSED = (OFFLINE, "fake")
@@ -22,17 +21,11 @@ def no_clock() -> float:
 class InCommon:
     """That of the backends of one config."""
 
-    __slots__ = ("_announced", "_backends", "_known", "_now", "_until")
+    __slots__ = ("_backends", "_known", "_now", "_until")
 
-    def __init__(
-        self,
-        backends: Mapping[str, Backend],
-        announced: Mapping[str, BackendKnowledge],
-        now: Callable[[], float] = no_clock,
-    ) -> None:
-        """`announced`: what is known of each of them; `now` tells the time in seconds."""
+    def __init__(self, backends: Mapping[str, BackendRuntime], now: Callable[[], float] = no_clock) -> None:
+        """`now` tells the time in seconds."""
         self._backends = backends
-        self._announced = announced
         self._now = now
         self._known = NOTHING
         self._until = 0.0
@@ -42,9 +35,9 @@ class InCommon:
         now = self._now()
         if now >= self._until:
             self._until = now + _KNOWN_SECONDS
-            self._known = common(self._of(one.id) for one in self._backends.values() if one.state not in _UNUSED)
+            self._known = common(_of(one) for one in self._backends.values() if one.state not in _UNUSED)
         return self._known
 
-    def _of(self, backend: str) -> International:
-        known = self._announced.get(backend)
-        return known.international() if known is not None else NOTHING
+
+def _of(backend: BackendRuntime) -> International:
+    return backend.announced.international() if backend.announced is not None else NOTHING

@@ -116,7 +116,8 @@ class Inquiry(SessionEvents):
         connection = BackendConnection(context, self)
         header = b"" if backend.sendproxy == OFF else build(backend.sendproxy, None, None)
         try:
-            connection.open(backend, True, Extras(backend, None if backend.tls == OFF else tls[backend.id], header))
+            place = backend.address, backend.port, backend.source
+            connection.open(place, True, Extras(backend, None if backend.tls == OFF else tls[backend.id], header))
         except OSError as error:
             self._tell(f"no connection: {error.strerror}")
             return

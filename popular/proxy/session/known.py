@@ -1,6 +1,5 @@
 """What a session is told beyond its configuration: of a backend, and of what all sessions together have come to."""
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple, Protocol
 
 from popular.pdm.contract import Question, Secret, UserLimits
@@ -11,43 +10,56 @@ from popular.proxy.settings.backend import Backend
 NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
 
-class BackendKnowledge(Protocol):
-    """Of one backend: what it has announced, as far as its machine asks."""
+class BackendKnowledge:
+    """Of one backend: what it has announced (announced.py)."""
+
+    __slots__ = ()
 
     def pipelines(self) -> bool:
         """Whether PASS may be said ahead of the reply to USER."""
+        raise NotImplementedError
 
     def mechanisms(self) -> frozenset[str]:
         """Those of SASL that it announces, as far as they are known."""
+        raise NotImplementedError
 
     def international(self) -> International:
         """What it announces of UTF8 and LANG, as far as it is known."""
+        raise NotImplementedError
+
+    def let_in(self) -> None:
+        """It let a user in."""
+        raise NotImplementedError
 
     def mistrust(self) -> bool:
         """PASS ahead went wrong, and is not to be tried for a while. Says whether that is news."""
+        raise NotImplementedError
 
 
-class HealthKnowledge(Protocol):
+class HealthKnowledge:
     """Of one backend: how well it is (backend_health.py)."""
+
+    __slots__ = ()
 
     def takes(self, address: str) -> bool:
         """Whether a login of the client with that address may go there now."""
+        raise NotImplementedError
 
     def failed(self, address: str, reason: str) -> None:
         """A login of his failed by the backend's fault."""
+        raise NotImplementedError
 
     def answered(self, address: str) -> None:
         """The backend has refused a login of his by his own fault: it is there."""
+        raise NotImplementedError
 
     def is_down(self) -> bool:
         """Whether nobody is let through; to be asked by who only wants to know."""
+        raise NotImplementedError
 
     def why_not(self) -> tuple[str, str]:
         """Why a login may not go there: for people, and the word of backend_login.FAILURES."""
-
-
-ALL_WELL: Final[Mapping[str, HealthKnowledge]] = {}
-"""Where nobody looks."""
+        raise NotImplementedError
 
 
 class Who(NamedTuple):

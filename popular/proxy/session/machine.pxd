@@ -1,11 +1,16 @@
+cimport cython
+
+from popular.proxy.session.backend_runtime cimport BackendRuntime
 from popular.proxy.session.backend_side cimport BackendSide
+from popular.proxy.session.known cimport HealthKnowledge
+from supervisor.octets cimport fields
 
 cdef class Machine(BackendSide):
-    cdef public object _health_of, _polls, _refusals_of
-    cdef public bint _led_to_backup
+    cdef public object _polls
     cdef public str _home
+    cdef public bint _led_to_backup
     cpdef decided(self, decision)
     cdef _lead(self, route, bint fallback, bint vouched)
+    @cython.locals(backend=BackendRuntime, health=HealthKnowledge)
     cdef _follow(self, route, bint fallback, bint vouched)
-    cdef bint _is_absorbed(self, backend, bint vouched) except -1
-    cdef bint _is_plain_login(self, backend, bint vouched) except -1
+    cdef bint _is_absorbed(self, BackendRuntime backend, bint vouched) except -1

@@ -1,3 +1,4 @@
+from popular.proxy.session.holders cimport Holders
 from popular.proxy.session.module_chain cimport ModuleChain
 from popular.proxy.session.surroundings cimport Surroundings
 from popular.proxy.session.typedrules cimport TypedRules
@@ -6,12 +7,11 @@ from supervisor.serving.counters cimport Counters
 from supervisor.system cimport Observer, Shared
 
 cdef class VservRuntime:
-    cdef public object absorber, announced, backend_tls, health, limits, orders, over, pipes, refusals
-    cdef public object reporter, tls, waiting
+    cdef public object absorber, backend_tls, limits, orders, pipes, reporter, tls
+    cdef public Holders holders
     cdef public Surroundings around
     cdef public TypedRules rules
     cdef public double authtimeout, first_look, idletimeout, proxytimeout, sessiontimeout
-    cdef public dict backend_connects, backend_logins
     cdef public WorkerContext context
     cdef public Counters counters
     cdef public Observer logins
