@@ -1,4 +1,5 @@
 # make run       a whole small mail site, embedded, on loopback
+# make programs  the programs, in .venv/bin: what running needs and no more
 # make quick     the tests that start no process: less than a minute
 # make test      all tests
 # make pure      the quick tests once more, the transcripts on the pure machine among them, in pure Python (POPULAR_PURE=1)
@@ -25,10 +26,12 @@ TYPED  := $(shell find supervisor popular -name '*.p[xy][dx]' 2>/dev/null)
 SOURCES := $(wildcard setup.py supervisor/compiled.py) $(TYPED) $(addsuffix .py,$(basename $(TYPED)))
 TELL   := @$(BIN)/python -c 'from supervisor import compiled; compiled.tell()'
 
-.PHONY: run quick test pure core coverage check sanitize deb nightly bench bench-quick man dashboards diagrams clean
+.PHONY: run programs quick test pure core coverage check sanitize deb nightly bench bench-quick man dashboards diagrams clean
 
 run: $(VENV)/.ready
 	@$(BIN)/popular-demo
+
+programs: $(VENV)/.ready
 
 quick: $(VENV)/.tools $(VENV)/.core
 	$(PYTEST) $(BESIDE) -m quick

@@ -27,19 +27,21 @@ from supervisor.exporterline import Queue
 from supervisor.metric import (
     COUNTER,
     INFO,
+    CountNow,
     Counts,
     Described,
     Durations,
+    ExporterOwn,
     Living,
+    MasterGauge,
     Metric,
     OfHealth,
     OfProcess,
-    Own,
-    Present,
+    OrdersInForce,
     Queued,
     Setting,
-    Shown,
-    Some,
+    SomeLabels,
+    StandingFor,
     Things,
 )
 from supervisor.table.contents import RECOVERING
@@ -139,7 +141,7 @@ def _simple(row: Metric, moment: ScrapeMoment) -> Family:
 def _histogram(row: Metric, source: Durations, moment: ScrapeMoment) -> Family:
     family = HistogramMetricFamily(row.name, row.help, labels=row.labels)
     ends = [*(str(bound / 1e6) for bound in source.bounds), "+Inf"]
-    for ident, numbers in moment.readings[source.cell]:
+    for ident, numbers in moment.readings[source.cell_name]:
         buckets = list(zip(ends, itertools.accumulate(numbers[:-1]), strict=True))
         family.add_metric([ident] if row.things else [], buckets, numbers[-1] / 1e6)
     return family
@@ -147,11 +149,11 @@ def _histogram(row: Metric, source: Durations, moment: ScrapeMoment) -> Family:
 
 def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
     match row.source:
-        case Counts(cell) | Present(cell):
+        case Counts(cell) | CountNow(cell):
             return _counted(row, moment.readings[cell])
-        case Some(cell, names):
+        case SomeLabels(cell, names):
             return _some(cell, names, moment)
-        case Shown(cell, scale):
+        case MasterGauge(cell, scale):
             return [((), moment.gauges[cell] / scale)]
         case OfProcess():
             return _of_processes(row.source, moment)
@@ -161,11 +163,17 @@ def _values(row: Metric, moment: ScrapeMoment) -> Iterable[Value]:
             return _described(row, fact, equals, moment=moment)
         case OfHealth(what):
             return _of_health(row, what, moment)
+        case StandingFor(record, column):
+            return _standing_for(row, record, column, moment=moment)
+        case OrdersInForce():
+            pulse = moment.known.pulse
+            there = {one.sort: one.number for one in pulse.orders} if pulse is not None else {}
+            return [((sort,), there.get(sort, 0)) for sort in row.values]
         case Setting(variable, scale):
             return [((), moment.known.facts.get("variables", {}).get(variable, 0) / scale)]
         case Queued(field):
             return [((queue.listener, str(queue.slot)), getattr(queue, field)) for queue in moment.queues]
-        case Own(name):
+        case ExporterOwn(name):
             return _OWN[name](moment)
     raise AssertionError(f"{row.name}: a source that nobody reads")
 
@@ -188,6 +196,16 @@ def _described(row: Metric, fact: str, equals: str, *, moment: ScrapeMoment) -> 
     assert things is not None, row.name
     for one in moment.things(things):
         yield (one[things.key],), float(one[fact] == equals) if equals else one[fact]
+
+
+def _standing_for(row: Metric, record: str, column: str, *, moment: ScrapeMoment) -> Iterator[Value]:
+    things = row.things
+    assert things is not None, row.name
+    found = moment.known.view.records(record)
+    for ident in moment.ids(things):
+        told = found.get(ident, {})
+        began = told[column] if told.get("ident") == ident else 0.0
+        yield (ident,), max(0.001, moment.now - began) if began else 0.0
 
 
 def _of_health(row: Metric, what: str, moment: ScrapeMoment) -> Iterator[Value]:
@@ -234,7 +252,9 @@ _JOIN: dict[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max}
 
 def _of_processes(source: OfProcess, moment: ScrapeMoment) -> list[Value]:
     shown = (
-        (worker["slot"], worker[source.cell]) for worker in moment.workers if worker[source.cell] or not source.age
+        (worker["slot"], worker[source.cell_name])
+        for worker in moment.workers
+        if worker[source.cell_name] or not source.age
     )
     numbers = ((slot, max(0, moment.now_ns - number) if source.age else number) for slot, number in shown)
     return _by_slot(((slot, number / source.scale) for slot, number in numbers), _JOIN[source.join])

@@ -66,7 +66,7 @@ def headline(
 
 
 def _concerned(said: Headline, found: Sequence[Concern]) -> Headline:
-    """The same, and what else is to be known."""
+    """The headline, and what else is to be known."""
     tone = BUSY if said.tone == GOOD and any(one.is_urgent for one in found) else said.tone
     texts = [said.text, *(one.text for one in found)]
     details = [said.detail, *(one.detail for one in found)]

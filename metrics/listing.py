@@ -12,7 +12,8 @@ from metrics import selection
 from metrics.duration import age
 from metrics.headline import headline
 from metrics.picture import ALL_ROWS, Picture, Rows
-from metrics.trouble import failing_first, failure_of, is_worth_a_word
+from metrics.things import IDENT, ThingSeen, seen
+from metrics.trouble import failing_first, failure_of, is_worth_a_word, last_error, since_when
 from supervisor.runtime.load import Level
 from supervisor.runtime.plural import count_of
 from supervisor.table.segment import View
@@ -36,12 +37,32 @@ def document(picture: Picture) -> dict[str, Any]:
         "workers": [_worker(worker, picture.now_ns) for worker in view.workers()],
         "counters": view.counters(),
         "healths": {sort: [one._asdict() for one in found] for sort, found in view.healths().items()},
+        "things": {look.by: [_thing(one) for one in seen(view, look, picture.living)] for look in view.layout.looks},
         "sessions": picture.sessions,
     }
 
 
+def _thing(one: ThingSeen) -> dict[str, Any]:
+    """For programs; durations are those since the program, or the thing, began, in seconds."""
+    took = {title: None if found is None else found._asdict() for title, found in one.took.items()}
+    standing = {name: value for name, value in one.standing.items() if name != IDENT}
+    return {
+        "id": one.ident,
+        "state": one.state,
+        "condition": one.health.condition,
+        "since": since_when(one.health) or None,
+        "reason": last_error(one.health),
+        "good": one.health.good,
+        "bad": one.health.bad,
+        "sessions": one.sessions,
+        "counted": one.counted,
+        "took": took,
+        **standing,
+    }
+
+
 def report(picture: Picture, rows: Rows, active: bool) -> list[str]:
-    """The same for people: aligned lines, blocks with an empty line between them. `active`: only the sessions."""
+    """The state for people: aligned lines, blocks with an empty line between them. `active`: only the sessions."""
     view = picture.view
     if active:
         return _sessions(picture)
@@ -134,7 +155,7 @@ class CounterLine(NamedTuple):
 
 
 def counter_lines(view: View) -> list[CounterLine]:
-    """Of a counter with labels: the sum, and then the labels that have counted anything."""
+    """Lines of all counters; of one with labels the sum, and then each label that has counted anything."""
     return [line for name, value in view.counters().items() for line in _counter_lines((name,), value)]
 
 

@@ -8,19 +8,19 @@ Pure: no terminal, no clock. terminal.py does the input and output, pstatus.py h
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from metrics import selection
 from metrics.duration import age
 from metrics.headline import BUSY, CLOSED, QUIET, headline
+from metrics.ink import BAR, BOLD, PLAIN, InkedText, Line, cut, marked
+from metrics.kicking import Kick, KickTarget, targets_of_sessions, targets_of_things
 from metrics.listing import TIMES, cell, counter_lines, printable, program, sessions_of
 from metrics.picture import Picture, SessionChoice
 from metrics.selection import Filter, SortOrder
+from metrics.thinglines import lines_of
+from metrics.things import ThingSeen
 from supervisor.table.layout import Layout
 from supervisor.table.segment import View
-
-PLAIN, BOLD, BAR = "plain", "bold", "bar"
-"""Inks besides the tones: normal text, stressed text, and the bar that heads a table."""
 
 KEYS = {
     "q": "quit (so does Ctrl-C)",
@@ -29,7 +29,8 @@ KEYS = {
     "r": "reverse the order",
     "/": "filter: TEXT, or COLUMN=TEXT; return keeps it, escape drops it",
     "p": "pause, go on (also space)",
-    "tab": "sessions, counters",
+    "tab": "sessions, what they are at (those that fail in front), counters",
+    "k": "kick: a line is marked, the arrows move the mark, return chooses it; then y, and Y",
     "↑ ↓": "scroll (also page up, page down, home, end)",
 }
 
@@ -44,22 +45,13 @@ _SPARE_ROW = 14
 Rates = Mapping[tuple[str, ...], float]
 
 
-class InkedText(NamedTuple):
-    """A piece of a line in one ink."""
-
-    text: str
-    ink: str = PLAIN
-
-
-Line = list[InkedText]
-
-
 @dataclass(frozen=True)
 class Viewing:
     """What somebody is looking at."""
 
     choice: SessionChoice
-    counters: bool = False
+    shown: int = 0
+    """Which of the views: the sessions, a table for each sort of things, the counters."""
     top: int = 0
     """How many lines are scrolled away."""
     typed: str | None = None
@@ -71,6 +63,10 @@ class Viewing:
     """Why the last key did nothing."""
     away: str = ""
     """Why there is nothing new to see."""
+    kick: Kick | None = None
+    """Somebody is about to be kicked: until that is decided nothing moves."""
+    answer: str = ""
+    """What came of it."""
 
 
 @dataclass
@@ -95,13 +91,15 @@ class Meter:
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 
-def press(viewing: Viewing, key: str, columns: Sequence[str], *, page: int) -> Viewing:
-    """What becomes of it when a key is pressed. `page`: how many lines the screen has for the table."""
+def press(viewing: Viewing, key: str, columns: Sequence[str], *, page: int, views: int = 2) -> Viewing:
+    """What becomes of it when a key is pressed. `page`: how many lines the screen has for the table; `views`: how many
+    there are.
+    """
     if viewing.typed is not None:
         return _type(viewing, key, columns)
     if viewing.help:
         return replace(viewing, help=False)
-    viewing = replace(viewing, complaint="")
+    viewing = replace(viewing, complaint="", answer="")
     if key in _SCROLLS:
         return replace(viewing, top=max(0, viewing.top + _SCROLLS[key] * (page if "page" in key else 1)))
     order = viewing.choice.order
@@ -113,9 +111,9 @@ def press(viewing: Viewing, key: str, columns: Sequence[str], *, page: int) -> V
         case "p" | " ":
             return replace(viewing, paused=not viewing.paused)
         case "tab":
-            return replace(viewing, counters=not viewing.counters, top=0)
+            return replace(viewing, shown=(viewing.shown + 1) % views, top=0)
         case "/":
-            return replace(viewing, typed="", counters=False)
+            return replace(viewing, typed="", shown=0)
         case "escape":
             return _filtered(viewing, ())
         case "r":
@@ -124,6 +122,10 @@ def press(viewing: Viewing, key: str, columns: Sequence[str], *, page: int) -> V
             step = 1 if key in ("right", ">") else -1
             place = (columns.index(order.column) + step) % len(columns)
             return _ordered(viewing, SortOrder(columns[place], False))
+        case "k" if viewing.shown == views - 1:
+            return replace(viewing, complaint="a counter cannot be kicked; tab leads to those who can")
+        case "k":
+            return replace(viewing, kick=Kick(viewing.top))
         case "home":
             return replace(viewing, top=0)
         case "end":
@@ -166,18 +168,51 @@ def room(height: int) -> int:
     return max(1, height - _HEAD_LINES - _FOOT_LINES)
 
 
-def scrolled(picture: Picture, viewing: Viewing, height: int) -> Viewing:
-    """The same, but not scrolled beyond the last line."""
-    lines = len(counter_lines(picture.view)) if viewing.counters else len(picture.sessions)
-    return replace(viewing, top=max(0, min(viewing.top, lines - room(height))))
+def views_of(layout: Layout) -> int:
+    """How many there are to see: the sessions, each sort of things, the counters."""
+    return len(layout.looks) + 2
 
 
-def frame(picture: Picture, rates: Rates, viewing: Viewing, *, width: int, height: int) -> list[Line]:
-    """The screen: at most `height` lines, none longer than `width`."""
+def things_shown(view: View, viewing: Viewing) -> int | None:
+    """Which of the sorts of things is shown; None: sessions, or counters."""
+    return viewing.shown - 1 if 0 < viewing.shown <= len(view.layout.looks) else None
+
+
+def kick_targets(picture: Picture, found: Sequence[ThingSeen], viewing: Viewing) -> list[KickTarget]:
+    """Whom the lines that are shown are about; `found`: the things, if it is they. Nobody of the counters."""
+    layout = picture.view.layout
+    place = things_shown(picture.view, viewing)
+    if place is not None:
+        return targets_of_things(layout.looks[place], found)
+    return [] if viewing.shown else targets_of_sessions(layout, picture.sessions, picture.living)
+
+
+def scrolled(picture: Picture, viewing: Viewing, height: int, *, things: int = 0) -> Viewing:
+    """The same, but not scrolled beyond the last line, nor away from the one that is marked."""
+    lines = len(picture.sessions) if not viewing.shown else len(counter_lines(picture.view))
+    lines = things if things_shown(picture.view, viewing) is not None else lines
+    top = max(0, min(viewing.top, lines - room(height)))
+    if viewing.kick is not None:
+        top = max(viewing.kick.place - room(height) + 1, min(top, viewing.kick.place))
+    return replace(viewing, top=top)
+
+
+def frame(
+    picture: Picture,
+    rates: Rates,
+    viewing: Viewing,
+    *,
+    width: int,
+    height: int,
+    found: Sequence[ThingSeen] = (),
+) -> list[Line]:
+    """The screen: at most `height` lines, none longer than `width`. `found`: the things, if they are what is shown."""
     if viewing.help:
         body = _help()
     else:
-        bar, lines = _counters(picture.view, rates) if viewing.counters else _sessions(picture, viewing, width)
+        bar, lines = _table(picture, rates, viewing, found=found, width=width)
+        if viewing.kick is not None and viewing.kick.place < len(lines):
+            lines[viewing.kick.place] = marked(lines[viewing.kick.place], width)
         body = [[InkedText(bar.ljust(width), BAR)], *lines[viewing.top : viewing.top + room(height)]]
     head = [_title(picture), _state(picture, rates), []]
     body += [[] for _ in range(height - _FOOT_LINES - len(head) - len(body))]
@@ -185,15 +220,15 @@ def frame(picture: Picture, rates: Rates, viewing: Viewing, *, width: int, heigh
     return [cut(line, width) for line in [*whole, _foot(picture, viewing)]]
 
 
-def cut(line: Line, width: int) -> Line:
-    """The line, not longer than `width`."""
-    fitting: Line = []
-    for text, ink in line:
-        if width <= 0:
-            break
-        fitting.append(InkedText(text[:width], ink))
-        width -= len(text)
-    return fitting
+def _table(
+    picture: Picture, rates: Rates, viewing: Viewing, *, found: Sequence[ThingSeen], width: int
+) -> tuple[str, list[Line]]:
+    """The bar above what is shown, and its lines."""
+    layout = picture.view.layout
+    place = things_shown(picture.view, viewing)
+    if place is not None:
+        return lines_of(found, layout.looks[place], layout, now=picture.now)
+    return _counters(picture.view, rates) if viewing.shown else _sessions(picture, viewing, width)
 
 
 def _title(picture: Picture) -> Line:
@@ -284,6 +319,10 @@ def _help() -> list[Line]:
 def _foot(picture: Picture, viewing: Viewing) -> Line:
     if viewing.typed is not None:
         return [InkedText("filter: ", BOLD), InkedText(printable(viewing.typed) + "_")]
+    if viewing.kick is not None:
+        return [InkedText(printable(viewing.kick.question()), CLOSED if viewing.kick.target else BOLD)]
+    if viewing.answer:
+        return [InkedText(printable(viewing.answer), BOLD)]
     if viewing.complaint or viewing.away:
         return [InkedText(printable(viewing.complaint or viewing.away), CLOSED)]
     parts = [sessions_of(picture)]

@@ -4,7 +4,8 @@
     status(known, request)       the document of snapshot.py, as the query asks for it
 
 The query of /status.json: filter, sort, desc (1: the largest first), rows (1 to 1000), span (2m or 1h), users (1: names
-and addresses in full). A query that makes no sense is answered with 400 and the reason.
+and addresses in full), thing (as backends/b1: its page, and only its sessions). A query that makes no sense is answered
+with 400 and the reason.
 
 Names in full are for who asks over the Unix socket in the run directory, which only those reach who reach the control
 socket, or who has the token of `--metrics-token`; a wrong token is answered with 401. For everybody else `users` counts
@@ -23,6 +24,7 @@ from http import HTTPStatus
 from importlib import resources
 from typing import Any
 
+from metrics.detail import UnknownThing
 from metrics.history import SPANS
 from metrics.http import HttpRequest, HttpResponse, text
 from metrics.known import Known
@@ -90,7 +92,7 @@ def status(known: Known, request: HttpRequest) -> HttpResponse:
         return refused._replace(fields=(("WWW-Authenticate", "Bearer"), *_FIELDS))
     try:
         told = document(known, query_of(request.parameters, private), Moment.present())
-    except (BadQuery, UnknownColumn) as error:
+    except (BadQuery, UnknownColumn, UnknownThing) as error:
         return text(HTTPStatus.BAD_REQUEST, str(error))
     told["sessions"] |= {"may_unmask": private, "takes_token": bool(known.token)}
     return HttpResponse(HTTPStatus.OK, JSON, json.dumps(told, separators=(",", ":")).encode(), fields=_FIELDS)
@@ -106,6 +108,7 @@ def query_of(given: Mapping[str, str], private: bool) -> PageQuery:
         rows=_rows(given.get("rows", str(plain.rows))),
         users=_one_of(given, "users", _SWITCHES, usual=plain.users) and private,
         span=_one_of(given, "span", {span: span for span in SPANS}, usual=plain.span),
+        thing=given.get("thing", plain.thing)[:_MOST_FILTER],
     )
 
 

@@ -45,14 +45,14 @@ class Picture(NamedTuple):
     now: float
     """The moment it shows, seconds since 1970."""
     now_ns: int
-    """The same moment on the clock of the heartbeats."""
+    """This moment on the clock of the heartbeats."""
     living: list[Session]
     """All sessions in the chosen rows."""
     sessions: list[Session]
-    """Those of them that pass the filters, in order."""
+    """The sessions that pass the filters, in order."""
 
     def chosen(self, choice: SessionChoice) -> "Picture":
-        """The same moment, other filters or another order."""
+        """A picture of this moment with other filters or another order."""
         return self._replace(sessions=selection.select(self.living, choice.filters, choice.order))
 
 

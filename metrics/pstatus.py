@@ -6,8 +6,8 @@
     pstatus --filter backend=store1 --sort sent --reverse
     pstatus -f copy --json             one JSON document
 
-It reads and never writes, and takes no lock. What is read stands in picture.py, how it looks as text in listing.py, the
-live table in live.py, the terminal in terminal.py.
+It reads and never writes, and takes no lock; only the key that kicks says a command, over the control socket. What is
+read stands in picture.py, how it looks as text in listing.py, the live table in live.py, the terminal in terminal.py.
 
 Exit codes: 0 shown, 1 the state file cannot be read or is none, 2 bad command line, or no such column.
 """
@@ -21,12 +21,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from metrics import live, selection
+from metrics import kicking, live, selection
+from metrics.kicking import Kick
+from metrics.latency import RecentDurations
 from metrics.listing import document, report
 from metrics.picture import ALL_ROWS, Picture, Rows, SessionChoice, UnreadableTable, candidates, take
 from metrics.selection import Filter, SortOrder, UnknownColumn
 from metrics.terminal import Terminal
-from supervisor.pcontrol.connection import DEFAULT_RUNDIR
+from metrics.things import duration_cells, seen
+from supervisor.pcontrol.connection import DEFAULT_RUNDIR, Connection, NoConnection, TimedOut
 from supervisor.version import VERSION
 
 EXIT_SHOWN = 0
@@ -34,6 +37,8 @@ EXIT_UNREADABLE = 1
 EXIT_USAGE = 2
 
 _DAY = 86400
+_ANSWER_SECONDS = 10.0
+"""For an answer over the control socket."""
 
 
 def options(programs: Sequence[str]) -> argparse.ArgumentParser:
@@ -159,33 +164,74 @@ class _LiveTable:
         self._paths, self._every = paths, every
         self._viewing = live.Viewing(choice)
         self._meter = live.Meter()
+        self._recent = RecentDurations()
         self._read()
 
     def _read(self) -> None:
         self._due = time.monotonic() + self._every
         self._picture = take(self._paths, self._viewing.choice)
         self._rates = self._meter.rates(self._picture)
+        view = self._picture.view
+        if view.layout.looks:
+            self._recent.add(time.monotonic(), duration_cells(view.layout, view.readings()))
+        self._find()
+
+    def _find(self) -> None:
+        """The things, if they are what is shown."""
+        picture, place = self._picture, live.things_shown(self._picture.view, self._viewing)
+        looks = picture.view.layout.looks
+        self._found = [] if place is None else seen(picture.view, looks[place], picture.living, recent=self._recent)
 
     def run(self) -> None:
         with Terminal(colours="NO_COLOR" not in os.environ) as terminal:
             while not self._viewing.over:
                 width, height = terminal.size()
-                self._viewing = live.scrolled(self._picture, self._viewing, height)
-                terminal.show(live.frame(self._picture, self._rates, self._viewing, width=width, height=height))
+                picture, found = self._picture, self._found
+                self._viewing = viewing = live.scrolled(picture, self._viewing, height, things=len(found))
+                terminal.show(live.frame(picture, self._rates, viewing, width=width, height=height, found=found))
                 self._hear(terminal.keys(self._due - time.monotonic()), live.room(height))
                 if time.monotonic() >= self._due:
                     self._look_again()
 
     def _hear(self, keys: Sequence[str], page: int) -> None:
-        columns = selection.columns(self._picture.view.layout)
+        layout = self._picture.view.layout
         for key in keys:
-            self._viewing = live.press(self._viewing, key, columns, page=page)
+            if self._viewing.kick is not None:
+                self._hear_kick(self._viewing.kick, key)
+            else:
+                columns, views = selection.columns(layout), live.views_of(layout)
+                self._viewing = live.press(self._viewing, key, columns, page=page, views=views)
+                self._find()
         self._picture = self._picture.chosen(self._viewing.choice)
+
+    def _hear_kick(self, kick: Kick, key: str) -> None:
+        pressed = kicking.press(kick, key, live.kick_targets(self._picture, self._found, self._viewing))
+        if pressed is None or not pressed.is_sure:
+            nobody = pressed is None and key == "return"
+            complaint = "nobody is there whom a kick could name" if nobody else ""
+            self._viewing = replace(self._viewing, kick=pressed, complaint=complaint)
+        else:
+            self._viewing = replace(self._viewing, kick=None, answer=self._say(pressed.line))
+
+    def _say(self, command: str) -> str:
+        """What the program answers, over the control socket beside its state file."""
+        path = self._picture.path.with_suffix(".ctrl")
+        try:
+            connection = Connection(path, _ANSWER_SECONDS)
+        except NoConnection as failure:
+            return f"nobody was kicked: {failure}"
+        try:
+            answer = connection.say(command)
+        except (NoConnection, TimedOut) as failure:
+            return f"it is not known whether anybody was kicked: {failure}"
+        finally:
+            connection.close()
+        return answer.text if answer.ok else f"nobody was kicked: {answer.text}"
 
     def _look_again(self) -> None:
         """A program that is just being restarted costs a line, not the view."""
         self._due = time.monotonic() + self._every
-        if self._viewing.paused:
+        if self._viewing.paused or self._viewing.kick is not None:
             return
         try:
             self._read()

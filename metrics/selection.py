@@ -102,7 +102,7 @@ def masks(layout: Layout) -> Masks:
 
 
 def masked(session: Session, masks: Masks) -> Session:
-    """The same session without what tells who it is: names keep their first letter, addresses their network."""
+    """A session without what tells who it is: names keep their first letter, addresses their network."""
     return session | {name: mask(session[name]) for name, mask in masks.items()}
 
 

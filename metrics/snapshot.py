@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metrics import selection
+from metrics.detail import broken, detail, look_at_things, orders
 from metrics.headline import headline, readings
 from metrics.history import SHORTEST
 from metrics.known import Known
@@ -47,14 +48,20 @@ class PageQuery(NamedTuple):
     users: bool = False
     """Names and addresses in full."""
     span: str = SHORTEST
+    thing: str = ""
+    """One thing whose page it is, as "facts/id": then only its sessions are there."""
 
 
 def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
-    """The page at one moment. Raises UnknownColumn when the query sorts by a column that is none."""
+    """The page at one moment. Raises UnknownColumn when the query sorts by a column that is none, UnknownThing when it
+    asks for one that is not there.
+    """
     view, facts = known.view, known.facts
     selection.check_columns([asked.sort], view.layout)
     sessions = known.watch.sessions(moment, asked.users)
     gauges, counters, healths = view.gauges(), view.counters(), view.healths()
+    things = look_at_things(known, sessions)
+    one = detail(known, asked.thing, things) if asked.thing else None
     said = headline(gauges, len(sessions), facts, healths=healths, now=moment.now, listeners=known.watched.listeners)
     return {
         "program": known.program,
@@ -63,13 +70,16 @@ def document(known: Known, asked: PageQuery, moment: Moment) -> dict[str, Any]:
         "taken": round(moment.now, 3),
         "started": view.header.boot_time,
         "headline": said._asdict(),
+        "broken": broken(things),
+        "orders": orders(known),
+        "thing": one,
         "totals": _totals(known, gauges, counters, sessions=len(sessions)),
         "history": _history(known, asked.span),
         "tables": [_described(table, known) for table in known.watched.tables],
         **{table.things.facts: _things(table, known, sessions, healths=healths) for table in known.watched.tables},
         "workers": _workers(known, sessions, moment.ns),
         "certificates": [_certificate(one, moment.now) for one in facts.get("certificates", ())],
-        "sessions": _sessions(view.layout, sessions, asked),
+        "sessions": _sessions(view.layout, _of_thing(known, sessions, asked.thing), asked),
     }
 
 
@@ -120,6 +130,7 @@ def _described(table: ThingTable, known: Known) -> dict[str, Any]:
     return {
         "name": table.things.facts,
         "title": table.title,
+        "has_page": table.health is not None,
         "columns": [*columns, *(_HEALTH if table.health is not None else ())],
     }
 
@@ -236,6 +247,13 @@ def _sessions(layout: Layout, sessions: Sequence[Session], asked: PageQuery) -> 
         "all": len(sessions),
         "masked": not asked.users,
     }
+
+
+def _of_thing(known: Known, sessions: Sequence[Session], thing: str) -> Sequence[Session]:
+    """Those that have it."""
+    facts, _, ident = thing.partition("/")
+    column = next((table.things.column for table in known.watched.tables if table.things.facts == facts), "")
+    return [session for session in sessions if session[column] == ident] if column else sessions
 
 
 def _shown_columns(layout: Layout) -> list[str]:

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from metrics.headline import BUSY, CLOSED, GOOD, QUIET
-from metrics.live import BAR, BOLD, PLAIN, Line
+from metrics.ink import BAR, BOLD, PLAIN, Line
 
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
 """Alternate screen, no cursor, no wrapping of long lines."""

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from metrics import selection
+from metrics.failures import LastFailures
 from metrics.history import History
+from metrics.latency import RecentDurations
 from metrics.selection import Session
+from metrics.things import duration_cells
 from supervisor.table.segment import View
 from supervisor.watched import Graph
 
@@ -37,16 +40,22 @@ class Watch:
         self._view = view
         self._counters = [graph.counter for graph in graphs]
         self.history = History(("sessions", "load"), [graph.key for graph in graphs])
+        self.recent = RecentDurations()
+        self.failures = LastFailures(view.layout)
         self._sessions: list[Session] = []
         self._masked: list[Session] | None = None
         self._read_ns = -1
 
     def sample(self, moment: Moment) -> None:
-        """Adds a point to the history; to be called once a second."""
+        """Adds a point to the history, and looks what has failed; to be called once a second."""
         counters = self._view.counters()
         load = self._view.gauges().get("load_hundredths", 0) / 100
         drawn = [total(counters[name]) for name in self._counters]
         self.history.add(moment.ns / 1e9, (_living(counters), load, *drawn))
+        if self._view.layout.looks:
+            readings = self._view.readings()
+            self.failures.look(readings, moment.now)
+            self.recent.add(moment.ns / 1e9, duration_cells(self._view.layout, readings))
 
     def sessions(self, moment: Moment, users: bool) -> list[Session]:
         """The living sessions, masked unless `users`. Not to be changed."""

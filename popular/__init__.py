@@ -4,17 +4,17 @@ Words of this project, used without synonyms:
 
     vserv, backend, module   a virtual server, a storage server, an authentication module ("PDM" in POPular 1.5)
     session                  one client connection from accept to close; it has a token, a row and exactly one ending
-    machine                  the pure half of a session: octets and facts in, verbs called; it decides
-    verb                     what a machine can have done: send, ask, connect, relay, end, …
-    driver                   the other half (`session.py`): carries the verbs out, and decides nothing
+    machine                  the pure half of a session: octets and facts in, verbs called; it decides, and the other
+                             half (`session.py`) carries the verbs out
+    verb                     what a machine has its session do: send, ask, connect, relay, finish, …
     phase                    what a session is doing; a table says which may follow which
     ending                   one of the listed reasons why a session is over
     route                    where a user's mailbox is: backend, and mailbox or backend user name
 
 ARCHITECTURE.md follows one login through the files: `proxy/service.py` (one config, ready to serve) →
-`proxy/session/session.py` (the driver) ⇄ `client_side.py` and `machine.py` (the machine) → `pdm/chain.py` (who is
-this?) → `mailcheck.py` (is there mail?) → `backend_login.py` → `relay.py`, or, for an empty mailbox,
-`protocol/transaction.py`.
+`proxy/session/session.py` (carries out) ⇄ `client_side.py`, `authorization.py`, `telling.py`, `backend_side.py` and
+`machine.py` (decide: the five classes of the machine) → `pdm/chain.py` (who is this?) → `mailcheck.py` (is there
+mail?) → `backend_login.py` → `relay.py`, or, for an empty mailbox, `protocol/transaction.py`.
 """
 
 from supervisor import compiled

@@ -178,6 +178,19 @@ TRACE_NOT_WRITTEN = Message(
     "trace_not_written",
     "The file of a trace cannot be written; a worker records nothing more for it.",
 )
+LAST_LOGINS_LOST = Message(
+    0x0372,
+    "ADM",
+    "last_logins_lost",
+    "Last logins of users could not be written to the state directory (`users last`); nobody is refused for it.",
+    most=EACH_MINUTE,
+)
+TRACE_FULL = Message(
+    0x0371,
+    "INF",
+    "trace_full",
+    "A trace has as much as it may have, before its time was over; nothing more is recorded for it.",
+)
 
 BACKUP_USED = Message(
     0x0364,

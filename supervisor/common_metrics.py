@@ -6,15 +6,16 @@ from supervisor.metric import (
     SYSTEM,
     Counts,
     Durations,
+    ExporterOwn,
     Label,
     Living,
+    MasterGauge,
     Metric,
     OfItself,
     OfProcess,
-    Own,
+    OrdersInForce,
     Queued,
     Setting,
-    Shown,
 )
 from supervisor.program import Program
 from supervisor.serving.context import BASE_ENDINGS, PAUSES
@@ -29,14 +30,14 @@ _PROGRAM = (
     Metric(
         "popular_build_info",
         "What runs: program, version, and the versions of Python and OpenSSL. Always 1.",
-        Own("build", INFO),
+        ExporterOwn("build", INFO),
         (Label("program"), Label("version"), Label("python"), Label("openssl")),
     ),
-    Metric("popular_start_time_seconds", "When the program was started.", Own("start"), unit="timestamp"),
+    Metric("popular_start_time_seconds", "When the program was started.", ExporterOwn("start"), unit="timestamp"),
     Metric(
         "popular_config_generation",
         "Number of the running configuration; grows with each change.",
-        Shown("generation"),
+        MasterGauge("generation"),
     ),
     Metric(
         "popular_config_changes_total",
@@ -62,7 +63,7 @@ _PROGRAM = (
     Metric(
         "popular_draining",
         "1 while the program is shutting down and finishes its sessions, else 0.",
-        Shown("draining"),
+        MasterGauge("draining"),
     ),
 )
 
@@ -71,12 +72,12 @@ _ORDERS = (
         "popular_orders",
         "What the operator has ordered beside the configuration, and is in force: blocks, drains, holds, locks, moves "
         "(`state list`).",
-        Shown("orders"),
+        MasterGauge("orders"),
     ),
     Metric(
         "popular_sessions_leaving",
         "Sessions that a drain, a kick, a lock or a move waits for, as of its last round (`kick list`).",
-        Shown("sessions_leaving"),
+        MasterGauge("sessions_leaving"),
     ),
     Metric(
         "popular_moves_total",
@@ -86,15 +87,31 @@ _ORDERS = (
     ),
 )
 
+
+def _orders_by_sort(program: Program) -> tuple[Metric, ...]:
+    """Of programs of which something can be ordered."""
+    sorts = tuple(program.watched.orders)
+    if not sorts:
+        return ()
+    return (
+        Metric(
+            "popular_orders_by_sort",
+            "The same by what they do, traces among them.",
+            OrdersInForce(),
+            (Label("order", sorts),),
+        ),
+    )
+
+
 _LOAD = (
-    Metric("popular_load1", "Load average of the last minute, of the whole host.", Shown("load_hundredths", 100)),
+    Metric("popular_load1", "Load average of the last minute, of the whole host.", MasterGauge("load_hundredths", 100)),
     Metric(
         "popular_load_limit", "Load at which nobody is accepted (maxlocalload); 0: no limit.", Setting("maxlocalload")
     ),
     Metric(
         "popular_pressure_ratio",
         "Part of the last 10 seconds in which some process of our control group waited for a processor.",
-        Shown("pressure_hundredths", 10_000),
+        MasterGauge("pressure_hundredths", 10_000),
         unit="ratio",
     ),
     Metric(
@@ -106,13 +123,13 @@ _LOAD = (
     Metric(
         "popular_load_state",
         "Load and pressure against their limits: 0 OK, 1 WARN, 2 MAX (nobody is accepted).",
-        Shown("load_state"),
+        MasterGauge("load_state"),
     ),
 )
 
 _WORKERS = (
-    Metric("popular_workers", "Worker processes, with those that only finish their sessions.", Shown("workers")),
-    Metric("popular_workers_configured", "Workers that there shall be (workers).", Shown("workers_configured")),
+    Metric("popular_workers", "Worker processes, with those that only finish their sessions.", MasterGauge("workers")),
+    Metric("popular_workers_configured", "Workers that there shall be (workers).", MasterGauge("workers_configured")),
     Metric(
         "popular_worker_restarts_total",
         "Workers that ended, by cause: exit (an error of ours), signal (killed from outside), hung (killed because its "
@@ -146,7 +163,7 @@ _WORKERS = (
     Metric(
         "popular_cpu_seconds_total",
         "Processor time of all processes of the program, those that have ended included.",
-        Own("processor", COUNTER, SYSTEM),
+        ExporterOwn("processor", COUNTER, SYSTEM),
         unit="s",
     ),
 )
@@ -154,7 +171,7 @@ _WORKERS = (
 
 def common_metrics(program: Program) -> tuple[Metric, ...]:
     """The metrics that every program has."""
-    return (*_PROGRAM, *_ORDERS, *_LOAD, *_sessions(program), *_WORKERS, *_queues(program))
+    return (*_PROGRAM, *_ORDERS, *_orders_by_sort(program), *_LOAD, *_sessions(program), *_WORKERS, *_queues(program))
 
 
 def metrics_of(program: Program) -> tuple[Metric, ...]:
@@ -173,13 +190,17 @@ def _sessions(program: Program) -> tuple[Metric, ...]:
         Metric(
             "popular_session_state",
             "Sessions against their limit: 0 OK, 1 WARN, 2 MAX (nobody is accepted).",
-            Shown("session_state"),
+            MasterGauge("session_state"),
         ),
         Metric(
-            "popular_session_limit", "The most sessions that there may be at once (maxsession).", Shown("maxsession")
+            "popular_session_limit",
+            "The most sessions that there may be at once (maxsession).",
+            MasterGauge("maxsession"),
         ),
         Metric(
-            "popular_session_table_size", "The most that maxsession can be raised to (sessionlimit).", Own("table_size")
+            "popular_session_table_size",
+            "The most that maxsession can be raised to (sessionlimit).",
+            ExporterOwn("table_size"),
         ),
         Metric(
             "popular_sessions",
@@ -220,7 +241,7 @@ def _sessions(program: Program) -> tuple[Metric, ...]:
 
 
 def _queues(program: Program) -> tuple[Metric, ...]:
-    """Of the clients who are not accepted yet."""
+    """Metrics of the clients who are not accepted yet."""
     labels = (program.listener_kind, Label("slot"))
     return (
         Metric(

@@ -26,13 +26,26 @@ class Queue(NamedTuple):
     limit: int
 
 
+class OrdersTold(NamedTuple):
+    """How many orders of a sort are in force beside the configuration, and since when the oldest is, seconds since 1970
+    (0: that is not known).
+    """
+
+    sort: str
+    number: int
+    since: float
+
+
 @dataclass(frozen=True)
 class Pulse:
-    """Down, each second: the master lives; whether it is leaving, how many workers serve, and who waits."""
+    """Down, each second: the master lives; whether it is leaving, how many workers serve, who waits, and what the
+    operator has ordered.
+    """
 
     draining: bool
     serving: int
     queues: tuple[Queue, ...]
+    orders: tuple[OrdersTold, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -300,6 +300,15 @@ def _make_master(
     for kind, where, doubt in (("run", rundir.path, rundir.doubt), ("log", Path(path).parent, log.doubt)):
         if doubt:
             log(messages.DIRECTORY_SHARED, kind=kind, directory=where, reason=doubt)
+    owner = statedir.claim(rundir.identity)
+    if owner:
+        reason = (
+            f"state directory {statedir.path} is in use by the {program.name} of the run directory "
+            f"{owner.partition(' ')[2] or owner}: what each orders "
+            "would overwrite the other's; name another one with --statedir"
+        )
+        log(messages.START_FAILED, reason=reason)
+        raise CannotStart(reason)
     limits = _limits(program, chosen)
     language = Language(program.commands)
     first = _first_config(program, chosen, limits, logfile=log.path)

@@ -42,7 +42,7 @@ class Things(NamedTuple):
 
     sort: str
     name: str
-    """Of the label."""
+    """The label's name."""
     facts: str
     """Where `Program.describe` lists them."""
     column: str = ""
@@ -63,40 +63,40 @@ class CountSource:
 class Counts(CountSource):
     """A counter that the processes keep in their blocks, under this name."""
 
-    cell: str
+    cell_name: str
     kind: ClassVar[str] = COUNTER
 
 
 @dataclass(frozen=True)
-class Present(CountSource):
+class CountNow(CountSource):
     """How many there are now: a number of theirs that also falls, and whose part of a dead process is taken off."""
 
-    cell: str
+    cell_name: str
 
 
 @dataclass(frozen=True)
 class Durations(CountSource):
     """A histogram that they keep there. `bounds` are in microseconds."""
 
-    cell: str
+    cell_name: str
     bounds: tuple[int, ...]
     kind: ClassVar[str] = HISTOGRAM
 
 
 @dataclass(frozen=True)
-class Some(CountSource):
+class SomeLabels(CountSource):
     """Some values of another counter's label, under names of their own: value → name."""
 
-    cell: str
+    cell_name: str
     names: Mapping[str, str] = field(hash=False)
     kind: ClassVar[str] = COUNTER
 
 
 @dataclass(frozen=True)
-class Shown(CountSource):
+class MasterGauge(CountSource):
     """A number that the master shows in its block, divided by `scale`."""
 
-    cell: str
+    cell_name: str
     scale: int = 1
 
 
@@ -107,7 +107,7 @@ class OfProcess(CountSource):
     A worker that finishes its sessions and its successor have the same slot: `join` puts the two together.
     """
 
-    cell: str
+    cell_name: str
     scale: int = 1
     join: str = "sum"
     """What is shown of two processes of one slot: the sum, or ("max") the larger number."""
@@ -150,6 +150,24 @@ class OfHealth(CountSource):
 
 
 @dataclass(frozen=True)
+class StandingFor(CountSource):
+    """For how many seconds something has been so of each thing of the metric's one label: by a column of the record in
+    which the master says what the operator has made of it, which holds a moment; 0: it is not.
+    """
+
+    record: str
+    column: str
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
+class OrdersInForce(CountSource):
+    """How many orders of the operator's are in force, by the metric's one label, whose values are their sorts."""
+
+    origin: ClassVar[str] = MASTER
+
+
+@dataclass(frozen=True)
 class Setting(CountSource):
     """A variable of the configuration, divided by `scale`."""
 
@@ -167,7 +185,7 @@ class Queued(CountSource):
 
 
 @dataclass(frozen=True)
-class Own(CountSource):
+class ExporterOwn(CountSource):
     """What the exporter knows by itself, by the name of the function in metrics/collector.py."""
 
     name: str
@@ -187,11 +205,11 @@ class Metric(NamedTuple):
 
     @property
     def kind(self) -> str:
-        return self.source.of_kind if isinstance(self.source, Own) else self.source.kind
+        return self.source.of_kind if isinstance(self.source, ExporterOwn) else self.source.kind
 
     @property
     def origin(self) -> str:
-        return self.source.of_origin if isinstance(self.source, Own) else self.source.origin
+        return self.source.of_origin if isinstance(self.source, ExporterOwn) else self.source.origin
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -213,21 +231,23 @@ def counters(metrics: Iterable[Metric]) -> tuple[Counter, ...]:
     """The counters of the session table."""
     return tuple(
         Counter(
-            metric.source.cell,
+            metric.source.cell_name,
             metric.help,
             metric.values,
             by=metric.things.sort if metric.things else "",
-            falls=isinstance(metric.source, Present),
+            falls=isinstance(metric.source, CountNow),
         )
         for metric in metrics
-        if isinstance(metric.source, Counts | Present)
+        if isinstance(metric.source, Counts | CountNow)
     )
 
 
 def histograms(metrics: Iterable[Metric]) -> tuple[Histogram, ...]:
     """The histograms of the session table."""
     return tuple(
-        Histogram(metric.source.cell, metric.help, metric.source.bounds, by=metric.things.sort if metric.things else "")
+        Histogram(
+            metric.source.cell_name, metric.help, metric.source.bounds, by=metric.things.sort if metric.things else ""
+        )
         for metric in metrics
         if isinstance(metric.source, Durations)
     )
@@ -244,4 +264,4 @@ def ends(metrics: Iterable[Metric]) -> tuple[tuple[Things, str], ...]:
 
 def gauges(metrics: Iterable[Metric]) -> tuple[str, ...]:
     """The numbers that rise and fall in the master's block."""
-    return tuple(metric.source.cell for metric in metrics if isinstance(metric.source, Shown))
+    return tuple(metric.source.cell_name for metric in metrics if isinstance(metric.source, MasterGauge))

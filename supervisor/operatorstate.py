@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 VERSION = 1
-"""Of the file."""
+"""Version of the file."""
 _LATEST = 253402300799
 """No order ends later than the year 9999: behind it there is no date for people."""
 
@@ -19,8 +19,11 @@ UNDO = "undo"
 [sort, id].
 """
 
+SHARED, PENDING = "cluster", "not told yet"
+"""In the value of what other programs of a cluster know too; and what stands there while they could not be told."""
+
 Orders = Mapping[str, Mapping[str, Any]]
-"""Of one sort: by id, the value."""
+"""The orders of one sort: their values, by id."""
 
 
 class OrderEntry(NamedTuple):
@@ -40,6 +43,8 @@ class OperatorState:
 
     def __init__(self, entries: Iterable[OrderEntry] = ()) -> None:
         self._sorts: dict[str, dict[str, Mapping[str, Any]]] = {}
+        self.changes = 0
+        """How often it was changed: who looks at this need not look at the orders each time."""
         self.change(entries)
 
     def of(self, sort: str) -> Orders:
@@ -47,6 +52,7 @@ class OperatorState:
         return self._sorts.setdefault(sort, {})
 
     def change(self, entries: Iterable[OrderEntry]) -> None:
+        self.changes += 1
         for sort, ident, value in entries:
             orders = self._sorts.setdefault(sort, {})
             if value is None:
@@ -66,6 +72,14 @@ class OperatorState:
             for ident, value in orders.items()
             if not is_over(value, now)
         ]
+
+
+def pending(entries: Iterable[OrderEntry]) -> tuple[OrderEntry, ...]:
+    """The same orders, of which the others could not be told."""
+    return tuple(
+        one._replace(value={**one.value, SHARED: PENDING}) if one.value is not None and SHARED in one.value else one
+        for one in entries
+    )
 
 
 def is_over(value: Mapping[str, Any], now: float) -> bool:

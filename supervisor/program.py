@@ -49,6 +49,17 @@ class StartOption(NamedTuple):
     take: Callable[[str], None]
 
 
+class ThingStanding(NamedTuple):
+    """What the operator has made of each thing of a sort, for those who have the table only: by its state, and by what
+    he has ordered beside the configuration.
+    """
+
+    record: RecordShape
+    """Kept by the sort; one of its columns is `ident`, the others are shown under their names."""
+    told: Callable[[Config, Sequence[OrderEntry]], Mapping[str, Mapping[str, object]]]
+    """The columns of each but `ident`, by id."""
+
+
 class Helper(NamedTuple):
     """A process beside the workers that does something for all of them."""
 
@@ -60,7 +71,7 @@ class Helper(NamedTuple):
 
 
 async def no_answer(_service: "Service", _question: object) -> object:
-    """Of a program that no command asks anything."""
+    """The answer of a program whose workers no command asks anything: there is none."""
     raise NotImplementedError
 
 
@@ -131,9 +142,13 @@ class Program:
     ordered: Callable[[Service, Sequence[OrderEntry]], None] = lambda _service, _entries: None
     """Tells the running service that the operator has ordered something new (`WorkerContext.operator` has it already).
     """
+    finish: Callable[[Service], None] = lambda _service: None
+    """At the end of a worker, when its loop turns no more: what a service still has to write. May block, for a moment.
+    """
     periodic_commands: Sequence[PeriodicCommand] = ()
     records: Sequence[RecordShape] = ()
     """What its workers find out about configured things, for each other and for watchers."""
+    standings: Sequence[ThingStanding] = ()
     remembers: bool = False
     """Whether its workers remember something together of those they serve (table/remembered.py)."""
     limits: Mapping[str, int] = field(default_factory=dict)

@@ -161,7 +161,7 @@ def send(fd: int, data: bytes | memoryview) -> int:
 
 
 def send_last(fd: int, data: bytes) -> int:
-    """The same, for what the end follows: the kernel keeps it back for a moment, so that both leave in one packet."""
+    """Like `send`, for what the end follows: the kernel keeps it for a moment, so that both leave in one packet."""
     connection = socket.SocketType(socket.AF_INET, _STREAM, 0, fd)
     try:
         return connection.send(data, socket.MSG_MORE)

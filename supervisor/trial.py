@@ -14,8 +14,8 @@ from typing import Any
 from supervisor.config import Config, Report
 from supervisor.control.context import FrozenContext
 from supervisor.control.draft import Spoilt
+from supervisor.control.historyfile import KeptConfigurations
 from supervisor.control.inforce import InForceSince
-from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Lookups, NeedsLookup, run
 from supervisor.control.outcome import Draft, Drafted, Outcome, Trial

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from supervisor.metric import Things
-from supervisor.table.contents import Health, Rate
+from supervisor.table.contents import Health, Rate, ThingLook
 
 GOOD, BUSY = "good", "busy"
 """Tones of a state: it is what the program is for; or somebody waits for us."""
@@ -41,6 +41,26 @@ class ThingTable(NamedTuple):
     """Which fact is its address."""
     counted: tuple[CountedColumn, ...] = ()
     health: Health | None = None
+    durations: tuple[tuple[str, str], ...] = ()
+    """Title and histogram of what each of them takes its time for."""
+    standing: str = ""
+    """The record in which the master says what the operator has made of each of them, if there is one."""
+    kick: tuple[str, ...] = ()
+    """See ThingLook."""
+
+    @property
+    def look(self) -> ThingLook:
+        """The same for who has the table only."""
+        counted = tuple((one.title, one.counter) for one in self.counted)
+        return ThingLook(
+            self.things.sort,
+            self.title,
+            self.things.column,
+            counted=counted,
+            durations=self.durations,
+            standing=self.standing,
+            kick=self.kick,
+        )
 
 
 @dataclass(frozen=True)
@@ -54,10 +74,18 @@ class Watched:
     rates: tuple[Rate, ...] = ()
     tones: Mapping[str, str] = field(default_factory=dict)
     """State of a session → tone."""
+    kick: tuple[str, ...] = ()
+    """The command that ends the sessions of who has one; see Layout."""
+    orders: Mapping[str, str] = field(default_factory=dict)
+    """Sorts of what the operator orders beside the configuration → what such an order does, in a word or two."""
 
     @property
     def tables(self) -> tuple[ThingTable, ...]:
         return (self.listeners, *self.others)
+
+    @property
+    def looks(self) -> tuple[ThingLook, ...]:
+        return tuple(table.look for table in self.tables if table.health is not None)
 
     @property
     def healths(self) -> tuple[Health, ...]:

@@ -55,6 +55,40 @@ OVERVIEW = Board(
                 now("Session state", gauge("session_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
                 now("Load state", gauge("load_state", "instance", how="max"), steps=LEVELS, words=LEVEL_WORDS),
                 DRAINING,
+            ),
+        ),
+        (
+            "What is broken, since when, for how many",
+            (
+                now(
+                    "Down for",
+                    worst(5, gauge("backend_down_seconds", "backend", how="max")),
+                    shape="bargauge",
+                    width=6,
+                    steps=LASTING,
+                    note="Backends that were found down, and for how long they have been.",
+                ),
+                now(
+                    "Logins that they refuse",
+                    worst(5, rate("backend_failures_total", "backend")),
+                    shape="bargauge",
+                    width=6,
+                    steps=ANY_IS_BAD,
+                    note="How many users a second are told to come again, by backend.",
+                ),
+                now(
+                    "Sessions that wait for them",
+                    worst(5, gauge("backend_waiting_sessions", "backend")),
+                    shape="bargauge",
+                    width=6,
+                ),
+                now(
+                    "Drained for",
+                    worst(5, gauge("backend_drained_seconds", "backend", how="max")),
+                    shape="bargauge",
+                    width=6,
+                    note="By the operator: nobody new is let in.",
+                ),
                 now(
                     "The worst five backends",
                     worst(5, gauge("backend_recent_failures_ratio", "backend", how="max")),
@@ -83,9 +117,10 @@ OVERVIEW = Board(
         (
             "What the operator has ordered",
             (
-                now("Orders in force", gauge("orders"), width=8),
-                now("Sessions that are to leave", gauge("sessions_leaving"), width=8),
-                now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD, width=8),
+                now("Orders in force", gauge("orders"), width=4),
+                now("Orders by what they do", gauge("orders_by_sort", "order"), width=12),
+                now("Sessions that are to leave", gauge("sessions_leaving"), width=4),
+                now("Moves that failed", rate("moves_total", result="undone"), steps=ANY_IS_BAD, width=4),
             ),
         ),
         (
@@ -257,7 +292,13 @@ BACKENDS = Board(
                     PanelLine(rate("logins_total"), "all logins"),
                     width=6,
                 ),
-                graph("Sessions that are recorded", rate("sessions_recorded_total"), note="For a trace.", width=6),
+                graph(
+                    "Sessions that are recorded",
+                    PanelLine(rate("sessions_recorded_total"), "a second"),
+                    PanelLine(gauge("orders_by_sort", order="trace"), "traces"),
+                    note="For traces.",
+                    width=6,
+                ),
             ),
         ),
         (

@@ -14,9 +14,9 @@ LEVEL_WORDS = tuple(level.name for level in Level)
 GOOD_IS_ONE: tuple[Step, ...] = ((None, "red"), (1, "green"))
 BAD_IS_ONE: tuple[Step, ...] = ((None, "green"), (1, "orange"))
 MANY_FAIL: tuple[Step, ...] = ((None, "green"), (0.2, "yellow"), (0.5, "red"))
-"""Of logins: users mistype. Red where deploy/prometheus/alerts.yml says PopularLoginFailureRatioHigh."""
+"""Colours for failed logins: users mistype. Red where deploy/prometheus/alerts.yml has PopularLoginFailureRatioHigh."""
 SOME_FAIL: tuple[Step, ...] = ((None, "green"), (0.1, "orange"), (0.5, "red"))
-"""Of attempts at a backend: orange where the status page counts it as failing."""
+"""Colours for failing attempts at a backend: orange where the status page counts it as failing."""
 SLOW: tuple[Step, ...] = ((None, "green"), (1, "yellow"), (5, "red"))
 LASTING: tuple[Step, ...] = ((None, "green"), (1, "yellow"), (60, "orange"), (600, "red"))
 ANY_IS_BAD: tuple[Step, ...] = ((None, "green"), (0.001, "orange"), (1, "red"))
@@ -44,7 +44,7 @@ def limit(expression: Expression, legend: str = "limit") -> PanelLine:
 
 
 def quantiles(name: str) -> list[PanelLine]:
-    """Of all instances together: what half, and nearly all, of the observations do not exceed."""
+    """What half, and nearly all, of the observations of all instances together do not exceed."""
     return [PanelLine(quantile(part, name), f"{part:.0%}") for part in (0.5, 0.95, 0.99)]
 
 

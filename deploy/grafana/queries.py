@@ -20,7 +20,7 @@ _BY_NAME = {family.name.removeprefix(PREFIX): family for family in METRICS}
 _UNITS = {"s": "s", "bytes": "bytes", "ratio": "percentunit", "": "short"}
 """How Grafana calls the unit of a family."""
 _UNITS_PER_SECOND = {"s": "percentunit", "bytes": "Bps", "": "cps"}
-"""The same for how fast it grows. Seconds of processor time in a second are a share of one processor."""
+"""How Grafana calls the unit of a family's growth. Seconds of processor time in a second are a share of one."""
 
 
 class Expression(NamedTuple):

@@ -96,7 +96,8 @@ def pstatus_page() -> list[Section]:
             pstatus.options(PROGRAMS),
             "pstatus shows what a running program writes into its state file: how many sessions there may be, the "
             "workers and when they last showed life, the counters, and the table of living sessions. Free rows are "
-            "counted, not printed. It only reads; the program does not notice.",
+            "counted, not printed. It only reads; the program does not notice. The key that kicks alone says a "
+            "command, over the control socket: what whoever has started pstatus may say there.",
             "To keep a moment for later, copy the state file, and name the copy with -f. Ages are then counted from "
             "the moment of the copy.",
             "With -l on a terminal there is a live table, with rates a second, sorted and filtered by keys. Columns "

@@ -142,7 +142,12 @@ def modules_page() -> list[Section]:
             + "\n"
             + text(
                 "It may have lookup(namespace, user), of the same kind as check: what it says of a user without his "
-                "password, KnownUser(route, limits, locked) or None. It counts as no login."
+                "password, KnownUser(route, limits, locked) or None. It counts as no login.",
+                "It may have lead(namespace, user, backend), of the same kind: the user's mail is at this backend from "
+                "now on, for this module and its successors. True: so it is; False: it does not have this user, or was "
+                "opened without what that takes. It raises ModuleFailed if it cannot tell; what it changed then it has "
+                "taken back, or will be told again. user move calls it, where pdm conf ID moves is on, in a thread or, "
+                "if it is a coroutine, on the loop, and only while nobody can log in as this user.",
             ),
         ),
         ("THE QUESTION", terms(QUESTION.items())),

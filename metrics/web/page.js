@@ -7,7 +7,7 @@ const PATIENCE = 5000; // ms for an answer
 const MOST_ROWS = 1000;
 
 const find = (id) => document.getElementById(id);
-const asked = { filter: "", sort: "started", desc: "1", span: "2m", rows: 100, users: "0" };
+const asked = { filter: "", sort: "started", desc: "1", span: "2m", rows: 100, users: "0", thing: "" };
 
 // --- words ---------------------------------------------------------------------------------------------------------
 
@@ -104,7 +104,10 @@ function line(columns) {
 
 function show(cell, column, row) {
   const text = column.text(row);
-  say(cell, text === "" ? "–" : text);
+  const place = column.link?.(row);
+  if (place && cell.firstElementChild?.tagName !== "A") cell.replaceChildren(make("a"));
+  if (place) mark(cell.firstElementChild, "href", `#${place}`);
+  say(place ? cell.firstElementChild : cell, text === "" ? "–" : text);
   const kinds = [column.kind === "text" ? "" : "number", text === "" ? "empty" : "", column.tone ? "state" : "", column.long ? "long" : ""];
   const classes = kinds.filter(Boolean).join(" ");
   if (cell.className !== classes) cell.className = classes;
@@ -198,7 +201,8 @@ const text = (name, heading, more = {}) => ({ name, title: heading, kind: "text"
 const count = (name, heading, more = {}) => ({ name, title: heading, kind: "number", text: (row) => number(row[name] ?? 0), ...more });
 const state = { ...text("state", "state"), tone: (row) => TONES[row.state] ?? "quiet" };
 
-const PLACE = [text("id", "id"), state, text("address", "address", { label: "" }), text("protocol", "protocol", { label: "" }), count("sessions", "sessions")];
+const ident = (table) => text("id", "id", { link: (row) => table.has_page ? `${table.name}/${row.id}` : "" });
+const PLACE = [state, text("address", "address", { label: "" }), text("protocol", "protocol", { label: "" }), count("sessions", "sessions")];
 
 // What a program says of its things: which tables there are, and their columns behind those of every table.
 function thingColumns(table, told) {
@@ -208,7 +212,7 @@ function thingColumns(table, told) {
     share: (column) => ({ ...count(column.name, column.title), text: percent, hint: (row) => row.tried ? `of ${number(row.tried)}` : "", tone: (row) => row.failing ? "closed" : row.share ? "busy" : "quiet" }),
     age: (column) => ({ ...count(column.name, column.title), text: (row) => row[column.name] ? age(told.taken - row[column.name]) : "" }),
   };
-  return [...PLACE, ...table.columns.map((column) => ({ ...kinds[column.kind](column), help: column.help }))];
+  return [ident(table), ...PLACE, ...table.columns.map((column) => ({ ...kinds[column.kind](column), help: column.help }))];
 }
 
 const percent = (row) => row.share === null ? "" : `${oneDigit(100 * row.share)} %`;
@@ -242,6 +246,48 @@ function showThings(told) {
     const counted = columns.filter((column) => column.name in told[name][0]); // what the program does not count has no column
     fill(section.querySelector("table"), counted, told[name], "");
   }
+}
+
+const moment = (name, heading, told, more = {}) => ({ name, title: heading, kind: "number", text: (row) => row[name] ? age(told.taken - row[name]) : "", hint: (row) => row[name] ? new Date(row[name] * 1000).toLocaleString("en-GB") : "", ...more });
+
+// What fails: since when, and for how many.
+function showBroken(told) {
+  const { rows, all } = told.broken;
+  find("broken").hidden = !rows.length;
+  if (!rows.length) return;
+  fill(find("broken").querySelector("table"), [
+    text("what", "what", { link: (row) => row.thing }),
+    text("how", "how", { tone: () => "closed" }),
+    moment("since", "for", told),
+    count("refused", "refused in the last minute", { text: (row) => `${number(row.refused)} of ${number(row.tried)}` }),
+    count("sessions", "still there"),
+    text("why", "why", { label: "" }),
+  ], rows, "");
+  say(find("unlisted"), rows.length < all ? `and ${number(all - rows.length)} more` : "");
+}
+
+function showOrders(told) {
+  find("orders").hidden = !told.orders.length;
+  if (told.orders.length) fill(find("orders").querySelector("table"), [text("what", "what"), count("count", "how many"), moment("since", "oldest", told)], told.orders, "");
+}
+
+const seconds = (name, heading) => ({ name, title: heading, kind: "number", text: (row) => row[name] === null ? "" : `${oneDigit(row[name] * 1000)} ms` });
+
+// The page of one thing.
+function showThing(told) {
+  const one = told.thing;
+  find("thing").hidden = !one;
+  if (!one) return delete document.body.dataset.thing;
+  document.body.dataset.thing = "";
+  say(find("thing-title"), one.title);
+  const since = one.since ? ` since ${age(told.taken - one.since)}` : "";
+  const tried = one.good + one.bad ? `; ${number(one.bad)} of ${number(one.good + one.bad)} failed in the last minute` : "";
+  say(find("thing-said"), `Configured as ${one.state}, found ${one.found}${since}${one.why ? `: ${one.why}` : ""}${tried}.`);
+  const values = { moment: (fact) => age(Math.abs(told.taken - fact.value)), number: (fact) => number(fact.value), text: (fact) => fact.value };
+  const facts = [...one.facts.map((fact) => ({ title: fact.title, value: values[fact.kind](fact) })), ...one.counted.map((fact) => ({ title: fact.title, value: number(fact.value) }))];
+  fill(find("thing-facts").querySelector("table"), [text("title", "what"), text("value", "is")], facts, "");
+  fill(find("thing-took").querySelector("table"), [text("title", "step"), count("times", "times"), seconds("mean", "mean"), seconds("median", "median"), seconds("late", "99 %")], one.took, "");
+  fill(find("thing-failures").querySelector("table"), [text("reason", "reason"), count("times", "times"), moment("first", "began", told), moment("last", "last", told)], one.failures, "None since this page's server was started.");
 }
 
 let mayUnmask = false;
@@ -313,6 +359,7 @@ async function ask() {
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
     const answer = await fetch(`status.json?${new URLSearchParams(asked)}`, { signal: mine.signal, cache: "no-store", headers });
     if (answer.status === 401) return void refuse();
+    if (answer.status === 400 && asked.thing) return void (location.hash = ""); // it is gone from the configuration
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     const told = await answer.json();
     if (mine === question) draw(told);
@@ -329,8 +376,11 @@ function draw(told) {
   delete document.body.dataset.stale;
   find("alarm").hidden = true;
   showHead(told);
+  showBroken(told);
+  showThing(told);
   showGraphs(told);
   showThings(told);
+  showOrders(told);
   showSessions(told);
   const masks = told.sessions.masked ? "Names and addresses are shortened" : "Names and addresses are shown in full";
   const why = told.sessions.may_unmask ? "" : "; in full only with the token, or over the socket in the run directory";
@@ -400,8 +450,13 @@ find("users").addEventListener("change", (event) => {
 find("sort").addEventListener("change", (event) => sortBy(event.target.value));
 find("turn").addEventListener("click", () => sortBy(asked.sort));
 find("more").addEventListener("click", () => { asked.rows = MOST_ROWS; ask(); });
+function follow() {
+  try { asked.thing = decodeURIComponent(location.hash.slice(1)); } catch { asked.thing = ""; }
+  ask();
+}
+window.addEventListener("hashchange", follow);
 document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(timer); else ask(); });
 
 const theme = remembered("theme");
 dress(["light", "dark"].includes(theme) ? theme : "auto");
-ask();
+follow();

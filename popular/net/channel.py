@@ -1,4 +1,4 @@
-"""One non-blocking connection, in clear or in TLS, with the same few calls: a driver need not know which it is.
+"""One non-blocking connection, in clear or in TLS, with the same few calls: its owner need not know which it is.
 
 `None` always means "not now". Reading and writing raise OSError (also `ssl.SSLError`, which is one) when the connection
 is broken. `want` says which events the watcher is to be called for; it costs a system call only when that changes.
@@ -86,7 +86,7 @@ class Channel:
         return send(self.fd, data)
 
     def send_last(self, data: bytes) -> int:
-        """The same, when the connection is closed next: what was taken leaves with its end, in one packet."""
+        """Like `send`, when the connection is closed next: what was taken leaves with its end, in one packet."""
         return send_last(self.fd, data)
 
     @property

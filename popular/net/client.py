@@ -155,7 +155,7 @@ class ClientConnection(EventTaker):
         return True
 
     def flush_last(self) -> bool:
-        """The same, when the connection is closed as soon as nothing is unsent: the end leaves with it."""
+        """Like `flush`, when the connection is closed as soon as nothing is unsent: its end leaves with the octets."""
         if self.unsent and not self.waits:
             try:
                 self._taken(self.channel.send_last(self.unsent))
@@ -164,7 +164,7 @@ class ClientConnection(EventTaker):
         return True
 
     def flush_later(self) -> None:
-        """The same at the end of this turn; the owner hears of a connection that is broken."""
+        """Like `flush`, but at the end of this turn; the owner hears of a connection that is broken."""
         if not self._leaves:
             self._leaves = True
             self.channel.later(self)

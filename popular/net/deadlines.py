@@ -28,7 +28,7 @@ class DeadlineOwner:
 
 
 class Deadlines(Timed):
-    """Those of one session, until `stop`. Times are seconds of the monotonic clock."""
+    """The deadlines of one session, until `stop`. Times are seconds of the monotonic clock."""
 
     __slots__ = ("_owner", "_to_log_in", "_to_step", "_until", "_wakes", "_wheel")
 

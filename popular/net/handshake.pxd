@@ -2,6 +2,7 @@ from popular.net.tlschannel cimport TlsChannel
 
 cdef class Handshake:
     cdef public object _leg, _loop, _tls_settings
+    cdef public tuple _alpn
     cdef public Py_ssize_t _seen
     cdef _look(self)
     cdef _refuse_protocols(self, tuple offered)

@@ -47,7 +47,7 @@ class Failure(NamedTuple):
 
 class Agreed(NamedTuple):
     """What a handshake came to. `certificate_name`: of the client's verified certificate, or ""; which is itself
-    `certificate` (DER).
+    `certificate` (DER). `alpn`: the protocols that the client has offered; None if it does not know ALPN.
     """
 
     version: str
@@ -55,6 +55,7 @@ class Agreed(NamedTuple):
     resumed: bool
     certificate_name: str
     certificate: bytes = b""
+    alpn: tuple[bytes, ...] | None = None
 
 
 class Leg(Protocol):
@@ -78,7 +79,7 @@ class Leg(Protocol):
 class Handshake:
     """One handshake. Nothing holds it but the watch on the connection."""
 
-    __slots__ = ("_leg", "_loop", "_seen", "_tls_settings")
+    __slots__ = ("_alpn", "_leg", "_loop", "_seen", "_tls_settings")
 
     def __init__(self, loop: EventLoop, leg: Leg, tls_settings: TlsSettings) -> None:
         """Takes over the leg's channel, and begins."""
@@ -86,6 +87,7 @@ class Handshake:
         self._leg = leg
         self._tls_settings = tls_settings
         self._seen = 0
+        self._alpn: tuple[bytes, ...] | None = None
         leg.channel.hand_to(self._ready)
         leg.channel.want(READ)
 
@@ -131,6 +133,7 @@ class Handshake:
         if hello.alpn is not None and _OFFERED not in hello.alpn:
             self._refuse_protocols(hello.alpn)
         else:
+            self._alpn = hello.alpn
             self._begin(hello.server_name)
 
     def _refuse_protocols(self, offered: tuple[bytes, ...]) -> None:
@@ -191,7 +194,14 @@ class Handshake:
         name = name_in(about.getpeercert() or {}) if asks else ""
         certificate = about.getpeercert(True) if asks else None  # by place: _ssl knows no name for it
         resumed = about.session_reused or False
-        return Agreed(about.version() or "", cipher[0], resumed, certificate_name=name, certificate=certificate or b"")
+        return Agreed(
+            about.version() or "",
+            cipher[0],
+            resumed,
+            certificate_name=name,
+            certificate=certificate or b"",
+            alpn=self._alpn,
+        )
 
 
 def failure_of(error: OSError) -> Failure:

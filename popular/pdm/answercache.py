@@ -58,7 +58,7 @@ class AnswerCache:
         return len(self._answers)
 
     def key(self, question: Question, by_address: bool) -> bytes:
-        """Of all on which the answer may depend."""
+        """The name under which an answer is kept: a digest of all on which it may depend."""
         credential = question.credential
         kind, octets = question.kind, b""
         if isinstance(credential, Token):

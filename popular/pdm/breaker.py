@@ -9,10 +9,11 @@ CLOSED, OPEN, TRYING = "closed", "open", "trying"
 class Breaker:
     """One module's, in one process. `state` may be looked at."""
 
-    __slots__ = ("_failures", "_until", "state")
+    __slots__ = ("_failed_at", "_failures", "_until", "state")
 
     def __init__(self) -> None:
         self._failures = 0
+        self._failed_at = 0.0
         self._until = 0.0
         self.state = CLOSED
 
@@ -25,6 +26,10 @@ class Breaker:
         self.state = TRYING
         return True
 
+    def has_failed_lately(self, now: float, pause: float) -> bool:
+        """Whether it would hardly be asked, or answer: it is being tried, or has failed last, and not long ago."""
+        return self.state is TRYING or (self._failures > 0 and now < self._failed_at + pause)
+
     def answered(self) -> bool:
         """It did, whatever it said. Whether this closes the breaker."""
         self._failures = 0
@@ -35,6 +40,7 @@ class Breaker:
     def failed(self, now: float, *, most: int, pause: float) -> bool:
         """It did not. Whether this opens the breaker, which a failed trial does not do anew. `most` 0: never."""
         self._failures += 1
+        self._failed_at = now
         was = self.state
         if was is CLOSED and not 0 < most <= self._failures:
             return False

@@ -11,7 +11,8 @@ never "refused" or "unknown". Exceptions of any other kind count as failure, by 
 a password. Invariant: `ask` never raises an Exception.
 
 Where keys are wanted (SCRAM) the first module that knows the user ends it, and there is no second round: nobody can
-vouch before anything is proven. Keys are no login: what comes of them is `ToProve`, never `Admitted`.
+vouch before anything is proven. Keys are no login: what comes of them is `ToProve`, never `Admitted`. A module that
+fails makes `Undecided` of who is unknown, and a `doubt` of who is known, so that they are told the same in the end.
 
 The rules stand once, in `rounds`, which calls nothing: it yields what is to be put to whom, and is sent what came of
 it. `Asker` puts it by plain calls, `popular.pdm.guarded` on an event loop.
@@ -75,6 +76,8 @@ class ToProve(NamedTuple):
     identified_by: str
     limits: UserLimits | None = None
     locked: bool = False
+    doubt: str = ""
+    """Which modules cannot tell, if any: then a proof that does not hold is no wrong password, but nobody can tell."""
 
     def admits(self) -> Admitted:
         """What it comes to if the client has proven that it has the password."""
@@ -90,6 +93,15 @@ class NobodyKnows:
     keys: ScramKeys | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Undecided(CannotTell):
+    """Nobody can tell, where keys are wanted. The client hears it when it has shown what it has: before, it would tell
+    who is known. `keys`: as in NobodyKnows.
+    """
+
+    keys: ScramKeys | None = None
+
+
 Decision: TypeAlias = Admitted | RefusedLogin | NobodyKnows | ToProve | CannotTell
 
 _PASSWORDS = (PASSWORD,)
@@ -98,12 +110,16 @@ _PASSWORDS = (PASSWORD,)
 CHECK, AUTHENTICATE, SPEND = "check", "authenticate", "spend"
 KEYS = "keys"
 """To check where keys are wanted: what may be answered is something else."""
+FAILING = "failing"
+"""No question: whether a module has failed to answer lately, as far as is known. Where keys are wanted it is all that
+there is of the second round.
+"""
 LOOK_UP = "look up"
 """No step of the two rounds: `explain` puts it."""
 
 
 class Step(NamedTuple):
-    """What is to be put to a module: CHECK, KEYS, AUTHENTICATE with this route, or SPEND: it calls this decoy."""
+    """What is to be put to a module: CHECK, KEYS, FAILING, AUTHENTICATE with this route, SPEND: it calls this decoy."""
 
     module: AnyModule
     what: str
@@ -127,7 +143,7 @@ class Record:
         """What came of a step. What a decoy came to is thrown away, but for its failure."""
         module, what, _route, _decoy = step
         ident = module.ident
-        if what != SPEND:
+        if what != SPEND and what != FAILING:
             self.asked.append((ident, seconds, heard))
             if isinstance(heard, CannotTell):
                 self.failed.append(ident)
@@ -170,13 +186,17 @@ def rounds(
         elif isinstance(answer, CannotTell):
             failures.append(f"{module.ident}: {answer.reason}")
         elif isinstance(answer, Provable):
-            return ToProve(answer.keys, answer.route, module.ident, limits=answer.limits, locked=answer.locked)
+            doubt = yield from _doubt(modules, module, failures)
+            known = ToProve(answer.keys, answer.route, module.ident, limits=answer.limits, locked=answer.locked)
+            return known._replace(doubt=doubt)
         else:
             if isinstance(answer, Authenticated):
                 answer = Refused(answer.route)  # by whose password? It is the actor who has to be let in.
             assert isinstance(answer, Refused), "heard"
-            vouching = modules if what is CHECK else ()
-            return (yield from _second_round(vouching, module, answer, failures=failures))
+            if what is KEYS:
+                doubt = yield from _doubt(modules, module, failures)
+                return Undecided(doubt) if doubt else _refused(module, answer)
+            return (yield from _second_round(modules, module, answer, failures=failures))
     keys = None
     if hide_unknown:
         for step in _spending(unknown):
@@ -185,7 +205,22 @@ def rounds(
                 failures.append(f"{step.module.ident}: {spent.reason}")
             elif isinstance(spent, ScramKeys) and spent.are_sound:
                 keys = spent
-    return CannotTell("; ".join(failures)) if failures else NobodyKnows(keys)
+    if failures:
+        reason = "; ".join(failures)
+        return Undecided(reason, keys) if what is KEYS else CannotTell(reason)
+    return NobodyKnows(keys)
+
+
+def _doubt(
+    modules: Sequence[AnyModule], identifier: AnyModule, failures: Sequence[str]
+) -> Generator[Step, object, str]:
+    """Which modules cannot tell: those that have failed here, and those behind that fail without being asked."""
+    found = list(failures)
+    for module in modules[modules.index(identifier) + 1 :]:
+        failing = yield Step(module, FAILING)
+        if isinstance(failing, CannotTell):
+            found.append(f"{module.ident}: {failing.reason}")
+    return "; ".join(found)
 
 
 def _spending(unknown: Sequence[tuple[AnyModule, Unknown]]) -> list[Step]:
@@ -209,7 +244,11 @@ def _second_round(
                 return Admitted(_flagged(route, module.flags), ident, module.ident, vouched=True)
     if failures:
         return CannotTell("; ".join(failures))
-    return RefusedLogin(ident, refused.locked, refused.code, wait=refused.wait, text=refused.text)
+    return _refused(identifier, refused)
+
+
+def _refused(identifier: AnyModule, refused: Refused) -> RefusedLogin:
+    return RefusedLogin(identifier.ident, refused.locked, refused.code, wait=refused.wait, text=refused.text)
 
 
 def _flagged(route: Route, flags: str) -> Route:
@@ -254,7 +293,7 @@ class Asker:
 def ask(
     modules: Sequence[Module], question: Question, *, hide_unknown: bool = True, record: Record | None = None
 ) -> Decision:
-    """The same, once."""
+    """Asks these modules one question, as an `Asker` does; for who asks only once."""
     return Asker(modules).ask(question, record if record is not None else Record(), hide_unknown)
 
 
@@ -293,6 +332,8 @@ def call(step: Step, question: Question) -> object:
     if what is AUTHENTICATE:
         assert route is not None
         return module.authenticate(question, route)
+    if what is FAILING:
+        return False  # nothing guards it, and nothing is remembered of it
     if what is LOOK_UP:
         return getattr(module, LOOKUP)(question.namespace, question.user)
     assert decoy is not None

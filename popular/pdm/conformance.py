@@ -15,6 +15,7 @@ from time import monotonic
 
 from popular.pdm.chain import AUTHENTICATE, CHECK, KEYS, SPEND, Step
 from popular.pdm.contract import (
+    LEAD,
     LOOKUP,
     PASSWORD,
     SCRAM,
@@ -102,6 +103,7 @@ class Trials:
             "a question that is given up harms no other": self._given_up,
             "the event loop is not held": self._lag,
             "lookup needs no password": self._lookup,
+            "a user whom it does not have it leads nowhere": self._leads,
             "a reload gives a successor, and the old one answers on": self._reload,
             "closes, and leaves nothing open": self._close,
         }
@@ -247,6 +249,22 @@ class Trials:
             raise _Wrong(f"it gave a {type(found).__name__}: KnownUser or None is wanted")
         if self._known is not None and found is None:
             raise _Wrong("it does not know the user whom it lets in")
+
+    async def _leads(self) -> None:
+        lead = getattr(self._guard.module, LEAD, None)
+        if lead is None:
+            return
+        user = secrets.token_hex(8)
+        try:
+            done = await (
+                lead("default", user, "b") if self._guard.is_async else asyncio.to_thread(lead, "default", user, "b")
+            )
+        except ModuleFailed:
+            return
+        except Exception as error:
+            raise _Wrong(f"it raised {kind_and_location_of(error)}") from None
+        if done is not False:
+            raise _Wrong(f"it says {done!r} of a user whom nobody has: False is wanted")
 
     async def _reload(self) -> None:
         try:

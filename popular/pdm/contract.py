@@ -382,3 +382,19 @@ LOOKUP = "lookup"
 `check` is one. It needs no password and counts as no login; `explain` asks it. A module that knows no users of its own
 says None; NeedsPassword where it cannot tell without one, as all those cannot that do not have this function.
 """
+
+LEAD = "lead"
+"""A function that a module of either kind may have: `lead(namespace, user, backend) -> bool`, a coroutine where `check`
+is one, called in a thread otherwise. By it `user move` tells where a user's mail is from now on, while nobody can log
+in as him: in this process at once, in others when they have read it, it is what the module answers. False: he is
+not among its users, or it was opened without what that takes; nothing has changed then, nor where ModuleFailed is
+raised. Asked again with the same words it says True again.
+"""
+
+
+class UserAt(NamedTuple):
+    """What `lead` is told."""
+
+    namespace: str
+    user: str
+    backend: str

@@ -30,15 +30,15 @@ class Decoys:
         return self.at(self._numbers(key)[0])
 
     def at(self, place: int) -> str | None:
-        """The same for a number of 64 bits, which stands for the name: the form is the same one wherever as many users
-        have each form, whichever samples there are.
+        """Some user's stored password, drawn by a number of 64 bits, which stands for the name. Its form depends only
+        on how many users have each form, not on the samples.
         """
         return self._samples[bisect_right(self._up_to, place * self._up_to[-1] >> 64)] if self._samples else None
 
     def rank(self, key: bytes) -> float | None:
-        """That of the decoy among those of several lists; None if there is no decoy.
+        """Which list's decoy is used for a name: that with the lowest rank wins. None if this one has no decoy.
 
-        The smallest is taken, and of each list as often as it has users: ranks are spread exponentially, at that rate.
+        A list wins as often as it has users: its ranks are spread exponentially, at that rate.
         """
         if not self._samples:
             return None

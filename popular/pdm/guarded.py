@@ -15,19 +15,23 @@ from typing import Any, NamedTuple, Protocol
 from popular.pdm import chain
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import Breaker
-from popular.pdm.chain import CHECK, KEYS, LOOK_UP, Decision, Record, Step
+from popular.pdm.chain import AUTHENTICATE, CHECK, FAILING, KEYS, LOOK_UP, Decision, Record, Step
 from popular.pdm.contract import (
     CHALLENGE,
+    LEAD,
     LOOKUP,
     AnyModule,
+    AsyncModule,
     Authenticated,
     CannotTell,
     KnownUser,
+    Module,
     ModuleFailed,
     NeedsPassword,
     Question,
     QuestionFailed,
     Unknown,
+    UserAt,
 )
 from popular.pdm.servers import Servers, placed
 from popular.pdm.threads import Threads, WaitEvents
@@ -39,7 +43,7 @@ CACHED = ("hit", "miss", "stale")
 
 
 NEEDS_PASSWORD = CannotTell("it cannot be asked without a password")
-"""Of a module that is looked up."""
+"""The answer for a module that can only be asked with a password, where it is to be asked without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,10 @@ not be.
 """
 
 
+_VOUCHES_FOR_NOBODY = (Module.authenticate, AsyncModule.authenticate)
+"""What a module has that says nothing of the second round."""
+
+
 class Asking(NamedTuple):
     """How one config has a module asked. `run`: without it, what only computes has threads of its own too."""
 
@@ -129,6 +137,8 @@ class Guarded:
         self.is_async = answers_on_loop(module)
         self.computes = not self.is_async and (getattr(module, "local", False) or not getattr(module, "blocking", True))
         """Nothing it does can hang, and what fails is one user's affair: no deadline, no breaker."""
+        self.may_vouch = getattr(getattr(module, "authenticate", None), "__func__", None) not in _VOUCHES_FOR_NOBODY
+        """It answers the second round by itself. Else it need not be asked, and what it would say tells nothing."""
         self.cache = AnswerCache(os.urandom(32))
         self._threads: dict[int, Threads] = {}
         """By their number: sessions from before a change of `threads` go on with the old ones."""
@@ -140,6 +150,8 @@ class Guarded:
     async def put(self, step: Step, question: Question, how: Asking) -> object:
         """What the module, or its cache, answers to a step, as `chain.heard` has it; raises nothing."""
         terms = how.terms
+        if step.what is FAILING or (step.what is AUTHENTICATE and not self.may_vouch):
+            return self._failing(terms.pause)
         if step.what is KEYS:  # those of a user are kept by nobody but who has them
             return placed(await self._put(step, question, how), terms.allow, terms.like)
         if step.what is not CHECK:
@@ -179,6 +191,40 @@ class Guarded:
         assert found is None or isinstance(found, (KnownUser, CannotTell)), "heard"
         return found
 
+    async def lead(self, at: UserAt, seconds: float) -> str:
+        """Tells the module where the mail of a user is from now on. Why it could not be told, or ""; after a time-out
+        it may have heard all the same.
+        """
+        told: Callable[..., Any] | None = getattr(self.module, LEAD, None)
+        if told is None:
+            return "it cannot be told where a user's mail is"
+        try:
+            done = await (
+                self._led_on_loop(told(*at), seconds) if self.is_async else self._led_in_thread(told, at, seconds)
+            )
+        except TimeoutError:
+            return f"no answer within {seconds:g} s"
+        except (ModuleFailed, OSError) as error:
+            return chain.failure(error).reason
+        except Exception as error:  # its text could hold a secret
+            return kind_and_location_of(error)
+        self.cache.flush(f"{at.namespace}:{at.user}")
+        return "" if done is True else "it does not have this user, or was opened without what it takes to lead him"
+
+    async def _led_on_loop(self, coroutine: Awaitable[object], seconds: float) -> object:
+        async def led() -> object:
+            await self._ready()
+            return await coroutine
+
+        return await asyncio.wait_for(led(), seconds)
+
+    async def _led_in_thread(self, told: Callable[..., object], at: UserAt, seconds: float) -> object:
+        threads = Threads(self.ident, 1)
+        try:
+            return await threads.run(lambda: told(*at), seconds, network="")
+        finally:
+            threads.close()
+
     def cached(self, question: Question) -> CachedAnswer | None:
         """What is remembered of this very login."""
         return self.cache.find(self.cache.key(question, getattr(self.module, "by_address", True)))
@@ -216,6 +262,12 @@ class Guarded:
             self._told = None
             how.events.breaker_moved(self.ident, False, "")
         return answer
+
+    def _failing(self, pause: float) -> CannotTell | bool:
+        """False, which is also that it does not vouch; or that it could not tell."""
+        if self.computes or not self.breaker.has_failed_lately(monotonic(), pause):
+            return False
+        return CannotTell("it has failed lately")
 
     def _failed(self, reason: str, how: Asking) -> CannotTell:
         most = 0 if self.computes else how.terms.breaker

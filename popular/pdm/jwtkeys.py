@@ -38,7 +38,7 @@ class KeySet:
 
     @classmethod
     def fixed(cls, octets: bytes) -> "KeySet":
-        """Those of a file. Raises ModuleFailed."""
+        """The keys in a file, which are never fetched anew. Raises ModuleFailed."""
         made = cls(None)
         made._keys = keys_in(octets)
         return made

@@ -3,11 +3,13 @@
 For many users: it is open at once, whatever their number, and costs no memory in the workers, which share the file in
 the page cache. What it answers is what `passwd` (see there, and for TARGET) answers with the file that it was made
 from. A new database takes the place of the old one by a rename; the proxy reloads the module when the file is another.
+`user move` makes one by itself (`pdm conf ID moves on`); the file that `pcdb` made it from has to be changed too.
 """
 
 import os
 from collections.abc import Sequence
 
+from popular.pdm import cdbchange
 from popular.pdm.contract import Answer, KnownUser, Module, ModuleFailed, Question
 from popular.pdm.target import filled
 from popular.pdm.usercdb import UserCdb
@@ -40,6 +42,11 @@ class CdbModule(Module):
     def lookup(self, namespace: str, user: str) -> KnownUser | None:
         """See `contract.LOOKUP`."""
         return self._list.lookup(namespace, user)
+
+    def lead(self, namespace: str, user: str, backend: str) -> bool:
+        """See `contract.LEAD`: a new database takes the place of this one."""
+        known = self._users.find(namespace, user) is not None
+        return known and cdbchange.lead(self._path, (namespace, user), backend)
 
     def reload(self) -> "CdbModule":
         """The file that stands there now."""

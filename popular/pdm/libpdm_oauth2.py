@@ -67,7 +67,7 @@ _WORDS = (
     "connections",
 )
 _MOST_OCTETS = 1 << 18
-"""Of an answer, or of a set of keys."""
+"""How long an answer of the provider may be, or a set of keys."""
 _MOST_LEEWAY = 600
 
 

@@ -11,6 +11,8 @@ The fields of a user's hash are those of `record.py` (`password`, `backend` …)
 `target TARGET` are what counts where a hash does not say it, `takes KIND,…` is as in `sql`, `connections N` is how many
 a worker has (default 4). `cafile FILE` has the authorities' certificates to believe in TLS (default: the system's). The
 server's must be for its name; with sentinels and in a cluster, for the names or addresses that these give.
+
+`user move` sets the field `backend` (`pdm conf ID moves on`).
 """
 
 import asyncio
@@ -89,6 +91,18 @@ class Redis(AsyncModule):
         except (self._errors.RedisError, self._errors.RedisClusterException, OSError) as error:
             raise ModuleFailed(f"the server: {type(error).__name__}") from None
         return stored_user(user, record, self._defaults) if record else None
+
+    async def lead(self, namespace: str, user: str, backend: str) -> bool:
+        """See `contract.LEAD`. Whoever has a record has a hash, which stays where it is."""
+        if not is_name(user) or await self.lookup(namespace, user) is None:
+            return False
+        assert self._connected is not None
+        try:
+            async with self._places:
+                await self._connected.client.hset(self._key(user), "backend", backend)
+        except (self._errors.RedisError, self._errors.RedisClusterException, OSError) as error:
+            raise ModuleFailed(f"the server: {type(error).__name__}") from None
+        return True
 
     def reload(self) -> "Redis":
         """See AsyncModule."""

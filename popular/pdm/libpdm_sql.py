@@ -19,6 +19,10 @@ ten: one user with several passwords, of which one has to fit.
 worker has at most (default 4). `takes KIND,…` says which credentials the rows can answer: `password`, `challenge` where
 all passwords are stored in clear, `scram` where they are that or keys of SCRAM-SHA-256, `certificate` where a client
 with a certificate of the user's name may come in.
+
+`update TEXT` (or `updatefile FILE`) is what `user move` has done (`pdm conf ID moves on`), with `:backend` for the
+new one beside the parameters of the user: `update "UPDATE mailbox SET store = :backend WHERE username = :user"`. The
+database's user needs the right to do so.
 """
 
 import os
@@ -29,10 +33,10 @@ from popular.pdm.arguments import PASSWORDFILE, number, pairs, refuse_password_i
 from popular.pdm.contract import Answer, AsyncModule, KnownUser, Module, ModuleFailed, Question, QuestionFailed, Secret
 from popular.pdm.record import ROUTING, TAKES, Defaults, StoredUser, Verifier, is_name, stored_user, takes_of
 from popular.pdm.sqlengines import AsyncEngine, MysqlEngine, PostgresqlEngine, SqliteEngine
-from popular.pdm.sqlquery import PARAMETERS, Query
+from popular.pdm.sqlquery import OF_UPDATE, PARAMETERS, Query
 
 MOST_ROWS = 10
-_WORDS = ("query", "queryfile", PASSWORDFILE, *ROUTING, TAKES, "connections")
+_WORDS = ("query", "queryfile", "update", "updatefile", PASSWORDFILE, *ROUTING, TAKES, "connections")
 _CONNECTIONS = 4
 _MOST_CONNECTIONS = 64
 
@@ -62,16 +66,14 @@ class _Options:
         words = pairs("sql", arguments[1:], _WORDS)
         if ("query" in words) == ("queryfile" in words):
             raise ModuleFailed("sql: one of `query TEXT` and `queryfile FILE` is wanted")
+        if "update" in words and "updatefile" in words:
+            raise ModuleFailed("sql: one of `update TEXT` and `updatefile FILE` is allowed")
         self.files: dict[str, os.stat_result] = {}
-        text = words.get("query", "")
-        if "queryfile" in words:
-            path = os.path.abspath(words["queryfile"])
-            octets, self.files[path] = linefile.read(path)
-            try:
-                text = octets.decode()
-            except UnicodeDecodeError:
-                raise ModuleFailed(f"sql: {path} is not UTF-8") from None
-        self.query = Query(text)
+        self.query = Query(self._text(words, "query"))
+        text = self._text(words, "update")
+        self.update = Query(text, OF_UPDATE) if text else None
+        if self.update is not None and "backend" not in self.update.names:
+            raise ModuleFailed("sql: the update leads nowhere: it needs :backend")
         self.secret: Secret | None = None
         if PASSWORDFILE in words:
             self.secret, files = secret_from(words[PASSWORDFILE])
@@ -80,11 +82,29 @@ class _Options:
         self.takes = takes_of("sql", words)
         self.connections = number("sql", words, "connections", usual=_CONNECTIONS, most=_MOST_CONNECTIONS)
 
+    def _text(self, words: Mapping[str, str], word: str) -> str:
+        """What a word says, or the file of the other one; "" if neither is there. Raises ModuleFailed."""
+        if f"{word}file" not in words:
+            return words.get(word, "")
+        path = os.path.abspath(words[f"{word}file"])
+        octets, self.files[path] = linefile.read(path)
+        try:
+            return octets.decode()
+        except UnicodeDecodeError:
+            raise ModuleFailed(f"sql: {path} is not UTF-8") from None
+
 
 def _users(rows: Sequence[Mapping[object, object]], user: str, defaults: Defaults) -> list[StoredUser]:
     if len(rows) > MOST_ROWS:
         raise QuestionFailed(f"the query gave more than {MOST_ROWS} rows")
     return [stored_user(user, row, defaults) for row in rows]
+
+
+def _is_there(found: Sequence[StoredUser], backend: str) -> bool:
+    """That a user is at this backend now, as the query sees him. Raises ModuleFailed."""
+    if not found or any(user.known().route.backend != backend for user in found):
+        raise ModuleFailed("the update was made, and the query does not give this backend")
+    return True
 
 
 class SqliteModule(Module):
@@ -114,6 +134,14 @@ class SqliteModule(Module):
             return []
         rows = self._engine.rows(parameters_of(namespace, user, question), MOST_ROWS + 1)
         return _users(rows, user, self._options.defaults)
+
+    def lead(self, namespace: str, user: str, backend: str) -> bool:
+        """See `contract.LEAD`."""
+        update = self._options.update
+        if update is None or not self._found(namespace, user, None):
+            return False
+        self._engine.change(update, parameters_of(namespace, user) | {"backend": backend}, MOST_ROWS)
+        return _is_there(self._found(namespace, user, None), backend)
 
     def reload(self) -> Module:
         """See Module."""
@@ -157,6 +185,14 @@ class ServerModule(AsyncModule):
             return []
         rows = await self._engine.rows(parameters_of(namespace, user, question), MOST_ROWS + 1)
         return _users(rows, user, self._options.defaults)
+
+    async def lead(self, namespace: str, user: str, backend: str) -> bool:
+        """See `contract.LEAD`."""
+        update = self._options.update
+        if update is None or not await self._found(namespace, user, None):
+            return False
+        await self._engine.change(update, parameters_of(namespace, user) | {"backend": backend}, MOST_ROWS)
+        return _is_there(await self._found(namespace, user, None), backend)
 
     def reload(self) -> AsyncModule:
         """See AsyncModule."""

@@ -14,7 +14,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import NoReturn
 
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         content = _standard_input() if chosen.users == "-" else None
         users = Users("standard input" if content else os.path.abspath(chosen.users), chosen.strict, content)
-        made = _replace(os.path.abspath(chosen.database), users)
+        made = replace_database(os.path.abspath(chosen.database), records_of(users)) - 1
     except (ModuleFailed, cdb.BadDatabase) as error:
         return _fail(str(error))
     except OSError as error:
@@ -72,14 +72,14 @@ def _standard_input() -> linefile.LineFileContent:
     return linefile.LineFileContent(sys.stdin.buffer.read(), os.fstat(0))
 
 
-def _replace(path: str, users: Users) -> int:
-    """Gives the number of users. Raises BadDatabase, OSError; then nothing has changed."""
+def replace_database(path: str, records: Iterable[tuple[bytes, bytes]]) -> int:
+    """Gives the number of records. Raises BadDatabase, OSError; then nothing has changed."""
     directory, name = os.path.split(path)
     new = os.path.join(directory, f".{name}.{os.getpid()}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb", buffering=1 << 20) as file:
-            made = cdb.write(file, records_of(users)) - 1
+            made = cdb.write(file, records)
             _give_rights(fd, path)
             file.flush()
             os.fsync(fd)
@@ -92,7 +92,7 @@ def _replace(path: str, users: Users) -> int:
 
 
 def _give_rights(fd: int, old: str) -> None:
-    """Those of the file that is replaced. Raises OSError for who may not give a file away."""
+    """Gives a new file owner and mode of the file that it replaces. Raises OSError for who may not give a file away."""
     try:
         status = os.stat(old)
     except FileNotFoundError:

@@ -202,7 +202,7 @@ class Verifier:
         return self.decide_among([] if user is None else [user], question)
 
     def decide_among(self, users: Sequence[StoredUser], question: Question) -> Answer:
-        """The same for a user with several records: several passwords, of which one has to fit."""
+        """Like `decide`, for a user with several records: several passwords, of which one has to fit."""
         if not users:
             return self._unknown(question)
         for user in users:
@@ -223,7 +223,7 @@ class Verifier:
         return Refused(users[0].route, locked=all(user.locked for user in users))
 
     async def decide_later(self, users: Sequence[StoredUser], question: Question) -> Answer:
-        """The same for an event loop: in a thread."""
+        """Like `decide_among`, for an event loop: in a thread."""
         if not users:
             return self._unknown(question)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self.decide_among, users, question)

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -36,8 +36,16 @@ class AsyncEngine(Protocol):
     async def rows(self, parameters: Mapping[str, str], most: int) -> Sequence[Row]:
         """What the query gives, up to so many rows. Raises ModuleFailed."""
 
+    async def change(self, update: Query, parameters: Mapping[str, str], most: int) -> None:
+        """Makes a change, unless it is one of more rows than that. Raises ModuleFailed; nothing is changed then."""
+
     async def close(self) -> None:
         """Gives its connections back."""
+
+
+def _check_number(rows: int, most: int) -> None:
+    if rows > most:
+        raise ModuleFailed(f"the update would change {rows} rows: it is not made")
 
 
 def _is_port(parts: SplitResult) -> bool:
@@ -78,6 +86,17 @@ class SqliteEngine:
                 self._query.text, {name: parameters[name] for name in self._query.names}
             )
             return [dict(zip(row.keys(), row, strict=True)) for row in cursor.fetchmany(most)]
+
+    def change(self, update: Query, parameters: Mapping[str, str], most: int) -> None:
+        """See AsyncEngine."""
+        uri = f"file:{quote(self._path)}?mode=rw"
+        with (
+            _told(sqlite3.Error, OSError),
+            closing(sqlite3.connect(uri, uri=True, timeout=_SQLITE_WAIT_SECONDS)) as one,
+            one,
+        ):  # a transaction, which is taken back by what is raised in it
+            bound = {name: parameters[name] for name in update.names}
+            _check_number(one.execute(update.text, bound).rowcount, most)
 
     def _connection(self) -> sqlite3.Connection:
         """This thread's. A file that has taken the place of the old one is opened in its turn."""
@@ -151,10 +170,23 @@ class PostgresqlEngine:
                 found: Sequence[Row] = await cursor.fetchmany(most)
                 return found
 
+    async def change(self, update: Query, parameters: Mapping[str, str], most: int) -> None:
+        """See AsyncEngine."""
+        bound = {name: parameters[name] for name in update.names}
+        with _told(self._psycopg.Error, self._pools.PoolTimeout, self._pools.TooManyRequests):
+            async with self._pool.connection() as connection, connection.transaction():
+                cursor = await connection.execute(update.pyformat, bound)
+                _check_number(cursor.rowcount, most)
+
     async def close(self) -> None:
         """See AsyncEngine."""
         if self._pool is not None:
             await self._pool.close(timeout=1)
+
+
+def _check_understood(query: Query) -> None:
+    if "\\" in query.text or "#" in query.text:
+        raise ModuleFailed("sql: mysql: backslashes and # in the query are not understood here")
 
 
 class MysqlEngine:
@@ -167,8 +199,7 @@ class MysqlEngine:
         parts = urlsplit(url)
         if parts.query or parts.fragment:
             raise ModuleFailed("sql: mysql: nothing may stand behind the database's name")
-        if "\\" in query.text or "#" in query.text:
-            raise ModuleFailed("sql: mysql: backslashes and # in the query are not understood here")
+        _check_understood(query)
         if not parts.hostname or len(parts.path) < 2 or not parts.username or not _is_port(parts):
             raise ModuleFailed("sql: this is no URL of MySQL: mysql://USER@HOST[:PORT]/DB")
         self._where = {
@@ -213,6 +244,25 @@ class MysqlEngine:
             finally:
                 if not whole:
                     connection.close()
+                self._pool.release(connection)
+
+    async def change(self, update: Query, parameters: Mapping[str, str], most: int) -> None:
+        """See AsyncEngine."""
+        _check_understood(update)
+        bound = {name: parameters[name] for name in update.names}
+        with _told(self._errors.Error, OSError, EOFError):
+            connection = await self._pool.acquire()
+            whole = False
+            try:
+                await connection.begin()
+                async with connection.cursor() as cursor:
+                    await cursor.execute(update.pyformat, bound)
+                    _check_number(cursor.rowcount, most)
+                await connection.commit()
+                whole = True
+            finally:
+                if not whole:
+                    connection.close()  # which takes back what was begun
                 self._pool.release(connection)
 
     async def close(self) -> None:

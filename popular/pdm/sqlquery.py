@@ -1,10 +1,13 @@
 """The operator's query: which parameters it has, and how each driver wants them written. Pure."""
 
 import re
+from collections.abc import Sequence
 
 from popular.pdm.contract import ModuleFailed
 
 PARAMETERS = ("user", "name", "domain", "namespace", "vserv", "address")
+OF_UPDATE = ("user", "name", "domain", "namespace", "backend")
+"""Of the query by which a user is led to another backend."""
 
 # A colon within a text, a quoted name, a comment or a cast (`::text`) is no parameter's.
 _PIECES = re.compile(
@@ -16,12 +19,12 @@ _PIECES = re.compile(
 class Query:
     """A query with named parameters (`:user`), as it was written, and as drivers take it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, known: Sequence[str] = PARAMETERS) -> None:
         """Raises ModuleFailed if it has none of the parameters of a user, or one that is unknown."""
         self.text = text.strip().removesuffix(";")
         names = {match[1] for match in _PIECES.finditer(self.text) if match[1]}
-        for name in sorted(names - set(PARAMETERS)):
-            allowed = ", ".join(f":{known}" for known in PARAMETERS)
+        for name in sorted(names - set(known)):
+            allowed = ", ".join(f":{one}" for one in known)
             raise ModuleFailed(f"sql: ':{name}' in the query means nothing; allowed: {allowed}")
         if not names & {"user", "name"}:
             raise ModuleFailed("sql: the query asks for no user: it needs :user, or :name and :domain")

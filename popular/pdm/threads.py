@@ -18,7 +18,7 @@ from supervisor.serving.turns import Turns
 MOST_WAITING = 250
 """Questions that may wait for a thread of one module."""
 MOST_OF_ONE = 100
-"""Of them, those of one network."""
+"""How many of them may be about clients of one network."""
 
 
 class WaitEvents(Protocol):

@@ -33,7 +33,7 @@ class BadToken(Exception):
 
 
 def algorithms_in(text: str) -> tuple[str, ...]:
-    """Of `algorithms A,B`; "" for the usual ones. Raises ModuleFailed."""
+    """The algorithms in `algorithms A,B`; the usual ones for "". Raises ModuleFailed."""
     chosen = tuple(text.split(",")) if text else _USUAL
     for name in chosen:
         if name not in ALGORITHMS:

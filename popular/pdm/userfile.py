@@ -74,13 +74,13 @@ class Users:
         return None if offset is None else self._at(offset)
 
     def entries(self) -> Iterator[tuple[bytes, bytes]]:
-        """Of each user, in the order of the file: his key, and what stands behind it in his line."""
+        """Each user's key, and what stands behind it in his line, in the order of the file."""
         for offset in sorted(item & _OFFSET for item in self._index):
             namespace, name, rest = self._line(offset).split(b":", 2)
             yield namespace + b":" + name, rest
 
     def _good_lines(self) -> Iterator[tuple[bytes, int, str, str]]:
-        """Of each good line: the user's key, the offset, the stored password and its form."""
+        """Each good line: the user's key, the offset, the stored password and its form."""
         content = self._content
         # Lines are counted only as far as one of them needs its number.
         position, counted, number = 0, 0, 1
@@ -134,7 +134,7 @@ class Users:
         return None
 
     def _drop_doubles(self) -> None:
-        """Of several lines of one user the first counts, and the others are bad."""
+        """Keeps the first of several lines of one user; the others are bad."""
         doubles = []
         for one, other in pairwise(self._index):
             if one >> 32 == other >> 32:  # equal keys have equal checksums (and few others have)

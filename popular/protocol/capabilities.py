@@ -23,7 +23,7 @@ before it hears that it must not; and nothing may be pipelined behind STLS anywa
 _END = b".\r\n"
 
 MOST_OCTETS = 4096
-"""Of a whole set: the answer to CAPA is kept in memory for every vserv."""
+"""How long a whole set may be: the answer to CAPA is kept in memory for every vserv."""
 _LONGEST_LINE = LONGEST_REPLY - 2
 _CAPABILITY = re.compile(r"[!-\-/-~]+( [!-~]+)*")
 """A tag without dots, and arguments (RFC 2449 section 3)."""

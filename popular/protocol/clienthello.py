@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 HANDSHAKE = 22
 MOST_OCTETS = 1 << 14
-"""Of the whole ClientHello with its record headers; those of 2026, with post-quantum key shares, have about 2000."""
+"""How long a ClientHello may be, with its record headers; those of 2026, with post-quantum keys, have about 2000."""
 _MOST_RECORDS = 8
 _RECORD_HEAD = 5
 _LONGEST_FRAGMENT = 1 << 14

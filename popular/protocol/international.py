@@ -11,7 +11,7 @@ from popular.protocol.replies import err, ok
 
 UTF8, LANG = "UTF8", "LANG"
 TAGS = frozenset({UTF8, LANG})
-"""Of capabilities, and the words of their commands."""
+"""Both are tags of capabilities, and the words of commands."""
 _UTF8_USER = "UTF8 USER"
 
 MOST_LANGUAGES = 32

@@ -56,7 +56,7 @@ class ScramKeys(NamedTuple):
 
 
 def keys_of(password: bytes, salt: bytes, iterations: int = FEWEST_ITERATIONS) -> ScramKeys | None:
-    """Those of a password, which take time to compute. None where it is not one that SCRAM can have (SASLprep)."""
+    """The keys of a password, which take time to compute. None if SCRAM does not allow such a password (SASLprep)."""
     library = _library()
     try:
         made = library.ScramMechanism(SCRAM).make_auth_info(password.decode(), iterations, salt)

@@ -1,9 +1,9 @@
 """RFC 1939's TRANSACTION state over a maildrop: command lines in, responses out.
 
 One code for both maildrops: the proxy's simulated mailbox is `Transaction((), capabilities)`, the storage server's is a
-listed Maildir. The driver feeds one command line at a time, sends `Response.reply`, then the rest of a long listing
+listed Maildir. The owner feeds one command line at a time, sends `Response.reply`, then the rest of a long listing
 piece by piece, or the content if one is named. A message that turns out to be gone is reported with `lost`, whose reply
-is sent instead. After QUIT the driver does what `deleted` and `retrieved` say (RFC 1939's UPDATE) and sends
+is sent instead. After QUIT it does what `deleted` and `retrieved` say (RFC 1939's UPDATE) and sends
 `quit_reply`.
 
 It never opens, deletes or moves anything, and nothing that a client sends makes it raise.
@@ -55,7 +55,7 @@ class _CommandFailed(Exception):
 
 
 LINES_OF_A_PIECE = 512
-"""Of a listing, made at a time: a shorter one is complete in its reply. 100,000 lines at once took 0.6 s."""
+"""Lines of a listing that are made at a time: a shorter one is complete in its reply. 100,000 at once took 0.6 s."""
 
 _END = b".\r\n"
 _BLANK = 32

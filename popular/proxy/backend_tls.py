@@ -70,7 +70,7 @@ class BackendTls:
         return self.objection_to(channel.about.getpeercert(True))
 
     def objection_to(self, certificate: bytes | None) -> str:
-        """The same of a certificate (DER)."""
+        """What is wrong with a certificate (DER): "" if nothing."""
         if not self.pin:
             return ""
         found = hashlib.sha256(certificate or b"").hexdigest()

@@ -1,10 +1,9 @@
 """What several proxies keep together at a server of Redis or Valkey: leases of sessions, which end by themselves, and
-news of who guesses and who is blocked.
+news of who guesses and who is kicked. What is ordered at all of them: sharedorders.py.
 
     popular:{USER}:s     sorted set: a member for each session, scored by when its lease ends (milliseconds since 1970)
     popular:{USER}:d     there as long as this user may not log in again; the session by which that is so
     popular:sessions     sorted set: all sessions that are counted, as JSON, scored alike
-    popular:blocked      hash: networks that are blocked, each with its end
     popular:news         stream: what has happened at one proxy that the others are to know, the last of it
 
 USER is a digest, so that no name chooses a slot of a cluster or has to be escaped. All times are the server's: clocks
@@ -17,8 +16,7 @@ import hashlib
 import json
 import os
 import socket
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,15 +91,31 @@ return {now, redis.call('XRANGE', KEYS[1], since, '+', 'COUNT', ARGV[2])}
 """
 """KEYS: the stream. ARGV: the id of the last one known, "" for none; how many; how far back to begin then."""
 
+ADD_NEWS = """
+local time = redis.call('TIME')
+local latest = time[1] * 1000 + 60000
+local function add()
+  return redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, 2))
+end
+local id = add()
+if type(id) == 'table' or tonumber(string.match(id, '^%d+')) > latest then
+  redis.call('DEL', KEYS[1])
+  id = add()
+end
+return id
+"""
+"""KEYS: the stream. ARGV: how many it keeps, and the fields of an entry with their values. Ids only grow: an entry of
+the future, which anybody may have written who reaches the server, would be the last one for ever; so the stream begins
+anew.
+"""
+AHEAD_SECONDS = 60.0
+"""Of the server's time, an entry that is further ahead is none."""
+
 NEWS = "popular:news"
 MOST_NEWS = 10_000
 BACK_SECONDS = 600.0
 """A proxy that begins learns what has happened for so long."""
-FAILED, CAME_IN, BLOCKED, KICKED = "failed", "came_in", "blocked", "kicked"
-
-BLOCKS = "popular:blocked"
-FOR_EVER, NO_LONGER = 0.0, -1.0
-"""Instead of an end, in seconds since 1970."""
+FAILED, CAME_IN, KICKED = "failed", "came_in", "kicked"
 
 
 def check_url(url: str) -> None:
@@ -142,38 +156,30 @@ def member(sid: str, proxy: str, *, namespace: str, user: str) -> str:
     return json.dumps({"sid": sid, "proxy": proxy, "namespace": namespace, "user": user}, sort_keys=True)
 
 
-def block(url: str, passwordfile: str, network: str, *, seconds: int | None) -> None:
-    """Tells all proxies for how long nobody from a network is served: as an order has it, None for ever, 0 no longer.
+def kick(url: str, passwordfile: str, proxy: str, *, sort: str, ident: str, deadline: int | None) -> None:
+    """Has all other proxies end the sessions of a user or a network, as an order has it. `proxy`: our name among them.
     Blocks. Raises ModuleFailed.
     """
-    until = FOR_EVER if seconds is None else NO_LONGER if seconds == 0 else time.time() + seconds
-    with _blocking(url, passwordfile) as client:
-        if until == NO_LONGER:
-            client.hdel(BLOCKS, network)
-        else:
-            client.hset(BLOCKS, network, str(until))
-        over = [name for name, end in client.hgetall(BLOCKS).items() if _is_over(end, time.time())]
-        if over:
-            client.hdel(BLOCKS, *over)
-        news = {"by": "", "what": BLOCKED, "network": network, "until": str(until)}
-        client.xadd(NEWS, news, maxlen=MOST_NEWS, approximate=True)
+    news = {
+        "by": this_proxy(),
+        "proxy": proxy,
+        "what": KICKED,
+        "sort": sort,
+        "id": ident,
+        "deadline": "" if deadline is None else str(deadline),
+    }
+    with blocking(url, passwordfile) as client:
+        add_news(client, news)
 
 
-def _is_over(end: str, now: float) -> bool:
-    """Whether a block has ended; what is no end of one, which anybody may have written there, has."""
-    try:
-        return FOR_EVER < float(end) <= now
-    except ValueError:
-        return True
+def add_news(client: Any, news: Mapping[str, str]) -> None:
+    """Of a client that blocks."""
+    client.eval(ADD_NEWS, 1, NEWS, *news_arguments(news))
 
 
-def kick(url: str, passwordfile: str, by: str, *, sort: str, ident: str, deadline: int | None) -> None:
-    """Has all other proxies end the sessions of a user or a network, as an order has it. `by`: ours (`this_proxy`).
-    Blocks. Raises ModuleFailed.
-    """
-    news = {"by": by, "what": KICKED, "sort": sort, "id": ident, "deadline": "" if deadline is None else str(deadline)}
-    with _blocking(url, passwordfile) as client:
-        client.xadd(NEWS, news, maxlen=MOST_NEWS, approximate=True)
+def news_arguments(news: Mapping[str, str]) -> list[str | int]:
+    """Of ADD_NEWS."""
+    return [MOST_NEWS, *(word for pair in news.items() for word in pair)]
 
 
 def this_proxy() -> str:
@@ -183,7 +189,7 @@ def this_proxy() -> str:
 
 def read_sessions(url: str, passwordfile: str) -> list[dict[str, str]]:
     """The sessions of all proxies. Blocks. Raises ModuleFailed."""
-    with _blocking(url, passwordfile) as client:
+    with blocking(url, passwordfile) as client:
         return [row for text in client.eval(LISTED, 1, ALL) if (row := row_of(text)) is not None]
 
 
@@ -198,7 +204,7 @@ def row_of(text: str) -> dict[str, str] | None:
 
 
 @contextmanager
-def _blocking(url: str, passwordfile: str) -> Iterator[Any]:
+def blocking(url: str, passwordfile: str) -> Iterator[Any]:
     """A client that blocks, as long as it lasts. Raises ModuleFailed."""
     failures: tuple[type[BaseException], ...] = (*errors(), ValueError)
     there: Connected | None = None

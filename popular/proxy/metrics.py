@@ -11,7 +11,20 @@ from popular.proxy.session.question_queue import DROPPED
 from popular.proxy.session.refusals import DEFERRALS
 from popular.proxy.settings.limits import LIMITS, OF_VSERV
 from popular.proxy.settings.reports import REPORTS
-from supervisor.metric import Counts, Described, Durations, Label, Living, Metric, OfHealth, Present, Some, Things
+from popular.proxy.settings.standing import RECORD
+from supervisor.metric import (
+    CountNow,
+    Counts,
+    Described,
+    Durations,
+    Label,
+    Living,
+    Metric,
+    OfHealth,
+    SomeLabels,
+    StandingFor,
+    Things,
+)
 from supervisor.table.contents import microseconds
 
 VSERV = Things(sort="vserv", name="vserv", facts="vservs", column="vserv")
@@ -75,7 +88,7 @@ _LOGINS = (
     Metric(
         "popular_cluster_workers_alone",
         "Workers that the server of the cluster does not answer; their limits count locally.",
-        Present("clusters_lost"),
+        CountNow("clusters_lost"),
     ),
     Metric(
         "popular_login_duration_seconds",
@@ -87,7 +100,7 @@ _LOGINS = (
     Metric(
         "popular_sessions_refused_total",
         "Sessions that were turned away before a login was possible, by reason.",
-        Some("sessions_ended", REFUSALS),
+        SomeLabels("sessions_ended", REFUSALS),
         (Label("reason"),),
     ),
     Metric(
@@ -99,6 +112,17 @@ _LOGINS = (
         "popular_sessions_recorded_total",
         "Sessions that were recorded for a trace (`trace start`).",
         Counts("sessions_recorded"),
+    ),
+    Metric(
+        "popular_traces_filled_total",
+        "Traces that had as much as they may have before their time was over.",
+        Counts("traces_filled"),
+    ),
+    Metric(
+        "popular_trace_bytes_total",
+        "Octets of traces: written, or dropped, since the trace is full or the disk too slow for it.",
+        Counts("trace_octets"),
+        (Label("result", ("written", "dropped")),),
     ),
     Metric("popular_module_lookups_total", "Questions put to a module.", Counts("module_lookups"), (MODULE,)),
     Metric(
@@ -117,13 +141,13 @@ _LOGINS = (
     Metric(
         "popular_module_breakers_open",
         "Workers that do not ask a module for a while, because it has failed too many times in a row.",
-        Present("module_breakers_open"),
+        CountNow("module_breakers_open"),
         (MODULE,),
     ),
     Metric(
         "popular_module_threads",
         "Threads that are at work for a module that blocks.",
-        Present("module_threads"),
+        CountNow("module_threads"),
         (MODULE,),
     ),
     Metric(
@@ -148,7 +172,7 @@ _LOGINS = (
     Metric(
         "popular_module_queue_length",
         "Questions to modules that wait for a thread.",
-        Present("module_queue"),
+        CountNow("module_queue"),
     ),
     Metric(
         "popular_module_queue_duration_seconds",
@@ -223,24 +247,31 @@ _BACKENDS = (
         OfHealth("recovering"),
         (BACKEND,),
     ),
+    Metric(
+        "popular_backend_drained_seconds",
+        "For how long nobody new has been let in to a backend, because the operator drains it; 0: he does not.",
+        StandingFor(RECORD.name, "drained"),
+        (BACKEND,),
+        unit="s",
+    ),
     Metric("popular_backend_sessions", "Living sessions that have the backend.", Living(), (BACKEND,)),
     Metric(
         "popular_backend_waiting_sessions",
         "Sessions that wait for the backend: for the mail check, the connection, or its answer to the login.",
-        Present("backend_waiting"),
+        CountNow("backend_waiting"),
         (BACKEND,),
     ),
     Metric(
         "popular_backend_connected_sessions",
         "Sessions that are at the backend, from the mail check or the attempt to connect to the end of the connection; "
         "see maxsessions in pproxy-control(7).",
-        Present("backend_places"),
+        CountNow("backend_places"),
         (BACKEND,),
     ),
     Metric(
         "popular_backends_waiting_sessions",
         "Sessions that wait for any backend; see maxwaiting in pproxy-control(7).",
-        Present("backends_waiting"),
+        CountNow("backends_waiting"),
     ),
     Metric("popular_backend_logins_total", "Logins that a backend accepted.", Counts("backend_logins"), (BACKEND,)),
     Metric(

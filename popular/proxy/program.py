@@ -12,11 +12,22 @@ from popular.proxy.session.endings import ENDINGS
 from popular.proxy.session.phases import STATES, Phase
 from popular.proxy.settings import modules
 from popular.proxy.settings.announced import ANNOUNCED
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
 from popular.proxy.settings.description import describe
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.moving import set_move_command
+from popular.proxy.settings.orders import (
+    DRAINED_BACKEND,
+    DRAINED_VSERV,
+    HELD_USER,
+    LOCKED_USER,
+    MOVING_USER,
+    ROUTED_USER,
+)
+from popular.proxy.settings.standing import STANDING
+from popular.proxy.settings.tracing import TRACE
 from popular.proxy.settings.variables import PROXY_VARIABLES
 from popular.tls import commands as certificates
 from popular.tls import groups
@@ -27,6 +38,7 @@ from supervisor.main import main as run
 from supervisor.operatorstate import OrderEntry
 from supervisor.program import COMMON_DEBUG_OPTIONS, Program, Service, StartOption
 from supervisor.serving.context import WorkerContext
+from supervisor.table.blocked import BLOCKED
 from supervisor.table.contents import Column, Health, Rate
 from supervisor.version import VERSION
 from supervisor.watched import BUSY, GOOD, CountedColumn, Graph, ThingTable, Watched
@@ -43,6 +55,18 @@ COLUMNS = (
     Column("sent", "Q", "octets to the client", spare=4),
     Column("deletes", "I", "deletions that are not yet committed", spare=11),
 )
+
+ORDERS = {
+    DRAINED_BACKEND: "backend drained",
+    DRAINED_VSERV: "virtual server drained",
+    HELD_USER: "user held",
+    LOCKED_USER: "user locked",
+    MOVING_USER: "user on the move",
+    ROUTED_USER: "user moved",
+    BLOCKED: "network blocked",
+    TRACE: "trace at work",
+}
+"""What the operator may order beside the configuration, and what such an order does."""
 
 WATCHED = Watched(
     listeners=ThingTable(
@@ -61,8 +85,13 @@ WATCHED = Watched(
             counted=(
                 CountedColumn("logins", "logins", "backend_logins"),
                 CountedColumn("failures", "failed", "backend_failures"),
+                CountedColumn("awaiting", "waiting", "backend_waiting"),
+                CountedColumn("absorbed", "absorbed", "absorbed"),
             ),
             health=Health(by="backend", good="backend_logins", bad="backend_failures", record=HEALTH.name),
+            durations=(("connect", "backend_connect_duration"), ("login", "backend_login_duration")),
+            standing=STANDING.record.name,
+            kick=("kick", "backend", "=id"),
         ),
     ),
     graphs=(Graph("logins", "Logins", "logins"), Graph("failures", "Failed logins", "login_failures")),
@@ -74,6 +103,8 @@ WATCHED = Watched(
         Phase.LOGGING_IN.phrase: BUSY,
         Phase.RELAYING.phrase: GOOD,
     },
+    kick=("kick", "user", "=user", "vserv", "=vserv"),
+    orders=ORDERS,
 )
 
 DEBUG_OPTIONS = {
@@ -121,8 +152,16 @@ def _ordered(service: Service, entries: Sequence[OrderEntry]) -> None:
 
 async def _answer(service: Service, question: Any) -> Any:
     assert isinstance(service, ProxyService)
+    if isinstance(question, UserToLead):
+        return await service.lead(question)
     assert isinstance(question, LoginToExplain)
     return await service.explain(question)
+
+
+def _finish(service: Service) -> None:
+    assert isinstance(service, ProxyService)
+    service.last_logins.finish()
+    service.recorder.finish()
 
 
 PROGRAM = Program(
@@ -145,12 +184,14 @@ PROGRAM = Program(
     describe=describe,
     exporter=export,
     exporter_address="127.0.0.1:9110",
-    complete=certificates.complete,
+    complete=complete,
     reports=_reports,
     answer=_answer,
     ordered=_ordered,
+    finish=_finish,
     periodic_commands=(certificates.PERIODIC, modules.PERIODIC),
     records=(ANNOUNCED, HEALTH),
+    standings=(STANDING,),
     remembers=True,
     helper=CHECKER,
     limits=LIMITS,

@@ -27,6 +27,7 @@ from popular.proxy.session.explain import Explanation
 from popular.proxy.session.full_backend import bounded
 from popular.proxy.session.holders import Holders
 from popular.proxy.session.inquiry import Inquiry
+from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.limits import Limits
 from popular.proxy.session.module_chain import ModuleChain
 from popular.proxy.session.news import News
@@ -41,6 +42,8 @@ from popular.proxy.settings.announced import ANNOUNCED
 from popular.proxy.settings.backend import waiting_limit
 from popular.proxy.settings.explain import LoginToExplain
 from popular.proxy.settings.health import HEALTH
+from popular.proxy.settings.lastlogins import USERS
+from popular.proxy.settings.leading import UserToLead
 from popular.proxy.settings.limits import limit_rules
 from popular.proxy.settings.modulefiles import report_on, stamp, stamp_now
 from popular.proxy.settings.modules import ModuleSpec
@@ -52,6 +55,9 @@ from supervisor.control.words import CommandRefused
 from supervisor.runtime.messages import Message
 from supervisor.serving.context import WorkerContext, threads_to_compute
 from supervisor.serving.counters import Counters
+
+LEAD_SECONDS = 30.0
+"""For a module to be told where a user is: a database of many users is written anew."""
 
 
 class OpenModule:
@@ -110,6 +116,8 @@ class ProxyService:
         }
         self.cluster: Cluster | None = _cluster(context, config, None if before is None else before.cluster)
         self.recorder: Recorder = before.recorder if before is not None else Recorder(context)
+        self.last_logins: LastLogins = before.last_logins if before is not None else LastLogins(context)
+        self.last_logins.most = config.variables[USERS]
         self._holders = Holders(self._release)
         # Behind whatever may fail, so that nothing needs to be closed then.
         self._context = context
@@ -156,7 +164,7 @@ class ProxyService:
                 orders=self.orders,
                 limits=Limits(vserv.limits(config.variables), ident, context, cluster=self.cluster),
                 absorber=Absorber(context, ident, config.generation),
-                reporter=reporter(context, config.variables, ident),
+                reporter=reporter(context, config.variables, ident, last_logins=self.last_logins),
                 holders=self._holders,
             )
             for ident, vserv in vservs.items()
@@ -227,6 +235,19 @@ class ProxyService:
         finally:
             self._holders.leave()
 
+    async def lead(self, wanted: UserToLead) -> None:
+        """Tells a module where a user's mail is from now on. Raises CommandRefused."""
+        held = next((one for one in self._open if one.spec.id == wanted.module), None)
+        if held is None:
+            raise CommandRefused(f"there is no module {wanted.module} any more")
+        self._holders.come()
+        try:
+            fault = await held.guard.lead(wanted.at, LEAD_SECONDS)
+        finally:
+            self._holders.leave()
+        if fault:
+            raise CommandRefused(f"module {wanted.module} could not be told: {fault}")
+
     def retire(self) -> None:
         if self._news is not None:
             self._news.close()
@@ -261,7 +282,7 @@ def _cluster(context: WorkerContext, config: Config, before: Cluster | None) -> 
 
 
 def _salt_key(context: WorkerContext, path: str) -> bytes:
-    """Of which salts are made: the same in all workers, and all proxies that have the file. Raises CommandRefused."""
+    """The key of which salts are made, equal in all workers, and all proxies with this file. Raises CommandRefused."""
     if not path:
         return context.open_remembered().key_of("salts")
     try:

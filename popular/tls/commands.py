@@ -120,7 +120,7 @@ def _authorities_in(config: Config) -> Iterator[tuple[str, str, Any, Authorities
 
 
 def _with_authorities(context: CommandContext, config: Config) -> tuple[Config, dict[str, str], list[LogEntry]]:
-    """The same with every file of CA certificates read anew; why one stays as it was, by path; both for the log."""
+    """The config with each file of CA certificates read anew; why one stays as it was, by path; both for the log."""
     faults: dict[str, str] = {}
     taken: dict[str, None] = {}
     for sort, parameter, thing, old in _authorities_in(config):

@@ -21,7 +21,7 @@ DEFAULT = "default"
 """The certificate for clients that name no host, or one that no certificate is for."""
 MOST_CERTIFICATES = 1000
 MOST_OCTETS = 1 << 20
-"""Of one file."""
+"""How long one file may be."""
 
 _CHAIN, _KEY = ".pem", ".key"
 _FORBIDDEN = stat.S_IWGRP | stat.S_IRWXO
@@ -34,7 +34,7 @@ class CertificateStore:
 
     directory: str
     stamp: str
-    """Of the files; equal if nothing was changed since."""
+    """A mark of the files as they were; equal if none was changed since."""
     certificates: Mapping[str, Certificate]
     faults: Mapping[str, str]
     """Why a file is not in use."""

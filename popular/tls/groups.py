@@ -1,9 +1,10 @@
 """The groups of the key exchange, and the order of cipher suites, for every context of this process and its children
 that is made from then on.
 
-Python cannot say it before 3.15, and OpenSSL's own list has finite-field groups: an exchange in ffdhe8192 costs us
-108 ms where X25519 costs less than one, and the client nothing (CVE-2002-20001), so that ten ClientHellos a second
-would stop a worker. OpenSSL takes the list from its configuration, as it takes a system's defaults.
+Python's ssl module cannot choose the groups before 3.15, and OpenSSL's own list has finite-field groups: an exchange in
+ffdhe8192 costs us 108 ms where X25519 costs less than one, and the client nothing (CVE-2002-20001), so that ten
+ClientHellos a second would stop a worker. OpenSSL takes the list from its configuration, as it takes a system's
+defaults.
 """
 
 import _ssl
@@ -27,7 +28,7 @@ Groups = {groups}
 Ciphersuites = {suites}
 """
 _SUITES = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-"""Of TLS 1.3, the one that we take first in front: RFC 8446's own, which makes a handshake a tenth cheaper."""
+"""Cipher suites of TLS 1.3, RFC 8446's own in front: it makes a handshake a tenth cheaper."""
 _SET_GROUPS = 92
 """SSL_CTRL_SET_GROUPS_LIST: SSL_CTX_set1_groups_list(3) is a macro."""
 

@@ -17,10 +17,10 @@ from supervisor.control.language import fit
 from supervisor.control.outcome import (
     Change,
     EndSession,
-    Kept,
     Outcome,
     Recycle,
     Reply,
+    SecretForNext,
     Shutdown,
     Signed,
     lines_of,
@@ -178,7 +178,7 @@ def _kill(context: CommandContext, arguments: Arguments) -> Outcome:
 
 
 def _secret(_context: CommandContext, arguments: Arguments) -> Outcome:
-    return Kept("it counts for the next command on this connection", secret=arguments["octets"])
+    return SecretForNext("it counts for the next command on this connection", secret=arguments["octets"])
 
 
 def _sign(_context: CommandContext, arguments: Arguments) -> Outcome:

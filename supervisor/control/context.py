@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from supervisor.config import Config
+from supervisor.control.historyfile import KeptConfigurations
 from supervisor.control.inforce import InForceSince
-from supervisor.control.kept import KeptConfigurations
 from supervisor.control.kinds import Choice, Kind
 from supervisor.control.lookups import Lookups
 from supervisor.control.outcome import Change, Draft, Outcome, Past
@@ -96,7 +96,7 @@ class CommandContext(Protocol):
 
     @property
     def draft(self) -> Draft | None:
-        """That of the control connection that speaks."""
+        """The draft of the control connection that speaks."""
 
     @property
     def past(self) -> Past | None:

@@ -188,7 +188,7 @@ def _completed(context: CommandContext) -> Change:
 
 
 def _applicable(context: CommandContext) -> tuple[Change, Difference]:
-    """The same, and what differs. Raises CommandRefused where a variable cannot be set so now."""
+    """The draft as it would run, and what differs. Raises CommandRefused where a variable cannot be set so now."""
     change = _completed(context)
     for name, why in _not_now(context, change.config).items():
         raise CommandRefused(f"{name}: {why}")
@@ -201,7 +201,7 @@ def _as_in_force(context: CommandContext, config: Config) -> CommandContext:
 
 
 def _as_running(config: Config, running: Config) -> Config:
-    """The same config; what is equal in the running one is that very thing, with all that it knows of itself."""
+    """The config, with the running one's own objects where they are equal: those know what they have loaded."""
     things = {
         sort: {ident: _same(thing, running.things[sort].get(ident)) for ident, thing in wanted.items()}
         for sort, wanted in config.things.items()

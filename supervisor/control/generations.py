@@ -31,7 +31,7 @@ class Served(NamedTuple):
 
 
 def by_config(in_force: Sequence[InForceSince], sessions: Sequence[Mapping[str, Any]]) -> dict[int, Served]:
-    """Of each generation that serves somebody, and of the last one; the oldest first."""
+    """What each generation serves that serves anybody, and what the last one does; the oldest first."""
     begun = [one.wall for one in in_force]
     served: dict[int, Served] = {}
     for began in sorted(row["started"] for row in sessions):
@@ -42,7 +42,7 @@ def by_config(in_force: Sequence[InForceSince], sessions: Sequence[Mapping[str, 
 
 
 def by_process(sessions: Sequence[Mapping[str, Any]]) -> dict[int, Served]:
-    """Of each process."""
+    """What each process serves."""
     served: dict[int, Served] = {}
     for row in sessions:
         served[row["pid"]] = served.get(row["pid"], Served()).plus(row["started"])

@@ -2,17 +2,18 @@
 
 Each is kept as a file of its own in the state directory: an rc file that makes it anew, with a first line that tells
 who brought it about, when and why. It holds commands, and never what the files hold that they name: a rollback reads
-certificates and modules as they are now. Pure, but for the job that reads such a file.
+certificates and modules as they are now. Pure, but for the jobs that look for such files and read them.
 """
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.difference import compare, config_lines
-from supervisor.control.kept import MOST_KEPT, HistoryEntry, file_name, head_of, lines_in
+from supervisor.control.historyfile import MOST_KEPT, HistoryEntry, file_name, head_of, lines_in
 from supervisor.control.kinds import Choice, Int, Time
 from supervisor.control.lookups import Job, Unfit
 from supervisor.control.outcome import Outcome, Reapply, Reply, lines_of
@@ -63,8 +64,30 @@ class ReadKept(Job):
                     return file.read(_LONGEST)
 
 
+@dataclass(frozen=True)
+class FindKept(Job):
+    """Which of the files are there, or will be in a moment: traces may have needed the room of others."""
+
+    directory: str
+    unwritten: tuple[str, ...]
+
+    def perform(self) -> frozenset[str]:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return frozenset([*self.unwritten, *os.listdir(self.directory)])
+        return frozenset(self.unwritten)
+
+
+def _there(context: CommandContext) -> list[HistoryEntry]:
+    """Those whose files are there."""
+    kept = context.status.history
+    if not kept.entries:
+        return []
+    names = context.lookups.find(FindKept(kept.directory, kept.unwritten))
+    return [entry for entry in kept.entries if file_name(context.program.name, entry.number) in names]
+
+
 def _entry(context: CommandContext, number: int) -> HistoryEntry:
-    entries = context.status.history.entries
+    entries = _there(context)
     for entry in entries:
         if entry.number == number:
             return entry
@@ -82,12 +105,14 @@ def _kept_lines(context: CommandContext, number: int) -> list[str]:
 
 
 def _history(context: CommandContext, arguments: Arguments) -> Outcome:
-    entries = context.status.history.entries[-(arguments["count"] or _SHOWN) :][::-1]
+    entries = _there(context)[-(arguments["count"] or _SHOWN) :][::-1]
     rows = [entry.as_row() for entry in entries]
     lines = [entry.as_line() for entry in entries]
     text = count_of(len(rows), "configuration")
     if not rows:
-        why = context.status.history.trouble or "nothing was changed since the program was started"
+        kept = context.status.history
+        gone = "traces have needed the room (tracespace)" if kept.entries else ""
+        why = kept.trouble or gone or "nothing was changed since the program was started"
         return Reply(text, data=rows, lines=[f"none is kept: {why}"])
     return Reply(text, data=rows, lines=lines_of(lines))
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from supervisor.config import Config, Report
+from supervisor.control.lookups import Job
 from supervisor.control.words import NOTE
 from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.messages import Message
@@ -27,7 +28,7 @@ class Draft:
 
 
 class ThingName(NamedTuple):
-    """Of a thing, by its sort, or of a variable (sort VARIABLE); in the sort ANY_SORT of whichever has this id."""
+    """A thing by sort and id, or a variable (sort VARIABLE); sort ANY_SORT means whichever thing has this id."""
 
     sort: str
     id: str
@@ -49,7 +50,7 @@ LogEntry = tuple[Message, Mapping[str, Any]]
 
 
 MOST_NOTES = 12
-"""Of the workers, in one reply."""
+"""How many notes of the workers stand in one reply."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ class Outcome:
         return lines_of(self.data) if self.lines is None else list(self.lines)
 
     def as_json(self) -> Self:
-        """The same outcome with its data as one JSON line (`null` where there is none)."""
+        """This outcome with its data as one JSON line (`null` where there is none)."""
         return replace(self, lines=(json.dumps(self.data, ensure_ascii=True, separators=(", ", ": "), default=str),))
 
     def with_reports(self, reports: Sequence[Report]) -> Self:
-        """The same outcome with notes of what the workers found; where there are too many of them the log has all."""
+        """This outcome with notes of what the workers found; where there are too many of them the log has all."""
         notes = list(dict.fromkeys(note for report in reports for note in report.notes))
         more = [f"{len(notes) - MOST_NOTES} more in the log"] if len(notes) > MOST_NOTES else []
         return replace(self, text=noted(self.text, *notes[:MOST_NOTES], *more))
@@ -122,7 +123,7 @@ class Drafted(Outcome):
 
 
 @dataclass(frozen=True)
-class Kept(Outcome):
+class SecretForNext(Outcome):
     """A secret, to be kept for the next command of this control connection."""
 
     secret: bytes = field(kw_only=True, repr=False)
@@ -146,8 +147,17 @@ class Reapply(Outcome):
     confirm_seconds: int | None = field(default=None, kw_only=True)
 
 
+@dataclass(frozen=True)
 class Order(Outcome):
-    """Something for the master to do."""
+    """Something for the master to do.
+
+    `told`: has others know of it first; if they cannot be told it holds here alone for now, or, where it must be
+    `surely_told`, not at all. `told_by`: who has said it, where that was not one of us.
+    """
+
+    told: Job | None = field(default=None, kw_only=True)
+    surely_told: bool = field(default=False, kw_only=True)
+    told_by: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,8 @@ class Block(Order):
 
     network: Network = field(kw_only=True)
     seconds: int | None = field(kw_only=True)
+    entries: tuple[OrderEntry, ...] = field(kw_only=True)
+    """To be kept."""
 
 
 @dataclass(frozen=True)
@@ -188,8 +200,7 @@ class Ordered(Order):
     """The operator orders something beside the configuration, or ends such an order."""
 
     entries: tuple[OrderEntry, ...] = field(kw_only=True)
-    ends: tuple[tuple[str, str], ...] = field(default=(), kw_only=True)
-    """Sweeps that are to end with it, by what they are about."""
+    """With an order that ends the sweep ends that it wanted."""
 
 
 EVERYBODY = "generation"
@@ -209,13 +220,23 @@ class SessionSweep(Order):
     deadline: int | None = field(kw_only=True)
     before: float | None = field(default=None, kw_only=True)
     """Only sessions that had begun by then (monotonic); None: by now."""
+    gone: Job | None = field(default=None, kw_only=True)
+    """Done when nobody is left."""
+
+
+class MoveStep(NamedTuple):
+    """Something that a move has done elsewhere (a job, or what a worker is asked), and what takes it back."""
+
+    do: Job
+    undo: Job | None = None
 
 
 @dataclass(frozen=True)
 class Move(Order):
     """Holds something, has its sessions be gone, runs a command, and leads somewhere else: all of it, or nothing.
 
-    `before`, `behind` and `undone` are the orders of its beginning, of its end, and of its failure.
+    `before`, `behind` and `undone` are the orders of its beginning, of its end, and of its failure. Elsewhere are done:
+    `announced`, when the hold is in force here; `alone`, when nobody is left here; `switched`, behind the command.
     """
 
     sort: str = field(kw_only=True)
@@ -223,7 +244,10 @@ class Move(Order):
     before: tuple[OrderEntry, ...] = field(kw_only=True)
     behind: tuple[OrderEntry, ...] = field(kw_only=True)
     undone: tuple[OrderEntry, ...] = field(kw_only=True)
+    announced: tuple[MoveStep, ...] = field(default=(), kw_only=True)
+    alone: tuple[MoveStep, ...] = field(default=(), kw_only=True)
     command: tuple[str, ...] = field(kw_only=True)
+    switched: tuple[MoveStep, ...] = field(default=(), kw_only=True)
     seconds: int = field(kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
 

@@ -29,7 +29,7 @@ def initial_values(variables: Iterable[Variable], limits: Limits, **given: Any) 
 
 
 def processors() -> int:
-    """Of this host."""
+    """How many processors this host has, as far as there may be workers for them."""
     return min(os.cpu_count() or 1, MOST_WORKERS)
 
 

@@ -64,10 +64,12 @@ def table_layout(program: Program, blocks: int, limits: Mapping[str, int]) -> La
         indexes=tuple(IndexRange(sort, 2 * limits.get(sort, MOST_TOLD_APART) + 1) for sort in sorts),
         healths=program.watched.healths,
         rates=program.watched.rates,
-        records=tuple(program.records),
+        records=(*program.records, *(one.record for one in program.standings)),
         log_room=LOG_ROOM_OCTETS,
         memory=memory_octets(limits["sessionlimit"]) if program.remembers else 0,
         tones=program.watched.tones,
+        looks=program.watched.looks,
+        kick=program.watched.kick,
     )
 
 

@@ -2,9 +2,13 @@
 
 It is apart from the log of the program, so that it can be kept longer, sent elsewhere, and read by others. A secret is
 not in it, as little as in the log; what others have typed cannot end its line.
+
+Whoever can connect may try as often as he likes what he has no right to: so of what is denied each account has so many
+lines a minute, here as in the log of the program, and how many more there were is one line. Changes are all there.
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +16,15 @@ from supervisor.master.origin import Origin
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.logfile import LogFile
+from supervisor.runtime.throttle import MINUTE, Throttle
 
-CHANGE, DENIED, START = "change", "denied", "start"
+CHANGE, DENIED, START, TOLD, LEFT_OUT = "change", "denied", "start", "told", "left_out"
+DENIED_A_MINUTE = 300
+"""Of one account: more than there are commands, so that even who tries each of them is on record with all."""
+COMMAND_DENIED = messages.COMMAND_REFUSED._replace(most=DENIED_A_MINUTE, by="uid")
+"""As the log has it: the same entry as of what is refused for another reason, but not without end."""
+_LONGEST_DENIED = 400
+"""Characters of a command that was denied."""
 
 
 class Audit:
@@ -23,6 +34,7 @@ class Audit:
         self._program = program
         self._file = file
         self._log = log
+        self._throttle = Throttle()
 
     def done(self, origin: Origin, command: str, generation: int, *, names: Mapping[str, Sequence[str]]) -> None:
         """A command was carried out; `names` says what is new, gone and changed, of a whole configuration."""
@@ -30,11 +42,24 @@ class Audit:
 
     def denied(self, origin: Origin, command: str) -> None:
         """The client has no right to say this."""
-        self._write(DENIED, origin, command=command)
+        self.tell_left_out()
+        if self._throttle.admits(COMMAND_DENIED, str(origin.uid)):
+            cut = command if len(command) <= _LONGEST_DENIED else f"{command[:_LONGEST_DENIED]}…"
+            self._write(DENIED, origin, command=cut)
+
+    def tell_left_out(self, *, at_last: bool = False) -> None:
+        """To be called once in a while: when a minute is over, or `at_last`, of each account how much was too much."""
+        for _message, uid, lines in self._throttle.ended(math.inf if at_last else time.monotonic()):
+            whose = {"uid": int(uid)} if uid else {}
+            self._put({"event": LEFT_OUT, **whose, "denied": lines, "seconds": int(MINUTE)})
 
     def started(self, origin: Origin, commands: int) -> None:
         """The start configuration is in force, which has so many commands."""
         self._write(START, origin, commands=commands)
+
+    def told(self, proxy: str, order: str) -> None:
+        """Another program of the cluster has told of an order, which holds here too."""
+        self._put({"event": TOLD, "by": "cluster", "proxy": proxy, "command": order})
 
     def reopen(self) -> None:
         """Opens the file anew, which may have been moved away."""
@@ -46,14 +71,17 @@ class Audit:
             self._log(messages.LOG_FAILED, file=self._file.path, error=error.strerror or "")
 
     def _write(self, event: str, origin: Origin, **fields: object) -> None:
-        if self._file is None:
-            return
         who = {"uid": origin.peer.uid, "pid": origin.peer.pid, "by": "program" if origin.own else "client"}
         said = {"as": origin.name, "message": origin.reason}
-        told = {"time": _now(), "program": self._program, "event": event, **who, **said, **fields}
+        self._put({"event": event, **who, **said, **fields})
+
+    def _put(self, fields: Mapping[str, object]) -> None:
+        if self._file is None:
+            return
+        told = {"time": _now(), "program": self._program, **fields}
         line = json.dumps(told, ensure_ascii=True).encode() + b"\n"
         if self._file.write(line):
-            self._log(messages.AUDIT_LOST, file=self._file.path, line=fields.get("command", event))
+            self._log(messages.AUDIT_LOST, file=self._file.path, line=fields.get("command", fields["event"]))
 
 
 def _now() -> str:

@@ -120,7 +120,7 @@ class Changes:
         missing = self._listeners.missing(wanted, 1 if trial else change.config.variables["workers"])
         ports = self._listeners.ports()
         change.joining = [copy for copy in missing if copy[0].address[1] in ports]
-        self._tell(change, trial=str(trial).lower(), missing=len(missing))
+        self._log_step(change, trial=str(trial).lower(), missing=len(missing))
         self._open(change, [copy for copy in missing if copy[0].address[1] not in ports])
 
     def _open(self, change: _PendingChange, copies: list[ListenerCopy]) -> None:
@@ -157,7 +157,7 @@ class Changes:
 
     def _prepare_all(self, change: _PendingChange) -> None:
         change.phase = _ChangePhase.PREPARING
-        self._tell(change, workers=len(self._pool.seated))
+        self._log_step(change, workers=len(self._pool.seated))
         self._limit(change, PREPARE_SECONDS, self._too_slow_to_prepare)
         for worker in self._pool.seated:
             if worker not in change.told:
@@ -191,7 +191,7 @@ class Changes:
                 change.waiting_for.discard(worker)
                 change.reports.update(dict.fromkeys(reports))
             case Ready() if current and change.phase is _ChangePhase.COMMITTING:
-                self._tell_commit(change, worker)
+                self._order_commit(change, worker)
             case Unable() if current and change.phase is _ChangePhase.COMMITTING:
                 self._pool.signal(worker, signal.SIGKILL)
             case InForceNote() if current and change.phase is _ChangePhase.COMMITTING:
@@ -242,7 +242,7 @@ class Changes:
 
     def _join(self, change: _PendingChange) -> None:
         change.phase = _ChangePhase.JOINING
-        self._tell(change, sockets=len(change.joining))
+        self._log_step(change, sockets=len(change.joining))
         assert change.limit is not None
         change.limit.cancel()
         copies, change.joining = change.joining, []
@@ -255,7 +255,7 @@ class Changes:
             self._program.listeners(self.running), self.running.variables["workers"]
         )
         self._listeners.silence(change.surplus)
-        self._tell(change, surplus=len(change.surplus))
+        self._log_step(change, surplus=len(change.surplus))
         seated = set(self._pool.seated)
         self._limit(change, COMMIT_SECONDS if seated <= change.told else PREPARE_SECONDS, self._too_slow_to_commit)
         change.waiting_for = set(seated)
@@ -263,12 +263,12 @@ class Changes:
             ssl.RAND_add(change.seed, float(len(change.seed)))
         for worker in self._pool.seated:
             if worker in change.told:
-                self._tell_commit(change, worker)
+                self._order_commit(change, worker)
             else:
                 self._prepare(change, worker)
         self._events.committed(self.running)
 
-    def _tell_commit(self, change: _PendingChange, worker: WorkerProcess) -> None:
+    def _order_commit(self, change: _PendingChange, worker: WorkerProcess) -> None:
         lent = self._listeners.of_slot(worker.slot, change.opened)
         fds = [listening.fileno() for listening in lent.values()]
         self._pool.ask(worker, Commit(change.config.generation, tuple(lent), change.seed), self.hear, fds=fds)
@@ -276,7 +276,7 @@ class Changes:
     def _close_surplus(self, change: _PendingChange) -> bool:
         """Begins the last phase; says whether it has to wait."""
         change.phase = _ChangePhase.CLOSING
-        self._tell(change, surplus=len(change.surplus))
+        self._log_step(change, surplus=len(change.surplus))
         if change.surplus:
             self._log.debug("NET", "listening_closing", sockets=_named(change.surplus))
         if not change.surplus:
@@ -298,7 +298,7 @@ class Changes:
                 self._pool.ask(worker, Close(change.config.generation, tuple(mine)), self.hear)
         self._go_on()
 
-    def _tell(self, change: _PendingChange, **fields: object) -> None:
+    def _log_step(self, change: _PendingChange, **fields: object) -> None:
         """The step that begins, for the debug option MAIN."""
         step = change.phase.name.lower()
         self._log.debug("MAIN", "change_step", "-", step=step, generation=change.config.generation, **fields)

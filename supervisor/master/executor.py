@@ -30,13 +30,13 @@ from supervisor.control.outcome import (
     Confirm,
     Draft,
     Drafted,
-    Kept,
     Order,
     Outcome,
     Reapply,
     Replacement,
     Reply,
     Rollback,
+    SecretForNext,
     Signed,
     Trial,
 )
@@ -44,7 +44,7 @@ from supervisor.control.peer import Peer
 from supervisor.control.rcfile import APPLY, ROLLBACK, parse
 from supervisor.control.things import resolved_hosts
 from supervisor.control.words import CommandRefused, without_secret
-from supervisor.master.audit import Audit
+from supervisor.master.audit import COMMAND_DENIED, Audit
 from supervisor.master.change import Changes
 from supervisor.master.history import ConfigHistory
 from supervisor.master.jobs import Jobs
@@ -56,6 +56,7 @@ from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
+from supervisor.runtime.messages import Message
 
 Answer = Callable[[bool, str, Sequence[str]], None]
 """Called once: whether it was done, the text of the status line, the data lines."""
@@ -132,7 +133,7 @@ class Executor:
         self._waiting: deque[_Task] = deque()
 
     def conduct_periodically(self, line: str, answer: Answer) -> None:
-        """The same for a periodic command. A refusal is not logged here: it may come every few seconds."""
+        """Carries a periodic command out. A refusal is not logged here: it may come every few seconds."""
         self._work(_Task(line, Origin(self._own_peer, own=True, quiet=True), answer, lookups=Lookups()))
 
     def converse(self, peer: Peer) -> Callable[[str, Answer], None]:
@@ -144,7 +145,7 @@ class Executor:
         self._access = access
 
     def start(self) -> Callable[[str, Answer], None]:
-        """For the start configuration: the same for the program itself, which nobody else can get in the way of."""
+        """For the start configuration: what carries out its commands, which nobody else can get in the way of."""
         return partial(self._hear, Origin(self._own_peer, own=True))
 
     def started(self, commands: int) -> None:
@@ -223,7 +224,7 @@ class Executor:
             case Drafted():
                 self._keep_draft(task.origin, outcome.draft)
                 self._answer(task, outcome)
-            case Kept():
+            case SecretForNext():
                 task.origin.secret = outcome.secret
                 self._answer(task, outcome)
             case Reapply():
@@ -282,7 +283,7 @@ class Executor:
                         self._log(message, **fields)
                     self._log_hosts(before)
                     self._log_reports(news)
-                    self._look_back(task, outcome, before)
+                    self._set_rollback_point(task, outcome, before)
                 self._answer(task, outcome.with_reports(news))
             self._go_on()
 
@@ -313,7 +314,7 @@ class Executor:
             origin.lookups = Lookups()
         origin.draft = draft
 
-    def _look_back(self, task: _Task, outcome: Change, before: Config) -> None:
+    def _set_rollback_point(self, task: _Task, outcome: Change, before: Config) -> None:
         """A change is in force: what does it mean for the config to go back to?"""
         match outcome:
             case Replacement():
@@ -392,23 +393,23 @@ class Executor:
 
     def _deny(self, task: _Task, reason: str) -> None:
         self._audit.denied(task.origin, task.logged)
-        self._refuse(task, reason)
+        self._refuse(task, reason, COMMAND_DENIED)
 
-    def _refuse(self, task: _Task, reason: str) -> None:
+    def _refuse(self, task: _Task, reason: str, message: Message = messages.COMMAND_REFUSED) -> None:
         if not task.origin.quiet:
             self._count("control_refusals")
             why = reason if task.logged == task.line else "(not shown: it could repeat the secret)"
-            self._log(messages.COMMAND_REFUSED, uid=task.origin.uid, line=task.logged, reason=why)
+            self._log(message, uid=task.origin.uid, line=task.logged, reason=why)
         task.answer(False, reason, ())
 
 
 def _names(outcome: Change) -> dict[str, Sequence[str]]:
-    """Of a whole configuration, what is new, gone and changed."""
+    """What is new, gone and changed in a whole configuration that was applied."""
     if not isinstance(outcome, Replacement):
         return {}
     return {word: names for word, names in outcome.data.items() if word != "lines"}
 
 
 def _named(outcome: Replacement) -> dict[str, str]:
-    """The same for the log."""
+    """What is new, gone and changed in it, as fields for the log."""
     return {word: ", ".join(names)[:_LONGEST_NAMES] for word, names in _names(outcome).items()}

@@ -15,7 +15,7 @@ from pathlib import Path
 from supervisor.config import Config
 from supervisor.control.context import ProgramTables
 from supervisor.control.difference import compare, lines_of_config
-from supervisor.control.kept import (
+from supervisor.control.historyfile import (
     LONGEST_HEAD,
     MOST_COMMANDS,
     MOST_KEPT,
@@ -123,7 +123,8 @@ class ConfigHistory:
     def kept(self) -> KeptConfigurations:
         """What there is now; also what was not written yet goes to the disk."""
         self._write()
-        return KeptConfigurations(tuple(self._entries), str(self._statedir / HISTORY), self._trouble)
+        directory = str(self._statedir / HISTORY)
+        return KeptConfigurations(tuple(self._entries), directory, self._trouble, tuple(self._unwritten))
 
     def load(self) -> None:
         """Takes up what is kept. A file that is none of ours is told, and left alone."""

@@ -22,7 +22,7 @@ from supervisor.runtime.log import Log
 from supervisor.runtime.loop import Loop
 from supervisor.runtime.statedir import StateDirectory
 
-Kept = Callable[[bool, str], None]
+WhenKept = Callable[[bool, str], None]
 """Called once: whether it counts now, and why it is not kept beyond this program, or not in force; "" if it is."""
 
 _NEWER = "a newer instance of the program keeps what is ordered"
@@ -42,7 +42,7 @@ class WriteState(Job):
 @dataclass(eq=False)
 class _Unkept:
     entries: tuple[OrderEntry, ...]
-    kept: Kept
+    kept: WhenKept
     surely: bool
     note: str = ""
     unconfirmed: set[WorkerProcess] = field(default_factory=set)
@@ -96,7 +96,7 @@ class StateKeeper:
             self._tell_not_kept(trouble)
 
     def _undo_unfinished(self) -> None:
-        """Of a program that was killed: what it had begun, and nobody has told of, has not been."""
+        """Takes back what a program that was killed had begun, and told nobody of."""
         ends = unfinished(self.state.entries(time.time()))
         for sort, ident, _end in ends:
             if UNDO in self.state.of(sort).get(ident, {}):
@@ -113,7 +113,7 @@ class StateKeeper:
     def _tell_not_kept(self, reason: str) -> None:
         self._log(messages.STATE_NOT_KEPT, directory=self._directory.path, reason=reason)
 
-    def change(self, entries: Iterable[OrderEntry], kept: Kept, *, surely: bool = False) -> None:
+    def change(self, entries: Iterable[OrderEntry], kept: WhenKept, *, surely: bool = False) -> None:
         """Has orders be in force. `surely`: only if they are on the disk first."""
         self._queue.append(_Unkept(tuple(entries), kept, surely))
         self._write()

@@ -77,7 +77,7 @@ class Listeners:
             self.silence(self.copies())
 
     def close(self, copies: Sequence[ListenerCopy]) -> None:
-        """Closes the master's copies of sockets that the configuration does not want any more.
+        """Closes the master's own sockets of these listeners and slots, which the configuration does not want any more.
 
         At the end of the program some may be let go of already.
         """
@@ -88,7 +88,7 @@ class Listeners:
         self._source.give_up(held)
 
     def let_go(self) -> None:
-        """Closes the master's copies of all; whoever lent them may keep them for the next master."""
+        """Closes all sockets that the master has; whoever lent them may keep theirs for the next master."""
         for one in self._of(self._sockets):
             one.close()
         self._sockets = {}

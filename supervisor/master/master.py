@@ -53,7 +53,7 @@ from supervisor.runtime.rundir import RunDirectory
 from supervisor.runtime.statedir import StateDirectory
 from supervisor.sockets.sources import Source
 from supervisor.sockets.systemd import Notifier
-from supervisor.table.blocked import BLOCKED, MOST_BLOCKED, Network
+from supervisor.table.blocked import BLOCKED, MOST_BLOCKED
 from supervisor.worker.worker import Inheritance
 
 
@@ -124,9 +124,16 @@ class Master:
             statedir, self._loop, log, pool=self._pool, jobs=self._jobs, has_successor=rundir.has_successor
         )
         self._sweeps = Sweeps(self._loop, self._pool)
-        self._moves = Moves(self._loop, self._keeper, self._sweeps, jobs=self._jobs, count=self._accounting.count)
-        self._ordering = Ordering(self._keeper, self._sweeps, rundir.has_company)
         self._questions = Questions(self._loop, self._pool)
+        self._moves = Moves(
+            self._loop,
+            self._keeper,
+            self._sweeps,
+            jobs=self._jobs,
+            questions=self._questions,
+            count=self._accounting.count,
+        )
+        self._ordering = Ordering(self._keeper, self._sweeps, rundir.has_company, jobs=self._jobs)
         self._watchers = Watchers(
             program,
             self._loop,
@@ -137,6 +144,7 @@ class Master:
             listeners=self._listeners,
             shutdown=self._shutdown,
             notifier=notifier,
+            operator=self._keeper.state,
             in_child=self.forget_all,
             metrics=metrics,
             metrics_token=metrics_token,
@@ -216,12 +224,13 @@ class Master:
 
     def _tick(self) -> None:
         self._loop.after(TICK_SECONDS, self._tick)
+        self._audit.tell_left_out()
         self._watchdog.look(self._changes.running)
         self._watchers.look(self._changes.running)
         orders = self._keeper.state.entries(time.time())
         self._accounting.set_gauges(orders=len(orders), sessions_leaving=self._sweeps.count_left())
         if not self._shutdown.final:
-            self._periodic_commands.look(self._changes.running)
+            self._periodic_commands.begin_due(self._changes.running)
 
     # The workers (pool.py, PoolEvents)
 
@@ -241,6 +250,7 @@ class Master:
             shared=self._listeners.shared,
             accepting=self._watchdog.accepting,
             operator=self._keeper.state,
+            statedir=self._keeper.directory,
             withdraw_if_last=self._rundir.withdraw_if_last,
         )
 
@@ -263,7 +273,7 @@ class Master:
         if isinstance(message, QuestionAnswered):
             self._questions.hear(message)
         if isinstance(message, WorkerRequest):
-            self._perform(message.order, lambda *_answer: None)
+            self._take(message.order)
         if isinstance(message, StateChanged):
             self._keeper.hear(worker, message)
         if isinstance(message, Swept):
@@ -340,8 +350,13 @@ class Master:
                 self._recycling.begin(lambda good, text: answer(good, text, ()))
             case EndSession(sid=sid):
                 self._kill(sid, answer)
-            case Block(network=network, seconds=seconds):
-                self._block(order, network, seconds, answer=answer)
+            case Block():
+                self._ordering.tell(
+                    order,
+                    order.entries,
+                    answer,
+                    then=lambda entries, note: self._block(order, entries, answer, note=note),
+                )
             case Ordered():
                 self._ordering.order(order, answer)
             case Move():
@@ -359,15 +374,20 @@ class Master:
         else:
             self._moves.begin(order, answer)
 
-    def _block(self, order: Block, network: Network, seconds: int | None, *, answer: Answer) -> None:
+    def _block(self, order: Block, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
         """In force at once; the answer waits until it is kept."""
-        if not self._accounting.block(network, seconds):
+        if not self._accounting.block(order.network, order.seconds):
             answer(False, f"{MOST_BLOCKED} networks are blocked, more cannot be", ())
             return
-        until = self._accounting.blocked().get(network)
-        entry = OrderEntry(BLOCKED, str(network), None if until is None else {"until": until or None})
         ended = self._keeper.state.ended(BLOCKED, time.time())
-        self._ordering.order(Ordered(order.text, entries=(*ended, entry)), answer)
+        self._ordering.keep(order.text, (*ended, *entries), answer, note=note)
+
+    def _take(self, order: Order) -> None:
+        """A worker hands it up: what it has heard from elsewhere, if somebody is named."""
+        if order.told_by:
+            self._log(messages.ORDER_TOLD, proxy=order.told_by, order=order.text)
+            self._audit.told(order.told_by, order.text)
+        self._perform(order, lambda *_answer: None)
 
     def _kill(self, sid: str, answer: Answer) -> None:
         for session in self._accounting.sessions():
@@ -445,6 +465,7 @@ class Master:
             return
         self._over = True
         self._log.debug("MAIN", "ending", how=how, workers=len(self._pool.workers))
+        self._audit.tell_left_out(at_last=True)
         self._history.close()
         self._jobs.stop()
         self._watchers.stop()

@@ -1,28 +1,30 @@
 """Moves: something happens while nobody is there, and the way leads somewhere else behind it; whole, or not at all.
 
-    BEGUN    the hold is in force and on the disk, with what takes it back
-    LEAVING  the sessions go (sweeping.py), or the time is up
-    RUNNING  the operator's command, if there is one
+    BEGUN    the hold is in force and on the disk, with what takes it back; and whoever else has to know is told
+    LEAVING  the sessions go (sweeping.py), elsewhere too, or the time is up
+    RUNNING  the operator's command, if there is one; then whoever else leads the user hears of the new way
     BEHIND   the new way, and the end of the hold, in one write: only then is it answered
 
-Whatever fails before the last step takes the hold back, and all is as it was. So does the next start, if the program
-was killed in between (`unfinished` in operatorstate.py): the file knows a move as long as it is not over.
+Whatever fails before the last step takes all of it back, what was done elsewhere (`MoveStep`) too, the last first. So
+does the next start here, if the program was killed in between (`unfinished` in operatorstate.py): the file knows a move
+as long as it is not over.
 """
 
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from supervisor.control.lookups import Job, Result, Unfit
-from supervisor.control.outcome import Move, noted
+from supervisor.control.lookups import AskWorker, Job, Result, Unfit
+from supervisor.control.outcome import Move, MoveStep, noted
 from supervisor.lifeline import Cut, SweepFound
 from supervisor.master.executor import Answer
-from supervisor.master.jobs import Jobs
+from supervisor.master.jobs import LONGEST_SECONDS, Jobs
 from supervisor.master.keeping import StateKeeper
+from supervisor.master.questions import Questions
 from supervisor.master.sweeping import Sweeps, described
 from supervisor.runtime import rights
 from supervisor.runtime.loop import Loop, Timer
@@ -71,15 +73,27 @@ class _RunningMove:
     timer: Timer | None = None
     sweep: int = 0
     running: bool = False
+    undo: list[Job] = field(default_factory=list)
+    """What takes back what was done elsewhere."""
+    given_up: bool = False
+    """Given up, while something is still being done."""
 
 
 class Moves:
     """Those that are under way."""
 
     def __init__(
-        self, loop: Loop, keeper: StateKeeper, sweeps: Sweeps, *, jobs: Jobs, count: Callable[[str, str], None]
+        self,
+        loop: Loop,
+        keeper: StateKeeper,
+        sweeps: Sweeps,
+        *,
+        jobs: Jobs,
+        questions: Questions,
+        count: Callable[[str, str], None],
     ) -> None:
         """`count` counts moves, by what came of them."""
+        self._questions = questions
         self._loop = loop
         self._keeper = keeper
         self._sweeps = sweeps
@@ -102,14 +116,43 @@ class Moves:
             move.answer(False, f"{why}; nothing was changed", ())
             return
         move.timer = self._loop.after(max(0.0, move.until - time.monotonic()), lambda: self._too_late(move))
+        self._do(move, order.announced, lambda: self._sweep(move))
+
+    def _sweep(self, move: _RunningMove) -> None:
         move.sweep = self._sweeps.begin(
-            order.sort,
-            order.id,
+            move.order.sort,
+            move.order.id,
             cut=Cut.GENTLE,
             seconds=None,
             first=lambda _found: None,
-            over=lambda: self._alone(move),
+            over=lambda: self._do(move, move.order.alone, lambda: self._alone(move)),
         )
+
+    def _do(self, move: _RunningMove, steps: Sequence[MoveStep], then: Callable[[], None]) -> None:
+        """Has these done elsewhere, one after the other; goes on, or gives up."""
+        if move.given_up:
+            return
+        if not steps:
+            then()
+            return
+
+        def done(result: Result) -> None:
+            if move.given_up:
+                return
+            if result.failure is not None:
+                self._give_up(move, result.failure)
+            else:
+                self._do(move, steps[1:], then)
+
+        if steps[0].undo is not None:
+            move.undo.insert(0, steps[0].undo)  # a job that failed may have been done all the same
+        self._find_out(steps[0].do, done, seconds=max(1.0, move.until - time.monotonic()))
+
+    def _find_out(self, job: Job, done: Callable[[Result], None], *, seconds: float) -> None:
+        if isinstance(job, AskWorker):
+            self._questions.ask(job.question, done)
+        else:
+            self._jobs.send(job, done, seconds=seconds)
 
     def _too_late(self, move: _RunningMove) -> None:
         if move.running:
@@ -122,7 +165,7 @@ class Moves:
         """The last session is gone, and nobody new comes in."""
         move.running = True
         if not move.order.command:
-            self._finish(move)
+            self._switch(move)
             return
         seconds = max(1.0, move.until - time.monotonic())
         job = RunCommand(move.order.command, seconds)
@@ -132,7 +175,11 @@ class Moves:
         if result.failure is not None:
             self._give_up(move, result.failure)
         else:
-            self._finish(move)
+            self._switch(move)
+
+    def _switch(self, move: _RunningMove) -> None:
+        move.until = max(move.until, time.monotonic() + LONGEST_SECONDS)  # what is half done is brought to its end
+        self._do(move, move.order.switched, lambda: self._finish(move))
 
     def _finish(self, move: _RunningMove) -> None:
         def kept(done: bool, why: str) -> None:
@@ -144,10 +191,23 @@ class Moves:
 
         self._keeper.change(move.order.behind, kept, surely=True)
 
-    def _give_up(self, move: _RunningMove, why: str) -> None:
+    def _give_up(self, move: _RunningMove, why: str, troubles: tuple[str, ...] = ()) -> None:
+        """Takes back what was done elsewhere, then what was here; what could not be is told."""
+        move.given_up = True
+        if move.undo:
+            undo = move.undo.pop(0)
+
+            def back(result: Result) -> None:
+                failed = () if result.failure is None else (f"not taken back: {result.failure}",)
+                self._give_up(move, why, troubles + failed)
+
+            self._find_out(undo, back, seconds=LONGEST_SECONDS)
+            return
+
         def kept(_done: bool, note: str) -> None:
             self._end(move, "undone")
-            move.answer(False, noted(f"{why}; everything is as it was before", note), ())
+            end = "everything is as it was before" if not troubles else "here everything is as it was before"
+            move.answer(False, noted(f"{why}; {end}", note, *troubles), ())
 
         self._keeper.change(move.order.undone, kept)
 

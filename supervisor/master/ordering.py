@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 
-from supervisor.control.outcome import Ordered, SessionSweep, noted
+from supervisor.control.lookups import Result
+from supervisor.control.outcome import Order, Ordered, SessionSweep, noted
 from supervisor.lifeline import Cut, SweepFound
 from supervisor.master.executor import Answer
+from supervisor.master.jobs import Jobs
 from supervisor.master.keeping import StateKeeper
 from supervisor.master.sweeping import MOST_SWEEPS, Sweeps, described
+from supervisor.operatorstate import OrderEntry, pending
+
+Told = Callable[[tuple[OrderEntry, ...], str], None]
 
 _COMPANY = "another instance serves here too, and its sessions are not among them"
 
@@ -14,38 +19,78 @@ _COMPANY = "another instance serves here too, and its sessions are not among the
 class Ordering:
     """Orders beside the configuration."""
 
-    def __init__(self, keeper: StateKeeper, sweeps: Sweeps, has_company: Callable[[], bool]) -> None:
+    def __init__(self, keeper: StateKeeper, sweeps: Sweeps, has_company: Callable[[], bool], *, jobs: Jobs) -> None:
         """`has_company`: whether there may be sessions that nobody here sees."""
+        self._jobs = jobs
         self._keeper = keeper
         self._sweeps = sweeps
         self._has_company = has_company
 
+    def tell(self, order: Order, entries: tuple[OrderEntry, ...], answer: Answer, *, then: Told) -> None:
+        """Others are told first, if there are any; `then` goes on with the entries as they are behind that, and a note.
+        Without it being called it is refused.
+        """
+        if order.told is None:
+            then(entries, "")
+            return
+
+        def told(result: Result) -> None:
+            if result.failure is None:
+                then(entries, "")
+            elif order.surely_told:
+                answer(False, f"the other proxies cannot be told ({result.failure}); nothing was changed", ())
+            else:
+                then(pending(entries), f"only here, until the other proxies can be told ({result.failure})")
+
+        self._jobs.send(order.told, told)
+
     def order(self, order: Ordered, answer: Answer) -> None:
         """Something is ordered, or an order ended."""
+        self.tell(
+            order, order.entries, answer, then=lambda entries, note: self.keep(order.text, entries, answer, note=note)
+        )
 
-        def kept(done: bool, note: str) -> None:
-            for sort, ident in order.ends:
-                self._sweeps.end_all(sort, ident)
-            answer(done, noted(order.text, note) if done else note, ())
+    def keep(self, text: str, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
+        """In force, on the disk, then answered."""
 
-        self._keeper.change(order.entries, kept)
+        def kept(done: bool, unkept: str) -> None:
+            self._sweeps.end_of(entry[:2] for entry in entries if entry.value is None)
+            answer(done, noted(text, note, unkept) if done else unkept, ())
+
+        self._keeper.change(entries, kept)
 
     def sweep(self, order: SessionSweep, answer: Answer) -> None:
-        """The same, and sessions are to be gone by it; the answer tells what there was in the first round."""
+        """Something is ordered by which sessions are to end; the answer tells what there was in the first round."""
         if len(self._sweeps.listed()) >= MOST_SWEEPS:
             answer(False, f"{MOST_SWEEPS} sweeps are under way, more cannot be; nothing was changed", ())
             return
+        self.tell(
+            order, order.entries, answer, then=lambda entries, note: self._sweep(order, entries, answer, note=note)
+        )
 
-        def kept(_done: bool, note: str) -> None:
+    def _sweep(self, order: SessionSweep, entries: tuple[OrderEntry, ...], answer: Answer, *, note: str) -> None:
+        gone = order.gone
+
+        def kept(_done: bool, unkept: str) -> None:
             def first(found: SweepFound) -> None:
                 company = _COMPANY if self._has_company() else ""
-                answer(True, noted(f"{order.text}: {described(found)}", note, company), ())
+                answer(True, noted(f"{order.text}: {described(found)}", note, unkept, company), ())
 
             cut = Cut.GENTLE if order.gentle else Cut.NONE
-            self._sweeps.begin(order.sort, order.id, cut=cut, seconds=order.deadline, first=first, before=order.before)
+            self._sweeps.begin(
+                order.sort,
+                order.id,
+                cut=cut,
+                seconds=order.deadline,
+                first=first,
+                over=None if gone is None else lambda: self._jobs.send(gone, lambda _result: None),
+                before=order.before,
+                orders=wanted_by,
+            )
 
-        if order.entries:
-            self._sweeps.end_all(order.sort, order.id)  # said again, an order has the deadline that was said last
-            self._keeper.change(order.entries, kept)
+        wanted_by = [entry[:2] for entry in entries]
+        if entries:
+            self._sweeps.end_of(wanted_by)  # said again, an order has the deadline that was said last
+            self._keeper.change(entries, kept)
         else:
             kept(True, "")

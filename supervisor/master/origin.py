@@ -32,5 +32,5 @@ class Origin:
         self.reason = self.reason if reason is None else reason
 
     def apart(self) -> "Origin":
-        """The same one, without the draft and the secret of the connection."""
+        """A copy without the draft and the secret of the connection."""
         return Origin(self.peer, own=self.own, name=self.name, reason=self.reason)

@@ -32,7 +32,7 @@ class PeriodicCommands:
         self._executor = executor
         self._log = log
 
-    def look(self, config: Config) -> None:
+    def begin_due(self, config: Config) -> None:
         """Begins what is due. To be called about once a second."""
         now = time.monotonic()
         for schedule in self._schedules:

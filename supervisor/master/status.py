@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from supervisor.control.historyfile import KeptConfigurations
 from supervisor.control.inforce import InForceSince
-from supervisor.control.kept import KeptConfigurations
 from supervisor.master.accounting import Accounting
 from supervisor.master.generations import Generations
 from supervisor.master.history import ConfigHistory

@@ -5,7 +5,7 @@ other; a sweep is over when a round has found nobody any more. It is about sessi
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ class _RunningSweep:
     """When all but QUITs are cut, of the monotonic clock."""
     first: Callable[[SweepFound], None]
     over: Callable[[], None] | None
+    orders: frozenset[tuple[str, str]] = frozenset()
+    """The sort and id of each order that wants it; a kick is wanted by none, and ends with none."""
     found: SweepFound | None = None
     ended: bool = False
     """Nobody wants it any more, but whoever wanted it waits for what the first round finds."""
@@ -58,16 +60,19 @@ class Sweeps:
         first: Callable[[SweepFound], None],
         over: Callable[[], None] | None = None,
         before: float | None = None,
+        orders: Iterable[tuple[str, str]] = (),
     ) -> int:
         """Gives the number of the sweep. `seconds`: until all but QUITs are cut. `first` is told what the first round
         has found, and `over` called when nobody is left; both once, unless it is ended before. `before`: only of
-        sessions that had begun by then, on the monotonic clock.
+        sessions that had begun by then, on the monotonic clock. `orders`: with the end of one of them it ends.
         """
         self._number += 1
         now = time.monotonic()
         deadline = now + seconds if seconds is not None else float("inf")
         aim = Aim(sort, ident, before=now if before is None else before, cut=cut)
-        self._sweeps[self._number] = _RunningSweep(self._number, aim, deadline, first=first, over=over)
+        self._sweeps[self._number] = _RunningSweep(
+            self._number, aim, deadline, first=first, over=over, orders=frozenset(orders)
+        )
         if not self._unanswered:
             self._look()
         return self._number
@@ -76,10 +81,11 @@ class Sweeps:
         """It is wanted no more."""
         self._sweeps.pop(number, None)
 
-    def end_all(self, sort: str, ident: str) -> None:
-        """The same for all that have this aim, but for those whose end somebody waits for."""
+    def end_of(self, orders: Iterable[tuple[str, str]]) -> None:
+        """Ends all sweeps that one of these orders wants. A kick with the same aim goes on: nobody has ended it."""
+        ended = frozenset(orders)
         for number, sweep in list(self._sweeps.items()):
-            if (sweep.aim.sort, sweep.aim.id) == (sort, ident) and sweep.over is None:
+            if sweep.orders & ended:
                 if sweep.found is not None:
                     del self._sweeps[number]
                 else:

@@ -7,13 +7,13 @@ master up, and none of them changes anything.
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor import metric
 from supervisor.common_metrics import metrics_of
 from supervisor.config import Config
-from supervisor.exporterline import ExporterInheritance, Pulse
+from supervisor.exporterline import ExporterInheritance, OrdersTold, Pulse
 from supervisor.master.accounting import Accounting
 from supervisor.master.exporter import Exporter
 from supervisor.master.health import HealthWatch
@@ -21,6 +21,8 @@ from supervisor.master.helperprocess import HelperProcess
 from supervisor.master.listeners import Listeners
 from supervisor.master.pool import Pool
 from supervisor.master.shutdown import PATIENCE_SECONDS, ShutdownSequence
+from supervisor.master.standing import StandingBoard
+from supervisor.operatorstate import OperatorState, OrderEntry
 from supervisor.program import Program
 from supervisor.runtime import messages
 from supervisor.runtime.httpaddress import HttpAddress
@@ -48,6 +50,7 @@ class Watchers:
         listeners: Listeners,
         shutdown: ShutdownSequence,
         notifier: Notifier,
+        operator: OperatorState,
         in_child: Callable[[set[int]], None],
         metrics: HttpAddress | None,
         metrics_token: bytes,
@@ -61,7 +64,9 @@ class Watchers:
         self._listeners = listeners
         self._shutdown = shutdown
         self._notifier = notifier
+        self._operator = operator
         self._health = HealthWatch(accounting.segment)
+        self._standing = StandingBoard(accounting.segment, program.standings)
         self._address = metrics
         self._token = metrics_token
         self._http: socket.socket | None = None
@@ -122,6 +127,7 @@ class Watchers:
     def look_at_health(self, config: Config) -> None:
         """Each second, and at once when a config is in force, before anybody counts for what is new."""
         self._health.look(config.counter_indexes, time.time())
+        self._standing.look(config, self._operator, time.monotonic())
 
     def show_gauges(self, config: Config) -> None:
         """What there is now: to be called when it changes."""
@@ -156,7 +162,8 @@ class Watchers:
 
     def _pulse(self) -> Pulse:
         serving = sum(worker.serving for worker in self._pool.seated)
-        return Pulse(self._shutdown.draining, serving, self._listeners.queues())
+        orders = told_of(self._operator.entries(time.time()))
+        return Pulse(self._shutdown.draining, serving, self._listeners.queues(), orders=orders)
 
     def _tell_manager(self) -> None:
         """That the loop turns, what `systemctl status` shows, and that a drain may take its time."""
@@ -180,3 +187,15 @@ class Watchers:
         self._rundir.withdraw_http()
         if self._http is not None:
             self._http.close()
+
+
+def told_of(entries: Iterable[OrderEntry]) -> tuple[OrdersTold, ...]:
+    """How many orders of each sort there are, and since when; nothing of whom they are about."""
+    found: dict[str, OrdersTold] = {}
+    for sort, _ident, value in entries:
+        said = (value or {}).get("since")
+        since = float(said) if isinstance(said, int | float) else 0.0
+        before = found.get(sort, OrdersTold(sort, 0, 0.0))
+        oldest = min(filter(None, (before.since, since)), default=0.0)
+        found[sort] = OrdersTold(sort, before.number + 1, oldest)
+    return tuple(found.values())

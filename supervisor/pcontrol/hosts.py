@@ -1,4 +1,4 @@
-"""The same at several proxies, one after the other: `--hosts FILE`.
+"""One command at several proxies, one after the other: `--hosts FILE`.
 
     px1  socket /var/run/popular/pproxy.ctrl
     px2  command ssh px2 pcontrol relay

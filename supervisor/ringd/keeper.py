@@ -96,7 +96,7 @@ class Keeper:
         self._keep = keep
         self._groups: dict[Address, Group] = {}
         self._holders: list[Holder] = []
-        self._grown_up = loop.now + SETTLING_SECONDS
+        self._settled_at = loop.now + SETTLING_SECONDS
         loop.watch(control, READ, self._accept)
 
     def close(self) -> None:
@@ -189,8 +189,8 @@ class Keeper:
     def _claim(self, holder: Holder, claim: Claim, sequence: int) -> None:
         if holder not in self._holders:  # it was gone before SETTLING_SECONDS were over
             return
-        if claim.address not in self._groups and self._loop.now < self._grown_up:
-            self._loop.after(self._grown_up - self._loop.now, partial(self._claim, holder, claim, sequence))
+        if claim.address not in self._groups and self._loop.now < self._settled_at:
+            self._loop.after(self._settled_at - self._loop.now, partial(self._claim, holder, claim, sequence))
             return
         reason = self._why_not(claim.address)
         try:
@@ -207,7 +207,7 @@ class Keeper:
         self._log(
             messages.RING_LENT, address=_shown(claim.address), sockets=len(names), peer=holder.pid, uid=holder.uid
         )
-        self._on_signal(holder, sequence, list(group.sockets.values()))
+        self._lend(holder, sequence, list(group.sockets.values()))
 
     def _deny(self, holder: Holder, address: Address, sequence: int, *, denied: Denied) -> None:
         reason = denied.text or os.strerror(denied.number)
@@ -246,7 +246,8 @@ class Keeper:
         self._groups[claim.address] = group
         return set(group.sockets)
 
-    def _on_signal(self, holder: Holder, sequence: int, sockets: list[socket.socket]) -> None:
+    def _lend(self, holder: Holder, sequence: int, sockets: list[socket.socket]) -> None:
+        """Hands out sockets, in as many messages as they need."""
         while sockets:
             batch, sockets = sockets[: ringwire.MOST_FDS], sockets[ringwire.MOST_FDS :]
             holder.link.send(Granted(len(sockets)), sequence, batch)

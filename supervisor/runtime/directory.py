@@ -224,7 +224,7 @@ class Directory:
             os.close(fd)
 
     def status(self, name: str) -> os.stat_result | None:
-        """Of the name itself, not of what it may lead to; None if it is not there."""
+        """What stat(2) says of the name itself, not of what it may lead to; None if it is not there."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:

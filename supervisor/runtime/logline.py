@@ -69,7 +69,7 @@ class Lines:
         return self._line(self._head(name, message, sid), tuple(fields), tuple(fields.values()))
 
     def known(self, kind: Often, sid: str, values: tuple[object, ...]) -> bytes:
-        """The same, for an entry whose names are always these."""
+        """An entry in the text format whose field names are always these."""
         head = f"{self._time()}{self._who}{sid}{kind.tail}"
         return entry(head, kind.names, values) or self._line(head, kind.names, values)
 

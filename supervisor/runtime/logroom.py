@@ -26,7 +26,7 @@ class LeftBehind(NamedTuple):
 
 
 class LogRoom:
-    """That of one process. Each step is one store, so that it holds true whenever the process is killed."""
+    """The log room of one process. Each step is one store: it holds true whenever the process is killed."""
 
     __slots__ = ("_memory", "_most", "_shared", "used")
 
@@ -63,5 +63,5 @@ class LogRoom:
         self._shared.write(_FILE, 0)
 
     def left(self) -> LeftBehind:
-        """Of a dead process: what it leaves behind."""
+        """What a dead process leaves behind in its log room."""
         return LeftBehind(self.lines(), int(self._shared.read(_FILE)), int(self._shared.read(_SIZE)))

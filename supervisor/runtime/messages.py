@@ -148,6 +148,9 @@ ORDER_UNDONE = Message(
     "order_undone",
     "The program was killed in the middle of something that is done whole or not at all: it was taken back.",
 )
+ORDER_TOLD = Message(
+    0x0283, "ADM", "order_told", "Another proxy of the cluster has told of an order, which holds here too."
+)
 ACCEPT_FAILED = Message(
     0x020A,
     "ADM",
@@ -228,4 +231,4 @@ DEBUG = Message(
 )
 
 SUPERVISOR_MESSAGES = messages_in(globals())
-"""Those of the supervisor and of `ringd`."""
+"""All messages of the supervisor and of `ringd`."""

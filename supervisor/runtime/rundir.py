@@ -103,7 +103,7 @@ class RunDirectory:
             return Segment.create(other, layout)
 
     def _remove_table_of(self, instance: int) -> None:
-        """Of an instance that is dead, or goes; its lock is ours."""
+        """Removes the table of an instance that is dead, or that goes; its lock is ours."""
         segment.remove(self._instances.segment_of(instance))
         _ignoring_strangers(self._directory.remove, self._instances.table_name(instance))
 
@@ -250,6 +250,12 @@ class RunDirectory:
         """Leads readers to the pid, and last to the table: who sees that has all there is."""
         self._directory.link(f"{self.name}.pid", self._instances.lock_name(self.instance))
         self._directory.link(f"{self.name}.state", str(segment.path_of(self.segment_name)))
+
+    @property
+    def identity(self) -> str:
+        """The directory itself, whatever path leads to it from where; behind that, for people, the path."""
+        found = os.fstat(self._directory.fd)
+        return f"{found.st_dev}:{found.st_ino} {self.path}"
 
     def others(self) -> list[tuple[int, Path]]:
         """The pid and the control socket of each other instance whose master lives."""

@@ -1,12 +1,15 @@
-"""The state directory: what the operator has ordered outlives the program there, in `NAME.operator.json`.
+"""The state directory: what the operator has ordered outlives the program there, in `NAME.operator.json`. Instances in
+one run directory may share it, others may not (`NAME.operator.lock`).
 
 Whoever the program runs as can write it, so root only makes it and gives it away (as the run directory). A file that
 cannot be read as what it should be is set aside, as `NAME.operator.json.damaged`, and never stops a start.
 """
 
+import fcntl
 import os
 import pwd
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,14 +18,20 @@ from supervisor.runtime.directory import Directory, FileOwner
 DEFAULT_STATEDIR = Path("/var/lib/popular")
 _LONGEST = 64 << 20
 """Octets of the file: more than can ever be ordered."""
+_LONGEST_NAME = 4096
+_PAUSE_SECONDS = 0.01
+_MOST_TRIES = 100
+"""While others claim it, which takes them no time."""
 
 
 class StateDirectory:
-    """A program's place in it. Nothing is held open: it may come and go."""
+    """A program's place in it. Only the lock is held open: all else may come and go."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self._name = f"{name}.operator.json"
+        self._lock_name = f"{name}.operator.lock"
+        self._lock = -1
 
     def make(self, user: pwd.struct_passwd) -> None:
         """As root: makes it, unless it is there, for the user that the program is going to run as. Raises OSError."""
@@ -32,6 +41,38 @@ class StateDirectory:
                 os.chown(".", user.pw_uid, user.pw_gid, dir_fd=directory.fd)
         finally:
             directory.close()
+
+    def claim(self, rundir: str) -> str:
+        """Takes it for the instances of one run directory (`RunDirectory.identity`), as long as this process lives:
+        what two proxies order would overwrite each other. Gives "", or which other run directory has it. Where nothing
+        can be locked nobody has it: `trouble`, or the first write, tells that.
+        """
+        try:
+            directory = Directory.open(self.path, make=True)
+        except OSError:
+            return ""
+        try:
+            self._lock = directory.open_file(self._lock_name, os.O_RDWR | os.O_CREAT)
+            return self._share(rundir)
+        except OSError:
+            return ""
+        finally:
+            directory.close()
+
+    def _share(self, rundir: str) -> str:
+        """Who is alone writes the name; then all hold the lock together, and nobody changes it. Raises OSError."""
+        if _is_had(self._lock, fcntl.LOCK_EX):
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, rundir.encode("utf-8", "surrogateescape"), 0)
+        for _ in range(_MOST_TRIES):
+            if _is_had(self._lock, fcntl.LOCK_SH):
+                break
+            time.sleep(_PAUSE_SECONDS)
+        owner = os.pread(self._lock, _LONGEST_NAME, 0).decode("utf-8", "surrogateescape")
+        if owner.partition(" ")[0] == rundir.partition(" ")[0]:
+            return ""
+        os.close(self._lock)
+        return owner or "another instance"
 
     def trouble(self) -> str:
         """Why nothing can be kept there; empty if it can. Nothing is made by looking."""
@@ -74,8 +115,17 @@ class StateDirectory:
             directory.close()
 
     def remove_leftovers(self) -> None:
-        """Of a process that was killed while it wrote."""
+        """Removes what a process that was killed while it wrote has left."""
         with suppress(OSError):
             for one in self.path.iterdir():
                 if one.name.startswith(f".{self._name}.") and stat.S_ISREG(one.lstat().st_mode):
                     one.unlink()
+
+
+def _is_had(fd: int, kind: int) -> bool:
+    """Whether the lock could be had. Raises OSError where there is no such thing."""
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -21,7 +21,7 @@ class LeftOut(NamedTuple):
 
 
 class Throttle:
-    """Of one process."""
+    """Counts the log lines of one process, and says which are too many."""
 
     def __init__(self) -> None:
         self._until = 0.0

@@ -16,7 +16,7 @@ cdef class WorkerContext:
     cdef public Shared _all_shared, shared
     cdef public Wheel wheel
     cdef public dict _endings, sessions
-    cdef public str _stamp
+    cdef public str _stamp, statedir
     cdef public int _pipe
     cdef public long _in_second, _second, pid
     cpdef admit(self, long token, session, Py_ssize_t started)

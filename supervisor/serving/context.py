@@ -132,6 +132,7 @@ class WorkerContext:
         "rows",
         "sessions",
         "shared",
+        "statedir",
         "wheel",
     )
 
@@ -146,10 +147,12 @@ class WorkerContext:
         released: Callable[[], None],
         request: Callable[[object], None],
         operator: OperatorState | None = None,
+        statedir: str = "",
     ) -> None:
         """`released` is called when a session is over; `request` hands an order (supervisor/control/outcome.py) to the
-        master, as if an operator had given it.
+        master, as if an operator had given it. `statedir`: where is kept what outlives the program.
         """
+        self.statedir = statedir
         self.request = request
         self.operator = operator or OperatorState()
         """What the operator has ordered; changed by the worker, when the master says so."""
@@ -163,7 +166,7 @@ class WorkerContext:
         self.block = block
         self.cells = segment.block(block)
         self.shared = Shared(self.cells)
-        """The same, to be written."""
+        """The worker's cells, to be written."""
         self.sessions: dict[int, Session] = {}
         """By token, the oldest first."""
         self._released = released

@@ -95,6 +95,26 @@ class Health(NamedTuple):
     """
 
 
+class ThingLook(NamedTuple):
+    """What is to be seen of each configured thing of a sort, for who has the table only: which counters and durations,
+    under which titles.
+    """
+
+    by: str
+    title: str
+    """Of all of them, as a heading."""
+    column: str
+    """Which column of a session's row holds the id."""
+    counted: tuple[tuple[str, str], ...] = ()
+    """Title, counter."""
+    durations: tuple[tuple[str, str], ...] = ()
+    """Title, histogram."""
+    standing: str = ""
+    """The record, if any, in which the master says what the operator has made of it (master/standing.py)."""
+    kick: tuple[str, ...] = ()
+    """The command that ends the sessions of one: its words, in which =id stands for its id."""
+
+
 class RecordShape(NamedTuple):
     """What workers find out about each thing of a sort, and all of them and the watchers may know; see records.py."""
 
@@ -113,9 +133,9 @@ class RecordShape(NamedTuple):
 
 
 HEALTH_CELLS = ("watched", "good", "bad", "reason", "failed", "since")
-"""Of each place: whether its thing is configured; what went well in the last minute, and what did not; then the last
-reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it does
-not).
+"""Cells of each place: whether its thing is configured; what went well in the last minute, and what did not; then the
+last reason (its label's index + 1; 0: none yet), when that was, and since when it goes on (seconds since 1970; 0: it
+does not).
 """
 
 BASE_COLUMNS = (

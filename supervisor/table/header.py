@@ -19,6 +19,7 @@ from supervisor.table.contents import (
     IndexRange,
     Rate,
     RecordShape,
+    ThingLook,
 )
 from supervisor.table.layout import HEADER, MAGIC, Layout
 
@@ -85,6 +86,8 @@ def _described(program: bytes, text: bytes, *, blocks: int, rows: int) -> Layout
         log_room=int(described.get("log_room", 0)),
         memory=int(described.get("memory", 0)),
         tones={str(state): str(tone) for state, tone in described.get("tones", {}).items()},
+        looks=_named(ThingLook, described.get("looks", ())),
+        kick=tuple(map(str, described.get("kick", ()))),
     )
     cells = {row["name"]: row["cell"] for row in (*described["counters"], *described["histograms"])}
     health_cells = {row["by"]: row["cell"] for row in described.get("healths", ())}
@@ -125,4 +128,4 @@ def _positioned(kind: Any, values: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
 
 
 def _frozen(field: Any) -> Any:
-    return tuple(field) if isinstance(field, list) else field
+    return tuple(map(_frozen, field)) if isinstance(field, list) else field

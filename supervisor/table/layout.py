@@ -34,6 +34,7 @@ from supervisor.table.contents import (
     IndexRange,
     Rate,
     RecordShape,
+    ThingLook,
     round_up,
 )
 
@@ -85,6 +86,9 @@ class Layout:
     """Octets of what workers remember together."""
     tones: Mapping[str, str] = field(default_factory=dict, hash=False)
     """States that stand out: "good", or "busy" (somebody waits for us)."""
+    looks: tuple[ThingLook, ...] = ()
+    kick: tuple[str, ...] = ()
+    """The command that ends the sessions of who has one: its words, in which =COLUMN stands for that of his session."""
 
     @cached_property
     def cell_struct(self) -> struct.Struct:
@@ -176,6 +180,8 @@ class Layout:
                 "log_room": self.log_room,
                 "memory": self.memory,
                 "tones": dict(self.tones),
+                "looks": [row._asdict() for row in self.looks],
+                "kick": self.kick,
                 "states": self.states,
                 "endings": self.endings,
             },

@@ -21,7 +21,7 @@ _LOCK = 1 << 40
 
 
 class Note(NamedTuple):
-    """Of whom it is, and about what; `when` is in seconds since 1970. Texts are cut to what there is room for."""
+    """One note: of whom, and about what; `when` is in seconds since 1970. Texts are cut to what there is room for."""
 
     when: float
     about: str

@@ -69,7 +69,7 @@ class RowWriter:
         self.put(row, self._in_order(columns))
 
     def put(self, row: int, values: tuple[object, ...]) -> None:
-        """The same, for who writes often: the columns by their order, see `names`."""
+        """Like `write`, for who writes often: the columns by their order, see `names`."""
         start = self._first + row * self._row_size
         shared, serial = self._shared, (start + _SERIAL_AT) >> 3
         if shared.read(serial) > shared.read(serial + self._offset_cells):

@@ -1,9 +1,9 @@
-"""Whom workers have seen doing something, each of them once: a bounded list in shared memory, for the operator.
+"""Sightings: what workers have seen users do, in a bounded list in shared memory, for the operator.
 
-A sighting is found by what it is about and of whom; seen again it is counted, and its time is that of the last one.
-Where a bucket is full the one goes that was not seen for the longest time. Who writes holds a lock, an octet of a file
-that the kernel frees with its holder, and leaves it out if somebody else has it. One that is half written does not
-check, and is free.
+There is one sighting for each user, subject and place. When it is seen again, it is counted and gets the new time. A
+bucket that is full loses the sighting that was not seen for the longest time. A writer holds a lock, an octet of a file
+that the kernel frees when its holder dies; while another holds it, the sighting is not written down. Each sighting has
+a checksum: one that is only half written does not fit it, and its place counts as free.
 """
 
 import fcntl

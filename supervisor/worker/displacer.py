@@ -2,11 +2,12 @@
 
 Silent is who has not brought his login any further for a while, whatever he sends (decision 16.11).
 
-Each worker shows in its block how many clients wait at its sockets, and how many sessions of one network it could end.
-At its next look the worker that could end most of one ends as many as wait at the sockets of one worker: some workers
-share their sockets, and see the same clients; who is left is seen at the next look. So one at a time makes room,
-wherever the clients wait; a stranger's connections go before those of anybody else; and while nobody waits, a look
-costs as many reads as there are workers.
+Each worker shows two numbers in its block: how many clients wait at its sockets, and how many silent sessions it has of
+the network that has most of them there. Each looks at the numbers of all. The worker with the largest second number
+ends sessions: as many as the largest first number says, not the sum, because workers may share sockets and then see the
+same clients. If more clients wait, the next look is for them. So one worker at a time makes room, wherever the clients
+wait; whoever has very many connections loses them before anybody else loses one; and while nobody waits, a look costs
+as many reads as there are workers.
 """
 
 from collections import deque
@@ -34,7 +35,7 @@ Groups = dict[str, deque[Session]]
 
 
 class Displacer:
-    """That of one worker."""
+    """One worker's part in making room."""
 
     def __init__(self, context: WorkerContext) -> None:
         self._context = context

@@ -72,6 +72,7 @@ class Inheritance:
     accepting: bool
     operator: OperatorState
     """What the operator has ordered; the fork makes a copy."""
+    statedir: str
     withdraw_if_last: Callable[[], None]
     """Clears up in the run directory, if the master is gone and no other worker is left."""
 
@@ -89,6 +90,7 @@ def live(inheritance: Inheritance) -> None:
     try:
         worker.begin()
         loop.run_forever()
+        worker.finish()
         code = 0
         if worker.is_orphan:
             inheritance.withdraw_if_last()
@@ -119,6 +121,7 @@ class Worker:
             released=self._released,
             request=self._request,
             operator=inheritance.operator,
+            statedir=inheritance.statedir,
         )
         self._beats = Heartbeat(self._context.cells)
         self._acceptor = Acceptor(
@@ -142,6 +145,10 @@ class Worker:
     def is_orphan(self) -> bool:
         """Whether the master is gone."""
         return self._lifeline is None
+
+    def finish(self) -> None:
+        """Its loop turns no more, and it goes: what its service still has to write is written."""
+        self._program.finish(self._service)
 
     def begin(self) -> None:
         """Makes the first service and starts to accept. Raises CommandRefused if the config cannot be served."""

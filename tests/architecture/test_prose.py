@@ -24,14 +24,21 @@ PRIVATE = re.compile(
 """Words that the source had for commands, handlers, the executor, jobs, the rollback point, counters and shutdowns."""
 UNOPENABLE = re.compile(r"\bthe\s+manual(?:'s|:| has| asks| says)|\bmanual's chapter", re.IGNORECASE)
 """The manual of POPular 1.5: docs/specification.md says what we have of it."""
+NOUNLESS = re.compile(r"\s*(?:(?:That|Those) of\b|Of\b|The same\b)")
+"""How a docstring begins that leaves its reader to guess the noun: each is read alone, also by a tool that shows it."""
 
 
-def prose(source: str) -> Iterator[str]:
-    """Every string that stands alone, as docstrings do, and every comment."""
+def docstrings(source: str) -> Iterator[str]:
+    """Every string that stands alone: of modules, classes and functions, and below a name that it explains."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):
                 yield text
+
+
+def prose(source: str) -> Iterator[str]:
+    """Every docstring and every comment."""
+    yield from docstrings(source)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.string
@@ -42,6 +49,12 @@ def test_no_private_word_in_the_source(path: Path) -> None:
     """Nor a pointer to the manual of 2002."""
     found = [text for text in prose(path.read_text("utf-8")) if PRIVATE.search(text) or UNOPENABLE.search(text)]
     assert found == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_each_docstring_has_its_noun(path: Path) -> None:
+    """It does not lean on the name above it, or on what stands before."""
+    assert [text for text in docstrings(path.read_text("utf-8")) if NOUNLESS.match(text)] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -58,3 +71,11 @@ def test_such_words_would_be_found() -> None:
     assert [bool(PRIVATE.search(text)) for text in texts] == [True, True]
     assert UNOPENABLE.search(texts[0])
     assert not UNOPENABLE.search("made from the manual pages")
+
+
+def test_such_a_beginning_would_be_found() -> None:
+    """Of a module, a class, a method and a value; a word that only begins alike is none."""
+    source = '''"""That of one."""\nclass A:\n    """Those of two."""\n    B = 1\n    """Of three."""\n    def c(self):
+        """The same once more."""\n    def d(self):\n        """Offers, and those of others."""\n        x = "Of"\n'''
+    found = [bool(NOUNLESS.match(text)) for text in docstrings(source)]
+    assert sorted(found) == [False, True, True, True, True]

@@ -111,7 +111,7 @@ WORKLOADS = (
     Workload("idle", "idle session", "KiB", _IDLE, "pss", Goal(0.75)),
     Workload("greeted", "idle before login", "KiB", _GREETED, "pss"),
     Workload("idle-tls", "idle session in TLS", "KiB", _IDLE_TLS, "pss", Goal(0.95)),
-    Workload("crowd", f"login beside {IDLE:,} idle sessions, to without", "×", _CROWD, "times", Goal(1.15, ())),
+    Workload("crowd", f"login beside {IDLE:,} idle sessions ÷ login alone", "×", _CROWD, "times", Goal(1.15, ())),
     Workload("latency-p50", f"login latency at {RATE} a second, median", "ms", _LATENCY, "p50_ms", Goal(1.0, _PEERS)),
     Workload("latency-p99", f"login latency at {RATE} a second, 99 %", "ms", _LATENCY, "p99_ms", Goal(1.0, _PEERS)),
 )

@@ -85,6 +85,10 @@ class Server:
         """What the module is opened with."""
         raise NotImplementedError
 
+    def leading(self) -> list[str] | None:
+        """The same for a module that is told where a user is; None: there is none such."""
+        return None
+
     def start(self) -> None:
         """Starts it, and waits until it takes connections."""
         with (self.home / "output").open("ab") as output:
@@ -140,6 +144,15 @@ def _as_nobody() -> dict[str, object]:
         return {}
     nobody = pwd.getpwnam("nobody")
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+LEADING = (
+    "query",
+    "SELECT pw AS password, box AS backend FROM mailbox WHERE username = :user",
+    "update",
+    "UPDATE mailbox SET box = :backend WHERE username = :user AND 'a:b' <> '%'",
+)
+"""For a table in which a user is led by his box."""
 
 
 class Postgresql(Server):
@@ -213,11 +226,21 @@ class Postgresql(Server):
         with psycopg.connect(self._url("mail"), password=SERVER_SECRET) as connection:
             connection.execute(text)
 
+    def rows(self, query: str) -> "Sequence[tuple[Any, ...]]":
+        """What it gives, in the same database."""
+        import psycopg
+
+        with psycopg.connect(self._url("mail"), password=SERVER_SECRET) as connection:
+            return connection.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+
     def _url(self, database: str) -> str:
         return f"postgresql://popular@{LOOPBACK}:{self.port}/{database}"
 
     def arguments(self) -> list[str]:
         return [self._url("mail"), "passwordfile", str(self.home / "secret"), "query", self.query]
+
+    def leading(self) -> list[str]:
+        return [self._url("mail"), "passwordfile", str(self.home / "secret"), *LEADING]
 
 
 class Mariadb(Server):
@@ -291,6 +314,9 @@ class Mariadb(Server):
         url = f"mysql://popular@{LOOPBACK}:{self.port}/mail"
         return [url, "passwordfile", str(self.home / "secret"), "query", self.query]
 
+    def leading(self) -> list[str]:
+        return [*self.arguments()[:3], *LEADING]
+
 
 class RedisServer(Server):
     """A hash for each user; the backend is the module's argument."""
@@ -320,6 +346,9 @@ class RedisServer(Server):
     def arguments(self) -> list[str]:
         words = ["key", "mail:%u", "backend", "store1", "passwordfile", str(self.home / "secret")]
         return [f"redis://{LOOPBACK}:{self.port}/0", *words]
+
+    def leading(self) -> list[str]:
+        return self.arguments()
 
 
 _SLAPD = """\

@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import popular.pdm
 from popular.pdm import loader
 from popular.pdm.chain import Admitted, Decision, NobodyKnows, Record, RefusedLogin
-from popular.pdm.contract import CannotTell, Question, Secret
+from popular.pdm.contract import CannotTell, Question, Secret, UserAt
 from popular.pdm.guarded import Asking, Guarded, Terms, Unheard, decide
 from tests.databases.servers import PASSWORD, SERVERS, USERS, Server
 from tests.patience import patient, within
@@ -164,3 +165,29 @@ def test_a_server_that_is_killed_is_no_unknown_user_and_is_found_again(server: S
         await until_admitted(ask)
 
     asked(server, dialogue, breaker=2)
+
+
+def test_a_user_is_led_to_another_backend(server: Server) -> None:
+    """By servers that can be told; and back, so that told again it is true again. Nobody else is led anywhere."""
+    words = server.leading()
+    if words is None:
+        assert getattr(loader.load(MODULES, server.module, "m", arguments=server.arguments()), "lead", None) is None
+        return
+
+    async def run() -> None:
+        guarded = Guarded(loader.load(MODULES, server.module, "m", arguments=words))
+        module: Any = guarded.module
+
+        async def place(user: str) -> str:
+            return str((await module.lookup("default", user)).route.backend)
+
+        try:
+            for backend in ("two", "two", "store1", "mail/joe"):
+                assert await guarded.lead(UserAt("default", "joe", backend), patient(DEADLINE)) == ""
+                assert await place("joe") == backend
+            assert await place("joe@example.org") != "two"
+            assert "does not have this user" in await guarded.lead(UserAt("default", "nobody", "x"), patient(DEADLINE))
+        finally:
+            await guarded.close()
+
+    asyncio.run(run())

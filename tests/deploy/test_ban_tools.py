@@ -2,6 +2,7 @@
 
 import collections
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -179,3 +180,62 @@ def test_a_real_fail2ban_bans_in_the_proxy(tmp_path: Path) -> None:
         finally:
             server.terminate()
             server.wait(patient(20))
+
+
+CROWDSEC = Path(__file__).parents[2] / "deploy/ban/crowdsec"
+_CROWDSEC_CONFIG = """
+common: {{daemonize: false, log_media: stdout, log_level: info}}
+config_paths:
+  config_dir: {home}/
+  data_dir: {home}/data/
+  simulation_path: {home}/simulation.yaml
+  hub_dir: /var/lib/crowdsec/hub/
+  index_path: /var/lib/crowdsec/hub/.index.json
+crowdsec_service: {{acquisition_path: {home}/acquis.yaml, parser_routines: 1}}
+db_config: {{type: sqlite, db_path: {home}/data/db}}
+api:
+  client: {{credentials_path: {home}/credentials.yaml}}
+  server: {{listen_uri: "127.0.0.1:{port}", profiles_path: {home}/profiles.yaml}}
+prometheus: {{enabled: false}}
+"""
+
+
+@pytest.mark.nightly
+def test_a_real_crowdsec_bans_exactly_the_guilty(tmp_path: Path) -> None:
+    """With its parsers of syslog and dates, and ours as it is: who has guessed more than ten names that do not exist,
+    or whose password was wrong, whatever they are; not who was locked out, nor whom his backend has refused, nor who
+    is in such a name.
+    """
+    home, log = tmp_path / "crowdsec", tmp_path / "log"
+    render = Lines("pproxy", True).json
+    with log.open("wb") as file:
+        for name in NAMES:
+            whys = dict(
+                zip((*GUILTY, INNOCENT, "203.0.113.1"), ("unknown", "password", "locked", "backend"), strict=True)
+            )
+            for client, why in whys.items():
+                who = {"client": client, "vserv": "v", "namespace": "n", "user": name, "mechanism": ""}
+                said = {"why": why, "backend": "b", "reply": f"-ERR client='{FRAMED}'"}
+                file.write(render(LOGIN_FAILED.name, LOGIN_FAILED, "s.1.2", fields={**who, **said}))
+    hub = Path(need("crowdsec")).parents[2] / "var/lib/crowdsec/hub/parsers"
+    for part in ("parsers", "scenarios"):
+        shutil.copytree(CROWDSEC / part, home / part)
+    for stage, parser in (("s00-raw", "syslog-logs"), ("s02-enrich", "dateparse-enrich")):
+        (home / "parsers" / stage).mkdir()
+        shutil.copy(hub / stage / "crowdsecurity" / f"{parser}.yaml", home / "parsers" / stage)
+    (home / "data").mkdir()
+    for name in ("simulation.yaml", "acquis.yaml", "credentials.yaml", "profiles.yaml"):
+        (home / name).write_text("")
+    shutil.copy("/etc/crowdsec/profiles.yaml", home / "profiles.yaml")
+    shutil.copytree("/etc/crowdsec/patterns", home / "patterns")
+    config = home / "config.yaml"
+    config.write_text(_CROWDSEC_CONFIG.format(home=home, port=free_port()))
+    said = [
+        subprocess.run(command, capture_output=True, text=True, timeout=patient(60), check=True)
+        for command in (
+            [need("cscli"), "-c", str(config), "machines", "add", "tester", "--auto", "--force"],
+            [need("crowdsec"), "-c", str(config), "-type", "popular", "-dsn", f"file://{log}"],
+        )
+    ]
+    found = re.findall(r"Ip (\S+) performed '(\S+)'", said[1].stdout + said[1].stderr)
+    assert set(found) == {(address, "popular/pproxy-bf") for address in GUILTY}, said[1].stdout + said[1].stderr

@@ -1,4 +1,4 @@
-"""`make test` runs to its end in any case; `make run` sets up only what running needs."""
+"""`make test` runs to its end in any case; `make run` and `make programs` set up only what running needs."""
 
 import os
 import shutil
@@ -48,12 +48,13 @@ def test_all_parts_run_and_each_can_fail(clone: Path, fails: str) -> None:
 
 
 def test_running_needs_no_tools(clone: Path) -> None:
-    """`make run` in a fresh clone installs the package alone; whatever else is made installs the tools as well."""
+    """`make run` and `make programs` in a fresh clone install the package alone; other goals the tools as well."""
     shutil.rmtree(clone / ".venv")
     said = {
         goal: make(clone, "--dry-run", goal).stdout
-        for goal in ("run", "quick", "test", "check", "bench", "bench-quick", "coverage")
+        for goal in ("run", "programs", "quick", "test", "check", "bench", "bench-quick", "coverage")
     }
-    assert "pip install --quiet --editable ." in said["run"]
-    assert "--group" not in said.pop("run")
+    for goal in ("run", "programs"):
+        assert "pip install --quiet --editable ." in said[goal]
+        assert "--group" not in said.pop(goal)
     assert [goal for goal, steps in said.items() if "--group dev" not in steps] == []

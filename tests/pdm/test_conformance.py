@@ -13,7 +13,7 @@ from popular.pdm import pcdb, ptestpdm
 
 MODULES = Path(__file__).with_name("modules")
 TEMPLATE = Path(__file__).parents[2] / "deploy" / "popular" / "libpdm_template.py"
-TRIALS = 10
+TRIALS = 11
 
 
 def tried(capsys, *words, directory=None, known=()):

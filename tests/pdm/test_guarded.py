@@ -9,7 +9,7 @@ import pytest
 from popular.pdm import arguments
 from popular.pdm.answercache import AnswerCache, CachedAnswer, to_keep
 from popular.pdm.breaker import CLOSED, OPEN, TRYING, Breaker
-from popular.pdm.chain import CHECK, Admitted, NobodyKnows, RefusedLogin, Step
+from popular.pdm.chain import AUTHENTICATE, CHECK, Admitted, NobodyKnows, RefusedLogin, Step
 from popular.pdm.contract import (
     UNKNOWN,
     AsyncModule,
@@ -162,6 +162,29 @@ def test_what_counts_for_the_breaker(kind, said, opens):
         return guard.breaker.state
 
     assert asyncio.run(tried()) == (OPEN if opens else CLOSED)
+
+
+@pytest.mark.parametrize("kind", [Answering, AnsweringInThread])
+def test_who_vouches_for_nobody_is_not_tried_by_the_second_round(kind):
+    """Whom another module refuses, he says nothing of: that is no answer, and ends no row of failures, nor a pause. For
+    so long the refused hear what those hear whom nobody knows: nobody can tell.
+    """
+
+    async def tried():
+        guard, how = Guarded(kind(ModuleFailed("it is down"))), Asking(Terms(breaker=2, pause=0.02), Unheard())
+        check, second = Step(guard.module, CHECK), Step(guard.module, AUTHENTICATE, HERE)
+        said = [await guard.put(second, question(), how)]
+        for step in (check, second, check, second):
+            said.append(await guard.put(step, question(), how))
+        state = guard.breaker.state
+        await asyncio.sleep(0.03)
+        said.append(await guard.put(second, question(), how))
+        await guard.close()
+        return [type(one) for one in said], state, guard.breaker.state
+
+    said, opened, then = asyncio.run(tried())
+    assert said == [bool, CannotTell, CannotTell, CannotTell, CannotTell, bool]
+    assert (opened, then) == (OPEN, OPEN)
 
 
 def test_a_breaker_of_zero_never_opens():

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from popular.pdm import chain, passwords
 from popular.pdm.answercache import AnswerCache
 from popular.pdm.arguments import kinds
-from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin, ToProve
+from popular.pdm.chain import Admitted, NobodyKnows, RefusedLogin, ToProve, Undecided
 from popular.pdm.contract import (
     CERTIFICATE,
     CHALLENGE,
@@ -350,7 +350,7 @@ def test_keys_are_no_login_and_a_login_is_no_key(answer: Answer) -> None:
     right = Knows("right", SCRAM, PASSWORD, answer=Provable(KEYS, HERE), vouches=True)
     refusing = Knows("refusing", SCRAM, PASSWORD, answer=Refused(HERE), vouches=True)
     for modules, decision in (
-        ([wrong], CannotTell),
+        ([wrong], Undecided),
         ([right], ToProve),
         ([wrong, right], ToProve),
         ([refusing, right], RefusedLogin),
@@ -359,6 +359,49 @@ def test_keys_are_no_login_and_a_login_is_no_key(answer: Answer) -> None:
         assert type(chain.ask(modules, keys_wanted())) is decision
         assert type(asyncio.run(decide(guards, keys_wanted(), chain.Record()))) is decision
     assert type(chain.ask([right], question(password=b"x"))) is CannotTell
+
+
+def decided(modules: list[Module], asked: Question, *, failing: Module) -> chain.Decision:
+    """On the loop, behind a question that this module could not answer."""
+
+    async def both() -> chain.Decision:
+        guards = [(Guarded(module), Asking(Terms(), Unheard())) for module in modules]
+        (failed,) = [pair for pair in guards if pair[0].module is failing]
+        await failed[0].put(chain.first_step(failing, asked), asked, failed[1])
+        return await decide(guards, asked, chain.Record())
+
+    return asyncio.run(both())
+
+
+class Fails(Knows):
+    """A database that is down."""
+
+    blocking = True
+
+    def check(self, question: Question) -> Answer:
+        del question
+        raise ModuleFailed("no connection")
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["in front", "behind"])
+def test_a_module_that_fails_does_not_tell_who_has_keys(place: int) -> None:
+    """Who is known, has no keys, or is unknown: each is shown keys as users have them, and none is told yet that nobody
+    can tell; whose proof holds comes in all the same.
+    """
+    fails = Fails("down", SCRAM, answer=UNKNOWN)
+    shown = invented_keys(SALT, KEYS)
+    for answer, expected in (
+        (Provable(KEYS, HERE), ToProve),
+        (Refused(HERE), Undecided),
+        (Unknown(lambda: shown), Undecided),
+    ):
+        modules: list[Module] = [Knows("users", SCRAM, answer=answer)]
+        modules.insert(place, fails)
+        decision = decided(modules, keys_wanted(), failing=fails)
+        assert type(decision) is expected
+        assert "down: " in (decision.doubt if isinstance(decision, ToProve) else decision.reason)
+        if isinstance(answer, Unknown):
+            assert decision.keys == shown
 
 
 def test_answers_to_challenges_are_not_cached() -> None:

@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 
-from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, rc_lines
+from popular.proxy.settings.commands import COMMANDS, LIMITS, SORTS, complete, rc_lines
 from popular.proxy.settings.variables import VARIABLES
-from popular.tls.commands import complete
 from supervisor.config import Config
+from supervisor.control.historyfile import KeptConfigurations
 from supervisor.control.inforce import InForceSince
-from supervisor.control.kept import KeptConfigurations
 from supervisor.control.language import Language
 from supervisor.control.lookups import Job, Lookups, NeedsLookup, Result, run
 from supervisor.control.outcome import Change, Draft, Drafted, Outcome, Past, Replacement, Rollback

@@ -5,7 +5,6 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -13,13 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from popular.pdm.contract import Secret
-from popular.proxy.leases import BLOCKED, CAME_IN, FAILED, KICKED, _is_over, member, row_of
+from popular.proxy.leases import CAME_IN, FAILED, KICKED, member, row_of
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
-from popular.proxy.session.news import News, begun, claimed, kick_of, number_of, seconds_left
-from popular.proxy.settings.blocking import LONGEST_BLOCK
+from popular.proxy.session.news import News, begun, claimed, kick_of, number_of
 from popular.proxy.settings.limits import AUTHDELAY, GUESSRATE, limit_rules
-from supervisor.control.outcome import Block, SessionSweep
+from supervisor.control.outcome import SessionSweep
 from supervisor.table.remembered import Entry
 from tests.proxy.console import Console
 from tests.proxy.test_limits import AT_HOME, JOE, OFFICE, Worker
@@ -156,16 +154,12 @@ class Server:
 
     run = "ours"
 
-    def __init__(self, *told: dict[str, str], blocks: dict[str, str] | None = None) -> None:
-        self.blocks = blocks or {}
+    def __init__(self, *told: dict[str, str]) -> None:
         self.told = [[f"{1_700_000_000_000 + place}-0", sum(one.items(), ())] for place, one in enumerate(told)]
 
     async def news(self, since: str, most: int) -> tuple[int, list[Any]]:
         found = [one for one in self.told if not since or number_of(str(one[0])) > number_of(since)]
         return 1_700_000_001_000, found[:most]
-
-    async def blocked(self) -> dict[str, str]:
-        return self.blocks
 
 
 @pytest.mark.processes
@@ -209,21 +203,15 @@ def test_news_are_taken_once_also_when_the_lock_is_somebody_elses(sites: tuple[S
 def test_a_kick_that_nobody_could_have_said_is_none(sort: str, ident: str, deadline: str) -> None:
     """Whoever can write on the server must not end everybody's session, nor stop a worker or the master."""
     with pytest.raises(ValueError):
-        kick_of({"sort": sort, "id": ident, "deadline": deadline})
+        kick_of({"sort": sort, "id": ident, "deadline": deadline, "by": "it"})
 
 
 def test_a_kick_is_told_as_it_was_said() -> None:
     """Of a user or a network."""
-    user = kick_of({"sort": "user", "id": "default:joe", "deadline": "60"})
-    network = kick_of({"sort": "network", "id": "192.0.2.0/24", "deadline": ""})
+    user = kick_of({"sort": "user", "id": "default:joe", "deadline": "60", "by": "it"})
+    network = kick_of({"sort": "network", "id": "192.0.2.0/24", "deadline": "", "by": "it"})
     assert (user.sort, user.id, user.deadline, user.gentle) == ("user", "default:joe", 60, True)
     assert (network.sort, network.id, network.deadline) == ("network", "192.0.2.0/24", None)
-
-
-@pytest.mark.parametrize("until", [float("inf"), 1e300])
-def test_a_block_that_lasts_longer_than_there_are_dates_is_bounded(until: float) -> None:
-    """It is kept in the state file, which knows no later end than the year 9999."""
-    assert seconds_left(until, 0.0) == LONGEST_BLOCK
 
 
 @contextmanager
@@ -251,7 +239,6 @@ def heard(site: Site, server: Any) -> list[object]:
         site.loop = asyncio.get_running_loop()  # type: ignore[assignment]
         me: Any = site
         news = News(me, server, site.rules)
-        await news._learn_blocks()
         await news._look()
         await news._look()
         news.close()
@@ -278,26 +265,41 @@ def test_what_no_proxy_tells_is_no_order(sites: tuple[Site, Site]) -> None:
     site, _other = sites
     orders = heard(site, Server(*(kick | words for words in (*hostile, *good))))
     assert orders == [
-        SessionSweep("", sort="user", id="default:joe", gentle=True, deadline=None),
-        SessionSweep("", sort="network", id=f"{OFFICE}/32", gentle=True, deadline=60),
+        SessionSweep(
+            "kick user default:joe", sort="user", id="default:joe", gentle=True, deadline=None, told_by="theirs"
+        ),
+        SessionSweep(
+            f"kick network {OFFICE}/32", sort="network", id=f"{OFFICE}/32", gentle=True, deadline=60, told_by="theirs"
+        ),
     ]
 
 
-def test_a_block_that_is_none_hides_no_other(sites: tuple[Site, Site]) -> None:
-    """Neither where a proxy that begins learns them, nor in the news; and none is longer than `block` makes one."""
-    bad = {"everywhere": "0.0", "203.0.113.1": "", "203.0.113.2": "nan"}
-    good = {"203.0.113.3": "inf", "203.0.113.4": "1e308", "203.0.113.5": "0.0"}
-    told = ({"by": "", "what": BLOCKED, "network": network, "until": until} for network, until in (bad | good).items())
+def test_an_entry_of_the_future_stops_no_news(sites: tuple[Site, Site]) -> None:
+    """Its id is the highest there can be: what comes behind it, with the ids of its time, is taken all the same."""
+    kick = {"by": "theirs", "what": KICKED, "sort": "user", "id": "default:joe", "deadline": ""}
     site, _other = sites
-    ends = {3: LONGEST_BLOCK, 4: LONGEST_BLOCK, 5: None}
-    orders = [Block("", network=ip_network(f"203.0.113.{one}"), seconds=seconds) for one, seconds in ends.items()]
-    assert heard(site, Server(*told, blocks=bad | good)) == orders * 2
+    server = Server(kick)
+    highest = 2**64 - 1
+    server.told.append([f"{highest}-{highest}", ("x", "y")])
+
+    async def looked() -> None:
+        site.loop = asyncio.get_running_loop()  # type: ignore[assignment]
+        me: Any = site
+        at: Any = server
+        news = News(me, at, site.rules)
+        for _ in range(2):
+            await news._look()
+        server.told.insert(1, ["1700000000500-0", sum(kick.items(), ())])
+        await news._look()
+        news.close()
+
+    asyncio.run(looked())
+    assert len(site.ordered) == 2
 
 
 def test_what_lies_at_the_server_and_is_nothing_of_ours() -> None:
-    """It is no session, and as a block it is over: else one such entry kept all others from being told."""
+    """It is no session: else one such entry kept all others from being told."""
     ours = member("sid", "p", namespace="default", user="joe")
     assert row_of(ours) == {"sid": "sid", "proxy": "p", "namespace": "default", "user": "joe"}
     for text in ("", "{", "7", "{}", "[" * 100_000, ours.replace('"joe"', "[7]")):
         assert row_of(text) is None
-    assert [_is_over(end, 100.0) for end in ("soon", "", "99", "101", "0.0")] == [True, True, True, False, False]

@@ -5,6 +5,8 @@ import time
 import pytest
 
 from popular.proxy.settings import moving
+from popular.proxy.settings.explain import HERE, LoginToExplain
+from supervisor.control.lookups import AskWorker, Result
 from supervisor.control.outcome import Move, Ordered, Reply, SessionSweep
 from supervisor.operatorstate import OrderEntry, unfinished
 from tests.proxy.console import Console, refused
@@ -128,11 +130,52 @@ def test_the_end_of_a_hold_ends_no_lock(console: Console) -> None:
     """The sessions of a locked user are still to go when his logins need not wait any more."""
     ends = []
     for line in ("user lock joe", "user hold joe", "user release joe", "user unlock joe"):
-        outcome = console.say(line)
-        assert isinstance(outcome, Ordered | SessionSweep)
-        console.status.operator.change(outcome.entries)
-        ends.append(outcome.ends if isinstance(outcome, Ordered) else ())
-    assert ends == [(), (), (), (("user", "default:joe"),)]
+        ends.append([sort for (sort, _ident), value in order(console, line).items() if value is None])
+    assert ends == [[], [], ["user hold"], ["user lock"]]
+
+
+def known_as(console: Console, name: str, account: str, backend: str = "one") -> None:
+    """A worker would find out so much of who writes this name."""
+    data = {"backend": {"id": backend}, "account": account, "identified_by": "users"}
+    console.known[AskWorker(LoginToExplain(name, HERE, "v1", mechanism="USER"))] = Result(data)
+
+
+def test_what_is_ordered_of_an_alias_holds_for_the_account(console: Console) -> None:
+    """JOE is joe where his module says so; and it is ended by either name, also when no module can be asked."""
+    known_as(console, "JOE", "joe")
+    for line in ("user lock JOE", "user hold JOE", "user unlock JOE", "user release JOE"):
+        assert [ident for _sort, ident in order(console, line)] == ["default:joe"]
+    kicked = console.say("kick user JOE")
+    assert isinstance(kicked, SessionSweep)
+    assert kicked.id == "default:joe"
+    move = console.say("user move JOE two")
+    assert isinstance(move, Move)
+    assert (move.id, {entry.id for entry in (*move.before, *move.behind)}) == ("default:joe", {"default:joe"})
+    console.status.operator.change([*move.before, *move.behind])
+    assert "is at two already" in refused(console, "user move JOE two")
+    assert isinstance(console.say("user unmove JOE"), Move)
+    order(console, "user lock joe")
+    console.known.clear()
+    assert "is not locked" in refused(console, "user unlock JOE")
+    assert list(order(console, "user unlock joe")) == [("user lock", "default:joe")]
+
+
+@pytest.mark.parametrize("line", ["backend del two", "backend flush"])
+def test_a_backend_that_goes_takes_those_who_were_moved_there_along(console: Console, line: str) -> None:
+    """That is said; and nothing where nobody was moved there, or it is there no longer."""
+    console.status.operator.change(
+        [OrderEntry("user route", f"default:{name}", {"to": "two", "from": "one"}) for name in ("ann", "joe")]
+    )
+    assert "moved" not in console.say("backend del one").text
+    assert "2 users moved to two cannot log in from now on" in console.say(line).text
+
+
+def test_a_whole_configuration_without_it_says_so_too(console: Console) -> None:
+    """As `pcontrol apply` brings it."""
+    console.status.operator.change([OrderEntry("user route", "default:joe", {"to": "two", "from": "one"})])
+    for line in ("draft begin", "draft say backend conf one"):
+        console.say(line)
+    assert "1 user moved to two cannot log in from now on" in console.say("draft apply").text
 
 
 @pytest.mark.parametrize("since", ["yesterday", 1e300, [], {"a": 1}])

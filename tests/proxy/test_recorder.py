@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,17 @@ import pytest
 
 from popular.pdm.contract import CHALLENGE, PASSWORD
 from popular.proxy.session import recorder as recorders
-from popular.proxy.session.recorded_machine import RecordedMachine
-from popular.proxy.session.recorder import Recorder, Recording, append
+from popular.proxy.session import recording as recordings
+from popular.proxy.session import transcript
+from popular.proxy.session.machine import Machine
+from popular.proxy.session.recorded_lines import RecordedLines
+from popular.proxy.session.recorder import Recorder, append
+from popular.proxy.session.recording import Recording, recording_of
 from popular.proxy.session.surroundings import Surroundings
-from popular.proxy.settings.tracing import TRACE
+from popular.proxy.settings.tracing import FULL_MODE, TRACE
 from supervisor.operatorstate import OperatorState, OrderEntry
+from supervisor.runtime.messages import Message
+from supervisor.system import Clock
 from tests.proxy.session_double import SessionDouble
 from tests.proxy.session_rules import rules
 
@@ -32,6 +39,7 @@ class Worker:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.operator = OperatorState()
+        self.clock = Clock()
         self.loop = asyncio.new_event_loop()
         self.pool = ThreadPoolExecutor(1)
         self.counted: Counter[str] = Counter()
@@ -39,11 +47,11 @@ class Worker:
         context: Any = self
         self.recorder = Recorder(context)
 
-    def count(self, counter: str) -> None:
-        self.counted[counter] += 1
+    def count(self, counter: str, label: str = "", *, amount: int = 1) -> None:
+        self.counted[f"{counter} {label}".rstrip()] += amount
 
-    def log(self, _message: object, _sid: str, **fields: Any) -> None:
-        self.logged.append(fields)
+    def log(self, message: Message, _sid: str, **fields: Any) -> None:
+        self.logged.append({"event": message.name, **fields})
 
     def path(self, ident: int) -> Path:
         return self.directory / "traces" / f"pproxy-{ident}.trace"
@@ -53,7 +61,7 @@ class Worker:
         self.operator.change([OrderEntry(TRACE, str(ident), value)])
 
     def session(self, vserv: str = "v1", address: str | None = HOME) -> Recording | None:
-        recording = self.recorder.recording(vserv, address)
+        recording = recording_of(self.recorder, vserv, address)
         if recording is not None:
             recording.sid = "p01.1.2"
         return recording
@@ -139,14 +147,89 @@ def test_who_is_known_later(worker: Worker) -> None:
     worker.orders(1, "user", "joe")
     worker.orders(2, "backend", "b1")
     recording = kept(worker)
-    recording.keep("C>P", text("USER joe"), b"USER joe")
+    recording.client_line(b"USER ann")
     recording.asks_for("ann")
     recording.tell("asked for ann")
+    recording.goes_to("b2")
+    recording.tell("what ann does at b2")
+    recording.client_line(b"USER joe")
     recording.asks_for("joe")
     recording.goes_to("b2")
     recording.end("quit")
-    assert worker.written(1) == ["C>P USER joe", "-- asked for ann", "-- the end: quit"]
+    assert worker.written(1) == ["C>P USER ann", "-- asked for ann", "C>P USER joe", "-- the end: quit"]
     assert worker.written(2) == []
+
+
+def test_a_backend_that_is_known_late(worker: Worker) -> None:
+    """Where the modules lead is not always where he goes: he was moved, or it was down."""
+    worker.orders(1, "backend", "b1")
+    recording = kept(worker)
+    recording.client_line(b"USER ann")
+    recording.asks_for("ann")
+    recording.goes_to("b2")
+    recording.tell("b2 is down")
+    recording.goes_to("b1")
+    recording.tell("at b1")
+    recording.end("quit")
+    assert worker.written(1) == ["C>P USER ann", "-- at b1", "-- the end: quit"]
+
+
+SECRET = b"canary-secret"
+
+
+@pytest.mark.parametrize("of", ["user", "backend"])
+def test_no_secret_is_kept_for_its_sake(worker: Worker, of: str) -> None:
+    """Neither in what waits to be wanted, nor while it waits to be written: whatever a client says, and where."""
+    worker.orders(1, of, "joe")
+    for user in ("ann", "joe"):
+        recording = kept(worker)
+        for line in (b"USER ann", b"pass " + SECRET, b"AUTH PLAIN " + SECRET, b"APOP joe " + SECRET, SECRET):
+            recording.client_line(line)
+        recording.keep_now("C>P", partial(transcript.response, mechanism="PLAIN"), SECRET)
+        recording.asks_for(user)
+        recording.goes_to(user)
+        recording.keep_now("P>B", transcript.to_backend, b"PASS " + SECRET + b"\r\n")
+        recording.keep_now("B>P", transcript.from_told_backend, b"-ERR " + SECRET + b"\r\n")
+        recording.tell("more")
+        assert SECRET not in repr((recording._kept, recording._text)).encode()
+        recording.end("quit")
+    assert SECRET.decode() not in "".join(worker.written(1))
+    assert "C>P PASS ****" in worker.written(1)
+
+
+def test_others_hear_nothing_behind_the_name(worker: Worker) -> None:
+    """From the question on whose login it is, nothing is kept of somebody else's; his next lines are, until then."""
+    worker.orders(1, "user", "joe")
+    recording = kept(worker)
+    for _ in range(2):
+        recording.client_line(b"USER ann")
+        recording.keep("P>C", transcript.ours, b"+OK\r\n")
+        recording.asks_for("ann")
+        before = len(recording._kept)
+        assert before, "the name may be his in the end"
+        recording.keep_now("P>B", transcript.to_backend, b"USER ann\r\n")
+        recording.tell("asking")
+        assert len(recording._kept) == before
+    recording.decide()
+    recording.client_line(b"STAT")
+    assert recording._kept == []
+    assert recording.quiet
+
+
+def test_behind_a_balancer_others_are_done_with_by_their_address(worker: Worker) -> None:
+    """Only the PROXY header tells who it is; where nobody is traced by his name, that is all there is to know."""
+    worker.orders(1, "network", "192.0.2.0/24")
+    behind = worker.session("v1", None)
+    assert behind is not None
+    behind.comes_from("198.51.100.1")
+    behind.client_line(b"USER ann")
+    assert (behind._kept, behind.quiet) == ([], True)
+    worker.orders(2, "user", "ann")
+    behind = worker.session("v1", None)
+    assert behind is not None
+    behind.comes_from("198.51.100.1")
+    behind.client_line(b"USER ann")
+    assert behind._kept
 
 
 def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
@@ -163,6 +246,7 @@ def test_what_concerns_nobody_is_dropped_with_the_login(worker: Worker) -> None:
     assert recording._kept == []
     recording.keep("C>P", never, b"USER ann")
     assert recording._kept == []
+    assert recording.quiet
     assert not recording.listens()
     recording.end("quit")
     assert worker.written(1) == []
@@ -235,22 +319,44 @@ def test_a_file_has_room_for_so_much(worker: Worker) -> None:
     assert worker.written(1)[-1].startswith("-- 0")
     assert 3900 < worker.path(1).stat().st_size <= 4096
     assert worker.session() is None
-    assert worker.logged == []
+    assert [entry["event"] for entry in worker.logged] == ["trace_full"]
+    assert worker.counted["traces_filled"] == 1
+    assert worker.counted["trace_octets written"] == worker.path(1).stat().st_size
+    assert worker.counted["trace_octets dropped"] > 0
+
+
+def test_it_is_told_once_that_it_is_full(worker: Worker) -> None:
+    """By whichever worker it was; and none has more than the room that was left."""
+    other = Recorder(worker)  # type: ignore[arg-type]
+    worker.orders(1, "vserv", "v1", most=4096)
+    for recorder in (worker.recorder, other):
+        recording = recording_of(recorder, "v1", HOME)
+        assert recording is not None
+        for number in range(500):
+            recording.tell("%04d", number)
+        recording.flush()
+        worker.loop.run_until_complete(asyncio.sleep(0.01))
+        while any(trace.is_writing for trace in recorder._traces.values()):
+            worker.loop.run_until_complete(asyncio.sleep(0.001))
+    assert [entry["event"] for entry in worker.logged] == ["trace_full"]
+    assert worker.counted["traces_filled"] == 1
+    status = worker.path(1).stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_size <= 4096) == (FULL_MODE, True)
 
 
 def test_who_may_read_it(tmp_path: Path) -> None:
     """Nobody but the program's user; and a link that somebody has put there is not followed."""
     path = tmp_path / "traces" / "pproxy-1.trace"
-    assert not append(str(path), "a\n", 4096)
+    assert not append(str(path), b"a\n", 4096).is_full
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert not append(str(path), "b\n", 4096)
+    assert not append(str(path), b"b\n", 4096).is_full
     assert path.read_text() == "a\nb\n"
     (tmp_path / "other").write_text("")
     path.unlink()
     path.symlink_to(tmp_path / "other")
     with pytest.raises(OSError, match="symbolic links"):
-        append(str(path), "c\n", 4096)
+        append(str(path), b"c\n", 4096)
 
 
 def test_a_file_that_cannot_be_written_is_told_and_stops_nothing(worker: Worker) -> None:
@@ -302,7 +408,8 @@ def test_of_a_password_not_even_its_size(worker: Worker) -> None:
     recording = kept(worker)
     offering = rules(takes=frozenset({PASSWORD, CHALLENGE}), mechanisms=("login", "plain", "cram-md5"))
     around = Surroundings(offering, {})
-    machine = RecordedMachine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711), recording=recording)
+    machine = Machine(SessionDouble("p01.1.2"), around, ("192.0.2.1", 4711))
+    machine.lines = RecordedLines(machine, recording)
     machine.begin()
     for said in (b"AUTH PLAIN\r\nAGpvZQ==\r\n", b"AUTH LOGIN\r\nam9l\r\n*\r\n", b"AUTH CRAM-MD5\r\nam9l\r\n"):
         machine.client_says(said)
@@ -320,7 +427,7 @@ def test_of_a_password_not_even_its_size(worker: Worker) -> None:
 
 def test_pieces_come_in_order(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are: one is written behind the other."""
-    monkeypatch.setattr(recorders, "_PIECE", 64)
+    monkeypatch.setattr(recordings, "_PIECE", 64)
     worker.orders(1, "vserv", "v1")
     recording = kept(worker)
     for number in range(500):

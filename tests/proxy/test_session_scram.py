@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToProve
+from popular.pdm.chain import Admitted, CannotTell, Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
 from popular.pdm.contract import SCRAM, KeysWanted, Route, Secret, UserLimits
 from popular.protocol.scram import ScramClient, ScramKeys, invented_keys, invented_salt, keys_of
 from popular.proxy.session.phases import ASKING, EXCHANGING, GREETED, LEGAL, SIMULATING
@@ -118,6 +118,35 @@ def test_who_does_not_come_in(outcome: str) -> None:
     assert session.machine.phase is GREETED
     assert [verb[2]["why"] for verb in verbs if verb[0] == "note"] == [why]
     assert session.says(b"USER ann\r\n")[-1][0] == "send", "nothing is left of it"
+
+
+@pytest.mark.parametrize(
+    ("decision", "password"),
+    [
+        (KNOWN._replace(doubt="db: it is down"), "wrong"),
+        (KNOWN._replace(doubt="db: it is down", locked=True), "secret"),
+        (Undecided("db: it is down"), "secret"),
+        (Undecided("db: it is down", invented_keys(bytes(64), keys())), "secret"),
+    ],
+    ids=["wrong password", "locked", "without keys", "unknown"],
+)
+def test_who_does_not_come_in_while_a_module_fails(decision: Decision, password: str) -> None:
+    """All alike again: nobody can tell, and that is said behind the proof."""
+    session, client = asked(password=password)
+    server_first = challenge(session.decided(decision))
+    _nonce, salt, iterations = server_first.split(b",")
+    assert (len(base64.b64decode(salt[2:])), iterations) == (16, b"i=4096")
+    (verb,) = session.says(coded(client.final(server_first)) + b"\r\n")
+    assert verb[0] == "decide"
+    verbs = session.decided(verb[1])
+    assert said(verbs).startswith(b"-ERR [SYS/TEMP]")
+    assert verbs[-1] == ("finish", "module_failed")
+
+
+def test_a_proof_that_holds_lets_in_while_another_module_fails() -> None:
+    """Who is known needs nobody else."""
+    session, _client, _reply = proves(KNOWN._replace(doubt="db: it is down"))
+    assert session.says(b"\r\n") == [("decide", Admitted(HERE, "users", "users", limits=LIMITS))]
 
 
 def test_one_name_has_one_salt() -> None:

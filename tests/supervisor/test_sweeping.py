@@ -8,6 +8,7 @@ from supervisor.master.sweeping import Sweeps
 from tests.patience import patient
 
 ONE_IDLE = SweepFound((0, 1), 1)
+LOCK = ("user lock", "default:joe")
 
 
 class OneWorker:
@@ -28,8 +29,10 @@ class OneWorker:
     def after(self, _seconds: float, do: Callable[[], None]) -> None:
         self.later.append(do)
 
-    def begin(self) -> None:
-        self.sweeps.begin("user", "default:joe", cut=Cut.GENTLE, seconds=patient(60.0), first=self.told.append)
+    def begin(self, *orders: tuple[str, str]) -> None:
+        self.sweeps.begin(
+            "user", "default:joe", cut=Cut.GENTLE, seconds=patient(60.0), first=self.told.append, orders=orders
+        )
 
     def answers(self, *found: SweepFound) -> None:
         self.sweeps.hear(self.worker, Swept(self.asked[-1].number, found))
@@ -38,8 +41,8 @@ class OneWorker:
 def test_who_has_ordered_is_answered_though_it_is_ended_at_once() -> None:
     """`user unlock` behind `user lock`, by somebody else: what was found is told, and nobody is looked for again."""
     pool = OneWorker()
-    pool.begin()
-    pool.sweeps.end_all("user", "default:joe")
+    pool.begin(LOCK)
+    pool.sweeps.end_of([LOCK])
     pool.answers(ONE_IDLE)
     assert pool.told == [ONE_IDLE]
     assert pool.sweeps.listed() == []
@@ -49,11 +52,24 @@ def test_one_that_is_ended_before_its_first_round_ends_nobody() -> None:
     """It waits for the round of another one; then it only counts."""
     pool = OneWorker()
     pool.sweeps.begin("backend", "one", cut=Cut.NONE, seconds=None, first=pool.told.append)
-    pool.begin()
-    pool.sweeps.end_all("user", "default:joe")
+    pool.begin(LOCK)
+    pool.sweeps.end_of([LOCK])
     pool.answers(ONE_IDLE)
     pool.later.pop()()
     assert [aim.cut for aim in pool.asked[-1].aims] == [Cut.NONE, Cut.NONE]
     pool.answers(ONE_IDLE, ONE_IDLE)
     assert pool.told == [ONE_IDLE, ONE_IDLE]
     assert [row["id"] for row in pool.sweeps.listed()] == ["one"]
+
+
+def test_the_end_of_an_order_ends_no_kick() -> None:
+    """`user unlock` behind `user lock` and `kick user … deadline`: the kick goes on, and has its deadline."""
+    pool = OneWorker()
+    pool.begin()
+    pool.answers(ONE_IDLE)
+    pool.begin(LOCK)
+    pool.later.pop()()
+    pool.answers(ONE_IDLE, ONE_IDLE)
+    pool.sweeps.end_of([LOCK, ("user hold", "default:joe")])
+    (left,) = pool.sweeps.listed()
+    assert (left["number"], left["seconds_left"] is not None) == (1, True)

@@ -1,13 +1,17 @@
 """Empty polls, absorbed, over real workers and a backend that counts who comes."""
 
 import hashlib
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.patience import patient
 from tests.system.scrape import scrape
-from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port
+from tests.system.site import LOOPBACK, PopClient, Proxy, ScriptedBackend, free_port, program
 from tests.system.wire import pop3_server
 
 MAIL = b"From: ann\r\n\r\n" + b"0123456789abcdef\r\n" * 100_000
@@ -67,6 +71,30 @@ def test_who_polls_an_empty_mailbox_again(site: Site) -> None:
     site.proxy.said("cache flush")
     site.polls("secret", "STAT")
     assert backend.connections == came + 3
+
+
+def test_what_explain_foretells(site: Site, tmp_path: Path) -> None:
+    """With the password: that it is absorbed, which then counts as no poll; without, that it may be. And so it is."""
+    site.polls("secret", "STAT")
+    (tmp_path / "secret").write_text("secret\n")
+    (tmp_path / "wrong").write_text("wrong\n")
+
+    def explained(*options: str) -> dict[str, Any]:
+        command = [program("pcontrol"), "-r", str(site.proxy.rundir), *options, "--json", "explain", "joe"]
+        done = subprocess.run(command, capture_output=True, check=True, timeout=patient(30))
+        return dict(json.loads(done.stdout))
+
+    before = scrape(site.proxy).value("popular_absorbed_polls_total", backend=EMPTY)
+    told, supposed = explained("--secretfile", str(tmp_path / "secret")), explained()
+    other = explained("--secretfile", str(tmp_path / "wrong"))
+    assert scrape(site.proxy).value("popular_absorbed_polls_total", backend=EMPTY) == before
+    came = site.backends[EMPTY].connections
+    reply = site.polls("secret")[0].decode()
+    assert site.backends[EMPTY].connections == came
+    assert (told["absorbed"], told["reply"], told["otherwise"]) == (True, reply, [])
+    assert (other["absorbed"], other["reply"]) == (False, None)
+    assert (supposed["absorbed"], supposed["reply"]) == (False, None)
+    assert supposed["otherwise"][0] == {"if": "by this password the mailbox was empty a moment ago", "reply": reply}
 
 
 def test_who_has_mail_always_gets_it(site: Site) -> None:

@@ -16,6 +16,7 @@ import pytest
 from popular.proxy.program import PROGRAM
 from supervisor.control.context import ControlCommand
 from supervisor.control.kinds import Base64, Choice, Int, Time
+from supervisor.master.audit import DENIED_A_MINUTE
 from tests.patience import patient
 from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, program, wait_until
 
@@ -132,6 +133,7 @@ def test_a_reader_cannot_change_a_thing(site: tuple[Proxy, int]) -> None:
         assert [(row["sid"], row["state"]) for row in proxy.sessions()] == sessions
         assert _state(proxy) == before
         assert answers["show config"] == "+OK", "and it may look"
+        assert len(denied) < DENIED_A_MINUTE
         recorded = {entry["command"] for entry in _audit(proxy.rundir.parent / "audit", "denied")}
         assert {line for line in denied if not line.startswith("secret")} <= recorded
 
@@ -169,6 +171,27 @@ def test_a_list_of_commands_and_the_record(site: tuple[Proxy, int]) -> None:
         ("denied", "block 192.0.2.2"),
         ("change", "unblock 192.0.2.2"),
     ]
+
+
+def test_who_may_not_cannot_fill_the_record(site: tuple[Proxy, int]) -> None:
+    """Each try is refused; so many lines are written of them in a minute, here and in the log, none is long, and how
+    many were left out is told, at the end of the program at the latest. What others do is on record all the same.
+    """
+    proxy, _port = site
+    audit, tries = proxy.rundir.parent / "audit", DENIED_A_MINUTE + 50
+    long = "set greeting " + "x" * 8000
+    answers = _ask(proxy, WATCH, [long] * tries)
+    assert [answer.split(" ")[0] for answer in answers] == ["-ERR"] * tries
+    proxy.said("set grace 7s")
+    denied = _audit(audit, "denied")
+    assert len(denied) == DENIED_A_MINUTE
+    assert max(len(entry["command"]) for entry in denied) < 500
+    assert len(proxy.log("sentence_refused")) == DENIED_A_MINUTE
+    assert _audit(audit, "change")[-1]["command"] == "set grace 7s"
+    proxy.said("shutdown all")
+    proxy.process.wait(patient(20))
+    (left_out,) = _audit(audit, "left_out")
+    assert (left_out["uid"], left_out["denied"]) == (pwd.getpwnam("nobody").pw_uid, 50)
 
 
 def test_what_is_applied_is_named_in_the_record(site: tuple[Proxy, int], tmp_path: Path) -> None:

@@ -113,3 +113,22 @@ def test_a_directory_that_cannot_be_used_stops_nothing(tmp_path: Path) -> None:
         wait_until(lambda: "Not a directory" in proxy.said("config history").lines[0], "it is told why")
         assert "Not a directory" in proxy.log("history_not_kept")[-1].fields["reason"]
         assert proxy.said("show grace").lines == ["grace 1s"]
+
+
+def test_what_had_to_make_room_is_listed_no_more(tmp_path: Path) -> None:
+    """A trace needs the room of the oldest ones: they are not in the list, nor said to be kept, from then on."""
+    with Proxy(tmp_path, ["set tracespace 1"], options=["-n", "100"]) as proxy:
+        history = tmp_path / "state" / "history"
+        for seconds in (3, 4, 5):
+            proxy.said(f"set grace {seconds}s")
+            numbers = [entry["number"] for entry in proxy.json("config history")]
+            proxy.said(f"config show {numbers[0]}")  # which waits until it is written
+        oldest = numbers[-1]
+        proxy.said("trace start user joe max 1M")
+        assert [path.name for path in history.iterdir()] == [f"pproxy.{numbers[0]:06d}.rc"], "the newest stays"
+        assert [entry["number"] for entry in proxy.json("config history")] == numbers[:1]
+        assert f"{numbers[0]} to {numbers[0]} are" in proxy.control(f"config show {oldest}").text
+        assert not proxy.control(f"config rollback {oldest}").ok
+        proxy.said("trace stop 1")
+        proxy.said("set grace 6s")
+        assert [entry["number"] for entry in proxy.json("config history")] == [numbers[0] + 1, numbers[0]]

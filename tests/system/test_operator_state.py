@@ -90,3 +90,19 @@ def test_what_was_answered_outlives_a_kill(tmp_path: Path) -> None:
         proxy.kill_master()
     with Proxy(tmp_path) as proxy:
         assert [row["network"] for row in proxy.json("block list")] == ["192.0.2.1/32"]
+
+
+def test_another_run_directory_does_not_overwrite_it(tmp_path: Path) -> None:
+    """Another proxy with the same state directory does not start, and says whose it is; when that is gone it may."""
+    with Proxy(tmp_path) as proxy:
+        options = ["-r", str(tmp_path / "other"), "--statedir", str(tmp_path / "state"), "-l", "-", "--metrics", "off"]
+        command = [program("pproxy"), *options]
+        second = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
+        assert second.returncode == 1
+        assert f"is in use by the pproxy of the run directory {proxy.rundir}: " in second.stderr
+        assert not list((tmp_path / "other").glob("*.ctrl"))
+        proxy.kill_master()
+        third = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until((tmp_path / "other/pproxy.ctrl").exists, "another one takes it over")
+        third.terminate()
+        assert third.wait(PATIENCE) == 0

@@ -3,12 +3,15 @@
 import json
 import socket
 import ssl
+import stat
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.system.site import LOOPBACK, PATIENCE
+from popular.proxy.lastlogins import FILE, recall
+from tests.patience import patient
+from tests.system.site import LOOPBACK, PATIENCE, wait_until
 from tests.system.tlssite import TlsClient, TlsSite, client_context
 from tests.system.wire import Conversation
 
@@ -25,8 +28,11 @@ def in_clear(site: TlsSite, *commands: str) -> None:
         assert client.rest().endswith(b"+OK bye\r\n")
 
 
-def in_tls(site: TlsSite, user: str, version: ssl.TLSVersion) -> None:
-    with TlsClient(site.port, client_context(maximum_version=version)) as client:
+def in_tls(site: TlsSite, user: str, version: ssl.TLSVersion, *alpn: str) -> None:
+    context = client_context(maximum_version=version)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    with TlsClient(site.port, context) as client:
         client.ask(f"USER {user}")
         assert client.ask("PASS x").startswith(b"+OK")
         client.quit()
@@ -47,6 +53,7 @@ def test_who_would_be_refused(site: TlsSite) -> None:
     for _ in range(3):
         in_clear(site, "USER joe", "PASS x")
         in_tls(site, "old", ssl.TLSVersion.TLSv1_2)
+    in_tls(site, "named", ssl.TLSVersion.TLSv1_2, "imap", "pop3")
     in_tls(site, "new", ssl.TLSVersion.TLSv1_3)
     in_clear(site, "CAPA", "USER ann", "PASS x")
     in_clear(site, "USER nobody")
@@ -54,10 +61,12 @@ def test_who_would_be_refused(site: TlsSite) -> None:
     assert (ann["user"], ann["how"], ann["logins"]) == ("ann", "in clear, USER, with CAPA", 1)
     assert {"user": "joe", "how": "in clear, USER, without CAPA", "vserv": "stls", "logins": 3}.items() <= joe.items()
     assert joe["client"] == LOOPBACK
-    (old,) = listed(site, "tls")
+    named, old = listed(site, "tls")
+    assert (named["user"], named["how"].partition("CAPA, ")[2]) == ("named", "ALPN imap/pop3")
+    assert old["how"].endswith("without CAPA, no ALPN")
     assert (old["user"], old["logins"], old["vserv"]) == ("old", 3, "implicit")
     assert old["how"].startswith("TLSv1.2, ECDHE-")
-    assert [site.count("logins_reported", word) for word in ("cleartext", "tls")] == [4, 3]
+    assert [site.count("logins_reported", word) for word in ("cleartext", "tls")] == [4, 4]
 
 
 def test_at_the_highest_version_nobody_is_concerned(site: TlsSite) -> None:
@@ -70,6 +79,12 @@ def test_at_the_highest_version_nobody_is_concerned(site: TlsSite) -> None:
     site.said("set reports off")
 
 
+def whole(site: TlsSite, logins: int) -> list[dict[str, Any]] | None:
+    """What is remembered, as soon as it is so many logins."""
+    rows: list[dict[str, Any]] = site.json("users last")
+    return rows if sum(row["logins"] for row in rows) == logins else None
+
+
 def test_the_last_login_of_each_user(site: TlsSite) -> None:
     """Who came last stands first, once, with when, from where and by what; nobody while it is off."""
     in_clear(site, "USER early", "PASS x")
@@ -80,12 +95,19 @@ def test_the_last_login_of_each_user(site: TlsSite) -> None:
         in_clear(site, "USER joe", "PASS x")
         in_tls(site, "eve", ssl.TLSVersion.TLSv1_3)
     in_clear(site, "USER nobody")
-    eve, joe = site.json("users last")
+    eve, joe = wait_until(lambda: whole(site, 4), "all is written")
     assert (eve["user"], eve["how"], eve["logins"]) == ("eve", "implicit, TLSv1.3, USER", 2)
     assert (joe["user"], joe["how"], joe["client"]) == ("joe", "stls, in clear, USER", LOOPBACK)
     assert [json.loads(line)["user"] for line in site.said("users export").lines] == ["eve", "joe"]
+    assert [row["user"] for row in site.json("users export since 1h")] == ["eve", "joe"]
     assert [row["user"] for row in site.json("users last joe")] == ["joe"]
     assert "joe" in site.said("users last").lines[2]
+    assert stat.S_IMODE((site.rundir.parent / "state" / FILE).stat().st_mode) == 0o600
     site.said("set lastlogins off")
     in_clear(site, "USER late", "PASS x")
-    assert len(site.json("users last")) == 2
+    site.said("set lastlogins on")
+    in_clear(site, "USER last", "PASS x")
+    site.said("shutdown all")
+    site.process.wait(patient(20))
+    known = recall(site.rundir.parent / "state" / FILE, most=10)[1]
+    assert [one.user for one in known] == ["last", "eve", "joe"], "also what was not written yet"

@@ -201,6 +201,13 @@ def test_it_ends_by_itself(site: Site) -> None:
     wait_until(lambda: int(row(site, ident)["octets"]) > 3000, "it is full")
     lines = site.proxy.said(f"trace show {ident}").lines
     assert sum(len(line) + 1 for line in lines) <= 4096
+    full = row(site, ident)
+    assert full is not None
+    assert (full["full"], full["max"], full["sessions"]) == (True, 4096, sum(" -- the end: " in line for line in lines))
+    wait_until(lambda: scrape(site.proxy).value("popular_traces_filled_total") == 1, "it is counted, once")
+    assert [entry.fields["trace"] for entry in site.proxy.log("trace_full")] == [ident]
+    assert scrape(site.proxy).value("popular_trace_bytes_total", result="dropped") > 0
+    wait_until(lambda: scrape(site.proxy).value("popular_traces") >= 1, "the master has told it")
     assert lines[0].startswith(sids[0])
     short = site.starts("user joe for 1s")
     wait_until(lambda: row(site, short) is None, "it is over")

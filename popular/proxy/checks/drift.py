@@ -1,4 +1,4 @@
-"""What virtual servers announce, and a backend does not keep. Pure.
+"""Capabilities that a virtual server announces and a backend lacks. Pure.
 
 Only of what the backend answers for itself, behind the login: before it the proxy speaks.
 """
@@ -15,11 +15,11 @@ KEPT_BY_BACKENDS = frozenset({"TOP", "UIDL", "PIPELINING", "EXPIRE"})
 Promised = tuple[tuple[str, frozenset[str]], ...]
 
 Missing = frozenset[tuple[str, str]]
-"""Virtual servers, each with the names of what a backend lacks that it announces."""
+"""Virtual servers by id, each with the names of the capabilities that it announces and a backend lacks."""
 
 
 def promised(config: Config) -> Promised:
-    """Of each virtual server in use, by id, what it announces that a backend has to keep."""
+    """The capabilities that each virtual server in use announces and a backend has to keep, by the server's id."""
     sets = config.things["capa"]
     vservs = [one for one in config.things["vserv"].values() if one.state != OFFLINE]
     lines = {one.id: sets[one.capa].lines if one.capa in sets else capabilities.DEFAULT for one in vservs}
@@ -29,6 +29,6 @@ def promised(config: Config) -> Promised:
 def undelivered(
     announced: Iterable[tuple[str, frozenset[str]]], before: tuple[str, ...], after: tuple[str, ...] | None
 ) -> Missing:
-    """What a backend lacks. `after`: what it says behind the login, where it counts; None if it was not asked."""
+    """The announced capabilities that a backend lacks. `after`: its CAPA behind the login; None if it was not asked."""
     has = tags("\n".join(before if after is None else after))
     return frozenset((vserv, " ".join(sorted(names - has))) for vserv, names in announced if names - has)

@@ -1,1 +1,1 @@
-"""One session of `pproxy`: a machine that decides (`machine.py`), and a driver that does (`session.py`)."""
+"""One session of `pproxy`: a machine that decides (`machine.py`), and the session that does it (`session.py`)."""

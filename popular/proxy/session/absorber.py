@@ -22,7 +22,7 @@ _OF_MAIL = MESSAGE | _LISTINGS | {"DELE"}
 
 
 class Absorber:
-    """That of one virtual server under one config, in one worker."""
+    """What one virtual server knows of mailboxes that were empty, under one config, in one worker."""
 
     def __init__(self, context: WorkerContext, vserv: str, generation: int) -> None:
         self._memory = context.open_remembered()

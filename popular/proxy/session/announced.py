@@ -104,7 +104,7 @@ class Announced(BackendKnowledge):
         return self._pipelines
 
     def mechanisms(self) -> frozenset[str]:
-        """Those of SASL that it announces; none if it was not asked yet."""
+        """The SASL mechanisms that it announces; none if it was not asked yet."""
         if self._clock.now >= self._look_at:
             self._look()
         return self._mechanisms

@@ -85,7 +85,7 @@ class BackendConnection(EventTaker):
     def send(self, data: bytes) -> str:
         """Sends a line of the login. "", or why it broke: it is closed then.
 
-        In clear it leaves at the end of this turn, and the owner hears of a connection that is broken.
+        Without extras (TLS, PROXY header) it leaves at the end of this turn; the owner hears if that fails.
         """
         if self._extras is not None:
             return self._say(data)

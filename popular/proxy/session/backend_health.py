@@ -32,7 +32,7 @@ NEWS = {DOWN: messages.BACKEND_DOWN, PROBING: messages.BACKEND_RECOVERING, UP: m
 
 
 class BackendHealth(HealthKnowledge):
-    """Of one backend under one config."""
+    """How well one backend is, under one config, as this worker sees it."""
 
     __slots__ = (
         "_clock",

@@ -3,6 +3,7 @@
 from popular.proxy.session.holders import Holders
 from popular.proxy.session.recorded_session import RecordedSession
 from popular.proxy.session.recorder import Recorder
+from popular.proxy.session.recording import recording_of
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 
@@ -23,7 +24,7 @@ class SessionBeginner:
         runtime = self._vservs[listener]
         self._holders.come()
         if self._recorder.orders:
-            recording = self._recorder.recording(listener, peer[0] if runtime.rules.trusted is None else None)
+            recording = recording_of(self._recorder, listener, peer[0] if runtime.rules.trusted is None else None)
             if recording is not None:
                 RecordedSession(runtime, token, peer, recording=recording).begin(fd)
                 return

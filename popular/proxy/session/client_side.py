@@ -150,7 +150,7 @@ class ClientSide:
         self.user = ""
         self.namespace = ""
         self.mechanism = ""
-        """Of AUTH, or APOP; "" for USER and PASS."""
+        """The mechanism of AUTH, or APOP; "" for USER and PASS."""
 
     def listens(self) -> bool:
         """Whether the client is to be read: not while it is too far ahead of our answers."""

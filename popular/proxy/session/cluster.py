@@ -6,16 +6,18 @@ tell, and it is tried again every few seconds. When it is back all leases are th
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from popular import messages
 from popular.protocol.replies import Code
-from popular.proxy import leases
+from popular.proxy import leases, sharedorders
 from popular.proxy.leases import FREE, FULL, LEASE_SECONDS
 from popular.proxy.session.known import Hindrance
 from popular.proxy.settings.limits import LOGINDELAY, USER_SESSIONS
+from popular.proxy.sharedorders import StoredOrder, stored_order
+from supervisor.operatorstate import OrderEntry
 from supervisor.serving.context import WorkerContext
 
 RENEW_SECONDS = LEASE_SECONDS / 3
@@ -60,7 +62,7 @@ class Cluster:
         """
         self.settings = (url, passwordfile)
         self._context = context
-        self._proxy = proxy
+        self.proxy = proxy
         self.run = run
         self._connected = leases.connected(url, passwordfile)
         self._client = self._connected.client
@@ -70,6 +72,9 @@ class Cluster:
         self._renew = self._client.register_script(leases.RENEW)
         self._stay_out = self._client.register_script(leases.STAY_OUT)
         self._news = self._client.register_script(leases.NEWS_SINCE)
+        self._there = self._client.register_script(sharedorders.THERE)
+        self._change = self._client.register_script(sharedorders.CHANGE)
+        self._add_news = self._client.register_script(leases.ADD_NEWS)
         self._errors = leases.errors()
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
         self._held: dict[int, Lease] = {}
@@ -147,21 +152,40 @@ class Cluster:
             if self._is_to_be_left_alone():
                 return
             try:
-                await self._client.xadd(leases.NEWS, fields, maxlen=leases.MOST_NEWS, approximate=True)
+                await self._add_news(keys=[leases.NEWS], args=leases.news_arguments(fields))
             except self._errors as error:
                 self._is_lost(error)
 
-    async def blocked(self) -> dict[str, str] | None:
-        """The networks that are blocked, with their ends; None if the server does not answer."""
+    async def orders(self) -> tuple[str, list[StoredOrder]] | None:
+        """The orders of all proxies, and their epoch, "" if there is none; None if the server does not answer. It knows
+        then that this proxy is there.
+        """
         if self._is_to_be_left_alone():
             return None
         try:
             async with self._turns:
-                found: dict[str, str] = await self._client.hgetall(leases.BLOCKS)
+                await self._there(keys=[sharedorders.PROXIES], args=[self.proxy])
+                if await self._client.hlen(sharedorders.ORDERS) > sharedorders.MOST_ORDERS:
+                    raise sharedorders.TooManyOrders
+                found: dict[str, str] = await self._client.hgetall(sharedorders.ORDERS)
         except self._errors as error:
             self._is_lost(error)
             return None
-        return found
+        stored = (stored_order(field, text) for field, text in found.items())
+        return found.get(sharedorders.EPOCH, ""), [one for one in stored if one is not None]
+
+    async def change_orders(self, entries: Sequence[OrderEntry], stale: Sequence[StoredOrder]) -> str | None:
+        """Puts these there, and takes out what is stale; the epoch, None if the server does not answer."""
+        try:
+            async with self._turns:
+                words = sharedorders.arguments_of(entries, self.proxy, stale)
+                epoch: str = await self._change(keys=[sharedorders.ORDERS], args=words)
+        except self._errors as error:
+            self._is_lost(error)
+            return None
+        if entries:
+            self.tell(sharedorders.ORDERED, proxy=self.proxy)
+        return epoch
 
     async def news(self, since: str, most: int) -> tuple[int, list[Any]] | None:
         """The server's time in milliseconds, and what was told since; None if it does not answer."""
@@ -257,7 +281,7 @@ class Cluster:
             self._renewing = self._context.loop.call_later(pause, self._renew_all)
 
     def _member(self, lease: Lease) -> str:
-        return leases.member(lease.sid, self._proxy, namespace=lease.namespace, user=lease.user)
+        return leases.member(lease.sid, self.proxy, namespace=lease.namespace, user=lease.user)
 
     def _is_to_be_left_alone(self) -> bool:
         """It did not answer just now."""

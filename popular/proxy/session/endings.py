@@ -2,7 +2,7 @@
 
 Each is a counter's label and a word in the log line.
 
-The supervisor's own endings (killed, shutdown, worker_died, internal_error, displaced) stand in
+The supervisor's own endings (killed, shutdown, worker_died, internal_error, displaced, kicked) stand in
 supervisor/serving/context.py.
 """
 
@@ -34,7 +34,7 @@ ENDINGS: dict[str, str] = {
     "proxy_timeout": "Nothing came from client or backend for proxytimeout.",
     "session_timeout": "The session was longer than sessiontimeout.",
     "no_resources": "We had no descriptor, memory or port left to reach the backend.",
-    "no_secret": "A master login found no password for the user's POP3 backend.",
+    "no_secret": "There is nothing to show to the user's POP3 backend.",
 }
 
 LOGIN_FAILURES = ("password", "unknown", "backend", "module", "unavailable", "resources", "locked")

@@ -33,10 +33,10 @@ from popular.pdm.contract import (
 from popular.pdm.guarded import NEEDS_PASSWORD, Asking, Guarded
 from popular.pdm.servers import placed
 from popular.protocol.scram import USUAL_SALT, keys_of
-from popular.proxy.session.foretold import ForetoldLimits, foretold
-from popular.proxy.session.known import Who
+from popular.proxy.session.foretold import ForetoldLimits, SupposedPolls, foretold
+from popular.proxy.session.known import PollMemory, Who
 from popular.proxy.session.module_chain import word_of
-from popular.proxy.session.rehearsal import ASK, CHECK_MAIL, RELAY, Rehearsal, Unreal
+from popular.proxy.session.rehearsal import ASK, CHECK_MAIL, CONNECT, RELAY, Rehearsal, Unreal
 from popular.proxy.session.rules import Rules
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.settings.explain import LoginToExplain
@@ -46,6 +46,7 @@ from supervisor.runtime.messages import Message
 from supervisor.system import wall
 
 NOT_ASKED = "not_asked"
+NO_EMPTY_POLL, EMPTY_POLL = SupposedPolls(empty=False), SupposedPolls(empty=True)
 _ANY_PASSWORD = b"x"
 """What is said where none is known; no module sees it."""
 
@@ -61,12 +62,12 @@ class _Attempt(Unreal):
         self._runtime.context.log(message, self.sid, **fields)
 
     def count(self, counter: str, label: str | None, ident: str) -> None:
-        if counter != "simulated":  # nobody sees a mailbox
+        if counter not in ("simulated", "absorbed"):  # nobody sees a mailbox
             self._runtime.counters.count_one(counter, label, ident)
 
 
 class _ModulesSaid(NamedTuple):
-    """Of the modules: the decision, whether no module that was not asked could change it, and a row for each."""
+    """What the modules said: the decision, whether those that were not asked cannot change it, a row for each."""
 
     decision: Decision
     certain: bool
@@ -74,7 +75,7 @@ class _ModulesSaid(NamedTuple):
 
 
 class Explanation:
-    """Of one login, under one config."""
+    """What would become of one login, under one config."""
 
     def __init__(self, runtime: VservRuntime, login: LoginToExplain) -> None:
         self._runtime = runtime
@@ -101,8 +102,11 @@ class Explanation:
             "held": 0.0,
             "modules": [],
             "decision": "",
+            "identified_by": "",
+            "account": "",
             "backend": None,
             "mail_check": False,
+            "absorbed": False,
             "replies": {},
             "reply": "",
             "certain": True,
@@ -111,15 +115,18 @@ class Explanation:
         if rules.state == OFFLINE:
             return data
         attempt = None if login.password is None else _Attempt(self._runtime, self._sid, blocked=self._blocked)
-        played = self._played(attempt)
+        played = self._played(attempt, NO_EMPTY_POLL if attempt is None else self._runtime.absorber)
         own = None
         if played.verbs.waits == ASK:
             assert played.verbs.question is not None
             heard = await self._hear(played.verbs.question)
             played.decided(heard.decision)
             data |= {"modules": heard.rows, "certain": heard.certain, "decision": _decided(heard.decision, rules)}
+            data["identified_by"] = getattr(heard.decision, "identified_by", "")
             own = heard.decision.limits if isinstance(heard.decision, (Admitted, ToProve)) else None
+            data["account"] = own.account if own is not None else ""
             data["mail_check"] = played.verbs.waits == CHECK_MAIL
+            data["absorbed"] = played.machine.absorbed
             data["backend"], why = self._backend(played)
             if why is not None:
                 played.fails(*why)
@@ -135,15 +142,15 @@ class Explanation:
 
     # The client
 
-    def _rehearsal(self, attempt: _Attempt | None = None) -> Rehearsal:
+    def _rehearsal(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
         limits = ForetoldLimits(self._runtime.limits, attempt is not None)
         verbs = Unreal(self._sid, blocked=self._blocked) if attempt is None else attempt
         backends = {ident: foretold(one) for ident, one in self._runtime.around.backends.items()}
         client, orders = (self._login.client_ip, 0), self._runtime.orders
-        return Rehearsal(self._rules, client, verbs, backends=backends, limits=limits, orders=orders)
+        return Rehearsal(self._rules, client, verbs, backends=backends, limits=limits, orders=orders, polls=polls)
 
-    def _played(self, attempt: _Attempt | None = None) -> Rehearsal:
-        played = self._rehearsal(attempt)
+    def _played(self, attempt: _Attempt | None = None, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
+        played = self._rehearsal(attempt, polls)
         password = self._login.password
         played.log_in(self._login.mechanism, self._user, _ANY_PASSWORD if password is None else password)
         return played
@@ -227,6 +234,10 @@ class Explanation:
             played = self._decided(decision)
             played.no_mail()
             told.append({"if": "there is no mail", "reply": played.reply})
+        if waits == CONNECT and self._login.password is None:
+            played = self._decided(decision, EMPTY_POLL)
+            if played.machine.absorbed:
+                told.append({"if": "by this password the mailbox was empty a moment ago", "reply": played.reply})
         played = self._decided(decision)
         if waits == CHECK_MAIL:
             played.mail()
@@ -241,8 +252,8 @@ class Explanation:
             played.mail()
         played.lets_in()
 
-    def _decided(self, decision: Decision) -> Rehearsal:
-        played = self._played()
+    def _decided(self, decision: Decision, polls: PollMemory = NO_EMPTY_POLL) -> Rehearsal:
+        played = self._played(None, polls)
         played.decided(decision)
         return played
 
@@ -268,7 +279,7 @@ async def _looked_up(guard: Guarded, how: Asking, question: Question) -> tuple[A
 
 
 def _by_our_keys(answer: object, question: Question) -> Answer:
-    """The same answer with keys of the password that is said where none is known; who has none gets none."""
+    """The answer with keys of the password that is said where none is known; who has none gets none."""
     assert isinstance(answer, Answer)
     assert isinstance(question.proof, KeysWanted)
     if not isinstance(answer, Provable) or answer.keys.fit_nobody:

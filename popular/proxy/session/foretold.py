@@ -1,9 +1,12 @@
-"""Limits and the health of backends as `explain` has them: what they would say of a login, which is not counted."""
+"""Limits, the health of backends and what is remembered of empty mailboxes, as `explain` has them: what they would say
+of a login, which is not counted.
+"""
 
 from popular.pdm.contract import Secret, UserLimits
 from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.known import HealthKnowledge, Hindrance, Who
+from popular.proxy.session.known import HealthKnowledge, Hindrance, Poll, Who
 from popular.proxy.session.limits import Limits, Standing
+from popular.proxy.settings.backend import Backend
 from popular.proxy.settings.limits import AUTHDELAY, ENFORCE, GUESSRATE
 
 
@@ -82,3 +85,18 @@ def foretold(backend: BackendRuntime) -> BackendRuntime:
     """A backend of which nothing is known but how well it is."""
     health = None if backend.health is None else ForetoldHealth(backend.health)
     return BackendRuntime(backend.settings, (backend.connect_seconds, backend.login_seconds), health=health)
+
+
+class SupposedPolls:
+    """PollMemory where the password is not known, by which polls are: all are as is supposed."""
+
+    def __init__(self, *, empty: bool) -> None:
+        self._empty = empty
+
+    def poll_of(self, who: Who, secret: Secret, backend: Backend, *, target: str) -> Poll:
+        del who, secret, target
+        return Poll(0, 0, at=0.0, seconds=backend.absorb)
+
+    def is_empty(self, poll: Poll) -> bool:
+        del poll
+        return self._empty

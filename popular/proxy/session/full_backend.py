@@ -33,5 +33,5 @@ class BoundedHealth(HealthKnowledge):
 
 
 def bounded(health: HealthKnowledge, queue: BackendQueue) -> HealthKnowledge:
-    """Of a backend; as it was where it has no limit, so that nobody pays who has none."""
+    """The health of a backend, which is down too while it is full; where there is no limit the very same object."""
     return BoundedHealth(health, queue.places) if queue.places.is_limited() else health

@@ -1,4 +1,4 @@
-"""What all backends offer together of UTF8 and LANG: where a user's mail lies, nobody knows before the login."""
+"""What all backends offer in common of UTF8 and LANG: where a user's mail lies, nobody knows before the login."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,7 +19,7 @@ def no_clock() -> float:
 
 
 class InCommon:
-    """That of the backends of one config."""
+    """What all backends of one config offer in common; looked up at most once a second."""
 
     __slots__ = ("_backends", "_known", "_now", "_until")
 

@@ -1,4 +1,6 @@
-"""What a session is told beyond its configuration: of a backend, and of what all sessions together have come to."""
+"""The questions that a machine may ask of the world outside, as protocols: what is known of a backend, of who guesses,
+and of mailboxes that were empty. Who answers them is made in runtime.py.
+"""
 
 from typing import Final, NamedTuple, Protocol
 
@@ -11,7 +13,7 @@ NO_MECHANISMS: Final[frozenset[str]] = frozenset()
 
 
 class BackendKnowledge:
-    """Of one backend: what it has announced (announced.py)."""
+    """What one backend has announced, as far as the machine asks for it. A base class: a call is one of C."""
 
     __slots__ = ()
 
@@ -20,7 +22,7 @@ class BackendKnowledge:
         raise NotImplementedError
 
     def mechanisms(self) -> frozenset[str]:
-        """Those of SASL that it announces, as far as they are known."""
+        """The SASL mechanisms that it announces, as far as they are known."""
         raise NotImplementedError
 
     def international(self) -> International:
@@ -37,7 +39,7 @@ class BackendKnowledge:
 
 
 class HealthKnowledge:
-    """Of one backend: how well it is (backend_health.py)."""
+    """How well one backend is (backend_health.py)."""
 
     __slots__ = ()
 
@@ -50,7 +52,7 @@ class HealthKnowledge:
         raise NotImplementedError
 
     def answered(self, address: str) -> None:
-        """The backend has refused a login of his by his own fault: it is there."""
+        """The backend refused this user's login, so the backend itself works."""
         raise NotImplementedError
 
     def is_down(self) -> bool:

@@ -68,7 +68,7 @@ class Standing(NamedTuple):
 
 
 class Limits:
-    """Those of one virtual server under one config, in one worker."""
+    """The limits of one virtual server under one config, in one worker."""
 
     def __init__(
         self, rules: LimitRules, vserv: str, context: WorkerContext, *, cluster: Cluster | None = None
@@ -389,7 +389,7 @@ def _one_more(entry: Entry, limit: Limit) -> tuple[Entry, bool]:
 
 
 def _one_more_of_user(entry: Entry, now: float, *, sessions: Limit, pause: Limit) -> tuple[Entry, list[str]]:
-    """The same for a user, who must not come too soon either. Both at once: of two at the same moment one comes in."""
+    """One more session of a user, who must not come too soon either. In one step: of two at once only one comes in."""
     beyond = []
     if sessions.counts and entry.held >= sessions.most:
         beyond.append(USER_SESSIONS)

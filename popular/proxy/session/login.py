@@ -63,7 +63,7 @@ class Login:
         """What the modules are asked, in a thread or waiting for one, or on the event loop."""
         self._question: MailQuestion | None = None
         self._queue: BackendQueue | None = None
-        """Of the backend at which this session has a place."""
+        """The queue of the backend at which this session has a place."""
         self._waits = False
         """It is one of those who wait there."""
         self._to: BackendRuntime | None = None

@@ -76,7 +76,7 @@ class Machine(BackendSide):
         if self.phase is not ASKING:
             return  # A thread cannot be stopped: this one was given up.
         self._led_to_backup = False
-        if self._proving is not None and not isinstance(decision, CannotTell):
+        if self._proving is not None and type(decision) is not CannotTell:
             self._have_proven(self._proving, decision)
         elif isinstance(decision, Admitted):
             route, _identified_by, _authenticated_by, vouched, self._own_limits = fields(decision)

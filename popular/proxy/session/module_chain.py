@@ -264,7 +264,7 @@ def word_of(answer: object) -> str:
 
 
 def _words(answer: object) -> str:
-    """The same for people; of what could not be told, why."""
+    """What a module answered, in words for people; where it could not tell, why."""
     return answer.reason if isinstance(answer, CannotTell) else word_of(answer).replace("_", " ")
 
 

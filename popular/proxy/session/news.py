@@ -1,4 +1,4 @@
-"""What the proxies of a cluster tell each other: who guesses, who has logged in, which networks are blocked.
+"""What the proxies of a cluster tell each other: who guesses, who has logged in, who is kicked, that orders changed.
 
 Each worker looks for news a few times a second; whoever comes first takes them, for all workers of its proxy, into what
 these remember together. So nobody waits for the server: each decision is made by what is remembered here, which is what
@@ -6,7 +6,6 @@ has happened here and, a quarter of a second late, elsewhere. While the server d
 """
 
 import asyncio
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -17,15 +16,15 @@ from popular.proxy import leases
 from popular.proxy.session.cluster import AGAIN_SECONDS, Cluster
 from popular.proxy.session.known import Who
 from popular.proxy.session.limits import Limits
-from popular.proxy.settings.blocking import LONGEST_BLOCK
+from popular.proxy.session.shared_orders import SharedOrders
 from popular.proxy.settings.limits import LimitRules
 from popular.proxy.settings.operating import LONGEST_DEADLINE, NETWORK
 from popular.proxy.settings.orders import USER
-from supervisor.control.outcome import Block, SessionSweep
+from popular.proxy.sharedorders import ORDERED
+from supervisor.control.outcome import SessionSweep
 from supervisor.runtime.fault import kind_and_location_of
 from supervisor.runtime.messages import SESSION_BUG
 from supervisor.serving.context import WorkerContext
-from supervisor.system import wall
 from supervisor.table.remembered import Entry
 
 LOOK_SECONDS = 0.25
@@ -38,9 +37,14 @@ _OF_A_MILLISECOND = 1000
 
 
 def number_of(ident: str) -> int:
-    """Of an entry of the stream, by its id: later ones have higher numbers."""
+    """The number of an entry of the stream, by its id: later ones have higher numbers."""
     milliseconds, _, place = ident.partition("-")
     return int(milliseconds) * _OF_A_MILLISECOND + min(int(place or 0), _OF_A_MILLISECOND - 1)
+
+
+def latest_number(now: int) -> int:
+    """Of an entry that can have been written by now, in milliseconds of the server's clock."""
+    return (now + int(1000 * leases.AHEAD_SECONDS)) * _OF_A_MILLISECOND
 
 
 def begun(entry: Entry) -> tuple[Entry, None]:
@@ -52,22 +56,6 @@ def claimed(entry: Entry, upto: int) -> tuple[Entry, int]:
     """All news up to this number are taken; up to which they were before: 0 if that could not be found out."""
     before = int(entry.until)
     return (entry._replace(until=float(upto)) if before and upto > before else entry), before
-
-
-def _once(entry: Entry) -> tuple[Entry, bool]:
-    """For ever; whether this is the first time."""
-    return entry._replace(until=math.inf), not entry.until
-
-
-def seconds_left(until: float, now: float) -> int | None:
-    """For how long a network is still blocked, as an order has it: None for ever, 0 no longer. -1: that is over, and
-    nothing to be ordered.
-    """
-    if until == leases.FOR_EVER:
-        return None
-    if until == leases.NO_LONGER:
-        return 0
-    return max(1, round(min(until - now, LONGEST_BLOCK))) if until > now else -1
 
 
 def kick_of(fields: Mapping[str, str]) -> SessionSweep:
@@ -82,7 +70,11 @@ def kick_of(fields: Mapping[str, str]) -> SessionSweep:
         raise ValueError(f"nobody else can kick a {sort}")
     if deadline is not None and not 0 <= deadline <= LONGEST_DEADLINE:
         raise ValueError("not a time")
-    return SessionSweep("", sort=sort, id=ident, gentle=True, deadline=deadline)
+    proxy = fields.get("proxy") or fields["by"]
+    if not proxy.isprintable():
+        raise ValueError("not a name")
+    text = f"kick {sort} {ident}"
+    return SessionSweep(text, sort=sort, id=ident, gentle=True, deadline=deadline, told_by=proxy)
 
 
 class News:
@@ -97,6 +89,7 @@ class News:
         self._limits = Limits(rules, "", context)
         self._guards = rules.guards
         self._us = leases.this_proxy()
+        self._orders = SharedOrders(context, cluster, self._memory)
         self._last = ""
         self._over = False
         self._listening: asyncio.Task[None] | None = None
@@ -114,30 +107,13 @@ class News:
         """Until another config is in force; an error of ours costs the news of one look."""
         while not self._over:
             try:
-                await self._learn_blocks()
+                await self._orders.look()
                 full = await self._look()
             except Exception as error:
                 self._context.log(SESSION_BUG, "-", error=kind_and_location_of(error))
                 full = None
             if not full:
                 await asyncio.sleep(AGAIN_SECONDS if full is None else LOOK_SECONDS)
-
-    async def _learn_blocks(self) -> None:
-        """A proxy that has just begun learns which networks are blocked; one of its workers asks for all."""
-        known = self._memory.digest("blocks")
-        while not self._over and not self._memory.look(known).until:
-            blocked = await self._cluster.blocked()
-            if blocked is not None and self._memory.change(known, _once):
-                for network, until in blocked.items():
-                    with suppress(ValueError):  # whoever reaches the server may have written anything there
-                        self._block(network, until)
-            await asyncio.sleep(AGAIN_SECONDS if blocked is None else 0.0)
-
-    def _block(self, network: str, until: str) -> None:
-        """For the master, who alone may. `until`: see leases.BLOCKS. Raises ValueError."""
-        seconds = seconds_left(float(until), wall())
-        if seconds is None or seconds >= 0:
-            self._context.request(Block("", network=ip_network(network), seconds=seconds))
 
     def _kick(self, fields: Mapping[str, Any], age: float) -> None:
         """The master has it done. Who is kicked was there when it was said: a proxy that was away has others."""
@@ -155,7 +131,8 @@ class News:
         answer = await self._cluster.news(self._last, _AT_ONCE)
         if answer is None or self._over:  # what is not to be counted under this config may be under the next one
             return None
-        now, found = answer
+        now, told = answer
+        found = [one for one in told if number_of(one[0]) <= latest_number(now)]  # ids of the future are none of ours
         if found:
             last = found[-1][0]
             before = self._memory.change(self._digest, partial(claimed, upto=number_of(last)))
@@ -173,8 +150,8 @@ class News:
         if fields.get("by") in (self._cluster.run, self._us):
             return
         with suppress(KeyError, ValueError):
-            if fields["what"] == leases.BLOCKED:
-                self._block(fields["network"], fields["until"])
+            if fields["what"] == ORDERED:
+                self._orders.changed(fields["proxy"])
             elif fields["what"] == leases.KICKED:
                 self._kick(fields, age)
             elif self._guards and fields["what"] in (leases.FAILED, leases.CAME_IN):

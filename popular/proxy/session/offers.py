@@ -53,7 +53,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Offers:
-    """Those of a virtual server, by the state of a connection. `certified`: in TLS, and the client has shown a
+    """What a virtual server offers, by the state of a connection. `certified`: in TLS, and the client has shown a
     certificate that was verified; where none is asked for it is as `tls`, so that `explain` does not foretell what
     cannot come.
     """

@@ -57,7 +57,7 @@ class LoginOrders(Protocol):
         """Whether anything is ordered; else nothing is asked."""
 
     def routed(self, asking: AskedLogin) -> AskedLogin:
-        """The same with where his mail is: where the operator has moved it to, or else as it was."""
+        """The login with where his mail is: where the operator has moved it to, or else as it was."""
 
     def verdict(self, asking: AskedLogin) -> tuple[str, float]:
         """What becomes of the login; and, if it is held, for how many seconds at most."""
@@ -82,7 +82,7 @@ NO_ORDERS = NoOrders()
 
 
 class StandingOrders:
-    """Those of the operator, as this worker knows them."""
+    """The operator's orders about users, backends and virtual servers, as this worker knows them."""
 
     def __init__(self, operator: OperatorState, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._backends = operator.of(DRAINED_BACKEND)

@@ -62,7 +62,7 @@ def bits(phases: Iterable[Phase]) -> int:
 
 
 MOVES = (0, *(bits(LEGAL[before]) for before in Phase))
-"""The same as LEGAL in numbers, by that of the phase."""
+"""LEGAL as numbers, by the number of the phase: the bits of those that may follow."""
 
 PLACED = (CHECKING, CONNECTING, LOGGING_IN, SIMULATING, RELAYING)
 """Phases in which the user has come in, and to a backend: he counts among its sessions and his."""
@@ -79,7 +79,7 @@ that. Where no session is free, these may make room (supervisor/worker/displacer
 """
 
 NOTHING_SAID = (AWAITING_HEADER, STARTING_TLS)
-"""Phases in which the end of the client's stream is told only if nothing came before it."""
+"""Phases in which a client that closes has said nothing of what was expected: the session just ends."""
 
 NOT_READ = (STARTING_TLS, RELAYING, ENDED, AWAITING_HEADER)
 """Phases in which the client's octets are somebody else's to read, or nobody's."""

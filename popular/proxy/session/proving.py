@@ -7,7 +7,8 @@ proxy     + its own proof                          only if that of the client ho
 client    an empty line                            what is decided now is as if the modules had decided it
 """
 
-from popular.pdm.chain import Decision, NobodyKnows, RefusedLogin, ToProve
+from popular.pdm.chain import Decision, NobodyKnows, RefusedLogin, ToProve, Undecided
+from popular.pdm.contract import CannotTell
 from popular.protocol.sasl import BadResponse
 from popular.protocol.scram import Proof, invented_keys
 
@@ -32,7 +33,7 @@ class Proving:
     def challenge(self, decision: Decision) -> bytes:
         """What is said to the client, behind what the modules have said."""
         self._decision = decision
-        keys = decision.keys if isinstance(decision, (ToProve, NobodyKnows)) else None
+        keys = decision.keys if isinstance(decision, (ToProve, NobodyKnows, Undecided)) else None
         return self._proof.challenge(keys or invented_keys(self._salt))
 
     def answered(self, response: bytes) -> bytes | Decision:
@@ -45,5 +46,9 @@ class Proving:
             return decision.admits()
         said = self._proof.answered(response)
         if not isinstance(decision, ToProve):  # nothing is proven by keys that are invented, whatever a module says
-            return decision if isinstance(decision, (RefusedLogin, NobodyKnows)) else NobodyKnows()
-        return said if said and not decision.locked else RefusedLogin(decision.identified_by, decision.locked)
+            return decision if isinstance(decision, (RefusedLogin, NobodyKnows, Undecided)) else NobodyKnows()
+        if said and not decision.locked:
+            return said
+        if decision.doubt:
+            return CannotTell(decision.doubt)
+        return RefusedLogin(decision.identified_by, decision.locked)

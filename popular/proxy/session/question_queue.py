@@ -18,7 +18,7 @@ from supervisor.serving.turns import Turns
 MOST_WAITING = 1000
 """Logins of one worker that may wait for a thread; beyond that, clients are asked to come again."""
 MOST_OF_ONE = 250
-"""Of them, those of one network."""
+"""How many of them may be of one network."""
 LOG_SECONDS = 1.0
 """Between two lines that say so."""
 

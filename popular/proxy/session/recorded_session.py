@@ -1,9 +1,9 @@
 """A session that is recorded, or may have to be: it does what every session does, and tells a `Recording` of it.
 
-All other sessions are plain ones (session.py): where nobody is traced, nothing of this is there.
+All other sessions are plain ones (session.py): where nobody is traced, nothing of this is there. While somebody is
+traced by his name, or by his backend, all sessions are such as this until it is known that they are somebody else's; so
+it is compiled as they are, and what it does in vain is next to nothing (recording.py).
 """
-
-import time
 
 from popular.net.handshake import Agreed, Failure
 from popular.pdm.chain import Decision
@@ -12,16 +12,12 @@ from popular.protocol.mailcheck import Mail
 from popular.protocol.proxyheader import Header
 from popular.proxy.session import transcript
 from popular.proxy.session.backend_runtime import BackendRuntime
-from popular.proxy.session.recorded_machine import RecordedMachine
-from popular.proxy.session.recorder import Recording
+from popular.proxy.session.recorded_lines import RecordedLines
+from popular.proxy.session.recording import Recording
 from popular.proxy.session.runtime import VservRuntime
 from popular.proxy.session.session import Session
 from popular.proxy.session.tapped_relay import Tap, Taps
 from supervisor.runtime.messages import Message
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 class RecordingTap(Tap):
@@ -43,7 +39,7 @@ class RecordingTap(Tap):
 class RecordedSession(Session):
     """One."""
 
-    __slots__ = ("_greets", "_recording", "_told")
+    __slots__ = ("_greets", "_lines", "_recording", "_told")
 
     def __init__(self, runtime: VservRuntime, token: int, peer: tuple[str, int], *, recording: Recording) -> None:
         Session.__init__(self, runtime, token, peer)
@@ -52,8 +48,8 @@ class RecordedSession(Session):
         """The backend has heard a secret, and may repeat it."""
         self._greets = True
         recording.sid = self.sid
-        self._machine = RecordedMachine(self, runtime.around, peer, recording=recording)
-        recording.tell("session of %s port %d at %s, %s", *peer, runtime.rules.vserv, _now())
+        self._machine.lines = self._lines = RecordedLines(self._machine, recording)
+        recording.begin(peer, self._runtime.rules.vserv)
 
     # What is said
 
@@ -62,13 +58,16 @@ class RecordedSession(Session):
         Session.send(self, data)
 
     def send_backend(self, data: bytes) -> None:
-        shown = transcript.to_backend if self._greets else transcript.to_silent_backend
-        self._recording.keep("P>B", shown, data)
-        self._told = self._told or not transcript.is_open(data)
+        recording = self._recording
+        if not recording.quiet:
+            recording.keep_now("P>B", transcript.to_backend if self._greets else transcript.to_silent_backend, data)
+            self._told = self._told or not transcript.is_open(data)
         Session.send_backend(self, data)
 
     def backend_says(self, data: bytes) -> None:
-        self._recording.keep("B>P", transcript.from_told_backend if self._told else transcript.from_backend, data)
+        recording = self._recording
+        if not recording.quiet:
+            recording.keep_now("B>P", transcript.from_told_backend if self._told else transcript.from_backend, data)
         Session.backend_says(self, data)
 
     def _taps(self) -> Taps | None:
@@ -96,43 +95,50 @@ class RecordedSession(Session):
         Session.tls_failed(self, failure)
 
     def ask(self, question: Question, seconds: float) -> None:
-        self._recording.asks_for(question.user)
-        self._recording.tell("asking the modules for %r, namespace %r", question.user, question.namespace)
+        recording = self._recording
+        recording.asks_for(question.user)
+        if not recording.quiet:
+            recording.tell("asking the modules for %r, namespace %r", question.user, question.namespace)
         Session.ask(self, question, seconds)
 
     def _tell_decision(self, decision: Decision) -> None:
-        route = getattr(decision, "route", None)
-        said = type(decision).__name__
-        if route is None:
-            self._recording.tell("the modules have answered: %s", said)
-        else:
-            self._recording.goes_to(route.backend)
-            self._recording.tell(
-                "the modules have answered: %s, backend %r, target %r", said, route.backend, route.target
-            )
+        recording = self._recording
+        if not recording.quiet:
+            route, said = getattr(decision, "route", None), type(decision).__name__
+            where = "" if route is None else f", backend {route.backend!r}, target {route.target!r}"
+            recording.tell("the modules have answered: %s%s", said, where)
+            if route is not None:
+                recording.goes_to(route.backend)
         Session._tell_decision(self, decision)
 
     def check_mail(self, backend: BackendRuntime, mailbox: str, seconds: float) -> None:
-        self._recording.goes_to(backend.id)
-        self._recording.tell("asking %s whether there is mail", backend.address)
+        recording = self._recording
+        recording.goes_to(backend.id)
+        if not recording.quiet:
+            recording.tell("asking %s whether there is mail", backend.address)
         Session.check_mail(self, backend, mailbox, seconds)
 
     def mail_checked(self, mail: Mail | None, reason: str) -> None:
-        self._recording.tell("the mail check: %s", mail.name if mail is not None else reason)
+        if not self._recording.quiet:
+            self._recording.tell("the mail check: %s", mail.name if mail is not None else reason)
         Session.mail_checked(self, mail, reason)
 
     def connect(self, backend: BackendRuntime, greets: bool, seconds: float) -> None:
         self._greets, self._told = greets, False
-        self._recording.goes_to(backend.id)
-        self._recording.tell("connecting to %s, %s port %d", backend.id, backend.address, backend.port)
+        recording = self._recording
+        recording.goes_to(backend.id)
+        if not recording.quiet:
+            recording.tell("connecting to %s, %s port %d", backend.id, backend.address, backend.port)
         Session.connect(self, backend, greets, seconds)
 
     def backend_connected(self) -> None:
-        self._recording.tell("the backend is connected")
+        if not self._recording.quiet:
+            self._recording.tell("the backend is connected")
         Session.backend_connected(self)
 
     def backend_tls_up(self) -> None:
-        self._recording.tell("TLS with the backend")
+        if not self._recording.quiet:
+            self._recording.tell("TLS with the backend")
         Session.backend_tls_up(self)
 
     def backend_broke(self, reason: str, word: str = "") -> None:
@@ -140,9 +146,11 @@ class RecordedSession(Session):
         Session.backend_broke(self, reason, word)
 
     def logged_in(self) -> None:
-        self._recording.goes_to(self._machine.backend)
-        self._recording.tell("logged in")
-        self._recording.decide()
+        recording = self._recording
+        recording.goes_to(self._machine.backend)
+        if not recording.quiet:
+            recording.tell("logged in")
+        recording.decide()
         Session.logged_in(self)
 
     def hold(self, seconds: float) -> None:
@@ -162,4 +170,5 @@ class RecordedSession(Session):
             if not self._over:
                 self._recording.end(ending)
         finally:
+            self._lines.forget()
             Session.end(self, ending)

@@ -12,7 +12,7 @@ from popular.pdm.contract import Question
 from popular.protocol.mailcheck import Mail
 from popular.proxy.session.backend_runtime import BackendRuntime
 from popular.proxy.session.dialogues import DIALOGUES, DISMISSED, Lines
-from popular.proxy.session.known import LoginLimits
+from popular.proxy.session.known import LoginLimits, PollMemory
 from popular.proxy.session.machine import Machine
 from popular.proxy.session.orders import NO_ORDERS, AskedLogin, LoginOrders
 from popular.proxy.session.rules import Rules
@@ -133,10 +133,11 @@ class Rehearsal:
         backends: dict[str, BackendRuntime],
         limits: LoginLimits,
         orders: LoginOrders = NO_ORDERS,
+        polls: PollMemory | None = None,
     ) -> None:
         self.verbs = verbs
         self._rules = replace(rules, trusted=None)
-        around = Surroundings(self._rules, backends, limits=limits, orders=orders)
+        around = Surroundings(self._rules, backends, limits=limits, orders=orders, polls=polls)
         self.machine = Machine(verbs, around, client)
         self.replies: dict[str, str] = {}
         self._word = ""

@@ -8,8 +8,8 @@ from typing import Any
 
 from popular.net.handshake import Agreed
 from popular.proxy.session.known import Who
+from popular.proxy.session.lastlogins import LastLogins
 from popular.proxy.session.machine import Machine
-from popular.proxy.settings.lastlogins import LAST_LOGIN
 from popular.proxy.settings.lastlogins import VARIABLE as LAST_LOGINS
 from popular.proxy.settings.reports import CLEARTEXT, TLS
 from popular.tls.contexts import VERSIONS
@@ -19,32 +19,31 @@ from supervisor.table.sightings import Sighting
 
 
 class Reporter:
-    """That of one virtual server under one config."""
+    """Notes who logs in to one virtual server, and would not be let in by a stricter configuration."""
 
-    def __init__(self, context: WorkerContext, variables: Mapping[str, Any], vserv: str) -> None:
+    def __init__(
+        self, context: WorkerContext, variables: Mapping[str, Any], vserv: str, *, last_logins: LastLogins
+    ) -> None:
         self._context = context
         self._sightings = context.open_sightings()
         self._vserv = vserv
         self._of_cleartext = CLEARTEXT in variables["reports"]
         self._too_old = _too_old(variables["tlsminversion"]) if TLS in variables["reports"] else frozenset[str]()
         """Versions that would be refused, as OpenSSL writes them."""
-        self._of_last_logins = variables[LAST_LOGINS]
+        self._last_logins = last_logins if variables[LAST_LOGINS] else None
 
     def logged_in(self, machine: Machine, address: str, tls: Agreed | None) -> None:
         """A user came in, from this address."""
         who = Who(address, machine.namespace, machine.user)
         way = f"AUTH {machine.mechanism}" if machine.mechanism else "USER"
-        if self._of_last_logins:
-            how = f"{self._vserv}, {'in clear' if tls is None else tls.version}, {way}"
-            self._sightings.see(
-                Sighting(LAST_LOGIN, who.namespace, who.user, where="", network=who.address, how=how, last=wall())
-            )
+        if self._last_logins is not None:
+            self._last_logins.saw(who, f"{self._vserv}, {'in clear' if tls is None else tls.version}, {way}")
         habit = f"{way}, {'with' if machine.asked else 'without'} CAPA"
         if tls is None:
             if self._of_cleartext:
                 self._see(CLEARTEXT, who, f"in clear, {habit}")
         elif tls.version in self._too_old:
-            self._see(TLS, who, f"{tls.version}, {tls.cipher}, {habit}")
+            self._see(TLS, who, f"{tls.version}, {tls.cipher}, {habit}, {_offered(tls.alpn)}")
 
     def _see(self, report: str, who: Who, how: str) -> None:
         self._context.count("logins_reported", report)
@@ -53,13 +52,20 @@ class Reporter:
         )
 
 
+def _offered(alpn: tuple[bytes, ...] | None) -> str:
+    """What the TLS library of the client says it wants to speak: a hint at which one it is."""
+    return "no ALPN" if alpn is None else f"ALPN {b'/'.join(alpn).decode('ascii', 'replace')}"
+
+
 def _too_old(least: str) -> frozenset[str]:
     """Versions that the next higher tlsminversion would refuse; none, if this is the highest one."""
     versions = list(VERSIONS)
     return frozenset(f"TLSv{version}" for version in versions[: versions.index(least) + 1] if version != versions[-1])
 
 
-def reporter(context: WorkerContext, variables: Mapping[str, Any], vserv: str) -> Reporter | None:
+def reporter(
+    context: WorkerContext, variables: Mapping[str, Any], vserv: str, *, last_logins: LastLogins
+) -> Reporter | None:
     """None where nothing is reported or remembered."""
     wanted = variables["reports"] or variables[LAST_LOGINS]
-    return Reporter(context, variables, vserv) if wanted else None
+    return Reporter(context, variables, vserv, last_logins=last_logins) if wanted else None

@@ -38,7 +38,7 @@ class Rules(TypedRules):
     """What clients may log in by."""
     challenges: Challenges
     salt_key: bytes
-    """Of the salts that are shown to who has none of his own; the same in all workers."""
+    """The key of the salts that are shown to who has none of his own; equal in all workers."""
     apop: bool
     """The greeting bears a challenge: it is the same before and behind STLS."""
     international: frozenset[str]
@@ -60,7 +60,7 @@ class Rules(TypedRules):
 
 
 def rules_of(vserv: Vserv, config: Config, takes: Collection[str] = (PASSWORD,), *, salt_key: bytes = b"") -> Rules:
-    """Those of a virtual server under a config. `takes`: the kinds of credential that its modules take."""
+    """The rules of a virtual server under a config. `takes`: the kinds of credential that its modules take."""
     chosen = config.things["capa"].get(vserv.capa)
     lines = chosen.lines if chosen is not None else capabilities.DEFAULT
     wanted = TAGS if chosen is None else capabilities.international_in(lines)

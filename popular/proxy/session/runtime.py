@@ -1,4 +1,7 @@
-"""What the sessions of one virtual server need under one config: rules, times, modules, TLS, counters."""
+"""What the sessions of one virtual server need beside their machines, under one config: modules, TLS, times, counters.
+
+What the pure machine may ask is in `around` (surroundings.py).
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,8 @@
-"""What the machines of one virtual server have in common under one config."""
+"""What the pure machine may ask: rules, limits, orders, and what is known of the backends.
+
+One value for all machines of one virtual server under one config. The session's counterpart, with sockets and counters,
+is VservRuntime (runtime.py), which makes it.
+"""
 
 from collections.abc import Callable
 
@@ -10,7 +14,7 @@ from popular.proxy.session.rules import Rules
 
 
 class Surroundings:
-    """Made once, so that a session takes one thing over and not seven."""
+    """What the machines of one virtual server ask under one config: one value, so that a machine is not given seven."""
 
     __slots__ = ("backends", "in_common", "limited", "limits", "orders", "polls", "rules")
 

@@ -50,7 +50,7 @@ class Teller(Authorization):
         return {**fields, "user": self.user, **({"mechanism": self.mechanism} if self.mechanism else {})}
 
     def account(self) -> str:
-        """As whom his module has him, however he has written his name; "": as he has, or nobody has let him in yet."""
+        """The user's name as his module spells it; "" if it spells it as he did, or nobody has let him in yet."""
         return self._own_limits.account if self._own_limits is not None else ""
 
     # The client, who may not come in
@@ -58,7 +58,7 @@ class Teller(Authorization):
     def _wrong_login(
         self, why: str, said: Mapping[str, object] = NO_FIELDS, *, code: Code = Code.AUTH, wait: float = 0.0
     ) -> None:
-        """The same words and the same code for every reason, and as long a wait, so that nobody learns which users
+        """Refuses a login, for every reason with the same words, code and wait, so that nobody learns which users
         exist; but for what a module wants, `code` and `wait`. `said`: what the backend did, for the log.
         """
         verbs = self._verbs

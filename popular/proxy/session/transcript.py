@@ -121,7 +121,7 @@ def to_backend(data: bytes) -> Iterator[str]:
 
 
 def to_silent_backend(data: bytes) -> Iterator[str]:
-    """The same at one that does not greet (XPOP): only the sizes."""
+    """Lines of the login at a backend that does not greet (XPOP): only their sizes."""
     for line in data.splitlines():
         yield hidden(len(line))
 
@@ -147,7 +147,7 @@ def from_told_backend(data: bytes) -> Iterator[str]:
 
 
 def status(line: bytes) -> str:
-    """Of a reply only what can be no secret."""
+    """A backend's reply without what may be a secret: its status, a code that we know, and how long it is."""
     word = "+OK" if is_ok(line) else "-ERR" if line.startswith(b"-ERR") else ""
     code = known_code(code_of(line))
     words = [word, f"[{code.value}]" if code is not None else "", _octets(len(line))]
@@ -170,7 +170,7 @@ class PassedOn:
         return [("C>B", _command(one)) for one in self._conversation.client_says(data)] + self._lost()
 
     def backend_says(self, data: bytes) -> list[tuple[str, str]]:
-        """The same of the backend."""
+        """What the backend says makes these lines."""
         if self._conversation.lost:
             self._unread += len(data)
             return []

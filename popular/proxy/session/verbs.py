@@ -73,7 +73,7 @@ class Verbs(SessionEvents):
         raise NotImplementedError
 
     def await_release(self, asking: AskedLogin, seconds: float) -> None:
-        """The same, unless what the operator has ordered about this login changes first: → `released`."""
+        """Like `hold`, unless what the operator has ordered about this login changes first: → `released`."""
         raise NotImplementedError
 
     def send_backend(self, data: bytes) -> None:

@@ -17,7 +17,7 @@ PIPELINING = "PIPELINING"
 LONGEST = 1000
 """Octets of all capabilities together, a line end behind each but the last; what is beyond them is not kept."""
 LONGEST_LANGUAGES = 500
-"""The same of the languages that it lists."""
+"""Octets of the languages that it lists, counted likewise."""
 
 ANNOUNCED = RecordShape(
     "announced",
@@ -50,7 +50,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def mechanisms_in(capabilities: str) -> frozenset[str]:
-    """Those of SASL among them."""
+    """The SASL mechanisms among these capabilities."""
     lines = (line.upper().split(" ") for line in capabilities.split("\n"))
     return frozenset(name for line in lines if line[0] == "SASL" for name in line[1:])
 

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from popular.net.networks import Network, NetworkList, plain
-from popular.proxy.settings.cluster import tell_blocked
+from popular.proxy.settings.cluster import shared
 from supervisor.control.context import Arguments, CommandContext, ControlCommand
 from supervisor.control.kinds import Choice, Kind, Time, shown
 from supervisor.control.lookups import Lookups, Unfit
-from supervisor.control.outcome import Block, Outcome, Reply, noted
+from supervisor.control.outcome import Block, Outcome, Reply
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
+from supervisor.operatorstate import OrderEntry
 from supervisor.runtime.plural import count_of
+from supervisor.table.blocked import BLOCKED
 
 LONGEST_BLOCK = 366 * 86_400
 """Seconds; a longer one is for ever."""
@@ -33,14 +35,21 @@ class OneNetwork(Kind):
         return networks[0]
 
 
+def seconds_left(until: float | None, now: float) -> int | None:
+    """For how long a network is still blocked: None for ever. -1: that is over, and nothing to be ordered."""
+    if until is None:
+        return None
+    return max(1, round(min(until - now, LONGEST_BLOCK))) if until > now else -1
+
+
 def _iso(moment: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
 
 
 def _block(context: CommandContext, arguments: Arguments) -> Outcome:
     network, seconds = arguments["network"], arguments["time"]
-    text = noted(f"{network} is blocked", tell_blocked(context, network, seconds))
-    return Block(text, network=network, seconds=seconds)
+    entry = OrderEntry(BLOCKED, str(network), {"until": None if seconds is None else time.time() + seconds})
+    return Block(f"{network} is blocked", network=network, seconds=seconds, **shared(context, entry))
 
 
 def _blocked(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -63,8 +72,8 @@ def _unblock(context: CommandContext, arguments: Arguments) -> Outcome:
         network = None
     if network not in context.status.blocked():
         raise CommandRefused(f"{shown(word)} is not blocked; `block list` lists the networks that are", word.column)
-    text = noted(f"{network} is blocked no more", tell_blocked(context, network, 0))
-    return Block(text, network=network, seconds=0)
+    words = shared(context, OrderEntry(BLOCKED, str(network)))
+    return Block(f"{network} is blocked no more", network=network, seconds=0, **words)
 
 
 def _report(context: CommandContext, _arguments: Arguments) -> Outcome:

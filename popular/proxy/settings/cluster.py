@@ -4,22 +4,24 @@ cluster`.
 They share a server of Redis or Valkey; what lies there, and how it is asked, stands in popular/proxy/leases.py.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
-from popular.net.networks import Network
 from popular.pdm.contract import ModuleFailed
-from popular.proxy import leases
+from popular.proxy import leases, sharedorders
 from supervisor.control.context import Arguments, CommandContext, ControlCommand, Variable
 from supervisor.control.kinds import File, String
 from supervisor.control.lookups import Job, Lookups, Unfit
 from supervisor.control.outcome import Outcome, Reply
 from supervisor.control.variables import BESIDE
 from supervisor.control.words import CommandRefused
+from supervisor.operatorstate import SHARED, OrderEntry
 from supervisor.runtime.plural import count_of
 
 CLUSTER, PASSWORDFILE = "cluster", "clusterpasswordfile"
+OUR_NAME = "sidprefix"
+"""The variable with our name among the proxies: by it the others know who has told them."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,55 @@ class ReadSessions(Job):
             raise Unfit(str(error)) from None
 
 
+@dataclass(frozen=True, eq=False)
+class TellOrdered(Job):
+    """Has all proxies know of orders, or of their ends."""
+
+    url: str
+    passwordfile: str = field(repr=False)
+    entries: tuple[OrderEntry, ...]
+    us: str
+
+    def perform(self) -> None:
+        try:
+            sharedorders.tell(self.url, self.passwordfile, self.entries, by=self.us)
+        except ModuleFailed as error:
+            raise Unfit(str(error)) from None
+
+
 @dataclass(frozen=True)
-class TellBlocked(Job):
-    """Has all proxies block a network, or serve it again. Finds out why they could not be told; "" if they are."""
+class TellGone(Job):
+    """Has the proxy that moves a user know that none of his sessions is left here."""
 
     url: str
     passwordfile: str
-    network: str
-    seconds: int | None
+    move: str
+    us: str
 
-    def perform(self) -> str:
+    def perform(self) -> None:
         try:
-            leases.block(self.url, self.passwordfile, self.network, seconds=self.seconds)
+            sharedorders.tell_gone(self.url, self.passwordfile, self.move, us=self.us)
         except ModuleFailed as error:
-            return str(error)
-        return ""
+            raise Unfit(str(error)) from None
+
+
+@dataclass(frozen=True)
+class AwaitGone(Job):
+    """Waits until nobody is left of a user at the other proxies."""
+
+    url: str
+    passwordfile: str
+    move: str
+    us: str
+    until: float
+
+    def perform(self) -> None:
+        try:
+            silent = sharedorders.wait_until_gone(self.url, self.passwordfile, self.move, us=self.us, until=self.until)
+        except ModuleFailed as error:
+            raise Unfit(str(error)) from None
+        if silent:
+            raise Unfit(f"not said in time that nobody is left there: proxy {', '.join(silent)}")
 
 
 @dataclass(frozen=True)
@@ -77,11 +113,12 @@ class TellKicked(Job):
     sort: str
     id: str
     deadline: int | None
+    us: str
 
     def perform(self) -> None:
         words = {"sort": self.sort, "ident": self.id, "deadline": self.deadline}
         try:
-            leases.kick(self.url, self.passwordfile, leases.this_proxy(), **words)  # type: ignore[arg-type]
+            leases.kick(self.url, self.passwordfile, self.us, **words)  # type: ignore[arg-type]
         except ModuleFailed as error:
             raise Unfit(str(error)) from None
 
@@ -90,7 +127,8 @@ def tell_kicked(context: CommandContext, sort: str, ident: str, *, deadline: int
     """Has the other proxies do as an order does here. Raises CommandRefused where they cannot be told."""
     variables = _cluster_of(context)
     try:
-        job = TellKicked(variables[CLUSTER], variables[PASSWORDFILE], sort=sort, id=ident, deadline=deadline)
+        where = variables[CLUSTER], variables[PASSWORDFILE]
+        job = TellKicked(*where, sort=sort, id=ident, deadline=deadline, us=variables[OUR_NAME])
         context.lookups.find(job)
     except Unfit as unfit:
         raise CommandRefused(f"{unfit}; nobody is kicked") from None
@@ -103,14 +141,39 @@ def _cluster_of(context: CommandContext) -> Mapping[str, Any]:
     return variables
 
 
-def tell_blocked(context: CommandContext, network: Network, seconds: int | None) -> str | None:
-    """Has the other proxies do as an order does here. What is to be said of that to the operator."""
+class SharedWords(TypedDict):
+    """What an order says of the cluster; see Order, and Ordered."""
+
+    entries: tuple[OrderEntry, ...]
+    told: TellOrdered | None
+    surely_told: bool
+
+
+def shared(context: CommandContext, *entries: OrderEntry) -> SharedWords:
+    """Orders that are to hold at all proxies, where there is a cluster. An order that holds here alone ends here alone;
+    and the end of one that holds elsewhere too is nothing if it is not known there: it would come back.
+    """
+    operator = context.status.operator
+    marked = tuple(
+        one if one.value is None or not context.config.variables[CLUSTER] else with_mark(one) for one in entries
+    )
+    known = [one for one in marked if (one.value or operator.of(one.sort).get(one.id, {})).get(SHARED)]
+    job = tell_ordered(context, known) if known else None
+    ends = job is not None and any(one.value is None for one in known)
+    return {"entries": marked, "told": job, "surely_told": ends}
+
+
+def with_mark(entry: OrderEntry) -> OrderEntry:
+    """The same order, which the others know."""
+    return entry._replace(value={**(entry.value or {}), SHARED: True})
+
+
+def tell_ordered(context: CommandContext, entries: Iterable[OrderEntry]) -> TellOrdered | None:
+    """The job; None where there is no cluster."""
     variables = context.config.variables
     if not variables[CLUSTER]:
         return None
-    job = TellBlocked(variables[CLUSTER], variables[PASSWORDFILE], network=str(network), seconds=seconds)
-    fault = context.lookups.find(job)
-    return f"only here: the other proxies could not be told ({fault})" if fault else None
+    return TellOrdered(variables[CLUSTER], variables[PASSWORDFILE], tuple(entries), us=variables[OUR_NAME])
 
 
 def _sessions(context: CommandContext, _arguments: Arguments) -> Outcome:

@@ -9,12 +9,13 @@ from popular.proxy.settings.blocking import blocking_commands
 from popular.proxy.settings.cluster import cluster_commands
 from popular.proxy.settings.explain import explain_command
 from popular.proxy.settings.lastlogins import last_login_commands
-from popular.proxy.settings.moving import move_commands
+from popular.proxy.settings.moving import move_commands, note_led_astray
 from popular.proxy.settings.operating import operator_commands
 from popular.proxy.settings.reports import report_commands
 from popular.proxy.settings.resolving import resolve_command
 from popular.proxy.settings.tracing import trace_commands
 from popular.proxy.settings.vserv import VSERV
+from popular.tls import commands as certificates
 from popular.tls.commands import tls_commands
 from popular.tls.users import SORT as TLS_SORT
 from supervisor.config import Config
@@ -51,6 +52,11 @@ def _prng(context: CommandContext, arguments: Arguments) -> Outcome:
         raise CommandRefused(f"{filename} holds only {len(seed)} octets; {octets} are wanted")
     config = context.config.with_thing("prng", filename, Seed(filename, octets))
     return Change(f"the generator is fed with {octets} octets of {filename}", config=config, seed=seed)
+
+
+def complete(context: CommandContext, change: Change) -> Change:
+    """What a new config needs from outside, and what is to be said of it. See Program.complete."""
+    return note_led_astray(context, certificates.complete(context, change))
 
 
 def prng_command() -> ControlCommand:

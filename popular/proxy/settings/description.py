@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from popular.proxy.settings.backend import OFF
 from popular.proxy.settings.modulefiles import skipped_lines
 from popular.tls.commands import described
 from supervisor.config import Config
@@ -21,7 +22,8 @@ def describe(config: Config) -> dict[str, Any]:
             for vserv in things["vserv"].values()
         ],
         "backends": [
-            _chosen(backend, "id", "state", "port") | {"host": backend.address, "protocol": backend.prot}
+            _chosen(backend, "id", "state", "port")
+            | {"host": backend.address, "protocol": backend.prot, "about": _about(backend)}
             for backend in things["backend"].values()
         ],
         "modules": [
@@ -29,6 +31,18 @@ def describe(config: Config) -> dict[str, Any]:
             for module in things["pdm"].values()
         ],
         "certificates": described(config),
+    }
+
+
+def _about(backend: Any) -> dict[str, str]:
+    """What its page says of how it is watched, and what it may be asked for."""
+    checked = "not checked" if backend.health == OFF else f"{backend.health} every {backend.healthinterval} s"
+    bounds = {name: getattr(backend, name) for name in ("maxsessions", "maxwaiting", "slowstart", "absorb")}
+    return {
+        "address": f"{backend.address}:{backend.port}",
+        "check": checked,
+        "backup": backend.backup or "",
+        **{name: str(value) for name, value in bounds.items() if value},
     }
 
 

@@ -112,6 +112,8 @@ def lines_of(data: Mapping[str, Any]) -> list[str]:
     if data["backend"]:
         lines.append(f"backend    {_backend(data['backend'])}")
         lines.append(f"mail check {'is made' if data['mail_check'] else 'is not made'}")
+        if data["absorbed"]:
+            lines.append("absorbed   without the backend: by this password the mailbox was empty a moment ago")
     lines.append(f"reply      {_reply(data['reply'])}{'' if data['certain'] else '  (not certain, see the modules)'}")
     if data["held"]:
         lines.append(f"held back  for {data['held']:g} s in all")

@@ -121,7 +121,7 @@ class LimitRules:
 
 
 def limit_rules(variables: Mapping[str, Any], **own: Limit | None) -> LimitRules:
-    """Those of a config; `own`: what counts instead for one virtual server, where it is not None."""
+    """The limits of a config; `own`: what counts instead for one virtual server, where it is not None."""
     said = {name: limit for name, limit in own.items() if limit is not None}
     return LimitRules(
         of={name: said.get(name, variables[name]) for name in LIMITS},

@@ -32,12 +32,12 @@ class ModuleFacts(NamedTuple):
 
 
 def stamp(status: os.stat_result) -> Stamp:
-    """Of what stat(2) says. The change time tells of every change, whatever the modification time was set to."""
+    """A file's stamp, by what stat(2) says. The change time tells of each change, the modification time may not."""
     return status.st_dev, status.st_ino, status.st_ctime_ns, status.st_mtime_ns, status.st_size
 
 
 def stamp_now(path: str) -> Stamp:
-    """Of a file as it is; links are followed, so that a renewal by exchanging a link shows."""
+    """The stamp of a file as it is now; links are followed, so that a renewal by exchanging a link shows."""
     try:
         return stamp(os.stat(path))
     except OSError:

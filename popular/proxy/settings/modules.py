@@ -60,7 +60,7 @@ class ModuleSpec:
         return self.id, self.mod, self.args, self.directory
 
     def reloaded(self, lenient: bool = False) -> "ModuleSpec":
-        """The same, to be reloaded."""
+        """The module, to be loaded anew."""
         return replace(self, reloads=self.reloads + 1, lenient=lenient)
 
 

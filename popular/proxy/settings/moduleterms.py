@@ -74,6 +74,12 @@ class ModuleTerms(Thing):
         False,
         "Ask it beside the others, compare and count what it says, and never use it: a new user database on trial.",
     )
+    moves: bool = parameter(
+        Bool(),
+        False,
+        "Have `user move` tell this module of users of its own, so that it is the one that leads them from then on. It "
+        "must be one that can be told (cdb, redis, sql with `update`); off: the proxy itself leads them.",
+    )
     allow: tuple[Servers, ...] = parameter(
         ServerList(),
         (),

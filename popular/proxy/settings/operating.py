@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from popular.net.networks import NetworkList
-from popular.proxy.settings.cluster import tell_kicked
+from popular.proxy.settings.accounts import found_user
+from popular.proxy.settings.cluster import shared, tell_kicked
 from popular.proxy.settings.orders import (
     BACKEND,
     DRAINED_BACKEND,
@@ -24,6 +25,7 @@ from popular.proxy.settings.orders import (
     user_key,
 )
 from popular.proxy.settings.pairs import Said, time_of, user_of
+from popular.proxy.settings.variables import USER_NAMESPACE
 from supervisor.control.context import Arguments, CommandContext, Completer, ControlCommand
 from supervisor.control.kinds import Choice, shown
 from supervisor.control.lookups import Unfit
@@ -31,13 +33,13 @@ from supervisor.control.outcome import Ordered, Outcome, Reply, SessionSweep
 from supervisor.control.things import ids, named
 from supervisor.control.variables import BESIDE, DAY
 from supervisor.control.words import CommandRefused, Word
-from supervisor.operatorstate import UNDO, OrderEntry
+from supervisor.operatorstate import SHARED, UNDO, OrderEntry
 from supervisor.runtime.plural import count_of
 
 NETWORK = "network"
 _KICKED = (USER, NETWORK, BACKEND, VSERV)
 _EVERYWHERE = "cluster"
-_OF_KICK = ("deadline TIME", "namespace NAME", _EVERYWHERE)
+_OF_KICK = ("deadline TIME", "namespace NAME", "vserv NAME", _EVERYWHERE)
 LONGEST_DEADLINE = DAY
 _YEAR = 366 * DAY
 _DRAINS = {BACKEND: DRAINED_BACKEND, VSERV: DRAINED_VSERV}
@@ -52,6 +54,7 @@ def _state(context: CommandContext, _arguments: Arguments) -> Outcome:
     rows = [
         {"sort": sort, "id": ident, "until": iso((value or {}).get("until")), "what": _what(value or {})}
         for sort, ident, value in sorted(context.status.operator.entries(time.time()), key=lambda entry: entry[:2])
+        if sort != SHARED
     ]
     return Reply(count_of(len(rows), "order"), data=rows, lines=None if rows else ["nothing is ordered"])
 
@@ -86,13 +89,13 @@ def _undrain(sort: str, context: CommandContext, arguments: Arguments) -> Outcom
     if word not in _orders(context, _DRAINS[sort]):
         raise CommandRefused(f"{sort} {shown(word)} is not drained; `state list` lists what is", word.column)
     entry = OrderEntry(_DRAINS[sort], str(word))
-    return Ordered(f"{sort} {word} is drained no more", entries=(entry,), ends=((sort, str(word)),))
+    return Ordered(f"{sort} {word} is drained no more", entries=(entry,))
 
 
 def _kick(context: CommandContext, arguments: Arguments) -> Outcome:
     sort, word = arguments["what"], arguments["whom"]
     pairs, everywhere = _with_cluster(arguments["word"] or [])
-    said = Said(pairs, ("deadline", "namespace") if sort == USER else ("deadline",))
+    said = Said(pairs, ("deadline", "namespace", VSERV) if sort == USER else ("deadline",))
     ident = _whom(sort, word, said, context=context)
     deadline = time_of(said.get("deadline"), 0, LONGEST_DEADLINE)
     if everywhere:
@@ -120,7 +123,9 @@ def _with_cluster(words: Sequence[Word]) -> tuple[dict[str, list[Word]], bool]:
 
 def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
     if sort == USER:
-        return user_key(*user_of(word, said, context))
+        if VSERV in said:
+            said["namespace"] = _namespace_at(said[VSERV], said, context)
+        return found_user(context, *user_of(word, said, context)).key
     if sort != NETWORK:
         return str(named(sort, word, context).id)
     try:
@@ -130,6 +135,18 @@ def _whom(sort: str, word: Word, said: Said, *, context: CommandContext) -> str:
             f"{shown(word)} is not one network; allowed: 192.0.2.0/24, 2001:db8::/32, or an address", word.column
         ) from None
     return str(network)
+
+
+def _namespace_at(vserv: Word, said: Said, context: CommandContext) -> Word:
+    """The namespace of a virtual server's users. Raises CommandRefused."""
+    if "namespace" in said:
+        raise CommandRefused("say the namespace or the virtual server, not both", vserv.column)
+    namespace = str(named(VSERV, vserv, context).namespace)
+    if namespace == USER_NAMESPACE:
+        raise CommandRefused(
+            f"the users of {shown(vserv)} say their namespace themselves; say which: `namespace NAME`", vserv.column
+        )
+    return Word(namespace, vserv.column)
 
 
 def _kicks(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -142,33 +159,39 @@ def _kicks(context: CommandContext, _arguments: Arguments) -> Outcome:
 
 def _hold(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("for", "namespace"))
-    key = user_key(*user_of(arguments["user"], said, context))
+    key = found_user(context, *user_of(arguments["user"], said, context)).key
     seconds = time_of(said.get("for"), 1, LONGEST_HOLD)
     if key in _orders(context, MOVING_USER):
         raise CommandRefused(f"user {key} is being moved, and held by that", arguments["user"].column)
     value = {"since": time.time(), "seconds": seconds or HOLD_SECONDS}
     text = f"user {key} is held: a login waits {value['seconds']:g} s at most"
-    return Ordered(text, entries=(OrderEntry(HELD_USER, key, value),))
+    return Ordered(text, **shared(context, OrderEntry(HELD_USER, key, value)))
 
 
 def _lock(context: CommandContext, arguments: Arguments) -> Outcome:
     said = Said(arguments, ("until", "namespace"))
-    key = user_key(*user_of(arguments["user"], said, context))
+    key = found_user(context, *user_of(arguments["user"], said, context)).key
     seconds = time_of(said.get("until"), 1, _YEAR)
     value = {"since": time.time(), "until": None if seconds is None else time.time() + seconds}
-    entry = OrderEntry(LOCKED_USER, key, value)
-    return SessionSweep(f"user {key} is locked", entries=(entry,), sort=USER, id=key, gentle=True, deadline=None)
+    words = shared(context, OrderEntry(LOCKED_USER, key, value))
+    return SessionSweep(f"user {key} is locked", sort=USER, id=key, gentle=True, deadline=None, **words)
 
 
 def _end_of(sort: str, context: CommandContext, arguments: Arguments) -> Outcome:
     word = arguments["user"]
-    key, what = user_key(*user_of(word, Said(arguments, ("namespace",)), context)), _ABOUT_USERS[sort]
-    if key not in _orders(context, sort):
+    whom, what, ordered = (
+        user_of(word, Said(arguments, ("namespace",)), context),
+        _ABOUT_USERS[sort],
+        _orders(context, sort),
+    )
+    key = user_key(*whom)
+    if key not in ordered:  # else it is ended as it was said, whatever modules say by now
+        key = found_user(context, *whom).key
+    if key not in ordered:
         raise CommandRefused(f"user {key} is not {what}; `user list` lists those who are", word.column)
     if sort == HELD_USER and key in _orders(context, MOVING_USER):
         raise CommandRefused(f"user {key} is being moved, and is released by that", word.column)
-    ends = ((USER, key),) if sort == LOCKED_USER else ()  # a hold has ended nobody's session: what does goes on
-    return Ordered(f"user {key} is {what} no more", entries=(OrderEntry(sort, key),), ends=ends)
+    return Ordered(f"user {key} is {what} no more", **shared(context, OrderEntry(sort, key)))
 
 
 def _users(context: CommandContext, _arguments: Arguments) -> Outcome:
@@ -256,7 +279,8 @@ def operator_commands() -> list[ControlCommand]:
             "deleted mail and not said QUIT ends by himself, or at the `deadline`; who has said QUIT gets his reply. A "
             "client is told nothing: POP3 has no word for it, and a connection that ends says that nothing was "
             f"deleted. {_LEFT} With `cluster` behind it the other proxies of the cluster do the same with a user or a "
-            "network, a moment later: `kick user joe deadline 1m cluster`.",
+            "network, a moment later: `kick user joe deadline 1m cluster`. A user is of the `namespace`, or of that of "
+            "the users of the `vserv`.",
             {"what": Choice(*_KICKED), "whom": _those, "word": _words_of_kick},
         ),
         _row(

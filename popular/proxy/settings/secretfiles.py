@@ -29,7 +29,7 @@ class KeptSecret:
     path: str = ""
     octets: bytes = field(default=b"", repr=False)
     stamp: Stamp = field(default=(), repr=False, compare=False)
-    """Of the file when it was read."""
+    """The file's stamp when it was read."""
 
     def __str__(self) -> str:
         return self.path

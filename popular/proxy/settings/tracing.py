@@ -39,6 +39,8 @@ _USUAL_SECONDS, _LONGEST = 10 * 60, 7 * 86_400
 _USUAL_OCTETS = _MEGABYTE
 _MOST_SHOWN = 4 * _MEGABYTE
 _SUFFIX = ".trace"
+FULL_MODE = stat.S_IRUSR | stat.S_IWUSR | stat.S_ISVTX
+"""Of the file of a trace that has as much as it may have; the last of these bits means nothing else for a file."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class TraceFile:
     id: int
     octets: int
     changed: float
+    full: bool
+    sessions: int | None = None
+    """How many were recorded to their end; None where nobody has counted."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class ListTraces(Job):
 
     directory: str
     program: str
+    counts: bool = False
+    """The sessions in them are counted, too."""
 
     def perform(self) -> list[TraceFile]:
         found = []
@@ -86,8 +93,20 @@ class ListTraces(Job):
                 with suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
                     if match is not None and stat.S_ISREG(status.st_mode):
-                        found.append(TraceFile(int(match[1]), status.st_size, status.st_mtime))
+                        full = stat.S_IMODE(status.st_mode) == FULL_MODE
+                        sessions = _count_ends(entry.path) if self.counts else None
+                        found.append(TraceFile(int(match[1]), status.st_size, status.st_mtime, full, sessions))
         return sorted(found, key=lambda one: one.id)
+
+
+_END_OF_SESSION = re.compile(rb"\S+ \S+ -- the end: ")
+
+
+def _count_ends(path: str) -> int:
+    """How many sessions are in it to their end. No line in it begins as somebody else likes."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(fd, "rb") as file:
+        return sum(_END_OF_SESSION.match(line) is not None for line in file)
 
 
 @dataclass(frozen=True)
@@ -157,8 +176,8 @@ def _found(context: CommandContext, job: Job) -> Any:
         raise CommandRefused(f"{context.status.statedir}/{TRACES}: {unfit}") from None
 
 
-def _files(context: CommandContext) -> dict[int, TraceFile]:
-    job = ListTraces(f"{context.status.statedir}/{TRACES}", context.program.name)
+def _files(context: CommandContext, *, counts: bool = False) -> dict[int, TraceFile]:
+    job = ListTraces(f"{context.status.statedir}/{TRACES}", context.program.name, counts)
     return {file.id: file for file in _found(context, job)}
 
 
@@ -207,14 +226,17 @@ def _make_room(
 
 
 def _list(context: CommandContext, _arguments: Arguments) -> Outcome:
-    living, files, orders = _living(context), _files(context), _ordered(context)
+    living, files, orders = _living(context), _files(context, counts=True), _ordered(context)
     rows = [
         {
             "id": ident,
             "of": orders.get(str(ident), {}).get("of"),
             "name": orders.get(str(ident), {}).get("name"),
             "until": iso(living[str(ident)]["until"]) if str(ident) in living else None,
+            "sessions": files[ident].sessions if ident in files else 0,
             "octets": files[ident].octets if ident in files else 0,
+            "max": orders.get(str(ident), {}).get("most"),
+            "full": ident in files and files[ident].full,
             "last": iso(files[ident].changed) if ident in files else None,
         }
         for ident in sorted({*files, *map(int, living)})

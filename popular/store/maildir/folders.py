@@ -42,7 +42,7 @@ def open_folder(name: str, mailbox: int, stack: ExitStack) -> int | None:
 
 
 def list_folder(directory: int, stack: ExitStack) -> int:
-    """The same directory, to be listed. Raises OSError."""
+    """The directory, opened anew to be listed. Raises OSError."""
     return _open(".", directory, _FOLDER, stack=stack)
 
 

@@ -53,7 +53,7 @@ class WireSizes:
 
 
 KNOWN = WireSizes(100_000)
-"""Those of this process: some 20 MB when it is full, and nothing where all names tell their size."""
+"""The sizes that this process knows: some 20 MB when it is full, and nothing where all names tell their size."""
 
 
 def _measure(folder: int, name: str) -> int:

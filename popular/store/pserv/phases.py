@@ -46,4 +46,4 @@ class Want(enum.Enum):
     ROOM = enum.auto()
     """To `proceed` as soon as the client has taken what was sent."""
     TURN = enum.auto()
-    """The same, when other sessions have had their turn."""
+    """To `proceed`, as with ROOM, but not before other sessions have had their turn."""

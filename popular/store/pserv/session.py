@@ -30,7 +30,7 @@ from supervisor.runtime.messages import Message as LogMessage
 from supervisor.serving.context import CutCost, Whose, WorkerContext
 
 SID_PREFIX = "pserv"
-"""Of the id that a session has until its request names one."""
+"""How a session's id begins until its request names one."""
 
 _CUT_COSTS = {
     OPENING: CutCost.IN_TRANSFER,

@@ -19,7 +19,7 @@ class Verbs(Protocol):
         """Sends replies to the client, or a piece of a listing."""
 
     def send_content(self, piece: bytes) -> None:
-        """Sends a piece of a message: the same, but it is not shown with the dialogue."""
+        """Sends a piece of a message, which is not shown with the dialogue."""
 
     def open_mailbox(self, request: Request) -> None:
         """Has the mailbox listed: `opened` or `cannot_open`. The session bears the request's name from now on, and its

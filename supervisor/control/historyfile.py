@@ -12,7 +12,7 @@ from supervisor.control.rcfile import COMES, GOES
 
 MOST_KEPT = 1000
 MOST_COMMANDS = 20
-"""Of those that were said in one go, in the first line of a file; what is beyond is counted only."""
+"""How many commands that were said in one go stand in the first line of a file; the rest is only counted."""
 LONGEST_HEAD = 1 << 20
 """Octets of the first line: room for so many of the longest commands, of each octet of which JSON may make six."""
 _HEAD = b"# history "
@@ -112,7 +112,7 @@ def lines_in(octets: bytes) -> list[str]:
 
 
 def file_name(program: str, number: int) -> str:
-    """Of the file of one configuration."""
+    """The name of the file of one configuration."""
     return f"{program}.{number:06d}.rc"
 
 
@@ -123,8 +123,11 @@ def number_in(name: str) -> int:
 
 
 class KeptConfigurations(NamedTuple):
-    """All that are kept, the oldest first, in this directory; `trouble`: why none can be kept; empty if they can."""
+    """All that were kept, the oldest first, in this directory; `trouble`: why none can be kept; empty if they can.
+    `unwritten`: the files that are on their way to the disk.
+    """
 
     entries: Sequence[HistoryEntry] = ()
     directory: str = ""
     trouble: str = ""
+    unwritten: tuple[str, ...] = ()

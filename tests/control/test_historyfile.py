@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from supervisor.control.kept import (
+from supervisor.control.historyfile import (
     LONGEST_HEAD,
     MOST_COMMANDS,
     HistoryEntry,

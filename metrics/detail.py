@@ -1,0 +1,127 @@
+"""The page of one thing: how it is and why, its last failures, how long it takes, what the operator has made of it.
+
+    broken(tables)                   what fails now, since when, for how many: in front of everything
+    detail(known, "things/id", …)    one of them
+
+Pure, as snapshot.py, which puts it all together. What it shows of a record is what the record says of itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from metrics.known import Known
+from metrics.latency import Latency
+from metrics.selection import Session
+from metrics.things import ThingSeen, seen
+from metrics.trouble import last_error, since_when
+from supervisor.table.contents import UP, Column
+from supervisor.watched import ThingTable
+
+MOST_BROKEN = 20
+_HIDDEN = frozenset({"ident", "of", "word", "state", "since", "why", "networks"})
+"""Columns of a record that are of no use to people, or stand above."""
+_FORMS = {"d": "moment", "I": "number", "Q": "number", "B": "number"}
+
+
+class UnknownThing(ValueError):
+    """There is none of that name; the text is for people."""
+
+
+class SeenTable(NamedTuple):
+    """A sort of things that can fail, and all of them."""
+
+    table: ThingTable
+    found: list[ThingSeen]
+
+
+def look_at_things(known: Known, sessions: Sequence[Session]) -> list[SeenTable]:
+    """All of the sorts whose health is kept."""
+    return [
+        SeenTable(table, seen(known.view, table.look, sessions, recent=known.watch.recent))
+        for table in known.watched.tables
+        if table.health is not None
+    ]
+
+
+def broken(tables: Sequence[SeenTable]) -> dict[str, Any]:
+    """What fails: since when (seconds since 1970), why, and how many had to do with it in the last minute."""
+    failing = [(table, one) for table, found in tables for one in found if one.is_failing]
+    rows = [
+        {
+            "what": f"{table.one} {one.ident}",
+            "thing": f"{table.things.facts}/{one.ident}",
+            "how": one.health.condition if one.health.condition != UP else "fails",
+            "since": since_when(one.health) or None,
+            "refused": one.health.bad,
+            "tried": one.health.good + one.health.bad,
+            "sessions": one.sessions,
+            "why": last_error(one.health),
+        }
+        for table, one in failing[:MOST_BROKEN]
+    ]
+    return {"rows": rows, "all": len(failing)}
+
+
+def orders(known: Known) -> list[dict[str, Any]]:
+    """What the operator has ordered beside the configuration: how many of each sort, and since when the oldest is."""
+    told = known.pulse.orders if known.pulse is not None else ()
+    words = known.watched.orders
+    return [{"what": words.get(one.sort, one.sort), "count": one.number, "since": one.since or None} for one in told]
+
+
+def detail(known: Known, wanted: str, tables: Sequence[SeenTable]) -> dict[str, Any]:
+    """The page of one thing. Raises UnknownThing."""
+    facts, _, ident = wanted.partition("/")
+    for table, found in tables:
+        for one in found:
+            if (table.things.facts, one.ident) == (facts, ident):
+                return _detail(known, table, one)
+    raise UnknownThing(f"thing: there is no {wanted} that can fail")
+
+
+def _detail(known: Known, table: ThingTable, one: ThingSeen) -> dict[str, Any]:
+    health, layout = one.health, known.view.layout
+    facts = known.facts.get(table.things.facts, ())
+    described: Mapping[str, Any] = next((it for it in facts if it["id"] == one.ident), {})
+    columns = {row.name: row.columns for row in layout.records}
+    record = table.health.record if table.health is not None else ""
+    found = known.view.records(record).get(one.ident, {})
+    found = found if found.get("ident") == one.ident else {}
+    return {
+        "title": f"{table.one.capitalize()} {one.ident}",
+        "state": described.get("state", one.state),
+        "found": health.condition,
+        "failing": one.is_failing,
+        "since": since_when(health) or None,
+        "why": last_error(health),
+        "good": health.good,
+        "bad": health.bad,
+        "facts": [
+            *({"title": title, "kind": "text", "value": str(text)} for title, text in _about(described)),
+            *_told(columns.get(record, ()), found),
+            *_told(columns.get(table.standing, ()), one.standing),
+        ],
+        "counted": [{"title": "sessions", "value": one.sessions}]
+        + [{"title": title, "value": value} for title, value in one.counted.items()],
+        "took": [{"title": title, **_took(took)} for title, took in one.took.items()],
+        "failures": [seen._asdict() for seen in known.watch.failures.of(table.things.sort, one.ident)],
+    }
+
+
+def _about(described: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(title, text) for title, text in described.get("about", {}).items() if text]
+
+
+def _told(columns: Sequence[Column], record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What stands in a record, under what it says of its columns; of moments and numbers only what there is."""
+    return [
+        {"title": column.help.partition(";")[0], "kind": _FORMS.get(column.form, "text"), "value": record[column.name]}
+        for column in columns
+        if column.name not in _HIDDEN and record.get(column.name)
+    ]
+
+
+def _took(took: Latency | None) -> dict[str, Any]:
+    if took is None:
+        return {"times": 0, "mean": None, "median": None, "late": None}
+    return {name: value if name == "times" else round(value, 6) for name, value in took._asdict().items()}

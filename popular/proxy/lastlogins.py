@@ -1,0 +1,93 @@
+"""The last login of each user, in a file of the state directory: of SQLite, since there may be millions of them.
+
+Workers write it (session/lastlogins.py), in threads and many logins at a time; commands read it, in a job
+(settings/lastlogins.py). It outlives the program, and two instances may share it. Whatever is done here may block.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FILE = "lastlogins.sqlite"
+"""In the state directory."""
+_WAIT_SECONDS = 5.0
+"""For the others who write."""
+_TABLE = """
+create table if not exists last (
+    namespace text not null, user text not null, at real not null, client text not null, how text not null,
+    logins integer not null, primary key (namespace, user)
+) without rowid;
+create index if not exists last_at on last (at);
+"""
+_REMEMBER = """
+insert into last values (?, ?, ?, ?, ?, ?) on conflict do update set
+    logins = logins + excluded.logins,
+    client = case when excluded.at >= at then excluded.client else client end,
+    how = case when excluded.at >= at then excluded.how else how end,
+    at = max(at, excluded.at)
+"""
+_FORGET = "delete from last where at < (select at from last order by at desc limit 1 offset ?)"
+
+
+class LastLogin(NamedTuple):
+    """Of one user; `logins`: how many there were."""
+
+    namespace: str
+    user: str
+    at: float
+    client: str
+    how: str
+    logins: int
+
+
+class NotRemembered(Exception):
+    """The file cannot be read, or written; the text is for people."""
+
+
+@contextmanager
+def _opened(path: Path, *, reads: bool) -> Iterator[Any]:
+    """A connection, and one transaction of it. Raises NotRemembered."""
+    import sqlite3  # where nobody asks for last logins it is not even loaded
+
+    try:
+        if not reads:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        elif not path.is_file():
+            raise FileNotFoundError(f"{path} is not there")
+        with closing(sqlite3.connect(path, timeout=_WAIT_SECONDS)) as connection, connection:
+            yield connection
+    except (OSError, sqlite3.Error) as error:
+        raise NotRemembered(getattr(error, "strerror", None) or str(error)) from None
+
+
+def remember(path: Path, logins: Iterable[LastLogin]) -> None:
+    """They have happened. Raises NotRemembered."""
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with _opened(path, reads=False) as connection:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("pragma synchronous = normal")
+        connection.executescript(_TABLE)
+        connection.executemany(_REMEMBER, logins)
+
+
+def forget(path: Path, most: int) -> int:
+    """Only so many stay, those who came last; how many went. Raises NotRemembered."""
+    with _opened(path, reads=False) as connection:
+        connection.executescript(_TABLE)
+        return int(connection.execute(_FORGET, (most - 1,)).rowcount)
+
+
+def recall(path: Path, *, user: str | None = None, since: float = 0.0, most: int) -> tuple[int, list[LastLogin]]:
+    """How many there are of this user (None: of all) since then, and so many of them; who came last comes first.
+
+    Raises NotRemembered.
+    """
+    if not path.exists():
+        return 0, []
+    where, values = ("where at >= ?", [since]) if user is None else ("where at >= ? and user = ?", [since, user])
+    with _opened(path, reads=True) as connection:
+        (count,) = connection.execute(f"select count(*) from last {where}", values).fetchone()
+        rows = connection.execute(f"select * from last {where} order by at desc limit ?", [*values, most])
+        return count, [LastLogin(*row) for row in rows]

@@ -1,0 +1,81 @@
+"""What a worker tells of last logins (popular/proxy/lastlogins.py): gathered for a second, and written in a thread.
+
+So a login costs an entry of a dictionary, whoever polls all the time is one row, and a slow disk delays nobody. Where
+it does not come after, what is too much is left out, and told.
+"""
+
+from asyncio import Future
+from pathlib import Path
+
+from popular.messages import LAST_LOGINS_LOST
+from popular.proxy.lastlogins import FILE, LastLogin, forget, remember
+from popular.proxy.session.known import Who
+from supervisor.serving.context import WorkerContext
+from supervisor.system import wall
+
+_PAUSE_SECONDS = 1.0
+_MOST_GATHERED = 20_000
+"""Users whose logins wait to be written."""
+_ROUND_SECONDS = 60.0
+"""Each worker looks so often whether there are more users than may be."""
+
+
+class LastLogins:
+    """Those that one worker has seen."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._path = Path(context.statedir) / FILE
+        self._gathered: dict[tuple[str, str], LastLogin] = {}
+        self._is_waiting = False
+        self._forgot_at = 0.0
+        self.most = 0
+        """How many users may be remembered."""
+
+    def saw(self, who: Who, how: str) -> None:
+        """A user came in."""
+        key = who.namespace, who.user
+        before = self._gathered.get(key)
+        if before is None and len(self._gathered) >= _MOST_GATHERED:
+            self._tell("the disk is too slow for so many logins")
+            return
+        times = before.logins + 1 if before is not None else 1
+        self._gathered[key] = LastLogin(*key, wall(), who.address, how, times)
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._context.loop.call_later(_PAUSE_SECONDS, self._begin)
+
+    def _begin(self) -> None:
+        logins, self._gathered = list(self._gathered.values()), {}
+        now = self._context.clock.now
+        looks = now >= self._forgot_at + _ROUND_SECONDS
+        if looks:
+            self._forgot_at = now
+        written = self._context.loop.run_in_executor(self._context.pool, self._write, logins, looks)
+        written.add_done_callback(self._written)
+
+    def _write(self, logins: list[LastLogin], looks: bool) -> None:
+        """In a thread. Raises NotRemembered, OSError."""
+        remember(self._path, logins)
+        if looks:
+            forget(self._path, self.most)
+
+    def _written(self, done: "Future[None]") -> None:
+        self._is_waiting = bool(self._gathered)
+        if self._is_waiting:
+            self._context.loop.call_later(_PAUSE_SECONDS, self._begin)
+        error = done.exception()
+        if error is not None:
+            self._tell(str(error))
+
+    def finish(self) -> None:
+        """At the end of the worker: what is gathered is written at once."""
+        logins, self._gathered = list(self._gathered.values()), {}
+        if logins:
+            try:
+                remember(self._path, logins)
+            except Exception as error:
+                self._tell(str(error))
+
+    def _tell(self, reason: str) -> None:
+        self._context.log(LAST_LOGINS_LOST, "-", file=self._path, reason=reason)

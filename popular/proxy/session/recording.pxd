@@ -1,0 +1,32 @@
+cimport cython
+
+from supervisor.system cimport Clock, wall
+
+@cython.locals(now=double, recording=Recording, waits=bint)
+cpdef recording_of(recorder, str vserv, address)
+
+cdef class Recording:
+    cdef public object _recorder, _passed
+    cdef public Clock _clock
+    cdef public list _kept, _text, matched
+    cdef public bint _over, quiet
+    cdef public str sid
+    cdef public double _began
+    cdef public long _left_out, _length, _octets
+    cpdef comes_from(self, str address)
+    cpdef asks_for(self, str user)
+    cpdef begin(self, tuple peer, str vserv)
+    cpdef goes_to(self, str backend)
+    cpdef matches(self, list traces)
+    @cython.locals(keyword=bytes)
+    cpdef client_line(self, bytes line)
+    cpdef keep(self, str leg, lines, bytes said)
+    cpdef keep_now(self, str leg, lines, bytes said)
+    cpdef log(self, str name, fields)
+    @cython.locals(matched=list)
+    cdef _keep(self, str leg, lines, said)
+    cpdef flush(self)
+    cpdef decide(self)
+    cpdef bint listens(self) except -1
+    cpdef client_says(self, bytes data)
+    cpdef backend_says(self, bytes data)

@@ -1,0 +1,264 @@
+"""What one session has said, for the flight recorder (recorder.py): kept until it is known whether anybody wants it.
+
+A trace by user or backend concerns few sessions, and which ones is known only in the middle of a login. So it is all
+about the others: what is said is kept as it is, and made into lines (transcript.py) only when the session is the one.
+Whatever holds a secret is made a line at once, so that no secret is kept for it any longer than without a trace. As
+soon as a login turns out to be somebody else's the recording is `quiet`: it hears nothing until the client speaks
+again, who may name another user then. Behind the login nothing is left of it.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from popular.proxy.session.recorder import OrderedTrace, Recorder
+from popular.proxy.session.transcript import HIDDEN, PassedOn, printable
+from popular.proxy.session.transcript import command as transcribed
+from popular.proxy.settings.tracing import BACKEND, USER, VSERV
+from supervisor.system import wall
+
+_MOST_KEPT = 4096
+"""Octets of a session that are kept while nobody knows whether it is to be recorded."""
+_OCTETS_OF_EACH, _OCTETS_OF_ENTRY = 16, 200
+"""What each thing counts beside what was said; and an entry of the log."""
+_MOST_WAITING = 64
+"""Things that a session has said, of which lines are made together."""
+_PIECE = 1 << 14
+"""Characters that are written at a time."""
+_PASS, _NAME = b"PASS ", b"USER "
+_SHOWN_PASS = f"PASS {HIDDEN}"
+_BARE = frozenset({b"CAPA", b"STLS", b"QUIT", b"NOOP", b"AUTH", b"UTF8", b"LANG"})
+"""Lines in which there can be no secret."""
+
+Lines = Callable[[Any], Iterable[str]]
+"""Makes lines of what was kept, if there is need for them."""
+
+
+def recording_of(recorder: Recorder, vserv: str, address: str | None) -> "Recording | None":
+    """For a new session; None if no trace can concern it. `address`: None if that is not known yet."""
+    now = wall()
+    recorder.look()
+    if now >= recorder.until:
+        return None
+    recording = Recording(recorder)
+    if recorder.by_vserv:
+        recording.matches(recorder.named(VSERV, vserv))
+    if address is not None and recorder.networks:
+        recording.comes_from(address)
+    waits = now < recorder.late_until or (address is None and bool(recorder.networks))
+    return recording if recording.matched or waits else None
+
+
+def _begun(session: tuple[tuple[str, int], str, float]) -> Iterator[str]:
+    peer, vserv, moment = session
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))
+    yield f"session of {peer[0]} port {peer[1]} at {vserv}, {when}"
+
+
+def _told(said: tuple[str, tuple[object, ...]]) -> Iterator[str]:
+    text, facts = said
+    yield printable(text % facts)
+
+
+def _logged(entry: tuple[str, Mapping[str, object]]) -> Iterator[str]:
+    name, fields = entry
+    yield printable(" ".join([name, *(f"{field}={value!r}" for field, value in fields.items() if value != "")]))
+
+
+def _as_it_is(line: str) -> Iterator[str]:
+    yield line
+
+
+class Recording:
+    """What one session has said so far, and for which traces."""
+
+    __slots__ = (
+        "_began",
+        "_clock",
+        "_kept",
+        "_left_out",
+        "_length",
+        "_octets",
+        "_over",
+        "_passed",
+        "_recorder",
+        "_text",
+        "matched",
+        "quiet",
+        "sid",
+    )
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._clock = recorder.clock
+        self.matched: list[OrderedTrace] = []
+        self.quiet = False
+        """Nothing is heard: it is somebody else's login."""
+        self._over = False
+        """It never will be anybody's whom they trace."""
+        self.sid = ""
+        self._began = self._clock.now
+        self._kept: list[tuple[float, str, Lines, Any]] = []
+        self._octets = 0
+        self._left_out = 0
+        self._text: list[str] = []
+        self._length = 0
+        self._passed: PassedOn | None = None
+
+    # Whose it is
+
+    def comes_from(self, address: str) -> None:
+        """Its client's address."""
+        self.matches(self._recorder.around(address))
+        if not self.matched and wall() >= self._recorder.late_until:
+            self.decide()
+
+    def asks_for(self, user: str) -> None:
+        """Who wants to log in. Whether his backend is traced nobody knows yet."""
+        self.matches(self._recorder.named(USER, user))
+        self.quiet = not self.matched and not self._recorder.by_backend
+
+    def goes_to(self, backend: str) -> None:
+        """The backend of his mailbox."""
+        if self._recorder.by_backend:
+            self.matches(self._recorder.named(BACKEND, backend))
+            self.quiet = not self.matched
+
+    def matches(self, traces: list[OrderedTrace]) -> None:
+        """It concerns these."""
+        if not traces:
+            return
+        found = [trace for trace in traces if trace not in self.matched]
+        if not found:
+            return
+        if self.matched:
+            self.flush()
+            self.matched += found
+        else:
+            self.matched = found
+            self._release()
+            self._recorder.count()
+
+    # What is said
+
+    def begin(self, peer: tuple[str, int], vserv: str) -> None:
+        """The session begins."""
+        self._keep("--", _begun, (peer, vserv, wall()))
+
+    def client_line(self, line: bytes) -> None:
+        """A command of the client's, who may name somebody else from here on."""
+        if self._over:
+            return
+        self.quiet = False
+        keyword = line[:5].upper()
+        if keyword == _PASS:
+            self._keep("C>P", _as_it_is, _SHOWN_PASS)
+        elif keyword == _NAME or keyword in _BARE:
+            self._octets += len(line)
+            self._keep("C>P", transcribed, line)
+        else:
+            self.keep_now("C>P", transcribed, line)
+
+    def keep(self, leg: str, lines: Lines, said: bytes) -> None:
+        """One thing more. Lines are only made of it when somebody wants to read them."""
+        if not self.quiet:
+            self._octets += len(said)
+            self._keep(leg, lines, said)
+
+    def keep_now(self, leg: str, lines: Lines, said: bytes) -> None:
+        """The same, where it holds a secret, or may do so."""
+        if not self.quiet:
+            for line in lines(said):
+                self._octets += len(line)
+                self._keep(leg, _as_it_is, line)
+
+    def tell(self, text: str, *facts: object) -> None:
+        """What has happened, to be put together by `%`."""
+        if not self.quiet:
+            self._octets += len(text)
+            self._keep("--", _told, (text, facts))
+
+    def log(self, name: str, fields: Mapping[str, object]) -> None:
+        """An entry of the log."""
+        if not self.quiet:
+            self._octets += _OCTETS_OF_ENTRY
+            self._keep("--", _logged, (name, fields))
+
+    def _keep(self, leg: str, lines: Lines, said: Any) -> None:
+        matched = self.matched
+        if matched and not all(map(self._recorder.goes_on, matched)):
+            self.flush()
+            self.matched = matched = list(filter(self._recorder.goes_on, matched))
+        self._octets += _OCTETS_OF_EACH
+        if matched or self._octets <= _MOST_KEPT:
+            self._kept.append((self._clock.now - self._began, leg, lines, said))
+            if matched and len(self._kept) >= _MOST_WAITING:
+                self._release()
+        else:
+            self._left_out += 1
+
+    def _release(self) -> None:
+        """What was kept becomes lines: somebody wants them."""
+        kept, self._kept = self._kept, []
+        for moment, leg, lines, said in kept:
+            for line in lines(said):
+                self._put(moment, leg, line)
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            self._put(0.0, "--", f"{left_out} more before this: too much to be kept")
+
+    def _put(self, moment: float, leg: str, line: str) -> None:
+        self._text.append(f"{self.sid} {moment:+.6f} {leg} {line}\n")
+        self._length += len(self._text[-1])
+        if self._length >= _PIECE:
+            self._write()
+
+    def flush(self) -> None:
+        """What there is goes into the files."""
+        if self.matched:
+            self._release()
+            self._write()
+
+    def _write(self) -> None:
+        text = "".join(self._text)
+        self._text, self._length = [], 0
+        if text:
+            for trace in self.matched:
+                self._recorder.write(trace, text)
+
+    # The relay
+
+    def decide(self) -> None:
+        """By now it is known whose session it is: if it is nobody's, nothing is kept any more."""
+        if not self.matched:
+            self._kept = []
+            self.quiet = self._over = True
+
+    def listens(self) -> bool:
+        """Whether what is passed on is to be heard."""
+        if not self.matched:
+            return False
+        self._passed = PassedOn()
+        return True
+
+    def client_says(self, data: bytes) -> None:
+        """Passed on to the backend."""
+        assert self._passed is not None
+        self._pass(self._passed.client_says(data))
+
+    def backend_says(self, data: bytes) -> None:
+        """Passed on to the client."""
+        assert self._passed is not None
+        self._pass(self._passed.backend_says(data))
+
+    def _pass(self, lines: list[tuple[str, str]]) -> None:
+        for leg, line in lines:
+            self._keep(leg, _as_it_is, line)
+
+    def end(self, ending: str) -> None:
+        """The session is over."""
+        if self.matched:
+            if self._passed is not None:
+                self._pass(self._passed.rest())
+            self.tell("the end: %s", ending)
+            self.flush()

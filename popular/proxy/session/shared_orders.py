@@ -1,0 +1,112 @@
+"""The orders of a cluster, as one worker brings them together with those here: what is said at one holds at all.
+
+One of a proxy's workers looks: when it has news of them, and every few seconds, so that nothing is missed for long. The
+master alone changes orders; it gets what is new as if an operator had said it, with the proxy's name.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from ipaddress import ip_network
+from typing import Any
+
+from popular.proxy.session.cluster import Cluster
+from popular.proxy.settings.blocking import seconds_left
+from popular.proxy.settings.cluster import TellGone
+from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, USER
+from popular.proxy.sharedorders import EPOCH, MOVE, SORTS, StoredOrder, reconciled
+from supervisor.control.outcome import Block, Order, Ordered, SessionSweep
+from supervisor.operatorstate import SHARED, OrderEntry
+from supervisor.serving.context import WorkerContext
+from supervisor.system import wall
+from supervisor.table.blocked import BLOCKED
+from supervisor.table.remembered import Entry, Remembered
+
+LOOK_SECONDS = 10.0
+"""Between two looks without news."""
+
+
+def due(entry: Entry, now: float) -> tuple[Entry, bool]:
+    """Whether it is time to look; whoever is told so does it, for all workers."""
+    return (entry._replace(until=now + LOOK_SECONDS), True) if entry.until <= now else (entry, False)
+
+
+Gone = Callable[[OrderEntry], TellGone | None]
+"""How the others hear that nobody is left of a user who is being moved; None: he is not."""
+
+
+def orders_of(told: Iterable[StoredOrder], gone: Gone) -> list[Order]:
+    """What the master is to do. What is said of one user at once is done at once: else he would come in at the old
+    place when the hold has ended, and the new way is not known yet.
+    """
+    orders: list[Order] = []
+    plain: dict[str, list[StoredOrder]] = {}
+    for one in told:
+        (sort, ident, value), by, leaves = one.entry, one.by, gone(one.entry)
+        if sort == BLOCKED:
+            seconds = 0 if value is None else seconds_left(value.get("until"), wall())
+            if seconds != -1:
+                block = partial(Block, text_of(one), network=ip_network(ident), seconds=seconds)
+                orders.append(block(entries=(one.entry,), told_by=by))
+        elif value is not None and by and (sort == LOCKED_USER or leaves is not None):
+            sweep = partial(SessionSweep, text_of(one), sort=USER, id=ident, gentle=True, deadline=None)
+            orders.append(sweep(entries=(one.entry,), gone=leaves, told_by=by))
+        else:
+            plain.setdefault(ident, []).append(one)
+    for many in plain.values():
+        entries = tuple(one.entry for one in many)
+        orders.append(Ordered(", ".join(map(text_of, many)), entries=entries, told_by=many[0].by))
+    return orders
+
+
+def text_of(told: StoredOrder) -> str:
+    """For the log, and the audit log."""
+    begun = "" if told.entry.value is not None else "end of "
+    return f"{begun}{told.entry.sort} {told.entry.id}"
+
+
+class SharedOrders:
+    """One worker's, under one config."""
+
+    def __init__(self, context: WorkerContext, cluster: Cluster, memory: Remembered) -> None:
+        self._context = context
+        self._cluster = cluster
+        self._memory = memory
+        self._digest = memory.digest("orders")
+        self._news_of = ""
+        """The proxy that has told last that something has changed."""
+
+    def changed(self, proxy: str) -> None:
+        """There is news: it is to be looked at once."""
+        self._news_of = proxy
+
+    async def look(self) -> None:
+        """Looks, if it is time, or there is news. While the server does not answer it is tried again."""
+        if not self._news_of and not self._memory.change(self._digest, partial(due, now=wall())):
+            return
+        before = self._here()
+        found = await self._cluster.orders()
+        if found is None:
+            return
+        epoch, stored = found
+        news_of, self._news_of = self._news_of, ""
+        known = self._context.operator.of(SHARED).get(EPOCH, {}).get(EPOCH)
+        made = reconciled(before, self._here(), stored, us=self._cluster.proxy, same_epoch=epoch == known)
+        if made.told or made.stale or not epoch:
+            changed = await self._cluster.change_orders(made.told, made.stale)
+            if changed is None:
+                self._news_of = news_of
+                return
+            epoch = changed
+        if epoch != known:
+            self._context.request(Ordered("", entries=(OrderEntry(SHARED, EPOCH, {EPOCH: epoch}),)))
+        taken = [one._replace(by=news_of or "?") if one.entry.value is None else one for one in made.taken]
+        for order in orders_of(taken, self._gone):
+            self._context.request(order)
+
+    def _here(self) -> dict[tuple[str, str], Mapping[str, Any]]:
+        operator = self._context.operator
+        return {(sort, ident): value for sort in SORTS for ident, value in operator.of(sort).items()}
+
+    def _gone(self, entry: OrderEntry) -> TellGone | None:
+        move = (entry.value or {}).get(MOVE) if entry.sort == HELD_USER else None
+        return None if move is None else TellGone(*self._cluster.settings, move=move, us=self._cluster.proxy)

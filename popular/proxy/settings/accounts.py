@@ -1,0 +1,48 @@
+"""Who a user is before he logs in: as whom a module has him, and where his mail is, as a worker finds it out.
+
+An order about JOE holds for joe too where his module says that the two are one: so it is kept by the account's name.
+Where nobody can say so without a password, or in time, it is kept as it was typed.
+"""
+
+from typing import Any, NamedTuple
+
+from popular.proxy.settings.explain import HERE, MECHANISMS, LoginToExplain
+from popular.proxy.settings.orders import user_key
+from popular.proxy.settings.variables import USER_NAMESPACE
+from supervisor.control.context import CommandContext
+from supervisor.control.lookups import AskWorker, Unfit
+
+UNKNOWN = "-"
+"""No module that could be asked knows where the user is."""
+
+
+class FoundUser(NamedTuple):
+    """A user as modules know him."""
+
+    namespace: str
+    account: str
+    backend: str = UNKNOWN
+    module: str = ""
+    """The one that knows him."""
+
+    @property
+    def key(self) -> str:
+        """The id of orders about him."""
+        return user_key(self.namespace, self.account)
+
+
+def found_user(context: CommandContext, namespace: str, user: str) -> FoundUser:
+    """As a worker finds it out from the modules, without a password. May need a lookup."""
+    typed = FoundUser(namespace, user)
+    for vserv in context.config.things["vserv"].values():
+        if vserv.namespace in (namespace, USER_NAMESPACE):
+            name = f"{user}={namespace}" if vserv.namespace == USER_NAMESPACE else user
+            question = AskWorker(LoginToExplain(name, HERE, vserv.id, mechanism=MECHANISMS[0]))
+            try:
+                data: Any = context.lookups.find(question)
+            except Unfit:
+                return typed
+            backend = str(data["backend"]["id"]) if data["backend"] else UNKNOWN
+            account = data["account"] if data["account"].isprintable() else ""
+            return FoundUser(namespace, account or user, backend=backend, module=data["identified_by"])
+    return typed

@@ -1,0 +1,51 @@
+"""What `user move` has a module know: where a user's mail is from now on (`lead` of the contract)."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from popular.pdm.contract import UserAt
+from popular.proxy.settings.accounts import UNKNOWN, FoundUser
+from supervisor.control.context import CommandContext
+from supervisor.control.lookups import AskWorker
+from supervisor.control.outcome import MoveStep
+
+MARGIN_SECONDS = 60
+MODULE = "module"
+"""In a route: the one that was told."""
+
+
+@dataclass(frozen=True)
+class UserToLead:
+    """For a worker: what this module is to be told."""
+
+    module: str
+    at: UserAt
+
+
+def steps(context: CommandContext, whom: FoundUser, *, here: str, to: str) -> tuple[MoveStep, ...]:
+    """Of a move; none where the proxy itself leads him."""
+    if not leads(context, whom):
+        return ()
+    told = AskWorker(UserToLead(whom.module, UserAt(whom.namespace, whom.account, to)))
+    back = AskWorker(UserToLead(whom.module, UserAt(whom.namespace, whom.account, here)))
+    return (MoveStep(told, back),)
+
+
+def leads(context: CommandContext, whom: FoundUser) -> bool:
+    """Whether the module that knows the user is to be told, and it is known what takes that back."""
+    module = context.config.things["pdm"].get(whom.module)
+    return module is not None and module.terms.moves and whom.backend != UNKNOWN
+
+
+def route(context: CommandContext, whom: FoundUser, *, here: str, to: str, seconds: int) -> dict[str, Any] | None:
+    """Where the proxy itself leads a user whose module is told: until no worker can have its answer of before any more,
+    so many seconds for the move included. None: it is not told.
+    """
+    if not leads(context, whom):
+        return None
+    module = context.config.things["pdm"][whom.module]
+    watch: int = context.config.variables["pdmwatch"]
+    left = seconds + watch + module.terms.cache + module.terms.stale + MARGIN_SECONDS
+    now = time.time()
+    return {"to": to, "from": here, "since": now, "until": now + left if watch else None, MODULE: whom.module}

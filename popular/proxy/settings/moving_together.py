@@ -1,0 +1,56 @@
+"""What a move does at the other proxies of a cluster, so that nobody comes in at the old place while his mail is moved.
+
+The hold is told to all of them, each ends the sessions that it has of the user and says so (sharedorders.py), and the
+end of the hold and the new way come to them as one. If it fails, or we are killed, the hold ends there too.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from popular.proxy.settings.cluster import AwaitGone, tell_ordered
+from popular.proxy.settings.orders import HELD_USER, HOLD_SECONDS, ROUTED_USER
+from popular.proxy.sharedorders import MOVE
+from supervisor.control.context import CommandContext
+from supervisor.control.outcome import MoveStep
+from supervisor.operatorstate import SHARED, OrderEntry, is_over
+
+_MARGIN_SECONDS = 60.0
+"""For the command, and the end: so much longer the others hold a user who is forgotten by who moves him."""
+_BEFORE_THE_END_SECONDS = 1.0
+
+
+class Together(NamedTuple):
+    """Of one move."""
+
+    everywhere: bool = False
+    announced: tuple[MoveStep, ...] = ()
+    alone: tuple[MoveStep, ...] = ()
+    switched: tuple[MoveStep, ...] = ()
+
+
+def steps(context: CommandContext, routed: OrderEntry, *, seconds: int) -> Together:
+    """`routed`: where the user is led behind it. Nothing where there is no cluster."""
+    now, operator, key = time.time(), context.status.operator, routed.id
+    move = os.urandom(8).hex()
+    hold = {"seconds": HOLD_SECONDS, "since": now, "until": now + seconds + _MARGIN_SECONDS, MOVE: move}
+    holds = tell_ordered(context, [OrderEntry(HELD_USER, key, hold)])
+    if holds is None:
+        return Together()
+    held, led = _shared(operator.of(HELD_USER).get(key)), _shared(operator.of(ROUTED_USER).get(key))
+    was_held, was_led = OrderEntry(HELD_USER, key, held), OrderEntry(ROUTED_USER, key, led)
+    switch = replace(holds, entries=(routed, was_held))
+    waits = AwaitGone(holds.url, holds.passwordfile, move, us=holds.us, until=now + seconds - _BEFORE_THE_END_SECONDS)
+    return Together(
+        everywhere=True,
+        announced=(MoveStep(holds, replace(holds, entries=(was_held,))),),
+        alone=(MoveStep(waits),),
+        switched=(MoveStep(switch, replace(holds, entries=(was_led, was_held))),),
+    )
+
+
+def _shared(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """As the others know it; None: they do not."""
+    return value if value is not None and value.get(SHARED) and not is_over(value, time.time()) else None

@@ -1,0 +1,201 @@
+"""Orders of the operator that hold at all proxies of a cluster: blocks, holds, locks and moved users, as they are now.
+
+    popular:orders     hash: for each order, as [SORT, ID], its value and the proxy that has said it; and `epoch`
+    popular:proxies    sorted set: each proxy, by when it was last there (milliseconds)
+    popular:gone:MOVE  set: the proxies at which nobody is left of the user who is being moved
+
+What is in the hash is in force, at whichever proxy it was said; so who was away reads what there is, and misses no end
+of an order. `epoch` is made with the hash: where it is another one the server has lost what it knew, and then orders
+have not ended by that: each proxy tells again what it has (`reconciled`). What lies there anybody may have written who
+reaches the server: `stored_order` lets nothing pass that could not have been said here.
+"""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+from typing import Any, NamedTuple
+
+from popular.proxy import leases
+from popular.proxy.settings.orders import HELD_USER, LOCKED_USER, ROUTED_USER
+from supervisor.operatorstate import PENDING, SHARED, OrderEntry, is_over
+from supervisor.table.blocked import BLOCKED
+
+ORDERS, PROXIES, GONE = "popular:orders", "popular:proxies", "popular:gone:"
+EPOCH = "epoch"
+SORTS = (BLOCKED, HELD_USER, LOCKED_USER, ROUTED_USER)
+MOVE, BACKEND = "move", "to"
+"""In the value of a hold: the move by which it is; of a moved user: where he is."""
+ORDERED = "ordered"
+"""What news are called that something is in the hash, or no longer."""
+MOST_OCTETS = 4096
+MOST_ORDERS = 100_000
+"""Where there are more they are not looked at: a worker would be busy with nothing else."""
+AWAY_SECONDS = 600.0
+"""So long a proxy counts as there that is not heard of: a move waits for it, and fails."""
+_STALE_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
+_LATEST = 253402300799
+
+CHANGE = """
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if not epoch then
+  epoch = ARGV[1]
+  redis.call('HSET', KEYS[1], 'epoch', epoch)
+end
+for at = 2, #ARGV, 2 do
+  local field, value = ARGV[at], ARGV[at + 1]
+  if string.sub(value, 1, 1) == '=' then
+    if redis.call('HGET', KEYS[1], field) == string.sub(value, 2) then value = '' else value = nil end
+  end
+  if value == '' then redis.call('HDEL', KEYS[1], field)
+  elseif value then redis.call('HSET', KEYS[1], field, value) end
+end
+return epoch
+"""
+"""KEYS: the hash. ARGV: an epoch, if there is none; and fields with their values: "" for the end of an order, `=VALUE`
+for its end if it still has this value. All at once: nobody sees a user whose hold has ended and who is led where he
+was.
+"""
+
+THERE = """
+local time = redis.call('TIME')
+redis.call('ZADD', KEYS[1], time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
+return 0
+"""
+"""KEYS: the proxies. ARGV: one of them, which is there."""
+
+WHO = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - tonumber(ARGV[1])))
+return redis.call('ZRANGE', KEYS[1], 0, -1)
+"""
+"""KEYS: the proxies. ARGV: milliseconds for which one counts that is not heard of."""
+
+
+class TooManyOrders(OSError):
+    """More than MOST_ORDERS."""
+
+
+class StoredOrder(NamedTuple):
+    """What lies in the hash."""
+
+    entry: OrderEntry
+    by: str
+    text: str = ""
+    """As it lies there."""
+
+
+class Reconciled(NamedTuple):
+    """What makes the orders here and those of the cluster the same."""
+
+    taken: list[StoredOrder]
+    """To be in force here; without a value: no longer."""
+    told: list[OrderEntry]
+    """To be put into the hash."""
+    stale: list[StoredOrder]
+    """To be taken out of it."""
+
+
+def field_of(sort: str, ident: str) -> str:
+    """Of the hash."""
+    return json.dumps([sort, ident])
+
+
+def stored_order(field: str, text: str) -> StoredOrder | None:
+    """What a field of the hash says; None: nothing that could have been said here."""
+    try:
+        sort, ident = json.loads(field)
+        said = json.loads(text)
+        value, by, until = said["value"], said["by"], said["value"].get("until")
+        if sort == BLOCKED:
+            ident = str(ip_network(ident))
+        good = (
+            len(text) <= MOST_OCTETS
+            and sort in SORTS
+            and all(isinstance(one, str) and one.isprintable() and 0 < len(one) <= MOST_OCTETS for one in (ident, by))
+            and isinstance(until, int | float | None)
+            and 0 <= (until or 0) <= _LATEST
+            and (sort != ROUTED_USER or isinstance(value.get(BACKEND), str))
+            and isinstance(value.get(MOVE, ""), str)
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return StoredOrder(OrderEntry(sort, ident, value), by, text) if good else None
+
+
+def arguments_of(entries: Iterable[OrderEntry], by: str, stale: Iterable[StoredOrder] = ()) -> list[str]:
+    """Of CHANGE."""
+    words = [os.urandom(8).hex()]
+    for sort, ident, value in entries:
+        words += [field_of(sort, ident), "" if value is None else json.dumps({"value": bare(value), "by": by})]
+    for one in stale:
+        words += [field_of(one.entry.sort, one.entry.id), f"={one.text}"]
+    return words
+
+
+def bare(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is only for the proxy that has it."""
+    return {word: said for word, said in value.items() if word != SHARED}
+
+
+def reconciled(
+    before: Mapping[tuple[str, str], Mapping[str, Any]],
+    now: Mapping[tuple[str, str], Mapping[str, Any]],
+    stored: Iterable[StoredOrder],
+    *,
+    us: str,
+    same_epoch: bool,
+) -> Reconciled:
+    """`before`: the orders here before the hash was read; `now`: behind it. What has changed in between is left for the
+    next time. `same_epoch`: the hash is the one that was known here.
+    """
+    found = Reconciled([], [], [])
+    there = {one.entry[:2]: one for one in stored}
+    moment = time.time()
+    for key, one in there.items():
+        value, mine = one.entry.value or {}, now.get(key)
+        is_ours = one.by == us and MOVE in value
+        if is_over(value, moment - _STALE_SECONDS) or (is_ours and mine is None and key not in before):
+            found.stale.append(one)  # it has ended by itself; or it is of a move of ours, in which we were killed
+        elif mine != before.get(key) or is_over(value, moment) or is_ours or (mine and bare(mine) == value):
+            continue
+        elif mine is None or mine.get(SHARED) or MOVE in value:
+            found.taken.append(one._replace(entry=one.entry._replace(value={**value, SHARED: True})))
+    for key, mine in before.items():
+        if not mine.get(SHARED) or now.get(key) != mine or key in there or is_over(mine, moment):
+            continue
+        entry = OrderEntry(*key)
+        if not same_epoch or mine[SHARED] == PENDING:
+            found.told.append(entry._replace(value=mine))
+            found.taken.append(StoredOrder(entry._replace(value={**mine, SHARED: True}), ""))
+        else:
+            found.taken.append(StoredOrder(entry, ""))
+    return found
+
+
+def tell(url: str, passwordfile: str, entries: Iterable[OrderEntry], *, by: str) -> None:
+    """Puts orders in force at all proxies, or ends them. Blocks. Raises ModuleFailed."""
+    with leases.blocking(url, passwordfile) as client:
+        client.eval(CHANGE, 1, ORDERS, *arguments_of(entries, by))
+        leases.add_news(client, {"by": leases.this_proxy(), "what": ORDERED})
+
+
+def tell_gone(url: str, passwordfile: str, move: str, *, us: str) -> None:
+    """That nobody is left here. Blocks. Raises ModuleFailed."""
+    with leases.blocking(url, passwordfile) as client:
+        client.sadd(GONE + move, us)
+        client.expire(GONE + move, int(AWAY_SECONDS))
+
+
+def wait_until_gone(url: str, passwordfile: str, move: str, *, us: str, until: float) -> list[str]:
+    """The proxies that have not said by then that nobody is left. Blocks. Raises ModuleFailed."""
+    with leases.blocking(url, passwordfile) as client:
+        while True:
+            proxies = set(client.eval(WHO, 1, PROXIES, int(1000 * AWAY_SECONDS)))
+            silent = proxies - client.smembers(GONE + move) - {us}
+            if not silent or time.time() >= until:
+                return sorted(silent)
+            time.sleep(_LOOK_SECONDS)

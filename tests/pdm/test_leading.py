@@ -1,0 +1,141 @@
+"""`lead` of the contract: modules that `user move` tells of a user's new place, as a worker calls them."""
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from popular.pdm.contract import ModuleFailed, UserAt
+from popular.pdm.guarded import Guarded
+from popular.pdm.loader import OWN_DIRECTORY, load
+from tests.patience import patient
+
+QUERY = "SELECT pw AS password, store AS backend FROM mailbox WHERE username = :user"
+UPDATE = "UPDATE mailbox SET store = :backend WHERE username = :user"
+
+
+def led(module: Any, user: str, backend: str) -> str:
+    """Why it could not be told."""
+    return asyncio.run(Guarded(module).lead(UserAt("default", user, backend), patient(30.0)))
+
+
+def place(module: Any, user: str) -> str:
+    """As its successor has it."""
+    found = module.reload().lookup("default", user)
+    assert found is not None
+    return str(found.route.backend)
+
+
+def table(directory: Path, *words: str) -> Any:
+    """Three users in a file of SQLite, and the module."""
+    path = directory / "mail.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE mailbox (username text, pw text, store text, room text)")
+        for name in ("joe", "ann", *(f"u{number}" for number in range(20))):
+            connection.execute("INSERT INTO mailbox VALUES (?, '{PLAIN}secret', 'one', 'big')", (name,))
+    connection.close()
+    return load(OWN_DIRECTORY, "sql", "m", arguments=(f"sqlite:{path}", "query", QUERY, *words))
+
+
+def database(directory: Path, lines: Sequence[str]) -> Any:
+    """The same of cdb."""
+    path = directory / "users.cdb"
+    command = [sys.executable, "-m", "popular.pdm.pcdb", "--quiet", str(path)]
+    subprocess.run(command, input="\n".join(lines).encode(), check=True, timeout=patient(30))
+    return load(OWN_DIRECTORY, "cdb", "m", arguments=(str(path),))
+
+
+LINES = [
+    "default:joe:{PLAIN}secret:one:joe",
+    "other:joe:{PLAIN}secret:one:joe",
+    "default:ann:{PLAIN}secret:one:ann:se:cret",
+]
+
+
+@pytest.mark.processes
+def test_a_database_of_users_leads_one_of_them(tmp_path: Path) -> None:
+    """He alone, and all else of him stays; told again it is true again. Whom it does not have it leads nowhere."""
+    module = database(tmp_path, LINES)
+    (tmp_path / "users.cdb").chmod(0o600)
+    for _ in range(2):
+        assert led(module, "ann", "two") == ""
+    assert [place(module, "ann"), place(module, "joe")] == ["two", "one"]
+    assert module.reload().lookup("default", "ann").route.secret.reveal() == b"se:cret"
+    assert module.reload().lookup("other", "joe").route.backend == "one"
+    assert (tmp_path / "users.cdb").stat().st_mode & 0o777 == 0o600
+    assert "does not have this user" in led(module, "nobody", "two")
+    assert {path.name for path in tmp_path.iterdir()} == {"users.cdb"}
+
+
+@pytest.mark.processes
+def test_two_at_once_are_both_led(tmp_path: Path) -> None:
+    """Each makes a database of the one before."""
+    module = database(tmp_path, LINES)
+
+    async def both() -> list[str]:
+        guard = Guarded(module)
+        return await asyncio.gather(
+            *(guard.lead(UserAt("default", name, "two"), patient(30.0)) for name in ("joe", "ann"))
+        )
+
+    assert asyncio.run(both()) == ["", ""]
+    assert [place(module, "joe"), place(module, "ann")] == ["two", "two"]
+
+
+@pytest.mark.processes
+def test_a_database_that_cannot_be_written_is_as_it_was(tmp_path: Path) -> None:
+    """Its directory is gone, say: the reason is told."""
+    module = database(tmp_path, LINES)
+    (tmp_path / "users.cdb").unlink()
+    assert "users.cdb" in led(module, "joe", "two")
+
+
+def test_an_update_leads_a_user(tmp_path: Path) -> None:
+    """By the operator's statement, with bound parameters."""
+    module = table(tmp_path, "update", UPDATE)
+    assert led(module, "joe", "two") == ""
+    assert led(module, "joe", "two'; DROP TABLE mailbox; --") == ""
+    assert led(module, "joe", "two") == ""
+    assert [place(module, "joe"), place(module, "ann")] == ["two", "one"]
+    assert "does not have this user" in led(module, "nobody", "two")
+
+
+@pytest.mark.parametrize(
+    ("update", "why"),
+    [
+        ("UPDATE mailbox SET store = :backend WHERE :user <> ''", "would change 22 rows"),
+        ("UPDATE mailbox SET room = :backend WHERE username = :user", "does not give this backend"),
+        ("UPDATE mailbox SET rooms = :backend WHERE username = :user", "OperationalError"),
+    ],
+)
+def test_an_update_that_does_something_else_is_told(tmp_path: Path, update: str, why: str) -> None:
+    """Of too many rows it is taken back; nobody is led anywhere."""
+    module = table(tmp_path, "update", update)
+    assert why in led(module, "joe", "two")
+    assert [place(module, "joe"), place(module, "ann")] == ["one", "one"]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("update", "UPDATE mailbox SET store = 'x' WHERE username = :user"), "needs :backend"),
+        (("update", "UPDATE mailbox SET store = :backend"), "asks for no user"),
+        (("update", "UPDATE mailbox SET store = :backend WHERE username = :user AND a = :address"), "means nothing"),
+        (("update", UPDATE, "updatefile", "/x"), "one of `update TEXT` and `updatefile FILE`"),
+    ],
+)
+def test_an_update_that_cannot_be_one_is_refused(tmp_path: Path, words: tuple[str, ...], why: str) -> None:
+    """When the module is added."""
+    with pytest.raises(ModuleFailed, match=why):
+        table(tmp_path, *words)
+
+
+def test_without_an_update_it_leads_nobody(tmp_path: Path) -> None:
+    """And a module that has no `lead` says so."""
+    assert "without what it takes" in led(table(tmp_path), "joe", "two")
+    assert "cannot be told" in led(load(OWN_DIRECTORY, "any", "m", arguments=("one",)), "joe", "two")

@@ -1,0 +1,73 @@
+"""The last login of each user: what is remembered of many, and of whom nothing any more."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from popular.proxy.lastlogins import LastLogin, NotRemembered, forget, recall, remember
+
+
+def login(user: str, at: float, logins: int = 1, **other: str) -> LastLogin:
+    said = {"namespace": "n", "client": "192.0.2.1", "how": f"at {at:g}", **other}
+    return LastLogin(said["namespace"], user, at, said["client"], said["how"], logins)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "last"
+
+
+def test_each_user_once(path: Path) -> None:
+    """Counted, by his last login, in whatever order workers write; a namespace has users of its own."""
+    assert recall(path, most=10) == (0, [])
+    remember(path, [login("joe", 2.0, 3), login("ann", 1.0)])
+    remember(path, [login("joe", 5.0, namespace="other"), login("joe", 4.0, 2)])
+    remember(path, [login("joe", 3.0)])
+    assert recall(path, most=10) == (
+        3,
+        [login("joe", 5.0, namespace="other"), login("joe", 4.0, 6), login("ann", 1.0)],
+    )
+    assert recall(path, user="joe", since=4.5, most=10) == (1, [login("joe", 5.0, namespace="other")])
+    assert recall(path, most=1) == (3, [login("joe", 5.0, namespace="other")])
+
+
+def test_who_did_not_come_goes(path: Path) -> None:
+    """No more than so many stay, those who came last."""
+    remember(path, [login(f"u{number}", float(number)) for number in range(50_000)])
+    assert forget(path, 50_000) == 0
+    assert forget(path, 1000) == 49_000
+    count, known = recall(path, most=2000)
+    assert (count, known[-1].user) == (1000, "u49000")
+
+
+def test_a_name_is_only_a_name(path: Path) -> None:
+    """Whatever it is made of."""
+    names = ["' or 1 --", "\u0000", "\u0436", "%", "x" * 255]
+    remember(path, [login(name, 1.0) for name in names])
+    assert {one.user for one in recall(path, most=10)[1]} == set(names)
+    assert recall(path, user="%", most=10)[0] == 1
+
+
+def test_a_file_that_cannot_be_used(path: Path, tmp_path: Path) -> None:
+    """It is told why; a link that somebody has put there is not followed, and a file of somebody else's left alone."""
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotRemembered, match="symbolic links"):
+        remember(path, [login("joe", 1.0)])
+    path.unlink()
+    path.write_text("what is this? " * 100)
+    for use in (lambda: remember(path, [login("joe", 1.0)]), lambda: recall(path, most=1)):
+        with pytest.raises(NotRemembered, match="not a database"):
+            use()
+    assert path.read_text().startswith("what is this?")
+    assert os.listdir(tmp_path) == ["state"]
+
+
+def test_others_read_while_it_is_written(path: Path) -> None:
+    """A reader neither waits for who writes nor keeps him waiting."""
+    remember(path, [login("joe", 1.0)])
+    with sqlite3.connect(path) as writer:
+        writer.execute("begin immediate")
+        assert recall(path, most=1)[0] == 1

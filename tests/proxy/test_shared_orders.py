@@ -1,0 +1,189 @@
+"""Orders that hold at all proxies of a cluster: what makes those here and those of the server the same. Pure."""
+
+import time
+from typing import Any
+
+import pytest
+
+from popular.proxy.session.shared_orders import due, orders_of
+from popular.proxy.settings.blocking import LONGEST_BLOCK, seconds_left
+from popular.proxy.settings.cluster import TellGone, TellOrdered
+from popular.proxy.sharedorders import Reconciled, StoredOrder, field_of, reconciled, stored_order
+from supervisor.control.outcome import Block, Ordered, SessionSweep
+from supervisor.operatorstate import PENDING, SHARED, OrderEntry, pending
+from supervisor.table.remembered import Entry
+from tests.proxy.console import Console
+
+JOE, ANN = "default:joe", "default:ann"
+Here = dict[tuple[str, str], dict[str, Any]]
+GONE = TellGone("redis://h", "", move="m", us="ours")
+
+
+def stored(sort: str, ident: str, by: str = "theirs", **value: Any) -> StoredOrder:
+    return StoredOrder(OrderEntry(sort, ident, value), by, "text")
+
+
+def made(here: Here, *there: StoredOrder, now: Here | None = None, same_epoch: bool = True) -> Reconciled:
+    return reconciled(here, here if now is None else now, there, us="ours", same_epoch=same_epoch)
+
+
+def taken(found: Reconciled) -> list[tuple[str, str, object]]:
+    return [one.entry for one in found.taken]
+
+
+def test_what_was_said_elsewhere_holds_here() -> None:
+    """And what was said again is as it was said last; what holds here already is not ordered again."""
+    lock = stored("user lock", JOE, until=None)
+    assert taken(made({}, lock)) == [("user lock", JOE, {"until": None, SHARED: True})]
+    same: Here = {("user lock", JOE): {"until": None, SHARED: True}}
+    assert made(same, lock) == Reconciled([], [], [])
+    later = stored("user lock", JOE, until=time.time() + 60)
+    assert taken(made(same, later))[0][2] == {**(later.entry.value or {}), SHARED: True}
+
+
+def test_an_end_is_missed_by_nobody_who_was_away() -> None:
+    """An order that the others know, and that is there no more, has ended; one that was said here alone has not."""
+    here: Here = {("block", "192.0.2.0/24"): {SHARED: True}, ("user lock", JOE): {"until": None}}
+    assert taken(made(here)) == [("block", "192.0.2.0/24", None)]
+
+
+def test_a_server_that_has_lost_all_ends_nothing() -> None:
+    """Began it anew, or could it not be told before, then it is told what holds here: a lock must not end by that."""
+    here: Here = {("user lock", JOE): {SHARED: True}, ("user lock", ANN): {SHARED: PENDING}}
+    found = made(here, same_epoch=False)
+    assert [one.id for one in found.told] == [JOE, ANN]
+    assert all(value == {SHARED: True} for _sort, _ident, value in taken(found))
+    assert [one.id for one in made(here).told] == [ANN]
+    assert taken(made(here))[0] == ("user lock", JOE, None)
+    assert pending([OrderEntry("user lock", JOE, {SHARED: True}), OrderEntry("user lock", ANN)]) == (
+        OrderEntry("user lock", JOE, {SHARED: PENDING}),
+        OrderEntry("user lock", ANN),
+    )
+
+
+def test_what_changes_while_it_is_looked_is_left_alone() -> None:
+    """The hash was read before: a lock of this moment, which it does not have, is not ended by that."""
+    assert made({}, now={("user lock", JOE): {SHARED: True}}) == Reconciled([], [], [])
+    old: Here = {("user lock", JOE): {"until": 1e10, SHARED: True}}
+    new: Here = {("user lock", JOE): {"until": 2e9, SHARED: True}}
+    assert made(old, stored("user lock", JOE, until=1e10), now=new) == Reconciled([], [], [])
+    assert made(old, now=new) == Reconciled([], [], [])
+
+
+def test_a_hold_of_a_move_of_ours_is_taken_back_when_we_were_killed() -> None:
+    """It is known here as long as the move lasts; of another one's it is not our affair."""
+    hold = stored("user hold", JOE, by="ours", move="m")
+    assert made({}, hold).stale == [hold]
+    assert made({("user hold", JOE): {"seconds": 30.0}}, hold) == Reconciled([], [], [])
+    assert made({}, stored("user hold", JOE, move="m")).stale == []
+
+
+def test_what_has_ended_by_itself_is_cleared_away() -> None:
+    """After a while, and only if it is still the same; it is never in force again."""
+    assert made({}, stored("user lock", JOE, until=time.time() - 1)) == Reconciled([], [], [])
+    old = stored("user lock", JOE, until=time.time() - 3600)
+    assert made({}, old) == Reconciled([], [], [old])
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("", ""),
+        ("[", "{}"),
+        ("7", "7"),
+        (field_of("user lock", JOE), "[" * 100_000),
+        (field_of("user lock", JOE), '{"by": "x"}'),
+        (field_of("user lock", JOE), '{"by": "x", "value": 7}'),
+        (field_of("user lock", JOE), '{"by": "x", "value": {"until": NaN}}'),
+        (field_of("user lock", JOE), '{"by": "x", "value": {"until": Infinity}}'),
+        (field_of("user lock", JOE), '{"by": "x", "value": {"until": 1e300}}'),
+        (field_of("user lock", JOE), '{"by": "\\u001b", "value": {}}'),
+        (field_of("user lock", "default:\x1b[2J"), '{"by": "x", "value": {}}'),
+        (field_of("backend drain", "store1"), '{"by": "x", "value": {}}'),
+        (field_of("user move", JOE), '{"by": "x", "value": {"undo": []}}'),
+        (field_of("user route", JOE), '{"by": "x", "value": {}}'),
+        (field_of("user hold", JOE), '{"by": "x", "value": {"move": 7}}'),
+        (field_of("block", "everywhere"), '{"by": "x", "value": {}}'),
+        (field_of("block", "192.0.2.1/24"), '{"by": "x", "value": {}}'),
+    ],
+)
+def test_what_could_not_have_been_said_here_is_no_order(field: str, text: str) -> None:
+    """Whoever reaches the server may write anything there."""
+    assert stored_order(field, text) is None
+
+
+def test_what_could_have_been_is_one() -> None:
+    """As it was told."""
+    found = stored_order(field_of("user route", JOE), '{"by": "p1", "value": {"to": "two"}}')
+    assert found is not None
+    assert found[:2] == (OrderEntry("user route", JOE, {"to": "two"}), "p1")
+
+
+def test_the_new_way_and_the_end_of_the_hold_are_one_order() -> None:
+    """In two he could come in at the old place in between. Others are orders of their own, with their sessions."""
+    told = [
+        stored("user route", JOE, to="two"),
+        StoredOrder(OrderEntry("user hold", JOE), "theirs"),
+        stored("user lock", ANN),
+        stored("block", "192.0.2.0/24", until=None),
+        StoredOrder(OrderEntry("block", "203.0.113.0/24"), "theirs"),
+        stored("block", "198.51.100.0/24", until=1.0),
+    ]
+    sweep, block, unblock, way = sorted(
+        orders_of(told, lambda _entry: None), key=lambda one: type(one).__name__ == "Ordered"
+    )
+    assert isinstance(way, Ordered)
+    assert [entry[:2] for entry in way.entries] == [("user route", JOE), ("user hold", JOE)]
+    assert (way.text, way.told_by) == ("user route default:joe, end of user hold default:joe", "theirs")
+    assert isinstance(sweep, SessionSweep)
+    assert (sweep.id, sweep.told_by, sweep.gone) == (ANN, "theirs", None)
+    assert isinstance(block, Block)
+    assert isinstance(unblock, Block)
+    assert (block.seconds, unblock.seconds) == (None, 0)
+
+
+def test_a_hold_of_a_move_has_his_sessions_leave() -> None:
+    """And says so when nobody is left; what is only retold here of ours ends nobody's session again."""
+    (sweep,) = orders_of([stored("user hold", JOE, move="m")], lambda _entry: GONE)
+    assert isinstance(sweep, SessionSweep)
+    assert sweep.gone == GONE
+    (retold,) = orders_of([StoredOrder(OrderEntry("user lock", JOE, {}), "")], lambda _entry: None)
+    assert isinstance(retold, Ordered)
+
+
+@pytest.mark.parametrize(("until", "left"), [(None, None), (99.0, -1), (160.0, 60), (1e11, LONGEST_BLOCK)])
+def test_how_long_a_network_is_still_blocked(until: float | None, left: int | None) -> None:
+    """At most as long as can be said."""
+    assert seconds_left(until, 100.0) == left
+
+
+def test_one_worker_looks_for_all() -> None:
+    """And not again before it is time."""
+    looked, is_due = due(Entry(), 100.0)
+    assert is_due
+    assert due(looked, 105.0)[1] is False
+    assert due(looked, 111.0)[1] is True
+
+
+def test_what_is_told_of_an_order() -> None:
+    """Nobody without a cluster; its end, of an order that the others know, only if they can be told."""
+    console = Console()
+    console.say("vserv conf v1 port 1110")
+    for line in ("user lock joe", "user hold joe", "block 192.0.2.0/24"):
+        outcome = console.say(line)
+        assert isinstance(outcome, Ordered | SessionSweep | Block)
+        assert (outcome.told, outcome.surely_told) == (None, False)
+        assert SHARED not in (outcome.entries[0].value or {})
+        console.status.operator.change(outcome.entries)
+    console.say("set cluster redis://h")
+    alone = console.say("user unlock joe")
+    assert isinstance(alone, Ordered)
+    assert alone.told is None
+    lock = console.say("user lock ann")
+    assert isinstance(lock, SessionSweep)
+    assert isinstance(lock.told, TellOrdered)
+    assert not lock.surely_told
+    console.status.operator.change(lock.entries)
+    end = console.say("user unlock ann")
+    assert isinstance(end, Ordered)
+    assert end.surely_told

@@ -1,0 +1,184 @@
+"""What is ordered at one proxy of a cluster holds at all of them, by a real server of Redis; a move waits for all."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.system.site import LOOPBACK, PopClient, Proxy, free_port, wait_until
+from tests.system.test_cluster import RedisServer
+from tests.system.test_operating import WRONG, Store, copier
+
+NAMES = ("ann", "bob", "joe", "kim")
+
+
+class Pair:
+    """Two proxies in front of two stores; users are at the first."""
+
+    def __init__(self, directory: Path, server: RedisServer) -> None:
+        self.stores = Store(b"one"), Store(b"two")
+        self.server = server
+        self.directory = directory
+        self.members = [self.made(name) for name in ("p0", "p1")]
+
+    def made(self, name: str) -> "Member":
+        return Member(self.directory / name, self, name)
+
+
+class Member:
+    """One of them."""
+
+    def __init__(self, directory: Path, pair: Pair, name: str) -> None:
+        directory.mkdir(exist_ok=True)
+        self.port = free_port()
+        users = directory / "users"
+        users.write_text("".join(f"default:{user}:{{PLAIN}}secret:one:\n" for user in NAMES))
+        rc = [
+            f"set sidprefix {name}",
+            f"set clusterpasswordfile {pair.server.secret}",
+            f"set cluster {pair.server.url}",
+            *(
+                f"backend conf {store.name.decode()} host {LOOPBACK} port {store.backend.port} state online"
+                for store in pair.stores
+            ),
+            f"pdm add users passwd {users}",
+            f"vserv conf v1 iface {LOOPBACK} port {self.port} namespace default state online",
+        ]
+        self.audit = directory / "audit"
+        options = ["--auditlog", str(self.audit), *copier(directory, 'case "$2" in kim) exec sleep 60;; esac')]
+        self.proxy = Proxy(directory, rc, workers=2, options=options)
+
+    def tries(self, user: str) -> bytes:
+        with PopClient(self.port) as client:
+            return client.log_in(user)
+
+    def ordered(self) -> set[tuple[str, str]]:
+        return {(row["sort"], row["id"]) for row in self.proxy.json("state list")}
+
+    def heard(self) -> list[tuple[str, str]]:
+        """From whom it was told what, as the audit log has it."""
+        rows = [json.loads(line) for line in self.audit.read_text().splitlines()]
+        return [(row["proxy"], row["command"]) for row in rows if row["event"] == "told"]
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    with RedisServer(tmp_path) as server:
+        made = Pair(tmp_path, server)
+        with made.stores[0].backend, made.stores[1].backend, ExitStack() as stack:
+            for member in made.members:
+                stack.enter_context(member.proxy)
+            yield made
+            for member in made.members:
+                assert member.proxy.log("session_bug") == []
+
+
+LOCK, BLOCK, HOLD = ("user lock", "default:joe"), ("block", "192.0.2.0/24"), ("user hold", "default:ann")
+
+
+def test_orders_hold_at_all_proxies(pair: Pair) -> None:
+    """A lock ends sessions there too; the end of an order is missed by nobody who was away, and a server that has lost
+    what it knew ends none. Who has said it is in the audit log.
+    """
+    one, other = pair.members
+    with ExitStack() as stack:
+        stays = stack.enter_context(PopClient(other.port))
+        assert stays.log_in("joe") == b"+OK one"
+        time.sleep(1.1)  # so long a session that said something counts as busy
+        one.proxy.said("user lock joe")
+        assert stays.rest() == b""
+        assert other.tries("joe") == WRONG
+        other.proxy.said("block 192.0.2.0/24")
+        one.proxy.said("user hold ann for 20s")
+        wait_until(lambda: one.ordered() == other.ordered() == {LOCK, BLOCK, HOLD}, "each has all of it")
+        held = stack.enter_context(PopClient(other.port))
+        held.say(b"USER ann\r\nPASS secret\r\n")
+        one.proxy.said("user release ann")
+        assert [held.line() for _ in range(3)][2] == b"+OK one"
+        assert ("p0", "user lock default:joe") in other.heard()
+        assert one.heard() == [("p1", "block 192.0.2.0/24")]
+        one.proxy.said("kick network 127.0.0.1 cluster")
+        wait_until(lambda: ("p0", "kick network 127.0.0.1/32") in other.heard(), "kicks are in the audit log too")
+
+        with redis.Redis(LOOPBACK, pair.server.port, password="hidden") as client:
+            client.xadd("popular:news", {"x": "y"}, id=f"{2**64 - 1}-{2**64 - 1}")
+            other.proxy.said("block 198.51.100.7")
+            wait_until(lambda: ("block", "198.51.100.7/32") in one.ordered(), "an id of the future stops no news")
+            client.flushall()
+            one.proxy.said("user hold bob for 20s")
+            wait_until(lambda: client.hlen("popular:orders") >= 5, "what was lost is told again")
+            assert {LOCK, BLOCK} < one.ordered()
+            assert {LOCK, BLOCK} < other.ordered()
+
+
+def test_a_proxy_that_was_away_catches_up(pair: Pair) -> None:
+    """An unlock and an unblock of the time in which it was stopped."""
+    one, other = pair.members
+    one.proxy.said("user lock joe")
+    one.proxy.said("block 192.0.2.0/24")
+    wait_until(lambda: other.ordered() == {LOCK, BLOCK}, "it knows")
+    other.proxy.stop()
+    one.proxy.said("user unlock joe")
+    one.proxy.said("unblock 192.0.2.0/24")
+    with redis.Redis(LOOPBACK, pair.server.port, password="hidden") as client:
+        client.delete("popular:news")  # it is too long ago
+    again = pair.made("p1")
+    with again.proxy:
+        wait_until(lambda: again.ordered() == set(), "both have ended")
+        assert again.tries("joe") == b"+OK one"
+        pair.server.process.kill()
+        pair.server.process.wait(10)
+        assert "only here" in again.proxy.said("user lock ann").text
+        refused = again.proxy.control("user unlock ann")
+        assert not refused.ok
+        assert "nothing was changed" in refused.text
+
+
+def test_a_move_waits_for_all_proxies(pair: Pair) -> None:
+    """For a session at the other one too; then the user comes in at the new store, whichever proxy he comes to. If the
+    other one does not answer all is as before, and it is named.
+    """
+    one, other = pair.members
+    with ExitStack() as stack:
+        idle = stack.enter_context(PopClient(other.port))
+        assert idle.log_in("ann") == b"+OK one"
+        time.sleep(1.1)
+        assert one.proxy.said("user move ann two").text == "user default:ann is moved from one to two"
+        assert idle.rest() == b""
+        assert {member.tries("ann") for member in pair.members for _ in range(3)} == {b"+OK two"}
+        deletes = stack.enter_context(PopClient(other.port))
+        assert deletes.log_in("bob") == b"+OK one"
+        assert deletes.ask("DELE 1") == b"+OK"
+        late = one.proxy.control("user move bob two timeout 3s")
+        assert not late.ok
+        assert late.text == "not said in time that nobody is left there: proxy p1; everything is as it was before"
+        assert deletes.ask("STAT") == b"+OK"
+        wait_until(lambda: other.tries("bob") == b"+OK one", "he is held no more")
+        assert other.proxy.said("user unmove ann").text == "user default:ann is moved from two to one"
+        assert {member.tries("ann") for member in pair.members for _ in range(3)} == {b"+OK one"}
+
+
+def test_a_proxy_that_is_killed_in_a_move_holds_nobody_for_ever(pair: Pair) -> None:
+    """Its next start takes the hold out at the other one too."""
+    one, other = pair.members
+
+    def interrupted() -> None:
+        with pytest.raises(OSError):
+            one.proxy.control("user move kim two")
+
+    control = threading.Thread(target=interrupted, daemon=True)
+    control.start()
+    wait_until(lambda: ("user hold", "default:kim") in other.ordered(), "he is held there")
+    one.proxy.kill_master()
+    control.join()
+    assert ("user hold", "default:kim") in other.ordered()
+    again = pair.made("p0")
+    with again.proxy, contextlib.ExitStack():
+        wait_until(lambda: other.ordered() == again.ordered() == set(), "nothing is left of it")
+        assert (other.tries("kim"), again.tries("kim")) == (b"+OK one", b"+OK one")
