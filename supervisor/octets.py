@@ -16,7 +16,7 @@ def named(kind: type[Kind], fields: tuple[object, ...]) -> Kind:
 
 
 def fields(made: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Those of a NamedTuple, as a plain tuple, which is taken apart at once: by its name each is a call away."""
+    """A NamedTuple as a plain tuple, which is taken apart at once: by its name each field is a call away."""
     return tuple(made)
 
 

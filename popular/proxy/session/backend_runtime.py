@@ -8,8 +8,8 @@ from supervisor.system import Observer
 
 
 class BackendRuntime:
-    """Made once for all sessions, so that a login finds in one place what else it would look up in eight, with what
-    follows from the settings already worked out.
+    """A backend as sessions use it: what a login reads of it stands in one place, and what follows from its settings is
+    worked out once.
     """
 
     __slots__ = (

@@ -9,7 +9,7 @@ from popular.proxy.session.session import Session
 
 
 class SessionBeginner:
-    """Those of one service: of each of its virtual servers."""
+    """What begins the sessions of one service, at each of its virtual servers."""
 
     __slots__ = ("_holders", "_recorder", "_vservs")
 

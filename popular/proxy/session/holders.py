@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 
 class Holders:
-    """Those of one service."""
+    """The holders of one service, counted."""
 
     __slots__ = ("_count", "_release", "_retired")
 

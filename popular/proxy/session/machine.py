@@ -99,7 +99,7 @@ class Machine(BackendSide):
 
     def _lead(self, route: Route, fallback: bool, vouched: bool) -> None:
         """The modules have let the user in: does the operator, and where to?"""
-        self._home = route[0]
+        self._home = route.backend
         if self._orders.any:
             self._obey(route, fallback, vouched, waited=False)
         else:
